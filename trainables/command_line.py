@@ -1,0 +1,143 @@
+"""Commands: a typed function becomes a command line, a mistake one clear line.
+
+`tyro` reads a function's signature and docstring. What it prints as a box of several
+lines becomes one line on standard error and exit code 2, as every other mistake of
+the caller (`UsageError`) does, so that a script can show it as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+Command = Callable[..., "int | None"]
+
+
+class UsageError(ValueError):
+    """A mistake of the caller; its text is one line that says what to do."""
+
+
+def choose(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return `name` if it is among `known`, else say which one was meant.
+
+    >>> choose("dataset", "mnist", ["mnist", "kmnist"])
+    'mnist'
+    >>> choose("dataset", "mnst", ["mnist", "kmnist"])
+    Traceback (most recent call last):
+    trainables.command_line.UsageError: unknown dataset 'mnst': \
+did you mean 'mnist'? Known: kmnist, mnist
+
+    Raises:
+        UsageError: The name is not known.
+    """
+    names = sorted(known)
+    if name in names:
+        return name
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UsageError(f"unknown {kind} {name!r}: {hint}Known: {', '.join(names)}")
+
+
+def run_command(
+    command: Command | Mapping[str, Command],
+    prog: str,
+    description: str | None = None,
+    args: Sequence[str] | None = None,
+) -> NoReturn:
+    """Run a command, or one of several subcommands, and exit with its code.
+
+    Args:
+        command: A function whose parameters are the options, or a dict of them.
+        prog: How the command is called, e.g. ``python -m analysis``.
+        description: The text above the list of subcommands.
+        args: The arguments; ``sys.argv[1:]`` if None.
+
+    Exit codes: 2 for a wrong call, else what the command returns (None is 0).
+    """
+    call = _parse(command, prog, description, args)
+    try:
+        sys.exit(call())
+    except UsageError as mistake:
+        _refuse(str(mistake))
+
+
+def _parse(
+    command: Command | Mapping[str, Command],
+    prog: str,
+    description: str | None,
+    args: Sequence[str] | None,
+) -> Callable[[], int | None]:
+    """Parse the arguments, without calling the command."""
+    import functools
+
+    import tyro
+
+    def later(function: Command) -> Callable[..., Callable[[], int | None]]:
+        @functools.wraps(function)
+        def bind(*values: Any, **options: Any) -> Callable[[], int | None]:
+            return functools.partial(function, *values, **options)
+
+        return bind
+
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            if callable(command):
+                call: Any = tyro.cli(later(command), prog=prog, args=args)
+            else:
+                call = tyro.extras.subcommand_cli_from_dict(
+                    {name: later(function) for name, function in command.items()},
+                    prog=prog,
+                    description=description,
+                    args=args,
+                )
+    except SystemExit as stop:
+        if stop.code:
+            _refuse(f"{_condense(box.getvalue())} ({prog} --help tells more)")
+        raise
+    return call  # type: ignore[no-any-return]
+
+
+def _condense(box: str) -> str:
+    r"""Return the message in one of tyro's boxes as one line.
+
+    >>> _condense("╭─ Oops ──╮\n│ Unrecognized options: --formt │\n│ ───── │\n"
+    ...           "│ Perhaps you meant: │\n│     --format │\n│ ───── │\n│ For ... │")
+    'unrecognized options: --formt; perhaps you meant: --format'
+    """
+    parts: list[list[str]] = [[]]
+    for line in box.splitlines():
+        text = line.strip("│ \t")
+        if text.startswith(("╭", "╰")):
+            continue
+        if set(text) <= {"─"}:
+            parts.append([])
+        else:
+            parts[-1].append(text)
+    first, *others = [" ".join(part) for part in parts if part] or ["wrong call"]
+    suggested = [
+        "; perhaps you meant: " + found.group(0)
+        for other in others
+        if other.startswith("Perhaps") and (found := re.search(r"--[\w-]+", other))
+    ]
+    listed = ["; " + o[0].lower() + o[1:] for o in others if o.startswith("Available")]
+    line = first[0].lower() + first[1:] + "".join(suggested + listed)
+    line = re.sub(
+        r"invalid literal for int\(\) with base 10: (.*)",
+        r"\1 is not a whole number",
+        line,
+    )
+    return re.sub(
+        r"could not convert string to float: (.*)", r"\1 is not a number", line
+    )
+
+
+def _refuse(message: str) -> NoReturn:
+    """Print the one line and exit with 2."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

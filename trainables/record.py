@@ -1,0 +1,114 @@
+"""The record: one row per (run, task), and the schema that everybody reads.
+
+Column names are public: people write SQL and pandas against them. New columns are
+appended; old ones keep their name, type and meaning. Fractions lie in [0, 1], losses
+are in nats, times in seconds. A measurement is null where it was not made, and on
+every task from the one in which the run diverged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+Record = dict[str, Any]
+
+SCHEMA_VERSION = 1
+
+
+class Column(NamedTuple):
+    """A column's Arrow type, whether it may be null, and what it means."""
+
+    type: pa.DataType
+    null: bool
+    meaning: str
+
+
+_TEXT, _WHOLE, _REAL, _TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+
+WHO: dict[str, Column] = {
+    "study": Column(_TEXT, False, "the study's name"),
+    "setting_id": Column(_TEXT, False, "hash of the setting"),
+    "run_id": Column(_TEXT, False, "hash of setting and seed"),
+    "trial_id": Column(_TEXT, False, "the Ray Tune trial that wrote the row"),
+    "seed": Column(_WHOLE, False, "initial weights, task stream, order of examples"),
+}
+"""Whose row it is."""
+
+WHAT: dict[str, Column] = {
+    "problem": Column(_TEXT, False, "how the stream is made"),
+    "dataset": Column(_TEXT, False, "what the tasks are made from"),
+    "tasks": Column(_WHOLE, False, "length of the stream"),
+    "epochs": Column(_WHOLE, False, "passes over each task's training examples"),
+    "batch_size": Column(_WHOLE, False, "examples per update"),
+    "hidden": Column(_TEXT, False, "widths of the hidden layers, as 100-100-100"),
+    "optimizer": Column(_TEXT, False, "sgd, sam or gnp"),
+    "lr": Column(_REAL, False, "learning rate"),
+    "momentum": Column(_REAL, False, "heavy-ball momentum"),
+    "rho": Column(_REAL, True, "radius of the ascent step"),
+    "alpha": Column(_REAL, True, "GNP's mixing weight"),
+    "weight_decay": Column(_REAL, False, "L2 coefficient added to the gradient"),
+    "intervention": Column(_TEXT, True, "what else is done to keep plasticity"),
+}
+"""The setting, flat: all that fixes a run but its seed."""
+
+WHERE: dict[str, Column] = {
+    "task": Column(_WHOLE, False, "position in the stream, from 0"),
+    "task_label": Column(_TEXT, False, "the classes (3v7), or the permutation's CRC"),
+}
+"""Where in the stream."""
+
+MEASURED: dict[str, Column] = {
+    "online_accuracy": Column(_REAL, True, "before each update, mean over the task"),
+    "train_loss": Column(_REAL, True, "before each update, mean over the task"),
+    "test_loss": Column(_REAL, True, "on the task's test examples, after it"),
+    "test_accuracy": Column(_REAL, True, "on the task's test examples, after it"),
+    "dormant_fraction": Column(_REAL, True, "hidden units that are 0 on every probe"),
+    "effective_rank": Column(_REAL, True, "exp(entropy) of the singular values"),
+    "stable_rank": Column(_REAL, True, "||A||_F^2 / ||A||_2^2"),
+    "weight_norm": Column(_REAL, True, "L2 norm of all weights and biases"),
+    "gradient_norm": Column(_REAL, True, "L2 norm of the probe loss's gradient"),
+    "sharpness": Column(_REAL, True, "largest eigenvalue of the Hessian"),
+}
+"""How it learned and how the network is, after the task."""
+
+HOW: dict[str, Column] = {
+    "diverged": Column(_TRUTH, False, "the loss or a weight is no longer finite"),
+    "steps": Column(_WHOLE, False, "updates made in this task"),
+    "seconds": Column(_REAL, False, "wall time of this task, the run's share of it"),
+    "device": Column(_TEXT, False, "cpu, or the GPU's name"),
+}
+"""How it went."""
+
+COLUMNS: dict[str, Column] = WHO | WHAT | WHERE | MEASURED | HOW
+
+
+def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
+    """Return the Arrow schema of a file of records.
+
+    Args:
+        metadata: What made the file: commit, versions, hardware.
+    """
+    fields = [pa.field(n, c.type, nullable=c.null) for n, c in COLUMNS.items()]
+    marks = {"schema_version": str(SCHEMA_VERSION), **(metadata or {})}
+    return pa.schema(fields, metadata=marks)
+
+
+def to_table(
+    records: Iterable[Record], metadata: Mapping[str, str] | None = None
+) -> pa.Table:
+    """Return records as a table, refusing what the schema does not say.
+
+    Raises:
+        ValueError: A record has a column too many, too few, or null where it may not.
+    """
+    rows = list(records)
+    for row in rows:
+        if odd := set(row) ^ set(COLUMNS):
+            raise ValueError(f"record with missing or unknown columns {sorted(odd)}")
+        for name, column in COLUMNS.items():
+            if row[name] is None and not column.null:
+                raise ValueError(f"record with a null in {name}")
+    return pa.Table.from_pylist(rows, schema=schema(metadata))
