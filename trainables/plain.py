@@ -1,0 +1,90 @@
+"""The step of every optimizer in its plain form: autograd and perturbed weights.
+
+This is the reference that the fast form (`trainables.fast`) is compared with: the
+equations of `trainables.optimizers.optimizer`, line by line.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from trainables.network import Network, cross_entropy, forward
+from trainables.optimizers import EPSILON, Optimizer
+
+
+def step(
+    network: Network,
+    velocity: Network | None,
+    optimizer: Optimizer,
+    inputs: Float[Tensor, "S n inputs"],
+    labels: Int[Tensor, "S n"],
+) -> Float[Tensor, "S n outputs"]:
+    """Update the networks in place; return the logits before the update.
+
+    Args:
+        network: The S networks.
+        velocity: The momentum's buffers, updated in place; None without momentum.
+        optimizer: Its hyperparameters.
+        inputs: A batch for each seed.
+        labels: Its labels.
+    """
+    gradient, logits = mixed_gradient(network, optimizer, inputs, labels)
+    moving = velocity or network  # zip needs as many; it is not read when None
+    for w, g, v in zip(
+        network.tensors(), gradient.tensors(), moving.tensors(), strict=True
+    ):
+        if optimizer.weight_decay:
+            g = g + optimizer.weight_decay * w
+        if velocity is not None:
+            g = v.mul_(optimizer.momentum).add_(g)
+        w.sub_(optimizer.lr * g)
+    return logits
+
+
+def mixed_gradient(
+    network: Network,
+    optimizer: Optimizer,
+    inputs: Float[Tensor, "S n inputs"],
+    labels: Int[Tensor, "S n"],
+) -> tuple[Network, Float[Tensor, "S n outputs"]]:
+    """Return (1 - alpha) g1 + alpha g2 of each seed, and the logits at w."""
+    g1, logits = loss_gradient(network, inputs, labels)
+    if optimizer.passes == 1:
+        return g1, logits
+    size = optimizer.radius / (norm(g1) + EPSILON)
+    there = Network(
+        [w + size * g for w, g in zip(network.weights, g1.weights, strict=True)],
+        [b + size * g for b, g in zip(network.biases, g1.biases, strict=True)],
+    )
+    g2, _ = loss_gradient(there, inputs, labels)
+    alpha = optimizer.mixing
+    if alpha == 1:
+        return g2, logits
+
+    def mix(here: list[Tensor], above: list[Tensor]) -> list[Tensor]:
+        return [(1 - alpha) * a + alpha * b for a, b in zip(here, above, strict=True)]
+
+    return Network(mix(g1.weights, g2.weights), mix(g1.biases, g2.biases)), logits
+
+
+def loss_gradient(
+    network: Network,
+    inputs: Float[Tensor, "S n inputs"],
+    labels: Int[Tensor, "S n"],
+) -> tuple[Network, Float[Tensor, "S n outputs"]]:
+    """Return each seed's gradient of its mean loss, and the logits."""
+    leaves = network.map(lambda tensor: tensor.detach().requires_grad_())
+    with torch.enable_grad():
+        _, logits = forward(leaves, inputs)
+        loss = cross_entropy(logits, labels).mean(1).sum()
+        gradients = torch.autograd.grad(loss, leaves.tensors())
+    layers = len(network.weights)
+    return Network(list(gradients[:layers]), list(gradients[layers:])), logits.detach()
+
+
+def norm(network: Network) -> Float[Tensor, "S 1 1"]:
+    """Return each seed's L2 norm over all its weights and biases."""
+    squares = [t.square().sum((1, 2), keepdim=True) for t in network.tensors()]
+    return torch.stack(squares).sum(0).sqrt()

@@ -1,0 +1,12 @@
+"""Problems: streams of tasks. A file each, a line each."""
+
+from trainables.problems.pairwise import Pairwise
+from trainables.problems.permuted import Permuted
+from trainables.problems.task import CLASSES, PIXELS, Problem, Task
+
+PROBLEMS: dict[str, type[Problem]] = {
+    "permuted": Permuted,
+    "pairwise": Pairwise,
+}
+
+__all__ = ["CLASSES", "PIXELS", "PROBLEMS", "Pairwise", "Permuted", "Problem", "Task"]

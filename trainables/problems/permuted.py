@@ -1,0 +1,34 @@
+"""Permuted pixels: domain-incremental, every task shuffles the image (all classes).
+
+Goodfellow et al. 2013 (arXiv 1312.6211), used for plasticity by Dohare et al. 2023
+(arXiv 2306.13812) and by Koster & Kukla 2024 (arXiv 2409.17300).
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trainables.problems.task import CLASSES, PIXELS, Task
+from trainables.randomness import generator
+
+
+@dataclass(frozen=True)
+class Permuted:
+    """Each task is a random permutation of the pixels, the first one included."""
+
+    name: ClassVar[str] = "permuted"
+    outputs: ClassVar[int] = CLASSES
+    default_tasks: ClassVar[int] = 100
+    longest: ClassVar[int | None] = None
+
+    def task(self, seed: int, index: int) -> Task:
+        """Return task `index`; its label is the CRC-32 of the permutation.
+
+        >>> Permuted().task(seed=0, index=3).label == Permuted().task(0, 3).label
+        True
+        """
+        pixels = generator("stream", seed, index).permutation(PIXELS)
+        label = f"{zlib.crc32(pixels.astype('<u2').tobytes()):08x}"
+        return Task(label, tuple(range(CLASSES)), pixels)

@@ -1,0 +1,304 @@
+"""One continual run, for a stack of seeds: networks that learn and are never reset.
+
+    for each task:
+        for each batch:  step (its logits, from before the update, give the online
+                         accuracy and the training loss)
+        test on the task's test examples, probe, make one record a seed
+
+To permute the pixels of every image is to permute the rows of the first layer, 784
+rows in place of 60,000 images; so for the time of a task the first layer stands in the
+pixels' own order, and is put back into the network's order after it.
+
+There is no input or output here: drive it from a test, a notebook or a script.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables import fast
+from trainables.checks import whole
+from trainables.command_line import UsageError
+from trainables.datasets import Dataset
+from trainables.examples import Examples, chunks, scaled, select, to_tensor
+from trainables.network import Network, cross_entropy, forward, initial
+from trainables.plain import loss_gradient
+from trainables.probes import EXAMPLES, PROBES, Probe
+from trainables.problems import PIXELS, Task
+from trainables.randomness import SEEDS, generator
+from trainables.record import MEASURED, Record
+from trainables.setting import Setting
+
+TEST_BATCH = 1000
+"""Test examples that go through a network at once."""
+
+
+class ContinualRun:
+    """One setting, for several seeds side by side.
+
+    Args:
+        setting: What to run.
+        seeds: Different ones, each in [0, 2**32).
+        data: The setting's dataset.
+        device: Where the networks and the images lie.
+        dtype: Of the networks; float64 for tests.
+        step: Updates the networks, as `trainables.plain.step` does.
+
+    Attributes:
+        task: The number of tasks done.
+        alive: The seeds that have not diverged, in the order of the stack.
+        network: Their networks.
+        velocity: Their momentum; None without momentum.
+
+    Raises:
+        UsageError: The seeds are not as they should be, or the dataset is another.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        seeds: Sequence[int],
+        data: Dataset,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        step: Any = fast.step,
+    ) -> None:
+        """Draw the initial networks."""
+        if not seeds or len(set(seeds)) < len(seeds):
+            raise UsageError(f"seeds are {list(seeds)}: give at least one, each once")
+        for seed in seeds:
+            whole("seed", seed, 0, SEEDS - 1)
+        if data.name != setting.dataset:
+            raise UsageError(f"dataset is {data.name}, the setting's {setting.dataset}")
+        self.setting, self.seeds, self.data = setting, list(seeds), data
+        self.device, self.dtype, self._step = torch.device(device), dtype, step
+        self._train_images = to_tensor(data.train_images, device)
+        self._test_images = to_tensor(data.test_images, device)
+        sizes = [PIXELS, *setting.hidden, setting.problem.outputs]
+        self.task = 0
+        self.alive = list(seeds)
+        self.network = initial(sizes, seeds, device, dtype)
+        moving = setting.optimizer.momentum > 0
+        self.velocity = self.network.zeros_like() if moving else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the stream has ended."""
+        return self.task >= self.setting.tasks
+
+    @torch.no_grad()
+    def next_task(self) -> list[Record]:
+        """Learn the next task; return one record a seed, in the order of the seeds.
+
+        Raises:
+            StopIteration: The stream has ended.
+        """
+        if self.finished:
+            raise StopIteration(f"all {self.setting.tasks} tasks are done")
+        started = time.perf_counter()
+        problem = self.setting.problem
+        tasks = {seed: problem.task(seed, self.task) for seed in self.seeds}
+        measured = self._learn(tasks) if self.alive else {}
+        lost = [s for s in measured if not _finite(measured[s])]
+        self._drop(lost)
+        share = (time.perf_counter() - started) / max(1, len(measured))
+        records = [
+            self._record(seed, tasks[seed], measured.get(seed), seed in lost, share)
+            for seed in self.seeds
+        ]
+        self.task += 1
+        return records
+
+    def _learn(self, tasks: dict[int, Task]) -> dict[int, Record]:
+        """Train, test and probe; return what was measured on each seed alive."""
+        train = self._sort({s: select(tasks[s], self.data.train_labels) for s in tasks})
+        self._permute_inputs(tasks, inverse=True)
+        totals = self._train(train)
+        measured = totals | self._test(tasks) | self._probe(tasks, train)
+        self._permute_inputs(tasks, inverse=False)
+        # one transfer for everything that was measured
+        table = torch.stack([measured[name] for name in measured], dim=1).tolist()
+        steps = [
+            self.setting.epochs * -(-len(e.labels) // self.setting.batch_size)
+            for e in train
+        ]
+        return {
+            seed: dict(zip(measured, row, strict=True)) | {"steps": n}
+            for seed, row, n in zip(self.alive, table, steps, strict=True)
+        }
+
+    def _sort(self, examples: dict[int, Examples]) -> list[Examples]:
+        """Sort the stack by the sizes of its tasks, falling (see `examples`)."""
+        places = range(len(self.alive))
+        sizes = [len(examples[seed].labels) for seed in self.alive]
+        order = sorted(places, key=lambda place: -sizes[place])
+        if order != list(places):
+            self._take(order)
+        return [examples[seed] for seed in self.alive]
+
+    def _train(self, stack: list[Examples]) -> dict[str, Tensor]:
+        """Train on every batch of every epoch."""
+        correct = torch.zeros(len(stack), device=self.device, dtype=torch.float64)
+        loss = torch.zeros_like(correct)
+        optimizer = self.setting.optimizer
+        for epoch in range(self.setting.epochs):
+            shuffled = [
+                e.take(generator("order", s, self.task, epoch).permutation(len(e[0])))
+                for s, e in zip(self.alive, stack, strict=True)
+            ]
+            for chunk in chunks(
+                self._train_images, shuffled, self.setting.batch_size, self.dtype
+            ):
+                part = slice(chunk.start, chunk.stop)
+                network = self.network.part(part.start, part.stop)
+                velocity = self.velocity and self.velocity.part(part.start, part.stop)
+                logits = torch.stack(
+                    [
+                        self._step(network, velocity, optimizer, x, y)
+                        for x, y in zip(chunk.inputs, chunk.labels, strict=True)
+                    ]
+                )
+                right = logits.argmax(-1) == chunk.labels
+                correct[part] += right.sum((0, 2))
+                loss[part] += cross_entropy(logits, chunk.labels).double().sum((0, 2))
+        seen = self.setting.epochs * torch.tensor(
+            [len(e.labels) for e in stack], device=self.device
+        )
+        return {"online_accuracy": correct / seen, "train_loss": loss / seen}
+
+    def _test(self, tasks: dict[int, Task]) -> dict[str, Tensor]:
+        """Test every network on its own task's test examples."""
+        correct, loss = [], []
+        for place, seed in enumerate(self.alive):
+            examples = select(tasks[seed], self.data.test_labels)
+            where = torch.from_numpy(examples.positions).to(self.device)
+            labels = torch.from_numpy(examples.labels).to(self.device)
+            network = self.network.part(place, place + 1)
+            logits = torch.cat(
+                [
+                    forward(network, scaled(self._test_images, w, self.dtype)[None])[1]
+                    for w in where.split(TEST_BATCH)
+                ],
+                dim=1,
+            )[0]
+            correct.append((logits.argmax(-1) == labels).double().mean())
+            loss.append(cross_entropy(logits, labels).double().mean())
+        return {"test_loss": torch.stack(loss), "test_accuracy": torch.stack(correct)}
+
+    def _probe(
+        self, tasks: dict[int, Task], stack: list[Examples]
+    ) -> dict[str, Tensor]:
+        """Measure the networks on training examples drawn for it."""
+        # the smallest task there is, so that no seed depends on the others' sizes
+        counts = np.bincount(self.data.train_labels, minlength=1)
+        classes = len(tasks[self.alive[0]].classes)
+        size = min(EXAMPLES, classes * int(counts[counts > 0].min()))
+        drawn = [
+            e.take(generator("probe", s, self.task).permutation(len(e.labels))[:size])
+            for s, e in zip(self.alive, stack, strict=True)
+        ]
+        where = torch.from_numpy(np.concatenate([e.positions for e in drawn]))
+        labels = torch.from_numpy(np.stack([e.labels for e in drawn])).to(self.device)
+        inputs = scaled(self._train_images, where.to(self.device), self.dtype)
+        inputs = inputs.view(*labels.shape, PIXELS)
+        layers, _ = forward(self.network, inputs)
+        gradient, _ = loss_gradient(self.network, inputs, labels)
+        probe = Probe(self.network, layers[1:], gradient)
+        values = {name: measure(probe) for name, measure in PROBES.items()}
+        whole_network = torch.stack(
+            [t.isfinite().all(2).all(1) for t in self.network.tensors()]
+        ).all(0)
+        return values | {"finite": whole_network.double()}
+
+    def _permute_inputs(self, tasks: dict[int, Task], inverse: bool) -> None:
+        """Put the first layer into the pixels' own order, or (not inverse) back."""
+        pixels = [tasks[seed].pixels for seed in self.alive]
+        orders = [np.argsort(p) if inverse else p for p in pixels if p is not None]
+        if not orders:
+            return
+        inputs = torch.from_numpy(np.stack(orders)).to(self.device)
+        self.network.take_inputs(inputs)
+        if self.velocity is not None:
+            self.velocity.take_inputs(inputs)
+
+    def _drop(self, seeds: list[int]) -> None:
+        """Take seeds that diverged out of the stack."""
+        if seeds:
+            self._take([i for i, s in enumerate(self.alive) if s not in seeds])
+
+    def _take(self, places: list[int]) -> None:
+        """Make the stack of what stands at these places of it."""
+        self.alive = [self.alive[place] for place in places]
+        self.network = self.network.take(places)
+        self.velocity = self.velocity and self.velocity.take(places)
+
+    def _record(
+        self, seed: int, task: Task, measured: Record | None, lost: bool, share: float
+    ) -> Record:
+        """Return the row of one seed; `measured` is None if it had diverged before."""
+        dead = measured is None or lost
+        values = dict.fromkeys(MEASURED) if dead or measured is None else measured
+        name = "cpu"
+        if self.device.type == "cuda":
+            name = torch.cuda.get_device_name(self.device)
+        return {
+            "setting_id": self.setting.setting_id,
+            "run_id": self.setting.run_id(seed),
+            "seed": seed,
+            **self.setting.row(),
+            "task": self.task,
+            "task_label": task.label,
+            **{name: values.get(name) for name in MEASURED},
+            "diverged": dead,
+            "steps": 0 if measured is None else measured["steps"],
+            "seconds": 0.0 if measured is None else share,
+            "device": name,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that going on needs, as plain values and tensors on the CPU.
+
+        `torch.load(..., weights_only=True)` reads it back.
+        """
+
+        def cpu(network: Network | None) -> list[Tensor] | None:
+            return network and [t.cpu().clone() for t in network.tensors()]  # type: ignore[return-value]
+
+        return {
+            "setting": self.setting.row(),
+            "seeds": self.seeds,
+            "task": self.task,
+            "alive": self.alive,
+            "network": cpu(self.network),
+            "velocity": cpu(self.velocity),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state, to the last bit as if there had been no stop.
+
+        Raises:
+            UsageError: The state is of another setting or of other seeds.
+        """
+        for name, mine in (("setting", self.setting.row()), ("seeds", self.seeds)):
+            if state[name] != mine:
+                raise UsageError(f"the state's {name} is {state[name]}, not {mine}")
+        self.task, self.alive = state["task"], list(state["alive"])
+
+        def load(tensors: list[Tensor]) -> Network:
+            ours = [t.to(self.device, self.dtype, copy=True) for t in tensors]
+            return Network(ours[: len(ours) // 2], ours[len(ours) // 2 :])
+
+        self.network = load(state["network"])
+        self.velocity = load(state["velocity"]) if state["velocity"] else None
+
+
+def _finite(measured: Record) -> bool:
+    """Tell whether the losses and the weights still are numbers."""
+    losses = (measured["train_loss"], measured["test_loss"])
+    return measured["finite"] == 1 and all(np.isfinite(losses))

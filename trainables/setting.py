@@ -1,0 +1,155 @@
+"""A setting: all that fixes a run but its seed, as one row of plain values.
+
+The row is at once Ray Tune's config, the preimage of the identifiers and the records'
+columns. It comes back strictly: what it names must exist, and must belong there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainables.checks import whole
+from trainables.command_line import UsageError, choose
+from trainables.datasets import DATASETS
+from trainables.optimizers import OPTIMIZERS, SGD, Optimizer
+from trainables.problems import PROBLEMS, Permuted, Problem
+from trainables.record import WHAT
+
+Row = dict[str, Any]
+
+REGISTRIES: dict[str, Mapping[str, type]] = {
+    "problem": PROBLEMS,
+    "optimizer": OPTIMIZERS,
+}
+"""The parts of a setting that have hyperparameters of their own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One problem, network, optimizer and way of training.
+
+    Attributes:
+        problem: The stream of tasks.
+        optimizer: The optimizer with its hyperparameters.
+        dataset: What the tasks are made from.
+        tasks: Length of the stream; by default the problem's own.
+        epochs: Passes over each task's training examples.
+        batch_size: Examples per update; a last short batch is kept.
+        hidden: Widths of the hidden layers.
+    """
+
+    problem: Problem = field(default_factory=Permuted)
+    optimizer: Optimizer = field(default_factory=SGD)
+    dataset: str = "mnist"
+    tasks: int = 0
+    epochs: int = 1
+    batch_size: int = 16
+    hidden: tuple[int, ...] = (100, 100, 100)
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        choose("dataset", self.dataset, DATASETS)
+        if self.tasks == 0:
+            object.__setattr__(self, "tasks", self.problem.default_tasks)
+        whole("tasks", self.tasks)
+        longest = self.problem.longest
+        if longest is not None and self.tasks > longest:
+            raise UsageError(
+                f"tasks is {self.tasks}: "
+                f"{self.problem.name} has only {longest}, ask for at most as many"
+            )
+        whole("epochs", self.epochs)
+        whole("batch_size", self.batch_size)
+        if not self.hidden:
+            raise UsageError("hidden is empty: give at least one width, as in 100-100")
+        for width in self.hidden:
+            whole("hidden", width)
+
+    def row(self) -> Row:
+        """Return the setting as plain values, one for each column; null: not its own.
+
+        >>> row = Setting().row()
+        >>> row["optimizer"], row["lr"], row["rho"], row["hidden"]
+        ('sgd', 0.01, None, '100-100-100')
+        """
+        values = {
+            "dataset": self.dataset,
+            "tasks": self.tasks,
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            "hidden": "-".join(map(str, self.hidden)),
+        }
+        for kind in REGISTRIES:
+            part = getattr(self, kind)
+            values |= {kind: part.name, **_hyperparameters(part)}
+        return dict.fromkeys(WHAT) | values
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Setting:
+        """Return the setting that a row says; what the row leaves out is default.
+
+        >>> Setting.from_row({"optimizer": "sam", "roh": 0.1})
+        Traceback (most recent call last):
+        trainables.command_line.UsageError: unknown hyperparameter 'roh': \
+did you mean 'rho'? Known: alpha, batch_size, dataset, epochs, hidden, \
+intervention, lr, momentum, optimizer, problem, rho, tasks, weight_decay
+
+        Raises:
+            UsageError: A key is unknown, is not its part's, or has a wrong value.
+        """
+        given = {k: v for k, v in row.items() if v is not None}
+        for key in given:
+            choose("hyperparameter", key, WHAT)
+        values: dict[str, Any] = {}
+        for kind, registry in REGISTRIES.items():
+            name = given.pop(kind, None)
+            part = registry[choose(kind, name, registry)] if name else None
+            part = part or type(getattr(cls(), kind))
+            own = {f.name for f in dataclasses.fields(part)}
+            values[kind] = part(**{k: given.pop(k) for k in list(given) if k in own})
+        if "hidden" in given:
+            given["hidden"] = parse_hidden(given["hidden"])
+        for key in given:
+            if key not in {f.name for f in dataclasses.fields(cls)}:
+                names = " and ".join(f"{k} {values[k].name}" for k in REGISTRIES)
+                raise UsageError(f"{key} does not belong to {names}: leave it out")
+        return cls(**values, **given)
+
+    @property
+    def setting_id(self) -> str:
+        """A hash of the row; nulls do not count, so a new column changes no hash."""
+        return _digest(self.row())
+
+    def run_id(self, seed: int) -> str:
+        """A hash of setting and seed, however the seeds were stacked."""
+        return _digest(self.row() | {"seed": seed})
+
+
+def parse_hidden(text: Any) -> tuple[int, ...]:
+    """Return widths from text like 100-100-100.
+
+    >>> parse_hidden("20-10")
+    (20, 10)
+
+    Raises:
+        UsageError: It is not of that form.
+    """
+    parts = str(text).split("-")
+    if not all(p.isdecimal() and int(p) > 0 for p in parts):
+        raise UsageError(f"hidden is {text!r}: give widths joined by '-', as 100-100")
+    return tuple(map(int, parts))
+
+
+def _hyperparameters(part: Any) -> Row:
+    return {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}
+
+
+def _digest(row: Row) -> str:
+    known = {k: v for k, v in row.items() if v is not None}
+    text = json.dumps(known, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
