@@ -1,0 +1,1 @@
+"""From records to metrics, tables and figures."""

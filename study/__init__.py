@@ -1,0 +1,1 @@
+"""What runs: studies, their trials, their results, and the command."""

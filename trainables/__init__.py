@@ -1,0 +1,1 @@
+"""A continual run, and all that it is made of."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 from trainables.command_line import UsageError
@@ -33,12 +34,12 @@ def real(
     inside = (
         isinstance(value, int | float)
         and not isinstance(value, bool)
-        and math.isfinite(value)
+        and abs(value) <= sys.float_info.max
         and (value > low if above else value >= low)
         and (value < high if below else value <= high)
     )
     if inside:
-        return float(value)
+        return float(value) + 0.0  # -0.0 becomes 0.0, whose hash is another
     least = f"{'above' if above else 'at least'} {low:g}"
     most = f" and {'below' if below else 'at most'} {high:g}"
     bounds = least + (most if math.isfinite(high) else "")

@@ -18,8 +18,18 @@ from typing import Any, NoReturn
 Command = Callable[..., "int | None"]
 
 
-class UsageError(ValueError):
+class UsageError(Exception):
     """A mistake of the caller; its text is one line that says what to do."""
+
+
+_PLAINER = {
+    r"^error parsing (--[\w-]+): ": r"\1: ",
+    r"invalid literal for int\(\) with base 10: (.*)": r"\1 is not a whole number",
+    r"could not convert string to float: (.*)": r"\1 is not a number",
+    r"no type matching .*INT could be .* \[(.*)\]\.": r"\1 is not a whole number",
+    r"no type matching .*FLOAT could be .* \[(.*)\]\.": r"\1 is not a number",
+}
+"""What tyro says, and what a person says."""
 
 
 def choose(kind: str, name: str, known: Iterable[str]) -> str:
@@ -59,9 +69,8 @@ def run_command(
 
     Exit codes: 2 for a wrong call, else what the command returns (None is 0).
     """
-    call = _parse(command, prog, description, args)
     try:
-        sys.exit(call())
+        sys.exit(_parse(command, prog, description, args)())
     except UsageError as mistake:
         _refuse(str(mistake))
 
@@ -127,14 +136,9 @@ def _condense(box: str) -> str:
     ]
     listed = ["; " + o[0].lower() + o[1:] for o in others if o.startswith("Available")]
     line = first[0].lower() + first[1:] + "".join(suggested + listed)
-    line = re.sub(
-        r"invalid literal for int\(\) with base 10: (.*)",
-        r"\1 is not a whole number",
-        line,
-    )
-    return re.sub(
-        r"could not convert string to float: (.*)", r"\1 is not a number", line
-    )
+    for pattern, plain in _PLAINER.items():
+        line = re.sub(pattern, plain, line)
+    return line
 
 
 def _refuse(message: str) -> NoReturn:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.command_line import UsageError
+from trainables.command_line import UsageError, choose
 from trainables.problems.task import CLASSES, PIXELS
 
 PARTS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
@@ -80,10 +80,12 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> Dataset:
             set either, the files are downloaded once into ~/.cache/plasticity-study.
 
     Raises:
-        UsageError: A file is missing, short, damaged or of the wrong kind.
+        UsageError: There is no such dataset, or a file is missing, short, damaged or
+            of the wrong kind.
     """
+    source = DATASETS[choose("dataset", name, DATASETS)]
     given = folder if folder is not None else os.environ.get("PLASTICITY_DATA") or None
-    return DATASETS[name].read(name, None if given is None else Path(given))
+    return source.read(name, None if given is None else Path(given))
 
 
 def _read_idx_dataset(name: str, folder: Path | None) -> Dataset:

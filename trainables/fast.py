@@ -112,8 +112,7 @@ def _second_pass(
         torch.bmm(h[i].mT, e[i]) if written[i] else torch.bmm(h[i], h[i].mT).add_(1)
         for i in layers
     ]
-    squares = [_square(kernels[i], e[i], written[i]) for i in layers]
-    norm = torch.stack(squares).sum(0).clamp_min_(0).sqrt_().div_(batch)
+    norm = _norm(kernels, e, written).div_(batch)
     # s grad W is h^T steep
     steep = [e[i] * (rho / batch / (norm + EPSILON)) for i in layers]
     weights = [
@@ -157,14 +156,25 @@ def _writes_out(layer: int, batch: int, inputs: int, outputs: int) -> bool:
     return (2 * batch + WRITING) * inputs * outputs < implicit
 
 
-def _square(kernel: Tensor, e: Tensor, written: bool) -> Tensor:
-    """Return the squared norm of batch * gradient of a layer, of shape (S, 1, 1)."""
-    if written:
-        bias = e.sum(1, keepdim=True)
-        return kernel.square().sum((1, 2), keepdim=True) + bias.square().sum(
-            2, keepdim=True
-        )
-    return torch.bmm(e, e.mT).mul_(kernel).sum((1, 2), keepdim=True)
+def _norm(kernels: list[Tensor], e: list[Tensor], written: list[bool]) -> Tensor:
+    """Return the norm of batch * gradient over all layers, of shape (S, 1, 1).
+
+    Where the examples' gradients cancel (a dead network on a balanced batch), their
+    products sum to rounding error, even below 0. The sum is kept above that error, or
+    the ascent step, which divides by it, would be far longer than rho.
+    """
+    squares, products = [], []
+    for kernel, error, out in zip(kernels, e, written, strict=True):
+        if out:
+            squares += [kernel.square().sum((1, 2)), error.sum(1).square().sum(1)]
+        else:
+            products.append(torch.bmm(error, error.mT).mul_(kernel))
+    if products:
+        product = torch.stack(products)
+        rounding = product.shape[-1] * torch.finfo(product.dtype).eps
+        least = product.diagonal(dim1=2, dim2=3).sum((0, 2)).mul_(rounding)
+        squares.append(torch.maximum(product.sum((0, 2, 3)), least))
+    return torch.stack(squares).sum(0).sqrt_()[:, None, None]
 
 
 def _error(logits: Tensor, labels: Tensor) -> Tensor:
@@ -176,7 +186,8 @@ def _error(logits: Tensor, labels: Tensor) -> Tensor:
 
 def _through_relu(e: Tensor, h: Tensor) -> Tensor:
     """Return e where the unit was on, else 0."""
-    return torch.ops.aten.threshold_backward(e, h, 0)
+    through: Tensor = torch.ops.aten.threshold_backward(e, h, 0)
+    return through
 
 
 def _update(

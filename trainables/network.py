@@ -7,6 +7,7 @@ pass gives each seed exactly its own gradient.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ def initial(
         device: Where the tensors lie.
         dtype: Of the tensors; float32 weights are the float64 ones, rounded.
     """
-    layers = list(zip(sizes, sizes[1:], strict=False))
+    layers = list(itertools.pairwise(sizes))
     drawn = []
     for seed in seeds:
         random = generator("weights", seed)

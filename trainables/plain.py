@@ -6,6 +6,8 @@ equations of `trainables.optimizers.optimizer`, line by line.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -30,7 +32,9 @@ def step(
         inputs: A batch for each seed.
         labels: Its labels.
     """
-    gradient, logits = mixed_gradient(network, optimizer, inputs, labels)
+    gradient, logits = mixed_gradient(
+        network, optimizer, lambda there: loss_gradient(there, inputs, labels)
+    )
     moving = velocity or network  # zip needs as many; it is not read when None
     for w, g, v in zip(
         network.tensors(), gradient.tensors(), moving.tensors(), strict=True
@@ -46,11 +50,16 @@ def step(
 def mixed_gradient(
     network: Network,
     optimizer: Optimizer,
-    inputs: Float[Tensor, "S n inputs"],
-    labels: Int[Tensor, "S n"],
-) -> tuple[Network, Float[Tensor, "S n outputs"]]:
-    """Return (1 - alpha) g1 + alpha g2 of each seed, and the logits at w."""
-    g1, logits = loss_gradient(network, inputs, labels)
+    gradient_of: Callable[[Network], tuple[Network, Tensor]],
+) -> tuple[Network, Tensor]:
+    """Return (1 - alpha) g1 + alpha g2 of each seed, and the logits at w.
+
+    Args:
+        network: The S networks, w.
+        optimizer: Its hyperparameters.
+        gradient_of: Returns each seed's gradient at a network, and the logits there.
+    """
+    g1, logits = gradient_of(network)
     if optimizer.passes == 1:
         return g1, logits
     size = optimizer.radius / (norm(g1) + EPSILON)
@@ -58,7 +67,7 @@ def mixed_gradient(
         [w + size * g for w, g in zip(network.weights, g1.weights, strict=True)],
         [b + size * g for b, g in zip(network.biases, g1.biases, strict=True)],
     )
-    g2, _ = loss_gradient(there, inputs, labels)
+    g2, _ = gradient_of(there)
     alpha = optimizer.mixing
     if alpha == 1:
         return g2, logits

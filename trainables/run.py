@@ -183,7 +183,7 @@ class ContinualRun:
             logits = torch.cat(
                 [
                     forward(network, scaled(self._test_images, w, self.dtype)[None])[1]
-                    for w in where.split(TEST_BATCH)
+                    for w in torch.split(where, TEST_BATCH)
                 ],
                 dim=1,
             )[0]

@@ -37,7 +37,7 @@ class Setting:
         problem: The stream of tasks.
         optimizer: The optimizer with its hyperparameters.
         dataset: What the tasks are made from.
-        tasks: Length of the stream; by default the problem's own.
+        tasks: Length of the stream; None becomes the problem's own.
         epochs: Passes over each task's training examples.
         batch_size: Examples per update; a last short batch is kept.
         hidden: Widths of the hidden layers.
@@ -46,7 +46,7 @@ class Setting:
     problem: Problem = field(default_factory=Permuted)
     optimizer: Optimizer = field(default_factory=SGD)
     dataset: str = "mnist"
-    tasks: int = 0
+    tasks: int = None  # type: ignore[assignment]  # not None once checked
     epochs: int = 1
     batch_size: int = 16
     hidden: tuple[int, ...] = (100, 100, 100)
@@ -54,9 +54,9 @@ class Setting:
     def __post_init__(self) -> None:
         """Check the values."""
         choose("dataset", self.dataset, DATASETS)
-        if self.tasks == 0:
-            object.__setattr__(self, "tasks", self.problem.default_tasks)
-        whole("tasks", self.tasks)
+        own = self.problem.default_tasks
+        tasks = own if self.tasks is None else whole("tasks", self.tasks)
+        object.__setattr__(self, "tasks", tasks)
         longest = self.problem.longest
         if longest is not None and self.tasks > longest:
             raise UsageError(
@@ -108,8 +108,9 @@ intervention, lr, momentum, optimizer, problem, rho, tasks, weight_decay
         values: dict[str, Any] = {}
         for kind, registry in REGISTRIES.items():
             name = given.pop(kind, None)
-            part = registry[choose(kind, name, registry)] if name else None
-            part = part or type(getattr(cls(), kind))
+            part = type(getattr(cls(), kind))
+            if name is not None:
+                part = registry[choose(kind, name, registry)]
             own = {f.name for f in dataclasses.fields(part)}
             values[kind] = part(**{k: given.pop(k) for k in list(given) if k in own})
         if "hidden" in given:

@@ -1,8 +1,8 @@
 """Ranks of the last hidden layer's activations A, of shape (examples, units).
 
 Both come from the singular values, and those from the eigenvalues of the smaller of
-A A^T and A^T A in float64, exact to about 1e-8 of the largest: much cheaper than a
-singular value decomposition, and batched over the seeds.
+A A^T and A^T A in float64: much cheaper than a singular value decomposition, and
+batched over the seeds. Below about 1e-7 of the largest they are rounding, and count 0.
 """
 
 from __future__ import annotations
@@ -40,8 +40,15 @@ def stable_rank(probe: Probe) -> Float[Tensor, " S"]:
 def squared_singular_values(
     matrix: Float[Tensor, "S n width"],
 ) -> Float[Tensor, "S least"]:
-    """Return the squares of each matrix's singular values, in float64."""
+    """Return the squares of each matrix's singular values, in float64.
+
+    NaN for a matrix that is not finite, of which `eigvalsh` would make an error.
+    """
     wide = matrix.double()
     tall = wide.shape[1] >= wide.shape[2]
     gram = wide.mT @ wide if tall else wide @ wide.mT
-    return torch.linalg.eigvalsh(gram).clamp_min(0)
+    finite = gram.isfinite().all(2).all(1)[:, None]
+    squares: Tensor = torch.linalg.eigvalsh(gram.where(finite[:, None], 0))
+    rounding = max(matrix.shape[1:]) * torch.finfo(gram.dtype).eps
+    real = squares > rounding * squares.amax(dim=1, keepdim=True)
+    return squares.where(real, 0).where(finite, torch.nan)

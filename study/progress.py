@@ -1,0 +1,150 @@
+"""What a person sees while a study runs: one live line, or now and then a plain one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from ray import tune
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from study.plan import Trial
+
+PLAIN_SECONDS = 15.0
+"""Between lines where the output is no terminal."""
+
+
+class Tally:
+    """Counts what the trials report; each trial's own word is the latest one.
+
+    A trial that is retried reports tasks again, so nothing here is added up from
+    reports: a trial has done as many tasks as it last said.
+    """
+
+    def __init__(self, trials: Sequence[Trial], runs_done: int) -> None:
+        """Start with nothing done but the runs found finished."""
+        self.trials = {trial.name: trial for trial in trials}
+        self.found = runs_done
+        self.runs = runs_done + sum(len(trial.seeds) for trial in trials)
+        self.tasks_done = dict.fromkeys(self.trials, 0)
+        self.diverged = dict.fromkeys(self.trials, 0)
+        self.failed: dict[str, str] = {}
+        self.started = time.monotonic()
+        self._at_start: dict[str, int] = {}
+
+    def report(self, result: dict[str, Any]) -> None:
+        """Take a trial's report."""
+        name = result["name"]
+        # tasks that a checkpoint brought cost this session nothing
+        self._at_start.setdefault(name, result["tasks_done"] - 1)
+        self.tasks_done[name] = result["tasks_done"]
+        self.diverged[name] = result["runs_diverged"]
+
+    def _share(self, name: str, tasks: int) -> float:
+        trial = self.trials[name]
+        return trial.cost.flops * tasks / trial.setting.tasks
+
+    @property
+    def fraction(self) -> float:
+        """The fraction of this session's work that is done, by its operations."""
+        whole = sum(trial.cost.flops for trial in self.trials.values())
+        done = sum(self._share(n, t) for n, t in self.tasks_done.items())
+        return done / whole if whole else 1.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long it will take at the rate so far; None: not known yet."""
+        done = sum(self._share(n, t) for n, t in self.tasks_done.items())
+        free = sum(self._share(n, t) for n, t in self._at_start.items())
+        whole = sum(trial.cost.flops for trial in self.trials.values())
+        elapsed = time.monotonic() - self.started
+        return elapsed * (whole - done) / (done - free) if done > free else None
+
+    def line(self) -> str:
+        """Return the state of things in one line."""
+        runs = self.found + sum(
+            len(trial.seeds)
+            for name, trial in self.trials.items()
+            if self.tasks_done[name] >= trial.setting.tasks
+        )
+        tasks = sum(len(self.trials[n].seeds) * t for n, t in self.tasks_done.items())
+        whole = sum(len(t.seeds) * t.setting.tasks for t in self.trials.values())
+        free = sum(len(self.trials[n].seeds) * t for n, t in self._at_start.items())
+        rate = (tasks - free) / max(1e-9, time.monotonic() - self.started)
+        left = self.seconds_left
+        return (
+            f"runs {runs}/{self.runs}, tasks {tasks:,}/{whole:,}, {rate:.1f} tasks/s, "
+            f"left {'?' if left is None else clock(left)}, "
+            f"diverged {sum(self.diverged.values())}, failed {len(self.failed)}"
+        )
+
+
+class Reporter(tune.Callback):
+    """Shows the tally as Tune's results come in."""
+
+    def __init__(self, tally: Tally, console: Console) -> None:
+        """Show on a console."""
+        self.tally = tally
+        self._console = console
+        self._last = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.percentage:>3.0f}%"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.description}"),
+            console=console,
+            transient=True,
+        )
+        self._row = self._bar.add_task("starting", total=1.0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing: Tune pickles callbacks, and a terminal cannot be."""
+        return {}
+
+    def __enter__(self) -> Reporter:
+        """Start to show."""
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop, leaving the last state as a line."""
+        self._bar.stop()
+        self._console.print(self.tally.line(), highlight=False, soft_wrap=True)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
+    ) -> None:
+        """Take a report."""
+        self.tally.report(result)
+        self._show()
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Any], trial: Any, **info: Any
+    ) -> None:
+        """Count a trial that Tune has given up."""
+        self.tally.failed[trial.config["trial"]["name"]] = trial.error_file or ""
+        self._show()
+
+    def _show(self) -> None:
+        line = self.tally.line()
+        if self._console.is_terminal:
+            self._bar.update(self._row, completed=self.tally.fraction, description=line)
+        elif time.monotonic() - self._last >= PLAIN_SECONDS:
+            self._last = time.monotonic()
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+
+def clock(seconds: float) -> str:
+    """Return a time to read.
+
+    >>> clock(5), clock(65), clock(7384)
+    ('5 s', '1 min 5 s', '2 h 3 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -1,0 +1,246 @@
+"""The command: run what is left of a study on Ray, then print its tables."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from study.plan import Trial, plan
+from study.provenance import software
+from study.store import Store
+from study.studies import STUDIES, Study, changed, find_study
+from trainables import datasets
+from trainables.checks import real, whole
+from trainables.command_line import UsageError, choose, run_command
+from trainables.setting import parse_hidden
+
+Flag = tyro.conf.FlagCreatePairsOff[bool]
+Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
+Whole = Annotated[int | None, tyro.conf.arg(metavar="INT")]
+Real = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
+
+
+@dataclass(frozen=True)
+class Options:
+    """Run a study; what is done already is not run again.
+
+    Attributes:
+        study: A study's name (see --list), or a Python file that defines STUDY.
+        results: A folder, or a URI as s3://bucket/prefix; the records become Parquet
+            files in RESULTS/STUDY/records.
+        dataset: mnist, fashion-mnist, kmnist or mnist-5k, in place of the study's.
+        data_dir: A folder with the dataset's IDX files, plain or .gz. Without it and
+            without $PLASTICITY_DATA they are downloaded, once.
+        tasks: Length of each stream.
+        seeds: How many seeds, counted from 0.
+        hidden: Widths of the hidden layers, as 100-100-100.
+        batch_size: Examples per update.
+        epochs: Passes over each task's training examples.
+        stack: Seeds that a trial trains side by side: auto, or a number.
+        cpus_per_trial: CPUs, and threads, of a trial.
+        gpus_per_trial: GPUs of a trial, fractions too; by default an equal share of
+            one for each trial that the CPUs allow, where there are GPUs.
+        max_concurrent: The most trials at once.
+        checkpoint_every: Tasks between checkpoints; by default about a minute of work.
+        address: Of a Ray cluster; by default the one that runs, else a local Ray.
+        dry_run: Show what would run and what it costs; start and write nothing.
+        list: List the studies.
+    """
+
+    study: tyro.conf.Positional[str] = "quickstart"
+    results: str = "results"
+    dataset: Text = None
+    data_dir: Text = None
+    tasks: Whole = None
+    seeds: Whole = None
+    hidden: Text = None
+    batch_size: Whole = None
+    epochs: Whole = None
+    stack: str = "auto"
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: Real = None
+    max_concurrent: Whole = None
+    checkpoint_every: Whole = None
+    address: Text = None
+    dry_run: Flag = False
+    list: Flag = False
+
+    def __post_init__(self) -> None:
+        """Check what no other object checks."""
+        real("--cpus-per-trial", self.cpus_per_trial, above=True)
+        if self.gpus_per_trial is not None:
+            gpus = real("--gpus-per-trial", self.gpus_per_trial)
+            if gpus > 1 and gpus % 1:
+                raise UsageError(
+                    f"--gpus-per-trial is {gpus:g}: above 1 it must be a whole number"
+                )
+        for name in ("max_concurrent", "checkpoint_every"):
+            if getattr(self, name) is not None:
+                whole("--" + name.replace("_", "-"), getattr(self, name))
+        if self.stack != "auto" and not (self.stack.isdecimal() and int(self.stack)):
+            raise UsageError(
+                f"--stack is {self.stack!r}: it must be auto or a whole number, "
+                "at least 1"
+            )
+
+    @property
+    def stack_size(self) -> int | None:
+        """Seeds per trial; None: to be chosen."""
+        return None if self.stack == "auto" else int(self.stack)
+
+    def chosen_study(self) -> Study:
+        """Return the study, with what the options change in it.
+
+        Raises:
+            UsageError: There is no such study, or a value is wrong.
+        """
+        dataset = self.dataset
+        return changed(
+            find_study(self.study),
+            seeds=self.seeds,
+            dataset=dataset and choose("dataset", dataset, datasets.DATASETS),
+            tasks=None if self.tasks is None else whole("tasks", self.tasks),
+            hidden=None if self.hidden is None else parse_hidden(self.hidden),
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+        )
+
+
+def open_console() -> Console:
+    """Return standard output; where it is no terminal, lines are not cut to 80."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 140
+    return console
+
+
+def sweep(
+    options: Annotated[tyro.conf.OmitArgPrefixes[Options], tyro.conf.arg(name="")],
+) -> int:
+    """Run a study; what is done already is not run again."""
+    console = open_console()
+    if options.list:
+        console.print(_studies())
+        return 0
+    study = options.chosen_study()
+    store = Store(options.results, study.name, software())
+    store.check()
+    done, aside = store.finished(repair=not options.dry_run)
+    for path in aside:
+        console.print(f"cannot be read, set aside to be made again: {path}")
+    runs = {setting.run_id(seed) for setting in study.settings for seed in study.seeds}
+    left = len(runs - done)
+    if options.dry_run:
+        cpus = os.cpu_count() or 1
+        size = options.stack_size
+        trials = plan(study, done, store.interrupted(), size, cpus, gpu=False)
+        console.print(
+            _costs(study, trials), f"{left} of {len(runs)} runs are to be run."
+        )
+        return 0
+    code = 0
+    if left:
+        code = _run(options, study, store, done, console)
+    else:
+        console.print(
+            f"All {len(runs)} runs of {study.name} are done: nothing to train."
+        )
+    if code != 130:
+        _print_tables(store, console)
+    return code
+
+
+def _run(
+    options: Options, study: Study, store: Store, done: set[str], console: Console
+) -> int:
+    """Run what is left; return the exit code."""
+    names = sorted({setting.dataset for setting in study.settings})
+    data = {name: datasets.load(name, options.data_dir) for name in names}
+    # Ray takes a second to import, which no wrong call should wait for
+    from study import tuning
+
+    with tuning.connected(options.address, console):
+        shares = tuning.shares(
+            options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent
+        )
+        trials = plan(
+            study,
+            done,
+            store.interrupted(),
+            options.stack_size,
+            shares.slots,
+            gpu=shares.gpus > 0,
+        )
+        every = options.checkpoint_every
+        return tuning.run(trials, store, data, shares, every, console, len(done))
+
+
+def _print_tables(store: Store, console: Console) -> None:
+    """Say where the records are, print the paper's tables, and name what shows more."""
+    from analysis.tables import print_tables
+
+    console.print(f"\nRecords: {store.place}/records\n", soft_wrap=True)
+    print_tables(store.place)
+    for command in ("table", "figure accuracy"):
+        target = " -o accuracy.png" if command.startswith("figure") else ""
+        line = f"python -m analysis {command} {store.place}{target}"
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _studies() -> Table:
+    """Return the list of studies."""
+    table = Table("study", "runs", "tasks", "about", box=None)
+    for study in STUDIES.values():
+        tasks = len(study.seeds) * sum(setting.tasks for setting in study.settings)
+        runs = len(study.seeds) * len(study.settings)
+        table.add_row(study.name, f"{runs:,}", f"{tasks:,}", study.about)
+    return table
+
+
+def _costs(study: Study, trials: list[Trial]) -> Table:
+    """Return what is to be run, setting by setting, and what it costs."""
+    columns = ("problem", "optimizer", "hyperparameters", "dataset", "seeds", "trials")
+    table = Table(*columns, "tasks", "examples", "operations", box=None)
+    whole_examples = whole_flops = 0.0
+    tasks = count = 0
+    for setting in study.settings:
+        mine = [trial for trial in trials if trial.setting == setting]
+        seeds = sum(len(trial.seeds) for trial in mine)
+        examples = sum(trial.cost.examples for trial in mine)
+        flops = sum(trial.cost.flops for trial in mine)
+        row = setting.row()
+        shown = ("lr", "rho", "alpha", "momentum", "weight_decay")
+        table.add_row(
+            row["problem"],
+            row["optimizer"],
+            " ".join(f"{name}={row[name]:g}" for name in shown if row[name]),
+            row["dataset"],
+            str(seeds),
+            str(len(mine)),
+            f"{seeds * setting.tasks:,}",
+            f"{examples:.2e}",
+            f"{flops:.2e}",
+        )
+        tasks, count = tasks + seeds * setting.tasks, count + len(mine)
+        whole_examples, whole_flops = whole_examples + examples, whole_flops + flops
+    table.add_row(
+        "all",
+        "",
+        "",
+        "",
+        "",
+        str(count),
+        f"{tasks:,}",
+        f"{whole_examples:.2e}",
+        f"{whole_flops:.2e}",
+    )
+    return table
+
+
+if __name__ == "__main__":
+    run_command(sweep, prog="python -m study.sweep")
