@@ -19,8 +19,8 @@ from torch import Tensor
 
 from trainables.problems import Task
 
-CHUNK_BYTES = 2**20
-"""Batches are gathered and scaled a few at a time, as many as fit a core's cache."""
+BLOCK_EXAMPLES = 2**16
+"""Steps are made ready many at a time: about as many as have so many examples."""
 
 
 class Examples(NamedTuple):
@@ -47,13 +47,13 @@ class Segment(NamedTuple):
     size: int
 
 
-class Chunk(NamedTuple):
-    """K steps of the k seeds from `start` to before `stop`."""
+class Block(NamedTuple):
+    """T steps of the k seeds from `start` to before `stop`, with n examples each."""
 
     start: int
     stop: int
-    inputs: Float[Tensor, "K k n 784"]
-    labels: Int[Tensor, "K k n"]
+    positions: Int[Tensor, "T k n"]
+    labels: Int[Tensor, "T k n"]
 
 
 def to_tensor(array: np.ndarray, device: torch.device | str) -> Tensor:
@@ -100,43 +100,40 @@ Segment(first=3, steps=1, start=0, stop=1, size=1)]
     return segments
 
 
-def chunks(
-    images: UInt8[Tensor, "N 784"],
-    stack: Sequence[Examples],
-    batch_size: int,
-    dtype: torch.dtype,
-) -> Iterator[Chunk]:
-    """Yield all batches of one epoch, a few steps at a time.
+def blocks(
+    stack: Sequence[Examples], batch_size: int, device: torch.device | str
+) -> Iterator[Block]:
+    """Yield the steps of one epoch, many at a time.
 
     Args:
-        images: The dataset's, on the device.
         stack: Each seed's examples in the order to meet them; sizes must fall.
         batch_size: Examples per step; what is left at the end is a shorter batch.
-        dtype: Of the inputs, which are scaled to [0, 1].
+        device: Where the blocks go.
     """
     for segment in schedule([len(s.positions) for s in stack], batch_size):
         members = stack[segment.start : segment.stop]
-        first = segment.first * batch_size
-        last = first + segment.steps * segment.size
-        shape = (segment.steps, segment.size)
-        positions, labels = (
-            np.stack([m[field][first:last].reshape(shape) for m in members], axis=1)
-            for field in (0, 1)
-        )
-        where = torch.from_numpy(positions).to(images.device)
-        labelled = torch.from_numpy(labels).to(images.device)
-        step_bytes = positions[0].size * images.shape[1] * dtype.itemsize
-        together = max(1, CHUNK_BYTES // step_bytes)
-        for here in range(0, segment.steps, together):
-            there = where[here : here + together]
-            inputs = scaled(images, there.flatten(), dtype).view(*there.shape, -1)
-            yield Chunk(
-                segment.start, segment.stop, inputs, labelled[here : here + together]
+        together = max(1, BLOCK_EXAMPLES // (segment.size * len(members)))
+        for done in range(0, segment.steps, together):
+            steps = min(together, segment.steps - done)
+            first = segment.first * batch_size + done * segment.size
+            last = first + steps * segment.size
+            positions, labels = (
+                np.stack(
+                    [m[field][first:last].reshape(steps, -1) for m in members], axis=1
+                )
+                for field in (0, 1)
+            )
+            yield Block(
+                segment.start,
+                segment.stop,
+                torch.from_numpy(positions).to(device),
+                torch.from_numpy(labels).to(device),
             )
 
 
 def scaled(
-    images: UInt8[Tensor, "N 784"], positions: Int[Tensor, " n"], dtype: torch.dtype
-) -> Float[Tensor, "n 784"]:
-    """Return images as reals in [0, 1]."""
-    return images.index_select(0, positions).to(dtype).mul_(1 / 255)
+    images: UInt8[Tensor, "N 784"], positions: Int[Tensor, "*shape"], dtype: torch.dtype
+) -> Float[Tensor, "*shape 784"]:
+    """Return the images at these positions, as reals in [0, 1]."""
+    picked = images.index_select(0, positions.flatten())
+    return picked.to(dtype).mul_(1 / 255).view(*positions.shape, -1)

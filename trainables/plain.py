@@ -63,19 +63,19 @@ def mixed_gradient(
     if optimizer.passes == 1:
         return g1, logits
     size = optimizer.radius / (norm(g1) + EPSILON)
-    there = Network(
-        [w + size * g for w, g in zip(network.weights, g1.weights, strict=True)],
-        [b + size * g for b, g in zip(network.biases, g1.biases, strict=True)],
-    )
-    g2, _ = gradient_of(there)
+    g2, _ = gradient_of(_add(network, size, g1))
     alpha = optimizer.mixing
     if alpha == 1:
         return g2, logits
+    return _add(g1.map(lambda g: (1 - alpha) * g), alpha, g2), logits
 
-    def mix(here: list[Tensor], above: list[Tensor]) -> list[Tensor]:
-        return [(1 - alpha) * a + alpha * b for a, b in zip(here, above, strict=True)]
 
-    return Network(mix(g1.weights, g2.weights), mix(g1.biases, g2.biases)), logits
+def _add(one: Network, share: float | Tensor, other: Network) -> Network:
+    """Return one + share * other."""
+    return Network(
+        [a + share * b for a, b in zip(one.weights, other.weights, strict=True)],
+        [a + share * b for a, b in zip(one.biases, other.biases, strict=True)],
+    )
 
 
 def loss_gradient(

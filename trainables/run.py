@@ -26,7 +26,7 @@ from trainables import fast
 from trainables.checks import whole
 from trainables.command_line import UsageError
 from trainables.datasets import Dataset
-from trainables.examples import Examples, chunks, scaled, select, to_tensor
+from trainables.examples import Examples, blocks, scaled, select, to_tensor
 from trainables.network import Network, cross_entropy, forward, initial
 from trainables.plain import loss_gradient
 from trainables.probes import EXAMPLES, PROBES, Probe
@@ -34,6 +34,7 @@ from trainables.problems import PIXELS, Task
 from trainables.randomness import SEEDS, generator
 from trainables.record import MEASURED, Record
 from trainables.setting import Setting
+from trainables.training import Step, train
 
 TEST_BATCH = 1000
 """Test examples that go through a network at once."""
@@ -67,7 +68,7 @@ class ContinualRun:
         data: Dataset,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        step: Any = fast.step,
+        step: Step = fast.step,
     ) -> None:
         """Draw the initial networks."""
         if not seeds or len(set(seeds)) < len(seeds):
@@ -152,21 +153,17 @@ class ContinualRun:
                 e.take(generator("order", s, self.task, epoch).permutation(len(e[0])))
                 for s, e in zip(self.alive, stack, strict=True)
             ]
-            for chunk in chunks(
-                self._train_images, shuffled, self.setting.batch_size, self.dtype
-            ):
-                part = slice(chunk.start, chunk.stop)
-                network = self.network.part(part.start, part.stop)
-                velocity = self.velocity and self.velocity.part(part.start, part.stop)
-                logits = torch.stack(
-                    [
-                        self._step(network, velocity, optimizer, x, y)
-                        for x, y in zip(chunk.inputs, chunk.labels, strict=True)
-                    ]
+            for block in blocks(shuffled, self.setting.batch_size, self.device):
+                losses, right = train(
+                    self._step,
+                    self.network,
+                    self.velocity,
+                    optimizer,
+                    self._train_images,
+                    block,
                 )
-                right = logits.argmax(-1) == chunk.labels
-                correct[part] += right.sum((0, 2))
-                loss[part] += cross_entropy(logits, chunk.labels).double().sum((0, 2))
+                loss[block.start : block.stop] += losses
+                correct[block.start : block.stop] += right
         seen = self.setting.epochs * torch.tensor(
             [len(e.labels) for e in stack], device=self.device
         )
@@ -182,7 +179,7 @@ class ContinualRun:
             network = self.network.part(place, place + 1)
             logits = torch.cat(
                 [
-                    forward(network, scaled(self._test_images, w, self.dtype)[None])[1]
+                    forward(network, scaled(self._test_images, w[None], self.dtype))[1]
                     for w in torch.split(where, TEST_BATCH)
                 ],
                 dim=1,
@@ -203,10 +200,9 @@ class ContinualRun:
             e.take(generator("probe", s, self.task).permutation(len(e.labels))[:size])
             for s, e in zip(self.alive, stack, strict=True)
         ]
-        where = torch.from_numpy(np.concatenate([e.positions for e in drawn]))
+        where = torch.from_numpy(np.stack([e.positions for e in drawn]))
         labels = torch.from_numpy(np.stack([e.labels for e in drawn])).to(self.device)
         inputs = scaled(self._train_images, where.to(self.device), self.dtype)
-        inputs = inputs.view(*labels.shape, PIXELS)
         layers, _ = forward(self.network, inputs)
         gradient, _ = loss_gradient(self.network, inputs, labels)
         probe = Probe(self.network, layers[1:], gradient)

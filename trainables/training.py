@@ -1,0 +1,53 @@
+"""Training on a block of batches: draw, step, and count what the logits say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Float64, UInt8
+from torch import Tensor
+
+from trainables.examples import Block, scaled
+from trainables.network import Network, cross_entropy
+from trainables.optimizers import Optimizer
+
+Step = Callable[
+    [Network, "Network | None", Optimizer, Tensor, Tensor], Float[Tensor, "S n outputs"]
+]
+"""As `trainables.plain.step`."""
+
+GATHERED_BYTES = 2**20
+"""Images are gathered and scaled for a few steps at once: as fit a core's cache."""
+
+
+def train(
+    step: Step,
+    network: Network,
+    velocity: Network | None,
+    optimizer: Optimizer,
+    images: UInt8[Tensor, "N 784"],
+    block: Block,
+) -> tuple[Float64[Tensor, " k"], Float64[Tensor, " k"]]:
+    """Train the block's seeds in place; return what the logits before each step say.
+
+    Returns:
+        The sum of the losses in nats, and the number of examples that were right.
+    """
+    here = network.part(block.start, block.stop)
+    moving = velocity and velocity.part(block.start, block.stop)
+    dtype = network.weights[0].dtype
+    one = block.positions[0].numel() * images.shape[1] * dtype.itemsize
+    logits = []
+    for positions, labels in zip(
+        block.positions.split(max(1, GATHERED_BYTES // one)),
+        block.labels.split(max(1, GATHERED_BYTES // one)),
+        strict=True,
+    ):
+        inputs = scaled(images, positions, dtype)
+        for x, y in zip(inputs, labels, strict=True):
+            logits.append(step(here, moving, optimizer, x, y))
+    told = torch.stack(logits)
+    loss = cross_entropy(told, block.labels).double().sum((0, 2))
+    right = (told.argmax(-1) == block.labels).sum((0, 2)).double()
+    return loss, right
