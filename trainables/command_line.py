@@ -107,7 +107,8 @@ def _parse(
                 )
     except SystemExit as stop:
         if stop.code:
-            _refuse(f"{_condense(box.getvalue())} ({prog} --help tells more)")
+            message = _condense(box.getvalue()).rstrip(".")
+            _refuse(f"{message} ({prog} --help tells more)")
         raise
     return call  # type: ignore[no-any-return]
 

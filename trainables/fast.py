@@ -22,6 +22,7 @@ Everything is what `trainables.plain` computes, to rounding.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -177,11 +178,22 @@ def _norm(kernels: list[Tensor], e: list[Tensor], written: list[bool]) -> Tensor
     return torch.stack(squares).sum(0).sqrt_()[:, None, None]
 
 
-def _error(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return softmax(logits) - onehot(labels)."""
-    e = logits.softmax(-1)
-    where = labels.unsqueeze(-1)
-    return e.scatter_add_(-1, where, e.new_full((), -1).expand(where.shape))
+def _error(
+    logits: Float[Tensor, "S n outputs"], labels: Int[Tensor, "S n"]
+) -> Float[Tensor, "S n outputs"]:
+    """Return softmax(logits) - onehot(labels).
+
+    Over the middle axis torch's softmax is vectorised on a CPU: with ten classes it
+    takes a third to a tenth of the time that it takes over the last.
+    """
+    e = logits.mT.softmax(1)
+    where = labels.unsqueeze(1)
+    return e.scatter_add_(1, where, _minus_one(e.dtype, e.device).expand_as(where)).mT
+
+
+@functools.cache
+def _minus_one(dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.full((), -1, dtype=dtype, device=device)
 
 
 def _through_relu(e: Tensor, h: Tensor) -> Tensor:
@@ -217,7 +229,8 @@ def _add_products(
     """Do w <- keep w + rate sum share * h^T e / batch, and the same for the bias."""
     for share, h, e in terms:
         alpha = rate * share / h.shape[1]
-        w.baddbmm_(h.mT, e, beta=keep, alpha=alpha)
+        # on the transpose, which is what lies contiguous in memory (see Network)
+        w.mT.baddbmm_(e.mT, h, beta=keep, alpha=alpha)
         if keep != 1:
             b.mul_(keep)
         b.add_(e.sum(1, keepdim=True), alpha=alpha)

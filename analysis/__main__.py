@@ -1,0 +1,82 @@
+"""The command: python -m analysis table RESULTS, ... figure NAME RESULTS -o FILE.
+
+Nothing heavy is imported before the arguments are known to be right, so that help and
+mistakes answer at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import tyro
+
+from trainables.command_line import UsageError, run_command
+
+Results = Annotated[str, tyro.conf.arg(metavar="RESULTS")]
+Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
+
+
+def table(
+    results: Results = "results",
+    /,
+    format: Literal["rich", "markdown", "latex", "csv"] = "rich",
+) -> None:
+    """Print how test accuracy goes along the stream, a row a setting (Tables 1 and 2).
+
+    Beside the paper's mean change from task to task stand the least-squares slope, the
+    ends of the stream, the number of runs and how many diverged; 95% t-intervals are
+    over seeds. Seeds that are missing are named, never averaged over in silence.
+
+    Args:
+        results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
+        format: rich is for the terminal; csv has plain fractions in full precision.
+    """
+    from analysis.tables import print_tables
+
+    print_tables(results, format)
+
+
+def figure(
+    name: Name = None,
+    results: Results = "results",
+    /,
+    output: Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None,
+    study: Name = None,
+    problem: Name = None,
+    setting: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ID")] = (),
+    list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+) -> None:
+    """Draw a figure into a file.
+
+    The figure accuracy is test accuracy by task, a panel a problem, a line a setting:
+    the mean over seeds with its 95% t-band (Figures 4 and 5).
+
+    Args:
+        name: Which figure; --list has them.
+        results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
+        output: The file to write; its suffix (.png, .svg, .pdf) is its format.
+        study: Draw this study, where there are several.
+        problem: Draw this problem only.
+        setting: Draw only these, by setting_id (table --format csv has them).
+        list: List the figures, and draw none.
+    """
+    from analysis import figures
+
+    if list:
+        for key, entry in figures.FIGURES.items():
+            print(f"{key}  {entry.meaning}")
+    elif not name:
+        raise UsageError("no figure named: python -m analysis figure --list has them")
+    elif not output:
+        raise UsageError("nowhere to draw to: give a file with --output FILE.png")
+    else:
+        figures.draw_to_file(name, results, output, study, problem, setting)
+        print(f"wrote {output}")
+
+
+if __name__ == "__main__":
+    run_command(
+        {"table": table, "figure": figure},
+        prog="python -m analysis",
+        description="Tables and figures from the records of a study.",
+    )

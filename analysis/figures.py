@@ -1,0 +1,114 @@
+"""Figures: what is drawn as data, the drawing of it, and the file.
+
+A figure is data, then drawing: a pure function of the records gives a tidy frame, one
+row per point, and another draws part of it on given axes. So the data can be tested
+without pixels, and the axes can stand in a figure of your own. To add one: two
+functions and a line in `FIGURES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.accuracy_figure import accuracy_by_task, draw_panels
+from analysis.style import FORMATS, STYLE, save
+from trainables.command_line import UsageError, choose
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure: what it shows, its data and its drawing."""
+
+    meaning: str
+    measure: str
+    """The column of the records that it shows."""
+    data: Callable[[pd.DataFrame], pd.DataFrame]
+    draw: Callable[[pd.DataFrame], Figure]
+
+
+def draw_to_file(
+    name: str,
+    results: str,
+    file: str,
+    study: str | None = None,
+    problem: str | None = None,
+    settings: Sequence[str] = (),
+) -> None:
+    """Draw the figure `name` of the records under `results` into a file.
+
+    The same records give the same bytes.
+
+    Args:
+        name: One of `FIGURES`.
+        results: What `analysis.load.load` takes.
+        file: Where to; its suffix is its format.
+        study: Which study, if there are several.
+        problem: Only this problem.
+        settings: Only these settings, by setting_id.
+
+    Raises:
+        UsageError: An unknown name, suffix, study, problem or setting, no records, or
+            more settings than can be told apart.
+    """
+    picture = FIGURES[choose("figure", name, FIGURES)]
+    suffix = Path(file).suffix.lower().removeprefix(".")
+    if suffix not in FORMATS:
+        known = ", ".join(f".{known}" for known in FORMATS)
+        raise UsageError(f"cannot draw {file}: give it a suffix among {known}")
+    from matplotlib import rc_context
+
+    from analysis.load import load
+    from analysis.runs import NEEDED
+
+    frame = load(results, [*NEEDED, picture.measure])
+    frame = _select(frame, results, study, problem, settings)
+    data = picture.data(frame)
+    with rc_context(STYLE):
+        save(picture.draw(data), file, suffix)
+
+
+def _select(
+    frame: pd.DataFrame,
+    results: str,
+    study: str | None,
+    problem: str | None,
+    settings: Sequence[str],
+) -> pd.DataFrame:
+    """Return the records that are to be drawn.
+
+    Raises:
+        UsageError: There are none, or of several studies.
+    """
+    studies = sorted(set(frame["study"].tolist()))
+    if study is not None:
+        frame = frame[frame["study"] == choose("study", study, studies)]
+    elif len(studies) > 1:
+        raise UsageError(
+            f"{results} has several studies: choose one with --study "
+            f"({', '.join(studies)})"
+        )
+    if problem is not None:
+        known = frame["problem"].unique()
+        frame = frame[frame["problem"] == choose("problem", problem, known)]
+    if settings:
+        known = frame["setting_id"].unique()
+        chosen = [choose("setting", setting, known) for setting in settings]
+        frame = frame[frame["setting_id"].isin(chosen)]
+    return frame
+
+
+FIGURES: dict[str, Picture] = {
+    "accuracy": Picture(
+        "test accuracy by task, a panel a problem, a line a setting (Figures 4 and 5)",
+        "test_accuracy",
+        accuracy_by_task,
+        draw_panels,
+    ),
+}

@@ -1,0 +1,216 @@
+"""Loading: the records of one or more studies as one data frame.
+
+Records lie in RESULTS/<study>/records/*.parquet, on a disk or in a bucket, and RESULTS
+may name any of these levels. Nothing else that lies there is opened. Files are read
+one by one, side by side in threads, rather than as one Arrow dataset: every file is
+then checked against the schema, and a mistake names the file it is in.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from trainables.command_line import UsageError, choose
+from trainables.record import COLUMNS, MEASURED, SCHEMA_VERSION
+
+KEY = ["study", "run_id", "task"]
+"""What a row is one of, within a study."""
+
+
+def load(results: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return the records under `results`, one row per (study, run, task).
+
+    Rows that are there twice with the same measurements are kept once, and a line on
+    standard error says so.
+
+    Args:
+        results: A folder of studies, one study's folder, a folder named records, or one
+            .parquet file; a path or a URI (s3://bucket/results).
+        columns: The columns to read, all if None; `KEY` always comes with them, and
+            all come in the order of the schema.
+
+    Raises:
+        UsageError: There are no records, a file is damaged, newer than this program
+            or not of records, or two rows of one run and task contradict each other.
+    """
+    wanted = COLUMNS if columns is None else columns
+    asked = {*KEY, *(choose("column", name, COLUMNS) for name in wanted)}
+    names = [name for name in COLUMNS if name in asked]
+    filesystem, files = _find(results)
+    read = functools.partial(_read, filesystem, names)
+    with ThreadPoolExecutor() as pool:
+        tables = list(pool.map(read, files))
+    table = pa.concat_tables(tables)
+    if not table.num_rows:
+        raise _no_records(results)
+    rows = [part.num_rows for part in tables]
+    origin = np.repeat(np.array(files, dtype=object), rows)
+    return _once(table.to_pandas(), origin)
+
+
+def _find(results: str) -> tuple[fs.FileSystem, list[str]]:
+    """Return the file system and the sorted paths of the files of records.
+
+    Raises:
+        UsageError: The path does not exist, or holds no records.
+    """
+    try:
+        if "://" in results:
+            filesystem, root = fs.FileSystem.from_uri(results)
+        else:
+            local = os.path.abspath(os.path.expanduser(results))
+            filesystem, root = fs.LocalFileSystem(), local
+        info = filesystem.get_file_info(root)
+        if info.type == fs.FileType.NotFound:
+            raise UsageError(f"{results} does not exist: give the folder of results")
+        files = _files(filesystem, info)
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(f"cannot read {results}: {_line(error)}") from None
+    if not files:
+        raise _no_records(results)
+    return filesystem, sorted(files)
+
+
+def _files(filesystem: fs.FileSystem, root: fs.FileInfo) -> list[str]:
+    """Return the paths of the files of records in or at `root`."""
+
+    def inside(folder: str) -> list[fs.FileInfo]:
+        found = filesystem.get_file_info(fs.FileSelector(folder))
+        return [info for info in found if not info.base_name.startswith((".", "_"))]
+
+    def folders(infos: Iterable[fs.FileInfo]) -> list[fs.FileInfo]:
+        return [info for info in infos if info.type == fs.FileType.Directory]
+
+    if root.type == fs.FileType.File:
+        return [root.path] if root.extension == "parquet" else []
+    if root.base_name == "records":
+        held = [root]
+    else:
+        held = folders(inside(root.path))
+        if all(info.base_name != "records" for info in held):
+            held = [inner for info in held for inner in folders(inside(info.path))]
+        held = [info for info in held if info.base_name == "records"]
+    return [
+        info.path
+        for records in held
+        for info in inside(records.path)
+        if info.type == fs.FileType.File and info.extension == "parquet"
+    ]
+
+
+def _read(filesystem: fs.FileSystem, names: list[str], file: str) -> pa.Table:
+    """Return the named columns of one file.
+
+    Raises:
+        UsageError: It is not a readable file of records.
+    """
+    try:
+        with (
+            filesystem.open_input_file(file) as source,
+            pq.ParquetFile(source) as parquet,
+        ):
+            held = parquet.schema_arrow
+            if fault := _misfit(held, names):
+                raise UsageError(f"{file} {fault}")
+            present = [name for name in names if name in held.names]
+            # The files are what is read side by side, not the columns of each.
+            table = parquet.read(present, use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(
+            f"{file} is damaged or not a Parquet file ({_line(error)}): "
+            "move it away, and run the study again to make its records anew"
+        ) from None
+    for name in names:
+        if name not in present:
+            empty = pa.nulls(table.num_rows, COLUMNS[name].type)
+            table = table.append_column(name, empty)
+        elif table[name].null_count and not COLUMNS[name].null:
+            raise UsageError(f"{file} is no file of records: column {name} has a null")
+    # Files differ in their metadata (which commit, which machine): rows do not.
+    return table.select(names).cast(pa.schema([(n, COLUMNS[n].type) for n in names]))
+
+
+def _misfit(held: pa.Schema, names: Iterable[str]) -> str | None:
+    """Return why a file of this schema cannot be read, or None if it can.
+
+    Columns are appended over the versions, so a file of an earlier version may lack
+    some: they are then null.
+    """
+    version = (held.metadata or {}).get(b"schema_version", b"").decode()
+    if not version.isdigit():
+        return "is no file of records: its metadata has no schema_version"
+    if int(version) > SCHEMA_VERSION:
+        return (
+            f"has records of version {version}, this program reads up to "
+            f"{SCHEMA_VERSION}: upgrade it"
+        )
+    for name in names:
+        index = held.get_field_index(name)
+        if index >= 0:
+            if held.field(index).type != COLUMNS[name].type:
+                return (
+                    f"is no file of records: column {name} is "
+                    f"{held.field(index).type}, not {COLUMNS[name].type}"
+                )
+        elif int(version) == SCHEMA_VERSION:
+            return f"is no file of records: it has no column {name}"
+    return None
+
+
+def _once(frame: pd.DataFrame, origin: npt.NDArray[Any]) -> pd.DataFrame:
+    """Return each row once.
+
+    Args:
+        frame: The rows of all files.
+        origin: The file of each row.
+
+    Raises:
+        UsageError: Two rows of one run and task differ in what was measured.
+    """
+    again = frame.duplicated(KEY)
+    if not again.any():
+        return frame
+    result = [name for name in frame if name in MEASURED or name == "diverged"]
+    twice = frame[frame.duplicated(KEY, keep=False)]
+    distinct = twice[KEY + result].drop_duplicates()
+    against = distinct[distinct.duplicated(KEY)]
+    if len(against):
+        row = against.iloc[0]
+        same = (distinct[KEY] == row[KEY]).all(axis=1)
+        one, other = origin[distinct.index[same][:2]]
+        raise UsageError(
+            f"task {row['task']} of run {row['run_id']} (study {row['study']}) has two "
+            f"different results, in {one} and {other}: move the wrong file away"
+        )
+    where = origin[np.flatnonzero(again)[0]]
+    print(
+        f"note: {again.sum()} rows are there more than once (as in {where}), with "
+        "the same results; each is counted once",
+        file=sys.stderr,
+    )
+    return frame[~again].reset_index(drop=True)
+
+
+def _no_records(results: str) -> UsageError:
+    """Return the mistake of looking where there are none."""
+    return UsageError(
+        f"no records in {results} (looked for STUDY/records/*.parquet): "
+        "make some with python -m study.sweep"
+    )
+
+
+def _line(error: Exception) -> str:
+    """Return an error's text as one line without a full stop."""
+    return " ".join(str(error).split()).rstrip(".")

@@ -1,0 +1,192 @@
+"""Runs: the records of each setting as a matrix, and which of its seeds are not in it.
+
+Only a run that went through its whole stream without diverging has a row in the matrix.
+The others are not dropped in silence: their seeds are kept, by what befell them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from trainables.record import WHAT
+
+NEEDED = ["study", "setting_id", "run_id", "seed", *WHAT, "task", "diverged"]
+"""The columns that `by_setting` needs besides the measurement."""
+
+PROBLEMS = ("permuted", "pairwise")
+OPTIMIZERS = ("sgd", "sam", "gnp")
+"""The paper's order; others follow by name."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of one setting in one study."""
+
+    study: str
+    setting_id: str
+    setting: dict[str, Any]
+    """The columns `WHAT`; None where one does not apply."""
+    seeds: tuple[int, ...]
+    """Of the rows of `matrix`: complete and not diverged."""
+    matrix: npt.NDArray[np.float64]
+    """Shape (runs, tasks)."""
+    diverged: tuple[int, ...]
+    incomplete: tuple[int, ...]
+    """Seeds with fewer tasks than the stream has (or with a null on one)."""
+    missing: tuple[int, ...] = ()
+    """Seeds without any record, which others of its `peers` have."""
+
+    @property
+    def present(self) -> set[int]:
+        """The seeds that have any record."""
+        return {*self.seeds, *self.diverged, *self.incomplete}
+
+    @property
+    def expected(self) -> int:
+        """How many runs the study has of every setting among the `peers`."""
+        return len(self.present) + len(self.missing)
+
+    @property
+    def peers(self) -> tuple[Any, ...]:
+        """What settings share that should have the same seeds."""
+        return (self.study, *(self.setting[c] for c in ("problem", "dataset", "tasks")))
+
+
+def by_setting(frame: pd.DataFrame, measure: str = "test_accuracy") -> list[Runs]:
+    """Return the runs of each setting, in the paper's order.
+
+    Args:
+        frame: Records with the columns `NEEDED` and `measure`, each row once.
+        measure: The column that fills the matrices.
+    """
+    firsts = frame.drop_duplicates(["study", "setting_id"])
+    whats = firsts[list(WHAT)].astype(object)
+    settings = whats.where(whats.notna(), None).to_dict("records")
+    rows = frame.groupby(["study", "setting_id"], sort=False).indices
+    columns = {
+        name: frame[name].to_numpy() for name in ("seed", "task", "diverged", measure)
+    }
+    found = []
+    for who, what in zip(firsts.to_dict("records"), settings, strict=True):
+        at = rows[who["study"], who["setting_id"]]
+        setting = {str(name): value for name, value in what.items()}
+        part = {name: column[at] for name, column in columns.items()}
+        found.append(_sort_out(who["study"], who["setting_id"], setting, part, measure))
+    return sorted(_compare(found), key=_order)
+
+
+def _sort_out(
+    study: str,
+    setting_id: str,
+    setting: dict[str, Any],
+    part: dict[str, npt.NDArray[Any]],
+    measure: str,
+) -> Runs:
+    """Return one setting's runs, sorted by seed and by what became of them."""
+    seeds, row = np.unique(part["seed"], return_inverse=True)
+    length = max(setting["tasks"], int(part["task"].max()) + 1)
+    matrix = np.full((len(seeds), length), np.nan)
+    matrix[row, part["task"]] = part[measure].astype(np.float64)
+    diverged = np.zeros(len(seeds), dtype=bool)
+    diverged[row[part["diverged"].astype(bool)]] = True
+    # A null on a task, or a task too many, is as little a whole run as a task too few.
+    whole = ~np.isnan(matrix).any(axis=1) & (length == setting["tasks"])
+    good = whole & ~diverged
+
+    def names(which: npt.NDArray[np.bool_]) -> tuple[int, ...]:
+        return tuple(int(seed) for seed in seeds[which])
+
+    return Runs(
+        study,
+        setting_id,
+        setting,
+        seeds=names(good),
+        matrix=matrix[good],
+        diverged=names(diverged),
+        incomplete=names(~whole & ~diverged),
+    )
+
+
+def _compare(found: Iterable[Runs]) -> list[Runs]:
+    """Return the runs with the seeds that each lacks and its peers have."""
+    found = list(found)
+    union: dict[tuple[Any, ...], set[int]] = defaultdict(set)
+    for runs in found:
+        union[runs.peers] |= runs.present
+    return [
+        replace(runs, missing=tuple(sorted(union[runs.peers] - runs.present)))
+        for runs in found
+    ]
+
+
+def _order(runs: Runs) -> tuple[Any, ...]:
+    """Return the place of a setting: the paper's, then that of its values."""
+
+    def place(name: str, known: Sequence[str]) -> tuple[int, str]:
+        return (known.index(name) if name in known else len(known), name)
+
+    rest = [
+        (value is not None, value if value is not None else 0)
+        for name, value in runs.setting.items()
+        if name not in ("problem", "optimizer", "lr")
+    ]
+    return (
+        runs.study,
+        place(runs.setting["problem"], PROBLEMS),
+        place(runs.setting["optimizer"], OPTIMIZERS),
+        -runs.setting["lr"],
+        *rest,
+    )
+
+
+def varying(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the columns of `WHAT` in which the settings differ.
+
+    >>> varying([{"lr": 0.1, "tasks": 5}, {"lr": 0.2, "tasks": 5}])
+    ['lr']
+    """
+    return [
+        name for name in WHAT if len({setting.get(name) for setting in settings}) > 1
+    ]
+
+
+def labels(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a short name for each setting that tells it from the others.
+
+    Optimizer and learning rate, and what else differs between two settings of one
+    optimizer: that SAM has a rho and SGD has none needs no saying.
+
+    >>> same = {"optimizer": "sam", "lr": 0.01}
+    >>> labels([{**same, "rho": 0.05}, {**same, "rho": 0.1}])
+    ['SAM lr 0.01 rho 0.05', 'SAM lr 0.01 rho 0.1']
+    """
+    kinds: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for setting in settings:
+        kinds[setting["optimizer"]].append(setting)
+    differ = {name for same in kinds.values() for name in varying(same)}
+    told = [n for n in WHAT if n in differ and n not in ("problem", "optimizer", "lr")]
+    return [
+        " ".join(
+            [f"{setting['optimizer'].upper()} lr {setting['lr']:g}"]
+            + [f"{n} {show(setting[n])}" for n in told if setting[n] is not None]
+        )
+        for setting in settings
+    ]
+
+
+def show(value: Any) -> str:
+    """Return a setting's value as a reader wants it.
+
+    >>> [show(value) for value in (None, 0.05, 1e-05, "100-100", 16)]
+    ['–', '0.05', '1e-05', '100-100', '16']
+    """
+    if value is None:
+        return "–"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,67 @@
+"""Tables: the records of a study as rows a reader can compare.
+
+A table is data, then words: a function of the records gives a data frame of plain
+numbers (what `csv` prints), another turns that into sheets of text, which
+`analysis.formats` sets. To add one: two functions and a line in `TABLES`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.accuracy_table import EXPLANATION, accuracy_sheets, accuracy_table
+from analysis.formats import FORMATS, Sheet
+from analysis.load import load
+from analysis.runs import NEEDED
+from trainables.command_line import choose
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its numbers, and what a reader needs to understand them."""
+
+    columns: tuple[str, ...]
+    """Of the records, what it is made from."""
+    data: Callable[[pd.DataFrame], pd.DataFrame]
+    sheets: Callable[[pd.DataFrame], list[Sheet]]
+    explanation: tuple[str, ...]
+
+
+def print_tables(results: str = "results", format: str = "rich") -> None:
+    """Print every table of the records under `results` on standard output.
+
+    Args:
+        results: What `analysis.load.load` takes.
+        format: One of `analysis.formats.FORMATS`, or csv: full-precision numbers and
+            nothing else, the notes going to standard error.
+
+    Raises:
+        UsageError: There are no records, or they cannot be read; unknown format.
+    """
+    choose("format", format, [*FORMATS, "csv"])
+    columns = {name for table in TABLES.values() for name in table.columns}
+    frame = load(results, sorted(columns))
+    for table in TABLES.values():
+        data = table.data(frame)
+        sheets = table.sheets(data)
+        if format == "csv":
+            sys.stdout.write(data.to_csv(index=False, lineterminator="\n"))
+            for sheet in sheets:
+                for note in sheet.notes:
+                    print(f"note: {sheet.title}: {note}", file=sys.stderr)
+        else:
+            sys.stdout.write(FORMATS[format](sheets, table.explanation))
+
+
+TABLES: dict[str, Table] = {
+    "accuracy": Table(
+        columns=(*NEEDED, "test_accuracy"),
+        data=accuracy_table,
+        sheets=accuracy_sheets,
+        explanation=EXPLANATION,
+    ),
+}

@@ -1,0 +1,185 @@
+"""Synthetic records: studies that were never run, to test and to time the analysis.
+
+As a script it writes a big one: python tests/synthetic.py RESULTS --runs 10000.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainables.record import COLUMNS, WHAT, schema
+
+LENGTH = {"permuted": 100, "pairwise": 45}
+FIRST = {"sgd": 0.93, "sam": 0.935, "gnp": 0.94}
+DROP = {"sgd": 0.06, "sam": 0.03, "gnp": 0.012}
+
+
+def make_setting(problem: str = "permuted", **changes: Any) -> dict[str, Any]:
+    """Return a setting: SGD as in the paper, but for the changes."""
+    setting = {
+        "problem": problem,
+        "dataset": "mnist",
+        "tasks": LENGTH[problem],
+        "epochs": 1,
+        "batch_size": 16,
+        "hidden": "100-100-100",
+        "optimizer": "sgd",
+        "lr": 0.01,
+        "momentum": 0.0,
+        "rho": None,
+        "alpha": None,
+        "weight_decay": 0.0,
+        "intervention": None,
+    } | changes
+    assert setting.keys() == WHAT.keys()
+    return setting
+
+
+def paper_settings(problem: str = "permuted", **changes: Any) -> list[dict[str, Any]]:
+    """Return the paper's six settings on a problem."""
+    return [
+        make_setting(problem, lr=lr, **kind, **changes)
+        for kind in (
+            {"optimizer": "sgd"},
+            {"optimizer": "sam", "rho": 0.05},
+            {"optimizer": "gnp", "rho": 0.05, "alpha": 0.7},
+        )
+        for lr in (0.01, 0.001)
+    ]
+
+
+def hash_of(*what: Any) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def draw_accuracy(setting: Mapping[str, Any], seed: int) -> np.ndarray:
+    """Return a trajectory like those of real runs, shape (tasks,)."""
+    salt = zlib.crc32(json.dumps(setting, sort_keys=True).encode())
+    own = np.random.default_rng([seed, salt])
+    shared = np.random.default_rng(seed)
+    tasks, kind = setting["tasks"], setting["optimizer"]
+    fast = setting["lr"] > 0.005
+    t = np.linspace(0, 1, tasks)
+    if setting["problem"] == "permuted":
+        first = FIRST[kind] - (0 if fast else 0.05)
+        drop = DROP[kind] * (1 if fast else 0.3)
+        rise = 0.02 * (1 - np.exp(-15 * t))
+        noise = shared.normal(0, 0.002, tasks) + own.normal(0, 0.003, tasks)
+        return np.clip(first + rise - drop * t + noise, 0, 1)
+    hard = shared.exponential(0.012, tasks)
+    drop = DROP[kind] * (0.4 if fast else 0.15)
+    noise = np.abs(own.normal(0, 0.004, tasks))
+    return np.clip(0.998 - hard - drop * t - noise, 0, 1)
+
+
+def make_run(
+    setting: Mapping[str, Any],
+    seed: int,
+    study: str = "paper",
+    accuracy: Sequence[float] | np.ndarray | None = None,
+    diverged_at: int | None = None,
+    rows: int | None = None,
+) -> pa.Table:
+    """Return the records of one run.
+
+    Args:
+        setting: Of `make_setting`.
+        seed: Of the run.
+        study: The study's name.
+        accuracy: Test accuracy on each task, drawn if None.
+        diverged_at: The task from which on nothing is measured.
+        rows: How many tasks it has done; all if None.
+    """
+    tasks = setting["tasks"]
+    task = np.arange(tasks)
+    values = draw_accuracy(setting, seed) if accuracy is None else np.array(accuracy)
+    lost = task >= (tasks if diverged_at is None else diverged_at)
+    setting_id = hash_of(dict(setting))
+    measured = {
+        "online_accuracy": values - 0.02,
+        "train_loss": -np.log(np.clip(values, 0.01, 1)),
+        "test_loss": -np.log(np.clip(values, 0.01, 1)),
+        "test_accuracy": values,
+        "dormant_fraction": 0.1 * task / tasks,
+        "effective_rank": np.full(tasks, 30.0),
+        "stable_rank": np.full(tasks, 5.0),
+        "weight_norm": 10 + 0.1 * task,
+        "gradient_norm": np.full(tasks, 0.5),
+        "sharpness": np.full(tasks, 20.0),
+    }
+    same = {
+        "study": study,
+        "setting_id": setting_id,
+        "run_id": hash_of(setting_id, seed),
+        "trial_id": hash_of("trial", setting_id),
+        "seed": seed,
+        **setting,
+        "steps": 3750,
+        "seconds": 1.5,
+        "device": "cpu",
+    }
+    arrays: dict[str, Any] = {
+        **{name: [value] * tasks for name, value in same.items()},
+        "task": task,
+        "task_label": [str(t) for t in task],
+        **{name: pa.array(v, mask=lost) for name, v in measured.items()},
+        "diverged": lost,
+    }
+    columns = {name: arrays[name] for name in COLUMNS}
+    return pa.table(columns, schema=schema({"commit": "synthetic"})).slice(0, rows)
+
+
+def write(results: str | Path, name: str, *runs: pa.Table) -> Path:
+    """Write runs of one study to RESULTS/<study>/records/NAME.parquet."""
+    folder = Path(results) / runs[0]["study"][0].as_py() / "records"
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.concat_tables(runs), folder / f"{name}.parquet")
+    return folder / f"{name}.parquet"
+
+
+def write_study(
+    results: str | Path,
+    settings: Iterable[Mapping[str, Any]] | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    study: str = "paper",
+) -> list[Path]:
+    """Write a study, a file a setting; the paper's both problems if None is given."""
+    if settings is None:
+        settings = [s for problem in LENGTH for s in paper_settings(problem)]
+    return [
+        write(
+            results,
+            hash_of(dict(setting), list(seeds)),
+            *(make_run(setting, seed, study) for seed in seeds),
+        )
+        for setting in settings
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write a big synthetic study.")
+    parser.add_argument("results")
+    parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--seeds", type=int, default=5)
+    asked = parser.parse_args()
+    settings = [
+        {**setting, "weight_decay": i * 1e-6}
+        for i in range(-(-asked.runs // (6 * asked.seeds)))
+        for setting in paper_settings()
+    ][: asked.runs // asked.seeds]
+    files = write_study(asked.results, settings, range(asked.seeds), "big")
+    print(f"{len(files)} files in {files[0].parent}")
+
+
+if __name__ == "__main__":
+    main()
