@@ -121,11 +121,11 @@ def _condense(box: str) -> str:
     'unrecognized options: --formt; perhaps you meant: --format'
     """
     parts: list[list[str]] = [[]]
-    for line in box.splitlines():
-        text = line.strip("│ \t")
-        if text.startswith(("╭", "╰")):
-            continue
-        if set(text) <= {"─"}:
+    # the first line is the box's title; where standard output is not UTF-8 the box is
+    # drawn with spaces and hyphens
+    for line in box.splitlines()[1:]:
+        text = line.strip("│╰╯ \t")
+        if set(text) <= {"─", "-"}:
             parts.append([])
         else:
             parts[-1].append(text)

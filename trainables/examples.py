@@ -131,9 +131,24 @@ def blocks(
             )
 
 
-def scaled(
-    images: UInt8[Tensor, "N 784"], positions: Int[Tensor, "*shape"], dtype: torch.dtype
-) -> Float[Tensor, "*shape 784"]:
-    """Return the images at these positions, as reals in [0, 1]."""
-    picked = images.index_select(0, positions.flatten())
-    return picked.to(dtype).mul_(1 / 255).view(*positions.shape, -1)
+class Reader:
+    """Reads images as reals in [0, 1].
+
+    It keeps the memory that it writes to, because fresh memory costs more than the
+    arithmetic: what it returned is overwritten when it reads as much again.
+    """
+
+    def __init__(self, images: UInt8[Tensor, "N 784"], dtype: torch.dtype) -> None:
+        """Read from a dataset's images."""
+        self._images, self._dtype = images, dtype
+        self._memory: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def read(self, positions: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape 784"]:
+        """Return the images at these positions."""
+        rows = positions.numel()
+        if rows not in self._memory:
+            raw = self._images.new_empty(rows, self._images.shape[1])
+            self._memory = {rows: (raw, torch.empty_like(raw, dtype=self._dtype))}
+        raw, reals = self._memory[rows]
+        torch.index_select(self._images, 0, positions.flatten(), out=raw)
+        return reals.copy_(raw).mul_(1 / 255).view(*positions.shape, -1)

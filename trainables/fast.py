@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -67,7 +68,7 @@ def step(
 
     The arguments are those of `trainables.plain.step`.
     """
-    here = _first_pass(network, inputs, labels)
+    here = _first_pass(network, inputs, labels, again=optimizer.passes == 2)
     alpha, h, e = optimizer.mixing, here.h, here.e
     if optimizer.passes == 1:
         _update(
@@ -87,14 +88,14 @@ def step(
     return here.logits
 
 
-def _first_pass(network: Network, inputs: Tensor, labels: Tensor) -> Pass:
-    """Go forward and backward at w."""
+def _first_pass(network: Network, inputs: Tensor, labels: Tensor, again: bool) -> Pass:
+    """Go forward and backward at w; keep what a second pass needs, if `again`."""
     weights, biases = network.weights, network.biases
     h = [inputs]
     z = first = torch.baddbmm(biases[0], inputs, weights[0])
-    for w, b in zip(weights[1:], biases[1:], strict=True):
-        h.append(z.relu())
-        z = torch.baddbmm(b, h[-1], w)
+    for i in range(1, len(weights)):
+        h.append(z.relu() if again and i == 1 else z.relu_())
+        z = torch.baddbmm(biases[i], h[i], weights[i])
     e = [_error(z, labels)]
     for i in range(len(weights) - 1, 0, -1):
         e.append(_through_relu(torch.bmm(e[-1], weights[i].mT), h[i]))
@@ -117,7 +118,7 @@ def _second_pass(
     # s grad W is h^T steep
     steep = [e[i] * (rho / batch / (norm + EPSILON)) for i in layers]
     weights = [
-        torch.baddbmm(network.weights[i], h[i].mT, steep[i])
+        torch.baddbmm(network.weights[i].mT, steep[i].mT, h[i]).mT
         if written[i]
         else network.weights[i]
         for i in layers
@@ -196,10 +197,13 @@ def _minus_one(dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.full((), -1, dtype=dtype, device=device)
 
 
-def _through_relu(e: Tensor, h: Tensor) -> Tensor:
-    """Return e where the unit was on, else 0."""
-    through: Tensor = torch.ops.aten.threshold_backward(e, h, 0)
-    return through
+def _through_relu(
+    e: Float[Tensor, "S n width"], h: Float[Tensor, "S n width"]
+) -> Float[Tensor, "S n width"]:
+    """Set e to 0 in place where the unit was off, and return it."""
+    backward: Any = torch.ops.aten.threshold_backward.grad_input
+    backward(e, h, 0, grad_input=e)
+    return e
 
 
 def _update(

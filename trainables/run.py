@@ -14,8 +14,9 @@ There is no input or output here: drive it from a test, a notebook or a script.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from trainables import fast
 from trainables.checks import whole
 from trainables.command_line import UsageError
 from trainables.datasets import Dataset
-from trainables.examples import Examples, blocks, scaled, select, to_tensor
+from trainables.examples import Examples, Reader, blocks, select, to_tensor
 from trainables.network import Network, cross_entropy, forward, initial
 from trainables.plain import loss_gradient
 from trainables.probes import EXAMPLES, PROBES, Probe
@@ -56,6 +57,8 @@ class ContinualRun:
         alive: The seeds that have not diverged, in the order of the stack.
         network: Their networks.
         velocity: Their momentum; None without momentum.
+        phases: Seconds spent so far on permuting, training, testing and probes (on a
+            GPU, on giving it the work).
 
     Raises:
         UsageError: The seeds are not as they should be, or the dataset is another.
@@ -79,10 +82,11 @@ class ContinualRun:
             raise UsageError(f"dataset is {data.name}, the setting's {setting.dataset}")
         self.setting, self.seeds, self.data = setting, list(seeds), data
         self.device, self.dtype, self._step = torch.device(device), dtype, step
-        self._train_images = to_tensor(data.train_images, device)
-        self._test_images = to_tensor(data.test_images, device)
+        self._train_images = Reader(to_tensor(data.train_images, device), dtype)
+        self._test_images = Reader(to_tensor(data.test_images, device), dtype)
         sizes = [PIXELS, *setting.hidden, setting.problem.outputs]
         self.task = 0
+        self.phases: dict[str, float] = {}
         self.alive = list(seeds)
         self.network = initial(sizes, seeds, device, dtype)
         moving = setting.optimizer.momentum > 0
@@ -119,10 +123,16 @@ class ContinualRun:
     def _learn(self, tasks: dict[int, Task]) -> dict[int, Record]:
         """Train, test and probe; return what was measured on each seed alive."""
         train = self._sort({s: select(tasks[s], self.data.train_labels) for s in tasks})
-        self._permute_inputs(tasks, inverse=True)
-        totals = self._train(train)
-        measured = totals | self._test(tasks) | self._probe(tasks, train)
-        self._permute_inputs(tasks, inverse=False)
+        with self._timed("permuting"):
+            self._permute_inputs(tasks, inverse=True)
+        with self._timed("training"):
+            measured = self.train(train)
+        with self._timed("testing"):
+            measured |= self._test(tasks)
+        with self._timed("probes"):
+            measured |= self._probe(tasks, train)
+        with self._timed("permuting"):
+            self._permute_inputs(tasks, inverse=False)
         # one transfer for everything that was measured
         table = torch.stack([measured[name] for name in measured], dim=1).tolist()
         steps = [
@@ -143,8 +153,24 @@ class ContinualRun:
             self._take(order)
         return [examples[seed] for seed in self.alive]
 
-    def _train(self, stack: list[Examples]) -> dict[str, Tensor]:
-        """Train on every batch of every epoch."""
+    @contextlib.contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        """Add the time that it takes to the phase's."""
+        started = time.perf_counter()
+        yield
+        spent = time.perf_counter() - started
+        self.phases[phase] = self.phases.get(phase, 0.0) + spent
+
+    @torch.no_grad()
+    def train(self, stack: list[Examples]) -> dict[str, Tensor]:
+        """Train each seed alive on its examples, every batch of every epoch.
+
+        Args:
+            stack: In the order of `alive`, their sizes falling.
+
+        Returns:
+            online_accuracy and train_loss, each of shape (S,).
+        """
         correct = torch.zeros(len(stack), device=self.device, dtype=torch.float64)
         loss = torch.zeros_like(correct)
         optimizer = self.setting.optimizer
@@ -179,7 +205,7 @@ class ContinualRun:
             network = self.network.part(place, place + 1)
             logits = torch.cat(
                 [
-                    forward(network, scaled(self._test_images, w[None], self.dtype))[1]
+                    forward(network, self._test_images.read(w[None]))[1]
                     for w in torch.split(where, TEST_BATCH)
                 ],
                 dim=1,
@@ -202,7 +228,7 @@ class ContinualRun:
         ]
         where = torch.from_numpy(np.stack([e.positions for e in drawn]))
         labels = torch.from_numpy(np.stack([e.labels for e in drawn])).to(self.device)
-        inputs = scaled(self._train_images, where.to(self.device), self.dtype)
+        inputs = self._train_images.read(where.to(self.device))
         layers, _ = forward(self.network, inputs)
         gradient, _ = loss_gradient(self.network, inputs, labels)
         probe = Probe(self.network, layers[1:], gradient)

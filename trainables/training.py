@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float, Float64
 from torch import Tensor
 
-from trainables.examples import Block, scaled
+from trainables.examples import Block, Reader
 from trainables.network import Network, cross_entropy
 from trainables.optimizers import Optimizer
 
@@ -17,8 +17,8 @@ Step = Callable[
 ]
 """As `trainables.plain.step`."""
 
-GATHERED_BYTES = 2**20
-"""Images are gathered and scaled for a few steps at once: as fit a core's cache."""
+READ_AT_ONCE = 320
+"""Images are read for a few steps at once: as many as fit a core's cache as reals."""
 
 
 def train(
@@ -26,7 +26,7 @@ def train(
     network: Network,
     velocity: Network | None,
     optimizer: Optimizer,
-    images: UInt8[Tensor, "N 784"],
+    reader: Reader,
     block: Block,
 ) -> tuple[Float64[Tensor, " k"], Float64[Tensor, " k"]]:
     """Train the block's seeds in place; return what the logits before each step say.
@@ -36,15 +36,14 @@ def train(
     """
     here = network.part(block.start, block.stop)
     moving = velocity and velocity.part(block.start, block.stop)
-    dtype = network.weights[0].dtype
-    one = block.positions[0].numel() * images.shape[1] * dtype.itemsize
+    together = max(1, READ_AT_ONCE // block.positions[0].numel())
     logits = []
     for positions, labels in zip(
-        block.positions.split(max(1, GATHERED_BYTES // one)),
-        block.labels.split(max(1, GATHERED_BYTES // one)),
+        torch.split(block.positions, together),
+        torch.split(block.labels, together),
         strict=True,
     ):
-        inputs = scaled(images, positions, dtype)
+        inputs = reader.read(positions)
         for x, y in zip(inputs, labels, strict=True):
             logits.append(step(here, moving, optimizer, x, y))
     told = torch.stack(logits)

@@ -22,9 +22,9 @@ def effective_rank(probe: Probe) -> Float[Tensor, " S"]:
     """
     values = squared_singular_values(probe.hidden[-1]).sqrt()
     total = values.sum(dim=1, keepdim=True)
-    share = values / torch.where(total > 0, total, 1)
+    share = values / torch.where(total == 0, 1, total)
     entropy = -torch.xlogy(share, share).sum(dim=1)
-    return torch.where(total.squeeze(1) > 0, entropy.exp(), 0)
+    return torch.where(total.squeeze(1) == 0, 0, entropy.exp())
 
 
 def stable_rank(probe: Probe) -> Float[Tensor, " S"]:
