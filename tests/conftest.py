@@ -1,0 +1,76 @@
+"""What all tests share: checked shapes, fixed random numbers, one thread, digits."""
+
+from __future__ import annotations
+
+import pkgutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import settings
+from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from trainables.datasets import Dataset
+
+TRAINABLES = Path(__file__).parents[1] / "trainables"
+UNCHECKED = {"setting", "optimizers", "trainable"}
+"""Users choose what the first two are given, which check it with an error of their own;
+Ray makes the third."""
+
+# before anything of the package is imported: every shape and type in a signature is
+# checked at each call, by PEP 484, which lets an int stand for a float
+install_import_hook(
+    [
+        f"trainables.{module.name}"
+        for module in pkgutil.iter_modules([str(TRAINABLES)])
+        if module.name not in UNCHECKED
+    ],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
+
+torch.set_num_threads(1)
+settings.register_profile(
+    "tests", derandomize=True, database=None, deadline=None, max_examples=50
+)
+settings.load_profile("tests")
+
+TRAIN_COUNTS = (12, 10, 13, 9, 12, 15, 11, 8, 14, 12)
+"""Training examples of each class in `few`: pairs of classes differ in size."""
+
+TEST_COUNTS = (5, 5, 4, 5, 6, 5, 5, 3, 5, 5)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """The 5,000 real digits."""
+    from trainables.datasets import load
+
+    return load("mnist-5k")
+
+
+@pytest.fixture(scope="session")
+def few(digits: Dataset) -> Dataset:
+    """A tiny cut of the digits, with classes of different sizes."""
+    return cut(digits)
+
+
+def cut(digits: Dataset) -> Dataset:
+    """Return the first few digits of each class, mixed."""
+    train = _first(digits.train_labels, TRAIN_COUNTS)
+    test = _first(digits.test_labels, TEST_COUNTS)
+    return type(digits)(
+        digits.name,
+        digits.train_images[train],
+        digits.train_labels[train],
+        digits.test_images[test],
+        digits.test_labels[test],
+    )
+
+
+def _first(labels: np.ndarray, counts: tuple[int, ...]) -> np.ndarray:
+    """Return the positions of the first so many examples of each class, mixed."""
+    where = [np.flatnonzero(labels == c)[:n] for c, n in enumerate(counts)]
+    return np.random.default_rng(0).permutation(np.concatenate(where))

@@ -1,0 +1,328 @@
+"""What every entry of the registries must do, tested without being told of it.
+
+A new optimizer, problem or probe needs one line in one of the tables here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from trainables import fast, plain
+from trainables.datasets import Dataset
+from trainables.network import Network, forward, initial
+from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD, Optimizer
+from trainables.plain import loss_gradient
+from trainables.probes import PROBES, Probe
+from trainables.problems import PROBLEMS, Pairwise, Permuted, Problem
+from trainables.record import MEASURED, WHAT, Record
+from trainables.run import ContinualRun
+from trainables.setting import REGISTRIES, Setting
+
+COMMON: dict[str, float] = {"lr": 0.03, "momentum": 0.8, "weight_decay": 0.01}
+
+OPTIMIZER_CASES: dict[str, Optimizer] = {
+    "sgd": SGD(**COMMON),
+    "sam": SAM(rho=0.1, **COMMON),
+    "gnp": GNP(rho=0.1, alpha=0.6, **COMMON),
+}
+
+PROBLEM_CASES: dict[str, Problem] = {
+    "permuted": Permuted(),
+    "pairwise": Pairwise(),
+}
+
+PROBE_CASES: dict[str, float] = {
+    "dormant_fraction": 1,
+    "effective_rank": 0,
+    "stable_rank": 0,
+    "weight_norm": 20,
+    "gradient_norm": 0,
+}
+"""Each probe's value of a dead network: weights zero, biases -1, but one of 20."""
+
+FORMS = {"fast": fast.step, "plain": plain.step}
+SIZES = [784, 12, 10, 10]
+SEEDS = [5, 0, 2]
+
+optimizers = pytest.mark.parametrize("optimizer", OPTIMIZERS, indirect=True)
+problems = pytest.mark.parametrize("problem", PROBLEMS, indirect=True)
+probes = pytest.mark.parametrize("name", PROBES)
+forms = pytest.mark.parametrize("form", FORMS)
+
+
+@pytest.fixture
+def optimizer(request: pytest.FixtureRequest) -> Optimizer:
+    return OPTIMIZER_CASES[request.param]
+
+
+@pytest.fixture
+def problem(request: pytest.FixtureRequest) -> Problem:
+    return PROBLEM_CASES[request.param]
+
+
+@pytest.mark.parametrize(
+    ("registry", "cases"),
+    [
+        (OPTIMIZERS, OPTIMIZER_CASES),
+        (PROBLEMS, PROBLEM_CASES),
+        (PROBES, PROBE_CASES),
+    ],
+    ids=["optimizers", "problems", "probes"],
+)
+def test_every_entry_has_a_case(registry, cases):
+    assert list(registry) == list(cases)
+
+
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_parts_of_a_setting_are_frozen_and_named(kind):
+    for name, part in REGISTRIES[kind].items():
+        assert part.name == name
+        assert part.__doc__
+        assert part.__dataclass_params__.frozen
+        fields = {field.name for field in dataclasses.fields(part)}
+        assert fields <= set(WHAT)
+        assert part() == part()
+
+
+def test_no_two_parts_share_a_hyperparameter():
+    """Or one column would mean two things."""
+    for one in OPTIMIZERS.values():
+        for other in PROBLEMS.values():
+            mine, theirs = (
+                {field.name for field in dataclasses.fields(part)}
+                for part in (one, other)
+            )
+            assert not mine & theirs
+
+
+# ---- optimizers: a few steps
+
+
+def batches(seeds: int, steps: int = 12) -> list[tuple[Tensor, Tensor]]:
+    random = torch.Generator().manual_seed(0)
+    return [
+        (
+            torch.rand(seeds, 16, 784, generator=random, dtype=torch.float64),
+            torch.randint(0, 10, (seeds, 16), generator=random),
+        )
+        for _ in range(steps)
+    ]
+
+
+def stepped(
+    form: str,
+    optimizer: Optimizer,
+    network: Network,
+    stream: list[tuple[Tensor, Tensor]],
+) -> list[Tensor]:
+    velocity = network.zeros_like()
+    logits = [FORMS[form](network, velocity, optimizer, x, y) for x, y in stream]
+    return [*network.tensors(), *velocity.tensors(), *logits]
+
+
+def assert_same(one: list[Tensor], other: list[Tensor], tolerance: float) -> None:
+    for mine, theirs in zip(one, other, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=tolerance)
+
+
+@forms
+@optimizers
+def test_steps_are_the_same_to_the_last_bit(optimizer, form):
+    runs = [
+        stepped(form, optimizer, initial(SIZES, SEEDS, dtype=torch.float64), batches(3))
+        for _ in range(2)
+    ]
+    assert_same(*runs, 0)
+
+
+@optimizers
+def test_both_forms_are_the_same(optimizer):
+    runs = [
+        stepped(form, optimizer, initial(SIZES, SEEDS, dtype=torch.float64), batches(3))
+        for form in FORMS
+    ]
+    assert_same(*runs, 1e-11)
+
+
+@forms
+@optimizers
+def test_steps_of_a_seed_are_its_own(optimizer, form):
+    together = initial(SIZES, SEEDS, dtype=torch.float64)
+    stream = batches(3)
+    of_all = stepped(form, optimizer, together, stream)
+    for place, seed in enumerate(SEEDS):
+        part = slice(place, place + 1)
+        mine = [(x[part], y[part]) for x, y in stream]
+        alone = initial(SIZES, [seed], dtype=torch.float64)
+        of_one = stepped(form, optimizer, alone, mine)
+        assert_same([t[part] for t in of_all], of_one, 1e-12)
+
+
+@forms
+@optimizers
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_gradient_of_zero_is_finite(optimizer, form, dtype):
+    """Dead units, and an output so sure that not even its bias learns."""
+    network = initial(SIZES, SEEDS, dtype=dtype)
+    network.biases[0].fill_(-1000)
+    network.biases[-1][..., 3] = 1e4
+    x, y = torch.rand(3, 16, 784, dtype=dtype), torch.full((3, 16), 3)
+    still = dataclasses.replace(optimizer, weight_decay=0)
+    before = network.map(torch.clone)
+    after = stepped(form, still, network, [(x, y)] * 3)
+    assert all(tensor.isfinite().all() for tensor in after)
+    assert_same(network.tensors(), before.tensors(), 0)
+    decayed = stepped(form, optimizer, network, [(x, y)] * 3)
+    assert all(tensor.isfinite().all() for tensor in decayed)
+
+
+@forms
+@optimizers
+def test_a_seed_that_is_not_finite_touches_no_other(optimizer, form):
+    sick = initial(SIZES, SEEDS, dtype=torch.float64)
+    sick.weights[1][1, 0, 0] = torch.nan
+    well = initial(SIZES, SEEDS, dtype=torch.float64)
+    rest = [0, 2]
+    assert_same(
+        [t[rest] for t in stepped(form, optimizer, sick, batches(3))],
+        [t[rest] for t in stepped(form, optimizer, well, batches(3))],
+        1e-12,
+    )
+
+
+@forms
+@optimizers
+def test_steps_descend(optimizer, form):
+    network = initial(SIZES, SEEDS, dtype=torch.float64)
+    (batch,) = batches(3, steps=1)
+    losses = []
+    for _ in range(30):
+        FORMS[form](network, None, dataclasses.replace(optimizer, momentum=0), *batch)
+        logits = forward(network, batch[0])[1].flatten(0, 1)
+        losses.append(torch.nn.functional.cross_entropy(logits, batch[1].flatten()))
+    assert losses[-1] < 0.9 * losses[0]
+
+
+# ---- optimizers and problems: whole runs
+
+
+def setting(optimizer: Optimizer, problem: Problem) -> Setting:
+    return Setting(
+        optimizer=optimizer,
+        problem=problem,
+        dataset="mnist-5k",
+        tasks=3,
+        batch_size=16,
+        hidden=(12, 10),
+    )
+
+
+def told(rows: list[Record]) -> list[list[Any]]:
+    columns = ("seed", "task", "task_label", "steps", "diverged", *MEASURED)
+    return [[row[name] for name in columns] for row in rows]
+
+
+@problems
+@optimizers
+def test_a_run_is_the_same_when_stopped_and_gone_on_with(
+    optimizer, problem, few: Dataset
+):
+    straight = ContinualRun(setting(optimizer, problem), SEEDS, few)
+    expected = [told(straight.next_task()) for _ in range(3)]
+    for stop in (1, 2):
+        one = ContinualRun(setting(optimizer, problem), SEEDS, few)
+        got = [told(one.next_task()) for _ in range(stop)]
+        file = io.BytesIO()
+        torch.save(one.state_dict(), file)
+        file.seek(0)
+        other = ContinualRun(setting(optimizer, problem), SEEDS, few)
+        other.load_state_dict(torch.load(file, weights_only=True))
+        got += [told(other.next_task()) for _ in range(3 - stop)]
+        assert got == expected
+
+
+@problems
+@optimizers
+def test_a_seeds_tasks_and_weights_do_not_depend_on_the_optimizer(
+    optimizer, problem, few
+):
+    mine, theirs = (
+        ContinualRun(setting(o, problem), SEEDS, few) for o in (optimizer, SGD())
+    )
+    assert_same(mine.network.tensors(), theirs.network.tensors(), 0)
+    labels = [
+        [row["task_label"] for _ in range(3) for row in one.next_task()]
+        for one in (mine, theirs)
+    ]
+    assert labels[0] == labels[1]
+
+
+# ---- probes
+
+
+def probe_of(network: Network, seeds: int) -> Probe:
+    random = torch.Generator().manual_seed(1)
+    shape = (seeds, 40, SIZES[0])
+    x = torch.rand(shape, generator=random, dtype=torch.float64)
+    y = torch.randint(0, 10, shape[:2], generator=random)
+    layers, _ = forward(network, x)
+    return Probe(network, layers[1:], loss_gradient(network, x, y)[0])
+
+
+@probes
+def test_a_probe_gives_one_number_a_seed_and_changes_nothing(name):
+    network = initial(SIZES, SEEDS, dtype=torch.float64)
+    before = network.map(torch.clone)
+    probe = probe_of(network, 3)
+    values = PROBES[name](probe)
+    assert name in MEASURED
+    assert values.shape == (3,)
+    assert values.dtype == torch.float64
+    assert values.isfinite().all()
+    assert torch.equal(PROBES[name](probe), values)
+    assert_same(network.tensors(), before.tensors(), 0)
+
+
+@probes
+def test_a_probe_of_a_seed_is_its_own(name):
+    network = initial(SIZES, SEEDS, dtype=torch.float64)
+    probe = probe_of(network, 3)
+    values = PROBES[name](probe)
+    for i in range(3):
+        alone = Probe(
+            probe.network.part(i, i + 1),
+            [layer[i : i + 1] for layer in probe.hidden],
+            probe.gradient.part(i, i + 1),
+        )
+        assert PROBES[name](alone).item() == pytest.approx(values[i].item(), rel=1e-9)
+
+
+@probes
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_probe_of_a_dead_network_is_finite(name, dtype):
+    network = initial(SIZES, [0], dtype=dtype)
+    for tensor in network.tensors():
+        tensor.zero_()
+    for bias in network.biases[:-1]:
+        bias.fill_(-1)
+    network.biases[-1][..., 3] = (400 - 12 - 10) ** 0.5  # 20 in all
+    x, y = torch.rand(1, 40, 784, dtype=dtype), torch.full((1, 40), 3)
+    layers, _ = forward(network, x)
+    probe = Probe(network, layers[1:], loss_gradient(network, x, y)[0])
+    value = PROBES[name](probe).item()
+    assert value == pytest.approx(PROBE_CASES[name], abs=1e-6)
+
+
+@probes
+def test_a_probe_of_a_network_that_is_not_finite_harms_no_other(name):
+    network = initial(SIZES, SEEDS, dtype=torch.float64)
+    expected = PROBES[name](probe_of(network, 3))
+    network.biases[0][1] = torch.inf
+    values = PROBES[name](probe_of(network, 3))
+    torch.testing.assert_close(values[[0, 2]], expected[[0, 2]])

@@ -1,0 +1,467 @@
+"""Whole runs: against a naive loop, alone and stacked, stopped and gone on with.
+
+The golden numbers are made anew, after a change that is meant to change them, by
+
+    python tests/test_run.py
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from trainables import examples, plain, run, training
+from trainables.command_line import UsageError
+from trainables.datasets import Dataset
+from trainables.network import initial
+from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD, Optimizer
+from trainables.problems import PROBLEMS, Pairwise, Permuted, Problem
+from trainables.randomness import generator
+from trainables.record import COLUMNS, HOW, MEASURED, Record, to_table
+from trainables.run import ContinualRun
+from trainables.setting import Setting
+
+GOLDEN = Path(__file__).parent / "golden" / "run.json"
+
+BITS = [*MEASURED, "diverged", "steps", "task", "task_label", "seed"]
+"""What two equal runs have in common to the last bit."""
+
+EVERY = [
+    pytest.param(o(lr=0.05, momentum=0.5), p(), id=f"{o.name}-{p.name}")
+    for o in OPTIMIZERS.values()
+    for p in PROBLEMS.values()
+]
+
+
+def small(optimizer: Optimizer, problem: Problem, **more) -> Setting:
+    values = {"tasks": 3, "batch_size": 8, "hidden": (12, 10)} | more
+    return Setting(optimizer=optimizer, problem=problem, dataset="mnist-5k", **values)
+
+
+def records_of(
+    setting: Setting, seeds: list[int], data: Dataset, **more
+) -> list[Record]:
+    one = ContinualRun(setting, seeds, data, **more)
+    return [row for _ in range(setting.tasks) for row in one.next_task()]
+
+
+def only(rows: list[Record], columns=BITS) -> list[Record]:
+    return [{name: row[name] for name in columns} for row in rows]
+
+
+def of(rows: list[Record], *seeds: int) -> list[Record]:
+    return [row for row in rows if row["seed"] in seeds]
+
+
+def assert_close(rows: list[Record], others: list[Record], tolerance=1e-9) -> None:
+    assert len(rows) == len(others) > 0
+    for row, other in zip(rows, others, strict=True):
+        for name in BITS:
+            value = other[name]
+            if isinstance(value, float):
+                value = pytest.approx(value, rel=tolerance, abs=tolerance)
+            assert row[name] == value, (name, row["seed"], row["task"])
+
+
+# ---- what a run computes
+
+
+def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
+    """One network as anyone would write it: permute the images, loop, measure."""
+    sizes = [784, *setting.hidden, setting.problem.outputs]
+    start = initial(sizes, [seed], dtype=torch.float64)
+    layers: list[torch.nn.Module] = []
+    for w, b in zip(start.weights, start.biases, strict=True):
+        linear = torch.nn.Linear(*w[0].shape, dtype=torch.float64)
+        linear.weight.data, linear.bias.data = w[0].T.clone(), b[0, 0].clone()
+        layers += [linear, torch.nn.ReLU()]
+    model = torch.nn.Sequential(*layers[:-1])
+    parameters = list(model.parameters())
+    o = setting.optimizer
+    sgd = torch.optim.SGD(
+        parameters, lr=o.lr, momentum=o.momentum, weight_decay=o.weight_decay
+    )
+
+    def task_data(task, images, labels):
+        mine = [i for i, label in enumerate(labels) if label in task.classes]
+        x = torch.tensor(images[mine] / 255)
+        if task.pixels is not None:
+            x = x[:, task.pixels]
+        return x, torch.tensor([task.classes.index(labels[i]) for i in mine])
+
+    def gradients(x, y):
+        logits = model(x)
+        loss = F.cross_entropy(logits, y)
+        return torch.autograd.grad(loss, parameters), logits.detach(), loss.item()
+
+    def total(tensors):
+        return torch.cat([t.detach().flatten() for t in tensors]).norm()
+
+    rows = []
+    for index in range(setting.tasks):
+        task = setting.problem.task(seed, index)
+        x, y = task_data(task, data.train_images, data.train_labels)
+        correct = loss_sum = steps = 0
+        for epoch in range(setting.epochs):
+            order = generator("order", seed, index, epoch).permutation(len(y))
+            for batch in torch.tensor(order).split(setting.batch_size):
+                here, logits, loss = gradients(x[batch], y[batch])
+                correct += (logits.argmax(1) == y[batch]).sum().item()
+                loss_sum += loss * len(batch)
+                steps += 1
+                if isinstance(o, SAM | GNP):
+                    climb = [o.rho * g / total(here) for g in here]
+                    for p, c in zip(parameters, climb, strict=True):
+                        p.data += c
+                    there, _, _ = gradients(x[batch], y[batch])
+                    for p, c in zip(parameters, climb, strict=True):
+                        p.data -= c
+                    alpha = o.alpha if isinstance(o, GNP) else 1
+                    here = [
+                        (1 - alpha) * a + alpha * b
+                        for a, b in zip(here, there, strict=True)
+                    ]
+                for p, g in zip(parameters, here, strict=True):
+                    p.grad = g
+                sgd.step()
+        seen = setting.epochs * len(y)
+        test_x, test_y = task_data(task, data.test_images, data.test_labels)
+        logits = model(test_x).detach()
+        size = min(
+            run.EXAMPLES, len(task.classes) * min(np.bincount(data.train_labels))
+        )
+        probed = generator("probe", seed, index).permutation(len(y))[:size]
+        hidden, z = [], x[probed]
+        for layer in model[:-1]:
+            z = layer(z)
+            if isinstance(layer, torch.nn.ReLU):
+                hidden.append(z.detach())
+        values = torch.linalg.svdvals(hidden[-1])
+        share = values[values > 0] / values.sum()
+        rows.append(
+            {
+                "seed": seed,
+                "task": index,
+                "task_label": task.label,
+                "online_accuracy": correct / seen,
+                "train_loss": loss_sum / seen,
+                "test_loss": F.cross_entropy(logits, test_y).item(),
+                "test_accuracy": (logits.argmax(1) == test_y).double().mean().item(),
+                "dormant_fraction": torch.cat([(h == 0).all(0) for h in hidden])
+                .double()
+                .mean()
+                .item(),
+                "effective_rank": (-(share * share.log()).sum()).exp().item(),
+                "stable_rank": (values.square().sum() / values[0] ** 2).item(),
+                "weight_norm": total(parameters).item(),
+                "gradient_norm": total(gradients(x[probed], y[probed])[0]).item(),
+                "sharpness": None,
+                "diverged": False,
+                "steps": steps,
+            }
+        )
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "problem", "epochs", "batch"),
+    [
+        (SGD(lr=0.05), Permuted(), 1, 8),
+        (SGD(lr=0.02, momentum=0.8, weight_decay=0.01), Permuted(), 2, 7),
+        (SAM(lr=0.05, rho=0.1), Pairwise(), 1, 8),
+        (SAM(lr=0.02, rho=0.1, momentum=0.8), Permuted(), 2, 50),
+        (GNP(lr=0.05, rho=0.1, alpha=0.6), Permuted(), 1, 16),
+        (GNP(lr=0.02, momentum=0.5, weight_decay=0.01), Pairwise(), 3, 5),
+        (SGD(lr=0.01), Pairwise(), 2, 1),
+        (GNP(lr=0.01), Pairwise(), 1, 1),
+        (SAM(lr=0.05), Pairwise(), 2, 1000),
+    ],
+)
+def test_a_run_is_the_naive_loop(
+    optimizer, problem, epochs, batch, few, monkeypatch: pytest.MonkeyPatch
+):
+    # so that testing and gathering take several pieces, and probes not every example
+    monkeypatch.setattr(run, "TEST_BATCH", 7)
+    monkeypatch.setattr(run, "EXAMPLES", 50)
+    monkeypatch.setattr(examples, "BLOCK_EXAMPLES", 60)
+    monkeypatch.setattr(training, "READ_AT_ONCE", 30)
+    setting = small(optimizer, problem, epochs=epochs, batch_size=batch)
+    rows = records_of(setting, [3, 5], few, dtype=torch.float64)
+    for seed in (3, 5):
+        assert_close(of(rows, seed), naive(setting, seed, few), 1e-8)
+
+
+def test_the_plain_form_makes_the_same_run(few):
+    setting = small(GNP(lr=0.05, momentum=0.5), Pairwise())
+    runs = [
+        records_of(setting, [0, 1], few, dtype=torch.float64, **form)
+        for form in ({}, {"step": plain.step})
+    ]
+    assert_close(*runs)
+
+
+def test_a_run_learns(digits):
+    setting = small(SGD(lr=0.05), Permuted(), tasks=1, hidden=(50,))
+    row = records_of(setting, [0], digits)[0]
+    assert row["test_accuracy"] > 0.85
+    assert 0.5 < row["online_accuracy"] < row["test_accuracy"]
+    assert 0 < row["test_loss"] < row["train_loss"] < 2
+
+
+def test_the_last_short_batch_is_kept(few):
+    rows = records_of(small(SGD(), Permuted(), epochs=2, tasks=1), [0], few)
+    assert len(few.train_labels) == 116
+    assert rows[0]["steps"] == 2 * 15
+
+
+# ---- who shares the stack
+
+
+@pytest.mark.parametrize(("optimizer", "problem"), EVERY)
+def test_a_stack_is_its_single_runs(optimizer, problem, few):
+    setting = small(optimizer, problem)
+    together = records_of(setting, [4, 2, 9, 0], few, dtype=torch.float64)
+    for seed in (4, 2, 9, 0):
+        alone = records_of(setting, [seed], few, dtype=torch.float64)
+        assert_close(of(together, seed), alone)
+    if problem == Pairwise():
+        assert len({row["steps"] for row in together if row["task"] == 0}) > 1
+
+
+@pytest.mark.parametrize(("optimizer", "problem"), EVERY)
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_a_seed_that_diverges_touches_no_other(optimizer, problem, poison, few):
+    setting = small(optimizer, problem)
+    sick = ContinualRun(setting, [4, 2, 9], few, dtype=torch.float64)
+    rows = sick.next_task()
+    sick.network.weights[1][sick.alive.index(2), 0, 0] = poison
+    while not sick.finished:
+        rows += sick.next_task()
+    well = records_of(setting, [4, 9], few, dtype=torch.float64)
+    assert_close(of(rows, 4, 9), well)
+    first, lost, after = of(rows, 2)
+    assert not first["diverged"]
+    assert (lost["diverged"], after["diverged"]) == (True, True)
+    assert (lost["steps"] > 0, after["steps"]) == (True, 0)
+    for row in (lost, after):
+        assert [row[name] for name in MEASURED] == [None] * len(MEASURED)
+    assert sorted(sick.alive) == [4, 9]
+
+
+@pytest.mark.parametrize("lr", [1e10, 1e30])
+@pytest.mark.parametrize(("optimizer", "problem"), EVERY)
+def test_all_may_diverge(optimizer, problem, lr, few):
+    """Infinite activations are no error, and the stream goes on to its end."""
+    hot = type(optimizer)(lr=lr, momentum=0.9)
+    rows = records_of(small(hot, problem), [0, 1], few)
+    assert [row["diverged"] for row in rows] == [True] * 6
+    assert [row["task"] for row in rows] == [0, 0, 1, 1, 2, 2]
+    assert [row["steps"] > 0 for row in rows] == [True, True, *[False] * 4]
+    assert [row["seconds"] > 0 for row in rows] == [True, True, *[False] * 4]
+
+
+def test_what_is_large_but_finite_has_not_diverged(few):
+    run_ = ContinualRun(small(SGD(lr=1e-30), Permuted(), tasks=1), [0], few)
+    run_.network.weights[-1] *= 1e25
+    (row,) = run_.next_task()
+    assert not row["diverged"]
+    assert all(np.isfinite(row[name]) for name in MEASURED if name != "sharpness")
+
+
+# ---- the same again
+
+
+@pytest.mark.parametrize(("optimizer", "problem"), EVERY)
+def test_a_run_twice_is_the_same_to_the_last_bit(optimizer, problem, few):
+    setting = small(optimizer, problem)
+    runs = [only(records_of(setting, [1, 0], few)) for _ in range(2)]
+    assert runs[0] == runs[1]
+    assert len({row["train_loss"] for row in runs[0]}) == 6
+
+
+GO_ON = """
+import json, sys, numpy, torch
+from trainables.datasets import Dataset
+from trainables.run import ContinualRun
+from trainables.setting import Setting
+
+torch.set_num_threads(1)
+data = Dataset("mnist-5k", *numpy.load(sys.argv[1]).values())
+rows = {}
+for path in sys.argv[2:]:
+    state = torch.load(path, weights_only=True)
+    run = ContinualRun(Setting.from_row(state["setting"]), state["seeds"], data)
+    run.load_state_dict(state)
+    rows[path] = run.next_task()
+print(json.dumps(rows))
+"""
+
+
+@pytest.fixture(scope="module")
+def gone_on(few: Dataset, tmp_path_factory) -> dict[str, list[Record]]:
+    """Third tasks, in a new process, of runs that were stopped after two."""
+    folder = tmp_path_factory.mktemp("states")
+    arrays = few.train_images, few.train_labels, few.test_images, few.test_labels
+    np.savez(folder / "data.npz", *arrays)
+    paths = {}
+    for case in EVERY:
+        stopped = ContinualRun(small(*case.values), [4, 2, 9], few)
+        stopped.next_task()
+        stopped.next_task()
+        paths[case.id] = str(folder / f"{case.id}.pt")
+        torch.save(stopped.state_dict(), paths[case.id])
+    command = [sys.executable, "-c", GO_ON, str(folder / "data.npz"), *paths.values()]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    rows = json.loads(done.stdout)
+    return {name: rows[path] for name, path in paths.items()}
+
+
+@pytest.mark.parametrize(("optimizer", "problem"), EVERY)
+def test_a_run_goes_on_in_another_process(optimizer, problem, few, gone_on):
+    straight = records_of(small(optimizer, problem), [4, 2, 9], few)[-3:]
+    assert only(gone_on[f"{optimizer.name}-{problem.name}"]) == only(straight)
+
+
+def test_a_state_is_a_copy(few):
+    one = ContinualRun(small(SGD(momentum=0.9), Permuted()), [0, 1], few)
+    one.next_task()
+    state = one.state_dict()
+    rows = [one.next_task(), one.next_task()]
+    for _ in range(2):
+        one.load_state_dict(state)
+        assert [only(one.next_task()), only(one.next_task())] == [*map(only, rows)]
+
+
+def test_a_run_goes_on_after_a_seed_diverged(few, tmp_path):
+    setting = small(SAM(momentum=0.5), Pairwise(), tasks=4)
+    one = ContinualRun(setting, [4, 2, 9], few)
+    one.network.biases[0][1] = torch.inf
+    one.next_task()
+    torch.save(one.state_dict(), tmp_path / "state.pt")
+    other = ContinualRun(setting, [4, 2, 9], few)
+    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert other.alive == one.alive
+    assert 2 not in other.alive
+    assert only(other.next_task()) == only(one.next_task())
+    for seed in (4, 9):
+        one.network.biases[0][one.alive.index(seed)] = torch.nan
+    one.next_task()
+    other.load_state_dict(one.state_dict())
+    assert other.alive == []
+    assert [row["diverged"] for row in other.next_task()] == [True] * 3
+    assert other.finished
+
+
+def test_a_state_of_another_run_is_refused(few):
+    state = ContinualRun(small(SGD(), Permuted()), [0, 1], few).state_dict()
+    with pytest.raises(UsageError, match="the state's setting is"):
+        ContinualRun(small(SAM(), Permuted()), [0, 1], few).load_state_dict(state)
+    with pytest.raises(UsageError, match=r"the state's seeds is \[0, 1\], not \[1\]"):
+        ContinualRun(small(SGD(), Permuted()), [1], few).load_state_dict(state)
+
+
+# ---- the frame
+
+
+def test_a_stream_ends(few):
+    one = ContinualRun(small(SGD(), Pairwise(), tasks=2), [0], few)
+    assert [one.finished, one.task] == [False, 0]
+    one.next_task()
+    one.next_task()
+    assert [one.finished, one.task] == [True, 2]
+    with pytest.raises(StopIteration, match="all 2 tasks are done"):
+        one.next_task()
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        ([-1], "seed is -1"),
+        ([2**32], "seed is 4294967296"),
+        ([0, 1, 0], "each once"),
+        ([], "at least one"),
+        ([True], "seed is True"),
+    ],
+)
+def test_seeds_are_checked(seeds, words, few):
+    with pytest.raises(UsageError, match=words):
+        ContinualRun(small(SGD(), Permuted()), seeds, few)
+
+
+def test_the_largest_seed_runs(few):
+    records_of(small(SGD(), Pairwise(), tasks=1), [2**32 - 1], few)
+
+
+def test_another_dataset_is_refused(few):
+    with pytest.raises(UsageError, match="dataset is mnist-5k, the setting's mnist"):
+        ContinualRun(Setting(), [0], few)
+
+
+def test_records_fit_the_schema(few):
+    setting = small(GNP(), Pairwise())
+    rows = records_of(setting, [9, 4], few)
+    assert [row["seed"] for row in rows] == [9, 4] * 3
+    assert set(COLUMNS) - set(rows[0]) == {"study", "trial_id"}
+    table = to_table({"study": "s", "trial_id": "t"} | row for row in rows)
+    assert table.num_rows == 6
+    for row in rows:
+        assert {name: row[name] for name in setting.row()} == setting.row()
+        assert row["setting_id"] == setting.setting_id
+        assert row["run_id"] == setting.run_id(row["seed"])
+        assert row["task_label"] == Pairwise().task(row["seed"], row["task"]).label
+        assert row["device"] == "cpu"
+        assert set(HOW) <= set(row)
+
+
+def test_the_images_are_not_written_to(few):
+    before = [few.train_images.copy(), few.test_images.copy()]
+    records_of(small(SAM(), Permuted()), [0], few)
+    for now, then in zip((few.train_images, few.test_images), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_read_only_images_do(few):
+    """As they come out of Ray's object store."""
+    arrays = few.train_images, few.train_labels, few.test_images, few.test_labels
+    frozen = [array.copy() for array in arrays]
+    for array in frozen:
+        array.flags.writeable = False
+    setting = small(SGD(), Permuted(), tasks=1)
+    rows = [records_of(setting, [0], d) for d in (few, Dataset("mnist-5k", *frozen))]
+    assert only(rows[0]) == only(rows[1])
+
+
+# ---- numbers that do not change by themselves
+
+
+def golden_rows(data: Dataset) -> dict[str, list[Record]]:
+    rows = {}
+    for case in EVERY:
+        setting = small(*case.values, epochs=2)
+        made = records_of(setting, [0, 1], data, dtype=torch.float64)
+        rows[str(case.id)] = only(made)
+    return rows
+
+
+def test_golden(few):
+    expected = json.loads(GOLDEN.read_text())
+    got = golden_rows(few)
+    assert list(got) == list(expected)
+    for name, rows in got.items():
+        assert_close(rows, expected[name])
+
+
+if __name__ == "__main__":
+    from conftest import cut
+
+    from trainables.datasets import load
+
+    made = golden_rows(cut(load("mnist-5k")))
+    GOLDEN.write_text(json.dumps(made, indent=1) + "\n")
