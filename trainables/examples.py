@@ -143,6 +143,10 @@ class Reader:
         self._images, self._dtype = images, dtype
         self._memory: dict[int, tuple[Tensor, Tensor]] = {}
 
+    def another(self) -> Reader:
+        """Return a reader of the same images with memory of its own."""
+        return Reader(self._images, self._dtype)
+
     def read(self, positions: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape 784"]:
         """Return the images at these positions."""
         rows = positions.numel()

@@ -68,6 +68,11 @@ class Network:
         """Return copies of the networks at these positions, in this order."""
         return self.map(lambda tensor: tensor[list(positions)])
 
+    def reorder(self, positions: Sequence[int]) -> None:
+        """Permute the networks in place: the i-th becomes what positions[i] was."""
+        for tensor in self.tensors():
+            tensor.copy_(tensor[list(positions)])
+
     def take_inputs(self, inputs: Tensor) -> None:
         """Permute the input axis in place: input j becomes what inputs[s, j] was.
 

@@ -27,7 +27,8 @@ from trainables import fast
 from trainables.checks import whole
 from trainables.command_line import UsageError
 from trainables.datasets import Dataset
-from trainables.examples import Examples, Reader, blocks, select, to_tensor
+from trainables.examples import Block, Examples, Reader, blocks, select, to_tensor
+from trainables.graphs import WORTH_STEPS, Graphs
 from trainables.network import Network, cross_entropy, forward, initial
 from trainables.plain import loss_gradient
 from trainables.probes import EXAMPLES, PROBES, Probe
@@ -35,7 +36,7 @@ from trainables.problems import PIXELS, Task
 from trainables.randomness import SEEDS, generator
 from trainables.record import MEASURED, Record
 from trainables.setting import Setting
-from trainables.training import Step, train
+from trainables.training import Step, Told, train
 
 TEST_BATCH = 1000
 """Test examples that go through a network at once."""
@@ -87,6 +88,7 @@ class ContinualRun:
         sizes = [PIXELS, *setting.hidden, setting.problem.outputs]
         self.task = 0
         self.phases: dict[str, float] = {}
+        self._graphs: Graphs | None = None
         self.alive = list(seeds)
         self.network = initial(sizes, seeds, device, dtype)
         moving = setting.optimizer.momentum > 0
@@ -173,27 +175,28 @@ class ContinualRun:
         """
         correct = torch.zeros(len(stack), device=self.device, dtype=torch.float64)
         loss = torch.zeros_like(correct)
-        optimizer = self.setting.optimizer
         for epoch in range(self.setting.epochs):
             shuffled = [
                 e.take(generator("order", s, self.task, epoch).permutation(len(e[0])))
                 for s, e in zip(self.alive, stack, strict=True)
             ]
             for block in blocks(shuffled, self.setting.batch_size, self.device):
-                losses, right = train(
-                    self._step,
-                    self.network,
-                    self.velocity,
-                    optimizer,
-                    self._train_images,
-                    block,
-                )
+                losses, right = self._train_block(block)
                 loss[block.start : block.stop] += losses
                 correct[block.start : block.stop] += right
         seen = self.setting.epochs * torch.tensor(
             [len(e.labels) for e in stack], device=self.device
         )
         return {"online_accuracy": correct / seen, "train_loss": loss / seen}
+
+    def _train_block(self, block: Block) -> Told:
+        """Train on a block: on a GPU by captured steps where that is worth it."""
+        told = (self._step, self.network, self.velocity, self.setting.optimizer)
+        if self.device.type != "cuda" or len(block.positions) < WORTH_STEPS:
+            return train(*told, self._train_images, block)
+        if self._graphs is None or self._graphs.network is not self.network:
+            self._graphs = Graphs(*told, self._train_images)
+        return self._graphs.train(block)
 
     def _test(self, tasks: dict[int, Task]) -> dict[str, Tensor]:
         """Test every network on its own task's test examples."""
@@ -256,9 +259,15 @@ class ContinualRun:
 
     def _take(self, places: list[int]) -> None:
         """Make the stack of what stands at these places of it."""
+        same = len(places) == len(self.alive)
         self.alive = [self.alive[place] for place in places]
-        self.network = self.network.take(places)
-        self.velocity = self.velocity and self.velocity.take(places)
+        if same:  # captured steps need the networks where they are
+            self.network.reorder(places)
+            if self.velocity is not None:
+                self.velocity.reorder(places)
+        else:
+            self.network = self.network.take(places)
+            self.velocity = self.velocity and self.velocity.take(places)
 
     def _record(
         self, seed: int, task: Task, measured: Record | None, lost: bool, share: float

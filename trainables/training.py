@@ -17,6 +17,9 @@ Step = Callable[
 ]
 """As `trainables.plain.step`."""
 
+Told = tuple[Float64[Tensor, " k"], Float64[Tensor, " k"]]
+"""Of each seed: the sum of the losses in nats, and how many examples were right."""
+
 READ_AT_ONCE = 320
 """Images are read for a few steps at once: as many as fit a core's cache as reals."""
 
@@ -28,12 +31,8 @@ def train(
     optimizer: Optimizer,
     reader: Reader,
     block: Block,
-) -> tuple[Float64[Tensor, " k"], Float64[Tensor, " k"]]:
-    """Train the block's seeds in place; return what the logits before each step say.
-
-    Returns:
-        The sum of the losses in nats, and the number of examples that were right.
-    """
+) -> Told:
+    """Train the block's seeds in place; return what the logits before each step say."""
     here = network.part(block.start, block.stop)
     moving = velocity and velocity.part(block.start, block.stop)
     together = max(1, READ_AT_ONCE // block.positions[0].numel())

@@ -1,0 +1,71 @@
+"""The captured step, called as it is: what a GPU replays, without a GPU."""
+
+import numpy as np
+import pytest
+import torch
+
+from trainables import fast
+from trainables.examples import Block, Reader, to_tensor
+from trainables.graphs import Graphs
+from trainables.network import initial
+from trainables.optimizers import GNP, SAM, SGD
+from trainables.training import train
+
+CASES = [SGD(lr=0.05, momentum=0.9, weight_decay=0.01), SAM(lr=0.05), GNP(lr=0.05)]
+
+
+def block(start, stop, steps, size, few, seed=0):
+    random = np.random.default_rng(seed)
+    rows = random.integers(0, len(few.train_labels), (steps, stop - start, size))
+    return Block(
+        start,
+        stop,
+        torch.from_numpy(rows),
+        torch.from_numpy(few.train_labels[rows].astype(int)),
+    )
+
+
+@pytest.mark.parametrize("optimizer", CASES, ids=lambda o: o.name)
+def test_a_captured_step_is_the_step(optimizer, few):
+    reader = Reader(to_tensor(few.train_images, "cpu"), torch.float64)
+    ours = initial([784, 20, 10], [0, 1, 2], dtype=torch.float64)
+    theirs = ours.map(torch.clone)
+    moving = optimizer.momentum > 0
+    speed, other = (n.zeros_like() if moving else None for n in (ours, theirs))
+    graphs = Graphs(
+        fast.step, ours, speed, optimizer, reader, capture=lambda once: once
+    )
+    # the same shape again and with fewer steps, fewer seeds, and more steps than before
+    shapes = [(0, 3, 9, 4), (0, 3, 5, 4), (0, 2, 6, 4), (1, 3, 6, 2), (0, 3, 12, 4)]
+    for seed, shape in enumerate(shapes):
+        part = block(*shape, few, seed)
+        with torch.no_grad():
+            mine = graphs.train(part)
+            plain = train(fast.step, theirs, other, optimizer, reader, part)
+        for a, b in zip(mine, plain, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=0)
+    for a, b in zip(ours.tensors(), theirs.tensors(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("optimizer", CASES, ids=lambda o: o.name)
+def test_a_captured_step_is_the_step_on_a_gpu(optimizer, few):
+    reader = Reader(to_tensor(few.train_images, "cuda"), torch.float64)
+    ours = initial([784, 20, 10], [0, 1], "cuda", torch.float64)
+    theirs = ours.map(torch.clone)
+    moving = optimizer.momentum > 0
+    speed, other = (n.zeros_like() if moving else None for n in (ours, theirs))
+    graphs = Graphs(fast.step, ours, speed, optimizer, reader)
+    for seed in range(3):
+        part = Block(
+            *(
+                x.cuda() if torch.is_tensor(x) else x
+                for x in block(0, 2, 20, 4, few, seed)
+            )
+        )
+        with torch.no_grad():
+            mine = graphs.train(part)
+            plain = train(fast.step, theirs, other, optimizer, reader, part)
+        for a, b in zip(mine, plain, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
