@@ -23,15 +23,16 @@ from trainables.setting import Setting
 Contender = Callable[[], int]
 
 
-def large(data: Dataset, size: int) -> Dataset:
-    """Return a dataset whose training examples are repeated up to a size."""
-    rows = np.resize(np.arange(len(data.train_labels)), size)
+def large(data: Dataset, name: str, train: int, test: int) -> Dataset:
+    """Return a dataset of these sizes: the images over and over, under a name."""
+    rows = np.resize(np.arange(len(data.train_labels)), train)
+    others = np.resize(np.arange(len(data.test_labels)), test)
     return Dataset(
-        data.name,
+        name,
         data.train_images[rows],
         data.train_labels[rows],
-        data.test_images,
-        data.test_labels,
+        data.test_images[others],
+        data.test_labels[others],
     )
 
 
@@ -112,7 +113,7 @@ def usual(setting: Setting, steps: int, device: str, data: Dataset) -> Contender
             for x, y in loader:
                 optimizer.zero_grad()
                 logits = model(x)
-                nn.functional.cross_entropy(logits, y).backward()
+                nn.functional.cross_entropy(logits, y).backward()  # type: ignore[no-untyped-call]
                 if rho:
                     _usual_ascent(model, optimizer, rho, x, y)
                 optimizer.step()
@@ -138,7 +139,7 @@ def _usual_ascent(
         for p, move in zip(parameters, moves, strict=True):
             p.add_(move)
     optimizer.zero_grad()
-    nn.functional.cross_entropy(model(x), y).backward()
+    nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
     with torch.no_grad():
         for p, move in zip(parameters, moves, strict=True):
             p.sub_(move)

@@ -13,7 +13,7 @@ from study.store import stack_name
 from study.studies import Study
 from trainables.setting import Setting
 
-CPU_STACK = 5
+CPU_STACK = 10
 """Seeds side by side on a CPU: more gain little and leave the processor's cache."""
 
 GPU_STACK = 64
@@ -36,6 +36,14 @@ class Trial:
         return stack_name(self.setting.setting_id, self.seeds)
 
     @property
+    def label(self) -> str:
+        """What it is, for a reader, as permuted sam lr=0.01 rho=0.05, seeds 0-4."""
+        row = self.setting.row()
+        seeds = stack_name("", self.seeds).removeprefix("-seeds-")
+        what = f"{row['problem']} {row['optimizer']} {hyperparameters(self.setting)}"
+        return f"{what}, seeds {seeds}"
+
+    @property
     def cost(self) -> Cost:
         """The cost of all its runs."""
         one = run_cost(self.setting)
@@ -45,6 +53,17 @@ class Trial:
         """Return what `trainables.trainable.ContinualTrainable` is told."""
         mine = {"seeds": list(self.seeds), "name": self.name}
         return self.setting.row() | mine | {"cpus": cpus, "gpus": gpus}
+
+
+def hyperparameters(setting: Setting) -> str:
+    """Return the optimizer's hyperparameters that are not 0.
+
+    >>> hyperparameters(Setting())
+    'lr=0.01'
+    """
+    row = setting.row()
+    shown = ("lr", "rho", "alpha", "momentum", "weight_decay")
+    return " ".join(f"{name}={row[name]:g}" for name in shown if row[name])
 
 
 def plan(

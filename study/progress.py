@@ -31,16 +31,25 @@ class Tally:
         self.tasks_done = dict.fromkeys(self.trials, 0)
         self.diverged = dict.fromkeys(self.trials, 0)
         self.failed: dict[str, str] = {}
-        self.started = time.monotonic()
+        self.started: float | None = None
         self._at_start: dict[str, int] = {}
 
     def report(self, result: dict[str, Any]) -> None:
         """Take a trial's report."""
         name = result["name"]
-        # tasks that a checkpoint brought cost this session nothing
-        self._at_start.setdefault(name, result["tasks_done"] - 1)
+        # tasks that a checkpoint brought cost this session nothing; the first task,
+        # which waited for Ray and PyTorch to start, would make the rest look slow
+        first = self.started is None
+        self._at_start.setdefault(name, result["tasks_done"] - (not first))
+        if self.started is None:
+            self.started = time.monotonic()
         self.tasks_done[name] = result["tasks_done"]
         self.diverged[name] = result["runs_diverged"]
+
+    @property
+    def _elapsed(self) -> float:
+        """Seconds since the first report."""
+        return 0.0 if self.started is None else time.monotonic() - self.started
 
     def _share(self, name: str, tasks: int) -> float:
         trial = self.trials[name]
@@ -59,8 +68,7 @@ class Tally:
         done = sum(self._share(n, t) for n, t in self.tasks_done.items())
         free = sum(self._share(n, t) for n, t in self._at_start.items())
         whole = sum(trial.cost.flops for trial in self.trials.values())
-        elapsed = time.monotonic() - self.started
-        return elapsed * (whole - done) / (done - free) if done > free else None
+        return self._elapsed * (whole - done) / (done - free) if done > free else None
 
     def line(self) -> str:
         """Return the state of things in one line."""
@@ -72,7 +80,7 @@ class Tally:
         tasks = sum(len(self.trials[n].seeds) * t for n, t in self.tasks_done.items())
         whole = sum(len(t.seeds) * t.setting.tasks for t in self.trials.values())
         free = sum(len(self.trials[n].seeds) * t for n, t in self._at_start.items())
-        rate = (tasks - free) / max(1e-9, time.monotonic() - self.started)
+        rate = (tasks - free) / self._elapsed if tasks > free else 0.0
         left = self.seconds_left
         return (
             f"runs {runs}/{self.runs}, tasks {tasks:,}/{whole:,}, {rate:.1f} tasks/s, "
@@ -110,8 +118,9 @@ class Reporter(tune.Callback):
 
     def __exit__(self, *error: object) -> None:
         """Stop, leaving the last state as a line."""
-        self._bar.stop()
-        self._console.print(self.tally.line(), highlight=False, soft_wrap=True)
+        if self._console.is_terminal:
+            self._bar.stop()
+        self._console.print(self.tally.line(), soft_wrap=True)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
@@ -133,7 +142,7 @@ class Reporter(tune.Callback):
             self._bar.update(self._row, completed=self.tally.fraction, description=line)
         elif time.monotonic() - self._last >= PLAIN_SECONDS:
             self._last = time.monotonic()
-            self._console.print(line, highlight=False, soft_wrap=True)
+            self._console.print(line, soft_wrap=True)
 
 
 def clock(seconds: float) -> str:

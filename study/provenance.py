@@ -23,7 +23,7 @@ def hardware() -> dict[str, str]:
     import torch
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return {"cpu": _cpu(), "gpu": gpu}
+    return {"cpu": processor(), "gpu": gpu}
 
 
 def _version(package: str) -> str:
@@ -50,7 +50,7 @@ def _commit() -> str:
         return "unknown"
 
 
-def _cpu() -> str:
+def processor() -> str:
     """Return the processor's model."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -43,6 +43,8 @@ class Store:
 
     def __post_init__(self) -> None:
         """Make a folder's path absolute: a trial runs in a folder of its own."""
+        if not self.results:
+            raise UsageError("--results is empty: give a folder or a URI")
         if "://" not in self.results:
             path = str(Path(self.results).expanduser().absolute())
             object.__setattr__(self, "results", path)
@@ -56,10 +58,15 @@ class Store:
         """Refuse a place where nothing can be written, without writing.
 
         Raises:
-            UsageError: A part of the path is a file, or may not be written to.
+            UsageError: A part of the path is a file, or may not be written to, or a
+                URI leads nowhere.
         """
         if "://" in self.results:
-            self._root()
+            fs, root = self._root()
+            try:
+                fs.get_file_info(root)
+            except OSError as error:
+                raise self._no_place(error) from None
             return
         folder = Path(self.place)
         for parent in (folder, *folder.parents):
@@ -150,11 +157,14 @@ class Store:
         try:
             fs, path = pyarrow.fs.FileSystem.from_uri(self.results)
         except (pa.ArrowInvalid, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise UsageError(
-                f"{self.results}: no place for results: {reason}"
-            ) from None
+            raise self._no_place(error) from None
+        if not path:
+            raise self._no_place("it names no bucket")
         return fs, f"{path.rstrip('/')}/{self.study}"
+
+    def _no_place(self, reason: object) -> UsageError:
+        line = str(reason).splitlines()[0]
+        return UsageError(f"{self.results}: no place for results: {line}")
 
     def _names(self, folder: str, suffix: str) -> list[str]:
         """Return the names of the files in a folder, sorted; none if there is none."""
@@ -213,11 +223,12 @@ def parse_stack_name(name: str) -> tuple[str, tuple[int, ...]]:
     >>> parse_stack_name("f00d-seeds-0-2+7")
     ('f00d', (0, 1, 2, 7))
     """
-    found = re.fullmatch(r"([0-9a-f]+)-seeds-([0-9+-]+)", name)
+    part = r"\d+(?:-\d+)?"
+    found = re.fullmatch(rf"([0-9a-f]+)-seeds-({part}(?:\+{part})*)", name, re.ASCII)
     if not found:
         return name, ()
     seeds: list[int] = []
-    for part in found[2].split("+"):
-        first, _, last = part.partition("-")
+    for run in found[2].split("+"):
+        first, _, last = run.partition("-")
         seeds.extend(range(int(first), int(last or first) + 1))
     return found[1], tuple(seeds)

@@ -18,8 +18,8 @@ from typing import Any
 
 from trainables.checks import whole
 from trainables.command_line import UsageError, choose
-from trainables.optimizers import GNP, SAM, SGD, Optimizer
-from trainables.problems import Pairwise, Permuted, Problem
+from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD, Optimizer
+from trainables.problems import PROBLEMS, Pairwise, Permuted, Problem
 from trainables.randomness import SEEDS
 from trainables.setting import Setting
 
@@ -123,14 +123,14 @@ def find_study(name: str) -> Study:
         raise UsageError(f"{name}: no such file")
     try:
         study = runpy.run_path(name).get("STUDY")
-    except Exception as error:
-        raise UsageError(f"{_where(name, error)}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{_where(name, error)}: {_why(error)}") from error
     if not isinstance(study, Study):
         raise UsageError(f"{name} must define STUDY = Study(name, settings, seeds)")
     return study
 
 
-def _where(name: str, error: Exception) -> str:
+def _where(name: str, error: BaseException) -> str:
     """Return the file and the line of it that failed."""
     if isinstance(error, SyntaxError):
         return f"{name}:{error.lineno}"
@@ -140,6 +140,22 @@ def _where(name: str, error: Exception) -> str:
         if frame.filename == name
     ]
     return f"{name}:{lines[-1]}" if lines else name
+
+
+def _why(error: BaseException) -> str:
+    """Return what went wrong, in one line; a wrong keyword offers the nearest one."""
+    if isinstance(error, UsageError):
+        return str(error)
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    wrong = re.match(r"(\w+)\.__init__\(\) got an unexpected .* '(\w+)'", text)
+    parts = (Study, Setting, *OPTIMIZERS.values(), *PROBLEMS.values())
+    for part in parts:
+        if wrong and wrong[1] == part.__name__:
+            try:
+                choose("keyword", wrong[2], [f.name for f in dataclasses.fields(part)])
+            except UsageError as mistake:
+                return f"{part.__name__}: {mistake}"
+    return ": ".join([type(error).__name__, *text.splitlines()[:1]])
 
 
 def changed(study: Study, seeds: int | None = None, **fields: Any) -> Study:

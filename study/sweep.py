@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from study.plan import Trial, plan
+from study.plan import Trial, hyperparameters, plan
 from study.provenance import software
 from study.store import Store
 from study.studies import STUDIES, Study, changed, find_study
@@ -23,6 +23,13 @@ Flag = tyro.conf.FlagCreatePairsOff[bool]
 Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
 Whole = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 Real = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
+
+
+STOPPED = 130
+"""The exit code of a study that was interrupted, as a shell has it for Ctrl-C."""
+
+WHOLE = ("tasks", "seeds", "batch_size", "epochs", "max_concurrent", "checkpoint_every")
+"""The options that are whole numbers, at least 1."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class Options:
                 raise UsageError(
                     f"--gpus-per-trial is {gpus:g}: above 1 it must be a whole number"
                 )
-        for name in ("max_concurrent", "checkpoint_every"):
+        for name in WHOLE:
             if getattr(self, name) is not None:
                 whole("--" + name.replace("_", "-"), getattr(self, name))
         if self.stack != "auto" and not (self.stack.isdecimal() and int(self.stack)):
@@ -104,7 +111,7 @@ class Options:
             find_study(self.study),
             seeds=self.seeds,
             dataset=dataset and choose("dataset", dataset, datasets.DATASETS),
-            tasks=None if self.tasks is None else whole("tasks", self.tasks),
+            tasks=self.tasks,
             hidden=None if self.hidden is None else parse_hidden(self.hidden),
             batch_size=self.batch_size,
             epochs=self.epochs,
@@ -113,7 +120,7 @@ class Options:
 
 def open_console() -> Console:
     """Return standard output; where it is no terminal, lines are not cut to 80."""
-    console = Console()
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 140
     return console
@@ -134,6 +141,7 @@ def sweep(
     for path in aside:
         console.print(f"cannot be read, set aside to be made again: {path}")
     runs = {setting.run_id(seed) for setting in study.settings for seed in study.seeds}
+    done &= runs  # there may be others, from the same study with other options
     left = len(runs - done)
     if options.dry_run:
         cpus = os.cpu_count() or 1
@@ -144,14 +152,22 @@ def sweep(
         )
         return 0
     code = 0
-    if left:
-        code = _run(options, study, store, done, console)
-    else:
+    try:
+        if left:
+            code = _run(options, study, store, done, console)
+        else:
+            console.print(
+                f"All {len(runs)} runs of {study.name} are done: nothing to train."
+            )
+    except KeyboardInterrupt:
+        left = len(runs - store.finished(repair=False)[0])
         console.print(
-            f"All {len(runs)} runs of {study.name} are done: nothing to train."
+            f"Stopped: {left} of {len(runs)} runs are left; "
+            "give the same command again to go on.",
+            soft_wrap=True,
         )
-    if code != 130:
-        _print_tables(store, console)
+        return STOPPED
+    _print_tables(store, console)
     return code
 
 
@@ -182,6 +198,8 @@ def _run(
 
 def _print_tables(store: Store, console: Console) -> None:
     """Say where the records are, print the paper's tables, and name what shows more."""
+    if not store.finished(repair=False)[0]:
+        return  # all has failed, which has been said
     from analysis.tables import print_tables
 
     console.print(f"\nRecords: {store.place}/records\n", soft_wrap=True)
@@ -189,7 +207,7 @@ def _print_tables(store: Store, console: Console) -> None:
     for command in ("table", "figure accuracy"):
         target = " -o accuracy.png" if command.startswith("figure") else ""
         line = f"python -m analysis {command} {store.place}{target}"
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _studies() -> Table:
@@ -214,11 +232,10 @@ def _costs(study: Study, trials: list[Trial]) -> Table:
         examples = sum(trial.cost.examples for trial in mine)
         flops = sum(trial.cost.flops for trial in mine)
         row = setting.row()
-        shown = ("lr", "rho", "alpha", "momentum", "weight_decay")
         table.add_row(
             row["problem"],
             row["optimizer"],
-            " ".join(f"{name}={row[name]:g}" for name in shown if row[name]),
+            hyperparameters(setting),
             row["dataset"],
             str(seeds),
             str(len(mine)),

@@ -9,15 +9,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
+import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 # read by Ray when it is imported: no log files of Tune's own, and no page-long reports
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # see `stoppable`
 
 import ray
 from ray import tune
@@ -29,6 +33,9 @@ from study.store import Store
 from trainables.command_line import UsageError
 from trainables.datasets import Dataset
 from trainables.trainable import ContinualTrainable
+
+GRACE = 10.0
+"""Seconds that a study that is stopped has to keep its last state."""
 
 RETRIES = 3
 """How often a trial that failed is started again, from its last checkpoint."""
@@ -56,18 +63,51 @@ def connected(address: str | None, console: Console) -> Iterator[None]:
     Raises:
         UsageError: There is no cluster at the address.
     """
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    where = address or os.environ.get("RAY_ADDRESS") or ""
+    _knock(where)
+    # what Ray and Tune have to say at the end or in an emergency, `_conclude` says
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     try:
         context = ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"no Ray at {address or 'this machine'}: {reason}") from error
+    except (
+        ConnectionError,
+        ValueError,
+        RuntimeError,
+        ray.exceptions.RayError,
+    ) as error:
+        why = reason(error)
+        if where and os.environ.get("RAY_AUTH_MODE") != "token":
+            why += ": if it asks for a token, set RAY_AUTH_MODE=token"
+        raise UsageError(f"no Ray at {where or 'this machine'}: {why}") from error
     try:
         if context.dashboard_url:
-            console.print(f"Ray dashboard: http://{context.dashboard_url}")
+            token = os.environ.get("RAY_AUTH_MODE") == "token"
+            console.print(
+                f"Ray dashboard: http://{context.dashboard_url}"
+                + (" (asks for a token: `ray get-auth-token` prints it)" * token),
+                soft_wrap=True,
+            )
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Refuse an address where nobody answers; Ray would try for minutes.
+
+    Raises:
+        UsageError: Nobody answers.
+    """
+    found = re.fullmatch(r"(?:ray://)?\[?(.+?)\]?:(\d{1,5})", address)
+    if not found:
+        return
+    try:
+        socket.create_connection((found[1], int(found[2])), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"no Ray at {address}: {error}: start one there, or leave out --address "
+            "and $RAY_ADDRESS for a local Ray"
+        ) from error
 
 
 def shares(cpus: float, gpus: float | None, most: int | None) -> Shares:
@@ -102,7 +142,11 @@ def run(
     console: Console,
     runs_done: int = 0,
 ) -> int:
-    """Run trials; return 0, 1 if some failed, 130 if it was stopped."""
+    """Run trials; return 0, or 1 if some failed.
+
+    Raises:
+        KeyboardInterrupt: It was stopped, by Ctrl-C or SIGTERM.
+    """
     runs = sum(len(trial.seeds) for trial in trials)
     console.print(
         f"{store.study}: {runs} runs in {len(trials)} trials, "
@@ -119,7 +163,7 @@ def run(
     with (
         tempfile.TemporaryDirectory(prefix="plasticity-tune-") as folder,
         Reporter(tally, console) as reporter,
-        terminated_like_interrupted(),
+        stoppable(console),
     ):
         tuner = tune.Tuner(
             trainable,
@@ -141,7 +185,11 @@ def run(
 
 
 def _conclude(tally: Tally, outcome: tune.ResultGrid, console: Console) -> int:
-    """Say what failed and what is left; return the exit code."""
+    """Say what failed; return the exit code.
+
+    Raises:
+        KeyboardInterrupt: Neither all trials have ended nor have the others failed.
+    """
     results = [outcome[i] for i in range(len(outcome))]
     broken = {
         (result.config or {})["trial"]["name"]: result.error
@@ -149,44 +197,56 @@ def _conclude(tally: Tally, outcome: tune.ResultGrid, console: Console) -> int:
         if result.error
     }
     for name, error in broken.items():
-        trial = tally.trials[name]
-        row = trial.setting.row()
-        console.print(
-            f"failed: {row['problem']} {row['optimizer']} lr={row['lr']:g}, seeds "
-            f"{', '.join(map(str, trial.seeds))}: {_first_line(error)}",
-            highlight=False,
-            soft_wrap=True,
-        )
-    left = [
-        name
-        for name, trial in tally.trials.items()
-        if tally.tasks_done[name] < trial.setting.tasks and name not in broken
-    ]
-    if left:
-        count = sum(len(tally.trials[name].seeds) for name in left)
-        console.print(
-            f"Stopped; {count} runs are left. What is done is kept: "
-            "give the same command again to go on."
-        )
-        return 130
+        label = tally.trials[name].label
+        console.print(f"failed: {label}: {reason(error)}", soft_wrap=True)
+    for name, trial in tally.trials.items():
+        if tally.tasks_done[name] < trial.setting.tasks and name not in broken:
+            raise KeyboardInterrupt
     return 1 if broken else 0
 
 
-def _first_line(error: Exception) -> str:
-    """Return the line of an error from a trial that says what happened."""
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+def reason(error: Exception) -> str:
+    """Return what happened in a trial: the first line, without Ray's wrapping.
+
+    >>> reason(FileNotFoundError(2, "No such file", "x"))
+    "FileNotFoundError: [Errno 2] No such file: 'x'"
+    """
+    inner = getattr(error, "cause", None) or error
+    name = [] if isinstance(inner, UsageError) else [type(inner).__name__]
+    return ": ".join(name + str(inner).strip().splitlines()[:1])
 
 
 @contextlib.contextmanager
-def terminated_like_interrupted() -> Iterator[None]:
-    """Take SIGTERM as Ctrl-C, which Tune stops cleanly on."""
+def stoppable(console: Console) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM stop Tune cleanly, but not let it take long.
 
-    def interrupt(signum: int, frame: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+    Tune waits for the tasks under way, so that the trials keep their last state. A
+    second signal, or `GRACE` seconds, end that: the last checkpoints stand.
+    """
+    asked = threading.Event()
+    timers: list[threading.Timer] = []
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    def after(seconds: float, function: Callable[..., object], *args: Any) -> None:
+        timers.append(threading.Timer(seconds, function, args))
+        timers[-1].daemon = True
+        timers[-1].start()
+
+    def stop(signum: int, frame: object) -> None:
+        if asked.is_set() or not callable(signal.getsignal(signal.SIGUSR1)):
+            raise KeyboardInterrupt
+        asked.set()
+        console.print("Stopping. What is done is kept; the same command goes on.")
+        after(GRACE, os.kill, os.getpid(), signal.SIGINT)
+        # where a whole process group was told to end, Ray has, and waits for itself
+        after(1.5 * GRACE, os._exit, 128 + signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGUSR1)  # Tune's handler
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for timer in timers:
+            timer.cancel()
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,52 @@
+"""How fast this machine trains, as the benchmark measured it last."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from study.cost import run_cost
+from study.plan import Trial
+from study.provenance import processor
+
+
+def path() -> Path:
+    """Return where the rates are kept between commands."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "plasticity-study" / "rates.json"
+
+
+def keep(flops_per_second: Mapping[str, float]) -> None:
+    """Keep the rate of one CPU for each optimizer, in a whole task."""
+    known = {"processor": processor(), "flops_per_second": dict(flops_per_second)}
+    path().parent.mkdir(parents=True, exist_ok=True)
+    path().write_text(json.dumps(known))
+
+
+def recall() -> dict[str, float]:
+    """Return the rates kept, if it was on this kind of machine; else none."""
+    try:
+        known: dict[str, Any] = json.loads(path().read_text())
+        if known["processor"] == processor():
+            return {name: float(r) for name, r in known["flops_per_second"].items()}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        pass
+    return {}
+
+
+def seconds(
+    trials: list[Trial], slots: int, rates: Mapping[str, float]
+) -> float | None:
+    """Return how long trials take side by side on CPUs; None: not measured."""
+    if not all(trial.setting.optimizer.name in rates for trial in trials):
+        return None
+    work = sum(
+        run_cost(trial.setting).flops
+        * len(trial.seeds)
+        / rates[trial.setting.optimizer.name]
+        for trial in trials
+    )
+    return work / slots
