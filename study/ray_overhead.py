@@ -56,7 +56,11 @@ def _fit_nothing(trials: int, slots: int) -> None:
             Nothing,
             param_space={"i": tune.grid_search(list(range(trials)))},
             tune_config=tune.TuneConfig(max_concurrent_trials=slots, reuse_actors=True),
-            run_config=tune.RunConfig(storage_path=folder, verbose=0),
+            run_config=tune.RunConfig(
+                storage_path=folder,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                verbose=0,
+            ),
         ).fit()
 
 

@@ -14,7 +14,7 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -224,21 +224,18 @@ def stoppable(console: Console) -> Iterator[None]:
     second signal, or `GRACE` seconds, end that: the last checkpoints stand.
     """
     asked = threading.Event()
-    timers: list[threading.Timer] = []
-
-    def after(seconds: float, function: Callable[..., object], *args: Any) -> None:
-        timers.append(threading.Timer(seconds, function, args))
-        timers[-1].daemon = True
-        timers[-1].start()
+    soft = threading.Timer(GRACE, os.kill, (os.getpid(), signal.SIGINT))
+    # where a whole process group was told to end, Ray has, and waits for itself
+    hard = threading.Timer(1.5 * GRACE, os._exit, (128 + signal.SIGINT,))
+    soft.daemon = hard.daemon = True
 
     def stop(signum: int, frame: object) -> None:
         if asked.is_set() or not callable(signal.getsignal(signal.SIGUSR1)):
             raise KeyboardInterrupt
         asked.set()
         console.print("Stopping. What is done is kept; the same command goes on.")
-        after(GRACE, os.kill, os.getpid(), signal.SIGINT)
-        # where a whole process group was told to end, Ray has, and waits for itself
-        after(1.5 * GRACE, os._exit, 128 + signal.SIGINT)
+        soft.start()
+        hard.start()
         os.kill(os.getpid(), signal.SIGUSR1)  # Tune's handler
 
     numbers = (signal.SIGINT, signal.SIGTERM)
@@ -246,7 +243,6 @@ def stoppable(console: Console) -> Iterator[None]:
     try:
         yield
     finally:
-        for timer in timers:
-            timer.cancel()
+        soft.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
