@@ -116,7 +116,8 @@ def _second_pass(
     ]
     norm = _norm(kernels, e, written).div_(batch)
     # s grad W is h^T steep
-    steep = [e[i] * (rho / batch / (norm + EPSILON)) for i in layers]
+    scale = norm.add_(EPSILON).reciprocal_().mul_(rho / batch)
+    steep = [e[i] * scale for i in layers]
     weights = [
         torch.baddbmm(network.weights[i].mT, steep[i].mT, h[i]).mT
         if written[i]
