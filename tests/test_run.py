@@ -17,7 +17,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from trainables import examples, plain, run, training
+from trainables import examples, measuring, plain, training
 from trainables.command_line import UsageError
 from trainables.datasets import Dataset
 from trainables.network import initial
@@ -135,7 +135,7 @@ def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
         test_x, test_y = task_data(task, data.test_images, data.test_labels)
         logits = model(test_x).detach()
         size = min(
-            run.EXAMPLES, len(task.classes) * min(np.bincount(data.train_labels))
+            measuring.EXAMPLES, len(task.classes) * min(np.bincount(data.train_labels))
         )
         probed = generator("probe", seed, index).permutation(len(y))[:size]
         hidden, z = [], x[probed]
@@ -188,8 +188,8 @@ def test_a_run_is_the_naive_loop(
     optimizer, problem, epochs, batch, few, monkeypatch: pytest.MonkeyPatch
 ):
     # so that testing and gathering take several pieces, and probes not every example
-    monkeypatch.setattr(run, "TEST_BATCH", 7)
-    monkeypatch.setattr(run, "EXAMPLES", 50)
+    monkeypatch.setattr(measuring, "TEST_BATCH", 7)
+    monkeypatch.setattr(measuring, "EXAMPLES", 50)
     monkeypatch.setattr(examples, "BLOCK_EXAMPLES", 60)
     monkeypatch.setattr(training, "READ_AT_ONCE", 30)
     setting = small(optimizer, problem, epochs=epochs, batch_size=batch)

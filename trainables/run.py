@@ -23,23 +23,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables import fast
+from trainables import fast, measuring
 from trainables.checks import whole
 from trainables.command_line import UsageError
 from trainables.datasets import Dataset
 from trainables.examples import Block, Examples, Reader, blocks, select, to_tensor
 from trainables.graphs import WORTH_STEPS, Graphs
-from trainables.network import Network, cross_entropy, forward, initial
-from trainables.plain import loss_gradient
-from trainables.probes import EXAMPLES, PROBES, Probe
+from trainables.measuring import drawn_for_probes
+from trainables.network import Network, initial
 from trainables.problems import PIXELS, Task
 from trainables.randomness import SEEDS, generator
 from trainables.record import MEASURED, Record
 from trainables.setting import Setting
 from trainables.training import Step, Told, train
-
-TEST_BATCH = 1000
-"""Test examples that go through a network at once."""
 
 
 class ContinualRun:
@@ -130,9 +126,16 @@ class ContinualRun:
         with self._timed("training"):
             measured = self.train(train)
         with self._timed("testing"):
-            measured |= self._test(tasks)
+            tests = [select(tasks[s], self.data.test_labels) for s in self.alive]
+            measured |= measuring.test(self.network, tests, self._test_images)
         with self._timed("probes"):
-            measured |= self._probe(tasks, train)
+            drawn = [
+                drawn_for_probes(
+                    e, s, self.task, len(tasks[s].classes), self.data.train_labels
+                )
+                for s, e in zip(self.alive, train, strict=True)
+            ]
+            measured |= measuring.probe(self.network, drawn, self._train_images)
         with self._timed("permuting"):
             self._permute_inputs(tasks, inverse=False)
         # one transfer for everything that was measured
@@ -197,49 +200,6 @@ class ContinualRun:
         if self._graphs is None or self._graphs.network is not self.network:
             self._graphs = Graphs(*told, self._train_images)
         return self._graphs.train(block)
-
-    def _test(self, tasks: dict[int, Task]) -> dict[str, Tensor]:
-        """Test every network on its own task's test examples."""
-        correct, loss = [], []
-        for place, seed in enumerate(self.alive):
-            examples = select(tasks[seed], self.data.test_labels)
-            where = torch.from_numpy(examples.positions).to(self.device)
-            labels = torch.from_numpy(examples.labels).to(self.device)
-            network = self.network.part(place, place + 1)
-            logits = torch.cat(
-                [
-                    forward(network, self._test_images.read(w[None]))[1]
-                    for w in torch.split(where, TEST_BATCH)
-                ],
-                dim=1,
-            )[0]
-            correct.append((logits.argmax(-1) == labels).double().mean())
-            loss.append(cross_entropy(logits, labels).double().mean())
-        return {"test_loss": torch.stack(loss), "test_accuracy": torch.stack(correct)}
-
-    def _probe(
-        self, tasks: dict[int, Task], stack: list[Examples]
-    ) -> dict[str, Tensor]:
-        """Measure the networks on training examples drawn for it."""
-        # the smallest task there is, so that no seed depends on the others' sizes
-        counts = np.bincount(self.data.train_labels, minlength=1)
-        classes = len(tasks[self.alive[0]].classes)
-        size = min(EXAMPLES, classes * int(counts[counts > 0].min()))
-        drawn = [
-            e.take(generator("probe", s, self.task).permutation(len(e.labels))[:size])
-            for s, e in zip(self.alive, stack, strict=True)
-        ]
-        where = torch.from_numpy(np.stack([e.positions for e in drawn]))
-        labels = torch.from_numpy(np.stack([e.labels for e in drawn])).to(self.device)
-        inputs = self._train_images.read(where.to(self.device))
-        layers, _ = forward(self.network, inputs)
-        gradient, _ = loss_gradient(self.network, inputs, labels)
-        probe = Probe(self.network, layers[1:], gradient)
-        values = {name: measure(probe) for name, measure in PROBES.items()}
-        whole_network = torch.stack(
-            [t.isfinite().all(2).all(1) for t in self.network.tensors()]
-        ).all(0)
-        return values | {"finite": whole_network.double()}
 
     def _permute_inputs(self, tasks: dict[int, Task], inverse: bool) -> None:
         """Put the first layer into the pixels' own order, or (not inverse) back."""
