@@ -37,6 +37,17 @@ settings.register_profile(
 )
 settings.load_profile("tests")
 
+REAL_RAY = {"test_sweep", "test_trainable", "test_chaos", "test_survival"}
+"""Modules whose tests start a Ray of their own."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give all that starts a Ray to one worker: side by side they only wait."""
+    for item in items:
+        if item.path.stem in REAL_RAY:
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
 TRAIN_COUNTS = (12, 10, 13, 9, 12, 15, 11, 8, 14, 12)
 """Training examples of each class in `few`: pairs of classes differ in size."""
 
