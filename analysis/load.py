@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from trainables.command_line import UsageError, choose
-from trainables.record import COLUMNS, MEASURED, SCHEMA_VERSION
+from trainables.record import COLUMNS, MEASURED, misfit
 
 KEY = ["study", "run_id", "task"]
 """What a row is one of, within a study."""
@@ -122,7 +122,7 @@ def _read(filesystem: fs.FileSystem, names: list[str], file: str) -> pa.Table:
             pq.ParquetFile(source) as parquet,
         ):
             held = parquet.schema_arrow
-            if fault := _misfit(held, names):
+            if fault := misfit(held, names):
                 raise UsageError(f"{file} {fault}")
             present = [name for name in names if name in held.names]
             # The files are what is read side by side, not the columns of each.
@@ -140,33 +140,6 @@ def _read(filesystem: fs.FileSystem, names: list[str], file: str) -> pa.Table:
             raise UsageError(f"{file} is no file of records: column {name} has a null")
     # Files differ in their metadata (which commit, which machine): rows do not.
     return table.select(names).cast(pa.schema([(n, COLUMNS[n].type) for n in names]))
-
-
-def _misfit(held: pa.Schema, names: Iterable[str]) -> str | None:
-    """Return why a file of this schema cannot be read, or None if it can.
-
-    Columns are appended over the versions, so a file of an earlier version may lack
-    some: they are then null.
-    """
-    version = (held.metadata or {}).get(b"schema_version", b"").decode()
-    if not version.isdigit():
-        return "is no file of records: its metadata has no schema_version"
-    if int(version) > SCHEMA_VERSION:
-        return (
-            f"has records of version {version}, this program reads up to "
-            f"{SCHEMA_VERSION}: upgrade it"
-        )
-    for name in names:
-        index = held.get_field_index(name)
-        if index >= 0:
-            if held.field(index).type != COLUMNS[name].type:
-                return (
-                    f"is no file of records: column {name} is "
-                    f"{held.field(index).type}, not {COLUMNS[name].type}"
-                )
-        elif int(version) == SCHEMA_VERSION:
-            return f"is no file of records: it has no column {name}"
-    return None
 
 
 def _once(frame: pd.DataFrame, origin: npt.NDArray[Any]) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from study.cost import Cost, run_cost
-from study.store import stack_name
+from study.stacks import stack_name
 from study.studies import Study
 from trainables.setting import Setting
 
@@ -80,7 +80,8 @@ def plan(
     Args:
         study: What to run.
         done: The run_ids that are finished.
-        interrupted: Stacks that have a checkpoint; they go on as they are.
+        interrupted: Stacks that have a checkpoint, and then those that were planned
+            before: they go on as they are, to the same last bit.
         stack: Seeds per trial; None: chosen by `stack_size`.
         slots: How many trials run at once.
         gpu: Whether they run on a GPU.

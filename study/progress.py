@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from study.plan import Trial
+from study.rates import clock
 
 PLAIN_SECONDS = 15.0
 """Between lines where the output is no terminal."""
@@ -31,12 +32,18 @@ class Tally:
         self.tasks_done = dict.fromkeys(self.trials, 0)
         self.diverged = dict.fromkeys(self.trials, 0)
         self.failed: dict[str, str] = {}
+        self.waiting: dict[str, str] = {}
         self.started: float | None = None
         self._at_start: dict[str, int] = {}
 
     def report(self, result: dict[str, Any]) -> None:
         """Take a trial's report."""
         name = result["name"]
+        self.waiting.pop(name, None)
+        if result["waiting"]:
+            self.waiting[name] = result["waiting"]
+            if result["tasks_done"] == self.tasks_done[name]:
+                return
         # tasks that a checkpoint brought cost this session nothing; the first task,
         # which waited for Ray and PyTorch to start, would make the rest look slow
         first = self.started is None
@@ -86,6 +93,8 @@ class Tally:
             f"runs {runs}/{self.runs}, tasks {tasks:,}/{whole:,}, {rate:.1f} tasks/s, "
             f"left {'?' if left is None else clock(left)}, "
             f"diverged {sum(self.diverged.values())}, failed {len(self.failed)}"
+            + f", waiting {len(self.waiting)}"
+            * bool(self.waiting)
         )
 
 
@@ -95,14 +104,19 @@ class Reporter(tune.Callback):
     def __init__(self, tally: Tally, console: Console) -> None:
         """Show on a console."""
         self.tally = tally
+        self.restarts = 0
         self._console = console
         self._last = time.monotonic()
+        self._told: set[str] = set()
+        self._waiting = False
         self._bar = Progress(
             TextColumn("{task.percentage:>3.0f}%"),
             BarColumn(bar_width=20),
             TextColumn("{task.description}"),
             console=console,
             transient=True,
+            redirect_stdout=False,  # which is not ours alone
+            redirect_stderr=False,
         )
         self._row = self._bar.add_task("starting", total=1.0)
 
@@ -120,21 +134,43 @@ class Reporter(tune.Callback):
         """Stop, leaving the last state as a line."""
         if self._console.is_terminal:
             self._bar.stop()
-        self._console.print(self.tally.line(), soft_wrap=True)
+        again = f", started again {self.restarts}" * bool(self.restarts)
+        self._console.print(self.tally.line() + again, soft_wrap=True)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
     ) -> None:
-        """Take a report."""
+        """Take a report, and say it once when storage fails and when it answers."""
         self.tally.report(result)
+        if result["waiting"] and not self._waiting:
+            self._waiting = True
+            self._say(f"waiting for storage, trying again: {result['waiting']}")
+        elif self._waiting and not self.tally.waiting:
+            self._waiting = False
+            self._say("storage answers again: going on")
+        if result["odd"] and result["name"] not in self._told:
+            self._told.add(result["name"])
+            self._say(f"{self.tally.trials[result['name']].label}: {result['odd']}")
         self._show()
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Any], trial: Any, **info: Any
+    ) -> None:
+        """Count a trial that has to start again."""
+        self.restarts += 1
+        self.tally.waiting.pop(trial.config["trial"]["name"], None)
 
     def on_trial_error(
         self, iteration: int, trials: list[Any], trial: Any, **info: Any
     ) -> None:
         """Count a trial that Tune has given up."""
-        self.tally.failed[trial.config["trial"]["name"]] = trial.error_file or ""
+        name = trial.config["trial"]["name"]
+        self.tally.failed[name] = trial.error_file or ""
+        self.tally.waiting.pop(name, None)
         self._show()
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True)
 
     def _show(self) -> None:
         line = self.tally.line()
@@ -143,17 +179,3 @@ class Reporter(tune.Callback):
         elif time.monotonic() - self._last >= PLAIN_SECONDS:
             self._last = time.monotonic()
             self._console.print(line, soft_wrap=True)
-
-
-def clock(seconds: float) -> str:
-    """Return a time to read.
-
-    >>> clock(5), clock(65), clock(7384)
-    ('5 s', '1 min 5 s', '2 h 3 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

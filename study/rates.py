@@ -50,3 +50,17 @@ def seconds(
         for trial in trials
     )
     return work / slots
+
+
+def clock(seconds: float) -> str:
+    """Return a time to read.
+
+    >>> clock(5), clock(65), clock(7384)
+    ('5 s', '1 min 5 s', '2 h 3 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

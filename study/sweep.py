@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,20 +13,29 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from study.claim import claimed
+from study.definition import Definition, keep, load
+from study.files import patiently
 from study.plan import Trial, hyperparameters, plan
 from study.provenance import software
+from study.stacks import stack_name
 from study.store import Store
 from study.studies import STUDIES, Study, changed, find_study
 from trainables import datasets
 from trainables.checks import real, whole
 from trainables.command_line import UsageError, choose, run_command
-from trainables.setting import parse_hidden
+from trainables.patience import first_line
+from trainables.setting import digest, parse_hidden
 
+Tell = Callable[[str], None]
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
 Whole = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 Real = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
 
+
+FAILED = 1
+"""The exit code of a study of which some runs failed."""
 
 STOPPED = 130
 """The exit code of a study that was interrupted, as a shell has it for Ctrl-C."""
@@ -54,6 +66,7 @@ class Options:
             one for each trial that the CPUs allow, where there are GPUs.
         max_concurrent: The most trials at once.
         checkpoint_every: Tasks between checkpoints; by default about a minute of work.
+        patience: Seconds that a trial waits for storage that fails, as a full disk.
         address: Of a Ray cluster; by default the one that runs, else a local Ray.
         dry_run: Show what would run and what it costs; start and write nothing.
         list: List the studies.
@@ -73,6 +86,7 @@ class Options:
     gpus_per_trial: Real = None
     max_concurrent: Whole = None
     checkpoint_every: Whole = None
+    patience: float = 600.0
     address: Text = None
     dry_run: Flag = False
     list: Flag = False
@@ -86,6 +100,7 @@ class Options:
                 raise UsageError(
                     f"--gpus-per-trial is {gpus:g}: above 1 it must be a whole number"
                 )
+        real("--patience", self.patience)
         for name in WHOLE:
             if getattr(self, name) is not None:
                 whole("--" + name.replace("_", "-"), getattr(self, name))
@@ -136,45 +151,119 @@ def sweep(
         return 0
     study = options.chosen_study()
     store = Store(options.results, study.name, software())
-    store.check()
-    done, aside = store.finished(repair=not options.dry_run)
-    for path in aside:
-        console.print(f"cannot be read, set aside to be made again: {path}")
-    runs = {setting.run_id(seed) for setting in study.settings for seed in study.seeds}
-    done &= runs  # there may be others, from the same study with other options
-    left = len(runs - done)
-    if options.dry_run:
-        cpus = os.cpu_count() or 1
-        size = options.stack_size
-        trials = plan(study, done, store.interrupted(), size, cpus, gpu=False)
-        console.print(
-            _costs(study, trials), f"{left} of {len(runs)} runs are to be run."
-        )
-        return 0
-    code = 0
+
+    def tell(line: str) -> None:
+        console.print(line, soft_wrap=True)
+
     try:
-        if left:
-            code = _run(options, study, store, done, console)
-        else:
-            console.print(
-                f"All {len(runs)} runs of {study.name} are done: nothing to train."
-            )
+        patiently(store.files.check, tell)
+        if options.dry_run:
+            return _dry_run(options, study, store, console)
+        with claimed(store.files, tell):
+            code = _sweep(options, study, store, console, tell)
+        if code != STOPPED:
+            _print_tables(store, console)
     except KeyboardInterrupt:
-        left = len(runs - store.finished(repair=False)[0])
+        tell("Stopped before anything was begun.")
+        return STOPPED
+    except BrokenPipeError:  # nobody reads what we say
+        raise
+    except OSError as error:
         console.print(
-            f"Stopped: {left} of {len(runs)} runs are left; "
-            "give the same command again to go on.",
+            f"Stopped, storage fails: {first_line(error)}; what is done is kept, give "
+            "the same command again to go on.",
             soft_wrap=True,
         )
-        return STOPPED
-    _print_tables(store, console)
+        return FAILED
     return code
 
 
-def _run(
-    options: Options, study: Study, store: Store, done: set[str], console: Console
+def _dry_run(options: Options, study: Study, store: Store, console: Console) -> int:
+    """Show what is left to run and what it costs; write nothing."""
+    done = store.finished(repair=False)[0] & _runs(study)
+    there = _stacks(options, store, load(store.files), os.cpu_count() or 1)
+    slots = os.cpu_count() or 1
+    trials = plan(study, done, there, options.stack_size, slots, gpu=False)
+    whole = len(_runs(study))
+    console.print(
+        _costs(study, trials), f"{whole - len(done)} of {whole} runs are to be run."
+    )
+    return 0
+
+
+def _runs(study: Study) -> set[str]:
+    """Return the run_ids of a study."""
+    return {setting.run_id(seed) for setting in study.settings for seed in study.seeds}
+
+
+def _stacks(
+    options: Options, store: Store, asked: Definition, slots: int
+) -> list[tuple[str, tuple[int, ...]]]:
+    """Return the stacks that go on as they are."""
+    planned = [] if options.stack_size else asked.kept_stacks(slots)
+    return store.interrupted() + planned
+
+
+def _sweep(
+    options: Options, study: Study, store: Store, console: Console, tell: Tell
 ) -> int:
-    """Run what is left; return the exit code."""
+    """Run what is left of a study, whose results are ours alone; return the exit code.
+
+    Raises:
+        OSError: Storage fails.
+    """
+    asked = patiently(lambda: load(store.files, repair=tell), tell)
+    if others := asked.others(study):
+        tell(f"{store.place} also holds {others} other settings, asked for before.")
+    store.files.clear_parts()
+    runs = _runs(study)
+    done = _finished(store, tell) & runs  # there may be others, with other options
+    if len(done) == len(runs):
+        tell(f"All {len(runs)} runs of {study.name} are done: nothing to train.")
+        return 0
+    try:
+        failed = _run(options, study, store, asked, done, console, tell)
+    except KeyboardInterrupt:
+        left = len(runs - store.finished(repair=False)[0])
+        tell(
+            f"Stopped: {left} of {len(runs)} runs are left; "
+            "give the same command again to go on."
+        )
+        return STOPPED
+    done = _finished(store, tell) & runs
+    _forget_states(store, done)
+    if not failed and len(done) < len(runs):
+        tell(f"{len(runs) - len(done)} runs are not there: give the command again.")
+    return 0 if len(done) == len(runs) else FAILED
+
+
+def _finished(store: Store, tell: Tell) -> set[str]:
+    """Return the run_ids that are done; set aside what is not whole, and say so."""
+    done, aside = patiently(store.finished, tell)
+    for line in aside:
+        tell(f"set aside, to be made again: {line}")
+    return done
+
+
+def _forget_states(store: Store, done: set[str]) -> None:
+    """Delete the checkpoints of runs that are done, which a killed sweep has left."""
+    asked = load(store.files)
+    for setting_id, seeds in store.interrupted():
+        row = asked.settings.get(setting_id)
+        if row and seeds and all(digest(row | {"seed": s}) in done for s in seeds):
+            store.drop_state(stack_name(setting_id, seeds))
+
+
+def _run(
+    options: Options,
+    study: Study,
+    store: Store,
+    asked: Definition,
+    done: set[str],
+    console: Console,
+    tell: Tell,
+) -> dict[str, str]:
+    """Run what is left; return why stacks failed, by their names."""
     names = sorted({setting.dataset for setting in study.settings})
     data = {name: datasets.load(name, options.data_dir) for name in names}
     # Ray takes a second to import, which no wrong call should wait for
@@ -184,16 +273,20 @@ def _run(
         shares = tuning.shares(
             options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent
         )
-        trials = plan(
-            study,
-            done,
-            store.interrupted(),
-            options.stack_size,
-            shares.slots,
-            gpu=shares.gpus > 0,
+        slots = shares.slots
+        there = patiently(lambda: _stacks(options, store, asked, slots), tell)
+        size, gpu = options.stack_size, shares.gpus > 0
+        trials = plan(study, done, there, size, slots, gpu=gpu)
+        now = asked.asked_too(study).planned(study, trials, slots)
+        patiently(lambda: keep(store.files, now), tell)
+        patiently(lambda: store.keep_failed({}), tell)
+        every, wait = options.checkpoint_every, options.patience
+        failed = tuning.run(
+            trials, store, data, shares, every, console, len(done), wait
         )
-        every = options.checkpoint_every
-        return tuning.run(trials, store, data, shares, every, console, len(done))
+    with contextlib.suppress(OSError):
+        store.keep_failed(failed)
+    return failed
 
 
 def _print_tables(store: Store, console: Console) -> None:
@@ -202,11 +295,11 @@ def _print_tables(store: Store, console: Console) -> None:
         return  # all has failed, which has been said
     from analysis.tables import print_tables
 
-    console.print(f"\nRecords: {store.place}/records\n", soft_wrap=True)
+    console.print(f"\nRecords: {store.files.where('records')}\n", soft_wrap=True)
     print_tables(store.place)
     for command in ("table", "figure accuracy"):
         target = " -o accuracy.png" if command.startswith("figure") else ""
-        line = f"python -m analysis {command} {store.place}{target}"
+        line = f"python -m analysis {command} {shlex.quote(store.place)}{target}"
         console.print(line, soft_wrap=True)
 
 

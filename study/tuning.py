@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import pickle
 import re
 import signal
 import socket
@@ -16,6 +17,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 # read by Ray when it is imported: no log files of Tune's own, and no page-long reports
@@ -34,11 +36,60 @@ from trainables.command_line import UsageError
 from trainables.datasets import Dataset
 from trainables.trainable import ContinualTrainable
 
+PATIENCE = 600.0
+"""Seconds that a trial waits for storage that fails, before it fails itself."""
+
 GRACE = 10.0
 """Seconds that a study that is stopped has to keep its last state."""
 
 RETRIES = 3
-"""How often a trial that failed is started again, from its last checkpoint."""
+"""How often a trial that failed is started again with nothing kept in between."""
+
+DEATHS = 10
+"""How often one whose worker was killed is; which seldom is the trial's own fault."""
+
+
+class Retries(tune.Callback):
+    """Counts a trial's failures anew whenever it has kept more than before.
+
+    On machines that come and go a long trial may lose its worker any number of times;
+    one that fails at the same place again and again is given up.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing kept."""
+        self._kept: dict[str, int] = {}
+        self._errors: dict[str, int] = {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
+    ) -> None:
+        """Look at what a trial has kept."""
+        name, kept = result["name"], result["tasks_kept"]
+        if kept > self._kept.get(name, 0):
+            self._kept[name], self._errors[name] = kept, 0
+            trial.max_failures = trial.num_failures + DEATHS
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Any], trial: Any, **info: Any
+    ) -> None:
+        """Let the next failure be the last, if there were enough."""
+        if _died(trial):
+            return
+        name = trial.config["trial"]["name"]
+        self._errors[name] = self._errors.get(name, 0) + 1
+        if self._errors[name] >= RETRIES:
+            trial.max_failures = trial.num_failures
+
+
+def _died(trial: Any) -> bool:
+    """Tell whether a trial's last failure was its worker's death."""
+    try:
+        # Tune's own copy: the one in its storage may be half-written
+        error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
+    except Exception:  # it cannot always be pickled; then it is no error of Ray's
+        return False
+    return isinstance(error, ray.exceptions.RayActorError)
 
 
 @dataclass(frozen=True)
@@ -141,8 +192,19 @@ def run(
     checkpoint_every: int | None,
     console: Console,
     runs_done: int = 0,
-) -> int:
-    """Run trials; return 0, or 1 if some failed.
+    patience: float = PATIENCE,
+) -> dict[str, str]:
+    """Run trials; return why some failed, by their names.
+
+    Args:
+        trials: What to run.
+        store: Where their records and checkpoints go.
+        data: The datasets, by name.
+        shares: What each trial gets.
+        checkpoint_every: Tasks between checkpoints; None: about once a minute.
+        console: Where to say how it goes.
+        runs_done: Runs of the study that were done before.
+        patience: Seconds that a trial waits for storage that fails.
 
     Raises:
         KeyboardInterrupt: It was stopped, by Ctrl-C or SIGTERM.
@@ -157,11 +219,15 @@ def run(
         datasets=dict(data),
         keeper=store,
         checkpoint_every=checkpoint_every,
+        patience=patience,
     )
+    # the dashboard shows this name, not that of Tune's wrapper
+    trainable.__qualname__ = ContinualTrainable.__qualname__
     configs = [trial.config(shares.cpus, shares.gpus) for trial in trials]
     tally = Tally(trials, runs_done)
     with (
         tempfile.TemporaryDirectory(prefix="plasticity-tune-") as folder,
+        alone_on_standard_output(console),
         Reporter(tally, console) as reporter,
         stoppable(console),
     ):
@@ -174,35 +240,49 @@ def run(
             run_config=tune.RunConfig(
                 name=store.study,
                 storage_path=folder,
-                callbacks=[reporter],
-                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                callbacks=[reporter, Retries()],
+                failure_config=tune.FailureConfig(max_failures=DEATHS),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 verbose=0,
             ),
         )
-        outcome = tuner.fit()
+        try:
+            outcome = tuner.fit()
+        except (OSError, EOFError, ray.exceptions.RayError, tune.TuneError) as error:
+            # as where its temporary folder's disk is full
+            console.print(f"Ray Tune has stopped: {reason(error)}", soft_wrap=True)
+            raise KeyboardInterrupt from None
     return _conclude(tally, outcome, console)
 
 
-def _conclude(tally: Tally, outcome: tune.ResultGrid, console: Console) -> int:
-    """Say what failed; return the exit code.
+@contextlib.contextmanager
+def alone_on_standard_output(console: Console) -> Iterator[None]:
+    """Let only the console write there: of each killed worker Ray prints a page."""
+    console.file = console.file  # where standard output leads now
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
+def _conclude(
+    tally: Tally, outcome: tune.ResultGrid, console: Console
+) -> dict[str, str]:
+    """Say what failed, and return it.
 
     Raises:
         KeyboardInterrupt: Neither all trials have ended nor have the others failed.
     """
     results = [outcome[i] for i in range(len(outcome))]
     broken = {
-        (result.config or {})["trial"]["name"]: result.error
+        (result.config or {})["trial"]["name"]: reason(result.error)
         for result in results
         if result.error
     }
-    for name, error in broken.items():
-        label = tally.trials[name].label
-        console.print(f"failed: {label}: {reason(error)}", soft_wrap=True)
+    for name, why in broken.items():
+        console.print(f"failed: {tally.trials[name].label}: {why}", soft_wrap=True)
     for name, trial in tally.trials.items():
         if tally.tasks_done[name] < trial.setting.tasks and name not in broken:
             raise KeyboardInterrupt
-    return 1 if broken else 0
+    return broken
 
 
 def reason(error: Exception) -> str:
@@ -213,6 +293,8 @@ def reason(error: Exception) -> str:
     """
     inner = getattr(error, "cause", None) or error
     name = [] if isinstance(inner, UsageError) else [type(inner).__name__]
+    if isinstance(inner, ray.exceptions.RayActorError):
+        return "its worker died again and again, or could not be started"
     return ": ".join(name + str(inner).strip().splitlines()[:1])
 
 

@@ -12,7 +12,7 @@ CHECKS: dict[str, str] = {
     "lint": "ruff check .",
     "types": "mypy",
     "imports": "lint-imports --no-logo",
-    "tests": "pytest -q",
+    "tests": "pytest -q -n 2 --dist loadgroup",
 }
 
 

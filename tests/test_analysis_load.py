@@ -6,7 +6,6 @@ import pyarrow.parquet as pq
 import pytest
 from synthetic import make_run, make_setting, write, write_study
 
-from analysis import load as loading
 from analysis.load import load
 from trainables.command_line import UsageError
 from trainables.record import COLUMNS
@@ -132,7 +131,7 @@ def test_the_same_run_in_two_studies_is_no_contradiction(tmp_path):
 
 
 def test_an_older_file_has_nulls_in_newer_columns(results, monkeypatch):
-    monkeypatch.setattr(loading, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr("trainables.record.SCHEMA_VERSION", 2)
     (file,) = (results / "b" / "records").iterdir()
     old = pq.read_table(file).drop_columns(["sharpness"])
     pq.write_table(old, file)

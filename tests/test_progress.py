@@ -19,8 +19,15 @@ BIG = Trial(Setting(problem=Permuted(), optimizer=GNP(), tasks=10), (0, 1, 2))
 SMALL = Trial(Setting(problem=Pairwise(), optimizer=SGD(), tasks=10), (0,))
 
 
-def result(trial, tasks, diverged=0):
-    return {"name": trial.name, "tasks_done": tasks, "runs_diverged": diverged}
+def result(trial, tasks, diverged=0, waiting=None, odd=None):
+    return {
+        "name": trial.name,
+        "tasks_done": tasks,
+        "tasks_kept": 0,
+        "runs_diverged": diverged,
+        "waiting": waiting,
+        "odd": odd,
+    }
 
 
 def test_nothing_is_known_before_the_first_report():
@@ -112,3 +119,40 @@ def test_a_terminal_has_one_live_line_that_fits(width):
 def test_a_reporter_is_pickled_without_its_terminal():
     reporter = Reporter(Tally([BIG], 0), Console())
     assert isinstance(pickle.loads(pickle.dumps(reporter)), Reporter)
+
+
+def test_storage_that_fails_is_said_once_and_again_when_it_answers():
+    out = io.StringIO()
+    reporter = Reporter(Tally([BIG, SMALL], 0), Console(file=out, width=140))
+    full = "OSError: [Errno 28] No space left on device"
+
+    def take(*told, **more):
+        reporter.on_trial_result(0, [], None, result(*told, **more))
+
+    take(BIG, 1, waiting=full)  # a checkpoint that was not written: it has gone on
+    assert reporter.tally.tasks_done[BIG.name] == 1
+    for _ in range(3):
+        take(SMALL, 10, waiting=full)
+        take(SMALL, 10, waiting=full)
+    assert reporter.tally.line().endswith("failed 0, waiting 2")
+    take(SMALL, 10)
+    assert out.getvalue().count("\n") == 1
+    take(BIG, 2)
+    assert out.getvalue().splitlines() == [
+        f"waiting for storage, trying again: {full}",
+        "storage answers again: going on",
+    ]
+
+
+def test_waiting_before_the_first_task_starts_no_clock():
+    tally = Tally([BIG], 0)
+    tally.report(result(BIG, 0, waiting="OSError: no"))
+    assert tally.started is None
+
+
+def test_a_checkpoint_that_is_not_used_is_said_once():
+    out = io.StringIO()
+    reporter = Reporter(Tally([BIG], 0), Console(file=out, width=140))
+    for task in (1, 2):
+        reporter.on_trial_result(0, [], None, result(BIG, task, odd="begun anew"))
+    assert out.getvalue() == f"{BIG.label}: begun anew\n"

@@ -5,18 +5,22 @@ from __future__ import annotations
 import getpass
 import os
 import re
+import time
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from study.examine import examine
+from study.files import Files, patiently
 from study.provenance import software
-from study.store import Store, parse_stack_name, stack_name
+from study.stacks import parse_stack_name, stack_name
+from study.store import Store
 from trainables.command_line import UsageError
-from trainables.record import COLUMNS, SCHEMA_VERSION, schema
+from trainables.record import COLUMNS, SCHEMA_VERSION, schema, to_table
 from trainables.setting import Setting
 
 SETTING = Setting(dataset="mnist-5k", tasks=3, hidden=(4,))
@@ -44,6 +48,17 @@ def records(seeds=(0, 1), tasks=3, setting=SETTING):
     ]
 
 
+def _content():
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        to_table(records()), sink, compression="zstd", write_page_checksum=True
+    )
+    return sink.getvalue().to_pybytes()
+
+
+CONTENT = _content()
+
+
 @pytest.fixture
 def store(tmp_path):
     return Store(str(tmp_path / "results"), "mine", software())
@@ -67,7 +82,18 @@ def test_a_name_like_ours_never_fails(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["f00d", "a-seeds-", "a-seeds--", "a-seeds-1+", "x-seeds-1"]
+    "name",
+    [
+        "f00d",
+        "a-seeds-",
+        "a-seeds--",
+        "a-seeds-1+",
+        "x-seeds-1",
+        "a-seeds-0-9999999",
+        "a-seeds-1+1",
+        "a-seeds-2+1",
+        "a-seeds-0-1+1-2",
+    ],
 )
 def test_a_strangers_name_has_no_seeds(name):
     assert parse_stack_name(name)[1] == ()
@@ -105,15 +131,90 @@ def test_what_is_written_twice_is_there_once(store):
     assert len(files(store)) == 1
 
 
-def test_only_runs_with_all_their_tasks_are_finished(store):
-    store.write(records(seeds=(0, 1)))
-    store.write(records(seeds=(2,), tasks=2))
-    assert store.finished() == ({SETTING.run_id(0), SETTING.run_id(1)}, [])
+def rewrite(store, change, seeds=(0,)):
+    """Write records after a change; return the one fault that is found."""
+    rows = records(seeds)
+    store.write(rows)
+    (name,) = files(store)
+    path = Path(store.place, "records", name)
+    table = pa.Table.from_pylist(change(rows), schema=pq.read_schema(path))
+    pq.write_table(table, path)
+    done, (aside,) = store.finished()
+    assert done == set()
+    assert aside.startswith(f"{path}.damaged: ")
+    assert files(store) == [f"{name}.damaged"]
+    return aside.removeprefix(f"{path}.damaged: ")
+
+
+def test_a_file_that_lacks_a_task_is_set_aside(store):
+    fault = rewrite(store, lambda rows: rows[:-1])
+    assert fault == f"run {SETTING.run_id(0)} (seed 0): has 2 of its 3 tasks"
 
 
 def test_a_task_that_is_there_twice_does_not_stand_for_another(store):
-    store.write(records(seeds=(0,), tasks=2) + records(seeds=(0,), tasks=1))
-    assert store.finished() == (set(), [])
+    fault = rewrite(store, lambda rows: [*rows[:-1], rows[0]])
+    assert fault == f"run {SETTING.run_id(0)} (seed 0): has a task twice"
+
+
+@pytest.mark.parametrize("column", ["lr", "seed", "epochs"])
+def test_rows_that_are_another_runs_are_set_aside(store, column):
+    def change(rows):
+        return [row | {column: row[column] * 3 + 1} for row in rows]
+
+    assert "its columns are another run's" in rewrite(store, change)
+
+
+def test_a_wrong_setting_id_is_set_aside(store):
+    def change(rows):
+        return [row | {"setting_id": "f00d"} for row in rows]
+
+    assert "its setting_id is another setting's" in rewrite(store, change)
+
+
+def test_a_run_that_is_in_two_files_is_kept_once(store):
+    store.write(records(seeds=(0, 1, 2)))
+    store.write(records(seeds=(1,)))
+    done, (aside,) = store.finished()
+    assert done == {SETTING.run_id(seed) for seed in (0, 1, 2)}
+    assert f"seeds-1.parquet.damaged: run {SETTING.run_id(1)} is in " in aside
+    assert len(list(Path(store.place, "records").glob("*.parquet"))) == 1
+
+
+def test_storage_that_fails_sets_no_file_aside(store, monkeypatch):
+    store.write(records())
+    before = files(store)
+
+    def fail(self, path):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Files, "read", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            store.finished()
+    assert files(store) == before
+    assert store.finished() == ({SETTING.run_id(0), SETTING.run_id(1)}, [])
+
+
+@given(st.data())
+@settings(max_examples=300)
+def test_a_file_that_is_not_as_it_was_is_never_whole(data):
+    content = CONTENT
+    if data.draw(st.booleans(), "cut"):
+        changed = content[: data.draw(st.integers(0, len(content) - 1))]
+    else:
+        place = data.draw(st.integers(0, len(content) - 1))
+        changed = bytearray(content)
+        changed[place] ^= data.draw(st.integers(1, 255))
+    before, after = examine("a", content), examine("a", bytes(changed))
+    # nothing has changed unseen
+    assert after.faults or (
+        after.runs == before.runs
+        and pq.read_table(pa.BufferReader(changed)).equals(
+            pq.read_table(pa.BufferReader(content))
+        )
+    )
+    if len(changed) < len(content):
+        assert after.faults
 
 
 def test_nothing_is_finished_where_there_is_nothing(store):
@@ -158,7 +259,10 @@ def test_a_damaged_file_is_set_aside_and_its_runs_are_to_be_made_again(store, da
     assert store.finished(repair=False) == ({SETTING.run_id(1)}, [])
     assert path.read_bytes() == damaged
     aside = Path(f"{path}.damaged")
-    assert store.finished() == ({SETTING.run_id(1)}, [str(aside)])
+    done, (said,) = store.finished()
+    assert done == {SETTING.run_id(1)}
+    assert said.startswith(f"{aside}: ")
+    assert "\n" not in said
     assert aside.read_bytes() == damaged
     assert not path.exists()
     assert store.finished() == ({SETTING.run_id(1)}, [])
@@ -171,7 +275,7 @@ def test_a_file_of_a_newer_version_is_refused_and_left_alone(store):
     newer = {"schema_version": str(SCHEMA_VERSION + 1)}
     pq.write_table(pq.read_table(path).replace_schema_metadata(newer), path)
     before = path.read_bytes()
-    with pytest.raises(UsageError, match=f"schema {SCHEMA_VERSION + 1}") as caught:
+    with pytest.raises(UsageError, match=f"version {SCHEMA_VERSION + 1}") as caught:
         store.finished()
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -217,7 +321,7 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("odd", ["with space", "ünï", "a+b", "100%25", "a?b", "a#b"])
 def test_a_folder_may_have_an_odd_name(tmp_path, odd):
     store = Store(str(tmp_path / odd), "mine")
-    store.check()
+    store.files.check()
     store.write(records())
     assert store.finished()[0] == {SETTING.run_id(0), SETTING.run_id(1)}
     assert list((tmp_path / odd / "mine" / "records").glob("*.parquet"))
@@ -225,7 +329,7 @@ def test_a_folder_may_have_an_odd_name(tmp_path, odd):
 
 def test_a_file_uri_is_a_folder(tmp_path):
     store = Store(f"file://{tmp_path}/results", "mine")
-    store.check()
+    store.files.check()
     store.write(records())
     assert len(store.finished()[0]) == 2
     assert list((tmp_path / "results" / "mine" / "records").glob("*.parquet"))
@@ -234,7 +338,7 @@ def test_a_file_uri_is_a_folder(tmp_path):
 @pytest.mark.parametrize("uri", ["foo://bar", "s3://", "s3:///x", "file://relative"])
 def test_a_uri_that_leads_nowhere_is_refused(uri):
     with pytest.raises(UsageError, match=re.escape(uri)) as caught:
-        Store(uri, "mine").check()
+        Store(uri, "mine").files.check()
     assert "\n" not in str(caught.value)
 
 
@@ -248,8 +352,8 @@ def test_a_file_in_the_way_is_refused_and_nothing_is_written(tmp_path):
     file.touch()
     for place in (file, file / "below"):
         with pytest.raises(UsageError, match=f"{file} is a file"):
-            Store(str(place), "mine").check()
-    Store(str(tmp_path / "new" / "below"), "mine").check()
+            Store(str(place), "mine").files.check()
+    Store(str(tmp_path / "new" / "below"), "mine").files.check()
     assert list(tmp_path.iterdir()) == [file]
 
 
@@ -257,4 +361,48 @@ def test_a_file_in_the_way_is_refused_and_nothing_is_written(tmp_path):
 def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(UsageError, match="may not be written to"):
-        Store(str(tmp_path / "results"), "mine").check()
+        Store(str(tmp_path / "results"), "mine").files.check()
+
+
+def test_keys_in_a_uri_are_refused_and_not_repeated():
+    with pytest.raises(UsageError, match="AWS_ACCESS_KEY_ID") as caught:
+        Store("s3://me:hidden@bucket/x", "mine")
+    assert "hidden" not in str(caught.value)
+
+
+def test_what_a_killed_writer_left_goes_when_it_is_old(store):
+    store.write(records())
+    folder = Path(store.place, "records")
+    for name, age in ((".x.parquet.0a1b", 100), (".y.parquet.0a1b", 1)):
+        (folder / name).write_bytes(b"half")
+        os.utime(folder / name, (time.time() - age,) * 2)
+    store.files.clear_parts()
+    assert sorted(p.name for p in folder.iterdir() if p.name[0] == ".") == [
+        ".y.parquet.0a1b"
+    ]
+    assert len(files(store)) == 2
+
+
+def test_failures_are_kept_until_they_are_forgotten(store):
+    assert store.failed() == {}
+    store.keep_failed({"f00d-seeds-0": "ValueError: no"})
+    assert store.failed() == {"f00d-seeds-0": "ValueError: no"}
+    store.keep_failed({})
+    assert store.failed() == {}
+    Path(store.place, "failed.json").write_text("[")
+    assert store.failed() == {}
+
+
+def test_storage_that_fails_is_waited_for_and_then_given_up(monkeypatch):
+    monkeypatch.setattr("trainables.patience.FIRST", 0.01)
+    told, left = [], [OSError(28, "full"), OSError(28, "full")]
+
+    def action():
+        if left:
+            raise left.pop()
+        return 7
+
+    assert patiently(action, told.append, limit=5) == 7
+    assert told == ["waiting for storage, up to 5 s: OSError: [Errno 28] full"]
+    with pytest.raises(OSError, match="full"):
+        patiently(lambda: (_ for _ in ()).throw(OSError(28, "full")), print, limit=0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import io
+import json
 import os
 import pty
 import re
@@ -218,6 +219,8 @@ def wrong(tmp_path_factory):
         ("--gpus-per-trial 1.5", "--gpus-per-trial is 1.5: above 1 it must be a whole"),
         ("--max-concurrent 0", "--max-concurrent is 0: it must be a whole number"),
         ("--checkpoint-every 0", "--checkpoint-every is 0: it must be a whole number"),
+        ("--patience -1", "--patience is -1.0: it must be a number at least 0"),
+        ("--results s3://me:hidden@b/x", "--results has keys in it, which would be"),
         ("--epochs 0", "--epochs is 0: it must be a whole number, at least 1"),
         ("quickstart --tasks 46", "tasks is 46: pairwise has only 45"),
         (
@@ -301,6 +304,7 @@ def test_everybody_reads_the_records(whole):
 
 def test_only_records_are_left(whole):
     names = [p.name for p in whole[0].rglob("*") if p.is_file()]
+    names.remove("study.json")
     assert len(names) == 12
     assert all(re.fullmatch(r"[0-9a-f]{16}-seeds-0-1\.parquet", n) for n in names)
     metadata = pq.read_schema(next(whole[0].rglob("*.parquet"))).metadata
@@ -338,6 +342,7 @@ def test_the_same_command_again_trains_nothing(whole):
     # an address where there is no Ray: it is not even asked for
     again = sweep(*words, "--results", results, "--address", "127.0.0.1:1")
     assert (again.returncode, again.stderr) == (0, "")
+    assert "also holds" not in again.stdout
     assert "All 24 runs of quickstart are done: nothing to train." in again.stdout
     assert "dashboard" not in again.stdout
     assert sum(line.split()[:1] == ["gnp"] for line in again.stdout.splitlines()) == 4
@@ -502,7 +507,13 @@ def test_a_trial_that_fails_is_named_and_the_others_go_on(tmp_path, cluster):
     label = "pairwise gnp lr=0.01 rho=0.05 alpha=0.8, seeds 0-1"
     assert line.startswith(f"failed: {label}: IsADirectoryError: ")
     assert "Traceback" not in said.stdout
-    assert any(n.startswith("runs 2/4, ") and n.endswith("failed 1") for n in lines)
+    assert any(
+        n.startswith("runs 2/4, ") and n.endswith("failed 1, started again 3")
+        for n in lines
+    )
+    assert json.loads((tmp_path / "chain" / "failed.json").read_text()) == {
+        bad: line.partition(", seeds 0-1: ")[2]
+    }
     # what there is, is shown
     assert f"{tmp_path}/chain/records" in said.stdout
     assert [n.split()[0] for n in lines if n.split()[:1] in (["sgd"], ["gnp"])] == [

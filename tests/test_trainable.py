@@ -5,7 +5,10 @@ Tune calls these methods in an actor; they are called here without Ray.
 
 from __future__ import annotations
 
+import io
 import math
+import os
+import pickle
 import time
 from pathlib import Path
 
@@ -29,10 +32,10 @@ PAIRWISE = Trial(Setting(problem=Pairwise(), optimizer=GNP(), **COMMON), (1,))
 NOT_BITS = {"seconds", "trial_id"}
 
 
-def actor(store, few, trial=PERMUTED, every=None):
+def actor(store, few, trial=PERMUTED, every=None, patience=600.0):
     class Local(ContinualTrainable):
         def setup(self, config):
-            super().setup(config, {"mnist-5k": few}, store, every)
+            super().setup(config, {"mnist-5k": few}, store, every, patience)
 
     return Local({"trial": trial.config(cpus=1, gpus=0)})
 
@@ -129,12 +132,14 @@ def test_checkpoints_come_every_so_many_tasks(store, few, every, kept):
     trainable = actor(store, few, every=every)
     seen = []
     before = None
-    while not trainable.train()["done"]:
+    while not (result := trainable.train())["done"]:
         state = store.load_state(PERMUTED.name)
         if state != before:
             seen.append(trainable._run.task)
         before = state
+        assert result["tasks_kept"] == max([0, *seen])
     assert seen == kept
+    assert result["tasks_kept"] == TASKS
 
 
 def test_without_a_number_checkpoints_come_every_minute(store, few):
@@ -196,3 +201,195 @@ def test_a_config_with_a_typo_is_refused(store, few):
     config = PERMUTED.config(cpus=1, gpus=0) | {"momentun": 0.5}
     with pytest.raises(UsageError, match="did you mean 'momentum'"):
         actor(store, few).reset({"trial": config})
+
+
+class Failing(Store):
+    """A store that fails when it is told to."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "broken", set())
+
+    def _maybe(self, what):
+        if what in self.broken:
+            raise OSError(28, "No space left on device")
+
+    def write(self, records):
+        self._maybe("write")
+        super().write(records)
+
+    def save_state(self, name, state):
+        self._maybe("save")
+        super().save_state(name, state)
+
+    def load_state(self, name):
+        self._maybe("load")
+        return super().load_state(name)
+
+    def drop_state(self, name):
+        self._maybe("drop")
+        super().drop_state(name)
+
+
+FULL = "OSError: [Errno 28] No space left on device"
+
+
+@pytest.fixture
+def failing(tmp_path, monkeypatch):
+    monkeypatch.setattr("trainables.patience.FIRST", 0.01)
+    monkeypatch.setattr("trainables.patience.LONGEST", 0.02)
+    return Failing(str(tmp_path / "results"), "mine")
+
+
+def test_training_goes_on_without_checkpoints_and_makes_up_for_them(failing, few):
+    trainable = actor(failing, few, every=2)
+    failing.broken.add("save")
+    said = [trainable.train() for _ in range(2)]
+    assert [r["waiting"] for r in said] == [None, FULL]
+    assert [r["tasks_kept"] for r in said] == [0, 0]
+    failing.broken.clear()
+    result = trainable.train()  # not due, but late
+    assert (result["waiting"], result["tasks_kept"]) == (None, 3)
+    finish(trainable)
+    assert written(failing, PERMUTED) == plain(few, PERMUTED)
+
+
+def test_a_checkpoint_that_cannot_be_deleted_holds_nothing_up(failing, few):
+    failing.broken.add("drop")
+    results = finish(actor(failing, few, every=1))
+    assert [r["waiting"] for r in results] == [None] * TASKS
+    assert written(failing, PERMUTED) == plain(few, PERMUTED)
+
+
+def test_records_that_cannot_be_written_are_tried_again(failing, few):
+    trainable = actor(failing, few)
+    failing.broken.add("write")
+    results = [trainable.train() for _ in range(TASKS + 3)]
+    assert [r["waiting"] for r in results] == [None] * (TASKS - 1) + [FULL] * 4
+    assert [r["done"] for r in results[:TASKS]] == [False] * TASKS
+    assert results[-1]["tasks_done"] == TASKS
+    failing.broken.clear()
+    last = trainable.train()
+    assert (last["waiting"], last["done"]) == (None, True)
+    assert written(failing, PERMUTED) == plain(few, PERMUTED)
+    assert failing.interrupted() == []
+
+
+def test_a_checkpoint_that_cannot_be_read_yet_is_waited_for(failing, few):
+    first = actor(failing, few, every=1)
+    first.train()
+    first.train()
+    failing.broken.add("load")
+    second = actor(failing, few)
+    assert [second.train()["tasks_done"] for _ in range(3)] == [0, 0, 0]
+    failing.broken.clear()
+    assert second.train()["tasks_done"] == 3
+    finish(second)
+    assert written(failing, PERMUTED) == plain(few, PERMUTED)
+
+
+def test_what_fails_for_too_long_fails_the_trial_and_its_state_stands(failing, few):
+    trainable = actor(failing, few, every=1, patience=0.05)
+    for _ in range(TASKS - 1):
+        trainable.train()
+    failing.broken.add("write")
+    with pytest.raises(OSError, match="No space left"):
+        finish(trainable)
+    failing.broken.clear()
+    again = actor(failing, few)
+    assert again.train()["tasks_done"] == TASKS
+    assert written(failing, PERMUTED) == plain(few, PERMUTED)
+
+
+def test_stopped_while_waiting_it_keeps_the_whole_run(failing, few):
+    trainable = actor(failing, few)
+    failing.broken.add("write")
+    for _ in range(TASKS + 1):
+        trainable.train()
+    trainable.stop()
+    failing.broken.clear()
+    again = actor(failing, few)
+    assert again.train()["done"]
+    assert written(failing, PERMUTED) == plain(few, PERMUTED)
+    failing.broken.add("save")
+    other = actor(failing, few, PAIRWISE)
+    other.train()
+    other.stop()  # with nothing to keep it in: no error
+
+
+def spoil(state, how):
+    if how == "half":
+        return state[: len(state) // 2]
+    if how == "bit":
+        content = bytearray(state)
+        content[len(content) // 3] ^= 4  # in a tensor: torch itself would not see it
+        return bytes(content)
+    if how == "code":
+        return pickle.dumps(Path("x"))
+    whole = torch.load(io.BytesIO(state), weights_only=True)
+    if how == "setting":
+        whole["run"]["setting"]["lr"] = 0.5
+    elif how == "seeds":
+        whole["run"]["seeds"] = [0, 4]
+    elif how == "rows":
+        del whole["records"][-1]
+    elif how == "columns":
+        del whole["records"][-1]["steps"]
+    elif how == "shape":
+        whole["run"]["network"] = [t[:, :1] for t in whole["run"]["network"]]
+    elif how == "list":
+        whole = [1, 2]
+    sink = io.BytesIO()
+    torch.save(whole, sink)
+    return {"empty": b"", "text": b"x" * 100}.get(how, sink.getvalue())
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "half",
+        "bit",
+        "empty",
+        "text",
+        "code",
+        "setting",
+        "seeds",
+        "rows",
+        "columns",
+        "shape",
+        "list",
+    ],
+)
+def test_a_checkpoint_that_is_not_this_runs_is_not_used(store, few, how):
+    first = actor(store, few, every=1)
+    first.train()
+    first.train()
+    store.save_state(PERMUTED.name, spoil(store.load_state(PERMUTED.name), how))
+    results = finish(actor(store, few))
+    assert [r["tasks_done"] for r in results] == [1, 2, 3, 4]
+    assert results[0]["odd"].startswith("checkpoint not used, begun anew: ")
+    assert "\n" not in results[0]["odd"]
+    assert written(store, PERMUTED) == plain(few, PERMUTED)
+    assert store.interrupted() == []
+
+
+def test_a_strangers_checkpoint_runs_no_code(store, few, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "evil"),)
+
+    sink = io.BytesIO()
+    torch.save({"run": Evil(), "records": []}, sink)
+    store.save_state(PERMUTED.name, sink.getvalue())
+    assert finish(actor(store, few))[0]["odd"]
+    assert not (tmp_path / "evil").exists()
+    torch.load(io.BytesIO(sink.getvalue()), weights_only=False)
+    assert (tmp_path / "evil").exists()  # it would have
+
+
+def test_a_checkpoint_names_nobody(store, few):
+    first = actor(store, few, every=1)
+    first.train()
+    content = store.load_state(PERMUTED.name)
+    for private in (os.uname().nodename, str(Path.home())):
+        assert private.encode() not in content

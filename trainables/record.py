@@ -112,3 +112,39 @@ def to_table(
             if row[name] is None and not column.null:
                 raise ValueError(f"record with a null in {name}")
     return pa.Table.from_pylist(rows, schema=schema(metadata))
+
+
+def version(held: pa.Schema) -> int:
+    """Return the version of a file's schema; 0: it is no file of records."""
+    text = (held.metadata or {}).get(b"schema_version", b"").decode(errors="replace")
+    return int(text) if text.isdecimal() and text.isascii() else 0
+
+
+def misfit(held: pa.Schema, names: Iterable[str] = COLUMNS) -> str | None:
+    """Return why a file of this schema cannot be read, or None if it can.
+
+    Columns are appended over the versions, so a file of an earlier version may lack
+    some: they are then null.
+
+    Args:
+        held: The file's schema.
+        names: The columns to read.
+    """
+    if not (made := version(held)):
+        return "is no file of records: its metadata has no schema_version"
+    if made > SCHEMA_VERSION:
+        return (
+            f"has records of version {made}, this program reads up to "
+            f"{SCHEMA_VERSION}: upgrade it"
+        )
+    for name in names:
+        index = held.get_field_index(name)
+        if index >= 0:
+            if held.field(index).type != COLUMNS[name].type:
+                return (
+                    f"is no file of records: column {name} is "
+                    f"{held.field(index).type}, not {COLUMNS[name].type}"
+                )
+        elif made == SCHEMA_VERSION:
+            return f"is no file of records: it has no column {name}"
+    return None

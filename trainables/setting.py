@@ -124,11 +124,11 @@ intervention, lr, momentum, optimizer, problem, rho, tasks, weight_decay
     @property
     def setting_id(self) -> str:
         """A hash of the row; nulls do not count, so a new column changes no hash."""
-        return _digest(self.row())
+        return digest(self.row())
 
     def run_id(self, seed: int) -> str:
         """A hash of setting and seed, however the seeds were stacked."""
-        return _digest(self.row() | {"seed": seed})
+        return digest(self.row() | {"seed": seed})
 
 
 def parse_hidden(text: Any) -> tuple[int, ...]:
@@ -150,7 +150,8 @@ def _hyperparameters(part: Any) -> Row:
     return {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}
 
 
-def _digest(row: Row) -> str:
+def digest(row: Row) -> str:
+    """Return the hash of a row: of a setting, or of a setting with its seed."""
     known = {k: v for k, v in row.items() if v is not None}
     text = json.dumps(known, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

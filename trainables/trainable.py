@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import io
+import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from ray import tune
 
 from trainables.datasets import Dataset
+from trainables.patience import Patience, first_line
 from trainables.record import Record
 from trainables.setting import Setting
 
 
 class Keeper(Protocol):
-    """Keeps what a trial made: see `study.store.Store`."""
+    """Keeps what a trial made: see `study.store.Store`. Each may raise OSError."""
 
     study: str
 
@@ -39,6 +41,9 @@ class ContinualTrainable(tune.Trainable):
     the `cpus` and `gpus` to ask for. A finished trial writes its records itself. It
     keeps its checkpoints itself too, with the results, so that the study goes on from
     them whatever becomes of Tune's own folder.
+
+    Where storage fails, training goes on without checkpoints; a trial that cannot
+    read its checkpoint or write its records tries again, a step a try.
     """
 
     @classmethod
@@ -59,6 +64,7 @@ class ContinualTrainable(tune.Trainable):
         datasets: dict[str, Dataset],
         keeper: Keeper,
         checkpoint_every: int | None,
+        patience: float = 600.0,
     ) -> None:
         """Take what all trials share, and begin.
 
@@ -67,9 +73,10 @@ class ContinualTrainable(tune.Trainable):
             datasets: By name; their arrays lie in Ray's object store.
             keeper: Where records and states go.
             checkpoint_every: Tasks between checkpoints; None: about once a minute.
+            patience: Seconds to wait for storage that fails.
         """
         self._datasets, self._keeper = datasets, keeper
-        self._every = checkpoint_every
+        self._every, self._patience = checkpoint_every, Patience(patience)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -78,7 +85,7 @@ class ContinualTrainable(tune.Trainable):
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        """Start from the last checkpoint, or from the first task."""
+        """Start at the first task; the first step goes on from a checkpoint."""
         import torch
 
         from trainables.run import ContinualRun
@@ -89,64 +96,113 @@ class ContinualTrainable(tune.Trainable):
         torch.set_num_threads(max(1, int(row.pop("cpus"))))
         device = "cuda" if row.pop("gpus") else "cpu"
         setting = Setting.from_row(row)
-        self._records: list[Record] = []
-        self._run = ContinualRun(
-            setting, seeds, self._datasets[setting.dataset], device
-        )
-        self._kept = time.monotonic()
-        state = self._keeper.load_state(self._name)
-        if state is not None:
-            self._restore(state)
+        self._told = (setting, seeds, self._datasets[setting.dataset], device)
+        self._run, self._records = ContinualRun(*self._told), list[Record]()
+        self._looked = self._written = self._late = False
+        self._tasks_kept, self._kept = 0, time.monotonic()
+        self._odd: str | None = None
+        self._patience.rest()
 
     def step(self) -> dict[str, Any]:
-        """Run the next task; at the end of the stream, write the records."""
-        if not self._run.finished:
-            who = {"study": self._keeper.study, "trial_id": self.trial_id}
-            self._records += [who | record for record in self._run.next_task()]
-        if self._run.finished:
-            self._keeper.write(self._records)
-            self._keeper.drop_state(self._name)
-        elif self._is_due():
-            self._keep()
+        """Run the next task; at the end of the stream, write the records.
+
+        Raises:
+            OSError: Storage has failed for too long.
+        """
+        waiting = None if self._looked else self._try(self._look)
+        if self._looked:
+            if not self._run.finished:
+                who = {"study": self._keeper.study, "trial_id": self.trial_id}
+                self._records += [who | record for record in self._run.next_task()]
+            if self._run.finished:
+                waiting = self._try(self._finish)
+            elif self._is_due():
+                waiting = self._try(self._keep, needed=False)
         lost = len(self._run.seeds) - len(self._run.alive)
         last = [r["test_accuracy"] for r in self._records[-len(self._run.seeds) :]]
         known = [accuracy for accuracy in last if accuracy is not None]
         return {
             "name": self._name,
             "tasks_done": self._run.task,
+            "tasks_kept": self._tasks_kept,
             "runs_diverged": lost,
             "test_accuracy": sum(known) / len(known) if known else None,
-            "done": self._run.finished,
+            "waiting": waiting,
+            "odd": self._odd,
+            "done": self._run.finished and self._written,
         }
 
+    def _try(self, action: Callable[[], None], needed: bool = True) -> str | None:
+        """Have storage do something; return what is waited for, None: it is done.
+
+        Args:
+            action: What to do.
+            needed: Whether nothing can go on without it.
+
+        Raises:
+            OSError: Storage has failed for too long.
+        """
+        try:
+            action()
+        except OSError as error:
+            if needed:
+                self._patience.wait(error)
+            return first_line(error)
+        self._patience.rest()
+        return None
+
+    def _look(self) -> None:
+        """Go on from the last checkpoint, if there is one and it is this trial's."""
+        state = self._keeper.load_state(self._name)
+        self._looked = True
+        if state is None:
+            return
+        try:
+            self._restore(state)
+            self._tasks_kept = self._run.task
+        except Exception as error:  # whatever a stranger's bytes bring about
+            self._odd = f"checkpoint not used, begun anew: {first_line(error)}"
+            self._run, self._records = type(self._run)(*self._told), []
+
+    def _finish(self) -> None:
+        """Write the records."""
+        if not self._written:
+            self._keeper.write(self._records)
+            self._written, self._tasks_kept = True, self._run.task
+        # one that stays is forgotten at the end of the sweep
+        with contextlib.suppress(OSError):
+            self._keeper.drop_state(self._name)
+
     def _is_due(self) -> bool:
+        if self._late:
+            return True
         if self._every is not None:
             return self._run.task % self._every == 0
         return time.monotonic() - self._kept >= 60
 
     def _keep(self) -> None:
+        self._late = True
         self._keeper.save_state(self._name, self._state())
+        self._late, self._tasks_kept = False, self._run.task
         self._kept = time.monotonic()
 
     def _state(self) -> bytes:
-        import torch
+        from trainables import checkpoint
 
-        buffer = io.BytesIO()
-        whole = {"run": self._run.state_dict(), "records": self._records}
-        torch.save(whole, buffer)
-        return buffer.getvalue()
+        return checkpoint.pack(self._run, self._records)
 
     def _restore(self, state: bytes) -> None:
-        import torch
+        from trainables import checkpoint
 
-        whole = torch.load(io.BytesIO(state), weights_only=True)
-        self._run.load_state_dict(whole["run"])
-        self._records = whole["records"]
+        self._records = checkpoint.unpack(state, self._run, self._keeper.study)
+        self._looked = True
 
     def cleanup(self) -> None:
         """Keep what a trial that is stopped in the middle has done."""
-        if self._run.task > 0 and not self._run.finished:
-            self._keep()
+        if self._run.task > self._tasks_kept and not self._written:
+            # where storage fails, the last checkpoint stands
+            with contextlib.suppress(OSError):
+                self._keep()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save the run's state and its rows so far, as one file."""

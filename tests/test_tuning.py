@@ -1,0 +1,63 @@
+"""How often a trial is started again: progress counts anew, its own errors soon end it.
+
+Ray's killed workers themselves are in test_survival and test_chaos.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import ray
+
+from study.tuning import DEATHS, RETRIES, Retries
+
+
+class Trial:
+    """What of Tune's Trial the callback touches."""
+
+    config = {"trial": {"name": "a"}}  # noqa: RUF012
+
+    def __init__(self, folder):
+        self.num_failures, self.max_failures = 0, DEATHS
+        self.pickled_error_file = folder / "error.pkl"
+
+    def fail(self, retries, error):
+        """Fail as Tune does; return whether the trial is started again."""
+        self.num_failures += 1
+        Path(self.pickled_error_file).write_bytes(pickle.dumps(error))
+        if self.num_failures > self.max_failures:
+            return False
+        retries.on_trial_recover(0, [], self)
+        return True
+
+
+DEATH, ERROR = ray.exceptions.ActorDiedError(), OSError(28, "full")
+
+
+def keep(retries, trial, tasks):
+    retries.on_trial_result(0, [], trial, {"name": "a", "tasks_kept": tasks})
+
+
+def survived(retries, trial, error):
+    count = 0
+    while trial.fail(retries, error):
+        count += 1
+        keep(retries, trial, 0)  # it says what it has kept, which is nothing new
+    return count
+
+
+def test_errors_end_a_trial_sooner_than_deaths(tmp_path):
+    assert survived(Retries(), Trial(tmp_path), ERROR) == RETRIES
+    assert survived(Retries(), Trial(tmp_path), DEATH) == DEATHS
+
+
+def test_what_was_kept_in_between_counts_anew(tmp_path):
+    retries, trial = Retries(), Trial(tmp_path)
+    for tasks in range(2, 40):
+        keep(retries, trial, tasks)
+        assert trial.fail(retries, DEATH)
+        assert trial.fail(retries, ERROR)
+        assert trial.fail(retries, ERROR)
+    keep(retries, trial, 41)
+    assert survived(retries, trial, ERROR) == RETRIES
