@@ -137,7 +137,9 @@ def workers(ancestor):
         if not more:
             break
         below |= more
-    return sorted(p for p in below if known[p][1].startswith("ray::ContinualTrainable."))
+    return sorted(
+        p for p in below if known[p][1].startswith("ray::ContinualTrainable.")
+    )
 
 
 def read(results, study="survivor", filesystem=None):
