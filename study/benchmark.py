@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import json as json_format
 import multiprocessing
-import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from study import rates
 from study.cost import run_cost
 from study.plan import CPU_STACK, GPU_STACK
 from study.provenance import hardware, software
+from study.step_times import step_table, time_steps
 from study.sweep import Text, open_console
 from trainables import datasets
 from trainables.checks import whole
@@ -53,32 +51,11 @@ class Options:
     hidden: str = "100-100-100"
     batch_sizes: str = "1,16,64"
     stacks: str = "auto"
-    rounds: int = 7
+    rounds: int = 25
     device: str = "auto"
     threads: int = 1
     ray_trials: int = TRIALS_ABOVE_FLOOR
     json: Text = None
-
-
-@dataclass(frozen=True)
-class Timing:
-    """One contender's times, in microseconds a step and run.
-
-    Attributes:
-        batch_size: Examples a step and run.
-        stack: Runs side by side.
-        name: floor, an optimizer, or `usual` and an optimizer.
-        median: Of the rounds.
-        least: Of the rounds.
-        most: Of the rounds.
-    """
-
-    batch_size: int
-    stack: int
-    name: str
-    median: float
-    least: float
-    most: float
 
 
 def benchmark(
@@ -134,89 +111,6 @@ def benchmark(
     if options.json:
         Path(options.json).write_text(json_format.dumps(found, indent=1))
     return 0
-
-
-def time_steps(
-    shape: Setting,
-    stacks: list[int],
-    rounds: int,
-    device: str,
-    data: datasets.Dataset,
-    console: Console,
-) -> list[Timing]:
-    """Time a step of everything at one batch size."""
-    from study.contenders import ours, products, usual
-
-    settings = {
-        name: replace(shape, optimizer=kind(lr=1e-3))
-        for name, kind in OPTIMIZERS.items()
-    }
-    # about a tenth of a second each on a slow core
-    steps = max(4, 4000 // (12 + 5 * shape.batch_size))
-    contenders = {
-        (1, f"usual {name}"): usual(setting, steps, device, data)
-        for name, setting in settings.items()
-        if name != "gnp"
-    }
-    for stack in stacks:
-        some = max(4, steps * 2 // stack)
-        contenders[stack, "floor"] = products(shape, stack, some, device)
-        for name, setting in settings.items():
-            contenders[stack, name] = ours(setting, stack, some, device, data)
-    measured = interleave(contenders, rounds, device, console)
-    return [
-        Timing(shape.batch_size, stack, name, statistics.median(t), min(t), max(t))
-        for (stack, name), t in measured.items()
-    ]
-
-
-def interleave(
-    contenders: Mapping[tuple[int, str], Callable[[], int]],
-    rounds: int,
-    device: str,
-    console: Console,
-) -> dict[tuple[int, str], list[float]]:
-    """Time each contender once a round, after a round that does not count."""
-    import torch
-
-    measured: dict[tuple[int, str], list[float]] = {name: [] for name in contenders}
-    with Progress(console=console, transient=True) as bar:
-        row = bar.add_task("timing", total=(rounds + 1) * len(contenders))
-        for turn in range(rounds + 1):
-            for name, contender in contenders.items():
-                started = time.perf_counter()
-                count = contender()
-                if device == "cuda":
-                    torch.cuda.synchronize()
-                if turn:
-                    spent = time.perf_counter() - started
-                    measured[name].append(1e6 * spent / count)
-                bar.advance(row)
-    return measured
-
-
-def step_table(timings: list[Timing]) -> Table:
-    """Return the table of steps: time, ratio to the floor, gain on the usual loop."""
-    known = {(t.batch_size, t.stack, t.name): t for t in timings}
-    table = Table(
-        "batch", "stack", "what", "us per step and run", "least-most",
-        "floor / it", "usual loop / it", box=None,
-    )  # fmt: skip
-    for t in timings:
-        passes = 1 if t.name in ("sgd", "floor") else 2
-        floor = known[t.batch_size, t.stack, "floor"].median * passes
-        base = "usual sgd" if passes == 1 else "usual sam"
-        gain = known[t.batch_size, 1, base].median / t.median
-        table.add_row(
-            str(t.batch_size),
-            str(t.stack),
-            t.name,
-            f"{t.median:.1f}",
-            f"{t.least:.1f}-{t.most:.1f}",
-            "" if t.name.startswith("usual") else f"{floor / t.median:.2f}",
-            f"{gain:.1f}" if t.name in OPTIMIZERS else "",
-        )
-    return table
 
 
 def time_tasks(

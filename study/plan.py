@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from study.cost import Cost, run_cost
+from study.memory import seeds_that_fit
 from study.stacks import stack_name
 from study.studies import Study
 from trainables.setting import Setting
@@ -72,8 +73,7 @@ def plan(
     interrupted: Sequence[tuple[str, tuple[int, ...]]],
     stack: int | None,
     slots: int,
-    *,
-    gpu: bool,
+    gpu_memory: float | None = None,
 ) -> list[Trial]:
     """Return the trials of all that is not done, the costliest first.
 
@@ -84,7 +84,7 @@ def plan(
             before: they go on as they are, to the same last bit.
         stack: Seeds per trial; None: chosen by `stack_size`.
         slots: How many trials run at once.
-        gpu: Whether they run on a GPU.
+        gpu_memory: Bytes that a trial has of its GPU; None: it has none.
     """
     trials: list[Trial] = []
     waiting: list[tuple[Setting, list[int]]] = []
@@ -95,8 +95,11 @@ def plan(
                 trials.append(Trial(setting, seeds))
                 left = [seed for seed in left if seed not in seeds]
         waiting.append((setting, left))
-    size = stack or stack_size(sum(len(left) for _, left in waiting), slots, gpu)
+    on_gpu = gpu_memory is not None
+    auto = stack_size(sum(len(left) for _, left in waiting), slots, on_gpu)
     for setting, left in waiting:
+        fit = auto if gpu_memory is None else seeds_that_fit(setting, gpu_memory)
+        size = stack or min(auto, fit)
         trials.extend(Trial(setting, seeds) for seeds in _split(left, size))
     return sorted(trials, key=lambda trial: -trial.cost.flops)
 

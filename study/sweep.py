@@ -183,7 +183,7 @@ def _dry_run(options: Options, study: Study, store: Store, console: Console) -> 
     done = store.finished(repair=False)[0] & _runs(study)
     there = _stacks(options, store, load(store.files), os.cpu_count() or 1)
     slots = os.cpu_count() or 1
-    trials = plan(study, done, there, options.stack_size, slots, gpu=False)
+    trials = plan(study, done, there, options.stack_size, slots)
     whole = len(_runs(study))
     console.print(
         _costs(study, trials), f"{whole - len(done)} of {whole} runs are to be run."
@@ -275,8 +275,8 @@ def _run(
         )
         slots = shares.slots
         there = patiently(lambda: _stacks(options, store, asked, slots), tell)
-        size, gpu = options.stack_size, shares.gpus > 0
-        trials = plan(study, done, there, size, slots, gpu=gpu)
+        size, memory = options.stack_size, shares.gpu_memory
+        trials = plan(study, done, there, size, slots, memory)
         now = asked.asked_too(study).planned(study, trials, slots)
         patiently(lambda: keep(store.files, now), tell)
         patiently(lambda: store.keep_failed({}), tell)

@@ -100,11 +100,13 @@ class Shares:
         cpus: CPUs per trial.
         gpus: GPUs per trial, a fraction where several share one; 0: none.
         slots: How many trials run at once.
+        gpu_memory: Bytes that a trial has of its GPU; None: it has none.
     """
 
     cpus: float
     gpus: float
     slots: int
+    gpu_memory: float | None = None
 
 
 @contextlib.contextmanager
@@ -181,7 +183,20 @@ def shares(cpus: float, gpus: float | None, most: int | None) -> Shares:
             )
     if gpus:
         slots = min(slots, int(all_gpus / gpus + 1e-9))
-    return Shares(cpus, gpus, max(1, slots))
+    memory = min(1.0, gpus) * _gpu_memory() if gpus else None
+    return Shares(cpus, gpus, max(1, slots), memory)
+
+
+def _gpu_memory() -> float:
+    """Return the bytes of a GPU's memory, which a node that has one is asked for."""
+
+    def total() -> int:
+        import torch
+
+        return int(torch.cuda.get_device_properties(0).total_memory)
+
+    asked = ray.remote(num_gpus=0.01, num_cpus=0, max_calls=1)(total)
+    return float(ray.get(asked.remote()))
 
 
 def run(

@@ -8,9 +8,10 @@ import torch
 from rich.console import Console
 
 from study import rates
-from study.benchmark import Timing, _numbers, interleave, step_table, time_steps
+from study.benchmark import _numbers
 from study.contenders import large, ours, products, usual
 from study.plan import Trial
+from study.step_times import interleave, step_table, time_steps, timing
 from trainables.command_line import UsageError
 from trainables.optimizers import SAM, SGD
 from trainables.setting import Setting
@@ -74,16 +75,16 @@ def test_the_usual_loop_learns(digits_again):
     assert not torch.equal(before, weights[0][0].weight)
 
 
-def test_ratios_are_to_two_floors_where_there_are_two_passes():
-    rows = [
-        Timing(16, 1, "floor", 10.0, 9.0, 11.0),
-        Timing(16, 1, "usual sgd", 50.0, 49.0, 51.0),
-        Timing(16, 1, "usual sam", 100.0, 99.0, 101.0),
-        Timing(16, 1, "sgd", 12.5, 12.0, 13.0),
-        Timing(16, 1, "sam", 25.0, 24.0, 26.0),
-    ]
+def test_ratios_are_of_the_same_round_and_to_two_floors_where_there_are_two_passes():
+    """The machine's pace falls by 3 from the first round to the last."""
+    pace = [1.0, 2.0, 3.0]
+    us = {"floor": 10, "usual sgd": 50, "usual sam": 100, "sgd": 12.5, "sam": 25}
+    measured = {(1, name): [one * p for p in pace] for name, one in us.items()}
+    measured[1, "sam"][0] = 1000.0
+    rows = [timing(16, who, measured) for who in measured]
     table = step_table(rows)
-    ratio, gain = (list(table.columns[i].cells) for i in (5, 6))
+    spread, ratio, gain = (list(table.columns[i].cells) for i in (4, 5, 6))
+    assert spread[:2] == ["10.0-30.0", "50.0-150.0"]
     assert ratio == ["1.00", "", "", "0.80", "0.80"]
     assert gain == ["", "", "", "4.0", "4.0"]
 

@@ -28,7 +28,7 @@ def files(tmp_path):
 
 def test_it_comes_back(files):
     assert load(files) == Definition()
-    trials = plan(STUDY, set(), [], None, 2, gpu=False)
+    trials = plan(STUDY, set(), [], None, 2)
     asked = Definition().asked_too(STUDY).planned(STUDY, trials, 2)
     keep(files, asked)
     assert load(files) == asked
@@ -55,19 +55,19 @@ def test_it_is_the_union_whatever_the_order():
 
 def test_an_interrupted_study_keeps_its_stacks():
     seeds = changed(STUDY, seeds=6)
-    trials = plan(seeds, set(), [], None, 3, gpu=False)
+    trials = plan(seeds, set(), [], None, 3)
     names = {trial.name for trial in trials}
     asked = Definition().asked_too(seeds).planned(seeds, trials, 3)
     # one setting is done: with what is left alone, the stacks would be smaller
     done = {seeds.settings[0].run_id(seed) for seed in seeds.seeds}
-    left = plan(seeds, done, asked.kept_stacks(3), None, 3, gpu=False)
+    left = plan(seeds, done, asked.kept_stacks(3), None, 3)
     assert {trial.name for trial in left} < names
-    fresh = plan(seeds, done, [], None, 3, gpu=False)
+    fresh = plan(seeds, done, [], None, 3)
     assert not {trial.name for trial in fresh} <= names
     assert asked.kept_stacks(2) == asked.kept_stacks(3)
     assert asked.kept_stacks(4) == []  # room for more trials is to be used
     other = Study("mine", seeds.settings[:1], (7,))
-    both = asked.planned(other, plan(other, set(), [], None, 3, gpu=False), 3)
+    both = asked.planned(other, plan(other, set(), [], None, 3), 3)
     assert {s for s in both.stacks if s.startswith(TWO)} == {
         s for s in names if s.startswith(TWO)
     }
