@@ -1,4 +1,4 @@
-"""The command: python -m analysis table RESULTS, ... figure NAME RESULTS -o FILE.
+"""The command: python -m analysis table, figure NAME or compare, and RESULTS.
 
 Nothing heavy is imported before the arguments are known to be right, so that help and
 mistakes answer at once.
@@ -74,9 +74,39 @@ def figure(
         print(f"wrote {output}")
 
 
+def compare(
+    results: Results = "results",
+    /,
+    baseline: Annotated[str, tyro.conf.arg(metavar="NAME")] = "sgd",
+    metric: Annotated[str, tyro.conf.arg(metavar="NAME")] = "plasticity_loss",
+    format: Literal["rich", "markdown", "latex", "csv"] = "rich",
+    study: Name = None,
+    problem: Name = None,
+) -> None:
+    """Compare every setting with a baseline, paired by seed, and confirm the winner.
+
+    Each setting stands against the baseline with all else equal, and against its best:
+    the difference with its 95% t-interval, a paired t-test with Holm's correction over
+    all that is compared, and the effect size. The winner is judged on seeds that did
+    not choose it, where there are any. Runs that diverged or are missing are named.
+
+    Args:
+        results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
+        baseline: An optimizer, an intervention, or none: no intervention.
+        metric: plasticity_loss, accuracy_slope, mean_accuracy and so on; relative_...:
+            of accuracy less that of a network that is fresh on every task.
+        format: rich is for the terminal; csv has plain fractions in full precision.
+        study: Compare within this study only.
+        problem: Compare on this problem only.
+    """
+    from analysis.comparison import print_comparison
+
+    print_comparison(results, baseline, metric, format, study, problem)
+
+
 if __name__ == "__main__":
     run_command(
-        {"table": table, "figure": figure},
+        {"table": table, "figure": figure, "compare": compare},
         prog="python -m analysis",
-        description="Tables and figures from the records of a study.",
+        description="Tables, figures and comparisons from the records of a study.",
     )

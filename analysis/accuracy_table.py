@@ -43,9 +43,10 @@ def accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row a setting: how its test accuracy goes along the stream.
 
     Columns: study, setting_id and the columns `WHAT`; runs (averaged over), expected,
-    diverged; missing_seeds, incomplete_seeds, diverged_seeds (as text, "0 3"); and for
-    each metric M of `SHOWN` its mean over the runs M, with M_lo and M_hi, the ends of
-    its 95% t-interval. Fractions, per task for change and slope; NaN where undefined.
+    diverged; missing_seeds, incomplete_seeds, diverged_seeds and extra_seeds, which few
+    others have (as text, "0 3"); and for each metric M of `SHOWN` its mean over the
+    runs M, with M_lo and M_hi, the ends of its 95% t-interval. Fractions, per task for
+    change and slope; NaN where undefined.
     """
     rows = []
     for runs in by_setting(frame):
@@ -59,6 +60,7 @@ def accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
             "missing_seeds": " ".join(map(str, runs.missing)),
             "incomplete_seeds": " ".join(map(str, runs.incomplete)),
             "diverged_seeds": " ".join(map(str, runs.diverged)),
+            "extra_seeds": " ".join(map(str, runs.extra)),
         }
         for name in SHOWN:
             interval = mean_interval(METRICS[name](runs.matrix))
@@ -112,8 +114,8 @@ def _measured(row: dict[str, Any]) -> list[str]:
         str(runs) if runs == expected else f"{runs} of {expected}",
         _spread(row, "accuracy_change"),
         _spread(row, "accuracy_slope"),
-        _percent(row["first_accuracy"]),
-        _percent(row["last_accuracy"]),
+        percent(row["first_accuracy"]),
+        percent(row["last_accuracy"]),
         str(row["diverged"]),
     ]
 
@@ -125,14 +127,14 @@ def _spread(row: dict[str, Any], name: str) -> str:
         return "n/a"
     half = None if lo is None else (hi - lo) / 2
     return " ± ".join(
-        _percent(None if rate is None else PER * rate) for rate in (mean, half)
+        percent(None if rate is None else PER * rate) for rate in (mean, half)
     )
 
 
-def _percent(fraction: float | None) -> str:
+def percent(fraction: float | None) -> str:
     """Return a fraction in per cent, without a minus before a zero.
 
-    >>> _percent(0.91234), _percent(-1e-9), _percent(None)
+    >>> percent(0.91234), percent(-1e-9), percent(None)
     ('91.23', '0.00', 'n/a')
     """
     if fraction is None:
@@ -147,9 +149,10 @@ def _notes(part: pd.DataFrame, rows: list[dict[str, Any]]) -> Iterator[str]:
         ("missing_seeds", "has no records of"),
         ("incomplete_seeds", "is not through the stream with"),
         ("diverged_seeds", "diverged with"),
+        ("extra_seeds", "alone, or with few others, has"),
     ):
         lacking = [
-            f"{name} {fate} {_seeds(row[column])}"
+            f"{name} {fate} {name_seeds(row[column])}"
             for name, row in zip(names, rows, strict=True)
             if row[column]
         ]
@@ -159,10 +162,10 @@ def _notes(part: pd.DataFrame, rows: list[dict[str, Any]]) -> Iterator[str]:
             yield f"So it is with {more} more settings: --format csv lists them."
 
 
-def _seeds(text: str) -> str:
+def name_seeds(text: str) -> str:
     """Return seeds as words, neighbours drawn together.
 
-    >>> _seeds("4"), _seeds("0 1 2 5")
+    >>> name_seeds("4"), name_seeds("0 1 2 5")
     ('seed 4', 'seeds 0-2, 5')
     """
     seeds = [int(seed) for seed in text.split()]

@@ -2,12 +2,16 @@
 
 Only a run that went through its whole stream without diverging has a row in the matrix.
 The others are not dropped in silence: their seeds are kept, by what befell them.
+
+A setting should have the seeds that at least half of its peers have. One that fewer
+have was given to these few in addition, as `--confirm-seeds` gives some to a winner: it
+is `extra` there, and the others do not miss it.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +25,9 @@ NEEDED = ["study", "setting_id", "run_id", "seed", *WHAT, "task", "diverged"]
 """The columns that `by_setting` needs besides the measurement."""
 
 PROBLEMS = ("permuted", "pairwise")
+FATES = ("seeds", "diverged", "incomplete", "missing", "extra", "unmatched")
+"""The fields of `Runs` that hold seeds."""
+
 OPTIMIZERS = ("sgd", "sam", "gnp")
 """The paper's order; others follow by name."""
 
@@ -41,22 +48,41 @@ class Runs:
     incomplete: tuple[int, ...]
     """Seeds with fewer tasks than the stream has (or with a null on one)."""
     missing: tuple[int, ...] = ()
-    """Seeds without any record, which others of its `peers` have."""
+    """Seeds without any record, which at least half of its `peers` have."""
+    extra: tuple[int, ...] = ()
+    """Seeds that it has and fewer than half of its `peers` have."""
+    unmatched: tuple[int, ...] = ()
+    """Seeds of whole runs that have no fresh network to be compared with."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Which setting of which study."""
+        return self.study, self.setting_id
 
     @property
     def present(self) -> set[int]:
         """The seeds that have any record."""
-        return {*self.seeds, *self.diverged, *self.incomplete}
+        return {*self.seeds, *self.diverged, *self.incomplete, *self.unmatched}
 
     @property
     def expected(self) -> int:
-        """How many runs the study has of every setting among the `peers`."""
+        """How many runs it should have, with those it was given in addition."""
         return len(self.present) + len(self.missing)
 
     @property
     def peers(self) -> tuple[Any, ...]:
         """What settings share that should have the same seeds."""
         return (self.study, *(self.setting[c] for c in ("problem", "dataset", "tasks")))
+
+    def on(self, seeds: Collection[int]) -> Runs:
+        """Return the runs of these seeds only."""
+
+        def only(of: Sequence[int]) -> tuple[int, ...]:
+            return tuple(seed for seed in of if seed in seeds)
+
+        rows = np.array([seed in seeds for seed in self.seeds], dtype=bool)
+        fates: dict[str, Any] = {name: only(getattr(self, name)) for name in FATES}
+        return replace(self, matrix=self.matrix[rows], **fates)
 
 
 def by_setting(frame: pd.DataFrame, measure: str = "test_accuracy") -> list[Runs]:
@@ -115,13 +141,24 @@ def _sort_out(
 
 
 def _compare(found: Iterable[Runs]) -> list[Runs]:
-    """Return the runs with the seeds that each lacks and its peers have."""
+    """Return the runs with the seeds that each lacks, and has beyond its peers'."""
     found = list(found)
-    union: dict[tuple[Any, ...], set[int]] = defaultdict(set)
+    peers = Counter(runs.peers for runs in found)
+    held: dict[tuple[Any, ...], Counter[int]] = defaultdict(Counter)
     for runs in found:
-        union[runs.peers] |= runs.present
+        held[runs.peers].update(runs.present)
+
+    def common(runs: Runs) -> set[int]:
+        need = peers[runs.peers] / 2
+        return {seed for seed, count in held[runs.peers].items() if count >= need}
+
+    usual = {runs.peers: common(runs) for runs in found}
     return [
-        replace(runs, missing=tuple(sorted(union[runs.peers] - runs.present)))
+        replace(
+            runs,
+            missing=tuple(sorted(usual[runs.peers] - runs.present)),
+            extra=tuple(sorted(runs.present - usual[runs.peers])),
+        )
         for runs in found
     ]
 

@@ -8,7 +8,7 @@ numbers (what `csv` prints), another turns that into sheets of text, which
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -47,14 +47,27 @@ def print_tables(results: str = "results", format: str = "rich") -> None:
     frame = load(results, sorted(columns))
     for table in TABLES.values():
         data = table.data(frame)
-        sheets = table.sheets(data)
-        if format == "csv":
-            sys.stdout.write(data.to_csv(index=False, lineterminator="\n"))
-            for sheet in sheets:
-                for note in sheet.notes:
-                    print(f"note: {sheet.title}: {note}", file=sys.stderr)
-        else:
-            sys.stdout.write(FORMATS[format](sheets, table.explanation))
+        print_sheets(data, table.sheets(data), table.explanation, format)
+
+
+def print_sheets(
+    data: pd.DataFrame, sheets: Sequence[Sheet], explanation: Sequence[str], format: str
+) -> None:
+    """Print a table on standard output: its sheets, or as csv its data.
+
+    Args:
+        data: Full-precision numbers.
+        sheets: The same as text; of csv only the notes are shown, on standard error.
+        explanation: What a reader needs to understand the sheets.
+        format: One of `analysis.formats.FORMATS`, or csv.
+    """
+    if format != "csv":
+        sys.stdout.write(FORMATS[format](sheets, explanation))
+        return
+    sys.stdout.write(data.to_csv(index=False, lineterminator="\n"))
+    for sheet in sheets:
+        for note in sheet.notes:
+            print(f"note: {sheet.title}: {note}", file=sys.stderr)
 
 
 TABLES: dict[str, Table] = {
