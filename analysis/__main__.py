@@ -43,6 +43,7 @@ def figure(
     output: Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None,
     study: Name = None,
     problem: Name = None,
+    metric: Name = None,
     setting: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ID")] = (),
     list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
@@ -57,6 +58,7 @@ def figure(
         output: The file to write; its suffix (.png, .svg, .pdf) is its format.
         study: Draw this study, where there are several.
         problem: Draw this problem only.
+        metric: Draw this metric, where the figure is of metrics.
         setting: Draw only these, by setting_id (table --format csv has them).
         list: List the figures, and draw none.
     """
@@ -70,7 +72,7 @@ def figure(
     elif not output:
         raise UsageError("nowhere to draw to: give a file with --output FILE.png")
     else:
-        figures.draw_to_file(name, results, output, study, problem, setting)
+        figures.draw_to_file(name, results, output, study, problem, setting, metric)
         print(f"wrote {output}")
 
 

@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis import profile_figure, rho_figure
 from analysis.accuracy_figure import accuracy_by_task, draw_panels
+from analysis.profile_figure import draw_profiles, profile
+from analysis.rho_figure import draw_grids, rho_grid
 from analysis.style import FORMATS, STYLE, save
 from trainables.command_line import UsageError, choose
 
@@ -29,8 +32,11 @@ class Picture:
     meaning: str
     measure: str
     """The column of the records that it shows."""
-    data: Callable[[pd.DataFrame], pd.DataFrame]
+    data: Callable[..., pd.DataFrame]
+    """Of the records and, where there are any to choose, the metrics."""
     draw: Callable[[pd.DataFrame], Figure]
+    metrics: tuple[str, ...] = ()
+    """Those that it shows if no other is asked for."""
 
 
 def draw_to_file(
@@ -40,6 +46,7 @@ def draw_to_file(
     study: str | None = None,
     problem: str | None = None,
     settings: Sequence[str] = (),
+    metric: str | None = None,
 ) -> None:
     """Draw the figure `name` of the records under `results` into a file.
 
@@ -52,6 +59,7 @@ def draw_to_file(
         study: Which study, if there are several.
         problem: Only this problem.
         settings: Only these settings, by setting_id.
+        metric: Show this one, where the figure is of metrics.
 
     Raises:
         UsageError: An unknown name, suffix, study, problem or setting, no records, or
@@ -64,14 +72,42 @@ def draw_to_file(
         raise UsageError(f"cannot draw {file}: give it a suffix among {known}")
     from matplotlib import rc_context
 
+    from analysis.fresh import FRESH
     from analysis.load import load
+    from analysis.metrics import find_metric
     from analysis.runs import NEEDED
 
+    metrics = _metrics(name, metric)
     frame = load(results, [*NEEDED, picture.measure])
-    frame = _select(frame, results, study, problem, settings)
-    data = picture.data(frame)
+    shown = _select(frame, results, study, problem, settings)
+    if any(find_metric(each).relative for each in metrics):
+        # the networks they are relative to may be of another study
+        fresh = frame[frame["intervention"] == FRESH]
+        shown = shown.combine_first(fresh)
+    data = picture.data(shown, metrics) if metrics else picture.data(shown)
     with rc_context(STYLE):
         save(picture.draw(data), file, suffix)
+
+
+def _metrics(name: str, metric: str | None) -> tuple[str, ...]:
+    """Return the metrics that a figure is to show.
+
+    Raises:
+        UsageError: It shows none, or there is none of this name.
+    """
+    from analysis.metrics import find_metric
+
+    metrics = FIGURES[name].metrics
+    if metric is None:
+        return metrics
+    find_metric(metric)
+    if not metrics:
+        several = [each for each, picture in FIGURES.items() if picture.metrics]
+        raise UsageError(
+            f"the figure {name} shows no metric: leave out --metric {metric} "
+            f"({', '.join(several)} would take it)"
+        )
+    return (metric,)
 
 
 def _select(
@@ -110,5 +146,20 @@ FIGURES: dict[str, Picture] = {
         "test_accuracy",
         accuracy_by_task,
         draw_panels,
+    ),
+    "rho": Picture(
+        "plasticity loss and mean accuracy over rho and learning rate, a heat map an "
+        "optimizer",
+        "test_accuracy",
+        rho_grid,
+        draw_grids,
+        rho_figure.SHOWN,
+    ),
+    "profile": Picture(
+        "accuracy change against rho, a line a learning rate",
+        "test_accuracy",
+        profile,
+        draw_profiles,
+        profile_figure.SHOWN,
     ),
 }

@@ -66,12 +66,19 @@ def _winner_notes(
         if row["metric"] == CHOSEN_BY:
             said = name_seeds(row["paired_seeds"]) if row["pairs"] else "no seeds yet"
             yield f"{row['problem']}: {row['label']}, {row['against']}: {said}."
-    if any(row["against"] == "confirming" and not row["pairs"] for row in rows):
+    confirming = [row for row in rows if row["against"] == "confirming"]
+    if any(row["metric"] == CHOSEN_BY and not row["pairs"] for row in confirming):
         yield (
-            "No seeds have been kept from choosing: python -m study.sweep "
-            f"{study} --confirm-seeds 10 runs ten more of the winner and the best "
-            "baseline."
+            "A winner has no seeds yet that did not choose it: python -m study.sweep "
+            f"{study} --confirm-seeds 10 runs ten more of it and of the best baseline."
         )
+    for row in confirming:
+        if row["missing_seeds"]:
+            metric, seeds = row["metric"], name_seeds(row["missing_seeds"])
+            yield (
+                f"{row['problem']}: {row['label']} or {row['baseline_label']} has no "
+                f"{metric.replace('_', ' ')} of {seeds}."
+            )
     for problem in dict.fromkeys(data["problem"]):
         if all(row["problem"] != problem for row in rows):
             yield (

@@ -1,0 +1,205 @@
+"""The profile of a sweep of rho: a metric against rho, a line a learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.over_rho import limits, told_in
+from analysis.rho_figure import PANELS, head_of, rho_grid
+from trainables.command_line import UsageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SHOWN = ("accuracy_change",)
+RATES = 6
+"""The most learning rates whose lines can be told apart."""
+
+
+def profile(frame: pd.DataFrame, metrics: Sequence[str] = SHOWN) -> pd.DataFrame:
+    """Return `over_rho` of the metrics, if it can be drawn as lines.
+
+    Raises:
+        UsageError: No setting has a rho, or there are too many lines or panels.
+    """
+    data = rho_grid(frame, metrics)
+    if (count := data["lr"].nunique()) > RATES:
+        raise UsageError(
+            f"there are {count} learning rates, and no more than {RATES} lines can "
+            "be told apart: choose settings with --setting ID (table --format csv has "
+            "them)"
+        )
+    return data
+
+
+def draw_profiles(data: pd.DataFrame) -> Figure:
+    """Return a figure of `profile`: a row a problem, a panel an optimizer."""
+    from matplotlib.figure import Figure
+
+    shown = data[["problem", "metric"]].drop_duplicates()
+    kinds = list(zip(shown["problem"], shown["metric"], strict=True))
+    panels = list(data.loc[data["rho"].notna(), "panel"].unique())
+    assert len(panels) <= PANELS
+    width, height = 1.75 + 2.55 * len(panels), 0.5 + 2.7 * len(kinds)
+    figure = Figure(figsize=(width, height))
+    grid = figure.subplots(
+        len(kinds), len(panels), squeeze=False, sharex=True, sharey="row"
+    )
+    figure.subplots_adjust(
+        left=0.68 / width,
+        right=1 - 1.2 / width,
+        top=1 - 0.98 / height,
+        bottom=0.5 / height,
+        wspace=0.08,
+        hspace=0.42,
+    )
+    rates = sorted(set(data["lr"]), reverse=True)
+    for axes, (problem, metric) in zip(grid, kinds, strict=True):
+        row = data[(data["problem"] == problem) & (data["metric"] == metric)]
+        for ax, panel in zip(axes, panels, strict=True):
+            flat = row[row["rho"].isna()]
+            draw_profile(row[row["panel"] == panel], ax, rates, flat)
+            ax.set_title(panel, size=8.5, pad=3)
+        limit(row, axes[0])
+        axes[0].set_ylabel(unit_of(row))
+        place = axes[0].get_position()
+        top = place.y1 + 0.24 / height
+        figure.text(0.1 / width, top, head_of(row), size=9.5, weight="bold")
+    for ax in grid[-1]:
+        ax.set_xlabel("rho")
+        ax.xaxis.set_major_formatter("{x:g}")
+    name(figure, grid[0][-1], data, rates)
+    return figure
+
+
+def draw_profile(
+    data: pd.DataFrame, ax: Axes, rates: Sequence[float], flat: pd.DataFrame
+) -> None:
+    """Draw one panel: a line a learning rate over rho, with its 95% band.
+
+    Where some runs diverged there is no point, and a cross at the foot says so.
+
+    Args:
+        data: Rows of `profile`, of one study, problem, metric and panel.
+        ax: Where.
+        rates: The learning rates, in the order of their looks.
+        flat: Rows without a rho, each drawn dashed as far as the axis goes.
+    """
+    from analysis.metrics import find_metric
+
+    ax.set_xscale("log")
+    for i, rate in enumerate(rates):
+        look = look_of(i, len(rates))
+        part = data[data["lr"] == rate].sort_values("rho")
+        scale, _ = told_in(find_metric(data["metric"].iloc[0]))
+        whole = part.assign(
+            **{
+                name: (scale * part[name]).where(part["diverged"] == 0)
+                for name in ("mean", "lo", "hi")
+            }
+        )
+        ax.plot(whole["rho"], whole["mean"], marker=MARKERS[i], **look)
+        ax.fill_between(
+            whole["rho"],
+            whole["lo"],
+            whole["hi"],
+            color=look["color"],
+            alpha=0.13,
+            lw=0,
+        )
+        for line in flat[(flat["lr"] == rate) & (flat["diverged"] == 0)].to_dict(
+            "records"
+        ):
+            mean, lo, hi = (scale * line[name] for name in ("mean", "lo", "hi"))
+            ax.axhline(mean, color=look["color"], linewidth=0.9, dashes=(4, 2))
+            ax.axhspan(lo, hi, color=look["color"], alpha=0.07, lw=0)
+        lost = part.loc[part["diverged"] > 0, "rho"]
+        ax.plot(
+            lost,
+            np.full(len(lost), 0.03 + 0.045 * (len(rates) - 1 - i)),
+            "x",
+            color=look["color"],
+            markersize=4,
+            transform=ax.get_xaxis_transform(),
+        )
+
+
+MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+def look_of(place: int, count: int) -> dict[str, object]:
+    """Return the colour of a learning rate: the darker the larger."""
+    from matplotlib import colormaps
+
+    colour = colormaps["viridis"](0.88 * place / max(1, count - 1))
+    return {"color": colour, "linewidth": 1.3, "markersize": 3.4}
+
+
+def limit(row: pd.DataFrame, ax: Axes) -> None:
+    """Give an axis the limits on which what is good can be told apart."""
+    from analysis.metrics import find_metric
+
+    metric = find_metric(row["metric"].iloc[0])
+    scale, _ = told_in(metric)
+    whole = row[row["diverged"] == 0]
+    low, high = limits((scale * whole["mean"].dropna()).tolist(), metric.higher)
+    # what the lines are to be compared with is always there
+    flat = scale * whole.loc[whole["rho"].isna(), "mean"].dropna()
+    low, high = min([low, *flat]), max([high, *flat])
+    room = 0.12 * (high - low)
+    ax.set_ylim(low - room, high + room)
+
+
+def unit_of(row: pd.DataFrame) -> str:
+    """Return the name of the vertical axis."""
+    from analysis.metrics import find_metric
+
+    metric = row["metric"].iloc[0]
+    _, unit = told_in(find_metric(metric))
+    return f"{metric.replace('_', ' ')}\n({unit})"
+
+
+def name(figure: Figure, ax: Axes, data: pd.DataFrame, rates: Sequence[float]) -> None:
+    """Write the figure's title, and name its lines beside the upper right panel."""
+    from matplotlib.lines import Line2D
+
+    width, height = figure.get_size_inches()
+    lines = [
+        Line2D(
+            [], [], marker=MARKERS[i], label=f"lr {rate:g}", **look_of(i, len(rates))
+        )  # type: ignore[arg-type]
+        for i, rate in enumerate(rates)
+    ]
+    if data["rho"].isna().any():
+        names = data.loc[data["rho"].isna(), "panel"].unique()
+        flat = " or ".join(names)
+        lines.append(
+            Line2D([], [], color="0.3", linewidth=0.9, dashes=(4, 2), label=flat)
+        )
+    if (data["diverged"] > 0).any():
+        lines.append(
+            Line2D([], [], color="0.3", marker="x", ls="", label="some diverged")
+        )
+    ax.legend(
+        handles=lines,
+        loc="upper left",
+        bbox_to_anchor=(1.02, 1.02),
+        frameon=False,
+        fontsize=8.5,
+        handlelength=2.2,
+    )
+    title = f"Against rho, study {data['study'].iloc[0]}"
+    figure.text(0.1 / width, 1 - 0.1 / height, title, size=11, weight="bold", va="top")
+    counts = sorted(set(data["expected"]))
+    several = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    said = f"Mean over {several} seeds with its 95% t-interval"
+    if counts == [1]:
+        said = "One run a setting: there is no interval"
+    if (data["diverged"] > 0).any():
+        said += "; no point where some runs diverged"
+    figure.text(0.1 / width, 1 - 0.31 / height, said, size=8.5, color="0.35", va="top")
