@@ -47,6 +47,12 @@ EXPLANATION = (
 )
 """What a reader of the comparison needs to know."""
 
+AGAINST_FRESH = (
+    "relative: of accuracy less that of a network that is reset at every task, task by "
+    "task and seed by seed: one of the same optimizer and hyperparameters where the "
+    "records have it, else of plain SGD with the same learning rate."
+)
+
 
 def print_comparison(
     results: str = "results",
@@ -86,7 +92,8 @@ def print_comparison(
     sheets = [*comparison_sheets(data, baseline), *winner_sheets(won, data, baseline)]
     words = [*verdicts(data, baseline)]
     rows = pd.concat([data, won], ignore_index=True)
-    print_sheets(rows, sheets, [*EXPLANATION, family(data), *words], format)
+    fresh = [AGAINST_FRESH] if find_metric(metric).relative else []
+    print_sheets(rows, sheets, [*EXPLANATION, *fresh, family(data), *words], format)
     if format == "csv":
         for line in words:
             print(f"note: {line}", file=sys.stderr)

@@ -93,6 +93,8 @@ def draw_profile(
     from analysis.metrics import find_metric
 
     ax.set_xscale("log")
+    if len(data):
+        ax.set_xlim(data["rho"].min() / 1.35, data["rho"].max() * 1.35)
     for i, rate in enumerate(rates):
         look = look_of(i, len(rates))
         part = data[data["lr"] == rate].sort_values("rho")

@@ -79,9 +79,7 @@ def rho_run(setting: Mapping[str, Any], seed: int, study: str = "rho") -> pa.Tab
     )
 
 
-def rho_runs(
-    problem: str, seeds: Sequence[int] = range(10), **changes: Any
-) -> Iterator[pa.Table]:
+def rho_runs(problem: str, seeds: Sequence[int], **changes: Any) -> Iterator[pa.Table]:
     """Yield the runs of the sweep of one problem."""
     for setting in rho_settings(problem, **changes):
         yield from (rho_run(setting, seed) for seed in seeds)
@@ -110,7 +108,7 @@ def main() -> None:
         confirm(asked.results, range(asked.seeds, asked.seeds + asked.confirm_seeds))
 
 
-def confirm(results: Path, seeds: Sequence[int]) -> None:
+def confirm(results: Path, seeds: Sequence[int], **changes: Any) -> None:
     """Add the seeds to the settings that won, as the sweep's --confirm-seeds does."""
     from analysis.compare import best_settings
     from analysis.load import load
@@ -119,7 +117,7 @@ def confirm(results: Path, seeds: Sequence[int]) -> None:
     settings = {
         hash_of(setting): setting
         for problem in frame["problem"].unique()
-        for setting in rho_settings(problem)
+        for setting in rho_settings(problem, **changes)
     }
     for best in best_settings(frame).values():
         for name in best:

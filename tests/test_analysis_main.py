@@ -91,6 +91,9 @@ def test_bad_records_are_one_line_and_exit_code_2(tmp_path, make, said):
         (["figure", "accuracy"], "--output"),
         (["figure", "acuracy", "x", "-o", "f.png"], "did you mean 'accuracy'"),
         (["figure", "accuracy", "x", "-o", "f.gif"], ".png, .svg, .pdf"),
+        (["compare", "nowhere"], "nowhere does not exist"),
+        (["compare", "x", "--metric", "accuracy"], "unknown metric 'accuracy'"),
+        (["compare", "x", "--baselin", "sgd"], "--baseline"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_exit_code_2(args, said):
@@ -123,7 +126,8 @@ def test_importing_the_command_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "args", [["--help"], ["table", "--help"], ["figure", "--help"]]
+    "args",
+    [["--help"], ["table", "--help"], ["figure", "--help"], ["compare", "--help"]],
 )
 def test_help_imports_nothing_heavy(args):
     assert imported(RUN.format(args=args, said="usage")) == set()
@@ -132,6 +136,15 @@ def test_help_imports_nothing_heavy(args):
 def test_a_whole_table_imports_neither_torch_nor_ray(results):
     code = RUN.format(args=["table", str(results)], said="study paper")
     assert imported(code) & {"torch", "ray", "matplotlib"} == set()
+
+
+def test_a_whole_comparison_imports_neither_torch_nor_ray(tmp_path):
+    sam = {**SHORT, "optimizer": "sam", "rho": 0.05}
+    for name, setting in (("x", SHORT), ("y", sam)):
+        write(tmp_path, name, *(make_run(setting, seed) for seed in (0, 1)))
+    code = RUN.format(args=["compare", str(tmp_path)], said="of 1 settings")
+    heavy = imported(f"{code}\nassert 'scipy.stats' not in sys.modules")
+    assert heavy & {"torch", "ray", "matplotlib"} == set()
 
 
 def test_a_whole_figure_imports_neither_torch_nor_ray(results, tmp_path):

@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from analysis.metrics import METRICS, accuracy_change, accuracy_slope, plasticity_loss
+from analysis.metrics import (
+    METRICS,
+    accuracy_area,
+    accuracy_change,
+    accuracy_slope,
+    plasticity_loss,
+)
 
 ENDS = ("accuracy_change", "first_accuracy", "last_accuracy")
 PER_TASK = ("accuracy_change", "accuracy_slope")
@@ -25,6 +31,7 @@ def trajectories(shortest=2):
         ("first_accuracy", 0.9),
         ("last_accuracy", 0.702),
         ("plasticity_loss", 0.18),
+        ("accuracy_area", 0.801),
     ],
 )
 def test_a_line_has_known_metrics(name, expected):
@@ -55,7 +62,48 @@ def test_plasticity_loss_looks_at_whole_tenths():
     assert plasticity_loss(np.array([[0.9, 0.1, 0.4]])) == pytest.approx([0.5])
 
 
-@pytest.mark.parametrize("name", [*PER_TASK, "plasticity_loss"])
+def test_area_is_that_of_the_trapezoids():
+    values = np.random.default_rng(2).random((3, 12))
+    expected = np.trapezoid(values, dx=1 / 11, axis=1)
+    assert accuracy_area(values) == pytest.approx(expected)
+
+
+@given(values=trajectories())
+def test_area_is_the_mean_but_for_the_ends(values):
+    tasks = values.shape[1]
+    ends = (values[:, 0] + values[:, -1]) / 2
+    mean = ((tasks - 1) * accuracy_area(values) + ends) / tasks
+    assert mean == pytest.approx(METRICS["mean_accuracy"](values), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@given(values=trajectories(), other=st.floats(0, 1))
+def test_every_metric_is_linear(name, values, other):
+    """So a difference of two settings does not depend on what is taken off both."""
+    taken = other * np.sin(np.arange(values.shape[1]))
+    metric = METRICS[name]
+    expected = metric(values) - metric(taken[None])
+    assert metric(values - taken) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_more_is_better_or_worse_as_the_metric_says(name):
+    """A run that keeps its accuracy, on a high level, is better than one that falls."""
+    kept, fell = np.full(20, 0.9), np.linspace(0.8, 0.5, 20)
+    metric = METRICS[name]
+    better, worse = metric(np.stack([kept, fell]))
+    assert (better > worse) == metric.higher
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_longer_stream_has_less_of_what_is_per_task(name):
+    metric = METRICS[name]
+    short, long = (metric(np.linspace(1, 0, tasks)[None])[0] for tasks in (11, 101))
+    assert metric.per_task == (0 < abs(long) < abs(short) / 5)
+    assert metric.unit.endswith("per task") == metric.per_task
+
+
+@pytest.mark.parametrize("name", [*PER_TASK, "plasticity_loss", "accuracy_area"])
 def test_of_a_single_task_no_trend_is_known(name):
     assert np.isnan(METRICS[name](np.array([[0.5], [0.6]]))).tolist() == [True, True]
 

@@ -77,6 +77,30 @@ def test_a_task_too_many_or_a_null_is_no_whole_run():
     assert (runs.seeds, runs.incomplete) == ((), (0,))
 
 
+def test_seeds_of_few_settings_are_theirs_alone():
+    kinds = [{**SAM, "rho": rho} for rho in (0.1, 0.2, 0.3, 0.4)]
+    runs = [make_run(k, s) for k in (SGD, *kinds) for s in (0, 1)]
+    more = [make_run(k, s) for k in (SGD, kinds[0]) for s in (2, 3)]
+    found = by_setting(frame(*runs, *more))
+    assert [r.missing for r in found] == [()] * 5
+    assert [r.extra for r in found] == [(2, 3), (2, 3), (), (), ()]
+    assert [r.expected for r in found] == [4, 4, 2, 2, 2]
+
+
+def test_half_of_the_settings_make_a_seed_everyones():
+    runs = [make_run(SGD, s) for s in (0, 1)] + [make_run(SAM, 0)]
+    sgd, sam = by_setting(frame(*runs))
+    assert (sgd.extra, sam.missing) == ((), (1,))
+
+
+def test_some_seeds_can_be_looked_at_alone():
+    runs = [make_run(SGD, s, diverged_at=1 if s == 3 else None) for s in range(5)]
+    (whole,) = by_setting(frame(*runs))
+    part = whole.on({0, 3, 4})
+    assert (part.seeds, part.diverged) == ((0, 4), (3,))
+    assert np.array_equal(part.matrix, whole.matrix[[0, 3]])
+
+
 @pytest.mark.parametrize("change", [{"dataset": "kmnist"}, {"tasks": 5}])
 def test_other_tasks_may_have_other_seeds(change):
     found = by_setting(frame(make_run(SGD, 0), make_run({**SGD, **change}, 1)))
