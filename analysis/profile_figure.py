@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN = ("accuracy_change",)
+MARKERS = ("o", "s", "^", "D", "v", "P")
+ROW = 0.042
+"""Height of a row of crosses at the foot, as a part of the axis."""
+
 RATES = 6
 """The most learning rates whose lines can be told apart."""
 
@@ -61,15 +65,18 @@ def draw_profiles(data: pd.DataFrame) -> Figure:
     rates = sorted(set(data["lr"]), reverse=True)
     for axes, (problem, metric) in zip(grid, kinds, strict=True):
         row = data[(data["problem"] == problem) & (data["metric"] == metric)]
+        gone = set(row.loc[row["rho"].notna() & (row["diverged"] > 0), "lr"])
+        lost = [rate for rate in rates if rate in gone]
         for ax, panel in zip(axes, panels, strict=True):
             flat = row[row["rho"].isna()]
-            draw_profile(row[row["panel"] == panel], ax, rates, flat)
+            draw_profile(row[row["panel"] == panel], ax, rates, flat, lost)
             ax.set_title(panel, size=8.5, pad=3)
-        limit(row, axes[0])
+        limit(row, axes, len(lost))
         axes[0].set_ylabel(unit_of(row))
         place = axes[0].get_position()
         top = place.y1 + 0.24 / height
         figure.text(0.1 / width, top, head_of(row), size=9.5, weight="bold")
+    figure.align_ylabels(grid[:, 0])
     for ax in grid[-1]:
         ax.set_xlabel("rho")
         ax.xaxis.set_major_formatter("{x:g}")
@@ -78,7 +85,11 @@ def draw_profiles(data: pd.DataFrame) -> Figure:
 
 
 def draw_profile(
-    data: pd.DataFrame, ax: Axes, rates: Sequence[float], flat: pd.DataFrame
+    data: pd.DataFrame,
+    ax: Axes,
+    rates: Sequence[float],
+    flat: pd.DataFrame,
+    foot: Sequence[float],
 ) -> None:
     """Draw one panel: a line a learning rate over rho, with its 95% band.
 
@@ -89,61 +100,68 @@ def draw_profile(
         ax: Where.
         rates: The learning rates, in the order of their looks.
         flat: Rows without a rho, each drawn dashed as far as the axis goes.
+        foot: The learning rates that have a row of crosses at the foot.
     """
-    from analysis.metrics import find_metric
-
     ax.set_xscale("log")
     if len(data):
         ax.set_xlim(data["rho"].min() / 1.35, data["rho"].max() * 1.35)
-    for i, rate in enumerate(rates):
-        look = look_of(i, len(rates))
+    for place, rate in enumerate(rates):
+        look = look_of(place, len(rates))
         part = data[data["lr"] == rate].sort_values("rho")
-        scale, _ = told_in(find_metric(data["metric"].iloc[0]))
-        whole = part.assign(
-            **{
-                name: (scale * part[name]).where(part["diverged"] == 0)
-                for name in ("mean", "lo", "hi")
-            }
-        )
-        ax.plot(whole["rho"], whole["mean"], marker=MARKERS[i], **look)
-        ax.fill_between(
-            whole["rho"],
-            whole["lo"],
-            whole["hi"],
-            color=look["color"],
-            alpha=0.13,
-            lw=0,
-        )
-        for line in flat[(flat["lr"] == rate) & (flat["diverged"] == 0)].to_dict(
-            "records"
-        ):
-            mean, lo, hi = (scale * line[name] for name in ("mean", "lo", "hi"))
-            ax.axhline(mean, color=look["color"], linewidth=0.9, dashes=(4, 2))
-            ax.axhspan(lo, hi, color=look["color"], alpha=0.07, lw=0)
+        draw_line(part, ax, look)
+        draw_level(flat[flat["lr"] == rate], ax, look["color"])
         lost = part.loc[part["diverged"] > 0, "rho"]
-        ax.plot(
-            lost,
-            np.full(len(lost), 0.03 + 0.045 * (len(rates) - 1 - i)),
-            "x",
-            color=look["color"],
-            markersize=4,
-            transform=ax.get_xaxis_transform(),
-        )
+        if len(lost):
+            height = ROW * (len(foot) - foot.index(rate))
+            ax.plot(
+                lost,
+                np.full(len(lost), height),
+                "x",
+                zorder=4,
+                color=look["color"],
+                markersize=4,
+                transform=ax.get_xaxis_transform(),
+            )
 
 
-MARKERS = ("o", "s", "^", "D", "v", "P")
+def draw_line(part: pd.DataFrame, ax: Axes, look: dict[str, Any]) -> None:
+    """Draw one learning rate's line with its band, where no run diverged."""
+    ends = told(part).where(part["diverged"] == 0)
+    ax.plot(part["rho"], ends["mean"], **look)
+    ax.fill_between(
+        part["rho"], ends["lo"], ends["hi"], color=look["color"], alpha=0.13, lw=0
+    )
 
 
-def look_of(place: int, count: int) -> dict[str, object]:
+def draw_level(flat: pd.DataFrame, ax: Axes, colour: Any) -> None:
+    """Draw settings without a rho, dashed, each with its band."""
+    for mean, lo, hi in told(flat[flat["diverged"] == 0]).to_numpy():
+        ax.axhline(mean, color=colour, linewidth=0.9, dashes=(4, 2))
+        ax.axhspan(lo, hi, color=colour, alpha=0.07, lw=0)
+
+
+def told(part: pd.DataFrame) -> pd.DataFrame:
+    """Return mean, lo and hi of rows of one metric, in the unit a reader is told."""
+    from analysis.metrics import find_metric
+
+    ends = part[["mean", "lo", "hi"]]
+    return ends * told_in(find_metric(part["metric"].iloc[0]))[0] if len(part) else ends
+
+
+def look_of(place: int, count: int) -> dict[str, Any]:
     """Return the colour of a learning rate: the darker the larger."""
     from matplotlib import colormaps
 
     colour = colormaps["viridis"](0.88 * place / max(1, count - 1))
-    return {"color": colour, "linewidth": 1.3, "markersize": 3.4}
+    marker = MARKERS[place]
+    return {"color": colour, "marker": marker, "linewidth": 1.3, "markersize": 3.4}
 
 
-def limit(row: pd.DataFrame, ax: Axes) -> None:
-    """Give an axis the limits on which what is good can be told apart."""
+def limit(row: pd.DataFrame, axes: Sequence[Axes], crosses: int) -> None:
+    """Give a row of panels the limits on which what is good can be told apart.
+
+    Below them is room for the crosses, where there are any; no line is drawn there.
+    """
     from analysis.metrics import find_metric
 
     metric = find_metric(row["metric"].iloc[0])
@@ -154,7 +172,17 @@ def limit(row: pd.DataFrame, ax: Axes) -> None:
     flat = scale * whole.loc[whole["rho"].isna(), "mean"].dropna()
     low, high = min([low, *flat]), max([high, *flat])
     room = 0.12 * (high - low)
-    ax.set_ylim(low - room, high + room)
+    low, high = low - room, high + room
+    foot = ROW * (crosses + 1) if crosses else 0.0
+    axes[0].set_ylim(low - (high - low) * foot / (1 - foot), high)
+    ticks = [tick for tick in axes[0].get_yticks() if low <= tick <= high]
+    axes[0].set_yticks(ticks)
+    for ax in axes if foot else ():
+        place = ax.get_xaxis_transform()
+        ax.fill_between(
+            [0, 1], 0, foot, color="white", zorder=2.4, transform=ax.transAxes
+        )
+        ax.plot(ax.get_xlim(), [foot, foot], color="0.85", lw=0.6, transform=place)
 
 
 def unit_of(row: pd.DataFrame) -> str:
@@ -172,9 +200,7 @@ def name(figure: Figure, ax: Axes, data: pd.DataFrame, rates: Sequence[float]) -
 
     width, height = figure.get_size_inches()
     lines = [
-        Line2D(
-            [], [], marker=MARKERS[i], label=f"lr {rate:g}", **look_of(i, len(rates))
-        )  # type: ignore[arg-type]
+        Line2D([], [], label=f"lr {rate:g}", **look_of(i, len(rates)))
         for i, rate in enumerate(rates)
     ]
     if data["rho"].isna().any():

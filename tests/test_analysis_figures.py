@@ -120,11 +120,11 @@ def test_an_axis_of_accuracy_ends_at_100_and_the_lines_fill_it():
 
 
 def test_missing_runs_are_said_beside_the_line():
-    runs = [*six(seeds=(0, 1)), make_run(paper_settings()[0], 2)]
+    runs = [*six(seeds=(0, 1)), *(make_run(s, 2) for s in paper_settings()[:3])]
     ax = Figure().subplots()
     draw_accuracy(accuracy_by_task(frame(*runs)), ax=ax)
     assert "SGD lr 0.01" in texts(ax)
-    assert "SAM lr 0.01 (2 of 3)" in texts(ax)
+    assert "SAM lr 0.001 (2 of 3)" in texts(ax)
 
 
 def test_what_cannot_be_drawn_is_said_below():
