@@ -114,7 +114,7 @@ def limits(values: Sequence[float], higher: bool) -> tuple[float, float]:
     as far as the best 85% of the values do; what is worse has the look of the end.
 
     >>> limits([10.0, *range(80, 100)], higher=True)
-    (76.5, 99.0)
+    (73.5, 99.0)
     """
     import numpy as np
 
