@@ -83,7 +83,7 @@ def draw_to_file(
     if any(find_metric(each).relative for each in metrics):
         # the networks they are relative to may be of another study
         fresh = frame[frame["intervention"] == FRESH]
-        shown = shown.combine_first(fresh)
+        shown = frame.loc[shown.index.union(fresh.index)]
     data = picture.data(shown, metrics) if metrics else picture.data(shown)
     with rc_context(STYLE):
         save(picture.draw(data), file, suffix)
