@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.accuracy_figure import accuracy_by_task, draw_panels
+from analysis.sharpness_figure import MEASURES, draw_measures, measures_by_task
 from analysis.style import FORMATS, STYLE, save
 from trainables.command_line import UsageError, choose
 
@@ -31,6 +32,8 @@ class Picture:
     """The column of the records that it shows."""
     data: Callable[[pd.DataFrame], pd.DataFrame]
     draw: Callable[[pd.DataFrame], Figure]
+    also: tuple[str, ...] = ()
+    """More columns of the records."""
 
 
 def draw_to_file(
@@ -67,7 +70,7 @@ def draw_to_file(
     from analysis.load import load
     from analysis.runs import NEEDED
 
-    frame = load(results, [*NEEDED, picture.measure])
+    frame = load(results, [*NEEDED, picture.measure, *picture.also])
     frame = _select(frame, results, study, problem, settings)
     data = picture.data(frame)
     with rc_context(STYLE):
@@ -110,5 +113,12 @@ FIGURES: dict[str, Picture] = {
         "test_accuracy",
         accuracy_by_task,
         draw_panels,
+    ),
+    "sharpness": Picture(
+        "sharpness, dormant units, rank and weight norm by task, beside accuracy",
+        "test_accuracy",
+        measures_by_task,
+        draw_measures,
+        also=tuple(name for name in MEASURES if name != "test_accuracy"),
     ),
 }
