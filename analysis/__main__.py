@@ -50,8 +50,10 @@ def figure(
     """Draw a figure into a file.
 
     The figure accuracy is test accuracy by task, a panel a problem, a line a setting:
-    the mean over seeds with its 95% t-band (Figures 4 and 5). Of a sweep of rho, the
-    figure rho is a heat map over rho and learning rate, and profile a line a rate.
+    the mean over seeds with its 95% t-band (Figures 4 and 5). The figure sharpness
+    has sharpness, dormant units, rank and weight norm by task beside accuracy. Of a
+    sweep of rho, the figure rho is a heat map over rho and learning rate, and profile
+    a line a rate.
 
     Args:
         name: Which figure; --list has them.
@@ -108,9 +110,35 @@ def compare(
     print_comparison(results, baseline, metric, format, study, problem)
 
 
+def relate(
+    results: Results = "results",
+    /,
+    probe: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = (
+        "start_sharpness",
+    ),
+    skip: int = 1,
+    format: Literal["rich", "markdown", "latex", "csv"] = "rich",
+) -> None:
+    """Tell whether a probe goes with test accuracy, as sharpness before a task.
+
+    Spearman's rank correlation within each setting, over the tasks of each run, and
+    between settings, over each seed's means: apart, so that what differs between
+    settings cannot pass for a cause. 95% t-intervals are over seeds.
+
+    Args:
+        results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
+        probe: Columns of the records, as start_sharpness or start_effective_rank.
+        skip: First tasks to leave out: before task 0 nothing has been learned yet.
+        format: rich is for the terminal; csv has plain numbers in full precision.
+    """
+    from analysis.relate import print_relation
+
+    print_relation(results, probe, skip, format)
+
+
 if __name__ == "__main__":
     run_command(
-        {"table": table, "figure": figure, "compare": compare},
+        {"table": table, "figure": figure, "compare": compare, "relate": relate},
         prog="python -m analysis",
         description="Tables, figures and comparisons from the records of a study.",
     )

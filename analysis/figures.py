@@ -17,6 +17,7 @@ from analysis import profile_figure, rho_figure
 from analysis.accuracy_figure import accuracy_by_task, draw_panels
 from analysis.profile_figure import draw_profiles, profile
 from analysis.rho_figure import draw_grids, rho_grid
+from analysis.sharpness_figure import MEASURES, draw_measures, measures_by_task
 from analysis.style import FORMATS, STYLE, save
 from trainables.command_line import UsageError, choose
 
@@ -37,6 +38,8 @@ class Picture:
     draw: Callable[[pd.DataFrame], Figure]
     metrics: tuple[str, ...] = ()
     """Those that it shows if no other is asked for."""
+    also: tuple[str, ...] = ()
+    """More columns of the records."""
 
 
 def draw_to_file(
@@ -78,7 +81,7 @@ def draw_to_file(
     from analysis.runs import NEEDED
 
     metrics = _metrics(name, metric)
-    frame = load(results, [*NEEDED, picture.measure])
+    frame = load(results, [*NEEDED, picture.measure, *picture.also])
     shown = _select(frame, results, study, problem, settings)
     if any(find_metric(each).relative for each in metrics):
         # the networks they are relative to may be of another study
@@ -161,5 +164,12 @@ FIGURES: dict[str, Picture] = {
         profile,
         draw_profiles,
         profile_figure.SHOWN,
+    ),
+    "sharpness": Picture(
+        "sharpness, dormant units, rank and weight norm by task, beside accuracy",
+        "test_accuracy",
+        measures_by_task,
+        draw_measures,
+        also=tuple(name for name in MEASURES if name != "test_accuracy"),
     ),
 }

@@ -156,7 +156,10 @@ def _once(frame: pd.DataFrame, origin: npt.NDArray[Any]) -> pd.DataFrame:
     if not again.any():
         return frame
     result = [name for name in frame if name in MEASURED or name == "diverged"]
-    twice = frame[frame.duplicated(KEY, keep=False)]
+    twice = frame[frame.duplicated(KEY, keep=False)].copy()
+    for name in result:
+        if pa.types.is_list(COLUMNS[name].type):  # arrays cannot be compared as wholes
+            twice[name] = twice[name].map(_as_tuple)
     distinct = twice[KEY + result].drop_duplicates()
     against = distinct[distinct.duplicated(KEY)]
     if len(against):
@@ -174,6 +177,10 @@ def _once(frame: pd.DataFrame, origin: npt.NDArray[Any]) -> pd.DataFrame:
         file=sys.stderr,
     )
     return frame[~again].reset_index(drop=True)
+
+
+def _as_tuple(value: npt.NDArray[Any] | None) -> tuple[Any, ...] | None:
+    return None if value is None else tuple(value)
 
 
 def _no_records(results: str) -> UsageError:

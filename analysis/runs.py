@@ -227,3 +227,30 @@ def show(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def matrices(
+    frame: pd.DataFrame, found: Sequence[Runs], measures: Sequence[str]
+) -> list[dict[str, npt.NDArray[np.float64]]]:
+    """Return other measurements of the same runs, with NaN where one was not made.
+
+    Args:
+        frame: The records that `found` was made from, with the columns `measures`.
+        found: The runs of some settings.
+        measures: Which.
+
+    Returns:
+        For each of `found`, a matrix of the shape of its own for each measurement.
+    """
+    rows = frame.groupby(["study", "setting_id"], sort=False).indices
+    every = []
+    for runs in found:
+        part = frame.iloc[rows[runs.study, runs.setting_id]]
+        part = part[part["seed"].isin(runs.seeds)]
+        place = np.searchsorted(np.array(runs.seeds, dtype=np.int64), part["seed"])
+        filled = {}
+        for name in measures:
+            filled[name] = np.full(runs.matrix.shape, np.nan)
+            filled[name][place, part["task"]] = part[name].astype(np.float64)
+        every.append(filled)
+    return every

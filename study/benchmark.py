@@ -116,9 +116,14 @@ def benchmark(
 def time_tasks(
     shape: Setting, stack: int, device: str, data: datasets.Dataset
 ) -> dict[str, dict[str, float]]:
-    """Time a whole task of MNIST's size for each optimizer: seconds by phase."""
+    """Time a whole task of MNIST's size for each optimizer: seconds by phase.
+
+    The first task of a run is one at which the loss's landscape is looked at; only
+    the share of that which falls to a task on average is counted.
+    """
     import torch
 
+    from trainables.measuring import PROBE_EVERY
     from trainables.run import ContinualRun
 
     found = {}
@@ -132,15 +137,19 @@ def time_tasks(
             torch.cuda.synchronize()
         spent = time.perf_counter() - started
         flops = run_cost(replace(setting, tasks=1)).flops * stack
-        found[name] = {
-            **run.phases, "all": spent, "flops_per_second": flops / spent
-        }  # fmt: skip
+        look = run.phases["landscape"]
+        spent -= look * (1 - 1 / PROBE_EVERY)
+        found[name] = run.phases | {
+            "landscape": look / PROBE_EVERY,
+            "all": spent,
+            "flops_per_second": flops / spent,
+        }
     return found
 
 
 def task_table(tasks: Mapping[str, Mapping[str, float]]) -> Table:
     """Return the table of whole tasks: the share of each phase."""
-    phases = ("training", "testing", "probes", "permuting")
+    phases = ("training", "testing", "probes", "landscape", "permuting")
     table = Table("whole task", "seconds", *phases, "operations/s", box=None)
     for name, task in tasks.items():
         shares = [f"{100 * task[phase] / task['all']:.1f}%" for phase in phases]

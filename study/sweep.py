@@ -66,6 +66,9 @@ class Options:
             one for each trial that the CPUs allow, where there are GPUs.
         max_concurrent: The most trials at once.
         checkpoint_every: Tasks between checkpoints; by default about a minute of work.
+        probe_every: Tasks between measurements of sharpness and of what else the
+            loss's landscape tells, before a task and after it; by default 10, and 0
+            for none. The first and last task are always measured.
         patience: Seconds that a trial waits for storage that fails, as a full disk.
         address: Of a Ray cluster; by default the one that runs, else a local Ray.
         dry_run: Show what would run and what it costs; start and write nothing.
@@ -86,6 +89,7 @@ class Options:
     gpus_per_trial: Real = None
     max_concurrent: Whole = None
     checkpoint_every: Whole = None
+    probe_every: Whole = None
     patience: float = 600.0
     address: Text = None
     dry_run: Flag = False
@@ -104,6 +108,8 @@ class Options:
         for name in WHOLE:
             if getattr(self, name) is not None:
                 whole("--" + name.replace("_", "-"), getattr(self, name))
+        if self.probe_every is not None:
+            whole("--probe-every", self.probe_every, 0)
         if self.stack != "auto" and not (self.stack.isdecimal() and int(self.stack)):
             raise UsageError(
                 f"--stack is {self.stack!r}: it must be auto or a whole number, "
@@ -282,7 +288,15 @@ def _run(
         patiently(lambda: store.keep_failed({}), tell)
         every, wait = options.checkpoint_every, options.patience
         failed = tuning.run(
-            trials, store, data, shares, every, console, len(done), wait
+            trials,
+            store,
+            data,
+            shares,
+            every,
+            console,
+            len(done),
+            wait,
+            options.probe_every,
         )
     with contextlib.suppress(OSError):
         store.keep_failed(failed)

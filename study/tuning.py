@@ -208,6 +208,7 @@ def run(
     console: Console,
     runs_done: int = 0,
     patience: float = PATIENCE,
+    probe_every: int | None = None,
 ) -> dict[str, str]:
     """Run trials; return why some failed, by their names.
 
@@ -220,6 +221,7 @@ def run(
         console: Where to say how it goes.
         runs_done: Runs of the study that were done before.
         patience: Seconds that a trial waits for storage that fails.
+        probe_every: Tasks between looks at the loss's landscape; None: the default.
 
     Raises:
         KeyboardInterrupt: It was stopped, by Ctrl-C or SIGTERM.
@@ -235,6 +237,7 @@ def run(
         keeper=store,
         checkpoint_every=checkpoint_every,
         patience=patience,
+        probe_every=probe_every,
     )
     # the dashboard shows this name, not that of Tune's wrapper
     trainable.__qualname__ = ContinualTrainable.__qualname__

@@ -105,7 +105,7 @@ def make_run(
     values = draw_accuracy(setting, seed) if accuracy is None else np.array(accuracy)
     lost = task >= (tasks if diverged_at is None else diverged_at)
     setting_id = hash_of(dict(setting))
-    measured = {
+    measured: dict[str, Any] = {
         "online_accuracy": values - 0.02,
         "train_loss": -np.log(np.clip(values, 0.01, 1)),
         "test_loss": -np.log(np.clip(values, 0.01, 1)),
@@ -116,6 +116,26 @@ def make_run(
         "weight_norm": 10 + 0.1 * task,
         "gradient_norm": np.full(tasks, 0.5),
         "sharpness": np.full(tasks, 20.0),
+        "hessian_trace": np.full(tasks, 80.0),
+        "hessian_trace_error": np.full(tasks, 4.0),
+        "sam_sharpness": np.full(tasks, 0.05),
+        "lipschitz": np.full(tasks, 1.5),
+        "start_sharpness": 25 + 10 * task / tasks,
+        "start_sam_sharpness": np.full(tasks, 0.2),
+        "start_lipschitz": np.full(tasks, 5.0),
+        "start_gradient_norm": np.full(tasks, 4.0),
+        "start_dormant_fraction": 0.1 * task / tasks,
+        "start_effective_rank": np.full(tasks, 29.0),
+        "dormant_fraction_tau": 0.2 * task / tasks,
+        "srank": np.full(tasks, 40.0),
+        "approximate_rank": np.full(tasks, 12.0),
+        "participation_ratio": np.full(tasks, 6.0),
+        "initial_distance": 0.1 * task,
+        "update_norm": np.full(tasks, 0.3),
+        "layer_dormant_fraction": [[0.0, 0.1, 0.2]] * tasks,
+        "layer_weight_norm": [[4.0, 3.0, 2.0, 1.0]] * tasks,
+        "layer_initial_distance": [[0.4, 0.3, 0.2, 0.1]] * tasks,
+        "layer_update_norm": [[0.04, 0.03, 0.02, 0.01]] * tasks,
     }
     same = {
         "study": study,

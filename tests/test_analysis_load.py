@@ -131,12 +131,41 @@ def test_the_same_run_in_two_studies_is_no_contradiction(tmp_path):
 
 
 def test_an_older_file_has_nulls_in_newer_columns(results, monkeypatch):
-    monkeypatch.setattr("trainables.record.SCHEMA_VERSION", 2)
+    monkeypatch.setattr("trainables.record.SCHEMA_VERSION", 99)
     (file,) = (results / "b" / "records").iterdir()
     old = pq.read_table(file).drop_columns(["sharpness"])
     pq.write_table(old, file)
     frame = load(str(results))
     assert frame.groupby("study")["sharpness"].count().to_dict() == {"a": 8, "b": 0}
+
+
+FIRST = """
+study setting_id run_id trial_id seed problem dataset tasks epochs batch_size hidden
+optimizer lr momentum rho alpha weight_decay intervention task task_label
+online_accuracy train_loss test_loss test_accuracy dormant_fraction effective_rank
+stable_rank weight_norm gradient_norm sharpness diverged steps seconds device
+"""
+"""The columns of version 1."""
+
+
+def test_a_file_of_version_1_is_read(results):
+    (file,) = (results / "b" / "records").iterdir()
+    old = pq.read_table(file).select(FIRST.split())
+    pq.write_table(old.replace_schema_metadata({"schema_version": "1"}), file)
+    frame = load(str(results))
+    known = frame.groupby("study")[["lr", "start_sharpness", "layer_weight_norm"]]
+    assert known.count().to_numpy().tolist() == [[8, 8, 8], [4, 0, 0]]
+
+
+def test_rows_that_differ_in_a_list_contradict_each_other(results):
+    run = make_run(SHORT, 0, "b")
+    name = "layer_weight_norm"
+    write(results, "zz", run)
+    assert len(load(str(results / "b"))) == 4
+    other = pa.array([[1.0, 2.0, 3.0, 5.0]] * 4)
+    write(results, "zz", replace(run, name, other))
+    with pytest.raises(UsageError, match="two different results"):
+        load(str(results / "b"))
 
 
 def write_newer(run):
@@ -150,7 +179,7 @@ def write_without_version(run):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (write_newer, "records of version 99, this program reads up to 1: upgrade it"),
+        (write_newer, "records of version 99, this program reads up to 2: upgrade it"),
         (write_without_version, "no schema_version"),
         (lambda run: run.drop_columns(["sharpness"]), "it has no column sharpness"),
         (

@@ -52,7 +52,7 @@ def damage(folder):
 
 
 def age(folder):
-    run = make_run(SHORT, 0).replace_schema_metadata({"schema_version": "2"})
+    run = make_run(SHORT, 0).replace_schema_metadata({"schema_version": "99"})
     pq.write_table(run, write(folder, "x", make_run(SHORT, 0)))
 
 
@@ -66,7 +66,7 @@ def contradict(folder):
     [
         (lambda folder: None, "no records in"),
         (damage, "x.parquet is damaged or not a Parquet file"),
-        (age, "x.parquet has records of version 2"),
+        (age, "x.parquet has records of version 99"),
         (contradict, "has two different results"),
     ],
 )

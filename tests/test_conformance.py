@@ -9,6 +9,7 @@ import dataclasses
 import io
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from trainables.datasets import Dataset
 from trainables.network import Network, forward, initial
 from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD, Optimizer
 from trainables.plain import loss_gradient
-from trainables.probes import PROBES, Probe
+from trainables.probes import LANDSCAPE, PROBES, START, Landscape, Probe
 from trainables.problems import PROBLEMS, Pairwise, Permuted, Problem
 from trainables.record import MEASURED, WHAT, Record
 from trainables.run import ContinualRun
@@ -37,14 +38,36 @@ PROBLEM_CASES: dict[str, Problem] = {
     "pairwise": Pairwise(),
 }
 
-PROBE_CASES: dict[str, float] = {
-    "dormant_fraction": 1,
-    "effective_rank": 0,
-    "stable_rank": 0,
-    "weight_norm": 20,
-    "gradient_norm": 0,
+PROBE_CASES: dict[str, list[float]] = {
+    "dormant_fraction": [1],
+    "dormant_fraction_tau": [1],
+    "effective_rank": [0],
+    "stable_rank": [0],
+    "srank": [0],
+    "approximate_rank": [0],
+    "participation_ratio": [0],
+    "weight_norm": [20],
+    "initial_distance": [20],
+    "update_norm": [20],
+    "gradient_norm": [0],
+    "layer_dormant_fraction": [1, 1],
+    "layer_weight_norm": [12**0.5, 10**0.5, 378**0.5],
+    "layer_initial_distance": [12**0.5, 10**0.5, 378**0.5],
+    "layer_update_norm": [12**0.5, 10**0.5, 378**0.5],
 }
-"""Each probe's value of a dead network: weights zero, biases -1, but one of 20."""
+"""Each probe's value of a dead network: weights zero, biases -1, but one of 20.
+
+It was all zero before.
+"""
+
+LANDSCAPE_CASES: dict[str, list[float]] = {
+    "sharpness": [0],
+    "hessian_trace": [0],
+    "hessian_trace_error": [0],
+    "sam_sharpness": [0],
+    "lipschitz": [0],
+}
+"""The same, on examples that the network is sure of, and right."""
 
 FORMS = {"fast": fast.step, "plain": plain.step}
 SIZES = [784, 12, 10, 10]
@@ -52,7 +75,7 @@ SEEDS = [5, 0, 2]
 
 optimizers = pytest.mark.parametrize("optimizer", OPTIMIZERS, indirect=True)
 problems = pytest.mark.parametrize("problem", PROBLEMS, indirect=True)
-probes = pytest.mark.parametrize("name", PROBES)
+probes = pytest.mark.parametrize("name", [*PROBES, *LANDSCAPE])
 forms = pytest.mark.parametrize("form", FORMS)
 
 
@@ -72,8 +95,9 @@ def problem(request: pytest.FixtureRequest) -> Problem:
         (OPTIMIZERS, OPTIMIZER_CASES),
         (PROBLEMS, PROBLEM_CASES),
         (PROBES, PROBE_CASES),
+        (LANDSCAPE, LANDSCAPE_CASES),
     ],
-    ids=["optimizers", "problems", "probes"],
+    ids=["optimizers", "problems", "probes", "landscape"],
 )
 def test_every_entry_has_a_case(registry, cases):
     assert list(registry) == list(cases)
@@ -266,41 +290,58 @@ def test_a_seeds_tasks_and_weights_do_not_depend_on_the_optimizer(
 # ---- probes
 
 
-def probe_of(network: Network, seeds: int) -> Probe:
+def examples_for(seeds: int) -> tuple[Tensor, Tensor]:
     random = torch.Generator().manual_seed(1)
     shape = (seeds, 40, SIZES[0])
     x = torch.rand(shape, generator=random, dtype=torch.float64)
-    y = torch.randint(0, 10, shape[:2], generator=random)
-    layers, _ = forward(network, x)
-    return Probe(network, layers[1:], loss_gradient(network, x, y)[0])
+    return x, torch.randint(0, 10, shape[:2], generator=random)
+
+
+def probed(
+    name: str, network: Network, x: Tensor, y: Tensor, seeds: list[int] = SEEDS
+) -> Tensor:
+    """Measure with a probe of any kind, against a network that is all zero."""
+    with torch.no_grad():
+        if name in LANDSCAPE:
+            return LANDSCAPE[name](Landscape(network, x, y, seeds, 1))
+        layers, _ = forward(network, x)
+        gradient, _ = loss_gradient(network, x, y)
+        nothing = network.zeros_like()
+        return PROBES[name](Probe(network, layers[1:], gradient, nothing, nothing))
+
+
+def test_what_is_measured_before_a_task_is_a_probe_and_a_column():
+    for column, name in START.items():
+        assert column == f"start_{name}"
+        assert name in PROBES or name in LANDSCAPE
+        assert column in MEASURED
 
 
 @probes
-def test_a_probe_gives_one_number_a_seed_and_changes_nothing(name):
+def test_a_probe_gives_its_columns_numbers_and_changes_nothing(name):
     network = initial(SIZES, SEEDS, dtype=torch.float64)
     before = network.map(torch.clone)
-    probe = probe_of(network, 3)
-    values = PROBES[name](probe)
-    assert name in MEASURED
-    assert values.shape == (3,)
+    batch = examples_for(3)
+    values = probed(name, network, *batch)
+    listed = pa.types.is_list(MEASURED[name].type)
+    assert listed == name.startswith("layer_")
+    assert values.shape[0] == 3
+    assert values.dim() == 1 + listed
     assert values.dtype == torch.float64
     assert values.isfinite().all()
-    assert torch.equal(PROBES[name](probe), values)
+    assert torch.equal(probed(name, network, *batch), values)
     assert_same(network.tensors(), before.tensors(), 0)
 
 
 @probes
 def test_a_probe_of_a_seed_is_its_own(name):
     network = initial(SIZES, SEEDS, dtype=torch.float64)
-    probe = probe_of(network, 3)
-    values = PROBES[name](probe)
-    for i in range(3):
-        alone = Probe(
-            probe.network.part(i, i + 1),
-            [layer[i : i + 1] for layer in probe.hidden],
-            probe.gradient.part(i, i + 1),
-        )
-        assert PROBES[name](alone).item() == pytest.approx(values[i].item(), rel=1e-9)
+    x, y = examples_for(3)
+    values = probed(name, network, x, y)
+    for i, seed in enumerate(SEEDS):
+        part = slice(i, i + 1)
+        alone = probed(name, network.part(i, i + 1), x[part], y[part], [seed])
+        torch.testing.assert_close(alone, values[part], rtol=1e-9, atol=0)
 
 
 @probes
@@ -313,16 +354,16 @@ def test_a_probe_of_a_dead_network_is_finite(name, dtype):
         bias.fill_(-1)
     network.biases[-1][..., 3] = (400 - 12 - 10) ** 0.5  # 20 in all
     x, y = torch.rand(1, 40, 784, dtype=dtype), torch.full((1, 40), 3)
-    layers, _ = forward(network, x)
-    probe = Probe(network, layers[1:], loss_gradient(network, x, y)[0])
-    value = PROBES[name](probe).item()
-    assert value == pytest.approx(PROBE_CASES[name], abs=1e-6)
+    value = probed(name, network, x, y, [0])[0]
+    cases = PROBE_CASES | LANDSCAPE_CASES
+    assert value.reshape(-1).tolist() == pytest.approx(cases[name], abs=1e-6)
 
 
 @probes
-def test_a_probe_of_a_network_that_is_not_finite_harms_no_other(name):
+@pytest.mark.parametrize("poison", [torch.inf, torch.nan])
+def test_a_probe_of_a_network_that_is_not_finite_harms_no_other(name, poison):
     network = initial(SIZES, SEEDS, dtype=torch.float64)
-    expected = PROBES[name](probe_of(network, 3))
-    network.biases[0][1] = torch.inf
-    values = PROBES[name](probe_of(network, 3))
+    expected = probed(name, network, *examples_for(3))
+    network.biases[0][1] = poison
+    values = probed(name, network, *examples_for(3))
     torch.testing.assert_close(values[[0, 2]], expected[[0, 2]])

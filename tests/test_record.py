@@ -24,6 +24,12 @@ weight_decay intervention
 task task_label
 online_accuracy train_loss test_loss test_accuracy dormant_fraction effective_rank
 stable_rank weight_norm gradient_norm sharpness
+hessian_trace hessian_trace_error sam_sharpness lipschitz
+start_sharpness start_sam_sharpness start_lipschitz start_gradient_norm
+start_dormant_fraction start_effective_rank
+dormant_fraction_tau srank approximate_rank participation_ratio initial_distance
+update_norm
+layer_dormant_fraction layer_weight_norm layer_initial_distance layer_update_norm
 diverged steps seconds device
 """
 
@@ -33,7 +39,17 @@ study setting_id run_id trial_id problem dataset hidden optimizer intervention
 task_label device
 """
 
-VALUES = {pa.string(): "x", pa.int64(): 3, pa.float64(): 0.5, pa.bool_(): False}
+LISTS = """
+layer_dormant_fraction layer_weight_norm layer_initial_distance layer_update_norm
+"""
+
+VALUES = {
+    pa.string(): "x",
+    pa.int64(): 3,
+    pa.float64(): 0.5,
+    pa.bool_(): False,
+    pa.list_(pa.float64()): [0.5, None, 2.0],
+}
 
 
 def record(**changes):
@@ -43,7 +59,7 @@ def record(**changes):
 def test_public_columns_keep_their_name_and_order():
     """New ones are appended: add their names at the end of a line."""
     assert list(COLUMNS) == PUBLIC.split()
-    assert SCHEMA_VERSION == 1
+    assert SCHEMA_VERSION == 2
 
 
 def test_public_columns_keep_their_type():
@@ -51,6 +67,7 @@ def test_public_columns_keep_their_type():
     assert kinds[pa.bool_()] == {"diverged"}
     assert kinds[pa.int64()] == {*WHOLE.split()}
     assert kinds[pa.string()] == {*TEXT.split()}
+    assert kinds[pa.list_(pa.float64())] == {*LISTS.split()}
 
 
 def test_only_what_may_not_apply_is_null():
@@ -68,7 +85,7 @@ def test_records_become_a_table_of_the_schema():
     table = to_table([record(), record(seed=4, rho=None)], {"git_commit": "abc"})
     assert table.schema.names == list(COLUMNS)
     assert table.schema.equals(schema())
-    assert table.schema.metadata[b"schema_version"] == b"1"
+    assert table.schema.metadata[b"schema_version"] == b"2"
     assert table.schema.metadata[b"git_commit"] == b"abc"
     assert table.to_pylist() == [record(), record(seed=4, rho=None)]
 

@@ -22,6 +22,7 @@ from trainables.command_line import UsageError
 from trainables.datasets import Dataset
 from trainables.network import initial
 from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD, Optimizer
+from trainables.probes import LANDSCAPE, START, Landscape
 from trainables.problems import PROBLEMS, Pairwise, Permuted, Problem
 from trainables.randomness import generator
 from trainables.record import COLUMNS, HOW, MEASURED, Record, to_table
@@ -32,6 +33,9 @@ GOLDEN = Path(__file__).parent / "golden" / "run.json"
 
 BITS = [*MEASURED, "diverged", "steps", "task", "task_label", "seed"]
 """What two equal runs have in common to the last bit."""
+
+AROUND = [*LANDSCAPE, *START]
+"""What is null where the loss's landscape is not looked at."""
 
 EVERY = [
     pytest.param(o(lr=0.05, momentum=0.5), p(), id=f"{o.name}-{p.name}")
@@ -65,7 +69,7 @@ def assert_close(rows: list[Record], others: list[Record], tolerance=1e-9) -> No
     for row, other in zip(rows, others, strict=True):
         for name in BITS:
             value = other[name]
-            if isinstance(value, float):
+            if isinstance(value, float | list):
                 value = pytest.approx(value, rel=tolerance, abs=tolerance)
             assert row[name] == value, (name, row["seed"], row["task"])
 
@@ -104,8 +108,18 @@ def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
     def total(tensors):
         return torch.cat([t.detach().flatten() for t in tensors]).norm()
 
+    def distances(tensors):
+        """Of each layer, and of all: how far the parameters are from these."""
+        gone = [p.detach() - t for p, t in zip(parameters, tensors, strict=True)]
+        layers = [
+            total(pair).item() for pair in zip(gone[::2], gone[1::2], strict=True)
+        ]
+        return layers, total(gone).item()
+
     rows = []
+    first = [p.detach().clone() for p in parameters]
     for index in range(setting.tasks):
+        before = [p.detach().clone() for p in parameters]
         task = setting.problem.task(seed, index)
         x, y = task_data(task, data.train_images, data.train_labels)
         correct = loss_sum = steps = 0
@@ -145,6 +159,10 @@ def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
                 hidden.append(z.detach())
         values = torch.linalg.svdvals(hidden[-1])
         share = values[values > 0] / values.sum()
+        of_all, of_squares = (v.cumsum(0) / v.sum() for v in (values, values**2))
+        covariance = torch.cov(hidden[-1].T)
+        scores = [h.mean(0) / h.mean() for h in hidden]
+        silent = [(h == 0).all(0).double().mean().item() for h in hidden]
         rows.append(
             {
                 "seed": seed,
@@ -162,7 +180,22 @@ def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
                 "stable_rank": (values.square().sum() / values[0] ** 2).item(),
                 "weight_norm": total(parameters).item(),
                 "gradient_norm": total(gradients(x[probed], y[probed])[0]).item(),
-                "sharpness": None,
+                **dict.fromkeys(AROUND),
+                "dormant_fraction_tau": (torch.cat(scores) <= 0.025)
+                .double()
+                .mean()
+                .item(),
+                "srank": 1 + (of_all < 0.99).sum().item(),
+                "approximate_rank": 1 + (of_squares < 0.99).sum().item(),
+                "participation_ratio": (
+                    covariance.trace() ** 2 / (covariance @ covariance).trace()
+                ).item(),
+                "initial_distance": distances(first)[1],
+                "update_norm": distances(before)[1],
+                "layer_dormant_fraction": silent,
+                "layer_weight_norm": distances([0 * p for p in first])[0],
+                "layer_initial_distance": distances(first)[0],
+                "layer_update_norm": distances(before)[0],
                 "diverged": False,
                 "steps": steps,
             }
@@ -193,7 +226,7 @@ def test_a_run_is_the_naive_loop(
     monkeypatch.setattr(examples, "BLOCK_EXAMPLES", 60)
     monkeypatch.setattr(training, "READ_AT_ONCE", 30)
     setting = small(optimizer, problem, epochs=epochs, batch_size=batch)
-    rows = records_of(setting, [3, 5], few, dtype=torch.float64)
+    rows = records_of(setting, [3, 5], few, dtype=torch.float64, probe_every=0)
     for seed in (3, 5):
         assert_close(of(rows, seed), naive(setting, seed, few), 1e-8)
 
@@ -219,6 +252,107 @@ def test_the_last_short_batch_is_kept(few):
     rows = records_of(small(SGD(), Permuted(), epochs=2, tasks=1), [0], few)
     assert len(few.train_labels) == 116
     assert rows[0]["steps"] == 2 * 15
+
+
+# ---- the landscape of the loss
+
+
+def seen_by_hand(run: ContinualRun, seed: int, data: Dataset, task: int) -> Landscape:
+    """What a run's network, as it stands, meets in a task: its images permuted."""
+    told = run.setting.problem.task(seed, task)
+    mine = np.flatnonzero(np.isin(data.train_labels, told.classes))
+    size = len(told.classes) * min(np.bincount(data.train_labels))
+    drawn = mine[generator("probe", seed, task).permutation(len(mine))[:size]]
+    images = data.train_images[drawn] / 255
+    if told.pixels is not None:
+        images = images[:, told.pixels]
+    labels = np.searchsorted(told.classes, data.train_labels[drawn])
+    alone = run.network.take([run.alive.index(seed)])
+    return Landscape(
+        alone, torch.from_numpy(images)[None], torch.from_numpy(labels)[None], [8], 0
+    )
+
+
+@pytest.mark.parametrize(("optimizer", "problem"), EVERY[:2])
+def test_the_landscape_is_that_before_and_after_each_task(optimizer, problem, few):
+    """On the task's own examples, and its own permutation of the pixels."""
+    setting = small(optimizer, problem)
+    one = ContinualRun(setting, [4, 2], few, dtype=torch.float64, probe_every=1)
+    for task in range(setting.tasks):
+        before = {seed: seen_by_hand(one, seed, few, task) for seed in (4, 2)}
+        for row in one.next_task():
+            seed = row["seed"]
+            after = seen_by_hand(one, seed, few, task)
+            for name in ("sharpness", "sam_sharpness", "lipschitz"):
+                for column, seen in ((f"start_{name}", before[seed]), (name, after)):
+                    expected = pytest.approx(LANDSCAPE[name](seen).item(), rel=1e-6)
+                    assert row[column] == expected, column
+            slope = torch.cat([t.flatten() for t in before[seed].gradient.tensors()])
+            assert row["start_gradient_norm"] == pytest.approx(slope.norm().item())
+            error = 5 * row["hessian_trace_error"]
+            trace = LANDSCAPE["hessian_trace"](after).item()
+            assert trace == pytest.approx(row["hessian_trace"], abs=error)
+
+
+@pytest.mark.parametrize(
+    ("every", "looked_at"), [(0, []), (1, range(5)), (2, [0, 2, 4]), (3, [0, 3, 4])]
+)
+def test_the_landscape_is_looked_at_every_few_tasks(every, looked_at, few):
+    setting = small(SGD(), Permuted(), tasks=5)
+    rows = records_of(setting, [0], few, probe_every=every)
+    for row in rows:
+        known = {name for name in AROUND if row[name] is not None}
+        assert known == (set(AROUND) if row["task"] in looked_at else set())
+
+
+@pytest.mark.parametrize(("optimizer", "problem"), EVERY)
+def test_looking_changes_nothing_else(optimizer, problem, few):
+    columns = [name for name in BITS if name not in AROUND]
+    setting = small(optimizer, problem)
+    runs = [
+        only(records_of(setting, [1, 0], few, probe_every=every), columns)
+        for every in (0, 1)
+    ]
+    assert runs[0] == runs[1]
+
+
+def test_what_is_looked_at_does_not_depend_on_parts(few, monkeypatch):
+    setting = small(SAM(), Pairwise(), tasks=1)
+    whole = records_of(setting, [1, 0, 5], few, dtype=torch.float64)
+    looked: list[int] = []
+
+    def counted(network, *seen) -> Landscape:
+        looked.append(network.seeds)
+        return Landscape(network, *seen)
+
+    monkeypatch.setattr(measuring, "Landscape", counted)
+    for seeds_at_once in (1, 2):
+        looked.clear()
+        each = 8 * (64 * 9572 + 10 * 2 * 24 * 16)
+        memory = each * seeds_at_once + 1
+        monkeypatch.setattr(measuring, "LOOK_MEMORY", memory)
+        parts = records_of(setting, [1, 0, 5], few, dtype=torch.float64)
+        assert max(looked) == seeds_at_once
+        assert_close(parts, whole)
+
+
+def test_what_is_looked_at_does_not_depend_on_stops(few):
+    setting = small(SAM(), Permuted(), tasks=4)
+    straight = records_of(setting, [1, 0], few, probe_every=2)
+    one = ContinualRun(setting, [1, 0], few, probe_every=2)
+    rows = one.next_task()
+    while not one.finished:
+        state = one.state_dict()
+        one = ContinualRun(setting, [1, 0], few, probe_every=2)
+        one.load_state_dict(state)
+        rows += one.next_task()
+    assert only(rows) == only(straight)
+
+
+@pytest.mark.parametrize("every", [-1, True])
+def test_how_often_to_look_is_checked(every, few):
+    with pytest.raises(UsageError, match="probe_every is"):
+        ContinualRun(small(SGD(), Permuted()), [0], few, probe_every=every)
 
 
 # ---- who shares the stack
@@ -272,7 +406,11 @@ def test_what_is_large_but_finite_has_not_diverged(few):
     run_.network.weights[-1] *= 1e25
     (row,) = run_.next_task()
     assert not row["diverged"]
-    assert all(np.isfinite(row[name]) for name in MEASURED if name != "sharpness")
+    # the square of such a number, which curvature has, is too large
+    large = {name for name in MEASURED if row[name] is None}
+    assert large <= {"sharpness", "hessian_trace", "hessian_trace_error"}
+    flat = [np.ravel(row[name]) for name in MEASURED if name not in large]
+    assert np.isfinite(np.concatenate(flat)).all()
 
 
 # ---- the same again

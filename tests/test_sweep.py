@@ -219,6 +219,10 @@ def wrong(tmp_path_factory):
         ("--gpus-per-trial 1.5", "--gpus-per-trial is 1.5: above 1 it must be a whole"),
         ("--max-concurrent 0", "--max-concurrent is 0: it must be a whole number"),
         ("--checkpoint-every 0", "--checkpoint-every is 0: it must be a whole number"),
+        (
+            "--probe-every -1",
+            "--probe-every is -1: it must be a whole number, at least 0",
+        ),
         ("--patience -1", "--patience is -1.0: it must be a number at least 0"),
         ("--results s3://me:hidden@b/x", "--results has keys in it, which would be"),
         ("--epochs 0", "--epochs is 0: it must be a whole number, at least 1"),

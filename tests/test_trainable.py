@@ -32,10 +32,11 @@ PAIRWISE = Trial(Setting(problem=Pairwise(), optimizer=GNP(), **COMMON), (1,))
 NOT_BITS = {"seconds", "trial_id"}
 
 
-def actor(store, few, trial=PERMUTED, every=None, patience=600.0):
+def actor(store, few, trial=PERMUTED, every=None, patience=600.0, probe_every=None):
     class Local(ContinualTrainable):
         def setup(self, config):
-            super().setup(config, {"mnist-5k": few}, store, every, patience)
+            told = {"mnist-5k": few}, store, every, patience, probe_every
+            super().setup(config, *told)
 
     return Local({"trial": trial.config(cpus=1, gpus=0)})
 
@@ -74,6 +75,18 @@ def test_records_are_those_of_the_plain_run(store, few, trial):
     assert [r["tasks_done"] for r in results] == [1, 2, 3, 4]
     assert [r["runs_diverged"] for r in results] == [0] * 4
     assert written(store, trial) == plain(few, trial)
+
+
+@pytest.mark.parametrize(
+    ("every", "looked_at"), [(None, [0, 3]), (0, []), (2, [0, 2, 3])]
+)
+def test_the_landscape_is_looked_at_as_often_as_told(store, few, every, looked_at):
+    """Also where a checkpoint is of no use, and the run begins anew."""
+    store.save_state(PERMUTED.name, b"odd")
+    finish(actor(store, few, probe_every=every))
+    rows = written(store, PERMUTED)
+    known = {row["task"] for row in rows if row["start_sharpness"] is not None}
+    assert sorted(known) == looked_at
 
 
 def test_what_is_reported_is_the_mean_over_the_seeds(store, few):

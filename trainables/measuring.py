@@ -1,8 +1,9 @@
-"""What is measured after a task: on its test examples, and on the network itself."""
+"""What is measured around a task: on its test examples, and on the networks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,11 +12,44 @@ from torch import Tensor
 from trainables.examples import Examples, Reader
 from trainables.network import Network, cross_entropy, forward
 from trainables.plain import loss_gradient
-from trainables.probes import EXAMPLES, PROBES, Probe
+from trainables.probes import EXAMPLES, LANDSCAPE, PROBES, START, Landscape, Probe
+from trainables.probes.lanczos import ROOM
 from trainables.randomness import generator
 
 TEST_BATCH = 1000
 """Test examples that go through a network at once."""
+
+PROBE_EVERY = 10
+"""Tasks from one look at the loss's landscape to the next: 1 to 6% of the time of a
+task of MNIST's size on a CPU, on average (`python -m study.benchmark` measures it)."""
+
+LOOK_MEMORY = 10**9
+"""Bytes that a look takes at most: a large stack is looked at in parts."""
+
+
+class Place(NamedTuple):
+    """Where a stack stands: its seeds, the task, each one's examples for the probes."""
+
+    seeds: Sequence[int]
+    task: int
+    examples: Sequence[Examples]
+
+
+def is_probed(task: int, tasks: int, every: int) -> bool:
+    """Tell whether the loss's landscape is looked at around a task.
+
+    It depends on nothing but numbers, so that a run that is stopped and gone on with
+    looks where it would have looked.
+
+    Args:
+        task: Its number.
+        tasks: The length of the stream; its first and last tasks are always looked at.
+        every: Every how many tasks; 0: never.
+
+    >>> [task for task in range(25) if is_probed(task, 25, every=10)]
+    [0, 10, 20, 24]
+    """
+    return every > 0 and (task % every == 0 or task == tasks - 1)
 
 
 def test(
@@ -59,21 +93,79 @@ def drawn_for_probes(
 
 
 def probe(
-    network: Network, stack: Sequence[Examples], reader: Reader
+    network: Network, place: Place, reader: Reader, initial: Network, before: Network
 ) -> dict[str, Tensor]:
     """Measure the networks on examples of equal number.
 
+    Args:
+        network: The networks.
+        place: Where they stand.
+        reader: Of the training images.
+        initial: The networks before the first task.
+        before: The networks before this task.
+
     Returns:
-        Every probe, and `finite` (1 where all weights are numbers, else 0), each of
-        shape (S,), float64.
+        `PROBES`, each of shape (S,) or (S, layers), float64, and `finite`: 1 where all
+        weights are numbers, else 0.
     """
-    device = network.weights[0].device
-    where = torch.from_numpy(np.stack([e.positions for e in stack])).to(device)
-    labels = torch.from_numpy(np.stack([e.labels for e in stack])).to(device)
-    inputs = reader.read(where)
+    inputs, labels = _read(network, place, reader)
     layers, _ = forward(network, inputs)
     gradient, _ = loss_gradient(network, inputs, labels)
-    seen = Probe(network, layers[1:], gradient)
+    seen = Probe(network, layers[1:], gradient, initial, before)
     values = {name: measure(seen) for name, measure in PROBES.items()}
     numbers = [tensor.isfinite().all(2).all(1) for tensor in network.tensors()]
     return values | {"finite": torch.stack(numbers).all(0).double()}
+
+
+def landscape(network: Network, place: Place, reader: Reader) -> dict[str, Tensor]:
+    """Look at the loss around the networks: `LANDSCAPE`, each of shape (S,)."""
+    return _joined(
+        {name: measure(seen) for name, measure in LANDSCAPE.items()}
+        for seen in _looks(network, place, reader)
+    )
+
+
+def start(network: Network, place: Place, reader: Reader) -> dict[str, Tensor]:
+    """Measure the networks before a task: `START`, each of shape (S,)."""
+    return _joined(map(_start, _looks(network, place, reader)))
+
+
+def _start(around: Landscape) -> dict[str, Tensor]:
+    layers, _ = forward(around.network, around.inputs)
+    here = around.network
+    seen = Probe(here, layers[1:], around.gradient, here, here)
+    return {
+        column: LANDSCAPE[name](around) if name in LANDSCAPE else PROBES[name](seen)
+        for column, name in START.items()
+    }
+
+
+def _looks(network: Network, place: Place, reader: Reader) -> Iterator[Landscape]:
+    """Yield what the probes of the landscape see, for a few seeds at a time."""
+    shapes = [tensor.shape[1:] for tensor in network.tensors()]
+    vector = sum(shape.numel() for shape in shapes)
+    layer = sum(shape[-1] for shape in shapes) * len(place.examples[0].labels)
+    # Lanczos's vectors, and the graph that each product goes through
+    each = network.weights[0].element_size() * (2 * ROOM * vector + 10 * layer)
+    together = max(1, LOOK_MEMORY // each)
+    for first in range(0, network.seeds, together):
+        last = first + together
+        some = Place(place.seeds[first:last], place.task, place.examples[first:last])
+        part = network.part(first, last)
+        yield Landscape(part, *_read(part, some, reader), some.seeds, some.task)
+
+
+def _joined(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the measurements of some seeds and of others as those of all."""
+    every = list(parts)
+    return {name: torch.cat([part[name] for part in every]) for name in every[0]}
+
+
+def _read(network: Network, place: Place, reader: Reader) -> tuple[Tensor, Tensor]:
+    """Return the examples of a place, and their labels."""
+    device = network.weights[0].device
+    where, labels = (
+        torch.from_numpy(np.stack([e[field] for e in place.examples])).to(device)
+        for field in (0, 1)
+    )
+    return reader.read(where), labels

@@ -9,7 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
-PURPOSES: dict[str, int] = {"weights": 0, "stream": 1, "order": 2, "probe": 3}
+PURPOSES: dict[str, int] = {
+    "weights": 0,
+    "stream": 1,
+    "order": 2,
+    "probe": 3,
+    "lanczos": 10,
+    "hutchinson": 11,
+}
 
 SEEDS = 2**32
 """Seeds are whole numbers from 0 up to but not including this."""

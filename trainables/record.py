@@ -15,7 +15,7 @@ import pyarrow as pa
 
 Record = dict[str, Any]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Column(NamedTuple):
@@ -27,6 +27,7 @@ class Column(NamedTuple):
 
 
 _TEXT, _WHOLE, _REAL, _TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+_REALS = pa.list_(_REAL)
 
 WHO: dict[str, Column] = {
     "study": Column(_TEXT, False, "the study's name"),
@@ -71,8 +72,31 @@ MEASURED: dict[str, Column] = {
     "weight_norm": Column(_REAL, True, "L2 norm of all weights and biases"),
     "gradient_norm": Column(_REAL, True, "L2 norm of the probe loss's gradient"),
     "sharpness": Column(_REAL, True, "largest eigenvalue of the Hessian"),
+    "hessian_trace": Column(_REAL, True, "sum of its eigenvalues, estimated"),
+    "hessian_trace_error": Column(_REAL, True, "standard error of hessian_trace"),
+    "sam_sharpness": Column(_REAL, True, "L(w + 0.05 g / ||g||) - L(w)"),
+    "lipschitz": Column(_REAL, True, "largest gradient norm within 0.05 of w"),
+    "start_sharpness": Column(_REAL, True, "sharpness, before the task"),
+    "start_sam_sharpness": Column(_REAL, True, "sam_sharpness, before the task"),
+    "start_lipschitz": Column(_REAL, True, "lipschitz, before the task"),
+    "start_gradient_norm": Column(_REAL, True, "gradient_norm, before the task"),
+    "start_dormant_fraction": Column(_REAL, True, "dormant_fraction, before the task"),
+    "start_effective_rank": Column(_REAL, True, "effective_rank, before the task"),
+    "dormant_fraction_tau": Column(_REAL, True, "hidden units of ReDo score <= 0.025"),
+    "srank": Column(_REAL, True, "singular values that sum to 99% of all"),
+    "approximate_rank": Column(_REAL, True, "their squares that sum to 99% of all"),
+    "participation_ratio": Column(_REAL, True, "(tr C)^2 / tr(C^2), C the covariance"),
+    "initial_distance": Column(_REAL, True, "L2 distance from the initial weights"),
+    "update_norm": Column(_REAL, True, "L2 distance from the weights before the task"),
+    "layer_dormant_fraction": Column(_REALS, True, "dormant_fraction by hidden layer"),
+    "layer_weight_norm": Column(_REALS, True, "weight_norm by layer"),
+    "layer_initial_distance": Column(_REALS, True, "initial_distance by layer"),
+    "layer_update_norm": Column(_REALS, True, "update_norm by layer"),
 }
-"""How it learned and how the network is, after the task."""
+"""How it learned and how the network is: after the task but for `start_`, before it.
+
+A list has a number for each layer, from the inputs to the outputs.
+"""
 
 HOW: dict[str, Column] = {
     "diverged": Column(_TRUTH, False, "the loss or a weight is no longer finite"),

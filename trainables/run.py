@@ -1,6 +1,7 @@
 """One continual run, for a stack of seeds: networks that learn and are never reset.
 
     for each task:
+        look at the landscape of its loss, if it is among those looked at
         for each batch:  step (its logits, from before the update, give the online
                          accuracy and the training loss)
         test on the task's test examples, probe, make one record a seed
@@ -15,6 +16,7 @@ There is no input or output here: drive it from a test, a notebook or a script.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -29,7 +31,7 @@ from trainables.command_line import UsageError
 from trainables.datasets import Dataset
 from trainables.examples import Block, Examples, Reader, blocks, select, to_tensor
 from trainables.graphs import WORTH_STEPS, Graphs
-from trainables.measuring import drawn_for_probes
+from trainables.measuring import PROBE_EVERY, Place, drawn_for_probes, is_probed
 from trainables.network import Network, initial
 from trainables.problems import PIXELS, Task
 from trainables.randomness import SEEDS, generator
@@ -48,14 +50,17 @@ class ContinualRun:
         device: Where the networks and the images lie.
         dtype: Of the networks; float64 for tests.
         step: Updates the networks, as `trainables.plain.step` does.
+        probe_every: Tasks from one look at the loss's landscape to the next (see
+            `measuring.is_probed`); 0: never; None: `measuring.PROBE_EVERY`. What is
+            looked at changes no network.
 
     Attributes:
         task: The number of tasks done.
         alive: The seeds that have not diverged, in the order of the stack.
         network: Their networks.
         velocity: Their momentum; None without momentum.
-        phases: Seconds spent so far on permuting, training, testing and probes (on a
-            GPU, on giving it the work).
+        phases: Seconds spent so far on permuting, training, testing, probes and the
+            landscape (on a GPU, on giving it the work).
 
     Raises:
         UsageError: The seeds are not as they should be, or the dataset is another.
@@ -69,6 +74,7 @@ class ContinualRun:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         step: Step = fast.step,
+        probe_every: int | None = None,
     ) -> None:
         """Draw the initial networks."""
         if not seeds or len(set(seeds)) < len(seeds):
@@ -77,6 +83,8 @@ class ContinualRun:
             whole("seed", seed, 0, SEEDS - 1)
         if data.name != setting.dataset:
             raise UsageError(f"dataset is {data.name}, the setting's {setting.dataset}")
+        every = PROBE_EVERY if probe_every is None else probe_every
+        self.probe_every = whole("probe_every", every, 0)
         self.setting, self.seeds, self.data = setting, list(seeds), data
         self.device, self.dtype, self._step = torch.device(device), dtype, step
         self._train_images = Reader(to_tensor(data.train_images, device), dtype)
@@ -87,6 +95,7 @@ class ContinualRun:
         self._graphs: Graphs | None = None
         self.alive = list(seeds)
         self.network = initial(sizes, seeds, device, dtype)
+        self._initial = self.network.map(torch.clone)  # in the order of `seeds`
         moving = setting.optimizer.momentum > 0
         self.velocity = self.network.zeros_like() if moving else None
 
@@ -122,32 +131,49 @@ class ContinualRun:
         """Train, test and probe; return what was measured on each seed alive."""
         train = self._sort({s: select(tasks[s], self.data.train_labels) for s in tasks})
         with self._timed("permuting"):
-            self._permute_inputs(tasks, inverse=True)
+            orders = self._permute_inputs(tasks, inverse=True)
+            before = self.network.map(torch.clone)
+        with self._timed("probes"):
+            place, images = self._place(tasks, train), self._train_images
+        looks = is_probed(self.task, self.setting.tasks, self.probe_every)
+        measured = {}
+        if looks:
+            with self._timed("landscape"):
+                measured = measuring.start(self.network, place, images)
         with self._timed("training"):
-            measured = self.train(train)
+            measured |= self.train(train)
         with self._timed("testing"):
             tests = [select(tasks[s], self.data.test_labels) for s in self.alive]
             measured |= measuring.test(self.network, tests, self._test_images)
         with self._timed("probes"):
-            drawn = [
-                drawn_for_probes(
-                    e, s, self.task, len(tasks[s].classes), self.data.train_labels
-                )
-                for s, e in zip(self.alive, train, strict=True)
-            ]
-            measured |= measuring.probe(self.network, drawn, self._train_images)
+            first = self._initial.take([self.seeds.index(s) for s in self.alive])
+            if orders is not None:
+                first.take_inputs(orders)
+            measured |= measuring.probe(self.network, place, images, first, before)
+        if looks:
+            with self._timed("landscape"):
+                measured |= measuring.landscape(self.network, place, images)
         with self._timed("permuting"):
             self._permute_inputs(tasks, inverse=False)
-        # one transfer for everything that was measured
-        table = torch.stack([measured[name] for name in measured], dim=1).tolist()
+        rows = _rows(measured)
         steps = [
             self.setting.epochs * -(-len(e.labels) // self.setting.batch_size)
             for e in train
         ]
         return {
-            seed: dict(zip(measured, row, strict=True)) | {"steps": n}
-            for seed, row, n in zip(self.alive, table, steps, strict=True)
+            seed: row | {"steps": n}
+            for seed, row, n in zip(self.alive, rows, steps, strict=True)
         }
+
+    def _place(self, tasks: dict[int, Task], train: list[Examples]) -> Place:
+        """Return where the stack stands, with the examples for the probes."""
+        drawn = [
+            drawn_for_probes(
+                e, s, self.task, len(tasks[s].classes), self.data.train_labels
+            )
+            for s, e in zip(self.alive, train, strict=True)
+        ]
+        return Place(self.alive, self.task, drawn)
 
     def _sort(self, examples: dict[int, Examples]) -> list[Examples]:
         """Sort the stack by the sizes of its tasks, falling (see `examples`)."""
@@ -201,16 +227,21 @@ class ContinualRun:
             self._graphs = Graphs(*told, self._train_images)
         return self._graphs.train(block)
 
-    def _permute_inputs(self, tasks: dict[int, Task], inverse: bool) -> None:
-        """Put the first layer into the pixels' own order, or (not inverse) back."""
+    def _permute_inputs(self, tasks: dict[int, Task], inverse: bool) -> Tensor | None:
+        """Put the first layer into the pixels' own order, or (not inverse) back.
+
+        Returns:
+            What the input axis was permuted by; None: it was not.
+        """
         pixels = [tasks[seed].pixels for seed in self.alive]
         orders = [np.argsort(p) if inverse else p for p in pixels if p is not None]
         if not orders:
-            return
+            return None
         inputs = torch.from_numpy(np.stack(orders)).to(self.device)
         self.network.take_inputs(inputs)
         if self.velocity is not None:
             self.velocity.take_inputs(inputs)
+        return inputs
 
     def _drop(self, seeds: list[int]) -> None:
         """Take seeds that diverged out of the stack."""
@@ -245,7 +276,7 @@ class ContinualRun:
             **self.setting.row(),
             "task": self.task,
             "task_label": task.label,
-            **{name: values.get(name) for name in MEASURED},
+            **{name: _told(values.get(name)) for name in MEASURED},
             "diverged": dead,
             "steps": 0 if measured is None else measured["steps"],
             "seconds": 0.0 if measured is None else share,
@@ -287,6 +318,32 @@ class ContinualRun:
 
         self.network = load(state["network"])
         self.velocity = load(state["velocity"]) if state["velocity"] else None
+
+
+def _rows(measured: dict[str, Tensor]) -> list[Record]:
+    """Return what was measured on each seed, as numbers and lists of numbers."""
+    columns = [values.reshape(len(values), -1) for values in measured.values()]
+    # one transfer for everything that was measured
+    table = torch.cat(columns, dim=1).tolist()
+    rows = []
+    for numbers in table:
+        left = iter(numbers)
+        rows.append(
+            {
+                name: list(itertools.islice(left, values.shape[1]))
+                if values.dim() > 1
+                else next(left)
+                for name, values in measured.items()
+            }
+        )
+    return rows
+
+
+def _told(value: Any) -> Any:
+    """Return a measurement as the record has it: null where it is no finite number."""
+    if isinstance(value, list):
+        return [_told(one) for one in value]
+    return value if value is None or np.isfinite(value) else None
 
 
 def _finite(measured: Record) -> bool:

@@ -65,6 +65,7 @@ class ContinualTrainable(tune.Trainable):
         keeper: Keeper,
         checkpoint_every: int | None,
         patience: float = 600.0,
+        probe_every: int | None = None,
     ) -> None:
         """Take what all trials share, and begin.
 
@@ -74,9 +75,12 @@ class ContinualTrainable(tune.Trainable):
             keeper: Where records and states go.
             checkpoint_every: Tasks between checkpoints; None: about once a minute.
             patience: Seconds to wait for storage that fails.
+            probe_every: Tasks between looks at the loss's landscape; 0: never; None:
+                the default.
         """
         self._datasets, self._keeper = datasets, keeper
         self._every, self._patience = checkpoint_every, Patience(patience)
+        self._probe_every = probe_every
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -97,7 +101,8 @@ class ContinualTrainable(tune.Trainable):
         device = "cuda" if row.pop("gpus") else "cpu"
         setting = Setting.from_row(row)
         self._told = (setting, seeds, self._datasets[setting.dataset], device)
-        self._run, self._records = ContinualRun(*self._told), list[Record]()
+        self._run = ContinualRun(*self._told, probe_every=self._probe_every)
+        self._records = list[Record]()
         self._looked = self._written = self._late = False
         self._tasks_kept, self._kept = 0, time.monotonic()
         self._odd: str | None = None
@@ -162,7 +167,8 @@ class ContinualTrainable(tune.Trainable):
             self._tasks_kept = self._run.task
         except Exception as error:  # whatever a stranger's bytes bring about
             self._odd = f"checkpoint not used, begun anew: {first_line(error)}"
-            self._run, self._records = type(self._run)(*self._told), []
+            self._run = type(self._run)(*self._told, probe_every=self._probe_every)
+            self._records = []
 
     def _finish(self) -> None:
         """Write the records."""

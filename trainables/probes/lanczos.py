@@ -1,0 +1,112 @@
+r"""The largest eigenvalue of symmetric matrices by Lanczos, of a stack at once.
+
+After k steps A V_k = V_k T_k + beta_k v_{k+1} e_k^T, V_k orthonormal, T_k tridiagonal.
+If T_k s = theta s, then for y = V_k s
+
+    ||A y - theta y|| = |beta_k s_k|
+
+so that an eigenvalue of A lies that near to theta (Parlett 1998, "The symmetric
+eigenvalue problem", sec. 13.2). theta is the maximum of the Rayleigh quotient over the
+Krylov space, and so never above the largest eigenvalue; its error is about the square
+of the bound over the gap to the next. Every new vector is orthogonalised against all
+the earlier ones, twice (ibid., sec. 6.9): without it copies of found eigenvalues come
+up. Eigenvalues of both signs do no harm, unlike to power iteration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+ROOM = 32
+"""Vectors that there is room for at first; doubled when they are more."""
+
+
+def largest_eigenvalue(
+    product: Callable[[Tensor], Tensor],
+    start: Float[Tensor, "S P"],
+    tolerance: float,
+    most: int,
+) -> Float64[Tensor, " S"]:
+    """Return the largest (algebraic) eigenvalue of each matrix.
+
+    Each seed has its own convergence: its value is that of the step in which the
+    bound was first within the tolerance, whatever the others still need.
+
+    Args:
+        product: Returns A v of each seed, for vectors of shape (S, P).
+        start: The first vectors, of any length but 0; random ones, so that they have
+            a part along every eigenvector. Their dtype is that of the products.
+        tolerance: Of the residual bound, relative to the eigenvalue.
+        most: The most steps; P are enough for any matrix.
+
+    Returns:
+        NaN for a seed that was not finite, or had not converged after `most` steps.
+    """
+    seeds, size = start.shape
+    most = min(most, size)
+    found = start.new_full((seeds,), torch.nan, dtype=torch.float64)
+    still = torch.ones_like(found, dtype=torch.bool)
+    alphas, betas = [], []
+    basis = start.new_empty(seeds, min(ROOM, most), size)
+    vectors = start / start.norm(dim=1, keepdim=True)
+    for step in range(most):
+        if step == basis.shape[1]:
+            basis = torch.cat([basis, torch.empty_like(basis)], dim=1)
+        basis[:, step] = vectors
+        rest = product(vectors)
+        rest, overlap = _orthogonalise(rest, basis[:, : step + 1])
+        length = rest.norm(dim=1, dtype=torch.float64)
+        alphas.append(overlap)
+        betas.append(length)
+        value, bound, scale = _ritz(torch.stack(alphas, 1), torch.stack(betas, 1))
+        # what lies below the products' rounding cannot be told from 0
+        rounding = 4 * torch.finfo(start.dtype).eps * scale
+        within = bound <= torch.maximum(tolerance * value.abs(), rounding)
+        if step + 1 == size:
+            within |= value.isfinite()
+        found = torch.where(still & within, value, found)
+        still &= ~within & value.isfinite()
+        if not still.any():
+            break
+        vectors = rest / torch.where(length > 0, length, 1)[:, None].to(rest.dtype)
+    return found
+
+
+def _orthogonalise(
+    vectors: Float[Tensor, "S P"], basis: Float[Tensor, "S k P"]
+) -> tuple[Float[Tensor, "S P"], Float64[Tensor, " S"]]:
+    """Return the part orthogonal to the basis, and that along its last vector."""
+    column = vectors[:, :, None]
+    along = torch.zeros(len(vectors), dtype=torch.float64, device=vectors.device)
+    for _ in range(2):
+        overlap = torch.bmm(basis, column)
+        column = torch.baddbmm(column, basis.mT, overlap, alpha=-1)
+        along += overlap[:, -1, 0].double()
+    return column[:, :, 0], along
+
+
+def _ritz(
+    alphas: Float64[Tensor, "S k"], betas: Float64[Tensor, "S k"]
+) -> tuple[Float64[Tensor, " S"], Float64[Tensor, " S"], Float64[Tensor, " S"]]:
+    """Return the largest Ritz value, its residual's bound, and the norm of T.
+
+    NaN where the numbers are not finite, of which `eigh` would make an error.
+    """
+    finite = alphas.isfinite().all(1) & betas.isfinite().all(1)
+    diagonal, beside = (
+        numbers.where(finite[:, None], 0).cpu() for numbers in (alphas, betas)
+    )
+    matrix = torch.diag_embed(diagonal)
+    off = torch.diag_embed(beside[:, :-1], offset=1)
+    values, states = torch.linalg.eigh(matrix + off + off.mT)
+    bound = (beside[:, -1] * states[:, -1, -1]).abs()
+    results = (values[:, -1], bound, values.abs().amax(dim=1))
+    known = finite.cpu()
+    value, bound, scale = (
+        result.where(known, torch.nan).to(alphas.device) for result in results
+    )
+    return value, bound, scale

@@ -1,0 +1,91 @@
+"""What a probe of the loss around the weights sees: the networks and their examples."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.network import Network, cross_entropy, forward
+from trainables.optimizers import EPSILON
+from trainables.plain import loss_gradient, norm
+from trainables.probes.hessian import Hessian
+from trainables.randomness import generator
+
+SAMPLES = 10
+"""How many random vectors the trace is estimated with."""
+
+RADIUS = 0.05
+"""How far `Landscape.ascended` goes, for every setting alike whatever its own rho:
+one ruler, so that settings can be compared. Foret et al.'s choice (arXiv 2010.01412)"""
+
+
+@dataclass(frozen=True, eq=False)
+class Landscape:
+    """The networks w, and the loss L around them on a fixed batch.
+
+    Attributes:
+        network: The S networks.
+        inputs: The probe examples, of shape (S, n, inputs).
+        labels: Their labels, of shape (S, n).
+        seeds: Of the networks; with `task` they fix the random vectors.
+        task: Its number.
+    """
+
+    network: Network
+    inputs: Tensor
+    labels: Tensor
+    seeds: Sequence[int]
+    task: int
+
+    @functools.cached_property
+    def hessian(self) -> Hessian:
+        """The Hessian of L at w."""
+        return Hessian(self.network, self.inputs, self.labels)
+
+    @functools.cached_property
+    def quadratic_forms(self) -> Tensor:
+        """z^T H z for `SAMPLES` random z of signs, of shape (S, SAMPLES), float64."""
+        like, size = self.inputs, self.hessian.size
+        signs = [
+            2
+            * generator("hutchinson", seed, self.task).integers(2, size=(SAMPLES, size))
+            - 1
+            for seed in self.seeds
+        ]
+        forms = []
+        for row in torch.from_numpy(np.stack(signs, axis=1)).to(
+            like.device, like.dtype
+        ):
+            products = self.hessian.product(row)
+            forms.append((row.double() * products).sum(dim=1))
+        return torch.stack(forms, dim=1)
+
+    @functools.cached_property
+    def gradient(self) -> Network:
+        """The gradient of L at w."""
+        return self.gradient_at(self.network)
+
+    @functools.cached_property
+    def ascended(self) -> Network:
+        """SAM's point, w + RADIUS grad L(w) / ||grad L(w)||."""
+        return self.climb(self.gradient)
+
+    def climb(self, direction: Network) -> Network:
+        """Return w, `RADIUS` further in a direction."""
+        size = RADIUS / (norm(direction) + EPSILON)
+        steps = iter(direction.tensors())
+        return self.network.map(lambda tensor: tensor + size * next(steps))
+
+    def gradient_at(self, network: Network) -> Network:
+        """Return the gradient of L at a network."""
+        return loss_gradient(network, self.inputs, self.labels)[0]
+
+    def loss_at(self, network: Network) -> Tensor:
+        """Return L at a network, of shape (S,), summed in float64."""
+        _, logits = forward(network, self.inputs)
+        return cross_entropy(logits, self.labels).double().mean(dim=1)
