@@ -18,11 +18,12 @@ import tyro
 from rich.table import Table
 
 from study import rates
+from study.console import open_console
 from study.cost import run_cost
+from study.options import Text
 from study.plan import CPU_STACK, GPU_STACK
 from study.provenance import hardware, software
 from study.step_times import step_table, time_steps
-from study.sweep import Text, open_console
 from trainables import datasets
 from trainables.checks import whole
 from trainables.command_line import UsageError, run_command

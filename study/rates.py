@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from study.cost import run_cost
 from study.plan import Trial
 from study.provenance import processor
 
@@ -40,16 +39,14 @@ def recall() -> dict[str, float]:
 def seconds(
     trials: list[Trial], slots: int, rates: Mapping[str, float]
 ) -> float | None:
-    """Return how long trials take side by side on CPUs; None: not measured."""
+    """Return how long trials take side by side on CPUs; None: not measured.
+
+    The work is shared evenly, but no trial is shared.
+    """
     if not all(trial.setting.optimizer.name in rates for trial in trials):
         return None
-    work = sum(
-        run_cost(trial.setting).flops
-        * len(trial.seeds)
-        / rates[trial.setting.optimizer.name]
-        for trial in trials
-    )
-    return work / slots
+    work = [trial.cost.flops / rates[trial.setting.optimizer.name] for trial in trials]
+    return max(sum(work) / slots, max(work, default=0.0))
 
 
 def clock(seconds: float) -> str:

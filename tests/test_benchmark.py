@@ -102,7 +102,8 @@ def test_rates_are_kept_for_this_kind_of_machine_only(tmp_path, monkeypatch):
     assert rates.seconds([trial], 2, rates.recall()) is None
     rates.keep({"sgd": trial.cost.flops / 3})
     assert rates.seconds([trial], 1, rates.recall()) == pytest.approx(3)
-    assert rates.seconds([trial], 2, rates.recall()) == pytest.approx(1.5)
+    assert rates.seconds([trial], 2, rates.recall()) == pytest.approx(3)
+    assert rates.seconds([trial] * 3, 2, rates.recall()) == pytest.approx(4.5)
     other = Trial(Setting(optimizer=SAM()), (0,))
     assert rates.seconds([trial, other], 1, rates.recall()) is None
     known = json.loads(rates.path().read_text())

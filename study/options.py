@@ -1,0 +1,124 @@
+"""The options of the sweep command, and which of their values are refused."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from study.studies import Study, changed, find_study
+from trainables import datasets
+from trainables.checks import real, whole
+from trainables.command_line import UsageError, choose
+from trainables.setting import parse_hidden
+
+Flag = tyro.conf.FlagCreatePairsOff[bool]
+Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
+Whole = Annotated[int | None, tyro.conf.arg(metavar="INT")]
+Real = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
+
+
+WHOLE = ("tasks", "seeds", "batch_size", "epochs", "max_concurrent", "checkpoint_every")
+"""The options that are whole numbers, at least 1."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Run a study; what is done already is not run again.
+
+    Attributes:
+        study: A study's name (see --list), or a Python file that defines STUDY.
+        results: A folder, or a URI as s3://bucket/prefix; the records become Parquet
+            files in RESULTS/STUDY/records.
+        dataset: mnist, fashion-mnist, kmnist or mnist-5k, in place of the study's.
+        data_dir: A folder with the dataset's IDX files, plain or .gz. Without it and
+            without $PLASTICITY_DATA they are downloaded, once.
+        tasks: Length of each stream.
+        seeds: How many seeds, counted from 0.
+        hidden: Widths of the hidden layers, as 100-100-100.
+        batch_size: Examples per update.
+        epochs: Passes over each task's training examples.
+        stack: Seeds that a trial trains side by side: auto, or a number.
+        cpus_per_trial: CPUs, and threads, of a trial.
+        gpus_per_trial: GPUs of a trial, fractions too; by default an equal share of
+            one for each trial that the CPUs allow, where there are GPUs.
+        max_concurrent: The most trials at once.
+        checkpoint_every: Tasks between checkpoints; by default about a minute of work.
+        probe_every: Tasks between measurements of sharpness and of what else the
+            loss's landscape tells, before a task and after it; by default 10, and 0
+            for none. The first and last task are always measured.
+        patience: Seconds that a trial waits for storage that fails, as a full disk.
+        address: Of a Ray cluster; by default the one that runs, else a local Ray.
+        dry_run: Show what would run and what it costs; start and write nothing.
+        list: List the studies.
+    """
+
+    study: tyro.conf.Positional[str] = "quickstart"
+    results: str = "results"
+    dataset: Text = None
+    data_dir: Text = None
+    tasks: Whole = None
+    seeds: Whole = None
+    hidden: Text = None
+    batch_size: Whole = None
+    epochs: Whole = None
+    stack: str = "auto"
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: Real = None
+    max_concurrent: Whole = None
+    checkpoint_every: Whole = None
+    probe_every: Whole = None
+    patience: float = 600.0
+    address: Text = None
+    dry_run: Flag = False
+    list: Flag = False
+
+    def __post_init__(self) -> None:
+        """Check what no other object checks."""
+        real("--cpus-per-trial", self.cpus_per_trial, above=True)
+        if self.gpus_per_trial is not None:
+            gpus = real("--gpus-per-trial", self.gpus_per_trial)
+            if gpus > 1 and gpus % 1:
+                raise UsageError(
+                    f"--gpus-per-trial is {gpus:g}: above 1 it must be a whole number"
+                )
+        real("--patience", self.patience)
+        if self.probe_every is not None:
+            whole("--probe-every", self.probe_every, 0)
+        for name in WHOLE:
+            if getattr(self, name) is not None:
+                whole("--" + name.replace("_", "-"), getattr(self, name))
+        if self.stack != "auto" and not (self.stack.isdecimal() and int(self.stack)):
+            raise UsageError(
+                f"--stack is {self.stack!r}: it must be auto or a whole number, "
+                "at least 1"
+            )
+
+    @property
+    def stack_size(self) -> int | None:
+        """Seeds per trial; None: to be chosen."""
+        return None if self.stack == "auto" else int(self.stack)
+
+    def slots_here(self) -> int:
+        """Return how many trials this machine's CPUs take at once."""
+        slots = max(1, int((os.cpu_count() or 1) // self.cpus_per_trial))
+        return slots if self.max_concurrent is None else min(slots, self.max_concurrent)
+
+    def chosen_study(self) -> Study:
+        """Return the study, with what the options change in it.
+
+        Raises:
+            UsageError: There is no such study, or a value is wrong.
+        """
+        dataset = self.dataset
+        return changed(
+            find_study(self.study),
+            seeds=self.seeds,
+            dataset=dataset and choose("dataset", dataset, datasets.DATASETS),
+            tasks=self.tasks,
+            hidden=None if self.hidden is None else parse_hidden(self.hidden),
+            batch_size=self.batch_size,
+            epochs=self.epochs,
+        )
