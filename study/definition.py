@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from study.files import Files
@@ -32,12 +32,15 @@ class Definition:
         seeds: By setting_id.
         stacks: The names of the stacks that were planned and may not be done.
         slots: How many trials were to run at once when they were.
+        search: What a search asks for (`study.search.Search.asked`, and how many
+            trials); its settings stand in its journal. None: it is no search.
     """
 
     settings: dict[str, Row] = field(default_factory=dict)
     seeds: dict[str, frozenset[int]] = field(default_factory=dict)
     stacks: tuple[str, ...] = ()
     slots: int = 0
+    search: dict[str, Any] | None = None
 
     def asked_too(self, study: Study) -> Definition:
         """Return this with a study's settings and seeds."""
@@ -46,16 +49,14 @@ class Definition:
             name = setting.setting_id
             settings[name] = _known(setting.row())
             seeds[name] = seeds.get(name, frozenset()) | set(study.seeds)
-        return Definition(settings, seeds, self.stacks, self.slots)
+        return replace(self, settings=settings, seeds=seeds)
 
     def planned(self, study: Study, trials: Sequence[Trial], slots: int) -> Definition:
         """Return this with a study's stacks."""
         mine = {setting.setting_id for setting in study.settings}
         others = [s for s in self.stacks if parse_stack_name(s)[0] not in mine]
         stacks = sorted({*others, *(trial.name for trial in trials)})
-        return Definition(
-            self.settings, self.seeds, tuple(stacks), max(slots, self.slots)
-        )
+        return replace(self, stacks=tuple(stacks), slots=max(slots, self.slots))
 
     def kept_stacks(self, slots: int) -> list[tuple[str, tuple[int, ...]]]:
         """Return the stacks to go on with; none if more trials can run at once now."""
@@ -83,6 +84,7 @@ class Definition:
             "settings": asked,
             "slots": self.slots,
             "stacks": list(self.stacks),
+            **({} if self.search is None else {"search": self.search}),
         }
         return (json.dumps(whole, indent=1, sort_keys=True) + "\n").encode()
 
@@ -116,6 +118,7 @@ def load(files: Files, repair: Callable[[str], None] | None = None) -> Definitio
             {name: frozenset(_seeds(e["seeds"])) for name, e in asked.items()},
             tuple(map(str, found["stacks"])),
             int(found["slots"]),
+            found.get("search"),
         )
     except FileNotFoundError:
         return Definition()

@@ -8,7 +8,10 @@ from typing import Annotated
 
 import tyro
 
-from study.studies import Study, changed, find_study
+from study.objectives import parse_objectives
+from study.search import Search
+from study.studies import Study, changed
+from study.study_file import find_study
 from trainables import datasets
 from trainables.checks import real, whole
 from trainables.command_line import UsageError, choose
@@ -20,7 +23,16 @@ Whole = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 Real = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
 
 
-WHOLE = ("tasks", "seeds", "batch_size", "epochs", "max_concurrent", "checkpoint_every")
+WHOLE = (
+    "tasks",
+    "seeds",
+    "batch_size",
+    "epochs",
+    "max_concurrent",
+    "checkpoint_every",
+    "trials",
+    "confirm_seeds",
+)
 """The options that are whole numbers, at least 1."""
 
 
@@ -50,6 +62,12 @@ class Options:
             loss's landscape tells, before a task and after it; by default 10, and 0
             for none. The first and last task are always measured.
         patience: Seconds that a trial waits for storage that fails, as a full disk.
+        trials: Settings that a search tries.
+        objective: What a search seeks: mean_accuracy, plasticity_loss, or both,
+            joined by a comma.
+        asha: Stop a search's trials that do badly before the end of their stream.
+        confirm_seeds: After the study, so many new seeds for the best setting and the
+            best SGD of each problem, which the study's own seeds have chosen.
         address: Of a Ray cluster; by default the one that runs, else a local Ray.
         dry_run: Show what would run and what it costs; start and write nothing.
         list: List the studies.
@@ -71,6 +89,10 @@ class Options:
     checkpoint_every: Whole = None
     probe_every: Whole = None
     patience: float = 600.0
+    trials: Whole = None
+    objective: Text = None
+    asha: Flag = False
+    confirm_seeds: Whole = None
     address: Text = None
     dry_run: Flag = False
     list: Flag = False
@@ -106,19 +128,37 @@ class Options:
         slots = max(1, int((os.cpu_count() or 1) // self.cpus_per_trial))
         return slots if self.max_concurrent is None else min(slots, self.max_concurrent)
 
-    def chosen_study(self) -> Study:
+    def chosen_study(self) -> Study | Search:
         """Return the study, with what the options change in it.
 
         Raises:
             UsageError: There is no such study, or a value is wrong.
         """
-        dataset = self.dataset
-        return changed(
-            find_study(self.study),
-            seeds=self.seeds,
-            dataset=dataset and choose("dataset", dataset, datasets.DATASETS),
-            tasks=self.tasks,
-            hidden=None if self.hidden is None else parse_hidden(self.hidden),
-            batch_size=self.batch_size,
-            epochs=self.epochs,
-        )
+        study, dataset, objective = find_study(self.study), self.dataset, self.objective
+        fields = {
+            "dataset": dataset and choose("dataset", dataset, datasets.DATASETS),
+            "tasks": self.tasks,
+            "batch_size": self.batch_size,
+            "epochs": self.epochs,
+        }
+        hidden = None if self.hidden is None else parse_hidden(self.hidden)
+        if isinstance(study, Search):
+            if self.stack_size:
+                raise UsageError(
+                    f"--stack is {self.stack}: a search trains all seeds of a setting "
+                    "side by side, leave it out"
+                )
+            return study.changed(
+                seeds=self.seeds,
+                trials=self.trials,
+                objectives=None if objective is None else parse_objectives(objective),
+                asha=self.asha,
+                hidden=self.hidden,
+                **fields,
+            )
+        for name in ("trials", "objective", "asha"):
+            if getattr(self, name):
+                raise UsageError(
+                    f"--{name} is for a search, and {study.name} is none: leave it out"
+                )
+        return changed(study, seeds=self.seeds, hidden=hidden, **fields)

@@ -63,19 +63,31 @@ class Tally:
         return trial.cost.flops * tasks / trial.setting.tasks
 
     @property
+    def _whole(self) -> float:
+        """The operations of all this session's work."""
+        return sum(trial.cost.flops for trial in self.trials.values())
+
+    @property
+    def _done(self) -> float:
+        return sum(self._share(n, t) for n, t in self.tasks_done.items())
+
+    @property
     def fraction(self) -> float:
         """The fraction of this session's work that is done, by its operations."""
-        whole = sum(trial.cost.flops for trial in self.trials.values())
-        done = sum(self._share(n, t) for n, t in self.tasks_done.items())
-        return done / whole if whole else 1.0
+        return self._done / self._whole if self._whole else 1.0
 
     @property
     def seconds_left(self) -> float | None:
         """How long it will take at the rate so far; None: not known yet."""
-        done = sum(self._share(n, t) for n, t in self.tasks_done.items())
-        free = sum(self._share(n, t) for n, t in self._at_start.items())
-        whole = sum(trial.cost.flops for trial in self.trials.values())
-        return self._elapsed * (whole - done) / (done - free) if done > free else None
+        done, free = self._done, self._free
+        if done <= free:
+            return None
+        return self._elapsed * (self._whole - done) / (done - free)
+
+    @property
+    def _free(self) -> float:
+        """The operations that earlier sessions did."""
+        return sum(self._share(n, t) for n, t in self._at_start.items())
 
     def line(self) -> str:
         """Return the state of things in one line."""
@@ -86,12 +98,18 @@ class Tally:
         )
         tasks = sum(len(self.trials[n].seeds) * t for n, t in self.tasks_done.items())
         whole = sum(len(t.seeds) * t.setting.tasks for t in self.trials.values())
-        free = sum(len(self.trials[n].seeds) * t for n, t in self._at_start.items())
-        rate = (tasks - free) / self._elapsed if tasks > free else 0.0
+        return f"runs {runs}/{self.runs}, tasks {tasks:,}/{whole:,}, {self._how()}"
+
+    def _how(self) -> str:
+        """Return how fast it goes, and how well."""
+        tasks = sum(
+            len(self.trials[n].seeds) * (t - self._at_start.get(n, 0))
+            for n, t in self.tasks_done.items()
+        )
+        rate = tasks / self._elapsed if tasks > 0 and self._elapsed else 0.0
         left = self.seconds_left
         return (
-            f"runs {runs}/{self.runs}, tasks {tasks:,}/{whole:,}, {rate:.1f} tasks/s, "
-            f"left {'?' if left is None else clock(left)}, "
+            f"{rate:.1f} tasks/s, left {'?' if left is None else clock(left)}, "
             f"diverged {sum(self.diverged.values())}, failed {len(self.failed)}"
             + f", waiting {len(self.waiting)}"
             * bool(self.waiting)

@@ -52,7 +52,7 @@ def run_left(
         tell(f"{store.place} also holds {others} other settings, asked for before.")
     store.files.clear_parts()
     runs = run_ids(study)
-    done = _finished(store, tell) & runs  # there may be others, with other options
+    done = finished(store, tell) & runs  # there may be others, with other options
     if len(done) == len(runs):
         tell(f"All {len(runs)} runs of {study.name} are done: nothing to train.")
         return 0
@@ -65,14 +65,14 @@ def run_left(
             "give the same command again to go on."
         )
         return STOPPED
-    done = _finished(store, tell) & runs
+    done = finished(store, tell) & runs
     _forget_states(store, done)
     if not failed and len(done) < len(runs):
         tell(f"{len(runs) - len(done)} runs are not there: give the command again.")
     return 0 if len(done) == len(runs) else FAILED
 
 
-def _finished(store: Store, tell: Tell) -> set[str]:
+def finished(store: Store, tell: Tell) -> set[str]:
     """Return the run_ids that are done; set aside what is not whole, and say so."""
     done, aside = patiently(store.finished, tell)
     for line in aside:

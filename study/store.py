@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -63,6 +63,23 @@ class Store:
         seeds = sorted({row["seed"] for row in records})
         name = stack_name(records[0]["setting_id"], seeds)
         self.files.put(f"records/{name}.parquet", sink.getvalue().to_pybytes())
+
+    def read(self, setting_id: str, seeds: Collection[int]) -> list[Record]:
+        """Return the records of a setting's finished runs with these seeds.
+
+        Raises:
+            OSError: Storage fails.
+        """
+        whole = f"{stack_name(setting_id, seeds)}.parquet"
+        names = self.files.names("records", ".parquet")
+        found: dict[tuple[int, int], Record] = {}
+        for name in [whole] if whole in names else names:
+            held, theirs = parse_stack_name(name.removesuffix(".parquet"))
+            if held == setting_id and not set(seeds).isdisjoint(theirs):
+                source = pa.BufferReader(self.files.read(f"records/{name}"))
+                for row in pq.read_table(source, use_threads=False).to_pylist():
+                    found[row["seed"], row["task"]] = row
+        return [row for (seed, _), row in found.items() if seed in seeds]
 
     def examine(self) -> list[Held]:
         """Return what each file of records holds, and what is wrong with it.

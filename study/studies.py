@@ -9,17 +9,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-import runpy
-import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from trainables.checks import whole
-from trainables.command_line import UsageError, choose
-from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD, Optimizer
-from trainables.problems import PROBLEMS, Pairwise, Permuted, Problem
+from trainables.command_line import UsageError
+from trainables.optimizers import GNP, SAM, SGD, Optimizer
+from trainables.problems import Pairwise, Permuted, Problem
 from trainables.randomness import SEEDS
 from trainables.setting import Setting
 
@@ -31,6 +28,14 @@ RHO = 0.05
 
 ALPHA = 0.8
 """Zhao et al. 2022 (arXiv 2202.03599), section 5: the best of those tried."""
+
+RHOS = (0.001, 0.0026, 0.0067, 0.017, 0.045, 0.12, 0.3, 0.77, 2.0)
+"""From 0.001 to 2 in equal steps of the logarithm, to two digits."""
+
+STEP_SIZES = (0.1, 0.03, 0.01, 0.003, 0.001)
+"""Dohare et al.'s, with one between each two and one above."""
+
+ALPHAS = (0.5, ALPHA)
 
 HIDDEN = (100, 100, 100)
 BATCH_SIZE = 16
@@ -55,19 +60,45 @@ class Study:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if not re.fullmatch(r"[A-Za-z0-9][\w-]*", str(self.name)):
-            raise UsageError(
-                f"the study's name is {self.name!r}: use letters, digits, '-' and '_'"
-            )
+        check_name(self.name)
         object.__setattr__(self, "settings", tuple(self.settings))
-        object.__setattr__(self, "seeds", tuple(self.seeds))
-        for seed in self.seeds:
-            whole("seed", seed, 0, SEEDS - 1)
-        for kind, items in (("settings", self.settings), ("seeds", self.seeds)):
-            if not items:
-                raise UsageError(f"study {self.name} has no {kind}: give at least one")
-            if len(set(items)) < len(items):
-                raise UsageError(f"study {self.name} has the same {kind} twice")
+        object.__setattr__(self, "seeds", check_seeds(self.name, self.seeds))
+        check_items(self.name, "settings", self.settings)
+
+
+def check_name(name: Any) -> None:
+    """Refuse a study's name that could not be a folder's.
+
+    Raises:
+        UsageError: It could not.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w-]*", str(name)):
+        raise UsageError(
+            f"the study's name is {name!r}: use letters, digits, '-' and '_'"
+        )
+
+
+def check_seeds(study: str, seeds: Iterable[int]) -> tuple[int, ...]:
+    """Return a study's seeds.
+
+    Raises:
+        UsageError: One is none, or there twice, or there is none.
+    """
+    found = tuple(whole("seed", seed, 0, SEEDS - 1) for seed in seeds)
+    check_items(study, "seeds", found)
+    return found
+
+
+def check_items(study: str, kind: str, items: Sequence[Any]) -> None:
+    """Refuse no items, or one twice.
+
+    Raises:
+        UsageError: It is so.
+    """
+    if not items:
+        raise UsageError(f"study {study} has no {kind}: give at least one")
+    if len(set(items)) < len(items):
+        raise UsageError(f"study {study} has the same {kind} twice")
 
 
 def grid(
@@ -89,10 +120,30 @@ SIX: tuple[Optimizer, ...] = (
 )
 """The paper's comparison."""
 
+
+def over_rho(
+    rhos: Sequence[float], rates: Sequence[float], alphas: Sequence[float]
+) -> tuple[Optimizer, ...]:
+    """Return SAM and GNP at every rho and step size, and SGD at every step size."""
+    return (
+        *(SGD(lr=lr) for lr in rates),
+        *(SAM(lr=lr, rho=rho) for lr in rates for rho in rhos),
+        *(
+            GNP(lr=lr, rho=rho, alpha=alpha)
+            for alpha in alphas
+            for lr in rates
+            for rho in rhos
+        ),
+    )
+
+
 _QUICK = {"hidden": HIDDEN, "batch_size": BATCH_SIZE, "epochs": 2}
 """A task of mnist-5k is a fourteenth of one of MNIST: twice over it, not once."""
 
 _COMMON = {"hidden": HIDDEN, "batch_size": BATCH_SIZE, "epochs": EPOCHS}
+
+_FEWER_RHOS = over_rho(RHOS[::2], STEP_SIZES[:4], (ALPHA,))
+"""5,000 digits are too few to learn from with the smallest step size."""
 
 STUDIES: dict[str, Study] = {
     study.name: study
@@ -110,55 +161,26 @@ STUDIES: dict[str, Study] = {
             tuple(range(10)),
             "Tables 1 and 2 and Figures 4 and 5 of Koster & Kukla 2024",
         ),
+        Study(
+            "rho",
+            grid(
+                (Permuted(), Pairwise()),
+                over_rho(RHOS, STEP_SIZES, ALPHAS),
+                dataset="mnist",
+                **_COMMON,
+            ),
+            tuple(range(10)),
+            "SAM and GNP over rho and step size, with SGD as the baseline",
+        ),
+        Study(
+            "rho-small",
+            grid((Permuted(),), _FEWER_RHOS, dataset="mnist-5k", tasks=20, **_QUICK)
+            + grid((Pairwise(),), _FEWER_RHOS, dataset="mnist-5k", **_QUICK),
+            tuple(range(5)),
+            "its cut for two cores: every second rho, on the 5,000 digits",
+        ),
     )
 }
-
-
-def find_study(name: str) -> Study:
-    """Return a study by its name, or the STUDY that a Python file defines.
-
-    Raises:
-        UsageError: There is none, or the file fails.
-    """
-    if not name.endswith(".py"):
-        return STUDIES[choose("study", name, STUDIES)]
-    if not Path(name).is_file():
-        raise UsageError(f"{name}: no such file")
-    try:
-        study = runpy.run_path(name).get("STUDY")
-    except (Exception, SystemExit) as error:
-        raise UsageError(f"{_where(name, error)}: {_why(error)}") from error
-    if not isinstance(study, Study):
-        raise UsageError(f"{name} must define STUDY = Study(name, settings, seeds)")
-    return study
-
-
-def _where(name: str, error: BaseException) -> str:
-    """Return the file and the line of it that failed."""
-    if isinstance(error, SyntaxError):
-        return f"{name}:{error.lineno}"
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename == name
-    ]
-    return f"{name}:{lines[-1]}" if lines else name
-
-
-def _why(error: BaseException) -> str:
-    """Return what went wrong, in one line; a wrong keyword offers the nearest one."""
-    if isinstance(error, UsageError):
-        return str(error)
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    wrong = re.match(r"(\w+)\.__init__\(\) got an unexpected .* '(\w+)'", text)
-    parts = (Study, Setting, *OPTIMIZERS.values(), *PROBLEMS.values())
-    for part in parts:
-        if wrong and wrong[1] == part.__name__:
-            try:
-                choose("keyword", wrong[2], [f.name for f in dataclasses.fields(part)])
-            except UsageError as mistake:
-                return f"{part.__name__}: {mistake}"
-    return ": ".join([type(error).__name__, *text.splitlines()[:1]])
 
 
 def changed(study: Study, seeds: int | None = None, **fields: Any) -> Study:

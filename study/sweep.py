@@ -10,13 +10,20 @@ from rich.console import Console
 
 from study.claim import claimed
 from study.console import open_console
-from study.costs_table import cost_table, duration_line, study_table
+from study.costs_table import (
+    cost_table,
+    duration_line,
+    sample_trials,
+    search_table,
+    study_table,
+)
 from study.definition import load
 from study.files import patiently
 from study.options import Options
-from study.plan import plan
+from study.plan import Trial, plan
 from study.provenance import software
-from study.session import FAILED, STOPPED, run_ids, run_left, stacks
+from study.search import Search
+from study.session import FAILED, STOPPED, Tell, run_ids, run_left, stacks
 from study.store import Store
 from study.studies import Study
 from trainables.command_line import run_command
@@ -42,9 +49,9 @@ def sweep(
         if options.dry_run:
             return _dry_run(options, study, store, console)
         with claimed(store.files, tell):
-            code = run_left(options, study, store, console, tell)
+            code = _run(options, study, store, console, tell)
         if code != STOPPED:
-            _print_tables(store, console)
+            _print_found(study, store, console)
     except KeyboardInterrupt:
         tell("Stopped before anything was begun.")
         return STOPPED
@@ -60,11 +67,53 @@ def sweep(
     return code
 
 
-def _dry_run(options: Options, study: Study, store: Store, console: Console) -> int:
+def _run(
+    options: Options, study: Study | Search, store: Store, console: Console, tell: Tell
+) -> int:
+    """Run what is left, and what confirms it if asked; return the exit code.
+
+    Raises:
+        OSError: Storage fails.
+    """
+    if isinstance(study, Search):
+        # Optuna takes half a second to import
+        from study.search_session import run_search
+
+        code, mine = run_search(options, study, store, console, tell), None
+    else:
+        code = run_left(options, study, store, console, tell)
+        mine = frozenset(setting.setting_id for setting in study.settings)
+    if code or options.confirm_seeds is None:
+        return code
+    from study.confirm import confirmation
+
+    more = confirmation(store, study.seeds, options.confirm_seeds, mine)
+    if more is None:
+        tell("There is nothing to confirm: no setting has whole runs.")
+        return 0
+    for setting in more.settings:
+        tell(f"To be confirmed: {Trial(setting, more.seeds).label}")
+    return run_left(options, more, store, console, tell)
+
+
+def _dry_run(
+    options: Options, study: Study | Search, store: Store, console: Console
+) -> int:
     """Show what is left to run and what it costs; write nothing."""
+    slots = options.slots_here()
+    if isinstance(study, Search):
+        sample = sample_trials(study)
+        console.print(
+            search_table(study),
+            f"{study.trials} trials of {len(study.seeds)} runs each, less those that "
+            "are done; the mean is over settings drawn evenly.",
+            duration_line(sample, slots, study.trials / len(sample)),
+            sep="\n",
+            soft_wrap=True,
+        )
+        return 0
     runs = run_ids(study)
     done = store.finished(repair=False)[0] & runs
-    slots = options.slots_here()
     there = stacks(options, store, load(store.files), slots)
     trials = plan(study, done, there, options.stack_size, slots)
     console.print(
@@ -75,6 +124,17 @@ def _dry_run(options: Options, study: Study, store: Store, console: Console) -> 
         soft_wrap=True,
     )
     return 0
+
+
+def _print_found(study: Study | Search, store: Store, console: Console) -> None:
+    """Print what was found."""
+    if not isinstance(study, Search):
+        _print_tables(store, console)
+        return
+    from study.search_report import draw_beside_records, print_report
+
+    print_report(store, console)
+    draw_beside_records(store, console)
 
 
 def _print_tables(store: Store, console: Console) -> None:

@@ -118,7 +118,7 @@ def connected(address: str | None, console: Console) -> Iterator[None]:
     """
     where = address or os.environ.get("RAY_ADDRESS") or ""
     _knock(where)
-    # what Ray and Tune have to say at the end or in an emergency, `_conclude` says
+    # what Ray and Tune have to say at the end or in an emergency, `failures` says
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     try:
         context = ray.init(address=address, **quiet)
@@ -231,18 +231,53 @@ def run(
         f"{store.study}: {runs} runs in {len(trials)} trials, "
         f"{shares.slots} at once ({shares.cpus:g} CPU, {shares.gpus:g} GPU each)"
     )
-    trainable = tune.with_parameters(
-        ContinualTrainable,
-        datasets=dict(data),
-        keeper=store,
-        checkpoint_every=checkpoint_every,
-        patience=patience,
-        probe_every=probe_every,
-    )
-    # the dashboard shows this name, not that of Tune's wrapper
-    trainable.__qualname__ = ContinualTrainable.__qualname__
     configs = [trial.config(shares.cpus, shares.gpus) for trial in trials]
     tally = Tally(trials, runs_done)
+    outcome = fit(
+        ContinualTrainable,
+        {
+            "datasets": dict(data),
+            "keeper": store,
+            "checkpoint_every": checkpoint_every,
+            "patience": patience,
+            "probe_every": probe_every,
+        },
+        tune.TuneConfig(max_concurrent_trials=shares.slots, reuse_actors=True),
+        tally,
+        console,
+        {"trial": tune.grid_search(configs)},
+    )
+    broken = failures(tally, outcome, console)
+    for name, trial in tally.trials.items():
+        if tally.tasks_done[name] < trial.setting.tasks and name not in broken:
+            raise KeyboardInterrupt
+    return broken
+
+
+def fit(
+    trainable: type[ContinualTrainable],
+    shared: Mapping[str, Any],
+    config: tune.TuneConfig,
+    tally: Tally,
+    console: Console,
+    space: dict[str, Any] | None = None,
+) -> tune.ResultGrid:
+    """Have Tune run trials, and show how it goes.
+
+    Args:
+        trainable: What a trial is.
+        shared: What its `setup` is given in every trial.
+        config: Which trials, and how many at once.
+        tally: Counts what they report.
+        console: Where to say how it goes.
+        space: The trials' configs, where `config` has no searcher.
+
+    Raises:
+        KeyboardInterrupt: Tune could not go on.
+    """
+    prepared = tune.with_parameters(trainable, **shared)
+    # the dashboard shows this name, not that of Tune's wrapper
+    prepared.__qualname__ = ContinualTrainable.__qualname__
     with (
         tempfile.TemporaryDirectory(prefix="plasticity-tune-") as folder,
         alone_on_standard_output(console),
@@ -250,13 +285,11 @@ def run(
         stoppable(console),
     ):
         tuner = tune.Tuner(
-            trainable,
-            param_space={"trial": tune.grid_search(configs)},
-            tune_config=tune.TuneConfig(
-                max_concurrent_trials=shares.slots, reuse_actors=True
-            ),
+            prepared,
+            param_space=space,
+            tune_config=config,
             run_config=tune.RunConfig(
-                name=store.study,
+                name=shared["keeper"].study,
                 storage_path=folder,
                 callbacks=[reporter, Retries()],
                 failure_config=tune.FailureConfig(max_failures=DEATHS),
@@ -265,12 +298,11 @@ def run(
             ),
         )
         try:
-            outcome = tuner.fit()
+            return tuner.fit()
         except (OSError, EOFError, ray.exceptions.RayError, tune.TuneError) as error:
             # as where its temporary folder's disk is full
             console.print(f"Ray Tune has stopped: {reason(error)}", soft_wrap=True)
             raise KeyboardInterrupt from None
-    return _conclude(tally, outcome, console)
 
 
 @contextlib.contextmanager
@@ -281,14 +313,10 @@ def alone_on_standard_output(console: Console) -> Iterator[None]:
         yield
 
 
-def _conclude(
+def failures(
     tally: Tally, outcome: tune.ResultGrid, console: Console
 ) -> dict[str, str]:
-    """Say what failed, and return it.
-
-    Raises:
-        KeyboardInterrupt: Neither all trials have ended nor have the others failed.
-    """
+    """Say which trials failed and why, and return it by their names."""
     results = [outcome[i] for i in range(len(outcome))]
     broken = {
         (result.config or {})["trial"]["name"]: reason(result.error)
@@ -297,9 +325,6 @@ def _conclude(
     }
     for name, why in broken.items():
         console.print(f"failed: {tally.trials[name].label}: {why}", soft_wrap=True)
-    for name, trial in tally.trials.items():
-        if tally.tasks_done[name] < trial.setting.tasks and name not in broken:
-            raise KeyboardInterrupt
     return broken
 
 

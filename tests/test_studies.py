@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from study.studies import STUDIES, Study, changed, find_study, grid
+from study.studies import STUDIES, Study, changed, grid
+from study.study_file import find_study
 from trainables.command_line import UsageError
 from trainables.optimizers import SGD
 from trainables.problems import Pairwise, Permuted

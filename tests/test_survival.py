@@ -18,7 +18,7 @@ import pytest
 from chaos import SHORT, TASKS, Bucket, Counts, Nodes, Sweep
 
 from study.store import Store
-from study.studies import find_study
+from study.study_file import find_study
 from trainables.run import ContinualRun
 
 

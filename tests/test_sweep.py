@@ -32,7 +32,8 @@ import torch
 from rich.console import Console
 
 from study.store import Store, stack_name
-from study.studies import changed, find_study
+from study.studies import changed
+from study.study_file import find_study
 from study.sweep import _print_tables
 from trainables.record import COLUMNS, SCHEMA_VERSION, schema
 from trainables.run import ContinualRun
