@@ -8,7 +8,7 @@ with the stacks that it was begun with.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,11 +44,17 @@ class Definition:
 
     def asked_too(self, study: Study) -> Definition:
         """Return this with a study's settings and seeds."""
+        rows = ((setting.setting_id, setting.row()) for setting in study.settings)
+        return self.with_rows(rows, frozenset(study.seeds))
+
+    def with_rows(
+        self, rows: Iterable[tuple[str, Row]], new: frozenset[int]
+    ) -> Definition:
+        """Return this with settings, by setting_id, and their seeds."""
         settings, seeds = dict(self.settings), dict(self.seeds)
-        for setting in study.settings:
-            name = setting.setting_id
-            settings[name] = _known(setting.row())
-            seeds[name] = seeds.get(name, frozenset()) | set(study.seeds)
+        for name, row in rows:
+            settings[name] = _known(row)
+            seeds[name] = seeds.get(name, frozenset()) | new
         return replace(self, settings=settings, seeds=seeds)
 
     def planned(self, study: Study, trials: Sequence[Trial], slots: int) -> Definition:

@@ -10,6 +10,7 @@ import tyro
 from study.claim import claimed
 from study.files import Files
 from study.find import find_stores
+from study.search import JOURNAL
 from study.stacks import parse_stack_name
 from study.store import Store
 from trainables.command_line import UsageError, run_command
@@ -74,6 +75,9 @@ def check(store: Store, fix: bool) -> int:
             _tell(store.files, f"checkpoints/{name}", fault, fix)
             bad += 1
         rows += 1
+    if fault := _journal_fault(store):
+        _tell(store.files, JOURNAL, fault, fix)
+        bad += 1
     what = "nothing is bad" if not bad else f"{bad} files are bad"
     hint = "" if fix or not bad else "; --fix sets them aside"
     print(f"{store.place}: {good} runs whole, {rows} checkpoints, {what}{hint}")
@@ -83,6 +87,20 @@ def check(store: Store, fix: bool) -> int:
 def _tell(files: Files, path: str, fault: str, fix: bool) -> None:
     done = f"; set aside as {files.set_aside(path)}" if fix else ""
     print(f"bad: {files.where(path)}: {fault}{done}")
+
+
+def _journal_fault(store: Store) -> str | None:
+    """Return why a search's journal cannot be read, or None."""
+    if JOURNAL not in store.files.names("", JOURNAL):
+        return None
+    from study.journal import found_study
+
+    try:
+        found_study(store.files)
+    except UsageError as error:
+        why = first_line(error.__cause__ or error)
+        return f"cannot be read as Optuna's journal: {why}"
+    return None
 
 
 def _checkpoint_fault(store: Store, name: str) -> str | None:

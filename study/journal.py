@@ -19,10 +19,8 @@ from optuna.storages.journal import BaseJournalBackend
 
 from study.files import Files
 from study.objectives import OBJECTIVES
-from study.search import Search
+from study.search import JOURNAL, Search
 from trainables.command_line import UsageError
-
-FILE = "optuna.journal"
 
 ASKED = "asked"
 """The attribute of Optuna's study that says what every trial has in common."""
@@ -41,7 +39,7 @@ class Journal(BaseJournalBackend):
         self._files = files
         self._lines: list[str] = []
         with contextlib.suppress(FileNotFoundError):
-            self._lines = files.read(FILE).decode().splitlines()
+            self._lines = files.read(JOURNAL).decode().splitlines()
         self._logs = [json.loads(line) for line in self._lines]
         self._kept = len(self._lines)
 
@@ -63,7 +61,7 @@ class Journal(BaseJournalBackend):
         """
         if len(self._lines) > self._kept:
             count = len(self._lines)
-            self._files.put(FILE, ("\n".join(self._lines) + "\n").encode())
+            self._files.put(JOURNAL, ("\n".join(self._lines) + "\n").encode())
             self._kept = count
 
 
@@ -82,8 +80,8 @@ def open_journal(files: Files) -> tuple[Journal, JournalStorage]:
         raise
     except Exception as error:  # whatever a stranger's bytes bring about
         raise UsageError(
-            f"{files.where(FILE)} cannot be read ({type(error).__name__}): python -m "
-            "study.doctor --fix sets it aside, and the search begins anew"
+            f"{files.where(JOURNAL)} cannot be read ({type(error).__name__}): python "
+            "-m study.doctor --fix sets it aside, and the search begins anew"
         ) from error
 
 

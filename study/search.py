@@ -16,6 +16,9 @@ from trainables.setting import Setting
 
 MOST_OBJECTIVES = 2
 
+JOURNAL = "optuna.journal"
+"""The file, beside the records, of what Optuna knows."""
+
 
 @dataclass(frozen=True)
 class Search:

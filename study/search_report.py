@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -114,6 +115,12 @@ def print_report(store: Store, console: Console) -> None:
         best = front
     console.print(trial_table(names, best))
     console.print(importance_table(study))
+    console.print(
+        "Importance: how much a hyperparameter decides whether a trial is among the "
+        f"best tenth ({math.ceil(len(ended) / 10)} of {len(ended)}), in shares; by "
+        "Optuna's PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255).",
+        soft_wrap=True,
+    )
 
 
 def objectives(study: optuna.Study) -> list[str]:
@@ -157,11 +164,6 @@ def importance_table(study: optuna.Study) -> Table:
     order = sorted(every, key=lambda name: (-columns[0].get(name, 0.0), name))
     for name in order:
         table.add_row(name, *(f"{column.get(name, 0.0):.3f}" for column in columns))
-    table.caption = (
-        "Optuna's PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255): how much a "
-        "hyperparameter decides whether a trial is among the best tenth; sums to 1."
-    )
-    table.caption_justify = "left"
     return table
 
 

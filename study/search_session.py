@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+from dataclasses import replace
 
 from rich.console import Console
 
-from study.definition import keep, load
+from study.definition import Definition, keep, load
 from study.files import patiently
 from study.options import Options
 from study.proposals import Proposals
@@ -39,10 +39,9 @@ def run_search(
     if not proposals.left:
         tell(f"All {proposals.over} trials of {search.name} are done: none is left.")
         return 0
-    now = dataclasses.replace(asked, search=search.asked() | {"trials": search.trials})
-    patiently(lambda: keep(store.files, now), tell)
+    now = replace(asked, search=search.asked() | {"trials": search.trials})
     try:
-        failed = _run(options, proposals, store, console)
+        failed = _run(options, proposals, store, now, console, tell)
     except KeyboardInterrupt:
         tell(f"Stopped: {proposals.left} of {search.trials} trials are left; {AGAIN}")
         return STOPPED
@@ -71,7 +70,12 @@ def drop_states(proposals: Proposals, store: Store) -> None:
 
 
 def _run(
-    options: Options, proposals: Proposals, store: Store, console: Console
+    options: Options,
+    proposals: Proposals,
+    store: Store,
+    asked: Definition,
+    console: Console,
+    tell: Tell,
 ) -> dict[str, str]:
     """Run what is left; return why trials failed, by their names.
 
@@ -92,6 +96,8 @@ def _run(
         shares = tuning.shares(
             options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent
         )
+        now = replace(asked, slots=max(asked.slots, shares.slots))
+        patiently(lambda: keep(store.files, now), tell)
         console.print(
             f"{search.name}: {proposals.left} of {search.trials} trials, "
             f"{len(search.seeds)} seeds each, {shares.slots} at once "

@@ -116,7 +116,14 @@ def _show(store: Store, slots: int | None, console: Console) -> None:
             f"{len(bad)} files are bad: python -m study.doctor {store.place}",
             soft_wrap=True,
         )
-    console.print(_time_left(lines, runs, slots or load(store.files).slots))
+    asked = load(store.files)
+    at_once = slots or asked.slots or os.cpu_count() or 1
+    if asked.search is None:
+        console.print(_time_left(lines, runs, at_once))
+        return
+    from study.search_status import search_line  # Optuna takes half a second to import
+
+    console.print(search_line(asked, store, runs, at_once), soft_wrap=True)
 
 
 def survey(store: Store, runs: Mapping[str, Run]) -> list[Line]:
@@ -127,6 +134,10 @@ def survey(store: Store, runs: Mapping[str, Run]) -> list[Line]:
         runs: Those that are done, by run_id.
     """
     asked = load(store.files)
+    if asked.search is not None:
+        from study.search_status import with_trials
+
+        asked = with_trials(asked, store)
     lines = {i: Line(row, asked.seeds[i]) for i, row in asked.settings.items()}
     for run in runs.values():  # some may never have been asked for, by these files
         known = {k: v for k, v in run.setting.items() if v is not None}
@@ -202,8 +213,7 @@ def _time_left(lines: list[Line], runs: Mapping[str, Run], slots: int) -> str:
         run_cost(setting).flops * share / known[setting.optimizer.name]
         for setting, share in left
     )
-    at_once = slots or os.cpu_count() or 1
-    return f"time left: about {clock(seconds / at_once)} with {at_once} trials at once"
+    return f"time left: about {clock(seconds / slots)} with {slots} trials at once"
 
 
 def _measured(

@@ -37,7 +37,13 @@ settings.register_profile(
 )
 settings.load_profile("tests")
 
-REAL_RAY = {"test_sweep", "test_trainable", "test_chaos", "test_survival"}
+REAL_RAY = {
+    "test_sweep",
+    "test_trainable",
+    "test_chaos",
+    "test_survival",
+    "test_search",
+}
 """Modules whose tests start a Ray of their own."""
 
 

@@ -11,10 +11,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from study.domain import choice, log
-from study.journal import FILE, found_study, open_search
+from study.journal import found_study, open_search
 from study.objectives import objective_values
 from study.proposals import FIRST_RUNG, SETTING, Proposals
-from study.search import Search
+from study.search import JOURNAL, Search
 from study.space import Space
 from study.store import Store
 from trainables.command_line import UsageError
@@ -195,7 +195,7 @@ def test_another_search_in_the_same_place_is_refused(tmp_path):
 def test_the_journal_is_optunas_own_and_appears_whole(tmp_path, few, undisturbed):
     store, proposals = begin(tmp_path, searching())
     trial = proposals.next()
-    path = Path(store.place, FILE)
+    path = Path(store.place, JOURNAL)
     shutil.copy(path, tmp_path / "copy")
     storage = JournalStorage(JournalFileBackend(str(tmp_path / "copy")))
     study = optuna.load_study(study_name="mine", storage=storage)
@@ -214,7 +214,7 @@ def test_the_journal_is_optunas_own_and_appears_whole(tmp_path, few, undisturbed
 @pytest.mark.parametrize("content", [b"{", b"\xff\n", b"[]\n", b'{"op_code": 3}\n'])
 def test_a_damaged_journal_is_refused_in_one_line(tmp_path, content):
     store, _ = begin(tmp_path, searching())
-    path = Path(store.place, FILE)
+    path = Path(store.place, JOURNAL)
     path.write_bytes(path.read_bytes() + content)
     for read in (
         lambda: begin(tmp_path, searching()),
@@ -228,7 +228,7 @@ def test_a_damaged_journal_is_refused_in_one_line(tmp_path, content):
 def test_storage_that_fails_is_waited_for_before_a_trial_begins(tmp_path):
     told = []
     store, proposals = begin(tmp_path, searching(), told)
-    path = Path(store.place, FILE)
+    path = Path(store.place, JOURNAL)
     path.unlink()
     path.mkdir()  # nothing can be written there
     with pytest.raises(OSError, match="directory"):
