@@ -6,11 +6,12 @@ import pyarrow as pa
 import pyarrow.fs
 
 from study.files import open_results
+from study.search import JOURNAL
 from study.store import Store
 from trainables.command_line import UsageError
 from trainables.patience import first_line
 
-OURS = ("records", "checkpoints", "study.json")
+OURS = ("records", "checkpoints", "study.json", JOURNAL)
 """What a study's folder has at least one of."""
 
 

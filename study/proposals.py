@@ -147,6 +147,8 @@ class Proposals:
             OSError: The records cannot be read now; the next session tells.
         """
         records = self._store.read(trial.setting.setting_id, trial.seeds)
+        if len(records) < len(trial.seeds) * trial.setting.tasks:
+            return  # it was stopped while it waited for storage
         names = self.search.objectives
         values = objective_values(names, trial.setting, records)
         for number in self._numbers.pop(trial.name, ()):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
+import numpy as np
 import pytest
 
-from study.studies import STUDIES, Study, changed, grid
+from study.studies import RHOS, STEP_SIZES, STUDIES, Study, changed, grid
 from study.study_file import find_study
 from trainables.command_line import UsageError
 from trainables.optimizers import SGD
@@ -29,8 +31,39 @@ def test_the_papers_comparison_is_two_problems_by_six_settings():
     assert {s.tasks for s in paper.settings if s.problem == Pairwise()} == {45}
 
 
-def test_nothing_is_downloaded_for_the_quickstart():
-    assert {s.dataset for s in STUDIES["quickstart"].settings} == {"mnist-5k"}
+@pytest.mark.parametrize("name", ["quickstart", "rho-small"])
+def test_nothing_is_downloaded_for_the_small_ones(name):
+    assert {s.dataset for s in STUDIES[name].settings} == {"mnist-5k"}
+
+
+def test_rho_is_every_rho_at_every_step_size_with_sgd_beside_it():
+    exact = np.geomspace(0.001, 2, 9)
+    assert [float(f"{rho:.2g}") for rho in exact] == list(RHOS)
+    study = STUDIES["rho"]
+    assert len(study.settings) * len(study.seeds) == 2 * (5 + 45 + 90) * 10
+    for problem in (Permuted(), Pairwise()):
+        rows = [s.row() for s in study.settings if s.problem == problem]
+        assert {row["dataset"] for row in rows} == {"mnist"}
+        kinds = {
+            kind: {
+                (r["lr"], r["rho"], r["alpha"]) for r in rows if r["optimizer"] == kind
+            }
+            for kind in ("sgd", "sam", "gnp")
+        }
+        pairs = set(itertools.product(STEP_SIZES, RHOS))
+        assert kinds["sgd"] == {(lr, None, None) for lr in STEP_SIZES}
+        assert kinds["sam"] == {(*pair, None) for pair in pairs}
+        assert kinds["gnp"] == {(*p, alpha) for p in pairs for alpha in (0.5, 0.8)}
+
+
+def test_the_small_cut_of_rho_is_a_cut_of_it():
+    def kinds(name):
+        return {(s.problem, s.optimizer) for s in STUDIES[name].settings}
+
+    assert kinds("rho-small") < kinds("rho")
+    assert len(STUDIES["rho-small"].seeds) >= 5
+    rhos = {s.optimizer.radius for s in STUDIES["rho-small"].settings}
+    assert {0.0, RHOS[0], RHOS[-1]} < rhos
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "../a", "-a", ".a", "a.b", "_a"])
@@ -86,6 +119,49 @@ def test_a_file_may_define_a_study(tmp_path):
     path = write(tmp_path, IMPORTS + "from trainables.optimizers import SGD\n" + body)
     study = find_study(path)
     assert (study.name, study.seeds, len(study.settings)) == ("mine", (0, 1), 1)
+
+
+SPACES = (
+    "from study.domain import choice, integer, log, uniform\n"
+    "from study.search import Search\n"
+    "from study.space import Space\n"
+    "from study.studies import Study\n"
+)
+
+
+def test_a_file_may_define_a_random_study_or_a_search(tmp_path):
+    space = (
+        "Space(dataset='mnist-5k', hidden=choice('50', '100-100'), lr=log(0.001, 1))"
+    )
+    body = f"STUDY = Study('mine', {space}.random(7), range(2))\n"
+    study = find_study(write(tmp_path, SPACES + body))
+    assert len(study.settings) == 7
+    assert {s.hidden for s in study.settings} == {(50,), (100, 100)}
+    assert find_study(write(tmp_path, SPACES + body)) == study
+    body = f"STUDY = Search('mine', {space}, range(2), trials=9)\n"
+    search = find_study(write(tmp_path, SPACES + body))
+    assert (search.trials, search.datasets) == (9, ("mnist-5k",))
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ("Space(lrr=0.1)", "unknown field 'lrr': did you mean 'lr'?"),
+        ("Space(lr=log(0, 1))", "the least is 0: it must be a number above 0"),
+        ("Space(hidden=choice('0'))", "hidden is '0': give widths joined by '-'"),
+        ("Space(lr=0.1), objectives=('accuracy',)", "unknown objective 'accuracy'"),
+        ("Space(lr=0.1), objectivs=('a',)", "did you mean 'objectives'"),
+    ],
+)
+def test_a_wrong_space_in_a_file_is_one_line_with_its_place(tmp_path, space, message):
+    path = write(
+        tmp_path, f"{SPACES}STUDY = Search('mine', space={space}, seeds=(0,))\n"
+    )
+    with pytest.raises(UsageError) as caught:
+        find_study(path)
+    assert str(caught.value).startswith(f"{path}:5: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

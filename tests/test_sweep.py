@@ -31,6 +31,8 @@ import pytest
 import torch
 from rich.console import Console
 
+from study.plan import plan
+from study.provenance import processor
 from study.store import Store, stack_name
 from study.studies import changed
 from study.study_file import find_study
@@ -167,6 +169,38 @@ def test_a_dry_run_counts_and_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_says_how_long_if_the_machine_was_measured(tmp_path):
+    words = ("rho-small", "--max-concurrent", 1, "--dry-run")
+    said = sweep(*words, cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert said.stdout.splitlines()[-1] == (
+        "How long: not known (python -m study.benchmark measures this machine)."
+    )
+    assert "440 of 440 runs are to be run." in said.stdout
+    flops = sum(
+        trial.cost.flops
+        for trial in plan(find_study("rho-small"), set(), [], None, 1, gpu=False)
+    )
+    known = {name: flops / 3700 for name in ("sgd", "sam", "gnp")}
+    kept = {"processor": processor(), "flops_per_second": known}
+    rates = tmp_path / "cache" / "plasticity-study" / "rates.json"
+    rates.parent.mkdir(parents=True)
+    rates.write_text(json.dumps(kept))
+    said = sweep(*words, cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert said.stdout.splitlines()[-1].startswith("About 1 h 1 min on this machine's")
+
+
+def test_a_search_can_be_shown_without_running_it(tmp_path):
+    said = sweep("search", "--trials", 7, "--lr", 1, "--dry-run", cwd=tmp_path)
+    assert said.returncode == 2
+    said = sweep("search", "--trials", 7, "--seeds", 2, "--dry-run", cwd=tmp_path)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert re.search(
+        r"rho +log 0.001 to 2 when optimizer in \['sam', 'gnp'\]", said.stdout
+    )
+    assert "7 trials of 2 runs each" in said.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
 def idx(array):
     """Return an array of uint8 as an IDX file."""
     head = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
@@ -226,6 +260,19 @@ def wrong(tmp_path_factory):
         ),
         ("--patience -1", "--patience is -1.0: it must be a number at least 0"),
         ("--results s3://me:hidden@b/x", "--results has keys in it, which would be"),
+        (
+            "--trials 5",
+            "--trials is for a search, and quickstart is none: leave it",
+        ),
+        ("search --trials 0", "--trials is 0: it must be a whole number, at least 1"),
+        ("search --stack 2", "--stack is 2: a search trains all seeds of a setting"),
+        ("search --objective acc", "unknown objective 'acc'"),
+        (
+            "search --asha --objective mean_accuracy,plasticity_loss",
+            "--asha stops trials before the end of their stream, so it goes with mean_",
+        ),
+        ("search --hidden 3-x", "hidden is '3-x': give widths joined by '-'"),
+        ("--confirm-seeds 0", "--confirm-seeds is 0: it must be a whole number"),
         ("--epochs 0", "--epochs is 0: it must be a whole number, at least 1"),
         ("quickstart --tasks 46", "tasks is 46: pairwise has only 45"),
         (
