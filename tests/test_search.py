@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pandas as pd
+from test_doctor import call
 from test_proposals import trials_of
 from test_sweep import HERE, cluster, command, environment, sweep, wait_until
 
 from study.journal import found_study
 from study.objectives import objective_values
 from study.proposals import SETTING
+from study.status import Options as StatusOptions
+from study.status import status
 from study.store import Store
 from trainables.command_line import UsageError
 from trainables.setting import Setting
@@ -34,6 +38,26 @@ def trials(results):
     return []
 
 
+@contextlib.contextmanager
+def begun(*words, folder):
+    """Begin a search in a process of its own."""
+    process = subprocess.Popen(
+        command(*words),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # what a killed sweep leaves behind, pytest clears; Ray wants short paths
+        env=environment() | {"TMPDIR": str(folder), "RAY_TMPDIR": "/tmp"},
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
 def test_a_search_that_is_killed_has_the_same_trials_and_goes_on(tmp_path, cluster):
     words = (FINDER, "--results", tmp_path, "--address", cluster, "--objective", BOTH)
 
@@ -42,17 +66,8 @@ def test_a_search_that_is_killed_has_the_same_trials_and_goes_on(tmp_path, clust
         ended = [number for number, _, _, values in trials(tmp_path) if values]
         return len(ended) > 1 and list(tmp_path.glob("finder/checkpoints/*.pt"))
 
-    process = subprocess.Popen(
-        command(*words, "--checkpoint-every", 1),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment() | {"TMPDIR": str(tmp_path), "RAY_TMPDIR": "/tmp"},
-    )
-    try:
+    with begun(*words, "--checkpoint-every", 1, folder=tmp_path) as process:
         wait_until(in_the_middle, process)
-    finally:
         process.kill()
         process.communicate()
     time.sleep(1)  # its workers are told
@@ -61,14 +76,9 @@ def test_a_search_that_is_killed_has_the_same_trials_and_goes_on(tmp_path, clust
     assert 2 <= len(ended) < len(before) <= 6
     files = {p.name: p.read_bytes() for p in tmp_path.glob("finder/records/*")}
     kept = {p.stem for p in tmp_path.glob("finder/checkpoints/*.pt")}
-    status = subprocess.run(
-        [command()[0], "-m", "study.status", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env=environment(),
-    ).stdout
-    assert f"search: {len(ended)} of 6 trials have ended, " in status
-    assert f"{len(before) - len(ended)} are under way" in status
+    said = "\n".join(call(status, StatusOptions(str(tmp_path)))[1])
+    assert f"search: {len(ended)} of 6 trials have ended, " in said
+    assert f"{len(before) - len(ended)} are under way" in said
 
     last = sweep(*words)
     assert (last.returncode, last.stderr) == (0, "")
@@ -107,3 +117,35 @@ def test_a_search_that_is_killed_has_the_same_trials_and_goes_on(tmp_path, clust
     assert (again.returncode, again.stderr) == (0, "")
     assert "All 6 trials of finder are done: none is left." in again.stdout
     assert trials(tmp_path) == after
+
+
+def test_what_does_badly_is_stopped_and_a_search_that_is_stopped_goes_on(
+    tmp_path, cluster
+):
+    words = (FINDER, "--results", tmp_path, "--address", cluster, "--asha")
+    words += ("--trials", 8, "--max-concurrent", 1)
+
+    def states():
+        return [state for _, state, *_ in trials(tmp_path)]
+
+    with begun(*words, folder=tmp_path) as process:
+        wait_until(lambda: "COMPLETE" in states() and len(states()) > 1, process)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    over = sum(state != "RUNNING" for state in states())
+    lines = out.splitlines()
+    assert any(n.startswith(f"Stopped: {8 - over} of 8 trials are left") for n in lines)
+    last = sweep(*words)
+    assert (last.returncode, last.stderr) == (0, "")
+    early = states().count("PRUNED")
+    assert early > 0
+    assert states().count("COMPLETE") == 8 - early
+    assert (
+        f"{8 - early} trials ended, {early} stopped early, 0 under way" in last.stdout
+    )
+    # those stopped have left nothing but a line in the journal
+    assert list(tmp_path.glob("finder/checkpoints/*")) == []
+    assert len(list(tmp_path.glob("finder/records/*"))) == 8 - early
+    said = "\n".join(call(status, StatusOptions(str(tmp_path)))[1])
+    assert f"8 of 8 trials have ended ({early} of them stopped early)" in said
