@@ -142,8 +142,8 @@ _QUICK = {"hidden": HIDDEN, "batch_size": BATCH_SIZE, "epochs": 2}
 
 _COMMON = {"hidden": HIDDEN, "batch_size": BATCH_SIZE, "epochs": EPOCHS}
 
-_FEWER_RHOS = over_rho(RHOS[::2], STEP_SIZES[:4], (ALPHA,))
-"""5,000 digits are too few to learn from with the smallest step size."""
+_FEWER_RHOS = over_rho(RHOS[::2], STEP_SIZES[:3], (ALPHA,))
+"""5,000 digits are too few to learn from with the smaller step sizes."""
 
 STUDIES: dict[str, Study] = {
     study.name: study

@@ -175,7 +175,7 @@ def test_a_dry_run_says_how_long_if_the_machine_was_measured(tmp_path):
     assert said.stdout.splitlines()[-1] == (
         "How long: not known (python -m study.benchmark measures this machine)."
     )
-    assert "440 of 440 runs are to be run." in said.stdout
+    assert "330 of 330 runs are to be run." in said.stdout
     flops = sum(
         trial.cost.flops
         for trial in plan(find_study("rho-small"), set(), [], None, 1, gpu=False)
