@@ -57,18 +57,17 @@ def draw(ax: Axes, data: pd.DataFrame, names: list[str], more_is_better: bool) -
     known = dict(COLOURS)
     others = [kind for kind in data["optimizer"].unique() if kind not in known]
     known |= dict(zip(others, SPARE, strict=False))
-    for kind, part in data.groupby("optimizer", sort=False):
+    for kind in (kind for kind in known if (data["optimizer"] == kind).any()):
+        part = data[data["optimizer"] == kind]
         for on_front, points in part.groupby("front"):
             ax.scatter(
                 points[first],
                 points[second],
                 s=34 if on_front else 16,
-                color=known.get(str(kind), "0.5"),
+                color=known[kind],
                 alpha=1.0 if on_front else 0.35,
                 linewidths=0,
-                label=str(kind).upper()
-                if on_front or not part["front"].any()
-                else None,
+                label=kind.upper() if on_front or not part["front"].any() else None,
             )
     front = data[data["front"]].sort_values(first)
     where: Any = "pre" if more_is_better else "post"

@@ -135,6 +135,9 @@ def _print_found(study: Study | Search, store: Store, console: Console) -> None:
 
     print_report(store, console)
     draw_beside_records(store, console)
+    for command in ("study.search_report", "analysis table"):
+        line = f"python -m {command} {shlex.quote(store.place)}"
+        console.print(line, soft_wrap=True)
 
 
 def _print_tables(store: Store, console: Console) -> None:

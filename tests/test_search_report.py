@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 
-import optuna
 import pytest
 from rich.console import Console
 
+from study.definition import Definition, keep
 from study.doctor import Options as DoctorOptions
 from study.doctor import doctor
 from study.domain import log, uniform
@@ -60,6 +60,16 @@ def test_the_best_is_named_and_what_it_hung_on(tmp_path):
     assert order == ["lr", "momentum"]
     assert "the best tenth (8 of 80)" in text
     assert "Pareto" not in text
+
+
+def test_what_makes_trials_bad_is_not_what_makes_them_good(tmp_path):
+    def worth(row):
+        return -1.0 if row["momentum"] < 0.09 else row["lr"]
+
+    _, study = found(tmp_path / "large", worth, BOTH[:1], trials=200)
+    assert importance(study)["lr"] > 0.9
+    _, study = found(tmp_path / "small", worth, BOTH[1:], trials=200)
+    assert importance(study)["momentum"] > 0.9
 
 
 def test_small_is_good_where_an_objective_is_to_be_small(tmp_path):
@@ -122,6 +132,7 @@ def test_a_search_that_found_nothing_yet_says_so(tmp_path):
 
 def test_the_doctor_sets_a_damaged_journal_aside(tmp_path):
     store, _ = found(tmp_path, lambda row: row["lr"], BOTH[:1], trials=2)
+    keep(store.files, Definition())
     path = store.files.folder / JOURNAL
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
@@ -134,5 +145,4 @@ def test_the_doctor_sets_a_damaged_journal_aside(tmp_path):
         out.getvalue()
     )
     assert not path.exists()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     assert doctor(DoctorOptions(str(tmp_path))) == 0
