@@ -40,15 +40,29 @@ def stacks(
 
 
 def run_left(
-    options: Options, study: Study, store: Store, console: Console, tell: Tell
+    options: Options,
+    study: Study,
+    store: Store,
+    console: Console,
+    tell: Tell,
+    *,
+    part: bool = False,
 ) -> int:
     """Run what is left of a study, whose results are ours alone; return the exit code.
+
+    Args:
+        options: How to run it.
+        study: What to run.
+        store: Where its results are.
+        console: Where to say how it goes.
+        tell: Is told what a person should know.
+        part: Whether it is known that other settings lie there too.
 
     Raises:
         OSError: Storage fails.
     """
     asked = patiently(lambda: load(store.files, repair=tell), tell)
-    if others := asked.others(study):
+    if (others := asked.others(study)) and not part:
         tell(f"{store.place} also holds {others} other settings, asked for before.")
     store.files.clear_parts()
     runs = run_ids(study)

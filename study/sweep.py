@@ -93,7 +93,7 @@ def _run(
         return 0
     for setting in more.settings:
         tell(f"To be confirmed: {Trial(setting, more.seeds).label}")
-    return run_left(options, more, store, console, tell)
+    return run_left(options, more, store, console, tell, part=True)
 
 
 def _dry_run(
