@@ -177,8 +177,7 @@ def test_a_dry_run_says_how_long_if_the_machine_was_measured(tmp_path):
     )
     assert "330 of 330 runs are to be run." in said.stdout
     flops = sum(
-        trial.cost.flops
-        for trial in plan(find_study("rho-small"), set(), [], None, 1, gpu=False)
+        trial.cost.flops for trial in plan(find_study("rho-small"), set(), [], None, 1)
     )
     known = {name: flops / 3700 for name in ("sgd", "sam", "gnp")}
     kept = {"processor": processor(), "flops_per_second": known}
