@@ -106,7 +106,7 @@ def _dry_run(
         console.print(
             search_table(study),
             f"{study.trials} trials of {len(study.seeds)} runs each, less those that "
-            "are done; the mean is over settings drawn evenly.",
+            "are done; the time is for settings drawn evenly.",
             duration_line(sample, slots, study.trials / len(sample)),
             sep="\n",
             soft_wrap=True,
