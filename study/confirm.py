@@ -46,7 +46,6 @@ def confirmation(
         UsageError: The records cannot be read, or there are no seeds above.
     """
     from analysis.compare import best_settings
-
     from analysis.load import load
     from analysis.runs import NEEDED
     from trainables.record import WHAT
