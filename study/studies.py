@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainables.bases import BASES, Adam
 from trainables.checks import whole
 from trainables.command_line import UsageError, choose
-from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD, Optimizer
+from trainables.interventions import INTERVENTIONS
+from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD, Optimizer
 from trainables.problems import PROBLEMS, Pairwise, Permuted, Problem
 from trainables.randomness import SEEDS
 from trainables.setting import Setting
@@ -94,6 +96,31 @@ _QUICK = {"hidden": HIDDEN, "batch_size": BATCH_SIZE, "epochs": 2}
 
 _COMMON = {"hidden": HIDDEN, "batch_size": BATCH_SIZE, "epochs": EPOCHS}
 
+
+def remedies() -> tuple[Setting, ...]:
+    """Return every intervention under SGD, SAM and Adam, and what they are compared to.
+
+    Each has its paper's hyperparameters, which are its defaults; nothing is tuned.
+    Adam's step size is its usual one, and its weight decay and L2-init's ten times
+    less than SGD's, because Adam scales a penalty up with the gradient.
+    """
+    shared: dict[str, Any] = {"dataset": "mnist-5k", "tasks": 20, **_QUICK}
+    made = []
+    for kind, base, lr, decay in (
+        (SGD, None, 0.01, 0.01),
+        (SAM, None, 0.01, 0.01),
+        (SGD, Adam(), 0.001, 0.001),
+    ):
+        mine: dict[str, Any] = {"optimizer": kind(lr=lr), "base": base, **shared}
+        decayed = mine | {"optimizer": kind(lr=lr, weight_decay=decay)}
+        made += [Setting(**mine), Setting(**decayed)]
+        for name, intervention in INTERVENTIONS.items():
+            own = {"init_decay": decay} if name == "l2_init" else {}
+            made.append(Setting(**mine, intervention=intervention(**own)))
+    made.append(Setting(optimizer=SAM(lr=0.001), base=Adam(), **shared))
+    return (*made, Setting(optimizer=ASAM(lr=0.01), **shared))
+
+
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
@@ -109,6 +136,12 @@ STUDIES: dict[str, Study] = {
             grid((Permuted(), Pairwise()), SIX, dataset="mnist", **_COMMON),
             tuple(range(10)),
             "Tables 1 and 2 and Figures 4 and 5 of Koster & Kukla 2024",
+        ),
+        Study(
+            "remedies",
+            remedies(),
+            tuple(range(5)),
+            "every intervention under SGD, SAM and Adam, in some minutes",
         ),
     )
 }
@@ -151,7 +184,8 @@ def _why(error: BaseException) -> str:
         return str(error)
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     wrong = re.match(r"(\w+)\.__init__\(\) got an unexpected .* '(\w+)'", text)
-    parts = (Study, Setting, *OPTIMIZERS.values(), *PROBLEMS.values())
+    registries = (OPTIMIZERS, PROBLEMS, BASES, INTERVENTIONS)
+    parts = (Study, Setting, *(part for kind in registries for part in kind.values()))
     for part in parts:
         if wrong and wrong[1] == part.__name__:
             try:

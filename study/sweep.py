@@ -342,7 +342,7 @@ def _costs(study: Study, trials: list[Trial]) -> Table:
         table.add_row(
             row["problem"],
             row["optimizer"],
-            hyperparameters(setting),
+            hyperparameters(row),
             row["dataset"],
             str(seeds),
             str(len(mine)),

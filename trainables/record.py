@@ -58,7 +58,7 @@ WHAT: dict[str, Column] = {
     "beta2": Column(_REAL, True, "Adam's decay of the second moment"),
     "adam_eps": Column(_REAL, True, "Adam's: added to the second moment's root"),
     "init_decay": Column(_REAL, True, "L2 coefficient towards the initial weights"),
-    "spectral_bound": Column(_REAL, True, "of the hidden layers' spectral norms"),
+    "spectral_bound": Column(_REAL, True, "of the last hidden layer's spectral norm"),
     "shrink": Column(_REAL, True, "what the weights are multiplied by at a task"),
     "perturb": Column(_REAL, True, "standard deviation of the noise at a task"),
     "replacement_rate": Column(_REAL, True, "of mature units an update, a layer"),

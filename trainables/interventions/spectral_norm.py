@@ -1,12 +1,13 @@
 """Spectral normalization: ||W||_2 is kept at most a bound (Gogianu et al. 2021).
 
 arXiv 2105.05246, after Miyato et al. 2018 (arXiv 1802.05957), who divide W by its
-largest singular value, which they follow by power iteration. Here W is put back
-after every step, W <- W min(1, bound / ||W||_2), as Gouk et al. 2018 (arXiv 1804.04368)
-do, and ||W||_2 is exact, from the eigenvalues of W^T W: one power iteration a step
-falls short where singular values are close, and the bound itself makes them so. So
-it holds after every step to rounding (1e-5 of it in float32), and nothing has to be
-remembered.
+largest singular value, which they follow by power iteration. W is that of the last
+hidden layer: Gogianu et al. find one layer, the penultimate, to be enough, and most
+layers too many. Here W is put back after every step, W <- W min(1, bound / ||W||_2),
+as Gouk et al. 2018 (arXiv 1804.04368) do, and ||W||_2 is exact, from the eigenvalues of
+W^T W: one power iteration a step falls short where singular values are close, and the
+bound itself makes them so. So it holds after every step to rounding (1e-5 of it in
+float32), and nothing has to be remembered.
 """
 
 from __future__ import annotations
@@ -26,11 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class SpectralNorm(Intervention):
-    """No hidden layer may stretch its input by more than a bound.
+    """The last hidden layer may not stretch its input by more than a bound.
 
     Attributes:
-        spectral_bound: Of each hidden layer's weights, above 0; the output layer is
-            free. 1 is Gogianu et al.'s.
+        spectral_bound: Of its weights, above 0; 1 is the papers'.
     """
 
     name: ClassVar[str] = "spectral_norm"
@@ -46,8 +46,8 @@ class SpectralNorm(Intervention):
     ) -> Tensor:
         """Update, then put the weights back within the bound."""
         logits = update(inputs, labels)
-        for w in stack.network.weights[:-1]:
-            w.mul_((self.spectral_bound / largest_singular_value(w)).clamp_(max=1))
+        w = stack.network.weights[-2]
+        w.mul_((self.spectral_bound / largest_singular_value(w)).clamp_(max=1))
         return logits
 
 
