@@ -229,7 +229,7 @@ def implied(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
     >>> implied([{"intervention": "redo", "redo_tau": 0.1}, {"redo_tau": None}])
     {'redo_tau': 0.1}
     """
-    found = {}
+    found: dict[str, Any] = {}
     for name in varying(settings):
         values = {setting.get(name) for setting in settings} - {None}
         same = _by_parts(settings).values()

@@ -185,7 +185,11 @@ def _why(error: BaseException) -> str:
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     wrong = re.match(r"(\w+)\.__init__\(\) got an unexpected .* '(\w+)'", text)
     registries = (OPTIMIZERS, PROBLEMS, BASES, INTERVENTIONS)
-    parts = (Study, Setting, *(part for kind in registries for part in kind.values()))
+    parts: tuple[type[Any], ...] = (
+        Study,
+        Setting,
+        *(part for kind in registries for part in kind.values()),
+    )
     for part in parts:
         if wrong and wrong[1] == part.__name__:
             try:

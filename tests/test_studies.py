@@ -8,6 +8,7 @@ import pytest
 
 from study.studies import STUDIES, Study, changed, find_study, grid
 from trainables.command_line import UsageError
+from trainables.interventions import INTERVENTIONS
 from trainables.optimizers import SGD
 from trainables.problems import Pairwise, Permuted
 from trainables.setting import Setting
@@ -30,6 +31,22 @@ def test_the_papers_comparison_is_two_problems_by_six_settings():
 
 def test_nothing_is_downloaded_for_the_quickstart():
     assert {s.dataset for s in STUDIES["quickstart"].settings} == {"mnist-5k"}
+
+
+def test_the_remedies_are_every_intervention_under_three_optimizers():
+    study = STUDIES["remedies"]
+    for optimizer, base in (("sgd", None), ("sam", None), ("sgd", "adam")):
+        mine = [
+            s
+            for s in study.settings
+            if (s.optimizer.name, s.base and s.base.name) == (optimizer, base)
+        ]
+        names = [s.intervention and s.intervention.name for s in mine]
+        assert names == [None, None, *INTERVENTIONS]
+        assert [s.optimizer.weight_decay > 0 for s in mine][:3] == [False, True, False]
+    rest = {(s.optimizer.name, s.base is None) for s in study.settings[30:]}
+    assert rest == {("sam", False), ("asam", True)}
+    assert {s.dataset for s in study.settings} == {"mnist-5k"}
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "../a", "-a", ".a", "a.b", "_a"])
