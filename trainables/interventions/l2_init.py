@@ -1,6 +1,6 @@
 """L2-init: L2 regularization towards the initial weights (Kumar et al. 2023).
 
-arXiv 2308.11958, eq. 1: L(w) + lambda ||w - w0||^2, whose gradient adds
+arXiv 2308.11958: L(w) + lambda ||w - w0||^2, whose gradient adds
 2 lambda (w - w0). The penalty belongs to the step, as weight decay does: SAM's ascent
 does not see it.
 """

@@ -1,4 +1,4 @@
-"""Shrink and perturb (Ash & Adams 2020, arXiv 1910.08475, section 4).
+"""Shrink and perturb (Ash & Adams 2020, arXiv 1910.08475).
 
 Before every task but the first, w <- shrink w + perturb e with e ~ N(0, 1), for every
 weight and bias: mean shrink w, standard deviation perturb.

@@ -2,12 +2,12 @@
 
 arXiv 2105.05246, after Miyato et al. 2018 (arXiv 1802.05957), who divide W by its
 largest singular value, which they follow by power iteration. W is that of the last
-hidden layer: Gogianu et al. find one layer, the penultimate, to be enough, and most
-layers too many. Here W is put back after every step, W <- W min(1, bound / ||W||_2),
-as Gouk et al. 2018 (arXiv 1804.04368) do, and ||W||_2 is exact, from the eigenvalues of
-W^T W: one power iteration a step falls short where singular values are close, and the
-bound itself makes them so. So it holds after every step to rounding (1e-5 of it in
-float32), and nothing has to be remembered.
+hidden layer: Gogianu et al. find a single layer, the penultimate, to be enough. Here W
+is put back after every step, W <- W min(1, bound / ||W||_2), as Gouk et al. 2018
+(arXiv 1804.04368) do, and ||W||_2 is exact, from the eigenvalues of W^T W: a power
+iteration a step falls short where singular values are close, and the bound itself
+makes them so. So it holds after every step to rounding (1e-5 of it in float32), and
+nothing has to be remembered.
 """
 
 from __future__ import annotations

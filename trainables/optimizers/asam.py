@@ -1,4 +1,4 @@
-"""ASAM: adaptive SAM (Kwon et al. 2021, arXiv 2102.11600, eq. 5 and Alg. 1).
+"""ASAM: adaptive SAM (Kwon et al. 2021, arXiv 2102.11600, Alg. 1).
 
     T = |w| + eta, elementwise;   g = grad L(w + rho T^2 g1 / ||T g1||_2)
 
