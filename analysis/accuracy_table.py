@@ -15,7 +15,7 @@ import pandas as pd
 from analysis.formats import Column, Sheet
 from analysis.intervals import mean_interval
 from analysis.metrics import METRICS
-from analysis.runs import by_setting, labels, show, varying
+from analysis.runs import PARTS, by_setting, implied, labels, show, varying
 from trainables.record import WHAT
 
 SHOWN = ("accuracy_change", "accuracy_slope", "first_accuracy", "last_accuracy")
@@ -85,9 +85,9 @@ def _sheet(study: str, problem: str, part: pd.DataFrame) -> Sheet:
         for row in part.to_dict("records")
     ]
     differ = varying(rows)
-    named = [*ALWAYS, *(name for name in differ if name not in ALWAYS)]
-    common = [name for name in WHAT if name not in (*named, "problem")]
-    columns = [Column(name, right=name != "optimizer") for name in named] + [
+    unsaid = {n: value for n, value in implied(rows).items() if n not in ALWAYS}
+    named = [*ALWAYS, *(n for n in differ if n not in (*ALWAYS, *unsaid))]
+    columns = [Column(name, right=name not in PARTS) for name in named] + [
         Column("runs", right=True),
         Column("change", "pp/100 tasks", right=True),
         Column("slope", "pp/100 tasks", right=True),
@@ -95,7 +95,12 @@ def _sheet(study: str, problem: str, part: pd.DataFrame) -> Sheet:
         Column("last", "%", right=True),
         Column("diverged", right=True),
     ]
-    said = ", ".join(f"{name} {_plain(rows[0][name])}" for name in common)
+    same = {n: rows[0][n] for n in WHAT if n not in (*named, "problem")} | unsaid
+    said = ", ".join(
+        f"{name} {_plain(value)}"
+        for name, value in same.items()
+        if value is not None or name == "intervention"
+    )
     cells = [[show(row[name]) for name in named] + _measured(row) for row in rows]
     return Sheet(
         f"{problem}, study {study}", said, columns, cells, list(_notes(part, rows))

@@ -31,6 +31,9 @@ FATES = ("seeds", "diverged", "incomplete", "missing", "extra", "unmatched")
 OPTIMIZERS = ("sgd", "sam", "gnp")
 """The paper's order; others follow by name."""
 
+PARTS = ("optimizer", "base", "intervention")
+"""What a setting's name says in one word each."""
+
 
 @dataclass(frozen=True)
 class Runs:
@@ -197,25 +200,55 @@ def varying(settings: Sequence[dict[str, Any]]) -> list[str]:
 def labels(settings: Sequence[dict[str, Any]]) -> list[str]:
     """Return a short name for each setting that tells it from the others.
 
-    Optimizer and learning rate, and what else differs between two settings of one
-    optimizer: that SAM has a rho and SGD has none needs no saying.
+    Its `PARTS` and learning rate, and what else differs between two settings of these
+    parts: that SAM has a rho and SGD has none needs no saying.
 
     >>> same = {"optimizer": "sam", "lr": 0.01}
     >>> labels([{**same, "rho": 0.05}, {**same, "rho": 0.1}])
     ['SAM lr 0.01 rho 0.05', 'SAM lr 0.01 rho 0.1']
+    >>> labels([same, {**same, "base": "adam"}, {**same, "intervention": "redo"}])
+    ['SAM lr 0.01', 'SAM adam lr 0.01', 'SAM lr 0.01 redo']
     """
-    kinds: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    differ = {kind: varying(same) for kind, same in _by_parts(settings).items()}
+    names = []
     for setting in settings:
-        kinds[setting["optimizer"]].append(setting)
-    differ = {name for same in kinds.values() for name in varying(same)}
-    told = [n for n in WHAT if n in differ and n not in ("problem", "optimizer", "lr")]
-    return [
-        " ".join(
-            [f"{setting['optimizer'].upper()} lr {setting['lr']:g}"]
-            + [f"{n} {show(setting[n])}" for n in told if setting[n] is not None]
-        )
-        for setting in settings
-    ]
+        optimizer, base, intervention = kind = _parts(setting)
+        words = [optimizer.upper(), base, f"lr {setting['lr']:g}", intervention]
+        words += [
+            f"{name} {show(setting[name])}"
+            for name in differ[kind]
+            if name not in ("problem", "lr") and setting[name] is not None
+        ]
+        names.append(" ".join(word for word in words if word))
+    return names
+
+
+def implied(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the columns that the `PARTS` imply, with the value where there is one.
+
+    >>> implied([{"intervention": "redo", "redo_tau": 0.1}, {"redo_tau": None}])
+    {'redo_tau': 0.1}
+    """
+    found: dict[str, Any] = {}
+    for name in varying(settings):
+        values = {setting.get(name) for setting in settings} - {None}
+        same = _by_parts(settings).values()
+        if len(values) == 1 and all(name not in varying(some) for some in same):
+            found |= {} if name in PARTS else {name: values.pop()}
+    return found
+
+
+def _parts(setting: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(setting.get(part) for part in PARTS)
+
+
+def _by_parts(
+    settings: Sequence[dict[str, Any]],
+) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    kinds = defaultdict(list)
+    for setting in settings:
+        kinds[_parts(setting)].append(setting)
+    return kinds
 
 
 def show(value: Any) -> str:

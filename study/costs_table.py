@@ -58,7 +58,7 @@ def cost_table(study: Study, trials: list[Trial]) -> Table:
         table.add_row(
             row["problem"],
             row["optimizer"],
-            hyperparameters(setting),
+            hyperparameters(row),
             row["dataset"],
             str(sum(len(trial.seeds) for trial in mine)),
             *_totals(mine),

@@ -12,13 +12,17 @@ from study.cost import Cost, run_cost
 from study.memory import seeds_that_fit
 from study.stacks import stack_name
 from study.studies import Study
-from trainables.setting import Setting
+from trainables.record import WHAT
+from trainables.setting import Row, Setting
 
 CPU_STACK = 10
 """Seeds side by side on a CPU: more gain little and leave the processor's cache."""
 
 GPU_STACK = 64
 """Seeds side by side on a GPU, where the kernels' launches cost more than they do."""
+
+_COMMON = ("problem", "dataset", "tasks", "epochs", "batch_size", "hidden", "optimizer")
+"""What of a setting is said apart from the hyperparameters, or by the study."""
 
 LONGEST_NAME = 120
 """A file's name holds the seeds; scattered ones may have to make several stacks."""
@@ -41,7 +45,7 @@ class Trial:
         """What it is, for a reader, as permuted sam lr=0.01 rho=0.05, seeds 0-4."""
         row = self.setting.row()
         seeds = stack_name("", self.seeds).removeprefix("-seeds-")
-        what = f"{row['problem']} {row['optimizer']} {hyperparameters(self.setting)}"
+        what = f"{row['problem']} {row['optimizer']} {hyperparameters(row)}"
         return f"{what}, seeds {seeds}"
 
     @property
@@ -56,15 +60,16 @@ class Trial:
         return self.setting.row() | mine | {"cpus": cpus, "gpus": gpus}
 
 
-def hyperparameters(setting: Setting) -> str:
-    """Return the optimizer's hyperparameters that are not 0.
+def hyperparameters(row: Row) -> str:
+    """Return the optimizer's hyperparameters that are not 0, base and intervention.
 
-    >>> hyperparameters(Setting())
-    'lr=0.01'
+    >>> hyperparameters(Setting().row() | {"intervention": "redo", "redo_tau": 0.1})
+    'lr=0.01 redo redo_tau=0.1'
     """
-    row = setting.row()
-    shown = ("lr", "rho", "alpha", "momentum", "weight_decay")
-    return " ".join(f"{name}={row[name]:g}" for name in shown if row[name])
+    first = ("lr", "rho", "alpha", "momentum", "weight_decay")
+    others = [n for n in WHAT if n not in (*first, *_COMMON)]
+    told = [(name, row[name]) for name in (*first, *others) if row.get(name)]
+    return " ".join(v if isinstance(v, str) else f"{n}={v:g}" for n, v in told)
 
 
 def plan(

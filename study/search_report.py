@@ -143,14 +143,13 @@ def trial_table(names: list[str], trials: list[FrozenTrial]) -> Table:
     """Return trials with what they came to."""
     table = Table("trial", *names, "problem", "optimizer", "hyperparameters", box=None)
     for trial in trials:
-        setting = Setting.from_row(trial.user_attrs[SETTING])
-        row = setting.row()
+        row = Setting.from_row(trial.user_attrs[SETTING]).row()
         table.add_row(
             str(trial.number),
             *(f"{value:.4f}" for value in trial.values),
             row["problem"],
             row["optimizer"],
-            hyperparameters(setting),
+            hyperparameters(row),
         )
     return table
 

@@ -17,6 +17,7 @@ from study.cost import run_cost
 from study.definition import load
 from study.examine import Run
 from study.find import find_stores
+from study.plan import hyperparameters
 from study.rates import clock
 from study.stacks import parse_stack_name
 from study.store import Store
@@ -180,8 +181,7 @@ def _task(store: Store, setting_id: str, seeds: tuple[int, ...]) -> int:
 
 
 def _named(row: Row) -> tuple[str, ...]:
-    shown = ("lr", "rho", "alpha", "momentum", "weight_decay")
-    numbers = " ".join(f"{name}={row[name]:g}" for name in shown if row.get(name))
+    numbers = hyperparameters(row)
     return row["problem"], row["optimizer"], numbers, row["dataset"], str(row["tasks"])
 
 

@@ -13,9 +13,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trainables.bases import Adam
 from trainables.checks import whole
 from trainables.command_line import UsageError
-from trainables.optimizers import GNP, SAM, SGD, Optimizer
+from trainables.interventions import INTERVENTIONS
+from trainables.optimizers import ASAM, GNP, SAM, SGD, Optimizer
 from trainables.problems import Pairwise, Permuted, Problem
 from trainables.randomness import SEEDS
 from trainables.setting import Setting
@@ -145,6 +147,31 @@ _COMMON = {"hidden": HIDDEN, "batch_size": BATCH_SIZE, "epochs": EPOCHS}
 _FEWER_RHOS = over_rho(RHOS[::2], STEP_SIZES[:3], (ALPHA,))
 """5,000 digits are too few to learn from with the smaller step sizes."""
 
+
+def remedies() -> tuple[Setting, ...]:
+    """Return every intervention under SGD, SAM and Adam, and what they are compared to.
+
+    Each has its paper's hyperparameters, which are its defaults; nothing is tuned.
+    Adam's step size is its usual one, and its weight decay and L2-init's ten times
+    less than SGD's, because Adam scales a penalty up with the gradient.
+    """
+    shared: dict[str, Any] = {"dataset": "mnist-5k", "tasks": 20, **_QUICK}
+    made = []
+    for kind, base, lr, decay in (
+        (SGD, None, 0.01, 0.01),
+        (SAM, None, 0.01, 0.01),
+        (SGD, Adam(), 0.001, 0.001),
+    ):
+        mine: dict[str, Any] = {"optimizer": kind(lr=lr), "base": base, **shared}
+        decayed = mine | {"optimizer": kind(lr=lr, weight_decay=decay)}
+        made += [Setting(**mine), Setting(**decayed)]
+        for name, intervention in INTERVENTIONS.items():
+            own = {"init_decay": decay} if name == "l2_init" else {}
+            made.append(Setting(**mine, intervention=intervention(**own)))
+    made.append(Setting(optimizer=SAM(lr=0.001), base=Adam(), **shared))
+    return (*made, Setting(optimizer=ASAM(lr=0.01), **shared))
+
+
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
@@ -178,6 +205,12 @@ STUDIES: dict[str, Study] = {
             + grid((Pairwise(),), _FEWER_RHOS, dataset="mnist-5k", **_QUICK),
             tuple(range(5)),
             "its cut for two cores: every second rho, on the 5,000 digits",
+        ),
+        Study(
+            "remedies",
+            remedies(),
+            tuple(range(5)),
+            "every intervention under SGD, SAM and Adam, in some minutes",
         ),
     )
 }

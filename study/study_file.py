@@ -7,10 +7,13 @@ import re
 import runpy
 import traceback
 from pathlib import Path
+from typing import Any
 
 from study.search import SEARCHES, Search
 from study.studies import STUDIES, Study
+from trainables.bases import BASES
 from trainables.command_line import UsageError, choose
+from trainables.interventions import INTERVENTIONS
 from trainables.optimizers import OPTIMIZERS
 from trainables.problems import PROBLEMS
 from trainables.setting import Setting
@@ -57,7 +60,13 @@ def _why(error: BaseException) -> str:
         return str(error)
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     wrong = re.match(r"(\w+)\.__init__\(\) got an unexpected .* '(\w+)'", text)
-    parts = (Study, Search, Setting, *OPTIMIZERS.values(), *PROBLEMS.values())
+    registries = (OPTIMIZERS, PROBLEMS, BASES, INTERVENTIONS)
+    parts: tuple[type[Any], ...] = (
+        Study,
+        Search,
+        Setting,
+        *(part for kind in registries for part in kind.values()),
+    )
     for part in parts:
         if wrong and wrong[1] == part.__name__:
             try:

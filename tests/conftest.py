@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from trainables.datasets import Dataset
 
 TRAINABLES = Path(__file__).parents[1] / "trainables"
-UNCHECKED = {"setting", "optimizers", "trainable"}
-"""Users choose what the first two are given, which check it with an error of their own;
-Ray makes the third."""
+UNCHECKED = {"setting", "optimizers", "bases", "interventions", "trainable"}
+"""Users choose what all but the last are given; these check it, with errors of their
+own. Ray makes the last."""
 
 # before anything of the package is imported: every shape and type in a signature is
 # checked at each call, by PEP 484, which lets an int stand for a float

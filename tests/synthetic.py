@@ -26,21 +26,22 @@ DROP = {"sgd": 0.06, "sam": 0.03, "gnp": 0.012}
 
 def make_setting(problem: str = "permuted", **changes: Any) -> dict[str, Any]:
     """Return a setting: SGD as in the paper, but for the changes."""
-    setting = {
-        "problem": problem,
-        "dataset": "mnist",
-        "tasks": LENGTH[problem],
-        "epochs": 1,
-        "batch_size": 16,
-        "hidden": "100-100-100",
-        "optimizer": "sgd",
-        "lr": 0.01,
-        "momentum": 0.0,
-        "rho": None,
-        "alpha": None,
-        "weight_decay": 0.0,
-        "intervention": None,
-    } | changes
+    setting = (
+        dict.fromkeys(WHAT)
+        | {
+            "problem": problem,
+            "dataset": "mnist",
+            "tasks": LENGTH[problem],
+            "epochs": 1,
+            "batch_size": 16,
+            "hidden": "100-100-100",
+            "optimizer": "sgd",
+            "lr": 0.01,
+            "momentum": 0.0,
+            "weight_decay": 0.0,
+        }
+        | changes
+    )
     assert setting.keys() == WHAT.keys()
     return setting
 

@@ -7,6 +7,7 @@ import pytest
 from synthetic import make_run, make_setting, write, write_study
 
 from analysis.load import load
+from analysis.runs import by_setting
 from trainables.command_line import UsageError
 from trainables.record import COLUMNS
 
@@ -155,6 +156,7 @@ def test_a_file_of_version_1_is_read(results):
     frame = load(str(results))
     known = frame.groupby("study")[["lr", "start_sharpness", "layer_weight_norm"]]
     assert known.count().to_numpy().tolist() == [[8, 8, 8], [4, 0, 0]]
+    assert len(by_setting(frame)) == 2
 
 
 def test_rows_that_differ_in_a_list_contradict_each_other(results):

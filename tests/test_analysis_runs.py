@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from synthetic import make_run, make_setting, paper_settings
 
-from analysis.runs import NEEDED, by_setting, labels, varying
+from analysis.runs import NEEDED, by_setting, implied, labels, varying
 
 SGD = make_setting(tasks=4)
 SAM = make_setting(tasks=4, optimizer="sam", rho=0.05)
@@ -159,6 +159,34 @@ def test_labels_are_short_and_tell_settings_apart():
     ]
 
 
+REDO = {**SGD, "intervention": "redo", "redo_tau": 0.1}
+FRESH = {"intervention": "fresh"}
+ADAM = {**SGD, "lr": 0.001, "base": "adam", "beta1": 0.9}
+
+
+def test_labels_name_the_parts_and_not_what_they_imply():
+    kinds = [SGD, {**SGD, "weight_decay": 0.1}, REDO, {**ADAM, **FRESH}, SAM]
+    assert labels(kinds) == [
+        "SGD lr 0.01 weight_decay 0",
+        "SGD lr 0.01 weight_decay 0.1",
+        "SGD lr 0.01 redo",
+        "SGD adam lr 0.001 fresh",
+        "SAM lr 0.01",
+    ]
+    assert labels([REDO, {**REDO, "redo_tau": 0.2}, SGD])[:2] == [
+        "SGD lr 0.01 redo redo_tau 0.1",
+        "SGD lr 0.01 redo redo_tau 0.2",
+    ]
+
+
+def test_what_the_parts_imply_is_told_once():
+    assert implied([SGD, REDO, ADAM]) == {"redo_tau": 0.1, "beta1": 0.9}
+    # what differs where it applies, or applies to all, must be told of each
+    assert implied([SGD, REDO, {**REDO, "redo_tau": 0.2}]) == {}
+    assert implied([REDO, {**ADAM, "redo_tau": 0.2}]) == {"beta1": 0.9}
+    assert implied([{**SGD, "momentum": 0.9}, REDO]) == {"redo_tau": 0.1}
+
+
 @given(st.data())
 def test_labels_of_different_settings_differ(data):
     values = {
@@ -166,7 +194,8 @@ def test_labels_of_different_settings_differ(data):
         "lr": [0.1, 0.01],
         "rho": [0.05, 0.1],
         "epochs": [1, 2],
-        "intervention": ["reset", "shrink"],
+        "intervention": ["reset", None],
+        "base": ["adam", None],
     }
     drawn = st.tuples(*map(st.sampled_from, values.values()))
     kinds = drawn.map(lambda row: dict(zip(values, row, strict=True)))

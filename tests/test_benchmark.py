@@ -13,7 +13,7 @@ from study.contenders import large, ours, products, usual
 from study.plan import Trial
 from study.step_times import interleave, step_table, time_steps, timing
 from trainables.command_line import UsageError
-from trainables.optimizers import SAM, SGD
+from trainables.optimizers import OPTIMIZERS, SAM, SGD
 from trainables.setting import Setting
 
 TINY = Setting(hidden=(6, 5), batch_size=4)
@@ -34,7 +34,7 @@ def test_everything_is_timed_once_a_round(digits_again, capsys):
     console = Console(quiet=True)
     timings = time_steps(TINY, [1, 3], 2, "cpu", digits_again, console)
     names = {(t.stack, t.name) for t in timings}
-    contenders = ("floor", "sgd", "sam", "gnp")
+    contenders = ("floor", *OPTIMIZERS)
     assert names == {(s, n) for s in (1, 3) for n in contenders} | {
         (1, "usual sgd"),
         (1, "usual sam"),

@@ -1,12 +1,14 @@
 """What every entry of the registries must do, tested without being told of it.
 
-A new optimizer, problem or probe needs one line in one of the tables here.
+A new optimizer, base, intervention, problem or probe needs one line in one of the
+tables here.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 from typing import Any
 
 import pyarrow as pa
@@ -15,9 +17,22 @@ import torch
 from torch import Tensor
 
 from trainables import fast, plain
+from trainables.bases import BASES, Adam
 from trainables.datasets import Dataset
+from trainables.interventions import (
+    INTERVENTIONS,
+    ContinualBackprop,
+    Fresh,
+    HeadReset,
+    Intervention,
+    L2Init,
+    LayerNorm,
+    ReDo,
+    ShrinkPerturb,
+    SpectralNorm,
+)
 from trainables.network import Network, forward, initial
-from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD, Optimizer
+from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD, Optimizer
 from trainables.plain import loss_gradient
 from trainables.probes import LANDSCAPE, PROBES, START, Landscape, Probe
 from trainables.problems import PROBLEMS, Pairwise, Permuted, Problem
@@ -31,7 +46,31 @@ OPTIMIZER_CASES: dict[str, Optimizer] = {
     "sgd": SGD(**COMMON),
     "sam": SAM(rho=0.1, **COMMON),
     "gnp": GNP(rho=0.1, alpha=0.6, **COMMON),
+    "asam": ASAM(rho=0.5, eta=0.1, **COMMON),
 }
+
+BASE_CASES: dict[str, Adam] = {
+    "adam": Adam(beta1=0.8, beta2=0.95),
+}
+
+INTERVENTION_CASES: dict[str, Intervention] = {
+    "l2_init": L2Init(init_decay=0.5),
+    "layer_norm": LayerNorm(),
+    "spectral_norm": SpectralNorm(spectral_bound=0.8),
+    "shrink_perturb": ShrinkPerturb(shrink=0.5, perturb=0.1),
+    "continual_backprop": ContinualBackprop(replacement_rate=0.1, maturity=1),
+    "redo": ReDo(redo_tau=0.8, redo_every=3),
+    "head_reset": HeadReset(),
+    "fresh": Fresh(),
+}
+"""So strong that they act in runs of a few steps."""
+
+UNDER: dict[str, Setting] = {
+    "sgd": Setting(optimizer=SGD(lr=0.03, momentum=0.8)),
+    "sam": Setting(optimizer=SAM(lr=0.03, rho=0.1)),
+    "adam": Setting(optimizer=GNP(lr=0.01, weight_decay=0.01), base=Adam()),
+}
+"""What interventions are composed with."""
 
 PROBLEM_CASES: dict[str, Problem] = {
     "permuted": Permuted(),
@@ -76,6 +115,17 @@ SEEDS = [5, 0, 2]
 optimizers = pytest.mark.parametrize("optimizer", OPTIMIZERS, indirect=True)
 problems = pytest.mark.parametrize("problem", PROBLEMS, indirect=True)
 probes = pytest.mark.parametrize("name", [*PROBES, *LANDSCAPE])
+interventions = pytest.mark.parametrize("name", INTERVENTIONS)
+composed = pytest.mark.parametrize(
+    ("under", "problem"),
+    [
+        ("sgd", Pairwise()),
+        ("sam", Permuted()),
+        ("adam", Permuted()),
+        ("adam", Pairwise()),
+    ],
+    ids=str,
+)
 forms = pytest.mark.parametrize("form", FORMS)
 
 
@@ -96,8 +146,10 @@ def problem(request: pytest.FixtureRequest) -> Problem:
         (PROBLEMS, PROBLEM_CASES),
         (PROBES, PROBE_CASES),
         (LANDSCAPE, LANDSCAPE_CASES),
+        (BASES, BASE_CASES),
+        (INTERVENTIONS, INTERVENTION_CASES),
     ],
-    ids=["optimizers", "problems", "probes", "landscape"],
+    ids=["optimizers", "problems", "probes", "landscape", "bases", "interventions"],
 )
 def test_every_entry_has_a_case(registry, cases):
     assert list(registry) == list(cases)
@@ -116,13 +168,14 @@ def test_parts_of_a_setting_are_frozen_and_named(kind):
 
 def test_no_two_parts_share_a_hyperparameter():
     """Or one column would mean two things."""
-    for one in OPTIMIZERS.values():
-        for other in PROBLEMS.values():
-            mine, theirs = (
-                {field.name for field in dataclasses.fields(part)}
-                for part in (one, other)
-            )
-            assert not mine & theirs
+
+    def fields(kind, name):
+        return {field.name for field in dataclasses.fields(REGISTRIES[kind][name])}
+
+    names = [(kind, name) for kind in REGISTRIES for name in REGISTRIES[kind]]
+    for one, other in itertools.combinations(names, 2):
+        if (one[0], other[0]) != ("optimizer", "optimizer"):
+            assert not fields(*one) & fields(*other)
 
 
 # ---- optimizers: a few steps
@@ -285,6 +338,119 @@ def test_a_seeds_tasks_and_weights_do_not_depend_on_the_optimizer(
         for one in (mine, theirs)
     ]
     assert labels[0] == labels[1]
+
+
+# ---- interventions and bases: whole runs
+
+
+def remedied(name: str | None, under: str, problem: Problem) -> Setting:
+    return dataclasses.replace(
+        UNDER[under],
+        intervention=None if name is None else INTERVENTION_CASES[name],
+        problem=problem,
+        dataset="mnist-5k",
+        tasks=3,
+        batch_size=6,
+        hidden=(12, 10),
+    )
+
+
+def run_of(setting: Setting, seeds: list[int], data: Dataset, **more) -> ContinualRun:
+    """Without the probes of the landscape, which take longer than all the rest."""
+    return ContinualRun(setting, seeds, data, probe_every=0, **more)
+
+
+def through(setting: Setting, seeds: list[int], data: Dataset, **more) -> list[Record]:
+    one = run_of(setting, seeds, data, **more)
+    return [row for _ in range(setting.tasks) for row in one.next_task()]
+
+
+def of(rows: list[Record], *seeds: int) -> list[list[Any]]:
+    return told([row for row in rows if row["seed"] in seeds])
+
+
+def near(rows: list[list[Any]]) -> list[list[Any]]:
+    def one(value: Any) -> Any:
+        if isinstance(value, float | list):
+            return pytest.approx(value, rel=1e-8, abs=1e-8)
+        return value
+
+    return [[one(value) for value in row] for row in rows]
+
+
+@composed
+@pytest.mark.parametrize("name", [None, *INTERVENTIONS])
+def test_a_run_with_it_is_the_same_when_stopped_and_gone_on_with(
+    name, under, problem, few
+):
+    setting = remedied(name, under, problem)
+    expected = told(through(setting, SEEDS, few))
+    one = run_of(setting, SEEDS, few)
+    got = []
+    for _ in range(3):
+        got += told(one.next_task())
+        file = io.BytesIO()
+        torch.save(one.state_dict(), file)
+        file.seek(0)
+        one = run_of(setting, SEEDS, few)
+        one.load_state_dict(torch.load(file, weights_only=True))
+    assert got == expected
+
+
+@composed
+@pytest.mark.parametrize("name", [None, *INTERVENTIONS])
+def test_a_seed_with_it_is_its_own(name, under, problem, few):
+    """Alone, in a stack, and in a stack of which a seed diverges."""
+    setting = remedied(name, under, problem)
+    sick = run_of(setting, SEEDS, few, dtype=torch.float64)
+    rows = sick.next_task()
+    sick.network.weights[1][sick.alive.index(0), 0, 0] = torch.nan
+    while not sick.finished:
+        rows += sick.next_task()
+    healed = name == "fresh"
+    assert sorted(sick.alive) == ([0, 2, 5] if healed else [2, 5])
+    for seed in (5, 2):
+        alone = through(setting, [seed], few, dtype=torch.float64)
+        assert of(alone, seed) == near(of(rows, seed))
+
+
+@problems
+@interventions
+def test_it_is_paired_with_sgd_and_does_something(name, problem, few):
+    runs = [run_of(remedied(n, "sgd", problem), SEEDS, few) for n in (name, None)]
+    mine, theirs = ([t.clone() for t in run.network.tensors()] for run in runs)
+    assert_same(mine, theirs, 0)
+    rows = [[row for _ in range(3) for row in run.next_task()] for run in runs]
+    labels = [[row["task_label"] for row in some] for some in rows]
+    assert labels[0] == labels[1]
+    assert told(rows[0]) != told(rows[1])
+    intervention = INTERVENTION_CASES[name]
+    if not (intervention.steps or intervention.penalizes or intervention.normalizes):
+        # what acts between tasks leaves the first one as it was
+        assert told(rows[0][:3]) == told(rows[1][:3])
+
+
+@pytest.mark.parametrize("under", UNDER)
+@interventions
+def test_a_dead_network_with_it_stays_finite(name, under, few):
+    setting = remedied(name, under, Permuted())
+    one = ContinualRun(setting, SEEDS, few)
+    for tensor in one.network.tensors():
+        tensor.zero_()
+    one.network.biases[0].fill_(-1000)
+    one.network.biases[-1][..., 3] = 1e4
+    rows = [row for _ in range(3) for row in one.next_task()]
+    assert not any(row["diverged"] for row in rows)
+
+
+@interventions
+def test_it_composes_with_both_forms(name, few):
+    setting = remedied(name, "adam", Pairwise())
+    runs = [
+        through(setting, SEEDS, few, dtype=torch.float64, form=form)
+        for form in (fast, plain)
+    ]
+    assert told(runs[0]) == near(told(runs[1]))
 
 
 # ---- probes

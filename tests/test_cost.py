@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from study.cost import run_cost
-from trainables.optimizers import GNP, SAM, SGD
+from trainables.optimizers import ASAM, GNP, SAM, SGD
 from trainables.problems import Pairwise, Permuted
 from trainables.run import ContinualRun
 from trainables.setting import Setting
@@ -29,7 +29,9 @@ def test_all_pairs_of_mnist_meet_every_example_nine_times():
     assert run_cost(setting).examples == pytest.approx(9 * 60_000, rel=1e-12)
 
 
-@pytest.mark.parametrize(("optimizer", "passes"), [(SGD(), 1), (SAM(), 2), (GNP(), 2)])
+@pytest.mark.parametrize(
+    ("optimizer", "passes"), [(SGD(), 1), (SAM(), 2), (GNP(), 2), (ASAM(), 2)]
+)
 def test_an_ascent_step_costs_a_pass(optimizer, passes):
     once = run_cost(Setting(optimizer=SGD(), tasks=1, hidden=(10,)))
     cost = run_cost(Setting(optimizer=optimizer, tasks=1, hidden=(10,)))

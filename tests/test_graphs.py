@@ -1,5 +1,7 @@
 """The captured step, called as it is: what a GPU replays, without a GPU."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -25,6 +27,19 @@ def block(start, stop, steps, size, few, seed=0):
     )
 
 
+def updates(network, velocity, optimizer):
+    def update_of(start, stop):
+        moving = velocity and velocity.part(start, stop)
+        part = network.part(start, stop)
+        return functools.partial(fast.step, part, moving, optimizer)
+
+    return update_of
+
+
+def everything(network, velocity):
+    return [*network.tensors(), *(velocity.tensors() if velocity else [])]
+
+
 @pytest.mark.parametrize("optimizer", CASES, ids=lambda o: o.name)
 def test_a_captured_step_is_the_step(optimizer, few):
     reader = Reader(to_tensor(few.train_images, "cpu"), torch.float64)
@@ -32,17 +47,16 @@ def test_a_captured_step_is_the_step(optimizer, few):
     theirs = ours.map(torch.clone)
     moving = optimizer.momentum > 0
     speed, other = (n.zeros_like() if moving else None for n in (ours, theirs))
-    graphs = Graphs(
-        fast.step, ours, speed, optimizer, reader, capture=lambda once: once
-    )
+    mine, their = updates(ours, speed, optimizer), updates(theirs, other, optimizer)
+    graphs = Graphs(mine, everything(ours, speed), reader, capture=lambda once: once)
     # the same shape again and with fewer steps, fewer seeds, and more steps than before
     shapes = [(0, 3, 9, 4), (0, 3, 5, 4), (0, 2, 6, 4), (1, 3, 6, 2), (0, 3, 12, 4)]
     for seed, shape in enumerate(shapes):
         part = block(*shape, few, seed)
         with torch.no_grad():
-            mine = graphs.train(part)
-            plain = train(fast.step, theirs, other, optimizer, reader, part)
-        for a, b in zip(mine, plain, strict=True):
+            told = graphs.train(part)
+            plain = train(their(part.start, part.stop), reader, part)
+        for a, b in zip(told, plain, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-12, atol=0)
     for a, b in zip(ours.tensors(), theirs.tensors(), strict=True):
         assert torch.equal(a, b)
@@ -56,7 +70,8 @@ def test_a_captured_step_is_the_step_on_a_gpu(optimizer, few):
     theirs = ours.map(torch.clone)
     moving = optimizer.momentum > 0
     speed, other = (n.zeros_like() if moving else None for n in (ours, theirs))
-    graphs = Graphs(fast.step, ours, speed, optimizer, reader)
+    mine, their = updates(ours, speed, optimizer), updates(theirs, other, optimizer)
+    graphs = Graphs(mine, everything(ours, speed), reader)
     for seed in range(3):
         part = Block(
             *(
@@ -65,7 +80,7 @@ def test_a_captured_step_is_the_step_on_a_gpu(optimizer, few):
             )
         )
         with torch.no_grad():
-            mine = graphs.train(part)
-            plain = train(fast.step, theirs, other, optimizer, reader, part)
-        for a, b in zip(mine, plain, strict=True):
+            told = graphs.train(part)
+            plain = train(their(part.start, part.stop), reader, part)
+        for a, b in zip(told, plain, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)

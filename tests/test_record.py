@@ -20,7 +20,8 @@ from trainables.record import (
 PUBLIC = """
 study setting_id run_id trial_id seed
 problem dataset tasks epochs batch_size hidden optimizer lr momentum rho alpha
-weight_decay intervention
+weight_decay intervention base eta beta1 beta2 adam_eps init_decay spectral_bound shrink
+perturb replacement_rate maturity utility_decay redo_tau redo_every
 task task_label
 online_accuracy train_loss test_loss test_accuracy dormant_fraction effective_rank
 stable_rank weight_norm gradient_norm sharpness
@@ -33,9 +34,9 @@ layer_dormant_fraction layer_weight_norm layer_initial_distance layer_update_nor
 diverged steps seconds device
 """
 
-WHOLE = "seed tasks epochs batch_size task steps"
+WHOLE = "seed tasks epochs batch_size maturity redo_every task steps"
 TEXT = """
-study setting_id run_id trial_id problem dataset hidden optimizer intervention
+study setting_id run_id trial_id problem dataset hidden optimizer intervention base
 task_label device
 """
 
@@ -72,7 +73,8 @@ def test_public_columns_keep_their_type():
 
 def test_only_what_may_not_apply_is_null():
     nulls = {name for name, column in COLUMNS.items() if column.null}
-    assert nulls == {"rho", "alpha", "intervention", *MEASURED}
+    parts = [*WHAT][[*WHAT].index("intervention") :]  # and their hyperparameters
+    assert nulls == {"rho", "alpha", *parts, *MEASURED}
 
 
 def test_groups_share_no_column():

@@ -235,7 +235,7 @@ def test_the_plain_form_makes_the_same_run(few):
     setting = small(GNP(lr=0.05, momentum=0.5), Pairwise())
     runs = [
         records_of(setting, [0, 1], few, dtype=torch.float64, **form)
-        for form in ({}, {"step": plain.step})
+        for form in ({}, {"form": plain})
     ]
     assert_close(*runs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -9,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trainables.bases import Adam
 from trainables.command_line import UsageError
 from trainables.datasets import DATASETS
-from trainables.optimizers import GNP, SAM, SGD
+from trainables.interventions import ContinualBackprop
+from trainables.optimizers import ASAM, GNP, SAM, SGD
 from trainables.problems import Pairwise
 from trainables.record import WHAT
-from trainables.setting import Setting, parse_hidden
+from trainables.setting import REGISTRIES, Setting, parse_hidden
 
 COMMON = {
     "problem": st.sampled_from(["permuted", "pairwise"]),
@@ -29,6 +32,9 @@ COMMON = {
     "momentum": st.floats(0, 1, exclude_max=True) | st.just(0),
     "weight_decay": st.floats(0, 10) | st.just(0),
 }
+OF_OTHER_PARTS = [*WHAT][[*WHAT].index("intervention") :]
+"""Columns of interventions, bases and ASAM."""
+
 RHO, ALPHA = st.floats(0, 10), st.floats(0, 1) | st.integers(0, 1)
 ROWS = st.one_of(
     st.fixed_dictionaries({}, optional=COMMON | {"optimizer": st.just("sgd")}),
@@ -37,6 +43,12 @@ ROWS = st.one_of(
     ),
     st.fixed_dictionaries(
         {"optimizer": st.just("gnp")}, optional=COMMON | {"rho": RHO, "alpha": ALPHA}
+    ),
+    st.fixed_dictionaries(
+        {"base": st.just("adam"), "intervention": st.just("redo")},
+        optional={n: COMMON[n] for n in ("problem", "lr", "weight_decay")}
+        | {"beta1": st.floats(0, 1, exclude_max=True), "redo_tau": RHO}
+        | {"redo_every": st.integers(1, 10**6)},
     ),
 )
 
@@ -87,7 +99,7 @@ def test_defaults_are_filled_in():
         ({"learning_rate": 0.1}, "unknown hyperparameter 'learning_rate'"),
         ({"seed": 0}, "unknown hyperparameter 'seed'"),
         ({"batch-size": 8}, "did you mean 'batch_size'?"),
-        ({"optimizer": "adam"}, "unknown optimizer 'adam'"),
+        ({"optimizer": "adam"}, "unknown optimizer 'adam'"),  # a base
         ({"optimizer": "smm"}, "did you mean 'sam'?"),
         ({"optimizer": ""}, "unknown optimizer ''"),
         ({"problem": "permutted"}, "did you mean 'permuted'?"),
@@ -102,7 +114,39 @@ def test_defaults_are_filled_in():
             "rho does not belong to problem permuted and optimizer sgd: leave it out",
         ),
         ({"optimizer": "sam", "alpha": 0.5}, "alpha does not belong to"),
-        ({"intervention": "l2"}, "intervention does not belong to"),
+        ({"intervention": "l2_int"}, "did you mean 'l2_init'?"),
+        ({"intervention": ""}, "unknown intervention ''"),
+        ({"redo_tau": 0.1}, "redo_tau does not belong to problem permuted and opt"),
+        (
+            {"intervention": "fresh", "redo_tau": 0.1},
+            "redo_tau does not belong to .* sgd and intervention fresh: leave it out",
+        ),
+        ({"beta1": 0.9}, "beta1 does not belong to"),
+        ({"base": "adm"}, "unknown base 'adm': did you mean 'adam'?"),
+        (
+            {"base": "adam", "momentum": 0.9},
+            "momentum is 0.9 with base adam, .*: leave momentum out",
+        ),
+        ({"base": "adam", "beta1": 1}, "beta1 is 1: .* at least 0 and below 1"),
+        ({"base": "adam", "beta2": -0.1}, "beta2 is -0.1"),
+        ({"base": "adam", "adam_eps": 0}, "adam_eps is 0: .* above 0"),
+        ({"optimizer": "asam", "eta": 0}, "eta is 0: it must be a number above 0"),
+        ({"optimizer": "sam", "eta": 0.1}, "eta does not belong to"),
+        ({"intervention": "l2_init", "init_decay": -1}, "init_decay is -1"),
+        ({"intervention": "spectral_norm", "spectral_bound": 0}, "spectral_bound is 0"),
+        ({"intervention": "shrink_perturb", "shrink": 1.1}, "shrink is 1.1"),
+        ({"intervention": "shrink_perturb", "perturb": -1}, "perturb is -1"),
+        ({"intervention": "continual_backprop", "maturity": 0.5}, "maturity is 0.5"),
+        (
+            {"intervention": "continual_backprop", "replacement_rate": 2},
+            "replacement_rate is 2: .* at most 1",
+        ),
+        (
+            {"intervention": "continual_backprop", "utility_decay": 1},
+            "utility_decay is 1: .* below 1",
+        ),
+        ({"intervention": "redo", "redo_tau": -1}, "redo_tau is -1"),
+        ({"intervention": "redo", "redo_every": 0}, "redo_every is 0"),
         ({"lr": 0}, "lr is 0: it must be a number above 0"),
         ({"lr": -0.1}, "lr is -0.1: it must be a number above 0"),
         ({"lr": math.nan}, "lr is nan"),
@@ -207,10 +251,29 @@ def test_every_field_is_in_the_identifier():
     ]
     settings = [Setting.from_row(base | change) for change in changes]
     touched = {key for change in changes for key in change}
-    assert touched == set(WHAT) - {"intervention"}
+    assert touched == set(WHAT) - set(OF_OTHER_PARTS)
     names = {s.setting_id for s in settings}
     names |= {s.run_id(seed) for s in settings for seed in (0, 1)}
     assert len(names) == 3 * len(changes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, name) for kind in ("base", "intervention") for name in REGISTRIES[kind]]
+    + [("optimizer", "asam")],
+)
+def test_every_hyperparameter_of_a_part_is_in_the_identifier(kind, name):
+    plain = Setting.from_row({kind: name})
+    settings = [Setting(), plain]
+    fields = dataclasses.fields(REGISTRIES[kind][name])
+    for field in fields:
+        value = getattr(getattr(plain, kind), field.name)
+        other = value + 1 if isinstance(value, int) else value / 2 + 1e-3
+        settings.append(Setting.from_row({kind: name, field.name: other}))
+        assert settings[-1].row()[field.name] == other
+    names = {s.setting_id for s in settings} | {s.run_id(3) for s in settings}
+    assert len(names) == 2 * (2 + len(fields))
+    assert Setting.from_row(plain.row()) == plain
 
 
 @pytest.mark.parametrize(
@@ -243,6 +306,10 @@ GOLDEN_IDS = {
     ),
     "551d31c0cf2212a4 f5b9c8d99d211ab1": Setting(
         optimizer=GNP(momentum=0.9), hidden=(20, 10), dataset="mnist-5k"
+    ),
+    "be4172ce80b863c5 7997774a4815d6d7": Setting(optimizer=ASAM(), base=Adam()),
+    "42fe3b082c280170 994c201705b2b7c6": Setting(
+        intervention=ContinualBackprop(maturity=7)
     ),
 }
 

@@ -11,6 +11,7 @@ import pytest
 from study.studies import RHOS, STEP_SIZES, STUDIES, Study, changed, grid
 from study.study_file import find_study
 from trainables.command_line import UsageError
+from trainables.interventions import INTERVENTIONS
 from trainables.optimizers import SGD
 from trainables.problems import Pairwise, Permuted
 from trainables.setting import Setting
@@ -64,6 +65,22 @@ def test_the_small_cut_of_rho_is_a_cut_of_it():
     assert len(STUDIES["rho-small"].seeds) >= 5
     rhos = {s.optimizer.radius for s in STUDIES["rho-small"].settings}
     assert {0.0, RHOS[0], RHOS[-1]} < rhos
+
+
+def test_the_remedies_are_every_intervention_under_three_optimizers():
+    study = STUDIES["remedies"]
+    for optimizer, base in (("sgd", None), ("sam", None), ("sgd", "adam")):
+        mine = [
+            s
+            for s in study.settings
+            if (s.optimizer.name, s.base and s.base.name) == (optimizer, base)
+        ]
+        names = [s.intervention and s.intervention.name for s in mine]
+        assert names == [None, None, *INTERVENTIONS]
+        assert [s.optimizer.weight_decay > 0 for s in mine][:3] == [False, True, False]
+    rest = {(s.optimizer.name, s.base is None) for s in study.settings[30:]}
+    assert rest == {("sam", False), ("asam", True)}
+    assert {s.dataset for s in study.settings} == {"mnist-5k"}
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "../a", "-a", ".a", "a.b", "_a"])

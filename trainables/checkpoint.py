@@ -59,11 +59,8 @@ def unpack(content: bytes, run: ContinualRun, study: str) -> list[Record]:
     if not set(run.alive) <= set(run.seeds) or len(set(run.alive)) != alive:
         raise ValueError(f"the seeds alive are {run.alive}, of {run.seeds}")
     shapes = [torch.Size((alive, *shape[1:])) for shape in fresh]
-    for network in (run.network, run.velocity):
-        if network is not None and [t.shape for t in network.tensors()] != shapes:
-            raise ValueError("the networks have another shape")
-    if (run.velocity is None) != (run.setting.optimizer.momentum == 0):
-        raise ValueError("the momentum is another")
+    if [t.shape for t in run.network.tensors()] != shapes:
+        raise ValueError("the networks have another shape")
     expected = {
         (run.setting.run_id(seed), number)
         for seed in run.seeds

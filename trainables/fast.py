@@ -17,6 +17,9 @@ Where a layer is small against the batch, writing W + s grad W out is cheaper
 (`_writes_out`). The update is fused into its product. In place of d, which has a
 factor 1 / batch, the code carries e = batch * d = softmax(logits) - onehot(labels).
 
+ASAM scales each weight's gradient by its own size, so there gradient and perturbed
+weights are written out. Normalized networks have no fast form.
+
 Everything is what `trainables.plain` computes, to rounding.
 """
 
@@ -32,6 +35,7 @@ from torch import Tensor
 
 from trainables.network import Network
 from trainables.optimizers import EPSILON, Optimizer
+from trainables.plain import ascended
 
 WRITING = 24
 """What an element that is written out costs, in multiplications (measured)."""
@@ -68,24 +72,40 @@ def step(
 
     The arguments are those of `trainables.plain.step`.
     """
+    terms, logits = _terms(network, optimizer, inputs, labels)
+    _update(network, velocity, optimizer, terms)
+    return logits
+
+
+def gradient(
+    network: Network,
+    optimizer: Optimizer,
+    inputs: Float[Tensor, "S n inputs"],
+    labels: Int[Tensor, "S n"],
+) -> tuple[Network, Float[Tensor, "S n outputs"]]:
+    """Return what `trainables.plain.gradient` returns."""
+    terms, logits = _terms(network, optimizer, inputs, labels)
+    return _written(network, terms), logits
+
+
+def _terms(
+    network: Network, optimizer: Optimizer, inputs: Tensor, labels: Tensor
+) -> tuple[list[list[Term]], Tensor]:
+    """Return what each layer's gradient is the sum of, and the logits."""
     here = _first_pass(network, inputs, labels, again=optimizer.passes == 2)
     alpha, h, e = optimizer.mixing, here.h, here.e
     if optimizer.passes == 1:
-        _update(
-            network,
-            velocity,
-            optimizer,
-            [[(1, a, b)] for a, b in zip(h, e, strict=True)],
-        )
-        return here.logits
-    h2, e2 = _second_pass(network, optimizer.radius, here, labels)
+        return [[(1, a, b)] for a, b in zip(h, e, strict=True)], here.logits
+    if optimizer.offset is None:
+        h2, e2 = _second_pass(network, optimizer.radius, here, labels)
+    else:
+        h2, e2 = _adaptive_pass(network, optimizer, here, labels)
     mixed = e2[0] if alpha == 1 else torch.lerp(e[0], e2[0], alpha)
     terms: list[list[Term]] = [[(1, h[0], mixed)]]
     for i in range(1, len(h)):
         above = (alpha, h2[i], e2[i])
         terms.append([above] if alpha == 1 else [(1 - alpha, h[i], e[i]), above])
-    _update(network, velocity, optimizer, terms)
-    return here.logits
+    return terms, here.logits
 
 
 def _first_pass(network: Network, inputs: Tensor, labels: Tensor, again: bool) -> Pass:
@@ -143,6 +163,16 @@ def _second_pass(
             back.baddbmm_(torch.bmm(e2[-1], steep[i].mT), h[i])
         e2.append(_through_relu(back, h2[i]))
     return h2, e2[::-1]
+
+
+def _adaptive_pass(
+    network: Network, optimizer: Optimizer, here: Pass, labels: Tensor
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Go forward and backward where ASAM ascends to; return h' and e'."""
+    terms: list[list[Term]] = [[(1, h, e)] for h, e in zip(here.h, here.e, strict=True)]
+    above = ascended(network, optimizer, _written(network, terms))
+    there = _first_pass(above, here.h[0], labels, again=False)
+    return there.h, there.e
 
 
 def _writes_out(layer: int, batch: int, inputs: int, outputs: int) -> bool:
@@ -226,6 +256,14 @@ def _update(
             if decay:
                 speed.add_(tensor, alpha=decay)
             tensor.add_(speed, alpha=-lr)
+
+
+def _written(network: Network, terms: list[list[Term]]) -> Network:
+    """Return the gradient, layer by layer sum share * h^T e / batch."""
+    slope = network.zeros_like()
+    for w, b, some in zip(slope.weights, slope.biases, terms, strict=True):
+        _add_products(w, b, 0, 1, some)
+    return slope
 
 
 def _add_products(

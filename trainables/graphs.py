@@ -10,16 +10,15 @@ it can be called as it is, and so be tested.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trainables.examples import Block, Reader
-from trainables.network import Network, cross_entropy
-from trainables.optimizers import Optimizer
-from trainables.training import Step, Told
+from trainables.network import cross_entropy
+from trainables.training import Told, Update
 
 WORTH_STEPS = 16
 """Blocks of fewer steps (a task's last, short batch) are not worth a capture."""
@@ -50,29 +49,24 @@ class Slot:
 
 
 class Graphs:
-    """The captured steps of one network, whose tensors must stay where they are."""
+    """The captured steps of one stack, whose tensors must stay where they are."""
 
     def __init__(
         self,
-        step: Step,
-        network: Network,
-        velocity: Network | None,
-        optimizer: Optimizer,
+        update_of: Callable[[int, int], Update],
+        tensors: Sequence[Tensor],
         reader: Reader,
         capture: Capture | None = None,
     ) -> None:
         """Capture nothing yet.
 
         Args:
-            step: As `trainables.plain.step`.
-            network: The S networks.
-            velocity: Their momentum, if any.
-            optimizer: Its hyperparameters.
+            update_of: Returns what updates the seeds from `start` to before `stop`.
+            tensors: All that an update changes.
             reader: Of the training images.
             capture: By default `captured`.
         """
-        self._step, self._optimizer, self._reader = step, optimizer, reader
-        self.network, self._velocity = network, velocity
+        self._update_of, self._tensors, self._reader = update_of, tensors, reader
         self._capture = capture or self._captured
         self._slots: dict[tuple[int, int, int], Slot] = {}
 
@@ -109,15 +103,14 @@ class Graphs:
             right=sums[1],
             replay=lambda: None,
         )
-        network = self.network.part(block.start, block.stop)
-        moving = self._velocity and self._velocity.part(block.start, block.stop)
+        update = self._update_of(block.start, block.stop)
         reader = self._reader.another()  # its memory must stay as well
 
         def once() -> None:
             positions = slot.positions.index_select(0, slot.turn)[0]
             labels = slot.labels.index_select(0, slot.turn)[0]
             inputs = reader.read(positions)
-            logits = self._step(network, moving, self._optimizer, inputs, labels)
+            logits = update(inputs, labels)
             slot.loss.add_(cross_entropy(logits, labels).double().sum(1))
             slot.right.add_((logits.argmax(-1) == labels).sum(1))
             slot.turn.add_(1)
@@ -131,15 +124,14 @@ class Graphs:
         CUDA wants the work done a few times before, which changes the networks: they
         are put back as they were.
         """
-        kept = [*self.network.tensors(), *(self._velocity or self.network).tensors()]
-        before = [tensor.clone() for tensor in kept]
+        before = [tensor.clone() for tensor in self._tensors]
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3):
                 once()
         torch.cuda.current_stream().wait_stream(side)
-        for tensor, value in zip(kept, before, strict=True):
+        for tensor, value in zip(self._tensors, before, strict=True):
             tensor.copy_(value)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):

@@ -30,10 +30,13 @@ class Network:
     Attributes:
         weights: Each of shape (S, inputs, outputs).
         biases: Each of shape (S, 1, outputs).
+        normalized: Whether hidden layers are normalized before their ReLU (see
+            `trainables.interventions.layer_norm`).
     """
 
     weights: list[Tensor]
     biases: list[Tensor]
+    normalized: bool = False
 
     def __post_init__(self) -> None:
         """Lay the weights out."""
@@ -52,9 +55,12 @@ class Network:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Network:
         """Return the network of the changed tensors."""
-        return Network(
-            [change(w) for w in self.weights], [change(b) for b in self.biases]
-        )
+        return self.like([change(tensor) for tensor in self.tensors()])
+
+    def like(self, tensors: Sequence[Tensor]) -> Network:
+        """Return a network like this one of other weights, and then biases."""
+        layers = len(self.weights)
+        return Network(list(tensors[:layers]), list(tensors[layers:]), self.normalized)
 
     def zeros_like(self) -> Network:
         """Return a network of the same shapes, all zero."""
@@ -88,23 +94,25 @@ def initial(
     seeds: Sequence[int],
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
+    *,
+    normalized: bool = False,
 ) -> Network:
     """Return networks with Kaiming-uniform weights and zero biases.
 
-    U(-b, b) with b = gain sqrt(3 / fan_in), gain sqrt(2) before a ReLU and 1 at the
-    output (He et al. 2015, arXiv 1502.01852), as Dohare et al. 2023 start theirs.
+    As Dohare et al. 2023 (arXiv 2306.13812) start theirs; see `kaiming_bound`.
 
     Args:
         sizes: Widths from the inputs to the outputs.
         seeds: A network is drawn from each.
         device: Where the tensors lie.
         dtype: Of the tensors; float32 weights are the float64 ones, rounded.
+        normalized: See `Network`.
     """
     layers = list(itertools.pairwise(sizes))
     drawn = []
     for seed in seeds:
         random = generator("weights", seed)
-        bounds = [math.sqrt((3 if o is layers[-1] else 6) / o[0]) for o in layers]
+        bounds = [kaiming_bound(o[0], output=o is layers[-1]) for o in layers]
         drawn.append(
             [random.uniform(-b, b, o) for b, o in zip(bounds, layers, strict=True)]
         )
@@ -115,7 +123,16 @@ def initial(
     biases = [
         torch.zeros(len(seeds), 1, o, device=device, dtype=dtype) for _, o in layers
     ]
-    return Network(weights, biases)
+    return Network(weights, biases, normalized)
+
+
+def kaiming_bound(fan_in: int, *, output: bool) -> float:
+    """Return the b of U(-b, b) from which a layer's weights are drawn.
+
+    b = gain sqrt(3 / fan_in), gain sqrt(2) before a ReLU and 1 at the output (He et
+    al. 2015, arXiv 1502.01852).
+    """
+    return math.sqrt((3 if output else 6) / fan_in)
 
 
 def forward(
@@ -125,11 +142,19 @@ def forward(
     layer_inputs = [inputs]
     last = len(network.weights) - 1
     for i, (w, b) in enumerate(zip(network.weights, network.biases, strict=True)):
-        z = torch.baddbmm(b, layer_inputs[-1], w)
+        if network.normalized and i < last:
+            z = _normalize(torch.bmm(layer_inputs[-1], w)) + b
+        else:
+            z = torch.baddbmm(b, layer_inputs[-1], w)
         if i == last:
             break
         layer_inputs.append(z.relu())
     return layer_inputs, z
+
+
+def _normalize(a: Float[Tensor, "S n width"]) -> Float[Tensor, "S n width"]:
+    """Return (a - mean) / sqrt(var + 1e-5) over the units, as torch's layer norm."""
+    return torch.nn.functional.layer_norm(a, a.shape[-1:])
 
 
 def cross_entropy(

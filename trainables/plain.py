@@ -32,9 +32,27 @@ def step(
         inputs: A batch for each seed.
         labels: Its labels.
     """
-    gradient, logits = mixed_gradient(
+    slope, logits = gradient(network, optimizer, inputs, labels)
+    descend(network, velocity, optimizer, slope)
+    return logits
+
+
+def gradient(
+    network: Network,
+    optimizer: Optimizer,
+    inputs: Float[Tensor, "S n inputs"],
+    labels: Int[Tensor, "S n"],
+) -> tuple[Network, Float[Tensor, "S n outputs"]]:
+    """Return each seed's gradient as the optimizer takes it, and the logits at w."""
+    return mixed_gradient(
         network, optimizer, lambda there: loss_gradient(there, inputs, labels)
     )
+
+
+def descend(
+    network: Network, velocity: Network | None, optimizer: Optimizer, gradient: Network
+) -> None:
+    """Take a step of SGD along a gradient, in place."""
     moving = velocity or network  # zip needs as many; it is not read when None
     for w, g, v in zip(
         network.tensors(), gradient.tensors(), moving.tensors(), strict=True
@@ -44,7 +62,6 @@ def step(
         if velocity is not None:
             g = v.mul_(optimizer.momentum).add_(g)
         w.sub_(optimizer.lr * g)
-    return logits
 
 
 def mixed_gradient(
@@ -62,20 +79,33 @@ def mixed_gradient(
     g1, logits = gradient_of(network)
     if optimizer.passes == 1:
         return g1, logits
-    size = optimizer.radius / (norm(g1) + EPSILON)
-    g2, _ = gradient_of(_add(network, size, g1))
+    g2, _ = gradient_of(ascended(network, optimizer, g1))
     alpha = optimizer.mixing
     if alpha == 1:
         return g2, logits
     return _add(g1.map(lambda g: (1 - alpha) * g), alpha, g2), logits
 
 
+def ascended(network: Network, optimizer: Optimizer, gradient: Network) -> Network:
+    """Return w + rho g / ||g||, or w + rho T^2 g / ||T g|| where T = |w| + eta."""
+    if optimizer.offset is None:
+        size = optimizer.radius / (norm(gradient) + EPSILON)
+        return _add(network, size, gradient)
+    scales = [w.abs() + optimizer.offset for w in network.tensors()]
+    scaled = _times(scales, gradient)
+    size = optimizer.radius / (norm(scaled) + EPSILON)
+    return _add(network, size, _times(scales, scaled))
+
+
+def _times(scales: list[Tensor], network: Network) -> Network:
+    pairs = zip(scales, network.tensors(), strict=True)
+    return network.like([scale * tensor for scale, tensor in pairs])
+
+
 def _add(one: Network, share: float | Tensor, other: Network) -> Network:
     """Return one + share * other."""
-    return Network(
-        [a + share * b for a, b in zip(one.weights, other.weights, strict=True)],
-        [a + share * b for a, b in zip(one.biases, other.biases, strict=True)],
-    )
+    pairs = zip(one.tensors(), other.tensors(), strict=True)
+    return one.like([a + share * b for a, b in pairs])
 
 
 def loss_gradient(
@@ -89,8 +119,7 @@ def loss_gradient(
         _, logits = forward(leaves, inputs)
         loss = cross_entropy(logits, labels).mean(1).sum()
         gradients = torch.autograd.grad(loss, leaves.tensors())
-    layers = len(network.weights)
-    return Network(list(gradients[:layers]), list(gradients[layers:])), logits.detach()
+    return network.like(gradients), logits.detach()
 
 
 def norm(network: Network) -> Float[Tensor, "S 1 1"]:

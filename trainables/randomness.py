@@ -16,6 +16,10 @@ PURPOSES: dict[str, int] = {
     "probe": 3,
     "lanczos": 10,
     "hutchinson": 11,
+    "perturb": 16,
+    "head": 17,
+    "replace": 18,
+    "recycle": 19,
 }
 
 SEEDS = 2**32

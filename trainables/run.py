@@ -1,6 +1,7 @@
 """One continual run, for a stack of seeds: networks that learn and are never reset.
 
     for each task:
+        whatever an intervention does before it
         look at the landscape of its loss, if it is among those looked at
         for each batch:  step (its logits, from before the update, give the online
                          accuracy and the training loss)
@@ -25,19 +26,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables import fast, measuring
+from trainables import fast, measuring, plain
 from trainables.checks import whole
 from trainables.command_line import UsageError
 from trainables.datasets import Dataset
 from trainables.examples import Block, Examples, Reader, blocks, select, to_tensor
 from trainables.graphs import WORTH_STEPS, Graphs
 from trainables.measuring import PROBE_EVERY, Place, drawn_for_probes, is_probed
-from trainables.network import Network, initial
+from trainables.network import initial
 from trainables.problems import PIXELS, Task
 from trainables.randomness import SEEDS, generator
 from trainables.record import MEASURED, Record
 from trainables.setting import Setting
-from trainables.training import Step, Told, train
+from trainables.stack import Stack
+from trainables.training import Told, Update, train
+from trainables.update import Form, remember, update_of
 
 
 class ContinualRun:
@@ -49,7 +52,8 @@ class ContinualRun:
         data: The setting's dataset.
         device: Where the networks and the images lie.
         dtype: Of the networks; float64 for tests.
-        step: Updates the networks, as `trainables.plain.step` does.
+        form: Of the step: the module `trainables.fast`, or `trainables.plain`, which
+            normalized networks always take.
         probe_every: Tasks from one look at the loss's landscape to the next (see
             `measuring.is_probed`); 0: never; None: `measuring.PROBE_EVERY`. What is
             looked at changes no network.
@@ -58,7 +62,7 @@ class ContinualRun:
         task: The number of tasks done.
         alive: The seeds that have not diverged, in the order of the stack.
         network: Their networks.
-        velocity: Their momentum; None without momentum.
+        memory: What they remember besides: momentum, what an intervention needs.
         phases: Seconds spent so far on permuting, training, testing, probes and the
             landscape (on a GPU, on giving it the work).
 
@@ -73,7 +77,7 @@ class ContinualRun:
         data: Dataset,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        step: Step = fast.step,
+        form: Form = fast,
         probe_every: int | None = None,
     ) -> None:
         """Draw the initial networks."""
@@ -86,7 +90,7 @@ class ContinualRun:
         every = PROBE_EVERY if probe_every is None else probe_every
         self.probe_every = whole("probe_every", every, 0)
         self.setting, self.seeds, self.data = setting, list(seeds), data
-        self.device, self.dtype, self._step = torch.device(device), dtype, step
+        self.device, self.dtype = torch.device(device), dtype
         self._train_images = Reader(to_tensor(data.train_images, device), dtype)
         self._test_images = Reader(to_tensor(data.test_images, device), dtype)
         sizes = [PIXELS, *setting.hidden, setting.problem.outputs]
@@ -94,10 +98,11 @@ class ContinualRun:
         self.phases: dict[str, float] = {}
         self._graphs: Graphs | None = None
         self.alive = list(seeds)
-        self.network = initial(sizes, seeds, device, dtype)
+        normalized = bool(setting.intervention and setting.intervention.normalizes)
+        self._form = plain if normalized else form
+        self.network = initial(sizes, seeds, device, dtype, normalized=normalized)
+        self.memory = remember(setting, self.network)
         self._initial = self.network.map(torch.clone)  # in the order of `seeds`
-        moving = setting.optimizer.momentum > 0
-        self.velocity = self.network.zeros_like() if moving else None
 
     @property
     def finished(self) -> bool:
@@ -130,6 +135,9 @@ class ContinualRun:
     def _learn(self, tasks: dict[int, Task]) -> dict[int, Record]:
         """Train, test and probe; return what was measured on each seed alive."""
         train = self._sort({s: select(tasks[s], self.data.train_labels) for s in tasks})
+        if self.setting.intervention is not None:
+            with self._timed("training"):
+                self.setting.intervention.begin_task(self._stack())
         with self._timed("permuting"):
             orders = self._permute_inputs(tasks, inverse=True)
             before = self.network.map(torch.clone)
@@ -220,12 +228,26 @@ class ContinualRun:
 
     def _train_block(self, block: Block) -> Told:
         """Train on a block: on a GPU by captured steps where that is worth it."""
-        told = (self._step, self.network, self.velocity, self.setting.optimizer)
-        if self.device.type != "cuda" or len(block.positions) < WORTH_STEPS:
-            return train(*told, self._train_images, block)
-        if self._graphs is None or self._graphs.network is not self.network:
-            self._graphs = Graphs(*told, self._train_images)
+        small = self.device.type != "cuda" or len(block.positions) < WORTH_STEPS
+        intervention = self.setting.intervention
+        # what an intervention does around a step depends on what it finds
+        if small or (intervention and intervention.steps):
+            update = self._update(block.start, block.stop)
+            return train(update, self._train_images, block)
+        if self._graphs is None:
+            tensors = [*self.network.tensors(), *self.memory.named().values()]
+            self._graphs = Graphs(self._update, tensors, self._train_images)
         return self._graphs.train(block)
+
+    def _update(self, start: int, stop: int) -> Update:
+        """Return what updates the seeds from start to before stop on a batch."""
+        return update_of(self.setting, self._form, self._stack(start, stop))
+
+    def _stack(self, start: int = 0, stop: int | None = None) -> Stack:
+        """Return the seeds from start to before stop, as views."""
+        stop = len(self.alive) if stop is None else stop
+        network, memory = self.network.part(start, stop), self.memory.part(start, stop)
+        return Stack(self.alive[start:stop], self.task, network, memory)
 
     def _permute_inputs(self, tasks: dict[int, Task], inverse: bool) -> Tensor | None:
         """Put the first layer into the pixels' own order, or (not inverse) back.
@@ -239,8 +261,7 @@ class ContinualRun:
             return None
         inputs = torch.from_numpy(np.stack(orders)).to(self.device)
         self.network.take_inputs(inputs)
-        if self.velocity is not None:
-            self.velocity.take_inputs(inputs)
+        self.memory.take_inputs(inputs)
         return inputs
 
     def _drop(self, seeds: list[int]) -> None:
@@ -254,11 +275,11 @@ class ContinualRun:
         self.alive = [self.alive[place] for place in places]
         if same:  # captured steps need the networks where they are
             self.network.reorder(places)
-            if self.velocity is not None:
-                self.velocity.reorder(places)
+            self.memory.reorder(places)
         else:
             self.network = self.network.take(places)
-            self.velocity = self.velocity and self.velocity.take(places)
+            self.memory = self.memory.take(places)
+            self._graphs = None
 
     def _record(
         self, seed: int, task: Task, measured: Record | None, lost: bool, share: float
@@ -288,17 +309,13 @@ class ContinualRun:
 
         `torch.load(..., weights_only=True)` reads it back.
         """
-
-        def cpu(network: Network | None) -> list[Tensor] | None:
-            return network and [t.cpu().clone() for t in network.tensors()]  # type: ignore[return-value]
-
         return {
             "setting": self.setting.row(),
             "seeds": self.seeds,
             "task": self.task,
             "alive": self.alive,
-            "network": cpu(self.network),
-            "velocity": cpu(self.velocity),
+            "network": [t.cpu().clone() for t in self.network.tensors()],
+            "memory": {n: t.cpu().clone() for n, t in self.memory.named().items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -306,18 +323,18 @@ class ContinualRun:
 
         Raises:
             UsageError: The state is of another setting or of other seeds.
+            ValueError: What the seeds remember is not the setting's.
         """
         for name, mine in (("setting", self.setting.row()), ("seeds", self.seeds)):
             if state[name] != mine:
                 raise UsageError(f"the state's {name} is {state[name]}, not {mine}")
         self.task, self.alive = state["task"], list(state["alive"])
-
-        def load(tensors: list[Tensor]) -> Network:
-            ours = [t.to(self.device, self.dtype, copy=True) for t in tensors]
-            return Network(ours[: len(ours) // 2], ours[len(ours) // 2 :])
-
-        self.network = load(state["network"])
-        self.velocity = load(state["velocity"]) if state["velocity"] else None
+        self.network = self.network.like(
+            [t.to(self.device, self.dtype, copy=True) for t in state["network"]]
+        )
+        self.memory = remember(self.setting, self.network)
+        self.memory.load(state["memory"])
+        self._graphs = None
 
 
 def _rows(measured: dict[str, Tensor]) -> list[Record]:

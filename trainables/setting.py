@@ -13,9 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainables.bases import BASES, Adam
 from trainables.checks import whole
 from trainables.command_line import UsageError, choose
 from trainables.datasets import DATASETS
+from trainables.interventions import INTERVENTIONS, Intervention
 from trainables.optimizers import OPTIMIZERS, SGD, Optimizer
 from trainables.problems import PROBLEMS, Permuted, Problem
 from trainables.record import WHAT
@@ -25,17 +27,21 @@ Row = dict[str, Any]
 REGISTRIES: dict[str, Mapping[str, type]] = {
     "problem": PROBLEMS,
     "optimizer": OPTIMIZERS,
+    "base": BASES,
+    "intervention": INTERVENTIONS,
 }
 """The parts of a setting that have hyperparameters of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One problem, network, optimizer and way of training.
+    """One problem, network, optimizer, intervention and way of training.
 
     Attributes:
         problem: The stream of tasks.
         optimizer: The optimizer with its hyperparameters.
+        base: What makes the step of the optimizer's gradient; None: SGD.
+        intervention: What else is done to keep plasticity; None: nothing.
         dataset: What the tasks are made from.
         tasks: Length of the stream; None becomes the problem's own.
         epochs: Passes over each task's training examples.
@@ -45,6 +51,8 @@ class Setting:
 
     problem: Problem = field(default_factory=Permuted)
     optimizer: Optimizer = field(default_factory=SGD)
+    base: Adam | None = None
+    intervention: Intervention | None = None
     dataset: str = "mnist"
     tasks: int = None  # type: ignore[assignment]  # not None once checked
     epochs: int = 1
@@ -62,6 +70,11 @@ class Setting:
             raise UsageError(
                 f"tasks is {self.tasks}: "
                 f"{self.problem.name} has only {longest}, ask for at most as many"
+            )
+        if self.base is not None and self.optimizer.momentum:
+            raise UsageError(
+                f"momentum is {self.optimizer.momentum:g} with base {self.base.name}, "
+                "which has averages of its own (beta1): leave momentum out"
             )
         whole("epochs", self.epochs)
         whole("batch_size", self.batch_size)
@@ -85,8 +98,8 @@ class Setting:
             "hidden": "-".join(map(str, self.hidden)),
         }
         for kind in REGISTRIES:
-            part = getattr(self, kind)
-            values |= {kind: part.name, **_hyperparameters(part)}
+            if (part := getattr(self, kind)) is not None:
+                values |= {kind: part.name, **_hyperparameters(part)}
         return dict.fromkeys(WHAT) | values
 
     @classmethod
@@ -96,8 +109,10 @@ class Setting:
         >>> Setting.from_row({"optimizer": "sam", "roh": 0.1})
         Traceback (most recent call last):
         trainables.command_line.UsageError: unknown hyperparameter 'roh': \
-did you mean 'rho'? Known: alpha, batch_size, dataset, epochs, hidden, \
-intervention, lr, momentum, optimizer, problem, rho, tasks, weight_decay
+did you mean 'rho'? Known: adam_eps, alpha, base, batch_size, beta1, beta2, dataset, \
+epochs, eta, hidden, init_decay, intervention, lr, maturity, momentum, optimizer, \
+perturb, problem, redo_every, redo_tau, replacement_rate, rho, shrink, \
+spectral_bound, tasks, utility_decay, weight_decay
 
         Raises:
             UsageError: A key is unknown, is not its part's, or has a wrong value.
@@ -108,16 +123,20 @@ intervention, lr, momentum, optimizer, problem, rho, tasks, weight_decay
         values: dict[str, Any] = {}
         for kind, registry in REGISTRIES.items():
             name = given.pop(kind, None)
-            part = type(getattr(cls(), kind))
+            default = getattr(cls(), kind)
             if name is not None:
                 part = registry[choose(kind, name, registry)]
+            elif default is not None:
+                part = type(default)
+            else:
+                continue
             own = {f.name for f in dataclasses.fields(part)}
             values[kind] = part(**{k: given.pop(k) for k in list(given) if k in own})
         if "hidden" in given:
             given["hidden"] = parse_hidden(given["hidden"])
         for key in given:
             if key not in {f.name for f in dataclasses.fields(cls)}:
-                names = " and ".join(f"{k} {values[k].name}" for k in REGISTRIES)
+                names = " and ".join(f"{k} {values[k].name}" for k in values)
                 raise UsageError(f"{key} does not belong to {names}: leave it out")
         return cls(**values, **given)
 

@@ -1,5 +1,6 @@
 """Optimizers: hyperparameters and paper, a file each, a line each."""
 
+from trainables.optimizers.asam import ASAM
 from trainables.optimizers.gnp import GNP
 from trainables.optimizers.optimizer import EPSILON, Optimizer
 from trainables.optimizers.sam import SAM
@@ -9,6 +10,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "sgd": SGD,
     "sam": SAM,
     "gnp": GNP,
+    "asam": ASAM,
 }
 
-__all__ = ["EPSILON", "GNP", "OPTIMIZERS", "SAM", "SGD", "Optimizer"]
+__all__ = ["ASAM", "EPSILON", "GNP", "OPTIMIZERS", "SAM", "SGD", "Optimizer"]

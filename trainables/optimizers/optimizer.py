@@ -59,6 +59,11 @@ class Optimizer:
         return 0.0
 
     @property
+    def offset(self) -> float | None:
+        """The eta of an ascent step that is adaptive (ASAM's); None: it is not."""
+        return None
+
+    @property
     def passes(self) -> int:
         """Forward and backward passes per update: 2 where g2 is needed, else 1."""
         return 2 if self.radius > 0 and self.mixing > 0 else 1

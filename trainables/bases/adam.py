@@ -1,0 +1,75 @@
+"""Adam: adaptive moment estimation (Kingma & Ba 2014, arXiv 1412.6980, Alg. 1).
+
+    m <- beta1 m + (1 - beta1) g,   v <- beta2 v + (1 - beta2) g^2
+    w <- w - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
+
+with g the optimizer's gradient (SAM's, at the perturbed weights, under SAM) and with
+its weight decay, which is added to g, as torch.optim.Adam has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from trainables.checks import real
+
+if TYPE_CHECKING:
+    from trainables.network import Network
+    from trainables.stack import Memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam:
+    """Each weight's step is scaled by its gradient's recent size.
+
+    Attributes:
+        beta1: Decay of the first moment, in [0, 1).
+        beta2: Decay of the second moment, in [0, 1).
+        adam_eps: Added to the root of the second moment, above 0.
+    """
+
+    name: ClassVar[str] = "adam"
+    beta1: float = 0.9
+    beta2: float = 0.999
+    adam_eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        for name in ("beta1", "beta2"):
+            decay = real(name, getattr(self, name), 0, 1, below=True)
+            object.__setattr__(self, name, decay)
+        eps = real("adam_eps", self.adam_eps, above=True)
+        object.__setattr__(self, "adam_eps", eps)
+
+    def begin(self, network: Network, memory: Memory) -> None:
+        """Remember two moments and the number of updates, all 0."""
+        memory.moments |= {
+            "first": network.zeros_like(),
+            "second": network.zeros_like(),
+        }
+        # in float64, because 1 - beta2^t loses digits; each seed's own, because their
+        # tasks differ in length
+        counts = network.weights[0].new_zeros(network.seeds)
+        memory.marks["updates"] = counts.double()
+
+    def descend(
+        self, network: Network, memory: Memory, gradient: Network, lr: float
+    ) -> None:
+        """Update the networks in place."""
+        first, second = memory.moments["first"], memory.moments["second"]
+        updates = memory.marks["updates"].add_(1)[:, None, None]
+        dtype = network.weights[0].dtype
+        length = (lr / (1 - self.beta1**updates)).to(dtype)
+        root = (1 - self.beta2**updates).sqrt().to(dtype)
+        for w, g, m, v in zip(
+            network.tensors(),
+            gradient.tensors(),
+            first.tensors(),
+            second.tensors(),
+            strict=True,
+        ):
+            m.lerp_(g, 1 - self.beta1)
+            v.mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
+            size = v.sqrt().div_(root).add_(self.adam_eps)
+            w.sub_((m / size).mul_(length))

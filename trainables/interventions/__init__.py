@@ -1,0 +1,35 @@
+"""Interventions: what else is done to keep plasticity. A file each, a line each."""
+
+from trainables.interventions.continual_backprop import ContinualBackprop
+from trainables.interventions.fresh import Fresh
+from trainables.interventions.head_reset import HeadReset
+from trainables.interventions.intervention import Intervention
+from trainables.interventions.l2_init import L2Init
+from trainables.interventions.layer_norm import LayerNorm
+from trainables.interventions.redo import ReDo
+from trainables.interventions.shrink_perturb import ShrinkPerturb
+from trainables.interventions.spectral_norm import SpectralNorm
+
+INTERVENTIONS: dict[str, type[Intervention]] = {
+    "l2_init": L2Init,
+    "layer_norm": LayerNorm,
+    "spectral_norm": SpectralNorm,
+    "shrink_perturb": ShrinkPerturb,
+    "continual_backprop": ContinualBackprop,
+    "redo": ReDo,
+    "head_reset": HeadReset,
+    "fresh": Fresh,
+}
+
+__all__ = [
+    "INTERVENTIONS",
+    "ContinualBackprop",
+    "Fresh",
+    "HeadReset",
+    "Intervention",
+    "L2Init",
+    "LayerNorm",
+    "ReDo",
+    "ShrinkPerturb",
+    "SpectralNorm",
+]

@@ -1,0 +1,109 @@
+"""Continual backprop (Dohare et al. 2023, arXiv 2306.13812; Nature 632, 2024, Alg. 1).
+
+Each hidden unit i has a utility, a running average of its contribution,
+
+    u_i <- eta u_i + (1 - eta) |h_i| sum_k |w_ik|
+
+with h_i its output (here its mean over the batch), before the update, and w_ik its
+outgoing weights, after it. At every update a layer's account grows by the replacement
+rate times the number of its mature units, those of age above m; when it is above 1,
+the mature unit of least utility is made new (its outgoing weights 0, utility and age
+0) and the account falls by 1. This is the paper of 2024: the one of 2023 also
+subtracts from h_i its running mean and divides by the sum of the incoming weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from trainables.checks import real, whole
+from trainables.interventions.intervention import Intervention
+from trainables.interventions.units import renew, widths
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainables.interventions.intervention import Update
+    from trainables.network import Network
+    from trainables.stack import Memory, Stack
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinualBackprop(Intervention):
+    """Now and then the least useful of the mature units is made new.
+
+    Attributes:
+        replacement_rate: Of mature units a layer and update, in [0, 1]; 1e-4 is the
+            papers'.
+        maturity: Updates that a unit is safe for, at least 0; 100 is the papers'.
+        utility_decay: eta, in [0, 1); 0.99 is the papers'.
+    """
+
+    name: ClassVar[str] = "continual_backprop"
+    replacement_rate: float = 1e-4
+    maturity: int = 100
+    utility_decay: float = 0.99
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        rate = real("replacement_rate", self.replacement_rate, 0, 1)
+        object.__setattr__(self, "replacement_rate", rate)
+        whole("maturity", self.maturity, 0)
+        decay = real("utility_decay", self.utility_decay, 0, 1, below=True)
+        object.__setattr__(self, "utility_decay", decay)
+
+    def begin(self, network: Network, memory: Memory) -> None:
+        """Remember each unit's utility and age, each layer's account, all 0."""
+        biases, seeds = network.biases[:-1], network.seeds
+        utility = biases[0].new_zeros(seeds, sum(b.shape[2] for b in biases))
+        memory.marks |= {
+            "utility": utility,
+            "age": utility.long(),
+            "account": biases[0].new_zeros(seeds, len(biases)).double(),
+            "steps": biases[0].new_zeros(seeds).long(),
+        }
+
+    def step(
+        self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Update, then judge the units and replace those that are due."""
+        from trainables.network import forward
+
+        hidden = forward(stack.network, inputs)[0][1:]
+        logits = update(inputs, labels)
+        self.judge(stack, [h.mean(1) for h in hidden])
+        return logits
+
+    def judge(self, stack: Stack, outputs: Sequence[Tensor]) -> None:
+        """Take account of the units' mean outputs, and replace those that are due.
+
+        Args:
+            stack: The networks, after the update.
+            outputs: Of each hidden layer, of shape (S, width), at least 0 (ReLU).
+        """
+        import torch
+
+        marks, sizes = stack.memory.marks, widths(stack)
+        weights = stack.network.weights[1:]
+        use = [h * w.abs().sum(2) for h, w in zip(outputs, weights, strict=True)]
+        marks["utility"].lerp_(torch.cat(use, 1), 1 - self.utility_decay)
+        marks["steps"] += 1
+        marks["age"] += 1
+        mature = torch.split(marks["age"] > self.maturity, sizes, dim=1)
+        count = torch.stack([layer.sum(1) for layer in mature], 1)
+        marks["account"] += self.replacement_rate * count
+        due = (marks["account"] > 1) & (count > 0)
+        if not due.any():
+            return
+        marks["account"] -= due.double()
+        chosen = []
+        for layer, utility in enumerate(torch.split(marks["utility"], sizes, dim=1)):
+            least = utility.masked_fill(~mature[layer], math.inf).argmin(1, True)
+            one = torch.zeros_like(mature[layer]).scatter_(1, least, True)
+            chosen.append(one & due[:, layer, None])
+        renew(stack, chosen, "replace", marks["steps"])
+        for name in ("utility", "age"):
+            marks[name].masked_fill_(torch.cat(chosen, 1), 0)

@@ -1,0 +1,48 @@
+"""L2-init: L2 regularization towards the initial weights (Kumar et al. 2023).
+
+arXiv 2308.11958: L(w) + lambda ||w - w0||^2, whose gradient adds
+2 lambda (w - w0). The penalty belongs to the step, as weight decay does: SAM's ascent
+does not see it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from trainables.checks import real
+from trainables.interventions.intervention import Intervention
+
+if TYPE_CHECKING:
+    from trainables.network import Network
+    from trainables.stack import Memory, Stack
+
+
+@dataclass(frozen=True, kw_only=True)
+class L2Init(Intervention):
+    """Weight decay, but towards where the weights began.
+
+    Attributes:
+        init_decay: 2 lambda, what (w - w0) is multiplied by in the gradient, at least
+            0. Kumar et al. search lambda over powers of ten from 1e-5 to 1e-2.
+    """
+
+    name: ClassVar[str] = "l2_init"
+    init_decay: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        decay = real("init_decay", self.init_decay)
+        object.__setattr__(self, "init_decay", decay)
+
+    def begin(self, network: Network, memory: Memory) -> None:
+        """Remember the initial weights."""
+        memory.kept["origin"] = network.map(lambda tensor: tensor.clone())
+
+    def penalize(self, stack: Stack, gradient: Network) -> None:
+        """Add init_decay (w - w0)."""
+        origin = stack.memory.kept["origin"]
+        for g, w, w0 in zip(
+            gradient.tensors(), stack.network.tensors(), origin.tensors(), strict=True
+        ):
+            g.add_(w - w0, alpha=self.init_decay)

@@ -1,0 +1,23 @@
+"""Layer normalization (Ba, Kiros & Hinton 2016, arXiv 1607.06450).
+
+Each hidden layer's summed inputs a = h W become (a - mean) / sqrt(var + 1e-5) + b, mean
+and variance over the layer's units, before the ReLU. There is no gain: one above 0
+goes through the ReLU into the next layer's weights, and the network stays one of
+weights and biases, with the initial ones that it has without normalization.
+Lyle et al. 2023 (arXiv 2303.01486) recommend it to keep plasticity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trainables.interventions.intervention import Intervention
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerNorm(Intervention):
+    """Every hidden layer's units are normalized before their ReLU."""
+
+    name: ClassVar[str] = "layer_norm"
+    normalizes: ClassVar[bool] = True

@@ -1,0 +1,94 @@
+"""ReDo: recycling dormant neurons (Sokar et al. 2023, arXiv 2302.12902, Alg. 1).
+
+The score of a hidden unit is its mean output over the mean of its layer's,
+
+    s_i = E|h_i| / mean_k E|h_k|
+
+Every so many updates each unit with s_i <= tau is made new, with outgoing weights 0;
+where a whole layer is silent, all of it. Their expectation is over a batch from a
+replay buffer; here it is over the last 32 batches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from trainables.checks import real, whole
+from trainables.interventions.intervention import Intervention
+from trainables.interventions.units import renew, widths
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainables.interventions.intervention import Update
+    from trainables.network import Network
+    from trainables.stack import Memory, Stack
+
+SCORED = 32
+"""Batches that a score is taken over; all, where the period is shorter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReDo(Intervention):
+    """Every so often the units that are nearly silent are made new.
+
+    Attributes:
+        redo_tau: A unit whose score is at most this is dormant, at least 0.
+        redo_every: Updates between recyclings, at least 1; 1000 is Sokar et al.'s.
+    """
+
+    name: ClassVar[str] = "redo"
+    redo_tau: float = 0.1
+    redo_every: int = 1000
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        object.__setattr__(self, "redo_tau", real("redo_tau", self.redo_tau))
+        whole("redo_every", self.redo_every)
+
+    def begin(self, network: Network, memory: Memory) -> None:
+        """Remember the number of updates, and the units' outputs in the last few."""
+        biases = network.biases[:-1]
+        outputs = biases[0].new_zeros(network.seeds, sum(b.shape[2] for b in biases))
+        steps = biases[0].new_zeros(network.seeds).long()
+        memory.marks |= {"outputs": outputs, "steps": steps}
+
+    def step(
+        self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Look at the units before the update, where it is time; recycle after it."""
+        import torch
+
+        from trainables.network import forward
+
+        marks = stack.memory.marks
+        left = self.redo_every - marks["steps"] % self.redo_every
+        looking = (left <= SCORED)[:, None]
+        if looking.any():
+            hidden = forward(stack.network, inputs)[0][1:]
+            seen = torch.cat([h.sum(1) for h in hidden], 1)
+            marks["outputs"] += seen.where(looking, 0)
+        logits = update(inputs, labels)
+        marks["steps"] += 1
+        due = (left == 1)[:, None]
+        if due.any():
+            self.recycle(stack, due)
+        return logits
+
+    def recycle(self, stack: Stack, due: Tensor) -> None:
+        """Make the dormant units of the seeds that are due new.
+
+        Args:
+            stack: The networks.
+            due: Shape (S, 1), truth values.
+        """
+        import torch
+
+        marks = stack.memory.marks
+        dormant = [
+            (layer <= self.redo_tau * layer.mean(1, keepdim=True)) & due
+            for layer in torch.split(marks["outputs"], widths(stack), dim=1)
+        ]
+        renew(stack, dormant, "recycle", marks["steps"])
+        marks["outputs"].masked_fill_(due, 0)

@@ -1,0 +1,47 @@
+"""Shrink and perturb (Ash & Adams 2020, arXiv 1910.08475).
+
+Before every task but the first, w <- shrink w + perturb e with e ~ N(0, 1), for every
+weight and bias: mean shrink w, standard deviation perturb.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from trainables.checks import real
+from trainables.interventions.intervention import Intervention
+from trainables.randomness import generator
+
+if TYPE_CHECKING:
+    from trainables.stack import Stack
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShrinkPerturb(Intervention):
+    """Keep the direction of what was learned, but less of it, and add noise.
+
+    Attributes:
+        shrink: What the weights are multiplied by, in [0, 1]; 0.6 is Ash & Adams's.
+        perturb: Standard deviation of the noise, at least 0; 0.01 is Ash & Adams's.
+    """
+
+    name: ClassVar[str] = "shrink_perturb"
+    shrink: float = 0.6
+    perturb: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        object.__setattr__(self, "shrink", real("shrink", self.shrink, 0, 1))
+        object.__setattr__(self, "perturb", real("perturb", self.perturb))
+
+    def begin_task(self, stack: Stack) -> None:
+        """Shrink and perturb all weights and biases."""
+        if stack.task == 0:
+            return
+        for place, seed in enumerate(stack.seeds):
+            random = generator("perturb", seed, stack.task)
+            for tensor in stack.network.tensors():
+                own = tensor[place]
+                noise = random.normal(0, self.perturb, own.shape)
+                own.mul_(self.shrink).add_(own.new_tensor(noise))
