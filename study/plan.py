@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Collection, Sequence
@@ -44,7 +45,7 @@ class Trial:
         what = f"{row['problem']} {row['optimizer']} {hyperparameters(self.setting)}"
         return f"{what}, seeds {seeds}"
 
-    @property
+    @functools.cached_property
     def cost(self) -> Cost:
         """The cost of all its runs."""
         one = run_cost(self.setting)
