@@ -136,4 +136,3 @@ def _dollars(value: object) -> float | None:
     except ValueError:
         return None
     return price if price > 0 else None
-

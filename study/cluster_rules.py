@@ -38,6 +38,8 @@ def maxima(file: ClusterFile) -> Iterator[str]:
     """A kind of worker may be more often there than all workers together."""
     most = file.config.get("max_workers")
     if not isinstance(most, int):
+        if most is not None:
+            return  # the schema says so
         yield "max_workers is missing: give the most workers at once, which costs money"
         return
     least = 0

@@ -17,7 +17,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from study.capacity import is_autoscaled
+from study.capacity import capacity
 from study.files import Files
 from study.provenance import software
 from trainables.command_line import UsageError
@@ -122,7 +122,7 @@ def check(files: Files, tell: Callable[[str], None]) -> None:
         OSError: Storage fails.
     """
     nodes = alive()
-    if files.local and is_autoscaled():
+    if files.local and capacity().grows:
         raise UsageError(
             f"--results is {files.results}, a folder, and this cluster starts nodes "
             "that cannot be asked yet whether they share it: give s3://bucket/prefix"
