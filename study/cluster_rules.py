@@ -52,7 +52,7 @@ def maxima(file: ClusterFile) -> Iterator[str]:
             yield f"{where}.max_workers is {own}, over the global max_workers {most}"
         if low > own:
             yield f"{where}.min_workers is {low}, over its max_workers {own}"
-        least += low
+        least += min(low, own)
     if least > most:
         yield f"the min_workers are {least} in all, over the global max_workers {most}"
 

@@ -7,6 +7,7 @@ costs the most: AWS is asked for another machine, or Ray keeps what it should en
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib.util
 import json
 from collections.abc import Iterable, Iterator
@@ -77,19 +78,30 @@ def _node_configs(file: ClusterFile) -> Iterator[str]:
     if not _on_aws(file):
         return
     try:
-        import botocore.session
+        shape = _run_instances()
     except ImportError:
         yield (
             "boto3 is not installed, which `ray up` needs for AWS: "
             "pip install -c constraints.txt -e '.[cluster]'"
         )
         return
-    ec2 = botocore.session.get_session().get_service_model("ec2")
-    shape = ec2.operation_model("RunInstances").input_shape
     for name in file.node_types:
         where = f"available_node_types.{name}.node_config"
         mine = {k: v for k, v in file.node_config(name).items() if k not in NODE_CONFIG}
         yield from _against(where, mine, shape)
+
+
+@functools.cache
+def _run_instances() -> Any:
+    """Return botocore's model of what AWS is asked for.
+
+    Raises:
+        ImportError: There is no botocore.
+    """
+    import botocore.session
+
+    ec2 = botocore.session.get_session().get_service_model("ec2")
+    return ec2.operation_model("RunInstances").input_shape
 
 
 def _on_aws(file: ClusterFile) -> bool:

@@ -92,7 +92,7 @@ def _run(
     from study.searcher import Halving, Proposer, SearchedTrainable
     from trainables.trainable import ContinualTrainable
 
-    with tuning.connected(options.address, console):
+    with tuning.connected(options.address, console, search.name):
         reach.check(store.files, tell)
         shares = tuning.shares(
             options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent

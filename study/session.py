@@ -124,7 +124,7 @@ def _run(
     # Ray takes a second to import, which no wrong call should wait for
     from study import reach, tuning
 
-    with tuning.connected(options.address, console):
+    with tuning.connected(options.address, console, study.name):
         reach.check(store.files, tell)
         shares = tuning.shares(
             options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent

@@ -113,8 +113,13 @@ class Shares:
 
 
 @contextlib.contextmanager
-def connected(address: str | None, console: Console) -> Iterator[None]:
+def connected(address: str | None, console: Console, study: str = "") -> Iterator[None]:
     """Join the cluster at an address, or the running one, or start a local Ray.
+
+    Args:
+        address: Of the cluster.
+        console: Where to say where the dashboard is.
+        study: What the dashboard calls the job.
 
     Raises:
         UsageError: There is no cluster at the address.
@@ -123,8 +128,13 @@ def connected(address: str | None, console: Console) -> Iterator[None]:
     _knock(where)
     # what Ray and Tune have to say at the end or in an emergency, `failures` says
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    named = {"job_name": f"plasticity study {study}".strip()}
     try:
-        context = ray.init(address=address, **quiet)
+        context = ray.init(
+            address=address,
+            job_config=ray.job_config.JobConfig(metadata=named),
+            **quiet,
+        )
     except (
         ConnectionError,
         ValueError,

@@ -1,4 +1,4 @@
-"""The cluster's file: all that is wrong with it is found, at once; what is right is not.
+"""The cluster's file: all that is wrong with it is found at once, and nothing else.
 
 AWS is moto's, real over HTTP; a real cluster on it is in test_cluster_lab.
 """

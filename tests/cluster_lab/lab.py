@@ -18,9 +18,6 @@ BUCKET = "plasticity-lab"
 METADATA = "169.254.169.254"
 CLOUD = "http://172.31.0.250"
 ADDRESS = CLOUD.removeprefix("http://")
-CLOUD_SERVER = f"import sys; sys.argv[1:] = ['-H', '{ADDRESS}', '-p', '80']; \
-from moto.server import main; main()"
-
 USER = {
     "AWS_ACCESS_KEY_ID": "a-user-of-the-cloud",
     "AWS_SECRET_ACCESS_KEY": "of-the-lab",
@@ -50,7 +47,7 @@ class Lab:
     def __init__(self, folder):
         self.folder = Path(folder)
         self.checkout = self.folder / "home" / "checkout"
-        self._cloud = []
+        self._cloud = None
         shutil.copy(HERE / "constraints.txt", self.folder)
         self.script("down")
         self.script("up")
@@ -100,8 +97,10 @@ class Lab:
     def begin(self):
         """Start the cloud, with a bucket and a key, and lay out the project."""
         log = open(self.folder / "moto.log", "w")  # noqa: SIM115
-        told = self.command("laptop", f'{sys.executable} -W ignore -c "{CLOUD_SERVER}"')
-        self._cloud = subprocess.Popen(**told | {"stdout": log})
+        server = Path(__file__).with_name("cloud.py")
+        command = f"{sys.executable} -W ignore {server} {ADDRESS} {METADATA}"
+        told = self.command("laptop", command) | {"stdout": log}
+        self._cloud = subprocess.Popen(**told)
         log.close()
         tree = self.folder / "hosts" / "laptop" / "home" / "checkout"
         names = subprocess.run(
@@ -158,6 +157,21 @@ class Lab:
         )
         return json.loads(told)
 
+    def host(self, address):
+        """Return the name of the host that has an address."""
+        return f"n{address.rpartition('.')[2]}"
+
+    def take_away(self, instance, address):
+        """End an instance and all on it, as a cloud does with a spot node."""
+        self.script("kill", self.host(address))
+        self.aws(f"boto3.client('ec2').terminate_instances(InstanceIds=['{instance}'])")
+        self.script("boot", self.host(address))  # for the next that has its address
+
+    def log(self, job):
+        """Return what a job has said so far."""
+        logs = self.folder.glob(f"hosts/n4/tmpray/session_2*/logs/job-driver-{job}.log")
+        return "".join(path.read_text() for path in logs)
+
     def processes(self):
         """Return the command lines of what runs on the hosts but their sshd."""
         found = []
@@ -176,11 +190,11 @@ class Lab:
 
     def close(self):
         self.script("down")
-        for server in self._cloud:
-            server.wait(timeout=30)
+        if self._cloud:
+            self._cloud.wait(timeout=30)
 
     def describe(self):
-        """Fill in cluster.yaml as its user does, and put in the lab's addresses and image.
+        """Fill in cluster.yaml as its user does; put in the lab's addresses and image.
 
         Nothing else is changed: moto's subnet has no public addresses, and its images
         have neither Ubuntu's user nor a name that Amazon gave.

@@ -1,6 +1,9 @@
-"""AWS's instance metadata, where a node finds its role's credentials (IMDSv2).
+"""The lab's cloud: moto's AWS, and metadata with the credentials of a node's role.
 
-moto has it too, but not as AWS's C++ library, which pyarrow uses, asks for it.
+    cloud.py ADDRESS METADATA_ADDRESS
+
+moto has metadata too, but not as AWS's C++ library, which pyarrow uses, asks for it;
+and of several instances it hands out the fewest that will do, AWS the most.
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ from __future__ import annotations
 import datetime
 import json
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ROLE = "plasticity-study-worker"
@@ -18,10 +22,10 @@ LIFE = datetime.timedelta(hours=6)
 class Metadata(BaseHTTPRequestHandler):
     """Answers the three questions that lead to credentials."""
 
-    def do_PUT(self) -> None:  # noqa: N802
+    def do_PUT(self) -> None:
         self._say("a-session" if self.path == "/latest/api/token" else None)
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         if self.headers.get("x-aws-ec2-metadata-token") != "a-session":
             self._say(None, 401)
         elif self.path.rstrip("/") == FOLDER:
@@ -56,5 +60,23 @@ def credentials() -> dict[str, str]:
     }
 
 
+def serve(address: str, metadata: str) -> None:
+    """Serve both on port 80, until the end."""
+    from moto.ec2.responses.instances import InstanceResponse
+    from moto.server import main
+
+    inner = InstanceResponse._get_param
+
+    def most(self, name, *default, **named):
+        return inner(
+            self, "MaxCount" if name == "MinCount" else name, *default, **named
+        )
+
+    InstanceResponse._get_param = most
+    there = ThreadingHTTPServer((metadata, 80), Metadata)
+    threading.Thread(target=there.serve_forever, daemon=True).start()
+    main(["-H", address, "-p", "80"])
+
+
 if __name__ == "__main__":
-    ThreadingHTTPServer((sys.argv[1], 80), Metadata).serve_forever()
+    serve(*sys.argv[1:])
