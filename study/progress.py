@@ -16,6 +16,9 @@ from study.rates import clock
 PLAIN_SECONDS = 15.0
 """Between lines where the output is no terminal."""
 
+LIVE_SECONDS = 0.2
+"""Between two looks of the live line."""
+
 
 class Tally:
     """Counts what the trials report; each trial's own word is the latest one.
@@ -132,7 +135,7 @@ class Reporter(tune.Callback):
         self.tally = tally
         self.restarts = 0
         self._console = console
-        self._last = time.monotonic()
+        self._last = time.monotonic() - LIVE_SECONDS * console.is_terminal
         self._told: set[str] = set()
         self._waiting = False
         self._bar = Progress(
@@ -200,9 +203,13 @@ class Reporter(tune.Callback):
         self._console.print(line, soft_wrap=True)
 
     def _show(self) -> None:
+        """Show the tally, but not at every one of many reports: it is a long sum."""
+        now, live = time.monotonic(), self._console.is_terminal
+        if now - self._last < (LIVE_SECONDS if live else PLAIN_SECONDS):
+            return
+        self._last = now
         line = self.tally.line()
-        if self._console.is_terminal:
+        if live:
             self._bar.update(self._row, completed=self.tally.fraction, description=line)
-        elif time.monotonic() - self._last >= PLAIN_SECONDS:
-            self._last = time.monotonic()
+        else:
             self._console.print(line, soft_wrap=True)

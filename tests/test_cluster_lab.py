@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -38,7 +40,8 @@ SHOTS = os.environ.get("LAB_SHOTS")
 def expected(tmp_path_factory):
     """The records of the same study on one machine."""
     results = tmp_path_factory.mktemp("one-machine")
-    with chaos.Sweep(chaos.LONG, results, "--stack", 1) as sweep:
+    words = ("--stack", 1, "--address", "local")
+    with chaos.Sweep(chaos.LONG, results, *words) as sweep:
         assert sweep.end() == 0, sweep.text
     return chaos.read(results)
 
@@ -190,3 +193,44 @@ def check_metrics(lab, scraper):
     finally:
         scraper.terminate()
         scraper.wait()
+
+
+def ssh(lab, host, command, **more):
+    """Run a command on a host of one's own, over SSH."""
+    address = f"172.31.0.{host.removeprefix('n')}"
+    options = f"-q -o StrictHostKeyChecking=no -i {lab.folder}/keys/id"
+    remote = shlex.quote(f"bash --login -c {shlex.quote(command)}")
+    return lab.laptop(f"ssh {options} root@{address} {remote}", **more)
+
+
+def own_cluster(lab):
+    """Start Ray on three machines by hand, as README says."""
+    for host in ("n4", "n5", "n6"):
+        tree = lab.folder / "hosts" / "laptop" / "home" / "checkout"
+        home = lab.folder / "hosts" / host / "home"
+        shutil.copytree(tree, home / "plasticity-study", symlinks=True)
+        if host != "n4":
+            token = lab.folder / "hosts/n4/home/.ray/auth_token"
+            (home / ".ray").mkdir()
+            shutil.copy(token, home / ".ray")
+            start = "ray start --address=172.31.0.4:6379 --num-cpus=1"
+        else:
+            ssh(lab, host, "ray get-auth-token --generate")
+            start = "ray start --head --port=6379 --num-cpus=0"
+        ssh(lab, host, f"RAY_AUTH_MODE=token {start}")
+
+
+def test_machines_of_ones_own(lab, expected, tmp_path):
+    own_cluster(lab)
+    sweep = "cd ~/plasticity-study && RAY_AUTH_MODE=token python -m study.sweep"
+    sweep += f" tests/studies/survivor_long.py {WORDS}"
+    said = ssh(lab, "n4", f"{sweep} --results ~/results", code=2)
+    assert "which not every node reaches: " in said
+    for address in ("172.31.0.5", "172.31.0.6"):
+        assert f"{address}: FileNotFoundError" in said
+    assert "172.31.0.4:" not in said
+    shared = tmp_path / "shared"  # of the hosts' folders only their homes are their own
+    said = ssh(lab, "n4", f"{sweep} --results {shared}")
+    assert "12 runs in 12 trials, 2 at once" in said
+    assert chaos.compare(expected, chaos.read(shared)) == 0
+    assert not (shared / "survivor" / "reach").exists()
