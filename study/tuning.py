@@ -162,9 +162,14 @@ def _knock(address: str) -> None:
     """Refuse an address where nobody answers; Ray would try for minutes.
 
     Raises:
-        UsageError: Nobody answers.
+        UsageError: Nobody answers, or it is Ray's client's.
     """
-    found = re.fullmatch(r"(?:ray://)?\[?(.+?)\]?:(\d{1,5})", address)
+    if address.startswith("ray://"):
+        raise UsageError(
+            f"--address is {address}: Ray's client cannot run a study: give the "
+            "command on a node, as by `ray exec` or `ray job submit`"
+        )
+    found = re.fullmatch(r"\[?(.+?)\]?:(\d{1,5})", address)
     if not found:
         return
     try:
