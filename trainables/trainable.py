@@ -83,6 +83,11 @@ class ContinualTrainable(tune.Trainable):
         self._probe_every = probe_every
         self._begin(config)
 
+    def __repr__(self) -> str:
+        """Return what the dashboard calls the process, which may run many trials."""
+        keeper: Keeper | None = getattr(self, "_keeper", None)
+        return f"trials of the study {keeper.study}" if keeper else super().__repr__()
+
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another trial in the same process."""
         self._begin(new_config)
