@@ -38,15 +38,12 @@ settings.register_profile(
 settings.load_profile("tests")
 
 REAL_RAY = {
-REAL_RAY = {"test_cluster_lab", "test_cluster_ray"}
+    "test_chaos",
+    "test_cluster_lab",
+    "test_search",
+    "test_survival",
     "test_sweep",
     "test_trainable",
-    "test_chaos",
-    "test_survival",
-<<<<<<< HEAD
-    "test_search",
-=======
->>>>>>> 5572350 (Try a whole study on the lab's cluster, with the dashboard and Prometheus)
 }
 """Modules whose tests start a Ray of their own."""
 
