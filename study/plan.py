@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Collection, Sequence
@@ -48,7 +49,7 @@ class Trial:
         what = f"{row['problem']} {row['optimizer']} {hyperparameters(row)}"
         return f"{what}, seeds {seeds}"
 
-    @property
+    @functools.cached_property
     def cost(self) -> Cost:
         """The cost of all its runs."""
         one = run_cost(self.setting)

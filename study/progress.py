@@ -16,6 +16,9 @@ from study.rates import clock
 PLAIN_SECONDS = 15.0
 """Between lines where the output is no terminal."""
 
+LIVE_SECONDS = 0.2
+"""Between two looks of the live line."""
+
 
 class Tally:
     """Counts what the trials report; each trial's own word is the latest one.
@@ -24,10 +27,18 @@ class Tally:
     reports: a trial has done as many tasks as it last said.
     """
 
-    def __init__(self, trials: Sequence[Trial], runs_done: int) -> None:
-        """Start with nothing done but the runs found finished."""
+    def __init__(
+        self, trials: Sequence[Trial], runs_done: int, tasks_found: int = 0
+    ) -> None:
+        """Start with nothing done but the runs found finished.
+
+        Args:
+            trials: What is to run.
+            runs_done: Runs that earlier sessions did.
+            tasks_found: Their tasks.
+        """
         self.trials = {trial.name: trial for trial in trials}
-        self.found = runs_done
+        self.found, self.tasks_found = runs_done, tasks_found
         self.runs = runs_done + sum(len(trial.seeds) for trial in trials)
         self.tasks_done = dict.fromkeys(self.trials, 0)
         self.diverged = dict.fromkeys(self.trials, 0)
@@ -124,7 +135,7 @@ class Reporter(tune.Callback):
         self.tally = tally
         self.restarts = 0
         self._console = console
-        self._last = time.monotonic()
+        self._last = time.monotonic() - LIVE_SECONDS * console.is_terminal
         self._told: set[str] = set()
         self._waiting = False
         self._bar = Progress(
@@ -162,13 +173,13 @@ class Reporter(tune.Callback):
         self.tally.report(result)
         if result["waiting"] and not self._waiting:
             self._waiting = True
-            self._say(f"waiting for storage, trying again: {result['waiting']}")
+            self.say(f"waiting for storage, trying again: {result['waiting']}")
         elif self._waiting and not self.tally.waiting:
             self._waiting = False
-            self._say("storage answers again: going on")
+            self.say("storage answers again: going on")
         if result["odd"] and result["name"] not in self._told:
             self._told.add(result["name"])
-            self._say(f"{self.tally.trials[result['name']].label}: {result['odd']}")
+            self.say(f"{self.tally.trials[result['name']].label}: {result['odd']}")
         self._show()
 
     def on_trial_recover(
@@ -187,13 +198,18 @@ class Reporter(tune.Callback):
         self.tally.waiting.pop(name, None)
         self._show()
 
-    def _say(self, line: str) -> None:
+    def say(self, line: str) -> None:
+        """Say something once, beside the live line."""
         self._console.print(line, soft_wrap=True)
 
     def _show(self) -> None:
+        """Show the tally, but not at every one of many reports: it is a long sum."""
+        now, live = time.monotonic(), self._console.is_terminal
+        if now - self._last < (LIVE_SECONDS if live else PLAIN_SECONDS):
+            return
+        self._last = now
         line = self.tally.line()
-        if self._console.is_terminal:
+        if live:
             self._bar.update(self._row, completed=self.tally.fraction, description=line)
-        elif time.monotonic() - self._last >= PLAIN_SECONDS:
-            self._last = time.monotonic()
+        else:
             self._console.print(line, soft_wrap=True)

@@ -8,6 +8,9 @@ import platform
 import subprocess
 from pathlib import Path
 
+CODE = ("study", "trainables", "constraints.txt")
+"""What makes records."""
+
 PACKAGES = ("plasticity-study", "torch", "numpy", "ray", "pyarrow")
 
 
@@ -34,17 +37,18 @@ def _version(package: str) -> str:
 
 
 def _commit() -> str:
-    """Return the commit of this checkout, with '+' if files have changed since."""
+    """Return the commit of this checkout, with '+' if its code has changed since."""
     here = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:
-        command = ["git", "-C", str(here), *words]
+        command = ["git", "-C", str(here.parent), *words]
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
     try:
-        if not git("ls-files", Path(__file__).name):
+        if not git("ls-files", f"{here.name}/{Path(__file__).name}"):
             return "unknown"
-        changed = git("status", "--porcelain", "--untracked-files=no")
+        # a cluster's nodes have the code, and not the tests
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", *CODE)
         return git("rev-parse", "HEAD") + ("+" if changed else "")
     except OSError:
         return "unknown"

@@ -87,12 +87,13 @@ def _run(
     # Ray takes a second to import, which no wrong call should wait for
     from ray import tune
 
-    from study import tuning
+    from study import reach, tuning
     from study.search_tally import SearchTally
     from study.searcher import Halving, Proposer, SearchedTrainable
     from trainables.trainable import ContinualTrainable
 
-    with tuning.connected(options.address, console):
+    with tuning.connected(options.address, console, search.name):
+        reach.check(store.files, tell)
         shares = tuning.shares(
             options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent
         )

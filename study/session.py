@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 
@@ -15,7 +16,7 @@ from study.stacks import stack_name
 from study.store import Store
 from study.studies import Study
 from trainables import datasets
-from trainables.setting import digest
+from trainables.setting import Setting, digest
 
 Tell = Callable[[str], None]
 
@@ -28,7 +29,12 @@ STOPPED = 130
 
 def run_ids(study: Study) -> set[str]:
     """Return the run_ids of a study."""
-    return {setting.run_id(seed) for setting in study.settings for seed in study.seeds}
+    return {setting.run_id(seed) for setting, seed in runs_of(study)}
+
+
+def runs_of(study: Study) -> Iterator[tuple[Setting, int]]:
+    """Yield the setting and the seed of each run of a study."""
+    yield from itertools.product(study.settings, study.seeds)
 
 
 def stacks(
@@ -116,9 +122,10 @@ def _run(
     names = sorted({setting.dataset for setting in study.settings})
     data = {name: datasets.load(name, options.data_dir) for name in names}
     # Ray takes a second to import, which no wrong call should wait for
-    from study import tuning
+    from study import reach, tuning
 
-    with tuning.connected(options.address, console):
+    with tuning.connected(options.address, console, study.name):
+        reach.check(store.files, tell)
         shares = tuning.shares(
             options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent
         )
@@ -130,6 +137,7 @@ def _run(
         patiently(lambda: keep(store.files, now), tell)
         patiently(lambda: store.keep_failed({}), tell)
         every, wait = options.checkpoint_every, options.patience
+        found = sum(s.tasks * (s.run_id(i) in done) for s, i in runs_of(study))
         failed = tuning.run(
             trials,
             store,
@@ -140,6 +148,7 @@ def _run(
             len(done),
             wait,
             options.probe_every,
+            found,
         )
     with contextlib.suppress(OSError):
         store.keep_failed(failed)

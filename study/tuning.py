@@ -29,6 +29,9 @@ import ray
 from ray import tune
 from rich.console import Console
 
+from study.capacity import capacity
+from study.metrics import Metrics
+from study.nodes import Nodes
 from study.plan import Trial
 from study.progress import Reporter, Tally
 from study.store import Store
@@ -110,8 +113,13 @@ class Shares:
 
 
 @contextlib.contextmanager
-def connected(address: str | None, console: Console) -> Iterator[None]:
+def connected(address: str | None, console: Console, study: str = "") -> Iterator[None]:
     """Join the cluster at an address, or the running one, or start a local Ray.
+
+    Args:
+        address: Of the cluster.
+        console: Where to say where the dashboard is.
+        study: What the dashboard calls the job.
 
     Raises:
         UsageError: There is no cluster at the address.
@@ -120,8 +128,13 @@ def connected(address: str | None, console: Console) -> Iterator[None]:
     _knock(where)
     # what Ray and Tune have to say at the end or in an emergency, `failures` says
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    named = {"job_name": f"plasticity study {study}".strip()}
     try:
-        context = ray.init(address=address, **quiet)
+        context = ray.init(
+            address=address,
+            job_config=ray.job_config.JobConfig(metadata=named),
+            **quiet,
+        )
     except (
         ConnectionError,
         ValueError,
@@ -149,9 +162,14 @@ def _knock(address: str) -> None:
     """Refuse an address where nobody answers; Ray would try for minutes.
 
     Raises:
-        UsageError: Nobody answers.
+        UsageError: Nobody answers, or it is Ray's client's.
     """
-    found = re.fullmatch(r"(?:ray://)?\[?(.+?)\]?:(\d{1,5})", address)
+    if address.startswith("ray://"):
+        raise UsageError(
+            f"--address is {address}: Ray's client cannot run a study: give the "
+            "command on a node, as by `ray exec` or `ray job submit`"
+        )
+    found = re.fullmatch(r"\[?(.+?)\]?:(\d{1,5})", address)
     if not found:
         return
     try:
@@ -169,8 +187,8 @@ def shares(cpus: float, gpus: float | None, most: int | None) -> Shares:
     Raises:
         UsageError: A trial asks for more than there is.
     """
-    have: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    all_cpus, all_gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
+    have = capacity()
+    all_cpus, all_gpus = have.most_cpus, have.most_gpus
     slots = int(all_cpus // cpus)
     if most is not None:
         slots = min(slots, most)
@@ -209,6 +227,7 @@ def run(
     runs_done: int = 0,
     patience: float = PATIENCE,
     probe_every: int | None = None,
+    tasks_found: int = 0,
 ) -> dict[str, str]:
     """Run trials; return why some failed, by their names.
 
@@ -222,6 +241,7 @@ def run(
         runs_done: Runs of the study that were done before.
         patience: Seconds that a trial waits for storage that fails.
         probe_every: Tasks between looks at the loss's landscape; None: the default.
+        tasks_found: Tasks of the runs that were done before.
 
     Raises:
         KeyboardInterrupt: It was stopped, by Ctrl-C or SIGTERM.
@@ -232,7 +252,7 @@ def run(
         f"{shares.slots} at once ({shares.cpus:g} CPU, {shares.gpus:g} GPU each)"
     )
     configs = [trial.config(shares.cpus, shares.gpus) for trial in trials]
-    tally = Tally(trials, runs_done)
+    tally = Tally(trials, runs_done, tasks_found)
     outcome = fit(
         ContinualTrainable,
         {
@@ -275,6 +295,7 @@ def fit(
     Raises:
         KeyboardInterrupt: Tune could not go on.
     """
+    store, slots = shared["keeper"], config.max_concurrent_trials or 1
     prepared = tune.with_parameters(trainable, **shared)
     # the dashboard shows this name, not that of Tune's wrapper
     prepared.__qualname__ = ContinualTrainable.__qualname__
@@ -289,9 +310,14 @@ def fit(
             param_space=space,
             tune_config=config,
             run_config=tune.RunConfig(
-                name=shared["keeper"].study,
+                name=store.study,
                 storage_path=folder,
-                callbacks=[reporter, Retries()],
+                callbacks=[
+                    reporter,
+                    Retries(),
+                    Nodes(store.files, slots, reporter.say),
+                    Metrics(tally, store.study),
+                ],
                 failure_config=tune.FailureConfig(max_failures=DEATHS),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 verbose=0,

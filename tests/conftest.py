@@ -38,11 +38,12 @@ settings.register_profile(
 settings.load_profile("tests")
 
 REAL_RAY = {
+    "test_chaos",
+    "test_cluster_lab",
+    "test_search",
+    "test_survival",
     "test_sweep",
     "test_trainable",
-    "test_chaos",
-    "test_survival",
-    "test_search",
 }
 """Modules whose tests start a Ray of their own."""
 

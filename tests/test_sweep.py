@@ -274,6 +274,7 @@ def wrong(tmp_path_factory):
         ("--confirm-seeds 0", "--confirm-seeds is 0: it must be a whole number"),
         ("--epochs 0", "--epochs is 0: it must be a whole number, at least 1"),
         ("quickstart --tasks 46", "tasks is 46: pairwise has only 45"),
+        ("--address ray://here:10001", "Ray's client cannot run a study"),
         (
             "--address 127.0.0.1:1",
             "no Ray at 127.0.0.1:1: [Errno 111] Connection refused",

@@ -83,6 +83,11 @@ class ContinualTrainable(tune.Trainable):
         self._probe_every = probe_every
         self._begin(config)
 
+    def __repr__(self) -> str:
+        """Return what the dashboard calls the process, which may run many trials."""
+        keeper: Keeper | None = getattr(self, "_keeper", None)
+        return f"trials of the study {keeper.study}" if keeper else super().__repr__()
+
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another trial in the same process."""
         self._begin(new_config)
@@ -100,6 +105,8 @@ class ContinualTrainable(tune.Trainable):
         torch.set_num_threads(max(1, int(row.pop("cpus"))))
         device = "cuda" if row.pop("gpus") else "cpu"
         setting = Setting.from_row(row)
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()  # of the trial before in this process
         self._told = (setting, seeds, self._datasets[setting.dataset], device)
         self._run = ContinualRun(*self._told, probe_every=self._probe_every)
         self._records = list[Record]()
@@ -132,10 +139,19 @@ class ContinualTrainable(tune.Trainable):
             "tasks_kept": self._tasks_kept,
             "runs_diverged": lost,
             "test_accuracy": sum(known) / len(known) if known else None,
+            "gpu_memory": self._gpu_memory(),
             "waiting": waiting,
             "odd": self._odd,
             "done": self._run.finished and self._written,
         }
+
+    def _gpu_memory(self) -> int | None:
+        """Return the most bytes of the GPU that the run has held; None on a CPU."""
+        if self._run.device.type != "cuda":
+            return None
+        import torch
+
+        return torch.cuda.max_memory_allocated(self._run.device)
 
     def _try(self, action: Callable[[], None], needed: bool = True) -> str | None:
         """Have storage do something; return what is waited for, None: it is done.
