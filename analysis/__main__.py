@@ -1,4 +1,4 @@
-"""The command: python -m analysis table, figure NAME or compare, and RESULTS.
+"""The command: python -m analysis report, table, figure NAME and so on, and RESULTS.
 
 Nothing heavy is imported before the arguments are known to be right, so that help and
 mistakes answer at once.
@@ -14,12 +14,16 @@ from trainables.command_line import UsageError, run_command
 
 Results = Annotated[str, tyro.conf.arg(metavar="RESULTS")]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
+Output = Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")]
+Where = Annotated[str | None, tyro.conf.arg(metavar="FILTER")]
+Format = Literal["rich", "markdown", "latex", "csv"]
 
 
 def table(
     results: Results = "results",
     /,
-    format: Literal["rich", "markdown", "latex", "csv"] = "rich",
+    format: Format = "rich",
+    where: Where = None,
 ) -> None:
     """Print how test accuracy goes along the stream, a row a setting (Tables 1 and 2).
 
@@ -30,40 +34,42 @@ def table(
     Args:
         results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
         format: rich is for the terminal; csv has plain fractions in full precision.
+        where: Only these records, as "optimizer = 'sam' and lr = 0.01".
     """
     from analysis.tables import print_tables
 
-    print_tables(results, format)
+    print_tables(results, format, where)
 
 
 def figure(
     name: Name = None,
     results: Results = "results",
     /,
-    output: Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None,
+    output: Output = None,
     study: Name = None,
     problem: Name = None,
     metric: Name = None,
     setting: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ID")] = (),
+    where: Where = None,
+    size: Literal["one-column", "two-column"] | None = None,
     list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
 ) -> None:
-    """Draw a figure into a file.
+    """Draw a figure into a file; --list says what there is to draw.
 
-    The figure accuracy is test accuracy by task, a panel a problem, a line a setting:
-    the mean over seeds with its 95% t-band (Figures 4 and 5). The figure sharpness
-    has sharpness, dormant units, rank and weight norm by task beside accuracy. Of a
-    sweep of rho, the figure rho is a heat map over rho and learning rate, and profile
-    a line a rate.
+    Lines are means over seeds with their 95% t-bands. A file that ends in .csv gets
+    the numbers that are drawn.
 
     Args:
         name: Which figure; --list has them.
         results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
-        output: The file to write; its suffix (.png, .svg, .pdf) is its format.
+        output: The file; its suffix (.png, .svg, .pdf or .csv) is its format.
         study: Draw this study, where there are several.
         problem: Draw this problem only.
         metric: Draw this one instead, in rho and profile: plasticity_loss,
             accuracy_slope, relative_plasticity_loss and so on.
         setting: Draw only these, by setting_id (table --format csv has them).
+        where: Draw only these records, as "optimizer = 'sam' and lr = 0.01".
+        size: As wide as one column of a paper (3.35 inches), or as two (7).
         list: List the figures, and draw none.
     """
     from analysis import figures
@@ -71,12 +77,16 @@ def figure(
     if list:
         for key, entry in figures.FIGURES.items():
             print(f"{key}  {entry.meaning}")
+        for key, why in figures.UNDRAWN.items():
+            print(f"{key}  not to be drawn: {why}")
     elif not name:
         raise UsageError("no figure named: python -m analysis figure --list has them")
     elif not output:
         raise UsageError("nowhere to draw to: give a file with --output FILE.png")
     else:
-        figures.draw_to_file(name, results, output, study, problem, setting, metric)
+        figures.draw_to_file(
+            name, results, output, study, problem, setting, metric, where, size
+        )
         print(f"wrote {output}")
 
 
@@ -85,7 +95,7 @@ def compare(
     /,
     baseline: Annotated[str, tyro.conf.arg(metavar="NAME")] = "sgd",
     metric: Annotated[str, tyro.conf.arg(metavar="NAME")] = "plasticity_loss",
-    format: Literal["rich", "markdown", "latex", "csv"] = "rich",
+    format: Format = "rich",
     study: Name = None,
     problem: Name = None,
 ) -> None:
@@ -117,7 +127,8 @@ def relate(
         "start_sharpness",
     ),
     skip: int = 1,
-    format: Literal["rich", "markdown", "latex", "csv"] = "rich",
+    format: Format = "rich",
+    where: Where = None,
 ) -> None:
     """Tell whether a probe goes with test accuracy, as sharpness before a task.
 
@@ -130,15 +141,115 @@ def relate(
         probe: Columns of the records, as start_sharpness or start_effective_rank.
         skip: First tasks to leave out: before task 0 nothing has been learned yet.
         format: rich is for the terminal; csv has plain numbers in full precision.
+        where: Only these records, as "optimizer = 'sam' and lr = 0.01".
     """
     from analysis.relate import print_relation
 
-    print_relation(results, probe, skip, format)
+    print_relation(results, probe, skip, format, where)
+
+
+def about(
+    results: Results = "results",
+    /,
+    format: Format = "rich",
+    where: Where = None,
+) -> None:
+    """Print what was run: settings, seeds, code, machines, time, and what is missing.
+
+    Of a study that is still running it says how much is there.
+
+    Args:
+        results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
+        format: rich is for the terminal; csv has how each setting's runs stand.
+        where: Only these records, as "optimizer = 'sam' and lr = 0.01".
+    """
+    from analysis.about import print_about
+
+    print_about(results, format, where)
+
+
+def report(
+    results: Results = "results",
+    /,
+    output: Output = None,
+    format: Literal["html", "markdown"] = "html",
+) -> int:
+    """Write all that a careful reader wants as one page: what was run, what came out.
+
+    Tables, figures with their numbers, the comparison with intervals and corrected
+    tests, what diverged or is missing, what every number means, and beside each part
+    the command that makes it. A part that cannot be made says why.
+
+    Args:
+        results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
+        output: The page, as report.html; of markdown the folder, as report.
+        format: html is one file that needs no network; markdown has pictures beside it.
+    """
+    from analysis.report import write_report
+
+    if not output:
+        place = "report.html" if format == "html" else "FOLDER"
+        raise UsageError(f"nowhere to write to: give --output {place}")
+    return write_report(results, output, format)
+
+
+def export(
+    results: Results = "results",
+    /,
+    output: Output = None,
+    runs: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    where: Where = None,
+) -> None:
+    """Write the records into one file, for R, DuckDB or a spreadsheet.
+
+    Args:
+        results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
+        output: The file; its suffix (.csv or .parquet) is its format.
+        runs: A row a run, with every metric, instead of a row a run and task.
+        where: Only these records, as "optimizer = 'sam' and lr = 0.01".
+    """
+    from analysis.export import write_export
+
+    if not output:
+        raise UsageError("nowhere to write to: give a file with --output FILE.csv")
+    print(write_export(results, output, runs, where))
+
+
+def diff(
+    one: Annotated[str, tyro.conf.arg(metavar="A")],
+    other: Annotated[str, tyro.conf.arg(metavar="B")],
+    /,
+    format: Format = "rich",
+    where: Where = None,
+) -> None:
+    """Say what differs between two results of the same settings.
+
+    Other code, another machine: which records are equal to the bit, which numbers
+    moved, and whether by more than the 95% t-interval of the difference over seeds.
+
+    Args:
+        one: Results, as of any other command.
+        other: Results to hold against them; differences are these less the others.
+        format: rich is for the terminal; csv has plain numbers in full precision.
+        where: Only these records of both, as "optimizer = 'sam' and lr = 0.01".
+    """
+    from analysis.diff import print_difference
+
+    print_difference(one, other, format, where)
 
 
 if __name__ == "__main__":
     run_command(
-        {"table": table, "figure": figure, "compare": compare, "relate": relate},
+        {
+            "report": report,
+            "table": table,
+            "figure": figure,
+            "compare": compare,
+            "relate": relate,
+            "about": about,
+            "export": export,
+            "diff": diff,
+        },
         prog="python -m analysis",
-        description="Tables, figures and comparisons from the records of a study.",
+        description="Reports, tables, figures and comparisons from a study's records.",
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.style import LINES, label_lines, line_looks
+from analysis.style import LINES, NARROW, label_lines, legend_below, line_looks, plain
 from trainables.command_line import UsageError
 
 if TYPE_CHECKING:
@@ -68,8 +68,13 @@ def accuracy_by_task(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def draw_panels(data: pd.DataFrame) -> Figure:
+def draw_panels(data: pd.DataFrame, width: float | None = None) -> Figure:
     """Return a figure of `accuracy_by_task`, a panel for each problem.
+
+    Args:
+        data: Of one study.
+        width: In inches. Narrow ones (`style.NARROW`) have the names of the lines below
+            each panel, and no title, which a paper's caption is.
 
     Raises:
         UsageError: A panel would have more lines than can be told apart.
@@ -77,7 +82,9 @@ def draw_panels(data: pd.DataFrame) -> Figure:
     from matplotlib.figure import Figure
 
     problems = list(dict.fromkeys(data["problem"]))
-    figure = Figure(figsize=(7.5, 0.6 + 3.1 * len(problems)))
+    if width is not None and width < NARROW:
+        return _draw_narrow(data, problems, width)
+    figure = Figure(figsize=(width or 7.5, 0.6 + 3.1 * len(problems)))
     grid = figure.subplots(len(problems), 1, squeeze=False)[:, 0]
     height = figure.get_figheight()
     figure.subplots_adjust(
@@ -89,18 +96,37 @@ def draw_panels(data: pd.DataFrame) -> Figure:
     figure.text(
         0.012,
         1 - 0.1 / height,
-        f"Test accuracy after each task, study {data['study'].iloc[0]}",
+        f"Test accuracy after each task, study {plain(data['study'].iloc[0])}",
         size=11,
         weight="bold",
         va="top",
     )
     figure.text(
-        0.012, 1 - 0.31 / height, _say_runs(data), size=8.5, color="0.35", va="top"
+        0.012, 1 - 0.31 / height, say_runs(data), size=8.5, color="0.35", va="top"
     )
     return figure
 
 
-def _say_runs(data: pd.DataFrame) -> str:
+def _draw_narrow(data: pd.DataFrame, problems: Sequence[str], width: float) -> Figure:
+    """Return the figure for one column: panels below each other, names below each."""
+    from matplotlib.figure import Figure
+
+    panels = [data[data["problem"] == problem] for problem in problems]
+    names = [0.15 * -(-panel["setting_id"].nunique() // 2) + 0.55 for panel in panels]
+    tall = 1.75
+    height = sum(names) + (tall + 0.3) * len(panels)
+    figure = Figure(figsize=(width, height))
+    rates, top = _rates(data), height
+    for panel, below in zip(panels, names, strict=True):
+        bottom = top - 0.3 - tall
+        place = (0.5 / width, bottom / height, 1 - 0.56 / width, tall / height)
+        ax = figure.add_axes(place)
+        draw_accuracy(panel, ax=ax, rates=rates, narrow=True)
+        top = bottom - below
+    return figure
+
+
+def say_runs(data: pd.DataFrame) -> str:
     """Return what the lines and the bands are."""
     drawn = data[data["runs"] > 0]
     counts = sorted(set(drawn["runs"].tolist()))
@@ -124,7 +150,10 @@ def _rates(data: pd.DataFrame) -> list[float]:
 
 
 def draw_accuracy(
-    data: pd.DataFrame, ax: Axes, rates: Sequence[float] | None = None
+    data: pd.DataFrame,
+    ax: Axes,
+    rates: Sequence[float] | None = None,
+    narrow: bool = False,
 ) -> None:
     """Draw one problem of `accuracy_by_task`, a line a setting, named at its end.
 
@@ -133,6 +162,7 @@ def draw_accuracy(
         ax: Where; the names stand to the right of it and need some space there.
         rates: The learning rates, in the order of their dashes; those drawn here if
             None. Panels that share them show one setting in one look.
+        narrow: Name the lines below the axes, and not to their right.
 
     Raises:
         UsageError: There are more lines than can be told apart.
@@ -161,17 +191,23 @@ def draw_accuracy(
             ax.vlines(part["task"], *percent[:, 1:].T, color=look["color"], lw=0.8)
         few = setting["runs"] < setting["expected"]
         count = f" ({setting['runs']} of {setting['expected']})" if few else ""
-        ends.append((percent[-1, 0], f"{setting['label']}{count}", look))
+        ends.append((percent[-1, 0], f"{plain(setting['label'])}{count}", look))
     _dress(data, ax)
-    label_lines(ax, ends)
+    if narrow:
+        legend_below(ax, [(name, look) for _, name, look in ends])
+    else:
+        ax.yaxis.set_label_coords(-0.075, 0.5)
+        label_lines(ax, ends)
     lost = settings[settings["runs"] == 0]
     if len(lost):
         which = zip(lost["label"], lost["diverged"], strict=True)
-        names = ", ".join(f"{label} ({count} diverged)" for label, count in which)
+        names = ", ".join(
+            f"{plain(label)} ({count} diverged)" for label, count in which
+        )
         ax.annotate(
             f"not drawn, for want of a whole run: {names}",
             (0, 0),
-            xytext=(0, -34),
+            xytext=(0, -34 - (12 * -(-len(ends) // 2) if narrow else 0)),
             textcoords="offset points",
             xycoords="axes fraction",
             va="top",
@@ -192,12 +228,11 @@ def _dress(data: pd.DataFrame, ax: Axes) -> None:
     else:
         ax.set_xticks([0])
     ax.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
-    ax.yaxis.set_label_coords(-0.075, 0.5)
     ax.set_ylim(_limits(data))
     sets = ", ".join(sorted(set(data["dataset"].tolist())))
     spans = " or ".join(map(str, lengths))
     problem = data["problem"].iloc[0]
-    ax.set_title(f"{problem} ({sets}, {spans} task{'s' if last else ''})")
+    ax.set_title(plain(f"{problem} ({sets}, {spans} task{'s' if last else ''})"))
     ax.set_xlabel("task")
     ax.set_ylabel("test accuracy (%)")
 

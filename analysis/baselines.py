@@ -55,6 +55,7 @@ class Baseline:
 
     def matches(self, runs: Runs, among: Sequence[Runs]) -> list[Runs]:
         """Return those of a group that differ from a setting in the baseline only."""
+        # from the back, where hyperparameters are: of thousands few are the same
         return [
             one
             for one in among
@@ -62,7 +63,7 @@ class Baseline:
                 value is None
                 or runs.setting[name] is None
                 or value == runs.setting[name]
-                for name, value in one.setting.items()
+                for name, value in reversed(one.setting.items())
                 if name != self.column
             )
         ]

@@ -11,35 +11,55 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from analysis import profile_figure, rho_figure
+from analysis import capacity_figure, profile_figure, rho_figure, sharpness_figure
 from analysis.accuracy_figure import accuracy_by_task, draw_panels
+from analysis.capacity_figure import capacity_by_task, draw_capacity
+from analysis.numbers import by_label, by_measure, over_cells, related_numbers
+from analysis.numbers import task_labels as told_tasks
 from analysis.profile_figure import draw_profiles, profile
+from analysis.relate_figure import draw_relation, relation_by_setting
 from analysis.rho_figure import draw_grids, rho_grid
-from analysis.sharpness_figure import MEASURES, draw_measures, measures_by_task
-from analysis.style import FORMATS, STYLE, save
+from analysis.sharpness_figure import draw_measures, measures_by_task
+from analysis.style import FORMATS, SIZES, STYLE, render, write_whole
+from analysis.tasks_figure import draw_tasks, pictured_tasks
 from trainables.command_line import UsageError, choose
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from analysis.formats import Sheet
+
+DATA = "csv"
+"""The suffix of a file that has the numbers drawn, in full precision."""
+
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: what it shows, its data and its drawing."""
+    """A figure: what it shows, its data, its drawing, and its numbers as text."""
 
     meaning: str
-    measure: str
-    """The column of the records that it shows."""
+    columns: tuple[str, ...]
+    """Of the records, what it needs besides `analysis.runs.NEEDED`."""
     data: Callable[..., pd.DataFrame]
     """Of the records and, where there are any to choose, the metrics."""
-    draw: Callable[[pd.DataFrame], Figure]
+    draw: Callable[[pd.DataFrame, float | None], Figure]
+    """Of the data, as wide as it likes or as many inches wide as it is told."""
+    numbers: Callable[[pd.DataFrame], list[Sheet]]
+    """Of the data, what a reader wants to look up."""
     metrics: tuple[str, ...] = ()
     """Those that it shows if no other is asked for."""
-    also: tuple[str, ...] = ()
-    """More columns of the records."""
+    adapts: bool = True
+    """Whether it can stand on a dark ground, being nothing but lines and text."""
+    cropped: bool = True
+    """Whether it is to be cut to what is drawn; else it is as wide as it says."""
+
+    @property
+    def saved(self) -> dict[str, Any]:
+        """What `analysis.style.render` is told."""
+        return {} if self.cropped else {"bbox_inches": None}
 
 
 def draw_to_file(
@@ -50,6 +70,8 @@ def draw_to_file(
     problem: str | None = None,
     settings: Sequence[str] = (),
     metric: str | None = None,
+    where: str | None = None,
+    size: str | None = None,
 ) -> None:
     """Draw the figure `name` of the records under `results` into a file.
 
@@ -58,38 +80,94 @@ def draw_to_file(
     Args:
         name: One of `FIGURES`.
         results: What `analysis.load.load` takes.
-        file: Where to; its suffix is its format.
+        file: Where to; its suffix is its format, .csv for the numbers alone.
         study: Which study, if there are several.
         problem: Only this problem.
         settings: Only these settings, by setting_id.
         metric: Show this one, where the figure is of metrics.
+        where: Only these records, in the language of `analysis.where`.
+        size: One of `SIZES`, a paper's columns; None: as wide as it likes.
 
     Raises:
         UsageError: An unknown name, suffix, study, problem or setting, no records, or
             more settings than can be told apart.
     """
-    picture = FIGURES[choose("figure", name, FIGURES)]
+    picture = find_figure(name)
     suffix = Path(file).suffix.lower().removeprefix(".")
-    if suffix not in FORMATS:
-        known = ", ".join(f".{known}" for known in FORMATS)
+    if suffix not in FORMATS and suffix != DATA:
+        known = ", ".join(f".{known}" for known in (*FORMATS, DATA))
         raise UsageError(f"cannot draw {file}: give it a suffix among {known}")
-    from matplotlib import rc_context
-
-    from analysis.fresh import FRESH
+    width = None if size is None else SIZES[choose("size", size, SIZES)]
     from analysis.load import load
-    from analysis.metrics import find_metric
     from analysis.runs import NEEDED
 
     metrics = _metrics(name, metric)
-    frame = load(results, [*NEEDED, picture.measure, *picture.also])
-    shown = _select(frame, results, study, problem, settings)
-    if any(find_metric(each).relative for each in metrics):
-        # the networks they are relative to may be of another study
-        fresh = frame[frame["intervention"] == FRESH]
-        shown = frame.loc[shown.index.union(fresh.index)]
-    data = picture.data(shown, metrics) if metrics else picture.data(shown)
+    columns = [*NEEDED, *picture.columns]
+    frame = load(results, columns, where)
+    frame = select(frame, results, study, problem, settings)
+    data = figure_data(name, frame, metrics, _fresh(results, columns, metrics))
+    if suffix == DATA:
+        write_whole(file, data.to_csv(index=False, lineterminator="\n").encode())
+        return
+    from matplotlib import rc_context
+
     with rc_context(STYLE):
-        save(picture.draw(data), file, suffix)
+        content = render(picture.draw(data, width), suffix, **picture.saved)
+    write_whole(file, content)
+
+
+def find_figure(name: str) -> Picture:
+    """Return a figure by its name.
+
+    Raises:
+        UsageError: There is none, or what it would show is not recorded.
+    """
+    if name in UNDRAWN:
+        raise UsageError(f"the figure {name} cannot be drawn: {UNDRAWN[name]}")
+    return FIGURES[choose("figure", name, FIGURES)]
+
+
+def figure_data(
+    name: str,
+    frame: pd.DataFrame,
+    metrics: Sequence[str] = (),
+    fresh: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Return what a figure shows.
+
+    Args:
+        name: One of `FIGURES`.
+        frame: The records, of one study, with `NEEDED` and the figure's columns.
+        metrics: Those that are shown, where the figure is of metrics.
+        fresh: Records of the networks that these metrics are relative to.
+
+    Raises:
+        UsageError: It cannot be drawn of them.
+    """
+    import pandas as pd
+
+    from analysis.load import KEY
+
+    picture = FIGURES[name]
+    if fresh is not None:  # they may be of another study
+        frame = pd.concat([frame, fresh]).drop_duplicates(KEY, ignore_index=True)
+    return picture.data(frame, metrics) if picture.metrics else picture.data(frame)
+
+
+def _fresh(
+    results: str, columns: Sequence[str], metrics: Sequence[str]
+) -> pd.DataFrame | None:
+    """Return the records of fresh networks, if a metric is relative to them."""
+    from analysis.fresh import FRESH
+    from analysis.load import load
+    from analysis.metrics import find_metric
+
+    if not any(find_metric(each).relative for each in metrics):
+        return None
+    try:
+        return load(results, columns, f"intervention = '{FRESH}'")
+    except UsageError:  # there are none, and the metric says so
+        return None
 
 
 def _metrics(name: str, metric: str | None) -> tuple[str, ...]:
@@ -113,12 +191,12 @@ def _metrics(name: str, metric: str | None) -> tuple[str, ...]:
     return (metric,)
 
 
-def _select(
+def select(
     frame: pd.DataFrame,
     results: str,
-    study: str | None,
-    problem: str | None,
-    settings: Sequence[str],
+    study: str | None = None,
+    problem: str | None = None,
+    settings: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Return the records that are to be drawn.
 
@@ -146,30 +224,66 @@ def _select(
 FIGURES: dict[str, Picture] = {
     "accuracy": Picture(
         "test accuracy by task, a panel a problem, a line a setting (Figures 4 and 5)",
-        "test_accuracy",
+        ("test_accuracy",),
         accuracy_by_task,
         draw_panels,
+        by_label,
     ),
     "rho": Picture(
         "plasticity loss and mean accuracy over rho and learning rate, a heat map an "
         "optimizer",
-        "test_accuracy",
+        ("test_accuracy",),
         rho_grid,
         draw_grids,
+        over_cells,
         rho_figure.SHOWN,
+        adapts=False,
     ),
     "profile": Picture(
         "accuracy change against rho, a line a learning rate",
-        "test_accuracy",
+        ("test_accuracy",),
         profile,
         draw_profiles,
+        over_cells,
         profile_figure.SHOWN,
+        adapts=False,
     ),
     "sharpness": Picture(
         "sharpness, dormant units, rank and weight norm by task, beside accuracy",
-        "test_accuracy",
+        tuple(sharpness_figure.MEASURES),
         measures_by_task,
         draw_measures,
-        also=tuple(name for name in MEASURES if name != "test_accuracy"),
+        by_measure,
+        cropped=False,
+    ),
+    "capacity": Picture(
+        "dormant units, ranks, norms and distances by task",
+        ("test_accuracy", *capacity_figure.CAPACITY),
+        capacity_by_task,
+        draw_capacity,
+        by_measure,
+        cropped=False,
+    ),
+    "relate": Picture(
+        "how sharpness before a task goes with accuracy on it, a row a setting",
+        ("test_accuracy", "start_sharpness"),
+        relation_by_setting,
+        draw_relation,
+        related_numbers,
+        cropped=False,
+    ),
+    "tasks": Picture(
+        "what a permuted and a pairwise task look like (Figures 2 and 3)",
+        ("task_label",),
+        pictured_tasks,
+        draw_tasks,
+        told_tasks,
+        adapts=False,
+        cropped=False,
     ),
 }
+
+UNDRAWN: dict[str, str] = {
+    "forgetting": "the records have no accuracy on earlier tasks (Figure 1 needs it)",
+}
+"""Figures of the paper that the records cannot give, and why."""

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,30 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from analysis.where import Where, parse
 from trainables.command_line import UsageError, choose
 from trainables.record import COLUMNS, MEASURED, misfit
 
 KEY = ["study", "run_id", "task"]
 """What a row is one of, within a study."""
 
+SOME = 8
+"""How many of a column's values a mistake names."""
 
-def load(results: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+
+@dataclass(frozen=True)
+class Held:
+    """A file of records: where it lies, and what made it."""
+
+    path: str
+    studies: tuple[str, ...]
+    metadata: dict[str, str]
+    """As the file has it: commit, versions, hardware; and schema_version."""
+
+
+def load(
+    results: str, columns: Sequence[str] | None = None, where: str | None = None
+) -> pd.DataFrame:
     """Return the records under `results`, one row per (study, run, task).
 
     Rows that are there twice with the same measurements are kept once, and a line on
@@ -40,24 +57,34 @@ def load(results: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
             .parquet file; a path or a URI (s3://bucket/results).
         columns: The columns to read, all if None; `KEY` always comes with them, and
             all come in the order of the schema.
+        where: Which rows, in the language of `analysis.where`; all if None.
 
     Raises:
         UsageError: There are no records, a file is damaged, newer than this program
-            or not of records, or two rows of one run and task contradict each other.
+            or not of records, or two rows of one run and task contradict each other;
+            or the filter cannot be read, or keeps nothing.
     """
+    return load_held(results, columns, where)[0]
+
+
+def load_held(
+    results: str, columns: Sequence[str] | None = None, where: str | None = None
+) -> tuple[pd.DataFrame, list[Held]]:
+    """Return what `load` does, and the files that it came from."""
+    kept = None if where is None else parse(where)
     wanted = COLUMNS if columns is None else columns
     asked = {*KEY, *(choose("column", name, COLUMNS) for name in wanted)}
     names = [name for name in COLUMNS if name in asked]
     filesystem, files = _find(results)
-    read = functools.partial(_read, filesystem, names)
+    read = functools.partial(_read, filesystem, names, kept)
     with ThreadPoolExecutor() as pool:
-        tables = list(pool.map(read, files))
-    table = pa.concat_tables(tables)
+        parts, held = zip(*pool.map(read, files), strict=True)
+    table = pa.concat_tables(parts)
     if not table.num_rows:
-        raise _no_records(results)
-    rows = [part.num_rows for part in tables]
+        raise _no_records(results) if kept is None else _none_kept(results, kept)
+    rows = [part.num_rows for part in parts]
     origin = np.repeat(np.array(files, dtype=object), rows)
-    return _once(table.to_pandas(), origin)
+    return _once(table.to_pandas(), origin), list(held)
 
 
 def _find(results: str) -> tuple[fs.FileSystem, list[str]]:
@@ -110,21 +137,24 @@ def _files(filesystem: fs.FileSystem, root: fs.FileInfo) -> list[str]:
     ]
 
 
-def _read(filesystem: fs.FileSystem, names: list[str], file: str) -> pa.Table:
-    """Return the named columns of one file.
+def _read(
+    filesystem: fs.FileSystem, names: list[str], where: Where | None, file: str
+) -> tuple[pa.Table, Held]:
+    """Return the named columns of one file, the rows that are kept, and its making.
 
     Raises:
         UsageError: It is not a readable file of records.
     """
+    needed = [n for n in COLUMNS if n in names or (where and n in where.columns)]
     try:
         with (
             filesystem.open_input_file(file) as source,
             pq.ParquetFile(source) as parquet,
         ):
             held = parquet.schema_arrow
-            if fault := misfit(held, names):
+            if fault := misfit(held, needed):
                 raise UsageError(f"{file} {fault}")
-            present = [name for name in names if name in held.names]
+            present = [name for name in needed if name in held.names]
             # The files are what is read side by side, not the columns of each.
             table = parquet.read(present, use_threads=False)
     except (OSError, pa.ArrowException) as error:
@@ -132,14 +162,23 @@ def _read(filesystem: fs.FileSystem, names: list[str], file: str) -> pa.Table:
             f"{file} is damaged or not a Parquet file ({_line(error)}): "
             "move it away, and run the study again to make its records anew"
         ) from None
-    for name in names:
+    for name in needed:
         if name not in present:
             empty = pa.nulls(table.num_rows, COLUMNS[name].type)
             table = table.append_column(name, empty)
         elif table[name].null_count and not COLUMNS[name].null:
             raise UsageError(f"{file} is no file of records: column {name} has a null")
+    if where:
+        table = table.filter(where.keeps)
+    marks = {
+        key.decode(errors="replace"): value.decode(errors="replace")
+        for key, value in (held.metadata or {}).items()
+        if not key.startswith((b"ARROW:", b"pandas"))
+    }
+    studies = tuple(sorted(table["study"].unique().to_pylist()))
     # Files differ in their metadata (which commit, which machine): rows do not.
-    return table.select(names).cast(pa.schema([(n, COLUMNS[n].type) for n in names]))
+    kinds = pa.schema([(n, COLUMNS[n].type) for n in names])
+    return table.select(names).cast(kinds), Held(file, studies, marks)
 
 
 def _once(frame: pd.DataFrame, origin: npt.NDArray[Any]) -> pd.DataFrame:
@@ -188,6 +227,20 @@ def _no_records(results: str) -> UsageError:
     return UsageError(
         f"no records in {results} (looked for STUDY/records/*.parquet): "
         "make some with python -m study.sweep"
+    )
+
+
+def _none_kept(results: str, where: Where) -> UsageError:
+    """Return the mistake of a filter that keeps nothing, with what it could keep."""
+    frame = load(results, where.columns)
+    said = []
+    for name in where.columns:
+        held = sorted(frame[name].dropna().unique().tolist())
+        some = ", ".join(map(str, held[:SOME])) or "null everywhere"
+        said.append(f"{name} is {some}{', ...' if len(held) > SOME else ''}")
+    return UsageError(
+        f'--where "{where.text}" keeps none of the records in {results}: '
+        f"there {'; '.join(said)}"
     )
 
 

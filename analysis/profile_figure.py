@@ -9,12 +9,14 @@ import numpy as np
 
 from analysis.over_rho import limits, told_in
 from analysis.rho_figure import PANELS, head_of, rho_grid
+from analysis.style import NARROW, plain
 from trainables.command_line import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 SHOWN = ("accuracy_change",)
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -41,7 +43,7 @@ def profile(frame: pd.DataFrame, metrics: Sequence[str] = SHOWN) -> pd.DataFrame
     return data
 
 
-def draw_profiles(data: pd.DataFrame) -> Figure:
+def draw_profiles(data: pd.DataFrame, width: float | None = None) -> Figure:
     """Return a figure of `profile`: a row a problem, a panel an optimizer."""
     from matplotlib.figure import Figure
 
@@ -49,7 +51,9 @@ def draw_profiles(data: pd.DataFrame) -> Figure:
     kinds = list(zip(shown["problem"], shown["metric"], strict=True))
     panels = list(data.loc[data["rho"].notna(), "panel"].unique())
     assert len(panels) <= PANELS
-    width, height = 1.75 + 2.55 * len(panels), 0.5 + 2.7 * len(kinds)
+    if width is not None and width < NARROW:
+        return _draw_narrow(data, kinds, panels, width)
+    width, height = width or 1.75 + 2.55 * len(panels), 0.5 + 2.7 * len(kinds)
     figure = Figure(figsize=(width, height))
     grid = figure.subplots(
         len(kinds), len(panels), squeeze=False, sharex=True, sharey="row"
@@ -81,6 +85,50 @@ def draw_profiles(data: pd.DataFrame) -> Figure:
         ax.set_xlabel("rho")
         ax.xaxis.set_major_formatter("{x:g}")
     name(figure, grid[0][-1], data, rates)
+    return figure
+
+
+def _draw_narrow(
+    data: pd.DataFrame,
+    kinds: Sequence[tuple[str, str]],
+    panels: Sequence[str],
+    width: float,
+) -> Figure:
+    """Return the figure for one column: every panel below the other, and no title."""
+    from matplotlib.figure import Figure
+
+    rates = sorted(set(data["lr"]), reverse=True)
+    lines = handles(data, rates)
+    tall, head, foot = 1.5, 0.35, 0.5 + 0.17 * -(-len(lines) // 2)
+    height = len(kinds) * len(panels) * (tall + head) + foot
+    figure = Figure(figsize=(width, height))
+    top = height
+    for problem, metric in kinds:
+        row = data[(data["problem"] == problem) & (data["metric"] == metric)]
+        gone = set(row.loc[row["rho"].notna() & (row["diverged"] > 0), "lr"])
+        lost = [rate for rate in rates if rate in gone]
+        for panel in panels:
+            bottom = top - head - tall
+            ax = figure.add_axes(
+                (0.68 / width, bottom / height, 1 - 0.75 / width, tall / height)
+            )
+            flat = row[row["rho"].isna()]
+            draw_profile(row[row["panel"] == panel], ax, rates, flat, lost)
+            limit(row, [ax], len(lost))
+            ax.set_ylabel(unit_of(row))
+            ax.set_title(plain(f"{problem}: {panel}"), size=8.5, pad=3)
+            ax.xaxis.set_major_formatter("{x:g}")
+            top = bottom
+    figure.axes[-1].set_xlabel("rho")
+    figure.legend(
+        handles=lines,
+        loc="lower left",
+        bbox_to_anchor=(0.05, 0),
+        ncols=2,
+        frameon=False,
+        fontsize=7.5,
+        labelspacing=0.3,
+    )
     return figure
 
 
@@ -194,11 +242,10 @@ def unit_of(row: pd.DataFrame) -> str:
     return f"{metric.replace('_', ' ')}\n({unit})"
 
 
-def name(figure: Figure, ax: Axes, data: pd.DataFrame, rates: Sequence[float]) -> None:
-    """Write the figure's title, and name its lines beside the upper right panel."""
+def handles(data: pd.DataFrame, rates: Sequence[float]) -> list[Line2D]:
+    """Return what a legend tells of: learning rates, what is flat, what diverged."""
     from matplotlib.lines import Line2D
 
-    width, height = figure.get_size_inches()
     lines = [
         Line2D([], [], label=f"lr {rate:g}", **look_of(i, len(rates)))
         for i, rate in enumerate(rates)
@@ -213,15 +260,21 @@ def name(figure: Figure, ax: Axes, data: pd.DataFrame, rates: Sequence[float]) -
         lines.append(
             Line2D([], [], color="0.3", marker="x", ls="", label="some diverged")
         )
+    return lines
+
+
+def name(figure: Figure, ax: Axes, data: pd.DataFrame, rates: Sequence[float]) -> None:
+    """Write the figure's title, and name its lines beside the upper right panel."""
+    width, height = figure.get_size_inches()
     ax.legend(
-        handles=lines,
+        handles=handles(data, rates),
         loc="upper left",
         bbox_to_anchor=(1.02, 1.02),
         frameon=False,
         fontsize=8.5,
         handlelength=2.2,
     )
-    title = f"Against rho, study {data['study'].iloc[0]}"
+    title = f"Against rho, study {plain(data['study'].iloc[0])}"
     figure.text(0.1 / width, 1 - 0.1 / height, title, size=11, weight="bold", va="top")
     counts = sorted(set(data["expected"]))
     several = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"

@@ -15,7 +15,6 @@ seed comes first, and intervals are over seeds, for a run's tasks are not indepe
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -28,6 +27,7 @@ from analysis.formats import FORMATS, Column, Sheet
 from analysis.intervals import mean_interval
 from analysis.load import load
 from analysis.runs import NEEDED, Runs, by_setting, labels, matrices
+from analysis.tables import print_sheets
 from trainables.command_line import UsageError, choose
 from trainables.record import COLUMNS, MEASURED
 
@@ -262,7 +262,11 @@ def _spread(row: dict[Any, Any], name: str) -> str:
 
 
 def print_relation(
-    results: str, probes: Sequence[str], skip: int = 1, format: str = "rich"
+    results: str,
+    probes: Sequence[str],
+    skip: int = 1,
+    format: str = "rich",
+    where: str | None = None,
 ) -> None:
     """Print how probes go with accuracy, of all records under `results`.
 
@@ -271,6 +275,7 @@ def print_relation(
         probes: Columns of the records, each one number a row.
         skip: Tasks at the beginning that are left out.
         format: One of `analysis.formats.FORMATS`, or csv.
+        where: Which records, in the language of `analysis.where`; all if None.
 
     Raises:
         UsageError: An unknown probe or format, or records that cannot be read.
@@ -281,12 +286,6 @@ def print_relation(
         choose("probe", probe, [name for name in numbers if name != OUTCOME])
     if skip < 0:
         raise UsageError(f"--skip is {skip}: it must be a whole number, at least 0")
-    data = relation(load(results, [*NEEDED, OUTCOME, *probes]), probes, skip)
-    sheets = relation_sheets(data)
-    if format == "csv":
-        sys.stdout.write(data.to_csv(index=False, lineterminator="\n"))
-        for sheet in sheets:
-            for note in sheet.notes:
-                print(f"note: {sheet.title}: {note}", file=sys.stderr)
-    else:
-        sys.stdout.write(FORMATS[format](sheets, EXPLANATION))
+    frame = load(results, [*NEEDED, OUTCOME, *probes], where)
+    data = relation(frame, probes, skip)
+    print_sheets(data, relation_sheets(data), EXPLANATION, format)

@@ -7,12 +7,14 @@ can be read in grey. Lighter is better, whichever way the metric goes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analysis.over_rho import limits, over_rho, told_in
+from analysis.style import NARROW, plain
 from trainables.command_line import UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +35,9 @@ CELL = (0.315, 0.27)
 
 LEFT, RIGHT, GAP, TOP, HEAD, FOOT = 0.72, 0.78, 0.14, 0.42, 0.6, 0.66
 """Inches: beside the cells, between panels, of the title, above and below the rows."""
+
+LEAST, TINY = 0.26, 0.17
+"""Inches: a cell's width from which a number fits in it, and the least there is."""
 
 RING = "#D55E00"
 
@@ -61,7 +66,7 @@ def rho_grid(frame: pd.DataFrame, metrics: Sequence[str] = SHOWN) -> pd.DataFram
     return data
 
 
-def draw_grids(data: pd.DataFrame) -> Figure:
+def draw_grids(data: pd.DataFrame, width: float | None = None) -> Figure:
     """Return a figure of `rho_grid`: a row a problem and metric, a panel an optimizer.
 
     In one row the colours mean the same everywhere.
@@ -73,37 +78,98 @@ def draw_grids(data: pd.DataFrame) -> Figure:
     kinds.sort(key=lambda kind: list(shown["problem"].unique()).index(kind[0]))
     panels = panels_of(data)
     rates = sorted(set(data["lr"]))
-    wide = [CELL[0] * max(1, len(rhos)) for rhos in panels.values()]
-    tall = CELL[1] * len(rates)
-    width = LEFT + sum(wide) + GAP * (len(wide) - 1) + RIGHT
-    height = TOP + len(kinds) * (HEAD + tall) + FOOT
-    figure = Figure(figsize=(width, height))
+    plan = plan_of(panels, width)
+    tall = len(plan.lines) * (CELL[1] * len(rates) + plan.line) - plan.line
+    title = TOP if width is None else 0.0
+    height = title + len(kinds) * (HEAD + tall + (plan.gap)) + FOOT
+    figure = Figure(figsize=(plan.width, height))
     for i, (problem, metric) in enumerate(kinds):
         row = data[(data["problem"] == problem) & (data["metric"] == metric)]
-        bottom = height - TOP - (i + 1) * (HEAD + tall)
-        left, colours = LEFT, scale_of(row)
-        for (panel, rhos), span in zip(panels.items(), wide, strict=True):
-            ax = figure.add_axes(
-                (left / width, bottom / height, span / width, tall / height)
+        colours = scale_of(row)
+        top = height - title - i * (HEAD + tall + plan.gap) - HEAD
+        for j, line in enumerate(plan.lines):
+            bottom = top - (j + 1) * CELL[1] * len(rates) - j * plan.line
+            last = plan.uneven or (
+                (i == len(kinds) - 1 or plan.gap > 0) and j == len(plan.lines) - 1
             )
-            part = row[row["panel"] == panel]
-            draw_grid(part, ax, rhos, rates, colours)
-            if left > LEFT:
-                ax.set_yticklabels([])
-            else:
-                ax.set_ylabel("learning rate")
-            if i < len(kinds) - 1:
-                ax.set_xticklabels([])
-                ax.set_xlabel("")
-            left += span + GAP
-        bar = figure.add_axes(
-            ((left - GAP + 0.12) / width, bottom / height, 0.11 / width, tall / height)
-        )
+            left = LEFT
+            for panel in line:
+                span = plan.cell * max(1, len(panels[panel]))
+                place = (left, bottom, span, CELL[1] * len(rates))
+                ax = _place(figure, place)
+                part = row[row["panel"] == panel]
+                draw_grid(part, ax, panels[panel], rates, colours, plan.cell >= LEAST)
+                if left > LEFT:
+                    ax.set_yticklabels([])
+                else:
+                    ax.set_ylabel("learning rate")
+                if not last:
+                    ax.set_xticklabels([])
+                    ax.set_xlabel("")
+                left += span + GAP
+        beside = plan.width - RIGHT + 0.12
+        bar = _place(figure, (beside, top - tall, 0.11, tall))
         draw_scale(row, bar, colours)
-        head = bottom + tall + 0.27
-        figure.text(0.1 / width, head / height, head_of(row), size=9.5, weight="bold")
-    say(figure, data)
+        head = (top + 0.27) / height
+        size = 9.5 if width is None or width > NARROW else 8
+        words = head_of(row) if size > 9 else head_of(row).replace(": ", ":\n", 1)
+        figure.text(0.1 / plan.width, head, words, size=size, weight="bold")
+    if width is None:
+        say(figure, data)
     return figure
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which panels stand beside each other, and how wide a cell is, in inches."""
+
+    lines: list[list[str]]
+    cell: float
+    width: float
+    gap: float
+    """Below a row, for what the axis says there."""
+
+    @property
+    def uneven(self) -> bool:
+        """Whether columns below each other are not of the same rho."""
+        return len(self.lines) > 1 and any(len(line) > 1 for line in self.lines)
+
+    @property
+    def line(self) -> float:
+        """Between panels below each other: room for an axis, or for a name only."""
+        return 0.85 if self.uneven else 0.3
+
+
+def plan_of(panels: Mapping[str, Sequence[float]], width: float | None) -> Plan:
+    """Return where the panels stand in so many inches; as they like if None."""
+    wide = {name: max(1, len(rhos)) for name, rhos in panels.items()}
+    if width is None:
+        most = LEFT + sum(wide.values()) * CELL[0] + GAP * (len(wide) - 1) + RIGHT
+        return Plan([list(panels)], CELL[0], most, 0.0)
+    room = width - LEFT - RIGHT
+    beside = len(wide)
+    while True:
+        cell = (room - GAP * (beside - 1)) / (beside * max(wide.values()))
+        if cell >= LEAST or beside == 1:
+            break
+        beside -= 1
+    cell = min(CELL[0], max(TINY, cell))
+    lines: list[list[str]] = [[]]
+    for name in panels:
+        those = [*lines[-1], name]
+        need = sum(wide[n] for n in those) * cell + GAP * (len(those) - 1)
+        if lines[-1] and need > room + 1e-9:
+            lines.append([name])
+        else:
+            lines[-1].append(name)
+    return Plan(lines, cell, width, 0.5 if len(lines) > 1 else 0.0)
+
+
+def _place(figure: Figure, inches: tuple[float, float, float, float]) -> Axes:
+    """Return axes at left, bottom, width and height in inches."""
+    width, height = figure.get_size_inches()
+    left, bottom, span, tall = inches
+    return figure.add_axes((left / width, bottom / height, span / width, tall / height))
 
 
 def panels_of(data: pd.DataFrame) -> dict[str, list[float]]:
@@ -134,6 +200,7 @@ def draw_grid(
     rhos: Sequence[float],
     rates: Sequence[float],
     colours: ScalarMappable,
+    told: bool = True,
 ) -> None:
     """Draw one panel of `rho_grid`: a cell a setting.
 
@@ -146,6 +213,7 @@ def draw_grid(
         rhos: The columns; empty for settings without a rho.
         rates: The rows, from below.
         colours: Of `scale_of`.
+        told: Whether there is room for a number in a cell.
     """
     for cell in data.to_dict("records"):
         place = rhos.index(cell["rho"]) if rhos else 0
@@ -154,6 +222,7 @@ def draw_grid(
             ax,
             (place, rates.index(cell["lr"])),
             colours,
+            told,
         )
     ax.set_xlim(0, max(1, len(rhos)))
     ax.set_ylim(0, len(rates))
@@ -175,6 +244,7 @@ def draw_cell(
     ax: Axes,
     corner: tuple[int, int],
     colours: ScalarMappable,
+    told: bool = True,
 ) -> None:
     """Draw a setting's cell, with its number, or with how many runs diverged."""
     from matplotlib.patches import Rectangle
@@ -205,6 +275,8 @@ def draw_cell(
     words = f"{value:.1f}".replace("-0.0", "0.0") if known else "n/a"
     if cell["diverged"]:
         words = f"{cell['diverged']}/{cell['expected']}"
+    if not told:
+        words = ""
     around = [withStroke(linewidth=2.2, foreground=colour)]
     ax.text(
         x + 0.5,
@@ -251,7 +323,7 @@ def head_of(row: pd.DataFrame) -> str:
     sets = ", ".join(sorted(set(row["dataset"])))
     spans = " or ".join(str(tasks) for tasks in sorted(set(row["tasks"])))
     return (
-        f"{first['problem']} ({sets}, {spans} tasks): "
+        f"{plain(first['problem'])} ({plain(sets)}, {spans} tasks): "
         f"{first['metric'].replace('_', ' ')}, {way} is better"
     )
 
@@ -259,7 +331,7 @@ def head_of(row: pd.DataFrame) -> str:
 def say(figure: Figure, data: pd.DataFrame) -> None:
     """Write the figure's title, and what its signs mean."""
     width, height = figure.get_size_inches()
-    title = f"Over rho and learning rate, study {data['study'].iloc[0]}"
+    title = f"Over rho and learning rate, study {plain(data['study'].iloc[0])}"
     figure.text(0.1 / width, 1 - 0.1 / height, title, size=11, weight="bold", va="top")
     counts = sorted(set(data["expected"]))
     several = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"

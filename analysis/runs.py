@@ -276,14 +276,19 @@ def matrices(
         For each of `found`, a matrix of the shape of its own for each measurement.
     """
     rows = frame.groupby(["study", "setting_id"], sort=False).indices
+    columns = {
+        name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        for name in measures
+    }
+    seeds, tasks = frame["seed"].to_numpy(), frame["task"].to_numpy()
     every = []
     for runs in found:
-        part = frame.iloc[rows[runs.study, runs.setting_id]]
-        part = part[part["seed"].isin(runs.seeds)]
-        place = np.searchsorted(np.array(runs.seeds, dtype=np.int64), part["seed"])
+        every_row = np.asarray(rows[runs.study, runs.setting_id])
+        at = every_row[np.isin(seeds[every_row], runs.seeds)]
+        place = np.searchsorted(np.array(runs.seeds, dtype=np.int64), seeds[at])
         filled = {}
-        for name in measures:
+        for name, values in columns.items():
             filled[name] = np.full(runs.matrix.shape, np.nan)
-            filled[name][place, part["task"]] = part[name].astype(np.float64)
+            filled[name][place, tasks[at]] = values[at]
         every.append(filled)
     return every

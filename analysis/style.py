@@ -8,6 +8,7 @@ so that they can be told in grey.
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 LINES = 12
 """The most lines that can be told apart in one panel."""
+
+SIZES: dict[str, float] = {"one-column": 3.35, "two-column": 7.0}
+"""Widths in inches that fit a paper's columns."""
+
+NARROW = 5.0
+"""Inches: below it, lines are named below the axes and not beside them."""
 
 FORMATS: dict[str, dict[str, Any]] = {
     "png": {"dpi": 200, "bbox_inches": "tight"},
@@ -123,6 +130,34 @@ def label_lines(ax: Axes, ends: Sequence[tuple[float, str, dict[str, Any]]]) -> 
         ax.text(1.12, y, name, transform=ax.transAxes, va="center", size=size)
 
 
+def legend_below(ax: Axes, lines: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """Name lines below the axes, in two columns."""
+    from matplotlib.lines import Line2D
+
+    if lines:
+        ax.legend(
+            handles=[Line2D([], [], label=name, **look) for name, look in lines],
+            loc="upper left",
+            bbox_to_anchor=(-0.14, -0.24),
+            ncols=2,
+            frameon=False,
+            fontsize=7.5,
+            handlelength=2.2,
+            columnspacing=1.2,
+            labelspacing=0.3,
+        )
+
+
+def plain(text: str) -> str:
+    r"""Return text in which matplotlib sees no mathematics, nor XML a bad character.
+
+    >>> plain("a$b$"), plain("bell\x07")
+    ('a\\$b\\$', 'bell�')
+    """
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return shown.replace("$", r"\$")
+
+
 def spread(places: Sequence[float], gap: float) -> list[float]:
     """Return ascending places moved as little as needed to be a gap apart.
 
@@ -155,9 +190,32 @@ def save(figure: Figure, file: str, suffix: str) -> None:
     Raises:
         UsageError: It cannot be written there.
     """
+    write_whole(file, render(figure, suffix))
+
+
+def render(figure: Figure, suffix: str, **more: Any) -> bytes:
+    """Return a figure as the bytes of a file.
+
+    Args:
+        figure: To be drawn under `STYLE`.
+        suffix: One of `FORMATS`.
+        more: For `savefig`.
+    """
     drawn = io.BytesIO()
-    figure.savefig(drawn, format=suffix, **FORMATS[suffix])
+    with warnings.catch_warnings():
+        # a study's name may have signs that the font has not: they become boxes
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(drawn, format=suffix, **FORMATS[suffix] | more)
+    return drawn.getvalue()
+
+
+def write_whole(file: str, content: bytes) -> None:
+    """Write a file.
+
+    Raises:
+        UsageError: It cannot be written there.
+    """
     try:
-        Path(file).write_bytes(drawn.getvalue())
+        Path(file).write_bytes(content)
     except OSError as error:
         raise UsageError(f"cannot write {file}: {error.strerror}") from None

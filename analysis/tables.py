@@ -31,20 +31,23 @@ class Table:
     explanation: tuple[str, ...]
 
 
-def print_tables(results: str = "results", format: str = "rich") -> None:
+def print_tables(
+    results: str = "results", format: str = "rich", where: str | None = None
+) -> None:
     """Print every table of the records under `results` on standard output.
 
     Args:
         results: What `analysis.load.load` takes.
         format: One of `analysis.formats.FORMATS`, or csv: full-precision numbers and
             nothing else, the notes going to standard error.
+        where: Which records, in the language of `analysis.where`; all if None.
 
     Raises:
         UsageError: There are no records, or they cannot be read; unknown format.
     """
     choose("format", format, [*FORMATS, "csv"])
     columns = {name for table in TABLES.values() for name in table.columns}
-    frame = load(results, sorted(columns))
+    frame = load(results, sorted(columns), where)
     for table in TABLES.values():
         data = table.data(frame)
         print_sheets(data, table.sheets(data), table.explanation, format)

@@ -13,6 +13,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
+    from analysis.report import Report
     from trainables.datasets import Dataset
 
 TRAINABLES = Path(__file__).parents[1] / "trainables"
@@ -53,6 +54,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.stem in REAL_RAY:
             item.add_marker(pytest.mark.xdist_group("ray"))
+        if {"report_page", "reports"} & set(item.fixturenames):  # made once, in seconds
+            item.add_marker(pytest.mark.xdist_group("report"))
 
 
 TRAIN_COUNTS = (12, 10, 13, 9, 12, 15, 11, 8, 14, 12)
@@ -92,3 +95,27 @@ def _first(labels: np.ndarray, counts: tuple[int, ...]) -> np.ndarray:
     """Return the positions of the first so many examples of each class, mixed."""
     where = [np.flatnonzero(labels == c)[:n] for c, n in enumerate(counts)]
     return np.random.default_rng(0).permutation(np.concatenate(where))
+
+
+@pytest.fixture(scope="session")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> list[Report]:
+    """The report of a study of which every part can be made."""
+    from reported import put_whole
+
+    from analysis.report import make_reports
+
+    folder = tmp_path_factory.mktemp("reported")
+    put_whole(folder)
+    return make_reports(str(folder))
+
+
+@pytest.fixture(scope="session")
+def report_page(
+    reports: list[Report], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The same as a page."""
+    from analysis.page import write_page
+
+    file = tmp_path_factory.mktemp("page") / "report.html"
+    write_page(reports, str(file))
+    return file

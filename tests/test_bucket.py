@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -109,3 +110,22 @@ def test_the_commands_find_it_by_uri_and_by_environment(store, bucket):
         assert (said.returncode, said.stderr) == (0, "")
         assert ": 2 runs whole, 0 checkpoints, nothing is bad" in said.stdout
         assert chaos.SECRET not in said.stdout
+
+
+def test_a_report_is_made_of_what_lies_there(store, tmp_path):
+    from analysis.asked import read_asked
+    from analysis.report import make_reports
+
+    store.write(records())
+    asked = {
+        "setting_id": SETTING.setting_id,
+        "seeds": "0-3",
+        "setting": SETTING.row(),
+    }
+    store.files.put("study.json", json.dumps({"settings": [asked]}).encode())
+    assert read_asked(store.results)["mine"].runs == 4
+    for place in (store.results, store.place):
+        (report,) = make_reports(place)
+        # of two runs there is nothing measured, of two no record
+        assert (report.whole, report.expected) == (0, 4)
+        assert not any(part.broken for part in report.parts)
