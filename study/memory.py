@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 
-from trainables.probes import EXAMPLES
 from trainables.problems import PIXELS
 from trainables.setting import Setting
 
@@ -24,6 +23,9 @@ USABLE = 0.7
 
 def bytes_per_seed(setting: Setting) -> int:
     """Return how much of a GPU's memory one seed of a stack takes at most."""
+    # probes import torch, which help should not wait for
+    from trainables.probes import EXAMPLES
+
     sizes = [PIXELS, *setting.hidden, setting.problem.outputs]
     weights = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
     # forward and backward of the probes' examples, or of a step's if they are more
