@@ -157,7 +157,7 @@ def _read(
             present = [name for name in needed if name in held.names]
             # The files are what is read side by side, not the columns of each.
             table = parquet.read(present, use_threads=False)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise UsageError(
             f"{file} is damaged or not a Parquet file ({_line(error)}): "
             "move it away, and run the study again to make its records anew"

@@ -58,7 +58,7 @@ def examine(name: str, content: bytes) -> Held:
                 newer = version(parquet.schema_arrow) > SCHEMA_VERSION
                 return Held(name, {}, (fault,), newer)
             table = parquet.read(use_threads=False)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         text = str(error).strip().splitlines()[0].rstrip(".")
         return Held(name, {}, (f"cannot be read as Parquet: {text}",))
     return _judge(name, table)

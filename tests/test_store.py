@@ -195,6 +195,12 @@ def test_storage_that_fails_sets_no_file_aside(store, monkeypatch):
     assert store.finished() == ({SETTING.run_id(0), SETTING.run_id(1)}, [])
 
 
+def test_a_file_with_a_name_in_it_that_is_no_text_is_not_whole():
+    """A bit flipped in the name of a column; pyarrow says so in an error of its own."""
+    broken = CONTENT.replace(b"setting_id", b"\xf3etting_id")
+    assert examine("a", broken).faults
+
+
 @given(st.data())
 @settings(max_examples=300)
 def test_a_file_that_is_not_as_it_was_is_never_whole(data):

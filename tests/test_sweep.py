@@ -338,6 +338,8 @@ def test_everybody_reads_the_records(whole):
         kind = {"int64": "int64", "double": "float64", "bool": "bool"}.get(
             str(column.type)
         )
+        if kind == "int64" and column.null:
+            kind = "float64"  # pandas has no whole numbers beside nulls
         assert kind is None or frame[name].dtype == kind, name
     table = pyarrow.dataset.dataset(folder).to_table()
     assert table.schema.equals(schema(), check_metadata=False)

@@ -131,15 +131,22 @@ def _condense(box: str) -> str:
             parts[-1].append(text)
     first, *others = [" ".join(part) for part in parts if part] or ["wrong call"]
     suggested = [
-        "; perhaps you meant: " + found.group(0)
+        "; perhaps you meant: " + _nearest(first, names)
         for other in others
-        if other.startswith("Perhaps") and (found := re.search(r"--[\w-]+", other))
+        if other.startswith("Perhaps") and (names := re.findall(r"--[\w-]+", other))
     ]
     listed = ["; " + o[0].lower() + o[1:] for o in others if o.startswith("Available")]
     line = first[0].lower() + first[1:] + "".join(suggested + listed)
     for pattern, plain in _PLAINER.items():
         line = re.sub(pattern, plain, line)
     return line
+
+
+def _nearest(said: str, names: Sequence[str]) -> str:
+    """Return the option most like the first one said; tyro's first is not always."""
+    meant = re.search(r"--[\w-]+", said)
+    known = difflib.get_close_matches(meant[0] if meant else "", names, 1, cutoff=0)
+    return known[0] if known else names[0]
 
 
 def _refuse(message: str) -> NoReturn:
