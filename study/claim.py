@@ -88,8 +88,19 @@ def held(files: Files, stale: float = STALE) -> bool:
 def _make(folder: Path) -> list[Path]:
     """Make a folder and those it lies in; return the new ones, the innermost first."""
     new = [f for f in (folder, *folder.parents) if not f.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    _mkdir(folder)
     return new
+
+
+def _mkdir(folder: Path) -> None:
+    """Make a folder, which one that left nothing may delete in the meantime."""
+    for left in reversed(range(100)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+        except (FileExistsError, FileNotFoundError):
+            if not left:
+                raise
 
 
 def _in_use(files: Files) -> UsageError:
@@ -110,7 +121,7 @@ def _lock(files: Files) -> int | None:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except FileNotFoundError:  # one that left nothing has deleted the folder
-            files.folder.mkdir(parents=True, exist_ok=True)
+            _mkdir(files.folder)
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

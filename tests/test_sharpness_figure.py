@@ -63,17 +63,28 @@ def test_six_panels_a_problem_and_a_line_a_setting():
         for line in ax.lines:
             assert (low <= line.get_ydata()).all()
             assert (line.get_ydata() <= high).all()
-    assert [ax.get_ylabel() for ax in figure.axes[:6]] == list(MEASURES.values())
+    assert [ax.get_title("left") for ax in figure.axes[:6]] == list(MEASURES.values())
     assert figure.axes[1].get_yscale() == "log"
     names = [text.get_text() for text in figure.subfigs[0].legends[0].get_texts()]
     assert names[:2] == ["SGD lr 0.01", "SGD lr 0.001"]
 
 
 def test_what_was_not_measured_is_said():
+    """Nowhere: no panel; on one problem: so in its panel."""
     records = frame(make_run(SHORT, 0)).assign(sharpness=np.nan)
     figure = draw_measures(measures_by_task(records))
-    said = [[text.get_text() for text in ax.texts] for ax in figure.axes]
-    assert said == [[], [], ["not measured"], [], [], []]
+    assert MEASURES["sharpness"] not in [ax.get_title() for ax in figure.axes]
+    assert len(figure.axes) == len(MEASURES) - 1
+
+    both = frame(*six(), *six("pairwise"))
+    both.loc[both["problem"] == "pairwise", "sharpness"] = np.nan
+    figure = draw_measures(measures_by_task(both))
+    said = [
+        ax.get_title()
+        for ax in figure.axes
+        if [text.get_text() for text in ax.texts] == ["not measured"]
+    ]
+    assert said == [MEASURES["sharpness"]]
 
 
 def test_more_lines_than_can_be_told_apart_are_refused():
