@@ -65,7 +65,7 @@ def test_six_panels_a_problem_and_a_line_a_setting():
             assert (line.get_ydata() <= high).all()
     assert [ax.get_title("left") for ax in figure.axes[:6]] == list(MEASURES.values())
     assert figure.axes[1].get_yscale() == "log"
-    names = [text.get_text() for text in figure.subfigs[0].legends[0].get_texts()]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names[:2] == ["SGD lr 0.01", "SGD lr 0.001"]
 
 
