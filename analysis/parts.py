@@ -225,7 +225,7 @@ def _worth_drawing(name: str, frame: pd.DataFrame) -> None:
             held = f"only one, {rhos[0]:g}" if rhos else "none"
             raise UsageError(
                 f"a map over rho needs several values of it, and there is {held} "
-                "(python -m study.sweep rho-small has nine)"
+                "(python -m study.sweep rho-small has five)"
             )
     if name == "sharpness":
         columns = ["sharpness", "start_sharpness"]

@@ -59,8 +59,8 @@ class Options:
         max_concurrent: The most trials at once.
         checkpoint_every: Tasks between checkpoints; by default about a minute of work.
         probe_every: Tasks between measurements of sharpness and of what else the
-            loss's landscape tells, before a task and after it; by default 10, and 0
-            for none. The first and last task are always measured.
+            loss's landscape tells, before a task and after it; by default what the
+            study says, or 10; 0: none. First and last task are always measured.
         patience: Seconds that a trial waits for storage that fails, as a full disk.
         trials: Settings that a search tries.
         objective: What a search seeks: mean_accuracy, plasticity_loss, or both,

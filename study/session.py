@@ -147,7 +147,7 @@ def _run(
             console,
             len(done),
             wait,
-            options.probe_every,
+            study.probe_every if options.probe_every is None else options.probe_every,
             found,
         )
     with contextlib.suppress(OSError):

@@ -53,16 +53,22 @@ class Study:
         settings: Different ones.
         seeds: Different ones, each in [0, 2**32).
         about: A line for `--list`.
+        probe_every: Tasks between looks at the loss's landscape, unless the sweep is
+            told otherwise; None: `trainables.measuring.PROBE_EVERY`. A look takes
+            about 0.3 s a seed, whatever the size of the task.
     """
 
     name: str
     settings: tuple[Setting, ...]
     seeds: tuple[int, ...]
     about: str = ""
+    probe_every: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
         check_name(self.name)
+        if self.probe_every is not None:
+            whole("probe_every", self.probe_every, 0)
         object.__setattr__(self, "settings", tuple(self.settings))
         object.__setattr__(self, "seeds", check_seeds(self.name, self.seeds))
         check_items(self.name, "settings", self.settings)
@@ -205,12 +211,14 @@ STUDIES: dict[str, Study] = {
             + grid((Pairwise(),), _FEWER_RHOS, dataset="mnist-5k", **_QUICK),
             tuple(range(5)),
             "its cut for two cores: every second rho, on the 5,000 digits",
+            probe_every=45,
         ),
         Study(
             "remedies",
             remedies(),
             tuple(range(5)),
             "every intervention under SGD, SAM and Adam, in some minutes",
+            probe_every=20,
         ),
     )
 }

@@ -29,6 +29,13 @@ from study.studies import Study
 from trainables.command_line import run_command
 from trainables.patience import first_line
 
+SHOWING = {
+    "table": "",
+    "figure accuracy": " -o accuracy.png",
+    "report": " -o report.html",
+}
+"""What shows more of the records, named when a study ends."""
+
 
 def sweep(
     options: Annotated[tyro.conf.OmitArgPrefixes[Options], tyro.conf.arg(name="")],
@@ -148,10 +155,9 @@ def _print_tables(store: Store, console: Console) -> None:
 
     console.print(f"\nRecords: {store.files.where('records')}\n", soft_wrap=True)
     print_tables(store.place)
-    for command in ("table", "figure accuracy"):
-        target = " -o accuracy.png" if command.startswith("figure") else ""
-        line = f"python -m analysis {command} {shlex.quote(store.place)}{target}"
-        console.print(line, soft_wrap=True)
+    place = shlex.quote(store.place)
+    for command, target in SHOWING.items():
+        console.print(f"python -m analysis {command} {place}{target}", soft_wrap=True)
 
 
 if __name__ == "__main__":

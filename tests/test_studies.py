@@ -242,3 +242,10 @@ def test_a_study_that_is_not_there_is_refused(tmp_path):
         find_study(str(tmp_path / "none.py"))
     with pytest.raises(UsageError, match="did you mean 'quickstart'"):
         find_study("quikstart")
+
+
+def test_how_often_a_study_looks_at_the_landscape_is_checked():
+    setting = STUDIES["quickstart"].settings[:1]
+    assert Study("any", setting, (0,), probe_every=0).probe_every == 0
+    with pytest.raises(UsageError, match="probe_every is -1"):
+        Study("any", setting, (0,), probe_every=-1)
