@@ -186,7 +186,7 @@ STUDIES: dict[str, Study] = {
             grid((Permuted(),), SIX, dataset="mnist-5k", tasks=20, **_QUICK)
             + grid((Pairwise(),), SIX, dataset="mnist-5k", **_QUICK),
             tuple(range(3)),
-            "a small look at everything, with no download, in about a minute",
+            "a small look at everything, with no download, in about two minutes",
         ),
         Study(
             "paper",
