@@ -7,10 +7,15 @@ with new ones, on which alone the comparison of the two is fair.
 
 from __future__ import annotations
 
+from typing import Any
+
+import pyarrow as pa
+
 from study.store import Store
 from study.studies import Study
 from trainables.checks import whole
 from trainables.randomness import SEEDS
+from trainables.record import WHAT
 from trainables.setting import Setting
 
 
@@ -48,7 +53,6 @@ def confirmation(
     from analysis.compare import best_settings
     from analysis.load import load
     from analysis.runs import NEEDED
-    from trainables.record import WHAT
 
     frame = load(store.place, [*NEEDED, "test_accuracy"])
     frame = frame[frame["seed"].isin(seeds)]
@@ -57,10 +61,16 @@ def confirmation(
     chosen = {name for best in best_settings(frame).values() for name in best}
     rows = frame.drop_duplicates("setting_id")[["setting_id", *WHAT]].astype(object)
     settings = [
-        Setting.from_row({name: row[name] for name in WHAT})
+        Setting.from_row({name: _plain(name, row[name]) for name in WHAT})
         for row in rows.where(rows.notna(), None).to_dict("records")
         if row["setting_id"] in chosen
     ]
     if not settings:
         return None
     return Study(store.study, tuple(settings), new_seeds(seeds, count))
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return a value as the record has it: in a frame, nulls make whole numbers real."""
+    integral = value is not None and WHAT[name].type == pa.int64()
+    return int(value) if integral else value

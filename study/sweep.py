@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from typing import Annotated
 
@@ -98,6 +99,8 @@ def _run(
     if more is None:
         tell("There is nothing to confirm: no setting has whole runs.")
         return 0
+    if isinstance(study, Study):
+        more = dataclasses.replace(more, probe_every=study.probe_every)
     for setting in more.settings:
         tell(f"To be confirmed: {Trial(setting, more.seeds).label}")
     return run_left(options, more, store, console, tell, part=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from study.confirm import confirmation, new_seeds
 from study.store import Store
 from study.studies import Study, grid
 from trainables.command_line import UsageError
+from trainables.interventions import ContinualBackprop
 from trainables.optimizers import SAM, SGD
 from trainables.problems import Pairwise, Permuted
 from trainables.run import ContinualRun
@@ -59,6 +62,22 @@ def test_the_best_and_the_best_sgd_get_the_next_seeds(tmp_path, few):
     ids = frozenset(setting.setting_id for setting in other.settings)
     others = confirmation(store, other.seeds, 1, ids)
     assert {setting.optimizer.lr for setting in others.settings} == {1e-5}
+
+
+def test_whole_numbers_come_back_whole_where_other_settings_have_none(tmp_path, few):
+    """In a frame a column of whole numbers and nulls is one of reals."""
+    replaced = [
+        dataclasses.replace(
+            STUDY.settings[0],
+            optimizer=optimizer,
+            intervention=ContinualBackprop(maturity=7),
+        )
+        for optimizer in (SGD(lr=0.05), SAM(lr=0.05))
+    ]
+    store = Store(str(tmp_path), "mine")
+    fill(store, [STUDY.settings[0], *replaced], (0, 1), few)
+    more = confirmation(store, (0, 1), 1)
+    assert set(more.settings) == set(replaced)
 
 
 def test_there_must_be_seeds_above():
