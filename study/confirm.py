@@ -71,6 +71,6 @@ def confirmation(
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Return a value as the record has it: in a frame, nulls make whole numbers real."""
+    """Return a value as the record had it: nulls make a frame's whole numbers real."""
     integral = value is not None and WHAT[name].type == pa.int64()
     return int(value) if integral else value
