@@ -248,8 +248,10 @@ class Bucket:
 
 NODES = """
 import json, sys
+from ray._common.utils import reset_ray_address
 from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+reset_ray_address()  # or every sweep on this machine that names none would join it
 nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
 cluster.wait_for_nodes()
 print(json.dumps(cluster.address), flush=True)

@@ -49,6 +49,7 @@ REAL_RAY = {
 """Modules whose tests start a Ray of their own."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give all that starts a Ray to one worker: side by side they only wait."""
     for item in items:
