@@ -146,16 +146,19 @@ def connected(address: str | None, console: Console, study: str = "") -> Iterato
             why += ": if it asks for a token, set RAY_AUTH_MODE=token"
         raise UsageError(f"no Ray at {where or 'this machine'}: {why}") from error
     try:
-        if context.dashboard_url:
-            token = os.environ.get("RAY_AUTH_MODE") == "token"
-            console.print(
-                f"Ray dashboard: http://{context.dashboard_url}"
-                + (" (asks for a token: `ray get-auth-token` prints it)" * token),
-                soft_wrap=True,
-            )
+        console.print(_dashboard(context.dashboard_url), soft_wrap=True)
         yield
     finally:
         ray.shutdown()
+
+
+def _dashboard(url: str | None) -> str:
+    """Return where the dashboard is, in words; a study goes on without it."""
+    if not url:
+        return "Ray dashboard: none, it did not start; the study does without it"
+    token = os.environ.get("RAY_AUTH_MODE") == "token"
+    asks = " (asks for a token: `ray get-auth-token` prints it)" if token else ""
+    return f"Ray dashboard: http://{url}{asks}"
 
 
 def _knock(address: str) -> None:

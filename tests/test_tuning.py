@@ -8,8 +8,10 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import pytest
 import ray
 
+from study import tuning
 from study.tuning import DEATHS, RETRIES, Retries
 
 
@@ -61,3 +63,25 @@ def test_what_was_kept_in_between_counts_anew(tmp_path):
         assert trial.fail(retries, ERROR)
     keep(retries, trial, 41)
     assert survived(retries, trial, ERROR) == RETRIES
+
+
+@pytest.mark.parametrize(
+    ("url", "mode", "said"),
+    [
+        ("127.0.0.1:8265", None, "Ray dashboard: http://127.0.0.1:8265"),
+        (
+            "127.0.0.1:8265",
+            "token",
+            "Ray dashboard: http://127.0.0.1:8265 "
+            "(asks for a token: `ray get-auth-token` prints it)",
+        ),
+        ("", None, "Ray dashboard: none, it did not start; the study does without it"),
+    ],
+)
+def test_it_is_said_where_the_dashboard_is_or_that_there_is_none(
+    url, mode, said, monkeypatch
+):
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    if mode:
+        monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    assert tuning._dashboard(url) == said
