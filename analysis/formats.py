@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -60,9 +61,50 @@ def set_rich(sheets: Sequence[Sheet], explanation: Sequence[str]) -> str:
 
 def _print_sheet(console: Console, sheet: Sheet) -> None:
     """Print one sheet to a rich console."""
-    room = 1 if console.width >= PROSE else 0
+    gap = 2 if console.width >= PROSE else 1
+    console.print(Text(sheet.title, style="bold"))
+    _print_prose(console, sheet.caption)
+    console.print()
+    head, body = _straight(sheet, gap)
+    if len(body[0]) <= console.width:
+        console.print(Text("\n".join(head), style="bold"))
+        console.print(Text("\n".join(body)))
+    else:
+        console.print(_folded(sheet, gap))
+    console.print()
+    for note in sheet.notes:
+        console.print(Text(note, style="yellow"))
+    if sheet.notes:
+        console.print()
+
+
+def _straight(sheet: Sheet, gap: int) -> tuple[list[str], list[str]]:
+    """Return head and body of a table in which no cell needs folding.
+
+    As `_folded` is printed where there is room for it: rich takes a millisecond a row
+    to find out.
+    """
+    names = [column.name if column.unit else "" for column in sheet.columns]
+    units = [column.unit or column.name for column in sheet.columns]
+    heads = [names, units] if any(names) else [units]
+    columns = zip(*heads, *sheet.rows, strict=True)
+    widths = [max(1, *map(cell_len, column)) for column in columns]
+
+    def line(cells: Sequence[str]) -> str:
+        filled = []
+        for cell, width, column in zip(cells, widths, sheet.columns, strict=True):
+            blank = " " * (width - cell_len(cell))
+            filled.append(blank + cell if column.right else cell + blank)
+        return (" " * gap).join(filled)
+
+    rule = "─" * (sum(widths) + gap * (len(widths) - 1))
+    return [line(head) for head in heads], [rule, *(line(row) for row in sheet.rows)]
+
+
+def _folded(sheet: Sheet, gap: int) -> Table:
+    """Return a table that rich folds where there is no room."""
     table = Table(
-        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, room, 0, 0)
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap - 1, 0, 0)
     )
     for column in sheet.columns:
         table.add_column(
@@ -73,15 +115,7 @@ def _print_sheet(console: Console, sheet: Sheet) -> None:
         )
     for row in sheet.rows:
         table.add_row(*(Text(cell) for cell in row))
-    console.print(Text(sheet.title, style="bold"))
-    _print_prose(console, sheet.caption)
-    console.print()
-    console.print(table)
-    console.print()
-    for note in sheet.notes:
-        console.print(Text(note, style="yellow"))
-    if sheet.notes:
-        console.print()
+    return table
 
 
 def _print_prose(console: Console, text: str) -> None:

@@ -2,8 +2,8 @@
 
 Records lie in RESULTS/<study>/records/*.parquet, on a disk or in a bucket, and RESULTS
 may name any of these levels. Nothing else that lies there is opened. Files are read
-one by one, side by side in threads, rather than as one Arrow dataset: every file is
-then checked against the schema, and a mistake names the file it is in.
+one by one rather than as one Arrow dataset, which is no faster: every file is then
+checked against the schema, and a mistake names the file it is in.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from trainables.record import COLUMNS, MEASURED, misfit
 
 KEY = ["study", "run_id", "task"]
 """What a row is one of, within a study."""
+
+WORDS = [name for name, column in COLUMNS.items() if pa.types.is_string(column.type)]
+"""The columns that mostly say the same in a whole file: read as dictionaries."""
 
 SOME = 8
 """How many of a column's values a mistake names."""
@@ -74,12 +77,13 @@ def load_held(
     kept = None if where is None else parse(where)
     wanted = COLUMNS if columns is None else columns
     asked = {*KEY, *(choose("column", name, COLUMNS) for name in wanted)}
-    names = [name for name in COLUMNS if name in asked]
+    names = tuple(name for name in COLUMNS if name in asked)
     filesystem, files = _find(results)
     read = functools.partial(_read, filesystem, names, kept)
-    with ThreadPoolExecutor() as pool:
+    # Side by side for what has far to come; of a disk, threads only wait for Python.
+    with ThreadPoolExecutor(1 if _near(filesystem) else None) as pool:
         parts, held = zip(*pool.map(read, files), strict=True)
-    table = pa.concat_tables(parts)
+    table = pa.concat_tables(parts).cast(_kinds(names))
     if not table.num_rows:
         raise _no_records(results) if kept is None else _none_kept(results, kept)
     rows = [part.num_rows for part in parts]
@@ -137,24 +141,31 @@ def _files(filesystem: fs.FileSystem, root: fs.FileInfo) -> list[str]:
     ]
 
 
+def _near(filesystem: fs.FileSystem) -> bool:
+    """Tell whether a file system answers at once."""
+    return isinstance(filesystem, fs.LocalFileSystem)
+
+
 def _read(
-    filesystem: fs.FileSystem, names: list[str], where: Where | None, file: str
+    filesystem: fs.FileSystem, names: tuple[str, ...], where: Where | None, file: str
 ) -> tuple[pa.Table, Held]:
     """Return the named columns of one file, the rows that are kept, and its making.
 
     Raises:
         UsageError: It is not a readable file of records.
     """
-    needed = [n for n in COLUMNS if n in names or (where and n in where.columns)]
+    read = {*names, *(where.columns if where else ())}
+    needed = tuple(name for name in COLUMNS if name in read)
     try:
         with (
             filesystem.open_input_file(file) as source,
-            pq.ParquetFile(source) as parquet,
+            _open(source, far=not _near(filesystem)) as parquet,
         ):
             held = parquet.schema_arrow
             if fault := misfit(held, needed):
                 raise UsageError(f"{file} {fault}")
-            present = [name for name in needed if name in held.names]
+            there = set(held.names)
+            present = [name for name in needed if name in there]
             # The files are what is read side by side, not the columns of each.
             table = parquet.read(present, use_threads=False)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
@@ -162,12 +173,7 @@ def _read(
             f"{file} is damaged or not a Parquet file ({_line(error)}): "
             "move it away, and run the study again to make its records anew"
         ) from None
-    for name in needed:
-        if name not in present:
-            empty = pa.nulls(table.num_rows, COLUMNS[name].type)
-            table = table.append_column(name, empty)
-        elif table[name].null_count and not COLUMNS[name].null:
-            raise UsageError(f"{file} is no file of records: column {name} has a null")
+    table = _complete(table, needed, file)
     if where:
         table = table.filter(where.keeps)
     marks = {
@@ -176,9 +182,51 @@ def _read(
         if not key.startswith((b"ARROW:", b"pandas"))
     }
     studies = tuple(sorted(table["study"].unique().to_pylist()))
-    # Files differ in their metadata (which commit, which machine): rows do not.
-    kinds = pa.schema([(n, COLUMNS[n].type) for n in names])
-    return table.select(names).cast(kinds), Held(file, studies, marks)
+    return table.select(names), Held(file, studies, marks)
+
+
+def _open(source: pa.NativeFile, far: bool) -> pq.ParquetFile:
+    """Open a file: what is far in one request for all columns."""
+    try:
+        return pq.ParquetFile(source, read_dictionary=WORDS, pre_buffer=far)
+    except KeyError:  # it lacks some of them, as an older file does
+        return pq.ParquetFile(source, pre_buffer=far)
+
+
+def _complete(table: pa.Table, names: tuple[str, ...], file: str) -> pa.Table:
+    """Return a file's columns in this order, with nulls for those that it lacks.
+
+    Without its metadata: files differ in which commit and which machine, rows do not.
+
+    Raises:
+        UsageError: There is a null where there may be none.
+    """
+    kinds = _kinds(names, in_file=True)
+    table = table.replace_schema_metadata()
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if not COLUMNS[name].null and column.null_count:
+            raise UsageError(f"{file} is no file of records: column {name} has a null")
+    if table.schema.equals(kinds):
+        return table
+    there = set(table.column_names)
+    for name in names:
+        if name not in there:
+            empty = pa.nulls(table.num_rows, COLUMNS[name].type)
+            table = table.append_column(name, empty)
+    return table.select(names).cast(kinds)
+
+
+@functools.cache
+def _kinds(names: tuple[str, ...], in_file: bool = False) -> pa.Schema:
+    """Return the schema of some columns: as plain rows, or as they are read."""
+
+    def kind(name: str) -> pa.DataType:
+        plain = COLUMNS[name].type
+        if in_file and name in WORDS:
+            return pa.dictionary(pa.int32(), plain)
+        return plain
+
+    return pa.schema([pa.field(n, kind(n), nullable=COLUMNS[n].null) for n in names])
 
 
 def _once(frame: pd.DataFrame, origin: npt.NDArray[Any]) -> pd.DataFrame:

@@ -3,18 +3,30 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from analysis.formats import FORMATS, Column, Sheet, set_latex, set_markdown, set_rich
+from analysis.formats import (
+    FORMATS,
+    WIDE,
+    Column,
+    Sheet,
+    _folded,
+    _straight,
+    set_latex,
+    set_markdown,
+    set_rich,
+)
 
+WORD = st.text("abc[]/±–1.-語", max_size=12)
 TEXT = st.text("abc &%$#_{}~^\\|[]/±–1.-", max_size=12)
 
 
 @st.composite
-def sheets(draw):
+def sheets(draw, text=TEXT):
     columns = draw(
-        st.lists(st.tuples(TEXT, TEXT, st.booleans()), min_size=1, max_size=4)
+        st.lists(st.tuples(text, text, st.booleans()), min_size=1, max_size=4)
     )
-    row = st.lists(TEXT, min_size=len(columns), max_size=len(columns))
+    row = st.lists(text, min_size=len(columns), max_size=len(columns))
     return Sheet(
         draw(TEXT),
         draw(TEXT),
@@ -42,6 +54,16 @@ def test_latex_is_balanced_and_escaped(sheet):
     body = plain[plain.index(r"\midrule") : plain.index(r"\bottomrule")]
     assert body.count("&") == len(sheet.rows) * (len(sheet.columns) - 1)
     assert text.count(r"\begin{") == text.count(r"\end{") == 2
+
+
+@given(sheet=sheets(WORD), gap=st.sampled_from((1, 2)))
+def test_what_needs_no_folding_is_set_as_rich_does(sheet, gap):
+    console = Console(width=WIDE, color_system=None)
+    with console.capture() as capture:
+        console.print(_folded(sheet, gap))
+    head, body = _straight(sheet, gap)
+    ours = [line.rstrip() for line in head + body]
+    assert ours == [line.rstrip() for line in capture.get().splitlines()]
 
 
 SHEET = Sheet(

@@ -1,6 +1,7 @@
 import shutil
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -157,6 +158,18 @@ def test_a_file_of_version_1_is_read(results):
     known = frame.groupby("study")[["lr", "start_sharpness", "layer_weight_norm"]]
     assert known.count().to_numpy().tolist() == [[8, 8, 8], [4, 0, 0]]
     assert len(by_setting(frame)) == 2
+
+
+def test_a_file_whose_words_are_dictionaries_is_read(results):
+    before = load(str(results))
+    for file in results.rglob("*.parquet"):
+        table = pq.read_table(file)
+        metadata = table.schema.metadata
+        for name in ("optimizer", "run_id"):
+            at = table.schema.get_field_index(name)
+            table = table.set_column(at, name, table[name].dictionary_encode())
+        pq.write_table(table.replace_schema_metadata(metadata), file)
+    pd.testing.assert_frame_equal(load(str(results)), before)
 
 
 def test_rows_that_differ_in_a_list_contradict_each_other(results):

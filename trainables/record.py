@@ -178,10 +178,13 @@ def misfit(held: pa.Schema, names: Iterable[str] = COLUMNS) -> str | None:
     for name in names:
         index = held.get_field_index(name)
         if index >= 0:
-            if held.field(index).type != COLUMNS[name].type:
+            kind = held.field(index).type
+            # text that is written or read as a dictionary is text all the same
+            kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+            if kind != COLUMNS[name].type:
                 return (
-                    f"is no file of records: column {name} is "
-                    f"{held.field(index).type}, not {COLUMNS[name].type}"
+                    f"is no file of records: column {name} is {kind}, "
+                    f"not {COLUMNS[name].type}"
                 )
         elif made == SCHEMA_VERSION:
             return f"is no file of records: it has no column {name}"
