@@ -77,8 +77,6 @@ def figure(
     if list:
         for key, entry in figures.FIGURES.items():
             print(f"{key}  {entry.meaning}")
-        for key, why in figures.UNDRAWN.items():
-            print(f"{key}  not to be drawn: {why}")
     elif not name:
         raise UsageError("no figure named: python -m analysis figure --list has them")
     elif not output:

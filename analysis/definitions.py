@@ -52,6 +52,7 @@ COLUMN_SOURCES: dict[str, str] = {
     "lipschitz": f"{ZHAO}; {KOSTER}, section 2.1",
     "initial_distance": "Kumar et al. 2023 (arXiv 2308.11958)",
     "update_norm": LYLE,
+    "backward_accuracy": f"{KOSTER}, Figure 1",
 }
 """By column; start_X and layer_X are X's."""
 

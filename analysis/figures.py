@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from analysis import capacity_figure, profile_figure, rho_figure, sharpness_figure
 from analysis.accuracy_figure import accuracy_by_task, draw_panels
 from analysis.capacity_figure import capacity_by_task, draw_capacity
+from analysis.forgetting_figure import draw_forgetting, forgetting_by_task
 from analysis.numbers import by_label, by_measure, over_cells, related_numbers
 from analysis.numbers import task_labels as told_tasks
 from analysis.profile_figure import draw_profiles, profile
@@ -120,10 +121,8 @@ def find_figure(name: str) -> Picture:
     """Return a figure by its name.
 
     Raises:
-        UsageError: There is none, or what it would show is not recorded.
+        UsageError: There is none.
     """
-    if name in UNDRAWN:
-        raise UsageError(f"the figure {name} cannot be drawn: {UNDRAWN[name]}")
     return FIGURES[choose("figure", name, FIGURES)]
 
 
@@ -281,9 +280,12 @@ FIGURES: dict[str, Picture] = {
         adapts=False,
         cropped=False,
     ),
+    "forgetting": Picture(
+        "accuracy on the task just learned and on those before it (Figure 1)",
+        ("test_accuracy", "backward_accuracy"),
+        forgetting_by_task,
+        draw_forgetting,
+        by_measure,
+        cropped=False,
+    ),
 }
-
-UNDRAWN: dict[str, str] = {
-    "forgetting": "the records have no accuracy on earlier tasks (Figure 1 needs it)",
-}
-"""Figures of the paper that the records cannot give, and why."""

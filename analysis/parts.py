@@ -21,7 +21,7 @@ from analysis.asked import Asked
 from analysis.compare import compare, confirm
 from analysis.comparison_table import comparison_sheets
 from analysis.definitions import definition_sheets
-from analysis.figures import FIGURES, UNDRAWN, figure_data
+from analysis.figures import FIGURES, figure_data
 from analysis.formats import Sheet
 from analysis.load import Held
 from analysis.metrics import find_metric
@@ -33,7 +33,7 @@ from trainables.record import MEASURED
 
 BASELINE, METRIC = "sgd", "plasticity_loss"
 RELATED = ("start_sharpness",)
-CROWDED = ("accuracy", "sharpness", "capacity")
+CROWDED = ("accuracy", "sharpness", "capacity", "forgetting")
 """Figures with a line a setting: of many settings the report draws the best."""
 
 
@@ -193,8 +193,6 @@ def _relate(source: Source, part: Part) -> None:
 
 def _figure(name: str, source: Source, part: Part) -> None:
     """Make the part of a figure."""
-    if name in UNDRAWN:
-        raise UsageError(UNDRAWN[name])
     picture = FIGURES[name]
     part.lead = f"{picture.meaning[0].upper()}{picture.meaning[1:]}."
     frame, words = source.mine, list(source.named())

@@ -61,6 +61,8 @@ class Options:
         probe_every: Tasks between measurements of sharpness and of what else the
             loss's landscape tells, before a task and after it; by default what the
             study says, or 10; 0: none. First and last task are always measured.
+        look_back: After each task, test on so many of the tasks before it too, for
+            what is forgotten; by default none.
         patience: Seconds that a trial waits for storage that fails, as a full disk.
         trials: Settings that a search tries.
         objective: What a search seeks: mean_accuracy, plasticity_loss, or both,
@@ -88,6 +90,7 @@ class Options:
     max_concurrent: Whole = None
     checkpoint_every: Whole = None
     probe_every: Whole = None
+    look_back: Whole = None
     patience: float = 600.0
     trials: Whole = None
     objective: Text = None
@@ -109,6 +112,8 @@ class Options:
         real("--patience", self.patience)
         if self.probe_every is not None:
             whole("--probe-every", self.probe_every, 0)
+        if self.look_back is not None:
+            whole("--look-back", self.look_back, 0)
         for name in WHOLE:
             if getattr(self, name) is not None:
                 whole("--" + name.replace("_", "-"), getattr(self, name))

@@ -118,6 +118,7 @@ def _run(
             "checkpoint_every": options.checkpoint_every,
             "patience": options.patience,
             "probe_every": options.probe_every,
+            "look_back": options.look_back or 0,
         }
         trainable = SearchedTrainable if search.asha else ContinualTrainable
         outcome = tuning.fit(trainable, shared, config, tally, console)

@@ -149,6 +149,7 @@ def _run(
             wait,
             study.probe_every if options.probe_every is None else options.probe_every,
             found,
+            options.look_back or 0,
         )
     with contextlib.suppress(OSError):
         store.keep_failed(failed)

@@ -231,6 +231,7 @@ def run(
     patience: float = PATIENCE,
     probe_every: int | None = None,
     tasks_found: int = 0,
+    look_back: int = 0,
 ) -> dict[str, str]:
     """Run trials; return why some failed, by their names.
 
@@ -245,6 +246,7 @@ def run(
         patience: Seconds that a trial waits for storage that fails.
         probe_every: Tasks between looks at the loss's landscape; None: the default.
         tasks_found: Tasks of the runs that were done before.
+        look_back: How many of the tasks before are tested after each.
 
     Raises:
         KeyboardInterrupt: It was stopped, by Ctrl-C or SIGTERM.
@@ -264,6 +266,7 @@ def run(
             "checkpoint_every": checkpoint_every,
             "patience": patience,
             "probe_every": probe_every,
+            "look_back": look_back,
         },
         tune.TuneConfig(max_concurrent_trials=shares.slots, reuse_actors=True),
         tally,

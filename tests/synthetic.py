@@ -137,6 +137,7 @@ def make_run(
         "layer_weight_norm": [[4.0, 3.0, 2.0, 1.0]] * tasks,
         "layer_initial_distance": [[0.4, 0.3, 0.2, 0.1]] * tasks,
         "layer_update_norm": [[0.04, 0.03, 0.02, 0.01]] * tasks,
+        "backward_accuracy": [None if t == 0 else [0.8, 0.7][:t] for t in task],
     }
     same = {
         "study": study,

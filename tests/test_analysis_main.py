@@ -91,7 +91,6 @@ def test_bad_records_are_one_line_and_exit_code_2(tmp_path, make, said):
         (["figure", "accuracy"], "--output"),
         (["figure", "acuracy", "x", "-o", "f.png"], "did you mean 'accuracy'"),
         (["figure", "accuracy", "x", "-o", "f.gif"], ".png, .svg, .pdf, .csv"),
-        (["figure", "forgetting", "x", "-o", "f.png"], "no accuracy on earlier tasks"),
         (["figure", "rho", "x", "-o", "f.png", "--size", "A4"], "one-column"),
         (["table", "nowhere", "--where", "lr ="], "a number (lr is one) should be"),
         (["report", "nowhere"], "give --output report.html"),

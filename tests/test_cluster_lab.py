@@ -181,8 +181,11 @@ def check_records(lab, expected, tmp_path, capsys):
 
 def check_metrics(lab):
     """Prometheus has the sums of the records, as the study's end left them."""
-    rows = ask_prometheus(lab, "sum(last_over_time(ray_plasticity_tasks[30m]))")
-    assert rows == [RUNS * TASKS]
+    tasks = "sum(last_over_time(ray_plasticity_tasks[30m]))"
+    deadline = time.monotonic() + 90  # it asks every ten seconds, and is made to wait
+    while (rows := ask_prometheus(lab, tasks)) != [RUNS * TASKS]:
+        assert time.monotonic() < deadline, f"{rows}, not {RUNS * TASKS}"
+        time.sleep(1)
     done = 'last_over_time(ray_plasticity_runs{state="done"}[30m])'
     assert ask_prometheus(lab, done) == [RUNS]
     speed = "max_over_time(ray_plasticity_examples_per_second[30m]) > 0"

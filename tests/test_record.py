@@ -31,6 +31,7 @@ start_dormant_fraction start_effective_rank
 dormant_fraction_tau srank approximate_rank participation_ratio initial_distance
 update_norm
 layer_dormant_fraction layer_weight_norm layer_initial_distance layer_update_norm
+backward_accuracy
 diverged steps seconds device
 """
 
@@ -42,6 +43,7 @@ task_label device
 
 LISTS = """
 layer_dormant_fraction layer_weight_norm layer_initial_distance layer_update_norm
+backward_accuracy
 """
 
 VALUES = {
@@ -60,7 +62,7 @@ def record(**changes):
 def test_public_columns_keep_their_name_and_order():
     """New ones are appended: add their names at the end of a line."""
     assert list(COLUMNS) == PUBLIC.split()
-    assert SCHEMA_VERSION == 2
+    assert SCHEMA_VERSION == 3
 
 
 def test_public_columns_keep_their_type():
@@ -87,7 +89,7 @@ def test_records_become_a_table_of_the_schema():
     table = to_table([record(), record(seed=4, rho=None)], {"git_commit": "abc"})
     assert table.schema.names == list(COLUMNS)
     assert table.schema.equals(schema())
-    assert table.schema.metadata[b"schema_version"] == b"2"
+    assert table.schema.metadata[b"schema_version"] == b"3"
     assert table.schema.metadata[b"git_commit"] == b"abc"
     assert table.to_pylist() == [record(), record(seed=4, rho=None)]
 

@@ -77,6 +77,9 @@ def assert_close(rows: list[Record], others: list[Record], tolerance=1e-9) -> No
 # ---- what a run computes
 
 
+LOOK_BACK = 2
+
+
 def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
     """One network as anyone would write it: permute the images, loop, measure."""
     sizes = [784, *setting.hidden, setting.problem.outputs]
@@ -116,7 +119,7 @@ def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
         ]
         return layers, total(gone).item()
 
-    rows = []
+    rows, tests = [], []
     first = [p.detach().clone() for p in parameters]
     for index in range(setting.tasks):
         before = [p.detach().clone() for p in parameters]
@@ -147,6 +150,11 @@ def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
                 sgd.step()
         seen = setting.epochs * len(y)
         test_x, test_y = task_data(task, data.test_images, data.test_labels)
+        earlier = [
+            (model(old_x).argmax(1) == old_y).double().mean().item()
+            for old_x, old_y in tests[: -1 - LOOK_BACK : -1]
+        ]
+        tests.append((test_x, test_y))
         logits = model(test_x).detach()
         size = min(
             measuring.EXAMPLES, len(task.classes) * min(np.bincount(data.train_labels))
@@ -196,6 +204,7 @@ def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
                 "layer_weight_norm": distances([0 * p for p in first])[0],
                 "layer_initial_distance": distances(first)[0],
                 "layer_update_norm": distances(before)[0],
+                "backward_accuracy": earlier or None,
                 "diverged": False,
                 "steps": steps,
             }
@@ -226,9 +235,23 @@ def test_a_run_is_the_naive_loop(
     monkeypatch.setattr(examples, "BLOCK_EXAMPLES", 60)
     monkeypatch.setattr(training, "READ_AT_ONCE", 30)
     setting = small(optimizer, problem, epochs=epochs, batch_size=batch)
-    rows = records_of(setting, [3, 5], few, dtype=torch.float64, probe_every=0)
+    looks = {"probe_every": 0, "look_back": LOOK_BACK}
+    rows = records_of(setting, [3, 5], few, dtype=torch.float64, **looks)
     for seed in (3, 5):
         assert_close(of(rows, seed), naive(setting, seed, few), 1e-8)
+
+
+def test_looking_back_changes_nothing_else(few):
+    setting = small(SGD(lr=0.05, momentum=0.5), Permuted())
+    rest = [name for name in BITS if name != "backward_accuracy"]
+    plain_rows = records_of(setting, [0, 1], few)
+    rows = records_of(setting, [0, 1], few, look_back=1)
+    assert only(rows, rest) == only(plain_rows, rest)
+    assert {row["backward_accuracy"] for row in plain_rows} == {None}
+    lengths = [
+        row["backward_accuracy"] and len(row["backward_accuracy"]) for row in rows
+    ]
+    assert lengths == [None, None, 1, 1, 1, 1]
 
 
 def test_the_plain_form_makes_the_same_run(few):

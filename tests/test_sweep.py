@@ -254,6 +254,10 @@ def wrong(tmp_path_factory):
         ("--max-concurrent 0", "--max-concurrent is 0: it must be a whole number"),
         ("--checkpoint-every 0", "--checkpoint-every is 0: it must be a whole number"),
         (
+            "--look-back -1",
+            "--look-back is -1: it must be a whole number, at least 0",
+        ),
+        (
             "--probe-every -1",
             "--probe-every is -1: it must be a whole number, at least 0",
         ),

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 Record = dict[str, Any]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class Column(NamedTuple):
@@ -106,10 +106,13 @@ MEASURED: dict[str, Column] = {
     "layer_weight_norm": Column(_REALS, True, "weight_norm by layer"),
     "layer_initial_distance": Column(_REALS, True, "initial_distance by layer"),
     "layer_update_norm": Column(_REALS, True, "update_norm by layer"),
+    "backward_accuracy": Column(
+        _REALS, True, "on the tasks before, the last one first"
+    ),
 }
 """How it learned and how the network is: after the task but for `start_`, before it.
 
-A list has a number for each layer, from the inputs to the outputs.
+A list named `layer_` has a number for each layer, from the inputs to the outputs.
 """
 
 HOW: dict[str, Column] = {

@@ -57,6 +57,7 @@ class ContinualRun:
         probe_every: Tasks from one look at the loss's landscape to the next (see
             `measuring.is_probed`); 0: never; None: `measuring.PROBE_EVERY`. What is
             looked at changes no network.
+        look_back: How many of the tasks before are tested after each task; 0: none.
 
     Attributes:
         task: The number of tasks done.
@@ -79,6 +80,7 @@ class ContinualRun:
         dtype: torch.dtype = torch.float32,
         form: Form = fast,
         probe_every: int | None = None,
+        look_back: int = 0,
     ) -> None:
         """Draw the initial networks."""
         if not seeds or len(set(seeds)) < len(seeds):
@@ -89,6 +91,7 @@ class ContinualRun:
             raise UsageError(f"dataset is {data.name}, the setting's {setting.dataset}")
         every = PROBE_EVERY if probe_every is None else probe_every
         self.probe_every = whole("probe_every", every, 0)
+        self.look_back = whole("look_back", look_back, 0)
         self.setting, self.seeds, self.data = setting, list(seeds), data
         self.device, self.dtype = torch.device(device), dtype
         self._train_images = Reader(to_tensor(data.train_images, device), dtype)
@@ -163,6 +166,8 @@ class ContinualRun:
                 measured |= measuring.landscape(self.network, place, images)
         with self._timed("permuting"):
             self._permute_inputs(tasks, inverse=False)
+        with self._timed("testing"):
+            measured |= self._test_earlier()
         rows = _rows(measured)
         steps = [
             self.setting.epochs * -(-len(e.labels) // self.setting.batch_size)
@@ -172,6 +177,19 @@ class ContinualRun:
             seed: row | {"steps": n}
             for seed, row, n in zip(self.alive, rows, steps, strict=True)
         }
+
+    def _test_earlier(self) -> dict[str, Tensor]:
+        """Test on the tasks before; return backward_accuracy, of shape (S, tasks)."""
+        found = []
+        for back in range(1, 1 + min(self.look_back, self.task)):
+            tasks = [self.setting.problem.task(s, self.task - back) for s in self.alive]
+            network = self.network.map(torch.clone)
+            if (orders := self._orders(tasks, inverse=True)) is not None:
+                network.take_inputs(orders)
+            tests = [select(task, self.data.test_labels) for task in tasks]
+            tested = measuring.test(network, tests, self._test_images)
+            found.append(tested["test_accuracy"])
+        return {"backward_accuracy": torch.stack(found, dim=1)} if found else {}
 
     def _place(self, tasks: dict[int, Task], train: list[Examples]) -> Place:
         """Return where the stack stands, with the examples for the probes."""
@@ -255,14 +273,19 @@ class ContinualRun:
         Returns:
             What the input axis was permuted by; None: it was not.
         """
-        pixels = [tasks[seed].pixels for seed in self.alive]
+        inputs = self._orders([tasks[seed] for seed in self.alive], inverse)
+        if inputs is not None:
+            self.network.take_inputs(inputs)
+            self.memory.take_inputs(inputs)
+        return inputs
+
+    def _orders(self, tasks: list[Task], inverse: bool) -> Tensor | None:
+        """Return what puts the input axes into the pixels' order, or back; or None."""
+        pixels = [task.pixels for task in tasks]
         orders = [np.argsort(p) if inverse else p for p in pixels if p is not None]
         if not orders:
             return None
-        inputs = torch.from_numpy(np.stack(orders)).to(self.device)
-        self.network.take_inputs(inputs)
-        self.memory.take_inputs(inputs)
-        return inputs
+        return torch.from_numpy(np.stack(orders)).to(self.device)
 
     def _drop(self, seeds: list[int]) -> None:
         """Take seeds that diverged out of the stack."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -66,6 +67,7 @@ class ContinualTrainable(tune.Trainable):
         checkpoint_every: int | None,
         patience: float = 600.0,
         probe_every: int | None = None,
+        look_back: int = 0,
     ) -> None:
         """Take what all trials share, and begin.
 
@@ -77,10 +79,11 @@ class ContinualTrainable(tune.Trainable):
             patience: Seconds to wait for storage that fails.
             probe_every: Tasks between looks at the loss's landscape; 0: never; None:
                 the default.
+            look_back: How many of the tasks before are tested after each.
         """
         self._datasets, self._keeper = datasets, keeper
         self._every, self._patience = checkpoint_every, Patience(patience)
-        self._probe_every = probe_every
+        self._probe_every, self._look_back = probe_every, look_back
         self._begin(config)
 
     def __repr__(self) -> str:
@@ -107,8 +110,16 @@ class ContinualTrainable(tune.Trainable):
         setting = Setting.from_row(row)
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()  # of the trial before in this process
-        self._told = (setting, seeds, self._datasets[setting.dataset], device)
-        self._run = ContinualRun(*self._told, probe_every=self._probe_every)
+        self._make = functools.partial(
+            ContinualRun,
+            setting,
+            seeds,
+            self._datasets[setting.dataset],
+            device,
+            probe_every=self._probe_every,
+            look_back=self._look_back,
+        )
+        self._run = self._make()
         self._records = list[Record]()
         self._looked = self._written = self._late = False
         self._tasks_kept, self._kept = 0, time.monotonic()
@@ -183,7 +194,7 @@ class ContinualTrainable(tune.Trainable):
             self._tasks_kept = self._run.task
         except Exception as error:  # whatever a stranger's bytes bring about
             self._odd = f"checkpoint not used, begun anew: {first_line(error)}"
-            self._run = type(self._run)(*self._told, probe_every=self._probe_every)
+            self._run = self._make()
             self._records = []
 
     def _finish(self) -> None:
