@@ -11,6 +11,7 @@ from rich.console import Console
 
 from study import tuning
 from study.plan import Trial
+from study.shares import Shares, share_out
 from study.store import Store
 from trainables import datasets
 from trainables.optimizers import SGD
@@ -38,7 +39,7 @@ def measure(trials: int, console: Console) -> dict[str, float]:
     """
     data = {"mnist-5k": datasets.load("mnist-5k")}
     with tuning.connected(None, console):
-        shares = tuning.shares(1.0, 0.0, None)
+        shares = share_out(1.0, 0.0, None)
         started = time.perf_counter()
         _fit_nothing(trials, shares.slots)
         floor = (time.perf_counter() - started) / trials
@@ -68,7 +69,7 @@ def _above_training(
     trials: int,
     tasks: int,
     data: dict[str, datasets.Dataset],
-    shares: tuning.Shares,
+    shares: Shares,
     console: Console,
 ) -> float:
     """Return the wall time of a study of tiny trials less that of its tasks."""

@@ -90,11 +90,12 @@ def _run(
     from study import reach, tuning
     from study.search_tally import SearchTally
     from study.searcher import Halving, Proposer, SearchedTrainable
+    from study.shares import share_out
     from trainables.trainable import ContinualTrainable
 
     with tuning.connected(options.address, console, search.name):
         reach.check(store.files, tell)
-        shares = tuning.shares(
+        shares = share_out(
             options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent
         )
         now = replace(asked, slots=max(asked.slots, shares.slots))

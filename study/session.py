@@ -123,10 +123,11 @@ def _run(
     data = {name: datasets.load(name, options.data_dir) for name in names}
     # Ray takes a second to import, which no wrong call should wait for
     from study import reach, tuning
+    from study.shares import share_out
 
     with tuning.connected(options.address, console, study.name):
         reach.check(store.files, tell)
-        shares = tuning.shares(
+        shares = share_out(
             options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent
         )
         slots = shares.slots

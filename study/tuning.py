@@ -9,31 +9,28 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import pickle
 import re
-import signal
 import socket
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 # read by Ray when it is imported: no log files of Tune's own, and no page-long reports
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # see `stoppable`
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # see `study.stopping`
 
 import ray
 from ray import tune
 from rich.console import Console
 
-from study.capacity import capacity
 from study.metrics import Metrics
 from study.nodes import Nodes
 from study.plan import Trial
 from study.progress import Reporter, Tally
+from study.retries import DEATHS, Retries
+from study.shares import Shares
+from study.stopping import alone_on_standard_output, stoppable
 from study.store import Store
 from trainables.command_line import UsageError
 from trainables.datasets import Dataset
@@ -41,75 +38,6 @@ from trainables.trainable import ContinualTrainable
 
 PATIENCE = 600.0
 """Seconds that a trial waits for storage that fails, before it fails itself."""
-
-GRACE = 10.0
-"""Seconds that a study that is stopped has to keep its last state."""
-
-RETRIES = 3
-"""How often a trial that failed is started again with nothing kept in between."""
-
-DEATHS = 10
-"""How often one whose worker was killed is; which seldom is the trial's own fault."""
-
-
-class Retries(tune.Callback):
-    """Counts a trial's failures anew whenever it has kept more than before.
-
-    On machines that come and go a long trial may lose its worker any number of times;
-    one that fails at the same place again and again is given up.
-    """
-
-    def __init__(self) -> None:
-        """Begin with nothing kept."""
-        self._kept: dict[str, int] = {}
-        self._errors: dict[str, int] = {}
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
-    ) -> None:
-        """Look at what a trial has kept."""
-        name, kept = result["name"], result["tasks_kept"]
-        if kept > self._kept.get(name, 0):
-            self._kept[name], self._errors[name] = kept, 0
-            trial.max_failures = trial.num_failures + DEATHS
-
-    def on_trial_recover(
-        self, iteration: int, trials: list[Any], trial: Any, **info: Any
-    ) -> None:
-        """Let the next failure be the last, if there were enough."""
-        if _died(trial):
-            return
-        name = trial.config["trial"]["name"]
-        self._errors[name] = self._errors.get(name, 0) + 1
-        if self._errors[name] >= RETRIES:
-            trial.max_failures = trial.num_failures
-
-
-def _died(trial: Any) -> bool:
-    """Tell whether a trial's last failure was its worker's death."""
-    try:
-        # Tune's own copy: the one in its storage may be half-written
-        error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
-    except Exception:  # it cannot always be pickled; then it is no error of Ray's
-        return False
-    return isinstance(error, ray.exceptions.RayActorError)
-
-
-@dataclass(frozen=True)
-class Shares:
-    """What a trial gets, and how many of them run at once.
-
-    Attributes:
-        cpus: CPUs per trial.
-        gpus: GPUs per trial, a fraction where several share one; 0: none.
-        slots: How many trials run at once.
-        gpu_memory: Bytes that a trial has of its GPU; None: it has none.
-    """
-
-    cpus: float
-    gpus: float
-    slots: int
-    gpu_memory: float | None = None
 
 
 @contextlib.contextmanager
@@ -182,42 +110,6 @@ def _knock(address: str) -> None:
             f"no Ray at {address}: {error}: start one there, or leave out --address "
             "and $RAY_ADDRESS for a local Ray"
         ) from error
-
-
-def shares(cpus: float, gpus: float | None, most: int | None) -> Shares:
-    """Return what each trial gets of what Ray has.
-
-    Raises:
-        UsageError: A trial asks for more than there is.
-    """
-    have = capacity()
-    all_cpus, all_gpus = have.most_cpus, have.most_gpus
-    slots = int(all_cpus // cpus)
-    if most is not None:
-        slots = min(slots, most)
-    if gpus is None:
-        gpus = min(1.0, all_gpus / slots) if slots and all_gpus else 0.0
-    for kind, asked, there in (("cpu", cpus, all_cpus), ("gpu", gpus, all_gpus)):
-        if asked > there:
-            raise UsageError(
-                f"--{kind}s-per-trial is {asked:g}, but Ray has {there:g}: ask for less"
-            )
-    if gpus:
-        slots = min(slots, int(all_gpus / gpus + 1e-9))
-    memory = min(1.0, gpus) * _gpu_memory() if gpus else None
-    return Shares(cpus, gpus, max(1, slots), memory)
-
-
-def _gpu_memory() -> float:
-    """Return the bytes of a GPU's memory, which a node that has one is asked for."""
-
-    def total() -> int:
-        import torch
-
-        return int(torch.cuda.get_device_properties(0).total_memory)
-
-    asked = ray.remote(num_gpus=0.01, num_cpus=0, max_calls=1)(total)
-    return float(ray.get(asked.remote()))
 
 
 def run(
@@ -337,14 +229,6 @@ def fit(
             raise KeyboardInterrupt from None
 
 
-@contextlib.contextmanager
-def alone_on_standard_output(console: Console) -> Iterator[None]:
-    """Let only the console write there: of each killed worker Ray prints a page."""
-    console.file = console.file  # where standard output leads now
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        yield
-
-
 def failures(
     tally: Tally, outcome: tune.ResultGrid, console: Console
 ) -> dict[str, str]:
@@ -371,35 +255,3 @@ def reason(error: Exception) -> str:
     if isinstance(inner, ray.exceptions.RayActorError):
         return "its worker died again and again, or could not be started"
     return ": ".join(name + str(inner).strip().splitlines()[:1])
-
-
-@contextlib.contextmanager
-def stoppable(console: Console) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM stop Tune cleanly, but not let it take long.
-
-    Tune waits for the tasks under way, so that the trials keep their last state. A
-    second signal, or `GRACE` seconds, end that: the last checkpoints stand.
-    """
-    asked = threading.Event()
-    soft = threading.Timer(GRACE, os.kill, (os.getpid(), signal.SIGINT))
-    # where a whole process group was told to end, Ray has, and waits for itself
-    hard = threading.Timer(1.5 * GRACE, os._exit, (128 + signal.SIGINT,))
-    soft.daemon = hard.daemon = True
-
-    def stop(signum: int, frame: object) -> None:
-        if asked.is_set() or not callable(signal.getsignal(signal.SIGUSR1)):
-            raise KeyboardInterrupt
-        asked.set()
-        console.print("Stopping. What is done is kept; the same command goes on.")
-        soft.start()
-        hard.start()
-        os.kill(os.getpid(), signal.SIGUSR1)  # Tune's handler
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    finally:
-        soft.cancel()
-        for number, handler in before.items():
-            signal.signal(number, handler)

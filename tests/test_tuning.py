@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from study import tuning
-from study.tuning import DEATHS, RETRIES, Retries
+from study.retries import DEATHS, RETRIES, Retries
 
 
 class Trial:
