@@ -17,7 +17,6 @@ There is no input or output here: drive it from a test, a notebook or a script.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -37,6 +36,7 @@ from trainables.network import initial
 from trainables.problems import PIXELS, Task
 from trainables.randomness import SEEDS, generator
 from trainables.record import MEASURED, Record
+from trainables.rows import is_finite, rows_of, told
 from trainables.setting import Setting
 from trainables.stack import Stack
 from trainables.training import Told, Update, train
@@ -125,7 +125,7 @@ class ContinualRun:
         problem = self.setting.problem
         tasks = {seed: problem.task(seed, self.task) for seed in self.seeds}
         measured = self._learn(tasks) if self.alive else {}
-        lost = [s for s in measured if not _finite(measured[s])]
+        lost = [s for s in measured if not is_finite(measured[s])]
         self._drop(lost)
         share = (time.perf_counter() - started) / max(1, len(measured))
         records = [
@@ -168,7 +168,7 @@ class ContinualRun:
             self._permute_inputs(tasks, inverse=False)
         with self._timed("testing"):
             measured |= self._test_earlier()
-        rows = _rows(measured)
+        rows = rows_of(measured)
         steps = [
             self.setting.epochs * -(-len(e.labels) // self.setting.batch_size)
             for e in train
@@ -320,7 +320,7 @@ class ContinualRun:
             **self.setting.row(),
             "task": self.task,
             "task_label": task.label,
-            **{name: _told(values.get(name)) for name in MEASURED},
+            **{name: told(values.get(name)) for name in MEASURED},
             "diverged": dead,
             "steps": 0 if measured is None else measured["steps"],
             "seconds": 0.0 if measured is None else share,
@@ -358,35 +358,3 @@ class ContinualRun:
         self.memory = remember(self.setting, self.network)
         self.memory.load(state["memory"])
         self._graphs = None
-
-
-def _rows(measured: dict[str, Tensor]) -> list[Record]:
-    """Return what was measured on each seed, as numbers and lists of numbers."""
-    columns = [values.reshape(len(values), -1) for values in measured.values()]
-    # one transfer for everything that was measured
-    table = torch.cat(columns, dim=1).tolist()
-    rows = []
-    for numbers in table:
-        left = iter(numbers)
-        rows.append(
-            {
-                name: list(itertools.islice(left, values.shape[1]))
-                if values.dim() > 1
-                else next(left)
-                for name, values in measured.items()
-            }
-        )
-    return rows
-
-
-def _told(value: Any) -> Any:
-    """Return a measurement as the record has it: null where it is no finite number."""
-    if isinstance(value, list):
-        return [_told(one) for one in value]
-    return value if value is None or np.isfinite(value) else None
-
-
-def _finite(measured: Record) -> bool:
-    """Tell whether the losses and the weights still are numbers."""
-    losses = (measured["train_loss"], measured["test_loss"])
-    return measured["finite"] == 1 and all(np.isfinite(losses))
