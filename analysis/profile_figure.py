@@ -205,10 +205,41 @@ def look_of(place: int, count: int) -> dict[str, Any]:
     return {"color": colour, "marker": marker, "linewidth": 1.3, "markersize": 3.4}
 
 
+def point_beyond(ax: Axes, low: float, high: float, foot: float) -> None:
+    """Draw an arrow where a line's point lies outside the limits.
+
+    Args:
+        ax: A panel.
+        low: Its lower limit.
+        high: Its upper limit.
+        foot: How much of the panel lies below the lower limit, as a fraction.
+    """
+    lines = [line for line in ax.lines if line.get_marker() in MARKERS]
+    for place, line in enumerate(lines):
+        rho, mean = (np.asarray(each, dtype=float) for each in line.get_data())
+        aside = 1.13 ** (place - (len(lines) - 1) / 2)  # or they would hide each other
+        for beyond, height, arrow in (
+            (mean < low, foot + 0.045, r"$\downarrow$"),
+            (mean > high, 0.955, r"$\uparrow$"),
+        ):
+            ax.plot(
+                aside * rho[beyond],
+                np.full(beyond.sum(), height),
+                linestyle="",
+                marker=arrow,
+                markersize=6.5,
+                markeredgewidth=0.4,
+                color=line.get_color(),
+                zorder=5,
+                transform=ax.get_xaxis_transform(),
+            )
+
+
 def limit(row: pd.DataFrame, axes: Sequence[Axes], crosses: int) -> None:
     """Give a row of panels the limits on which what is good can be told apart.
 
     Below them is room for the crosses, where there are any; no line is drawn there.
+    Arrows point to what lies beyond.
     """
     from analysis.metrics import find_metric
 
@@ -225,6 +256,8 @@ def limit(row: pd.DataFrame, axes: Sequence[Axes], crosses: int) -> None:
     axes[0].set_ylim(low - (high - low) * foot / (1 - foot), high)
     ticks = [tick for tick in axes[0].get_yticks() if low <= tick <= high]
     axes[0].set_yticks(ticks)
+    for ax in axes:
+        point_beyond(ax, low, high, foot)
     for ax in axes if foot else ():
         place = ax.get_xaxis_transform()
         ax.fill_between(
@@ -278,7 +311,7 @@ def name(figure: Figure, ax: Axes, data: pd.DataFrame, rates: Sequence[float]) -
     figure.text(0.1 / width, 1 - 0.1 / height, title, size=11, weight="bold", va="top")
     counts = sorted(set(data["expected"]))
     several = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    said = f"Mean over {several} seeds with its 95% t-interval"
+    said = f"Mean over {several} seeds with its 95% t-interval; arrows: beyond the axis"
     if counts == [1]:
         said = "One run a setting: there is no interval"
     if (data["diverged"] > 0).any():

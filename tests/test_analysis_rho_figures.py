@@ -18,7 +18,7 @@ from analysis.figures import draw_to_file
 from analysis.intervals import mean_interval
 from analysis.metrics import METRICS
 from analysis.over_rho import limits, over_rho
-from analysis.profile_figure import draw_profiles, profile
+from analysis.profile_figure import draw_profiles, point_beyond, profile
 from analysis.rho_figure import (
     MOST,
     PANELS,
@@ -243,6 +243,21 @@ def test_a_profile_has_a_line_a_rate_and_one_for_sgd(records):
     assert (
         sum(len(line.get_xdata()) for line in crosses) == (part["diverged"] > 0).sum()
     )
+
+
+def test_an_arrow_stands_where_a_point_lies_beyond_the_axis():
+    ax = Figure().subplots()
+    ax.plot([0.1, 1, 2], [0.0, -9.0, 0.5], marker="o")
+    ax.plot([0.1, 1, 2], [0.2, 0.1, 7.0], marker="s")
+    ax.plot([1], [-9.0], marker="x")  # a cross says that runs diverged: none for it
+    point_beyond(ax, low=-1, high=1, foot=0.0)
+    arrows = {
+        (line.get_marker(), round(x, 1), line.get_color())
+        for line in ax.lines[3:]
+        for x in line.get_xdata()
+    }
+    one, other = (line.get_color() for line in ax.lines[:2])
+    assert arrows == {(r"$\downarrow$", 0.9, one), (r"$\uparrow$", 2.1, other)}
 
 
 def test_a_profile_of_many_rates_is_refused():
