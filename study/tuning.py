@@ -54,6 +54,12 @@ def connected(address: str | None, console: Console, study: str = "") -> Iterato
     """
     where = address or os.environ.get("RAY_ADDRESS") or ""
     _knock(where)
+    if not where and (gone := _left_over()):
+        address = "local"
+        console.print(
+            f"The Ray at {gone}, which was started here, is gone: starting one.",
+            soft_wrap=True,
+        )
     # what Ray and Tune have to say at the end or in an emergency, `failures` says
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
     named = {"job_name": f"plasticity study {study}".strip()}
@@ -87,6 +93,22 @@ def _dashboard(url: str | None) -> str:
     token = os.environ.get("RAY_AUTH_MODE") == "token"
     asks = " (asks for a token: `ray get-auth-token` prints it)" if token else ""
     return f"Ray dashboard: http://{url}{asks}"
+
+
+def _left_over() -> str | None:
+    """Return the address that a Ray which is gone has left behind, if there is one.
+
+    Ray would wait for it for minutes, and say nothing.
+    """
+    known = ray._private.utils.read_ray_address() or ""
+    host, _, port = known.rpartition(":")
+    if not port.isdecimal():
+        return None
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError):
+        return known
+    return None
 
 
 def _knock(address: str) -> None:

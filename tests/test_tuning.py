@@ -6,6 +6,7 @@ Ray's killed workers themselves are in test_survival and test_chaos.
 from __future__ import annotations
 
 import pickle
+import socket
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,17 @@ def test_it_is_said_where_the_dashboard_is_or_that_there_is_none(
     if mode:
         monkeypatch.setenv("RAY_AUTH_MODE", mode)
     assert tuning._dashboard(url) == said
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_ray_that_is_gone_is_not_waited_for(answers, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert tuning._left_over() is None
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        there = f"127.0.0.1:{server.getsockname()[1]}"
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray" / "ray_current_cluster").write_text(there)
+        if answers:
+            assert tuning._left_over() is None
+    if not answers:
+        assert tuning._left_over() == there
