@@ -80,8 +80,8 @@ def load_held(
     names = tuple(name for name in COLUMNS if name in asked)
     filesystem, files = _find(results)
     read = functools.partial(_read, filesystem, names, kept)
-    # Side by side for what has far to come; of a disk, threads only wait for Python.
-    with ThreadPoolExecutor(1 if _near(filesystem) else None) as pool:
+    # Of a disk, more than two would only wait for each other at Python's lock.
+    with ThreadPoolExecutor(2 if _near(filesystem) else None) as pool:
         parts, held = zip(*pool.map(read, files), strict=True)
     table = pa.concat_tables(parts).cast(_kinds(names))
     if not table.num_rows:
