@@ -10,7 +10,7 @@ from synthetic import make_run, make_setting, write, write_study
 from analysis.load import load
 from analysis.runs import by_setting
 from trainables.command_line import UsageError
-from trainables.record import COLUMNS
+from trainables.record import COLUMNS, SCHEMA_VERSION
 
 SHORT = make_setting(tasks=4)
 
@@ -194,7 +194,10 @@ def write_without_version(run):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (write_newer, "records of version 99, this program reads up to 2: upgrade it"),
+        (
+            write_newer,
+            f"version 99, this program reads up to {SCHEMA_VERSION}: upgrade it",
+        ),
         (write_without_version, "no schema_version"),
         (lambda run: run.drop_columns(["sharpness"]), "it has no column sharpness"),
         (
