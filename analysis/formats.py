@@ -86,7 +86,8 @@ def _straight(sheet: Sheet, gap: int) -> tuple[list[str], list[str]]:
     """
     names = [column.name if column.unit else "" for column in sheet.columns]
     units = [column.unit or column.name for column in sheet.columns]
-    heads = [names, units] if any(names) else [units]
+    two = any(column.unit for column in sheet.columns)
+    heads = [names, units] if two else [units]
     columns = zip(*heads, *sheet.rows, strict=True)
     widths = [max(1, *map(cell_len, column)) for column in columns]
 

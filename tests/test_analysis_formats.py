@@ -17,14 +17,15 @@ from analysis.formats import (
     set_rich,
 )
 
-WORD = st.text("abc[]/±–1.-語", max_size=12)
+WORD = st.text("abc[]/±–1.-語", min_size=1, max_size=12)
 TEXT = st.text("abc &%$#_{}~^\\|[]/±–1.-", max_size=12)
 
 
 @st.composite
 def sheets(draw, text=TEXT):
+    unit = st.just("") | text
     columns = draw(
-        st.lists(st.tuples(text, text, st.booleans()), min_size=1, max_size=4)
+        st.lists(st.tuples(text, unit, st.booleans()), min_size=1, max_size=4)
     )
     row = st.lists(text, min_size=len(columns), max_size=len(columns))
     return Sheet(
