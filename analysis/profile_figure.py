@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SHOWN = ("accuracy_change",)
 MARKERS = ("o", "s", "^", "D", "v", "P")
+BELOW, ABOVE = r"$\downarrow$", r"$\uparrow$"
 ROW = 0.042
 """Height of a row of crosses at the foot, as a part of the axis."""
 
@@ -219,8 +220,8 @@ def point_beyond(ax: Axes, low: float, high: float, foot: float) -> None:
         rho, mean = (np.asarray(each, dtype=float) for each in line.get_data())
         aside = 1.13 ** (place - (len(lines) - 1) / 2)  # or they would hide each other
         for beyond, height, arrow in (
-            (mean < low, foot + 0.045, r"$\downarrow$"),
-            (mean > high, 0.955, r"$\uparrow$"),
+            (mean < low, foot + 0.045, BELOW),
+            (mean > high, 0.955, ABOVE),
         ):
             ax.plot(
                 aside * rho[beyond],
@@ -311,9 +312,14 @@ def name(figure: Figure, ax: Axes, data: pd.DataFrame, rates: Sequence[float]) -
     figure.text(0.1 / width, 1 - 0.1 / height, title, size=11, weight="bold", va="top")
     counts = sorted(set(data["expected"]))
     several = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    said = f"Mean over {several} seeds with its 95% t-interval; arrows: beyond the axis"
+    said = f"Mean over {several} seeds with its 95% t-interval"
     if counts == [1]:
         said = "One run a setting: there is no interval"
     if (data["diverged"] > 0).any():
         said += "; no point where some runs diverged"
+    lines = [
+        line for ax in figure.axes for line in ax.lines if np.size(line.get_xdata())
+    ]
+    if {line.get_marker() for line in lines} & {BELOW, ABOVE}:
+        said += "; arrows: beyond the axis"
     figure.text(0.1 / width, 1 - 0.31 / height, said, size=8.5, color="0.35", va="top")

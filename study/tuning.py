@@ -89,7 +89,7 @@ def connected(address: str | None, console: Console, study: str = "") -> Iterato
 def _dashboard(url: str | None) -> str:
     """Return where the dashboard is, in words; a study goes on without it."""
     if not url:
-        return "Ray dashboard: none, it did not start; the study does without it"
+        return "Ray dashboard: this Ray has none; the study does without it"
     token = os.environ.get("RAY_AUTH_MODE") == "token"
     asks = " (asks for a token: `ray get-auth-token` prints it)" if token else ""
     return f"Ray dashboard: http://{url}{asks}"

@@ -76,7 +76,7 @@ def test_what_was_kept_in_between_counts_anew(tmp_path):
             "Ray dashboard: http://127.0.0.1:8265 "
             "(asks for a token: `ray get-auth-token` prints it)",
         ),
-        ("", None, "Ray dashboard: none, it did not start; the study does without it"),
+        ("", None, "Ray dashboard: this Ray has none; the study does without it"),
     ],
 )
 def test_it_is_said_where_the_dashboard_is_or_that_there_is_none(
