@@ -107,7 +107,7 @@ MEASURED: dict[str, Column] = {
     "layer_initial_distance": Column(_REALS, True, "initial_distance by layer"),
     "layer_update_norm": Column(_REALS, True, "update_norm by layer"),
     "backward_accuracy": Column(
-        _REALS, True, "on the tasks before, the last one first"
+        _REALS, True, "test accuracy on the tasks before, the last one first"
     ),
 }
 """How it learned and how the network is: after the task but for `start_`, before it.

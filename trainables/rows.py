@@ -13,7 +13,14 @@ from trainables.record import Record
 
 
 def rows_of(measured: dict[str, Tensor]) -> list[Record]:
-    """Return what was measured on each seed, as numbers and lists of numbers."""
+    """Return what was measured on each seed, as numbers and lists of numbers.
+
+    Args:
+        measured: By column, of shape (S,) for a number a seed or (S, n) for a list.
+
+    Returns:
+        S rows, in the order of the stack.
+    """
     columns = [values.reshape(len(values), -1) for values in measured.values()]
     # one transfer for everything that was measured
     table = torch.cat(columns, dim=1).tolist()
