@@ -22,11 +22,13 @@ def software() -> dict[str, str]:
 
 @functools.cache
 def hardware() -> dict[str, str]:
-    """Return the processor's and the GPU's model."""
+    """Return the processor's and the GPU's model, and what makes a CPU's steps."""
     import torch
 
+    from trainables import native
+
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return {"cpu": processor(), "gpu": gpu}
+    return {"cpu": processor(), "gpu": gpu, "engine": native.engine()}
 
 
 def _version(package: str) -> str:

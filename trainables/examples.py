@@ -136,23 +136,26 @@ class Reader:
 
     It keeps the memory that it writes to, because fresh memory costs more than the
     arithmetic: what it returned is overwritten when it reads as much again.
+
+    Attributes:
+        images: The dataset's, of shape (N, inputs).
     """
 
-    def __init__(self, images: UInt8[Tensor, "N 784"], dtype: torch.dtype) -> None:
+    def __init__(self, images: UInt8[Tensor, "N inputs"], dtype: torch.dtype) -> None:
         """Read from a dataset's images."""
-        self._images, self._dtype = images, dtype
+        self.images, self._dtype = images, dtype
         self._memory: dict[int, tuple[Tensor, Tensor]] = {}
 
     def another(self) -> Reader:
         """Return a reader of the same images with memory of its own."""
-        return Reader(self._images, self._dtype)
+        return Reader(self.images, self._dtype)
 
-    def read(self, positions: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape 784"]:
+    def read(self, positions: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape inputs"]:
         """Return the images at these positions."""
         rows = positions.numel()
         if rows not in self._memory:
-            raw = self._images.new_empty(rows, self._images.shape[1])
+            raw = self.images.new_empty(rows, self.images.shape[1])
             self._memory = {rows: (raw, torch.empty_like(raw, dtype=self._dtype))}
         raw, reals = self._memory[rows]
-        torch.index_select(self._images, 0, positions.flatten(), out=raw)
+        torch.index_select(self.images, 0, positions.flatten(), out=raw)
         return reals.copy_(raw).mul_(1 / 255).view(*positions.shape, -1)

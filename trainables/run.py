@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables import fast, measuring, plain
+from trainables import fast, measuring, native, plain
 from trainables.checks import whole
 from trainables.command_line import UsageError
 from trainables.datasets import Dataset
@@ -53,7 +53,8 @@ class ContinualRun:
         device: Where the networks and the images lie.
         dtype: Of the networks; float64 for tests.
         form: Of the step: the module `trainables.fast`, or `trainables.plain`, which
-            normalized networks always take.
+            normalized networks always take; None: `trainables.native` where it can,
+            else `trainables.fast`.
         probe_every: Tasks from one look at the loss's landscape to the next (see
             `measuring.is_probed`); 0: never; None: `measuring.PROBE_EVERY`. What is
             looked at changes no network.
@@ -78,7 +79,7 @@ class ContinualRun:
         data: Dataset,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        form: Form = fast,
+        form: Form | None = None,
         probe_every: int | None = None,
         look_back: int = 0,
     ) -> None:
@@ -102,8 +103,9 @@ class ContinualRun:
         self._graphs: Graphs | None = None
         self.alive = list(seeds)
         normalized = bool(setting.intervention and setting.intervention.normalizes)
-        self._form = plain if normalized else form
+        self._form = plain if normalized else form or fast
         self.network = initial(sizes, seeds, device, dtype, normalized=normalized)
+        self._native = form is None and native.covers(setting, self.network)
         self.memory = remember(setting, self.network)
         self._initial = self.network.map(torch.clone)  # in the order of `seeds`
 
@@ -245,7 +247,16 @@ class ContinualRun:
         return {"online_accuracy": correct / seen, "train_loss": loss / seen}
 
     def _train_block(self, block: Block) -> Told:
-        """Train on a block: on a GPU by captured steps where that is worth it."""
+        """Train on a block: in C, or on a GPU by captured steps, where that can be."""
+        if self._native:
+            stack = self._stack(block.start, block.stop)
+            return native.train(
+                stack.network,
+                stack.memory.moments.get("velocity"),
+                self.setting.optimizer,
+                self._train_images.images,
+                block,
+            )
         small = self.device.type != "cuda" or len(block.positions) < WORTH_STEPS
         intervention = self.setting.intervention
         # what an intervention does around a step depends on what it finds
