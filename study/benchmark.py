@@ -70,6 +70,8 @@ def benchmark(
     whole("--ray-trials", options.ray_trials, 0)
     import torch
 
+    from trainables import native
+
     device = options.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -86,6 +88,7 @@ def benchmark(
             shape, sorted(stacks), options.rounds, device, data, console
         )
     console.print(step_table(timings))
+    console.print(f"Compiler of the steps in C: {native.compiled_by()}", soft_wrap=True)
     shape = Setting(batch_size=batch_sizes[-1], hidden=hidden)
     if 16 in batch_sizes:
         shape = replace(shape, batch_size=16)

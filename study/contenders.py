@@ -7,20 +7,18 @@ that took each. All take the same shapes, on real digits.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import nn
 
+from study.step_times import Contender
 from trainables.datasets import Dataset
 from trainables.examples import Examples
 from trainables.optimizers import EPSILON
 from trainables.problems import CLASSES, PIXELS
 from trainables.run import ContinualRun
 from trainables.setting import Setting
-
-Contender = Callable[[], int]
 
 
 def large(data: Dataset, name: str, train: int, test: int) -> Dataset:
@@ -36,7 +34,9 @@ def large(data: Dataset, name: str, train: int, test: int) -> Dataset:
     )
 
 
-def products(setting: Setting, stack: int, steps: int, device: str) -> Contender:
+def products(
+    setting: Setting, stack: int, steps: int, device: str, _: Dataset
+) -> Contender:
     """Return the floor of SGD: one step's matrix products and nothing else.
 
     Forward, backward to every layer but the first, and the update fused into the

@@ -22,13 +22,13 @@ def software() -> dict[str, str]:
 
 @functools.cache
 def hardware() -> dict[str, str]:
-    """Return the processor's and the GPU's model, and what makes a CPU's steps."""
+    """Return the processor's and the GPU's model, and the steps' C compiler."""
     import torch
 
     from trainables import native
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return {"cpu": processor(), "gpu": gpu, "engine": native.engine()}
+    return {"cpu": processor(), "gpu": gpu, "c_compiler": native.compiled_by()}
 
 
 def _version(package: str) -> str:

@@ -102,8 +102,8 @@ def _run(
         patiently(lambda: keep(store.files, now), tell)
         console.print(
             f"{search.name}: {proposals.left} of {search.trials} trials, "
-            f"{len(search.seeds)} seeds each, {shares.slots} at once "
-            f"({shares.cpus:g} CPU, {shares.gpus:g} GPU each)"
+            f"{len(search.seeds)} seeds each, {shares.told}",
+            soft_wrap=True,
         )
         tally = SearchTally(search.trials, lambda: proposals.over)
         config = tune.TuneConfig(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import ray
 
 from study.capacity import capacity
+from trainables import compiler
 from trainables.command_line import UsageError
 
 
@@ -25,6 +26,15 @@ class Shares:
     gpus: float
     slots: int
     gpu_memory: float | None = None
+
+    @property
+    def told(self) -> str:
+        """Return it in words, and what makes the steps slow here, if something does."""
+        slow = ""
+        if not self.gpus and not compiler.commands():
+            slow = ", without a C compiler: steps take about twice as long"
+        each = f"({self.cpus:g} CPU, {self.gpus:g} GPU each{slow})"
+        return f"{self.slots} at once {each}"
 
 
 def share_out(cpus: float, gpus: float | None, most: int | None) -> Shares:

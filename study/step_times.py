@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -20,11 +21,17 @@ from trainables import datasets
 from trainables.optimizers import OPTIMIZERS
 from trainables.setting import Setting
 
+Contender = Callable[[], int]
+"""Runs some steps; returns how many, times the runs that took each."""
+
 Name = tuple[int, str]
 """The stack, and: floor, an optimizer, or `usual` and an optimizer."""
 
-SLICE = 0.025
+SLICE = 0.1
 """Seconds, about, that each contender runs in a round."""
+
+FEWEST, MOST = 4, 400
+"""Steps of a contender in a round; a real run has some 400 made ready at a time."""
 
 
 @dataclass(frozen=True)
@@ -68,23 +75,32 @@ def time_steps(
         name: replace(shape, optimizer=kind(lr=1e-3))
         for name, kind in OPTIMIZERS.items()
     }
-    # about a `SLICE` each on a slow core
-    steps = max(4, round(SLICE * 4e4 / (12 + 5 * shape.batch_size)))
-    contenders: dict[Name, Callable[[], int]] = {
-        (1, f"usual {name}"): usual(settings[name], steps, device, data)
-        for name in ("sgd", "sam")
+
+    def sized(make: Callable[..., Contender], *told: Any) -> Contender:
+        return make(*told, _steps(make(*told, FEWEST, device, data)), device, data)
+
+    contenders: dict[Name, Contender] = {
+        (1, f"usual {name}"): sized(usual, settings[name]) for name in ("sgd", "sam")
     }
     for stack in stacks:
-        some = max(4, steps * 2 // stack)
-        contenders[stack, "floor"] = products(shape, stack, some, device)
+        contenders[stack, "floor"] = sized(products, shape, stack)
         for name, setting in settings.items():
-            contenders[stack, name] = ours(setting, stack, some, device, data)
+            contenders[stack, name] = sized(ours, setting, stack)
     measured = interleave(contenders, rounds, device, console)
     return [timing(shape.batch_size, name, measured) for name in measured]
 
 
+def _steps(contender: Contender) -> int:
+    """Return how many steps of a contender, made with `FEWEST`, take a `SLICE`."""
+    contender()  # the first time does not count
+    started = time.perf_counter()
+    contender()
+    each = (time.perf_counter() - started) / FEWEST
+    return min(MOST, max(FEWEST, round(SLICE / each)))
+
+
 def interleave(
-    contenders: Mapping[Name, Callable[[], int]],
+    contenders: Mapping[Name, Contender],
     rounds: int,
     device: str,
     console: Console,

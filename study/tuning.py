@@ -167,8 +167,8 @@ def run(
     """
     runs = sum(len(trial.seeds) for trial in trials)
     console.print(
-        f"{store.study}: {runs} runs in {len(trials)} trials, "
-        f"{shares.slots} at once ({shares.cpus:g} CPU, {shares.gpus:g} GPU each)"
+        f"{store.study}: {runs} runs in {len(trials)} trials, {shares.told}",
+        soft_wrap=True,
     )
     configs = [trial.config(shares.cpus, shares.gpus) for trial in trials]
     tally = Tally(trials, runs_done, tasks_found)

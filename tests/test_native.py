@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -292,15 +293,20 @@ def ask(code: str, **environment: str) -> str:
 
 
 def test_without_a_compiler_there_is_torch(tmp_path):
-    code = "print(native.engine())"
-    assert ask(code, PATH=str(tmp_path), CC="") == "torch"
-    assert ask(code, PLASTICITY_ENGINE="torch") == "torch"
-    assert ask(code, XDG_CACHE_HOME=str(tmp_path)).startswith("native.c, ")
+    code = "print(native.compiled_by())"
+    assert ask(code, PATH=str(tmp_path), CC="'") == "none"
+    assert ask(code, PLASTICITY_ENGINE="torch") == "none"
+    assert ask(code, XDG_CACHE_HOME=str(tmp_path)) == native.compiled_by() != "none"
 
 
 def test_a_compiler_that_errs_is_not_used(tmp_path):
-    """One that fails, and one whose code computes something else."""
+    """One that fails, one whose code computes something else; the next one is."""
     code = "import torch\nprint(native.library(torch.float32) is None)"
+    path = tmp_path / "path"
+    path.mkdir()
+    for name in ("sh", "sed", "as", "ld"):
+        (path / name).symlink_to(shutil.which(name))
+    real = shutil.which("cc")
     fails = tmp_path / "fails"
     fails.write_text("#!/bin/sh\nexit 1\n")
     fails.chmod(0o755)
@@ -310,11 +316,13 @@ def test_a_compiler_that_errs_is_not_used(tmp_path):
     (tmp_path / "wrong.c").write_text(source.replace("how->rest *", "2 * how->rest *"))
     errs.write_text(
         "#!/bin/sh\n"
-        f'exec cc $(echo "$@" | sed "s#{native.SOURCE}#{tmp_path}/wrong.c#")\n'
+        f'exec {real} $(echo "$@" | sed "s#{native.SOURCE}#{tmp_path}/wrong.c#")\n'
     )
     errs.chmod(0o755)
     for compiler in (fails, errs):
-        assert ask(code, CC=str(compiler), XDG_CACHE_HOME=str(tmp_path)) == "True"
+        told = {"CC": str(compiler), "XDG_CACHE_HOME": str(tmp_path / compiler.name)}
+        assert ask(code, **told, PATH=str(path)) == "True"
+        assert ask(code, **told) == "False"
 
 
 def test_what_was_compiled_is_kept(tmp_path):

@@ -10,7 +10,9 @@ examples, whatever the widths:
     multiply   C[m][b] = sum_k A[m][k] X[k][b]     forward, backward, products h h^T
     outer      W[o][i] = sum_b E[o][b] H[b][i]     the gradient, fused with the update
 
-Both keep a tile of the result in registers. A network's steps follow each other, so
+For `outer` activations are also kept as rows, an example each. A batch that would fill
+only a few lanes is multiplied from those (`multiply_few`). All keep a tile of the
+result in registers. A network's steps follow each other, so
 that its weights stay in the core's cache. Every sum has one order: the same numbers
 give the same bits, whoever shares the stack.
 
@@ -26,14 +28,14 @@ Lanes beyond the batch have e = 0. Comparisons are written so that NaN stays NaN
 
 #ifdef DOUBLE
 typedef double real;
-typedef int64_t whole;
+typedef int64_t integer;
 #define EXP exp
 #define LOG log
 #define ROUNDING DBL_EPSILON
 #define BYTES_OF_REAL 8
 #else
 typedef float real;
-typedef int32_t whole;
+typedef int32_t integer;
 #define EXP expf
 #define LOG logf
 #define ROUNDING FLT_EPSILON
@@ -65,7 +67,7 @@ typedef int32_t whole;
 #define FEW (LANES / 3) /* the largest batch for which multiply_few is the faster */
 
 typedef real vec __attribute__((vector_size(BYTES), may_alias));
-typedef whole mask __attribute__((vector_size(BYTES)));
+typedef integer mask __attribute__((vector_size(BYTES)));
 #define INLINE static inline __attribute__((always_inline))
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
@@ -73,8 +75,8 @@ typedef whole mask __attribute__((vector_size(BYTES)));
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-INLINE long least(long a, long b) { return a < b ? a : b; }
-INLINE long above(long n, long unit) { return (n + unit - 1) / unit; }
+INLINE long smaller(long a, long b) { return a < b ? a : b; }
+INLINE long ceil_div(long n, long unit) { return (n + unit - 1) / unit; }
 
 /* ---- C = A X, where A[m][k] lies at a[m * am + k * ak] ---- */
 
@@ -112,10 +114,10 @@ INLINE void multiply_strided(const real *a, long am, long ak, long m, long k,
                              const real *x, long xs, long panels, real *c, long cs,
                              int add) {
     for (long k0 = 0; k0 < k; k0 += DEPTH) {
-        long depth = least(DEPTH, k - k0);
+        long depth = smaller(DEPTH, k - k0);
         for (long p = 0; p < panels; p += 2) {
             int two = p + 1 < panels;
-            long tiles = above(m, two ? PAIR_ROWS : SINGLE_ROWS);
+            long tiles = ceil_div(m, two ? PAIR_ROWS : SINGLE_ROWS);
             for (long t = 0; t < tiles; t++) {
                 long first = t * m / tiles, rows = (t + 1) * m / tiles - first;
                 const real *from = a + first * am + k0 * ak;
@@ -152,9 +154,9 @@ typedef struct {
     real share, rest, lr, decay, momentum;
     const real *mixed;
     real *w, *v, *store;
-} Use;
+} Update;
 
-INLINE void use(const Use *how, long at, vec sum) {
+INLINE void apply(const Update *how, long at, vec sum) {
     if (how->store) {
         *(vec *)(how->store + at) = sum;
         return;
@@ -172,12 +174,12 @@ INLINE void use(const Use *how, long at, vec sum) {
 }
 
 INLINE void outer_tile(const int rows, const int vectors, const real *e, long es,
-                       const real *h, long ld, long batch, const Use *how, long at) {
+                       const real *h, long ld, long batch, const Update *how, long at) {
     vec sum[5][5]; /* as many of them as registers are used */
     UNROLL for (int o = 0; o < rows; o++) UNROLL for (int i = 0; i < vectors; i++) 
         sum[o][i] = (vec){0};
     for (long b0 = 0; b0 < batch; b0 += LANES, e += es) {
-        long lanes = least(LANES, batch - b0);
+        long lanes = smaller(LANES, batch - b0);
         for (long lane = 0; lane < lanes; lane++, h += ld) {
             UNROLL for (int o = 0; o < rows; o++) {
                 real one = e[o * LANES + lane];
@@ -187,14 +189,14 @@ INLINE void outer_tile(const int rows, const int vectors, const real *e, long es
         }
     }
     UNROLL for (int o = 0; o < rows; o++) UNROLL for (int i = 0; i < vectors; i++)
-        use(how, at + o * ld + i * LANES, sum[o][i]);
+        apply(how, at + o * ld + i * LANES, sum[o][i]);
 }
 
 /* e: panels of so many outputs; h: `batch` rows of ld reals. */
 static void outer(const real *e, long outputs, const real *h, long ld, long batch,
-                  const Use *how) {
+                  const Update *how) {
     long es = outputs * LANES, wide = ld / LANES;
-    long across = above(wide, OUTER_VECTORS), down = above(outputs, OUTER_ROWS);
+    long across = ceil_div(wide, OUTER_VECTORS), down = ceil_div(outputs, OUTER_ROWS);
     for (long c = 0; c < across; c++) {
         long i = c * wide / across, vectors = (c + 1) * wide / across - i;
         for (long r = 0; r < down; r++) {
@@ -235,7 +237,7 @@ static void outer(const real *e, long outputs, const real *h, long ld, long batc
 
 /* Transpose a square: interleaving row i with row i + LANES / 2, as often as LANES can
    be halved, transposes it. */
-INLINE void turn(vec *square) {
+INLINE void transpose_square(vec *square) {
     vec half[LANES];
     UNROLL for (int n = LANES; n > 1; n /= 2) {
         UNROLL for (int i = 0; i < LANES / 2; i++) {
@@ -250,7 +252,7 @@ INLINE void turn(vec *square) {
 INLINE void transpose(const real *from, long fs, real *to, long ts) {
     vec square[LANES];
     UNROLL for (int i = 0; i < LANES; i++) square[i] = *(const vec *)(from + i * fs);
-    turn(square);
+    transpose_square(square);
     UNROLL for (int i = 0; i < LANES; i++) *(vec *)(to + i * ts) = square[i];
 }
 
@@ -261,7 +263,7 @@ static void multiply_few(const real *a, long m, const real *h, long ld, long bat
                          real *c) {
     for (long m0 = 0; m0 < m; m0 += LANES) {
         const real *row[LANES];
-        for (long i = 0; i < LANES; i++) row[i] = a + least(m0 + i, m - 1) * ld;
+        for (long i = 0; i < LANES; i++) row[i] = a + smaller(m0 + i, m - 1) * ld;
         for (long b = 0; b < batch; b++) {
             vec sum[LANES];
             UNROLL for (int i = 0; i < LANES; i++) sum[i] = (vec){0};
@@ -270,10 +272,10 @@ static void multiply_few(const real *a, long m, const real *h, long ld, long bat
                 UNROLL for (int i = 0; i < LANES; i++)
                     sum[i] += *(const vec *)(row[i] + k) * at;
             }
-            turn(sum);
+            transpose_square(sum);
             UNROLL for (int n = LANES / 2; n > 0; n /= 2)
                 UNROLL for (int i = 0; i < n; i++) sum[i] += sum[i + n];
-            for (long i = 0; i < least(LANES, m - m0); i++)
+            for (long i = 0; i < smaller(LANES, m - m0); i++)
                 c[(m0 + i) * LANES + b] = sum[0][i];
         }
     }
@@ -288,7 +290,7 @@ static void multiply_back_few(const real *e, long outputs, const real *w, long l
             for (long o = 0; o < outputs; o++)
                 sum[o % 4] += e[o * LANES + b] * *(const vec *)(w + o * ld + i);
             vec all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-            for (long j = 0; j < least(LANES, inputs - i); j++)
+            for (long j = 0; j < smaller(LANES, inputs - i); j++)
                 c[(i + j) * LANES + b] = all[j];
         }
 }
@@ -298,7 +300,7 @@ static void multiply_back_few(const real *e, long outputs, const real *w, long l
 typedef struct {
     long in, out, ld; /* ld: in + 1, up to whole vectors */
     real *w, *v, *g;  /* weights, velocity or none, gradient: out x ld */
-    real *there;      /* perturbed weights */
+    real *perturbed;  /* w + rho grad / ||grad||, where it is written out */
     real *h, *h2;     /* inputs, here and there: panels of ld features */
     real *rows, *rows2;
     real *e, *e2; /* errors: panels of out features */
@@ -311,7 +313,7 @@ typedef struct {
     real *z;       /* the first layer's output, before its ReLU */
     real *kernel;  /* h h^T + 1 of the first layer: panels of examples */
     real *product; /* e e^T */
-    real *logits, *steep;
+    real *logits, *ascent_e;
 } Net;
 
 INLINE void relu(real *z, long n) {
@@ -319,7 +321,7 @@ INLINE void relu(real *z, long n) {
 }
 
 /* Set e to 0 where a unit was off. */
-INLINE void unlit(const real *h, real *e, long n) {
+INLINE void relu_backward(const real *h, real *e, long n) {
     for (long i = 0; i < n; i++) e[i] = h[i] <= 0 ? 0 : e[i];
 }
 
@@ -333,7 +335,7 @@ static void lay_rows(const Net *net, const Layer *at, const real *h, real *rows)
 
 /* e = softmax(logits) - onehot, with 0 beyond the batch. Where `loss` is given, add
    the losses to it, and to `right` how many examples are labelled rightly. */
-static void error(const Net *net, const int64_t *labels, real *e, double *loss,
+static void softmax_error(const Net *net, const int64_t *labels, real *e, double *loss,
                   double *right) {
     long outputs = net->layer[net->layers - 1].out;
     memset(e, 0, net->panels * outputs * LANES * sizeof(real));
@@ -362,7 +364,7 @@ static void pass(const Net *net, int there, const int64_t *labels, double *loss,
     long panels = net->panels, last = net->layers - 1;
     for (long l = 0; l <= last; l++) {
         const Layer *at = net->layer + l, *next = at + 1;
-        const real *w = there ? at->there : at->w, *h = there ? at->h2 : at->h;
+        const real *w = there ? at->perturbed : at->w, *h = there ? at->h2 : at->h;
         real *z = l == last ? net->logits : there ? next->h2 : next->h;
         long zs = (l == last ? at->out : next->ld) * LANES;
         if (w && net->few)
@@ -375,7 +377,7 @@ static void pass(const Net *net, int there, const int64_t *labels, double *loss,
                 real *to = z + p * zs, *from = net->z + p * at->out * LANES;
                 memcpy(to, from, at->out * LANES * sizeof(real));
                 for (long q = 0; q < panels; q++)
-                    multiply(net->steep + q * at->out * LANES, LANES, 1, at->out, LANES,
+                    multiply(net->ascent_e + q * at->out * LANES, LANES, 1, at->out, LANES,
                              net->kernel + (p * panels + q) * LANES * LANES, 0, 1, to,
                              0, 1);
             }
@@ -388,19 +390,19 @@ static void pass(const Net *net, int there, const int64_t *labels, double *loss,
         if (l < last) lay_rows(net, next, z, there ? next->rows2 : next->rows);
     }
     const Layer *top = net->layer + last;
-    error(net, labels, there ? top->e2 : top->e, loss, right);
+    softmax_error(net, labels, there ? top->e2 : top->e, loss, right);
     for (const Layer *at = top; at > net->layer; at--) {
         const Layer *below = at - 1;
         const real *h = there ? at->h2 : at->h;
         real *e = there ? below->e2 : below->e;
-        const real *w = there ? at->there : at->w, *from = there ? at->e2 : at->e;
+        const real *w = there ? at->perturbed : at->w, *from = there ? at->e2 : at->e;
         if (net->few)
             multiply_back_few(from, at->out, w, at->ld, at->in, net->batch, e);
         else
             multiply(w, 1, at->ld, at->in, at->out, from, at->out * LANES, panels, e,
                      at->in * LANES, 0);
         for (long p = 0; p < panels; p++)
-            unlit(h + p * at->ld * LANES, e + p * at->in * LANES, at->in * LANES);
+            relu_backward(h + p * at->ld * LANES, e + p * at->in * LANES, at->in * LANES);
     }
 }
 
@@ -410,15 +412,15 @@ typedef struct {
     double lr, decay, momentum, rho, alpha;
 } Optimizer;
 
-/* Leave the products of a layer's errors and inputs where `use` says. */
-static void gradient(const Net *net, const Layer *at, int there, const Use *how) {
+/* Leave the products of a layer's errors and inputs where `how` says. */
+static void gradient(const Net *net, const Layer *at, int there, const Update *how) {
     outer(there ? at->e2 : at->e, at->out, there ? at->rows2 : at->rows, at->ld,
           net->batch, how);
 }
 
 /* Return the sum of the squares of batch * gradient of a layer that is written out. */
 static double squares_written(const Net *net, const Layer *at) {
-    Use how = {.store = at->g};
+    Update how = {.store = at->g};
     gradient(net, at, 0, &how);
     vec sum[4] = {{0}};
     long n = at->out * at->ld / LANES;
@@ -471,10 +473,10 @@ static void ascend(const Net *net, double rho, double epsilon) {
         const Layer *at = net->layer + l;
         if (at->g)
             for (long i = 0; i < at->out * at->ld; i++)
-                at->there[i] = at->w[i] + scale * at->g[i];
+                at->perturbed[i] = at->w[i] + scale * at->g[i];
         else
             for (long i = 0; i < net->panels * at->out * LANES; i++)
-                net->steep[i] = scale * at->e[i];
+                net->ascent_e[i] = scale * at->e[i];
     }
 }
 
@@ -489,7 +491,7 @@ static void step(const Net *net, const Optimizer *o, double epsilon,
     }
     for (long l = 0; l < net->layers; l++) {
         const Layer *at = net->layer + l;
-        Use how = {.share = 1.0 / net->batch, .lr = o->lr, .decay = o->decay,
+        Update how = {.share = 1.0 / net->batch, .lr = o->lr, .decay = o->decay,
                    .momentum = o->momentum, .w = at->w, .v = at->v};
         if (two && !at->g) { /* one product: the inputs are the same in both passes */
             for (long i = 0; i < net->panels * at->out * LANES; i++)
@@ -513,7 +515,7 @@ typedef struct {
 
 static real *take(Arena *arena, long n) {
     size_t at = arena->used;
-    arena->used += above(n * (long)sizeof(real), BYTES) * BYTES;
+    arena->used += ceil_div(n * (long)sizeof(real), BYTES) * BYTES;
     return arena->start ? (real *)(arena->start + at) : NULL;
 }
 
@@ -523,16 +525,17 @@ static void lay_out(Net *net, Arena *arena, const int64_t *sizes, int two, int m
         Layer *at = net->layer + l;
         at->in = sizes[l];
         at->out = sizes[l + 1];
-        at->ld = above(at->in + 1, LANES) * LANES;
+        at->ld = ceil_div(at->in + 1, LANES) * LANES;
         long weights = at->out * at->ld, inputs = size * at->ld;
-        /* worth it where b (in + 2 out) products of examples cost more than two of
-           weights; always where there is no first layer's trick */
+        /* Multiplications: written out, the gradient and the forward product at the
+           perturbed weights take 2 b in out; implicit, h h^T takes b^2 in, e e^T and
+           its use b^2 out each. Other layers have another h there: no such saving. */
         int written =
             two && (l || net->batch * (at->in + 2 * at->out) > 2 * at->in * at->out);
         at->w = take(arena, weights);
         at->v = moving ? take(arena, weights) : NULL;
         at->g = written ? take(arena, weights) : NULL;
-        at->there = written ? take(arena, weights) : NULL;
+        at->perturbed = written ? take(arena, weights) : NULL;
         at->h = take(arena, inputs);
         at->rows = take(arena, inputs);
         at->h2 = l && two ? take(arena, inputs) : at->h;
@@ -544,7 +547,7 @@ static void lay_out(Net *net, Arena *arena, const int64_t *sizes, int two, int m
     int implicit = two && !first->g;
     net->logits = take(arena, size * last->out);
     net->z = implicit ? take(arena, size * first->out) : NULL;
-    net->steep = implicit ? take(arena, size * first->out) : NULL;
+    net->ascent_e = implicit ? take(arena, size * first->out) : NULL;
     net->kernel = implicit ? take(arena, size * size) : NULL;
     net->product = implicit ? take(arena, size * size) : NULL;
 }
@@ -577,7 +580,7 @@ static void set_ones(const Net *net) {
 }
 
 /* Read a batch of images as reals in [0, 1], and touch the next one's. */
-static void read(const Net *net, const uint8_t *images, const int64_t *positions,
+static void read_batch(const Net *net, const uint8_t *images, const int64_t *positions,
                  const int64_t *next) {
     const Layer *at = net->layer;
     for (long b = 0; b < net->batch; b++) {
@@ -609,7 +612,7 @@ int train(int64_t layers, const int64_t *sizes, int64_t batch, int64_t steps,
     const double *p = hyperparameters;
     Optimizer optimizer = {p[0], p[1], p[2], p[3], p[4]};
     int two = optimizer.rho > 0 && optimizer.alpha > 0;
-    Net net = {.layers = layers, .batch = batch, .panels = above(batch, LANES),
+    Net net = {.layers = layers, .batch = batch, .panels = ceil_div(batch, LANES),
                .few = batch <= FEW};
     Arena arena = {NULL, 0};
     net.layer = malloc(layers * sizeof(Layer));
@@ -632,7 +635,7 @@ int train(int64_t layers, const int64_t *sizes, int64_t batch, int64_t steps,
     told[0] = told[1] = 0;
     for (long t = 0; t < steps; t++) {
         const int64_t *next = t + 1 < steps ? positions + (t + 1) * apart : NULL;
-        read(&net, images, positions + t * apart, next);
+        read_batch(&net, images, positions + t * apart, next);
         step(&net, &optimizer, p[5], labels + t * apart, told, told + 1);
     }
     for (long l = 0; l < layers; l++) {
