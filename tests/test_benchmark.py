@@ -43,7 +43,7 @@ def test_everything_is_timed_once_a_round(digits_again, capsys):
 
 
 def test_a_round_counts_steps_times_runs(digits_again):
-    assert products(TINY, 3, 5, "cpu", digits)() == 15
+    assert products(TINY, 3, 5, "cpu", digits_again)() == 15
     assert ours(TINY, 3, 5, "cpu", digits_again)() == 15
     assert usual(replace(TINY, optimizer=SAM(lr=0.1)), 5, "cpu", digits_again)() == 5
 
