@@ -14,8 +14,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables import fast, native, plain, training
-from trainables.examples import Block, Reader
+from trainables import fast, measuring, native, plain, training
+from trainables.examples import Block, Examples, Reader
 from trainables.network import Network, initial
 from trainables.optimizers import ASAM, GNP, SAM, SGD, Optimizer
 from trainables.run import ContinualRun
@@ -245,10 +245,30 @@ def test_what_is_out_of_range_is_refused():
     for name, value in (("positions", 500), ("positions", -1), ("labels", 6)):
         wrong = getattr(batches, name).clone()
         wrong[1, 1, 1] = value
-        with pytest.raises(ValueError, match=f"{name} of a block must lie from 0"):
+        with pytest.raises(ValueError, match=f"{name} must lie from 0"):
             native.train(
                 network, None, SGD(), images, batches._replace(**{name: wrong})
             )
+
+
+@pytest.mark.parametrize("count", [1, 4, 63, 64, 67, 200])
+def test_testing_is_that_of_torch(count):
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (300, 30), generator=random, dtype=torch.uint8)
+    network = initial([30, 20, 20, 6], [0, 1], dtype=torch.float64)
+    stack = [
+        Examples(
+            torch.randint(300, (count,), generator=random).numpy(),
+            torch.randint(6, (count,), generator=random).numpy(),
+        )
+        for _ in range(2)
+    ]
+    reader = Reader(images, torch.float64)
+    mine = native.test(network, stack, reader)
+    theirs = measuring.test(network, stack, reader)
+    assert mine.keys() == theirs.keys()
+    for name, value in theirs.items():
+        torch.testing.assert_close(mine[name], value, rtol=1e-12, atol=1e-12)
 
 
 def test_whole_runs_are_those_of_torch(few):

@@ -353,7 +353,7 @@ def test_what_is_looked_at_does_not_depend_on_parts(few, monkeypatch):
         looked.clear()
         each = 8 * (64 * 9572 + 10 * 2 * 24 * 16)
         memory = each * seeds_at_once + 1
-        monkeypatch.setattr(measuring, "LOOK_MEMORY", memory)
+        monkeypatch.setitem(measuring.LOOK_MEMORY, "cpu", memory)
         parts = records_of(setting, [1, 0, 5], few, dtype=torch.float64)
         assert max(looked) == seeds_at_once
         assert_close(parts, whole)

@@ -62,6 +62,7 @@ typedef int32_t integer;
 #define OUTER_ROWS 5
 #define OUTER_VECTORS 5
 #endif
+#define TOGETHER 64    /* examples that are tested at once */
 #define SINGLE_ROWS 12 /* of a tile over one panel */
 #define DEPTH 224      /* features that are summed over at once: they fit the L1 cache */
 #define FEW (LANES / 3) /* the largest batch for which multiply_few is the faster */
@@ -310,6 +311,7 @@ typedef struct {
     long layers, batch, panels;
     int few; /* whether the batch is too small for vectors of examples */
     Layer *layer;
+    void *memory;
     real *z;       /* the first layer's output, before its ReLU */
     real *kernel;  /* h h^T + 1 of the first layer: panels of examples */
     real *product; /* e e^T */
@@ -358,9 +360,8 @@ static void softmax_error(const Net *net, const int64_t *labels, real *e, double
     }
 }
 
-/* From layer `first` on forward and back again at w, or there at perturbed weights. */
-static void pass(const Net *net, int there, const int64_t *labels, double *loss,
-                 double *right) {
+/* Go forward to the logits at w, or `there`, at the perturbed weights. */
+static void forward(const Net *net, int there) {
     long panels = net->panels, last = net->layers - 1;
     for (long l = 0; l <= last; l++) {
         const Layer *at = net->layer + l, *next = at + 1;
@@ -389,7 +390,13 @@ static void pass(const Net *net, int there, const int64_t *labels, double *loss,
         }
         if (l < last) lay_rows(net, next, z, there ? next->rows2 : next->rows);
     }
-    const Layer *top = net->layer + last;
+}
+
+/* Go back from the logits to the errors of all layers. */
+static void backward(const Net *net, int there, const int64_t *labels, double *loss,
+                     double *right) {
+    long panels = net->panels;
+    const Layer *top = net->layer + net->layers - 1;
     softmax_error(net, labels, there ? top->e2 : top->e, loss, right);
     for (const Layer *at = top; at > net->layer; at--) {
         const Layer *below = at - 1;
@@ -484,10 +491,12 @@ static void step(const Net *net, const Optimizer *o, double epsilon,
                  const int64_t *labels, double *loss, double *right) {
     int two = o->rho > 0 && o->alpha > 0;
     double alpha = two ? o->alpha : 0;
-    pass(net, 0, labels, loss, right);
+    forward(net, 0);
+    backward(net, 0, labels, loss, right);
     if (two) {
         ascend(net, o->rho, epsilon);
-        pass(net, 1, labels, NULL, NULL);
+        forward(net, 1);
+        backward(net, 1, labels, NULL, NULL);
     }
     for (long l = 0; l < net->layers; l++) {
         const Layer *at = net->layer + l;
@@ -597,6 +606,34 @@ static void read_batch(const Net *net, const uint8_t *images, const int64_t *pos
                       at->h + (p * at->ld + i) * LANES, LANES);
 }
 
+/* Make a network of these weights. Returns 0, or 1 where there is no memory. */
+static int begin(Net *net, long layers, const int64_t *sizes, long batch, int two,
+                 real **weights, real **biases, int moving) {
+    *net = (Net){.layers = layers, .batch = batch, .panels = ceil_div(batch, LANES),
+                 .few = batch <= FEW};
+    Arena arena = {NULL, 0};
+    net->layer = malloc(layers * sizeof(Layer));
+    if (!net->layer) return 1;
+    lay_out(net, &arena, sizes, two, moving);
+    net->memory = arena.start = aligned_alloc(BYTES, arena.used);
+    if (!arena.start) {
+        free(net->layer);
+        return 1;
+    }
+    memset(arena.start, 0, arena.used);
+    arena.used = 0;
+    lay_out(net, &arena, sizes, two, moving);
+    set_ones(net);
+    for (long l = 0; l < layers; l++)
+        pack(net->layer + l, net->layer[l].w, weights[l], biases[l]);
+    return 0;
+}
+
+static void end(Net *net) {
+    free(net->memory);
+    free(net->layer);
+}
+
 /* Train one network, step after step.
 
    sizes: layers + 1 widths. positions, labels: of `steps` batches, `apart` elements
@@ -612,26 +649,11 @@ int train(int64_t layers, const int64_t *sizes, int64_t batch, int64_t steps,
     const double *p = hyperparameters;
     Optimizer optimizer = {p[0], p[1], p[2], p[3], p[4]};
     int two = optimizer.rho > 0 && optimizer.alpha > 0;
-    Net net = {.layers = layers, .batch = batch, .panels = ceil_div(batch, LANES),
-               .few = batch <= FEW};
-    Arena arena = {NULL, 0};
-    net.layer = malloc(layers * sizeof(Layer));
-    if (!net.layer) return 1;
-    lay_out(&net, &arena, sizes, two, velocities != NULL);
-    arena.start = aligned_alloc(BYTES, arena.used);
-    if (!arena.start) {
-        free(net.layer);
+    Net net;
+    if (begin(&net, layers, sizes, batch, two, weights, biases, velocities != NULL))
         return 1;
-    }
-    memset(arena.start, 0, arena.used);
-    arena.used = 0;
-    lay_out(&net, &arena, sizes, two, velocities != NULL);
-    set_ones(&net);
-    for (long l = 0; l < layers; l++) {
-        pack(net.layer + l, net.layer[l].w, weights[l], biases[l]);
-        if (velocities)
-            pack(net.layer + l, net.layer[l].v, velocities[l], bias_velocities[l]);
-    }
+    for (long l = 0; velocities && l < layers; l++)
+        pack(net.layer + l, net.layer[l].v, velocities[l], bias_velocities[l]);
     told[0] = told[1] = 0;
     for (long t = 0; t < steps; t++) {
         const int64_t *next = t + 1 < steps ? positions + (t + 1) * apart : NULL;
@@ -643,7 +665,27 @@ int train(int64_t layers, const int64_t *sizes, int64_t batch, int64_t steps,
         if (velocities)
             unpack(net.layer + l, net.layer[l].v, velocities[l], bias_velocities[l]);
     }
-    free(arena.start);
-    free(net.layer);
+    end(&net);
+    return 0;
+}
+
+/* Test one network on `count` examples: the sum of the losses and how many were right.
+   Returns 0, or 1 where there is no memory. */
+int test(int64_t layers, const int64_t *sizes, int64_t count, const uint8_t *images,
+         const int64_t *positions, const int64_t *labels, real **weights, real **biases,
+         double *told) {
+    long batch = smaller(count, TOGETHER);
+    Net net;
+    if (begin(&net, layers, sizes, batch, 0, weights, biases, 0)) return 1;
+    told[0] = told[1] = 0;
+    for (long first = 0; first < count; first += net.batch) {
+        net.batch = smaller(batch, count - first);
+        long left = count - first - net.batch;
+        read_batch(&net, images, positions + first,
+                   left >= net.batch ? positions + first + net.batch : NULL);
+        forward(&net, 0);
+        softmax_error(&net, labels + first, net.layer[layers - 1].e, told, told + 1);
+    }
+    end(&net);
     return 0;
 }

@@ -1,4 +1,4 @@
-"""Steps on a CPU in C (`native.c`), compiled where they run, by the first run there.
+"""Training and testing on a CPU in C (`native.c`), compiled by the first run there.
 
 What torch's batched products leave unused: each goes over the weights of the whole
 stack, which do not fit a core's cache; a step is some twenty calls; and a product of
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from trainables import compiler, fast
-from trainables.examples import Block, Reader
+from trainables.examples import Block, Examples, Reader
 from trainables.network import Network, initial
 from trainables.optimizers import EPSILON, GNP, Optimizer
 from trainables.setting import Setting
@@ -94,24 +95,18 @@ def _train(
     images: Tensor,
     block: Block,
 ) -> Told:
-    sizes = [w.shape[1] for w in network.weights] + [network.weights[-1].shape[2]]
-    if images.dtype != torch.uint8 or images.shape[1] != sizes[0]:
-        raise ValueError(f"images must be {sizes[0]} bytes each")
-    images = images.contiguous()
-    positions = _checked("positions", block.positions, len(images))
-    labels = _checked("labels", block.labels, sizes[-1])
-    steps, seeds, batch = positions.shape
+    steps, seeds, batch = block.positions.shape
+    images, positions, labels = _read(network, images, block.positions, block.labels)
     o = optimizer
     values = (o.lr, o.weight_decay, o.momentum, o.radius, o.mixing, EPSILON)
     told = torch.zeros(seeds, 2, dtype=torch.float64)
     moving = [velocity.weights, velocity.biases] if velocity else [[], []]
-    trained = library.train
-    trained.argtypes = [_WHOLE, _WHERE, *(3 * [_WHOLE]), *(9 * [_WHERE])]
+    called = library.train
+    called.argtypes = [_WHOLE, _WHERE, *(3 * [_WHOLE]), *(9 * [_WHERE])]
 
-    def train_seed(seed: int) -> None:
-        failed = trained(
-            len(network.weights),
-            (_WHOLE * len(sizes))(*sizes),
+    def train_seed(seed: int) -> int:
+        failed: int = called(
+            *_sizes(network),
             batch,
             steps,
             seeds * batch,
@@ -122,22 +117,81 @@ def _train(
             (ctypes.c_double * len(values))(*values),
             told[seed].data_ptr(),
         )
-        if failed:
-            raise MemoryError("there is no memory to train with")
+        return failed
 
+    _spread(train_seed, seeds)
+    return told[:, 0], told[:, 1]
+
+
+def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, Tensor]:
+    """Return what `trainables.measuring.test` returns."""
+    found = library(network.weights[0].dtype)
+    if found is None:
+        raise RuntimeError("no C compiler here: ask covers() first")
+    called = found.test
+    called.argtypes = [_WHOLE, _WHERE, _WHOLE, *(6 * [_WHERE])]
+    told = torch.zeros(len(stack), 2, dtype=torch.float64)
+
+    def test_seed(seed: int) -> int:
+        where, answers = (torch.from_numpy(part) for part in stack[seed])
+        images, positions, labels = _read(network, reader.images, where, answers)
+        failed: int = called(
+            *_sizes(network),
+            len(labels),
+            images.data_ptr(),
+            positions.data_ptr(),
+            labels.data_ptr(),
+            _pointers(network.weights, seed),
+            _pointers(network.biases, seed),
+            told[seed].data_ptr(),
+        )
+        return failed
+
+    _spread(test_seed, len(stack))
+    counts = torch.tensor([len(examples.labels) for examples in stack])
+    loss, right = (told / counts.unsqueeze(1)).unbind(1)
+    return {"test_loss": loss, "test_accuracy": right}
+
+
+def _spread(work: Callable[[int], int], seeds: int) -> None:
+    """Work on each seed, on as many threads as torch has.
+
+    Raises:
+        MemoryError: C found none.
+    """
     if torch.get_num_threads() == 1:
-        for seed in range(seeds):
-            train_seed(seed)
+        failed = [work(seed) for seed in range(seeds)]
     else:
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            list(pool.map(train_seed, range(seeds)))
-    return told[:, 0], told[:, 1]
+            failed = list(pool.map(work, range(seeds)))
+    if any(failed):
+        raise MemoryError("there is no memory for the steps in C")
+
+
+def _sizes(network: Network) -> tuple[int, ctypes.Array[Any]]:
+    """Return how many layers there are, and their widths."""
+    sizes = [w.shape[1] for w in network.weights] + [network.weights[-1].shape[2]]
+    return len(sizes) - 1, (_WHOLE * len(sizes))(*sizes)
+
+
+def _read(
+    network: Network, images: Tensor, positions: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return images and examples as C reads them, refusing what it would misread."""
+    inputs, outputs = network.weights[0].shape[1], network.weights[-1].shape[2]
+    if images.dtype != torch.uint8 or images.shape[1] != inputs:
+        raise ValueError(f"images must be {inputs} bytes each")
+    return (
+        images.contiguous(),
+        _checked("positions", positions, len(images)),
+        _checked("labels", labels, outputs),
+    )
 
 
 def _checked(name: str, indices: Tensor, end: int) -> Tensor:
     """Return indices as C reads them, refusing what it would read or write wrongly."""
     if indices.min() < 0 or indices.max() >= end:
-        raise ValueError(f"{name} of a block must lie from 0 to below {end}")
+        raise ValueError(f"{name} must lie from 0 to below {end}")
     return indices.long().contiguous()
 
 

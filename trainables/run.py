@@ -106,6 +106,7 @@ class ContinualRun:
         self._form = plain if normalized else form or fast
         self.network = initial(sizes, seeds, device, dtype, normalized=normalized)
         self._native = form is None and native.covers(setting, self.network)
+        self._test = native.test if self._native else measuring.test
         self.memory = remember(setting, self.network)
         self._initial = self.network.map(torch.clone)  # in the order of `seeds`
 
@@ -157,7 +158,7 @@ class ContinualRun:
             measured |= self.train(train)
         with self._timed("testing"):
             tests = [select(tasks[s], self.data.test_labels) for s in self.alive]
-            measured |= measuring.test(self.network, tests, self._test_images)
+            measured |= self._test(self.network, tests, self._test_images)
         with self._timed("probes"):
             first = self._initial.take([self.seeds.index(s) for s in self.alive])
             if orders is not None:
@@ -189,7 +190,7 @@ class ContinualRun:
             if (orders := self._orders(tasks, inverse=True)) is not None:
                 network.take_inputs(orders)
             tests = [select(task, self.data.test_labels) for task in tasks]
-            tested = measuring.test(network, tests, self._test_images)
+            tested = self._test(network, tests, self._test_images)
             found.append(tested["test_accuracy"])
         return {"backward_accuracy": torch.stack(found, dim=1)} if found else {}
 
