@@ -20,7 +20,7 @@ TEST_BATCH = 1000
 """Test examples that go through a network at once."""
 
 PROBE_EVERY = 10
-"""Tasks from one look at the loss's landscape to the next: 1 to 6% of the time of a
+"""Tasks from one look at the loss's landscape to the next: 5 to 10% of the time of a
 task of MNIST's size on a CPU, on average (`python -m study.benchmark` measures it)."""
 
 LOOK_MEMORY = {"cpu": 0, "cuda": 10**9}

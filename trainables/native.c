@@ -335,12 +335,11 @@ static void lay_rows(const Net *net, const Layer *at, const real *h, real *rows)
                       rows + p * LANES * at->ld + i, at->ld);
 }
 
-/* e = softmax(logits) - onehot, with 0 beyond the batch. Where `loss` is given, add
+/* e = softmax(logits) - onehot; beyond the batch it stays 0. Where `loss` is given, add
    the losses to it, and to `right` how many examples are labelled rightly. */
 static void softmax_error(const Net *net, const int64_t *labels, real *e, double *loss,
                   double *right) {
     long outputs = net->layer[net->layers - 1].out;
-    memset(e, 0, net->panels * outputs * LANES * sizeof(real));
     for (long b = 0; b < net->batch; b++) {
         long at = b / LANES * outputs * LANES + b % LANES;
         const real *z = net->logits + at;
