@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from study.plan import Trial
 from study.provenance import processor
+from trainables import cache
 
 
 def path() -> Path:
     """Return where the rates are kept between commands."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "plasticity-study" / "rates.json"
+    return cache.folder() / "rates.json"
 
 
 def keep(flops_per_second: Mapping[str, float]) -> None:

@@ -15,6 +15,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from trainables import cache
+
 FLAGS = ("-O3", "-fno-fast-math", "-ffp-contract=fast", "-shared", "-fPIC")
 
 TUNED = ("-march=native", "-mcpu=native")
@@ -85,8 +87,7 @@ def compiled(
 def _folders() -> Iterator[Path]:
     """Yield where compiled code may be kept: between commands, else for this one."""
     with contextlib.suppress(RuntimeError):  # there is no home
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        yield cache / "plasticity-study"
+        yield cache.folder()
     with tempfile.TemporaryDirectory() as folder:  # what is loaded outlives its file
         yield Path(folder)
 

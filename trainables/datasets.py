@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables import cache
 from trainables.command_line import UsageError, choose
 from trainables.problems.task import CLASSES, PIXELS
 
@@ -168,10 +169,9 @@ def _parse_idx(path: Path, raw: bytes, images: bool) -> np.ndarray:
 
 def _download(name: str) -> Path:
     """Download a dataset's files by torchvision, unless they are there."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    root = cache / "plasticity-study"
     import torchvision.datasets
 
+    root = cache.folder()
     try:
         getattr(torchvision.datasets, TORCHVISION[name])(root, download=True)
     except (OSError, RuntimeError) as error:

@@ -45,7 +45,7 @@ _WHOLE, _WHERE = ctypes.c_int64, ctypes.c_void_p
 
 
 def covers(setting: Setting, network: Network) -> bool:
-    """Tell whether a setting's networks can be trained here."""
+    """Tell whether a setting's networks can be trained and tested here."""
     first, intervention = network.weights[0], setting.intervention
     around = intervention and (intervention.penalizes or intervention.steps)
     return (
@@ -81,10 +81,7 @@ def train(
         RuntimeError: There is no C compiler here.
         ValueError: A position or a label is out of range.
     """
-    found = library(network.weights[0].dtype)
-    if found is None:
-        raise RuntimeError("no C compiler here: ask covers() first")
-    return _train(found, network, velocity, optimizer, images, block)
+    return _train(_needed(network), network, velocity, optimizer, images, block)
 
 
 def _train(
@@ -124,11 +121,13 @@ def _train(
 
 
 def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, Tensor]:
-    """Return what `trainables.measuring.test` returns."""
-    found = library(network.weights[0].dtype)
-    if found is None:
-        raise RuntimeError("no C compiler here: ask covers() first")
-    called = found.test
+    """Return what `trainables.measuring.test` returns, given the same.
+
+    Raises:
+        RuntimeError: There is no C compiler here.
+        ValueError: A position or a label is out of range.
+    """
+    called = _needed(network).test
     called.argtypes = [_WHOLE, _WHERE, _WHOLE, *(6 * [_WHERE])]
     told = torch.zeros(len(stack), 2, dtype=torch.float64)
 
@@ -200,6 +199,14 @@ def _pointers(tensors: list[Tensor], seed: int) -> ctypes.Array[Any] | None:
     if not tensors:
         return None
     return (_WHERE * len(tensors))(*[t[seed].data_ptr() for t in tensors])
+
+
+def _needed(network: Network) -> ctypes.CDLL:
+    """Return the compiled steps for a network's dtype."""
+    found = library(network.weights[0].dtype)
+    if found is None:
+        raise RuntimeError("no C compiler here: ask covers() first")
+    return found
 
 
 def library(dtype: torch.dtype) -> ctypes.CDLL | None:
