@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from trainables.command_line import UsageError, run_command
+from trainables.command_line import run_command
+from trainables.usage import UsageError
 
 Results = Annotated[str, tyro.conf.arg(metavar="RESULTS")]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
@@ -36,7 +37,7 @@ def table(
         format: rich is for the terminal; csv has plain fractions in full precision.
         where: Only these records, as "optimizer = 'sam' and lr = 0.01".
     """
-    from analysis.tables import print_tables
+    from analysis.tables.printing import print_tables
 
     print_tables(results, format, where)
 
@@ -72,7 +73,7 @@ def figure(
         size: As wide as one column of a paper (3.35 inches), or as two (7).
         list: List the figures, and draw none.
     """
-    from analysis import figures
+    from analysis.figures import registry as figures
 
     if list:
         for key, entry in figures.FIGURES.items():
@@ -113,7 +114,7 @@ def compare(
         study: Compare within this study only.
         problem: Compare on this problem only.
     """
-    from analysis.comparison import print_comparison
+    from analysis.tables.comparison import print_comparison
 
     print_comparison(results, baseline, metric, format, study, problem)
 
@@ -141,7 +142,7 @@ def relate(
         format: rich is for the terminal; csv has plain numbers in full precision.
         where: Only these records, as "optimizer = 'sam' and lr = 0.01".
     """
-    from analysis.relate import print_relation
+    from analysis.comparing.relations import print_relation
 
     print_relation(results, probe, skip, format, where)
 
@@ -161,7 +162,7 @@ def about(
         format: rich is for the terminal; csv has how each setting's runs stand.
         where: Only these records, as "optimizer = 'sam' and lr = 0.01".
     """
-    from analysis.about import print_about
+    from analysis.tables.about import print_about
 
     print_about(results, format, where)
 
@@ -183,7 +184,7 @@ def report(
         output: The page, as report.html; of markdown the folder, as report.
         format: html is one file that needs no network; markdown has pictures beside it.
     """
-    from analysis.report import write_report
+    from analysis.report.report import write_report
 
     if not output:
         place = "report.html" if format == "html" else "FOLDER"
@@ -206,7 +207,7 @@ def export(
         runs: A row a run, with every metric, instead of a row a run and task.
         where: Only these records, as "optimizer = 'sam' and lr = 0.01".
     """
-    from analysis.export import write_export
+    from analysis.tables.export import write_export
 
     if not output:
         raise UsageError("nowhere to write to: give a file with --output FILE.csv")
@@ -231,7 +232,7 @@ def diff(
         format: rich is for the terminal; csv has plain numbers in full precision.
         where: Only these records of both, as "optimizer = 'sam' and lr = 0.01".
     """
-    from analysis.diff import print_difference
+    from analysis.tables.diff import print_difference
 
     print_difference(one, other, format, where)
 

@@ -7,14 +7,15 @@ from typing import Annotated
 
 import tyro
 
-from study.claim import claimed
-from study.files import Files
-from study.find import find_stores
-from study.search import JOURNAL
-from study.stacks import parse_stack_name
-from study.store import Store
-from trainables.command_line import UsageError, run_command
+from study.plan.stacks import parse_stack_name
+from study.results.claim import claimed
+from study.results.files import Files
+from study.results.find import find_stores
+from study.results.store import Store
+from study.spec.search import JOURNAL
+from trainables.command_line import run_command
 from trainables.patience import first_line
+from trainables.usage import UsageError
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
@@ -93,7 +94,7 @@ def _journal_fault(store: Store) -> str | None:
     """Return why a search's journal cannot be read, or None."""
     if JOURNAL not in store.files.names("", JOURNAL):
         return None
-    from study.journal import found_study
+    from study.searching.journal import found_study
 
     try:
         found_study(store.files)

@@ -15,14 +15,15 @@ from rich.console import Console
 from rich.table import Table
 
 from study.console import open_console
-from study.find import find_stores
-from study.journal import ASKED, found_study
-from study.plan import hyperparameters
-from study.proposals import SETTING
-from study.store import Store
-from trainables.command_line import UsageError, run_command
+from study.plan.trials import hyperparameters
+from study.results.find import find_stores
+from study.results.store import Store
+from study.searching.journal import ASKED, found_study
+from study.searching.proposals import SETTING
+from trainables.command_line import run_command
 from trainables.patience import first_line
 from trainables.setting import Setting
+from trainables.usage import UsageError
 
 Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
 
@@ -67,7 +68,7 @@ def search_report(
     for store, study in found:
         print_report(store, console)
         if options.output:
-            from study.pareto import draw_to_file
+            from study.searching.pareto import draw_to_file
 
             draw_to_file(study, options.output)
             console.print(f"wrote {options.output}", soft_wrap=True)
@@ -189,7 +190,7 @@ def draw_beside_records(store: Store, console: Console) -> None:
     study = _study(store)
     if study is None or len(objectives(study)) < 2 or not completed(study):
         return
-    from study.pareto import picture
+    from study.searching.pareto import picture
 
     with contextlib.suppress(OSError):
         store.files.put(PICTURE, picture(study, "svg"))

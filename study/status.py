@@ -11,19 +11,20 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from study import rates
-from study.claim import held
-from study.cost import run_cost
-from study.definition import load
-from study.examine import Run
-from study.find import find_stores
-from study.plan import hyperparameters
-from study.rates import clock
-from study.stacks import parse_stack_name
-from study.store import Store
-from trainables.command_line import UsageError, run_command
+from study.plan import rates
+from study.plan.cost import run_cost
+from study.plan.rates import clock
+from study.plan.stacks import parse_stack_name
+from study.plan.trials import hyperparameters
+from study.results.claim import held
+from study.results.definition import load
+from study.results.examine import Run
+from study.results.find import find_stores
+from study.results.store import Store
+from trainables.command_line import run_command
 from trainables.patience import first_line
 from trainables.setting import Row, Setting, digest
+from trainables.usage import UsageError
 
 Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
 Whole = Annotated[int | None, tyro.conf.arg(metavar="INT")]
@@ -122,7 +123,9 @@ def _show(store: Store, slots: int | None, console: Console) -> None:
     if asked.search is None:
         console.print(_time_left(lines, runs, at_once))
         return
-    from study.search_status import search_line  # Optuna takes half a second to import
+    from study.searching.status import (
+        search_line,  # Optuna takes half a second to import
+    )
 
     console.print(search_line(asked, store, runs, at_once), soft_wrap=True)
 
@@ -136,7 +139,7 @@ def survey(store: Store, runs: Mapping[str, Run]) -> list[Line]:
     """
     asked = load(store.files)
     if asked.search is not None:
-        from study.search_status import with_trials
+        from study.searching.status import with_trials
 
         asked = with_trials(asked, store)
     lines = {i: Line(row, asked.seeds[i]) for i, row in asked.settings.items()}
@@ -170,7 +173,7 @@ def _id(line: Line) -> str:
 
 def _task(store: Store, setting_id: str, seeds: tuple[int, ...]) -> int:
     """Return at which task a checkpoint is; 0: it cannot be read."""
-    from study.stacks import stack_name
+    from study.plan.stacks import stack_name
     from trainables.checkpoint import read
 
     content = store.load_state(stack_name(setting_id, seeds))

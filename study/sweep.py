@@ -9,24 +9,24 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from study.claim import claimed
 from study.console import open_console
-from study.costs_table import (
+from study.plan.dry_run import (
     cost_table,
     duration_line,
     sample_trials,
     search_table,
     study_table,
 )
-from study.definition import load
-from study.files import patiently
-from study.options import Options
-from study.plan import Trial, plan
-from study.provenance import software
-from study.search import Search
-from study.session import FAILED, STOPPED, Tell, run_ids, run_left, stacks
-from study.store import Store
-from study.studies import Study
+from study.plan.trials import Trial, plan
+from study.results.claim import claimed
+from study.results.definition import load
+from study.results.files import patiently
+from study.results.provenance import software
+from study.results.store import Store
+from study.running.session import FAILED, STOPPED, Tell, run_ids, run_left, stacks
+from study.spec.options import Options
+from study.spec.search import Search
+from study.spec.studies import Study
 from trainables.command_line import run_command
 from trainables.patience import first_line
 
@@ -85,7 +85,7 @@ def _run(
     """
     if isinstance(study, Search):
         # Optuna takes half a second to import
-        from study.search_session import run_search
+        from study.searching.session import run_search
 
         code, mine = run_search(options, study, store, console, tell), None
     else:
@@ -93,7 +93,7 @@ def _run(
         mine = frozenset(setting.setting_id for setting in study.settings)
     if code or options.confirm_seeds is None:
         return code
-    from study.confirm import confirmation
+    from study.running.confirm import confirmation
 
     more = confirmation(store, study.seeds, options.confirm_seeds, mine)
     if more is None:
@@ -154,7 +154,7 @@ def _print_tables(store: Store, console: Console) -> None:
     """Say where the records are, print the paper's tables, and name what shows more."""
     if not store.finished(repair=False)[0]:
         return  # all has failed, which has been said
-    from analysis.tables import print_tables
+    from analysis.tables.printing import print_tables
 
     console.print(f"\nRecords: {store.files.where('records')}\n", soft_wrap=True)
     print_tables(store.place)

@@ -13,7 +13,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
-    from analysis.report import Report
+    from analysis.report.report import Report
     from trainables.datasets import Dataset
 
 TRAINABLES = Path(__file__).parents[1] / "trainables"
@@ -101,9 +101,8 @@ def _first(labels: np.ndarray, counts: tuple[int, ...]) -> np.ndarray:
 @pytest.fixture(scope="session")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> list[Report]:
     """The report of a study of which every part can be made."""
-    from reported import put_whole
-
-    from analysis.report import make_reports
+    from analysis.report.report import make_reports
+    from tests.support.reported import put_whole
 
     folder = tmp_path_factory.mktemp("reported")
     put_whole(folder)
@@ -115,7 +114,7 @@ def report_page(
     reports: list[Report], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The same as a page."""
-    from analysis.page import write_page
+    from analysis.report.page import write_page
 
     file = tmp_path_factory.mktemp("page") / "report.html"
     write_page(reports, str(file))

@@ -6,7 +6,7 @@ import math
 import sys
 from typing import Any
 
-from trainables.command_line import UsageError
+from trainables.usage import UsageError
 
 
 def real(

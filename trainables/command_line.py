@@ -12,14 +12,12 @@ import difflib
 import io
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from trainables.usage import UsageError
+
 Command = Callable[..., "int | None"]
-
-
-class UsageError(Exception):
-    """A mistake of the caller; its text is one line that says what to do."""
 
 
 _PLAINER = {
@@ -30,27 +28,6 @@ _PLAINER = {
     r"no type matching .*FLOAT could be .* \[(.*)\]\.": r"\1 is not a number",
 }
 """What tyro says, and what a person says."""
-
-
-def choose(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return `name` if it is among `known`, else say which one was meant.
-
-    >>> choose("dataset", "mnist", ["mnist", "kmnist"])
-    'mnist'
-    >>> choose("dataset", "mnst", ["mnist", "kmnist"])
-    Traceback (most recent call last):
-    trainables.command_line.UsageError: unknown dataset 'mnst': \
-did you mean 'mnist'? Known: kmnist, mnist
-
-    Raises:
-        UsageError: The name is not known.
-    """
-    names = sorted(known)
-    if name in names:
-        return name
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UsageError(f"unknown {kind} {name!r}: {hint}Known: {', '.join(names)}")
 
 
 def run_command(

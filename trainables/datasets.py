@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from trainables import cache
-from trainables.command_line import UsageError, choose
 from trainables.problems.task import CLASSES, PIXELS
+from trainables.usage import UsageError, choose
 
 PARTS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
 

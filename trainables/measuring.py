@@ -11,10 +11,10 @@ from torch import Tensor
 
 from trainables.examples import Examples, Reader
 from trainables.network import Network, cross_entropy, forward
-from trainables.plain import loss_gradient
 from trainables.probes import EXAMPLES, LANDSCAPE, PROBES, START, Landscape, Probe
 from trainables.probes.lanczos import ROOM
 from trainables.randomness import generator
+from trainables.steps.reference import loss_gradient
 
 TEST_BATCH = 1000
 """Test examples that go through a network at once."""

@@ -25,12 +25,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables import fast, measuring, native, plain
+from trainables import measuring
 from trainables.checks import whole
-from trainables.command_line import UsageError
 from trainables.datasets import Dataset
 from trainables.examples import Block, Examples, Reader, blocks, select, to_tensor
-from trainables.graphs import WORTH_STEPS, Graphs
 from trainables.measuring import PROBE_EVERY, Place, drawn_for_probes, is_probed
 from trainables.network import initial
 from trainables.problems import PIXELS, Task
@@ -39,8 +37,12 @@ from trainables.record import MEASURED, Record
 from trainables.rows import is_finite, rows_of, told
 from trainables.setting import Setting
 from trainables.stack import Stack
-from trainables.training import Told, Update, train
-from trainables.update import Form, remember, update_of
+from trainables.steps import fast, native
+from trainables.steps import reference as plain
+from trainables.steps.graphs import WORTH_STEPS, Graphs
+from trainables.steps.training import Told, Update, train
+from trainables.steps.update import Form, remember, update_of
+from trainables.usage import UsageError
 
 
 class ContinualRun:
@@ -52,9 +54,9 @@ class ContinualRun:
         data: The setting's dataset.
         device: Where the networks and the images lie.
         dtype: Of the networks; float64 for tests.
-        form: Of the step: the module `trainables.fast`, or `trainables.plain`, which
-            normalized networks always take; None: `trainables.native` where it can,
-            else `trainables.fast`.
+        form: Of the step: the module `fast`, or `reference`, which
+            normalized networks always take; None: `native` where it can,
+            else `trainables.steps.fast`.
         probe_every: Tasks from one look at the loss's landscape to the next (see
             `measuring.is_probed`); 0: never; None: `measuring.PROBE_EVERY`. What is
             looked at changes no network.

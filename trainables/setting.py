@@ -15,12 +15,12 @@ from typing import Any
 
 from trainables.bases import BASES, Adam
 from trainables.checks import whole
-from trainables.command_line import UsageError, choose
 from trainables.datasets import DATASETS
 from trainables.interventions import INTERVENTIONS, Intervention
 from trainables.optimizers import OPTIMIZERS, SGD, Optimizer
 from trainables.problems import PROBLEMS, Permuted, Problem
 from trainables.record import WHAT
+from trainables.usage import UsageError, choose
 
 Row = dict[str, Any]
 
@@ -108,7 +108,7 @@ class Setting:
 
         >>> Setting.from_row({"optimizer": "sam", "roh": 0.1})
         Traceback (most recent call last):
-        trainables.command_line.UsageError: unknown hyperparameter 'roh': \
+        trainables.usage.UsageError: unknown hyperparameter 'roh': \
 did you mean 'rho'? Known: adam_eps, alpha, base, batch_size, beta1, beta2, dataset, \
 epochs, eta, hidden, init_decay, intervention, lr, maturity, momentum, optimizer, \
 perturb, problem, redo_every, redo_tau, replacement_rate, rho, shrink, \

@@ -18,7 +18,7 @@ from trainables.setting import Setting
 
 
 class Keeper(Protocol):
-    """Keeps what a trial made: see `study.store.Store`. Each may raise OSError."""
+    """Keeps what a trial made: see `store.Store`. Each may raise OSError."""
 
     study: str
 

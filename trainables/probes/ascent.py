@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trainables.plain import norm
 from trainables.probes.landscape import Landscape
+from trainables.steps.reference import norm
 
 
 def sam_sharpness(landscape: Landscape) -> Float[Tensor, " S"]:

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trainables.network import Network
-from trainables.plain import norm
 from trainables.probes.norms import layer_norms
 from trainables.probes.probe import Probe
+from trainables.steps.reference import norm
 
 
 def initial_distance(probe: Probe) -> Float[Tensor, " S"]:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from trainables.network import Network, cross_entropy, forward
 from trainables.optimizers import EPSILON
-from trainables.plain import loss_gradient, norm
 from trainables.probes.hessian import Hessian
 from trainables.randomness import generator
+from trainables.steps.reference import loss_gradient, norm
 
 SAMPLES = 10
 """How many random vectors the trace is estimated with."""

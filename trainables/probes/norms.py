@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trainables.network import Network
-from trainables.plain import norm
 from trainables.probes.probe import Probe
+from trainables.steps.reference import norm
 
 
 def weight_norm(probe: Probe) -> Float[Tensor, " S"]:

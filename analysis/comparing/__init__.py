@@ -1,0 +1,1 @@
+"""Which settings differ: baselines, winners, verdicts and relations."""

@@ -1,0 +1,1 @@
+"""How fast this machine trains, beside its limit and the usual loop."""

@@ -1,0 +1,1 @@
+"""What is left of a study to run, as trials, and what it costs."""

@@ -1,0 +1,1 @@
+"""Where results live: files, the store, claims, definitions and provenance."""

@@ -1,0 +1,1 @@
+"""Searches: Optuna proposes the settings."""

@@ -1,0 +1,1 @@
+"""What a study is: settings, seeds and search spaces, as plain data."""

@@ -1,0 +1,321 @@
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib import rc_context
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from analysis.figures.accuracy import accuracy_by_task, draw_accuracy, draw_panels
+from analysis.figures.registry import FIGURES, draw_to_file
+from analysis.figures.style import COLOURS, FORMATS, LINES, STYLE, line_looks, spread
+from analysis.statistics.intervals import mean_interval
+from tests.support.synthetic import (
+    make_run,
+    make_setting,
+    paper_settings,
+    write,
+    write_study,
+)
+from trainables.usage import UsageError
+
+
+def frame(*runs):
+    return pd.concat([run.to_pandas() for run in runs], ignore_index=True)
+
+
+def six(problem="permuted", seeds=(0, 1, 2)):
+    return [make_run(s, seed) for s in paper_settings(problem) for seed in seeds]
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def drawn_lines(ax):
+    """Return the lines of data, without those that name them."""
+    return [line for line in ax.lines if line.get_transform() == ax.transData]
+
+
+def test_the_data_is_a_row_a_point():
+    data = accuracy_by_task(frame(*six(), *six("pairwise")))
+    assert len(data) == 6 * 100 + 6 * 45
+    assert data["problem"].unique().tolist() == ["permuted", "pairwise"]
+    points = data.groupby("setting_id")["task"].apply(list)
+    assert set(map(tuple, points)) == {tuple(range(100)), tuple(range(45))}
+
+
+def test_the_band_is_the_interval_over_runs():
+    setting = make_setting(tasks=3)
+    values = np.array([[0.5, 0.6, 0.7], [0.7, 0.6, 0.9]])
+    runs = [make_run(setting, seed, accuracy=v) for seed, v in enumerate(values)]
+    data = accuracy_by_task(frame(*runs))
+    for name, expected in mean_interval(values)._asdict().items():
+        assert data[name].tolist() == expected.tolist()
+    assert data["mean"].tolist() == pytest.approx([0.6, 0.6, 0.8])
+
+
+def test_runs_that_diverged_or_stopped_are_counted_and_not_drawn():
+    setting = make_setting(tasks=3)
+    lost = [make_run(setting, s, diverged_at=1) for s in (1, 2)]
+    stopped = make_run(setting, 3, rows=2)
+    data = accuracy_by_task(frame(make_run(setting, 0), *lost, stopped))
+    assert data[
+        ["runs", "expected", "diverged"]
+    ].drop_duplicates().to_numpy().tolist() == [[1, 4, 2]]
+    assert data["lo"].isna().all()
+
+
+def test_a_setting_without_a_whole_run_is_one_empty_row():
+    setting = make_setting(tasks=3)
+    data = accuracy_by_task(frame(make_run(setting, 0, diverged_at=0)))
+    assert data[["runs", "diverged", "task"]].to_numpy().tolist() == [[0, 1, 0]]
+    assert data["mean"].isna().all()
+
+
+def test_a_panel_is_drawn_on_axes_of_ones_own():
+    ax = Figure().subplots()
+    draw_accuracy(accuracy_by_task(frame(*six())), ax=ax)
+    lines = drawn_lines(ax)
+    assert len(lines) == 6
+    assert len(ax.collections) == 6
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("task", "test accuracy (%)")
+    assert ax.get_title() == "permuted (mnist, 100 tasks)"
+    first = accuracy_by_task(frame(*six()))["mean"][:100]
+    assert lines[0].get_ydata() == pytest.approx(100 * first)
+
+
+def test_a_panel_a_problem():
+    figure = draw_panels(accuracy_by_task(frame(*six(), *six("pairwise"))))
+    assert [len(drawn_lines(ax)) for ax in figure.axes] == [6, 6]
+
+
+def test_names_stand_beside_the_data_and_apart():
+    with rc_context(STYLE):
+        figure = draw_panels(accuracy_by_task(frame(*six("pairwise"))))
+        figure.draw_without_rendering()
+    (ax,) = figure.axes
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert sorted(texts(ax)) == sorted(
+        f"{o} lr {lr}" for o in ("SGD", "SAM", "GNP") for lr in ("0.01", "0.001")
+    )
+    assert min(box.x0 for box in boxes) > ax.get_window_extent().x1
+    ordered = sorted(boxes, key=lambda box: box.y0)
+    assert all(a.y1 <= b.y0 for a, b in itertools.pairwise(ordered))
+
+
+def test_an_axis_of_accuracy_ends_at_100_and_the_lines_fill_it():
+    setting = make_setting(tasks=4)
+    runs = [
+        make_run(setting, seed, accuracy=[0.99, 0.98, low, 0.99])
+        for seed, low in enumerate((0.2, 0.99))
+    ]
+    data = accuracy_by_task(frame(*runs))
+    assert data["hi"].max() > 1
+    figure = draw_panels(data)
+    bottom, top = figure.axes[0].get_ylim()
+    assert top < 101
+    assert bottom >= 0
+    low, high = 100 * data["mean"].min(), 100 * data["mean"].max()
+    assert (high - low) / (top - bottom) > 0.4
+    assert "cut off" in figure.texts[1].get_text()
+
+
+def test_missing_runs_are_said_beside_the_line():
+    runs = [*six(seeds=(0, 1)), *(make_run(s, 2) for s in paper_settings()[:3])]
+    ax = Figure().subplots()
+    draw_accuracy(accuracy_by_task(frame(*runs)), ax=ax)
+    assert "SGD lr 0.01" in texts(ax)
+    assert "SAM lr 0.001 (2 of 3)" in texts(ax)
+
+
+def test_what_cannot_be_drawn_is_said_below():
+    lost = make_run(make_setting(lr=0.5), 0, diverged_at=3)
+    ax = Figure().subplots()
+    draw_accuracy(accuracy_by_task(frame(*six(seeds=(0,)), lost)), ax=ax)
+    assert "not drawn, for want of a whole run: SGD lr 0.5 (1 diverged)" in texts(ax)
+    assert len(drawn_lines(ax)) == 6
+    # The rate that is not drawn takes no dashes from those that are.
+    assert drawn_lines(ax)[0].get_linestyle() == "-"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ((0,), "One run a setting"),
+        ((0, 1), "Mean over 2 seeds; band: its 95% t-interval"),
+    ],
+)
+def test_the_figure_says_what_its_band_is(seeds, said):
+    figure = draw_panels(accuracy_by_task(frame(*six(seeds=seeds))))
+    assert figure.texts[1].get_text().startswith(said)
+
+
+def test_a_single_task_is_a_dot():
+    setting = make_setting(tasks=1)
+    figure = draw_panels(
+        accuracy_by_task(frame(*(make_run(setting, s, accuracy=[0.5]) for s in (0, 1))))
+    )
+    (ax,) = figure.axes
+    assert drawn_lines(ax)[0].get_marker() == "o"
+    assert any(isinstance(item, LineCollection) for item in ax.collections)
+    assert ax.get_xticks().tolist() == [0]
+
+
+def test_nothing_but_divergence_still_draws():
+    lost = make_run(make_setting(), 0, diverged_at=3)
+    figure = draw_panels(accuracy_by_task(frame(lost)))
+    assert drawn_lines(figure.axes[0]) == []
+    assert "No setting has a whole run" in figure.texts[1].get_text()
+
+
+def settings_of(count):
+    return [make_setting(tasks=3, weight_decay=i * 1e-3) for i in range(count)]
+
+
+def test_as_many_lines_as_can_be_told_apart_and_no_more():
+    runs = [make_run(s, 0, accuracy=[0.5, 0.6, 0.7]) for s in settings_of(LINES + 1)]
+    ax = Figure().subplots()
+    draw_accuracy(accuracy_by_task(frame(*runs[:-1])), ax=ax)
+    assert len(drawn_lines(ax)) == LINES
+    with pytest.raises(UsageError, match=r"13 settings.*choose some with --setting"):
+        draw_accuracy(accuracy_by_task(frame(*runs)), ax=ax)
+
+
+PAIRS = st.lists(
+    st.tuples(
+        st.sampled_from(["sgd", "sam", "gnp", "asam", "x", "y", "z", "u", "v", "w"]),
+        st.sampled_from([1.0, 0.1, 0.01, 0.001, 0.0001]),
+    ),
+    min_size=1,
+    max_size=LINES,
+)
+
+
+@given(pairs=PAIRS)
+def test_no_two_lines_look_the_same(pairs):
+    rates = sorted({lr for _, lr in pairs}, reverse=True)
+    looks = line_looks(pairs, rates)
+    assert len({(look["color"], look["linestyle"]) for look in looks}) == len(pairs)
+
+
+def test_colour_is_the_optimizer_and_dashes_the_rate():
+    pairs = [(name, lr) for name in ("sgd", "sam", "gnp") for lr in (0.01, 0.001)]
+    looks = line_looks(pairs, [0.01, 0.001])
+    assert [look["color"] for look in looks[::2]] == list(COLOURS.values())
+    assert [look["color"] for look in looks[1::2]] == list(COLOURS.values())
+    assert {look["linestyle"] for look in looks[::2]} == {"-"}
+    assert "-" not in {look["linestyle"] for look in looks[1::2]}
+
+
+def test_the_papers_colours_differ_in_grey():
+    greys = sorted(
+        float(np.dot(to_rgb(colour), (0.2126, 0.7152, 0.0722)))
+        for colour in COLOURS.values()
+    )
+    assert min(np.diff([*greys, 1.0])) > 0.25
+
+
+@given(
+    places=st.lists(st.floats(0, 1), min_size=1, max_size=12).map(sorted),
+    gap=st.floats(0.01, 0.08),
+)
+def test_names_are_spread_within_the_axes(places, gap):
+    found = spread(places, gap)
+    assert len(found) == len(places)
+    assert min(np.diff(found), default=gap) >= gap - 1e-9
+    assert -1e-9 <= found[0] <= found[-1] <= 1 + 1e-9
+
+
+@given(places=st.lists(st.integers(0, 10), unique=True, min_size=1).map(sorted))
+def test_names_with_room_stay_where_they_are(places):
+    apart = [place / 10 for place in places]
+    assert spread(apart, 0.099) == pytest.approx(apart)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    short = [
+        make_setting(p, tasks=5, optimizer=o)
+        for p in ("permuted", "pairwise")
+        for o in COLOURS
+    ]
+    write_study(folder, short, (0, 1))
+    return folder
+
+
+MAGIC = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+TEXT = {"png": b"", "svg": b">GNP lr 0.01</text>", "pdf": b"/FontFile2"}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_the_same_records_give_the_same_file(results, tmp_path, suffix):
+    files = [tmp_path / f"{name}.{suffix}" for name in ("one", "two")]
+    for file in files:
+        draw_to_file("accuracy", str(results), str(file))
+    one, two = (file.read_bytes() for file in files)
+    assert one.startswith(MAGIC[suffix])
+    assert TEXT[suffix] in one  # what is written stays text, in a font that is there
+    assert one == two
+    assert b"CreationDate" not in one
+    assert b"dc:date" not in one
+
+
+def test_a_problem_or_a_setting_can_be_chosen(results, tmp_path):
+    setting_id = make_run(make_setting("pairwise", tasks=5), 0)["setting_id"][0].as_py()
+    file = tmp_path / "f.svg"
+    draw_to_file("accuracy", str(results), str(file), problem="pairwise")
+    text = file.read_text("utf-8")
+    assert "pairwise (mnist" in text
+    assert "permuted (mnist" not in text
+    draw_to_file("accuracy", str(results), str(file), settings=[setting_id])
+    text = file.read_text("utf-8")
+    assert "SGD lr" in text
+    assert "SAM lr" not in text
+
+
+def test_of_several_studies_one_must_be_chosen(tmp_path):
+    for study in ("a", "b"):
+        write(tmp_path, "x", make_run(make_setting(tasks=2), 0, study))
+    file = tmp_path / "f.svg"
+    with pytest.raises(UsageError, match=r"choose one with --study \(a, b\)"):
+        draw_to_file("accuracy", str(tmp_path), str(file))
+    draw_to_file("accuracy", str(tmp_path), str(file), study="b")
+    assert "study b" in file.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"name": "acuracy"}, "unknown figure 'acuracy': did you mean 'accuracy'"),
+        ({"file": "f.jpg"}, r"f\.jpg: give it a suffix among \.png, \.svg, \.pdf"),
+        ({"file": "f"}, "give it a suffix among"),
+        ({"study": "papr"}, "unknown study 'papr': did you mean 'paper'"),
+        ({"problem": "permutd"}, "unknown problem 'permutd'"),
+        ({"settings": ["abc"]}, "unknown setting 'abc'"),
+        ({"file": "no/such/f.png"}, r"cannot write no/such/f\.png: No such file"),
+    ],
+)
+def test_mistakes_are_named(results, tmp_path, monkeypatch, options, complaint):
+    monkeypatch.chdir(tmp_path)
+    call = {"name": "accuracy", "results": str(results), "file": "f.png", **options}
+    with pytest.raises(UsageError, match=complaint):
+        draw_to_file(**call)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_drawing_leaves_matplotlib_as_it_was(results, tmp_path):
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    draw_to_file("accuracy", str(results), str(tmp_path / "f.svg"))
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_every_figure_says_what_it_shows():
+    assert all(picture.meaning for picture in FIGURES.values())

@@ -1,0 +1,50 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.figures.forgetting import FORGETTING, draw_forgetting, forgetting_by_task
+from analysis.figures.registry import FIGURES
+from tests.support.synthetic import make_run, make_setting
+from trainables.usage import UsageError
+
+SHORT = make_setting(tasks=4)
+
+
+def frame():
+    runs = [make_run(SHORT, seed).to_pandas() for seed in range(3)]
+    return pd.concat(runs, ignore_index=True)
+
+
+def test_what_is_looked_back_at_is_told_from_the_second_task_on():
+    records = frame()
+    random = np.random.default_rng(0)
+    looked = [
+        random.uniform(size=min(task, 2)) if task else None for task in records["task"]
+    ]
+    records["backward_accuracy"] = pd.Series(looked, dtype=object)
+    data = forgetting_by_task(records)
+    means = data.pivot_table("mean", "task", "measure")
+    assert list(means) == sorted(FORGETTING)
+    for task in (1, 2, 3):
+        of_seeds = [
+            each for each, t in zip(looked, records["task"], strict=True) if t == task
+        ]
+        told = means.loc[task]
+        assert told["earlier_accuracy"] == pytest.approx(
+            np.mean([np.mean(each) for each in of_seeds])
+        )
+        assert told["last_task_accuracy"] == pytest.approx(
+            np.mean([each[0] for each in of_seeds])
+        )
+    assert means.loc[0].notna().to_dict() == {
+        "test_accuracy": True,
+        "last_task_accuracy": False,
+        "earlier_accuracy": False,
+    }
+    assert len(draw_forgetting(data).axes) == 3
+
+
+def test_without_looking_back_it_says_how_to():
+    records = frame().assign(backward_accuracy=None)
+    with pytest.raises(UsageError, match="--look-back 5"):
+        FIGURES["forgetting"].data(records)

@@ -1,0 +1,308 @@
+"""The figures of a sweep of rho: their data, and what is drawn of it."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib import rc_context
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from analysis.figures.over_rho import limits, over_rho
+from analysis.figures.profile import draw_profiles, point_beyond, profile
+from analysis.figures.registry import draw_to_file
+from analysis.figures.rho import (
+    MOST,
+    PANELS,
+    RING,
+    draw_grid,
+    draw_grids,
+    panels_of,
+    rho_grid,
+    scale_of,
+)
+from analysis.figures.style import STYLE
+from analysis.records.runs import by_setting
+from analysis.statistics.intervals import mean_interval
+from analysis.statistics.metrics import METRICS
+from tests.support.synthetic import hash_of, make_run, make_setting, write
+from tests.support.synthetic_rho import rho_run, rho_runs, rho_settings
+from trainables.usage import UsageError
+
+SMALL = {"rates": (0.1, 0.01), "rhos": (0.001, 0.1, 2.0), "tasks": 10}
+
+
+def frame(*runs):
+    return pd.concat([run.to_pandas() for run in runs], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def records():
+    problems = ("permuted", "pairwise")
+    return frame(*(run for p in problems for run in rho_runs(p, range(4), **SMALL)))
+
+
+@pytest.fixture(scope="module")
+def grid(records):
+    return rho_grid(records)
+
+
+def test_the_data_is_a_row_a_setting_and_metric(records, grid):
+    assert len(grid) == 2 * 2 * 20
+    assert not grid.duplicated(["setting_id", "metric"]).any()
+    assert grid["panel"].unique().tolist() == [
+        "SGD",
+        "SAM",
+        "GNP alpha 0.5",
+        "GNP alpha 0.8",
+    ]
+    runs = by_setting(records)[0]
+    (row,) = grid[
+        (grid["setting_id"] == runs.setting_id) & (grid["metric"] == "plasticity_loss")
+    ].to_dict("records")
+    expected = mean_interval(METRICS["plasticity_loss"](runs.matrix))
+    assert (row["mean"], row["lo"], row["hi"]) == tuple(map(float, expected))
+
+
+def test_what_diverged_is_counted(grid):
+    lost = grid[(grid["rho"] == 2) & (grid["lr"] == 0.1) & (grid["optimizer"] == "sam")]
+    assert set(lost["diverged"]) == {4}
+    assert lost["mean"].isna().all()
+    assert set(grid["expected"]) == {4}
+
+
+def test_one_setting_is_the_best_of_its_problem(grid):
+    whole = grid[grid["diverged"] == 0]
+    for (_, name), part in whole.groupby(["problem", "metric"]):
+        (best,) = part[part["best"]].to_dict("records")
+        good = part["mean"].max() if METRICS[name].higher else part["mean"].min()
+        assert best["mean"] == good
+
+
+def test_seeds_that_confirm_move_no_cell(records, grid):
+    best = grid[grid["best"] & (grid["problem"] == "permuted")]["setting_id"].iloc[0]
+    settings = {hash_of(s): s for s in rho_settings("permuted", **SMALL)}
+    more = frame(*(rho_run(settings[best], seed) for seed in (8, 9)))
+    both = rho_grid(pd.concat([records, more], ignore_index=True))
+    pd.testing.assert_frame_equal(both, grid)
+
+
+@given(
+    values=st.lists(st.floats(-1, 1, width=16), min_size=1, max_size=30),
+    higher=st.booleans(),
+)
+def test_a_scale_ends_at_the_best_and_holds_most(values, higher):
+    low, high = limits(values, higher)
+    assert low < high
+    assert (high == max(values)) if higher else (low == min(values))
+    beyond = [not low <= value <= high for value in values]
+    assert sum(beyond) <= np.ceil(0.15 * len(values))
+    turned = limits([-value for value in values], not higher)
+    assert turned == (-high, -low)
+
+
+def drawn(data, **keys):
+    """Return the axes with one panel, and its cells' texts and rings."""
+    part = data
+    for name, value in keys.items():
+        part = part[part[name] == value]
+    row = data[
+        (data["problem"] == keys["problem"]) & (data["metric"] == keys["metric"])
+    ]
+    ax = Figure().subplots()
+    rates = sorted(set(data["lr"]))
+    draw_grid(part, ax, panels_of(data)[keys["panel"]], rates, scale_of(row))
+    return ax, part
+
+
+def test_a_panel_is_drawn_on_axes_of_ones_own(grid):
+    ax, part = drawn(grid, problem="permuted", metric="mean_accuracy", panel="SAM")
+    words = {text.get_position(): text.get_text() for text in ax.texts}
+    for cell in part.to_dict("records"):
+        place = (
+            [0.001, 0.1, 2.0].index(cell["rho"]) + 0.5,
+            [0.01, 0.1].index(cell["lr"]) + 0.47,
+        )
+        lost = f"{cell['diverged']}/{cell['expected']}"
+        expected = lost if cell["diverged"] else f"{100 * cell['mean']:.1f}"
+        assert words[place] == expected
+    hatched = [p for p in ax.patches if isinstance(p, Rectangle) and p.get_hatch()]
+    assert len(hatched) == (part["diverged"] > 0).sum() > 0
+    assert ax.get_title() == "SAM"
+
+
+def rings(figure):
+    return [
+        patch
+        for ax in figure.axes
+        for patch in ax.patches
+        if patch.get_edgecolor()[:3] == pytest.approx(to_rgb(RING))
+    ]
+
+
+def test_a_row_has_one_ring_and_one_scale(grid):
+    figure = draw_grids(grid)
+    assert len(rings(figure)) == 4
+    assert len(figure.axes) == 4 * (4 + 1)  # the panels, and the scale
+    heads = [text.get_text() for text in figure.texts]
+    assert heads[:2] == [
+        "permuted (mnist, 10 tasks): plasticity loss, lower is better",
+        "permuted (mnist, 10 tasks): mean accuracy, higher is better",
+    ]
+
+
+def test_a_cell_that_was_not_run_is_empty(records):
+    some = records[(records["rho"].isna()) | (records["lr"] == 0.01)]
+    data = rho_grid(some)
+    ax, _ = drawn(data, problem="permuted", metric="mean_accuracy", panel="SAM")
+    assert len(ax.texts) == 3
+    assert ax.get_ylim() == (0, 2)
+
+
+def test_light_is_better_both_ways_and_grey_tells_it(grid):
+    for metric, sign in (("mean_accuracy", 1), ("plasticity_loss", -1)):
+        row = grid[(grid["problem"] == "permuted") & (grid["metric"] == metric)]
+        colours = scale_of(row)
+        low, high = colours.get_clim()
+        shades = colours.to_rgba(np.linspace(low, high, 20))[:, :3]
+        grey = shades @ (0.2126, 0.7152, 0.0722)
+        assert (np.diff(sign * grey) > 0).all()
+
+
+@pytest.mark.parametrize("problems", [["permuted"], ["permuted", "pairwise"]])
+def test_no_words_overlap(grid, problems):
+    with rc_context(STYLE):
+        figure = draw_grids(grid[grid["problem"].isin(problems)])
+        figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in figure.texts]
+    boxes += [ax.title.get_window_extent() for ax in figure.axes if ax.get_title()]
+    for ax in figure.axes:
+        boxes += [text.get_window_extent() for text in ax.texts]
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
+
+
+def test_many_values_make_no_grid():
+    kinds = [
+        make_setting(tasks=2, optimizer="sam", rho=0.01 * i) for i in range(1, MOST + 2)
+    ]
+    data = frame(*(make_run(kind, 0, accuracy=[0.5, 0.5]) for kind in kinds))
+    with pytest.raises(UsageError, match=rf"{MOST + 1} values of rho"):
+        rho_grid(data)
+    kinds = [
+        make_setting(tasks=2, optimizer="sam", rho=0.1, momentum=0.1 * i)
+        for i in range(PANELS + 1)
+    ]
+    data = frame(*(make_run(kind, 0, accuracy=[0.5, 0.5]) for kind in kinds))
+    with pytest.raises(UsageError, match=rf"{PANELS + 1} panels"):
+        rho_grid(data)
+
+
+def test_without_a_rho_there_is_nothing_to_draw():
+    with pytest.raises(UsageError, match="no setting has a rho"):
+        rho_grid(frame(make_run(make_setting(tasks=2), 0, accuracy=[0.5, 0.5])))
+
+
+@pytest.mark.parametrize("draw", [draw_grids, draw_profiles])
+def test_nothing_but_divergence_still_draws(draw):
+    sam = make_setting(tasks=3, optimizer="sam", rho=0.1)
+    kinds = (make_setting(tasks=3), sam)
+    data = rho_grid(frame(*(make_run(kind, 0, diverged_at=0) for kind in kinds)))
+    draw(data).draw_without_rendering()
+
+
+@pytest.mark.parametrize("draw", [draw_grids, draw_profiles])
+def test_a_single_cell_draws(draw):
+    sam = make_setting(tasks=3, optimizer="sam", rho=0.1)
+    data = rho_grid(frame(make_run(sam, 0, accuracy=[0.5, 0.5, 0.5])))
+    draw(data).draw_without_rendering()
+
+
+def test_a_profile_has_a_line_a_rate_and_one_for_sgd(records):
+    data = profile(records)
+    figure = draw_profiles(data)
+    assert len(figure.axes) == 2 * 3
+    ax = figure.axes[0]
+    lines = [line for line in ax.lines if line.get_marker() in ("o", "s")]
+    part = data[(data["problem"] == "permuted") & (data["panel"] == "SAM")]
+    for line, rate in zip(lines, (0.1, 0.01), strict=True):
+        mine = part[part["lr"] == rate].sort_values("rho")
+        expected = (1e4 * mine["mean"]).where(mine["diverged"] == 0)
+        assert line.get_ydata() == pytest.approx(expected.to_numpy(), nan_ok=True)
+        assert line.get_xdata() == pytest.approx([0.001, 0.1, 2])
+    flat = data[(data["problem"] == "permuted") & data["rho"].isna()]
+    heights = {line.get_ydata()[0] for line in ax.lines if len(line.get_xdata()) == 2}
+    assert {1e4 * mean for mean in flat["mean"]} <= heights
+    bottom, top = ax.get_ylim()
+    assert all(bottom < 1e4 * mean < top for mean in flat["mean"])
+    crosses = [line for line in ax.lines if line.get_marker() == "x"]
+    assert (
+        sum(len(line.get_xdata()) for line in crosses) == (part["diverged"] > 0).sum()
+    )
+
+
+def test_an_arrow_stands_where_a_point_lies_beyond_the_axis():
+    ax = Figure().subplots()
+    ax.plot([0.1, 1, 2], [0.0, -9.0, 0.5], marker="o")
+    ax.plot([0.1, 1, 2], [0.2, 0.1, 7.0], marker="s")
+    ax.plot([1], [-9.0], marker="x")  # a cross says that runs diverged: none for it
+    point_beyond(ax, low=-1, high=1, foot=0.0)
+    arrows = {
+        (line.get_marker(), round(x, 1), line.get_color())
+        for line in ax.lines[3:]
+        for x in line.get_xdata()
+    }
+    one, other = (line.get_color() for line in ax.lines[:2])
+    assert arrows == {(r"$\downarrow$", 0.9, one), (r"$\uparrow$", 2.1, other)}
+
+
+def test_a_profile_of_many_rates_is_refused():
+    rates = [0.1 * 2**-i for i in range(8)]
+    runs = [
+        make_run(
+            make_setting(tasks=2, optimizer="sam", rho=0.1, lr=lr),
+            0,
+            accuracy=[0.5] * 2,
+        )
+        for lr in rates
+    ]
+    with pytest.raises(UsageError, match="8 learning rates"):
+        profile(frame(*runs))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("rho", {}, "plasticity loss, lower is better"),
+        ("rho", {"metric": "accuracy_slope"}, "accuracy slope, higher is better"),
+        ("profile", {}, "accuracy change, higher is better"),
+        ("profile", {"metric": "relative_plasticity_loss"}, "relative plasticity loss"),
+    ],
+)
+def test_they_are_drawn_into_files(tmp_path, name, options, said):
+    write(tmp_path, "x", *rho_runs("permuted", range(2), **SMALL))
+    plain = {**SMALL, "rhos": ()}
+    fresh = rho_settings("permuted", **plain, intervention="fresh")
+    write(tmp_path, "y", *(rho_run(k, s, "fresh") for k in fresh for s in (0, 1)))
+    files = [tmp_path / f"{i}.svg" for i in range(1 if options else 2)]
+    for file in files:
+        draw_to_file(name, str(tmp_path), str(file), study="rho", **options)
+    drawn = {file.read_text("utf-8") for file in files}
+    assert len(drawn) == 1
+    assert said in drawn.pop()
+
+
+def test_a_metric_is_only_for_figures_of_metrics(tmp_path):
+    with pytest.raises(UsageError, match=r"the figure accuracy shows no metric"):
+        draw_to_file("accuracy", str(tmp_path), "f.svg", metric="mean_accuracy")
+    with pytest.raises(UsageError, match=r"unknown metric 'loss'"):
+        draw_to_file("rho", str(tmp_path), "f.svg", metric="loss")
+
+
+def test_only_relative_rows_need_a_fresh_network(records):
+    with pytest.raises(UsageError, match="needs runs with intervention fresh"):
+        over_rho(records, ["relative_accuracy_slope"])

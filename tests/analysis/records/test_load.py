@@ -1,0 +1,273 @@
+import shutil
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.records.load import load
+from analysis.records.runs import by_setting
+from tests.support.synthetic import make_run, make_setting, write, write_study
+from trainables.record import COLUMNS, SCHEMA_VERSION
+from trainables.usage import UsageError
+
+SHORT = make_setting(tasks=4)
+
+
+def replace(table, name, values, null=False):
+    """Return the table with other values in one column, whatever their type."""
+    field = pa.field(name, values.type, nullable=null)
+    return table.set_column(table.schema.get_field_index(name), field, [values])
+
+
+@pytest.fixture
+def results(tmp_path):
+    write_study(tmp_path / "r", [SHORT], (0, 1), study="a")
+    write_study(tmp_path / "r", [SHORT], (0,), study="b")
+    return tmp_path / "r"
+
+
+@pytest.mark.parametrize(
+    ("under", "rows"),
+    [("", 12), ("a", 8), ("a/records", 8), ("b/", 4)],
+)
+def test_results_are_found_at_every_level(results, under, rows):
+    assert len(load(f"{results}/{under}")) == rows
+
+
+def test_one_file_is_enough(results):
+    (file,) = (results / "b" / "records").iterdir()
+    assert len(load(str(file))) == 4
+
+
+def test_a_uri_is_as_good_as_a_path(results):
+    assert load(results.as_uri()).equals(load(str(results)))
+
+
+def test_the_place_may_be_relative(results, monkeypatch):
+    monkeypatch.chdir(results / "a" / "records")
+    assert len(load(".")) == 8
+
+
+def test_the_rows_are_those_written(results):
+    frame = load(str(results / "b"))
+    expected = make_run(SHORT, 0, "b").to_pandas()
+    assert list(frame) == list(COLUMNS)
+    assert frame.equals(expected)
+
+
+def test_only_the_columns_asked_for_are_read(results):
+    assert list(load(str(results), ["seed", "task"])) == [
+        "study",
+        "run_id",
+        "seed",
+        "task",
+    ]
+
+
+def test_an_unknown_column_is_refused(results):
+    with pytest.raises(UsageError, match="did you mean 'test_accuracy'"):
+        load(str(results), ["test_acuracy"])
+
+
+def test_nothing_else_is_opened(results):
+    before = load(str(results))
+    for other in (
+        "a/records/.half.parquet",
+        "a/records/_half.parquet",
+        "a/records/notes.txt",
+        "a/records/deeper/x.parquet",
+        "a/checkpoints/x.parquet",
+        "a/checkpoints/records/x.parquet",
+        "a/x.parquet",
+        "x.parquet",
+        ".hidden/records/x.parquet",
+        "_hidden/records/x.parquet",
+    ):
+        place = results / other
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"not Parquet")
+    assert load(str(results)).equals(before)
+
+
+def test_equal_rows_count_once(results, capsys):
+    (file,) = (results / "b" / "records").iterdir()
+    before = load(str(results))
+    assert capsys.readouterr().err == ""
+    shutil.copy(file, file.with_name("zz.parquet"))
+    assert load(str(results)).equals(before)
+    assert "note: 4 rows are there more than once" in (said := capsys.readouterr().err)
+    assert "zz.parquet" in said
+
+
+def test_rows_that_differ_in_time_only_are_equal(results):
+    run = make_run(SHORT, 0, "b")
+    write(results, "zz", replace(run, "seconds", pa.array([9.0] * 4)))
+    assert len(load(str(results / "b"))) == 4
+
+
+def test_nulls_are_equal(tmp_path):
+    lost = make_run(SHORT, 0, diverged_at=2)
+    write(tmp_path, "one", lost)
+    write(tmp_path, "two", lost)
+    assert len(load(str(tmp_path))) == 4
+
+
+def test_rows_that_contradict_each_other_are_refused(results):
+    other = make_run(SHORT, 0, "b", accuracy=[0.1] * 4).slice(2, 1)
+    write(results, "zz", other)
+    run_id = other["run_id"][0].as_py()
+    with pytest.raises(
+        UsageError,
+        match=f"task 2 of run {run_id} .study b. has two different results, "
+        r"in .*\.parquet and .*zz\.parquet",
+    ):
+        load(str(results))
+
+
+def test_the_same_run_in_two_studies_is_no_contradiction(tmp_path):
+    write(tmp_path, "x", make_run(SHORT, 0, "a"))
+    write(tmp_path, "x", make_run(SHORT, 0, "b", accuracy=[0.1] * 4))
+    assert len(load(str(tmp_path))) == 8
+
+
+def test_an_older_file_has_nulls_in_newer_columns(results, monkeypatch):
+    monkeypatch.setattr("trainables.record.SCHEMA_VERSION", 99)
+    (file,) = (results / "b" / "records").iterdir()
+    old = pq.read_table(file).drop_columns(["sharpness"])
+    pq.write_table(old, file)
+    frame = load(str(results))
+    assert frame.groupby("study")["sharpness"].count().to_dict() == {"a": 8, "b": 0}
+
+
+FIRST = """
+study setting_id run_id trial_id seed problem dataset tasks epochs batch_size hidden
+optimizer lr momentum rho alpha weight_decay intervention task task_label
+online_accuracy train_loss test_loss test_accuracy dormant_fraction effective_rank
+stable_rank weight_norm gradient_norm sharpness diverged steps seconds device
+"""
+"""The columns of version 1."""
+
+
+def test_a_file_of_version_1_is_read(results):
+    (file,) = (results / "b" / "records").iterdir()
+    old = pq.read_table(file).select(FIRST.split())
+    pq.write_table(old.replace_schema_metadata({"schema_version": "1"}), file)
+    frame = load(str(results))
+    known = frame.groupby("study")[["lr", "start_sharpness", "layer_weight_norm"]]
+    assert known.count().to_numpy().tolist() == [[8, 8, 8], [4, 0, 0]]
+    assert len(by_setting(frame)) == 2
+
+
+def test_a_file_whose_words_are_dictionaries_is_read(results):
+    before = load(str(results))
+    for file in results.rglob("*.parquet"):
+        table = pq.read_table(file)
+        metadata = table.schema.metadata
+        for name in ("optimizer", "run_id"):
+            at = table.schema.get_field_index(name)
+            table = table.set_column(at, name, table[name].dictionary_encode())
+        pq.write_table(table.replace_schema_metadata(metadata), file)
+    pd.testing.assert_frame_equal(load(str(results)), before)
+
+
+def test_rows_that_differ_in_a_list_contradict_each_other(results):
+    run = make_run(SHORT, 0, "b")
+    name = "layer_weight_norm"
+    write(results, "zz", run)
+    assert len(load(str(results / "b"))) == 4
+    other = pa.array([[1.0, 2.0, 3.0, 5.0]] * 4)
+    write(results, "zz", replace(run, name, other))
+    with pytest.raises(UsageError, match="two different results"):
+        load(str(results / "b"))
+
+
+def write_newer(run):
+    return run.replace_schema_metadata({"schema_version": "99"})
+
+
+def write_without_version(run):
+    return run.replace_schema_metadata({})
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (
+            write_newer,
+            f"version 99, this program reads up to {SCHEMA_VERSION}: upgrade it",
+        ),
+        (write_without_version, "no schema_version"),
+        (lambda run: run.drop_columns(["sharpness"]), "it has no column sharpness"),
+        (
+            lambda run: replace(run, "lr", pa.array(["0.1"] * 4)),
+            "column lr is string, not double",
+        ),
+        (
+            lambda run: replace(run, "seed", pa.nulls(4, pa.int64()), null=True),
+            "column seed has a null",
+        ),
+    ],
+)
+def test_a_file_that_does_not_fit_is_named(results, change, complaint):
+    run = change(make_run(SHORT, 7, "b"))
+    folder = results / "b" / "records"
+    pq.write_table(run, folder / "odd.parquet")
+    with pytest.raises(UsageError, match=rf"odd\.parquet .*{complaint}"):
+        load(str(results))
+
+
+def test_a_fault_in_a_column_not_asked_for_does_no_harm(results):
+    run = replace(make_run(SHORT, 7, "b"), "lr", pa.array(["0.1"] * 4))
+    pq.write_table(run, results / "b" / "records" / "odd.parquet")
+    assert len(load(str(results), ["seed"])) == 16
+
+
+@pytest.mark.parametrize("content", [b"", b"not Parquet", b"PAR1" * 9])
+def test_a_damaged_file_is_named(results, content):
+    (results / "a" / "records" / "bad.parquet").write_bytes(content)
+    with pytest.raises(UsageError, match=r"bad\.parquet is damaged .*: move it away"):
+        load(str(results))
+
+
+def test_a_file_cut_short_is_named(results):
+    (file,) = (results / "b" / "records").iterdir()
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(UsageError, match="is damaged") as caught:
+        load(str(results))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_with_a_hole_is_named(results):
+    (file,) = (results / "b" / "records").iterdir()
+    content = bytearray(file.read_bytes())
+    content[10:400] = np.random.default_rng(0).bytes(390)
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match="is damaged"):
+        load(str(results))
+
+
+def test_a_place_that_does_not_exist_is_named():
+    with pytest.raises(UsageError, match="nowhere does not exist"):
+        load("nowhere")
+
+
+@pytest.mark.parametrize("there", ["", "x/records", "x/y/records"])
+def test_a_place_without_records_says_how_to_make_some(tmp_path, there):
+    (tmp_path / there).mkdir(parents=True, exist_ok=True)
+    with pytest.raises(UsageError, match=r"no records .* python -m study\.sweep"):
+        load(str(tmp_path))
+
+
+def test_files_without_rows_are_no_records(tmp_path):
+    write(tmp_path, "x", make_run(SHORT, 0)).unlink()
+    empty = make_run(SHORT, 0, rows=0)
+    pq.write_table(empty, tmp_path / "paper" / "records" / "x.parquet")
+    with pytest.raises(UsageError, match="no records"):
+        load(str(tmp_path))
+
+
+def test_an_unknown_kind_of_place_is_refused():
+    with pytest.raises(UsageError, match="cannot read ftp://x/y: "):
+        load("ftp://x/y")

@@ -1,0 +1,167 @@
+"""The command, from outside: exit codes, single lines, what it imports."""
+
+import os
+import subprocess
+import sys
+import typing
+
+import pyarrow.parquet as pq
+import pytest
+
+from analysis.__main__ import table
+from analysis.tables.formats import FORMATS
+from tests.support.synthetic import make_run, make_setting, write, write_study
+
+SHORT = make_setting(tasks=4)
+HEAVY = ("torch", "ray", "pandas", "pyarrow", "scipy", "matplotlib")
+
+
+def call(*args, cwd=None, code=("-m", "analysis")):
+    place = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "-W", "error", *code, *map(str, args)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+        env={**os.environ, "PYTHONPATH": place, "PYTHONIOENCODING": "utf-8"},
+    )
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("here") / "results"
+    write_study(folder, [SHORT], (0, 1))
+    return folder
+
+
+def test_a_table_is_printed_from_the_usual_place(results):
+    done = call("table", cwd=results.parent)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "permuted, study paper" in done.stdout
+
+
+def test_figures_are_listed():
+    done = call("figure", "--list")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("accuracy  test accuracy by task")
+
+
+def damage(folder):
+    write(folder, "x", make_run(SHORT, 0)).write_bytes(b"PAR1 not Parquet PAR1")
+
+
+def age(folder):
+    run = make_run(SHORT, 0).replace_schema_metadata({"schema_version": "99"})
+    pq.write_table(run, write(folder, "x", make_run(SHORT, 0)))
+
+
+def contradict(folder):
+    write(folder, "x", make_run(SHORT, 0))
+    write(folder, "y", make_run(SHORT, 0, accuracy=[0.1] * 4))
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda folder: None, "no records in"),
+        (damage, "x.parquet is damaged or not a Parquet file"),
+        (age, "x.parquet has records of version 99"),
+        (contradict, "has two different results"),
+    ],
+)
+def test_bad_records_are_one_line_and_exit_code_2(tmp_path, make, said):
+    make(tmp_path)
+    done = call("table", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ([], "table"),
+        (["tabel"], "tabel"),
+        (["table", "nowhere"], "nowhere does not exist"),
+        (["table", "--format", "html"], "html"),
+        (["table", "--fromat", "csv"], "--format"),
+        (["figure"], "no figure named"),
+        (["figure", "accuracy"], "--output"),
+        (["figure", "acuracy", "x", "-o", "f.png"], "did you mean 'accuracy'"),
+        (["figure", "accuracy", "x", "-o", "f.gif"], ".png, .svg, .pdf, .csv"),
+        (["figure", "rho", "x", "-o", "f.png", "--size", "A4"], "one-column"),
+        (["table", "nowhere", "--where", "lr ="], "a number (lr is one) should be"),
+        (["report", "nowhere"], "give --output report.html"),
+        (["report", "nowhere", "-o", "r.html"], "nowhere does not exist"),
+        (["export", "nowhere", "-o", "x.xlsx"], "a suffix, .csv or .parquet"),
+        (["diff", "nowhere"], "B"),
+        (["about", "nowhere"], "nowhere does not exist"),
+        (["compare", "nowhere"], "nowhere does not exist"),
+        (["compare", "x", "--metric", "accuracy"], "unknown metric 'accuracy'"),
+        (["compare", "x", "--baselin", "sgd"], "--baseline"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_exit_code_2(args, said):
+    done = call(*args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+
+
+def imported(code):
+    """Return which of the heavy packages are imported after some code."""
+    report = f"import sys\n{code}\nprint(*[n for n in {HEAVY} if n in sys.modules])"
+    done = call(code=("-c", report))
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split("\n")[-2].split())
+
+
+RUN = """
+import contextlib, io, runpy
+sys.argv = ["analysis", *{args}]
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()) as out:
+    runpy.run_module("analysis", run_name="__main__")
+assert {said!r} in out.getvalue(), out.getvalue()
+"""
+
+
+def test_importing_the_command_imports_nothing_heavy():
+    assert imported("import analysis, analysis.__main__") == set()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["--help"], ["table", "--help"], ["figure", "--help"], ["compare", "--help"]],
+)
+def test_help_imports_nothing_heavy(args):
+    assert imported(RUN.format(args=args, said="usage")) == set()
+
+
+def test_a_whole_table_imports_neither_torch_nor_ray(results):
+    code = RUN.format(args=["table", str(results)], said="study paper")
+    assert imported(code) & {"torch", "ray", "matplotlib"} == set()
+
+
+def test_a_whole_comparison_imports_neither_torch_nor_ray(tmp_path):
+    sam = {**SHORT, "optimizer": "sam", "rho": 0.05}
+    for name, setting in (("x", SHORT), ("y", sam)):
+        write(tmp_path, name, *(make_run(setting, seed) for seed in (0, 1)))
+    code = RUN.format(args=["compare", str(tmp_path)], said="of 1 settings")
+    heavy = imported(f"{code}\nassert 'scipy.stats' not in sys.modules")
+    assert heavy & {"torch", "ray", "matplotlib"} == set()
+
+
+def test_a_whole_figure_imports_neither_torch_nor_ray(results, tmp_path):
+    file = tmp_path / "f.svg"
+    args = ["figure", "accuracy", str(results), "-o", str(file)]
+    code = RUN.format(args=args, said=f"wrote {file}")
+    assert imported(code) & {"torch", "ray"} == set()
+    assert file.stat().st_size > 1000
+
+
+def test_the_formats_offered_are_those_there_are():
+    offered = typing.get_args(typing.get_type_hints(table)["format"])
+    assert offered == (*FORMATS, "csv")

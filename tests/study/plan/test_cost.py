@@ -1,0 +1,55 @@
+"""Costs against counts by hand, and against what a run really does."""
+
+from __future__ import annotations
+
+import pytest
+
+from study.plan.cost import run_cost
+from trainables.optimizers import ASAM, GNP, SAM, SGD
+from trainables.problems import Pairwise, Permuted
+from trainables.run import ContinualRun
+from trainables.setting import Setting
+
+
+def test_operations_of_a_small_network_by_hand():
+    setting = Setting(
+        problem=Permuted(), dataset="mnist-5k", tasks=3, epochs=2, hidden=(5, 4)
+    )
+    cost = run_cost(setting)
+    weights = 784 * 5 + 5 * 4 + 4 * 10
+    # forward, gradient of the weights, gradient of the inputs of all layers but one
+    update = 2 * weights + 2 * weights + 2 * (5 * 4 + 4 * 10)
+    assert cost.examples == 3 * 2 * 4290
+    assert cost.flops == 3 * 2 * 4290 * update + 3 * 710 * 2 * weights
+
+
+def test_all_pairs_of_mnist_meet_every_example_nine_times():
+    setting = Setting(problem=Pairwise(), dataset="mnist", epochs=1)
+    assert setting.tasks == 45
+    assert run_cost(setting).examples == pytest.approx(9 * 60_000, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "passes"), [(SGD(), 1), (SAM(), 2), (GNP(), 2), (ASAM(), 2)]
+)
+def test_an_ascent_step_costs_a_pass(optimizer, passes):
+    once = run_cost(Setting(optimizer=SGD(), tasks=1, hidden=(10,)))
+    cost = run_cost(Setting(optimizer=optimizer, tasks=1, hidden=(10,)))
+    tested = 10_000 * 2 * (784 * 10 + 10 * 10)
+    assert cost.flops - tested == passes * (once.flops - tested)
+    assert cost.examples == once.examples
+
+
+@pytest.mark.parametrize(("problem", "batch_size"), [(Permuted(), 10), (Pairwise(), 6)])
+def test_examples_are_those_that_a_run_trains_on(problem, batch_size, digits):
+    setting = Setting(
+        problem=problem,
+        dataset="mnist-5k",
+        tasks=3,
+        epochs=2,
+        batch_size=batch_size,
+        hidden=(2,),
+    )
+    # every batch is full: mnist-5k has 429 training examples of each class
+    steps = ContinualRun(setting, [0], digits).next_task()[0]["steps"]
+    assert run_cost(setting).examples == pytest.approx(3 * steps * batch_size)

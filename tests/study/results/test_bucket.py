@@ -1,0 +1,131 @@
+"""Results in an object store: moto's, on loopback, which can be told to fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from study.results.claim import HEARTBEAT, claimed, held
+from study.results.find import find_stores
+from study.results.store import Store
+from tests.study.results.test_store import SETTING, records
+from tests.support import chaos
+from trainables.usage import UsageError
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    patch = pytest.MonkeyPatch()
+    for name, value in chaos.KEYS.items():
+        patch.setenv(name, value)
+    made = chaos.Bucket()
+    yield made
+    made.close()
+    patch.undo()
+
+
+@pytest.fixture
+def store(bucket, request):
+    return Store(bucket.uri.replace("prefix", request.node.name), "mine")
+
+
+def test_records_come_back_and_bad_ones_are_set_aside(store):
+    store.files.check()
+    assert store.finished() == (set(), [])
+    store.write(records())
+    store.write(records(seeds=(2,)))
+    every = {SETTING.run_id(seed) for seed in (0, 1, 2)}
+    assert store.finished() == (every, [])
+    (name,) = [n for n in store.files.names("records", "") if "seeds-2" in n]
+    content = store.files.read(f"records/{name}")
+    store.files.put(f"records/{name}", content[: len(content) // 2])
+    done, (aside,) = store.finished()
+    assert done == every - {SETTING.run_id(2)}
+    assert aside.startswith(
+        f"{store.files.where(f'records/{name}')}.damaged".split("?")[0]
+    )
+    assert store.files.read(f"records/{name}.damaged")
+    store.save_state("f00d-seeds-1", b"one")
+    assert store.load_state("f00d-seeds-1") == b"one"
+    assert store.interrupted() == [("f00d", (1,))]
+    store.drop_state("f00d-seeds-1")
+    store.drop_state("f00d-seeds-1")
+    assert store.load_state("f00d-seeds-1") is None
+
+
+def test_while_it_fails_no_file_is_set_aside(store, bucket):
+    store.write(records())
+    bucket.down.set()
+    try:
+        with pytest.raises(OSError, match="AWS Error"):
+            store.finished()
+    finally:
+        bucket.down.clear()
+    assert store.finished() == ({SETTING.run_id(0), SETTING.run_id(1)}, [])
+
+
+def test_a_bucket_that_is_not_there_is_refused(store):
+    wrong = Store(store.results.replace("bucket", "nobucket"), "mine")
+    with pytest.raises(UsageError, match="there is no nobucket"):
+        wrong.files.check()
+
+
+def test_the_second_sweep_is_refused_and_a_dead_one_is_not_waited_for_long(store):
+    told = []
+    with claimed(store.files, told.append, stale=2):
+        assert held(store.files, stale=2)
+        refused = pytest.raises(UsageError, match="another sweep is at work on s3://")
+        with refused, claimed(store.files, told.append, stale=2):
+            raise AssertionError("two at once")
+        beat = store.files.read(HEARTBEAT)
+    assert len(told) == 1
+    assert not held(store.files, stale=2)
+    store.files.put(HEARTBEAT, beat)  # as if it had been killed
+    started = time.monotonic()
+    with claimed(store.files, told.append, stale=2):
+        assert time.monotonic() - started < 6
+    assert store.files.names("", "") == []
+
+
+def test_the_commands_find_it_by_uri_and_by_environment(store, bucket):
+    store.write(records())
+    assert [s.place for s in find_stores(store.results)] == [store.place]
+    assert find_stores(store.place) == [store]
+    plain = store.results.partition("?")[0]
+    for where, more in (
+        (store.results, {}),
+        (plain, {"AWS_ENDPOINT_URL": f"http://{bucket.endpoint}"}),
+    ):
+        said = subprocess.run(
+            [sys.executable, "-m", "study.doctor", where],
+            capture_output=True,
+            text=True,
+            env=os.environ | more | {"AWS_REGION": "us-east-1"},
+        )
+        assert (said.returncode, said.stderr) == (0, "")
+        assert ": 2 runs whole, 0 checkpoints, nothing is bad" in said.stdout
+        assert chaos.SECRET not in said.stdout
+
+
+def test_a_report_is_made_of_what_lies_there(store, tmp_path):
+    from analysis.records.request import read_asked
+    from analysis.report.report import make_reports
+
+    store.write(records())
+    asked = {
+        "setting_id": SETTING.setting_id,
+        "seeds": "0-3",
+        "setting": SETTING.row(),
+    }
+    store.files.put("study.json", json.dumps({"settings": [asked]}).encode())
+    assert read_asked(store.results)["mine"].runs == 4
+    for place in (store.results, store.place):
+        (report,) = make_reports(place)
+        # of two runs there is nothing measured, of two no record
+        assert (report.whole, report.expected) == (0, 4)
+        assert not any(part.broken for part in report.parts)

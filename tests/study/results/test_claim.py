@@ -1,0 +1,147 @@
+"""Claims: one sweep at a time, and a dead one's claim dies with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from study.results.claim import HEARTBEAT, LOCK, _heartbeat, claimed, held
+from study.results.files import Files
+from trainables.usage import UsageError
+
+HOLD = (
+    "import sys, time\n"
+    "from study.results.claim import claimed\n"
+    "from study.results.files import Files\n"
+    "with claimed(Files(sys.argv[1], 'mine'), print):\n"
+    "    print('held', flush=True)\n"
+    "    time.sleep(60)\n"
+)
+
+
+@pytest.fixture
+def files(tmp_path):
+    return Files(str(tmp_path / "results"), "mine")
+
+
+def test_a_claim_leaves_nothing_where_there_was_nothing(files, tmp_path):
+    assert not held(files)
+    with claimed(files, print):
+        assert held(files)
+        assert (files.folder / LOCK).read_bytes() == b""
+    assert not held(files)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_second_is_refused_in_one_line(files):
+    refused = pytest.raises(UsageError, match="another sweep")
+    with claimed(files, print), refused as caught, claimed(files, print):
+        raise AssertionError("two at once")
+    assert "\n" not in str(caught.value)
+    with claimed(files, print):
+        pass
+
+
+def test_a_killed_processs_claim_is_free_at_once(files):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, files.results], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(UsageError, match="another sweep"), claimed(files, print):
+            pass
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        with claimed(files, print):
+            pass
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def test_of_many_at_once_one_has_it(files):
+    inside, most, taken = [], [], []
+
+    def go():
+        for _ in range(10):
+            try:
+                with claimed(files, print):
+                    inside.append(1)
+                    most.append(len(inside))
+                    taken.append(1)
+                    time.sleep(0.001)
+                    inside.pop()
+            except UsageError:
+                pass
+
+    threads = [threading.Thread(target=go) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert taken
+    assert max(most) == 1
+
+
+# the heartbeat, in a folder: it is the same in an object store
+
+
+def beating(files, stale=1.0, told=print):
+    return _heartbeat(files, told, stale)
+
+
+def test_a_heartbeat_refuses_the_second_as_soon_as_it_beats(files):
+    told = []
+    with beating(files, stale=3.0):
+        started = time.monotonic()
+        with (
+            pytest.raises(UsageError, match="another sweep"),
+            beating(files, stale=3.0),
+        ):
+            raise AssertionError("two at once")
+        assert time.monotonic() - started < 2.5
+    with beating(files):
+        assert held(files, stale=1.0)
+        refused = pytest.raises(UsageError, match="another sweep")
+        with refused, beating(files, told=told.append):
+            raise AssertionError("two at once")
+        assert told[0].startswith(
+            "a sweep was at work here 0 s ago: watching for up to"
+        )
+        time.sleep(1.5)  # and it goes on
+        assert held(files, stale=1.0)
+    assert not (files.folder / HEARTBEAT).exists()
+
+
+def test_a_dead_sweeps_heartbeat_is_waited_out(files):
+    with beating(files):
+        last = (files.folder / HEARTBEAT).read_bytes()
+    files.put(HEARTBEAT, last)
+    told, started = [], time.monotonic()
+    with beating(files, told=told.append):
+        assert 0.5 < time.monotonic() - started < 3
+    assert len(told) == 1
+    files.put(HEARTBEAT, b'{"id": "x", "time": 12}')
+    started = time.monotonic()
+    with beating(files):
+        assert time.monotonic() - started < 0.5
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"id": 1}', b"\xff"])
+def test_a_heartbeat_that_cannot_be_read_is_nobodys(files, content):
+    files.put(HEARTBEAT, content)
+    with beating(files):
+        pass
+
+
+def test_a_heartbeat_names_nobody(files):
+    with beating(files):
+        content = (files.folder / HEARTBEAT).read_text()
+    assert os.uname().nodename not in content

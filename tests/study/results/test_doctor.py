@@ -1,0 +1,166 @@
+"""The doctor names each bad file and why; the status says where every run stands."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from study.doctor import Options, doctor
+from study.plan.stacks import stack_name
+from study.results.claim import claimed
+from study.results.definition import Definition, keep, load
+from study.results.find import find_stores
+from study.results.store import Store
+from study.spec.studies import Study
+from study.status import Options as StatusOptions
+from study.status import status, survey
+from tests.study.results.test_store import SETTING, records
+from tests.trainables.test_trainable import PAIRWISE, actor
+from trainables.record import SCHEMA_VERSION
+from trainables.usage import UsageError
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = Store(str(tmp_path / "results"), "mine")
+    made.write(records(seeds=(0, 1)))
+    made.write(records(seeds=(2,)))
+    made.write(records(seeds=(3, 4)))
+    return made
+
+
+def call(function, options):
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        code = function(options)
+    return code, out.getvalue().splitlines()
+
+
+def path_of(store, *seeds):
+    name = stack_name(SETTING.setting_id, seeds)
+    return Path(store.place, "records", f"{name}.parquet")
+
+
+def test_what_is_whole_is_not_bad(store):
+    assert call(doctor, Options(store.results)) == (
+        0,
+        [f"{store.place}: 5 runs whole, 0 checkpoints, nothing is bad"],
+    )
+
+
+@pytest.mark.parametrize("by", ["results", "study"])
+def test_bad_files_are_named_and_set_aside(store, by):
+    where = store.results if by == "results" else store.place
+    cut, twice = path_of(store, 2), path_of(store, 3, 4)
+    content = cut.read_bytes()
+    cut.write_bytes(content[: len(content) // 2])
+    table = pq.read_table(twice)
+    table = table.set_column(5, table.schema.field(5), table.column(5))
+    seed = table.schema.get_field_index("seed")
+    wrong = [0] * table.num_rows
+    pq.write_table(table.set_column(seed, table.schema.field(seed), [wrong]), twice)
+    state = Path(store.place, "checkpoints", "f00d-seeds-1.pt")
+    store.save_state("f00d-seeds-1", b"nothing")
+    code, lines = call(doctor, Options(where))
+    assert code == 1
+    assert [line.partition(": ")[0] for line in lines[:3]] == ["bad"] * 3
+    assert lines[0].startswith(f"bad: {cut}: cannot be read as Parquet: ")
+    assert lines[1].startswith(f"bad: {twice}: run ")
+    assert "its columns are another run's" in lines[1]
+    assert lines[2].startswith(f"bad: {state}: cannot be read as a checkpoint: ")
+    assert lines[3].endswith("3 files are bad; --fix sets them aside")
+    assert cut.exists()
+    code, lines = call(doctor, Options(where, fix=True))
+    assert code == 1
+    for path in (cut, twice, state):
+        assert not path.exists()
+        assert Path(f"{path}.damaged").exists()
+    code, lines = call(doctor, Options(where))
+    assert (code, len(lines)) == (0, 1)
+    assert store.finished() == ({SETTING.run_id(0), SETTING.run_id(1)}, [])
+
+
+def test_a_newer_file_is_named_and_left(store):
+    path = path_of(store, 2)
+    newer = {"schema_version": str(SCHEMA_VERSION + 1)}
+    pq.write_table(pq.read_table(path).replace_schema_metadata(newer), path)
+    code, lines = call(doctor, Options(store.results, fix=True))
+    assert code == 1
+    assert f"version {SCHEMA_VERSION + 1}" in lines[0]
+    assert path.exists()
+
+
+def test_the_doctor_does_not_operate_while_a_sweep_is_at_work(store):
+    with (
+        claimed(store.files, print),
+        pytest.raises(UsageError, match="another sweep"),
+    ):
+        doctor(Options(store.results, fix=True))
+
+
+def test_where_there_is_no_study_it_says_so(tmp_path, store):
+    (tmp_path / "empty").mkdir()
+    for place in ("empty", "nothing"):
+        with pytest.raises(UsageError, match="no study in "):
+            doctor(Options(str(tmp_path / place)))
+    with pytest.raises(UsageError, match="no study other in "):
+        status(StatusOptions(store.results, study="other"))
+    assert [s.study for s in find_stores(store.results)] == ["mine"]
+    assert find_stores(store.place) == find_stores(store.results)
+
+
+def test_every_run_stands_somewhere(tmp_path, few):
+    setting = PAIRWISE.setting
+    store = Store(str(tmp_path / "results"), "mine")
+    study = Study("mine", (setting, SETTING), range(8))
+    keep(store.files, Definition().asked_too(study))
+    trial = actor(store, few, PAIRWISE, every=1)  # seed 1
+    trial.train()
+    trial.train()
+    rows = records(seeds=(0, 1, 5))
+    for row in rows:
+        if row["seed"] == 5:
+            row["diverged"] = True
+    store.write(rows)
+    store.keep_failed({stack_name(SETTING.setting_id, (2, 3)): "ValueError: no"})
+    runs = {i: run for held in store.examine() for i, run in held.runs.items()}
+    lines = {line.row["problem"]: line for line in survey(store, runs)}
+    one, two = lines["permuted"], lines["pairwise"]
+    assert (one.done, one.diverged) == ({0, 1, 5}, {5})
+    assert (set(one.failed), one.missing) == ({2, 3}, {4, 6, 7})
+    assert (two.begun, two.missing) == ({1: 2}, {0, 2, 3, 4, 5, 6, 7})
+    code, said = call(status, StatusOptions(store.results))
+    assert code == 0
+    assert said[0] == f"{store.place}: no sweep is at work"
+    assert said[-2] == f"failed: {SETTING.setting_id} seeds 2-3: ValueError: no"
+    (whole,) = [line.split() for line in said if line.startswith(" all ")]
+    assert whole == ["all", "16", "3", "1", "2", "1", "10"]
+    assert "interrupted" in said[1]
+    with claimed(store.files, print):
+        said = call(status, StatusOptions(store.place))[1]
+    assert said[0] == f"{store.place}: a sweep is at work"
+    assert "running" in said[1]
+
+
+def test_without_a_definition_there_is_still_a_status(store):
+    said = call(status, StatusOptions(store.results))[1]
+    assert said[-1] == "nothing is left"
+    assert load(store.files) == Definition()
+
+
+@pytest.mark.parametrize("module", ["study.status", "study.doctor"])
+def test_a_wrong_call_is_one_line(module, tmp_path):
+    said = subprocess.run(
+        [sys.executable, "-m", module, str(tmp_path / "nothing")],
+        capture_output=True,
+        text=True,
+    )
+    assert (said.returncode, said.stdout) == (2, "")
+    (line,) = said.stderr.splitlines()
+    assert line.startswith("error: no study in ")

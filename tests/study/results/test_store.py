@@ -1,0 +1,414 @@
+"""The store: whole files or none, names that come back, and nothing twice."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from study.plan.stacks import parse_stack_name, stack_name
+from study.results.examine import examine
+from study.results.files import Files, patiently
+from study.results.provenance import software
+from study.results.store import Store
+from trainables.record import COLUMNS, SCHEMA_VERSION, schema, to_table
+from trainables.setting import Setting
+from trainables.usage import UsageError
+
+SETTING = Setting(dataset="mnist-5k", tasks=3, hidden=(4,))
+
+
+def records(seeds=(0, 1), tasks=3, setting=SETTING):
+    """Rows as a run makes them, with nothing measured."""
+    made = {
+        "study": "mine",
+        "setting_id": setting.setting_id,
+        "trial_id": "t",
+        **setting.row(),
+        "task_label": "0",
+        "diverged": False,
+        "steps": 1,
+        "seconds": 0.5,
+        "device": "cpu",
+    }
+    return [
+        dict.fromkeys(COLUMNS)
+        | made
+        | {"seed": seed, "run_id": setting.run_id(seed), "task": task}
+        for task in range(tasks)
+        for seed in seeds
+    ]
+
+
+def _content():
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        to_table(records()), sink, compression="zstd", write_page_checksum=True
+    )
+    return sink.getvalue().to_pybytes()
+
+
+CONTENT = _content()
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(str(tmp_path / "results"), "mine", software())
+
+
+def files(store):
+    return sorted(p.name for p in Path(store.place).rglob("*") if p.is_file())
+
+
+@given(st.sets(st.integers(0, 2**32 - 1), min_size=1, max_size=20))
+def test_a_stacks_name_comes_back(seeds):
+    name = stack_name(SETTING.setting_id, seeds)
+    assert parse_stack_name(name) == (SETTING.setting_id, tuple(sorted(seeds)))
+    assert re.fullmatch(r"[\w+-]+", name)
+
+
+@given(st.from_regex(r"[0-9a-f]{1,4}-seeds-[0-9+-]{0,6}", fullmatch=True))
+def test_a_name_like_ours_never_fails(name):
+    _, seeds = parse_stack_name(name)
+    assert len(set(seeds)) <= 10**6
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "f00d",
+        "a-seeds-",
+        "a-seeds--",
+        "a-seeds-1+",
+        "x-seeds-1",
+        "a-seeds-0-9999999",
+        "a-seeds-1+1",
+        "a-seeds-2+1",
+        "a-seeds-0-1+1-2",
+    ],
+)
+def test_a_strangers_name_has_no_seeds(name):
+    assert parse_stack_name(name)[1] == ()
+
+
+def test_records_come_back_as_they_were(store):
+    rows = records()
+    store.write(rows)
+    (name,) = files(store)
+    assert name == stack_name(SETTING.setting_id, [0, 1]) + ".parquet"
+    table = pq.read_table(Path(store.place, "records", name))
+    assert table.to_pylist() == rows
+    assert table.schema.equals(schema(), check_metadata=False)
+
+
+def test_a_file_says_what_made_it_and_names_nobody(store):
+    store.write(records())
+    (name,) = files(store)
+    content = Path(store.place, "records", name).read_bytes()
+    metadata = pq.read_schema(pa.BufferReader(content)).metadata
+    said = {k.decode(): v.decode() for k, v in metadata.items()}
+    assert said["schema_version"] == str(SCHEMA_VERSION)
+    assert set(software()) | {"cpu", "gpu"} <= set(said)
+    assert re.fullmatch(r"[0-9a-f]{40}\+?|unknown", said["commit"])
+    text = " ".join(said.values())
+    for private in (os.uname().nodename, str(Path.home())):
+        assert private not in text
+        assert private.encode() not in content
+    assert not re.search(rf"\b{re.escape(getpass.getuser())}\b", text)
+
+
+def test_what_is_written_twice_is_there_once(store):
+    store.write(records())
+    store.write(records())
+    assert len(files(store)) == 1
+
+
+def rewrite(store, change, seeds=(0,)):
+    """Write records after a change; return the one fault that is found."""
+    rows = records(seeds)
+    store.write(rows)
+    (name,) = files(store)
+    path = Path(store.place, "records", name)
+    table = pa.Table.from_pylist(change(rows), schema=pq.read_schema(path))
+    pq.write_table(table, path)
+    done, (aside,) = store.finished()
+    assert done == set()
+    assert aside.startswith(f"{path}.damaged: ")
+    assert files(store) == [f"{name}.damaged"]
+    return aside.removeprefix(f"{path}.damaged: ")
+
+
+def test_a_file_that_lacks_a_task_is_set_aside(store):
+    fault = rewrite(store, lambda rows: rows[:-1])
+    assert fault == f"run {SETTING.run_id(0)} (seed 0): has 2 of its 3 tasks"
+
+
+def test_a_task_that_is_there_twice_does_not_stand_for_another(store):
+    fault = rewrite(store, lambda rows: [*rows[:-1], rows[0]])
+    assert fault == f"run {SETTING.run_id(0)} (seed 0): has a task twice"
+
+
+@pytest.mark.parametrize("column", ["lr", "seed", "epochs"])
+def test_rows_that_are_another_runs_are_set_aside(store, column):
+    def change(rows):
+        return [row | {column: row[column] * 3 + 1} for row in rows]
+
+    assert "its columns are another run's" in rewrite(store, change)
+
+
+def test_a_wrong_setting_id_is_set_aside(store):
+    def change(rows):
+        return [row | {"setting_id": "f00d"} for row in rows]
+
+    assert "its setting_id is another setting's" in rewrite(store, change)
+
+
+def test_a_run_that_is_in_two_files_is_kept_once(store):
+    store.write(records(seeds=(0, 1, 2)))
+    store.write(records(seeds=(1,)))
+    done, (aside,) = store.finished()
+    assert done == {SETTING.run_id(seed) for seed in (0, 1, 2)}
+    assert f"seeds-1.parquet.damaged: run {SETTING.run_id(1)} is in " in aside
+    assert len(list(Path(store.place, "records").glob("*.parquet"))) == 1
+
+
+def test_storage_that_fails_sets_no_file_aside(store, monkeypatch):
+    store.write(records())
+    before = files(store)
+
+    def fail(self, path):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Files, "read", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            store.finished()
+    assert files(store) == before
+    assert store.finished() == ({SETTING.run_id(0), SETTING.run_id(1)}, [])
+
+
+def test_a_file_with_a_name_in_it_that_is_no_text_is_not_whole():
+    """A bit flipped in the name of a column; pyarrow says so in an error of its own."""
+    broken = CONTENT.replace(b"setting_id", b"\xf3etting_id")
+    assert examine("a", broken).faults
+
+
+@given(st.data())
+@settings(max_examples=300)
+def test_a_file_that_is_not_as_it_was_is_never_whole(data):
+    content = CONTENT
+    if data.draw(st.booleans(), "cut"):
+        changed = content[: data.draw(st.integers(0, len(content) - 1))]
+    else:
+        place = data.draw(st.integers(0, len(content) - 1))
+        changed = bytearray(content)
+        changed[place] ^= data.draw(st.integers(1, 255))
+    before, after = examine("a", content), examine("a", bytes(changed))
+    # nothing has changed unseen
+    assert after.faults or (
+        after.runs == before.runs
+        and pq.read_table(pa.BufferReader(changed)).equals(
+            pq.read_table(pa.BufferReader(content))
+        )
+    )
+    if len(changed) < len(content):
+        assert after.faults
+
+
+def test_nothing_is_finished_where_there_is_nothing(store):
+    assert store.finished() == (set(), [])
+    assert store.interrupted() == []
+    assert store.load_state("x") is None
+    store.drop_state("x")
+    assert not Path(store.place).exists()
+
+
+def test_a_write_that_fails_leaves_nothing(store):
+    name = stack_name(SETTING.setting_id, [0, 1])
+    Path(store.place, "records", f"{name}.parquet", "in the way").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        store.write(records())
+    assert files(store) == []
+
+
+def test_records_that_the_schema_does_not_know_are_not_written(store):
+    rows = records()
+    del rows[0]["steps"]
+    with pytest.raises(ValueError, match="steps"):
+        store.write(rows)
+    assert not Path(store.place).exists()
+
+
+@pytest.mark.parametrize("damage", ["half", "empty", "text", "other columns"])
+def test_a_damaged_file_is_set_aside_and_its_runs_are_to_be_made_again(store, damage):
+    store.write(records(seeds=(0,)))
+    store.write(records(seeds=(1,)))
+    path = Path(
+        store.place, "records", f"{stack_name(SETTING.setting_id, [0])}.parquet"
+    )
+    whole = path.read_bytes()
+    if damage == "other columns":
+        pq.write_table(pa.table({"a": [1]}), path)
+    else:
+        cut = {"half": whole[: len(whole) // 2], "empty": b"", "text": b"run_id,task"}
+        path.write_bytes(cut[damage])
+    damaged = path.read_bytes()
+    # to look changes nothing
+    assert store.finished(repair=False) == ({SETTING.run_id(1)}, [])
+    assert path.read_bytes() == damaged
+    aside = Path(f"{path}.damaged")
+    done, (said,) = store.finished()
+    assert done == {SETTING.run_id(1)}
+    assert said.startswith(f"{aside}: ")
+    assert "\n" not in said
+    assert aside.read_bytes() == damaged
+    assert not path.exists()
+    assert store.finished() == ({SETTING.run_id(1)}, [])
+
+
+def test_a_file_of_a_newer_version_is_refused_and_left_alone(store):
+    store.write(records())
+    (name,) = files(store)
+    path = Path(store.place, "records", name)
+    newer = {"schema_version": str(SCHEMA_VERSION + 1)}
+    pq.write_table(pq.read_table(path).replace_schema_metadata(newer), path)
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match=f"version {SCHEMA_VERSION + 1}") as caught:
+        store.finished()
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == before
+
+
+def test_states_are_kept_and_forgotten(store):
+    name = stack_name(SETTING.setting_id, [3, 4, 5, 9])
+    store.save_state(name, b"one")
+    store.save_state(name, b"two")
+    assert store.load_state(name) == b"two"
+    assert store.interrupted() == [(SETTING.setting_id, (3, 4, 5, 9))]
+    assert files(store) == [f"{name}.pt"]
+    store.drop_state(name)
+    assert files(store) == []
+    assert store.interrupted() == []
+
+
+def test_half_written_files_are_not_seen(store):
+    for name in ("records/.a.parquet.1f", "records/.b.parquet", "checkpoints/.c.pt"):
+        path = Path(store.place, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+    assert store.finished() == (set(), [])
+    assert store.interrupted() == []
+
+
+def test_a_relative_path_is_that_of_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = Store("results", "mine")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    store.write(records())
+    assert store.place == str(tmp_path / "results" / "mine")
+    assert list(tmp_path.glob("results/mine/records/*.parquet"))
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Store("~/results", "mine").place == str(tmp_path / "results" / "mine")
+
+
+@pytest.mark.parametrize("odd", ["with space", "ünï", "a+b", "100%25", "a?b", "a#b"])
+def test_a_folder_may_have_an_odd_name(tmp_path, odd):
+    store = Store(str(tmp_path / odd), "mine")
+    store.files.check()
+    store.write(records())
+    assert store.finished()[0] == {SETTING.run_id(0), SETTING.run_id(1)}
+    assert list((tmp_path / odd / "mine" / "records").glob("*.parquet"))
+
+
+def test_a_file_uri_is_a_folder(tmp_path):
+    store = Store(f"file://{tmp_path}/results", "mine")
+    store.files.check()
+    store.write(records())
+    assert len(store.finished()[0]) == 2
+    assert list((tmp_path / "results" / "mine" / "records").glob("*.parquet"))
+
+
+@pytest.mark.parametrize("uri", ["foo://bar", "s3://", "s3:///x", "file://relative"])
+def test_a_uri_that_leads_nowhere_is_refused(uri):
+    with pytest.raises(UsageError, match=re.escape(uri)) as caught:
+        Store(uri, "mine").files.check()
+    assert "\n" not in str(caught.value)
+
+
+def test_no_results_folder_is_refused():
+    with pytest.raises(UsageError, match="--results is empty"):
+        Store("", "mine")
+
+
+def test_a_file_in_the_way_is_refused_and_nothing_is_written(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    for place in (file, file / "below"):
+        with pytest.raises(UsageError, match=f"{file} is a file"):
+            Store(str(place), "mine").files.check()
+    Store(str(tmp_path / "new" / "below"), "mine").files.check()
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UsageError, match="may not be written to"):
+        Store(str(tmp_path / "results"), "mine").files.check()
+
+
+def test_keys_in_a_uri_are_refused_and_not_repeated():
+    with pytest.raises(UsageError, match="AWS_ACCESS_KEY_ID") as caught:
+        Store("s3://me:hidden@bucket/x", "mine")
+    assert "hidden" not in str(caught.value)
+
+
+def test_what_a_killed_writer_left_goes_when_it_is_old(store):
+    store.write(records())
+    folder = Path(store.place, "records")
+    for name, age in ((".x.parquet.0a1b", 100), (".y.parquet.0a1b", 1)):
+        (folder / name).write_bytes(b"half")
+        os.utime(folder / name, (time.time() - age,) * 2)
+    store.files.clear_parts()
+    assert sorted(p.name for p in folder.iterdir() if p.name[0] == ".") == [
+        ".y.parquet.0a1b"
+    ]
+    assert len(files(store)) == 2
+
+
+def test_failures_are_kept_until_they_are_forgotten(store):
+    assert store.failed() == {}
+    store.keep_failed({"f00d-seeds-0": "ValueError: no"})
+    assert store.failed() == {"f00d-seeds-0": "ValueError: no"}
+    store.keep_failed({})
+    assert store.failed() == {}
+    Path(store.place, "failed.json").write_text("[")
+    assert store.failed() == {}
+
+
+def test_storage_that_fails_is_waited_for_and_then_given_up(monkeypatch):
+    monkeypatch.setattr("trainables.patience.FIRST", 0.01)
+    told, left = [], [OSError(28, "full"), OSError(28, "full")]
+
+    def action():
+        if left:
+            raise left.pop()
+        return 7
+
+    assert patiently(action, told.append, limit=5) == 7
+    assert told == ["waiting for storage, up to 5 s: OSError: [Errno 28] full"]
+    with pytest.raises(OSError, match="full"):
+        patiently(lambda: (_ for _ in ()).throw(OSError(28, "full")), print, limit=0)

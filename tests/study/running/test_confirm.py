@@ -1,0 +1,86 @@
+"""The winner is confirmed on seeds that did not choose it, whenever it is asked."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from study.results.store import Store
+from study.running.confirm import confirmation, new_seeds
+from study.spec.studies import Study, grid
+from trainables.interventions import ContinualBackprop
+from trainables.optimizers import SAM, SGD
+from trainables.problems import Pairwise, Permuted
+from trainables.run import ContinualRun
+from trainables.usage import UsageError
+
+STUDY = Study(
+    "mine",
+    grid(
+        (Permuted(), Pairwise()),
+        (SGD(lr=0.05), SGD(lr=1e-5), SAM(lr=0.05), SAM(lr=1e-5)),
+        dataset="mnist-5k",
+        tasks=2,
+        batch_size=4,
+        hidden=(8,),
+    ),
+    (0, 1),
+)
+MINE = frozenset(setting.setting_id for setting in STUDY.settings)
+
+
+def fill(store, settings, seeds, few):
+    """Run settings, for real."""
+    for setting in settings:
+        run = ContinualRun(setting, seeds, few)
+        who = {"study": store.study, "trial_id": "t"}
+        rows = [who | row for _ in range(setting.tasks) for row in run.next_task()]
+        store.write(rows)
+
+
+def test_the_best_and_the_best_sgd_get_the_next_seeds(tmp_path, few):
+    store = Store(str(tmp_path), "mine")
+    fill(store, STUDY.settings, STUDY.seeds, few)
+    more = confirmation(store, STUDY.seeds, 3, MINE)
+    assert more.name == "mine"
+    assert more.seeds == (2, 3, 4)
+    chosen = {(s.problem.name, s.optimizer.name, s.optimizer.lr) for s in more.settings}
+    # with a step size of 1e-5 nothing is learnt
+    assert chosen == {
+        (problem, kind, 0.05)
+        for problem in ("permuted", "pairwise")
+        for kind in ("sgd", "sam")
+    }
+    assert {setting.setting_id for setting in more.settings} <= MINE
+    # the new seeds have no say, so that the same command finds the same
+    fill(store, [s for s in STUDY.settings if s not in more.settings], (2, 3, 4), few)
+    fill(store, more.settings, (2,), few)
+    assert confirmation(store, STUDY.seeds, 3, MINE) == more
+    # nor have settings of another study that lies there
+    other = Study("mine", STUDY.settings[1::2], STUDY.seeds)
+    ids = frozenset(setting.setting_id for setting in other.settings)
+    others = confirmation(store, other.seeds, 1, ids)
+    assert {setting.optimizer.lr for setting in others.settings} == {1e-5}
+
+
+def test_whole_numbers_come_back_whole_where_other_settings_have_none(tmp_path, few):
+    """In a frame a column of whole numbers and nulls is one of reals."""
+    replaced = [
+        dataclasses.replace(
+            STUDY.settings[0],
+            optimizer=optimizer,
+            intervention=ContinualBackprop(maturity=7),
+        )
+        for optimizer in (SGD(lr=0.05), SAM(lr=0.05))
+    ]
+    store = Store(str(tmp_path), "mine")
+    fill(store, [STUDY.settings[0], *replaced], (0, 1), few)
+    more = confirmation(store, (0, 1), 1)
+    assert set(more.settings) == set(replaced)
+
+
+def test_there_must_be_seeds_above():
+    assert new_seeds((3, 0), 2) == (4, 5)
+    with pytest.raises(UsageError, match="the last of --confirm-seeds is 4294967296"):
+        new_seeds((2**32 - 1,), 1)

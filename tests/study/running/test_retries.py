@@ -1,0 +1,102 @@
+"""How often a trial is started again: progress counts anew, its own errors soon end it.
+
+Ray's killed workers themselves are in test_survival and test_chaos.
+"""
+
+from __future__ import annotations
+
+import pickle
+import socket
+from pathlib import Path
+
+import pytest
+import ray
+
+from study.running import tuning
+from study.running.retries import DEATHS, RETRIES, Retries
+
+
+class Trial:
+    """What of Tune's Trial the callback touches."""
+
+    config = {"trial": {"name": "a"}}  # noqa: RUF012
+
+    def __init__(self, folder):
+        self.num_failures, self.max_failures = 0, DEATHS
+        self.pickled_error_file = folder / "error.pkl"
+
+    def fail(self, retries, error):
+        """Fail as Tune does; return whether the trial is started again."""
+        self.num_failures += 1
+        Path(self.pickled_error_file).write_bytes(pickle.dumps(error))
+        if self.num_failures > self.max_failures:
+            return False
+        retries.on_trial_recover(0, [], self)
+        return True
+
+
+DEATH, ERROR = ray.exceptions.ActorDiedError(), OSError(28, "full")
+
+
+def keep(retries, trial, tasks):
+    retries.on_trial_result(0, [], trial, {"name": "a", "tasks_kept": tasks})
+
+
+def survived(retries, trial, error):
+    count = 0
+    while trial.fail(retries, error):
+        count += 1
+        keep(retries, trial, 0)  # it says what it has kept, which is nothing new
+    return count
+
+
+def test_errors_end_a_trial_sooner_than_deaths(tmp_path):
+    assert survived(Retries(), Trial(tmp_path), ERROR) == RETRIES
+    assert survived(Retries(), Trial(tmp_path), DEATH) == DEATHS
+
+
+def test_what_was_kept_in_between_counts_anew(tmp_path):
+    retries, trial = Retries(), Trial(tmp_path)
+    for tasks in range(2, 40):
+        keep(retries, trial, tasks)
+        assert trial.fail(retries, DEATH)
+        assert trial.fail(retries, ERROR)
+        assert trial.fail(retries, ERROR)
+    keep(retries, trial, 41)
+    assert survived(retries, trial, ERROR) == RETRIES
+
+
+@pytest.mark.parametrize(
+    ("url", "mode", "said"),
+    [
+        ("127.0.0.1:8265", None, "Ray dashboard: http://127.0.0.1:8265"),
+        (
+            "127.0.0.1:8265",
+            "token",
+            "Ray dashboard: http://127.0.0.1:8265 "
+            "(asks for a token: `ray get-auth-token` prints it)",
+        ),
+        ("", None, "Ray dashboard: this Ray has none; the study does without it"),
+    ],
+)
+def test_it_is_said_where_the_dashboard_is_or_that_there_is_none(
+    url, mode, said, monkeypatch
+):
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    if mode:
+        monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    assert tuning._dashboard(url) == said
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_ray_that_is_gone_is_not_waited_for(answers, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    assert tuning._left_over() is None
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        there = f"127.0.0.1:{server.getsockname()[1]}"
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray" / "ray_current_cluster").write_text(there)
+        if answers:
+            assert tuning._left_over() is None
+    if not answers:
+        assert tuning._left_over() == there

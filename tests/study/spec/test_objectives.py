@@ -1,0 +1,95 @@
+"""Objectives are the metrics of the analysis; a run that diverged is a bad one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis.statistics.metrics import METRICS
+from study.spec.objectives import OBJECTIVES, objective_values, parse_objectives
+from study.spec.search import SEARCHES, Search
+from study.spec.space import Space
+from trainables.problems import Pairwise, Permuted
+from trainables.setting import Setting
+from trainables.usage import UsageError
+
+NAMES = tuple(OBJECTIVES)
+
+
+def rows(matrix):
+    """Return records of a matrix of accuracies, NaN where a run has diverged."""
+    return [
+        {
+            "seed": 7 * seed,
+            "task": task,
+            "test_accuracy": None if np.isnan(value) else value,
+            "diverged": bool(np.isnan(value)),
+        }
+        for task in range(matrix.shape[1])
+        for seed, value in enumerate(matrix[:, task])
+    ]
+
+
+def test_an_objective_is_the_mean_of_a_metric_of_the_analysis():
+    matrix = np.random.default_rng(0).uniform(0.5, 1, (4, 20))
+    found = objective_values(NAMES, Setting(), rows(matrix))
+    assert found == pytest.approx([METRICS[name](matrix).mean() for name in NAMES])
+    # whatever the order of the rows
+    mixed = rows(matrix)[::-1]
+    assert objective_values(NAMES, Setting(), mixed) == pytest.approx(found, rel=1e-12)
+
+
+@pytest.mark.parametrize(("problem", "chance"), [(Permuted(), 0.1), (Pairwise(), 0.5)])
+def test_a_seed_that_diverged_is_at_chance_and_has_lost_all(problem, chance):
+    matrix = np.full((2, 10), 0.9)
+    matrix[1, 4:] = np.nan
+    setting = Setting(problem=problem)
+    accuracy, lost = objective_values(NAMES, setting, rows(matrix))
+    assert accuracy == pytest.approx((0.9 + 0.4 * 0.9 + 0.6 * chance) / 2)
+    assert lost == pytest.approx((0 + (1 - chance)) / 2)
+
+
+def test_diverging_at_once_is_the_worst_there_is():
+    gone = np.full((3, 10), np.nan)
+    accuracy, lost = objective_values(NAMES, Setting(), rows(gone))
+    falls = np.linspace(1.0, 0.1, 10)[None]
+    worse, more = objective_values(NAMES, Setting(), rows(falls))
+    assert accuracy == pytest.approx(0.1)
+    assert accuracy < worse
+    assert lost >= more
+
+
+def test_a_list_of_objectives():
+    assert parse_objectives("plasticity_loss,mean_accuracy") == NAMES[::-1]
+    with pytest.raises(UsageError, match="did you mean 'mean_accuracy'"):
+        parse_objectives("mean_acuracy")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objectives": NAMES, "asha": True}, "--asha stops trials before the end"),
+        (
+            {"objectives": ("plasticity_loss",), "tasks": 1},
+            "plasticity_loss of 1 tasks",
+        ),
+        ({"objectives": ()}, "no objectives"),
+        ({"objectives": ("mean_accuracy",) * 2}, "the same objectives twice"),
+        ({"trials": 0}, "trials is 0"),
+        ({"seeds": 0}, "seeds is 0"),
+    ],
+)
+def test_a_search_without_sense_is_refused(changes, message):
+    with pytest.raises(UsageError, match=message):
+        SEARCHES["search"].changed(**changes)
+
+
+def test_a_search_knows_what_its_space_may_need():
+    from study.spec.domain import choice, integer
+
+    space = Space(dataset=choice("mnist", "mnist-5k"), tasks=integer(1, 5))
+    search = Search("mine", space, range(2))
+    assert (search.shortest, search.datasets) == (1, ("mnist", "mnist-5k"))
+    with pytest.raises(UsageError, match="plasticity_loss of 1 tasks"):
+        search.changed(objectives=("plasticity_loss",))
+    assert search.changed(tasks=4).shortest == 4

@@ -1,0 +1,253 @@
+"""Studies as data, and studies from people's own files."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+
+from study.spec.studies import RHOS, STEP_SIZES, STUDIES, Study, changed, grid
+from study.spec.study_file import find_study
+from trainables.interventions import INTERVENTIONS
+from trainables.optimizers import SGD
+from trainables.problems import Pairwise, Permuted
+from trainables.setting import Setting
+from trainables.usage import UsageError
+
+ONE = (Setting(dataset="mnist-5k"),)
+
+
+def test_the_papers_comparison_is_two_problems_by_six_settings():
+    for name, seeds in (("paper", 10), ("quickstart", 3)):
+        study = STUDIES[name]
+        kinds = {
+            (s.problem.name, s.optimizer.name, s.optimizer.lr) for s in study.settings
+        }
+        assert len(kinds) == len(study.settings) == 12
+        assert study.seeds == tuple(range(seeds))
+    paper = STUDIES["paper"]
+    assert {s.dataset for s in paper.settings} == {"mnist"}
+    assert {s.tasks for s in paper.settings if s.problem == Pairwise()} == {45}
+
+
+@pytest.mark.parametrize("name", ["quickstart", "rho-small"])
+def test_nothing_is_downloaded_for_the_small_ones(name):
+    assert {s.dataset for s in STUDIES[name].settings} == {"mnist-5k"}
+
+
+def test_rho_is_every_rho_at_every_step_size_with_sgd_beside_it():
+    exact = np.geomspace(0.001, 2, 9)
+    assert [float(f"{rho:.2g}") for rho in exact] == list(RHOS)
+    study = STUDIES["rho"]
+    assert len(study.settings) * len(study.seeds) == 2 * (5 + 45 + 90) * 10
+    for problem in (Permuted(), Pairwise()):
+        rows = [s.row() for s in study.settings if s.problem == problem]
+        assert {row["dataset"] for row in rows} == {"mnist"}
+        kinds = {
+            kind: {
+                (r["lr"], r["rho"], r["alpha"]) for r in rows if r["optimizer"] == kind
+            }
+            for kind in ("sgd", "sam", "gnp")
+        }
+        pairs = set(itertools.product(STEP_SIZES, RHOS))
+        assert kinds["sgd"] == {(lr, None, None) for lr in STEP_SIZES}
+        assert kinds["sam"] == {(*pair, None) for pair in pairs}
+        assert kinds["gnp"] == {(*p, alpha) for p in pairs for alpha in (0.5, 0.8)}
+
+
+def test_the_small_cut_of_rho_is_a_cut_of_it():
+    def kinds(name):
+        return {(s.problem, s.optimizer) for s in STUDIES[name].settings}
+
+    assert kinds("rho-small") < kinds("rho")
+    assert len(STUDIES["rho-small"].seeds) >= 5
+    rhos = {s.optimizer.radius for s in STUDIES["rho-small"].settings}
+    assert {0.0, RHOS[0], RHOS[-1]} < rhos
+
+
+def test_the_remedies_are_every_intervention_under_three_optimizers():
+    study = STUDIES["remedies"]
+    for optimizer, base in (("sgd", None), ("sam", None), ("sgd", "adam")):
+        mine = [
+            s
+            for s in study.settings
+            if (s.optimizer.name, s.base and s.base.name) == (optimizer, base)
+        ]
+        names = [s.intervention and s.intervention.name for s in mine]
+        assert names == [None, None, *INTERVENTIONS]
+        assert [s.optimizer.weight_decay > 0 for s in mine][:3] == [False, True, False]
+    rest = {(s.optimizer.name, s.base is None) for s in study.settings[30:]}
+    assert rest == {("sam", False), ("asam", True)}
+    assert {s.dataset for s in study.settings} == {"mnist-5k"}
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "../a", "-a", ".a", "a.b", "_a"])
+def test_a_name_that_is_no_folders_is_refused(name):
+    with pytest.raises(UsageError, match=re.escape(repr(name))):
+        Study(name, ONE, (0,))
+
+
+@pytest.mark.parametrize(
+    ("settings", "seeds", "message"),
+    [
+        ((), (0,), "no settings"),
+        (ONE, (), "no seeds"),
+        (ONE * 2, (0,), "the same settings twice"),
+        (ONE, (3, 3), "the same seeds twice"),
+        (ONE, (-1,), "seed is -1"),
+        (ONE, (2**32,), f"seed is {2**32}"),
+        (ONE, (0.5,), "seed is 0.5"),
+        (ONE, (True,), "seed is True"),
+    ],
+)
+def test_a_study_without_sense_is_refused(settings, seeds, message):
+    with pytest.raises(UsageError, match=message):
+        Study("mine", settings, seeds)
+
+
+def test_fields_that_are_none_stay_as_they_are():
+    study = Study("mine", grid((Permuted(),), (SGD(),), tasks=7, hidden=(3,)), (5,))
+    assert changed(study, seeds=None, tasks=None, hidden=None) == study
+    other = changed(study, seeds=2, tasks=3)
+    assert other.seeds == (0, 1)
+    assert [s.tasks for s in other.settings] == [3]
+    assert [s.hidden for s in other.settings] == [(3,)]
+
+
+def test_a_change_that_makes_two_settings_the_same_is_refused():
+    study = Study("mine", (Setting(tasks=1), Setting(tasks=2)), (0,))
+    with pytest.raises(UsageError, match="the same settings twice"):
+        changed(study, tasks=3)
+
+
+def write(folder, text):
+    path = folder / "mine.py"
+    path.write_text(text)
+    return str(path)
+
+
+IMPORTS = (
+    "from study.spec.studies import Study, grid\nfrom trainables.problems import *\n"
+)
+
+
+def test_a_file_may_define_a_study(tmp_path):
+    body = "STUDY = Study('mine', grid((Permuted(),), (SGD(),)), range(2))\n"
+    path = write(tmp_path, IMPORTS + "from trainables.optimizers import SGD\n" + body)
+    study = find_study(path)
+    assert (study.name, study.seeds, len(study.settings)) == ("mine", (0, 1), 1)
+
+
+SPACES = (
+    "from study.spec.domain import choice, integer, log, uniform\n"
+    "from study.spec.search import Search\n"
+    "from study.spec.space import Space\n"
+    "from study.spec.studies import Study\n"
+)
+
+
+def test_a_file_may_define_a_random_study_or_a_search(tmp_path):
+    space = (
+        "Space(dataset='mnist-5k', hidden=choice('50', '100-100'), lr=log(0.001, 1))"
+    )
+    body = f"STUDY = Study('mine', {space}.random(7), range(2))\n"
+    study = find_study(write(tmp_path, SPACES + body))
+    assert len(study.settings) == 7
+    assert {s.hidden for s in study.settings} == {(50,), (100, 100)}
+    assert find_study(write(tmp_path, SPACES + body)) == study
+    body = f"STUDY = Search('mine', {space}, range(2), trials=9)\n"
+    search = find_study(write(tmp_path, SPACES + body))
+    assert (search.trials, search.datasets) == (9, ("mnist-5k",))
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ("Space(lrr=0.1)", "unknown field 'lrr': did you mean 'lr'?"),
+        ("Space(lr=log(0, 1))", "the least is 0: it must be a number above 0"),
+        ("Space(hidden=choice('0'))", "hidden is '0': give widths joined by '-'"),
+        ("Space(lr=0.1), objectives=('accuracy',)", "unknown objective 'accuracy'"),
+        ("Space(lr=0.1), objectivs=('a',)", "did you mean 'objectives'"),
+    ],
+)
+def test_a_wrong_space_in_a_file_is_one_line_with_its_place(tmp_path, space, message):
+    path = write(
+        tmp_path, f"{SPACES}STUDY = Search('mine', space={space}, seeds=(0,))\n"
+    )
+    with pytest.raises(UsageError) as caught:
+        find_study(path)
+    assert str(caught.value).startswith(f"{path}:5: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("x = (\n", 1, "SyntaxError: '(' was never closed"),
+        ("\n1 / 0\n", 2, "ZeroDivisionError: division by zero"),
+        ("raise ValueError('two\\nlines')\n", 1, "ValueError: two"),
+        ("raise ValueError\n", 1, "ValueError"),
+        ("raise SystemExit(3)\n", 1, "SystemExit: 3"),
+        ("import no_such_module\n", 1, "ModuleNotFoundError: No module named"),
+        ("import json\n\njson.loads('{')\n", 3, "JSONDecodeError: Expecting"),
+        (IMPORTS + "\nStudy('a b', (), ())\n", 4, "the study's name is 'a b'"),
+        (IMPORTS + "grid([Permuted()], [], taks=1)\n", None, "must define STUDY"),
+    ],
+)
+def test_a_file_that_fails_is_one_line_with_file_and_line(
+    tmp_path, text, line, message
+):
+    path = write(tmp_path, text)
+    with pytest.raises(UsageError) as caught:
+        find_study(path)
+    said = str(caught.value)
+    assert said.startswith(f"{path}:{line}: " if line else path)
+    assert message in said
+    assert said.count("mine.py") == 1
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "near"),
+    [
+        ("from trainables.optimizers import SAM\nSAM(roh=0.1)\n", "'rho'"),
+        (
+            "from trainables.setting import Setting\nSetting(batchsize=1)\n",
+            "'batch_size'",
+        ),
+        ("from study.spec.studies import Study\nStudy(nmae='a')\n", "'name'"),
+        (
+            "from trainables.setting import Setting\n"
+            "Setting.from_row({'optimizer': 'gnp', 'aplha': 1})\n",
+            "'alpha'",
+        ),
+    ],
+)
+def test_an_unknown_hyperparameter_in_a_file_offers_the_nearest(tmp_path, text, near):
+    path = write(tmp_path, text)
+    with pytest.raises(UsageError, match=f"did you mean {near}") as caught:
+        find_study(path)
+    assert str(caught.value).startswith(f"{path}:2: ")
+
+
+def test_a_file_without_a_study_is_refused(tmp_path):
+    for text in ("x = 1\n", "STUDY = 'quickstart'\n"):
+        with pytest.raises(UsageError, match="must define STUDY"):
+            find_study(write(tmp_path, text))
+
+
+def test_a_study_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="no such file"):
+        find_study(str(tmp_path / "none.py"))
+    with pytest.raises(UsageError, match="did you mean 'quickstart'"):
+        find_study("quikstart")
+
+
+def test_how_often_a_study_looks_at_the_landscape_is_checked():
+    setting = STUDIES["quickstart"].settings[:1]
+    assert Study("any", setting, (0,), probe_every=0).probe_every == 0
+    with pytest.raises(UsageError, match="probe_every is -1"):
+        Study("any", setting, (0,), probe_every=-1)

@@ -1,0 +1,332 @@
+"""What the tests of survival share: a study, ways to disturb it, and a comparison."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pyarrow.dataset
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from trainables.record import MEASURED
+
+HERE = Path(__file__).resolve().parents[2]
+SHORT = str(HERE / "tests" / "whole" / "studies" / "survivor.py")
+LONG = str(HERE / "tests" / "whole" / "studies" / "survivor_long.py")
+RUNS, TASKS = 12, 6
+
+SEED = int(os.environ.get("CHAOS_SEED", time.time_ns() % 10**6))
+"""Of the moments and victims; printed with every count."""
+
+SECRET = "no-key-that-is-one-9f3b"
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "test-id-51c7",
+    "AWS_SECRET_ACCESS_KEY": SECRET,
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+def environment(**variables):
+    clean = {k: v for k, v in os.environ.items() if k not in {"RAY_ADDRESS", "COLUMNS"}}
+    mine = {"PYTHONPATH": str(HERE), "RAY_AUTH_MODE": "token", "COLUMNS": "200"}
+    return clean | mine | KEYS | variables
+
+
+class Sweep:
+    """One run of the command."""
+
+    def __init__(self, study, results, *words, module="study.sweep", **variables):
+        command = [sys.executable, "-m", module, str(study)]
+        command += ["--results", str(results), "--checkpoint-every", "1"]
+        self.process = subprocess.Popen(
+            [*command, *map(str, words)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(**variables),
+        )
+        self.out, self.err = [], []
+        self.readers = [
+            threading.Thread(target=lambda f=f, to=to: to.extend(f), daemon=True)
+            for f, to in (
+                (self.process.stdout, self.out),
+                (self.process.stderr, self.err),
+            )
+        ]
+        for reader in self.readers:
+            reader.start()
+
+    @property
+    def text(self):
+        return "".join(self.out)
+
+    @property
+    def running(self):
+        return self.process.poll() is None
+
+    def until(self, condition, seconds=120):
+        """Wait until a condition holds; return False if the sweep ends before."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if not self.running:
+                return False
+            assert time.monotonic() < deadline, f"it did not come so far: {self.text}"
+            time.sleep(0.01)
+        return True
+
+    def training(self):
+        return " at once (" in self.text
+
+    def end(self, seconds=300):
+        """Wait for the end; return the exit code."""
+        try:
+            code = self.process.wait(timeout=seconds)
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+        for reader in self.readers:
+            reader.join(timeout=20)
+        if not any(reader.is_alive() for reader in self.readers):
+            self.process.stdout.close()
+            self.process.stderr.close()
+        return code
+
+    def kill(self, number=signal.SIGKILL):
+        self.process.send_signal(number)
+        return self.end()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        if self.running:
+            self.process.kill()
+        self.end()
+
+
+def parents():
+    """Return each process's parent and command line."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            with contextlib.suppress(OSError, IndexError, ValueError):
+                stat = (folder / "stat").read_text()
+                words = (folder / "cmdline").read_bytes().decode(errors="replace")
+                parent = int(stat.rpartition(")")[2].split()[1])
+                found[int(folder.name)] = parent, words
+    return found
+
+
+def workers(ancestor):
+    """Return the processes of trials below a process of ours."""
+    known = parents()
+    below = {ancestor}
+    while True:
+        more = {pid for pid, (parent, _) in known.items() if parent in below} - below
+        if not more:
+            break
+        below |= more
+    return sorted(
+        p for p in below if known[p][1].startswith("ray::ContinualTrainable.")
+    )
+
+
+def read(results, study="survivor", filesystem=None):
+    """Return the rows there are, in a fixed order."""
+    folder = f"{results}/{study}/records"
+    dataset = pyarrow.dataset.dataset(
+        folder, filesystem=filesystem, format="parquet", exclude_invalid_files=False
+    )
+    rows = dataset.to_table().to_pylist()
+    return sorted(rows, key=lambda row: (row["run_id"], row["task"]))
+
+
+def compare(expected, rows):
+    """Return how many measured values differ; there must be each row once."""
+    keys = [(row["run_id"], row["task"]) for row in rows]
+    assert len(set(keys)) == len(keys), "a row is there twice"
+    assert keys == [(row["run_id"], row["task"]) for row in expected], "rows missing"
+    names = [*MEASURED, "diverged", "steps", "task_label", "seed", "setting_id"]
+    return sum(a[n] != b[n] for a, b in zip(expected, rows, strict=True) for n in names)
+
+
+class Counts:
+    """Kills, restarts and what became of the records; told at the end."""
+
+    def __init__(self, what, capsys):
+        self.what, self.capsys = what, capsys
+        self.kills = self.restarts = 0
+        self.random = random.Random(f"{SEED} {what}")
+
+    def check(self, expected, rows):
+        assert len(rows) == RUNS * TASKS
+        differences = compare(expected, rows)
+        line = (
+            f"chaos: {self.what}: kills {self.kills}, restarts {self.restarts}, "
+            f"records compared {len(rows)}, differences {differences}, seed {SEED}"
+        )
+        with self.capsys.disabled():
+            print(f"\n{line}", flush=True)
+        assert differences == 0
+
+
+def restarts_said(sweep):
+    found = re.findall(r"started again (\d+)", sweep.text)
+    return int(found[-1]) if found else 0
+
+
+def checkpoints(results, study="survivor"):
+    return sorted(Path(results, study, "checkpoints").glob("*.pt"))
+
+
+def kept_since(results, when):
+    """Return whether a checkpoint was kept after a time."""
+    with contextlib.suppress(FileNotFoundError):
+        return any(p.stat().st_mtime > when for p in checkpoints(results))
+    return False
+
+
+def finished_files(results, study="survivor"):
+    return sorted(Path(results, study, "records").glob("*.parquet"))
+
+
+class Bucket:
+    """An object store on loopback, which can be told to fail."""
+
+    def __init__(self):
+        from moto.server import DomainDispatcherApplication, create_backend_app
+
+        inner = DomainDispatcherApplication(create_backend_app)
+        self.down, self.flaky = threading.Event(), 0.0
+        self.errors, self.random = 0, random.Random(SEED)
+
+        def app(environ, start):
+            if self.down.is_set() or self.random.random() < self.flaky:
+                self.errors += 1
+                start("503 Slow Down", [("Content-Type", "application/xml")])
+                return [b"<Error><Code>SlowDown</Code></Error>"]
+            return inner(environ, start)
+
+        class Silent(WSGIRequestHandler):
+            def log(self, *words):
+                pass
+
+        self.server = make_server(
+            "127.0.0.1", 0, app, threaded=True, request_handler=Silent
+        )
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.endpoint = f"127.0.0.1:{self.server.server_port}"
+        import pyarrow.fs
+
+        self.filesystem = pyarrow.fs.S3FileSystem(
+            access_key=KEYS["AWS_ACCESS_KEY_ID"],
+            secret_key=SECRET,
+            endpoint_override=self.endpoint,
+            scheme="http",
+            region="us-east-1",
+            allow_bucket_creation=True,
+        )
+        self.filesystem.create_dir("bucket")
+        options = f"endpoint_override={self.endpoint}&scheme=http&region=us-east-1"
+        self.uri = f"s3://bucket/prefix?{options}"
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+NODES = """
+import json, sys
+from ray._common.utils import reset_ray_address
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+reset_ray_address()  # or every sweep on this machine that names none would join it
+nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+cluster.wait_for_nodes()
+print(json.dumps(cluster.address), flush=True)
+for line in sys.stdin:
+    if line.strip() == "remove":
+        cluster.remove_node(nodes.pop(0), allow_graceful=False)
+    elif line.strip() == "add":
+        nodes.append(cluster.add_node(num_cpus=1))
+    print(json.dumps(len(nodes)), flush=True)
+cluster.shutdown()
+"""
+
+
+class Nodes:
+    """A cluster of a head and two nodes, on this machine."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", NODES],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment(),
+        )
+        self.address = self._answer()
+
+    def _answer(self):
+        for line in self.process.stdout:
+            with contextlib.suppress(ValueError):
+                return json.loads(line)
+        raise AssertionError("the cluster has ended")
+
+    def tell(self, word):
+        self.process.stdin.write(f"{word}\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def close(self):
+        self.process.stdin.close()
+        try:
+            self.process.wait(timeout=40)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+
+def mount(*words):
+    """Call mount, or umount; return whether this machine allows it."""
+    done = subprocess.run(words, capture_output=True, text=True)
+    return done.returncode == 0
+
+
+def freeze(folder):
+    """Make a folder read-only, by a mount; return whether this machine allows it."""
+    if not mount("mount", "--bind", str(folder), str(folder)):
+        return False
+    return mount("mount", "-o", "remount,bind,ro", str(folder))
+
+
+def fill(disk):
+    """Fill a disk; return the file that does."""
+    ballast = Path(disk) / "ballast"
+    with open(ballast, "wb", buffering=0) as sink, contextlib.suppress(OSError):
+        for size in (65536, 1):
+            with contextlib.suppress(OSError):
+                while sink.write(b"0" * size):
+                    pass
+    return ballast
+
+
+def read_whole(results, study="survivor"):
+    """Return the rows of the files that are called Parquet."""
+    rows = []
+    for path in finished_files(results, study):
+        rows += pyarrow.dataset.dataset(path).to_table().to_pylist()
+    return sorted(rows, key=lambda row: (row["run_id"], row["task"]))

@@ -1,0 +1,39 @@
+"""Studies to report: one of which every part can be made, and one with an odd name."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from tests.support.synthetic import hash_of, make_run, make_setting, write
+from trainables.problems import PROBLEMS
+
+ODD = "<script>alert('x')</script> & $\\frac{1}$ \u202eäö | ``` [a](b)"
+
+
+def rho_settings(problem, tasks):
+    return [
+        make_setting(problem, tasks=tasks, lr=lr, **kind)
+        for lr in (0.01, 0.001)
+        for kind in (
+            {"optimizer": "sgd"},
+            {"optimizer": "sam", "rho": 0.05},
+            {"optimizer": "sam", "rho": 0.2},
+        )
+    ]
+
+
+def with_real_tasks(run):
+    """Return records that are labelled with the tasks of this program's streams."""
+    row = run.slice(0, 1).to_pylist()[0]
+    stream = PROBLEMS[row["problem"]]()
+    names = [stream.task(row["seed"], t).label for t in run["task"].to_pylist()]
+    place = run.schema.get_field_index("task_label")
+    return run.set_column(place, run.schema.field(place), pa.array(names))
+
+
+def put_whole(folder, study="paper"):
+    """Write a study of which every part can be made."""
+    for problem in PROBLEMS:
+        for setting in rho_settings(problem, 8):
+            runs = [with_real_tasks(make_run(setting, s, study)) for s in range(3)]
+            write(folder, hash_of(setting), *runs)

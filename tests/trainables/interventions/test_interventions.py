@@ -1,0 +1,531 @@
+"""Each intervention does what its paper says, by closed form."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from trainables.bases import Adam
+from trainables.interventions import (
+    ContinualBackprop,
+    Fresh,
+    HeadReset,
+    L2Init,
+    LayerNorm,
+    ReDo,
+    ShrinkPerturb,
+    SpectralNorm,
+)
+from trainables.interventions.redo import SCORED
+from trainables.interventions.spectral_norm import largest_singular_value
+from trainables.network import Network, forward, initial
+from trainables.optimizers import SAM, SGD
+from trainables.run import ContinualRun
+from trainables.setting import Setting
+from trainables.stack import Memory, Stack
+from trainables.steps import fast
+from trainables.steps import reference as plain
+from trainables.steps.update import remember, update_of
+
+SIZES = [784, 12, 10, 10]
+SEEDS = [5, 0, 2]
+
+
+def stack_of(
+    setting: Setting, task: int = 0, dtype=torch.float64, sizes=SIZES
+) -> Stack:
+    intervention = setting.intervention
+    normalized = intervention is not None and intervention.normalizes
+    network = initial(sizes, SEEDS, dtype=dtype, normalized=normalized)
+    return Stack(SEEDS, task, network, remember(setting, network))
+
+
+def batches(steps: int, dtype=torch.float64) -> list[tuple[Tensor, Tensor]]:
+    random = torch.Generator().manual_seed(0)
+    return [
+        (
+            torch.rand(3, 16, 784, generator=random, dtype=dtype),
+            torch.randint(0, 10, (3, 16), generator=random),
+        )
+        for _ in range(steps)
+    ]
+
+
+def copies(stack: Stack) -> list[Tensor]:
+    return [tensor.clone() for tensor in stack.network.tensors()]
+
+
+def distance(one: Tensor, other: Tensor) -> float:
+    return float((one - other).abs().max()) if one.numel() else 0
+
+
+def fill(memory: Memory, value: float) -> None:
+    """Let all moments be something, to see which become 0."""
+    for moment in memory.moments.values():
+        for tensor in moment.tensors():
+            tensor.fill_(value)
+
+
+# ---- L2-init
+
+
+@pytest.mark.parametrize("optimizer", [SGD(lr=0.1, momentum=0.5), SAM(lr=0.1, rho=0.1)])
+def test_l2_init_is_the_gradient_of_its_penalty(optimizer):
+    """From torch.optim.SGD on L + (init_decay / 2) ||w - w0||^2; SAM's L is above."""
+    setting = Setting(optimizer=optimizer, intervention=L2Init(init_decay=0.3))
+    stack = stack_of(setting)
+    origin = copies(stack)
+    theirs = [t.clone().requires_grad_() for t in origin]
+    sgd = torch.optim.SGD(theirs, lr=0.1, momentum=optimizer.momentum)
+    update = update_of(setting, fast, stack)
+    for x, y in batches(10):
+        here = stack.network.like([t.detach() for t in theirs])
+        slope, _ = plain.gradient(here, optimizer, x, y)
+        penalty = sum(
+            0.15 * (t - t0).square().sum() for t, t0 in zip(theirs, origin, strict=True)
+        )
+        pull = torch.autograd.grad(penalty, theirs)
+        for t, a, b in zip(theirs, slope.tensors(), pull, strict=True):
+            t.grad = a + b
+        sgd.step()
+        update(x, y)
+    for mine, other in zip(stack.network.tensors(), theirs, strict=True):
+        torch.testing.assert_close(mine, other.detach(), rtol=0, atol=1e-12)
+
+
+def test_l2_init_alone_goes_back_to_where_it_began():
+    """With no gradient, w - w0 shrinks by 1 - lr init_decay a step."""
+    setting = Setting(optimizer=SGD(lr=0.5), intervention=L2Init(init_decay=0.2))
+    stack = stack_of(setting)
+    origin = copies(stack)
+    for tensor in stack.network.tensors():
+        tensor += 1
+    nothing = stack.network.zeros_like()
+    for _ in range(3):
+        slope = nothing.map(torch.clone)
+        setting.intervention.penalize(stack, slope)
+        plain.descend(stack.network, None, setting.optimizer, slope)
+    for now, then in zip(stack.network.tensors(), origin, strict=True):
+        torch.testing.assert_close(now - then, torch.full_like(now, 0.9**3))
+
+
+# ---- layer normalization
+
+
+def test_layer_norm_is_torchs():
+    stack = stack_of(Setting(intervention=LayerNorm()))
+    network = stack.network
+    for bias in network.biases:
+        bias += torch.rand(bias.shape, dtype=bias.dtype)
+    (x, _), *_ = batches(1)
+    layers, logits = forward(network, x)
+    for seed in range(3):
+        h = x[seed]
+        for i, (w, b) in enumerate(zip(network.weights, network.biases, strict=True)):
+            torch.testing.assert_close(layers[i][seed], h)
+            z = h @ w[seed]
+            if i < 2:
+                h = F.relu(F.layer_norm(z, z.shape[1:]) + b[seed])
+        torch.testing.assert_close(logits[seed], z + b[seed])
+
+
+def test_layer_norm_takes_the_scale_out_of_the_hidden_weights():
+    network = stack_of(Setting(intervention=LayerNorm())).network
+    (x, _), *_ = batches(1)
+    _, before = forward(network, x)
+    for w in network.weights[:-1]:
+        w *= 1000
+    torch.testing.assert_close(forward(network, x)[1], before, rtol=1e-4, atol=1e-6)
+    plain_one = initial(SIZES, SEEDS, dtype=torch.float64)
+    plain_one.weights[0] *= 1000
+    assert forward(plain_one, x)[1].abs().max() > 100 * before.abs().max()
+
+
+def test_whatever_is_made_of_a_normalized_network_is_one():
+    network = initial(SIZES, SEEDS, normalized=True)
+    made = [
+        network.map(torch.clone),
+        network.part(0, 1),
+        network.take([1]),
+        network.zeros_like(),
+        plain.ascended(network, SAM(), network),
+    ]
+    assert all(one.normalized for one in made)
+    assert not initial(SIZES, SEEDS).normalized
+
+
+# ---- spectral normalization
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)]
+)
+@pytest.mark.parametrize("base", [None, Adam()])
+@pytest.mark.parametrize("sizes", [[784, 40, 10], [784, 12, 30, 10]])
+def test_the_spectral_norm_is_at_most_its_bound_after_every_step(
+    base, dtype, tolerance, sizes
+):
+    intervention = SpectralNorm(spectral_bound=0.7)
+    setting = Setting(optimizer=SAM(lr=0.2), base=base, intervention=intervention)
+    stack = stack_of(setting, dtype=dtype, sizes=sizes)
+    free = stack.network.weights[-1].clone()
+    update, met = update_of(setting, fast, stack), 0
+    for x, y in batches(30, dtype):
+        update(x, y)
+        sizes_now = torch.linalg.matrix_norm(stack.network.weights[-2].double(), 2)
+        assert (sizes_now <= 0.7 * (1 + tolerance)).all()
+        met += int((sizes_now > 0.69).sum())
+    assert met > 10
+    assert (stack.network.weights[-1] - free).abs().max() > 0.01
+
+
+def test_weights_within_the_bound_are_not_touched():
+    networks = []
+    for intervention in (None, SpectralNorm(spectral_bound=100)):
+        setting = Setting(intervention=intervention)
+        stack = stack_of(setting)
+        for x, y in batches(5):
+            update_of(setting, fast, stack)(x, y)
+        networks.append(stack.network)
+    for one, other in zip(*(n.tensors() for n in networks), strict=True):
+        assert torch.equal(one, other)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 9))
+def test_the_largest_singular_value_is_that_of_the_svd(seed, rows, columns):
+    random = np.random.default_rng(seed)
+    w = torch.from_numpy(random.normal(size=(3, rows, columns)))
+    w[1] = 0
+    expected = torch.linalg.svdvals(w)[:, 0]
+    got = largest_singular_value(w)
+    assert got.shape == (3, 1, 1)
+    torch.testing.assert_close(got.flatten(), expected, rtol=1e-10, atol=1e-10)
+
+
+# ---- shrink and perturb
+
+
+def test_shrink_and_perturb_has_the_mean_and_variance_it_says():
+    """784 * 300 weights: the moments are known to about 0.3%."""
+    setting = Setting(intervention=ShrinkPerturb(shrink=0.4, perturb=0.2))
+    stack = stack_of(setting, task=1, sizes=[784, 300, 10])
+    before = copies(stack)
+    setting.intervention.begin_task(stack)
+    for seed in range(3):
+        noise = [
+            (now[seed] - 0.4 * then[seed]).flatten()
+            for now, then in zip(stack.network.tensors(), before, strict=True)
+        ]
+        assert noise[0].mean().abs() < 5 * 0.2 / len(noise[0]) ** 0.5
+        assert noise[0].std().item() == pytest.approx(0.2, rel=0.01)
+        assert noise[-1].std() > 0.05  # biases too
+        normal = torch.erf(torch.tensor(1 / 2**0.5)).item()
+        within = (noise[0].abs() < 0.2).double().mean().item()
+        assert within == pytest.approx(normal, abs=0.005)
+        assert abs(np.corrcoef(noise[0], before[0][seed].flatten())[0, 1]) < 0.01
+
+
+def test_shrinking_alone_is_exact():
+    setting = Setting(intervention=ShrinkPerturb(shrink=0.5, perturb=0))
+    stack = stack_of(setting, task=3)
+    before = copies(stack)
+    setting.intervention.begin_task(stack)
+    for now, then in zip(stack.network.tensors(), before, strict=True):
+        assert torch.equal(now, then * 0.5)
+
+
+# ---- resets
+
+
+@pytest.mark.parametrize(
+    "intervention", [ShrinkPerturb(), HeadReset(), Fresh()], ids=lambda i: i.name
+)
+def test_nothing_is_reset_before_the_first_task(intervention):
+    stack = stack_of(Setting(intervention=intervention), task=0)
+    before = copies(stack)
+    intervention.begin_task(stack)
+    for now, then in zip(stack.network.tensors(), before, strict=True):
+        assert torch.equal(now, then)
+
+
+def test_a_head_reset_draws_the_head_and_nothing_else():
+    setting = Setting(optimizer=SGD(momentum=0.9), intervention=HeadReset())
+    heads = []
+    for task in (1, 1, 2):
+        stack = stack_of(setting, task=task)
+        stack.network.biases[-1].fill_(3)
+        fill(stack.memory, 7)
+        before = copies(stack)
+        setting.intervention.begin_task(stack)
+        heads.append(stack.network.weights[-1].clone())
+        names = ["w", "w", "head", "b", "b", "bias"]
+        velocity = stack.memory.moments["velocity"].tensors()
+        for name, now, then, moment in zip(
+            names, stack.network.tensors(), before, velocity, strict=True
+        ):
+            kept = name in ("w", "b")
+            assert torch.equal(now, then) == kept
+            assert (moment == (7 if kept else 0)).all()
+        assert (stack.network.biases[-1] == 0).all()
+    assert torch.equal(heads[0], heads[1])
+    assert len({head[0, 0, 0].item() for head in heads}) == 2
+    bound = (3 / 10) ** 0.5
+    assert 0.9 * bound < heads[0].abs().max() <= bound
+    assert not torch.equal(heads[0][0], heads[0][1])
+
+
+def test_a_fresh_run_learns_every_task_from_the_initial_weights(few):
+    """As a run learns it that has had no task before."""
+    setting = Setting(
+        optimizer=SGD(lr=0.05),
+        base=Adam(),
+        intervention=Fresh(),
+        dataset="mnist-5k",
+        tasks=3,
+        batch_size=8,
+        hidden=(12, 10),
+    )
+    one = ContinualRun(setting, [4, 1], few)
+    rows = [one.next_task() for _ in range(3)]
+    for task in (0, 1, 2):
+        other = ContinualRun(setting, [4, 1], few)
+        other.task = task
+        for mine, theirs in zip(rows[task], other.next_task(), strict=True):
+            same = {n: v for n, v in mine.items() if n != "seconds"}
+            assert same == {n: v for n, v in theirs.items() if n != "seconds"}
+
+
+# ---- continual backprop
+
+
+def judged(stack: Stack, intervention: ContinualBackprop, outputs: list[Tensor]):
+    """Return which units were replaced, as (layer, seed, unit)."""
+    before = [w.clone() for w in stack.network.weights[:-1]]
+    intervention.judge(stack, outputs)
+    return [
+        (layer, *where)
+        for layer, then in enumerate(before)
+        for where in (stack.network.weights[layer] != then).all(1).nonzero().tolist()
+    ]
+
+
+def test_continual_backprop_replaces_the_mature_unit_of_least_utility():
+    intervention = ContinualBackprop(
+        replacement_rate=0.03, maturity=3, utility_decay=0.5
+    )
+    setting = Setting(optimizer=SGD(momentum=0.9), intervention=intervention)
+    stack = stack_of(setting)
+    network, memory = stack.network, stack.memory
+    fill(memory, 7)
+    random = torch.Generator().manual_seed(1)
+    outputs = [
+        torch.rand(3, width, generator=random, dtype=torch.float64) + 0.1
+        for width in SIZES[1:-1]
+    ]
+    # the naive account of the paper's algorithm
+    utility = [torch.zeros(3, width) for width in SIZES[1:-1]]
+    for step in range(1, 7):
+        for u, h, w in zip(utility, outputs, network.weights[1:], strict=True):
+            u.mul_(0.5).add_(0.5 * h * w.abs().sum(2))
+        replaced = judged(stack, intervention, outputs)
+        # 12 units of the first layer are worth 0.36 a step from the fourth on
+        assert len(replaced) == (3 if step == 6 else 0)
+    for layer, seed, unit in replaced:
+        assert layer == 0
+        assert unit == utility[0][seed].argmin()
+    # outgoing weights, bias, age, utility and moments of it are 0, of others not
+    for _, seed, unit in replaced:
+        others = [u for u in range(12) if u != unit]
+        velocity = memory.moments["velocity"]
+        assert (network.weights[1][seed, unit] == 0).all()
+        assert (network.weights[1][seed, others] != 0).all()
+        assert network.biases[0][seed, 0, unit] == 0
+        for name, age in (("utility", None), ("age", 6)):
+            assert memory.marks[name][seed, unit] == 0
+            assert (memory.marks[name][seed, others] > 0).all()
+            assert age is None or (memory.marks[name][seed, others] == age).all()
+        assert (velocity.weights[0][seed, :, unit] == 0).all()
+        assert (velocity.weights[0][seed][:, others] == 7).all()
+        assert (velocity.weights[1][seed, unit] == 0).all()
+        assert (velocity.weights[1][seed, others] == 7).all()
+        assert velocity.biases[0][seed, 0, unit] == 0
+        bound = (6 / 784) ** 0.5
+        assert 0.9 * bound < network.weights[0][seed, :, unit].abs().max() <= bound
+    # a unit that is not mature is safe, however useless
+    marks = memory.marks
+    marks["account"].fill_(5)
+    marks["utility"][:, 4] = -1
+    marks["age"][:, 4] = 1
+    for _, _, unit in (r for r in judged(stack, intervention, outputs) if r[0] == 0):
+        assert unit != 4
+
+
+def test_a_replaced_unit_leaves_the_function_but_for_its_own_part():
+    """The logits are those of the old network with the unit taken out."""
+    intervention = ContinualBackprop(replacement_rate=1, maturity=0)
+    setting = Setting(intervention=intervention)
+    stack = stack_of(setting, sizes=[784, 12, 10])
+    network = stack.network
+    for bias in network.biases:
+        bias += torch.rand(bias.shape, dtype=bias.dtype)
+    (x, _), *_ = batches(1)
+    hidden = forward(network, x)[0][1]
+    w, b = network.weights[1].clone(), network.biases[1].clone()
+    outputs = hidden.mean(1)
+    replaced = judged(stack, intervention, [outputs.masked_fill(outputs == 0, 1e9)])
+    assert len(replaced) == 3
+    without = hidden.clone()
+    for _, seed, unit in replaced:
+        assert hidden[seed, :, unit].abs().max() > 0
+        without[seed, :, unit] = 0
+    torch.testing.assert_close(forward(network, x)[1], without @ w + b)
+
+
+def test_continual_backprop_sees_the_units_before_the_update_and_weights_after():
+    intervention = ContinualBackprop(utility_decay=0.75)
+    setting = Setting(optimizer=SGD(lr=0.5), intervention=intervention)
+    stack = stack_of(setting)
+    (x, y), *_ = batches(1)
+    hidden = forward(stack.network, x)[0][1:]
+    update_of(setting, fast, stack)(x, y)
+    expected = torch.cat(
+        [
+            0.25 * h.abs().mean(1) * w.abs().sum(2)
+            for h, w in zip(hidden, stack.network.weights[1:], strict=True)
+        ],
+        dim=1,
+    )
+    torch.testing.assert_close(stack.memory.marks["utility"], expected)
+    assert (stack.memory.marks["age"] == 1).all()
+
+
+def test_new_units_of_two_layers_have_no_outgoing_weights():
+    """Nor does the one that is drawn into the other."""
+    intervention = ContinualBackprop(replacement_rate=1, maturity=0)
+    stack = stack_of(Setting(intervention=intervention))
+    outputs = [torch.ones(3, width, dtype=torch.float64) for width in SIZES[1:-1]]
+    replaced = judged(stack, intervention, outputs)
+    assert [layer for layer, _, _ in replaced] == [0, 0, 0, 1, 1, 1]
+    for layer, seed, unit in replaced:
+        assert (stack.network.weights[layer + 1][seed, unit] == 0).all()
+
+
+# ---- ReDo
+
+
+def silence(network: Network, layer: int, units: list[int], size: float = 0) -> None:
+    """Let units put out a constant, 0 or little."""
+    network.weights[layer][:, :, units] = 0
+    network.biases[layer][:, :, units] = size
+
+
+@pytest.mark.parametrize("base", [None, Adam()])
+def test_redo_resets_only_the_dormant(base):
+    intervention = ReDo(redo_tau=0.02, redo_every=5)
+    momentum = 0.9 if base is None else 0
+    optimizer = SGD(lr=1e-9, momentum=momentum)  # so that the update changes nothing
+    setting = Setting(optimizer=optimizer, base=base, intervention=intervention)
+    stack = stack_of(setting)
+    network = stack.network
+    silence(network, 0, [3, 7])
+    silence(network, 1, [0])
+    silence(network, 1, [1], 0.1)  # little, but more than tau of the mean
+    update, before = update_of(setting, fast, stack), copies(stack)
+    total = [torch.zeros(3, width).double() for width in SIZES[1:-1]]
+    for step, (x, y) in enumerate(batches(5)):
+        for so_far, h in zip(total, forward(network, x)[0][1:], strict=True):
+            so_far += h.mean(1)
+        if step == 4:
+            fill(stack.memory, 7)
+        update(x, y)
+        moved = [distance(a, b) for a, b in zip(copies(stack), before, strict=True)]
+        assert (max(moved) > 1e-3) == (step == 4)
+    dormant = [h <= 0.02 * h.mean(1, keepdim=True) for h in total]
+    assert dormant[0][:, [3, 7]].all()
+    assert dormant[1][:, 0].all()
+    assert not dormant[1][:, 1].any()
+    for seed in range(3):
+        silent = [layer[seed] for layer in dormant]
+        into = [torch.zeros(784, dtype=torch.bool), silent[0]]  # made 0 as outgoing
+        for layer, (new, zero) in enumerate(zip(silent, into, strict=True)):
+            w = network.weights[layer][seed]
+            then = before[layer][seed]
+            assert (network.weights[layer + 1][seed][new] == 0).all()
+            assert (network.biases[layer][seed][:, new] == 0).all()
+            assert (w[~zero][:, new] != then[~zero][:, new]).all()
+            kept = w[~zero][:, ~new]
+            assert distance(kept, then[~zero][:, ~new]) < 1e-6
+            bias = network.biases[layer][seed][:, ~new]
+            assert distance(bias, before[3 + layer][seed][:, ~new]) < 1e-6
+            for moment in stack.memory.moments.values():
+                assert (moment.weights[layer][seed][:, new] == 0).all()
+                assert (moment.weights[layer + 1][seed][new] == 0).all()
+                assert (moment.weights[layer][seed][~zero][:, ~new] != 0).all()
+    assert (stack.memory.marks["outputs"] == 0).all()
+    assert (stack.memory.marks["steps"] == 5).all()
+
+
+def test_resetting_the_silent_leaves_the_function():
+    """What put out nothing is replaced by what has no outgoing weights."""
+    stack = stack_of(Setting(intervention=ReDo(redo_tau=0, redo_every=1)))
+    silence(stack.network, 0, [1, 2])
+    (x, _), *_ = batches(1)
+    hidden, before = forward(stack.network, x)
+    stack.memory.marks["outputs"] += torch.cat([h.sum(1) for h in hidden[1:]], 1)
+    due = torch.ones(3, 1, dtype=torch.bool)
+    Setting(intervention=ReDo(redo_tau=0)).intervention.recycle(stack, due)
+    assert (stack.network.weights[0][:, :, [1, 2]] != 0).all()
+    torch.testing.assert_close(forward(stack.network, x)[1], before)
+
+
+def test_redo_scores_the_last_batches_and_each_seed_when_it_is_due():
+    intervention = ReDo(redo_tau=0, redo_every=SCORED + 2)
+    setting = Setting(optimizer=SGD(lr=0.01), intervention=intervention)
+    stack = stack_of(setting)
+    marks = stack.memory.marks
+    marks["steps"][1] = 1  # one step ahead of the others
+    update, sums, last = update_of(setting, fast, stack), [], None
+    for x, y in batches(SCORED + 1):
+        sums.append(
+            torch.cat([h.sum(1) for h in forward(stack.network, x)[0][1:]], dim=1)
+        )
+        last = marks["outputs"].clone()
+        update(x, y)
+    seen = torch.stack(sums)
+    torch.testing.assert_close(marks["outputs"][[0, 2]], seen[2:].sum(0)[[0, 2]])
+    torch.testing.assert_close(last[1], seen[1:-1, 1].sum(0))
+    assert (marks["outputs"][1] == 0).all()
+
+
+def test_a_layer_that_is_silent_is_all_reset():
+    intervention = ReDo(redo_tau=0.1, redo_every=1)
+    setting = Setting(intervention=intervention)
+    stack = stack_of(setting)
+    stack.network.biases[0].fill_(-1e6)
+    before = stack.network.weights[0].clone()
+    (x, y), *_ = batches(1)
+    update_of(setting, fast, stack)(x, y)
+    assert (stack.network.weights[0] != before).all()
+    assert (stack.network.biases[0] == 0).all()
+    assert (stack.network.weights[1] == 0).all()
+
+
+# ---- the cost of none
+
+
+@pytest.mark.parametrize(
+    "intervention", [None, ShrinkPerturb(), HeadReset(), Fresh(), LayerNorm()]
+)
+def test_what_acts_between_tasks_costs_nothing_in_a_step(intervention):
+    """The update is the optimizer's step itself, called with the networks."""
+    setting = Setting(intervention=intervention)
+    update = update_of(setting, fast, stack_of(setting))
+    assert isinstance(update, functools.partial)
+    assert update.func is fast.step

@@ -1,0 +1,251 @@
+"""Probes of the loss around the weights: against the dense Hessian, and by hand."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse.linalg import LinearOperator, eigsh
+from torch import Tensor
+
+from trainables.network import Network, cross_entropy, forward, initial
+from trainables.optimizers import SAM, SGD, Optimizer
+from trainables.probes import LANDSCAPE, Landscape
+from trainables.probes import landscape as landscapes
+from trainables.probes.landscape import RADIUS
+from trainables.probes.sharpness import TOLERANCE, sharpness
+from trainables.steps import fast
+
+SIZES = [10, 12, 8, 4]
+"""272 weights and biases."""
+
+SEEDS = [3, 0, 7]
+
+
+def batch(seeds: list[int], n: int = 60) -> tuple[Tensor, Tensor]:
+    """Noisy points around a centre for each class, for each seed its own."""
+    drawn = [np.random.default_rng([1, seed]) for seed in seeds]
+    labels = np.stack([random.integers(SIZES[-1], size=n) for random in drawn])
+    centres = [random.normal(size=(SIZES[-1], SIZES[0])) for random in drawn]
+    x = [
+        c[y] + random.normal(size=(n, SIZES[0]))
+        for c, y, random in zip(centres, labels, drawn, strict=True)
+    ]
+    return torch.from_numpy(np.stack(x)), torch.from_numpy(labels)
+
+
+def look(network: Network, seeds: list[int] = SEEDS) -> Landscape:
+    return Landscape(network, *batch(seeds), seeds, task=2)
+
+
+def trained(optimizer: Optimizer, steps: int, seeds: list[int] = SEEDS) -> Network:
+    network = initial(SIZES, seeds, dtype=torch.float64)
+    x, y = batch(seeds)
+    for i in range(steps):
+        some = slice(10 * (i % 6), 10 * (i % 6) + 10)
+        fast.step(network, None, optimizer, x[:, some], y[:, some])
+    return network
+
+
+def dead_units(seeds: list[int] = SEEDS) -> Network:
+    network = trained(SGD(lr=0.1), 30, seeds)
+    network.biases[0][..., :6] = -100
+    network.biases[1][..., 5:] = -100
+    return network
+
+
+CASES = {
+    "initialisation": lambda: initial(SIZES, SEEDS, dtype=torch.float64),
+    "sgd": functools.partial(trained, SGD(lr=0.1), 200),
+    # after these, eigenvalues of both signs are close
+    "sam rho 2": functools.partial(trained, SAM(lr=0.1, rho=2.0), 60),
+    "sam rho 5": functools.partial(trained, SAM(lr=0.1, rho=5.0), 200),
+    "dead units": dead_units,
+}
+
+cases = pytest.mark.parametrize("case", CASES)
+
+
+def flat(network: Network, seed: int) -> Tensor:
+    return torch.cat([tensor[seed].flatten() for tensor in network.tensors()])
+
+
+def loss_of(network: Network, x: Tensor, y: Tensor, place: int, vector: Tensor):
+    """The mean loss of one network as torch's own operations, of a flat vector."""
+    tensors, at = [], 0
+    for tensor in network.tensors():
+        tensors.append(vector[at : at + tensor[0].numel()].view(tensor[0].shape))
+        at += tensor[0].numel()
+    half = len(tensors) // 2
+    h = x[place]
+    for i, (w, b) in enumerate(zip(tensors[:half], tensors[half:], strict=True)):
+        h = (h if i == 0 else h.relu()) @ w + b
+    return torch.nn.functional.cross_entropy(h, y[place])
+
+
+def dense(seen: Landscape, place: int) -> Tensor:
+    """The whole Hessian of one network."""
+    loss = functools.partial(loss_of, seen.network, seen.inputs, seen.labels, place)
+    return torch.autograd.functional.hessian(loss, flat(seen.network, place))
+
+
+@cases
+def test_sharpness_is_the_dense_hessians_largest_eigenvalue(case):
+    seen = look(CASES[case]())
+    got = sharpness(seen)
+    for place in range(len(SEEDS)):
+        hessian = dense(seen, place)
+        expected = torch.linalg.eigvalsh(hessian)[-1].item()
+        assert got[place].item() == pytest.approx(expected, rel=1e-6, abs=1e-12)
+        by_scipy = eigsh(
+            LinearOperator(hessian.shape, matvec=hessian.numpy().__matmul__),
+            k=1, which="LA", v0=np.ones(len(hessian)), return_eigenvectors=False,
+        )  # fmt: skip
+        assert got[place].item() == pytest.approx(by_scipy[0], rel=1e-6, abs=1e-12)
+
+
+def test_the_cases_are_hard_for_power_iteration():
+    """Or they would prove little: the least eigenvalue is near minus the largest."""
+    ratios = []
+    for case in ("sam rho 2", "sam rho 5"):
+        seen = look(CASES[case]())
+        for place in range(len(SEEDS)):
+            values = torch.linalg.eigvalsh(dense(seen, place))
+            ratios.append(-(values[0] / values[-1]).item())
+    assert max(ratios) > 0.8
+
+
+@cases
+def test_products_are_the_dense_hessians(case):
+    seen = look(CASES[case]())
+    sizes = [tensor[0].numel() for tensor in seen.network.tensors()]
+    vector = torch.from_numpy(np.random.default_rng(0).normal(size=(3, sum(sizes))))
+    got = seen.hessian.product(vector)
+    assert seen.hessian.size == sum(sizes) == 272
+
+    def transposed(row: Tensor) -> Tensor:
+        """From the order of a product's vectors to that of `flat`."""
+        tensors = seen.network.tensors()
+        parts = zip(row.split(sizes), tensors, strict=True)
+        return torch.cat([p.view(t[0].mT.shape).mT.flatten() for p, t in parts])
+
+    for place in range(3):
+        expected = dense(seen, place) @ transposed(vector[place])
+        torch.testing.assert_close(transposed(got[place]), expected)
+
+
+def test_products_of_a_seed_that_is_not_finite_harm_no_other():
+    network = trained(SGD(lr=0.1), 30)
+    expected = sharpness(look(network))
+    network.weights[1][1, 0, 0] = torch.nan
+    got = sharpness(look(network))
+    assert got[1].isnan()
+    torch.testing.assert_close(got[[0, 2]], expected[[0, 2]], rtol=1e-9, atol=0)
+
+
+def test_the_first_vector_is_the_seeds_and_the_tasks_own(monkeypatch):
+    """What a stopped run finds does not depend on what it had found before."""
+    network = trained(SAM(lr=0.1, rho=2.0), 60)
+    values = [name(look(network)) for name in LANDSCAPE.values() for _ in range(2)]
+    for one, other in zip(values[::2], values[1::2], strict=True):
+        assert torch.equal(one, other)
+    seen = look(network)
+    later = Landscape(seen.network, seen.inputs, seen.labels, SEEDS, task=3)
+    trace = LANDSCAPE["hessian_trace"]
+    assert not torch.equal(trace(seen), trace(later))
+
+
+@cases
+def test_the_trace_is_the_dense_hessians_within_its_error(case, monkeypatch):
+    monkeypatch.setattr(landscapes, "SAMPLES", 300)
+    seen = look(CASES[case]())
+    off = []
+    for place in range(len(SEEDS)):
+        hessian = dense(seen, place)
+        forms = seen.quadratic_forms[place]
+        # the variance that Hutchinson's estimate has
+        apart = hessian - hessian.diagonal().diag()
+        expected = (2 * apart.square().sum()).item()
+        assert forms.var().item() == pytest.approx(expected, rel=0.5)
+        off.append((forms.mean() - hessian.trace()).item() / (expected / 300) ** 0.5)
+    assert max(map(abs, off)) < 3
+
+
+def test_the_traces_error_is_that_of_a_mean():
+    seen = look(trained(SGD(lr=0.1), 30))
+    forms = seen.quadratic_forms
+    assert forms.shape == (3, landscapes.SAMPLES)
+    mean, error = (LANDSCAPE[n](seen) for n in ("hessian_trace", "hessian_trace_error"))
+    for place in range(3):
+        sample = forms[place].numpy()
+        assert mean[place].item() == pytest.approx(sample.mean())
+        expected = sample.std(ddof=1) / np.sqrt(len(sample))
+        assert error[place].item() == pytest.approx(expected)
+
+
+@cases
+def test_sam_sharpness_and_the_lipschitz_estimate_by_hand(case):
+    network = CASES[case]()
+    seen = look(network)
+    sam, steepest = (LANDSCAPE[name](seen) for name in ("sam_sharpness", "lipschitz"))
+    for place in range(3):
+        loss = functools.partial(loss_of, network, seen.inputs, seen.labels, place)
+        at = [flat(network, place)]
+        slopes = []
+        for _ in range(3):
+            slopes.append(torch.func.grad(loss)(at[-1]))
+            at.append(at[0] + 0.05 * slopes[-1] / slopes[-1].norm())
+        risen = (loss(at[1]) - loss(at[0])).item()
+        assert sam[place].item() == pytest.approx(risen, rel=1e-6, abs=1e-12)
+        expected = max(slope.norm().item() for slope in slopes)
+        assert steepest[place].item() == pytest.approx(expected, rel=1e-6)
+    assert RADIUS == 0.05
+
+
+def test_the_lipschitz_estimate_bounds_what_sam_sees():
+    """L(w + d) - L(w) <= Lipschitz constant * ||d||, where the estimate is good."""
+    seen = look(trained(SGD(lr=0.1), 30))
+    sam, steepest = (LANDSCAPE[name](seen) for name in ("sam_sharpness", "lipschitz"))
+    assert (sam <= RADIUS * steepest * (1 + 1e-9)).all()
+    assert (sam > 0).all()
+
+
+@pytest.mark.parametrize(
+    "optimizer", [SGD(lr=0.01), SAM(lr=0.05, rho=1.0)], ids=["sgd", "sam rho 1"]
+)
+def test_in_float32_sharpness_is_near_on_the_real_network(optimizer, digits):
+    network = initial([784, 100, 100, 100, 10], [0])
+    x = torch.from_numpy(digits.train_images[:4000]).float()[None] / 255
+    y = torch.from_numpy(digits.train_labels[:4000]).long()[None]
+    for i in range(0, 4000, 16):
+        fast.step(network, None, optimizer, x[:, i : i + 16], y[:, i : i + 16])
+    x, y = x[:, :512], y[:, :512]
+    exact = Landscape(network.map(Tensor.double), x.double(), y, [0], 0)
+    size = exact.hessian.size
+    assert size == 99710
+
+    def product(vector: np.ndarray) -> np.ndarray:
+        row = torch.from_numpy(vector).reshape(1, -1)
+        return exact.hessian.product(row)[0].numpy()
+
+    (by_scipy,) = eigsh(
+        LinearOperator((size, size), product, dtype=np.float64),
+        k=1, which="LA", v0=np.random.default_rng(0).normal(size=size),
+        tol=1e-6, return_eigenvectors=False,
+    )  # fmt: skip
+    got = sharpness(Landscape(network, x, y, [0], 0)).item()
+    assert got == pytest.approx(by_scipy, rel=1e-4)
+    assert TOLERANCE[torch.float32] == 1e-3
+
+
+def test_a_loss_that_does_not_curve_is_not_sharp():
+    network = initial(SIZES, SEEDS, dtype=torch.float64)
+    for tensor in network.tensors():
+        tensor.zero_()
+    network.biases[-1][..., 0] = 1e4  # sure of one class: softmax is exactly 0 and 1
+    seen = look(network)
+    assert cross_entropy(forward(network, seen.inputs)[1], seen.labels).isfinite().all()
+    for name in ("sharpness", "hessian_trace"):
+        assert LANDSCAPE[name](seen).tolist() == [0, 0, 0]

@@ -1,0 +1,109 @@
+"""Streams of tasks: what they hold, and that they depend on seed and place alone.
+
+After a change that is meant to change the streams: python tests/test_problems.py
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainables.problems import PROBLEMS, Pairwise, Permuted, Task
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "problems.json"
+
+
+def same(one: Task, other: Task) -> bool:
+    pixels = np.array_equal(one.pixels, other.pixels)
+    return (one.label, one.classes) == (other.label, other.classes) and pixels
+
+
+@pytest.mark.parametrize("problem", PROBLEMS.values())
+def test_a_task_is_a_pure_function_of_seed_and_index(problem):
+    forth = {(s, i): problem().task(s, i) for s in range(3) for i in range(10)}
+    back = {(s, i): problem().task(s, i) for s in (2, 1, 0) for i in range(9, -1, -1)}
+    assert all(same(forth[place], back[place]) for place in forth)
+    again = problem()
+    np.random.default_rng().random(10)
+    assert all(same(again.task(s, i), task) for (s, i), task in forth.items())
+
+
+@pytest.mark.parametrize("problem", PROBLEMS.values())
+def test_a_stream_never_meets_the_optimizer(problem):
+    assert list(inspect.signature(problem().task).parameters) == ["seed", "index"]
+
+
+@pytest.mark.parametrize("problem", PROBLEMS.values())
+def test_a_default_stream_fits(problem):
+    one = problem()
+    assert one.longest is None or one.default_tasks <= one.longest
+    last = one.task(0, one.default_tasks - 1)
+    assert len(last.classes) == one.outputs
+
+
+def test_permutations_are_permutations_of_all_classes():
+    for seed, index in itertools.product(range(3), range(4)):
+        task = Permuted().task(seed, index)
+        assert sorted(task.pixels) == list(range(784))
+        assert task.classes == tuple(range(10))
+        assert len(task.label) == 8
+        assert int(task.label, 16) >= 0
+
+
+def test_permutations_differ_by_task_and_seed():
+    """The first one included: no task leaves the image as it is."""
+    tasks = [Permuted().task(s, i) for s in range(5) for i in range(20)]
+    orders = {task.pixels.tobytes() for task in tasks} | {np.arange(784).tobytes()}
+    assert len(orders) == 101
+    assert len({task.label for task in tasks}) == 100
+
+
+def test_permutations_are_far_from_each_other():
+    """Two random orders of 784 pixels have about one in common."""
+    one, other = Permuted().task(0, 0).pixels, Permuted().task(0, 1).pixels
+    assert (one == other).sum() < 10
+    assert (one == np.arange(784)).sum() < 10
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 2**32 - 1])
+def test_every_pair_of_classes_comes_once(seed):
+    tasks = [Pairwise().task(seed, index) for index in range(45)]
+    pairs = [task.classes for task in tasks]
+    assert sorted(pairs) == list(itertools.combinations(range(10), 2))
+    assert [task.label for task in tasks] == [f"{a}v{b}" for a, b in pairs]
+    assert all(task.pixels is None for task in tasks)
+
+
+def test_the_order_of_the_pairs_is_the_seeds():
+    orders = {
+        tuple(Pairwise().task(seed, index).label for index in range(45))
+        for seed in range(20)
+    }
+    assert len(orders) == 20
+    assert len({order[0] for order in orders}) > 5
+
+
+@pytest.mark.parametrize("index", [45, 1000])
+def test_there_is_no_46th_pair(index):
+    with pytest.raises(IndexError):
+        Pairwise().task(0, index)
+
+
+def golden_labels() -> dict[str, dict[str, list[str]]]:
+    return {
+        name: {str(s): [problem().task(s, i).label for i in range(6)] for s in (0, 1)}
+        for name, problem in PROBLEMS.items()
+    }
+
+
+def test_golden():
+    assert golden_labels() == json.loads(GOLDEN.read_text())
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(json.dumps(golden_labels(), indent=1) + "\n")

@@ -1,0 +1,216 @@
+"""The fast form is the plain form, to rounding."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.support.dead import nearly_even
+from trainables.network import Network, initial
+from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD, Optimizer
+from trainables.steps import fast
+from trainables.steps import reference as plain
+
+FORMS = {"fast": fast.step, "plain": plain.step}
+
+HYPERPARAMETERS = [
+    pytest.param(1, {"lr": 0.05}, id="1"),
+    pytest.param(1, {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.01}, id="1-both"),
+    pytest.param(5, {"lr": 0.01, "momentum": 0.9}, id="5-momentum"),
+    pytest.param(5, {"lr": 0.05, "weight_decay": 0.01}, id="5-decay"),
+]
+
+
+def stream(
+    steps: int, seeds: int, batch: int, sizes: list[int], last: int | None = None
+) -> list[tuple[Tensor, Tensor]]:
+    """Return batches that a network of these sizes can learn, with a short last one."""
+    random = torch.Generator().manual_seed(0)
+    teacher = torch.randn(sizes[0], sizes[-1], generator=random, dtype=torch.float64)
+    made = []
+    for i in range(steps):
+        n = last if last and i == steps - 1 else batch
+        x = torch.rand(seeds, n, sizes[0], generator=random, dtype=torch.float64)
+        made.append((x, ((x - 0.5) @ teacher).argmax(-1)))
+    return made
+
+
+def train(
+    form: str,
+    optimizer: Optimizer,
+    batches: list[tuple[Tensor, Tensor]],
+    sizes: list[int],
+    prepare=lambda network: None,
+) -> tuple[Network, Network | None, list[Tensor]]:
+    network = initial(sizes, range(len(batches[0][0])), dtype=torch.float64)
+    prepare(network)
+    velocity = network.zeros_like() if optimizer.momentum else None
+    logits = [FORMS[form](network, velocity, optimizer, x, y) for x, y in batches]
+    return network, velocity, logits
+
+
+def distance(one: Network, other: Network) -> float:
+    pairs = zip(one.tensors(), other.tensors(), strict=True)
+    return max(float((a - b).abs().max()) for a, b in pairs)
+
+
+def assert_same(one, other, tolerance: float) -> None:
+    assert all(t.isfinite().all() for t in one[0].tensors())
+    assert distance(one[0], other[0]) < tolerance
+    if one[1] is not None:
+        assert distance(one[1], other[1]) < 10 * tolerance
+    for mine, theirs in zip(one[2], other[2], strict=True):
+        assert (mine - theirs).abs().max() < 100 * tolerance
+
+
+@pytest.mark.parametrize(("seeds", "hyperparameters"), HYPERPARAMETERS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_200_steps_are_the_same(name, seeds, hyperparameters):
+    sizes = [30, 20, 20, 6]
+    optimizer = OPTIMIZERS[name](**hyperparameters)
+    batches = stream(200, seeds, 16, sizes, last=7)
+    fast_, plain_ = (train(form, optimizer, batches, sizes) for form in FORMS)
+    assert_same(fast_, plain_, 1e-9)
+    assert distance(fast_[0], initial(sizes, range(seeds), dtype=torch.float64)) > 0.1
+
+
+@pytest.mark.parametrize("optimizer", [SAM(rho=0.2), GNP(rho=0.2, alpha=0.5)])
+@pytest.mark.parametrize(
+    ("batch", "sizes", "written"),
+    [
+        (8, [784, 100, 100, 10], [False, False, False]),
+        (16, [784, 100, 100, 10], [False, False, True]),
+        (64, [784, 100, 100, 10], [False, True, True]),
+        (48, [784, 20, 100, 10], [False, True, True]),
+        (64, [784, 10, 20, 10], [True, True, True]),
+        (40, [20, 10, 200, 300], [True, True, False]),
+        (32, [6, 300, 10, 10], [True, True, True]),
+        (1, [784, 100, 100, 10], [False, False, False]),
+    ],
+)
+def test_whatever_is_written_out(optimizer, batch, sizes, written):
+    """So that both ways of every layer, and their mixtures, are met."""
+    shapes = enumerate(itertools.pairwise(sizes))
+    assert [fast._writes_out(i, batch, *s) for i, s in shapes] == written
+    batches = stream(10, 2, batch, sizes)
+    runs = (train(form, optimizer, batches, sizes) for form in FORMS)
+    assert_same(*runs, 1e-11)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_batch_of_one(name):
+    sizes = [30, 20, 20, 6]
+    optimizer = OPTIMIZERS[name](lr=0.01, momentum=0.5)
+    batches = stream(200, 2, 1, sizes)
+    assert_same(*(train(form, optimizer, batches, sizes) for form in FORMS), 1e-9)
+
+
+def dead_middle(network: Network) -> None:
+    """Kill the second hidden layer: only the output's bias can still learn."""
+    network.biases[1].fill_(-100)
+
+
+def dead_and_sure(network: Network) -> None:
+    """Kill it, and let the output be so sure of label 0 that the gradient is zero."""
+    dead_middle(network)
+    network.biases[-1][..., 0] = 1e4
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_dead_hidden_layer(name):
+    sizes, seeds = [30, 20, 20, 6], 2
+    optimizer = OPTIMIZERS[name](lr=0.01, momentum=0.9)
+    batches = stream(200, seeds, 16, sizes, last=3)
+    runs = [train(form, optimizer, batches, sizes, dead_middle) for form in FORMS]
+    assert_same(*runs, 1e-9)
+    start = initial(sizes, range(seeds), dtype=torch.float64)
+    for learned, first in zip(runs[0][0].weights, start.weights, strict=True):
+        assert torch.equal(learned, first)
+    assert runs[0][0].biases[-1].abs().max() > 0.01
+
+
+@pytest.mark.parametrize("batch", [1, 8, 64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_gradient_of_zero_moves_nothing(name, form, dtype, batch):
+    network = initial([30, 20, 20, 6], [0, 1], dtype=dtype)
+    dead_and_sure(network)
+    before = network.map(torch.clone)
+    velocity = network.zeros_like()
+    x, y = torch.rand(2, batch, 30, dtype=dtype), torch.zeros(2, batch, dtype=int)
+    optimizer = OPTIMIZERS[name](lr=0.1, momentum=0.9)
+    for _ in range(3):
+        FORMS[form](network, velocity, optimizer, x, y)
+    pairs = zip(network.tensors(), before.tensors(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert all((v == 0).all() for v in velocity.tensors())
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("batch", "outputs"), [(10, 10), (2, 2), (16, 2), (4, 2)])
+def test_gradients_that_cancel_do_not_lengthen_the_ascent_step(form, batch, outputs):
+    """Every class once in a dead network: in float32 the norm is rounding error."""
+    labels = (torch.arange(batch) % outputs)[None]
+    for seed in range(40):
+        network = nearly_even(outputs, seed)
+        bias = network.biases[-1]
+        before = bias.clone()
+        random = torch.Generator().manual_seed(seed)
+        inputs = torch.rand(1, batch, 784, generator=random)
+        FORMS[form](network, None, SAM(rho=0.05, lr=1.0), inputs, labels)
+        # the gradient's slope is at most 1/2 anywhere: |g2| <= |g1| + rho / 2
+        share = torch.eye(outputs)[labels[0]].mean(0)
+        g1 = (before.flatten().softmax(0) - share).norm().item()
+        assert (bias - before).norm().item() <= g1 + 0.05 / 2 * 1.5
+
+
+def test_gnp_is_linear_in_alpha():
+    """No shortcut at the ends hides that the middle is a mixture."""
+    batches = stream(1, 2, 16, [784, 50, 10])
+    start = initial([784, 50, 10], range(2), dtype=torch.float64)
+
+    def moved(optimizer: Optimizer) -> list[Tensor]:
+        network, _, _ = train("fast", optimizer, batches, [784, 50, 10])
+        pairs = zip(network.tensors(), start.tensors(), strict=True)
+        return [a - b for a, b in pairs]
+
+    ends = zip(moved(SGD(lr=1)), moved(SAM(lr=1, rho=0.5)), strict=True)
+    mixture = moved(GNP(lr=1, rho=0.5, alpha=0.3))
+    for (here, above), mixed in zip(ends, mixture, strict=True):
+        torch.testing.assert_close(
+            mixed, 0.7 * here + 0.3 * above, rtol=1e-10, atol=1e-12
+        )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (SAM(rho=0, lr=0.05, momentum=0.9), SGD(lr=0.05, momentum=0.9)),
+        (GNP(alpha=0, rho=0.1, lr=0.05), SGD(lr=0.05)),
+        (GNP(alpha=1, rho=0.1, lr=0.05), SAM(rho=0.1, lr=0.05)),
+        (GNP(alpha=1 - 1e-14, rho=0.1, lr=0.05), SAM(rho=0.1, lr=0.05)),
+        (GNP(alpha=1e-15, rho=0.1, lr=0.05), SGD(lr=0.05)),
+        (SAM(rho=1e-14, lr=0.05), SGD(lr=0.05)),
+    ],
+)
+def test_the_ends_of_gnp_are_sgd_and_sam(one, other):
+    sizes = [30, 20, 20, 6]
+    batches = stream(50, 2, 16, sizes)
+    runs = [train("fast", optimizer, batches, sizes) for optimizer in (one, other)]
+    assert distance(runs[0][0], runs[1][0]) < 1e-12
+
+
+def test_logits_are_those_before_the_update():
+    batches = stream(1, 2, 16, [30, 20, 6])
+    network = initial([30, 20, 6], range(2), dtype=torch.float64)
+    before = network.map(torch.clone)
+    x, y = batches[0]
+    logits = fast.step(network, None, SAM(lr=1.0), x, y)
+    _, expected = plain.loss_gradient(before, x, y)
+    torch.testing.assert_close(logits, expected)
+    assert not math.isclose(distance(network, before), 0)

@@ -1,0 +1,86 @@
+"""The captured step, called as it is: what a GPU replays, without a GPU."""
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+
+from trainables.examples import Block, Reader, to_tensor
+from trainables.network import initial
+from trainables.optimizers import GNP, SAM, SGD
+from trainables.steps import fast
+from trainables.steps.graphs import Graphs
+from trainables.steps.training import train
+
+CASES = [SGD(lr=0.05, momentum=0.9, weight_decay=0.01), SAM(lr=0.05), GNP(lr=0.05)]
+
+
+def block(start, stop, steps, size, few, seed=0):
+    random = np.random.default_rng(seed)
+    rows = random.integers(0, len(few.train_labels), (steps, stop - start, size))
+    return Block(
+        start,
+        stop,
+        torch.from_numpy(rows),
+        torch.from_numpy(few.train_labels[rows].astype(int)),
+    )
+
+
+def updates(network, velocity, optimizer):
+    def update_of(start, stop):
+        moving = velocity and velocity.part(start, stop)
+        part = network.part(start, stop)
+        return functools.partial(fast.step, part, moving, optimizer)
+
+    return update_of
+
+
+def everything(network, velocity):
+    return [*network.tensors(), *(velocity.tensors() if velocity else [])]
+
+
+@pytest.mark.parametrize("optimizer", CASES, ids=lambda o: o.name)
+def test_a_captured_step_is_the_step(optimizer, few):
+    reader = Reader(to_tensor(few.train_images, "cpu"), torch.float64)
+    ours = initial([784, 20, 10], [0, 1, 2], dtype=torch.float64)
+    theirs = ours.map(torch.clone)
+    moving = optimizer.momentum > 0
+    speed, other = (n.zeros_like() if moving else None for n in (ours, theirs))
+    mine, their = updates(ours, speed, optimizer), updates(theirs, other, optimizer)
+    graphs = Graphs(mine, everything(ours, speed), reader, capture=lambda once: once)
+    # the same shape again and with fewer steps, fewer seeds, and more steps than before
+    shapes = [(0, 3, 9, 4), (0, 3, 5, 4), (0, 2, 6, 4), (1, 3, 6, 2), (0, 3, 12, 4)]
+    for seed, shape in enumerate(shapes):
+        part = block(*shape, few, seed)
+        with torch.no_grad():
+            told = graphs.train(part)
+            plain = train(their(part.start, part.stop), reader, part)
+        for a, b in zip(told, plain, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=0)
+    for a, b in zip(ours.tensors(), theirs.tensors(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("optimizer", CASES, ids=lambda o: o.name)
+def test_a_captured_step_is_the_step_on_a_gpu(optimizer, few):
+    reader = Reader(to_tensor(few.train_images, "cuda"), torch.float64)
+    ours = initial([784, 20, 10], [0, 1], "cuda", torch.float64)
+    theirs = ours.map(torch.clone)
+    moving = optimizer.momentum > 0
+    speed, other = (n.zeros_like() if moving else None for n in (ours, theirs))
+    mine, their = updates(ours, speed, optimizer), updates(theirs, other, optimizer)
+    graphs = Graphs(mine, everything(ours, speed), reader)
+    for seed in range(3):
+        part = Block(
+            *(
+                x.cuda() if torch.is_tensor(x) else x
+                for x in block(0, 2, 20, 4, few, seed)
+            )
+        )
+        with torch.no_grad():
+            told = graphs.train(part)
+            plain = train(their(part.start, part.stop), reader, part)
+        for a, b in zip(told, plain, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)

@@ -1,0 +1,371 @@
+"""The steps in C are the plain form's, to rounding, for whatever shapes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.dead import nearly_even
+from trainables import measuring
+from trainables.examples import Block, Examples, Reader
+from trainables.network import Network, initial
+from trainables.optimizers import ASAM, GNP, SAM, SGD, Optimizer
+from trainables.run import ContinualRun
+from trainables.setting import Setting
+from trainables.steps import fast, native, training
+from trainables.steps import reference as plain
+
+pytestmark = pytest.mark.skipif(
+    native.library(torch.float64) is None, reason="no C compiler here"
+)
+
+OPTIMIZERS = [
+    SGD(lr=0.05),
+    SGD(lr=0.01, momentum=0.9, weight_decay=0.01),
+    SAM(lr=0.05, rho=0.2),
+    SAM(lr=0.01, rho=0.1, momentum=0.9),
+    GNP(lr=0.05, rho=0.2, alpha=0.3, weight_decay=0.01),
+    GNP(lr=0.01, rho=0.1, alpha=0.7, momentum=0.5, weight_decay=0.1),
+]
+
+
+def block(sizes: list[int], seeds: int, batch: int, steps: int) -> tuple:
+    """Return images and batches that a network of these sizes can learn."""
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (500, sizes[0]), generator=random, dtype=torch.uint8)
+    teacher = torch.randn(sizes[0], sizes[-1], generator=random)
+    answers = ((images / 255 - 0.5) @ teacher).argmax(1)
+    positions = torch.randint(500, (steps, seeds, batch), generator=random)
+    return images, Block(0, seeds, positions, answers[positions])
+
+
+def trained(
+    form: str,
+    optimizer: Optimizer,
+    sizes: list[int],
+    images,
+    batches: list[Block],
+    prepare=lambda network: None,
+    dtype: torch.dtype = torch.float64,
+) -> tuple[Network, Network | None, list]:
+    network = initial(sizes, range(batches[0].stop), dtype=dtype)
+    prepare(network)
+    velocity = network.zeros_like() if optimizer.momentum else None
+    told = []
+    for each in batches:
+        if form == "native":
+            told.append(native.train(network, velocity, optimizer, images, each))
+        else:
+            update = partial(plain.step, network, velocity, optimizer)
+            told.append(training.train(update, Reader(images, dtype), each))
+    return network, velocity, told
+
+
+def assert_same(one, other, tolerance: float, ties: int = 0) -> None:
+    """Compare weights, momentum and what was told; `ties` logits may be equal."""
+    for mine, theirs in ((one[0], other[0]), (one[1], other[1])):
+        if mine is not None:
+            for a, b in zip(mine.tensors(), theirs.tensors(), strict=True):
+                assert a.isfinite().all()
+                assert (a - b).abs().max() < tolerance
+    for mine, theirs in zip(one[2], other[2], strict=True):
+        torch.testing.assert_close(mine[0], theirs[0], rtol=1e-9, atol=1e-9)
+        assert (mine[1] - theirs[1]).abs().max() <= ties
+
+
+@pytest.mark.parametrize("seeds", [1, 5])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_200_steps_are_the_same(optimizer, seeds):
+    sizes = [30, 20, 20, 6]
+    images, most = block(sizes, seeds, 16, 199)
+    _, last = block(sizes, seeds, 7, 1)
+    runs = [
+        trained(form, optimizer, sizes, images, [most, last])
+        for form in ("native", "plain")
+    ]
+    assert_same(*runs, 1e-9)
+    start = initial(sizes, range(seeds), dtype=torch.float64)
+    pairs = zip(runs[0][0].tensors(), start.tensors(), strict=True)
+    assert max((a - b).abs().max() for a, b in pairs) > 0.1
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5, 6, 8, 16, 17, 40, 64, 200])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS[1::2], ids=str)
+def test_any_batch(optimizer, batch):
+    """Few examples, lanes left over, panels in pairs and alone, a first layer that is
+    written out (200)."""
+    sizes = [784, 100, 100, 100, 10]
+    images, batches = block(sizes, 2, batch, 8)
+    runs = (
+        trained(form, optimizer, sizes, images, [batches])
+        for form in ("native", "plain")
+    )
+    assert_same(*runs, 1e-11)
+
+
+@given(
+    sizes=st.lists(st.integers(1, 40), min_size=2, max_size=5),
+    outputs=st.integers(2, 12),
+    batch=st.integers(1, 40),
+    optimizer=st.sampled_from(OPTIMIZERS),
+)
+def test_any_shape(sizes, outputs, batch, optimizer):
+    shape = [*sizes, outputs]
+    images, batches = block(shape, 2, batch, 5)
+    runs = (
+        trained(form, optimizer, shape, images, [batches])
+        for form in ("native", "plain")
+    )
+    assert_same(*runs, 1e-11)
+
+
+def dead_middle(network: Network) -> None:
+    """Kill the second hidden layer: only the output's bias can still learn."""
+    network.biases[1].fill_(-100)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_a_dead_hidden_layer(optimizer):
+    optimizer = replace(optimizer, weight_decay=0)
+    sizes = [30, 20, 20, 6]
+    images, batches = block(sizes, 2, 16, 200)
+    runs = [
+        trained(form, optimizer, sizes, images, [batches], dead_middle)
+        for form in ("native", "plain")
+    ]
+    assert_same(*runs, 1e-9, ties=5)  # all examples have the same logits
+    start = initial(sizes, range(2), dtype=torch.float64)
+    for learned, first in zip(runs[0][0].weights, start.weights, strict=True):
+        assert torch.equal(learned, first)
+    assert runs[0][0].biases[-1].abs().max() > 0.01
+
+
+@pytest.mark.parametrize("batch", [1, 8, 64])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_a_gradient_of_zero_moves_nothing(optimizer, batch):
+    def sure(network: Network) -> None:
+        dead_middle(network)
+        network.biases[-1][..., 0] = 1e4
+
+    optimizer = replace(optimizer, weight_decay=0)
+    sizes = [30, 20, 20, 6]
+    images, batches = block(sizes, 2, batch, 3)
+    batches.labels.zero_()
+    for dtype in (torch.float32, torch.float64):
+        network, velocity, _ = trained(
+            "native", optimizer, sizes, images, [batches], sure, dtype
+        )
+        before = initial(sizes, range(2), dtype=dtype)
+        sure(before)
+        pairs = zip(network.tensors(), before.tensors(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+        assert velocity is None or all((v == 0).all() for v in velocity.tensors())
+
+
+@pytest.mark.parametrize("batch", [2, 10, 16])
+def test_gradients_that_cancel_do_not_lengthen_the_ascent_step(batch):
+    """Two classes as often in a dead network: in float32 the norm is rounding error."""
+    images, batches = block([784, 2], 1, batch, 1)
+    labels = (torch.arange(batch) % 2)[None, None]
+    for seed in range(40):
+        network = nearly_even(2, seed)
+        bias = network.biases[-1]
+        before = bias.clone()
+        each = batches._replace(labels=labels)
+        native.train(network, None, SAM(rho=0.05, lr=1.0), images, each)
+        g1 = (before.flatten().softmax(0) - 0.5).norm().item()
+        assert (bias - before).norm().item() <= g1 + 0.05 / 2 * 1.5
+
+
+@pytest.mark.parametrize("outputs", [3, 5, 7, 10])
+def test_a_first_layer_whose_gradients_cancel(outputs):
+    """The same image with every label: in float32 the norm's square is rounding error,
+    and may be below 0."""
+    for seed in range(40):
+        random = torch.Generator().manual_seed(seed)
+        images = torch.randint(256, (1, 784), generator=random, dtype=torch.uint8)
+        network = initial([784, outputs], [seed])
+        network.weights[0].zero_()
+        positions = torch.zeros(1, 1, outputs, dtype=int)
+        each = Block(0, 1, positions, torch.arange(outputs)[None, None])
+        native.train(network, None, SAM(rho=0.05, lr=1.0), images, each)
+        moved = torch.cat([t.flatten() for t in network.tensors()]).norm()
+        # the gradient is 0, and its slope at most half of an example's square
+        assert moved <= 0.05 / 2 * (1 + (images / 255).square().sum())
+
+
+@pytest.mark.parametrize("optimizer", [SGD(lr=0.1), SAM(lr=0.1), GNP(lr=0.1)])
+@pytest.mark.parametrize("batch", [1, 16])
+def test_what_is_not_finite_stays_so(optimizer, batch):
+    """A ReLU that made 0 of NaN would hide that a run diverged."""
+    sizes = [30, 20, 6]
+    images, batches = block(sizes, 2, batch, 3)
+
+    def broken(network: Network) -> None:
+        network.weights[0][0, 3, 4] = float("nan")
+
+    network, _, [(losses, _)] = trained(
+        "native", optimizer, sizes, images, [batches], broken, torch.float32
+    )
+    assert not losses[0].isfinite()
+    assert losses[1].isfinite()
+    assert not network.weights[-1][0].isfinite().all()
+    assert all(t[1].isfinite().all() for t in network.tensors())
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_a_seed_alone_is_the_same_to_the_last_bit(optimizer):
+    """Whoever shares its stack, and however many threads it has."""
+    sizes = [784, 30, 30, 10]
+    images, batches = block(sizes, 4, 16, 20)
+    together = trained(
+        "native", optimizer, sizes, images, [batches], dtype=torch.float32
+    )
+    alone = initial(sizes, [2])
+    velocity = alone.zeros_like() if optimizer.momentum else None
+    mine = Block(
+        0,
+        1,
+        batches.positions[:, 2:3].contiguous(),
+        batches.labels[:, 2:3].contiguous(),
+    )
+    told = native.train(alone, velocity, optimizer, images, mine)
+    for a, b in zip(together[0].tensors(), alone.tensors(), strict=True):
+        assert torch.equal(a[2], b[0])
+    assert told[0][0] == together[2][0][0][2]
+    torch.set_num_threads(3)
+    try:
+        threaded = trained(
+            "native", optimizer, sizes, images, [batches], dtype=torch.float32
+        )
+    finally:
+        torch.set_num_threads(1)
+    pairs = zip(together[0].tensors(), threaded[0].tensors(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_what_is_out_of_range_is_refused():
+    sizes = [30, 20, 6]
+    images, batches = block(sizes, 2, 4, 3)
+    network = initial(sizes, [0, 1])
+    for name, value in (("positions", 500), ("positions", -1), ("labels", 6)):
+        wrong = getattr(batches, name).clone()
+        wrong[1, 1, 1] = value
+        with pytest.raises(ValueError, match=f"{name} must lie from 0"):
+            native.train(
+                network, None, SGD(), images, batches._replace(**{name: wrong})
+            )
+
+
+@pytest.mark.parametrize("count", [1, 4, 63, 64, 67, 200])
+def test_testing_is_that_of_torch(count):
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (300, 30), generator=random, dtype=torch.uint8)
+    network = initial([30, 20, 20, 6], [0, 1], dtype=torch.float64)
+    stack = [
+        Examples(
+            torch.randint(300, (count,), generator=random).numpy(),
+            torch.randint(6, (count,), generator=random).numpy(),
+        )
+        for _ in range(2)
+    ]
+    reader = Reader(images, torch.float64)
+    mine = native.test(network, stack, reader)
+    theirs = measuring.test(network, stack, reader)
+    assert mine.keys() == theirs.keys()
+    for name, value in theirs.items():
+        torch.testing.assert_close(mine[name], value, rtol=1e-12, atol=1e-12)
+
+
+def test_whole_runs_are_those_of_torch(few):
+    """Both problems; a run takes C by itself where it can."""
+    for problem in ("permuted", "pairwise"):
+        setting = Setting.from_row(
+            Setting(tasks=2, hidden=(20, 20), optimizer=GNP(lr=0.05, rho=0.1)).row()
+            | {"problem": problem, "dataset": few.name}
+        )
+        made = [
+            ContinualRun(setting, [0, 1, 2], few, dtype=torch.float64, form=form)
+            for form in (None, fast)
+        ]
+        assert [run._native for run in made] == [True, False]
+        for _ in range(2):
+            one, other = (run.next_task() for run in made)
+            for mine, theirs in zip(one, other, strict=True):
+                assert mine["steps"] == theirs["steps"]
+                assert mine["online_accuracy"] == theirs["online_accuracy"]
+                assert mine["train_loss"] == pytest.approx(theirs["train_loss"], 1e-9)
+                assert mine["test_loss"] == pytest.approx(theirs["test_loss"], 1e-9)
+
+
+def test_what_it_does_not_cover_goes_by_torch(few):
+    network = initial([784, 20, 10], [0])
+    assert native.covers(Setting(), network)
+    assert not native.covers(Setting(optimizer=ASAM()), network)
+    assert not native.covers(Setting(), initial([784, 20, 10], [0], normalized=True))
+    large = [784, 2000, 2000, 10]
+    assert not native.covers(Setting(), initial(large, [0]))
+
+
+def ask(code: str, **environment: str) -> str:
+    told = subprocess.run(
+        [sys.executable, "-c", "from trainables import native\n" + code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | environment,
+    )
+    return told.stdout.strip()
+
+
+def test_without_a_compiler_there_is_torch(tmp_path):
+    code = "print(native.compiled_by())"
+    assert ask(code, PATH=str(tmp_path), CC="'") == "none"
+    assert ask(code, PLASTICITY_ENGINE="torch") == "none"
+    assert ask(code, XDG_CACHE_HOME=str(tmp_path)) == native.compiled_by() != "none"
+
+
+def test_a_compiler_that_errs_is_not_used(tmp_path):
+    """One that fails, one whose code computes something else; the next one is."""
+    code = "import torch\nprint(native.library(torch.float32) is None)"
+    path = tmp_path / "path"
+    path.mkdir()
+    for name in ("sh", "sed", "as", "ld"):
+        (path / name).symlink_to(shutil.which(name))
+    real = shutil.which("cc")
+    fails = tmp_path / "fails"
+    fails.write_text("#!/bin/sh\nexit 1\n")
+    fails.chmod(0o755)
+    errs = tmp_path / "errs"
+    source = native.SOURCE.read_text()
+    assert source.count("how->rest *") == 1
+    (tmp_path / "wrong.c").write_text(source.replace("how->rest *", "2 * how->rest *"))
+    errs.write_text(
+        "#!/bin/sh\n"
+        f'exec {real} $(echo "$@" | sed "s#{native.SOURCE}#{tmp_path}/wrong.c#")\n'
+    )
+    errs.chmod(0o755)
+    for compiler in (fails, errs):
+        told = {"CC": str(compiler), "XDG_CACHE_HOME": str(tmp_path / compiler.name)}
+        assert ask(code, **told, PATH=str(path)) == "True"
+        assert ask(code, **told) == "False"
+
+
+def test_what_was_compiled_is_kept(tmp_path):
+    code = "import torch\nprint(native.library(torch.float32) is not None)"
+    for _ in range(2):
+        assert ask(code, XDG_CACHE_HOME=str(tmp_path)) == "True"
+        [kept] = (tmp_path / "plasticity-study").glob("*")
+        first = kept.stat().st_mtime_ns
+    assert kept.stat().st_mtime_ns == first
+    kept.write_bytes(b"not a library")
+    assert ask(code, XDG_CACHE_HOME=str(tmp_path)) == "True"

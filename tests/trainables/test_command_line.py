@@ -1,0 +1,176 @@
+"""Commands: a mistake is one line on standard error and exit code 2."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Literal
+
+import pytest
+
+from trainables.command_line import run_command
+from trainables.usage import UsageError, choose
+
+
+def train(
+    study: str,
+    lr: float = 0.1,
+    seeds: int = 1,
+    format: Literal["text", "latex"] = "text",
+    quiet: bool = False,
+) -> int | None:
+    """Train what a study says.
+
+    Args:
+        study: Its name.
+        lr: Learning rate.
+        seeds: How many.
+        format: Of the table.
+        quiet: Say nothing.
+    """
+    if study == "nowhere":
+        raise UsageError("unknown study 'nowhere': take another")
+    if study == "bug":
+        raise ZeroDivisionError("a bug is no mistake of the caller")
+    if not quiet:
+        print(study, lr, seeds, format)
+    return 1 if study == "broken" else None
+
+
+def watch(study: str) -> None:
+    """Watch a study.
+
+    Args:
+        study: Its name.
+    """
+    print("watching", study)
+
+
+def call(capsys, command, *args: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        run_command(command, "python -m study", "Studies.", args)
+    said = capsys.readouterr()
+    return stop.value.code or 0, said.out, said.err
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "out"),
+    [
+        (["--study", "a"], 0, "a 0.1 1 text\n"),
+        (["--study", "a", "--lr", "3", "--seeds", "2", "--format", "latex"], 0, None),
+        (["--study", "a", "--quiet"], 0, ""),
+        (["--study", "broken"], 1, "broken 0.1 1 text\n"),
+    ],
+)
+def test_a_command_exits_with_what_it_returns(capsys, args, code, out):
+    got = call(capsys, train, *args)
+    assert got == (code, "a 3.0 2 latex\n" if out is None else out, "")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--study", "a", "--sedes", "3"], ["--sedes", "perhaps you meant: --seeds"]),
+        (["--study", "a", "--seeds", "x"], ["seeds", "'x' is not a whole number"]),
+        (["--study", "a", "--seeds", "1.5"], ["'1.5' is not a whole number"]),
+        (["--study", "a", "--lr", "fast"], ["lr", "'fast' is not a number"]),
+        (["--study", "a", "--format", "pdf"], ["format", "pdf", "text", "latex"]),
+        (["--study", "a", "--seeds"], ["--seeds"]),
+        ([], ["--study"]),
+        (["--study", "a", "b"], ["b"]),
+        (["--study", "nowhere"], ["unknown study 'nowhere': take another"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_2(capsys, args, words):
+    code, out, err = call(capsys, train, *args)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    assert not set("│╭╰─") & set(err)
+    for word in words:
+        assert word in err
+
+
+BOTH = {"train": train, "watch": watch}
+
+
+def test_subcommands_run(capsys):
+    assert call(capsys, BOTH, "watch", "--study", "a") == (0, "watching a\n", "")
+    code, out, _ = call(capsys, BOTH, "train", "--study", "broken")
+    assert (code, out) == (1, "broken 0.1 1 text\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["wacth", "--study", "a"], ["wacth"]),
+        ([], ["train", "watch"]),
+        (["watch"], ["--study"]),
+        (["train", "--study", "a", "--seeds", "x"], ["'x' is not a whole number"]),
+        (["train", "--study", "nowhere"], ["unknown study 'nowhere'"]),
+    ],
+)
+def test_a_mistake_in_a_subcommand_is_one_line_and_2(capsys, args, words):
+    code, out, err = call(capsys, BOTH, *args)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert all(word in err for word in words)
+
+
+def test_help_is_the_docstring_and_0(capsys):
+    code, out, err = call(capsys, train, "--help")
+    assert (code, err) == (0, "")
+    for words in ("Train what a study says.", "Learning rate.", "--seeds INT"):
+        assert words in out
+    code, out, err = call(capsys, BOTH, "--help")
+    assert (code, err) == (0, "")
+    assert "Watch a study." in out
+    assert "Studies." in out
+
+
+def test_a_bug_is_a_traceback(capsys):
+    with pytest.raises(ZeroDivisionError):
+        run_command(train, "python -m study", args=["--study", "bug"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize(
+    ("args", "code", "error"),
+    [
+        (["--n", "3"], 3, ""),
+        (["--n", "x"], 2, "--n: 'x' is not a whole number"),
+        (["--n", "1", "--m"], 2, "unrecognized options: --m"),
+    ],
+)
+def test_in_a_process_of_its_own(args, code, error, encoding):
+    """Where standard output is not UTF-8, tyro draws its boxes otherwise."""
+    program = (
+        "from trainables.command_line import run_command\n"
+        "def f(n: int) -> int: return n\n"
+        "run_command(f, 'f')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *args],
+        env=os.environ | {"PYTHONIOENCODING": encoding},
+        capture_output=True,
+        text=True,
+    )
+    expected = f"error: {error} (f --help tells more)\n" if error else ""
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mnst", "unknown dataset 'mnst': did you mean 'mnist'? Known: kmnist, mnist"),
+        ("zzz", "unknown dataset 'zzz': Known: kmnist, mnist"),
+    ],
+)
+def test_a_choice_is_among_the_known(name, words):
+    assert choose("dataset", "mnist", ["mnist", "kmnist"]) == "mnist"
+    with pytest.raises(UsageError) as refusal:
+        choose("dataset", name, ["mnist", "kmnist"])
+    assert str(refusal.value) == words

@@ -1,0 +1,536 @@
+"""What every entry of the registries must do, tested without being told of it.
+
+A new optimizer, base, intervention, problem or probe needs one line in one of the
+tables here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import torch
+from torch import Tensor
+
+from trainables.bases import BASES, Adam
+from trainables.datasets import Dataset
+from trainables.interventions import (
+    INTERVENTIONS,
+    ContinualBackprop,
+    Fresh,
+    HeadReset,
+    Intervention,
+    L2Init,
+    LayerNorm,
+    ReDo,
+    ShrinkPerturb,
+    SpectralNorm,
+)
+from trainables.network import Network, forward, initial
+from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD, Optimizer
+from trainables.probes import LANDSCAPE, PROBES, START, Landscape, Probe
+from trainables.problems import PROBLEMS, Pairwise, Permuted, Problem
+from trainables.record import MEASURED, WHAT, Record
+from trainables.run import ContinualRun
+from trainables.setting import REGISTRIES, Setting
+from trainables.steps import fast
+from trainables.steps import reference as plain
+from trainables.steps.reference import loss_gradient
+
+COMMON: dict[str, float] = {"lr": 0.03, "momentum": 0.8, "weight_decay": 0.01}
+
+OPTIMIZER_CASES: dict[str, Optimizer] = {
+    "sgd": SGD(**COMMON),
+    "sam": SAM(rho=0.1, **COMMON),
+    "gnp": GNP(rho=0.1, alpha=0.6, **COMMON),
+    "asam": ASAM(rho=0.5, eta=0.1, **COMMON),
+}
+
+BASE_CASES: dict[str, Adam] = {
+    "adam": Adam(beta1=0.8, beta2=0.95),
+}
+
+INTERVENTION_CASES: dict[str, Intervention] = {
+    "l2_init": L2Init(init_decay=0.5),
+    "layer_norm": LayerNorm(),
+    "spectral_norm": SpectralNorm(spectral_bound=0.8),
+    "shrink_perturb": ShrinkPerturb(shrink=0.5, perturb=0.1),
+    "continual_backprop": ContinualBackprop(replacement_rate=0.1, maturity=1),
+    "redo": ReDo(redo_tau=0.8, redo_every=3),
+    "head_reset": HeadReset(),
+    "fresh": Fresh(),
+}
+"""So strong that they act in runs of a few steps."""
+
+UNDER: dict[str, Setting] = {
+    "sgd": Setting(optimizer=SGD(lr=0.03, momentum=0.8)),
+    "sam": Setting(optimizer=SAM(lr=0.03, rho=0.1)),
+    "adam": Setting(optimizer=GNP(lr=0.01, weight_decay=0.01), base=Adam()),
+}
+"""What interventions are composed with."""
+
+PROBLEM_CASES: dict[str, Problem] = {
+    "permuted": Permuted(),
+    "pairwise": Pairwise(),
+}
+
+PROBE_CASES: dict[str, list[float]] = {
+    "dormant_fraction": [1],
+    "dormant_fraction_tau": [1],
+    "effective_rank": [0],
+    "stable_rank": [0],
+    "srank": [0],
+    "approximate_rank": [0],
+    "participation_ratio": [0],
+    "weight_norm": [20],
+    "initial_distance": [20],
+    "update_norm": [20],
+    "gradient_norm": [0],
+    "layer_dormant_fraction": [1, 1],
+    "layer_weight_norm": [12**0.5, 10**0.5, 378**0.5],
+    "layer_initial_distance": [12**0.5, 10**0.5, 378**0.5],
+    "layer_update_norm": [12**0.5, 10**0.5, 378**0.5],
+}
+"""Each probe's value of a dead network: weights zero, biases -1, but one of 20.
+
+It was all zero before.
+"""
+
+LANDSCAPE_CASES: dict[str, list[float]] = {
+    "sharpness": [0],
+    "hessian_trace": [0],
+    "hessian_trace_error": [0],
+    "sam_sharpness": [0],
+    "lipschitz": [0],
+}
+"""The same, on examples that the network is sure of, and right."""
+
+FORMS = {"fast": fast.step, "plain": plain.step}
+SIZES = [784, 12, 10, 10]
+SEEDS = [5, 0, 2]
+
+optimizers = pytest.mark.parametrize("optimizer", OPTIMIZERS, indirect=True)
+problems = pytest.mark.parametrize("problem", PROBLEMS, indirect=True)
+probes = pytest.mark.parametrize("name", [*PROBES, *LANDSCAPE])
+interventions = pytest.mark.parametrize("name", INTERVENTIONS)
+composed = pytest.mark.parametrize(
+    ("under", "problem"),
+    [
+        ("sgd", Pairwise()),
+        ("sam", Permuted()),
+        ("adam", Permuted()),
+        ("adam", Pairwise()),
+    ],
+    ids=str,
+)
+forms = pytest.mark.parametrize("form", FORMS)
+
+
+@pytest.fixture
+def optimizer(request: pytest.FixtureRequest) -> Optimizer:
+    return OPTIMIZER_CASES[request.param]
+
+
+@pytest.fixture
+def problem(request: pytest.FixtureRequest) -> Problem:
+    return PROBLEM_CASES[request.param]
+
+
+@pytest.mark.parametrize(
+    ("registry", "cases"),
+    [
+        (OPTIMIZERS, OPTIMIZER_CASES),
+        (PROBLEMS, PROBLEM_CASES),
+        (PROBES, PROBE_CASES),
+        (LANDSCAPE, LANDSCAPE_CASES),
+        (BASES, BASE_CASES),
+        (INTERVENTIONS, INTERVENTION_CASES),
+    ],
+    ids=["optimizers", "problems", "probes", "landscape", "bases", "interventions"],
+)
+def test_every_entry_has_a_case(registry, cases):
+    assert list(registry) == list(cases)
+
+
+@pytest.mark.parametrize("kind", REGISTRIES)
+def test_parts_of_a_setting_are_frozen_and_named(kind):
+    for name, part in REGISTRIES[kind].items():
+        assert part.name == name
+        assert part.__doc__
+        assert part.__dataclass_params__.frozen
+        fields = {field.name for field in dataclasses.fields(part)}
+        assert fields <= set(WHAT)
+        assert part() == part()
+
+
+def test_no_two_parts_share_a_hyperparameter():
+    """Or one column would mean two things."""
+
+    def fields(kind, name):
+        return {field.name for field in dataclasses.fields(REGISTRIES[kind][name])}
+
+    names = [(kind, name) for kind in REGISTRIES for name in REGISTRIES[kind]]
+    for one, other in itertools.combinations(names, 2):
+        if (one[0], other[0]) != ("optimizer", "optimizer"):
+            assert not fields(*one) & fields(*other)
+
+
+# ---- optimizers: a few steps
+
+
+def batches(seeds: int, steps: int = 12) -> list[tuple[Tensor, Tensor]]:
+    random = torch.Generator().manual_seed(0)
+    return [
+        (
+            torch.rand(seeds, 16, 784, generator=random, dtype=torch.float64),
+            torch.randint(0, 10, (seeds, 16), generator=random),
+        )
+        for _ in range(steps)
+    ]
+
+
+def stepped(
+    form: str,
+    optimizer: Optimizer,
+    network: Network,
+    stream: list[tuple[Tensor, Tensor]],
+) -> list[Tensor]:
+    velocity = network.zeros_like()
+    logits = [FORMS[form](network, velocity, optimizer, x, y) for x, y in stream]
+    return [*network.tensors(), *velocity.tensors(), *logits]
+
+
+def assert_same(one: list[Tensor], other: list[Tensor], tolerance: float) -> None:
+    for mine, theirs in zip(one, other, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=tolerance)
+
+
+@forms
+@optimizers
+def test_steps_are_the_same_to_the_last_bit(optimizer, form):
+    runs = [
+        stepped(form, optimizer, initial(SIZES, SEEDS, dtype=torch.float64), batches(3))
+        for _ in range(2)
+    ]
+    assert_same(*runs, 0)
+
+
+@optimizers
+def test_both_forms_are_the_same(optimizer):
+    runs = [
+        stepped(form, optimizer, initial(SIZES, SEEDS, dtype=torch.float64), batches(3))
+        for form in FORMS
+    ]
+    assert_same(*runs, 1e-11)
+
+
+@forms
+@optimizers
+def test_steps_of_a_seed_are_its_own(optimizer, form):
+    together = initial(SIZES, SEEDS, dtype=torch.float64)
+    stream = batches(3)
+    of_all = stepped(form, optimizer, together, stream)
+    for place, seed in enumerate(SEEDS):
+        part = slice(place, place + 1)
+        mine = [(x[part], y[part]) for x, y in stream]
+        alone = initial(SIZES, [seed], dtype=torch.float64)
+        of_one = stepped(form, optimizer, alone, mine)
+        assert_same([t[part] for t in of_all], of_one, 1e-12)
+
+
+@forms
+@optimizers
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_gradient_of_zero_is_finite(optimizer, form, dtype):
+    """Dead units, and an output so sure that not even its bias learns."""
+    network = initial(SIZES, SEEDS, dtype=dtype)
+    network.biases[0].fill_(-1000)
+    network.biases[-1][..., 3] = 1e4
+    x, y = torch.rand(3, 16, 784, dtype=dtype), torch.full((3, 16), 3)
+    still = dataclasses.replace(optimizer, weight_decay=0)
+    before = network.map(torch.clone)
+    after = stepped(form, still, network, [(x, y)] * 3)
+    assert all(tensor.isfinite().all() for tensor in after)
+    assert_same(network.tensors(), before.tensors(), 0)
+    decayed = stepped(form, optimizer, network, [(x, y)] * 3)
+    assert all(tensor.isfinite().all() for tensor in decayed)
+
+
+@forms
+@optimizers
+def test_a_seed_that_is_not_finite_touches_no_other(optimizer, form):
+    sick = initial(SIZES, SEEDS, dtype=torch.float64)
+    sick.weights[1][1, 0, 0] = torch.nan
+    well = initial(SIZES, SEEDS, dtype=torch.float64)
+    rest = [0, 2]
+    assert_same(
+        [t[rest] for t in stepped(form, optimizer, sick, batches(3))],
+        [t[rest] for t in stepped(form, optimizer, well, batches(3))],
+        1e-12,
+    )
+
+
+@forms
+@optimizers
+def test_steps_descend(optimizer, form):
+    network = initial(SIZES, SEEDS, dtype=torch.float64)
+    (batch,) = batches(3, steps=1)
+    losses = []
+    for _ in range(30):
+        FORMS[form](network, None, dataclasses.replace(optimizer, momentum=0), *batch)
+        logits = forward(network, batch[0])[1].flatten(0, 1)
+        losses.append(torch.nn.functional.cross_entropy(logits, batch[1].flatten()))
+    assert losses[-1] < 0.9 * losses[0]
+
+
+# ---- optimizers and problems: whole runs
+
+
+def setting(optimizer: Optimizer, problem: Problem) -> Setting:
+    return Setting(
+        optimizer=optimizer,
+        problem=problem,
+        dataset="mnist-5k",
+        tasks=3,
+        batch_size=16,
+        hidden=(12, 10),
+    )
+
+
+def told(rows: list[Record]) -> list[list[Any]]:
+    columns = ("seed", "task", "task_label", "steps", "diverged", *MEASURED)
+    return [[row[name] for name in columns] for row in rows]
+
+
+@problems
+@optimizers
+def test_a_run_is_the_same_when_stopped_and_gone_on_with(
+    optimizer, problem, few: Dataset
+):
+    straight = ContinualRun(setting(optimizer, problem), SEEDS, few)
+    expected = [told(straight.next_task()) for _ in range(3)]
+    for stop in (1, 2):
+        one = ContinualRun(setting(optimizer, problem), SEEDS, few)
+        got = [told(one.next_task()) for _ in range(stop)]
+        file = io.BytesIO()
+        torch.save(one.state_dict(), file)
+        file.seek(0)
+        other = ContinualRun(setting(optimizer, problem), SEEDS, few)
+        other.load_state_dict(torch.load(file, weights_only=True))
+        got += [told(other.next_task()) for _ in range(3 - stop)]
+        assert got == expected
+
+
+@problems
+@optimizers
+def test_a_seeds_tasks_and_weights_do_not_depend_on_the_optimizer(
+    optimizer, problem, few
+):
+    mine, theirs = (
+        ContinualRun(setting(o, problem), SEEDS, few) for o in (optimizer, SGD())
+    )
+    assert_same(mine.network.tensors(), theirs.network.tensors(), 0)
+    labels = [
+        [row["task_label"] for _ in range(3) for row in one.next_task()]
+        for one in (mine, theirs)
+    ]
+    assert labels[0] == labels[1]
+
+
+# ---- interventions and bases: whole runs
+
+
+def remedied(name: str | None, under: str, problem: Problem) -> Setting:
+    return dataclasses.replace(
+        UNDER[under],
+        intervention=None if name is None else INTERVENTION_CASES[name],
+        problem=problem,
+        dataset="mnist-5k",
+        tasks=3,
+        batch_size=6,
+        hidden=(12, 10),
+    )
+
+
+def run_of(setting: Setting, seeds: list[int], data: Dataset, **more) -> ContinualRun:
+    """Without the probes of the landscape, which take longer than all the rest."""
+    return ContinualRun(setting, seeds, data, probe_every=0, **more)
+
+
+def through(setting: Setting, seeds: list[int], data: Dataset, **more) -> list[Record]:
+    one = run_of(setting, seeds, data, **more)
+    return [row for _ in range(setting.tasks) for row in one.next_task()]
+
+
+def of(rows: list[Record], *seeds: int) -> list[list[Any]]:
+    return told([row for row in rows if row["seed"] in seeds])
+
+
+def near(rows: list[list[Any]]) -> list[list[Any]]:
+    def one(value: Any) -> Any:
+        if isinstance(value, float | list):
+            return pytest.approx(value, rel=1e-8, abs=1e-8)
+        return value
+
+    return [[one(value) for value in row] for row in rows]
+
+
+@composed
+@pytest.mark.parametrize("name", [None, *INTERVENTIONS])
+def test_a_run_with_it_is_the_same_when_stopped_and_gone_on_with(
+    name, under, problem, few
+):
+    setting = remedied(name, under, problem)
+    expected = told(through(setting, SEEDS, few))
+    one = run_of(setting, SEEDS, few)
+    got = []
+    for _ in range(3):
+        got += told(one.next_task())
+        file = io.BytesIO()
+        torch.save(one.state_dict(), file)
+        file.seek(0)
+        one = run_of(setting, SEEDS, few)
+        one.load_state_dict(torch.load(file, weights_only=True))
+    assert got == expected
+
+
+@composed
+@pytest.mark.parametrize("name", [None, *INTERVENTIONS])
+def test_a_seed_with_it_is_its_own(name, under, problem, few):
+    """Alone, in a stack, and in a stack of which a seed diverges."""
+    setting = remedied(name, under, problem)
+    sick = run_of(setting, SEEDS, few, dtype=torch.float64)
+    rows = sick.next_task()
+    sick.network.weights[1][sick.alive.index(0), 0, 0] = torch.nan
+    while not sick.finished:
+        rows += sick.next_task()
+    healed = name == "fresh"
+    assert sorted(sick.alive) == ([0, 2, 5] if healed else [2, 5])
+    for seed in (5, 2):
+        alone = through(setting, [seed], few, dtype=torch.float64)
+        assert of(alone, seed) == near(of(rows, seed))
+
+
+@problems
+@interventions
+def test_it_is_paired_with_sgd_and_does_something(name, problem, few):
+    runs = [run_of(remedied(n, "sgd", problem), SEEDS, few) for n in (name, None)]
+    mine, theirs = ([t.clone() for t in run.network.tensors()] for run in runs)
+    assert_same(mine, theirs, 0)
+    rows = [[row for _ in range(3) for row in run.next_task()] for run in runs]
+    labels = [[row["task_label"] for row in some] for some in rows]
+    assert labels[0] == labels[1]
+    assert told(rows[0]) != told(rows[1])
+    intervention = INTERVENTION_CASES[name]
+    if not (intervention.steps or intervention.penalizes or intervention.normalizes):
+        # what acts between tasks leaves the first one as it was
+        assert told(rows[0][:3]) == told(rows[1][:3])
+
+
+@pytest.mark.parametrize("under", UNDER)
+@interventions
+def test_a_dead_network_with_it_stays_finite(name, under, few):
+    setting = remedied(name, under, Permuted())
+    one = ContinualRun(setting, SEEDS, few)
+    for tensor in one.network.tensors():
+        tensor.zero_()
+    one.network.biases[0].fill_(-1000)
+    one.network.biases[-1][..., 3] = 1e4
+    rows = [row for _ in range(3) for row in one.next_task()]
+    assert not any(row["diverged"] for row in rows)
+
+
+@interventions
+def test_it_composes_with_both_forms(name, few):
+    setting = remedied(name, "adam", Pairwise())
+    runs = [
+        through(setting, SEEDS, few, dtype=torch.float64, form=form)
+        for form in (fast, plain)
+    ]
+    assert told(runs[0]) == near(told(runs[1]))
+
+
+# ---- probes
+
+
+def examples_for(seeds: int) -> tuple[Tensor, Tensor]:
+    random = torch.Generator().manual_seed(1)
+    shape = (seeds, 40, SIZES[0])
+    x = torch.rand(shape, generator=random, dtype=torch.float64)
+    return x, torch.randint(0, 10, shape[:2], generator=random)
+
+
+def probed(
+    name: str, network: Network, x: Tensor, y: Tensor, seeds: list[int] = SEEDS
+) -> Tensor:
+    """Measure with a probe of any kind, against a network that is all zero."""
+    with torch.no_grad():
+        if name in LANDSCAPE:
+            return LANDSCAPE[name](Landscape(network, x, y, seeds, 1))
+        layers, _ = forward(network, x)
+        gradient, _ = loss_gradient(network, x, y)
+        nothing = network.zeros_like()
+        return PROBES[name](Probe(network, layers[1:], gradient, nothing, nothing))
+
+
+def test_what_is_measured_before_a_task_is_a_probe_and_a_column():
+    for column, name in START.items():
+        assert column == f"start_{name}"
+        assert name in PROBES or name in LANDSCAPE
+        assert column in MEASURED
+
+
+@probes
+def test_a_probe_gives_its_columns_numbers_and_changes_nothing(name):
+    network = initial(SIZES, SEEDS, dtype=torch.float64)
+    before = network.map(torch.clone)
+    batch = examples_for(3)
+    values = probed(name, network, *batch)
+    listed = pa.types.is_list(MEASURED[name].type)
+    assert listed == name.startswith("layer_")
+    assert values.shape[0] == 3
+    assert values.dim() == 1 + listed
+    assert values.dtype == torch.float64
+    assert values.isfinite().all()
+    assert torch.equal(probed(name, network, *batch), values)
+    assert_same(network.tensors(), before.tensors(), 0)
+
+
+@probes
+def test_a_probe_of_a_seed_is_its_own(name):
+    network = initial(SIZES, SEEDS, dtype=torch.float64)
+    x, y = examples_for(3)
+    values = probed(name, network, x, y)
+    for i, seed in enumerate(SEEDS):
+        part = slice(i, i + 1)
+        alone = probed(name, network.part(i, i + 1), x[part], y[part], [seed])
+        torch.testing.assert_close(alone, values[part], rtol=1e-9, atol=0)
+
+
+@probes
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_probe_of_a_dead_network_is_finite(name, dtype):
+    network = initial(SIZES, [0], dtype=dtype)
+    for tensor in network.tensors():
+        tensor.zero_()
+    for bias in network.biases[:-1]:
+        bias.fill_(-1)
+    network.biases[-1][..., 3] = (400 - 12 - 10) ** 0.5  # 20 in all
+    x, y = torch.rand(1, 40, 784, dtype=dtype), torch.full((1, 40), 3)
+    value = probed(name, network, x, y, [0])[0]
+    cases = PROBE_CASES | LANDSCAPE_CASES
+    assert value.reshape(-1).tolist() == pytest.approx(cases[name], abs=1e-6)
+
+
+@probes
+@pytest.mark.parametrize("poison", [torch.inf, torch.nan])
+def test_a_probe_of_a_network_that_is_not_finite_harms_no_other(name, poison):
+    network = initial(SIZES, SEEDS, dtype=torch.float64)
+    expected = probed(name, network, *examples_for(3))
+    network.biases[0][1] = poison
+    values = probed(name, network, *examples_for(3))
+    torch.testing.assert_close(values[[0, 2]], expected[[0, 2]])

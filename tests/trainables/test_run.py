@@ -1,0 +1,636 @@
+"""Whole runs: against a naive loop, alone and stacked, stopped and gone on with.
+
+The golden numbers are made anew, after a change that is meant to change them, by
+
+    python tests/test_run.py
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from trainables import examples, measuring
+from trainables.datasets import Dataset
+from trainables.network import initial
+from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD, Optimizer
+from trainables.probes import LANDSCAPE, START, Landscape
+from trainables.problems import PROBLEMS, Pairwise, Permuted, Problem
+from trainables.randomness import generator
+from trainables.record import COLUMNS, HOW, MEASURED, Record, to_table
+from trainables.run import ContinualRun
+from trainables.setting import Setting
+from trainables.steps import reference as plain
+from trainables.steps import training
+from trainables.usage import UsageError
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "run.json"
+
+BITS = [*MEASURED, "diverged", "steps", "task", "task_label", "seed"]
+"""What two equal runs have in common to the last bit."""
+
+AROUND = [*LANDSCAPE, *START]
+"""What is null where the loss's landscape is not looked at."""
+
+EVERY = [
+    pytest.param(o(lr=0.05, momentum=0.5), p(), id=f"{o.name}-{p.name}")
+    for o in OPTIMIZERS.values()
+    for p in PROBLEMS.values()
+]
+
+
+def small(optimizer: Optimizer, problem: Problem, **more) -> Setting:
+    values = {"tasks": 3, "batch_size": 8, "hidden": (12, 10)} | more
+    return Setting(optimizer=optimizer, problem=problem, dataset="mnist-5k", **values)
+
+
+def records_of(
+    setting: Setting, seeds: list[int], data: Dataset, **more
+) -> list[Record]:
+    one = ContinualRun(setting, seeds, data, **more)
+    return [row for _ in range(setting.tasks) for row in one.next_task()]
+
+
+def only(rows: list[Record], columns=BITS) -> list[Record]:
+    return [{name: row[name] for name in columns} for row in rows]
+
+
+def of(rows: list[Record], *seeds: int) -> list[Record]:
+    return [row for row in rows if row["seed"] in seeds]
+
+
+def assert_close(rows: list[Record], others: list[Record], tolerance=1e-9) -> None:
+    assert len(rows) == len(others) > 0
+    for row, other in zip(rows, others, strict=True):
+        for name in BITS:
+            value = other[name]
+            if isinstance(value, float | list):
+                value = pytest.approx(value, rel=tolerance, abs=tolerance)
+            assert row[name] == value, (name, row["seed"], row["task"])
+
+
+# ---- what a run computes
+
+
+LOOK_BACK = 2
+
+
+def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
+    """One network as anyone would write it: permute the images, loop, measure."""
+    sizes = [784, *setting.hidden, setting.problem.outputs]
+    start = initial(sizes, [seed], dtype=torch.float64)
+    layers: list[torch.nn.Module] = []
+    for w, b in zip(start.weights, start.biases, strict=True):
+        linear = torch.nn.Linear(*w[0].shape, dtype=torch.float64)
+        linear.weight.data, linear.bias.data = w[0].T.clone(), b[0, 0].clone()
+        layers += [linear, torch.nn.ReLU()]
+    model = torch.nn.Sequential(*layers[:-1])
+    parameters = list(model.parameters())
+    o = setting.optimizer
+    sgd = torch.optim.SGD(
+        parameters, lr=o.lr, momentum=o.momentum, weight_decay=o.weight_decay
+    )
+
+    def task_data(task, images, labels):
+        mine = [i for i, label in enumerate(labels) if label in task.classes]
+        x = torch.tensor(images[mine] / 255)
+        if task.pixels is not None:
+            x = x[:, task.pixels]
+        return x, torch.tensor([task.classes.index(labels[i]) for i in mine])
+
+    def gradients(x, y):
+        logits = model(x)
+        loss = F.cross_entropy(logits, y)
+        return torch.autograd.grad(loss, parameters), logits.detach(), loss.item()
+
+    def total(tensors):
+        return torch.cat([t.detach().flatten() for t in tensors]).norm()
+
+    def distances(tensors):
+        """Of each layer, and of all: how far the parameters are from these."""
+        gone = [p.detach() - t for p, t in zip(parameters, tensors, strict=True)]
+        layers = [
+            total(pair).item() for pair in zip(gone[::2], gone[1::2], strict=True)
+        ]
+        return layers, total(gone).item()
+
+    rows, tests = [], []
+    first = [p.detach().clone() for p in parameters]
+    for index in range(setting.tasks):
+        before = [p.detach().clone() for p in parameters]
+        task = setting.problem.task(seed, index)
+        x, y = task_data(task, data.train_images, data.train_labels)
+        correct = loss_sum = steps = 0
+        for epoch in range(setting.epochs):
+            order = generator("order", seed, index, epoch).permutation(len(y))
+            for batch in torch.tensor(order).split(setting.batch_size):
+                here, logits, loss = gradients(x[batch], y[batch])
+                correct += (logits.argmax(1) == y[batch]).sum().item()
+                loss_sum += loss * len(batch)
+                steps += 1
+                if isinstance(o, SAM | GNP):
+                    climb = [o.rho * g / total(here) for g in here]
+                    for p, c in zip(parameters, climb, strict=True):
+                        p.data += c
+                    there, _, _ = gradients(x[batch], y[batch])
+                    for p, c in zip(parameters, climb, strict=True):
+                        p.data -= c
+                    alpha = o.alpha if isinstance(o, GNP) else 1
+                    here = [
+                        (1 - alpha) * a + alpha * b
+                        for a, b in zip(here, there, strict=True)
+                    ]
+                for p, g in zip(parameters, here, strict=True):
+                    p.grad = g
+                sgd.step()
+        seen = setting.epochs * len(y)
+        test_x, test_y = task_data(task, data.test_images, data.test_labels)
+        earlier = [
+            (model(old_x).argmax(1) == old_y).double().mean().item()
+            for old_x, old_y in tests[: -1 - LOOK_BACK : -1]
+        ]
+        tests.append((test_x, test_y))
+        logits = model(test_x).detach()
+        size = min(
+            measuring.EXAMPLES, len(task.classes) * min(np.bincount(data.train_labels))
+        )
+        probed = generator("probe", seed, index).permutation(len(y))[:size]
+        hidden, z = [], x[probed]
+        for layer in model[:-1]:
+            z = layer(z)
+            if isinstance(layer, torch.nn.ReLU):
+                hidden.append(z.detach())
+        values = torch.linalg.svdvals(hidden[-1])
+        share = values[values > 0] / values.sum()
+        of_all, of_squares = (v.cumsum(0) / v.sum() for v in (values, values**2))
+        covariance = torch.cov(hidden[-1].T)
+        scores = [h.mean(0) / h.mean() for h in hidden]
+        silent = [(h == 0).all(0).double().mean().item() for h in hidden]
+        rows.append(
+            {
+                "seed": seed,
+                "task": index,
+                "task_label": task.label,
+                "online_accuracy": correct / seen,
+                "train_loss": loss_sum / seen,
+                "test_loss": F.cross_entropy(logits, test_y).item(),
+                "test_accuracy": (logits.argmax(1) == test_y).double().mean().item(),
+                "dormant_fraction": torch.cat([(h == 0).all(0) for h in hidden])
+                .double()
+                .mean()
+                .item(),
+                "effective_rank": (-(share * share.log()).sum()).exp().item(),
+                "stable_rank": (values.square().sum() / values[0] ** 2).item(),
+                "weight_norm": total(parameters).item(),
+                "gradient_norm": total(gradients(x[probed], y[probed])[0]).item(),
+                **dict.fromkeys(AROUND),
+                "dormant_fraction_tau": (torch.cat(scores) <= 0.025)
+                .double()
+                .mean()
+                .item(),
+                "srank": 1 + (of_all < 0.99).sum().item(),
+                "approximate_rank": 1 + (of_squares < 0.99).sum().item(),
+                "participation_ratio": (
+                    covariance.trace() ** 2 / (covariance @ covariance).trace()
+                ).item(),
+                "initial_distance": distances(first)[1],
+                "update_norm": distances(before)[1],
+                "layer_dormant_fraction": silent,
+                "layer_weight_norm": distances([0 * p for p in first])[0],
+                "layer_initial_distance": distances(first)[0],
+                "layer_update_norm": distances(before)[0],
+                "backward_accuracy": earlier or None,
+                "diverged": False,
+                "steps": steps,
+            }
+        )
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "problem", "epochs", "batch"),
+    [
+        (SGD(lr=0.05), Permuted(), 1, 8),
+        (SGD(lr=0.02, momentum=0.8, weight_decay=0.01), Permuted(), 2, 7),
+        (SAM(lr=0.05, rho=0.1), Pairwise(), 1, 8),
+        (SAM(lr=0.02, rho=0.1, momentum=0.8), Permuted(), 2, 50),
+        (GNP(lr=0.05, rho=0.1, alpha=0.6), Permuted(), 1, 16),
+        (GNP(lr=0.02, momentum=0.5, weight_decay=0.01), Pairwise(), 3, 5),
+        (SGD(lr=0.01), Pairwise(), 2, 1),
+        (GNP(lr=0.01), Pairwise(), 1, 1),
+        (SAM(lr=0.05), Pairwise(), 2, 1000),
+    ],
+)
+def test_a_run_is_the_naive_loop(
+    optimizer, problem, epochs, batch, few, monkeypatch: pytest.MonkeyPatch
+):
+    # so that testing and gathering take several pieces, and probes not every example
+    monkeypatch.setattr(measuring, "TEST_BATCH", 7)
+    monkeypatch.setattr(measuring, "EXAMPLES", 50)
+    monkeypatch.setattr(examples, "BLOCK_EXAMPLES", 60)
+    monkeypatch.setattr(training, "READ_AT_ONCE", 30)
+    setting = small(optimizer, problem, epochs=epochs, batch_size=batch)
+    looks = {"probe_every": 0, "look_back": LOOK_BACK}
+    rows = records_of(setting, [3, 5], few, dtype=torch.float64, **looks)
+    for seed in (3, 5):
+        assert_close(of(rows, seed), naive(setting, seed, few), 1e-8)
+
+
+def test_looking_back_changes_nothing_else(few):
+    setting = small(SGD(lr=0.05, momentum=0.5), Permuted())
+    rest = [name for name in BITS if name != "backward_accuracy"]
+    plain_rows = records_of(setting, [0, 1], few)
+    rows = records_of(setting, [0, 1], few, look_back=1)
+    assert only(rows, rest) == only(plain_rows, rest)
+    assert {row["backward_accuracy"] for row in plain_rows} == {None}
+    lengths = [
+        row["backward_accuracy"] and len(row["backward_accuracy"]) for row in rows
+    ]
+    assert lengths == [None, None, 1, 1, 1, 1]
+
+
+def test_the_plain_form_makes_the_same_run(few):
+    setting = small(GNP(lr=0.05, momentum=0.5), Pairwise())
+    runs = [
+        records_of(setting, [0, 1], few, dtype=torch.float64, **form)
+        for form in ({}, {"form": plain})
+    ]
+    assert_close(*runs)
+
+
+def test_a_run_learns(digits):
+    setting = small(SGD(lr=0.05), Permuted(), tasks=1, hidden=(50,))
+    row = records_of(setting, [0], digits)[0]
+    assert row["test_accuracy"] > 0.85
+    assert 0.5 < row["online_accuracy"] < row["test_accuracy"]
+    assert 0 < row["test_loss"] < row["train_loss"] < 2
+
+
+def test_the_last_short_batch_is_kept(few):
+    rows = records_of(small(SGD(), Permuted(), epochs=2, tasks=1), [0], few)
+    assert len(few.train_labels) == 116
+    assert rows[0]["steps"] == 2 * 15
+
+
+# ---- the landscape of the loss
+
+
+def seen_by_hand(run: ContinualRun, seed: int, data: Dataset, task: int) -> Landscape:
+    """What a run's network, as it stands, meets in a task: its images permuted."""
+    told = run.setting.problem.task(seed, task)
+    mine = np.flatnonzero(np.isin(data.train_labels, told.classes))
+    size = len(told.classes) * min(np.bincount(data.train_labels))
+    drawn = mine[generator("probe", seed, task).permutation(len(mine))[:size]]
+    images = data.train_images[drawn] / 255
+    if told.pixels is not None:
+        images = images[:, told.pixels]
+    labels = np.searchsorted(told.classes, data.train_labels[drawn])
+    alone = run.network.take([run.alive.index(seed)])
+    return Landscape(
+        alone, torch.from_numpy(images)[None], torch.from_numpy(labels)[None], [8], 0
+    )
+
+
+@pytest.mark.parametrize(("optimizer", "problem"), EVERY[:2])
+def test_the_landscape_is_that_before_and_after_each_task(optimizer, problem, few):
+    """On the task's own examples, and its own permutation of the pixels."""
+    setting = small(optimizer, problem)
+    one = ContinualRun(setting, [4, 2], few, dtype=torch.float64, probe_every=1)
+    for task in range(setting.tasks):
+        before = {seed: seen_by_hand(one, seed, few, task) for seed in (4, 2)}
+        for row in one.next_task():
+            seed = row["seed"]
+            after = seen_by_hand(one, seed, few, task)
+            for name in ("sharpness", "sam_sharpness", "lipschitz"):
+                for column, seen in ((f"start_{name}", before[seed]), (name, after)):
+                    expected = pytest.approx(LANDSCAPE[name](seen).item(), rel=1e-6)
+                    assert row[column] == expected, column
+            slope = torch.cat([t.flatten() for t in before[seed].gradient.tensors()])
+            assert row["start_gradient_norm"] == pytest.approx(slope.norm().item())
+            error = 5 * row["hessian_trace_error"]
+            trace = LANDSCAPE["hessian_trace"](after).item()
+            assert trace == pytest.approx(row["hessian_trace"], abs=error)
+
+
+@pytest.mark.parametrize(
+    ("every", "looked_at"), [(0, []), (1, range(5)), (2, [0, 2, 4]), (3, [0, 3, 4])]
+)
+def test_the_landscape_is_looked_at_every_few_tasks(every, looked_at, few):
+    setting = small(SGD(), Permuted(), tasks=5)
+    rows = records_of(setting, [0], few, probe_every=every)
+    for row in rows:
+        known = {name for name in AROUND if row[name] is not None}
+        assert known == (set(AROUND) if row["task"] in looked_at else set())
+
+
+@pytest.mark.parametrize(("optimizer", "problem"), EVERY)
+def test_looking_changes_nothing_else(optimizer, problem, few):
+    columns = [name for name in BITS if name not in AROUND]
+    setting = small(optimizer, problem)
+    runs = [
+        only(records_of(setting, [1, 0], few, probe_every=every), columns)
+        for every in (0, 1)
+    ]
+    assert runs[0] == runs[1]
+
+
+def test_what_is_looked_at_does_not_depend_on_parts(few, monkeypatch):
+    setting = small(SAM(), Pairwise(), tasks=1)
+    whole = records_of(setting, [1, 0, 5], few, dtype=torch.float64)
+    looked: list[int] = []
+
+    def counted(network, *seen) -> Landscape:
+        looked.append(network.seeds)
+        return Landscape(network, *seen)
+
+    monkeypatch.setattr(measuring, "Landscape", counted)
+    for seeds_at_once in (1, 2):
+        looked.clear()
+        each = 8 * (64 * 9572 + 10 * 2 * 24 * 16)
+        memory = each * seeds_at_once + 1
+        monkeypatch.setitem(measuring.LOOK_MEMORY, "cpu", memory)
+        parts = records_of(setting, [1, 0, 5], few, dtype=torch.float64)
+        assert max(looked) == seeds_at_once
+        assert_close(parts, whole)
+
+
+def test_what_is_looked_at_does_not_depend_on_stops(few):
+    setting = small(SAM(), Permuted(), tasks=4)
+    straight = records_of(setting, [1, 0], few, probe_every=2)
+    one = ContinualRun(setting, [1, 0], few, probe_every=2)
+    rows = one.next_task()
+    while not one.finished:
+        state = one.state_dict()
+        one = ContinualRun(setting, [1, 0], few, probe_every=2)
+        one.load_state_dict(state)
+        rows += one.next_task()
+    assert only(rows) == only(straight)
+
+
+@pytest.mark.parametrize("every", [-1, True])
+def test_how_often_to_look_is_checked(every, few):
+    with pytest.raises(UsageError, match="probe_every is"):
+        ContinualRun(small(SGD(), Permuted()), [0], few, probe_every=every)
+
+
+# ---- who shares the stack
+
+
+@pytest.mark.parametrize(("optimizer", "problem"), EVERY)
+def test_a_stack_is_its_single_runs(optimizer, problem, few):
+    setting = small(optimizer, problem)
+    together = records_of(setting, [4, 2, 9, 0], few, dtype=torch.float64)
+    for seed in (4, 2, 9, 0):
+        alone = records_of(setting, [seed], few, dtype=torch.float64)
+        assert_close(of(together, seed), alone)
+    if problem == Pairwise():
+        assert len({row["steps"] for row in together if row["task"] == 0}) > 1
+
+
+@pytest.mark.parametrize(("optimizer", "problem"), EVERY)
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_a_seed_that_diverges_touches_no_other(optimizer, problem, poison, few):
+    setting = small(optimizer, problem)
+    sick = ContinualRun(setting, [4, 2, 9], few, dtype=torch.float64)
+    rows = sick.next_task()
+    sick.network.weights[1][sick.alive.index(2), 0, 0] = poison
+    while not sick.finished:
+        rows += sick.next_task()
+    well = records_of(setting, [4, 9], few, dtype=torch.float64)
+    assert_close(of(rows, 4, 9), well)
+    first, lost, after = of(rows, 2)
+    assert not first["diverged"]
+    assert (lost["diverged"], after["diverged"]) == (True, True)
+    assert (lost["steps"] > 0, after["steps"]) == (True, 0)
+    for row in (lost, after):
+        assert [row[name] for name in MEASURED] == [None] * len(MEASURED)
+    assert sorted(sick.alive) == [4, 9]
+
+
+@pytest.mark.parametrize("lr", [1e10, 1e30])
+@pytest.mark.parametrize(("optimizer", "problem"), EVERY)
+def test_all_may_diverge(optimizer, problem, lr, few):
+    """Infinite activations are no error, and the stream goes on to its end."""
+    hot = type(optimizer)(lr=lr, momentum=0.9)
+    rows = records_of(small(hot, problem), [0, 1], few)
+    assert [row["diverged"] for row in rows] == [True] * 6
+    assert [row["task"] for row in rows] == [0, 0, 1, 1, 2, 2]
+    assert [row["steps"] > 0 for row in rows] == [True, True, *[False] * 4]
+    assert [row["seconds"] > 0 for row in rows] == [True, True, *[False] * 4]
+
+
+def test_what_is_large_but_finite_has_not_diverged(few):
+    run_ = ContinualRun(small(SGD(lr=1e-30), Permuted(), tasks=1), [0], few)
+    run_.network.weights[-1] *= 1e25
+    (row,) = run_.next_task()
+    assert not row["diverged"]
+    # the square of such a number, which curvature has, is too large
+    large = {name for name in MEASURED if row[name] is None}
+    assert large <= {
+        "sharpness",
+        "hessian_trace",
+        "hessian_trace_error",
+        "backward_accuracy",  # on the tasks before the first
+    }
+    flat = [np.ravel(row[name]) for name in MEASURED if name not in large]
+    assert np.isfinite(np.concatenate(flat)).all()
+
+
+# ---- the same again
+
+
+@pytest.mark.parametrize(("optimizer", "problem"), EVERY)
+def test_a_run_twice_is_the_same_to_the_last_bit(optimizer, problem, few):
+    setting = small(optimizer, problem)
+    runs = [only(records_of(setting, [1, 0], few)) for _ in range(2)]
+    assert runs[0] == runs[1]
+    assert len({row["train_loss"] for row in runs[0]}) == 6
+
+
+GO_ON = """
+import json, sys, numpy, torch
+from trainables.datasets import Dataset
+from trainables.run import ContinualRun
+from trainables.setting import Setting
+
+torch.set_num_threads(1)
+data = Dataset("mnist-5k", *numpy.load(sys.argv[1]).values())
+rows = {}
+for path in sys.argv[2:]:
+    state = torch.load(path, weights_only=True)
+    run = ContinualRun(Setting.from_row(state["setting"]), state["seeds"], data)
+    run.load_state_dict(state)
+    rows[path] = run.next_task()
+print(json.dumps(rows))
+"""
+
+
+@pytest.fixture(scope="module")
+def gone_on(few: Dataset, tmp_path_factory) -> dict[str, list[Record]]:
+    """Third tasks, in a new process, of runs that were stopped after two."""
+    folder = tmp_path_factory.mktemp("states")
+    arrays = few.train_images, few.train_labels, few.test_images, few.test_labels
+    np.savez(folder / "data.npz", *arrays)
+    paths = {}
+    for case in EVERY:
+        stopped = ContinualRun(small(*case.values), [4, 2, 9], few)
+        stopped.next_task()
+        stopped.next_task()
+        paths[case.id] = str(folder / f"{case.id}.pt")
+        torch.save(stopped.state_dict(), paths[case.id])
+    command = [sys.executable, "-c", GO_ON, str(folder / "data.npz"), *paths.values()]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    rows = json.loads(done.stdout)
+    return {name: rows[path] for name, path in paths.items()}
+
+
+@pytest.mark.parametrize(("optimizer", "problem"), EVERY)
+def test_a_run_goes_on_in_another_process(optimizer, problem, few, gone_on):
+    straight = records_of(small(optimizer, problem), [4, 2, 9], few)[-3:]
+    assert only(gone_on[f"{optimizer.name}-{problem.name}"]) == only(straight)
+
+
+def test_a_state_is_a_copy(few):
+    one = ContinualRun(small(SGD(momentum=0.9), Permuted()), [0, 1], few)
+    one.next_task()
+    state = one.state_dict()
+    rows = [one.next_task(), one.next_task()]
+    for _ in range(2):
+        one.load_state_dict(state)
+        assert [only(one.next_task()), only(one.next_task())] == [*map(only, rows)]
+
+
+def test_a_run_goes_on_after_a_seed_diverged(few, tmp_path):
+    setting = small(SAM(momentum=0.5), Pairwise(), tasks=4)
+    one = ContinualRun(setting, [4, 2, 9], few)
+    one.network.biases[0][1] = torch.inf
+    one.next_task()
+    torch.save(one.state_dict(), tmp_path / "state.pt")
+    other = ContinualRun(setting, [4, 2, 9], few)
+    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert other.alive == one.alive
+    assert 2 not in other.alive
+    assert only(other.next_task()) == only(one.next_task())
+    for seed in (4, 9):
+        one.network.biases[0][one.alive.index(seed)] = torch.nan
+    one.next_task()
+    other.load_state_dict(one.state_dict())
+    assert other.alive == []
+    assert [row["diverged"] for row in other.next_task()] == [True] * 3
+    assert other.finished
+
+
+def test_a_state_of_another_run_is_refused(few):
+    state = ContinualRun(small(SGD(), Permuted()), [0, 1], few).state_dict()
+    with pytest.raises(UsageError, match="the state's setting is"):
+        ContinualRun(small(SAM(), Permuted()), [0, 1], few).load_state_dict(state)
+    with pytest.raises(UsageError, match=r"the state's seeds is \[0, 1\], not \[1\]"):
+        ContinualRun(small(SGD(), Permuted()), [1], few).load_state_dict(state)
+
+
+# ---- the frame
+
+
+def test_a_stream_ends(few):
+    one = ContinualRun(small(SGD(), Pairwise(), tasks=2), [0], few)
+    assert [one.finished, one.task] == [False, 0]
+    one.next_task()
+    one.next_task()
+    assert [one.finished, one.task] == [True, 2]
+    with pytest.raises(StopIteration, match="all 2 tasks are done"):
+        one.next_task()
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [
+        ([-1], "seed is -1"),
+        ([2**32], "seed is 4294967296"),
+        ([0, 1, 0], "each once"),
+        ([], "at least one"),
+        ([True], "seed is True"),
+    ],
+)
+def test_seeds_are_checked(seeds, words, few):
+    with pytest.raises(UsageError, match=words):
+        ContinualRun(small(SGD(), Permuted()), seeds, few)
+
+
+def test_the_largest_seed_runs(few):
+    records_of(small(SGD(), Pairwise(), tasks=1), [2**32 - 1], few)
+
+
+def test_another_dataset_is_refused(few):
+    with pytest.raises(UsageError, match="dataset is mnist-5k, the setting's mnist"):
+        ContinualRun(Setting(), [0], few)
+
+
+def test_records_fit_the_schema(few):
+    setting = small(GNP(), Pairwise())
+    rows = records_of(setting, [9, 4], few)
+    assert [row["seed"] for row in rows] == [9, 4] * 3
+    assert set(COLUMNS) - set(rows[0]) == {"study", "trial_id"}
+    table = to_table({"study": "s", "trial_id": "t"} | row for row in rows)
+    assert table.num_rows == 6
+    for row in rows:
+        assert {name: row[name] for name in setting.row()} == setting.row()
+        assert row["setting_id"] == setting.setting_id
+        assert row["run_id"] == setting.run_id(row["seed"])
+        assert row["task_label"] == Pairwise().task(row["seed"], row["task"]).label
+        assert row["device"] == "cpu"
+        assert set(HOW) <= set(row)
+
+
+def test_the_images_are_not_written_to(few):
+    before = [few.train_images.copy(), few.test_images.copy()]
+    records_of(small(SAM(), Permuted()), [0], few)
+    for now, then in zip((few.train_images, few.test_images), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_read_only_images_do(few):
+    """As they come out of Ray's object store."""
+    arrays = few.train_images, few.train_labels, few.test_images, few.test_labels
+    frozen = [array.copy() for array in arrays]
+    for array in frozen:
+        array.flags.writeable = False
+    setting = small(SGD(), Permuted(), tasks=1)
+    rows = [records_of(setting, [0], d) for d in (few, Dataset("mnist-5k", *frozen))]
+    assert only(rows[0]) == only(rows[1])
+
+
+# ---- numbers that do not change by themselves
+
+
+def golden_rows(data: Dataset) -> dict[str, list[Record]]:
+    rows = {}
+    for case in EVERY:
+        setting = small(*case.values, epochs=2)
+        looks = {"dtype": torch.float64, "look_back": LOOK_BACK}
+        made = records_of(setting, [0, 1], data, **looks)
+        rows[str(case.id)] = only(made)
+    return rows
+
+
+def test_golden(few):
+    expected = json.loads(GOLDEN.read_text())
+    got = golden_rows(few)
+    assert list(got) == list(expected)
+    for name, rows in got.items():
+        assert_close(rows, expected[name])
+
+
+if __name__ == "__main__":
+    from conftest import cut
+
+    from trainables.datasets import load
+
+    made = golden_rows(cut(load("mnist-5k")))
+    GOLDEN.write_text(json.dumps(made, indent=1) + "\n")

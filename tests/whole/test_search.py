@@ -1,0 +1,158 @@
+"""Searches as a person gives them: a real Ray, a real kill, and what they come to."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from study.results.store import Store
+from study.searching.journal import found_study
+from study.searching.proposals import SETTING
+from study.spec.objectives import objective_values
+from study.status import Options as StatusOptions
+from study.status import status
+from tests.study.results.test_doctor import call
+from tests.study.searching.test_proposals import trials_of
+from tests.whole.test_sweep import (
+    HERE,
+    cluster,
+    command,
+    environment,
+    sweep,
+    wait_until,
+)
+from trainables.setting import Setting
+from trainables.usage import UsageError
+
+FINDER = str(HERE / "tests" / "whole" / "studies" / "finder.py")
+BOTH = "mean_accuracy,plasticity_loss"
+
+__all__ = ["cluster"]
+
+
+def trials(results):
+    with contextlib.suppress(UsageError):
+        if found := Store(str(results), "finder"):
+            return (
+                trials_of(found) if Path(found.place, "optuna.journal").exists() else []
+            )
+    return []
+
+
+@contextlib.contextmanager
+def begun(*words, folder):
+    """Begin a search in a process of its own."""
+    process = subprocess.Popen(
+        command(*words),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # what a killed sweep leaves behind, pytest clears; Ray wants short paths
+        env=environment() | {"TMPDIR": str(folder), "RAY_TMPDIR": "/tmp"},
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def test_a_search_that_is_killed_has_the_same_trials_and_goes_on(tmp_path, cluster):
+    words = (FINDER, "--results", tmp_path, "--address", cluster, "--objective", BOTH)
+
+    def in_the_middle():
+        """Some trials have ended, and others are under way and have a checkpoint."""
+        ended = [number for number, _, _, values in trials(tmp_path) if values]
+        return len(ended) > 1 and list(tmp_path.glob("finder/checkpoints/*.pt"))
+
+    with begun(*words, "--checkpoint-every", 1, folder=tmp_path) as process:
+        wait_until(in_the_middle, process)
+        process.kill()
+        process.communicate()
+    time.sleep(1)  # its workers are told
+    before = trials(tmp_path)
+    ended = {number for number, state, *_ in before if state == "COMPLETE"}
+    assert 2 <= len(ended) < len(before) <= 6
+    files = {p.name: p.read_bytes() for p in tmp_path.glob("finder/records/*")}
+    kept = {p.stem for p in tmp_path.glob("finder/checkpoints/*.pt")}
+    said = "\n".join(call(status, StatusOptions(str(tmp_path)))[1])
+    assert f"search: {len(ended)} of 6 trials have ended, " in said
+    assert f"{len(before) - len(ended)} are under way" in said
+
+    last = sweep(*words)
+    assert (last.returncode, last.stderr) == (0, "")
+    assert (
+        f"finder: {6 - len(ended)} of 6 trials, 2 seeds each, 2 at once" in last.stdout
+    )
+    assert re.search(r"^trials 6/6, .* diverged 0, failed 0$", last.stdout, re.M)
+    after = trials(tmp_path)
+    assert [number for number, *_ in after] == list(range(6))
+    assert {state for _, state, *_ in after} == {"COMPLETE"}
+    for old, new in zip(before, after, strict=False):
+        assert old[2] == new[2]  # the same parameters
+        assert old == new or old[0] not in ended
+    for name, content in files.items():
+        assert Path(tmp_path, "finder", "records", name).read_bytes() == content
+    assert list(tmp_path.glob("finder/checkpoints/*.pt")) == []
+    # trials under way went on from their checkpoints
+    rows = pd.read_parquet(tmp_path / "finder" / "records")
+    went_on = rows.groupby("setting_id")["trial_id"].nunique()
+    assert {name.split("-")[0] for name in kept} - {
+        Path(name).stem.split("-")[0] for name in files
+    } == set(went_on[went_on == 2].index)
+    # what Optuna was told is what the records say
+    assert len(rows) == 6 * 2 * 8
+    study = found_study(Store(str(tmp_path), "finder").files)
+    for trial in study.get_trials():
+        setting = Setting.from_row(trial.user_attrs[SETTING])
+        mine = rows[rows["setting_id"] == setting.setting_id].to_dict("records")
+        names = BOTH.split(",")
+        assert tuple(trial.values) == objective_values(names, setting, mine)
+    # the front is drawn and listed, and nothing is left to do
+    assert (tmp_path / "finder" / "pareto.svg").read_bytes().startswith(b"<?xml")
+    assert "Pareto front" in last.stdout
+    # an address where there is no Ray: it is not even asked for
+    again = sweep(*words[:3], "--objective", BOTH, "--address", "127.0.0.1:1")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "All 6 trials of finder are done: none is left." in again.stdout
+    assert trials(tmp_path) == after
+
+
+def test_what_does_badly_is_stopped_and_a_search_that_is_stopped_goes_on(
+    tmp_path, cluster
+):
+    words = (FINDER, "--results", tmp_path, "--address", cluster, "--asha")
+    words += ("--trials", 8, "--max-concurrent", 1)
+
+    def states():
+        return [state for _, state, *_ in trials(tmp_path)]
+
+    with begun(*words, folder=tmp_path) as process:
+        wait_until(lambda: "COMPLETE" in states() and len(states()) > 1, process)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    over = sum(state != "RUNNING" for state in states())
+    lines = out.splitlines()
+    assert any(n.startswith(f"Stopped: {8 - over} of 8 trials are left") for n in lines)
+    last = sweep(*words)
+    assert (last.returncode, last.stderr) == (0, "")
+    early = states().count("PRUNED")
+    assert early > 0
+    assert states().count("COMPLETE") == 8 - early
+    assert (
+        f"{8 - early} trials ended, {early} stopped early, 0 under way" in last.stdout
+    )
+    # those stopped have left nothing but a line in the journal
+    assert list(tmp_path.glob("finder/checkpoints/*")) == []
+    assert len(list(tmp_path.glob("finder/records/*"))) == 8 - early
+    said = "\n".join(call(status, StatusOptions(str(tmp_path)))[1])
+    assert f"8 of 8 trials have ended ({early} of them stopped early)" in said

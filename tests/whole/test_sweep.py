@@ -1,0 +1,587 @@
+"""The command as a person gives it: real processes, a real Ray, real signals.
+
+Records are compared with those of `ContinualRun` driven without Ray, to the last bit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+import torch
+from rich.console import Console
+
+from study.plan.trials import plan
+from study.results.provenance import processor
+from study.results.store import Store, stack_name
+from study.spec.studies import changed
+from study.spec.study_file import find_study
+from study.sweep import _print_tables
+from trainables.record import COLUMNS, SCHEMA_VERSION, schema
+from trainables.run import ContinualRun
+
+HERE = Path(__file__).resolve().parents[2]
+CHAIN = str(HERE / "tests" / "whole" / "studies" / "chain.py")
+NOT_BITS = {"seconds", "trial_id"}
+"""The columns in which two sessions may differ."""
+
+NOISE = re.compile(
+    r"warning|traceback|trial (status|name)|== status|resource usage|gcs|raylet|tune\.|"
+    r"\berror\b|deprecat|\x1b",
+    re.IGNORECASE,
+)
+"""What Ray, Tune and others would say, and what belongs to a terminal."""
+
+
+def environment():
+    clean = {k: v for k, v in os.environ.items() if k not in {"RAY_ADDRESS", "COLUMNS"}}
+    return clean | {
+        "PYTHONPATH": str(HERE),
+        "TERM": "xterm-256color",
+        "RAY_AUTH_MODE": "token",  # as for every cluster that a person joins
+    }
+
+
+def command(*words):
+    return [sys.executable, "-m", "study.sweep", *map(str, words)]
+
+
+def sweep(*words, cwd=None, timeout=120, **variables):
+    """Run the command to its end."""
+    return subprocess.run(
+        command(*words),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env=environment() | variables,
+        cwd=cwd,
+        timeout=timeout,
+    )
+
+
+def wait_until(condition, process, seconds=90):
+    """Wait until a condition holds, while a process runs."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert process.poll() is None, "the sweep ended before"
+        assert time.monotonic() < deadline, "the sweep did not come so far"
+        time.sleep(0.01)
+    return found
+
+
+def read(results, study):
+    """Return all records, in a fixed order."""
+    table = pyarrow.dataset.dataset(Path(results, study, "records")).to_table()
+    return sorted(table.to_pylist(), key=lambda row: (row["run_id"], row["task"]))
+
+
+def bits(rows):
+    return [{k: v for k, v in row.items() if k not in NOT_BITS} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A Ray that several sweeps join, in place of starting one each."""
+    code = (
+        "import ray, sys\n"
+        "ray.init('local', num_cpus=2, include_dashboard=False, log_to_driver=False)\n"
+        "print(ray.get_runtime_context().gcs_address, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    head = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=environment(),
+    )
+    try:
+        yield head.stdout.readline().strip()
+    finally:
+        head.stdin.close()
+        try:
+            head.wait(timeout=30)
+        finally:
+            head.kill()
+            head.stdout.close()
+
+
+# what writes nothing and starts no Ray
+
+
+def test_help_is_quick_and_needs_neither_torch_nor_ray(tmp_path):
+    code = (
+        "import sys\n"
+        "from study.sweep import run_command, sweep\n"
+        "try: run_command(sweep, prog='python -m study.sweep', args=['--help'])\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "print({'torch', 'ray', 'pandas', 'matplotlib'} & set(sys.modules))\n"
+    )
+    before = os.times().children_user
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment()
+    )
+    used = os.times().children_user - before
+    assert said.stdout.splitlines()[-1] == "set()"
+    assert used < 1.5  # of the processor, which other work on the machine leaves alone
+    for option in ("--results", "--tasks", "--seeds", "--dry-run", "--list", "--stack"):
+        assert option in said.stdout
+    assert said.stderr == ""
+
+
+def test_the_list_names_the_studies_and_writes_nothing(tmp_path):
+    said = sweep("--list", cwd=tmp_path)
+    assert said.returncode == 0
+    assert re.search(r"quickstart +36 +1,170 ", said.stdout)
+    assert re.search(r"paper +120 +\d", said.stdout)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_counts_and_writes_nothing(tmp_path):
+    words = ("quickstart", "--seeds", 4, "--tasks", 3, "--epochs", 1, "--stack", 2)
+    said = sweep(*words, "--dry-run", cwd=tmp_path)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "48 of 48 runs are to be run." in said.stdout
+    assert re.search(r"all +24 +144 ", said.stdout)
+    row = r"permuted +gnp +lr=0.001 rho=0.05 alpha=0.8 +mnist-5k +4 +2 +12 +5.15e\+04 "
+    assert re.search(row, said.stdout)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_says_how_long_if_the_machine_was_measured(tmp_path):
+    words = ("rho-small", "--max-concurrent", 1, "--dry-run")
+    said = sweep(*words, cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert said.stdout.splitlines()[-1] == (
+        "How long: not known (python -m study.benchmark measures this machine)."
+    )
+    assert "330 of 330 runs are to be run." in said.stdout
+    flops = sum(
+        trial.cost.flops for trial in plan(find_study("rho-small"), set(), [], None, 1)
+    )
+    known = {name: flops / 3700 for name in ("sgd", "sam", "gnp")}
+    kept = {"processor": processor(), "flops_per_second": known}
+    rates = tmp_path / "cache" / "plasticity-study" / "rates.json"
+    rates.parent.mkdir(parents=True)
+    rates.write_text(json.dumps(kept))
+    said = sweep(*words, cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert said.stdout.splitlines()[-1].startswith("About 1 h 1 min on this machine's")
+
+
+def test_a_search_can_be_shown_without_running_it(tmp_path):
+    said = sweep("search", "--trials", 7, "--lr", 1, "--dry-run", cwd=tmp_path)
+    assert said.returncode == 2
+    said = sweep("search", "--trials", 7, "--seeds", 2, "--dry-run", cwd=tmp_path)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert re.search(
+        r"rho +log 0.001 to 2 when optimizer in \['sam', 'gnp'\]", said.stdout
+    )
+    assert "7 trials of 2 runs each" in said.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def idx(array):
+    """Return an array of uint8 as an IDX file."""
+    head = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return head + array.tobytes()
+
+
+@pytest.fixture(scope="module")
+def wrong(tmp_path_factory):
+    """A folder of files that are wrong in one way each."""
+    folder = tmp_path_factory.mktemp("wrong")
+    (folder / "file").touch()
+    (folder / "none.py").write_text("x = 1\n")
+    (folder / "syntax.py").write_text("x = 1\ny = (\n")
+    (folder / "typo.py").write_text(
+        "from study.spec.studies import Study, grid\n"
+        "from trainables.optimizers import SAM\n"
+        "from trainables.problems import Permuted\n"
+        "STUDY = Study('typo', grid((Permuted(),), (SAM(roh=0.1),)), (0,))\n"
+    )
+    (folder / "idx").mkdir()
+    images = idx(np.zeros((100, 28, 28), np.uint8))
+    (folder / "idx" / "train-images-idx3-ubyte").write_bytes(images[: len(images) // 2])
+    for name in ("t10k-images-idx3", "train-labels-idx1", "t10k-labels-idx1"):
+        shape = (100, 28, 28) if "images" in name else (100,)
+        (folder / "idx" / f"{name}-ubyte").write_bytes(idx(np.zeros(shape, np.uint8)))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--tasks 0", "--tasks is 0: it must be a whole number, at least 1"),
+        ("--seeds -1", "--seeds is -1: it must be a whole number, at least 1"),
+        ("--dataset mnst", "unknown dataset 'mnst': did you mean 'mnist'?"),
+        ("--batch-size abc", "--batch-size: 'abc' is not a whole number"),
+        ("quikstart", "unknown study 'quikstart': did you mean 'quickstart'?"),
+        ("--seed 3", "unrecognized options: --seed, 3; perhaps you meant: --seeds"),
+        (
+            "--dataset mnist --data-dir idx",
+            "-idx3-ubyte: damaged, 39208 bytes are missing",
+        ),
+        ("--results file", "file is a file: give --results a folder"),
+        ("--results foo://bar", "foo://bar: no place for results: Unrecognized"),
+        ("typo.py", "typo.py:4: SAM: unknown keyword 'roh': did you mean 'rho'?"),
+        ("none.py", "none.py must define STUDY = Study(name, settings, seeds)"),
+        ("syntax.py", "syntax.py:2: SyntaxError: '(' was never closed"),
+        ("--stack 0", "--stack is '0': it must be auto or a whole number, at least 1"),
+        ("--stack x", "--stack is 'x': it must be auto or a whole number, at least 1"),
+        ("--hidden 10-x", "hidden is '10-x': give widths joined by '-', as 100-100"),
+        ("--cpus-per-trial 0", "--cpus-per-trial is 0.0: it must be a number above 0"),
+        ("--gpus-per-trial 1.5", "--gpus-per-trial is 1.5: above 1 it must be a whole"),
+        ("--max-concurrent 0", "--max-concurrent is 0: it must be a whole number"),
+        ("--checkpoint-every 0", "--checkpoint-every is 0: it must be a whole number"),
+        (
+            "--look-back -1",
+            "--look-back is -1: it must be a whole number, at least 0",
+        ),
+        (
+            "--probe-every -1",
+            "--probe-every is -1: it must be a whole number, at least 0",
+        ),
+        ("--patience -1", "--patience is -1.0: it must be a number at least 0"),
+        ("--results s3://me:hidden@b/x", "--results has keys in it, which would be"),
+        (
+            "--trials 5",
+            "--trials is for a search, and quickstart is none: leave it",
+        ),
+        ("search --trials 0", "--trials is 0: it must be a whole number, at least 1"),
+        ("search --stack 2", "--stack is 2: a search trains all seeds of a setting"),
+        ("search --objective acc", "unknown objective 'acc'"),
+        (
+            "search --asha --objective mean_accuracy,plasticity_loss",
+            "--asha stops trials before the end of their stream, so it goes with mean_",
+        ),
+        ("search --hidden 3-x", "hidden is '3-x': give widths joined by '-'"),
+        ("--confirm-seeds 0", "--confirm-seeds is 0: it must be a whole number"),
+        ("--epochs 0", "--epochs is 0: it must be a whole number, at least 1"),
+        ("quickstart --tasks 46", "tasks is 46: pairwise has only 45"),
+        ("--address ray://here:10001", "Ray's client cannot run a study"),
+        (
+            "--address 127.0.0.1:1",
+            "no Ray at 127.0.0.1:1: [Errno 111] Connection refused",
+        ),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_does_nothing(wrong, words, message):
+    before = sorted(wrong.rglob("*"))
+    # where a Ray that starts writes first
+    said = sweep(*words.split(), cwd=wrong, timeout=30, RAY_TMPDIR=str(wrong / "ray"))
+    assert said.returncode == 2
+    (line,) = said.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert said.stdout == ""
+    assert sorted(wrong.rglob("*")) == before
+
+
+# what runs
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A whole study, and what was said."""
+    results = tmp_path_factory.mktemp("whole")
+    words = (
+        "quickstart",
+        "--tasks",
+        2,
+        "--seeds",
+        2,
+        "--hidden",
+        10,
+        "--batch-size",
+        256,
+        "--epochs",
+        1,
+    )
+    return results, words, sweep(*words, "--results", results)
+
+
+def test_a_study_has_a_record_for_each_run_and_task(whole):
+    results, _, said = whole
+    assert said.returncode == 0
+    rows = pd.read_parquet(results / "quickstart" / "records")
+    assert len(rows) == 2 * 6 * 2 * 2
+    assert not rows.duplicated(["run_id", "task"]).any()
+    assert rows.groupby(["problem", "optimizer", "lr"]).ngroups == 12
+    assert set(rows["seed"]) == {0, 1}
+    for name in ("online_accuracy", "test_accuracy", "dormant_fraction"):
+        assert rows[name].between(0, 1).all()
+    assert (rows["dataset"] == "mnist-5k").all()
+    assert not rows["diverged"].any()
+
+
+def test_everybody_reads_the_records(whole):
+    folder = whole[0] / "quickstart" / "records"
+    frame = pd.read_parquet(folder)
+    assert list(frame.columns) == list(COLUMNS)
+    for name, column in COLUMNS.items():
+        kind = {"int64": "int64", "double": "float64", "bool": "bool"}.get(
+            str(column.type)
+        )
+        if kind == "int64" and column.null:
+            kind = "float64"  # pandas has no whole numbers beside nulls
+        assert kind is None or frame[name].dtype == kind, name
+    table = pyarrow.dataset.dataset(folder).to_table()
+    assert table.schema.equals(schema(), check_metadata=False)
+    counted = duckdb.sql(
+        f"select count(*), count(distinct run_id) from '{folder}/*.parquet'"
+    ).fetchall()
+    assert counted == [(48, 24)]
+    assert table.num_rows == 48
+    described = duckdb.sql(f"describe select * from '{folder}/*.parquet'").fetchall()
+    kinds = {name: kind for name, kind, *_ in described}
+    assert kinds["seed"] == "BIGINT"
+    assert kinds["lr"] == kinds["test_accuracy"] == "DOUBLE"
+    assert kinds["diverged"] == "BOOLEAN"
+    assert kinds["hidden"] == kinds["optimizer"] == "VARCHAR"
+
+
+def test_only_records_are_left(whole):
+    names = [p.name for p in whole[0].rglob("*") if p.is_file()]
+    names.remove("study.json")
+    assert len(names) == 12
+    assert all(re.fullmatch(r"[0-9a-f]{16}-seeds-0-1\.parquet", n) for n in names)
+    metadata = pq.read_schema(next(whole[0].rglob("*.parquet"))).metadata
+    assert metadata[b"schema_version"] == str(SCHEMA_VERSION).encode()
+
+
+def test_what_is_said_off_a_terminal_is_plain(whole):
+    results, _, said = whole
+    assert said.stderr == ""
+    assert not NOISE.search(said.stdout)
+    lines = said.stdout.splitlines()
+    assert re.match(r"Ray dashboard: http://\S+:\d+( \(asks for a token: |$)", lines[0])
+    assert lines[1].startswith("quickstart: 24 runs in 12 trials, ")
+    assert lines[2].startswith("runs ")
+    last = [line for line in lines if line.startswith("runs ")][-1]
+    assert re.fullmatch(
+        r"runs 24/24, tasks 48/48, \d+\.\d tasks/s, left 0 s, diverged 0, failed 0",
+        last,
+    )
+    assert f"Records: {results}/quickstart/records" in lines
+    assert sum(line.split()[:1] == ["gnp"] for line in lines) == 4
+    assert f"python -m analysis table {results}/quickstart" in lines
+
+
+def snapshot(folder):
+    return {
+        p.name: (p.stat().st_mtime_ns, p.stat().st_ino, p.read_bytes())
+        for p in folder.rglob("*.parquet")
+    }
+
+
+def test_the_same_command_again_trains_nothing(whole):
+    results, words, _ = whole
+    before = snapshot(results)
+    # an address where there is no Ray: it is not even asked for
+    again = sweep(*words, "--results", results, "--address", "127.0.0.1:1")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "also holds" not in again.stdout
+    assert "All 24 runs of quickstart are done: nothing to train." in again.stdout
+    assert "dashboard" not in again.stdout
+    assert sum(line.split()[:1] == ["gnp"] for line in again.stdout.splitlines()) == 4
+    assert snapshot(results) == before
+
+
+def on_a_terminal(*words, columns=90, timeout=120):
+    """Run the command on a terminal; return its exit code and all that it sent."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    process = subprocess.Popen(
+        command(*words), stdin=theirs, stdout=theirs, stderr=theirs, env=environment()
+    )
+    os.close(theirs)
+    killer = threading.Timer(timeout, process.kill)
+    killer.start()
+    sent = io.BytesIO()
+    with contextlib.suppress(OSError):  # EIO: the other side is closed
+        while part := os.read(ours, 65536):
+            sent.write(part)
+    os.close(ours)
+    code = process.wait()
+    killer.cancel()
+    return code, sent.getvalue().decode()
+
+
+def test_one_seed_more_runs_only_what_is_new_with_one_live_line(whole, cluster):
+    results, words, _ = whole
+    before = snapshot(results)
+    more = [3 if i and words[i - 1] == "--seeds" else w for i, w in enumerate(words)]
+    code, sent = on_a_terminal(*more, "--results", results, "--address", cluster)
+    assert code == 0
+    after = snapshot(results)
+    assert {name: after[name] for name in before} == before
+    new = set(after) - set(before)
+    assert len(new) == 12
+    assert all(name.endswith("-seeds-2.parquet") for name in new)
+    rows = pd.read_parquet(results / "quickstart" / "records")
+    assert len(rows) == 72
+    assert not rows.duplicated(["run_id", "task"]).any()
+    # the screen: one line that is written over and over, and then the last state
+    assert "quickstart: 12 runs in 12 trials" in sent
+    screen = sent.replace("\r\n", "\n")
+    live = [line for line in screen.split("\n") if "\x1b[2K" in line and "%" in line]
+    assert len(live) == 1
+    states = re.findall(r"runs (\d+)/36, tasks (\d+)/24,", live[0])
+    assert len(set(states)) > 2
+    assert re.search(r"\x1b\[2Kruns 36/36, tasks 24/24, .* failed 0\n", screen)
+    assert "\x1b[?25h" in sent  # the cursor is back
+    words_alone = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
+    assert not NOISE.search(words_alone)
+
+
+def test_what_stops_a_study_changes_no_record(tmp_path, whole, cluster, digits):
+    words = (CHAIN, "--results", tmp_path, "--checkpoint-every", 1)
+    # runs that are done, but are not this study's
+    strange = next((whole[0] / "quickstart" / "records").glob("*-seeds-0-1.parquet"))
+    (tmp_path / "chain" / "records").mkdir(parents=True)
+    shutil.copy(strange, tmp_path / "chain" / "records")
+    study = find_study(CHAIN)
+    names = {
+        s.setting_id: stack_name(s.setting_id, study.seeds) for s in study.settings
+    }
+    kept = {
+        setting: tmp_path / "chain" / "checkpoints" / f"{name}.pt"
+        for setting, name in names.items()
+    }
+
+    def tasks_kept():
+        """How many tasks each stack's checkpoint has."""
+        found = {}
+        for setting, path in kept.items():
+            with contextlib.suppress(FileNotFoundError):
+                state = torch.load(path, weights_only=True)
+                found[setting] = state["run"]["task"], state["records"]
+        return found
+
+    def start_and_wait_for_more(*more):
+        before = {p: p.stat().st_mtime_ns for p in kept.values() if p.exists()}
+
+        def progressed():
+            with contextlib.suppress(FileNotFoundError):
+                return all(
+                    p.stat().st_mtime_ns > before.get(p, 0) for p in kept.values()
+                )
+
+        process = subprocess.Popen(
+            command(*words, *more),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # what a killed sweep leaves behind, pytest clears; Ray wants short paths
+            env=environment() | {"TMPDIR": str(tmp_path), "RAY_TMPDIR": "/tmp"},
+        )
+        try:
+            wait_until(progressed, process)
+        except BaseException:
+            process.kill()
+            process.communicate()
+            raise
+        return process
+
+    sessions = []
+    for number, where in ((signal.SIGINT, "local"), (signal.SIGTERM, cluster)):
+        process = start_and_wait_for_more("--address", where)
+        process.send_signal(number)
+        sent_at = time.monotonic()
+        out, err = process.communicate(timeout=30)
+        assert time.monotonic() - sent_at < 20
+        assert process.returncode == 130
+        assert err == ""
+        assert not NOISE.search(out)
+        lines = out.splitlines()
+        assert "Stopping. What is done is kept; the same command goes on." in lines
+        assert lines[-1] == (
+            "Stopped: 4 of 4 runs are left; give the same command again to go on."
+        )
+        sessions.append(tasks_kept())
+
+    process = start_and_wait_for_more("--address", cluster)
+    process.kill()
+    process.communicate()
+    sessions.append(tasks_kept())
+
+    last = sweep(*words, "--address", cluster)
+    assert (last.returncode, last.stderr) == (0, "")
+    assert "runs 4/4, tasks 80/80, " in last.stdout
+    assert [p.name for p in tmp_path.rglob("*.pt")] == []
+
+    rows = read(tmp_path, "chain")
+    for setting in study.settings:
+        # what nobody stopped, and Ray never saw
+        run = ContinualRun(setting, study.seeds, digits)
+        undisturbed = [r for _ in range(setting.tasks) for r in run.next_task()]
+        undisturbed.sort(key=lambda row: (row["run_id"], row["task"]))
+        mine = [row for row in rows if row["setting_id"] == setting.setting_id]
+        assert bits(mine) == [{"study": "chain"} | row for row in bits(undisturbed)]
+        # each session went on from where the one before was: the rows of tasks that
+        # were done already are those of that session, down to the time they took
+        done = 0
+        for session in sessions:
+            count, before = session[setting.setting_id]
+            assert done < count < setting.tasks
+            done = count
+            for row in before:
+                assert row in mine
+        assert len({row["trial_id"] for row in mine}) == 4
+
+
+def test_a_trial_that_fails_is_named_and_the_others_go_on(tmp_path, cluster):
+    study = changed(find_study(CHAIN), tasks=2)
+    good, bad = (stack_name(s.setting_id, study.seeds) for s in study.settings)
+    records = tmp_path / "chain" / "records"
+    # a folder lies where the records' file of one stack would go
+    (records / f"{bad}.parquet" / "in the way").mkdir(parents=True)
+    words = (CHAIN, "--results", tmp_path, "--tasks", 2, "--address", cluster)
+    said = sweep(*words)
+    assert (said.returncode, said.stderr) == (1, "")
+    lines = said.stdout.splitlines()
+    (line,) = [n for n in lines if n.startswith("failed: ")]
+    label = "pairwise gnp lr=0.01 rho=0.05 alpha=0.8, seeds 0-1"
+    assert line.startswith(f"failed: {label}: IsADirectoryError: ")
+    assert "Traceback" not in said.stdout
+    assert any(
+        n.startswith("runs 2/4, ") and n.endswith("failed 1, started again 3")
+        for n in lines
+    )
+    assert json.loads((tmp_path / "chain" / "failed.json").read_text()) == {
+        bad: line.partition(", seeds 0-1: ")[2]
+    }
+    # what there is, is shown
+    assert f"{tmp_path}/chain/records" in said.stdout
+    assert [n.split()[0] for n in lines if n.split()[:1] in (["sgd"], ["gnp"])] == [
+        "sgd"
+    ]
+    files = [p.name for p in records.iterdir() if p.is_file()]
+    assert files == [f"{good}.parquet"]
+
+
+def test_where_all_has_failed_there_are_no_tables(tmp_path):
+    out = io.StringIO()
+    _print_tables(Store(str(tmp_path), "mine"), Console(file=out))
+    assert out.getvalue() == ""

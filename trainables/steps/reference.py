@@ -1,0 +1,128 @@
+"""The step of every optimizer in its plain form: autograd and perturbed weights.
+
+This is the reference that the fast form (`trainables.steps.fast`) is compared with: the
+equations of `trainables.optimizers.optimizer`, line by line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from trainables.network import Network, cross_entropy, forward
+from trainables.optimizers import EPSILON, Optimizer
+
+
+def step(
+    network: Network,
+    velocity: Network | None,
+    optimizer: Optimizer,
+    inputs: Float[Tensor, "S n inputs"],
+    labels: Int[Tensor, "S n"],
+) -> Float[Tensor, "S n outputs"]:
+    """Update the networks in place; return the logits before the update.
+
+    Args:
+        network: The S networks.
+        velocity: The momentum's buffers, updated in place; None without momentum.
+        optimizer: Its hyperparameters.
+        inputs: A batch for each seed.
+        labels: Its labels.
+    """
+    slope, logits = gradient(network, optimizer, inputs, labels)
+    descend(network, velocity, optimizer, slope)
+    return logits
+
+
+def gradient(
+    network: Network,
+    optimizer: Optimizer,
+    inputs: Float[Tensor, "S n inputs"],
+    labels: Int[Tensor, "S n"],
+) -> tuple[Network, Float[Tensor, "S n outputs"]]:
+    """Return each seed's gradient as the optimizer takes it, and the logits at w."""
+    return mixed_gradient(
+        network, optimizer, lambda there: loss_gradient(there, inputs, labels)
+    )
+
+
+def descend(
+    network: Network, velocity: Network | None, optimizer: Optimizer, gradient: Network
+) -> None:
+    """Take a step of SGD along a gradient, in place."""
+    moving = velocity or network  # zip needs as many; it is not read when None
+    for w, g, v in zip(
+        network.tensors(), gradient.tensors(), moving.tensors(), strict=True
+    ):
+        if optimizer.weight_decay:
+            g = g + optimizer.weight_decay * w
+        if velocity is not None:
+            g = v.mul_(optimizer.momentum).add_(g)
+        w.sub_(optimizer.lr * g)
+
+
+def mixed_gradient(
+    network: Network,
+    optimizer: Optimizer,
+    gradient_of: Callable[[Network], tuple[Network, Tensor]],
+) -> tuple[Network, Tensor]:
+    """Return (1 - alpha) g1 + alpha g2 of each seed, and the logits at w.
+
+    Args:
+        network: The S networks, w.
+        optimizer: Its hyperparameters.
+        gradient_of: Returns each seed's gradient at a network, and the logits there.
+    """
+    g1, logits = gradient_of(network)
+    if optimizer.passes == 1:
+        return g1, logits
+    g2, _ = gradient_of(ascended(network, optimizer, g1))
+    alpha = optimizer.mixing
+    if alpha == 1:
+        return g2, logits
+    return _add(g1.map(lambda g: (1 - alpha) * g), alpha, g2), logits
+
+
+def ascended(network: Network, optimizer: Optimizer, gradient: Network) -> Network:
+    """Return w + rho g / ||g||, or w + rho T^2 g / ||T g|| where T = |w| + eta."""
+    if optimizer.offset is None:
+        size = optimizer.radius / (norm(gradient) + EPSILON)
+        return _add(network, size, gradient)
+    scales = [w.abs() + optimizer.offset for w in network.tensors()]
+    scaled = _times(scales, gradient)
+    size = optimizer.radius / (norm(scaled) + EPSILON)
+    return _add(network, size, _times(scales, scaled))
+
+
+def _times(scales: list[Tensor], network: Network) -> Network:
+    pairs = zip(scales, network.tensors(), strict=True)
+    return network.like([scale * tensor for scale, tensor in pairs])
+
+
+def _add(one: Network, share: float | Tensor, other: Network) -> Network:
+    """Return one + share * other."""
+    pairs = zip(one.tensors(), other.tensors(), strict=True)
+    return one.like([a + share * b for a, b in pairs])
+
+
+def loss_gradient(
+    network: Network,
+    inputs: Float[Tensor, "S n inputs"],
+    labels: Int[Tensor, "S n"],
+) -> tuple[Network, Float[Tensor, "S n outputs"]]:
+    """Return each seed's gradient of its mean loss, and the logits."""
+    leaves = network.map(lambda tensor: tensor.detach().requires_grad_())
+    with torch.enable_grad():
+        _, logits = forward(leaves, inputs)
+        loss = cross_entropy(logits, labels).mean(1).sum()
+        gradients = torch.autograd.grad(loss, leaves.tensors())
+    return network.like(gradients), logits.detach()
+
+
+def norm(network: Network) -> Float[Tensor, "S 1 1"]:
+    """Return each seed's L2 norm over all its weights and biases."""
+    squares = [t.square().sum((1, 2), keepdim=True) for t in network.tensors()]
+    return torch.stack(squares).sum(0).sqrt()
