@@ -44,7 +44,7 @@ def doctor(
     for store in find_stores(options.results, options.study):
         try:
             if options.fix:
-                with claimed(store.files, print):
+                with claimed(store.files):
                     bad += check(store, fix=True)
             else:
                 bad += check(store, fix=False)

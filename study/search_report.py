@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from study.console import open_console
+from study.console import console
 from study.plan.trials import hyperparameters
 from study.results.find import find_stores
 from study.results.store import Store
@@ -52,7 +52,7 @@ def search_report(
     options: Annotated[tyro.conf.OmitArgPrefixes[Options], tyro.conf.arg(name="")],
 ) -> None:
     """Print the best trials, the front of two objectives, and what mattered."""
-    console = open_console()
+    pass
     found = [
         (store, study)
         for store in find_stores(options.results, options.study)

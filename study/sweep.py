@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from study.console import open_console
+from study.console import console
 from study.plan.dry_run import (
     cost_table,
     duration_line,
@@ -42,7 +42,7 @@ def sweep(
     options: Annotated[tyro.conf.OmitArgPrefixes[Options], tyro.conf.arg(name="")],
 ) -> int:
     """Run a study; what is done already is not run again."""
-    console = open_console()
+    pass
     if options.list:
         console.print(study_table())
         return 0
@@ -53,10 +53,10 @@ def sweep(
         console.print(line, soft_wrap=True)
 
     try:
-        patiently(store.files.check, tell)
+        patiently(store.files.check)
         if options.dry_run:
             return _dry_run(options, study, store, console)
-        with claimed(store.files, tell):
+        with claimed(store.files):
             code = _run(options, study, store, console, tell)
         if code != STOPPED:
             _print_found(study, store, console)

@@ -18,7 +18,7 @@ import tyro
 from rich.table import Table
 
 from study.benchmark.step_times import step_table, time_steps
-from study.console import open_console
+from study.console import console
 from study.plan import rates
 from study.plan.cost import run_cost
 from study.plan.trials import CPU_STACK, GPU_STACK
@@ -80,7 +80,6 @@ def benchmark(
     if options.stacks != "auto":
         stacks = set(_numbers("--stacks", options.stacks))
     torch.set_num_threads(options.threads)
-    console = open_console()
     data = _data()
     timings = []
     for batch in batch_sizes:

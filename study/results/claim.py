@@ -15,9 +15,10 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+from study.console import say
 from study.results.files import Files
 from trainables.usage import UsageError
 
@@ -34,14 +35,11 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @contextlib.contextmanager
-def claimed(
-    files: Files, tell: Callable[[str], None], stale: float = STALE
-) -> Iterator[None]:
+def claimed(files: Files, stale: float = STALE) -> Iterator[None]:
     """Hold the claim on a study's results.
 
     Args:
         files: The study's.
-        tell: Is told what is waited for.
         stale: See `STALE`.
 
     Raises:
@@ -49,7 +47,7 @@ def claimed(
         OSError: Storage fails.
     """
     if not files.local:
-        with _heartbeat(files, tell, stale):
+        with _heartbeat(files, stale):
             yield
         return
     made = _make(files.folder)
@@ -57,7 +55,7 @@ def claimed(
         descriptor = _lock(files)
         with contextlib.ExitStack() as stack:
             if descriptor is None:
-                stack.enter_context(_heartbeat(files, tell, stale))
+                stack.enter_context(_heartbeat(files, stale))
             else:
                 stack.callback(_unlock, files.folder / LOCK, descriptor)
             yield
@@ -164,15 +162,13 @@ def _beat(files: Files, mine: str) -> None:
 
 
 @contextlib.contextmanager
-def _heartbeat(
-    files: Files, tell: Callable[[str], None], stale: float
-) -> Iterator[None]:
+def _heartbeat(files: Files, stale: float) -> Iterator[None]:
     """Hold the claim by a heartbeat.
 
     Raises:
         UsageError: Another's changes.
     """
-    _watch(files, tell, stale)
+    _watch(files, stale)
     mine = uuid.uuid4().hex
     _beat(files, mine)
     time.sleep(stale / 60)  # two that start at once: the later one stays
@@ -196,7 +192,7 @@ def _heartbeat(
             files.delete(HEARTBEAT)
 
 
-def _watch(files: Files, tell: Callable[[str], None], stale: float) -> None:
+def _watch(files: Files, stale: float) -> None:
     """Wait until another's heartbeat, if there is one, has not changed for long.
 
     Raises:
@@ -205,7 +201,7 @@ def _watch(files: Files, tell: Callable[[str], None], stale: float) -> None:
     first = _beat_of(files)
     if first is None or time.time() - first[1] >= stale:
         return
-    tell(
+    say(
         f"a sweep was at work here {time.time() - first[1]:.0f} s ago: watching for up "
         f"to {stale:.0f} s whether it still is"
     )

@@ -8,10 +8,11 @@ with the stacks that it was begun with.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from study.console import say
 from study.plan.stacks import parse_stack_name, stack_name
 from study.plan.trials import Trial
 from study.results.files import Files
@@ -99,12 +100,12 @@ def _known(row: Row) -> Row:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def load(files: Files, repair: Callable[[str], None] | None = None) -> Definition:
+def load(files: Files, repair: bool = False) -> Definition:
     """Return what was asked for, as far as is known.
 
     Args:
         files: The study's.
-        repair: Sets a damaged file aside, and is told so; None: it stays.
+        repair: Set a damaged file aside, and say so.
 
     Raises:
         UsageError: A newer version of this program wrote it.
@@ -131,7 +132,7 @@ def load(files: Files, repair: Callable[[str], None] | None = None) -> Definitio
     except (ValueError, KeyError, TypeError, AttributeError):
         if repair:
             aside = files.where(files.set_aside(FILE))
-            repair(f"cannot be read, set aside to be made again: {aside}")
+            say(f"cannot be read, set aside to be made again: {aside}")
         return Definition()
 
 

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.fs
 
+from study.console import say
 from trainables.patience import Patience, first_line
 from trainables.usage import UsageError
 
@@ -197,14 +198,11 @@ def _filesystem(results: str) -> tuple[Any, str]:
     return fs, path
 
 
-def patiently(
-    action: Callable[[], T], tell: Callable[[str], None], limit: float | None = None
-) -> T:
+def patiently(action: Callable[[], T], limit: float | None = None) -> T:
     """Return what an action returns, tried again while storage fails.
 
     Args:
         action: Reads or writes.
-        tell: Is told, once, what is waited for.
         limit: Seconds; None: `DRIVER_PATIENCE`.
 
     Raises:
@@ -218,6 +216,6 @@ def patiently(
         except OSError as error:
             if not told:
                 why = first_line(error)
-                tell(f"waiting for storage, up to {patience.limit:g} s: {why}")
+                say(f"waiting for storage, up to {patience.limit:g} s: {why}")
             told = True
             patience.wait(error)

@@ -67,7 +67,7 @@ def run_left(
     Raises:
         OSError: Storage fails.
     """
-    asked = patiently(lambda: load(store.files, repair=tell), tell)
+    asked = patiently(lambda: load(store.files, repair=True))
     if (others := asked.others(study)) and not part:
         tell(f"{store.place} also holds {others} other settings, asked for before.")
     store.files.clear_parts()
@@ -94,7 +94,7 @@ def run_left(
 
 def finished(store: Store, tell: Tell) -> set[str]:
     """Return the run_ids that are done; set aside what is not whole, and say so."""
-    done, aside = patiently(store.finished, tell)
+    done, aside = patiently(store.finished)
     for line in aside:
         tell(f"set aside, to be made again: {line}")
     return done
@@ -131,12 +131,12 @@ def _run(
             options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent
         )
         slots = shares.slots
-        there = patiently(lambda: stacks(options, store, asked, slots), tell)
+        there = patiently(lambda: stacks(options, store, asked, slots))
         size, memory = options.stack_size, shares.gpu_memory
         trials = plan(study, done, there, size, slots, memory)
         now = asked.asked_too(study).planned(study, trials, slots)
-        patiently(lambda: keep(store.files, now), tell)
-        patiently(lambda: store.keep_failed({}), tell)
+        patiently(lambda: keep(store.files, now))
+        patiently(lambda: store.keep_failed({}))
         every, wait = options.checkpoint_every, options.patience
         found = sum(s.tasks * (s.run_id(i) in done) for s, i in runs_of(study))
         failed = tuning.run(

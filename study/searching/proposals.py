@@ -204,7 +204,7 @@ class Proposals:
 
     def _keep(self) -> None:
         """Write the journal, however long storage takes."""
-        patiently(self._journal.flush, self._tell, self._patience)
+        patiently(self._journal.flush, self._patience)
 
     def _flush(self) -> None:
         """Write the journal; where storage fails, the next proposal waits for it."""

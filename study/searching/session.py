@@ -29,10 +29,10 @@ def run_search(
         UsageError: The results hold another search.
         OSError: Storage fails.
     """
-    asked = patiently(lambda: load(store.files, repair=tell), tell)
+    asked = patiently(lambda: load(store.files, repair=True))
     store.files.clear_parts()
     proposals = patiently(
-        lambda: Proposals(search, store, tell, options.patience), tell
+        lambda: Proposals(search, store, tell, options.patience)
     )
     proposals.resume(finished(store, tell))
     drop_states(proposals, store)
@@ -99,7 +99,7 @@ def _run(
             options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent
         )
         now = replace(asked, slots=max(asked.slots, shares.slots))
-        patiently(lambda: keep(store.files, now), tell)
+        patiently(lambda: keep(store.files, now))
         console.print(
             f"{search.name}: {proposals.left} of {search.trials} trials, "
             f"{len(search.seeds)} seeds each, {shares.told}",
