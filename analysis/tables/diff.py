@@ -17,9 +17,9 @@ from analysis.records.load import Held, load_held
 from analysis.records.runs import NEEDED, Runs, by_setting, labels
 from analysis.statistics.intervals import mean_interval
 from analysis.statistics.metrics import METRICS
-from analysis.tables.accuracy import LONGEST, PER, percent
 from analysis.tables.formats import FORMATS, Column, Sheet
 from analysis.tables.printing import print_sheets
+from analysis.tables.words import LONGEST, PER, percent
 from trainables.record import COLUMNS, MEASURED
 from trainables.usage import UsageError, choose
 

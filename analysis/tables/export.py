@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from analysis.figures.style import write_whole
 from analysis.records.load import load
 from analysis.records.runs import NEEDED, by_setting
 from analysis.statistics.metrics import METRICS
+from analysis.tables.files import write_file
 from trainables.record import COLUMNS, WHAT, schema
 from trainables.usage import UsageError
 
@@ -56,7 +56,7 @@ def write_export(
         kinds = schema({"commit": "several, see the files this is made from"})
         table = pa.Table.from_pandas(frame, schema=kinds, preserve_index=False)
         table = table.replace_schema_metadata(kinds.metadata)
-    write_whole(output, _as_csv(table) if suffix == ".csv" else _as_parquet(table))
+    write_file(output, _as_csv(table) if suffix == ".csv" else _as_parquet(table))
     what = "runs" if runs else "records"
     return f"wrote {output}: {table.num_rows:,} {what}, {table.num_columns} columns"
 
