@@ -7,10 +7,10 @@ from typing import Annotated
 
 import tyro
 
-from study.plan.stacks import parse_stack_name
-from study.results.claim import claimed
-from study.results.files import Files
+from study.results.claim import claim
+from study.results.file_check import FileCheck
 from study.results.find import find_stores
+from study.results.repair import check_results, set_aside_damaged
 from study.results.store import Store
 from study.spec.search import JOURNAL
 from trainables.command_line import run_command
@@ -44,81 +44,46 @@ def doctor(
     for store in find_stores(options.results, options.study):
         try:
             if options.fix:
-                with claimed(store.files):
+                with claim(store):
                     bad += check(store, fix=True)
             else:
                 bad += check(store, fix=False)
         except OSError as error:
             raise UsageError(
-                f"{store.place}: storage fails: {first_line(error)}"
+                f"{store.location()}: storage fails: {first_line(error)}"
             ) from None
     return 1 if bad else 0
 
 
 def check(store: Store, fix: bool) -> int:
     """Name what is bad in one study's results; return how many files are."""
-    bad, good, rows = 0, 0, 0
-    for held in store.examine():
-        if held.faults:
-            more = f" (and {len(held.faults) - 1} more)" * (len(held.faults) > 1)
-            # what a newer version wrote is not bad, this program is old
-            _tell(
-                store.files,
-                f"records/{held.name}",
-                held.faults[0] + more,
-                fix and not held.newer,
-            )
-            bad += 1
-        else:
-            good += len(held.runs)
-    for name in store.files.names("checkpoints", ".pt"):
-        if fault := _checkpoint_fault(store, name):
-            _tell(store.files, f"checkpoints/{name}", fault, fix)
-            bad += 1
-        rows += 1
+    checks = check_results(store)
     if fault := _journal_fault(store):
-        _tell(store.files, JOURNAL, fault, fix)
-        bad += 1
-    what = "nothing is bad" if not bad else f"{bad} files are bad"
+        checks.append(FileCheck(JOURNAL, (fault,)))
+    bad = [check for check in checks if check.faults]
+    for check in bad:
+        print(f"bad: {store.location(check.path)}: {check.faults[0]}")
+    if fix:
+        set_aside_damaged(store, checks)
+    good = sum(len(check.runs) for check in checks if not check.faults)
+    states = sum(check.path.startswith("checkpoints/") for check in checks)
+    what = f"{len(bad)} files are bad" if bad else "nothing is bad"
     hint = "" if fix or not bad else "; --fix sets them aside"
-    print(f"{store.place}: {good} runs whole, {rows} checkpoints, {what}{hint}")
-    return bad
-
-
-def _tell(files: Files, path: str, fault: str, fix: bool) -> None:
-    done = f"; set aside as {files.set_aside(path)}" if fix else ""
-    print(f"bad: {files.where(path)}: {fault}{done}")
+    print(f"{store.location()}: {good} runs whole, {states} checkpoints, {what}{hint}")
+    return len(bad)
 
 
 def _journal_fault(store: Store) -> str | None:
     """Return why a search's journal cannot be read, or None."""
-    if JOURNAL not in store.files.names("", JOURNAL):
+    if JOURNAL not in store.names("", JOURNAL):
         return None
     from study.searching.journal import found_study
 
     try:
-        found_study(store.files)
+        found_study(store)
     except UsageError as error:
         why = first_line(error.__cause__ or error)
         return f"cannot be read as Optuna's journal: {why}"
-    return None
-
-
-def _checkpoint_fault(store: Store, name: str) -> str | None:
-    """Return why a checkpoint is of no use, or None."""
-    from trainables.checkpoint import read
-
-    content = store.load_state(name.removesuffix(".pt"))
-    if content is None:  # its trial has ended
-        return None
-    try:
-        state = read(content)
-        setting, seeds = parse_stack_name(name.removesuffix(".pt"))
-        held = {row["setting_id"] for row in state["records"]}
-        if sorted(state["run"]["seeds"]) != list(seeds) or held - {setting}:
-            return "is another stack's"
-    except Exception as error:  # whatever a stranger's bytes bring about
-        return f"cannot be read as a checkpoint: {first_line(error)}"
     return None
 
 

@@ -81,9 +81,11 @@ def _study(store: Store) -> optuna.Study | None:
         UsageError: It cannot be read.
     """
     try:
-        return found_study(store.files)
+        return found_study(store)
     except OSError as error:
-        raise UsageError(f"{store.place}: storage fails: {first_line(error)}") from None
+        raise UsageError(
+            f"{store.location()}: storage fails: {first_line(error)}"
+        ) from None
 
 
 def print_report(store: Store, console: Console) -> None:
@@ -101,7 +103,7 @@ def print_report(store: Store, console: Console) -> None:
     running = states.count(TrialState.RUNNING)
     names = objectives(study)
     console.print(
-        f"{store.place}: {len(ended)} trials ended, {early} stopped early, "
+        f"{store.location()}: {len(ended)} trials ended, {early} stopped early, "
         f"{running} under way",
         soft_wrap=True,
     )
@@ -193,8 +195,8 @@ def draw_beside_records(store: Store, console: Console) -> None:
     from study.searching.pareto import picture
 
     with contextlib.suppress(OSError):
-        store.files.put(PICTURE, picture(study, "svg"))
-        console.print(f"Pareto front: {store.files.where(PICTURE)}", soft_wrap=True)
+        store.put(PICTURE, picture(study, "svg"))
+        console.print(f"Pareto front: {store.location(PICTURE)}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -14,15 +14,14 @@ from rich.table import Table
 from study.plan import rates
 from study.plan.cost import run_cost
 from study.plan.rates import clock
-from study.plan.stacks import parse_stack_name
 from study.plan.trials import hyperparameters
-from study.results.claim import held
-from study.results.definition import load
-from study.results.examine import Run
+from study.results.claim import is_claimed
+from study.results.file_check import StoredRun
 from study.results.find import find_stores
 from study.results.store import Store
 from trainables.command_line import run_command
 from trainables.patience import first_line
+from trainables.request import parse_stack_name
 from trainables.setting import Row, Setting, digest
 from trainables.usage import UsageError
 
@@ -83,18 +82,18 @@ def status(
             _show(store, options.slots, console)
         except OSError as error:
             raise UsageError(
-                f"{store.place}: storage fails: {first_line(error)}"
+                f"{store.location()}: storage fails: {first_line(error)}"
             ) from None
     return 0
 
 
 def _show(store: Store, slots: int | None, console: Console) -> None:
     """Print one study's status."""
-    files = store.examine()
+    files = store.check_records()
     bad = [f for f in files if f.faults]
     runs = {i: run for f in files if not f.faults for i, run in f.runs.items()}
     lines = survey(store, runs)
-    alive = held(store.files)
+    alive = is_claimed(store)
     begun = "running" if alive else "interrupted"
     columns = ("problem", "optimizer", "hyperparameters", "dataset", "tasks")
     numbers = ("runs", "done", begun, "at task", "failed", "diverged", "missing")
@@ -106,19 +105,19 @@ def _show(store: Store, slots: int | None, console: Console) -> None:
     whole = [str(sum(int(_counts(n)[i]) for n in lines)) for i in range(6)]
     table.add_row("all", "", "", "", "", *whole[:3], "", *whole[3:])
     said = "a sweep is at work" if alive else "no sweep is at work"
-    console.print(f"{store.place}: {said}", soft_wrap=True)
+    console.print(f"{store.location()}: {said}", soft_wrap=True)
     console.print(table)
-    for name, why in store.failed().items():
+    for name, why in store.load_failures().items():
         setting_id, seeds = parse_stack_name(name)
         label = f"{setting_id} seeds {name.partition('-seeds-')[2]}"
         if any(s in n.failed for n in lines for s in seeds if _id(n) == setting_id):
             console.print(f"failed: {label}: {why}", soft_wrap=True)
     if bad:
         console.print(
-            f"{len(bad)} files are bad: python -m study.doctor {store.place}",
+            f"{len(bad)} files are bad: python -m study.doctor {store.location()}",
             soft_wrap=True,
         )
-    asked = load(store.files)
+    asked = store.load_request()
     at_once = slots or asked.slots or os.cpu_count() or 1
     if asked.search is None:
         console.print(_time_left(lines, runs, at_once))
@@ -130,14 +129,14 @@ def _show(store: Store, slots: int | None, console: Console) -> None:
     console.print(search_line(asked, store, runs, at_once), soft_wrap=True)
 
 
-def survey(store: Store, runs: Mapping[str, Run]) -> list[Line]:
+def survey(store: Store, runs: Mapping[str, StoredRun]) -> list[Line]:
     """Return where the runs of each setting stand, in the order of the settings.
 
     Args:
         store: Where they lie.
         runs: Those that are done, by run_id.
     """
-    asked = load(store.files)
+    asked = store.load_request()
     if asked.search is not None:
         from study.searching.status import with_trials
 
@@ -150,12 +149,12 @@ def survey(store: Store, runs: Mapping[str, Run]) -> list[Line]:
         line.done.add(run.seed)
         if run.diverged:
             line.diverged.add(run.seed)
-    for setting_id, seeds in store.interrupted():
+    for setting_id, seeds in store.interrupted_stacks():
         found = lines.get(setting_id)
         if found and not set(seeds) & found.done:
             task = _task(store, setting_id, seeds)
             found.begun |= dict.fromkeys(seeds, task)
-    for name, why in store.failed().items():
+    for name, why in store.load_failures().items():
         setting_id, seeds = parse_stack_name(name)
         if found := lines.get(setting_id):
             found.failed |= {s: why for s in seeds if s not in found.done}
@@ -173,8 +172,8 @@ def _id(line: Line) -> str:
 
 def _task(store: Store, setting_id: str, seeds: tuple[int, ...]) -> int:
     """Return at which task a checkpoint is; 0: it cannot be read."""
-    from study.plan.stacks import stack_name
     from trainables.checkpoint import read
+    from trainables.request import stack_name
 
     content = store.load_state(stack_name(setting_id, seeds))
     try:
@@ -193,7 +192,7 @@ def _counts(line: Line) -> tuple[str, ...]:
     return (*(str(len(part)) for part in parts), str(len(line.missing)))
 
 
-def _time_left(lines: list[Line], runs: Mapping[str, Run], slots: int) -> str:
+def _time_left(lines: list[Line], runs: Mapping[str, StoredRun], slots: int) -> str:
     """Return what is left, as a line."""
     settings: dict[str, Setting] = {}
     for line in lines:
@@ -220,7 +219,7 @@ def _time_left(lines: list[Line], runs: Mapping[str, Run], slots: int) -> str:
 
 
 def _measured(
-    runs: Mapping[str, Run], settings: Mapping[str, Setting]
+    runs: Mapping[str, StoredRun], settings: Mapping[str, Setting]
 ) -> dict[str, float]:
     """Return the operations a second of the runs that are done, by optimizer."""
     work: dict[str, list[float]] = {}

@@ -18,9 +18,8 @@ from study.plan.dry_run import (
     study_table,
 )
 from study.plan.trials import Trial, plan
-from study.results.claim import claimed
-from study.results.definition import load
-from study.results.files import patiently
+from study.results.claim import claim
+from study.results.files import retry
 from study.results.provenance import software
 from study.results.store import Store
 from study.running.session import FAILED, STOPPED, Tell, run_ids, run_left, stacks
@@ -53,10 +52,10 @@ def sweep(
         console.print(line, soft_wrap=True)
 
     try:
-        patiently(store.files.check)
+        retry(store.check)
         if options.dry_run:
             return _dry_run(options, study, store, console)
-        with claimed(store.files):
+        with claim(store):
             code = _run(options, study, store, console, tell)
         if code != STOPPED:
             _print_found(study, store, console)
@@ -123,8 +122,8 @@ def _dry_run(
         )
         return 0
     runs = run_ids(study)
-    done = store.finished(repair=False)[0] & runs
-    there = stacks(options, store, load(store.files), slots)
+    done = store.finished_runs() & runs
+    there = stacks(options, store, store.load_request(), slots)
     trials = plan(study, done, there, options.stack_size, slots)
     console.print(
         cost_table(study, trials),
@@ -146,19 +145,19 @@ def _print_found(study: Study | Search, store: Store, console: Console) -> None:
     print_report(store, console)
     draw_beside_records(store, console)
     for command in ("study.search_report", "analysis table"):
-        line = f"python -m {command} {shlex.quote(store.place)}"
+        line = f"python -m {command} {shlex.quote(store.location())}"
         console.print(line, soft_wrap=True)
 
 
 def _print_tables(store: Store, console: Console) -> None:
     """Say where the records are, print the paper's tables, and name what shows more."""
-    if not store.finished(repair=False)[0]:
+    if not store.finished_runs():
         return  # all has failed, which has been said
     from analysis.tables.printing import print_tables
 
-    console.print(f"\nRecords: {store.files.where('records')}\n", soft_wrap=True)
-    print_tables(store.place)
-    place = shlex.quote(store.place)
+    console.print(f"\nRecords: {store.location('records')}\n", soft_wrap=True)
+    print_tables(store.location())
+    place = shlex.quote(store.location())
     for command, target in SHOWING.items():
         console.print(f"python -m analysis {command} {place}{target}", soft_wrap=True)
 

@@ -200,7 +200,7 @@ class ContinualTrainable(tune.Trainable):
     def _finish(self) -> None:
         """Write the records."""
         if not self._written:
-            self._keeper.write(self._records)
+            self._keeper.write_records(self._records)
             self._written, self._tasks_kept = True, self._run.task
         # one that stays is forgotten at the end of the sweep
         with contextlib.suppress(OSError):

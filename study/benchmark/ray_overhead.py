@@ -98,5 +98,5 @@ def _above_training(
             console,
         )
         spent = time.perf_counter() - started
-        seconds = pd.read_parquet(f"{store.place}/records", columns=["seconds"])
+        seconds = pd.read_parquet(f"{store.location()}/records", columns=["seconds"])
     return spent - float(seconds["seconds"].sum()) / shares.slots

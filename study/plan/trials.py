@@ -11,9 +11,9 @@ from typing import Any
 
 from study.plan.cost import Cost, run_cost
 from study.plan.memory import seeds_that_fit
-from study.plan.stacks import stack_name
 from study.spec.studies import Study
 from trainables.record import WHAT
+from trainables.request import seeds_text, stack_name
 from trainables.setting import Row, Setting
 
 CPU_STACK = 10
@@ -45,7 +45,7 @@ class Trial:
     def label(self) -> str:
         """What it is, for a reader, as permuted sam lr=0.01 rho=0.05, seeds 0-4."""
         row = self.setting.row()
-        seeds = stack_name("", self.seeds).removeprefix("-seeds-")
+        seeds = seeds_text(self.seeds)
         what = f"{row['problem']} {row['optimizer']} {hyperparameters(row)}"
         return f"{what}, seeds {seeds}"
 
@@ -56,9 +56,14 @@ class Trial:
         return Cost(one.examples * len(self.seeds), one.flops * len(self.seeds))
 
     def config(self, cpus: float, gpus: float) -> dict[str, Any]:
-        """Return what `trainables.trainable.ContinualTrainable` is told."""
-        mine = {"seeds": list(self.seeds), "name": self.name}
-        return self.setting.row() | mine | {"cpus": cpus, "gpus": gpus}
+        """Return the trial as `trainables.trainable.ContinualTrainable` reads it."""
+        return {
+            "setting": self.setting.row(),
+            "seeds": list(self.seeds),
+            "name": self.name,
+            "cpus": cpus,
+            "gpus": gpus,
+        }
 
 
 def hyperparameters(row: Row) -> str:

@@ -1,8 +1,8 @@
-"""One sweep at a time: whoever writes to a study's results has claimed them.
+"""One sweep at a time: a process that writes to a study's results claims them.
 
-In a folder, of this machine or a shared one, a claim is a lock that the kernel lets go
-of when its process dies, however that happens. In an object store, and in a folder
-that knows no locks, it is a heartbeat: a small object that changes again and again.
+In a folder, local or shared, a claim is a file lock, which the kernel releases when the
+process dies, however that happens. In an object store, and in a folder without locks,
+it is a heartbeat: a small object that keeps changing.
 """
 
 from __future__ import annotations
@@ -18,57 +18,58 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from study.console import say
 from study.results.files import Files
 from trainables.usage import UsageError
 
 STALE = 90.0
-"""Seconds without a change after which a heartbeat's sweep is taken to be dead."""
+"""Seconds without a change after which the sweep of a heartbeat is taken as dead."""
 
 BEATS = 5
-"""Changes in that time."""
+"""Changes of the heartbeat in that time."""
 
 LOCK = ".lock"
 HEARTBEAT = "heartbeat.json"
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+"""Errors of a file system without locks."""
 
 
 @contextlib.contextmanager
-def claimed(files: Files, stale: float = STALE) -> Iterator[None]:
-    """Hold the claim on a study's results.
+def claim(files: Files, stale: float = STALE) -> Iterator[None]:
+    """Claim a study's results for as long as the context lasts.
 
     Args:
-        files: The study's.
+        files: The study's files.
         stale: See `STALE`.
 
     Raises:
-        UsageError: Another sweep holds it.
+        UsageError: Another sweep has claimed them.
         OSError: Storage fails.
     """
     if not files.local:
         with _heartbeat(files, stale):
             yield
         return
-    made = _make(files.folder)
+    new_folders = [f for f in (files.folder, *files.folder.parents) if not f.exists()]
+    _make_folder(files.folder)
     try:
-        descriptor = _lock(files)
-        with contextlib.ExitStack() as stack:
-            if descriptor is None:
-                stack.enter_context(_heartbeat(files, stale))
-            else:
-                stack.callback(_unlock, files.folder / LOCK, descriptor)
+        lock = _lock(files)
+        with _heartbeat(files, stale) if lock is None else _locked(lock):
             yield
     finally:
-        for folder in made:  # that nothing was written into
+        for folder in new_folders:  # delete those that are still empty
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
 
-def held(files: Files, stale: float = STALE) -> bool:
-    """Tell whether a sweep holds the claim on a study's results now."""
+def is_claimed(files: Files, stale: float = STALE) -> bool:
+    """Return whether a sweep claims a study's results now; write nothing."""
     if files.local:
         with contextlib.suppress(FileNotFoundError):
+            # filelock would write; another user's lock may only be readable
             descriptor = os.open(files.folder / LOCK, os.O_RDONLY)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -79,109 +80,101 @@ def held(files: Files, stale: float = STALE) -> bool:
                     raise
             finally:
                 os.close(descriptor)
-    beat = _beat_of(files)
+    beat = _read_beat(files)
     return beat is not None and time.time() - beat[1] < stale
-
-
-def _make(folder: Path) -> list[Path]:
-    """Make a folder and those it lies in; return the new ones, the innermost first."""
-    new = [f for f in (folder, *folder.parents) if not f.exists()]
-    _mkdir(folder)
-    return new
-
-
-def _mkdir(folder: Path) -> None:
-    """Make a folder, which one that left nothing may delete in the meantime."""
-    for left in reversed(range(100)):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            return
-        except (FileExistsError, FileNotFoundError):
-            if not left:
-                raise
 
 
 def _in_use(files: Files) -> UsageError:
     return UsageError(
-        f"another sweep is at work on {files.where()}: wait for its end, or stop it"
+        f"another sweep is running on {files.location()}: wait for its end, or stop it"
     )
 
 
-def _lock(files: Files) -> int | None:
-    """Return the lock's descriptor; None: this folder knows no locks.
+def _make_folder(folder: Path) -> None:
+    """Make a folder; a sweep that ends may delete its empty parents meanwhile."""
+    for tries_left in reversed(range(100)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return
+        except (FileExistsError, FileNotFoundError):
+            if not tries_left:
+                raise
+
+
+def _lock(files: Files) -> FileLock | None:
+    """Lock a folder; None: its file system has no locks.
 
     Raises:
-        UsageError: Another process has the lock.
+        UsageError: Another process has locked it.
     """
-    path = files.folder / LOCK
-    deadline = time.monotonic() + 1  # `held` may be looking
+    lock = FileLock(
+        files.folder / LOCK,
+        timeout=1,  # `is_claimed` locks for a moment, too
+        mode=0o666,
+        thread_local=False,
+        fallback_to_soft=False,
+    )
     while True:
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:  # one that left nothing has deleted the folder
-            _mkdir(files.folder)
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # the one before may have deleted the file in the meantime
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
-                    return descriptor
-            os.close(descriptor)
-        except BlockingIOError:
-            os.close(descriptor)
-            if time.monotonic() > deadline:
-                raise _in_use(files) from None
-            time.sleep(0.05)
+            lock.acquire()
+            return lock
+        except Timeout:
+            raise _in_use(files) from None
+        except FileNotFoundError:  # a sweep that ended has deleted the empty folder
+            _make_folder(files.folder)
         except OSError as error:
-            os.close(descriptor)
             if error.errno in NO_LOCKS:
                 return None
             raise
 
 
-def _unlock(path: Path, descriptor: int) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink()
-    os.close(descriptor)
-
-
-def _beat_of(files: Files) -> tuple[str, float] | None:
-    """Return whose the heartbeat is and when it last changed, if there is one."""
+@contextlib.contextmanager
+def _locked(lock: FileLock) -> Iterator[None]:
     try:
-        found = json.loads(files.read(HEARTBEAT))
-        return str(found["id"]), float(found["time"])
+        yield
+    finally:
+        # unlinked after the release, it could be the next sweep's
+        with contextlib.suppress(OSError):
+            os.unlink(lock.lock_file)
+        lock.release()
+
+
+def _read_beat(files: Files) -> tuple[str, float] | None:
+    """Return the heartbeat's owner and time of change; None: there is none."""
+    try:
+        beat = json.loads(files.read(HEARTBEAT))
+        return str(beat["id"]), float(beat["time"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
         return "unreadable", 0.0
 
 
-def _beat(files: Files, mine: str) -> None:
-    files.put(HEARTBEAT, json.dumps({"id": mine, "time": time.time()}).encode())
+def _write_beat(files: Files, owner: str) -> None:
+    files.put(HEARTBEAT, json.dumps({"id": owner, "time": time.time()}).encode())
 
 
 @contextlib.contextmanager
 def _heartbeat(files: Files, stale: float) -> Iterator[None]:
-    """Hold the claim by a heartbeat.
+    """Claim by a heartbeat.
 
     Raises:
-        UsageError: Another's changes.
+        UsageError: Another sweep's heartbeat changes.
     """
-    _watch(files, stale)
-    mine = uuid.uuid4().hex
-    _beat(files, mine)
-    time.sleep(stale / 60)  # two that start at once: the later one stays
-    if (there := _beat_of(files)) is None or there[0] != mine:
+    _wait_for_stale(files, stale)
+    owner = uuid.uuid4().hex
+    _write_beat(files, owner)
+    time.sleep(stale / 60)  # if two start together, the later writer wins
+    if (beat := _read_beat(files)) is None or beat[0] != owner:
         raise _in_use(files)
     ended = threading.Event()
 
-    def go_on() -> None:
+    def keep_beating() -> None:
         while not ended.wait(stale / BEATS):
-            with contextlib.suppress(OSError):  # as long as storage fails
-                _beat(files, mine)
+            with contextlib.suppress(OSError):  # the next beat may succeed
+                _write_beat(files, owner)
 
-    thread = threading.Thread(target=go_on, daemon=True, name="heartbeat")
+    thread = threading.Thread(target=keep_beating, daemon=True, name="heartbeat")
     thread.start()
     try:
         yield
@@ -192,25 +185,25 @@ def _heartbeat(files: Files, stale: float) -> Iterator[None]:
             files.delete(HEARTBEAT)
 
 
-def _watch(files: Files, stale: float) -> None:
-    """Wait until another's heartbeat, if there is one, has not changed for long.
+def _wait_for_stale(files: Files, stale: float) -> None:
+    """Wait until the heartbeat of another sweep, if any, is gone or stale.
 
     Raises:
         UsageError: It changes.
     """
-    first = _beat_of(files)
-    if first is None or time.time() - first[1] >= stale:
+    first = _read_beat(files)
+    if first is None or (age := time.time() - first[1]) >= stale:
         return
     say(
-        f"a sweep was at work here {time.time() - first[1]:.0f} s ago: watching for up "
-        f"to {stale:.0f} s whether it still is"
+        f"A sweep was running here {age:.0f} s ago: waiting up to {stale:.0f} s to see "
+        "whether it still is."
     )
-    # a clock of our own: other machines' may differ
+    # use the local clock: clocks of other machines may be skewed
     deadline = time.monotonic() + stale
     while time.monotonic() < deadline:
         time.sleep(stale / BEATS / 4)
-        now = _beat_of(files)
-        if now is None:
+        beat = _read_beat(files)
+        if beat is None:
             return
-        if now != first:
+        if beat != first:
             raise _in_use(files)

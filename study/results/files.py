@@ -1,7 +1,6 @@
-"""The files of a study, on a local or shared folder or in an object store.
+"""A study's files, in a local or shared folder or in an object store.
 
-A file appears whole or not at all. Any error of the storage is an OSError; what a file
-holds is judged by others, from bytes that have been read whole.
+A file appears whole or not at all. Storage errors are always OSErrors.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ import time
 import urllib.parse
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import attrs
 import pyarrow as pa
 import pyarrow.fs
 
@@ -27,84 +26,90 @@ from trainables.usage import UsageError
 T = TypeVar("T")
 
 DRIVER_PATIENCE = 60.0
-"""Seconds that a command waits for storage that fails, before it begins."""
+"""Seconds that a command retries its own storage operations."""
 
-OLD_PART = 60.0
-"""Seconds after which a half-written file is one whose writer was killed."""
+PARTIAL_FILE_AGE = 60.0
+"""Seconds after which the writer of a partial file must have been killed."""
 
 
-@dataclass(frozen=True)
+def _check_results(results: str) -> str:
+    """Return where results are stored; a folder's path becomes absolute.
+
+    Trials run in other working directories.
+
+    Raises:
+        UsageError: The text is empty, or a URI contains keys.
+    """
+    if not results:
+        raise UsageError("--results is empty: give a folder or a URI")
+    if "://" not in results:
+        return str(Path(results).expanduser().absolute())
+    if urllib.parse.urlsplit(results).username:
+        raise UsageError(
+            "--results contains keys, which others could see: leave them out and set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    return results
+
+
+@attrs.frozen
 class Files:
-    """The files of one study.
+    """The files of one study. A path is relative to the study's folder.
+
+    Every method raises OSError when storage fails.
 
     Attributes:
-        results: A folder, or a URI that pyarrow knows, as s3://bucket/prefix; where
-            an object store's keys come from, its own documentation says.
+        results: A folder, or a URI that pyarrow knows, as s3://bucket/prefix. The keys
+            for an object store come from where its own tools find them.
         study: The study's name.
     """
 
-    results: str
+    results: str = attrs.field(converter=_check_results)
     study: str
 
-    def __post_init__(self) -> None:
-        """Make a folder's path absolute: a trial runs in a folder of its own."""
-        if not self.results:
-            raise UsageError("--results is empty: give a folder or a URI")
-        if "://" not in self.results:
-            path = str(Path(self.results).expanduser().absolute())
-            object.__setattr__(self, "results", path)
-        elif urllib.parse.urlsplit(self.results).username:
-            raise UsageError(
-                "--results has keys in it, which would be seen: leave them out and "
-                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            )
+    def location(self, path: str = "") -> str:
+        """Return the full path or URI of a file, or of the study.
 
-    def where(self, path: str = "") -> str:
-        """Return where a file is, for a reader or another command.
-
-        >>> Files("s3://bucket/a?scheme=http", "mine").where("records")
+        >>> Files("s3://bucket/a?scheme=http", "mine").location("records")
         's3://bucket/a/mine/records?scheme=http'
         """
-        place, mark, options = self.results, "", ""
-        if "://" in place:
-            place, mark, options = place.partition("?")
-        parts = [place.rstrip("/"), self.study, *([path] if path else [])]
-        return "/".join(parts) + mark + options
+        base, mark, query = split_query(self.results)
+        parts = [base.rstrip("/"), self.study, *([path] if path else [])]
+        return "/".join(parts) + mark + query
 
     @property
     def local(self) -> bool:
-        """Whether this is a folder, of this machine or a shared one."""
+        """Whether the files are in a folder, of this machine or shared."""
         return isinstance(self._root()[0], pyarrow.fs.LocalFileSystem)
 
     @property
     def folder(self) -> Path:
-        """The folder, if it is one."""
+        """The study's folder, if `local`."""
         return Path(self._root()[1])
 
-    def check(self) -> None:
-        """Refuse a place where nothing can be written, without writing.
+    def check_access(self) -> None:
+        """Check, without writing, that files can be written.
 
         Raises:
-            UsageError: A part of the path is a file, or may not be written to, or a
-                URI leads nowhere.
-            OSError: Storage fails.
+            UsageError: A part of the path is a file or write-protected, or the bucket
+                does not exist.
         """
         if not self.local:
             fs, root = self._root()
             bucket = root.split("/")[0]
             if fs.get_file_info(bucket).type == pyarrow.fs.FileType.NotFound:
-                raise _no_place(self.results, f"there is no {bucket}")
+                raise _unusable(self.results, f"there is no {bucket}")
             return
         for parent in (self.folder, *self.folder.parents):
             if parent.exists():
                 if not parent.is_dir():
                     raise UsageError(f"{parent} is a file: give --results a folder")
                 if not os.access(parent, os.W_OK | os.X_OK):
-                    raise UsageError(f"{parent} may not be written to: choose another")
+                    raise UsageError(f"{parent} is write-protected: choose another")
                 return
 
     def names(self, folder: str, suffix: str) -> list[str]:
-        """Return the names of the files in a folder, sorted; none if there is none."""
+        """Return the sorted names of a folder's files; none if there is no folder."""
         fs, root = self._root()
         selector = pyarrow.fs.FileSelector(f"{root}/{folder}", allow_not_found=True)
         names = [f.base_name for f in fs.get_file_info(selector) if f.is_file]
@@ -113,109 +118,111 @@ class Files:
         )
 
     def read(self, path: str) -> bytes:
-        """Return what a file holds.
+        """Return the content of a file.
 
         Raises:
-            FileNotFoundError: There is none.
+            FileNotFoundError: There is no such file.
         """
         fs, root = self._root()
         with fs.open_input_stream(f"{root}/{path}", compression=None) as source:
             return bytes(source.read())
 
     def put(self, path: str, content: bytes) -> None:
-        """Write a file so that it is seen whole or not at all."""
+        """Write a file; readers see all of it or nothing."""
         fs, root = self._root()
-        whole = f"{root}/{path}"
+        target = f"{root}/{path}"
         if not self.local:
             # an object store shows an object only when it is complete
-            with fs.open_output_stream(whole, compression=None) as sink:
+            with fs.open_output_stream(target, compression=None) as sink:
                 sink.write(content)
             return
-        folder, name = os.path.split(whole)
+        folder, name = os.path.split(target)
         os.makedirs(folder, exist_ok=True)
-        part = f"{folder}/.{name}.{uuid.uuid4().hex}"
+        partial = f"{folder}/.{name}.{uuid.uuid4().hex}"
         try:
-            with open(part, "wb") as sink:
+            with open(partial, "wb") as sink:
                 sink.write(content)
                 sink.flush()
                 os.fsync(sink.fileno())
-            os.replace(part, whole)
+            os.replace(partial, target)
         finally:
             with contextlib.suppress(OSError):
-                os.unlink(part)
+                os.unlink(partial)
 
     def delete(self, path: str) -> None:
-        """Delete a file, if it is there."""
+        """Delete a file, if it exists."""
         fs, root = self._root()
         with contextlib.suppress(FileNotFoundError):
             fs.delete_file(f"{root}/{path}")
 
     def set_aside(self, path: str) -> str:
-        """Rename a file so that nobody reads it by mistake; return its new name."""
+        """Rename a damaged file so that nothing reads it; return its new location."""
         fs, root = self._root()
         fs.move(f"{root}/{path}", f"{root}/{path}.damaged")
-        return f"{path}.damaged"
+        return self.location(f"{path}.damaged")
 
-    def clear_parts(self) -> None:
-        """Delete what writers that were killed have left half-written."""
+    def delete_partial_files(self) -> None:
+        """Delete the partial files of writers that were killed."""
         if self.local:
-            for part in self.folder.glob("*/.*.*"):
+            for partial in self.folder.glob("*/.*.*"):
                 with contextlib.suppress(OSError):
-                    if time.time() - part.stat().st_mtime > OLD_PART:
-                        part.unlink()
+                    if time.time() - partial.stat().st_mtime > PARTIAL_FILE_AGE:
+                        partial.unlink()
 
     def _root(self) -> tuple[Any, str]:
-        """Return the filesystem, and the study's path in it."""
+        """Return the filesystem and the path of the study's folder in it."""
         fs, path = open_results(self.results)
         return fs, f"{path}/{self.study}"
+
+
+def split_query(results: str) -> tuple[str, str, str]:
+    """Split a URI at its query, into path, '?' and query; a folder has none."""
+    return results.partition("?") if "://" in results else (results, "", "")
 
 
 def open_results(results: str) -> tuple[Any, str]:
     """Return pyarrow's filesystem for a folder or URI, and the path in it.
 
     Raises:
-        UsageError: It leads nowhere.
+        UsageError: pyarrow does not know such a URI, or it names no bucket.
     """
     if "://" not in results:
         results = str(Path(results).expanduser().absolute())
     try:
         fs, path = _filesystem(results)
     except (pa.ArrowInvalid, OSError) as error:
-        raise _no_place(results, str(error).splitlines()[0]) from None
+        raise _unusable(results, str(error).splitlines()[0]) from None
     if not path:
-        raise _no_place(results, "it names no bucket")
+        raise _unusable(results, "it names no bucket")
     return fs, path.rstrip("/")
 
 
-def _no_place(results: str, reason: str) -> UsageError:
-    return UsageError(f"{results}: no place for results: {reason}")
+def _unusable(results: str, reason: str) -> UsageError:
+    return UsageError(f"{results} cannot be used for results: {reason}")
 
 
 @functools.cache
 def _filesystem(results: str) -> tuple[Any, str]:
-    """Return pyarrow's filesystem and the path in it."""
     fs, path = pyarrow.fs.FileSystem.from_uri(results)
     return fs, path
 
 
-def patiently(action: Callable[[], T], limit: float | None = None) -> T:
-    """Return what an action returns, tried again while storage fails.
+def retry(action: Callable[[], T], limit: float = DRIVER_PATIENCE) -> T:
+    """Return what an action returns; retry it for a while when storage fails.
 
     Args:
         action: Reads or writes.
-        limit: Seconds; None: `DRIVER_PATIENCE`.
+        limit: Seconds.
 
     Raises:
-        OSError: Storage has failed for too long.
+        OSError: Storage failed for longer, or retrying cannot help.
     """
-    patience = Patience(DRIVER_PATIENCE if limit is None else limit)
-    told = False
+    patience, warned = Patience(limit), False
     while True:
         try:
             return action()
         except OSError as error:
-            if not told:
-                why = first_line(error)
-                say(f"waiting for storage, up to {patience.limit:g} s: {why}")
-            told = True
+            if not warned:
+                say(f"Retrying storage for up to {limit:g} s: {first_line(error)}")
+            warned = True
             patience.wait(error)

@@ -1,162 +1,165 @@
-"""Where a study's results live: whole files, under names made from what they hold.
+"""The results of a study: whole files, named after their content.
 
-    RESULTS/STUDY/study.json                            what was asked for
+    RESULTS/STUDY/study.json                            the settings and seeds requested
     RESULTS/STUDY/records/SETTING-seeds-0-9.parquet     the rows of finished runs
-    RESULTS/STUDY/checkpoints/SETTING-seeds-0-9.pt      runs under way, rows included
+    RESULTS/STUDY/checkpoints/SETTING-seeds-0-9.pt      unfinished runs and their rows
+    RESULTS/STUDY/failed.json                           what failed in the last sweep
 
-A file appears whole or not at all, so writing it twice is harmless, and the records
-themselves say what is done: nothing else has to survive a kill.
+Writing a file twice is harmless, and the records themselves say which runs are
+finished, so nothing else has to survive a kill.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
+import attrs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from study.plan.stacks import parse_stack_name, stack_name
-from study.results.examine import Held, against_each_other, examine
+from study.console import say
+from study.results.file_check import FileCheck, check_records_file, reject_duplicates
 from study.results.files import Files
 from study.results.provenance import hardware
 from trainables.record import Record, to_table
+from trainables.request import REQUEST_FILE, Request, parse_stack_name, stack_name
 from trainables.usage import UsageError
 
 FAILED = "failed.json"
 
 
-@dataclass(frozen=True)
-class Store:
-    """The results of one study, on a local or shared folder or in an object store.
+@attrs.frozen
+class Store(Files):
+    """A study's files by what they hold: request, records, checkpoints, failures.
+
+    Every method raises OSError when storage fails.
 
     Attributes:
-        results: A folder, or a URI that pyarrow knows, as s3://bucket/prefix.
-        study: The study's name.
-        made_by: What goes into each file's metadata beside the hardware.
-        files: Its files.
+        made_by: Metadata of each records file beside the hardware: `software()`.
     """
 
-    results: str
-    study: str
-    made_by: Mapping[str, str] = field(default_factory=dict)
-    files: Files = field(init=False)
+    made_by: Mapping[str, str] = attrs.field(factory=dict)
 
-    def __post_init__(self) -> None:
-        """Check where the results are to be."""
-        object.__setattr__(self, "files", Files(self.results, self.study))
-        object.__setattr__(self, "results", self.files.results)
+    def load_request(self, *, repair: bool = False) -> Request:
+        """Return what was requested; nothing if the file is missing or damaged.
 
-    @property
-    def place(self) -> str:
-        """Where the study's results are, for a reader."""
-        return self.files.where()
+        Args:
+            repair: Set a damaged file aside.
 
-    def write(self, records: Sequence[Record]) -> None:
+        Raises:
+            UsageError: A newer version of this program wrote it.
+        """
+        try:
+            content = self.read(REQUEST_FILE)
+            request = Request.from_bytes(content, self.study)
+            return attrs.evolve(request, study=self.study)
+        except UsageError as error:
+            raise UsageError(f"{self.location()}: {error}") from None
+        except FileNotFoundError:
+            pass
+        except ValueError:
+            if repair:
+                say(f"Unreadable, set aside: {self.set_aside(REQUEST_FILE)}")
+        return Request(study=self.study)
+
+    def save_request(self, request: Request) -> None:
+        """Write what is requested, if it has changed."""
+        content = request.to_bytes()
+        try:
+            if self.read(REQUEST_FILE) == content:
+                return
+        except FileNotFoundError:
+            pass
+        self.put(REQUEST_FILE, content)
+
+    def write_records(self, records: Sequence[Record]) -> None:
         """Write the records of one setting's finished runs, as one file."""
-        table = to_table(records, dict(self.made_by) | hardware())
+        table = to_table(records, {**self.made_by, **hardware()})
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-        seeds = sorted({row["seed"] for row in records})
-        name = stack_name(records[0]["setting_id"], seeds)
-        self.files.put(f"records/{name}.parquet", sink.getvalue().to_pybytes())
+        name = stack_name(records[0]["setting_id"], {row["seed"] for row in records})
+        self.put(f"records/{name}.parquet", sink.getvalue().to_pybytes())
 
-    def read(self, setting_id: str, seeds: Collection[int]) -> list[Record]:
-        """Return the records of a setting's finished runs with these seeds.
-
-        Raises:
-            OSError: Storage fails.
-        """
-        whole = f"{stack_name(setting_id, seeds)}.parquet"
-        names = self.files.names("records", ".parquet")
-        found: dict[tuple[int, int], Record] = {}
-        for name in [whole] if whole in names else names:
-            held, theirs = parse_stack_name(name.removesuffix(".parquet"))
-            if held == setting_id and not set(seeds).isdisjoint(theirs):
-                source = pa.BufferReader(self.files.read(f"records/{name}"))
+    def read_records(self, setting_id: str, seeds: Collection[int]) -> list[Record]:
+        """Return the records of a setting's finished runs with these seeds."""
+        stack = f"{stack_name(setting_id, seeds)}.parquet"
+        names = self.names("records", ".parquet")
+        records: dict[tuple[int, int], Record] = {}
+        for name in [stack] if stack in names else names:
+            file_setting, file_seeds = parse_stack_name(name.removesuffix(".parquet"))
+            if file_setting == setting_id and not set(seeds).isdisjoint(file_seeds):
+                source = pa.BufferReader(self.read(f"records/{name}"))
                 for row in pq.read_table(source, use_threads=False).to_pylist():
-                    found[row["seed"], row["task"]] = row
-        return [row for (seed, _), row in found.items() if seed in seeds]
+                    records[row["seed"], row["task"]] = row
+        return [row for (seed, _), row in records.items() if seed in seeds]
 
-    def examine(self) -> list[Held]:
-        """Return what each file of records holds, and what is wrong with it.
+    def check_records(self) -> list[FileCheck]:
+        """Check each records file, by itself and against the others."""
 
-        Raises:
-            OSError: Storage fails.
-        """
-        names = self.files.names("records", ".parquet")
+        def check(name: str) -> FileCheck | None:
+            path = f"records/{name}"
+            try:
+                return check_records_file(path, self.read(path))
+            except FileNotFoundError:  # deleted since it was listed
+                return None
+
         with ThreadPoolExecutor(8) as pool:
-            found = pool.map(self._examine, names)
-            return against_each_other(held for held in found if held)
+            checks = pool.map(check, self.names("records", ".parquet"))
+            return reject_duplicates(check for check in checks if check)
 
-    def _examine(self, name: str) -> Held | None:
-        """Return what one file holds; None: it has gone."""
-        with contextlib.suppress(FileNotFoundError):
-            return examine(name, self.files.read(f"records/{name}"))
-        return None
+    def finished_runs(self, *, repair: bool = False) -> set[str]:
+        """Return the run_ids that have all their records.
 
-    def finished(self, repair: bool = True) -> tuple[set[str], list[str]]:
-        """Return the run_ids that have all their rows, and the files set aside.
-
-        A file that is not whole is renamed (if `repair`), so that its runs are made
-        again and nobody reads it by mistake. Storage that fails is no such reason.
+        Args:
+            repair: Set damaged files aside, so that their runs are trained again.
 
         Raises:
-            UsageError: A file was written by a newer version.
-            OSError: Storage fails.
+            UsageError: A newer version of this program wrote a file.
         """
-        done: set[str] = set()
-        aside = []
-        for held in self.examine():
-            path = f"records/{held.name}"
-            if held.newer:
-                raise UsageError(f"{self.files.where(path)} {held.faults[0]}")
-            if not held.faults:
-                done |= held.runs.keys()
+        run_ids: set[str] = set()
+        for check in self.check_records():
+            if check.newer:
+                raise UsageError(f"{self.location(check.path)} {check.faults[0]}")
+            if not check.faults:
+                run_ids |= check.runs.keys()
             elif repair:
-                new = self.files.where(self.files.set_aside(path))
-                aside.append(f"{new}: {held.faults[0]}")
-        return done, aside
+                new = self.set_aside(check.path)
+                say(f"Damaged, set aside to be made again: {new}: {check.faults[0]}")
+        return run_ids
 
     def save_state(self, name: str, state: bytes) -> None:
-        """Keep the state of runs under way."""
-        self.files.put(f"checkpoints/{name}.pt", state)
+        """Save the checkpoint of a stack, by its name."""
+        self.put(f"checkpoints/{name}.pt", state)
 
     def load_state(self, name: str) -> bytes | None:
-        """Return the last state kept, or None."""
+        """Return the last checkpoint of a stack, or None."""
         try:
-            return self.files.read(f"checkpoints/{name}.pt")
+            return self.read(f"checkpoints/{name}.pt")
         except FileNotFoundError:
             return None
 
     def drop_state(self, name: str) -> None:
-        """Forget the state of runs that are finished."""
-        self.files.delete(f"checkpoints/{name}.pt")
+        """Delete the checkpoint of a stack."""
+        self.delete(f"checkpoints/{name}.pt")
 
-    def interrupted(self) -> list[tuple[str, tuple[int, ...]]]:
-        """Return the setting_id and the seeds of each stack that has a checkpoint."""
-        names = self.files.names("checkpoints", ".pt")
+    def interrupted_stacks(self) -> list[tuple[str, tuple[int, ...]]]:
+        """Return setting_id and seeds of each stack that has a checkpoint."""
+        names = self.names("checkpoints", ".pt")
         return [parse_stack_name(name.removesuffix(".pt")) for name in names]
 
-    def keep_failed(self, reasons: Mapping[str, str]) -> None:
-        """Keep, or forget, why stacks failed in the last sweep."""
+    def save_failures(self, reasons: Mapping[str, str]) -> None:
+        """Save why stacks failed in the last sweep, by their names."""
         if reasons:
-            self.files.put(FAILED, json.dumps(dict(reasons), indent=1).encode())
+            self.put(FAILED, json.dumps(dict(reasons), indent=1).encode())
         else:
-            self.files.delete(FAILED)
+            self.delete(FAILED)
 
-    def failed(self) -> dict[str, str]:
+    def load_failures(self) -> dict[str, str]:
         """Return why stacks failed in the last sweep, by their names."""
         try:
-            return {str(k): str(v) for k, v in json.loads(self._failed()).items()}
-        except (ValueError, AttributeError):
+            reasons = json.loads(self.read(FAILED))
+            return {str(name): str(reason) for name, reason in reasons.items()}
+        except (FileNotFoundError, ValueError, AttributeError):
             return {}
-
-    def _failed(self) -> bytes:
-        try:
-            return self.files.read(FAILED)
-        except FileNotFoundError:
-            return b"{}"

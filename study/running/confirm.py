@@ -54,7 +54,7 @@ def confirmation(
     from analysis.records.load import load
     from analysis.records.runs import NEEDED
 
-    frame = load(store.place, [*NEEDED, "test_accuracy"])
+    frame = load(store.location(), [*NEEDED, "test_accuracy"])
     frame = frame[frame["seed"].isin(seeds)]
     if setting_ids is not None:
         frame = frame[frame["setting_id"].isin(setting_ids)]

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 
-from study.plan.stacks import stack_name
 from study.plan.trials import plan
-from study.results.definition import Definition, keep, load
-from study.results.files import patiently
+from study.results.files import retry
 from study.results.store import Store
 from study.spec.options import Options
 from study.spec.studies import Study
 from trainables import datasets
+from trainables.request import Request, stack_name
 from trainables.setting import Setting, digest
 
 Tell = Callable[[str], None]
@@ -38,11 +37,11 @@ def runs_of(study: Study) -> Iterator[tuple[Setting, int]]:
 
 
 def stacks(
-    options: Options, store: Store, asked: Definition, slots: int
+    options: Options, store: Store, asked: Request, slots: int
 ) -> list[tuple[str, tuple[int, ...]]]:
     """Return the stacks that go on as they are."""
-    planned = [] if options.stack_size else asked.kept_stacks(slots)
-    return store.interrupted() + planned
+    planned = [] if options.stack_size else asked.stacks_to_resume(slots)
+    return store.interrupted_stacks() + planned
 
 
 def run_left(
@@ -67,10 +66,13 @@ def run_left(
     Raises:
         OSError: Storage fails.
     """
-    asked = patiently(lambda: load(store.files, repair=True))
-    if (others := asked.others(study)) and not part:
-        tell(f"{store.place} also holds {others} other settings, asked for before.")
-    store.files.clear_parts()
+    asked = retry(lambda: store.load_request(repair=True))
+    others = len(asked.settings.keys() - study.rows().keys())
+    if others and not part:
+        tell(
+            f"{store.location()} also holds {others} other settings, asked for before."
+        )
+    store.delete_partial_files()
     runs = run_ids(study)
     done = finished(store, tell) & runs  # there may be others, with other options
     if len(done) == len(runs):
@@ -79,10 +81,10 @@ def run_left(
     try:
         failed = _run(options, study, store, asked, done, console, tell)
     except KeyboardInterrupt:
-        left = len(runs - store.finished(repair=False)[0])
+        left = len(runs - store.finished_runs())
         tell(
-            f"Stopped: {left} of {len(runs)} runs are left; "
-            "give the same command again to go on."
+            f"Stopped: {left} of {len(runs)} runs are left. Progress is saved; "
+            "run the same command to resume."
         )
         return STOPPED
     done = finished(store, tell) & runs
@@ -94,16 +96,13 @@ def run_left(
 
 def finished(store: Store, tell: Tell) -> set[str]:
     """Return the run_ids that are done; set aside what is not whole, and say so."""
-    done, aside = patiently(store.finished)
-    for line in aside:
-        tell(f"set aside, to be made again: {line}")
-    return done
+    return retry(lambda: store.finished_runs(repair=True))
 
 
 def _forget_states(store: Store, done: set[str]) -> None:
     """Delete the checkpoints of runs that are done, which a killed sweep has left."""
-    asked = load(store.files)
-    for setting_id, seeds in store.interrupted():
+    asked = store.load_request()
+    for setting_id, seeds in store.interrupted_stacks():
         row = asked.settings.get(setting_id)
         if row and seeds and all(digest(row | {"seed": s}) in done for s in seeds):
             store.drop_state(stack_name(setting_id, seeds))
@@ -113,7 +112,7 @@ def _run(
     options: Options,
     study: Study,
     store: Store,
-    asked: Definition,
+    asked: Request,
     done: set[str],
     console: Console,
     tell: Tell,
@@ -126,17 +125,18 @@ def _run(
     from study.running.shares import share_out
 
     with tuning.connected(options.address, console, study.name):
-        reach.check(store.files, tell)
+        reach.check(store, tell)
         shares = share_out(
             options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent
         )
         slots = shares.slots
-        there = patiently(lambda: stacks(options, store, asked, slots))
+        there = retry(lambda: stacks(options, store, asked, slots))
         size, memory = options.stack_size, shares.gpu_memory
         trials = plan(study, done, there, size, slots, memory)
-        now = asked.asked_too(study).planned(study, trials, slots)
-        patiently(lambda: keep(store.files, now))
-        patiently(lambda: store.keep_failed({}))
+        rows, names = study.rows(), [trial.name for trial in trials]
+        now = asked.with_settings(rows, study.seeds).with_stacks(rows, names, slots)
+        retry(lambda: store.save_request(now))
+        retry(lambda: store.save_failures({}))
         every, wait = options.checkpoint_every, options.patience
         found = sum(s.tasks * (s.run_id(i) in done) for s, i in runs_of(study))
         failed = tuning.run(
@@ -153,5 +153,5 @@ def _run(
             options.look_back or 0,
         )
     with contextlib.suppress(OSError):
-        store.keep_failed(failed)
+        store.save_failures(failed)
     return failed

@@ -237,7 +237,7 @@ def fit(
                 callbacks=[
                     reporter,
                     Retries(),
-                    Nodes(store.files, slots, reporter.say),
+                    Nodes(store, slots, reporter.say),
                     Metrics(tally, store.study),
                 ],
                 failure_config=tune.FailureConfig(max_failures=DEATHS),

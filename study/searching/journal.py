@@ -80,8 +80,8 @@ def open_journal(files: Files) -> tuple[Journal, JournalStorage]:
         raise
     except Exception as error:  # whatever a stranger's bytes bring about
         raise UsageError(
-            f"{files.where(JOURNAL)} cannot be read ({type(error).__name__}): python "
-            "-m study.doctor --fix sets it aside, and the search begins anew"
+            f"{files.location(JOURNAL)} cannot be read ({type(error).__name__}): "
+            "python -m study.status --fix sets it aside; the search then begins anew"
         ) from error
 
 
@@ -105,8 +105,8 @@ def open_search(files: Files, search: Search) -> tuple[Journal, optuna.Study]:
     elif before != search.asked():
         odd = [key for key in search.asked() if before.get(key) != search.asked()[key]]
         raise UsageError(
-            f"{files.where()} holds a search with other {' and '.join(odd)}: give it "
-            "the same, or another --results"
+            f"{files.location()} holds a search with other {' and '.join(odd)}: "
+            "give it the same, or another --results"
         )
     return journal, study
 

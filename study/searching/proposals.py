@@ -24,7 +24,7 @@ from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 
 from study.plan.trials import Trial
-from study.results.files import patiently
+from study.results.files import retry
 from study.results.store import Store
 from study.searching.journal import open_search
 from study.spec.objectives import objective_values
@@ -60,7 +60,7 @@ class Proposals:
             OSError: Storage fails.
         """
         self.search, self._store = search, store
-        self._journal, self.study = open_search(store.files, search)
+        self._journal, self.study = open_search(store, search)
         self.study.pruner = SuccessiveHalvingPruner(FIRST_RUNG, ETA)
         self._tell, self._patience = tell, patience
         self._again: list[Trial] = []
@@ -146,7 +146,7 @@ class Proposals:
         Raises:
             OSError: The records cannot be read now; the next session tells.
         """
-        records = self._store.read(trial.setting.setting_id, trial.seeds)
+        records = self._store.read_records(trial.setting.setting_id, trial.seeds)
         if len(records) < len(trial.seeds) * trial.setting.tasks:
             return  # it was stopped while it waited for storage
         names = self.search.objectives
@@ -204,7 +204,7 @@ class Proposals:
 
     def _keep(self) -> None:
         """Write the journal, however long storage takes."""
-        patiently(self._journal.flush, self._patience)
+        retry(self._journal.flush, self._patience)
 
     def _flush(self) -> None:
         """Write the journal; where storage fails, the next proposal waits for it."""

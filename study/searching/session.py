@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 
+import attrs
 from rich.console import Console
 
-from study.plan.stacks import stack_name
-from study.results.definition import Definition, keep, load
-from study.results.files import patiently
+from study.results.files import retry
 from study.results.store import Store
 from study.running.session import FAILED, STOPPED, Tell, finished
 from study.searching.proposals import Proposals
 from study.spec.options import Options
 from study.spec.search import Search
 from trainables import datasets
+from trainables.request import Request, stack_name
 
 AGAIN = "give the same command again to go on."
 
@@ -29,17 +28,15 @@ def run_search(
         UsageError: The results hold another search.
         OSError: Storage fails.
     """
-    asked = patiently(lambda: load(store.files, repair=True))
-    store.files.clear_parts()
-    proposals = patiently(
-        lambda: Proposals(search, store, tell, options.patience)
-    )
+    asked = retry(lambda: store.load_request(repair=True))
+    store.delete_partial_files()
+    proposals = retry(lambda: Proposals(search, store, tell, options.patience))
     proposals.resume(finished(store, tell))
     drop_states(proposals, store)
     if not proposals.left:
         tell(f"All {proposals.over} trials of {search.name} are done: none is left.")
         return 0
-    now = replace(asked, search=search.asked() | {"trials": search.trials})
+    now = attrs.evolve(asked, search=search.asked() | {"trials": search.trials})
     try:
         failed = _run(options, proposals, store, now, console, tell)
     except KeyboardInterrupt:
@@ -49,7 +46,7 @@ def run_search(
         with contextlib.suppress(OSError):
             drop_states(proposals, store)
     with contextlib.suppress(OSError):
-        store.keep_failed(failed)
+        store.save_failures(failed)
     if failed:
         return FAILED
     if proposals.over < search.trials:
@@ -64,7 +61,7 @@ def drop_states(proposals: Proposals, store: Store) -> None:
     Raises:
         OSError: Storage fails.
     """
-    there = {stack_name(*stack) for stack in store.interrupted()}
+    there = {stack_name(*stack) for stack in store.interrupted_stacks()}
     for name in there.intersection(proposals.ended()):
         store.drop_state(name)
 
@@ -73,7 +70,7 @@ def _run(
     options: Options,
     proposals: Proposals,
     store: Store,
-    asked: Definition,
+    asked: Request,
     console: Console,
     tell: Tell,
 ) -> dict[str, str]:
@@ -94,12 +91,12 @@ def _run(
     from trainables.trainable import ContinualTrainable
 
     with tuning.connected(options.address, console, search.name):
-        reach.check(store.files, tell)
+        reach.check(store, tell)
         shares = share_out(
             options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent
         )
-        now = replace(asked, slots=max(asked.slots, shares.slots))
-        patiently(lambda: keep(store.files, now))
+        now = attrs.evolve(asked, slots=max(asked.slots, shares.slots))
+        retry(lambda: store.save_request(now))
         console.print(
             f"{search.name}: {proposals.left} of {search.trials} trials, "
             f"{len(search.seeds)} seeds each, {shares.told}",

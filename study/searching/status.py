@@ -7,37 +7,35 @@ from collections.abc import Mapping
 from optuna.trial import TrialState
 
 from study.plan.rates import clock
-from study.results.definition import Definition
-from study.results.examine import Run
+from study.results.file_check import StoredRun
 from study.results.store import Store
 from study.searching.journal import found_study
 from study.searching.proposals import SETTING
+from trainables.request import Request
 from trainables.setting import digest
 
 
-def with_trials(asked: Definition, store: Store) -> Definition:
+def with_trials(asked: Request, store: Store) -> Request:
     """Return what was asked for with the settings of the trials, but those stopped.
 
     Raises:
         UsageError: The journal cannot be read.
         OSError: Storage fails.
     """
-    study = found_study(store.files)
+    study = found_study(store)
     if study is None or asked.search is None:
         return asked
     seeds = frozenset(asked.search["seeds"])
-    return asked.with_rows(
-        (
-            (digest(trial.user_attrs[SETTING]), trial.user_attrs[SETTING])
-            for trial in study.get_trials(deepcopy=False)
-            if trial.state != TrialState.PRUNED
-        ),
-        seeds,
-    )
+    rows = [
+        trial.user_attrs[SETTING]
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state != TrialState.PRUNED
+    ]
+    return asked.with_settings({digest(row): row for row in rows}, seeds)
 
 
 def search_line(
-    asked: Definition, store: Store, runs: Mapping[str, Run], slots: int
+    asked: Request, store: Store, runs: Mapping[str, StoredRun], slots: int
 ) -> str:
     """Return how many trials have ended, and about how long the rest takes.
 
@@ -46,7 +44,7 @@ def search_line(
         OSError: Storage fails.
     """
     assert asked.search is not None
-    study, wanted = found_study(store.files), asked.search["trials"]
+    study, wanted = found_study(store), asked.search["trials"]
     states = (
         [trial.state for trial in study.get_trials(deepcopy=False)] if study else []
     )

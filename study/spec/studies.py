@@ -19,7 +19,7 @@ from trainables.interventions import INTERVENTIONS
 from trainables.optimizers import ASAM, GNP, SAM, SGD, Optimizer
 from trainables.problems import Pairwise, Permuted, Problem
 from trainables.randomness import SEEDS
-from trainables.setting import Setting
+from trainables.setting import Row, Setting
 from trainables.usage import UsageError
 
 LEARNING_RATES = (0.01, 0.001)
@@ -72,6 +72,10 @@ class Study:
         object.__setattr__(self, "settings", tuple(self.settings))
         object.__setattr__(self, "seeds", check_seeds(self.name, self.seeds))
         check_items(self.name, "settings", self.settings)
+
+    def rows(self) -> dict[str, Row]:
+        """Return the settings' rows by setting_id."""
+        return {setting.setting_id: setting.row() for setting in self.settings}
 
 
 def check_name(name: Any) -> None:

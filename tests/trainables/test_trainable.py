@@ -49,7 +49,7 @@ def finish(trainable):
 
 
 def written(store, trial):
-    path = Path(store.place, "records", f"{trial.name}.parquet")
+    path = Path(store.location(), "records", f"{trial.name}.parquet")
     rows = pq.read_table(path).to_pylist()
     return [{k: v for k, v in row.items() if k not in NOT_BITS} for row in rows]
 
@@ -133,11 +133,11 @@ def test_what_is_stopped_in_the_middle_keeps_what_it_has_done(store, few):
 
 def test_what_has_done_nothing_or_all_keeps_nothing(store, few):
     actor(store, few).stop()
-    assert not Path(store.place).exists()
+    assert not Path(store.location()).exists()
     done = actor(store, few)
     finish(done)
     done.stop()
-    assert store.interrupted() == []
+    assert store.interrupted_stacks() == []
 
 
 @pytest.mark.parametrize(("every", "kept"), [(1, [1, 2, 3]), (2, [2]), (3, [3])])
@@ -383,7 +383,7 @@ def test_a_checkpoint_that_is_not_this_runs_is_not_used(store, few, how):
     assert results[0]["odd"].startswith("checkpoint not used, begun anew: ")
     assert "\n" not in results[0]["odd"]
     assert written(store, PERMUTED) == plain(few, PERMUTED)
-    assert store.interrupted() == []
+    assert store.interrupted_stacks() == []
 
 
 def test_a_strangers_checkpoint_runs_no_code(store, few, tmp_path):

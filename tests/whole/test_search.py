@@ -40,7 +40,7 @@ def trials(results):
     with contextlib.suppress(UsageError):
         if found := Store(str(results), "finder"):
             return (
-                trials_of(found) if Path(found.place, "optuna.journal").exists() else []
+                trials_of(found) if Path(found.location(), "optuna.journal").exists() else []
             )
     return []
 

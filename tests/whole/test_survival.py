@@ -156,10 +156,10 @@ def test_an_object_store_that_fails_for_a_while(nodes, expected, counts):
         assert (table.returncode, table.stderr) == (0, "")
         assert "gnp" in table.stdout
         store = Store(bucket.uri, "survivor")
-        assert store.files.names("", "") == ["study.json"]
-        assert len(store.files.names("records", "")) == 4
-        for held in (*store.files.names("records", ""), "../study.json"):
-            content = store.files.read(f"records/{held}".replace("records/../", ""))
+        assert store.names("", "") == ["study.json"]
+        assert len(store.names("records", "")) == 4
+        for held in (*store.names("records", ""), "../study.json"):
+            content = store.read(f"records/{held}".replace("records/../", ""))
             for secret in chaos.KEYS.values():
                 assert secret == "true" or secret.encode() not in content
     finally:

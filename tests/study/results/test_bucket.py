@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from study.results.claim import HEARTBEAT, claimed, held
+from study.results.claim import HEARTBEAT, claim, is_claimed
 from study.results.find import find_stores
 from study.results.store import Store
 from tests.study.results.test_store import SETTING, records
@@ -35,31 +35,31 @@ def store(bucket, request):
 
 
 def test_records_come_back_and_bad_ones_are_set_aside(store):
-    store.files.check()
+    store.check_access()
     assert store.finished() == (set(), [])
-    store.write(records())
-    store.write(records(seeds=(2,)))
+    store.write_records(records())
+    store.write_records(records(seeds=(2,)))
     every = {SETTING.run_id(seed) for seed in (0, 1, 2)}
     assert store.finished() == (every, [])
-    (name,) = [n for n in store.files.names("records", "") if "seeds-2" in n]
-    content = store.files.read(f"records/{name}")
-    store.files.put(f"records/{name}", content[: len(content) // 2])
+    (name,) = [n for n in store.names("records", "") if "seeds-2" in n]
+    content = store.read(f"records/{name}")
+    store.put(f"records/{name}", content[: len(content) // 2])
     done, (aside,) = store.finished()
     assert done == every - {SETTING.run_id(2)}
     assert aside.startswith(
-        f"{store.files.where(f'records/{name}')}.damaged".split("?")[0]
+        f"{store.location(f'records/{name}')}.damaged".split("?")[0]
     )
-    assert store.files.read(f"records/{name}.damaged")
+    assert store.read(f"records/{name}.damaged")
     store.save_state("f00d-seeds-1", b"one")
     assert store.load_state("f00d-seeds-1") == b"one"
-    assert store.interrupted() == [("f00d", (1,))]
+    assert store.interrupted_stacks() == [("f00d", (1,))]
     store.drop_state("f00d-seeds-1")
     store.drop_state("f00d-seeds-1")
     assert store.load_state("f00d-seeds-1") is None
 
 
 def test_while_it_fails_no_file_is_set_aside(store, bucket):
-    store.write(records())
+    store.write_records(records())
     bucket.down.set()
     try:
         with pytest.raises(OSError, match="AWS Error"):
@@ -72,30 +72,30 @@ def test_while_it_fails_no_file_is_set_aside(store, bucket):
 def test_a_bucket_that_is_not_there_is_refused(store):
     wrong = Store(store.results.replace("bucket", "nobucket"), "mine")
     with pytest.raises(UsageError, match="there is no nobucket"):
-        wrong.files.check()
+        wrong.check_access()
 
 
 def test_the_second_sweep_is_refused_and_a_dead_one_is_not_waited_for_long(store):
     told = []
-    with claimed(store.files, told.append, stale=2):
-        assert held(store.files, stale=2)
+    with claim(store, told.append, stale=2):
+        assert held(store, stale=2)
         refused = pytest.raises(UsageError, match="another sweep is at work on s3://")
-        with refused, claimed(store.files, told.append, stale=2):
+        with refused, claim(store, told.append, stale=2):
             raise AssertionError("two at once")
-        beat = store.files.read(HEARTBEAT)
+        beat = store.read(HEARTBEAT)
     assert len(told) == 1
-    assert not held(store.files, stale=2)
-    store.files.put(HEARTBEAT, beat)  # as if it had been killed
+    assert not held(store, stale=2)
+    store.put(HEARTBEAT, beat)  # as if it had been killed
     started = time.monotonic()
-    with claimed(store.files, told.append, stale=2):
+    with claim(store, told.append, stale=2):
         assert time.monotonic() - started < 6
-    assert store.files.names("", "") == []
+    assert store.names("", "") == []
 
 
 def test_the_commands_find_it_by_uri_and_by_environment(store, bucket):
-    store.write(records())
-    assert [s.place for s in find_stores(store.results)] == [store.place]
-    assert find_stores(store.place) == [store]
+    store.write_records(records())
+    assert [s.location() for s in find_stores(store.results)] == [store.location()]
+    assert find_stores(store.location()) == [store]
     plain = store.results.partition("?")[0]
     for where, more in (
         (store.results, {}),
@@ -116,15 +116,15 @@ def test_a_report_is_made_of_what_lies_there(store, tmp_path):
     from analysis.records.request import read_asked
     from analysis.report.report import make_reports
 
-    store.write(records())
+    store.write_records(records())
     asked = {
         "setting_id": SETTING.setting_id,
         "seeds": "0-3",
         "setting": SETTING.row(),
     }
-    store.files.put("study.json", json.dumps({"settings": [asked]}).encode())
+    store.put("study.json", json.dumps({"settings": [asked]}).encode())
     assert read_asked(store.results)["mine"].runs == 4
-    for place in (store.results, store.place):
+    for place in (store.results, store.location()):
         (report,) = make_reports(place)
         # of two runs there is nothing measured, of two no record
         assert (report.whole, report.expected) == (0, 4)

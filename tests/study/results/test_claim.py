@@ -17,9 +17,9 @@ from trainables.usage import UsageError
 
 HOLD = (
     "import sys, time\n"
-    "from study.results.claim import claimed\n"
+    "from study.results.claim import claim\n"
     "from study.results.files import Files\n"
-    "with claimed(Files(sys.argv[1], 'mine'), print):\n"
+    "with claim(Files(sys.argv[1], 'mine'), print):\n"
     "    print('held', flush=True)\n"
     "    time.sleep(60)\n"
 )
@@ -32,7 +32,7 @@ def files(tmp_path):
 
 def test_a_claim_leaves_nothing_where_there_was_nothing(files, tmp_path):
     assert not held(files)
-    with claimed(files, print):
+    with claim(files, print):
         assert held(files)
         assert (files.folder / LOCK).read_bytes() == b""
     assert not held(files)
@@ -41,10 +41,10 @@ def test_a_claim_leaves_nothing_where_there_was_nothing(files, tmp_path):
 
 def test_the_second_is_refused_in_one_line(files):
     refused = pytest.raises(UsageError, match="another sweep")
-    with claimed(files, print), refused as caught, claimed(files, print):
+    with claim(files, print), refused as caught, claim(files, print):
         raise AssertionError("two at once")
     assert "\n" not in str(caught.value)
-    with claimed(files, print):
+    with claim(files, print):
         pass
 
 
@@ -54,11 +54,11 @@ def test_a_killed_processs_claim_is_free_at_once(files):
     )
     try:
         assert process.stdout.readline() == "held\n"
-        with pytest.raises(UsageError, match="another sweep"), claimed(files, print):
+        with pytest.raises(UsageError, match="another sweep"), claim(files, print):
             pass
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        with claimed(files, print):
+        with claim(files, print):
             pass
     finally:
         process.kill()
@@ -72,7 +72,7 @@ def test_of_many_at_once_one_has_it(files):
     def go():
         for _ in range(10):
             try:
-                with claimed(files, print):
+                with claim(files, print):
                     inside.append(1)
                     most.append(len(inside))
                     taken.append(1)

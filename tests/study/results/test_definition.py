@@ -93,6 +93,6 @@ def test_one_that_is_damaged_is_set_aside(files, content):
     told = []
     assert load(files, repair=told.append) == Definition()
     assert told == [
-        f"cannot be read, set aside to be made again: {files.where(FILE)}.damaged"
+        f"cannot be read, set aside to be made again: {files.location(FILE)}.damaged"
     ]
     assert files.read(f"{FILE}.damaged") == content

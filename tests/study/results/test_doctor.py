@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from study.doctor import Options, doctor
-from study.plan.stacks import stack_name
-from study.results.claim import claimed
+from trainables.request import stack_name
+from study.results.claim import claim
 from study.results.definition import Definition, keep, load
 from study.results.find import find_stores
 from study.results.store import Store
@@ -29,9 +29,9 @@ from trainables.usage import UsageError
 @pytest.fixture
 def store(tmp_path):
     made = Store(str(tmp_path / "results"), "mine")
-    made.write(records(seeds=(0, 1)))
-    made.write(records(seeds=(2,)))
-    made.write(records(seeds=(3, 4)))
+    made.write_records(records(seeds=(0, 1)))
+    made.write_records(records(seeds=(2,)))
+    made.write_records(records(seeds=(3, 4)))
     return made
 
 
@@ -44,19 +44,19 @@ def call(function, options):
 
 def path_of(store, *seeds):
     name = stack_name(SETTING.setting_id, seeds)
-    return Path(store.place, "records", f"{name}.parquet")
+    return Path(store.location(), "records", f"{name}.parquet")
 
 
 def test_what_is_whole_is_not_bad(store):
     assert call(doctor, Options(store.results)) == (
         0,
-        [f"{store.place}: 5 runs whole, 0 checkpoints, nothing is bad"],
+        [f"{store.location()}: 5 runs whole, 0 checkpoints, nothing is bad"],
     )
 
 
 @pytest.mark.parametrize("by", ["results", "study"])
 def test_bad_files_are_named_and_set_aside(store, by):
-    where = store.results if by == "results" else store.place
+    where = store.results if by == "results" else store.location()
     cut, twice = path_of(store, 2), path_of(store, 3, 4)
     content = cut.read_bytes()
     cut.write_bytes(content[: len(content) // 2])
@@ -65,7 +65,7 @@ def test_bad_files_are_named_and_set_aside(store, by):
     seed = table.schema.get_field_index("seed")
     wrong = [0] * table.num_rows
     pq.write_table(table.set_column(seed, table.schema.field(seed), [wrong]), twice)
-    state = Path(store.place, "checkpoints", "f00d-seeds-1.pt")
+    state = Path(store.location(), "checkpoints", "f00d-seeds-1.pt")
     store.save_state("f00d-seeds-1", b"nothing")
     code, lines = call(doctor, Options(where))
     assert code == 1
@@ -98,7 +98,7 @@ def test_a_newer_file_is_named_and_left(store):
 
 def test_the_doctor_does_not_operate_while_a_sweep_is_at_work(store):
     with (
-        claimed(store.files, print),
+        claim(store, print),
         pytest.raises(UsageError, match="another sweep"),
     ):
         doctor(Options(store.results, fix=True))
@@ -112,14 +112,14 @@ def test_where_there_is_no_study_it_says_so(tmp_path, store):
     with pytest.raises(UsageError, match="no study other in "):
         status(StatusOptions(store.results, study="other"))
     assert [s.study for s in find_stores(store.results)] == ["mine"]
-    assert find_stores(store.place) == find_stores(store.results)
+    assert find_stores(store.location()) == find_stores(store.results)
 
 
 def test_every_run_stands_somewhere(tmp_path, few):
     setting = PAIRWISE.setting
     store = Store(str(tmp_path / "results"), "mine")
     study = Study("mine", (setting, SETTING), range(8))
-    keep(store.files, Definition().asked_too(study))
+    keep(store, Definition().asked_too(study))
     trial = actor(store, few, PAIRWISE, every=1)  # seed 1
     trial.train()
     trial.train()
@@ -127,9 +127,9 @@ def test_every_run_stands_somewhere(tmp_path, few):
     for row in rows:
         if row["seed"] == 5:
             row["diverged"] = True
-    store.write(rows)
-    store.keep_failed({stack_name(SETTING.setting_id, (2, 3)): "ValueError: no"})
-    runs = {i: run for held in store.examine() for i, run in held.runs.items()}
+    store.write_records(rows)
+    store.save_failures({stack_name(SETTING.setting_id, (2, 3)): "ValueError: no"})
+    runs = {i: run for held in store.check_records() for i, run in held.runs.items()}
     lines = {line.row["problem"]: line for line in survey(store, runs)}
     one, two = lines["permuted"], lines["pairwise"]
     assert (one.done, one.diverged) == ({0, 1, 5}, {5})
@@ -137,21 +137,21 @@ def test_every_run_stands_somewhere(tmp_path, few):
     assert (two.begun, two.missing) == ({1: 2}, {0, 2, 3, 4, 5, 6, 7})
     code, said = call(status, StatusOptions(store.results))
     assert code == 0
-    assert said[0] == f"{store.place}: no sweep is at work"
+    assert said[0] == f"{store.location()}: no sweep is at work"
     assert said[-2] == f"failed: {SETTING.setting_id} seeds 2-3: ValueError: no"
     (whole,) = [line.split() for line in said if line.startswith(" all ")]
     assert whole == ["all", "16", "3", "1", "2", "1", "10"]
     assert "interrupted" in said[1]
-    with claimed(store.files, print):
-        said = call(status, StatusOptions(store.place))[1]
-    assert said[0] == f"{store.place}: a sweep is at work"
+    with claim(store, print):
+        said = call(status, StatusOptions(store.location()))[1]
+    assert said[0] == f"{store.location()}: a sweep is at work"
     assert "running" in said[1]
 
 
 def test_without_a_definition_there_is_still_a_status(store):
     said = call(status, StatusOptions(store.results))[1]
     assert said[-1] == "nothing is left"
-    assert load(store.files) == Definition()
+    assert load(store) == Definition()
 
 
 @pytest.mark.parametrize("module", ["study.status", "study.doctor"])

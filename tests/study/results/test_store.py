@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.plan.stacks import parse_stack_name, stack_name
-from study.results.examine import examine
-from study.results.files import Files, patiently
+from trainables.request import parse_stack_name, stack_name
+from study.results.file_check import check_records_file
+from study.results.files import Files, retry
 from study.results.provenance import software
 from study.results.store import Store
 from trainables.record import COLUMNS, SCHEMA_VERSION, schema, to_table
@@ -65,7 +65,7 @@ def store(tmp_path):
 
 
 def files(store):
-    return sorted(p.name for p in Path(store.place).rglob("*") if p.is_file())
+    return sorted(p.name for p in Path(store.location()).rglob("*") if p.is_file())
 
 
 @given(st.sets(st.integers(0, 2**32 - 1), min_size=1, max_size=20))
@@ -101,18 +101,18 @@ def test_a_strangers_name_has_no_seeds(name):
 
 def test_records_come_back_as_they_were(store):
     rows = records()
-    store.write(rows)
+    store.write_records(rows)
     (name,) = files(store)
     assert name == stack_name(SETTING.setting_id, [0, 1]) + ".parquet"
-    table = pq.read_table(Path(store.place, "records", name))
+    table = pq.read_table(Path(store.location(), "records", name))
     assert table.to_pylist() == rows
     assert table.schema.equals(schema(), check_metadata=False)
 
 
 def test_a_file_says_what_made_it_and_names_nobody(store):
-    store.write(records())
+    store.write_records(records())
     (name,) = files(store)
-    content = Path(store.place, "records", name).read_bytes()
+    content = Path(store.location(), "records", name).read_bytes()
     metadata = pq.read_schema(pa.BufferReader(content)).metadata
     said = {k.decode(): v.decode() for k, v in metadata.items()}
     assert said["schema_version"] == str(SCHEMA_VERSION)
@@ -126,17 +126,17 @@ def test_a_file_says_what_made_it_and_names_nobody(store):
 
 
 def test_what_is_written_twice_is_there_once(store):
-    store.write(records())
-    store.write(records())
+    store.write_records(records())
+    store.write_records(records())
     assert len(files(store)) == 1
 
 
 def rewrite(store, change, seeds=(0,)):
     """Write records after a change; return the one fault that is found."""
     rows = records(seeds)
-    store.write(rows)
+    store.write_records(rows)
     (name,) = files(store)
-    path = Path(store.place, "records", name)
+    path = Path(store.location(), "records", name)
     table = pa.Table.from_pylist(change(rows), schema=pq.read_schema(path))
     pq.write_table(table, path)
     done, (aside,) = store.finished()
@@ -172,16 +172,16 @@ def test_a_wrong_setting_id_is_set_aside(store):
 
 
 def test_a_run_that_is_in_two_files_is_kept_once(store):
-    store.write(records(seeds=(0, 1, 2)))
-    store.write(records(seeds=(1,)))
+    store.write_records(records(seeds=(0, 1, 2)))
+    store.write_records(records(seeds=(1,)))
     done, (aside,) = store.finished()
     assert done == {SETTING.run_id(seed) for seed in (0, 1, 2)}
     assert f"seeds-1.parquet.damaged: run {SETTING.run_id(1)} is in " in aside
-    assert len(list(Path(store.place, "records").glob("*.parquet"))) == 1
+    assert len(list(Path(store.location(), "records").glob("*.parquet"))) == 1
 
 
 def test_storage_that_fails_sets_no_file_aside(store, monkeypatch):
-    store.write(records())
+    store.write_records(records())
     before = files(store)
 
     def fail(self, path):
@@ -225,17 +225,17 @@ def test_a_file_that_is_not_as_it_was_is_never_whole(data):
 
 def test_nothing_is_finished_where_there_is_nothing(store):
     assert store.finished() == (set(), [])
-    assert store.interrupted() == []
+    assert store.interrupted_stacks() == []
     assert store.load_state("x") is None
     store.drop_state("x")
-    assert not Path(store.place).exists()
+    assert not Path(store.location()).exists()
 
 
 def test_a_write_that_fails_leaves_nothing(store):
     name = stack_name(SETTING.setting_id, [0, 1])
-    Path(store.place, "records", f"{name}.parquet", "in the way").mkdir(parents=True)
+    Path(store.location(), "records", f"{name}.parquet", "in the way").mkdir(parents=True)
     with pytest.raises(IsADirectoryError):
-        store.write(records())
+        store.write_records(records())
     assert files(store) == []
 
 
@@ -243,16 +243,16 @@ def test_records_that_the_schema_does_not_know_are_not_written(store):
     rows = records()
     del rows[0]["steps"]
     with pytest.raises(ValueError, match="steps"):
-        store.write(rows)
-    assert not Path(store.place).exists()
+        store.write_records(rows)
+    assert not Path(store.location()).exists()
 
 
 @pytest.mark.parametrize("damage", ["half", "empty", "text", "other columns"])
 def test_a_damaged_file_is_set_aside_and_its_runs_are_to_be_made_again(store, damage):
-    store.write(records(seeds=(0,)))
-    store.write(records(seeds=(1,)))
+    store.write_records(records(seeds=(0,)))
+    store.write_records(records(seeds=(1,)))
     path = Path(
-        store.place, "records", f"{stack_name(SETTING.setting_id, [0])}.parquet"
+        store.location(), "records", f"{stack_name(SETTING.setting_id, [0])}.parquet"
     )
     whole = path.read_bytes()
     if damage == "other columns":
@@ -275,9 +275,9 @@ def test_a_damaged_file_is_set_aside_and_its_runs_are_to_be_made_again(store, da
 
 
 def test_a_file_of_a_newer_version_is_refused_and_left_alone(store):
-    store.write(records())
+    store.write_records(records())
     (name,) = files(store)
-    path = Path(store.place, "records", name)
+    path = Path(store.location(), "records", name)
     newer = {"schema_version": str(SCHEMA_VERSION + 1)}
     pq.write_table(pq.read_table(path).replace_schema_metadata(newer), path)
     before = path.read_bytes()
@@ -293,20 +293,20 @@ def test_states_are_kept_and_forgotten(store):
     store.save_state(name, b"one")
     store.save_state(name, b"two")
     assert store.load_state(name) == b"two"
-    assert store.interrupted() == [(SETTING.setting_id, (3, 4, 5, 9))]
+    assert store.interrupted_stacks() == [(SETTING.setting_id, (3, 4, 5, 9))]
     assert files(store) == [f"{name}.pt"]
     store.drop_state(name)
     assert files(store) == []
-    assert store.interrupted() == []
+    assert store.interrupted_stacks() == []
 
 
 def test_half_written_files_are_not_seen(store):
     for name in ("records/.a.parquet.1f", "records/.b.parquet", "checkpoints/.c.pt"):
-        path = Path(store.place, name)
+        path = Path(store.location(), name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
     assert store.finished() == (set(), [])
-    assert store.interrupted() == []
+    assert store.interrupted_stacks() == []
 
 
 def test_a_relative_path_is_that_of_here(tmp_path, monkeypatch):
@@ -314,8 +314,8 @@ def test_a_relative_path_is_that_of_here(tmp_path, monkeypatch):
     store = Store("results", "mine")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
-    store.write(records())
-    assert store.place == str(tmp_path / "results" / "mine")
+    store.write_records(records())
+    assert store.location() == str(tmp_path / "results" / "mine")
     assert list(tmp_path.glob("results/mine/records/*.parquet"))
 
 
@@ -327,16 +327,16 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("odd", ["with space", "ünï", "a+b", "100%25", "a?b", "a#b"])
 def test_a_folder_may_have_an_odd_name(tmp_path, odd):
     store = Store(str(tmp_path / odd), "mine")
-    store.files.check()
-    store.write(records())
+    store.check_access()
+    store.write_records(records())
     assert store.finished()[0] == {SETTING.run_id(0), SETTING.run_id(1)}
     assert list((tmp_path / odd / "mine" / "records").glob("*.parquet"))
 
 
 def test_a_file_uri_is_a_folder(tmp_path):
     store = Store(f"file://{tmp_path}/results", "mine")
-    store.files.check()
-    store.write(records())
+    store.check_access()
+    store.write_records(records())
     assert len(store.finished()[0]) == 2
     assert list((tmp_path / "results" / "mine" / "records").glob("*.parquet"))
 
@@ -344,7 +344,7 @@ def test_a_file_uri_is_a_folder(tmp_path):
 @pytest.mark.parametrize("uri", ["foo://bar", "s3://", "s3:///x", "file://relative"])
 def test_a_uri_that_leads_nowhere_is_refused(uri):
     with pytest.raises(UsageError, match=re.escape(uri)) as caught:
-        Store(uri, "mine").files.check()
+        Store(uri, "mine").check_access()
     assert "\n" not in str(caught.value)
 
 
@@ -358,8 +358,8 @@ def test_a_file_in_the_way_is_refused_and_nothing_is_written(tmp_path):
     file.touch()
     for place in (file, file / "below"):
         with pytest.raises(UsageError, match=f"{file} is a file"):
-            Store(str(place), "mine").files.check()
-    Store(str(tmp_path / "new" / "below"), "mine").files.check()
+            Store(str(place), "mine").check_access()
+    Store(str(tmp_path / "new" / "below"), "mine").check_access()
     assert list(tmp_path.iterdir()) == [file]
 
 
@@ -367,7 +367,7 @@ def test_a_file_in_the_way_is_refused_and_nothing_is_written(tmp_path):
 def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(UsageError, match="may not be written to"):
-        Store(str(tmp_path / "results"), "mine").files.check()
+        Store(str(tmp_path / "results"), "mine").check_access()
 
 
 def test_keys_in_a_uri_are_refused_and_not_repeated():
@@ -377,12 +377,12 @@ def test_keys_in_a_uri_are_refused_and_not_repeated():
 
 
 def test_what_a_killed_writer_left_goes_when_it_is_old(store):
-    store.write(records())
-    folder = Path(store.place, "records")
+    store.write_records(records())
+    folder = Path(store.location(), "records")
     for name, age in ((".x.parquet.0a1b", 100), (".y.parquet.0a1b", 1)):
         (folder / name).write_bytes(b"half")
         os.utime(folder / name, (time.time() - age,) * 2)
-    store.files.clear_parts()
+    store.delete_partial_files()
     assert sorted(p.name for p in folder.iterdir() if p.name[0] == ".") == [
         ".y.parquet.0a1b"
     ]
@@ -390,13 +390,13 @@ def test_what_a_killed_writer_left_goes_when_it_is_old(store):
 
 
 def test_failures_are_kept_until_they_are_forgotten(store):
-    assert store.failed() == {}
-    store.keep_failed({"f00d-seeds-0": "ValueError: no"})
-    assert store.failed() == {"f00d-seeds-0": "ValueError: no"}
-    store.keep_failed({})
-    assert store.failed() == {}
-    Path(store.place, "failed.json").write_text("[")
-    assert store.failed() == {}
+    assert store.load_failures() == {}
+    store.save_failures({"f00d-seeds-0": "ValueError: no"})
+    assert store.load_failures() == {"f00d-seeds-0": "ValueError: no"}
+    store.save_failures({})
+    assert store.load_failures() == {}
+    Path(store.location(), "failed.json").write_text("[")
+    assert store.load_failures() == {}
 
 
 def test_storage_that_fails_is_waited_for_and_then_given_up(monkeypatch):
@@ -408,7 +408,7 @@ def test_storage_that_fails_is_waited_for_and_then_given_up(monkeypatch):
             raise left.pop()
         return 7
 
-    assert patiently(action, told.append, limit=5) == 7
+    assert retry(action, told.append, limit=5) == 7
     assert told == ["waiting for storage, up to 5 s: OSError: [Errno 28] full"]
     with pytest.raises(OSError, match="full"):
-        patiently(lambda: (_ for _ in ()).throw(OSError(28, "full")), print, limit=0)
+        retry(lambda: (_ for _ in ()).throw(OSError(28, "full")), print, limit=0)

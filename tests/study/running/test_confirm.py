@@ -36,7 +36,7 @@ def fill(store, settings, seeds, few):
         run = ContinualRun(setting, seeds, few)
         who = {"study": store.study, "trial_id": "t"}
         rows = [who | row for _ in range(setting.tasks) for row in run.next_task()]
-        store.write(rows)
+        store.write_records(rows)
 
 
 def test_the_best_and_the_best_sgd_get_the_next_seeds(tmp_path, few):

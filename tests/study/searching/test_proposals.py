@@ -51,13 +51,13 @@ def run(store, trial, few):
     one = ContinualRun(trial.setting, trial.seeds, few)
     who = {"study": "mine", "trial_id": "t"}
     rows = [who | row for _ in range(trial.setting.tasks) for row in one.next_task()]
-    store.write(rows)
+    store.write_records(rows)
     return rows
 
 
 def trials_of(store):
     """Return what Optuna knows, in order."""
-    study = found_study(store.files)
+    study = found_study(store)
     return [(t.number, t.state.name, t.params, t.values) for t in study.get_trials()]
 
 
@@ -151,7 +151,7 @@ def test_records_that_are_lost_are_made_again_and_nothing_is_told_twice(tmp_path
         run(store, trial, few)
         proposals.finished(trial)
     before = trials_of(store)
-    path = Path(store.place, "records", f"{done[0].name}.parquet")
+    path = Path(store.location(), "records", f"{done[0].name}.parquet")
     path.write_bytes(b"PAR1")
     store, proposals = begin(tmp_path, searching(2))
     assert (proposals.left, proposals.ended()) == (1, [done[1].name])
@@ -195,7 +195,7 @@ def test_another_search_in_the_same_place_is_refused(tmp_path):
 def test_the_journal_is_optunas_own_and_appears_whole(tmp_path, few, undisturbed):
     store, proposals = begin(tmp_path, searching())
     trial = proposals.next()
-    path = Path(store.place, JOURNAL)
+    path = Path(store.location(), JOURNAL)
     shutil.copy(path, tmp_path / "copy")
     storage = JournalStorage(JournalFileBackend(str(tmp_path / "copy")))
     study = optuna.load_study(study_name="mine", storage=storage)
@@ -203,7 +203,7 @@ def test_the_journal_is_optunas_own_and_appears_whole(tmp_path, few, undisturbed
     assert one.params == undisturbed[0][2]
     assert one.user_attrs[SETTING]["lr"] == trial.setting.optimizer.lr
     # what was not flushed is not there, and does no harm
-    journal, mine = open_search(store.files, searching())
+    journal, mine = open_search(store, searching())
     before = path.read_bytes()
     mine.ask()
     assert path.read_bytes() == before
@@ -214,11 +214,11 @@ def test_the_journal_is_optunas_own_and_appears_whole(tmp_path, few, undisturbed
 @pytest.mark.parametrize("content", [b"{", b"\xff\n", b"[]\n", b'{"op_code": 3}\n'])
 def test_a_damaged_journal_is_refused_in_one_line(tmp_path, content):
     store, _ = begin(tmp_path, searching())
-    path = Path(store.place, JOURNAL)
+    path = Path(store.location(), JOURNAL)
     path.write_bytes(path.read_bytes() + content)
     for read in (
         lambda: begin(tmp_path, searching()),
-        lambda: found_study(store.files),
+        lambda: found_study(store),
     ):
         with pytest.raises(UsageError, match="--fix sets it aside") as caught:
             read()
@@ -228,7 +228,7 @@ def test_a_damaged_journal_is_refused_in_one_line(tmp_path, content):
 def test_storage_that_fails_is_waited_for_before_a_trial_begins(tmp_path):
     told = []
     store, proposals = begin(tmp_path, searching(), told)
-    path = Path(store.place, JOURNAL)
+    path = Path(store.location(), JOURNAL)
     path.unlink()
     path.mkdir()  # nothing can be written there
     with pytest.raises(OSError, match="directory"):

@@ -29,7 +29,7 @@ def found(results, worth, objectives, trials=80):
     """Return a search whose objectives are a function of the settings."""
     store = Store(str(results), "mine")
     search = Search("mine", SPACE, (0,), trials, objectives)
-    journal, study = open_search(store.files, search)
+    journal, study = open_search(store, search)
     for setting in SPACE.random(trials):
         row = known(setting)
         study.enqueue_trial({name: row[name] for name in SPACE.domains})
@@ -108,7 +108,7 @@ def test_the_command_needs_a_search_and_two_objectives_for_a_front(tmp_path, cap
     search_report(Options(str(tmp_path)))
     assert "3 trials ended" in capsys.readouterr().out
     with pytest.raises(UsageError, match="a front has two objectives, this search has"):
-        search_report(Options(store.place, output=str(tmp_path / "x.png")))
+        search_report(Options(store.location(), output=str(tmp_path / "x.png")))
     with pytest.raises(UsageError, match="give it a suffix among"):
         draw_to_file(study, "front.gif")
     with pytest.raises(UsageError, match="no study in"):
@@ -122,7 +122,7 @@ def test_the_command_needs_a_search_and_two_objectives_for_a_front(tmp_path, cap
 
 def test_a_search_that_found_nothing_yet_says_so(tmp_path):
     store = Store(str(tmp_path), "mine")
-    journal, study = open_search(store.files, Search("mine", SPACE, (0,)))
+    journal, study = open_search(store, Search("mine", SPACE, (0,)))
     journal.flush()
     assert said(store).strip().endswith("0 trials ended, 0 stopped early, 0 under way")
     assert importance(study) == {}
@@ -132,8 +132,8 @@ def test_a_search_that_found_nothing_yet_says_so(tmp_path):
 
 def test_the_doctor_sets_a_damaged_journal_aside(tmp_path):
     store, _ = found(tmp_path, lambda row: row["lr"], BOTH[:1], trials=2)
-    keep(store.files, Definition())
-    path = store.files.folder / JOURNAL
+    keep(store, Definition())
+    path = store.folder / JOURNAL
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         assert doctor(DoctorOptions(str(tmp_path))) == 0

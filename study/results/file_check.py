@@ -1,0 +1,126 @@
+"""Check that a records file is whole: bytes are never trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainables.record import SCHEMA_VERSION, WHAT, misfit, version
+from trainables.setting import Row, digest
+
+
+@attrs.frozen
+class StoredRun:
+    """One run in a records file.
+
+    Attributes:
+        setting_id: The hash of its setting.
+        setting: The setting's row, nulls included.
+        seed: Its seed.
+        diverged: Whether it diverged.
+        seconds: Wall time of all its tasks.
+    """
+
+    setting_id: str
+    setting: Row
+    seed: int
+    diverged: bool
+    seconds: float
+
+
+@attrs.frozen
+class FileCheck:
+    """What is in a file of a study, and what is wrong with it.
+
+    Attributes:
+        path: Relative to the study's folder.
+        faults: Why it cannot be used, in a few words each; none: it is good.
+        runs: The runs in a records file, by run_id.
+        newer: Whether a newer version of this program wrote it: it is then not damaged.
+    """
+
+    path: str
+    faults: tuple[str, ...] = ()
+    runs: Mapping[str, StoredRun] = attrs.field(factory=dict)
+    newer: bool = False
+
+
+def check_records_file(path: str, content: bytes) -> FileCheck:
+    """Check a records file by itself."""
+    try:
+        source = pa.BufferReader(content)
+        with pq.ParquetFile(source, page_checksum_verification=True) as parquet:
+            if fault := misfit(parquet.schema_arrow):
+                newer = version(parquet.schema_arrow) > SCHEMA_VERSION
+                return FileCheck(path, (fault,), newer=newer)
+            table = parquet.read(use_threads=False)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        text = str(error).strip().splitlines()[0].rstrip(".")
+        return FileCheck(path, (f"cannot be read as Parquet: {text}",))
+    if not table.num_rows:
+        return FileCheck(path, ("has no rows",))
+    columns = [name for name in WHAT if name in table.column_names]
+    runs: dict[str, StoredRun] = {}
+    faults: list[str] = []
+    for row in _summarise(table, columns):
+        setting = {name: row[name] for name in columns}
+        if fault := _fault(row, setting):
+            faults.append(f"run {row['run_id']} (seed {row['seed']}): {fault}")
+        runs[row["run_id"]] = StoredRun(
+            row["setting_id"],
+            setting,
+            row["seed"],
+            bool(row["diverged_any"]),
+            row["seconds_sum"],
+        )
+    return FileCheck(path, tuple(faults), runs)
+
+
+def _summarise(table: pa.Table, columns: list[str]) -> list[dict[str, Any]]:
+    """Return one row for each run, with counts over its tasks."""
+    aggregations = [
+        ("task", "count"),
+        ("task", "count_distinct"),
+        ("task", "min"),
+        ("task", "max"),
+        ("diverged", "any"),
+        ("seconds", "sum"),
+    ]
+    keys = ["run_id", "setting_id", "seed", *columns]
+    rows: list[dict[str, Any]] = (
+        table.group_by(keys).aggregate(aggregations).to_pylist()
+    )
+    return rows
+
+
+def _fault(row: dict[str, Any], setting: Row) -> str | None:
+    """Return what is wrong with one run's rows, if anything is."""
+    if digest(setting | {"seed": row["seed"]}) != row["run_id"]:
+        return "run_id does not match its columns"
+    if digest(setting) != row["setting_id"]:
+        return "setting_id does not match its columns"
+    if row["task_count"] > row["task_count_distinct"]:
+        return "duplicate task"
+    tasks = (row["task_count_distinct"], row["task_min"], row["task_max"])
+    if tasks != (row["tasks"], 0, row["tasks"] - 1):
+        return f"has {tasks[0]} of its {row['tasks']} tasks"
+    return None
+
+
+def reject_duplicates(checks: Iterable[FileCheck]) -> list[FileCheck]:
+    """Return the checks; a run in two good files is a fault of the smaller one."""
+    owners: dict[str, str] = {}
+    result: list[FileCheck] = []
+    for check in sorted(checks, key=lambda c: (-len(c.runs), c.path)):
+        if not check.faults:
+            if duplicates := [run_id for run_id in check.runs if run_id in owners]:
+                fault = f"run {duplicates[0]} is in {owners[duplicates[0]]} too"
+                check = attrs.evolve(check, faults=(fault,))
+            else:
+                owners |= dict.fromkeys(check.runs, check.path)
+        result.append(check)
+    return sorted(result, key=lambda check: check.path)
