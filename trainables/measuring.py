@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainables.examples import Examples, Reader
 from trainables.network import Network, cross_entropy, forward
-from trainables.probes import EXAMPLES, LANDSCAPE, PROBES, START, Landscape, Probe
+from trainables.probes import EXAMPLES, LANDSCAPE, PROBES, START, Landscape, Snapshot
 from trainables.probes.lanczos import ROOM
 from trainables.randomness import generator
 from trainables.steps.reference import loss_gradient
@@ -112,8 +112,8 @@ def probe(
     inputs, labels = _read(network, place, reader)
     layers, _ = forward(network, inputs)
     gradient, _ = loss_gradient(network, inputs, labels)
-    seen = Probe(network, layers[1:], gradient, initial, before)
-    values = {name: measure(seen) for name, measure in PROBES.items()}
+    seen = Snapshot(network, layers[1:], gradient, initial, before)
+    values = {name: measure.function(seen) for name, measure in PROBES.items()}
     numbers = [tensor.isfinite().all(2).all(1) for tensor in network.tensors()]
     return values | {"finite": torch.stack(numbers).all(0).double()}
 
@@ -121,7 +121,7 @@ def probe(
 def landscape(network: Network, place: Place, reader: Reader) -> dict[str, Tensor]:
     """Look at the loss around the networks: `LANDSCAPE`, each of shape (S,)."""
     return _joined(
-        {name: measure(seen) for name, measure in LANDSCAPE.items()}
+        {name: measure.function(seen) for name, measure in LANDSCAPE.items()}
         for seen in _looks(network, place, reader)
     )
 
@@ -134,10 +134,10 @@ def start(network: Network, place: Place, reader: Reader) -> dict[str, Tensor]:
 def _start(around: Landscape) -> dict[str, Tensor]:
     layers, _ = forward(around.network, around.inputs)
     here = around.network
-    seen = Probe(here, layers[1:], around.gradient, here, here)
+    seen = Snapshot(here, layers[1:], around.gradient, here, here)
     return {
-        column: LANDSCAPE[name](around) if name in LANDSCAPE else PROBES[name](seen)
-        for column, name in START.items()
+        column: m.function(around if m.subject == "landscape" else seen)
+        for column, m in START.items()
     }
 
 

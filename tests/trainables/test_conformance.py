@@ -32,7 +32,7 @@ from trainables.interventions import (
 )
 from trainables.network import Network, forward, initial
 from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD, Optimizer
-from trainables.probes import LANDSCAPE, PROBES, START, Landscape, Probe
+from trainables.probes import LANDSCAPE, MEASURES, PROBES, START, Landscape, Snapshot
 from trainables.problems import PROBLEMS, Pairwise, Permuted, Problem
 from trainables.record import MEASURED, WHAT, Record
 from trainables.run import ContinualRun
@@ -358,7 +358,9 @@ def remedied(name: str | None, under: str, problem: Problem) -> Setting:
 
 def run_of(setting: Setting, seeds: list[int], data: Dataset, **more) -> ContinualRun:
     """Without the probes of the landscape, which take longer than all the rest."""
-    return ContinualRun(setting, seeds, data, probe_every=0, **more)
+    return ContinualRun(
+        setting, seeds, data, options=RunOptions(landscape_every=0), **more
+    )
 
 
 def through(setting: Setting, seeds: list[int], data: Dataset, **more) -> list[Record]:
@@ -470,17 +472,19 @@ def probed(
     """Measure with a probe of any kind, against a network that is all zero."""
     with torch.no_grad():
         if name in LANDSCAPE:
-            return LANDSCAPE[name](Landscape(network, x, y, seeds, 1))
+            return LANDSCAPE[name].function(Landscape(network, x, y, seeds, 1))
         layers, _ = forward(network, x)
         gradient, _ = loss_gradient(network, x, y)
         nothing = network.zeros_like()
-        return PROBES[name](Probe(network, layers[1:], gradient, nothing, nothing))
+        return PROBES[name].function(
+            Snapshot(network, layers[1:], gradient, nothing, nothing)
+        )
 
 
 def test_what_is_measured_before_a_task_is_a_probe_and_a_column():
-    for column, name in START.items():
-        assert column == f"start_{name}"
-        assert name in PROBES or name in LANDSCAPE
+    for column, measure in START.items():
+        name = column.removeprefix("start_")
+        assert measure.function is MEASURES[name].function
         assert column in MEASURED
 
 

@@ -1,4 +1,4 @@
-"""Dormant units: hidden units that never fire, or hardly."""
+"""Dormant units: hidden units that never fire, or hardly ever."""
 
 from __future__ import annotations
 
@@ -6,40 +6,60 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from trainables.probes.probe import Probe
+from trainables.probes.measure import network_probe
+from trainables.probes.snapshot import Snapshot
+
+SOKAR = "Sokar et al. 2023 (arXiv 2302.12902)"
+DEAD = f"Dohare et al. 2023 (arXiv 2306.13812); {SOKAR} with tau = 0"
 
 TAU = 0.025
-"""The score up to which a unit is dormant: a choice of Sokar et al. 2023, sec. 4."""
+"""Largest score of a dormant unit: a choice of Sokar et al. 2023, sec. 4."""
 
 
-def dormant_fraction(probe: Probe) -> Float[Tensor, " S"]:
-    """Return the fraction of hidden units that are 0 on every probe example.
+@network_probe(
+    unit="fraction",
+    source=DEAD,
+    meaning="share of hidden units that are 0 on every probe example",
+    also_before=True,
+)
+def dormant_fraction(snapshot: Snapshot) -> Float[Tensor, " S"]:
+    """Return the share of units, over all hidden layers, that are 0 on every example.
 
-    The tau = 0 case of Sokar et al. 2023 (arXiv 2302.12902); Dohare et al. 2023 call
-    them dead. Over all hidden layers together, in [0, 1].
+    In [0, 1]. The tau = 0 case of Sokar et al. 2023; Dohare et al. 2023 call these
+    units dead.
     """
-    return torch.cat(_silent(probe), dim=1).double().mean(dim=1)
+    return torch.cat(_silent(snapshot), dim=1).double().mean(dim=1)
 
 
-def layer_dormant_fraction(probe: Probe) -> Float[Tensor, "S hidden"]:
-    """Return the fraction of units that are 0 on every probe example, by layer."""
-    return torch.stack([silent.double().mean(dim=1) for silent in _silent(probe)], 1)
+@network_probe(
+    unit="fraction",
+    source=DEAD,
+    meaning="dormant_fraction by hidden layer",
+    per_layer=True,
+)
+def layer_dormant_fraction(snapshot: Snapshot) -> Float[Tensor, "S hidden"]:
+    """Return the share of units of each hidden layer that are 0 on every example."""
+    return torch.stack([unit.double().mean(dim=1) for unit in _silent(snapshot)], 1)
 
 
-def _silent(probe: Probe) -> list[Bool[Tensor, "S width"]]:
-    return [(layer == 0).all(dim=1) for layer in probe.hidden]
+def _silent(snapshot: Snapshot) -> list[Bool[Tensor, "S width"]]:
+    return [(layer == 0).all(dim=1) for layer in snapshot.hidden]
 
 
-def dormant_fraction_tau(probe: Probe) -> Float[Tensor, " S"]:
-    """Return the fraction of hidden units whose score is at most tau = 0.025.
+@network_probe(
+    unit="fraction",
+    source=SOKAR,
+    meaning="share of hidden units whose ReDo score is at most 0.025",
+)
+def dormant_fraction_tau(snapshot: Snapshot) -> Float[Tensor, " S"]:
+    """Return the share of units, over all hidden layers, of score at most 0.025.
 
     s_i = mean_x |h_i(x)| / (mean over the layer's units k of mean_x |h_k(x)|), Sokar
-    et al. 2023 (arXiv 2302.12902), def. 3.1. It does not depend on a layer's scale; in
-    a layer that is silent altogether all units are dormant. Over all hidden layers
-    together, in [0, 1].
+    et al. 2023, def. 3.1. In [0, 1]; it does not depend on a layer's scale. In a layer
+    that is 0 everywhere all units are dormant.
     """
     dormant = []
-    for layer in probe.hidden:
-        firing = layer.abs().mean(dim=1, dtype=torch.float64)
-        dormant.append(firing <= TAU * firing.mean(dim=1, keepdim=True))
+    for layer in snapshot.hidden:
+        activity = layer.abs().mean(dim=1, dtype=torch.float64)
+        dormant.append(activity <= TAU * activity.mean(dim=1, keepdim=True))
     return torch.cat(dormant, dim=1).double().mean(dim=1)

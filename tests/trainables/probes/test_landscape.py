@@ -148,12 +148,12 @@ def test_products_of_a_seed_that_is_not_finite_harm_no_other():
 def test_the_first_vector_is_the_seeds_and_the_tasks_own(monkeypatch):
     """What a stopped run finds does not depend on what it had found before."""
     network = trained(SAM(lr=0.1, rho=2.0), 60)
-    values = [name(look(network)) for name in LANDSCAPE.values() for _ in range(2)]
+    values = [m.function(look(network)) for m in LANDSCAPE.values() for _ in range(2)]
     for one, other in zip(values[::2], values[1::2], strict=True):
         assert torch.equal(one, other)
     seen = look(network)
     later = Landscape(seen.network, seen.inputs, seen.labels, SEEDS, task=3)
-    trace = LANDSCAPE["hessian_trace"]
+    trace = LANDSCAPE["hessian_trace"].function
     assert not torch.equal(trace(seen), trace(later))
 
 
@@ -177,7 +177,9 @@ def test_the_traces_error_is_that_of_a_mean():
     seen = look(trained(SGD(lr=0.1), 30))
     forms = seen.quadratic_forms
     assert forms.shape == (3, landscapes.SAMPLES)
-    mean, error = (LANDSCAPE[n](seen) for n in ("hessian_trace", "hessian_trace_error"))
+    mean, error = (
+        LANDSCAPE[n].function(seen) for n in ("hessian_trace", "hessian_trace_error")
+    )
     for place in range(3):
         sample = forms[place].numpy()
         assert mean[place].item() == pytest.approx(sample.mean())
@@ -189,7 +191,9 @@ def test_the_traces_error_is_that_of_a_mean():
 def test_sam_sharpness_and_the_lipschitz_estimate_by_hand(case):
     network = CASES[case]()
     seen = look(network)
-    sam, steepest = (LANDSCAPE[name](seen) for name in ("sam_sharpness", "lipschitz"))
+    sam, steepest = (
+        LANDSCAPE[name].function(seen) for name in ("sam_sharpness", "lipschitz")
+    )
     for place in range(3):
         loss = functools.partial(loss_of, network, seen.inputs, seen.labels, place)
         at = [flat(network, place)]
@@ -207,7 +211,9 @@ def test_sam_sharpness_and_the_lipschitz_estimate_by_hand(case):
 def test_the_lipschitz_estimate_bounds_what_sam_sees():
     """L(w + d) - L(w) <= Lipschitz constant * ||d||, where the estimate is good."""
     seen = look(trained(SGD(lr=0.1), 30))
-    sam, steepest = (LANDSCAPE[name](seen) for name in ("sam_sharpness", "lipschitz"))
+    sam, steepest = (
+        LANDSCAPE[name].function(seen) for name in ("sam_sharpness", "lipschitz")
+    )
     assert (sam <= RADIUS * steepest * (1 + 1e-9)).all()
     assert (sam > 0).all()
 
@@ -248,4 +254,4 @@ def test_a_loss_that_does_not_curve_is_not_sharp():
     seen = look(network)
     assert cross_entropy(forward(network, seen.inputs)[1], seen.labels).isfinite().all()
     for name in ("sharpness", "hessian_trace"):
-        assert LANDSCAPE[name](seen).tolist() == [0, 0, 0]
+        assert LANDSCAPE[name].function(seen).tolist() == [0, 0, 0]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from trainables.network import Network, initial
-from trainables.probes import PROBES, Probe
+from trainables.probes import PROBES, Snapshot
 from trainables.probes.distance import (
     initial_distance,
     layer_initial_distance,
@@ -31,15 +31,15 @@ from trainables.probes.rank import (
     srank,
     stable_rank,
 )
-from trainables.probes.spectrum import squared_singular_values
+from trainables.probes.snapshot import squared_singular_values
 
 RANKS = [effective_rank, stable_rank, srank, approximate_rank, participation_ratio]
 UNCENTRED = RANKS[:-1]
 NETWORK = initial([4, 3, 2], [0], dtype=torch.float64)
 
 
-def of(*hidden: Tensor, network: Network = NETWORK) -> Probe:
-    return Probe(network, list(hidden), network, network, network)
+def of(*hidden: Tensor, network: Network = NETWORK) -> Snapshot:
+    return Snapshot(network, list(hidden), network, network, network)
 
 
 def rank(measure, matrix: Tensor) -> float:
@@ -186,8 +186,10 @@ def test_no_probe_depends_on_the_order_of_units_or_examples(matrix, seed):
     examples = torch.randperm(n, generator=generator)
     on = matrix.relu()
     for name, measure in PROBES.items():
-        expected = pytest.approx(measure(of(on[None])).tolist()[0], rel=1e-6, abs=1e-12)
-        got = measure(of(on[examples][:, units][None])).tolist()[0]
+        expected = pytest.approx(
+            measure.function(of(on[None])).tolist()[0], rel=1e-6, abs=1e-12
+        )
+        got = measure.function(of(on[examples][:, units][None])).tolist()[0]
         assert got == expected, name
 
 
@@ -251,7 +253,7 @@ def test_norms_are_torchs(dtype):
     gradient = initial([30, 20, 5], [3, 4, 5], dtype=dtype)
     for bias in [*network.biases, *gradient.biases]:
         bias += 0.5
-    probe = Probe(network, [], gradient, network, network)
+    probe = Snapshot(network, [], gradient, network, network)
     for measure, tensors in ((weight_norm, network), (gradient_norm, gradient)):
         got = measure(probe)
         assert got.dtype == torch.float64
@@ -267,7 +269,7 @@ def test_distances_are_norms_of_differences(dtype):
         initial([30, 20, 5], [s, s + 1], dtype=dtype) for s in (0, 5, 9)
     )
     network.biases[0] += 0.25
-    probe = Probe(network, [], network, first, before)
+    probe = Snapshot(network, [], network, first, before)
     for whole, parts, other in (
         (initial_distance, layer_initial_distance, first),
         (update_norm, layer_update_norm, before),
@@ -279,7 +281,7 @@ def test_distances_are_norms_of_differences(dtype):
             layers = [torch.cat([gone[i], gone[i + 2]]).norm().item() for i in (0, 1)]
             assert whole(probe)[seed].item() == pytest.approx(math.hypot(*layers))
             assert parts(probe)[seed].tolist() == pytest.approx(layers)
-    still = Probe(network, [], network, network, network)
+    still = Snapshot(network, [], network, network, network)
     assert initial_distance(still).tolist() == update_norm(still).tolist() == [0, 0]
 
 

@@ -1,0 +1,95 @@
+"""How a column of measurements is declared: beside the function that computes it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import attrs
+from torch import Tensor
+
+Function = Callable[[Any], Tensor]
+
+
+@attrs.frozen
+class Measure:
+    """A column of the records that describes a network or how it learns.
+
+    Attributes:
+        column: The column's name.
+        function: Measures S networks; returns float64 of shape (S,), or (S, layers) if
+            `per_layer`. None: the training loop computes the column.
+        unit: Empty for a number that has none.
+        source: Who defined the measure.
+        meaning: One line, for tables and files.
+        subject: What the function looks at: a `Snapshot` ("network") or a `Landscape`
+            ("landscape"). "accuracy": the loss and accuracy of training and testing.
+        per_layer: Whether the column is a list (one number per layer).
+        before_task: Whether it is measured before a task, not after it.
+    """
+
+    column: str
+    function: Function | None
+    unit: str
+    source: str
+    meaning: str
+    subject: Literal["accuracy", "network", "landscape"] = "accuracy"
+    per_layer: bool = False
+    before_task: bool = False
+
+
+MEASURES: dict[str, Measure] = {}
+"""All measures by column. Importing a module of probes adds those that it declares."""
+
+
+def declare(measure: Measure) -> None:
+    """Add a measure to `MEASURES`.
+
+    Raises:
+        ValueError: Another measure has this column.
+    """
+    if measure.column in MEASURES:
+        raise ValueError(f"two measures are named {measure.column}")
+    MEASURES[measure.column] = measure
+
+
+def probe(
+    subject: Literal["network", "landscape"],
+    *,
+    unit: str,
+    source: str,
+    meaning: str,
+    per_layer: bool = False,
+    also_before: bool = False,
+) -> Callable[[Function], Function]:
+    """Declare a function as the probe whose column has the function's name.
+
+    Args:
+        subject: See `Measure`.
+        unit: See `Measure`.
+        source: See `Measure`.
+        meaning: See `Measure`.
+        per_layer: See `Measure`.
+        also_before: Declare `start_<name>` too, the same probe before the task.
+    """
+
+    def add(function: Function) -> Function:
+        name = function.__name__
+        measure = functools.partial(
+            Measure, function=function, unit=unit, source=source, subject=subject
+        )
+        declare(measure(column=name, meaning=meaning, per_layer=per_layer))
+        if also_before:
+            before = f"{name}, before the task"
+            declare(measure(column=f"start_{name}", meaning=before, before_task=True))
+        return function
+
+    return add
+
+
+network_probe = functools.partial(probe, "network")
+"""Declares a function of a `Snapshot` as a probe, measured after every task."""
+
+landscape_probe = functools.partial(probe, "landscape")
+"""Declares a function of a `Landscape`, measured every `--landscape-every` tasks."""

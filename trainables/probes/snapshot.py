@@ -1,0 +1,59 @@
+"""What a network probe sees: the networks and their response to a fixed batch."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from trainables.network import Network
+
+EXAMPLES = 512
+"""Probe examples: training examples of the task; fewer where the task has fewer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """The networks before or after a task.
+
+    Attributes:
+        network: The S networks.
+        hidden: Activations of each hidden layer on the probe examples, (S, n, width).
+        gradient: Gradient of the mean loss on the probe examples.
+        initial: The networks before the first task.
+        before: The networks before this task.
+    """
+
+    network: Network
+    hidden: list[Tensor]
+    gradient: Network
+    initial: Network
+    before: Network
+
+    @functools.cached_property
+    def spectrum(self) -> Tensor:
+        """Squared singular values of the last hidden layer's activations, ascending."""
+        return squared_singular_values(self.hidden[-1])
+
+
+def squared_singular_values(
+    matrix: Float[Tensor, "S n width"],
+) -> Float[Tensor, "S least"]:
+    """Return the squares of each matrix's singular values, ascending, in float64.
+
+    They are the eigenvalues of the smaller of A A^T and A^T A, which cost much less
+    than a singular value decomposition. Singular values below about 1e-7 of the largest
+    are rounding error and become 0. A matrix that is not finite gives NaN, where
+    `eigvalsh` would raise an error.
+    """
+    wide = matrix.double()
+    tall = wide.shape[1] >= wide.shape[2]
+    gram = wide.mT @ wide if tall else wide @ wide.mT
+    finite = gram.isfinite().all(2).all(1)[:, None]
+    squares: Tensor = torch.linalg.eigvalsh(gram.where(finite[:, None], 0))
+    rounding = max(matrix.shape[1:]) * torch.finfo(gram.dtype).eps
+    real = squares > rounding * squares.amax(dim=1, keepdim=True)
+    return squares.where(real, 0).where(finite, torch.nan)
