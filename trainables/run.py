@@ -37,11 +37,11 @@ from trainables.record import MEASURED, Record
 from trainables.rows import is_finite, rows_of, told
 from trainables.setting import Setting
 from trainables.stack import Stack
-from trainables.steps import fast, native
-from trainables.steps import reference as plain
-from trainables.steps.graphs import WORTH_STEPS, Graphs
-from trainables.steps.training import Told, Update, train
-from trainables.steps.update import Form, remember, update_of
+from trainables.steps import native
+from trainables.steps.engine import choose_engine
+from trainables.steps.graphs import MIN_STEPS, Graphs
+from trainables.steps.training import StepSums, Update, train
+from trainables.steps.update import initial_memory, make_update
 from trainables.usage import UsageError
 
 
@@ -54,9 +54,7 @@ class ContinualRun:
         data: The setting's dataset.
         device: Where the networks and the images lie.
         dtype: Of the networks; float64 for tests.
-        form: Of the step: the module `fast`, or `reference`, which
-            normalized networks always take; None: `native` where it can,
-            else `trainables.steps.fast`.
+        engine: The engine to prefer (see `trainables.steps.engine`).
         probe_every: Tasks from one look at the loss's landscape to the next (see
             `measuring.is_probed`); 0: never; None: `measuring.PROBE_EVERY`. What is
             looked at changes no network.
@@ -81,7 +79,7 @@ class ContinualRun:
         data: Dataset,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        form: Form | None = None,
+        engine: str | None = None,
         probe_every: int | None = None,
         look_back: int = 0,
     ) -> None:
@@ -105,11 +103,10 @@ class ContinualRun:
         self._graphs: Graphs | None = None
         self.alive = list(seeds)
         normalized = bool(setting.intervention and setting.intervention.normalizes)
-        self._form = plain if normalized else form or fast
         self.network = initial(sizes, seeds, device, dtype, normalized=normalized)
-        self._native = form is None and native.covers(setting, self.network)
-        self._test = native.test if self._native else measuring.test
-        self.memory = remember(setting, self.network)
+        self.engine = choose_engine(setting, self.network, engine)
+        self._test = native.test if self.engine == "native" else measuring.test
+        self.memory = initial_memory(setting, self.network)
         self._initial = self.network.map(torch.clone)  # in the order of `seeds`
 
     @property
@@ -241,17 +238,17 @@ class ContinualRun:
                 for s, e in zip(self.alive, stack, strict=True)
             ]
             for block in blocks(shuffled, self.setting.batch_size, self.device):
-                losses, right = self._train_block(block)
-                loss[block.start : block.stop] += losses
-                correct[block.start : block.stop] += right
+                sums = self._train_block(block)
+                loss[block.start : block.stop] += sums.loss
+                correct[block.start : block.stop] += sums.correct
         seen = self.setting.epochs * torch.tensor(
             [len(e.labels) for e in stack], device=self.device
         )
         return {"online_accuracy": correct / seen, "train_loss": loss / seen}
 
-    def _train_block(self, block: Block) -> Told:
+    def _train_block(self, block: Block) -> StepSums:
         """Train on a block: in C, or on a GPU by captured steps, where that can be."""
-        if self._native:
+        if self.engine == "native":
             stack = self._stack(block.start, block.stop)
             return native.train(
                 stack.network,
@@ -260,7 +257,7 @@ class ContinualRun:
                 self._train_images.images,
                 block,
             )
-        small = self.device.type != "cuda" or len(block.positions) < WORTH_STEPS
+        small = self.device.type != "cuda" or len(block.positions) < MIN_STEPS
         intervention = self.setting.intervention
         # what an intervention does around a step depends on what it finds
         if small or (intervention and intervention.steps):
@@ -273,7 +270,7 @@ class ContinualRun:
 
     def _update(self, start: int, stop: int) -> Update:
         """Return what updates the seeds from start to before stop on a batch."""
-        return update_of(self.setting, self._form, self._stack(start, stop))
+        return make_update(self.setting, self.engine, self._stack(start, stop))
 
     def _stack(self, start: int = 0, stop: int | None = None) -> Stack:
         """Return the seeds from start to before stop, as views."""
@@ -369,6 +366,6 @@ class ContinualRun:
         self.network = self.network.like(
             [t.to(self.device, self.dtype, copy=True) for t in state["network"]]
         )
-        self.memory = remember(self.setting, self.network)
+        self.memory = initial_memory(self.setting, self.network)
         self.memory.load(state["memory"])
         self._graphs = None

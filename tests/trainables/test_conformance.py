@@ -38,7 +38,7 @@ from trainables.record import MEASURED, WHAT, Record
 from trainables.run import ContinualRun
 from trainables.setting import REGISTRIES, Setting
 from trainables.steps import fast
-from trainables.steps import reference as plain
+from trainables.steps import reference
 from trainables.steps.reference import loss_gradient
 
 COMMON: dict[str, float] = {"lr": 0.03, "momentum": 0.8, "weight_decay": 0.01}
@@ -109,7 +109,7 @@ LANDSCAPE_CASES: dict[str, list[float]] = {
 }
 """The same, on examples that the network is sure of, and right."""
 
-FORMS = {"fast": fast.step, "plain": plain.step}
+ENGINES = {"torch": fast.step, "reference": reference.step}
 SIZES = [784, 12, 10, 10]
 SEEDS = [5, 0, 2]
 
@@ -127,7 +127,7 @@ composed = pytest.mark.parametrize(
     ],
     ids=str,
 )
-forms = pytest.mark.parametrize("form", FORMS)
+engines = pytest.mark.parametrize("engine", ENGINES)
 
 
 @pytest.fixture
@@ -194,13 +194,13 @@ def batches(seeds: int, steps: int = 12) -> list[tuple[Tensor, Tensor]]:
 
 
 def stepped(
-    form: str,
+    engine: str,
     optimizer: Optimizer,
     network: Network,
     stream: list[tuple[Tensor, Tensor]],
 ) -> list[Tensor]:
     velocity = network.zeros_like()
-    logits = [FORMS[form](network, velocity, optimizer, x, y) for x, y in stream]
+    logits = [ENGINES[engine](network, velocity, optimizer, x, y) for x, y in stream]
     return [*network.tensors(), *velocity.tensors(), *logits]
 
 
@@ -209,43 +209,43 @@ def assert_same(one: list[Tensor], other: list[Tensor], tolerance: float) -> Non
         torch.testing.assert_close(mine, theirs, rtol=0, atol=tolerance)
 
 
-@forms
+@engines
 @optimizers
-def test_steps_are_the_same_to_the_last_bit(optimizer, form):
+def test_steps_are_the_same_to_the_last_bit(optimizer, engine):
     runs = [
-        stepped(form, optimizer, initial(SIZES, SEEDS, dtype=torch.float64), batches(3))
+        stepped(engine, optimizer, initial(SIZES, SEEDS, dtype=torch.float64), batches(3))
         for _ in range(2)
     ]
     assert_same(*runs, 0)
 
 
 @optimizers
-def test_both_forms_are_the_same(optimizer):
+def test_both_engines_are_the_same(optimizer):
     runs = [
-        stepped(form, optimizer, initial(SIZES, SEEDS, dtype=torch.float64), batches(3))
-        for form in FORMS
+        stepped(engine, optimizer, initial(SIZES, SEEDS, dtype=torch.float64), batches(3))
+        for engine in ENGINES
     ]
     assert_same(*runs, 1e-11)
 
 
-@forms
+@engines
 @optimizers
-def test_steps_of_a_seed_are_its_own(optimizer, form):
+def test_steps_of_a_seed_are_its_own(optimizer, engine):
     together = initial(SIZES, SEEDS, dtype=torch.float64)
     stream = batches(3)
-    of_all = stepped(form, optimizer, together, stream)
+    of_all = stepped(engine, optimizer, together, stream)
     for place, seed in enumerate(SEEDS):
         part = slice(place, place + 1)
         mine = [(x[part], y[part]) for x, y in stream]
         alone = initial(SIZES, [seed], dtype=torch.float64)
-        of_one = stepped(form, optimizer, alone, mine)
+        of_one = stepped(engine, optimizer, alone, mine)
         assert_same([t[part] for t in of_all], of_one, 1e-12)
 
 
-@forms
+@engines
 @optimizers
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_gradient_of_zero_is_finite(optimizer, form, dtype):
+def test_a_gradient_of_zero_is_finite(optimizer, engine, dtype):
     """Dead units, and an output so sure that not even its bias learns."""
     network = initial(SIZES, SEEDS, dtype=dtype)
     network.biases[0].fill_(-1000)
@@ -253,35 +253,35 @@ def test_a_gradient_of_zero_is_finite(optimizer, form, dtype):
     x, y = torch.rand(3, 16, 784, dtype=dtype), torch.full((3, 16), 3)
     still = dataclasses.replace(optimizer, weight_decay=0)
     before = network.map(torch.clone)
-    after = stepped(form, still, network, [(x, y)] * 3)
+    after = stepped(engine, still, network, [(x, y)] * 3)
     assert all(tensor.isfinite().all() for tensor in after)
     assert_same(network.tensors(), before.tensors(), 0)
-    decayed = stepped(form, optimizer, network, [(x, y)] * 3)
+    decayed = stepped(engine, optimizer, network, [(x, y)] * 3)
     assert all(tensor.isfinite().all() for tensor in decayed)
 
 
-@forms
+@engines
 @optimizers
-def test_a_seed_that_is_not_finite_touches_no_other(optimizer, form):
+def test_a_seed_that_is_not_finite_touches_no_other(optimizer, engine):
     sick = initial(SIZES, SEEDS, dtype=torch.float64)
     sick.weights[1][1, 0, 0] = torch.nan
     well = initial(SIZES, SEEDS, dtype=torch.float64)
     rest = [0, 2]
     assert_same(
-        [t[rest] for t in stepped(form, optimizer, sick, batches(3))],
-        [t[rest] for t in stepped(form, optimizer, well, batches(3))],
+        [t[rest] for t in stepped(engine, optimizer, sick, batches(3))],
+        [t[rest] for t in stepped(engine, optimizer, well, batches(3))],
         1e-12,
     )
 
 
-@forms
+@engines
 @optimizers
-def test_steps_descend(optimizer, form):
+def test_steps_descend(optimizer, engine):
     network = initial(SIZES, SEEDS, dtype=torch.float64)
     (batch,) = batches(3, steps=1)
     losses = []
     for _ in range(30):
-        FORMS[form](network, None, dataclasses.replace(optimizer, momentum=0), *batch)
+        ENGINES[engine](network, None, dataclasses.replace(optimizer, momentum=0), *batch)
         logits = forward(network, batch[0])[1].flatten(0, 1)
         losses.append(torch.nn.functional.cross_entropy(logits, batch[1].flatten()))
     assert losses[-1] < 0.9 * losses[0]
@@ -447,11 +447,11 @@ def test_a_dead_network_with_it_stays_finite(name, under, few):
 
 
 @interventions
-def test_it_composes_with_both_forms(name, few):
+def test_it_composes_with_both_engines(name, few):
     setting = remedied(name, "adam", Pairwise())
     runs = [
-        through(setting, SEEDS, few, dtype=torch.float64, form=form)
-        for form in (fast, plain)
+        through(setting, SEEDS, few, dtype=torch.float64, engine=engine)
+        for engine in ("torch", "reference")
     ]
     assert told(runs[0]) == near(told(runs[1]))
 

@@ -27,7 +27,6 @@ from trainables.randomness import generator
 from trainables.record import COLUMNS, HOW, MEASURED, Record, to_table
 from trainables.run import ContinualRun
 from trainables.setting import Setting
-from trainables.steps import reference as plain
 from trainables.steps import training
 from trainables.usage import UsageError
 
@@ -256,11 +255,11 @@ def test_looking_back_changes_nothing_else(few):
     assert lengths == [None, None, 1, 1, 1, 1]
 
 
-def test_the_plain_form_makes_the_same_run(few):
+def test_all_engines_make_the_same_run(few):
     setting = small(GNP(lr=0.05, momentum=0.5), Pairwise())
     runs = [
-        records_of(setting, [0, 1], few, dtype=torch.float64, **form)
-        for form in ({}, {"form": plain})
+        records_of(setting, [0, 1], few, dtype=torch.float64, engine=engine)
+        for engine in ("native", "reference")
     ]
     assert_close(*runs)
 

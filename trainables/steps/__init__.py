@@ -1,1 +1,1 @@
-"""Ways to compute a training step, and the code that chooses among them."""
+"""Training steps: four implementations of the same equations, and what chooses one."""

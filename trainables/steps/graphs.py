@@ -1,11 +1,11 @@
 """Whole steps as CUDA graphs: captured once per shape, replayed for every batch.
 
-A network as small as these leaves a GPU idle between kernels: the launches cost more
-than the kernels do. A captured step (draw, learn, count) is one launch. It reads which
-batch is next from a counter on the device, so that nothing waits for the host.
+Networks this small leave a GPU idle between kernels: launching a kernel takes longer
+than running it. A captured step (read images, update, sum) is one launch. It reads the
+number of the next batch from a counter on the device, so nothing waits for the host.
 
-What is captured is an ordinary function over memory that stays where it is; on a CPU
-it can be called as it is, and so be tested.
+A step is an ordinary function over memory that never moves. Tests run it on a CPU
+without capturing it.
 """
 
 from __future__ import annotations
@@ -18,122 +18,120 @@ from torch import Tensor
 
 from trainables.examples import Block, Reader
 from trainables.network import cross_entropy
-from trainables.steps.training import Told, Update
+from trainables.steps.training import StepSums, Update
 
-WORTH_STEPS = 16
-"""Blocks of fewer steps (a task's last, short batch) are not worth a capture."""
+MIN_STEPS = 16
+"""Capturing pays off for blocks of at least this many steps."""
 
 Capture = Callable[[Callable[[], None]], Callable[[], None]]
-"""Makes of a function one that does the same when it is called."""
+"""Turns a step into a function that replays it."""
 
 
 @dataclass
-class Slot:
-    """Where a captured step of one shape reads and writes.
+class CapturedStep:
+    """The memory of a step of one shape, and the function that replays it.
 
     Attributes:
-        positions: Shape (T, k, n); room for a block's.
+        positions: Shape (T, k, n); a block of up to T steps fits.
         labels: Shape (T, k, n).
-        turn: Shape (1,); which of the T batches is next.
-        loss: Shape (k,), float64; the sum so far.
-        right: Shape (k,), float64.
-        replay: Does the next batch.
+        next_batch: Shape (1,); number of the next batch, below T.
+        loss: Shape (k,), float64; sum so far.
+        correct: Shape (k,), float64; sum so far.
+        replay: Trains on the next batch.
     """
 
     positions: Tensor
     labels: Tensor
-    turn: Tensor
+    next_batch: Tensor
     loss: Tensor
-    right: Tensor
+    correct: Tensor
     replay: Callable[[], None]
 
 
 class Graphs:
-    """The captured steps of one stack, whose tensors must stay where they are."""
+    """The captured steps of one stack, whose tensors must never move.
+
+    Args:
+        make_update: Returns the update of the seeds from `start` to before `stop`.
+        tensors: Everything that an update changes.
+        reader: Reads the training images.
+        capture: Default: capture a CUDA graph.
+    """
 
     def __init__(
         self,
-        update_of: Callable[[int, int], Update],
+        make_update: Callable[[int, int], Update],
         tensors: Sequence[Tensor],
         reader: Reader,
         capture: Capture | None = None,
     ) -> None:
-        """Capture nothing yet.
+        """Capture nothing yet."""
+        self._make_update, self._tensors, self._reader = make_update, tensors, reader
+        self._capture = capture or self._capture_graph
+        self._steps: dict[tuple[int, int, int], CapturedStep] = {}
 
-        Args:
-            update_of: Returns what updates the seeds from `start` to before `stop`.
-            tensors: All that an update changes.
-            reader: Of the training images.
-            capture: By default `captured`.
-        """
-        self._update_of, self._tensors, self._reader = update_of, tensors, reader
-        self._capture = capture or self._captured
-        self._slots: dict[tuple[int, int, int], Slot] = {}
-
-    def train(self, block: Block) -> Told:
+    def train(self, block: Block) -> StepSums:
         """Train the block's seeds in place, as `training.train` does."""
-        slot = self._slot(block)
-        steps = len(block.positions)
-        slot.positions[:steps].copy_(block.positions)
-        slot.labels[:steps].copy_(block.labels)
-        for tensor in (slot.turn, slot.loss, slot.right):
+        step = self._step(block)
+        count = len(block.positions)
+        step.positions[:count].copy_(block.positions)
+        step.labels[:count].copy_(block.labels)
+        for tensor in (step.next_batch, step.loss, step.correct):
             tensor.zero_()
-        for _ in range(steps):
-            slot.replay()
-        return slot.loss.clone(), slot.right.clone()
+        for _ in range(count):
+            step.replay()
+        return StepSums(step.loss.clone(), step.correct.clone())
 
-    def _slot(self, block: Block) -> Slot:
-        """Return the slot for a block's shape with room for its steps."""
-        key = (block.start, block.stop, block.positions.shape[2])
-        slot = self._slots.get(key)
-        if slot is None or len(slot.positions) < len(block.positions):
-            slot = self._slots[key] = self._new_slot(block)
-        return slot
+    def _step(self, block: Block) -> CapturedStep:
+        """Return the step of a block's shape, with memory for all its batches."""
+        shape = (block.start, block.stop, block.positions.shape[2])
+        step = self._steps.get(shape)
+        if step is None or len(step.positions) < len(block.positions):
+            step = self._steps[shape] = self._new_step(block)
+        return step
 
-    def _new_slot(self, block: Block) -> Slot:
+    def _new_step(self, block: Block) -> CapturedStep:
         device = block.positions.device
         sums = torch.zeros(
             2, block.stop - block.start, dtype=torch.float64, device=device
         )
-        slot = Slot(
+        step = CapturedStep(
             positions=block.positions.clone(),
             labels=block.labels.clone(),
-            turn=torch.zeros(1, dtype=torch.int64, device=device),
+            next_batch=torch.zeros(1, dtype=torch.int64, device=device),
             loss=sums[0],
-            right=sums[1],
+            correct=sums[1],
             replay=lambda: None,
         )
-        update = self._update_of(block.start, block.stop)
-        reader = self._reader.another()  # its memory must stay as well
+        update = self._make_update(block.start, block.stop)
+        reader = self._reader.another()  # a reader's memory must not move either
 
-        def once() -> None:
-            positions = slot.positions.index_select(0, slot.turn)[0]
-            labels = slot.labels.index_select(0, slot.turn)[0]
-            inputs = reader.read(positions)
-            logits = update(inputs, labels)
-            slot.loss.add_(cross_entropy(logits, labels).double().sum(1))
-            slot.right.add_((logits.argmax(-1) == labels).sum(1))
-            slot.turn.add_(1)
+        def train_batch() -> None:
+            positions = step.positions.index_select(0, step.next_batch)[0]
+            labels = step.labels.index_select(0, step.next_batch)[0]
+            logits = update(reader.read(positions), labels)
+            step.loss.add_(cross_entropy(logits, labels).double().sum(1))
+            step.correct.add_((logits.argmax(-1) == labels).sum(1))
+            step.next_batch.add_(1)
 
-        slot.replay = self._capture(once)
-        return slot
+        step.replay = self._capture(train_batch)
+        return step
 
-    def _captured(self, once: Callable[[], None]) -> Callable[[], None]:
+    def _capture_graph(self, train_batch: Callable[[], None]) -> Callable[[], None]:
         """Capture a step as a CUDA graph.
 
-        CUDA wants the work done a few times before, which changes the networks: they
-        are put back as they were.
+        CUDA needs a few warm-up calls, which change the networks: restore them.
         """
-        before = [tensor.clone() for tensor in self._tensors]
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        values = [tensor.clone() for tensor in self._tensors]
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
             for _ in range(3):
-                once()
-        torch.cuda.current_stream().wait_stream(side)
-        for tensor, value in zip(self._tensors, before, strict=True):
+                train_batch()
+        torch.cuda.current_stream().wait_stream(stream)
+        for tensor, value in zip(self._tensors, values, strict=True):
             tensor.copy_(value)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            once()
+            train_batch()
         return graph.replay

@@ -31,7 +31,7 @@ from trainables.network import Network, initial
 from trainables.optimizers import EPSILON, GNP, Optimizer
 from trainables.setting import Setting
 from trainables.steps import compiler, fast
-from trainables.steps.training import Told
+from trainables.steps.training import StepSums
 from trainables.steps.training import train as train_by_torch
 
 SOURCE = Path(__file__).with_suffix(".c")
@@ -65,7 +65,7 @@ def train(
     optimizer: Optimizer,
     images: UInt8[Tensor, "N inputs"],
     block: Block,
-) -> Told:
+) -> StepSums:
     """Train the block's seeds in place; return what the logits before each step say.
 
     The seeds are spread over torch's threads.
@@ -91,7 +91,7 @@ def _train(
     optimizer: Optimizer,
     images: Tensor,
     block: Block,
-) -> Told:
+) -> StepSums:
     steps, seeds, batch = block.positions.shape
     images, positions, labels = _read(network, images, block.positions, block.labels)
     o = optimizer
@@ -117,7 +117,7 @@ def _train(
         return failed
 
     _spread(train_seed, seeds)
-    return told[:, 0], told[:, 1]
+    return StepSums(told[:, 0], told[:, 1])
 
 
 def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, Tensor]:

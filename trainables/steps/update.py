@@ -1,52 +1,32 @@
-"""One update of some seeds: the optimizer's gradient, its base, the intervention.
+"""One update: the optimizer's gradient, the intervention's penalty, the base's step.
 
-    g    = the optimizer's gradient (`fast`, or `reference`)
-    g   <- g + the intervention's penalty + weight decay
-    w   <- w - SGD's step, with momentum, or the base's
+    g  =  the optimizer's gradient, from the engine
+    g <-  g + gradient of the intervention's penalty + weight decay
+    w <-  w - step of SGD (with momentum), or of the base optimizer
 
-Without a base and a penalty it is the optimizer's own step, in which gradient and
-update are one product, and nothing else.
+Without a base and a penalty, the engine's own step does it all: there the gradient is
+never written out.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from trainables.network import Network
-from trainables.optimizers import Optimizer
 from trainables.setting import Setting
 from trainables.stack import Memory, Stack
-from trainables.steps import reference as plain
+from trainables.steps import fast, reference
 from trainables.steps.training import Update
 
+STEPS = {"reference": reference.step, "torch": fast.step}
 
-@runtime_checkable
-class Form(Protocol):
-    """A way to compute steps: the modules `fast` and `reference`."""
-
-    def step(
-        self,
-        network: Network,
-        velocity: Network | None,
-        optimizer: Optimizer,
-        inputs: Tensor,
-        labels: Tensor,
-    ) -> Tensor:
-        """Update the networks in place; return the logits before the update."""
-        ...
-
-    def gradient(
-        self, network: Network, optimizer: Optimizer, inputs: Tensor, labels: Tensor
-    ) -> tuple[Network, Tensor]:
-        """Return the optimizer's gradient, and the logits."""
-        ...
+GRADIENTS = {"reference": reference.gradient, "torch": fast.gradient}
 
 
-def remember(setting: Setting, network: Network) -> Memory:
-    """Return what initial networks have to remember: nothing yet, in its place."""
+def initial_memory(setting: Setting, network: Network) -> Memory:
+    """Return the memory of initial networks: momentum and other buffers, all zero."""
     memory = Memory()
     if setting.base is not None:
         setting.base.begin(network, memory)
@@ -57,31 +37,38 @@ def remember(setting: Setting, network: Network) -> Memory:
     return memory
 
 
-def update_of(setting: Setting, form: Form, stack: Stack) -> Update:
-    """Return what updates these seeds on a batch."""
+def make_update(setting: Setting, engine: str, stack: Stack) -> Update:
+    """Return the function that updates these seeds on a batch.
+
+    Args:
+        setting: The optimizer, its base and the intervention.
+        engine: "reference" or "torch".
+        stack: The seeds; updated in place.
+    """
     intervention = setting.intervention
-    penalizes = intervention is not None and intervention.penalizes
-    if setting.base is None and not penalizes:
+    update: Update
+    if setting.base is None and not (intervention and intervention.penalizes):
         velocity = stack.memory.moments.get("velocity")
-        told = (stack.network, velocity, setting.optimizer)
-        update: Update = functools.partial(form.step, *told)
+        update = functools.partial(
+            STEPS[engine], stack.network, velocity, setting.optimizer
+        )
     else:
-        update = functools.partial(_written_out, setting, form, stack)
+        update = functools.partial(_explicit_update, setting, engine, stack)
     if intervention is None or not intervention.steps:
         return update
     return functools.partial(intervention.step, stack, update)
 
 
-def _written_out(
-    setting: Setting, form: Form, stack: Stack, inputs: Tensor, labels: Tensor
+def _explicit_update(
+    setting: Setting, engine: str, stack: Stack, inputs: Tensor, labels: Tensor
 ) -> Tensor:
     """Update the stack by a gradient that is written out; return the logits."""
     network, memory, optimizer = stack.network, stack.memory, setting.optimizer
-    gradient, logits = form.gradient(network, optimizer, inputs, labels)
+    gradient, logits = GRADIENTS[engine](network, optimizer, inputs, labels)
     if setting.intervention is not None:
         setting.intervention.penalize(stack, gradient)
     if setting.base is None:
-        plain.descend(network, memory.moments.get("velocity"), optimizer, gradient)
+        reference.descend(network, memory.moments.get("velocity"), optimizer, gradient)
         return logits
     if optimizer.weight_decay:
         for g, w in zip(gradient.tensors(), network.tensors(), strict=True):

@@ -30,9 +30,8 @@ from trainables.optimizers import SAM, SGD
 from trainables.run import ContinualRun
 from trainables.setting import Setting
 from trainables.stack import Memory, Stack
-from trainables.steps import fast
-from trainables.steps import reference as plain
-from trainables.steps.update import remember, update_of
+from trainables.steps import fast, reference
+from trainables.steps.update import initial_memory, make_update
 
 SIZES = [784, 12, 10, 10]
 SEEDS = [5, 0, 2]
@@ -44,7 +43,7 @@ def stack_of(
     intervention = setting.intervention
     normalized = intervention is not None and intervention.normalizes
     network = initial(sizes, SEEDS, dtype=dtype, normalized=normalized)
-    return Stack(SEEDS, task, network, remember(setting, network))
+    return Stack(SEEDS, task, network, initial_memory(setting, network))
 
 
 def batches(steps: int, dtype=torch.float64) -> list[tuple[Tensor, Tensor]]:
@@ -84,10 +83,10 @@ def test_l2_init_is_the_gradient_of_its_penalty(optimizer):
     origin = copies(stack)
     theirs = [t.clone().requires_grad_() for t in origin]
     sgd = torch.optim.SGD(theirs, lr=0.1, momentum=optimizer.momentum)
-    update = update_of(setting, fast, stack)
+    update = make_update(setting, "torch", stack)
     for x, y in batches(10):
         here = stack.network.like([t.detach() for t in theirs])
-        slope, _ = plain.gradient(here, optimizer, x, y)
+        slope, _ = reference.gradient(here, optimizer, x, y)
         penalty = sum(
             0.15 * (t - t0).square().sum() for t, t0 in zip(theirs, origin, strict=True)
         )
@@ -111,7 +110,7 @@ def test_l2_init_alone_goes_back_to_where_it_began():
     for _ in range(3):
         slope = nothing.map(torch.clone)
         setting.intervention.penalize(stack, slope)
-        plain.descend(stack.network, None, setting.optimizer, slope)
+        reference.descend(stack.network, None, setting.optimizer, slope)
     for now, then in zip(stack.network.tensors(), origin, strict=True):
         torch.testing.assert_close(now - then, torch.full_like(now, 0.9**3))
 
@@ -155,7 +154,7 @@ def test_whatever_is_made_of_a_normalized_network_is_one():
         network.part(0, 1),
         network.take([1]),
         network.zeros_like(),
-        plain.ascended(network, SAM(), network),
+        reference.ascended(network, SAM(), network),
     ]
     assert all(one.normalized for one in made)
     assert not initial(SIZES, SEEDS).normalized
@@ -176,7 +175,7 @@ def test_the_spectral_norm_is_at_most_its_bound_after_every_step(
     setting = Setting(optimizer=SAM(lr=0.2), base=base, intervention=intervention)
     stack = stack_of(setting, dtype=dtype, sizes=sizes)
     free = stack.network.weights[-1].clone()
-    update, met = update_of(setting, fast, stack), 0
+    update, met = make_update(setting, "torch", stack), 0
     for x, y in batches(30, dtype):
         update(x, y)
         sizes_now = torch.linalg.matrix_norm(stack.network.weights[-2].double(), 2)
@@ -192,7 +191,7 @@ def test_weights_within_the_bound_are_not_touched():
         setting = Setting(intervention=intervention)
         stack = stack_of(setting)
         for x, y in batches(5):
-            update_of(setting, fast, stack)(x, y)
+            make_update(setting, "torch", stack)(x, y)
         networks.append(stack.network)
     for one, other in zip(*(n.tensors() for n in networks), strict=True):
         assert torch.equal(one, other)
@@ -394,7 +393,7 @@ def test_continual_backprop_sees_the_units_before_the_update_and_weights_after()
     stack = stack_of(setting)
     (x, y), *_ = batches(1)
     hidden = forward(stack.network, x)[0][1:]
-    update_of(setting, fast, stack)(x, y)
+    make_update(setting, "torch", stack)(x, y)
     expected = torch.cat(
         [
             0.25 * h.abs().mean(1) * w.abs().sum(2)
@@ -437,7 +436,7 @@ def test_redo_resets_only_the_dormant(base):
     silence(network, 0, [3, 7])
     silence(network, 1, [0])
     silence(network, 1, [1], 0.1)  # little, but more than tau of the mean
-    update, before = update_of(setting, fast, stack), copies(stack)
+    update, before = make_update(setting, "torch", stack), copies(stack)
     total = [torch.zeros(3, width).double() for width in SIZES[1:-1]]
     for step, (x, y) in enumerate(batches(5)):
         for so_far, h in zip(total, forward(network, x)[0][1:], strict=True):
@@ -491,7 +490,7 @@ def test_redo_scores_the_last_batches_and_each_seed_when_it_is_due():
     stack = stack_of(setting)
     marks = stack.memory.marks
     marks["steps"][1] = 1  # one step ahead of the others
-    update, sums, last = update_of(setting, fast, stack), [], None
+    update, sums, last = make_update(setting, "torch", stack), [], None
     for x, y in batches(SCORED + 1):
         sums.append(
             torch.cat([h.sum(1) for h in forward(stack.network, x)[0][1:]], dim=1)
@@ -511,7 +510,7 @@ def test_a_layer_that_is_silent_is_all_reset():
     stack.network.biases[0].fill_(-1e6)
     before = stack.network.weights[0].clone()
     (x, y), *_ = batches(1)
-    update_of(setting, fast, stack)(x, y)
+    make_update(setting, "torch", stack)(x, y)
     assert (stack.network.weights[0] != before).all()
     assert (stack.network.biases[0] == 0).all()
     assert (stack.network.weights[1] == 0).all()
@@ -526,6 +525,6 @@ def test_a_layer_that_is_silent_is_all_reset():
 def test_what_acts_between_tasks_costs_nothing_in_a_step(intervention):
     """The update is the optimizer's step itself, called with the networks."""
     setting = Setting(intervention=intervention)
-    update = update_of(setting, fast, stack_of(setting))
+    update = make_update(setting, "torch", stack_of(setting))
     assert isinstance(update, functools.partial)
     assert update.func is fast.step
