@@ -52,7 +52,7 @@ def sweep(
         console.print(line, soft_wrap=True)
 
     try:
-        retry(store.check)
+        retry(store.check_access)
         if options.dry_run:
             return _dry_run(options, study, store, console)
         with claim(store):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from study.results.find import find_stores
 from study.results.store import Store
 from tests.study.results.test_store import SETTING, records
 from tests.support import chaos
+from trainables.request import Request
 from trainables.usage import UsageError
 
 
@@ -34,21 +34,19 @@ def store(bucket, request):
     return Store(bucket.uri.replace("prefix", request.node.name), "mine")
 
 
-def test_records_come_back_and_bad_ones_are_set_aside(store):
+def test_records_come_back_and_bad_ones_are_set_aside(store, capsys):
     store.check_access()
-    assert store.finished() == (set(), [])
+    assert store.finished_runs() == set()
     store.write_records(records())
     store.write_records(records(seeds=(2,)))
     every = {SETTING.run_id(seed) for seed in (0, 1, 2)}
-    assert store.finished() == (every, [])
+    assert store.finished_runs() == every
     (name,) = [n for n in store.names("records", "") if "seeds-2" in n]
     content = store.read(f"records/{name}")
     store.put(f"records/{name}", content[: len(content) // 2])
-    done, (aside,) = store.finished()
-    assert done == every - {SETTING.run_id(2)}
-    assert aside.startswith(
-        f"{store.location(f'records/{name}')}.damaged".split("?")[0]
-    )
+    assert store.finished_runs(repair=True) == every - {SETTING.run_id(2)}
+    aside = store.location(f"records/{name}.damaged")
+    assert f"set aside to be made again: {aside}: " in capsys.readouterr().out
     assert store.read(f"records/{name}.damaged")
     store.save_state("f00d-seeds-1", b"one")
     assert store.load_state("f00d-seeds-1") == b"one"
@@ -63,10 +61,10 @@ def test_while_it_fails_no_file_is_set_aside(store, bucket):
     bucket.down.set()
     try:
         with pytest.raises(OSError, match="AWS Error"):
-            store.finished()
+            store.finished_runs(repair=True)
     finally:
         bucket.down.clear()
-    assert store.finished() == ({SETTING.run_id(0), SETTING.run_id(1)}, [])
+    assert store.finished_runs() == {SETTING.run_id(0), SETTING.run_id(1)}
 
 
 def test_a_bucket_that_is_not_there_is_refused(store):
@@ -75,19 +73,20 @@ def test_a_bucket_that_is_not_there_is_refused(store):
         wrong.check_access()
 
 
-def test_the_second_sweep_is_refused_and_a_dead_one_is_not_waited_for_long(store):
-    told = []
-    with claim(store, told.append, stale=2):
-        assert held(store, stale=2)
-        refused = pytest.raises(UsageError, match="another sweep is at work on s3://")
-        with refused, claim(store, told.append, stale=2):
+def test_the_second_sweep_is_refused_and_a_dead_one_is_not_waited_for_long(
+    store, capsys
+):
+    with claim(store, stale=2):
+        assert is_claimed(store, stale=2)
+        refused = pytest.raises(UsageError, match="another sweep is running on s3://")
+        with refused, claim(store, stale=2):
             raise AssertionError("two at once")
         beat = store.read(HEARTBEAT)
-    assert len(told) == 1
-    assert not held(store, stale=2)
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert not is_claimed(store, stale=2)
     store.put(HEARTBEAT, beat)  # as if it had been killed
     started = time.monotonic()
-    with claim(store, told.append, stale=2):
+    with claim(store, stale=2):
         assert time.monotonic() - started < 6
     assert store.names("", "") == []
 
@@ -117,12 +116,9 @@ def test_a_report_is_made_of_what_lies_there(store, tmp_path):
     from analysis.report.report import make_reports
 
     store.write_records(records())
-    asked = {
-        "setting_id": SETTING.setting_id,
-        "seeds": "0-3",
-        "setting": SETTING.row(),
-    }
-    store.put("study.json", json.dumps({"settings": [asked]}).encode())
+    request = Request(study="mine")
+    request = request.with_settings({SETTING.setting_id: SETTING.row()}, range(4))
+    store.save_request(request)
     assert read_asked(store.results)["mine"].runs == 4
     for place in (store.results, store.location()):
         (report,) = make_reports(place)

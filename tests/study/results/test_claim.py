@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from study.results.claim import HEARTBEAT, LOCK, _heartbeat, claimed, held
+from study.results.claim import HEARTBEAT, LOCK, _heartbeat, claim, is_claimed
 from study.results.files import Files
 from trainables.usage import UsageError
 
@@ -19,7 +19,7 @@ HOLD = (
     "import sys, time\n"
     "from study.results.claim import claim\n"
     "from study.results.files import Files\n"
-    "with claim(Files(sys.argv[1], 'mine'), print):\n"
+    "with claim(Files(sys.argv[1], 'mine')):\n"
     "    print('held', flush=True)\n"
     "    time.sleep(60)\n"
 )
@@ -31,20 +31,20 @@ def files(tmp_path):
 
 
 def test_a_claim_leaves_nothing_where_there_was_nothing(files, tmp_path):
-    assert not held(files)
-    with claim(files, print):
-        assert held(files)
+    assert not is_claimed(files)
+    with claim(files):
+        assert is_claimed(files)
         assert (files.folder / LOCK).read_bytes() == b""
-    assert not held(files)
+    assert not is_claimed(files)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_second_is_refused_in_one_line(files):
     refused = pytest.raises(UsageError, match="another sweep")
-    with claim(files, print), refused as caught, claim(files, print):
+    with claim(files), refused as caught, claim(files):
         raise AssertionError("two at once")
     assert "\n" not in str(caught.value)
-    with claim(files, print):
+    with claim(files):
         pass
 
 
@@ -54,11 +54,11 @@ def test_a_killed_processs_claim_is_free_at_once(files):
     )
     try:
         assert process.stdout.readline() == "held\n"
-        with pytest.raises(UsageError, match="another sweep"), claim(files, print):
+        with pytest.raises(UsageError, match="another sweep"), claim(files):
             pass
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        with claim(files, print):
+        with claim(files):
             pass
     finally:
         process.kill()
@@ -72,7 +72,7 @@ def test_of_many_at_once_one_has_it(files):
     def go():
         for _ in range(10):
             try:
-                with claim(files, print):
+                with claim(files):
                     inside.append(1)
                     most.append(len(inside))
                     taken.append(1)
@@ -93,12 +93,11 @@ def test_of_many_at_once_one_has_it(files):
 # the heartbeat, in a folder: it is the same in an object store
 
 
-def beating(files, stale=1.0, told=print):
-    return _heartbeat(files, told, stale)
+def beating(files, stale=1.0):
+    return _heartbeat(files, stale)
 
 
-def test_a_heartbeat_refuses_the_second_as_soon_as_it_beats(files):
-    told = []
+def test_a_heartbeat_refuses_the_second_as_soon_as_it_beats(files, capsys):
     with beating(files, stale=3.0):
         started = time.monotonic()
         with (
@@ -107,27 +106,27 @@ def test_a_heartbeat_refuses_the_second_as_soon_as_it_beats(files):
         ):
             raise AssertionError("two at once")
         assert time.monotonic() - started < 2.5
+    capsys.readouterr()
     with beating(files):
-        assert held(files, stale=1.0)
+        assert is_claimed(files, stale=1.0)
         refused = pytest.raises(UsageError, match="another sweep")
-        with refused, beating(files, told=told.append):
+        with refused, beating(files):
             raise AssertionError("two at once")
-        assert told[0].startswith(
-            "a sweep was at work here 0 s ago: watching for up to"
-        )
+        message = capsys.readouterr().out
+        assert message.startswith("A sweep was running here 0 s ago: waiting up to")
         time.sleep(1.5)  # and it goes on
-        assert held(files, stale=1.0)
+        assert is_claimed(files, stale=1.0)
     assert not (files.folder / HEARTBEAT).exists()
 
 
-def test_a_dead_sweeps_heartbeat_is_waited_out(files):
+def test_a_dead_sweeps_heartbeat_is_waited_out(files, capsys):
     with beating(files):
         last = (files.folder / HEARTBEAT).read_bytes()
     files.put(HEARTBEAT, last)
-    told, started = [], time.monotonic()
-    with beating(files, told=told.append):
+    started = time.monotonic()
+    with beating(files):
         assert 0.5 < time.monotonic() - started < 3
-    assert len(told) == 1
+    assert len(capsys.readouterr().out.splitlines()) == 1
     files.put(HEARTBEAT, b'{"id": "x", "time": 12}')
     started = time.monotonic()
     with beating(files):

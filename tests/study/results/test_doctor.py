@@ -12,9 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from study.doctor import Options, doctor
-from trainables.request import stack_name
 from study.results.claim import claim
-from study.results.definition import Definition, keep, load
 from study.results.find import find_stores
 from study.results.store import Store
 from study.spec.studies import Study
@@ -23,6 +21,7 @@ from study.status import status, survey
 from tests.study.results.test_store import SETTING, records
 from tests.trainables.test_trainable import PAIRWISE, actor
 from trainables.record import SCHEMA_VERSION
+from trainables.request import Request, stack_name
 from trainables.usage import UsageError
 
 
@@ -72,7 +71,7 @@ def test_bad_files_are_named_and_set_aside(store, by):
     assert [line.partition(": ")[0] for line in lines[:3]] == ["bad"] * 3
     assert lines[0].startswith(f"bad: {cut}: cannot be read as Parquet: ")
     assert lines[1].startswith(f"bad: {twice}: run ")
-    assert "its columns are another run's" in lines[1]
+    assert "run_id does not match its columns" in lines[1]
     assert lines[2].startswith(f"bad: {state}: cannot be read as a checkpoint: ")
     assert lines[3].endswith("3 files are bad; --fix sets them aside")
     assert cut.exists()
@@ -83,7 +82,7 @@ def test_bad_files_are_named_and_set_aside(store, by):
         assert Path(f"{path}.damaged").exists()
     code, lines = call(doctor, Options(where))
     assert (code, len(lines)) == (0, 1)
-    assert store.finished() == ({SETTING.run_id(0), SETTING.run_id(1)}, [])
+    assert store.finished_runs() == {SETTING.run_id(0), SETTING.run_id(1)}
 
 
 def test_a_newer_file_is_named_and_left(store):
@@ -98,7 +97,7 @@ def test_a_newer_file_is_named_and_left(store):
 
 def test_the_doctor_does_not_operate_while_a_sweep_is_at_work(store):
     with (
-        claim(store, print),
+        claim(store),
         pytest.raises(UsageError, match="another sweep"),
     ):
         doctor(Options(store.results, fix=True))
@@ -119,7 +118,7 @@ def test_every_run_stands_somewhere(tmp_path, few):
     setting = PAIRWISE.setting
     store = Store(str(tmp_path / "results"), "mine")
     study = Study("mine", (setting, SETTING), range(8))
-    keep(store, Definition().asked_too(study))
+    store.save_request(Request(study="mine").with_settings(study.rows(), study.seeds))
     trial = actor(store, few, PAIRWISE, every=1)  # seed 1
     trial.train()
     trial.train()
@@ -129,7 +128,7 @@ def test_every_run_stands_somewhere(tmp_path, few):
             row["diverged"] = True
     store.write_records(rows)
     store.save_failures({stack_name(SETTING.setting_id, (2, 3)): "ValueError: no"})
-    runs = {i: run for held in store.check_records() for i, run in held.runs.items()}
+    runs = {i: run for check in store.check_records() for i, run in check.runs.items()}
     lines = {line.row["problem"]: line for line in survey(store, runs)}
     one, two = lines["permuted"], lines["pairwise"]
     assert (one.done, one.diverged) == ({0, 1, 5}, {5})
@@ -142,7 +141,7 @@ def test_every_run_stands_somewhere(tmp_path, few):
     (whole,) = [line.split() for line in said if line.startswith(" all ")]
     assert whole == ["all", "16", "3", "1", "2", "1", "10"]
     assert "interrupted" in said[1]
-    with claim(store, print):
+    with claim(store):
         said = call(status, StatusOptions(store.location()))[1]
     assert said[0] == f"{store.location()}: a sweep is at work"
     assert "running" in said[1]
@@ -151,7 +150,7 @@ def test_every_run_stands_somewhere(tmp_path, few):
 def test_without_a_definition_there_is_still_a_status(store):
     said = call(status, StatusOptions(store.results))[1]
     assert said[-1] == "nothing is left"
-    assert load(store) == Definition()
+    assert store.load_request() == Request(study="mine")
 
 
 @pytest.mark.parametrize("module", ["study.status", "study.doctor"])

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import re
 import time
 from pathlib import Path
 
+import attrs
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables.request import parse_stack_name, stack_name
 from study.results.file_check import check_records_file
 from study.results.files import Files, retry
 from study.results.provenance import software
 from study.results.store import Store
 from trainables.record import COLUMNS, SCHEMA_VERSION, schema, to_table
+from trainables.request import REQUEST_FILE, Request, stack_name
 from trainables.setting import Setting
 from trainables.usage import UsageError
 
@@ -68,37 +70,6 @@ def files(store):
     return sorted(p.name for p in Path(store.location()).rglob("*") if p.is_file())
 
 
-@given(st.sets(st.integers(0, 2**32 - 1), min_size=1, max_size=20))
-def test_a_stacks_name_comes_back(seeds):
-    name = stack_name(SETTING.setting_id, seeds)
-    assert parse_stack_name(name) == (SETTING.setting_id, tuple(sorted(seeds)))
-    assert re.fullmatch(r"[\w+-]+", name)
-
-
-@given(st.from_regex(r"[0-9a-f]{1,4}-seeds-[0-9+-]{0,6}", fullmatch=True))
-def test_a_name_like_ours_never_fails(name):
-    _, seeds = parse_stack_name(name)
-    assert len(set(seeds)) <= 10**6
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "f00d",
-        "a-seeds-",
-        "a-seeds--",
-        "a-seeds-1+",
-        "x-seeds-1",
-        "a-seeds-0-9999999",
-        "a-seeds-1+1",
-        "a-seeds-2+1",
-        "a-seeds-0-1+1-2",
-    ],
-)
-def test_a_strangers_name_has_no_seeds(name):
-    assert parse_stack_name(name)[1] == ()
-
-
 def test_records_come_back_as_they_were(store):
     rows = records()
     store.write_records(rows)
@@ -139,11 +110,11 @@ def rewrite(store, change, seeds=(0,)):
     path = Path(store.location(), "records", name)
     table = pa.Table.from_pylist(change(rows), schema=pq.read_schema(path))
     pq.write_table(table, path)
-    done, (aside,) = store.finished()
-    assert done == set()
-    assert aside.startswith(f"{path}.damaged: ")
+    (check,) = store.check_records()
+    assert store.finished_runs(repair=True) == set()
     assert files(store) == [f"{name}.damaged"]
-    return aside.removeprefix(f"{path}.damaged: ")
+    (fault,) = check.faults
+    return fault
 
 
 def test_a_file_that_lacks_a_task_is_set_aside(store):
@@ -153,7 +124,7 @@ def test_a_file_that_lacks_a_task_is_set_aside(store):
 
 def test_a_task_that_is_there_twice_does_not_stand_for_another(store):
     fault = rewrite(store, lambda rows: [*rows[:-1], rows[0]])
-    assert fault == f"run {SETTING.run_id(0)} (seed 0): has a task twice"
+    assert fault == f"run {SETTING.run_id(0)} (seed 0): duplicate task"
 
 
 @pytest.mark.parametrize("column", ["lr", "seed", "epochs"])
@@ -161,22 +132,23 @@ def test_rows_that_are_another_runs_are_set_aside(store, column):
     def change(rows):
         return [row | {column: row[column] * 3 + 1} for row in rows]
 
-    assert "its columns are another run's" in rewrite(store, change)
+    assert "run_id does not match its columns" in rewrite(store, change)
 
 
 def test_a_wrong_setting_id_is_set_aside(store):
     def change(rows):
         return [row | {"setting_id": "f00d"} for row in rows]
 
-    assert "its setting_id is another setting's" in rewrite(store, change)
+    assert "setting_id does not match its columns" in rewrite(store, change)
 
 
-def test_a_run_that_is_in_two_files_is_kept_once(store):
+def test_a_run_that_is_in_two_files_is_kept_once(store, capsys):
     store.write_records(records(seeds=(0, 1, 2)))
     store.write_records(records(seeds=(1,)))
-    done, (aside,) = store.finished()
-    assert done == {SETTING.run_id(seed) for seed in (0, 1, 2)}
-    assert f"seeds-1.parquet.damaged: run {SETTING.run_id(1)} is in " in aside
+    every = {SETTING.run_id(seed) for seed in (0, 1, 2)}
+    assert store.finished_runs(repair=True) == every
+    message = capsys.readouterr().out
+    assert f"seeds-1.parquet.damaged: run {SETTING.run_id(1)} is in " in message
     assert len(list(Path(store.location(), "records").glob("*.parquet"))) == 1
 
 
@@ -190,15 +162,15 @@ def test_storage_that_fails_sets_no_file_aside(store, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Files, "read", fail)
         with pytest.raises(OSError, match="Input/output"):
-            store.finished()
+            store.finished_runs(repair=True)
     assert files(store) == before
-    assert store.finished() == ({SETTING.run_id(0), SETTING.run_id(1)}, [])
+    assert store.finished_runs() == {SETTING.run_id(0), SETTING.run_id(1)}
 
 
 def test_a_file_with_a_name_in_it_that_is_no_text_is_not_whole():
     """A bit flipped in the name of a column; pyarrow says so in an error of its own."""
     broken = CONTENT.replace(b"setting_id", b"\xf3etting_id")
-    assert examine("a", broken).faults
+    assert check_records_file("a", broken).faults
 
 
 @given(st.data())
@@ -211,7 +183,10 @@ def test_a_file_that_is_not_as_it_was_is_never_whole(data):
         place = data.draw(st.integers(0, len(content) - 1))
         changed = bytearray(content)
         changed[place] ^= data.draw(st.integers(1, 255))
-    before, after = examine("a", content), examine("a", bytes(changed))
+    before, after = (
+        check_records_file("a", content),
+        check_records_file("a", bytes(changed)),
+    )
     # nothing has changed unseen
     assert after.faults or (
         after.runs == before.runs
@@ -224,7 +199,7 @@ def test_a_file_that_is_not_as_it_was_is_never_whole(data):
 
 
 def test_nothing_is_finished_where_there_is_nothing(store):
-    assert store.finished() == (set(), [])
+    assert store.finished_runs(repair=True) == set()
     assert store.interrupted_stacks() == []
     assert store.load_state("x") is None
     store.drop_state("x")
@@ -233,7 +208,9 @@ def test_nothing_is_finished_where_there_is_nothing(store):
 
 def test_a_write_that_fails_leaves_nothing(store):
     name = stack_name(SETTING.setting_id, [0, 1])
-    Path(store.location(), "records", f"{name}.parquet", "in the way").mkdir(parents=True)
+    Path(store.location(), "records", f"{name}.parquet", "in the way").mkdir(
+        parents=True
+    )
     with pytest.raises(IsADirectoryError):
         store.write_records(records())
     assert files(store) == []
@@ -248,7 +225,9 @@ def test_records_that_the_schema_does_not_know_are_not_written(store):
 
 
 @pytest.mark.parametrize("damage", ["half", "empty", "text", "other columns"])
-def test_a_damaged_file_is_set_aside_and_its_runs_are_to_be_made_again(store, damage):
+def test_a_damaged_file_is_set_aside_and_its_runs_are_to_be_made_again(
+    store, damage, capsys
+):
     store.write_records(records(seeds=(0,)))
     store.write_records(records(seeds=(1,)))
     path = Path(
@@ -262,16 +241,15 @@ def test_a_damaged_file_is_set_aside_and_its_runs_are_to_be_made_again(store, da
         path.write_bytes(cut[damage])
     damaged = path.read_bytes()
     # to look changes nothing
-    assert store.finished(repair=False) == ({SETTING.run_id(1)}, [])
+    assert store.finished_runs() == {SETTING.run_id(1)}
     assert path.read_bytes() == damaged
     aside = Path(f"{path}.damaged")
-    done, (said,) = store.finished()
-    assert done == {SETTING.run_id(1)}
-    assert said.startswith(f"{aside}: ")
-    assert "\n" not in said
+    assert store.finished_runs(repair=True) == {SETTING.run_id(1)}
+    (message,) = capsys.readouterr().out.splitlines()
+    assert message.startswith(f"Damaged, set aside to be made again: {aside}: ")
     assert aside.read_bytes() == damaged
     assert not path.exists()
-    assert store.finished() == ({SETTING.run_id(1)}, [])
+    assert store.finished_runs() == {SETTING.run_id(1)}
 
 
 def test_a_file_of_a_newer_version_is_refused_and_left_alone(store):
@@ -282,7 +260,7 @@ def test_a_file_of_a_newer_version_is_refused_and_left_alone(store):
     pq.write_table(pq.read_table(path).replace_schema_metadata(newer), path)
     before = path.read_bytes()
     with pytest.raises(UsageError, match=f"version {SCHEMA_VERSION + 1}") as caught:
-        store.finished()
+        store.finished_runs(repair=True)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
@@ -305,7 +283,7 @@ def test_half_written_files_are_not_seen(store):
         path = Path(store.location(), name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
-    assert store.finished() == (set(), [])
+    assert store.finished_runs(repair=True) == set()
     assert store.interrupted_stacks() == []
 
 
@@ -321,7 +299,7 @@ def test_a_relative_path_is_that_of_here(tmp_path, monkeypatch):
 
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert Store("~/results", "mine").place == str(tmp_path / "results" / "mine")
+    assert Store("~/results", "mine").location() == str(tmp_path / "results" / "mine")
 
 
 @pytest.mark.parametrize("odd", ["with space", "ünï", "a+b", "100%25", "a?b", "a#b"])
@@ -329,7 +307,7 @@ def test_a_folder_may_have_an_odd_name(tmp_path, odd):
     store = Store(str(tmp_path / odd), "mine")
     store.check_access()
     store.write_records(records())
-    assert store.finished()[0] == {SETTING.run_id(0), SETTING.run_id(1)}
+    assert store.finished_runs() == {SETTING.run_id(0), SETTING.run_id(1)}
     assert list((tmp_path / odd / "mine" / "records").glob("*.parquet"))
 
 
@@ -337,7 +315,7 @@ def test_a_file_uri_is_a_folder(tmp_path):
     store = Store(f"file://{tmp_path}/results", "mine")
     store.check_access()
     store.write_records(records())
-    assert len(store.finished()[0]) == 2
+    assert len(store.finished_runs()) == 2
     assert list((tmp_path / "results" / "mine" / "records").glob("*.parquet"))
 
 
@@ -366,7 +344,7 @@ def test_a_file_in_the_way_is_refused_and_nothing_is_written(tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(UsageError, match="may not be written to"):
+    with pytest.raises(UsageError, match="is write-protected"):
         Store(str(tmp_path / "results"), "mine").check_access()
 
 
@@ -399,16 +377,61 @@ def test_failures_are_kept_until_they_are_forgotten(store):
     assert store.load_failures() == {}
 
 
-def test_storage_that_fails_is_waited_for_and_then_given_up(monkeypatch):
+def test_storage_that_fails_is_retried_and_then_given_up(monkeypatch, capsys):
     monkeypatch.setattr("trainables.patience.FIRST", 0.01)
-    told, left = [], [OSError(28, "full"), OSError(28, "full")]
+    left = [OSError(28, "full"), OSError(28, "full")]
 
     def action():
         if left:
             raise left.pop()
         return 7
 
-    assert retry(action, told.append, limit=5) == 7
-    assert told == ["waiting for storage, up to 5 s: OSError: [Errno 28] full"]
+    assert retry(action, limit=5) == 7
+    (message,) = capsys.readouterr().out.splitlines()
+    assert message == "Retrying storage for up to 5 s: OSError: [Errno 28] full"
     with pytest.raises(OSError, match="full"):
-        retry(lambda: (_ for _ in ()).throw(OSError(28, "full")), print, limit=0)
+        retry(lambda: (_ for _ in ()).throw(OSError(28, "full")), limit=0)
+
+
+REQUEST = Request(study="mine").with_settings(
+    {SETTING.setting_id: SETTING.row()}, (0, 1)
+)
+
+
+def test_a_request_is_saved_when_it_changes(store):
+    assert store.load_request() == Request(study="mine")
+    store.save_request(REQUEST)
+    assert store.load_request() == REQUEST
+    before = (store.folder / REQUEST_FILE).stat().st_mtime_ns
+    store.save_request(store.load_request())
+    assert (store.folder / REQUEST_FILE).stat().st_mtime_ns == before
+    text = (store.folder / REQUEST_FILE).read_text()
+    for private in (os.uname().nodename, str(Path.home())):
+        assert private not in text
+
+
+def test_a_request_follows_its_folder_to_a_new_name(store):
+    store.save_request(REQUEST)
+    store.folder.rename(store.folder.parent / "renamed")
+    renamed = Store(store.results, "renamed").load_request()
+    assert renamed == attrs.evolve(REQUEST, study="renamed")
+
+
+def test_a_request_of_a_newer_version_is_refused_and_left(store):
+    content = json.loads(REQUEST.to_bytes()) | {"schema_version": SCHEMA_VERSION + 1}
+    newer = json.dumps(content).encode()
+    store.put(REQUEST_FILE, newer)
+    with pytest.raises(UsageError, match=f"version {SCHEMA_VERSION + 1}") as caught:
+        store.load_request(repair=True)
+    assert str(caught.value).startswith(store.location())
+    assert store.read(REQUEST_FILE) == newer
+
+
+def test_a_damaged_request_is_set_aside(store, capsys):
+    store.put(REQUEST_FILE, b"{")
+    assert store.load_request() == Request(study="mine")
+    assert store.read(REQUEST_FILE) == b"{"
+    assert store.load_request(repair=True) == Request(study="mine")
+    aside = store.location(f"{REQUEST_FILE}.damaged")
+    assert capsys.readouterr().out == f"Unreadable, set aside: {aside}\n"
+    assert store.read(f"{REQUEST_FILE}.damaged") == b"{"
