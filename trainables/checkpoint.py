@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from trainables.record import COLUMNS, Record
+from trainables.record import Record, check_records
 from trainables.run import ContinualRun
 
 
@@ -69,6 +69,7 @@ def unpack(content: bytes, run: ContinualRun, study: str) -> list[Record]:
     held = [(row["run_id"], row["task"]) for row in records]
     if set(held) != expected or len(held) != len(expected):
         raise ValueError("its rows are not those of its tasks")
-    if any(set(row) != set(COLUMNS) or row["study"] != study for row in records):
-        raise ValueError("its rows are of another study or version")
+    check_records(records)
+    if any(row["study"] != study for row in records):
+        raise ValueError("its rows are of another study")
     return list(records)

@@ -1,129 +1,123 @@
-"""The record: one row per (run, task), and the schema that everybody reads.
+"""The record: one row per (run, task), and the columns that everybody reads.
 
-Column names are public: people write SQL and pandas against them. New columns are
-appended; old ones keep their name, type and meaning. Fractions lie in [0, 1], losses
-are in nats, times in seconds. A measurement is null where it was not made, and on
-every task from the one in which the run diverged.
+Column names are public: people write SQL and pandas against them. A column keeps its
+name, type and meaning; new ones are nullable. Fractions lie in [0, 1], losses are in
+nats, times in seconds. A measure is null where it was not made, and on every task from
+the one in which the run diverged.
+
+A file describes itself: each field's metadata give role, unit, meaning and source.
+Importing this module does not import torch.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+
+from trainables.column import REAL, REALS, TEXT, TRUTH, WHOLE, Column, value_type
+from trainables.setting import SETTING_COLUMNS
+
+__all__ = ["SETTING_COLUMNS", "Column"]
 
 Record = dict[str, Any]
 
 SCHEMA_VERSION = 3
+"""Changes when a column's meaning does; a new nullable column does not change it."""
 
-
-class Column(NamedTuple):
-    """A column's Arrow type, whether it may be null, and what it means."""
-
-    type: pa.DataType
-    null: bool
-    meaning: str
-
-
-_TEXT, _WHOLE, _REAL, _TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
-_REALS = pa.list_(_REAL)
-
-WHO: dict[str, Column] = {
-    "study": Column(_TEXT, False, "the study's name"),
-    "setting_id": Column(_TEXT, False, "hash of the setting"),
-    "run_id": Column(_TEXT, False, "hash of setting and seed"),
-    "trial_id": Column(_TEXT, False, "the Ray Tune trial that wrote the row"),
-    "seed": Column(_WHOLE, False, "initial weights, task stream, order of examples"),
-}
-"""Whose row it is."""
-
-WHAT: dict[str, Column] = {
-    "problem": Column(_TEXT, False, "how the stream is made"),
-    "dataset": Column(_TEXT, False, "what the tasks are made from"),
-    "tasks": Column(_WHOLE, False, "length of the stream"),
-    "epochs": Column(_WHOLE, False, "passes over each task's training examples"),
-    "batch_size": Column(_WHOLE, False, "examples per update"),
-    "hidden": Column(_TEXT, False, "widths of the hidden layers, as 100-100-100"),
-    "optimizer": Column(_TEXT, False, "sgd, sam, gnp or asam"),
-    "lr": Column(_REAL, False, "learning rate"),
-    "momentum": Column(_REAL, False, "heavy-ball momentum"),
-    "rho": Column(_REAL, True, "radius of the ascent step"),
-    "alpha": Column(_REAL, True, "GNP's mixing weight"),
-    "weight_decay": Column(_REAL, False, "L2 coefficient added to the gradient"),
-    "intervention": Column(_TEXT, True, "what else is done to keep plasticity"),
-    "base": Column(_TEXT, True, "adam: makes the step of the optimizer's gradient"),
-    "eta": Column(_REAL, True, "ASAM's: added to the weights' sizes"),
-    "beta1": Column(_REAL, True, "Adam's decay of the first moment"),
-    "beta2": Column(_REAL, True, "Adam's decay of the second moment"),
-    "adam_eps": Column(_REAL, True, "Adam's: added to the second moment's root"),
-    "init_decay": Column(_REAL, True, "L2 coefficient towards the initial weights"),
-    "spectral_bound": Column(_REAL, True, "of the last hidden layer's spectral norm"),
-    "shrink": Column(_REAL, True, "what the weights are multiplied by at a task"),
-    "perturb": Column(_REAL, True, "standard deviation of the noise at a task"),
-    "replacement_rate": Column(_REAL, True, "of mature units an update, a layer"),
-    "maturity": Column(_WHOLE, True, "updates before a unit may be replaced"),
-    "utility_decay": Column(_REAL, True, "of the running average of a unit's use"),
-    "redo_tau": Column(_REAL, True, "score at which a unit is dormant and reset"),
-    "redo_every": Column(_WHOLE, True, "updates between resets of dormant units"),
-}
-"""The setting, flat: all that fixes a run but its seed."""
-
-WHERE: dict[str, Column] = {
-    "task": Column(_WHOLE, False, "position in the stream, from 0"),
-    "task_label": Column(_TEXT, False, "the classes (3v7), or the permutation's CRC"),
-}
-"""Where in the stream."""
-
-MEASURED: dict[str, Column] = {
-    "online_accuracy": Column(_REAL, True, "before each update, mean over the task"),
-    "train_loss": Column(_REAL, True, "before each update, mean over the task"),
-    "test_loss": Column(_REAL, True, "on the task's test examples, after it"),
-    "test_accuracy": Column(_REAL, True, "on the task's test examples, after it"),
-    "dormant_fraction": Column(_REAL, True, "hidden units that are 0 on every probe"),
-    "effective_rank": Column(_REAL, True, "exp(entropy) of the singular values"),
-    "stable_rank": Column(_REAL, True, "||A||_F^2 / ||A||_2^2"),
-    "weight_norm": Column(_REAL, True, "L2 norm of all weights and biases"),
-    "gradient_norm": Column(_REAL, True, "L2 norm of the probe loss's gradient"),
-    "sharpness": Column(_REAL, True, "largest eigenvalue of the Hessian"),
-    "hessian_trace": Column(_REAL, True, "sum of its eigenvalues, estimated"),
-    "hessian_trace_error": Column(_REAL, True, "standard error of hessian_trace"),
-    "sam_sharpness": Column(_REAL, True, "L(w + 0.05 g / ||g||) - L(w)"),
-    "lipschitz": Column(_REAL, True, "largest gradient norm within 0.05 of w"),
-    "start_sharpness": Column(_REAL, True, "sharpness, before the task"),
-    "start_sam_sharpness": Column(_REAL, True, "sam_sharpness, before the task"),
-    "start_lipschitz": Column(_REAL, True, "lipschitz, before the task"),
-    "start_gradient_norm": Column(_REAL, True, "gradient_norm, before the task"),
-    "start_dormant_fraction": Column(_REAL, True, "dormant_fraction, before the task"),
-    "start_effective_rank": Column(_REAL, True, "effective_rank, before the task"),
-    "dormant_fraction_tau": Column(_REAL, True, "hidden units of ReDo score <= 0.025"),
-    "srank": Column(_REAL, True, "singular values that sum to 99% of all"),
-    "approximate_rank": Column(_REAL, True, "their squares that sum to 99% of all"),
-    "participation_ratio": Column(_REAL, True, "(tr C)^2 / tr(C^2), C the covariance"),
-    "initial_distance": Column(_REAL, True, "L2 distance from the initial weights"),
-    "update_norm": Column(_REAL, True, "L2 distance from the weights before the task"),
-    "layer_dormant_fraction": Column(_REALS, True, "dormant_fraction by hidden layer"),
-    "layer_weight_norm": Column(_REALS, True, "weight_norm by layer"),
-    "layer_initial_distance": Column(_REALS, True, "initial_distance by layer"),
-    "layer_update_norm": Column(_REALS, True, "update_norm by layer"),
-    "backward_accuracy": Column(
-        _REALS, True, "test accuracy on the tasks before, the last one first"
+IDENTITY_COLUMNS: dict[str, Column] = {
+    "study": Column(TEXT, False, "identity", "", "the study's name"),
+    "setting_id": Column(TEXT, False, "identity", "", "hash of the setting"),
+    "run_id": Column(TEXT, False, "identity", "", "hash of setting and seed"),
+    "trial_id": Column(TEXT, False, "identity", "", "Ray Tune trial that made the row"),
+    "seed": Column(
+        WHOLE, False, "identity", "", "fixes initial weights, tasks, example order"
     ),
 }
-"""How it learned and how the network is: after the task but for `start_`, before it.
 
-A list named `layer_` has a number for each layer, from the inputs to the outputs.
-"""
-
-HOW: dict[str, Column] = {
-    "diverged": Column(_TRUTH, False, "the loss or a weight is no longer finite"),
-    "steps": Column(_WHOLE, False, "updates made in this task"),
-    "seconds": Column(_REAL, False, "wall time of this task, the run's share of it"),
-    "device": Column(_TEXT, False, "cpu, or the GPU's name"),
+POSITION_COLUMNS: dict[str, Column] = {
+    "task": Column(WHOLE, False, "position", "", "position in the stream, from 0"),
+    "task_label": Column(
+        TEXT, False, "position", "", "the classes (3v7), or the permutation's CRC-32"
+    ),
 }
-"""How it went."""
 
-COLUMNS: dict[str, Column] = WHO | WHAT | WHERE | MEASURED | HOW
+OUTCOME_COLUMNS: dict[str, Column] = {
+    "diverged": Column(
+        TRUTH, False, "outcome", "", "whether the loss or a weight is not finite"
+    ),
+    "steps": Column(WHOLE, False, "outcome", "updates", "updates made in this task"),
+    "seconds": Column(
+        REAL, False, "outcome", "s", "wall time of the task, divided among its stack"
+    ),
+    "device": Column(TEXT, False, "outcome", "", "cpu, or the GPU's name"),
+    "engine": Column(
+        TEXT, True, "outcome", "", "what made the steps: reference, torch or native"
+    ),
+}
+
+
+def _read_known_measures() -> dict[str, Column]:
+    text = Path(__file__).with_name("known_measures.json").read_text()
+    return {
+        name: Column(REALS if is_list else REAL, True, "measure", *texts)
+        for name, (is_list, *texts) in json.loads(text).items()
+    }
+
+
+KNOWN_MEASURES: dict[str, Column] = _read_known_measures()
+"""Measures in files from before fields had metadata. New ones need not be added."""
+
+KNOWN_COLUMNS: dict[str, Column] = {
+    **IDENTITY_COLUMNS,
+    **SETTING_COLUMNS,
+    **POSITION_COLUMNS,
+    **KNOWN_MEASURES,
+    **OUTCOME_COLUMNS,
+}
+"""The columns of files from before fields had metadata."""
+
+DEFAULTS: Record = {"study": "", "trial_id": ""}
+"""Values of columns that a run outside of a study does not have."""
+
+
+def measure_columns() -> dict[str, Column]:
+    """Return the measures that this program makes, as the probes declare them.
+
+    This imports torch.
+    """
+    from trainables.probes import MEASURES
+
+    columns = {
+        measure.column: Column(
+            REALS if measure.is_list else REAL,
+            True,
+            "measure",
+            measure.unit,
+            measure.meaning,
+            measure.source,
+        )
+        for measure in MEASURES.values()
+    }
+    order = {name: columns[name] for name in KNOWN_MEASURES if name in columns}
+    return order | columns
+
+
+def all_columns() -> dict[str, Column]:
+    """Return all columns that this program writes, in the order of a file.
+
+    This imports torch.
+    """
+    return {
+        **IDENTITY_COLUMNS,
+        **SETTING_COLUMNS,
+        **POSITION_COLUMNS,
+        **measure_columns(),
+        **OUTCOME_COLUMNS,
+    }
 
 
 def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
@@ -132,63 +126,91 @@ def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
     Args:
         metadata: What made the file: commit, versions, hardware.
     """
-    fields = [pa.field(n, c.type, nullable=c.null) for n, c in COLUMNS.items()]
-    marks = {"schema_version": str(SCHEMA_VERSION), **(metadata or {})}
-    return pa.schema(fields, metadata=marks)
+    fields = [column.to_field(name) for name, column in all_columns().items()]
+    return pa.schema(
+        fields,
+        metadata={"schema_version": str(SCHEMA_VERSION), **(metadata or {})},
+    )
+
+
+def check_records(records: Iterable[Record]) -> None:
+    """Check that records have all columns that may not be null, and no unknown one.
+
+    Raises:
+        ValueError: A column is unknown or missing.
+    """
+    columns = all_columns()
+    required = {name for name, column in columns.items() if not column.nullable}
+    for record in records:
+        if unknown := sorted(record.keys() - columns.keys()):
+            raise ValueError(f"record with unknown columns {unknown}")
+        if missing := sorted(n for n in required if record.get(n) is None):
+            raise ValueError(f"record without a value in {missing}")
 
 
 def to_table(
     records: Iterable[Record], metadata: Mapping[str, str] | None = None
 ) -> pa.Table:
-    """Return records as a table, refusing what the schema does not say.
+    """Return records as a table.
+
+    A nullable column that a record lacks becomes null; study and trial_id become empty.
+
+    Args:
+        records: As `ContinualRun.next_task` returns them.
+        metadata: See `schema`.
 
     Raises:
-        ValueError: A record has a column too many, too few, or null where it may not.
+        ValueError: A record has an unknown column, or lacks one that may not be null.
+        pyarrow.ArrowInvalid, pyarrow.ArrowTypeError: A value has the wrong type.
     """
-    rows = list(records)
-    for row in rows:
-        if odd := set(row) ^ set(COLUMNS):
-            raise ValueError(f"record with missing or unknown columns {sorted(odd)}")
-        for name, column in COLUMNS.items():
-            if row[name] is None and not column.null:
-                raise ValueError(f"record with a null in {name}")
+    rows = [DEFAULTS | record for record in records]
+    check_records(rows)
     return pa.Table.from_pylist(rows, schema=schema(metadata))
 
 
-def version(held: pa.Schema) -> int:
-    """Return the version of a file's schema; 0: it is no file of records."""
-    text = (held.metadata or {}).get(b"schema_version", b"").decode(errors="replace")
+def file_columns(file_schema: pa.Schema) -> dict[str, Column]:
+    """Return the columns that a file describes.
+
+    Columns without metadata, from before files had them, are as in `KNOWN_COLUMNS`;
+    those that are unknown there too are left out.
+    """
+    columns = {
+        field.name: Column.from_field(field) or KNOWN_COLUMNS.get(field.name)
+        for field in file_schema
+    }
+    return {name: column for name, column in columns.items() if column is not None}
+
+
+def schema_version(file_schema: pa.Schema) -> int:
+    """Return the version of a file's schema; 0: it is not a file of records."""
+    text = (
+        (file_schema.metadata or {})
+        .get(b"schema_version", b"")
+        .decode(errors="replace")
+    )
     return int(text) if text.isdecimal() and text.isascii() else 0
 
 
-def misfit(held: pa.Schema, names: Iterable[str] = COLUMNS) -> str | None:
-    """Return why a file of this schema cannot be read, or None if it can.
+def schema_error(file_schema: pa.Schema) -> str | None:
+    """Return why a file with this schema cannot be read; None: it can.
 
-    Columns are appended over the versions, so a file of an earlier version may lack
-    some: they are then null.
-
-    Args:
-        held: The file's schema.
-        names: The columns to read.
+    A file may lack any nullable column, and a file of an earlier version any column.
     """
-    if not (made := version(held)):
-        return "is no file of records: its metadata has no schema_version"
-    if made > SCHEMA_VERSION:
+    version = schema_version(file_schema)
+    if not version:
+        return "is not a file of records: its metadata have no schema_version"
+    if version > SCHEMA_VERSION:
         return (
-            f"has records of version {made}, this program reads up to "
+            f"has records of version {version}, this program reads up to "
             f"{SCHEMA_VERSION}: upgrade it"
         )
-    for name in names:
-        index = held.get_field_index(name)
-        if index >= 0:
-            kind = held.field(index).type
-            # text that is written or read as a dictionary is text all the same
-            kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-            if kind != COLUMNS[name].type:
-                return (
-                    f"is no file of records: column {name} is {kind}, "
-                    f"not {COLUMNS[name].type}"
-                )
-        elif made == SCHEMA_VERSION:
-            return f"is no file of records: it has no column {name}"
+    for name, column in KNOWN_COLUMNS.items():
+        index = file_schema.get_field_index(name)
+        if index < 0:
+            if version == SCHEMA_VERSION and not column.nullable:
+                return f"is not a file of records: it has no column {name}"
+        elif (type_ := value_type(file_schema.field(index))) != column.type:
+            return (
+                f"is not a file of records: column {name} is {type_}, not {column.type}"
+            )
     return None

@@ -9,38 +9,31 @@ its weight decay, which is added to g, as torch.optim.Adam has it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from trainables.checks import real
+import attrs
+
+from trainables.hyperparameter import real
 
 if TYPE_CHECKING:
     from trainables.network import Network
     from trainables.stack import Memory
 
 
-@dataclass(frozen=True, kw_only=True)
+@attrs.frozen(kw_only=True)
 class Adam:
-    """Each weight's step is scaled by its gradient's recent size.
-
-    Attributes:
-        beta1: Decay of the first moment, in [0, 1).
-        beta2: Decay of the second moment, in [0, 1).
-        adam_eps: Added to the root of the second moment, above 0.
-    """
+    """Each weight's step is scaled by its gradient's recent size."""
 
     name: ClassVar[str] = "adam"
-    beta1: float = 0.9
-    beta2: float = 0.999
-    adam_eps: float = 1e-8
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        for name in ("beta1", "beta2"):
-            decay = real(name, getattr(self, name), 0, 1, below=True)
-            object.__setattr__(self, name, decay)
-        eps = real("adam_eps", self.adam_eps, above=True)
-        object.__setattr__(self, "adam_eps", eps)
+    beta1: float = real(
+        0.9, 0, 1, exclude_high=True, meaning="Adam: decay of the first moment"
+    )
+    beta2: float = real(
+        0.999, 0, 1, exclude_high=True, meaning="Adam: decay of the second moment"
+    )
+    adam_eps: float = real(
+        1e-8, exclude_low=True, meaning="Adam: added to the second moment's root"
+    )
 
     def begin(self, network: Network, memory: Memory) -> None:
         """Remember two moments and the number of updates, all 0."""

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from trainables.checks import real, whole
+import attrs
+
+from trainables.hyperparameter import real, whole
 from trainables.interventions.intervention import Intervention
 from trainables.interventions.units import renew, widths
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from trainables.stack import Memory, Stack
 
 
-@dataclass(frozen=True, kw_only=True)
+@attrs.frozen(kw_only=True)
 class ContinualBackprop(Intervention):
     """Now and then the least useful of the mature units is made new.
 
@@ -43,17 +44,19 @@ class ContinualBackprop(Intervention):
     """
 
     name: ClassVar[str] = "continual_backprop"
-    replacement_rate: float = 1e-4
-    maturity: int = 100
-    utility_decay: float = 0.99
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        rate = real("replacement_rate", self.replacement_rate, 0, 1)
-        object.__setattr__(self, "replacement_rate", rate)
-        whole("maturity", self.maturity, 0)
-        decay = real("utility_decay", self.utility_decay, 0, 1, below=True)
-        object.__setattr__(self, "utility_decay", decay)
+    replacement_rate: float = real(
+        1e-4, 0, 1, meaning="share of a layer's mature units to replace per update"
+    )
+    maturity: int = whole(
+        100, 0, unit="updates", meaning="age above which a unit is mature"
+    )
+    utility_decay: float = real(
+        0.99,
+        0,
+        1,
+        exclude_high=True,
+        meaning="decay of the running average of a unit's utility",
+    )
 
     def begin(self, network: Network, memory: Memory) -> None:
         """Remember each unit's utility and age, each layer's account, all 0."""

@@ -8,8 +8,9 @@ before can be the only cause. On the first task it is the run without interventi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+import attrs
 
 from trainables.interventions.intervention import Intervention
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from trainables.stack import Stack
 
 
-@dataclass(frozen=True, kw_only=True)
+@attrs.frozen(kw_only=True)
 class Fresh(Intervention):
     """Before every task but the first: the initial weights, and moments 0."""
 

@@ -5,8 +5,9 @@ Nikishin et al. 2022 (arXiv 2205.07802) reset the last layers against primacy bi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+import attrs
 
 from trainables.interventions.intervention import Intervention
 from trainables.randomness import generator
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from trainables.stack import Stack
 
 
-@dataclass(frozen=True, kw_only=True)
+@attrs.frozen(kw_only=True)
 class HeadReset(Intervention):
     """Before every task but the first: new output weights, biases and moments 0."""
 

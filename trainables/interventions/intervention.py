@@ -16,8 +16,9 @@ torch is imported where it is needed only: settings are made where none is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+import attrs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     """Updates some seeds on a batch: inputs, labels -> the logits before it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@attrs.frozen(kw_only=True)
 class Intervention:
     """The hyperparameters of an intervention, and what it does."""
 

@@ -7,10 +7,11 @@ does not see it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from trainables.checks import real
+import attrs
+
+from trainables.hyperparameter import real
 from trainables.interventions.intervention import Intervention
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from trainables.stack import Memory, Stack
 
 
-@dataclass(frozen=True, kw_only=True)
+@attrs.frozen(kw_only=True)
 class L2Init(Intervention):
     """Weight decay, but towards where the weights began.
 
@@ -28,12 +29,7 @@ class L2Init(Intervention):
     """
 
     name: ClassVar[str] = "l2_init"
-    init_decay: float = 0.01
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        decay = real("init_decay", self.init_decay)
-        object.__setattr__(self, "init_decay", decay)
+    init_decay: float = real(0.01, meaning="L2 coefficient towards the initial weights")
 
     def begin(self, network: Network, memory: Memory) -> None:
         """Remember the initial weights."""

@@ -9,13 +9,14 @@ Lyle et al. 2023 (arXiv 2303.01486) recommend it to keep plasticity.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+import attrs
 
 from trainables.interventions.intervention import Intervention
 
 
-@dataclass(frozen=True, kw_only=True)
+@attrs.frozen(kw_only=True)
 class LayerNorm(Intervention):
     """Every hidden layer's units are normalized before their ReLU."""
 

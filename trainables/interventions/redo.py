@@ -11,10 +11,11 @@ replay buffer; here it is over the last 32 batches.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from trainables.checks import real, whole
+import attrs
+
+from trainables.hyperparameter import real, whole
 from trainables.interventions.intervention import Intervention
 from trainables.interventions.units import renew, widths
 
@@ -29,7 +30,7 @@ SCORED = 32
 """Batches that a score is taken over; all, where the period is shorter."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@attrs.frozen(kw_only=True)
 class ReDo(Intervention):
     """Every so often the units that are nearly silent are made new.
 
@@ -39,13 +40,12 @@ class ReDo(Intervention):
     """
 
     name: ClassVar[str] = "redo"
-    redo_tau: float = 0.1
-    redo_every: int = 1000
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        object.__setattr__(self, "redo_tau", real("redo_tau", self.redo_tau))
-        whole("redo_every", self.redo_every)
+    redo_tau: float = real(
+        0.1, meaning="largest score of a dormant unit, which is reset"
+    )
+    redo_every: int = whole(
+        1000, unit="updates", meaning="updates between resets of dormant units"
+    )
 
     def begin(self, network: Network, memory: Memory) -> None:
         """Remember the number of updates, and the units' outputs in the last few."""

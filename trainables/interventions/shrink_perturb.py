@@ -6,10 +6,11 @@ weight and bias: mean shrink w, standard deviation perturb.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from trainables.checks import real
+import attrs
+
+from trainables.hyperparameter import real
 from trainables.interventions.intervention import Intervention
 from trainables.randomness import generator
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from trainables.stack import Stack
 
 
-@dataclass(frozen=True, kw_only=True)
+@attrs.frozen(kw_only=True)
 class ShrinkPerturb(Intervention):
     """Keep the direction of what was learned, but less of it, and add noise.
 
@@ -27,13 +28,8 @@ class ShrinkPerturb(Intervention):
     """
 
     name: ClassVar[str] = "shrink_perturb"
-    shrink: float = 0.6
-    perturb: float = 0.01
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        object.__setattr__(self, "shrink", real("shrink", self.shrink, 0, 1))
-        object.__setattr__(self, "perturb", real("perturb", self.perturb))
+    shrink: float = real(0.6, 0, 1, meaning="factor of the weights before a task")
+    perturb: float = real(0.01, meaning="standard deviation of the noise before a task")
 
     def begin_task(self, stack: Stack) -> None:
         """Shrink and perturb all weights and biases."""

@@ -12,10 +12,11 @@ nothing has to be remembered.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from trainables.checks import real
+import attrs
+
+from trainables.hyperparameter import real
 from trainables.interventions.intervention import Intervention
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from trainables.stack import Stack
 
 
-@dataclass(frozen=True, kw_only=True)
+@attrs.frozen(kw_only=True)
 class SpectralNorm(Intervention):
     """The last hidden layer may not stretch its input by more than a bound.
 
@@ -34,12 +35,11 @@ class SpectralNorm(Intervention):
     """
 
     name: ClassVar[str] = "spectral_norm"
-    spectral_bound: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        bound = real("spectral_bound", self.spectral_bound, above=True)
-        object.__setattr__(self, "spectral_bound", bound)
+    spectral_bound: float = real(
+        1.0,
+        exclude_low=True,
+        meaning="largest spectral norm of the last hidden layer",
+    )
 
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor

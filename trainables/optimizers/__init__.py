@@ -1,4 +1,4 @@
-"""Optimizers: hyperparameters and paper, a file each, a line each."""
+"""Optimizers: one file each, with hyperparameters and source, and one line below."""
 
 from trainables.optimizers.asam import ASAM
 from trainables.optimizers.gnp import GNP

@@ -2,39 +2,35 @@
 
     T = |w| + eta, elementwise;   g = grad L(w + rho T^2 g1 / ||T g1||_2)
 
-The ascent step is longest within an ellipsoid that scales with the weights, so that
-rescaling layers that undo each other changes no sharpness. T is taken of all weights
-and biases, as the paper has it; their code leaves the biases out.
+The ascent step is the longest within an ellipsoid that scales with the weights, so
+sharpness does not change when layers are rescaled and compute the same function. T
+includes the biases, as in the paper; the authors' code leaves them out.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from trainables.checks import real
+import attrs
+
+from trainables.hyperparameter import real
 from trainables.optimizers.sam import SAM
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-@dataclass(frozen=True, kw_only=True)
+
+@attrs.frozen(kw_only=True)
 class ASAM(SAM):
-    """SAM whose radius is in units of each weight's own size; two passes.
+    """SAM with a radius relative to the size of each weight; two passes.
 
-    Attributes:
-        rho: Radius of the ascent step, at least 0; 0.5 is Kwon et al.'s on CIFAR-10.
-        eta: Added to the weight's size, above 0; 0.01 is Kwon et al.'s.
+    The defaults are Kwon et al.'s on CIFAR-10.
     """
 
     name: ClassVar[str] = "asam"
-    rho: float = 0.5
-    eta: float = 0.01
+    rho: float = real(0.5, meaning="radius of the ascent step")
+    eta: float = real(0.01, exclude_low=True, meaning="ASAM: added to |w| in T")
 
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        object.__setattr__(self, "eta", real("eta", self.eta, above=True))
-
-    @property
-    def offset(self) -> float | None:
-        """What is added to the weights' sizes in T."""
-        return self.eta
+    def ascent_scale(self, weights: Tensor) -> Tensor:
+        """Return |w| + eta."""
+        return weights.abs() + self.eta

@@ -1,14 +1,15 @@
-"""SGD: stochastic gradient descent (Robbins & Monro 1951), with momentum if asked."""
+"""SGD: stochastic gradient descent (Robbins & Monro 1951), with optional momentum."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
+
+import attrs
 
 from trainables.optimizers.optimizer import Optimizer
 
 
-@dataclass(frozen=True, kw_only=True)
+@attrs.frozen(kw_only=True)
 class SGD(Optimizer):
     """g = grad L(w); one pass."""
 

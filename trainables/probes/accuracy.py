@@ -38,4 +38,5 @@ _COLUMNS = [
 ]
 
 for _column, _unit, _source, _meaning in _COLUMNS:
-    declare(Measure(_column, None, _unit, _source, _meaning))
+    _is_list = _column == "backward_accuracy"
+    declare(Measure(_column, None, _unit, _source, _meaning, is_list=_is_list))

@@ -24,7 +24,7 @@ def initial_distance(snapshot: Snapshot) -> Float[Tensor, " S"]:
 
 
 @network_probe(
-    unit="", source=KUMAR, meaning="initial_distance by layer", per_layer=True
+    unit="", source=KUMAR, meaning="initial_distance by layer", is_list=True
 )
 def layer_initial_distance(snapshot: Snapshot) -> Float[Tensor, "S layers"]:
     """Return ||w - w_0|| of each layer."""
@@ -41,7 +41,7 @@ def update_norm(snapshot: Snapshot) -> Float[Tensor, " S"]:
     return norm(_difference(snapshot.network, snapshot.before)).flatten()
 
 
-@network_probe(unit="", source=LYLE, meaning="update_norm by layer", per_layer=True)
+@network_probe(unit="", source=LYLE, meaning="update_norm by layer", is_list=True)
 def layer_update_norm(snapshot: Snapshot) -> Float[Tensor, "S layers"]:
     """Return ||w - w'|| of each layer."""
     return layer_norms(_difference(snapshot.network, snapshot.before))

@@ -35,7 +35,7 @@ def dormant_fraction(snapshot: Snapshot) -> Float[Tensor, " S"]:
     unit="fraction",
     source=DEAD,
     meaning="dormant_fraction by hidden layer",
-    per_layer=True,
+    is_list=True,
 )
 def layer_dormant_fraction(snapshot: Snapshot) -> Float[Tensor, "S hidden"]:
     """Return the share of units of each hidden layer that are 0 on every example."""

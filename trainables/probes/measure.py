@@ -19,13 +19,13 @@ class Measure:
     Attributes:
         column: The column's name.
         function: Measures S networks; returns float64 of shape (S,), or (S, layers) if
-            `per_layer`. None: the training loop computes the column.
+            `is_list`. None: the training loop computes the column.
         unit: Empty for a number that has none.
         source: Who defined the measure.
         meaning: One line, for tables and files.
         subject: What the function looks at: a `Snapshot` ("network") or a `Landscape`
             ("landscape"). "accuracy": the loss and accuracy of training and testing.
-        per_layer: Whether the column is a list (one number per layer).
+        is_list: Whether the column is a list: a number per layer, or per task.
         before_task: Whether it is measured before a task, not after it.
     """
 
@@ -35,7 +35,7 @@ class Measure:
     source: str
     meaning: str
     subject: Literal["accuracy", "network", "landscape"] = "accuracy"
-    per_layer: bool = False
+    is_list: bool = False
     before_task: bool = False
 
 
@@ -60,7 +60,7 @@ def probe(
     unit: str,
     source: str,
     meaning: str,
-    per_layer: bool = False,
+    is_list: bool = False,
     also_before: bool = False,
 ) -> Callable[[Function], Function]:
     """Declare a function as the probe whose column has the function's name.
@@ -70,7 +70,7 @@ def probe(
         unit: See `Measure`.
         source: See `Measure`.
         meaning: See `Measure`.
-        per_layer: See `Measure`.
+        is_list: See `Measure`.
         also_before: Declare `start_<name>` too, the same probe before the task.
     """
 
@@ -79,7 +79,7 @@ def probe(
         measure = functools.partial(
             Measure, function=function, unit=unit, source=source, subject=subject
         )
-        declare(measure(column=name, meaning=meaning, per_layer=per_layer))
+        declare(measure(column=name, meaning=meaning, is_list=is_list))
         if also_before:
             before = f"{name}, before the task"
             declare(measure(column=f"start_{name}", meaning=before, before_task=True))

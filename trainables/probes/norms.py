@@ -20,7 +20,7 @@ def weight_norm(snapshot: Snapshot) -> Float[Tensor, " S"]:
     return norm(snapshot.network.map(Tensor.double)).flatten()
 
 
-@network_probe(unit="", source=LYLE, meaning="weight_norm by layer", per_layer=True)
+@network_probe(unit="", source=LYLE, meaning="weight_norm by layer", is_list=True)
 def layer_weight_norm(snapshot: Snapshot) -> Float[Tensor, "S layers"]:
     """Return the L2 norm of each layer's weights and biases."""
     return layer_norms(snapshot.network.map(Tensor.double))

@@ -7,8 +7,9 @@ al. 2023 (arXiv 2306.13812): one two-way head is kept throughout.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from typing import ClassVar
+
+import attrs
 
 from trainables.problems.task import CLASSES, Task
 from trainables.randomness import generator
@@ -16,7 +17,7 @@ from trainables.randomness import generator
 _PAIRS = list(itertools.combinations(range(CLASSES), 2))
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class Pairwise:
     """Each pair of the ten classes once, in an order drawn from the seed."""
 

@@ -7,14 +7,15 @@ Goodfellow et al. 2013 (arXiv 1312.6211), used for plasticity by Dohare et al. 2
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 from typing import ClassVar
+
+import attrs
 
 from trainables.problems.task import CLASSES, PIXELS, Task
 from trainables.randomness import generator
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class Permuted:
     """Each task is a random permutation of the pixels, the first one included."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+import attrs
 import numpy as np
 
 PIXELS = 784
@@ -14,7 +14,7 @@ CLASSES = 10
 """Every dataset has ten classes."""
 
 
-@dataclass(frozen=True, eq=False)
+@attrs.frozen(eq=False)
 class Task:
     """One stationary piece of the stream.
 
