@@ -66,26 +66,35 @@ def figure(
         output: The file; its suffix (.png, .svg, .pdf or .csv) is its format.
         study: Draw this study, where there are several.
         problem: Draw this problem only.
-        metric: Draw this one instead, in rho and profile: plasticity_loss,
-            accuracy_slope, relative_plasticity_loss and so on.
+        metric: Draw this metric, in the figure rho: plasticity_loss, accuracy_slope,
+            relative_plasticity_loss and so on.
         setting: Draw only these, by setting_id (table --format csv has them).
         where: Draw only these records, as "optimizer = 'sam' and lr = 0.01".
         size: As wide as one column of a paper (3.35 inches), or as two (7).
         list: List the figures, and draw none.
     """
-    from analysis.figures import registry as figures
+    from analysis.figures import FIGURES
+    from analysis.figures.to_file import FigureRequest, draw_to_file
 
     if list:
-        for key, entry in figures.FIGURES.items():
+        for key, entry in FIGURES.items():
             print(f"{key}  {entry.meaning}")
     elif not name:
-        raise UsageError("no figure named: python -m analysis figure --list has them")
+        raise UsageError("no figure named: python -m analysis figure --list lists them")
     elif not output:
-        raise UsageError("nowhere to draw to: give a file with --output FILE.png")
+        raise UsageError("no output file: give one with --output FILE.png")
     else:
-        figures.draw_to_file(
-            name, results, output, study, problem, setting, metric, where, size
+        request = FigureRequest(
+            name=name,
+            results=results,
+            study=study,
+            problem=problem,
+            metric=metric,
+            settings=setting,
+            where=where,
+            size=size,
         )
+        draw_to_file(request, output)
         print(f"wrote {output}")
 
 
@@ -167,29 +176,22 @@ def about(
     print_about(results, format, where)
 
 
-def report(
-    results: Results = "results",
-    /,
-    output: Output = None,
-    format: Literal["html", "markdown"] = "html",
-) -> int:
-    """Write all that a careful reader wants as one page: what was run, what came out.
+def report(results: Results = "results", /, output: Output = None) -> int:
+    """Write one page with all results: what was run and what came out.
 
-    Tables, figures with their numbers, the comparison with intervals and corrected
-    tests, what diverged or is missing, what every number means, and beside each part
-    the command that makes it. A part that cannot be made says why.
+    It has tables, figures with their numbers, the comparison with intervals and
+    corrected tests, the runs that diverged or are missing, the meaning of every number,
+    and beside each part the command that makes it.
 
     Args:
         results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
-        output: The page, as report.html; of markdown the folder, as report.
-        format: html is one file that needs no network; markdown has pictures beside it.
+        output: The page, as report.html: one file that needs no network.
     """
     from analysis.report.report import write_report
 
     if not output:
-        place = "report.html" if format == "html" else "FOLDER"
-        raise UsageError(f"nowhere to write to: give --output {place}")
-    return write_report(results, output, format)
+        raise UsageError("no output file: give one with --output report.html")
+    return write_report(results, output)
 
 
 def export(

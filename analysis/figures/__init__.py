@@ -1,1 +1,25 @@
-"""Figures: data first, then the drawing."""
+"""Figures: from records to data, and from data to a drawing.
+
+To add one, write a module with a `Picture` and add a line to `FIGURES`.
+"""
+
+from analysis.figures import (
+    accuracy,
+    capacity,
+    forgetting,
+    relation,
+    rho,
+    sharpness,
+    tasks,
+)
+from analysis.figures.picture import Picture
+
+FIGURES: dict[str, Picture] = {
+    "accuracy": accuracy.FIGURE,
+    "rho": rho.FIGURE,
+    "sharpness": sharpness.FIGURE,
+    "capacity": capacity.FIGURE,
+    "relate": relation.FIGURE,
+    "tasks": tasks.FIGURE,
+    "forgetting": forgetting.FIGURE,
+}

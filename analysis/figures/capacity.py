@@ -1,42 +1,26 @@
-"""The figure of capacity by task: what the field counts to see a network wear out."""
+"""The figure of capacity by task: dormant units, ranks, norms and distances."""
 
-from __future__ import annotations
+from analysis.figures.by_task import by_task, by_task_sheets, draw_by_task, titles_of
+from analysis.figures.picture import Picture
 
-from typing import TYPE_CHECKING
+SHOWN = (
+    "dormant_fraction",
+    "dormant_fraction_tau",
+    "effective_rank",
+    "stable_rank",
+    "srank",
+    "gradient_norm",
+    "weight_norm",
+    "initial_distance",
+    "update_norm",
+)
 
-from analysis.figures.sharpness import draw_measures, measures_by_task
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-
-CAPACITY = {
-    "dormant_fraction": "dormant units (%)",
-    "dormant_fraction_tau": "dormant by ReDo's score (%)",
-    "effective_rank": "effective rank",
-    "stable_rank": "stable rank",
-    "srank": "srank",
-    "gradient_norm": "gradient norm",
-    "weight_norm": "weight norm",
-    "initial_distance": "distance from the start",
-    "update_norm": "way gone in the task",
-}
-"""The panels of a problem: columns of the records, and what they are called."""
-
-
-def capacity_by_task(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `measures_by_task` of `CAPACITY`.
-
-    Raises:
-        UsageError: No setting has a whole run.
-    """
-    return measures_by_task(frame, CAPACITY)
-
-
-def draw_capacity(data: pd.DataFrame, width: float | None = None) -> Figure:
-    """Return a figure of `capacity_by_task`: a panel a measure that was made.
-
-    Raises:
-        UsageError: A panel would have more lines than can be told apart.
-    """
-    return draw_measures(data, width, CAPACITY)
+FIGURE = Picture(
+    title="Capacity by task",
+    meaning="dormant units, ranks, norms and distances by task",
+    columns=("test_accuracy", *SHOWN),
+    data=lambda frame, metrics, columns: by_task(frame, titles_of(SHOWN, columns)),
+    draw=draw_by_task,
+    numbers=by_task_sheets,
+    line_per_setting=True,
+)

@@ -1,64 +1,57 @@
-"""The figure of forgetting: what becomes of the tasks before, beside the new one.
+"""The figure of forgetting: accuracy on earlier tasks, beside that on the new one.
 
-A network can lose what it knew (forgetting) and the power to learn anew (plasticity),
-and the one is not the other: Figure 1 of Koster & Kukla 2024 (arXiv 2409.17300).
+Forgetting is to lose what was learned; loss of plasticity is to lose the ability to
+learn. Source: Koster & Kukla 2024 (arXiv 2409.17300), Figure 1.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 
-from analysis.figures.sharpness import draw_measures, measures_by_task
+from analysis.figures.by_task import by_task, by_task_sheets, draw_by_task
+from analysis.figures.picture import Picture
 from trainables.usage import UsageError
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-
-FORGETTING = {
+TITLES = {
     "test_accuracy": "on the task just learned (%)",
-    "last_task_accuracy": "on the one before it (%)",
-    "earlier_accuracy": "on all that are looked back at (%)",
+    "last_task_accuracy": "on the task before it (%)",
+    "earlier_accuracy": "on all earlier tasks tested (%)",
 }
-"""The panels of a problem: what is measured after each task, and what it is called."""
 
 
 def forgetting_by_task(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `measures_by_task` of `FORGETTING`.
+    """Return `by_task` of the accuracy on the new task and on earlier ones.
 
-    last_task_accuracy is the first of backward_accuracy, earlier_accuracy the mean of
-    all; both in [0, 1], and from the second task on.
+    From the second task on, last_task_accuracy is the first entry of backward_accuracy
+    and earlier_accuracy the mean of all; fractions.
 
     Args:
-        frame: Records with `runs.NEEDED`, test_accuracy, backward_accuracy.
+        frame: Records with `analysis.records.runs.NEEDED`, test_accuracy and
+            backward_accuracy.
 
     Raises:
-        UsageError: No accuracy on earlier tasks was measured, or no run is whole.
+        UsageError: Earlier tasks were not tested, or no setting has a complete run.
     """
-    looked = frame["backward_accuracy"]
-    if looked.isna().all():
+    backward = frame["backward_accuracy"].dropna()
+    if backward.empty:
         raise UsageError(
             "the records have no accuracy on earlier tasks: run the study with "
             "--look-back 5"
         )
-    known = looked[looked.notna()]
-    derived = {
-        "last_task_accuracy": [accuracies[0] for accuracies in known],
-        "earlier_accuracy": [np.mean(accuracies) for accuracies in known],
-    }
-    frame = frame.copy()
-    for name, values in derived.items():
-        frame[name] = np.nan
-        frame.loc[known.index, name] = values
-    return measures_by_task(frame, FORGETTING)
+    frame = frame.assign(
+        last_task_accuracy=backward.map(lambda accuracies: accuracies[0]),
+        earlier_accuracy=backward.map(np.mean),
+    )
+    return by_task(frame, TITLES)
 
 
-def draw_forgetting(data: pd.DataFrame, width: float | None = None) -> Figure:
-    """Return a figure of `forgetting_by_task`, a panel a measure.
-
-    Raises:
-        UsageError: A panel would have more lines than can be told apart.
-    """
-    return draw_measures(data, width, FORGETTING)
+FIGURE = Picture(
+    title="Forgetting (Figure 1)",
+    meaning="accuracy on the task just learned and on those before it (Figure 1)",
+    columns=("test_accuracy", "backward_accuracy"),
+    data=lambda frame, metrics, columns: forgetting_by_task(frame),
+    draw=draw_by_task,
+    numbers=by_task_sheets,
+    line_per_setting=True,
+)

@@ -1,96 +1,105 @@
-"""The figure of a relation: how a probe before a task goes with accuracy on it."""
+"""The figure of how sharpness before a task correlates with accuracy on it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from analysis.figures.style import NARROW, plain
+import pandas as pd
+
+from analysis.comparing.relations import LEAST, relation
+from analysis.figures.lines import describe_stream
+from analysis.figures.picture import Picture
+from analysis.figures.style import NARROW, escape_text
+from analysis.tables.relations import relation_sheets
+from analysis.tables.words import too_many
 from trainables.usage import UsageError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PROBES = ("start_sharpness",)
+PROBE = "start_sharpness"
 
 MOST = 40
-"""The most rows that a panel can be read with."""
+"""The most readable rows."""
+
+CORRELATIONS = {"spearman": "within runs", "partial": "given the task's number"}
+"""Columns of `relation`, and how the legend names them."""
 
 
 def relation_by_setting(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `analysis.comparing.relations.relation` of `PROBES`, if there is any.
+    """Return `analysis.comparing.relations.relation` of `PROBE`.
 
     Raises:
-        UsageError: The probe was measured nowhere, or on too few tasks, or there are
-            more settings than rows can be read.
+        UsageError: The probe was not measured, or on too few tasks, or there are too
+            many settings.
     """
-    from analysis.comparing.relations import LEAST, relation
-
-    (probe,) = PROBES
-    if frame[probe].isna().all():
+    if frame[PROBE].isna().all():
         raise UsageError(
-            f"{probe} was not measured: run the study with --probe-every 1"
+            f"{PROBE} was not measured: run the study with --landscape-every 1"
         )
-    data = relation(frame, PROBES)
+    data = relation(frame, (PROBE,))
     if data["spearman"].isna().all():
         raise UsageError(
-            f"{probe} was measured on too few tasks, or of too few runs: a correlation "
-            f"needs {LEAST} tasks after the first (--probe-every 1 measures every one)"
+            f"{PROBE} was measured on too few tasks or in too few runs: a correlation "
+            f"needs {LEAST} tasks after the first (--landscape-every 1 measures all)"
         )
     if (count := data["setting_id"].nunique()) > MOST:
-        raise UsageError(
-            f"there are {count} settings, and no more than {MOST} rows can be read: "
-            "choose some with --where or --setting ID"
-        )
+        raise too_many(count, "settings", MOST)
     return data
 
 
 def draw_relation(data: pd.DataFrame, width: float | None = None) -> Figure:
-    """Return a figure of `relation_by_setting`: a panel a problem, a row a setting.
+    """Return a figure of `relation_by_setting`: a panel per problem, a row per setting.
 
-    A dot is the mean over seeds of Spearman's correlation within runs, its bar the 95%
-    t-interval; the hollow dot the partial one, given the task's number.
+    A dot is the mean over seeds, its bar the 95% t-interval. Full dots are Spearman's
+    correlation within runs, hollow dots the partial one given the task's number.
     """
     from matplotlib.figure import Figure
 
-    problems = list(dict.fromkeys(data["problem"]))
-    rows = data.groupby("problem", sort=False)["label"].size()
-    wide = width or 7.0
-    left = 1.15 if wide < NARROW else 1.75
-    height = 0.4 + sum(0.62 + 0.2 * count for count in rows)
-    figure = Figure(figsize=(wide, height))
-    top = height - 0.25
-    for problem in problems:
-        part = data[data["problem"] == problem].reset_index(drop=True)
-        tall = 0.2 * len(part)
-        top -= 0.1 + tall
-        ax = figure.add_axes(
-            (left / wide, top / height, 1 - (left + 0.15) / wide, tall / height)
-        )
-        top -= 0.52
-        for name, shift, face in (
-            ("spearman", -0.13, "#0072B2"),
-            ("partial", 0.13, "none"),
-        ):
-            at = part.index + shift
-            ax.hlines(at, part[f"{name}_lo"], part[f"{name}_hi"], color="#0072B2", lw=1)
-            ax.plot(
-                part[name],
-                at,
-                "o",
-                markersize=4,
-                markerfacecolor=face,
-                markeredgecolor="#0072B2",
-                label={"spearman": "within", "partial": "given the task"}[name],
-            )
-        ax.axvline(0, color="0.35", linewidth=0.8)
-        ax.set_xlim(-1, 1)
-        ax.set_ylim(len(part) - 0.5, -0.5)
-        ax.set_yticks(part.index, [plain(label) for label in part["label"]])
-        ax.tick_params(axis="y", length=0, labelsize=7.5)
-        ax.grid(axis="x")
-        ax.set_title(plain(f"{problem} ({part['dataset'].iloc[0]})"))
-        ax.set_xlabel("Spearman's correlation with test accuracy")
-    lines = figure.axes[0].get_legend_handles_labels()
-    figure.legend(*lines, loc="lower right", ncols=2, frameon=False, fontsize=7.5)
+    parts = [part for _, part in data.groupby("problem", sort=False)]
+    rows = [len(part) for part in parts]
+    height = 0.4 + sum(0.75 + 0.2 * count for count in rows)
+    figure = Figure(figsize=(width or 7.0, height), layout="constrained")
+    grid = figure.subplots(len(parts), 1, squeeze=False, height_ratios=rows)[:, 0]
+    for part, ax in zip(parts, grid, strict=True):
+        _draw_panel(part.reset_index(drop=True), ax)
+    narrow = width is not None and width < NARROW
+    grid[-1].set_xlabel("Spearman's correlation with test accuracy")
+    figure.legend(
+        *grid[0].get_legend_handles_labels(),
+        loc="outside lower right",
+        ncols=2,
+        frameon=False,
+        fontsize=7 if narrow else 7.5,
+    )
     return figure
+
+
+def _draw_panel(part: pd.DataFrame, ax: Axes) -> None:
+    """Draw the settings of one problem, the first at the top."""
+    for (name, label), shift in zip(CORRELATIONS.items(), (-0.13, 0.13), strict=True):
+        y = part.index + shift
+        ax.hlines(y, part[f"{name}_lo"], part[f"{name}_hi"], color="#0072B2", lw=1)
+        (dots,) = ax.plot(part[name], y, "o", markersize=4, color="#0072B2")
+        dots.set_label(label)
+        if name == "partial":
+            dots.set_markerfacecolor("none")
+    ax.axvline(0, color="0.35", linewidth=0.8)
+    ax.set_xlim(-1, 1)
+    ax.set_ylim(len(part) - 0.5, -0.5)
+    ax.set_yticks(part.index, [escape_text(label) for label in part["label"]])
+    ax.tick_params(axis="y", length=0, labelsize=7.5)
+    ax.grid(axis="x")
+    ax.set_title(describe_stream(part))
+
+
+FIGURE = Picture(
+    title="Does sharpness predict the accuracy that follows?",
+    meaning="how sharpness before a task correlates with accuracy on it: a row per "
+    "setting",
+    columns=("test_accuracy", PROBE),
+    data=lambda frame, metrics, columns: relation_by_setting(frame),
+    draw=draw_relation,
+    numbers=relation_sheets,
+)

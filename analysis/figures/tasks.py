@@ -1,34 +1,42 @@
-"""The figure of tasks: what a network is shown, the paper's Figures 2 and 3.
+"""The figure of tasks: images of the first tasks of each problem.
 
-Source: Koster & Kukla 2024 (arXiv 2409.17300). The tasks are those that the records'
-smallest seed met: made anew from the seed, and held against the records' labels.
+Source: Koster & Kukla 2024 (arXiv 2409.17300), Figures 2 and 3. The tasks are those of
+the smallest seed in the records, made again from the seed; they must have the labels
+that the records have.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
-from analysis.figures.style import NARROW, plain
+from analysis.figures.picture import Picture
+from analysis.figures.style import NARROW, escape_text
+from analysis.tables.formats import Column, Sheet
 from trainables.usage import UsageError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from trainables.datasets import Dataset
 
-SHIPPED = "mnist-5k"
-"""Digits that need no files: of MNIST, and so shown for it where its files are not."""
+BUNDLED = "mnist-5k"
+"""The bundled subset of MNIST, used where the files of MNIST are missing."""
 
 SHOWN = 4
-"""Tasks of a problem that are shown."""
+"""The number of tasks shown of each problem."""
 
 CLASSES = (3, 5, 8)
-"""Of a permuted task, which are shown."""
+"""The classes shown of a permuted task."""
+
+ORIGINAL = -1
+"""Stands for the task of an image that is not permuted."""
 
 
 def pictured_tasks(frame: pd.DataFrame) -> pd.DataFrame:
@@ -38,124 +46,136 @@ def pictured_tasks(frame: pd.DataFrame) -> pd.DataFrame:
         frame: Records with `analysis.records.runs.NEEDED` and task_label.
 
     Returns:
-        One row an image: study, problem, dataset, drawn_from (the dataset the image is
-        of), seed, task (-1: the image as it is), task_label, label (the class), and
+        One row per image: study, problem, dataset, drawn_from (the dataset of the
+        image), seed, task (-1: the image as it is), task_label, label (the class) and
         pixels (784 values from 0 to 255, as text).
 
     Raises:
-        UsageError: The dataset's files are not at hand, or the records were made by
-            a program whose streams are others.
+        UsageError: The dataset's files are missing, or this program makes other tasks
+            than the one that made the records.
     """
-    import pandas as pd
-
-    from trainables.problems import PROBLEMS
-
     rows: list[dict[str, Any]] = []
     for problem, part in frame.groupby("problem", sort=False):
-        if problem not in PROBLEMS:
-            raise UsageError(f"the problem {problem} is not one of this program")
         first = part[part["seed"] == part["seed"].min()]
-        dataset = str(first["dataset"].iloc[0])
-        digits = _dataset(dataset)
-        met = first.drop_duplicates("task").set_index("task")["task_label"]
-        same = {
+        labels = first.drop_duplicates("task").set_index("task")["task_label"]
+        common = {
             "study": first["study"].iloc[0],
-            "problem": problem,
-            "dataset": dataset,
-            "drawn_from": digits.name,
+            "problem": str(problem),
+            "dataset": str(first["dataset"].iloc[0]),
             "seed": int(first["seed"].iloc[0]),
         }
-        stream = PROBLEMS[str(problem)]()
-        for index in sorted(met.index)[:SHOWN]:
-            task = stream.task(same["seed"], int(index))
-            if task.label != met[index]:
-                raise UsageError(
-                    f"task {index} of seed {same['seed']} is {met[index]} in the "
-                    f"records and {task.label} in this program, which so cannot show it"
-                )
-            classes = CLASSES if task.pixels is not None else task.classes
-            for label in classes:
-                image = _image(digits, label)
-                if task.pixels is not None and index == min(met.index):
-                    rows.append(_row(same, -1, "as it is", label, image))
-                seen = image if task.pixels is None else image[task.pixels]
-                rows.append(_row(same, int(index), task.label, label, seen))
-    return pd.DataFrame(rows)
+        rows += _images(common, labels.sort_index().head(SHOWN).to_dict())
+    columns = ["study", "problem", "dataset", "drawn_from", "seed"]
+    return pd.DataFrame(rows)[[*columns, "task", "task_label", "label", "pixels"]]
 
 
-def _row(
-    same: dict[str, Any], task: int, name: str, label: int, image: npt.NDArray[Any]
-) -> dict[str, Any]:
-    """Return the row of one image."""
-    pixels = " ".join(map(str, image.tolist()))
-    return {**same, "task": task, "task_label": name, "label": label, "pixels": pixels}
+def _images(common: dict[str, Any], labels: Mapping[Any, str]) -> list[dict[str, Any]]:
+    """Return the rows of one problem.
+
+    Args:
+        common: The columns that they share, but for drawn_from.
+        labels: Of each task to show, as the records have it.
+    """
+    from trainables.problems import PROBLEMS
+
+    problem = common["problem"]
+    if problem not in PROBLEMS:
+        raise UsageError(f"this program does not know the problem {problem}")
+    digits = _load_images(common["dataset"])
+    common = {**common, "drawn_from": digits.name}
+    stream = PROBLEMS[problem]()
+    rows = []
+
+    def add(task: int, task_label: str, label: int, image: npt.NDArray[Any]) -> None:
+        pixels = " ".join(map(str, image.tolist()))
+        row = {"task": task, "task_label": task_label, "label": label}
+        rows.append({**common, **row, "pixels": pixels})
+
+    for index, recorded in labels.items():
+        task = stream.task(common["seed"], int(index))
+        if task.label != recorded:
+            raise UsageError(
+                f"task {index} of seed {common['seed']} is {recorded} in the records "
+                f"and {task.label} in this program, so it cannot be shown"
+            )
+        permuted = task.pixels is not None
+        for label in CLASSES if permuted else task.classes:
+            image = np.asarray(digits.train_images[digits.train_labels == label][0])
+            if permuted and index == min(labels):
+                add(ORIGINAL, "as it is", label, image)
+            add(int(index), recorded, label, image[task.pixels] if permuted else image)
+    return rows
 
 
-def _dataset(name: str) -> Dataset:
-    """Return the images to show of a dataset, without a download.
+def _load_images(name: str) -> Dataset:
+    """Return a dataset from the disk, or the bundled one in the place of MNIST.
 
     Raises:
-        UsageError: There are none at hand.
+        UsageError: Its files are missing.
     """
     from trainables.datasets import load
 
     folder = os.environ.get("PLASTICITY_DATA")
-    if name == SHIPPED:
-        return load(SHIPPED)
-    if folder:
+    if folder and name != BUNDLED:
         return load(name, folder)
-    if name == "mnist":
-        return load(SHIPPED)
+    if name in (BUNDLED, "mnist"):
+        return load(BUNDLED)
     raise UsageError(
-        f"the images of {name} are not at hand: set PLASTICITY_DATA to the folder that "
-        "has its files"
+        f"the images of {name} are missing: set PLASTICITY_DATA to the folder that has "
+        "its files"
     )
 
 
-def _image(digits: Dataset, label: int) -> npt.NDArray[np.uint8]:
-    """Return the first training image of a class, shape (784,)."""
-    return np.asarray(digits.train_images[digits.train_labels == label][0])
-
-
 def draw_tasks(data: pd.DataFrame, width: float | None = None) -> Figure:
-    """Return a figure of `pictured_tasks`: a block a problem, a column a task."""
+    """Return a figure of `pictured_tasks`: a block per problem, a column per task."""
     from matplotlib.figure import Figure
 
-    wide = width or 6.0
-    narrow = wide < NARROW
-    blocks = [part for _, part in data.groupby("problem", sort=False)]
-    side = (wide - 0.3) / (SHOWN + 1)
-    heads = [0.62 if not narrow else 0.5] * len(blocks)
-    tall = [part.groupby("task").size().max() * side for part in blocks]
-    height = sum(heads) + sum(tall) + 0.1
-    figure = Figure(figsize=(wide, height))
-    top = height
-    for part, head, rows in zip(blocks, heads, tall, strict=True):
-        of = part.iloc[0]
-        drawn = "" if of["drawn_from"] == of["dataset"] else f", {of['drawn_from']}"
-        title = plain(f"{of['problem']} ({of['dataset']}{drawn}, seed {of['seed']})")
-        figure.text(0.15 / wide, (top - 0.1) / height, title, size=9.5, va="top")
-        for column, (task, images) in enumerate(part.groupby("task")):
-            left = 0.15 + column * side
-            name = "the image" if task == -1 else f"task {task}"
-            label = images["task_label"].iloc[0]
-            said = name if task == -1 or narrow else f"{name}: {label}"
-            figure.text(
-                (left + side / 2) / wide,
-                (top - head + 0.05) / height,
-                said,
-                size=7.5,
-                ha="center",
-                color="0.35",
-            )
-            for row, pixels in enumerate(images["pixels"]):
-                bottom = top - head - (row + 1) * side
-                inner = 0.92 * side
-                ax = figure.add_axes(
-                    (left / wide, bottom / height, inner / wide, inner / height)
-                )
-                values = np.array(pixels.split(), dtype=np.uint8).reshape(28, 28)
-                ax.imshow(values, cmap="gray_r", vmin=0, vmax=255)
-                ax.set_axis_off()
-        top -= head + rows
+    width = width or 6.0
+    parts = [part for _, part in data.groupby("problem", sort=False)]
+    side = width / (SHOWN + 1)
+    heights = [0.45 + side * part.groupby("task").size().max() for part in parts]
+    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
+    blocks = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=heights)
+    for part, block in zip(parts, blocks[:, 0], strict=True):
+        first = part.iloc[0]
+        names = dict.fromkeys((first["dataset"], first["drawn_from"]))
+        head = f"{first['problem']} ({', '.join(names)}, seed {first['seed']})"
+        block.suptitle(escape_text(head), x=0.02, ha="left", size=9.5)
+        images = part.groupby("task").size().max()
+        grid = block.subplots(images, SHOWN + 1, squeeze=False)
+        for ax in grid.ravel():
+            ax.set_axis_off()
+        for column, (task, rows) in zip(grid.T, part.groupby("task"), strict=False):
+            name = "the image" if task == ORIGINAL else f"task {task}"
+            if task != ORIGINAL and width >= NARROW:
+                name = f"{name}: {rows['task_label'].iloc[0]}"
+            column[0].set_title(name, size=7.5, color="0.35", loc="center")
+            for pixels, ax in zip(rows["pixels"], column, strict=False):
+                _draw_image(pixels, ax)
     return figure
+
+
+def _draw_image(pixels: str, ax: Axes) -> None:
+    values = np.array(pixels.split(), dtype=np.uint8).reshape(28, 28)
+    ax.imshow(values, cmap="gray_r", vmin=0, vmax=255)
+
+
+def task_sheets(data: pd.DataFrame) -> list[Sheet]:
+    """Return a sheet of the tasks that are shown."""
+    columns = [Column("problem"), Column("seed", right=True), Column("tasks' labels")]
+    shown = data.drop_duplicates(["problem", "seed", "task"])
+    rows = [
+        [str(problem), str(seed), ", ".join(part["task_label"])]
+        for (problem, seed), part in shown.groupby(["problem", "seed"], sort=False)
+    ]
+    return [Sheet("Tasks shown", "", columns, rows, [])]
+
+
+FIGURE = Picture(
+    title="What the tasks look like (Figures 2 and 3)",
+    meaning="what a permuted and a pairwise task look like (Figures 2 and 3)",
+    columns=("task_label",),
+    data=lambda frame, metrics, columns: pictured_tasks(frame),
+    draw=draw_tasks,
+    numbers=task_sheets,
+)

@@ -1,65 +1,76 @@
-"""Runs: the records of each setting as a matrix, and which of its seeds are not in it.
+"""Runs: the records of each setting as a matrix, and the seeds that are not in it.
 
-Only a run that went through its whole stream without diverging has a row in the matrix.
-The others are not dropped in silence: their seeds are kept, by what befell them.
+Only a run that finished its stream without diverging has a row in the matrix. The seeds
+of all other runs are kept beside it, by what happened to them.
 
-A setting should have the seeds that at least half of its peers have. One that fewer
-have was given to these few in addition, as `--confirm-seeds` gives some to a winner: it
-is `extra` there, and the others do not miss it.
+A setting should have the seeds that at least half of its peers have. A seed that fewer
+have was added to these few, as `--confirm-seeds` adds some to a winner: it is `extra`
+there, and the other settings do not miss it.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from trainables.record import WHAT
+from trainables.record import SETTING_COLUMNS
 
-NEEDED = ["study", "setting_id", "run_id", "seed", *WHAT, "task", "diverged"]
-"""The columns that `by_setting` needs besides the measurement."""
+NEEDED = ("study", "setting_id", "run_id", "seed", "task", "diverged")
+"""The columns that `by_setting` needs besides the settings and the measurement."""
 
-PROBLEMS = ("permuted", "pairwise")
-FATES = ("seeds", "diverged", "incomplete", "missing", "extra", "unmatched")
+SEED_FIELDS = ("seeds", "diverged", "incomplete", "missing", "extra", "unmatched")
 """The fields of `Runs` that hold seeds."""
 
+PROBLEMS = ("permuted", "pairwise")
 OPTIMIZERS = ("sgd", "sam", "gnp")
 """The paper's order; others follow by name."""
 
 PARTS = ("optimizer", "base", "intervention")
-"""What a setting's name says in one word each."""
+"""The columns whose value names a part of the setting in one word."""
+
+Setting = dict[str, Any]
+"""The columns of a setting by name; None where one does not apply."""
+
+Reals = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Runs:
-    """The runs of one setting in one study."""
+    """The runs of one setting in one study.
+
+    Attributes:
+        study: The study's name.
+        setting_id: Hash of the setting.
+        setting: Its columns; None where one does not apply.
+        seeds: The seed of each row of `matrix`, ascending.
+        matrix: A measurement of the complete runs, shape (runs, tasks).
+        diverged: Seeds of runs that diverged.
+        incomplete: Seeds of runs that lack a task, or the measurement on one.
+        missing: Seeds without any record that at least half of the `peers` have.
+        extra: Seeds with records that fewer than half of the `peers` have.
+        unmatched: Seeds of complete runs without a fresh network to compare with.
+    """
 
     study: str
     setting_id: str
-    setting: dict[str, Any]
-    """The columns `WHAT`; None where one does not apply."""
+    setting: Setting
     seeds: tuple[int, ...]
-    """Of the rows of `matrix`: complete and not diverged."""
-    matrix: npt.NDArray[np.float64]
-    """Shape (runs, tasks)."""
+    matrix: Reals
     diverged: tuple[int, ...]
     incomplete: tuple[int, ...]
-    """Seeds with fewer tasks than the stream has (or with a null on one)."""
     missing: tuple[int, ...] = ()
-    """Seeds without any record, which at least half of its `peers` have."""
     extra: tuple[int, ...] = ()
-    """Seeds that it has and fewer than half of its `peers` have."""
     unmatched: tuple[int, ...] = ()
-    """Seeds of whole runs that have no fresh network to be compared with."""
 
     @property
     def key(self) -> tuple[str, str]:
-        """Which setting of which study."""
+        """The study and the setting_id, which together are unique."""
         return self.study, self.setting_id
 
     @property
@@ -69,108 +80,109 @@ class Runs:
 
     @property
     def expected(self) -> int:
-        """How many runs it should have, with those it was given in addition."""
+        """The number of runs that the setting should have, extra ones included."""
         return len(self.present) + len(self.missing)
 
     @property
     def peers(self) -> tuple[Any, ...]:
-        """What settings share that should have the same seeds."""
+        """The values that are equal in all settings that should have the same seeds."""
         return (self.study, *(self.setting[c] for c in ("problem", "dataset", "tasks")))
 
-    def on(self, seeds: Collection[int]) -> Runs:
+    def select_seeds(self, seeds: Collection[int]) -> Runs:
         """Return the runs of these seeds only."""
-
-        def only(of: Sequence[int]) -> tuple[int, ...]:
-            return tuple(seed for seed in of if seed in seeds)
-
         rows = np.array([seed in seeds for seed in self.seeds], dtype=bool)
-        fates: dict[str, Any] = {name: only(getattr(self, name)) for name in FATES}
-        return replace(self, matrix=self.matrix[rows], **fates)
+        fields: dict[str, Any] = {
+            name: tuple(seed for seed in getattr(self, name) if seed in seeds)
+            for name in SEED_FIELDS
+        }
+        return attrs.evolve(self, matrix=self.matrix[rows], **fields)
+
+
+def setting_columns(frame: pd.DataFrame) -> list[str]:
+    """Return the columns of a frame of records that describe the setting.
+
+    `Records.to_frame` notes in the frame which they are; of other frames they are those
+    that this program writes.
+    """
+    names = frame.attrs.get("setting_columns", SETTING_COLUMNS)
+    return [name for name in names if name in frame]
 
 
 def by_setting(frame: pd.DataFrame, measure: str = "test_accuracy") -> list[Runs]:
     """Return the runs of each setting, in the paper's order.
 
     Args:
-        frame: Records with the columns `NEEDED` and `measure`, each row once.
+        frame: Records with `NEEDED`, the columns of the setting and `measure`; each
+            row once.
         measure: The column that fills the matrices.
     """
     firsts = frame.drop_duplicates(["study", "setting_id"])
-    whats = firsts[list(WHAT)].astype(object)
-    settings = whats.where(whats.notna(), None).to_dict("records")
-    rows = frame.groupby(["study", "setting_id"], sort=False).indices
+    values = firsts[setting_columns(frame)].astype(object)
+    settings = values.where(values.notna(), None).to_dict("records")
+    rows = frame.groupby(["study", "setting_id"], sort=False, observed=True).indices
     columns = {
         name: frame[name].to_numpy() for name in ("seed", "task", "diverged", measure)
     }
-    found = []
-    for who, what in zip(firsts.to_dict("records"), settings, strict=True):
-        at = rows[who["study"], who["setting_id"]]
-        setting = {str(name): value for name, value in what.items()}
-        part = {name: column[at] for name, column in columns.items()}
-        found.append(_sort_out(who["study"], who["setting_id"], setting, part, measure))
-    return sorted(_compare(found), key=_order)
+    runs_of_settings = []
+    for study, setting_id, values in zip(
+        firsts["study"], firsts["setting_id"], settings, strict=True
+    ):
+        chosen = rows[study, setting_id]
+        part = {name: column[chosen] for name, column in columns.items()}
+        setting = {str(name): value for name, value in values.items()}
+        fields = _sort_by_outcome(part, measure, setting["tasks"])
+        runs_of_settings.append(
+            Runs(study=study, setting_id=setting_id, setting=setting, **fields)
+        )
+    return sorted(_compare_seeds(runs_of_settings), key=_order)
 
 
-def _sort_out(
-    study: str,
-    setting_id: str,
-    setting: dict[str, Any],
-    part: dict[str, npt.NDArray[Any]],
-    measure: str,
-) -> Runs:
-    """Return one setting's runs, sorted by seed and by what became of them."""
+def _sort_by_outcome(
+    part: Mapping[str, npt.NDArray[Any]], measure: str, tasks: int
+) -> dict[str, Any]:
+    """Return the matrix of one setting, and its seeds by outcome."""
     seeds, row = np.unique(part["seed"], return_inverse=True)
-    length = max(setting["tasks"], int(part["task"].max()) + 1)
+    length = max(tasks, int(part["task"].max()) + 1)
     matrix = np.full((len(seeds), length), np.nan)
     matrix[row, part["task"]] = part[measure].astype(np.float64)
     diverged = np.zeros(len(seeds), dtype=bool)
     diverged[row[part["diverged"].astype(bool)]] = True
-    # A null on a task, or a task too many, is as little a whole run as a task too few.
-    whole = ~np.isnan(matrix).any(axis=1) & (length == setting["tasks"])
-    good = whole & ~diverged
-
-    def names(which: npt.NDArray[np.bool_]) -> tuple[int, ...]:
-        return tuple(int(seed) for seed in seeds[which])
-
-    return Runs(
-        study,
-        setting_id,
-        setting,
-        seeds=names(good),
-        matrix=matrix[good],
-        diverged=names(diverged),
-        incomplete=names(~whole & ~diverged),
-    )
+    # A run with a null, or with a task too many, is as incomplete as a shorter one.
+    complete = ~np.isnan(matrix).any(axis=1) & (length == tasks)
+    chosen = complete & ~diverged
+    return {
+        "seeds": tuple(seeds[chosen].tolist()),
+        "matrix": matrix[chosen],
+        "diverged": tuple(seeds[diverged].tolist()),
+        "incomplete": tuple(seeds[~complete & ~diverged].tolist()),
+    }
 
 
-def _compare(found: Iterable[Runs]) -> list[Runs]:
-    """Return the runs with the seeds that each lacks, and has beyond its peers'."""
-    found = list(found)
-    peers = Counter(runs.peers for runs in found)
-    held: dict[tuple[Any, ...], Counter[int]] = defaultdict(Counter)
-    for runs in found:
-        held[runs.peers].update(runs.present)
-
-    def common(runs: Runs) -> set[int]:
-        need = peers[runs.peers] / 2
-        return {seed for seed, count in held[runs.peers].items() if count >= need}
-
-    usual = {runs.peers: common(runs) for runs in found}
+def _compare_seeds(settings: Sequence[Runs]) -> list[Runs]:
+    """Return the runs with the seeds that each misses, or has beyond its peers."""
+    peers = Counter(runs.peers for runs in settings)
+    counts: dict[tuple[Any, ...], Counter[int]] = defaultdict(Counter)
+    for runs in settings:
+        counts[runs.peers].update(runs.present)
+    usual = {
+        key: {seed for seed, count in counts[key].items() if count >= total / 2}
+        for key, total in peers.items()
+    }
     return [
-        replace(
+        attrs.evolve(
             runs,
             missing=tuple(sorted(usual[runs.peers] - runs.present)),
             extra=tuple(sorted(runs.present - usual[runs.peers])),
         )
-        for runs in found
+        for runs in settings
     ]
 
 
 def _order(runs: Runs) -> tuple[Any, ...]:
-    """Return the place of a setting: the paper's, then that of its values."""
+    """Return the sort key of a setting: the paper's order, then by its values."""
 
-    def place(name: str, known: Sequence[str]) -> tuple[int, str]:
-        return (known.index(name) if name in known else len(known), name)
+    def rank(name: str, names: Sequence[str]) -> tuple[int, str]:
+        return (names.index(name) if name in names else len(names), name)
 
     rest = [
         (value is not None, value if value is not None else 0)
@@ -179,80 +191,92 @@ def _order(runs: Runs) -> tuple[Any, ...]:
     ]
     return (
         runs.study,
-        place(runs.setting["problem"], PROBLEMS),
-        place(runs.setting["optimizer"], OPTIMIZERS),
+        rank(runs.setting["problem"], PROBLEMS),
+        rank(runs.setting["optimizer"], OPTIMIZERS),
         -runs.setting["lr"],
         *rest,
     )
 
 
-def varying(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the columns of `WHAT` in which the settings differ.
+def by_problem(
+    settings: Iterable[Runs],
+) -> Iterator[tuple[str, list[Runs], list[str]]]:
+    """Yield each problem, the runs of its settings, and a label for each of these."""
+    groups: dict[str, list[Runs]] = defaultdict(list)
+    for runs in settings:
+        groups[runs.setting["problem"]].append(runs)
+    for problem, group in groups.items():
+        yield problem, group, labels([runs.setting for runs in group])
 
-    >>> varying([{"lr": 0.1, "tasks": 5}, {"lr": 0.2, "tasks": 5}])
+
+def varying_columns(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the columns in which the settings differ.
+
+    >>> varying_columns([{"lr": 0.1, "tasks": 5}, {"lr": 0.2, "tasks": 5}])
     ['lr']
     """
-    return [
-        name for name in WHAT if len({setting.get(name) for setting in settings}) > 1
-    ]
+    names = dict.fromkeys(name for setting in settings for name in setting)
+    return [name for name in names if len({s.get(name) for s in settings}) > 1]
 
 
-def labels(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a short name for each setting that tells it from the others.
+def labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a short name for each setting that differs from the names of the others.
 
-    Its `PARTS` and learning rate, and what else differs between two settings of these
-    parts: that SAM has a rho and SGD has none needs no saying.
+    It has the `PARTS`, the learning rate, and what else differs between settings with
+    these parts: that SAM has a rho and SGD has none is not worth saying.
 
-    >>> same = {"optimizer": "sam", "lr": 0.01}
-    >>> labels([{**same, "rho": 0.05}, {**same, "rho": 0.1}])
+    >>> sam = {"optimizer": "sam", "lr": 0.01}
+    >>> labels([{**sam, "rho": 0.05}, {**sam, "rho": 0.1}])
     ['SAM lr 0.01 rho 0.05', 'SAM lr 0.01 rho 0.1']
-    >>> labels([same, {**same, "base": "adam"}, {**same, "intervention": "redo"}])
+    >>> labels([sam, {**sam, "base": "adam"}, {**sam, "intervention": "redo"}])
     ['SAM lr 0.01', 'SAM adam lr 0.01', 'SAM lr 0.01 redo']
     """
-    differ = {kind: varying(same) for kind, same in _by_parts(settings).items()}
+    groups = _by_parts(settings)
+    varying = {parts: varying_columns(group) for parts, group in groups.items()}
     names = []
     for setting in settings:
-        optimizer, base, intervention = kind = _parts(setting)
+        optimizer, base, intervention = parts = _parts(setting)
         words = [optimizer.upper(), base, f"lr {setting['lr']:g}", intervention]
         words += [
             f"{name} {show(setting[name])}"
-            for name in differ[kind]
-            if name not in ("problem", "lr") and setting[name] is not None
+            for name in varying[parts]
+            if name not in ("problem", "lr") and setting.get(name) is not None
         ]
         names.append(" ".join(word for word in words if word))
     return names
 
 
-def implied(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the columns that the `PARTS` imply, with the value where there is one.
+def implied_values(settings: Sequence[Mapping[str, Any]]) -> Setting:
+    """Return the columns that follow from the `PARTS`, with their only value.
 
-    >>> implied([{"intervention": "redo", "redo_tau": 0.1}, {"redo_tau": None}])
+    >>> implied_values([{"intervention": "redo", "redo_tau": 0.1}, {"redo_tau": None}])
     {'redo_tau': 0.1}
     """
-    found: dict[str, Any] = {}
-    for name in varying(settings):
+    groups = _by_parts(settings).values()
+    implied: Setting = {}
+    for name in varying_columns(settings):
         values = {setting.get(name) for setting in settings} - {None}
-        same = _by_parts(settings).values()
-        if len(values) == 1 and all(name not in varying(some) for some in same):
-            found |= {} if name in PARTS else {name: values.pop()}
-    return found
+        constant = all(name not in varying_columns(group) for group in groups)
+        if len(values) == 1 and constant and name not in PARTS:
+            implied[name] = values.pop()
+    return implied
 
 
-def _parts(setting: dict[str, Any]) -> tuple[Any, ...]:
+def _parts(setting: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(setting.get(part) for part in PARTS)
 
 
 def _by_parts(
-    settings: Sequence[dict[str, Any]],
-) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
-    kinds = defaultdict(list)
+    settings: Sequence[Mapping[str, Any]],
+) -> dict[tuple[Any, ...], list[Mapping[str, Any]]]:
+    groups = defaultdict(list)
     for setting in settings:
-        kinds[_parts(setting)].append(setting)
-    return kinds
+        groups[_parts(setting)].append(setting)
+    return groups
 
 
 def show(value: Any) -> str:
-    """Return a setting's value as a reader wants it.
+    """Return a setting's value as text.
 
     >>> [show(value) for value in (None, 0.05, 1e-05, "100-100", 16)]
     ['–', '0.05', '1e-05', '100-100', '16']
@@ -263,32 +287,32 @@ def show(value: Any) -> str:
 
 
 def matrices(
-    frame: pd.DataFrame, found: Sequence[Runs], measures: Sequence[str]
-) -> list[dict[str, npt.NDArray[np.float64]]]:
-    """Return other measurements of the same runs, with NaN where one was not made.
+    frame: pd.DataFrame, settings: Sequence[Runs], measures: Sequence[str]
+) -> list[dict[str, Reals]]:
+    """Return other measurements of the same runs; NaN where one was not made.
 
     Args:
-        frame: The records that `found` was made from, with the columns `measures`.
-        found: The runs of some settings.
-        measures: Which.
+        frame: The records that `settings` was made from, with the columns `measures`.
+        settings: The runs of some settings.
+        measures: Columns of the records.
 
     Returns:
-        For each of `found`, a matrix of the shape of its own for each measurement.
+        For each setting the matrix of each measurement, in the shape of `Runs.matrix`.
     """
-    rows = frame.groupby(["study", "setting_id"], sort=False).indices
+    rows = frame.groupby(["study", "setting_id"], sort=False, observed=True).indices
     columns = {
         name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
         for name in measures
     }
     seeds, tasks = frame["seed"].to_numpy(), frame["task"].to_numpy()
-    every = []
-    for runs in found:
-        every_row = np.asarray(rows[runs.study, runs.setting_id])
-        at = every_row[np.isin(seeds[every_row], runs.seeds)]
-        place = np.searchsorted(np.array(runs.seeds, dtype=np.int64), seeds[at])
+    results = []
+    for runs in settings:
+        all_rows = np.asarray(rows[runs.study, runs.setting_id])
+        chosen = all_rows[np.isin(seeds[all_rows], runs.seeds)]
+        row = np.searchsorted(np.array(runs.seeds, dtype=np.int64), seeds[chosen])
         filled = {}
         for name, values in columns.items():
             filled[name] = np.full(runs.matrix.shape, np.nan)
-            filled[name][place, tasks[at]] = values[at]
-        every.append(filled)
-    return every
+            filled[name][row, tasks[chosen]] = values[chosen]
+        results.append(filled)
+    return results

@@ -1,36 +1,37 @@
-"""A report as one page of HTML: no script, nothing from a network, light and dark."""
+"""Write reports as one page of HTML, without scripts or anything from a network."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from analysis.figures.style import NARROW, SIZES, STYLE, write_whole
-
-if TYPE_CHECKING:
-    from analysis.report.parts import Drawing, Part
-    from analysis.report.report import Report
+from analysis.figures import FIGURES
+from analysis.figures.style import NARROW, SIZES, STYLE, render
+from analysis.report.parts import Drawing, Report
+from analysis.records.write import write_file
 
 TEMPLATE = "page.html"
 
-MOST = 100
-"""Rows of a table that a page has; its command has all."""
+MOST_ROWS = 100
+"""The most rows of a table on the page; the part's command prints all."""
 
 
-def write_page(reports: list[Report], file: str) -> None:
+def write_page(reports: Sequence[Report], file: str) -> None:
     """Write a page of the reports.
 
     Raises:
-        UsageError: It cannot be written there.
+        UsageError: The file cannot be written.
     """
-    write_whole(file, set_page(reports).encode("utf-8", errors="replace"))
+    write_file(file, make_page(reports).encode("utf-8", errors="replace"))
 
 
-def set_page(reports: list[Report]) -> str:
-    """Return the page: whatever a name holds, it is text and never markup."""
+def make_page(reports: Sequence[Report]) -> str:
+    """Return the page; names in the results are escaped, never markup."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -38,44 +39,47 @@ def set_page(reports: list[Report]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    template = environment.get_template(TEMPLATE)
-    return template.render(
-        reports=[
-            {"report": report, "parts": [_part(f"s{i}", part) for part in report.parts]}
-            for i, report in enumerate(reports)
-        ],
+    entries = []
+    for i, report in enumerate(reports):
+        parts = []
+        for part in report.parts:
+            name = f"s{i}-{part.key}"
+            drawn = _draw(part.drawing, name) if part.drawing else None
+            parts.append({"id": name, "part": part, "drawn": drawn})
+        entries.append({"report": report, "parts": parts})
+    return environment.get_template(TEMPLATE).render(
+        reports=entries,
         title=", ".join(report.study for report in reports),
-        most=MOST,
+        most=MOST_ROWS,
     )
 
 
-def _part(prefix: str, part: Part) -> dict[str, Any]:
-    """Return what the template needs of a part."""
-    name = f"{prefix}-{part.key}"
-    drawn = _draw(name, part.drawing) if part.drawing else None
-    return {"id": name, "part": part, "drawn": drawn}
-
-
-def _draw(name: str, drawing: Drawing) -> dict[str, Any]:
-    """Return a figure twice: for a wide place and for a narrow one."""
+def _draw(drawing: Drawing, name: str) -> dict[str, Any]:
+    """Return a figure in two widths: for a wide screen and for a telephone."""
     from matplotlib import rc_context
 
-    from analysis.figures.registry import FIGURES
-    from analysis.figures.svg import inline_svg
-
     picture = FIGURES[drawing.figure]
-    widths = {"wide": None, "narrow": SIZES["one-column"]}
     drawn = {}
-    with rc_context(STYLE):
-        for kind, width in widths.items():
+    for kind, width in (("wide", None), ("narrow", SIZES["one-column"])):
+        prefix = f"{name}-{kind}"
+        with rc_context({**STYLE, "svg.hashsalt": prefix}):
             figure = picture.draw(drawing.data, width)
-            svg = inline_svg(
-                figure, f"{name}-{kind}", drawing.alt, picture.adapts, **picture.saved
-            )
-            # made by matplotlib, which escapes what is written in a figure
-            drawn[kind] = {
-                "svg": Markup(svg),
-                "fits": figure.get_figwidth() < NARROW,
-                "inches": round(float(figure.get_figwidth()), 2),
-            }
-    return {**drawn, "adapts": picture.adapts}
+            svg = render(figure, "svg", cropped=picture.cropped).decode("utf-8")
+        drawn[kind] = {
+            # Matplotlib escapes the text of a figure
+            "svg": Markup(unique_ids(svg[svg.index("<svg") :], prefix)),
+            "fits": figure.get_figwidth() < NARROW,
+            "inches": round(float(figure.get_figwidth()), 2),
+        }
+    return drawn
+
+
+def unique_ids(svg: str, prefix: str) -> str:
+    """Return an SVG element whose ids begin with a prefix, for a page of several.
+
+    >>> unique_ids('<path id="a"/><use xlink:href="#a" clip-path="url(#b)"/>', "x")
+    '<path id="x-a"/><use xlink:href="#x-a" clip-path="url(#x-b)"/>'
+    """
+    # equal images have equal ids, which nothing refers to
+    svg = re.sub(r'(<image\b[^>]*?) id="[^"]*"', r"\1", svg)
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)

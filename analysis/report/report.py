@@ -1,98 +1,71 @@
-"""The report: all that a careful reader wants of a study, as one page or a folder.
-
-    records -> parts (analysis.parts) -> a page (analysis.page), or Markdown and PNG
-
-The same records give the same bytes.
-"""
+"""Make and write the reports of studies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-from analysis.figures.registry import FIGURES
-from analysis.records.request import read_asked
-from analysis.records.runs import NEEDED
-from analysis.report.markdown import write_folder
+from analysis.figures import FIGURES
+from analysis.records.request import read_requests
+from analysis.report.build import PROBES, Source, build_parts
 from analysis.report.page import write_page
-from analysis.report.parts import RELATED, Part, Source, make_parts
+from analysis.report.parts import Report
 from analysis.tables import about
-from trainables.record import COLUMNS
-from trainables.usage import choose
 
 
-@dataclass(frozen=True)
-class Report:
-    """A study's report."""
+def write_report(results: str, output: str) -> int:
+    """Write the report of all studies under `results`, and print a summary.
 
-    study: str
-    results: str
-    whole: int
-    expected: int
-    parts: list[Part]
-
-
-def write_report(results: str, output: str, format: str = "html") -> int:
-    """Write the report of all studies under `results`; return 1 if a part broke.
+    The same records give the same bytes.
 
     Args:
-        results: What `analysis.records.load.load` takes.
-        output: The file, or of markdown the folder.
-        format: One of `FORMATS`.
+        results: As for `analysis.records.load.load`.
+        output: The file.
+
+    Returns:
+        An exit status: 1 if this program failed to make a part, else 0.
 
     Raises:
-        UsageError: There are no records nor anything asked for, they cannot be read,
-            or `output` cannot be written.
+        UsageError: There is neither a readable record nor a study.json, or `output`
+            cannot be written.
     """
-    write = FORMATS[choose("format", format, FORMATS)]
     reports = make_reports(results)
-    write(reports, output)
+    write_page(reports, output)
     for report in reports:
-        left = [part for part in report.parts if part.why]
+        left_out = [part for part in report.parts if part.problem]
+        made = len(report.parts) - len(left_out)
         print(
-            f"{report.study}: {report.whole} of {report.expected} runs, "
-            f"{len(report.parts) - len(left)} of {len(report.parts)} parts"
+            f"{report.study}: {report.complete} of {report.expected} runs, "
+            f"{made} of {len(report.parts)} parts"
         )
-        for part in left:
-            print(f"  not made: {part.title}: {part.why}")
+        for part in left_out:
+            print(f"  left out: {part.title}: {part.problem}")
     print(f"wrote {output}")
-    return int(any(part.broken for report in reports for part in report.parts))
+    return int(any(part.failed for report in reports for part in report.parts))
 
 
 def make_reports(results: str) -> list[Report]:
     """Return the report of each study under `results`, by name.
 
     Raises:
-        UsageError: There are no records nor anything asked for, or they cannot be read.
+        UsageError: There is neither a readable record nor a study.json.
     """
-    asked = read_asked(results)
-    needed = {*NEEDED, *about.COLUMNS, *RELATED}
+    requests = read_requests(results)
+    needed = {*about.COLUMNS, *PROBES}
     needed.update(*(picture.columns for picture in FIGURES.values()))
-    columns = [name for name in COLUMNS if name in needed]
-    frame, held = about.load_or_none(results, columns, None, asked)
+    frame, files = about.load_or_empty(results, sorted(needed), None, requests)
     # text as numbers: it is grouped again and again
-    kind = COLUMNS["study"].type
-    text = [name for name in columns if COLUMNS[name].type == kind]
+    text = frame.select_dtypes(["object", "str"]).columns.drop("backward_accuracy")
     frame = frame.astype(dict.fromkeys(text, "category"))
-    there = set(frame["study"].unique().tolist())
-    studies = sorted(there | set(asked))
+    studies = sorted({*frame["study"].unique(), *requests})
     reports = []
     for study in studies:
-        source = Source(results, study, len(studies) > 1, frame, held, asked)
-        counts = source.standing[["whole", "expected"]].sum()
-        reports.append(
-            Report(
-                study,
-                results,
-                int(counts["whole"]),
-                int(counts["expected"]),
-                make_parts(source),
-            )
+        own = {study: requests[study]} if study in requests else {}
+        counts = about.run_counts(frame[frame["study"] == study], own)
+        source = Source(
+            results=results,
+            several=len(studies) > 1,
+            all_records=frame,
+            facts=about.facts_of(study, frame, files, requests.get(study), counts),
         )
+        complete, expected = counts[["complete", "expected"]].sum()
+        parts = build_parts(source)
+        reports.append(Report(study, int(complete), int(expected), parts))
     return reports
-
-
-FORMATS: dict[str, Callable[[list[Report], str], None]] = {
-    "html": write_page,
-    "markdown": write_folder,
-}

@@ -19,6 +19,11 @@ class Interval(NamedTuple):
     lo: npt.NDArray[np.float64]
     hi: npt.NDArray[np.float64]
 
+    def columns(self, name: str) -> dict[str, float]:
+        """Return the cells of one number in a table: NAME, NAME_lo and NAME_hi."""
+        ends = zip(("", "_lo", "_hi"), self, strict=True)
+        return {name + end: float(value) for end, value in ends}
+
 
 def mean_interval(
     values: npt.NDArray[np.float64], confidence: float = 0.95

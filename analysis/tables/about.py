@@ -1,4 +1,4 @@
-"""What was run: settings, seeds, code, machines, time, and how much of it is there."""
+"""What was run: settings, seeds, code, machines, time, and which runs are missing."""
 
 from __future__ import annotations
 
@@ -6,196 +6,227 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import attrs
 import pandas as pd
 
-from analysis.records.load import Held, load_held
-from analysis.records.request import Asked, read_asked
-from analysis.records.runs import NEEDED, Runs, by_setting, labels
-from analysis.tables.accuracy import name_seeds
+from analysis.records.load import RecordsFile, load_with_files
+from analysis.records.request import RequestedStudy, read_requests
+from analysis.records.runs import NEEDED, by_setting, labels
 from analysis.tables.formats import FORMATS, Column, Sheet
 from analysis.tables.printing import print_sheets
+from analysis.tables.words import name_seeds
 from trainables.usage import UsageError, choose
 
 COLUMNS = (*NEEDED, "test_accuracy", "steps", "seconds", "device")
-"""Of the records, what is read."""
+"""The columns of the records that are needed."""
 
-VERSIONS = ("python", "torch", "numpy", "ray", "pyarrow", "plasticity-study")
-MACHINES = {"cpu": "processor", "gpu": "GPU"}
+MADE_WITH = {
+    "commit": "code",
+    **{n: n for n in ("python", "torch", "numpy", "ray", "pyarrow")},
+    "plasticity-study": "plasticity-study",
+    "cpu": "processor",
+    "gpu": "GPU",
+    "schema_version": "schema",
+}
+"""Entries of the files' metadata, and their names in the table."""
+
+OUTCOMES = ("complete", "diverged", "incomplete", "missing")
 
 EXPLANATION = (
-    "whole: through the whole stream without diverging; only these are averaged "
-    "anywhere. diverged: the loss or a weight became infinite or not a number. "
-    "incomplete: fewer tasks than the stream has. missing: asked for (or, where no "
-    "study.json says so, run by at least half of the other settings), and no record.",
-    "training time: wall time of each task, a run's share of its stack's, summed over "
-    "all runs; examples: updates times the batch size.",
+    "complete: the run finished the stream without diverging; means are over these "
+    "only. diverged: the loss or a weight became infinite or not a number. incomplete: "
+    "there are records of some tasks only. missing: the run was requested and has no "
+    "records (without a study.json: at least half of the settings have the seed).",
+    "training time: wall time of the tasks, each run's share of its stack's, summed "
+    "over all runs. examples: updates times the batch size.",
 )
+
+
+@attrs.frozen
+class StudyFacts:
+    """What is known about one study.
+
+    Attributes:
+        study: Its name.
+        records: Its records, with `COLUMNS`; may be empty.
+        files: The files they came from.
+        request: Its study.json, if there is one.
+        counts: Its `run_counts`.
+    """
+
+    study: str
+    records: pd.DataFrame
+    files: Sequence[RecordsFile]
+    request: RequestedStudy | None
+    counts: pd.DataFrame
 
 
 def print_about(
     results: str = "results", format: str = "rich", where: str | None = None
 ) -> None:
-    """Print what was run on standard output.
+    """Print what was run.
 
     Args:
-        results: What `analysis.records.load.load` takes.
-        format: One of `analysis.tables.formats.FORMATS`, or csv: how runs stand.
-        where: Of these records only.
+        results: As for `analysis.records.load.load`.
+        format: One of `FORMATS`, or csv: the `run_counts`.
+        where: A filter of the records; all if None.
 
     Raises:
-        UsageError: There are no records, nor anything that says what was asked for.
+        UsageError: There is neither a readable record nor a study.json.
     """
     choose("format", format, [*FORMATS, "csv"])
-    asked = read_asked(results)
-    frame, held = load_or_none(results, COLUMNS, where, asked)
-    data = standing(frame, asked if where is None else {})
+    requests = read_requests(results)
+    frame, files = load_or_empty(results, COLUMNS, where, requests)
+    counts = run_counts(frame, requests if where is None else {})
     sheets = [
         sheet
-        for study in data["study"].unique().tolist()
-        for sheet in about_sheets(frame, held, asked, data, study)
+        for study in counts["study"].unique().tolist()
+        for sheet in about_sheets(
+            facts_of(study, frame, files, requests.get(study), counts)
+        )
     ]
-    print_sheets(data, sheets, EXPLANATION, format)
+    print_sheets(counts, sheets, EXPLANATION, format)
 
 
-def load_or_none(
+def load_or_empty(
     results: str,
     columns: Sequence[str],
     where: str | None,
-    asked: Mapping[str, Asked],
-) -> tuple[pd.DataFrame, list[Held]]:
-    """Return the records, which a study that has only begun need not have.
+    requests: Mapping[str, RequestedStudy],
+) -> tuple[pd.DataFrame, list[RecordsFile]]:
+    """Load records; a study that has only begun may have none.
 
     Raises:
-        UsageError: As `load_held`, unless something was asked for there.
+        UsageError: As for `load_with_files`, unless a study there was requested.
     """
     try:
-        return load_held(results, columns, where)
+        return load_with_files(results, columns, where)
     except UsageError as error:
-        if where is None and asked and str(error).startswith("no records in "):
+        if where is None and requests and str(error).startswith("no records in "):
             return pd.DataFrame(columns=list(columns)), []
         raise
 
 
-def standing(frame: pd.DataFrame, asked: Mapping[str, Asked]) -> pd.DataFrame:
-    """Return one row a setting: how its runs stand.
+def facts_of(
+    study: str,
+    frame: pd.DataFrame,
+    files: Sequence[RecordsFile],
+    request: RequestedStudy | None,
+    counts: pd.DataFrame,
+) -> StudyFacts:
+    """Return the facts of one study among those of several."""
+    return StudyFacts(
+        study,
+        frame[frame["study"] == study],
+        [file for file in files if study in file.studies],
+        request,
+        counts[counts["study"] == study],
+    )
 
-    Columns: study, setting_id, problem, label; expected, whole, diverged, incomplete,
-    missing (counts); missing_seeds, incomplete_seeds, diverged_seeds (as "0 3").
+
+def run_counts(frame: pd.DataFrame, requests: Mapping[str, RequestedStudy]) -> pd.DataFrame:
+    """Return one row per setting: how many of its runs had each outcome.
+
+    Columns: study, setting_id, problem, label; expected, complete, diverged,
+    incomplete, missing; diverged_seeds, incomplete_seeds and missing_seeds ("0 3").
 
     Args:
         frame: Records with `COLUMNS`; may be empty.
-        asked: What was asked for, by study, as far as is known.
+        requests: What was requested, by study, as far as is known.
     """
-    found = by_setting(frame) if len(frame) else []
-    there = {(runs.study, runs.setting_id) for runs in found}
-    rows = [_stands(runs, asked.get(runs.study)) for runs in found]
-    for study, wanted in asked.items():
-        for name, setting in wanted.settings.items():
-            if (study, name) not in there:
-                seeds = wanted.seeds[name]
-                empty = Runs(study, name, setting, (), None, (), (), seeds)  # type: ignore[arg-type]
-                rows.append(_stands(empty, wanted))
-    settings = [row.pop("setting") for row in rows]
-    problems = [str(setting.get("problem")) for setting in settings]
+    rows: list[dict[str, Any]] = []
+    settings: list[Mapping[str, Any]] = []
+    for runs in by_setting(frame) if len(frame) else []:
+        request = requests.get(runs.study)
+        requested = set(request.seeds.get(runs.setting_id, ())) if request else set()
+        seeds = {
+            "complete": runs.seeds,
+            "diverged": runs.diverged,
+            "incomplete": runs.incomplete,
+            "missing": sorted(requested - runs.present) if requested else runs.missing,
+        }
+        rows.append(_count(runs.study, runs.setting_id, seeds))
+        settings.append(runs.setting)
+    recorded = {(row["study"], row["setting_id"]) for row in rows}
+    for study, request in requests.items():
+        for name, setting in request.settings.items():
+            if (study, name) not in recorded:
+                missing = {"missing": sorted(request.seeds[name])}
+                rows.append(_count(study, name, missing))
+                settings.append(setting)
+    problems = [str(setting["problem"]) for setting in settings]
     for problem in dict.fromkeys(problems):
-        at = [i for i, one in enumerate(problems) if one == problem]
-        for i, label in zip(at, labels([settings[i] for i in at]), strict=True):
+        same = [i for i, other in enumerate(problems) if other == problem]
+        names = labels([settings[i] for i in same])
+        for i, label in zip(same, names, strict=True):
             rows[i] |= {"problem": problem, "label": label}
-    columns = ["study", "setting_id", "problem", "label"]
     data = pd.DataFrame(rows)
-    return data[columns + [name for name in data if name not in columns]]
+    first = ["study", "setting_id", "problem", "label"]
+    return data[first + [name for name in data if name not in first]]
 
 
-def _stands(runs: Runs, asked: Asked | None) -> dict[str, Any]:
-    """Return how one setting's runs stand."""
-    known = set(asked.seeds.get(runs.setting_id, ())) if asked else set()
-    missing = sorted(known - runs.present) if known else runs.missing
-    fates = {
-        "missing": missing,
-        "incomplete": runs.incomplete,
-        "diverged": runs.diverged,
+def _count(
+    study: str, setting_id: str, seeds: Mapping[str, Sequence[int]]
+) -> dict[str, Any]:
+    """Return a row of `run_counts` from the seeds of each outcome."""
+    counts = {outcome: len(seeds.get(outcome, ())) for outcome in OUTCOMES}
+    names = {
+        f"{outcome}_seeds": " ".join(map(str, seeds.get(outcome, ())))
+        for outcome in OUTCOMES[1:]
     }
-    return {
-        "study": runs.study,
-        "setting_id": runs.setting_id,
-        "setting": runs.setting,
-        "expected": len(runs.present) + len(missing),
-        "whole": len(runs.seeds),
-        **{fate: len(seeds) for fate, seeds in fates.items()},
-        **{f"{fate}_seeds": " ".join(map(str, seeds)) for fate, seeds in fates.items()},
-    }
+    expected = sum(counts.values())
+    who = {"study": study, "setting_id": setting_id, "expected": expected}
+    return {**who, **counts, **names}
 
 
-def about_sheets(
-    frame: pd.DataFrame,
-    held: Sequence[Held],
-    asked: Mapping[str, Asked],
-    data: pd.DataFrame,
-    study: str,
-) -> list[Sheet]:
-    """Return what is known of a study, and how its runs stand."""
-    mine = data[data["study"] == study]
-    rows = frame[frame["study"] == study]
-    files = [file for file in held if study in file.studies]
-    facts = list(_facts(mine, rows, files, asked.get(study)))
+def about_sheets(facts: StudyFacts) -> list[Sheet]:
+    """Return the facts of a study, and the counts of its runs by problem."""
     columns = [Column("what"), Column("is")]
-    sheet = Sheet(f"Study {study}", "", columns, facts, [])
-    return [sheet, *(runs_sheet(study, *part) for part in _by_problem(mine))]
+    sheet = Sheet(f"Study {facts.study}", "", columns, list(_facts(facts)), [])
+    parts = facts.counts.groupby("problem", sort=False)
+    return [sheet, *(runs_sheet(facts.study, str(p), part) for p, part in parts)]
 
 
-def _by_problem(data: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for problem, part in data.groupby("problem", sort=False):
-        yield str(problem), part
-
-
-def _facts(
-    data: pd.DataFrame, rows: pd.DataFrame, files: Sequence[Held], asked: Asked | None
-) -> Iterator[list[str]]:
-    """Yield what is known, in rows of two cells."""
-    counts = data[["expected", "whole", "diverged", "incomplete", "missing"]].sum()
+def _facts(facts: StudyFacts) -> Iterator[list[str]]:
+    """Yield the name and the value of each fact."""
+    counts, request, records = facts.counts, facts.request, facts.records
+    sums = counts[["expected", *OUTCOMES]].sum()
+    numbers = ", ".join(f"{sums[outcome]:,} {outcome}" for outcome in OUTCOMES[1:])
     yield [
         "runs",
-        f"{counts['whole']:,} of {counts['expected']:,} whole, "
-        f"{counts['diverged']:,} diverged, {counts['incomplete']:,} incomplete, "
-        f"{counts['missing']:,} missing",
+        f"{sums['complete']:,} of {sums['expected']:,} complete, {numbers}",
     ]
-    if asked and asked.under_way:
-        yield ["under way", f"{asked.under_way} stacks of runs have a checkpoint"]
-    if asked and asked.failed:
-        first = next(iter(asked.failed.items()))
-        yield ["failed", f"{len(asked.failed)} stacks, as {first[0]}: {first[1]}"]
-    yield ["settings", f"{len(data):,}"]
-    if not len(rows):
+    if request and request.checkpoints:
+        yield ["running", f"{request.checkpoints} stacks of runs have a checkpoint"]
+    if request and request.failed:
+        stack, reason = next(iter(request.failed.items()))
+        yield ["failed", f"{len(request.failed)} stacks, for example {stack}: {reason}"]
+    yield ["settings", f"{len(counts):,}"]
+    if records.empty:
         return
-    streams = rows[["problem", "dataset", "tasks"]].drop_duplicates()
+    streams = records[["problem", "dataset", "tasks"]].drop_duplicates()
     for problem, part in streams.groupby("problem", sort=False):
-        several = zip(part["dataset"], part["tasks"], strict=True)
-        said = "; ".join(f"{tasks} tasks of {name}" for name, tasks in several)
-        yield [str(problem), said]
-    seeds = sorted(set(rows["seed"].tolist()))
+        pairs = zip(part["tasks"], part["dataset"], strict=True)
+        yield [str(problem), "; ".join(f"{n} tasks of {name}" for n, name in pairs)]
+    seeds = sorted(set(records["seed"].tolist()))
     spans = name_seeds(" ".join(map(str, seeds))).partition(" ")[2]
     yield ["seeds", f"{len(seeds)} ({spans})"]
-    yield ["records", f"{len(rows):,} (a run and a task each) in {len(files):,} files"]
-    updates, batch = rows["steps"], rows["batch_size"]
-    yield ["updates", f"{int(updates.sum()):,}"]
-    yield ["examples", f"{int((updates * batch).sum()):,}"]
-    yield ["training time", clock(float(rows["seconds"].sum()))]
-    yield ["device", ", ".join(sorted(set(rows["device"].tolist())))]
-    made = [file.metadata for file in files]
-    yield ["code", _several([m.get("commit", "unknown") for m in made])]
-    for name in VERSIONS:
-        if any(name in m for m in made):
-            yield [name, _several([m.get(name, "unknown") for m in made])]
-    for name, said in MACHINES.items():
-        if any(name in m for m in made):
-            yield [said, _several([m.get(name, "unknown") for m in made])]
-    yield ["schema", _several([m.get("schema_version", "unknown") for m in made])]
+    files = len(facts.files)
+    yield ["records", f"{len(records):,} (one per run and task) in {files:,} files"]
+    yield ["updates", f"{int(records['steps'].sum()):,}"]
+    yield ["examples", f"{int((records['steps'] * records['batch_size']).sum()):,}"]
+    yield ["training time", clock(float(records["seconds"].sum()))]
+    yield ["device", ", ".join(sorted(set(records["device"].tolist())))]
+    for key, name in MADE_WITH.items():
+        values = [file.metadata.get(key, "unknown") for file in facts.files]
+        if set(values) != {"unknown"}:
+            yield [name, _with_counts(values)]
 
 
-def _several(values: Sequence[str]) -> str:
-    """Return what files say, and how many say it where they differ.
+def _with_counts(values: Sequence[str]) -> str:
+    """Return the values of files, with the number of files where they differ.
 
-    >>> _several(["a", "a"]), _several(["a", "b", "a"])
+    >>> _with_counts(["a", "a"]), _with_counts(["a", "b", "a"])
     ('a', 'a (2 files), b (1 file)')
     """
     counts = Counter(values)
@@ -207,32 +238,30 @@ def _several(values: Sequence[str]) -> str:
     )
 
 
-def runs_sheet(study: str, problem: str, part: pd.DataFrame) -> Sheet:
-    """Return how the runs of the settings on one problem stand."""
-    names = ("expected", "whole", "diverged", "incomplete", "missing")
+def runs_sheet(study: str, problem: str, counts: pd.DataFrame) -> Sheet:
+    """Return the counts of the settings of one problem."""
+    numbers = ("expected", *OUTCOMES)
     columns = [
         Column("setting"),
         Column("setting_id"),
-        *(Column(name, right=True) for name in names),
-        Column("which are not whole"),
+        *(Column(name, right=True) for name in numbers),
+        Column("seeds without a complete run"),
     ]
     cells = []
-    for row in part.to_dict("records"):
-        lost = [
-            f"{fate}: {name_seeds(row[f'{fate}_seeds'])}"
-            for fate in ("diverged", "incomplete", "missing")
-            if row[f"{fate}_seeds"]
+    for row in counts.to_dict("records"):
+        seeds = [
+            f"{outcome}: {name_seeds(row[f'{outcome}_seeds'])}"
+            for outcome in OUTCOMES[1:]
+            if row[f"{outcome}_seeds"]
         ]
-        cells.append(
-            [row["label"], row["setting_id"]]
-            + [str(row[name]) for name in names]
-            + ["; ".join(lost) or "–"]
-        )
+        numbers_of_row = [str(row[name]) for name in numbers]
+        start = [row["label"], row["setting_id"]]
+        cells.append([*start, *numbers_of_row, "; ".join(seeds) or "–"])
     return Sheet(f"Runs on {problem}, study {study}", "", columns, cells, [])
 
 
 def clock(seconds: float) -> str:
-    """Return a time as a reader wants it.
+    """Return a duration in one or two units.
 
     >>> clock(4.21), clock(200), clock(3700)
     ('4.2 s', '3 min 20 s', '1 h 1 min')

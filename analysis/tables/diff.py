@@ -13,18 +13,22 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.records.load import Held, load_held
+from analysis.records.load import RecordsFile, load_with_files
 from analysis.records.runs import NEEDED, Runs, by_setting, labels
 from analysis.statistics.intervals import mean_interval
 from analysis.statistics.metrics import METRICS
 from analysis.tables.formats import FORMATS, Column, Sheet
 from analysis.tables.printing import print_sheets
 from analysis.tables.words import LONGEST, PER, percent
-from trainables.record import COLUMNS, MEASURED
+from trainables.record import KNOWN_COLUMNS, KNOWN_MEASURES
 from trainables.usage import UsageError, choose
 
 SHOWN = ("accuracy_change", "accuracy_slope", "mean_accuracy", "plasticity_loss")
-NUMBERS = [n for n in MEASURED if COLUMNS[n].type == COLUMNS["test_accuracy"].type]
+NUMBERS = [
+    n
+    for n in KNOWN_MEASURES
+    if KNOWN_COLUMNS[n].type == KNOWN_COLUMNS["test_accuracy"].type
+]
 
 EXPLANATION = (
     "A and B: mean over the runs of each. difference: B less A, run by run with the "
@@ -51,9 +55,9 @@ def print_difference(
     """
     choose("format", format, [*FORMATS, "csv"])
     needed = {*NEEDED, *NUMBERS}
-    columns = [name for name in COLUMNS if name in needed]
-    a, held_a = load_held(one, columns, where)
-    b, held_b = load_held(other, columns, where)
+    columns = [name for name in KNOWN_COLUMNS if name in needed]
+    a, held_a = load_with_files(one, columns, where)
+    b, held_b = load_with_files(other, columns, where)
     for place, frame in ((one, a), (other, b)):
         if len(studies := frame["study"].unique().tolist()) > 1:
             raise UsageError(
@@ -163,10 +167,10 @@ def welch_interval(
     return mean, mean - half, mean + half
 
 
-def made_sheet(a: Sequence[Held], b: Sequence[Held]) -> Sheet:
+def made_sheet(a: Sequence[RecordsFile], b: Sequence[RecordsFile]) -> Sheet:
     """Return what made the two, where that differs."""
 
-    def held(files: Sequence[Held]) -> Mapping[str, str]:
+    def held(files: Sequence[RecordsFile]) -> Mapping[str, str]:
         names = dict.fromkeys(name for file in files for name in file.metadata)
         return {
             name: ", ".join(sorted({file.metadata.get(name, "–") for file in files}))

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from analysis.records.load import load
 from analysis.records.runs import NEEDED, by_setting
 from analysis.statistics.metrics import METRICS
-from analysis.tables.files import write_file
-from trainables.record import COLUMNS, WHAT, schema
+from analysis.records.write import write_file
+from trainables.record import KNOWN_COLUMNS, SETTING_COLUMNS, schema
 from trainables.usage import UsageError
 
 SUFFIXES = (".csv", ".parquet")
@@ -83,7 +83,7 @@ def _as_csv(table: pa.Table) -> bytes:
 def per_run(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row a run: what became of it, and its metrics.
 
-    Columns: study, setting_id, run_id, seed and the columns `WHAT`; fate (whole,
+    Columns: study, setting_id, run_id, seed and the columns `SETTING_COLUMNS`; fate (whole,
     diverged or incomplete); tasks_done, steps, seconds, device; and every metric of
     `analysis.statistics.metrics.METRICS`, null unless the run is whole.
 
@@ -121,12 +121,12 @@ def per_run(frame: pd.DataFrame) -> pd.DataFrame:
         parts.append(part.sort_values("seed"))
     # a column may be null in all of one setting's rows and not in another's
     kinds = {
-        name: COLUMNS[name].type.to_pandas_dtype()
-        for name in WHAT
-        if pa.types.is_floating(COLUMNS[name].type)
+        name: KNOWN_COLUMNS[name].type.to_pandas_dtype()
+        for name in SETTING_COLUMNS
+        if pa.types.is_floating(KNOWN_COLUMNS[name].type)
     }
     table = pd.concat([part.astype(kinds) for part in parts], ignore_index=True)
     table = table.join(whole, on=keys)
-    first = ["study", "setting_id", "run_id", "seed", *WHAT, "fate"]
+    first = ["study", "setting_id", "run_id", "seed", *SETTING_COLUMNS, "fate"]
     first += ["tasks_done", "steps", "seconds", "device"]
     return table[first + [name for name in table if name not in first]]

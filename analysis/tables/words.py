@@ -69,7 +69,7 @@ def name_seeds(text: str) -> str:
 def first_and_count(names: Sequence[str]) -> str:
     """Return the first `LONGEST` names, and how many more there are.
 
-    >>> first_and_count(["a", "b"]), first_and_count(list("abcdefghijklmn"))[-13:]
+    >>> first_and_count(["a", "b"]), first_and_count(list("abcdefghijklmn"))[-12:]
     ('a, b', 'l and 2 more')
     """
     more = f" and {len(names) - LONGEST} more" if len(names) > LONGEST else ""
