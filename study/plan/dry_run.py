@@ -1,95 +1,91 @@
-"""What the sweep shows without running anything: the studies, and what one costs."""
+"""Show studies and their cost without running anything."""
 
 from __future__ import annotations
 
 import numpy as np
 from rich.table import Table
 
-from study.plan import rates
-from study.plan.trials import Trial, hyperparameters
+from study.plan.machine import estimate_seconds, format_duration, load_rates
+from study.plan.trials import Trial, hyperparameter_text
 from study.spec.search import SEARCHES, Search
 from study.spec.studies import STUDIES, Study
-from trainables.setting import Setting
 
 
 def study_table() -> Table:
-    """Return the list of studies."""
+    """Return the table of all studies and searches."""
     table = Table("study", "runs", "tasks", "about", box=None)
     for study in STUDIES.values():
-        tasks = len(study.seeds) * sum(setting.tasks for setting in study.settings)
         runs = len(study.seeds) * len(study.settings)
+        tasks = len(study.seeds) * sum(setting.tasks for setting in study.settings)
         table.add_row(study.name, f"{runs:,}", f"{tasks:,}", study.about)
     for search in SEARCHES.values():
-        runs = search.trials * len(search.seeds)
+        runs = len(search.seeds) * search.trials
         tasks = runs * search.example.tasks
         table.add_row(search.name, f"{runs:,}", f"{tasks:,}", search.about)
     return table
 
 
 def search_table(search: Search) -> Table:
-    """Return what a search chooses from."""
-    table = Table("field", "is", box=None)
-    for name, what in search.space.described().items():
-        table.add_row(name, what)
+    """Return the table of the values or domain of each field of a search."""
+    table = Table("field", "values", box=None)
+    for name, text in search.space.describe().items():
+        table.add_row(name, text)
     table.add_row("seeds", ", ".join(map(str, search.seeds)))
     table.add_row("objectives", ", ".join(search.objectives))
     return table
 
 
 def sample_trials(search: Search, count: int = 200) -> list[Trial]:
-    """Return trials of a search, drawn evenly from its space."""
+    """Return trials of a search, drawn uniformly from its space."""
     random = np.random.Generator(np.random.PCG64(0))
+    draw = search.space.make_setting
     return [
-        Trial(search.space.settle(lambda _, domain: domain.draw(random)), search.seeds)
+        Trial(draw(lambda _, domain: domain.draw(random)), search.seeds)
         for _ in range(count)
     ]
 
 
 def cost_table(study: Study, trials: list[Trial]) -> Table:
-    """Return what is to be run, setting by setting, and what it costs."""
+    """Return the table of what is left of each setting, and its cost."""
     columns = ("problem", "optimizer", "hyperparameters", "dataset", "seeds", "trials")
     table = Table(*columns, "tasks", "examples", "operations", box=None)
-    by_setting: dict[Setting, list[Trial]] = {}
-    for trial in trials:
-        by_setting.setdefault(trial.setting, []).append(trial)
     for setting in study.settings:
-        mine = by_setting.get(setting, [])
+        left = [trial for trial in trials if trial.setting == setting]
         row = setting.row()
         table.add_row(
             row["problem"],
             row["optimizer"],
-            hyperparameters(row),
+            hyperparameter_text(row),
             row["dataset"],
-            str(sum(len(trial.seeds) for trial in mine)),
-            *_totals(mine),
+            str(sum(len(trial.seeds) for trial in left)),
+            *_totals(left),
         )
     table.add_row("all", "", "", "", "", *_totals(trials))
     return table
 
 
 def _totals(trials: list[Trial]) -> tuple[str, ...]:
-    """Return the trials, tasks, examples and operations of these trials."""
+    """Return the number of trials, and their tasks, examples and operations."""
     tasks = sum(len(trial.seeds) * trial.setting.tasks for trial in trials)
     examples = sum(trial.cost.examples for trial in trials)
     flops = sum(trial.cost.flops for trial in trials)
     return f"{len(trials):,}", f"{tasks:,}", f"{examples:.2e}", f"{flops:.2e}"
 
 
-def duration_line(trials: list[Trial], slots: int, share: float = 1.0) -> str:
-    """Say how long trials take on this machine.
+def duration_line(trials: list[Trial], slots: int, scale: float = 1.0) -> str:
+    """Return how long trials take on this machine, as a line.
 
     Args:
-        trials: What is to be run.
-        slots: How many at once, on a CPU each.
-        share: Part of their whole time, where they stand for others.
+        trials: The trials.
+        slots: How many run at once, on one CPU each.
+        scale: Multiplies the time where the trials are a sample of more or fewer.
     """
     if not trials:
         return "Nothing is left to train."
-    seconds = rates.seconds(trials, slots, rates.recall())
+    seconds = estimate_seconds(trials, slots, load_rates())
     if seconds is None:
-        return "How long: not known (python -m study.benchmark measures this machine)."
-    time = rates.clock(share * seconds)
+        return "Time: unknown. Run python -m study.benchmark to measure this machine."
     return (
-        f"About {time} on this machine's CPUs, {slots} trials at once, at the "
-        "rates that study.benchmark measured."
+        f"Time: about {format_duration(scale * seconds)} on this machine's CPUs, "
+        f"{slots} trials at once, at the rates that study.benchmark measured."
     )

@@ -1,4 +1,4 @@
-"""What is left of a study to run, as trials: a setting with a stack of seeds each."""
+"""Plan what is left of a study as trials: one setting with one stack of seeds each."""
 
 from __future__ import annotations
 
@@ -6,123 +6,124 @@ import functools
 import itertools
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import attrs
 
 from study.plan.cost import Cost, run_cost
 from study.plan.memory import seeds_that_fit
 from study.spec.studies import Study
-from trainables.record import WHAT
+from trainables.record import SETTING_COLUMNS
 from trainables.request import seeds_text, stack_name
 from trainables.setting import Row, Setting
 
 CPU_STACK = 10
-"""Seeds side by side on a CPU: more gain little and leave the processor's cache."""
+"""Seeds side by side on a CPU: more gain little and do not fit its cache."""
 
 GPU_STACK = 64
-"""Seeds side by side on a GPU, where the kernels' launches cost more than they do."""
-
-_COMMON = ("problem", "dataset", "tasks", "epochs", "batch_size", "hidden", "optimizer")
-"""What of a setting is said apart from the hyperparameters, or by the study."""
+"""Seeds side by side on a GPU: launching a kernel costs more than running it."""
 
 LONGEST_NAME = 120
-"""A file's name holds the seeds; scattered ones may have to make several stacks."""
+"""Longest stack name, as a file name; scattered seeds may need several stacks."""
+
+_SHOWN_FIRST = ("lr", "rho", "alpha", "momentum", "weight_decay")
+
+_NOT_SHOWN = frozenset(
+    {"problem", "dataset", "tasks", "epochs", "batch_size", "hidden", "optimizer"}
+)
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class Trial:
     """One setting with the seeds that are trained side by side."""
 
     setting: Setting
     seeds: tuple[int, ...]
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
-        """The name of its files."""
+        """The stack's name, which its files have."""
         return stack_name(self.setting.setting_id, self.seeds)
 
     @property
     def label(self) -> str:
-        """What it is, for a reader, as permuted sam lr=0.01 rho=0.05, seeds 0-4."""
+        """The trial for a reader, as permuted sam lr=0.01 rho=0.05, seeds 0-4."""
         row = self.setting.row()
-        seeds = seeds_text(self.seeds)
-        what = f"{row['problem']} {row['optimizer']} {hyperparameters(row)}"
-        return f"{what}, seeds {seeds}"
+        what = f"{row['problem']} {row['optimizer']} {hyperparameter_text(row)}"
+        return f"{what}, seeds {seeds_text(self.seeds)}"
 
     @functools.cached_property
     def cost(self) -> Cost:
         """The cost of all its runs."""
-        one = run_cost(self.setting)
-        return Cost(one.examples * len(self.seeds), one.flops * len(self.seeds))
+        run = run_cost(self.setting)
+        return Cost(run.examples * len(self.seeds), run.flops * len(self.seeds))
 
     def config(self, cpus: float, gpus: float) -> dict[str, Any]:
-        """Return the trial as `trainables.trainable.ContinualTrainable` reads it."""
-        return {
-            "setting": self.setting.row(),
-            "seeds": list(self.seeds),
-            "name": self.name,
-            "cpus": cpus,
-            "gpus": gpus,
-        }
+        """Return the config of `trainables.trainable.ContinualTrainable`."""
+        stack = {"seeds": list(self.seeds), "name": self.name}
+        return self.setting.row() | stack | {"cpus": cpus, "gpus": gpus}
 
 
-def hyperparameters(row: Row) -> str:
-    """Return the optimizer's hyperparameters that are not 0, base and intervention.
+def hyperparameter_text(row: Row) -> str:
+    """Return the hyperparameters that are not 0, base and intervention.
 
-    >>> hyperparameters(Setting().row() | {"intervention": "redo", "redo_tau": 0.1})
+    >>> hyperparameter_text(Setting().row() | {"intervention": "redo", "redo_tau": 0.1})
     'lr=0.01 redo redo_tau=0.1'
     """
-    first = ("lr", "rho", "alpha", "momentum", "weight_decay")
-    others = [n for n in WHAT if n not in (*first, *_COMMON)]
-    told = [(name, row[name]) for name in (*first, *others) if row.get(name)]
-    return " ".join(v if isinstance(v, str) else f"{n}={v:g}" for n, v in told)
+    others = [n for n in SETTING_COLUMNS if n not in _NOT_SHOWN.union(_SHOWN_FIRST)]
+    values = {name: row[name] for name in (*_SHOWN_FIRST, *others) if row.get(name)}
+    return " ".join(
+        v if isinstance(v, str) else f"{name}={v:g}" for name, v in values.items()
+    )
 
 
 def plan(
     study: Study,
-    done: Collection[str],
-    interrupted: Sequence[tuple[str, tuple[int, ...]]],
-    stack: int | None,
+    finished: Collection[str],
+    stacks: Sequence[tuple[str, tuple[int, ...]]],
+    *,
+    stack_size: int | None,
     slots: int,
     gpu_memory: float | None = None,
 ) -> list[Trial]:
-    """Return the trials of all that is not done, the costliest first.
+    """Return the trials of all runs that are not finished, the costliest first.
 
     Args:
-        study: What to run.
-        done: The run_ids that are finished.
-        interrupted: Stacks that have a checkpoint, and then those that were planned
-            before: they go on as they are, to the same last bit.
-        stack: Seeds per trial; None: chosen by `stack_size`.
-        slots: How many trials run at once.
-        gpu_memory: Bytes that a trial has of its GPU; None: it has none.
+        study: The study.
+        finished: The run_ids of finished runs.
+        stacks: setting_id and seeds of the stacks to resume: those with a checkpoint,
+            then those that were planned. Unchanged, they give bit-identical results.
+        stack_size: Seeds per trial; None: `auto_stack_size`.
+        slots: Concurrent trials.
+        gpu_memory: GPU memory of a trial, in bytes; None: no GPU.
     """
     trials: list[Trial] = []
-    waiting: list[tuple[Setting, list[int]]] = []
+    left: dict[Setting, list[int]] = {}
     for setting in study.settings:
-        left = [s for s in study.seeds if setting.run_id(s) not in done]
-        for setting_id, seeds in interrupted:
-            if setting_id == setting.setting_id and seeds and set(seeds) <= set(left):
-                trials.append(Trial(setting, seeds))
-                left = [seed for seed in left if seed not in seeds]
-        waiting.append((setting, left))
-    on_gpu = gpu_memory is not None
-    auto = stack_size(sum(len(left) for _, left in waiting), slots, on_gpu)
-    for setting, left in waiting:
-        fit = auto if gpu_memory is None else seeds_that_fit(setting, gpu_memory)
-        size = stack or min(auto, fit)
-        trials.extend(Trial(setting, seeds) for seeds in _split(left, size))
+        seeds = [seed for seed in study.seeds if setting.run_id(seed) not in finished]
+        for setting_id, stack in stacks:
+            if setting_id == setting.setting_id and stack and set(stack) <= set(seeds):
+                trials.append(Trial(setting, stack))
+                seeds = [seed for seed in seeds if seed not in stack]
+        left[setting] = seeds
+    runs = sum(map(len, left.values()))
+    auto_size = auto_stack_size(runs, slots, gpu=gpu_memory is not None)
+    for setting, seeds in left.items():
+        size = stack_size or auto_size
+        if stack_size is None and gpu_memory is not None:
+            size = min(size, seeds_that_fit(setting, gpu_memory))
+        trials.extend(Trial(setting, stack) for stack in _split(seeds, size))
     return sorted(trials, key=lambda trial: -trial.cost.flops)
 
 
-def stack_size(runs: int, slots: int, gpu: bool) -> int:
-    """Return how many seeds to train side by side, leaving no slot idle."""
+def auto_stack_size(runs: int, slots: int, *, gpu: bool) -> int:
+    """Return how many seeds to train side by side so that no slot is idle."""
     most = GPU_STACK if gpu else CPU_STACK
     return max(1, min(most, math.ceil(runs / slots)))
 
 
 def _split(seeds: list[int], size: int) -> list[tuple[int, ...]]:
-    """Split seeds into stacks, as even as can be."""
+    """Split seeds into stacks of about equal size, at most `size`."""
     count = math.ceil(len(seeds) / size)
     bounds = [round(i * len(seeds) / count) for i in range(count + 1)] if count else []
     stacks = [tuple(seeds[a:b]) for a, b in itertools.pairwise(bounds)]

@@ -9,7 +9,12 @@ import attrs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainables.record import SCHEMA_VERSION, WHAT, misfit, version
+from trainables.record import (
+    SCHEMA_VERSION,
+    SETTING_COLUMNS,
+    schema_error,
+    schema_version,
+)
 from trainables.setting import Row, digest
 
 
@@ -54,8 +59,8 @@ def check_records_file(path: str, content: bytes) -> FileCheck:
     try:
         source = pa.BufferReader(content)
         with pq.ParquetFile(source, page_checksum_verification=True) as parquet:
-            if fault := misfit(parquet.schema_arrow):
-                newer = version(parquet.schema_arrow) > SCHEMA_VERSION
+            if fault := schema_error(parquet.schema_arrow):
+                newer = schema_version(parquet.schema_arrow) > SCHEMA_VERSION
                 return FileCheck(path, (fault,), newer=newer)
             table = parquet.read(use_threads=False)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -63,7 +68,7 @@ def check_records_file(path: str, content: bytes) -> FileCheck:
         return FileCheck(path, (f"cannot be read as Parquet: {text}",))
     if not table.num_rows:
         return FileCheck(path, ("has no rows",))
-    columns = [name for name in WHAT if name in table.column_names]
+    columns = [name for name in SETTING_COLUMNS if name in table.column_names]
     runs: dict[str, StoredRun] = {}
     faults: list[str] = []
     for row in _summarise(table, columns):

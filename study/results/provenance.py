@@ -1,4 +1,4 @@
-"""What made a file of records: code, libraries and hardware, and no names of people."""
+"""Metadata of a records file: code, libraries and hardware, but no personal names."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ import platform
 import subprocess
 from pathlib import Path
 
+from study.plan.machine import processor
+
 CODE = ("study", "trainables", "constraints.txt")
-"""What makes records."""
+"""Files that decide what a record contains."""
 
 PACKAGES = ("plasticity-study", "torch", "numpy", "ray", "pyarrow")
 
 
 def software() -> dict[str, str]:
-    """Return the git commit, if the code is a checkout, and the versions."""
+    """Return the git commit and the versions of Python and packages."""
     versions = {name: _version(name) for name in PACKAGES}
     return {"commit": _commit(), "python": platform.python_version(), **versions}
 
 
 @functools.cache
 def hardware() -> dict[str, str]:
-    """Return the processor's and the GPU's model, and the steps' C compiler."""
+    """Return the models of processor and GPU, and the C compiler of the steps."""
     import torch
 
     from trainables.steps import native
@@ -39,7 +41,10 @@ def _version(package: str) -> str:
 
 
 def _commit() -> str:
-    """Return the commit of this checkout, with '+' if its code has changed since."""
+    """Return the commit of this checkout, with '+' if its code has changed since.
+
+    It is 'unknown' without git, or where the code is not a checkout.
+    """
     root = Path(__file__).resolve().parents[2]
 
     def git(*words: str) -> str:
@@ -49,18 +54,8 @@ def _commit() -> str:
     try:
         if not git("ls-files", "study/results/provenance.py"):
             return "unknown"
-        # a cluster's nodes have the code, and not the tests
+        # a cluster's nodes have only the code: missing tests are no change
         changed = git("status", "--porcelain", "--untracked-files=no", "--", *CODE)
         return git("rev-parse", "HEAD") + ("+" if changed else "")
     except OSError:
         return "unknown"
-
-
-def processor() -> str:
-    """Return the processor's model."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        names = [n.partition(":")[2].strip() for n in lines if "model name" in n]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()

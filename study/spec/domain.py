@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+import attrs
 import numpy as np
 
-from trainables.checks import real, whole
+from trainables.hyperparameter import check_real, check_whole
 from trainables.usage import UsageError
 
 D = TypeVar("D", bound="Domain")
 
 
 class Suggester(Protocol):
-    """What proposes values: a trial of Optuna's."""
+    """Suggests values: a trial of Optuna."""
 
     def suggest_categorical(self, name: str, choices: Any) -> Any:
         """Return one of the choices."""
@@ -25,96 +24,107 @@ class Suggester(Protocol):
     def suggest_float(
         self, name: str, low: float, high: float, *, log: bool = False
     ) -> float:
-        """Return a real between two."""
+        """Return a real number in [low, high]."""
 
     def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
-        """Return a whole number between two."""
+        """Return an integer in [low, high]."""
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class Domain:
-    """Some values, there only where other fields have certain values.
+    """Values of a field, which may depend on other fields. `str` identifies it.
 
     Attributes:
-        given: For each other field on which this one depends, the values under which
-            it is there; nothing: always.
+        conditions: Values by other field: the field exists only where each of those
+            fields has one of its values. Empty: always.
     """
 
-    given: Mapping[str, tuple[Any, ...]] = field(default_factory=dict, kw_only=True)
+    conditions: Mapping[str, tuple[Any, ...]] = attrs.field(factory=dict, kw_only=True)
 
     def when(self: D, **fields: Any) -> D:
-        """Return the domain, there only where each field has one of these values.
+        """Return the domain of a field that exists only under conditions.
 
-        >>> log(0.01, 1).when(optimizer=("sam", "gnp")).given
+        >>> log(0.01, 1).when(optimizer=("sam", "gnp")).conditions
         {'optimizer': ('sam', 'gnp')}
         """
-        given = {
+        conditions = {
             name: tuple(values) if isinstance(values, tuple | list) else (values,)
             for name, values in fields.items()
         }
-        return dataclasses.replace(self, given={**self.given, **given})
+        return attrs.evolve(self, conditions={**self.conditions, **conditions})
 
     @property
-    def ends(self) -> tuple[Any, ...]:
-        """The values that stand for all, for a check."""
+    def extremes(self) -> tuple[Any, ...]:
+        """The values that a check has to try."""
+        raise NotImplementedError
+
+    def check(self, field: str) -> None:
+        """Check the domain of a field, which errors name.
+
+        Raises:
+            UsageError: There is no such domain.
+        """
         raise NotImplementedError
 
     def draw(self, random: np.random.Generator) -> Any:
-        """Return a value, drawn evenly."""
+        """Return a value, drawn uniformly."""
         raise NotImplementedError
 
-    def suggest(self, trial: Suggester, name: str) -> Any:
-        """Return the value that a trial proposes."""
+    def suggest(self, trial: Suggester, field: str) -> Any:
+        """Return the value that a trial suggests for a field."""
         raise NotImplementedError
 
-    def _within(self, text: str) -> str:
-        """Return the description with the conditions, which identifies the domain."""
-        conditions = [f"{n} in {list(values)}" for n, values in self.given.items()]
-        return " when ".join([text, " and ".join(conditions)][: 1 + bool(conditions)])
+    def _with_conditions(self, text: str) -> str:
+        if not self.conditions:
+            return text
+        parts = [f"{name} in {list(v)}" for name, v in self.conditions.items()]
+        return f"{text} when {' and '.join(parts)}"
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class Choice(Domain):
     """One of some values."""
 
     values: tuple[Any, ...]
 
-    def __post_init__(self) -> None:
-        """Check the values."""
-        if not self.values:
-            raise UsageError("choice of nothing: give it at least one value")
-        for value in self.values:
-            if not isinstance(value, str | int | float | bool):
-                raise UsageError(f"choice of {value!r}: give it texts and numbers")
-        if len(set(self.values)) < len(self.values):
-            raise UsageError(f"choice of {self.values!r}: a value is there twice")
-
     @property
-    def ends(self) -> tuple[Any, ...]:
+    def extremes(self) -> tuple[Any, ...]:
         """All values."""
         return self.values
+
+    def check(self, field: str) -> None:
+        """Check that there are different values, all texts or numbers."""
+        if not self.values:
+            raise UsageError(f"choice of {field} is empty: give at least one value")
+        for value in self.values:
+            if not isinstance(value, str | int | float | bool):
+                raise UsageError(
+                    f"choice of {field} has {value!r}: give only texts and numbers"
+                )
+        if len(set(self.values)) < len(self.values):
+            raise UsageError(f"choice of {field} repeats a value: {self.values!r}")
 
     def draw(self, random: np.random.Generator) -> Any:
         """Return one of the values."""
         return self.values[int(random.integers(len(self.values)))]
 
-    def suggest(self, trial: Suggester, name: str) -> Any:
-        """Return the value that a trial proposes."""
-        return trial.suggest_categorical(name, self.values)
+    def suggest(self, trial: Suggester, field: str) -> Any:
+        """Return the value that a trial suggests."""
+        return trial.suggest_categorical(field, self.values)
 
     def __str__(self) -> str:
-        return self._within("one of " + ", ".join(map(str, self.values)))
+        return self._with_conditions("one of " + ", ".join(map(str, self.values)))
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class Range(Domain):
-    """A number from `low` to `high`, both included.
+    """A number in [low, high].
 
     Attributes:
         low: The least.
         high: The greatest.
-        log: Whether its logarithm is what is drawn evenly.
-        whole: Whether it is a whole number.
+        log: Whether the logarithm is uniform, not the number.
+        whole: Whether it is an integer.
     """
 
     low: float
@@ -122,23 +132,27 @@ class Range(Domain):
     log: bool = False
     whole: bool = False
 
-    def __post_init__(self) -> None:
-        """Check the bounds."""
-        if self.whole:
-            whole("the least", self.low, 1 if self.log else 0)
-            whole("the greatest", self.high, int(self.low))
-        else:
-            real("the least", self.low, 0 if self.log else -math.inf, above=self.log)
-            real("the greatest", self.high, self.low)
-
     @property
-    def ends(self) -> tuple[Any, ...]:
+    def extremes(self) -> tuple[Any, ...]:
         """Both bounds."""
         return (self.low, self.high)
 
+    def check(self, field: str) -> None:
+        """Check the bounds."""
+        low, high = f"low of {field}", f"high of {field}"
+        if self.whole:
+            check_whole(low, self.low, 1 if self.log else 0)
+            check_whole(high, self.high, int(self.low))
+        else:
+            check_real(
+                low, self.low, 0 if self.log else -math.inf, exclude_low=self.log
+            )
+            check_real(high, self.high, self.low)
+
     def draw(self, random: np.random.Generator) -> Any:
         """Return a number."""
-        low, high = self.low, self.high + self.whole
+        # all integers are equally likely once the number is rounded down
+        low, high = self.low, self.high + (1 if self.whole else 0)
         if self.log:
             value = math.exp(random.uniform(math.log(low), math.log(high)))
         else:
@@ -146,20 +160,20 @@ class Range(Domain):
         value = min(max(value, self.low), self.high)
         return math.floor(value) if self.whole else value
 
-    def suggest(self, trial: Suggester, name: str) -> Any:
-        """Return the number that a trial proposes."""
+    def suggest(self, trial: Suggester, field: str) -> Any:
+        """Return the number that a trial suggests."""
         if self.whole:
             low, high = int(self.low), int(self.high)
-            return trial.suggest_int(name, low, high, log=self.log)
-        return trial.suggest_float(name, self.low, self.high, log=self.log)
+            return trial.suggest_int(field, low, high, log=self.log)
+        return trial.suggest_float(field, self.low, self.high, log=self.log)
 
     def __str__(self) -> str:
-        kind = "whole " * self.whole + "log " * self.log
-        return self._within(f"{kind}{self.low:g} to {self.high:g}")
+        kind = ("whole " if self.whole else "") + ("log " if self.log else "")
+        return self._with_conditions(f"{kind}{self.low:g} to {self.high:g}")
 
 
 def choice(*values: Any) -> Choice:
-    """Return the domain of one of these values.
+    """Return the domain of some values.
 
     >>> str(choice("sgd", "sam"))
     'one of sgd, sam'
@@ -168,12 +182,12 @@ def choice(*values: Any) -> Choice:
 
 
 def uniform(low: float, high: float) -> Range:
-    """Return the domain of the reals between two."""
+    """Return the domain of the real numbers in [low, high]."""
     return Range(low, high)
 
 
 def log(low: float, high: float) -> Range:
-    """Return the domain of the reals between two, whose logarithm is drawn evenly.
+    """Return the domain of the real numbers in [low, high] with a uniform logarithm.
 
     >>> str(log(0.001, 2).when(optimizer="sam"))
     "log 0.001 to 2 when optimizer in ['sam']"
@@ -182,5 +196,9 @@ def log(low: float, high: float) -> Range:
 
 
 def integer(low: int, high: int) -> Range:
-    """Return the domain of the whole numbers from one to another."""
+    """Return the domain of the integers in [low, high].
+
+    >>> str(integer(1, 5))
+    'whole 1 to 5'
+    """
     return Range(low, high, whole=True)

@@ -1,21 +1,20 @@
-"""Objectives: what a search seeks, as one number for a setting and its seeds.
+"""Objectives: the number that a search maximises or minimises for each setting.
 
-It is the mean over the seeds of a metric of `metrics`, taken on test accuracy:
-what the tables and figures show, and no definition of its own.
+An objective is the mean over seeds of a metric of the analysis
+(`analysis.statistics.metrics`), taken on test accuracy: what tables and figures show.
 
-A seed that diverged is an outcome, and a bad one, not a hole. In the mean accuracy it
-counts as chance from the task on which it diverged (a network of no numbers can do no
-better). Plasticity it has lost entirely, whenever it diverged: from perfect to chance,
-the most that can be lost. Otherwise a network that diverges on the first task would
-seem to lose nothing, and be the end of a Pareto front.
+A seed that diverges is a bad outcome, not a missing one. Its accuracy counts as chance
+from the task in which it diverged, since a network of NaNs can do no better. Its
+plasticity loss is the largest possible, from perfect to chance: otherwise a network
+that diverges in the first task would seem to lose nothing and end a Pareto front.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
+import attrs
 import numpy as np
 
 from analysis.statistics.metrics import METRICS, Trajectories
@@ -23,40 +22,40 @@ from trainables.setting import Setting
 from trainables.usage import choose
 
 
-@dataclass(frozen=True)
+@attrs.frozen(kw_only=True)
 class Objective:
-    """A metric to be made large or small.
+    """How a search uses a metric.
 
     Attributes:
-        maximize: Whether large is good.
-        diverged: Its value for a run that diverged, from chance accuracy; None: the
-            metric, with chance on the tasks that are missing.
+        maximize: Whether larger is better.
+        worst: Returns, from chance accuracy, the value of a run that diverged. None:
+            the metric itself, with chance accuracy for the missing tasks.
         least_tasks: The shortest stream on which it is defined.
     """
 
     maximize: bool
-    diverged: Callable[[float], float] | None = None
+    worst: Callable[[float], float] | None = None
     least_tasks: int = 1
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
-        """As Optuna calls it."""
+        """Optuna's name of the direction."""
         return "maximize" if self.maximize else "minimize"
 
 
 OBJECTIVES: dict[str, Objective] = {
     "mean_accuracy": Objective(maximize=True),
     "plasticity_loss": Objective(
-        maximize=False, diverged=lambda chance: 1 - chance, least_tasks=2
+        maximize=False, worst=lambda chance: 1 - chance, least_tasks=2
     ),
 }
 
 
 def parse_objectives(text: str) -> tuple[str, ...]:
-    """Return the objectives in a list like mean_accuracy,plasticity_loss.
+    """Return the names in a list like mean_accuracy,plasticity_loss.
 
     Raises:
-        UsageError: One is unknown.
+        UsageError: A name is unknown.
     """
     return tuple(choose("objective", name, OBJECTIVES) for name in text.split(","))
 
@@ -64,27 +63,27 @@ def parse_objectives(text: str) -> tuple[str, ...]:
 def objective_values(
     names: Iterable[str], setting: Setting, records: Sequence[Mapping[str, Any]]
 ) -> tuple[float, ...]:
-    """Return each objective of the records of a setting's seeds, on the tasks so far.
+    """Return the objectives of a setting on the tasks so far.
 
     Args:
         names: Of `OBJECTIVES`.
-        setting: Whose records they are.
-        records: With every seed's row on each of the tasks that are done.
+        setting: The setting.
+        records: Its records: one for each seed and each task so far, in any order.
     """
     seeds = sorted({row["seed"] for row in records})
     tasks = len(records) // len(seeds)
     chance = 1 / setting.problem.outputs
-    matrix: Trajectories = np.full((len(seeds), tasks), chance)
-    lost = np.zeros(len(seeds), dtype=bool)
+    accuracy: Trajectories = np.full((len(seeds), tasks), chance)
+    diverged = np.zeros(len(seeds), dtype=bool)
     for row in records:
-        which = seeds.index(row["seed"])
-        lost[which] |= row["diverged"]
+        index = seeds.index(row["seed"])
+        diverged[index] |= row["diverged"]
         if row["test_accuracy"] is not None:
-            matrix[which, row["task"]] = row["test_accuracy"]
-    found = []
+            accuracy[index, row["task"]] = row["test_accuracy"]
+    means = []
     for name in names:
-        values, worst = METRICS[name](matrix), OBJECTIVES[name].diverged
+        values, worst = METRICS[name](accuracy), OBJECTIVES[name].worst
         if worst is not None:
-            values = np.where(lost, worst(chance), values)
-        found.append(float(values.mean()))
-    return tuple(found)
+            values = np.where(diverged, worst(chance), values)
+        means.append(float(values.mean()))
+    return tuple(means)

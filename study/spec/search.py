@@ -1,128 +1,135 @@
-"""Searches: studies whose settings Optuna chooses, one after the other."""
+"""Searches: studies whose settings Optuna suggests, one after the other."""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from typing import Any
+
+import attrs
 
 from study.spec.domain import Domain, choice, log, uniform
 from study.spec.objectives import OBJECTIVES
 from study.spec.space import Space
-from study.spec.studies import BATCH_SIZE, HIDDEN, check_items, check_name, check_seeds
-from trainables.checks import whole
+from study.spec.studies import (
+    DIGITS,
+    LANDSCAPE_EVERY,
+    check_distinct,
+    check_landscape_every,
+    check_name,
+    check_seeds,
+    count_seeds,
+)
+from trainables.hyperparameter import check_whole
 from trainables.setting import Setting
 from trainables.usage import UsageError, choose
 
 MOST_OBJECTIVES = 2
 
 JOURNAL = "optuna.journal"
-"""The file, beside the records, of what Optuna knows."""
+"""Optuna's memory of a search: a file beside the records."""
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class Search:
     """A named search: each trial is one setting with all the seeds.
 
     Attributes:
-        name: Letters, digits, '-' and '_'; the results' folder has it.
-        space: Where the settings are chosen from.
-        seeds: Different ones, each in [0, 2**32).
+        name: Letters, digits, '-' and '_'; also the name of the folder of results.
+        space: The settings to choose from.
+        seeds: Distinct, each in [0, 2**32).
         trials: How many settings.
         objectives: One or two of `study.spec.objectives.OBJECTIVES`.
-        asha: Whether to stop trials that do badly before the end of their stream.
+        asha: Whether to stop bad trials before the end of their stream.
         about: A line for `--list`.
-        random_seed: Of Optuna's sampler.
+        random_seed: Of Optuna's sampler, at least 0.
+        landscape_every: See `Study`.
     """
 
-    name: str
+    name: str = attrs.field(validator=check_name)
     space: Space
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...] = attrs.field(
+        converter=check_seeds, validator=check_distinct
+    )
     trials: int = 50
-    objectives: tuple[str, ...] = ("mean_accuracy",)
+    objectives: tuple[str, ...] = attrs.field(
+        default=("mean_accuracy",), converter=tuple, validator=check_distinct
+    )
     asha: bool = False
     about: str = ""
     random_seed: int = 0
+    landscape_every: int = attrs.field(
+        default=LANDSCAPE_EVERY, converter=check_landscape_every
+    )
 
-    def __post_init__(self) -> None:
-        """Check the values."""
-        check_name(self.name)
-        object.__setattr__(self, "seeds", check_seeds(self.name, self.seeds))
-        object.__setattr__(self, "objectives", tuple(self.objectives))
-        whole("trials", self.trials)
-        whole("random_seed", self.random_seed, 0)
-        check_items(self.name, "objectives", self.objectives)
+    def __attrs_post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            UsageError: One is out of range, or two do not go together.
+        """
+        check_whole("trials", self.trials)
+        check_whole("random_seed", self.random_seed, 0)
         if len(self.objectives) > MOST_OBJECTIVES:
             raise UsageError(
                 f"{len(self.objectives)} objectives: give at most {MOST_OBJECTIVES}"
             )
-        for objective in self.objectives:
-            least = OBJECTIVES[choose("objective", objective, OBJECTIVES)].least_tasks
-            if self.shortest < least:
+        for name in self.objectives:
+            least = OBJECTIVES[choose("objective", name, OBJECTIVES)].least_tasks
+            if self.least_tasks < least:
                 raise UsageError(
-                    f"{objective} of {self.shortest} tasks: it needs at least {least}"
+                    f"{name} of {self.least_tasks} tasks: it needs at least {least}"
                 )
         if self.asha and self.objectives != ("mean_accuracy",):
             raise UsageError(
-                "--asha stops trials before the end of their stream, so it goes with "
-                f"mean_accuracy alone, not with {', '.join(self.objectives)}: leave "
-                "one out"
+                "--asha stops trials before the end of their stream, so it works only "
+                f"with mean_accuracy, not with {', '.join(self.objectives)}: leave one "
+                "out"
             )
 
     @property
     def example(self) -> Setting:
         """One of the settings."""
-        return self.space.settle(lambda _, domain: domain.ends[0])
+        return self.space.make_setting(lambda _, domain: domain.extremes[0])
 
     @property
-    def shortest(self) -> int:
-        """The least number of tasks that a stream may have."""
+    def least_tasks(self) -> int:
+        """Length of the shortest stream."""
         tasks = self.space.fields.get("tasks")
-        return min(tasks.ends) if isinstance(tasks, Domain) else self.example.tasks
+        return min(tasks.extremes) if isinstance(tasks, Domain) else self.example.tasks
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """The datasets that the settings may have."""
+        """The datasets of all settings."""
         dataset = self.space.fields.get("dataset", self.example.dataset)
-        return dataset.ends if isinstance(dataset, Domain) else (dataset,)
+        return dataset.extremes if isinstance(dataset, Domain) else (dataset,)
 
-    def asked(self) -> dict[str, Any]:
-        """Return what every trial of the search has in common, as plain values."""
+    def request(self) -> dict[str, Any]:
+        """Return what all trials have in common, as plain values that identify it."""
         return {
-            "space": self.space.described(),
+            "space": self.space.describe(),
             "seeds": list(self.seeds),
             "objectives": list(self.objectives),
             "random_seed": self.random_seed,
         }
 
-    def changed(
-        self,
-        seeds: int | None = None,
-        trials: int | None = None,
-        objectives: tuple[str, ...] | None = None,
-        asha: bool = False,
-        **fields: Any,
-    ) -> Search:
-        """Return the search with other values; those that are None stay as they are.
+    def modify(self, seeds: int | None = None, **changes: Any) -> Search:
+        """Return the search with other values; None: unchanged.
 
         Args:
-            seeds: How many, counted from 0.
-            trials: How many.
-            objectives: Which.
-            asha: Whether to stop trials early, if it does not already.
-            fields: Of a setting's row, to be fixed.
+            seeds: How many, from 0.
+            changes: `trials`, `objectives`, `asha`, or a value to fix for a field of
+                the settings' rows.
 
         Raises:
             UsageError: A value is wrong.
         """
-        given = {name: value for name, value in fields.items() if value is not None}
-        return dataclasses.replace(
+        values = {name: value for name, value in changes.items() if value is not None}
+        own = ("trials", "objectives", "asha")
+        changed = {name: values.pop(name) for name in own if name in values}
+        return attrs.evolve(
             self,
-            space=self.space.replaced(**given),
-            seeds=self.seeds if seeds is None else tuple(range(whole("seeds", seeds))),
-            trials=self.trials if trials is None else trials,
-            objectives=self.objectives if objectives is None else objectives,
-            asha=self.asha or asha,
+            space=self.space.fix(**values),
+            seeds=count_seeds(seeds, self.seeds),
+            **changed,
         )
 
 
@@ -135,9 +142,9 @@ SEARCHES: dict[str, Search] = {
                 problem="permuted",
                 dataset="mnist-5k",
                 tasks=20,
-                epochs=2,
-                batch_size=BATCH_SIZE,
-                hidden="-".join(map(str, HIDDEN)),
+                epochs=DIGITS["epochs"],
+                batch_size=DIGITS["batch_size"],
+                hidden="-".join(map(str, DIGITS["hidden"])),
                 optimizer=choice("sgd", "sam", "gnp"),
                 lr=log(1e-3, 0.3),
                 rho=log(1e-3, 2).when(optimizer=("sam", "gnp")),
@@ -145,7 +152,7 @@ SEARCHES: dict[str, Search] = {
                 momentum=choice(0.0, 0.9),
                 weight_decay=log(1e-6, 1e-2),
             ),
-            tuple(range(5)),
+            seeds=range(5),
             about="the best optimizer, lr, rho, alpha, momentum, decay, by Optuna",
         ),
     )

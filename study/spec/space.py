@@ -1,66 +1,67 @@
-"""A space of settings: what is fixed, and what may be chosen, field by field.
+"""A space of settings: each field has a value or a domain.
 
     Space(dataset="mnist-5k", optimizer=choice("sgd", "sam"), lr=log(1e-3, 0.3),
           rho=log(1e-3, 2).when(optimizer="sam"))
 
-It is written with the names of a setting's row (`trainables.setting`). A grid is all
-its settings, a random space some of them, and a search has Optuna choose among them.
+Fields have the names of a setting's row (`trainables.setting`). A grid is all settings
+of a space; a random study draws some; a search lets Optuna suggest them.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import attrs
 import numpy as np
 
 from study.spec.domain import Choice, Domain
-from trainables.checks import whole
-from trainables.record import WHAT
+from trainables.hyperparameter import check_whole
+from trainables.record import SETTING_COLUMNS
 from trainables.setting import Row, Setting
 from trainables.usage import UsageError, choose
 
 Pick = Callable[[str, Domain], Any]
-"""Gives a field, by its name, one of its domain's values."""
+"""Returns a value for a field's name and domain."""
 
-TRIES = 100
-"""Draws for each setting that is wanted, before the space is taken to be too small."""
+DRAWS = 100
+"""Draws for each random setting before the space counts as too small."""
 
 
-@dataclass(frozen=True, init=False)
+@attrs.frozen(init=False)
 class Space:
-    """What each field of a setting is or may be; what is left out is its default."""
+    """The value or domain of each field; a field that is left out has its default."""
 
-    fields: dict[str, Any]
+    fields: Mapping[str, Any]
 
     def __init__(self, **fields: Any) -> None:
         """Take values and domains, by the names of a setting's row.
 
         Raises:
-            UsageError: A name is unknown, a value is wrong, or a field is there where
-                it does not belong.
+            UsageError: A name is unknown, a value or domain is wrong, or a field does
+                not belong to some of the settings.
         """
-        object.__setattr__(self, "fields", fields)
+        self.__attrs_init__(fields)
         for name, domain in fields.items():
-            choose("field", name, WHAT)
+            choose("field", name, SETTING_COLUMNS)
             if isinstance(domain, Domain):
+                domain.check(name)
                 self._check_conditions(name, domain)
         for pick in self._corners():
-            self.settle(pick)
+            self.make_setting(pick)
 
     @property
     def domains(self) -> dict[str, Domain]:
-        """The fields that are chosen."""
+        """The fields that have a domain."""
         return {n: d for n, d in self.fields.items() if isinstance(d, Domain)}
 
-    def replaced(self, **fields: Any) -> Space:
-        """Return the space with some fields fixed to these values."""
-        return Space(**{**self.fields, **fields})
+    def fix(self, **values: Any) -> Space:
+        """Return the space with these values for some fields."""
+        return Space(**{**self.fields, **values})
 
-    def settle(self, pick: Pick) -> Setting:
-        """Return the setting where each domain has the value that `pick` gives it.
+    def make_setting(self, pick: Pick) -> Setting:
+        """Return the setting with a picked value in each domain.
 
         Raises:
             UsageError: There is no such setting.
@@ -69,14 +70,17 @@ class Space:
         for name, value in self.fields.items():
             if not isinstance(value, Domain):
                 row[name] = value
-            elif all(row.get(n) in values for n, values in value.given.items()):
+            elif all(row.get(n) in values for n, values in value.conditions.items()):
                 row[name] = pick(name, value)
         try:
             return Setting.from_row(row)
         except UsageError as error:
-            hint = "; or say when, as rho=log(0.01, 1).when(optimizer='sam')"
-            more = hint if "does not belong" in str(error) else ""
-            raise UsageError(f"{error}{more}") from None
+            hint = ""
+            if "does not belong" in str(error):
+                hint = (
+                    ", or give a condition, as rho=log(0.01, 1).when(optimizer='sam')"
+                )
+            raise UsageError(f"{error}{hint}") from None
 
     def grid(self) -> tuple[Setting, ...]:
         """Return all settings of a space of choices.
@@ -86,68 +90,72 @@ class Space:
         [('sgd', 0.1), ('sgd', 0.01), ('sam', 0.1), ('sam', 0.01)]
 
         Raises:
-            UsageError: A field is no choice.
+            UsageError: A domain is not a choice.
         """
         for name, domain in self.domains.items():
             if not isinstance(domain, Choice):
                 raise UsageError(f"{name} is {domain}: a grid needs a choice of values")
-        names = list(self.domains)
-        every = itertools.product(*(domain.ends for domain in self.domains.values()))
-        found = [self.settle(_values(dict(zip(names, v, strict=True)))) for v in every]
-        return tuple(dict.fromkeys(found))  # a field that is not there tells none apart
+        products = itertools.product(*(d.extremes for d in self.domains.values()))
+        points = [dict(zip(self.domains, values, strict=True)) for values in products]
+        # points that differ in a field that does not exist there are one setting
+        return tuple(dict.fromkeys(self.make_setting(_pick(p)) for p in points))
 
     def random(self, count: int, seed: int = 0) -> tuple[Setting, ...]:
-        """Return so many different settings, drawn evenly; the same for a seed.
+        """Return different settings, drawn uniformly; equal seeds draw equal settings.
+
+        Args:
+            count: How many.
+            seed: At least 0.
 
         Raises:
-            UsageError: There are not so many.
+            UsageError: The space has too few.
         """
-        random = np.random.Generator(np.random.PCG64(whole("seed", seed, 0)))
-        found: dict[Setting, None] = {}
-        for _ in range(TRIES * whole("count", count)):
-            found[self.settle(lambda _, domain: domain.draw(random))] = None
-            if len(found) == count:
-                return tuple(found)
-        raise UsageError(f"{count} random settings: the space has only {len(found)}")
+        random = np.random.Generator(np.random.PCG64(check_whole("seed", seed, 0)))
+        settings: dict[Setting, None] = {}
+        for _ in range(DRAWS * check_whole("count", count)):
+            settings[self.make_setting(lambda _, domain: domain.draw(random))] = None
+            if len(settings) == count:
+                return tuple(settings)
+        raise UsageError(f"{count} random settings: the space has only {len(settings)}")
 
-    def described(self) -> dict[str, str]:
-        """Return each field in words, by which two spaces can be told apart."""
+    def describe(self) -> dict[str, str]:
+        """Return each field in words; they identify the space."""
         return {name: str(value) for name, value in self.fields.items()}
 
     def _check_conditions(self, name: str, domain: Domain) -> None:
-        """Refuse a condition on what comes later, or can never have that value."""
-        before = dict(itertools.takewhile(lambda f: f[0] != name, self.fields.items()))
-        for other, values in domain.given.items():
-            if other not in before:
+        """Check that a condition is on a value that an earlier field can have."""
+        names = list(self.fields)
+        earlier = names[: names.index(name)]
+        for other, values in domain.conditions.items():
+            if other not in earlier:
                 raise UsageError(
-                    f"{name} is there when {other} is {values[0]!r}: give {other} "
-                    f"before {name}"
+                    f"{name} depends on {other}: give {other} before {name}"
                 )
-            held = before[other]
-            if isinstance(held, Domain) and not isinstance(held, Choice):
-                raise UsageError(f"{name} cannot depend on {other}, which is {held}")
-            known = held.values if isinstance(held, Choice) else (held,)
+            field = self.fields[other]
+            if isinstance(field, Domain) and not isinstance(field, Choice):
+                raise UsageError(f"{name} cannot depend on {other}, which is {field}")
+            known = field.values if isinstance(field, Choice) else (field,)
             for value in values:
                 choose(f"{other} on which {name} depends", str(value), map(str, known))
 
     def _corners(self) -> Iterator[Pick]:
-        """Yield picks such that each domain has each of its ends, and is there."""
-        yield _values({})
+        """Yield picks that take each extreme of each domain at least once."""
+        yield _pick({})
         for name, domain in self.domains.items():
-            needed: dict[str, Any] = {}
-            self._need(name, needed)
-            for end in domain.ends:
-                yield _values({**needed, name: end})
+            values: dict[str, Any] = {}
+            self._meet_conditions(name, values)
+            for extreme in domain.extremes:
+                yield _pick({**values, name: extreme})
 
-    def _need(self, name: str, needed: dict[str, Any]) -> None:
-        """Find the values that others must have for a field to be there."""
+    def _meet_conditions(self, name: str, values: dict[str, Any]) -> None:
+        """Add the values of other fields with which a field exists."""
         domain = self.fields[name]
         if isinstance(domain, Domain):
-            for other, values in domain.given.items():
-                needed[other] = values[0]
-                self._need(other, needed)
+            for other, allowed in domain.conditions.items():
+                values[other] = allowed[0]
+                self._meet_conditions(other, values)
 
 
-def _values(known: Mapping[str, Any]) -> Pick:
-    """Return the pick of these values, and elsewhere of the first ones."""
-    return lambda name, domain: known.get(name, domain.ends[0])
+def _pick(values: Mapping[str, Any]) -> Pick:
+    """Return the pick of these values, and of the first extreme for other fields."""
+    return lambda name, domain: values.get(name, domain.extremes[0])

@@ -14,8 +14,8 @@ from study.plan.trials import (
     GPU_STACK,
     LONGEST_NAME,
     Trial,
+    auto_stack_size,
     plan,
-    stack_size,
 )
 from study.spec.studies import Study, grid
 from trainables.optimizers import GNP, SGD
@@ -48,7 +48,9 @@ def test_every_run_that_is_left_is_planned_once(seeds, data, stack, slots, memor
         st.lists(st.tuples(st.sampled_from(kinds), some.map(sorted).map(tuple)))
     )
     run_ids = {setting.run_id(seed) for setting, seed in done}
-    trials = plan(study, run_ids, interrupted, stack, slots, memory)
+    trials = plan(
+        study, run_ids, interrupted, stack_size=stack, slots=slots, gpu_memory=memory
+    )
     planned = [(trial.setting, seed) for trial in trials for seed in trial.seeds]
     assert len(planned) == len(set(planned))
     assert set(planned) == set(every) - done
@@ -60,20 +62,20 @@ def test_every_run_that_is_left_is_planned_once(seeds, data, stack, slots, memor
     assert costs == sorted(costs, reverse=True)
 
 
-def test_an_interrupted_stack_goes_on_as_it_is():
+def test_an_interrupted_stack_is_resumed_unchanged():
     one = SETTINGS[0]
     study = Study("any", SETTINGS[:2], tuple(range(6)))
     there = [(one.setting_id, (1, 2, 4)), (one.setting_id, (0, 9))]
-    trials = plan(study, set(), there, 2, 1)
+    trials = plan(study, set(), there, stack_size=2, slots=1)
     mine = [trial.seeds for trial in trials if trial.setting == one]
     assert sorted(mine) == [(0, 3), (1, 2, 4), (5,)]
 
 
-def test_an_interrupted_stack_with_a_run_done_since_is_not_gone_on_with():
+def test_an_interrupted_stack_with_a_run_done_since_is_not_resumed():
     one = SETTINGS[0]
     study = Study("any", (one,), (0, 1))
     there = [(one.setting_id, (0, 1))]
-    trials = plan(study, {one.run_id(0)}, there, None, 1)
+    trials = plan(study, {one.run_id(0)}, there, stack_size=None, slots=1)
     assert [trial.seeds for trial in trials] == [(1,)]
 
 
@@ -89,7 +91,7 @@ def test_an_interrupted_stack_with_a_run_done_since_is_not_gone_on_with():
     ],
 )
 def test_stacks_are_as_large_as_pays_and_leave_no_slot_idle(runs, slots, gpu, size):
-    assert stack_size(runs, slots, gpu) == size
+    assert auto_stack_size(runs, slots, gpu=gpu) == size
 
 
 def test_a_stack_on_a_gpu_is_no_larger_than_its_memory():
@@ -98,7 +100,7 @@ def test_a_stack_on_a_gpu_is_no_larger_than_its_memory():
     study = Study("any", (Setting(), wide), tuple(range(64)))
 
     def largest(setting, **options):
-        trials = plan(study, set(), [], slots=1, **{"stack": None} | options)
+        trials = plan(study, set(), [], slots=1, **{"stack_size": None} | options)
         return max(len(t.seeds) for t in trials if t.setting == setting)
 
     assert largest(wide) == CPU_STACK
@@ -106,7 +108,7 @@ def test_a_stack_on_a_gpu_is_no_larger_than_its_memory():
     assert largest(wide, gpu_memory=8e9) == seeds_that_fit(wide, 8e9) < GPU_STACK
     assert largest(Setting(), gpu_memory=8e9) == GPU_STACK
     assert largest(wide, gpu_memory=1.0) == 1
-    assert largest(wide, gpu_memory=8e9, stack=32) == 32
+    assert largest(wide, gpu_memory=8e9, stack_size=32) == 32
 
 
 def test_the_memory_of_a_seed_is_that_of_its_weights_and_activations():
@@ -121,13 +123,13 @@ def test_the_memory_of_a_seed_is_that_of_its_weights_and_activations():
 
 def test_stacks_are_as_even_as_can_be():
     study = Study("any", SETTINGS[:1], tuple(range(11)))
-    sizes = [len(t.seeds) for t in plan(study, set(), [], 4, 1)]
+    sizes = [len(t.seeds) for t in plan(study, set(), [], stack_size=4, slots=1)]
     assert sorted(sizes) == [3, 4, 4]
 
 
 def test_the_costliest_trial_is_the_first():
     study = Study("any", SETTINGS, (0, 1, 2))
-    trials = plan(study, set(), [], 3, 1)
+    trials = plan(study, set(), [], stack_size=3, slots=1)
     order = [(t.setting.problem.name, t.setting.optimizer.name) for t in trials]
     assert order == [
         ("permuted", "gnp"),

@@ -112,14 +112,14 @@ def test_the_commands_find_it_by_uri_and_by_environment(store, bucket):
 
 
 def test_a_report_is_made_of_what_lies_there(store, tmp_path):
-    from analysis.records.request import read_asked
+    from analysis.records.request import read_requests
     from analysis.report.report import make_reports
 
     store.write_records(records())
     request = Request(study="mine")
     request = request.with_settings({SETTING.setting_id: SETTING.row()}, range(4))
     store.save_request(request)
-    assert read_asked(store.results)["mine"].runs == 4
+    assert read_requests(store.results)["mine"].runs == 4
     for place in (store.results, store.location()):
         (report,) = make_reports(place)
         # of two runs there is nothing measured, of two no record

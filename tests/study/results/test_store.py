@@ -20,7 +20,7 @@ from study.results.file_check import check_records_file
 from study.results.files import Files, retry
 from study.results.provenance import software
 from study.results.store import Store
-from trainables.record import COLUMNS, SCHEMA_VERSION, schema, to_table
+from trainables.record import SCHEMA_VERSION, all_columns, schema, to_table
 from trainables.request import REQUEST_FILE, Request, stack_name
 from trainables.setting import Setting
 from trainables.usage import UsageError
@@ -42,7 +42,7 @@ def records(seeds=(0, 1), tasks=3, setting=SETTING):
         "device": "cpu",
     }
     return [
-        dict.fromkeys(COLUMNS)
+        dict.fromkeys(all_columns())
         | made
         | {"seed": seed, "run_id": setting.run_id(seed), "task": task}
         for task in range(tasks)
@@ -378,7 +378,7 @@ def test_failures_are_kept_until_they_are_forgotten(store):
 
 
 def test_storage_that_fails_is_retried_and_then_given_up(monkeypatch, capsys):
-    monkeypatch.setattr("trainables.patience.FIRST", 0.01)
+    monkeypatch.setattr("trainables.patience.FIRST_PAUSE", 0.01)
     left = [OSError(28, "full"), OSError(28, "full")]
 
     def action():

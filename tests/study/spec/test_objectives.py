@@ -74,14 +74,14 @@ def test_a_list_of_objectives():
             "plasticity_loss of 1 tasks",
         ),
         ({"objectives": ()}, "no objectives"),
-        ({"objectives": ("mean_accuracy",) * 2}, "the same objectives twice"),
+        ({"objectives": ("mean_accuracy",) * 2}, "repeats one of its objectives"),
         ({"trials": 0}, "trials is 0"),
         ({"seeds": 0}, "seeds is 0"),
     ],
 )
 def test_a_search_without_sense_is_refused(changes, message):
     with pytest.raises(UsageError, match=message):
-        SEARCHES["search"].changed(**changes)
+        SEARCHES["search"].modify(**changes)
 
 
 def test_a_search_knows_what_its_space_may_need():
@@ -89,7 +89,7 @@ def test_a_search_knows_what_its_space_may_need():
 
     space = Space(dataset=choice("mnist", "mnist-5k"), tasks=integer(1, 5))
     search = Search("mine", space, range(2))
-    assert (search.shortest, search.datasets) == (1, ("mnist", "mnist-5k"))
+    assert (search.least_tasks, search.datasets) == (1, ("mnist", "mnist-5k"))
     with pytest.raises(UsageError, match="plasticity_loss of 1 tasks"):
-        search.changed(objectives=("plasticity_loss",))
-    assert search.changed(tasks=4).shortest == 4
+        search.modify(objectives=("plasticity_loss",))
+    assert search.modify(tasks=4).least_tasks == 4

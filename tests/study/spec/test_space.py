@@ -21,7 +21,7 @@ SPACE = SEARCHES["search"].space
 @given(seed=st.integers(0, 2**32 - 1))
 def test_every_point_is_a_setting_within_its_bounds(seed):
     random = np.random.Generator(np.random.PCG64(seed))
-    row = SPACE.settle(lambda _, domain: domain.draw(random)).row()
+    row = SPACE.make_setting(lambda _, domain: domain.draw(random)).row()
     assert 1e-3 <= row["lr"] <= 0.3
     assert (row["rho"] is None) == (row["optimizer"] == "sgd")
     assert (row["alpha"] is None) == (row["optimizer"] != "gnp")
@@ -34,7 +34,7 @@ def test_optuna_is_asked_only_for_what_is_there():
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(30):
         trial = study.ask()
-        row = SPACE.settle(lambda n, d, t=trial: d.suggest(t, n)).row()
+        row = SPACE.make_setting(lambda n, d, t=trial: d.suggest(t, n)).row()
         assert trial.params == {n: row[n] for n in SPACE.domains if row[n] is not None}
     kinds = {trial.params["optimizer"] for trial in study.trials}
     assert kinds == {"sgd", "sam", "gnp"}
@@ -102,7 +102,7 @@ def test_random_settings_are_different_and_the_same_for_a_seed():
         ({"tasks": integer(40, 50), "problem": "pairwise"}, "tasks is 50: pairwise"),
         (
             {"optimizer": choice("sam", "sgd"), "rho": log(0.1, 1)},
-            "leave it out; or say when, as rho=log(0.01, 1).when(optimizer='sam')",
+            "or give a condition, as rho=log(0.01, 1).when(optimizer='sam')",
         ),
         (
             {
@@ -113,7 +113,7 @@ def test_random_settings_are_different_and_the_same_for_a_seed():
         ),
         (
             {"rho": log(0.1, 1).when(optimizer="sam"), "optimizer": choice("sam")},
-            "rho is there when optimizer is 'sam': give optimizer before rho",
+            "rho depends on optimizer: give optimizer before rho",
         ),
         (
             {"lr": log(0.1, 1), "momentum": choice(0.9).when(lr=0.1)},
@@ -131,23 +131,26 @@ def test_what_cannot_be_a_setting_is_one_line(fields, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: choice(), "choice of nothing"),
-        (lambda: choice(1, 1), "a value is there twice"),
-        (lambda: choice([1]), r"choice of \[1\]: give it texts and numbers"),
-        (lambda: log(0, 1), "the least is 0: it must be a number above 0"),
-        (lambda: log(1, 0.1), "the greatest is 0.1: it must be a number at least 1"),
-        (lambda: integer(2, 1), "the greatest is 1: it must be a whole number, at lea"),
-        (lambda: uniform("a", 1), "the least is 'a': it must be a number"),
+        (lambda: choice(), "choice of lr is empty"),
+        (lambda: choice(1, 1), "choice of lr repeats a value"),
+        (lambda: choice([1]), r"choice of lr has \[1\]: give only texts and numbers"),
+        (lambda: log(0, 1), "low of lr is 0: it must be a number above 0"),
+        (lambda: log(1, 0.1), "high of lr is 0.1: it must be a number at least 1"),
+        (
+            lambda: integer(2, 1),
+            "high of lr is 1: it must be a whole number, at lea",
+        ),
+        (lambda: uniform("a", 1), "low of lr is 'a': it must be a number"),
     ],
 )
 def test_a_domain_without_sense_is_refused(make, message):
     with pytest.raises(UsageError, match=message):
-        make()
+        Space(lr=make())
 
 
-def test_what_is_described_tells_spaces_apart():
-    text = SPACE.described()
+def test_the_description_identifies_a_space():
+    text = SPACE.describe()
     assert text["rho"] == "log 0.001 to 2 when optimizer in ['sam', 'gnp']"
-    assert SPACE.replaced(lr=log(1e-3, 0.3)).described() == text
-    assert SPACE.replaced(lr=log(1e-3, 0.2)).described() != text
+    assert SPACE.fix(lr=log(1e-3, 0.3)).describe() == text
+    assert SPACE.fix(lr=log(1e-3, 0.2)).describe() != text
     assert all(isinstance(d, Domain) for d in SPACE.domains.values())

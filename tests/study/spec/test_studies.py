@@ -8,7 +8,13 @@ import re
 import numpy as np
 import pytest
 
-from study.spec.studies import RHOS, STEP_SIZES, STUDIES, Study, changed, grid
+from study.spec.studies import (
+    MAP_LEARNING_RATES,
+    RHOS,
+    STUDIES,
+    Study,
+    grid,
+)
 from study.spec.study_file import find_study
 from trainables.interventions import INTERVENTIONS
 from trainables.optimizers import SGD
@@ -51,8 +57,8 @@ def test_rho_is_every_rho_at_every_step_size_with_sgd_beside_it():
             }
             for kind in ("sgd", "sam", "gnp")
         }
-        pairs = set(itertools.product(STEP_SIZES, RHOS))
-        assert kinds["sgd"] == {(lr, None, None) for lr in STEP_SIZES}
+        pairs = set(itertools.product(MAP_LEARNING_RATES, RHOS))
+        assert kinds["sgd"] == {(lr, None, None) for lr in MAP_LEARNING_RATES}
         assert kinds["sam"] == {(*pair, None) for pair in pairs}
         assert kinds["gnp"] == {(*p, alpha) for p in pairs for alpha in (0.5, 0.8)}
 
@@ -63,7 +69,7 @@ def test_the_small_cut_of_rho_is_a_cut_of_it():
 
     assert kinds("rho-small") < kinds("rho")
     assert len(STUDIES["rho-small"].seeds) >= 5
-    rhos = {s.optimizer.radius for s in STUDIES["rho-small"].settings}
+    rhos = {s.optimizer.rho for s in STUDIES["rho-small"].settings}
     assert {0.0, RHOS[0], RHOS[-1]} < rhos
 
 
@@ -94,8 +100,8 @@ def test_a_name_that_is_no_folders_is_refused(name):
     [
         ((), (0,), "no settings"),
         (ONE, (), "no seeds"),
-        (ONE * 2, (0,), "the same settings twice"),
-        (ONE, (3, 3), "the same seeds twice"),
+        (ONE * 2, (0,), "repeats one of its settings"),
+        (ONE, (3, 3), "repeats one of its seeds"),
         (ONE, (-1,), "seed is -1"),
         (ONE, (2**32,), f"seed is {2**32}"),
         (ONE, (0.5,), "seed is 0.5"),
@@ -109,8 +115,8 @@ def test_a_study_without_sense_is_refused(settings, seeds, message):
 
 def test_fields_that_are_none_stay_as_they_are():
     study = Study("mine", grid((Permuted(),), (SGD(),), tasks=7, hidden=(3,)), (5,))
-    assert changed(study, seeds=None, tasks=None, hidden=None) == study
-    other = changed(study, seeds=2, tasks=3)
+    assert study.modify(seeds=None, tasks=None, hidden=None) == study
+    other = study.modify(seeds=2, tasks=3)
     assert other.seeds == (0, 1)
     assert [s.tasks for s in other.settings] == [3]
     assert [s.hidden for s in other.settings] == [(3,)]
@@ -118,8 +124,8 @@ def test_fields_that_are_none_stay_as_they_are():
 
 def test_a_change_that_makes_two_settings_the_same_is_refused():
     study = Study("mine", (Setting(tasks=1), Setting(tasks=2)), (0,))
-    with pytest.raises(UsageError, match="the same settings twice"):
-        changed(study, tasks=3)
+    with pytest.raises(UsageError, match="repeats one of its settings"):
+        study.modify(tasks=3)
 
 
 def write(folder, text):
@@ -166,7 +172,7 @@ def test_a_file_may_define_a_random_study_or_a_search(tmp_path):
     ("space", "message"),
     [
         ("Space(lrr=0.1)", "unknown field 'lrr': did you mean 'lr'?"),
-        ("Space(lr=log(0, 1))", "the least is 0: it must be a number above 0"),
+        ("Space(lr=log(0, 1))", "low of lr is 0: it must be a number above 0"),
         ("Space(hidden=choice('0'))", "hidden is '0': give widths joined by '-'"),
         ("Space(lr=0.1), objectives=('accuracy',)", "unknown objective 'accuracy'"),
         ("Space(lr=0.1), objectivs=('a',)", "did you mean 'objectives'"),
@@ -233,6 +239,26 @@ def test_an_unknown_hyperparameter_in_a_file_offers_the_nearest(tmp_path, text, 
     assert str(caught.value).startswith(f"{path}:2: ")
 
 
+@pytest.mark.parametrize("module", ["studies", "search", "space", "domain"])
+def test_an_old_import_in_a_file_is_told_the_new_one(tmp_path, module):
+    path = write(tmp_path, f"x = 1\nfrom study.{module} import x\n")
+    with pytest.raises(UsageError) as caught:
+        find_study(path)
+    assert str(caught.value) == (
+        f"{path}:2: study.{module} has moved: import from study.spec.{module}"
+    )
+
+
+def test_an_old_keyword_in_a_file_is_told_the_new_one(tmp_path):
+    body = "STUDY = Study('mine', grid([], []), (0,), probe_every=5)\n"
+    path = write(tmp_path, IMPORTS + body)
+    with pytest.raises(UsageError) as caught:
+        find_study(path)
+    assert str(caught.value) == (
+        f"{path}:3: Study: probe_every is now called landscape_every"
+    )
+
+
 def test_a_file_without_a_study_is_refused(tmp_path):
     for text in ("x = 1\n", "STUDY = 'quickstart'\n"):
         with pytest.raises(UsageError, match="must define STUDY"):
@@ -246,8 +272,8 @@ def test_a_study_that_is_not_there_is_refused(tmp_path):
         find_study("quikstart")
 
 
-def test_how_often_a_study_looks_at_the_landscape_is_checked():
+def test_how_often_a_study_measures_the_landscape_is_checked():
     setting = STUDIES["quickstart"].settings[:1]
-    assert Study("any", setting, (0,), probe_every=0).probe_every == 0
-    with pytest.raises(UsageError, match="probe_every is -1"):
-        Study("any", setting, (0,), probe_every=-1)
+    assert Study("any", setting, (0,), landscape_every=0).landscape_every == 0
+    with pytest.raises(UsageError, match="landscape_every is -1"):
+        Study("any", setting, (0,), landscape_every=-1)

@@ -1,0 +1,78 @@
+"""This machine: its processor, and how fast the benchmark found that it trains."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from study.plan.trials import Trial
+from trainables import cache
+
+
+def processor() -> str:
+    """Return the processor's model."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [n.partition(":")[2].strip() for n in lines if "model name" in n]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def rates_file() -> Path:
+    """Return the file that keeps the rates between commands."""
+    return cache.folder() / "rates.json"
+
+
+def save_rates(flops_per_second: Mapping[str, float]) -> None:
+    """Save how fast one CPU trains with each optimizer, in operations per second."""
+    content = {"processor": processor(), "flops_per_second": dict(flops_per_second)}
+    rates_file().parent.mkdir(parents=True, exist_ok=True)
+    rates_file().write_text(json.dumps(content))
+
+
+def load_rates() -> dict[str, float]:
+    """Return the saved rates by optimizer; none if another processor has them."""
+    try:
+        content: dict[str, Any] = json.loads(rates_file().read_text())
+        if content["processor"] == processor():
+            rates = content["flops_per_second"].items()
+            return {name: float(rate) for name, rate in rates}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        pass
+    return {}
+
+
+def estimate_seconds(
+    trials: list[Trial], slots: int, rates: Mapping[str, float]
+) -> float | None:
+    """Return how long trials take on CPUs; None if a rate is missing.
+
+    The work divides evenly among the slots, but a trial does not divide.
+
+    Args:
+        trials: The trials.
+        slots: How many run at once.
+        rates: Operations per second of one CPU, by optimizer.
+    """
+    if not all(trial.setting.optimizer.name in rates for trial in trials):
+        return None
+    work = [trial.cost.flops / rates[trial.setting.optimizer.name] for trial in trials]
+    return max(sum(work) / slots, max(work, default=0.0))
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration for a reader.
+
+    >>> format_duration(5), format_duration(65), format_duration(7384)
+    ('5 s', '1 min 5 s', '2 h 3 min')
+    """
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60} s"
+    return f"{rounded // 3600} h {rounded % 3600 // 60} min"

@@ -1,0 +1,75 @@
+"""The options of the sweep: which are refused, and what they change in a study."""
+
+from __future__ import annotations
+
+import pytest
+
+from study.spec.options import SweepOptions
+from study.spec.search import SEARCHES
+from study.spec.studies import STUDIES
+from trainables.options import RunOptions
+from trainables.usage import UsageError
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tasks": 0}, "--tasks is 0: it must be a whole number, at least 1"),
+        ({"batch_size": 0}, "--batch-size is 0"),
+        ({"landscape_every": -1}, "--landscape-every is -1"),
+        ({"look_back": -1}, "--look-back is -1"),
+        ({"patience": -1.0}, "--patience is -1.0"),
+        ({"cpus_per_trial": 0.0}, "--cpus-per-trial is 0.0"),
+        ({"gpus_per_trial": 1.5}, "above 1 it must be a whole number"),
+        ({"stack": "many"}, "--stack is 'many'"),
+        ({"stack": "0"}, "--stack is '0'"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        SweepOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"study": "search", "stack": "3"}, "--stack is 3: a search trains all seeds"),
+        ({"trials": 3}, "--trials is for a search, which quickstart is not"),
+        ({"asha": True}, "--asha is for a search"),
+        ({"objective": "mean_accuracy"}, "--objective is for a search"),
+        ({"dataset": "mnst"}, "did you mean 'mnist'"),
+        ({"hidden": "a"}, "hidden is 'a'"),
+    ],
+)
+def test_an_option_that_does_not_go_with_the_study_is_refused(options, message):
+    with pytest.raises(UsageError, match=message):
+        SweepOptions(**options).load_study()
+
+
+def test_options_modify_a_study():
+    assert SweepOptions().load_study() == STUDIES["quickstart"]
+    study = SweepOptions(seeds=2, tasks=3, hidden="5-5", epochs=1).load_study()
+    assert study.seeds == (0, 1)
+    assert {(s.tasks, s.hidden, s.epochs) for s in study.settings} == {(3, (5, 5), 1)}
+
+
+def test_options_modify_a_search():
+    assert SweepOptions(study="search").load_study() == SEARCHES["search"]
+    options = SweepOptions(
+        study="search", trials=7, hidden="5", objective="plasticity_loss,mean_accuracy"
+    )
+    search = options.load_study()
+    assert (search.trials, search.example.hidden) == (7, (5,))
+    assert search.objectives == ("plasticity_loss", "mean_accuracy")
+    assert SweepOptions(study="search", asha=True).load_study().asha
+
+
+def test_the_study_says_how_often_the_landscape_is_measured_unless_an_option_does():
+    study = STUDIES["rho-small"]
+    assert SweepOptions().run_options(study) == RunOptions(landscape_every=45)
+    options = SweepOptions(landscape_every=0, look_back=2, checkpoint_every=5)
+    assert options.run_options(study) == RunOptions(
+        landscape_every=0, look_back=2, checkpoint_every=5
+    )
+    search = SEARCHES["search"]
+    assert SweepOptions().run_options(search) == RunOptions()
