@@ -10,13 +10,10 @@ import pandas as pd
 
 from analysis.comparing.fresh import FRESH
 from analysis.figures import FIGURES
-from analysis.figures.picture import Columns
 from analysis.figures.style import FORMATS, SIZES, STYLE, render
-from analysis.records.load import KEY, RecordsFile, load_with_files
-from analysis.records.runs import NEEDED
-from analysis.statistics.metrics import find_metric
+from analysis.records.load import KEY, load, load_records
 from analysis.records.write import write_file
-from trainables.record import KNOWN_COLUMNS
+from analysis.statistics.metrics import find_metric
 from trainables.usage import UsageError, choose
 
 DATA_SUFFIX = "csv"
@@ -66,12 +63,11 @@ def draw_to_file(request: FigureRequest, file: str) -> None:
         raise UsageError(f"cannot draw {file}: its suffix must be one of {known}")
     width = SIZES[choose("size", request.size, SIZES)] if request.size else None
     metrics = _choose_metrics(request)
-    names = [*NEEDED, *picture.columns]
-    frame, files = load_with_files(request.results, names, request.where)
-    frame = select(frame, request)
+    records = load_records(request.results, picture.columns, request.where)
+    frame = select(records.to_frame(), request)
     if any(find_metric(metric).relative for metric in metrics):
-        frame = _add_fresh(frame, request.results, names)
-    data = picture.data(frame, metrics, columns_of(files))
+        frame = _add_fresh(frame, request.results, picture.columns)
+    data = picture.data(frame, metrics, records.columns)
     if suffix == DATA_SUFFIX:
         write_file(file, data.to_csv(index=False, lineterminator="\n").encode())
         return
@@ -129,16 +125,7 @@ def _add_fresh(
 ) -> pd.DataFrame:
     """Add the records of fresh networks, which may be in another study."""
     try:
-        fresh, _ = load_with_files(results, columns, f"intervention = '{FRESH}'")
+        fresh = load(results, columns, f"intervention = '{FRESH}'")
     except UsageError:  # there are none; the metric reports that
         return frame
     return pd.concat([frame, fresh]).drop_duplicates(KEY, ignore_index=True)
-
-
-def columns_of(files: Sequence[RecordsFile]) -> Columns:
-    """Return the columns that the files of records describe."""
-    return KNOWN_COLUMNS | {
-        name: column
-        for file in files
-        for name, column in getattr(file, "columns", {}).items()
-    }

@@ -20,7 +20,7 @@ from analysis.comparing.compare import compare, confirm
 from analysis.comparing.relations import relation
 from analysis.figures import FIGURES
 from analysis.figures.lines import LINES
-from analysis.figures.to_file import columns_of
+from analysis.figures.picture import Columns
 from analysis.records.runs import by_problem, by_setting
 from analysis.report.parts import Drawing, Part
 from analysis.statistics.metrics import find_metric
@@ -42,12 +42,14 @@ class Source:
         results: Where the records are.
         several: Whether there are other studies.
         all_records: Those of all studies, which may have a study's fresh networks.
+        columns: What the files say about the columns of the records.
         facts: Of this study, with its records.
     """
 
     results: str
     several: bool
     all_records: pd.DataFrame
+    columns: Columns
     facts: about.StudyFacts
 
     @property
@@ -114,15 +116,16 @@ def _table(source: Source) -> Content:
 
 def _compare(source: Source) -> Content:
     study = source.study if source.several else None
-    data = compare(source.all_records, METRIC, BASELINE, study)
+    metric = find_metric(METRIC)
+    data = compare(source.all_records, metric, BASELINE, study)
     if data.empty:
         raise UsageError(f"all settings have {BASELINE}: there is nothing to compare")
-    winners = confirm(source.all_records, METRIC, BASELINE, study)
+    winners = confirm(source.all_records, metric, BASELINE, study)
     options = ["--baseline", BASELINE, *source.study_option()]
     name = METRIC.replace("_", " ")
     return {
         "lead": f"Every setting against {BASELINE.upper()}, paired by seed, by {name}: "
-        f"{find_metric(METRIC).definition}.",
+        f"{metric.definition}.",
         "command": source.command("compare", source.results, *options),
         "findings": tuple(comparison.describe_verdicts(data, BASELINE)),
         "sheets": (
@@ -164,7 +167,7 @@ def _figure(name: str, source: Source) -> Content:
         )
         records = records[records["setting_id"].isin(chosen)]
     _check_worth(name, records)
-    data = picture.data(records, picture.metrics, columns_of(source.facts.files))
+    data = picture.data(records, picture.metrics, source.columns)
     return {
         "lead": lead,
         "command": source.command(
@@ -251,7 +254,7 @@ def _definitions(source: Source) -> Content:
     records = source.all_records
     columns = {
         name: column
-        for name, column in columns_of(source.facts.files).items()
+        for name, column in source.columns.items()
         if column.role == "measure" and name in records and records[name].notna().any()
     }
     return {"sheets": tuple(definition_sheets(columns))}

@@ -12,8 +12,8 @@ from markupsafe import Markup
 
 from analysis.figures import FIGURES
 from analysis.figures.style import NARROW, SIZES, STYLE, render
-from analysis.report.parts import Drawing, Report
 from analysis.records.write import write_file
+from analysis.report.parts import Drawing, Report
 
 TEMPLATE = "page.html"
 

@@ -50,7 +50,8 @@ def make_reports(results: str) -> list[Report]:
     requests = read_requests(results)
     needed = {*about.COLUMNS, *PROBES}
     needed.update(*(picture.columns for picture in FIGURES.values()))
-    frame, files = about.load_or_empty(results, sorted(needed), None, requests)
+    records = about.load_or_empty(results, sorted(needed), None, requests)
+    frame = records.to_frame()
     # text as numbers: it is grouped again and again
     text = frame.select_dtypes(["object", "str"]).columns.drop("backward_accuracy")
     frame = frame.astype(dict.fromkeys(text, "category"))
@@ -63,7 +64,10 @@ def make_reports(results: str) -> list[Report]:
             results=results,
             several=len(studies) > 1,
             all_records=frame,
-            facts=about.facts_of(study, frame, files, requests.get(study), counts),
+            columns=records.columns,
+            facts=about.facts_of(
+                study, frame, records.files, requests.get(study), counts
+            ),
         )
         complete, expected = counts[["complete", "expected"]].sum()
         parts = build_parts(source)

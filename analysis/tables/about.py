@@ -8,16 +8,18 @@ from typing import Any
 
 import attrs
 import pandas as pd
+import pyarrow as pa
 
-from analysis.records.load import RecordsFile, load_with_files
+from analysis.records.load import Records, RecordsFile, load_records
 from analysis.records.request import RequestedStudy, read_requests
 from analysis.records.runs import NEEDED, by_setting, labels
 from analysis.tables.formats import FORMATS, Column, Sheet
 from analysis.tables.printing import print_sheets
 from analysis.tables.words import name_seeds
+from trainables.record import KNOWN_COLUMNS
 from trainables.usage import UsageError, choose
 
-COLUMNS = (*NEEDED, "test_accuracy", "steps", "seconds", "device")
+COLUMNS = ("test_accuracy", "steps", "seconds", "device")
 """The columns of the records that are needed."""
 
 MADE_WITH = {
@@ -76,15 +78,13 @@ def print_about(
     """
     choose("format", format, [*FORMATS, "csv"])
     requests = read_requests(results)
-    frame, files = load_or_empty(results, COLUMNS, where, requests)
+    records = load_or_empty(results, COLUMNS, where, requests)
+    frame = records.to_frame()
     counts = run_counts(frame, requests if where is None else {})
-    sheets = [
-        sheet
-        for study in counts["study"].unique().tolist()
-        for sheet in about_sheets(
-            facts_of(study, frame, files, requests.get(study), counts)
-        )
-    ]
+    sheets = []
+    for study in counts["study"].unique().tolist():
+        facts = facts_of(study, frame, records.files, requests.get(study), counts)
+        sheets += about_sheets(facts)
     print_sheets(counts, sheets, EXPLANATION, format)
 
 
@@ -93,17 +93,18 @@ def load_or_empty(
     columns: Sequence[str],
     where: str | None,
     requests: Mapping[str, RequestedStudy],
-) -> tuple[pd.DataFrame, list[RecordsFile]]:
-    """Load records; a study that has only begun may have none.
+) -> Records:
+    """Load records; there may be none if a study was requested.
 
     Raises:
-        UsageError: As for `load_with_files`, unless a study there was requested.
+        UsageError: As for `load_records`, unless there are only requests.
     """
     try:
-        return load_with_files(results, columns, where)
+        return load_records(results, columns, where)
     except UsageError as error:
         if where is None and requests and str(error).startswith("no records in "):
-            return pd.DataFrame(columns=list(columns)), []
+            empty = pa.table({name: [] for name in [*NEEDED, *columns]})
+            return Records(empty, [], dict(KNOWN_COLUMNS))
         raise
 
 
@@ -124,7 +125,9 @@ def facts_of(
     )
 
 
-def run_counts(frame: pd.DataFrame, requests: Mapping[str, RequestedStudy]) -> pd.DataFrame:
+def run_counts(
+    frame: pd.DataFrame, requests: Mapping[str, RequestedStudy]
+) -> pd.DataFrame:
     """Return one row per setting: how many of its runs had each outcome.
 
     Columns: study, setting_id, problem, label; expected, complete, diverged,

@@ -12,13 +12,12 @@ from typing import Any
 import pandas as pd
 
 from analysis.records.runs import (
-    NEEDED,
     PARTS,
     by_setting,
-    implied,
+    implied_values,
     labels,
     show,
-    varying,
+    varying_columns,
 )
 from analysis.statistics.intervals import mean_interval
 from analysis.statistics.metrics import METRICS
@@ -32,8 +31,8 @@ from analysis.tables.words import (
     percent,
     percent_interval,
     plain_rows,
+    setting_columns,
 )
-from trainables.record import SETTING_COLUMNS
 
 SHOWN = ("accuracy_change", "accuracy_slope", "first_accuracy", "last_accuracy")
 
@@ -98,12 +97,12 @@ def accuracy_sheets(data: pd.DataFrame) -> list[Sheet]:
 
 def _sheet(title: str, rows: list[dict[str, Any]]) -> Sheet:
     """Return the sheet of one problem: what settings share goes into the caption."""
-    shared = {n: value for n, value in implied_values(rows).items() if n not in ALWAYS}
-    differing = [n for n in varying_columns(rows) if n not in (*ALWAYS, *shared)]
-    named = [*ALWAYS, *differing]
-    same = {
-        n: rows[0][n] for n in SETTING_COLUMNS if n not in (*named, "problem")
-    } | shared
+    names = setting_columns(rows, "runs")
+    settings = [{name: row[name] for name in names} for row in rows]
+    shared = {n: v for n, v in implied_values(settings).items() if n not in ALWAYS}
+    differing = varying_columns(settings)
+    named = [*ALWAYS, *(n for n in differing if n not in (*ALWAYS, *shared))]
+    same = {n: rows[0][n] for n in names if n not in (*named, "problem")} | shared
     caption = ", ".join(
         f"{name} {'none' if value is None else show(value)}"
         for name, value in same.items()
@@ -119,7 +118,7 @@ def _sheet(title: str, rows: list[dict[str, Any]]) -> Sheet:
         Column("diverged", right=True),
     ]
     cells = [[show(row[name]) for name in named] + _results(row) for row in rows]
-    return Sheet(title, caption, columns, cells, list(_notes(rows)))
+    return Sheet(title, caption, columns, cells, list(_notes(rows, labels(settings))))
 
 
 def _results(row: dict[str, Any]) -> list[str]:
@@ -134,9 +133,8 @@ def _results(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def _notes(rows: list[dict[str, Any]]) -> Iterator[str]:
+def _notes(rows: list[dict[str, Any]], names: list[str]) -> Iterator[str]:
     """Yield which seeds the means leave out or add, and why."""
-    names = labels(rows)
     for column, text in NOTES.items():
         lines = [
             text.format(setting=name, seeds=name_seeds(row[column]))
@@ -149,4 +147,4 @@ def _notes(rows: list[dict[str, Any]]) -> Iterator[str]:
             yield f"The same is true of {more} more settings: --format csv lists them."
 
 
-TABLE = Table((*NEEDED, "test_accuracy"), accuracy_table, accuracy_sheets, EXPLANATION)
+TABLE = Table(("test_accuracy",), accuracy_table, accuracy_sheets, EXPLANATION)

@@ -10,7 +10,6 @@ import pandas as pd
 from analysis.comparing.compare import AGAINST, CHOSEN_BY, compare, confirm
 from analysis.comparing.verdicts import LEVEL
 from analysis.records.load import load
-from analysis.records.runs import NEEDED
 from analysis.statistics.metrics import find_metric
 from analysis.tables.comparison_sheets import comparison_sheets, winner_sheets
 from analysis.tables.formats import FORMATS
@@ -72,23 +71,23 @@ def print_comparison(
             have the baseline.
     """
     choose("format", format, [*FORMATS, "csv"])
-    relative = find_metric(metric).relative
-    frame = load(results, [*NEEDED, "test_accuracy"])
+    measure = find_metric(metric)
+    frame = load(results, ["test_accuracy"])
     for column, value in (("study", study), ("problem", problem)):
         if value is not None:
             choose(column, value, frame[column].unique())
-    data = compare(frame, metric, baseline, study, problem)
+    data = compare(frame, measure, baseline, study, problem)
     if data.empty:
         raise UsageError(
             f"all settings in {results} have {baseline}: there is nothing to compare"
         )
-    winners = confirm(frame, metric, baseline, study, problem)
+    winners = confirm(frame, measure, baseline, study, problem)
     sheets = [
         *comparison_sheets(data, baseline),
         *winner_sheets(winners, data, baseline),
     ]
     verdicts = [*describe_verdicts(data, baseline)]
-    explanation = [*EXPLANATION, *([RELATIVE_EXPLANATION] if relative else [])]
+    explanation = [*EXPLANATION, *([RELATIVE_EXPLANATION] if measure.relative else [])]
     explanation += [describe_correction(data), *verdicts]
     print_sheets(
         pd.concat([data, winners], ignore_index=True), sheets, explanation, format

@@ -19,6 +19,7 @@ from analysis.tables.words import (
     percent,
     percent_interval,
     plain_rows,
+    setting_columns,
 )
 
 TESTED = [
@@ -41,7 +42,9 @@ def _sheet(title: str, rows: list[dict[str, Any]], baseline: str) -> Sheet:
     metric = find_metric(rows[0]["metric"])
     unit = unit_of(metric)
     level = unit if metric.relative or metric.per_task else "%"
-    differing = [name for name in varying_columns(rows) if name not in ALWAYS]
+    names = setting_columns(rows, "label")
+    settings = [{name: row[name] for name in names} for row in rows]
+    differing = [name for name in varying_columns(settings) if name not in ALWAYS]
     named = [n for n in (*ALWAYS, *differing) if any(r[n] is not None for r in rows)]
     matched = rows[0]["against"] == "matched"
     best = sorted({row["baseline_label"] for row in rows if row["baseline_label"]})

@@ -11,13 +11,6 @@ from analysis.statistics.metrics import METRICS
 from analysis.tables.formats import Column, Sheet
 from trainables.record import Column as RecordColumn
 
-METRIC_SOURCES: dict[str, str] = {
-    "accuracy_change": "Koster & Kukla 2024 (arXiv 2409.17300), Tables 1 and 2",
-    "accuracy_slope": "ordinary least squares",
-    "accuracy_area": "the trapezoidal rule",
-}
-"""The sources of metrics that are not ours."""
-
 STATISTICS = [
     [
         "± (95% t-interval)",
@@ -59,7 +52,7 @@ def definition_sheets(columns: Mapping[str, RecordColumn]) -> list[Sheet]:
             name.replace("_", " "),
             f"{metric.definition} ({'higher' if metric.higher else 'lower'} is better)",
             metric.unit,
-            METRIC_SOURCES.get(name, "this program"),
+            metric.source,
         ]
         for name, metric in METRICS.items()
     ]

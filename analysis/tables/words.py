@@ -94,6 +94,18 @@ def too_many(count: int, what: str, most: int) -> UsageError:
     )
 
 
+def setting_columns(rows: Sequence[Mapping[str, Any]], last: str) -> list[str]:
+    """Return the columns of the setting in rows of a table.
+
+    Args:
+        rows: They have study, setting_id, the columns of the setting and `last`, in
+            this order.
+        last: The first column after those of the setting.
+    """
+    names = list(rows[0])
+    return names[names.index("setting_id") + 1 : names.index(last)]
+
+
 def plain_rows(data: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a frame as plain values, None for null."""
     return [
