@@ -1,1 +1,1 @@
-"""Checking and preparing a cluster on AWS."""
+"""Check cluster.yaml, and create and delete what the cluster needs on AWS."""

@@ -1,89 +1,65 @@
-"""The command that makes ready for a cluster on AWS, and says what is wrong with it."""
+"""The cluster command: check cluster.yaml; create and delete what it needs on AWS."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
-
 import tyro
 
-from study.cluster import rules as cluster_rules
-from study.cluster.file import read
-from study.cluster.outlook import cost, versions
+from study.cluster import checks, summary
+from study.cluster.cluster_file import ClusterFile
+from study.console import Flag, say
 from trainables.command_line import run_command
 
-Flag = tyro.conf.FlagCreatePairsOff[bool]
+File = tyro.conf.Positional[str]
 
 
-@dataclass(frozen=True)
-class Check:
-    """Say all that is wrong with a cluster's file, what would run, and what it costs.
+def check(file: File = "cluster.yaml", aws: Flag = False) -> int:
+    """Show the problems of a cluster file, the versions it runs and its hourly cost.
 
-    Attributes:
-        file: As `ray up` has it.
-        aws: Ask AWS too whether what the file names is there; changes nothing.
+    Starts and changes nothing. The exit code is 1 if there is a problem.
+
+    Args:
+        file: The cluster file, as for `ray up`.
+        aws: Also ask AWS whether the image, group, roles and bucket exist.
     """
+    cluster = ClusterFile.read(file)
+    version_line, version_problems = summary.versions(cluster)
+    cost_line, cost_problems = summary.cost(cluster)
+    problems = checks.problems(cluster) + version_problems + cost_problems
+    if aws:
+        from study.cluster.aws import problems as aws_problems
 
-    file: tyro.conf.Positional[str] = "cluster.yaml"
-    aws: Flag = False
+        problems += aws_problems(cluster)
+    for line in [*(f"{file}: {problem}" for problem in problems), version_line]:
+        say(line)
+    say(cost_line)
+    count = f"{len(problems)} problems" if problems else "no problems found"
+    say(count if aws else f"{count} (AWS not asked; use --aws)")
+    return 1 if problems else 0
 
 
-@dataclass(frozen=True)
-class File:
-    """A cluster's file.
+def prepare(file: File = "cluster.yaml") -> int:
+    """Create the token, the roles and the security group, and fill in the cluster file.
 
-    Attributes:
-        file: As `ray up` has it.
+    Uses what exists already. None of it costs anything; `remove` deletes it.
+
+    Args:
+        file: The cluster file; its placeholders for group and image are replaced.
     """
+    from study.cluster.prepare import prepare
 
-    file: tyro.conf.Positional[str] = "cluster.yaml"
-
-
-def check(
-    options: Annotated[tyro.conf.OmitArgPrefixes[Check], tyro.conf.arg(name="")],
-) -> int:
-    """Say all that is wrong with a cluster's file, what would run, and what it costs.
-
-    Nothing is started or changed. The exit code is 1 where anything is wrong.
-    """
-    file = read(options.file)
-    found = cluster_rules.findings(file)
-    ran, clashes = versions(file)
-    costs, unknown = cost(file)
-    found += clashes + unknown
-    if options.aws:
-        from study.cluster import aws as cluster_aws
-
-        found += cluster_aws.findings(file)
-    for line in found:
-        print(f"{file.path}: {line}")
-    print(ran)
-    print(costs)
-    asked = "AWS was asked" if options.aws else "AWS was not asked, --aws does"
-    print(f"{len(found) or 'nothing'} wrong; {asked}")
-    return 1 if found else 0
-
-
-def prepare(
-    options: Annotated[tyro.conf.OmitArgPrefixes[File], tyro.conf.arg(name="")],
-) -> int:
-    """Make the token, the roles and the security group, and fill the file in.
-
-    What is there already is used. None of it costs anything; `remove` deletes it.
-    """
-    from study.cluster import prepare as cluster_prepare
-
-    cluster_prepare.prepare(read(options.file), print)
+    prepare(ClusterFile.read(file))
     return 0
 
 
-def remove(
-    options: Annotated[tyro.conf.OmitArgPrefixes[File], tyro.conf.arg(name="")],
-) -> int:
-    """Delete the roles and the security group that `prepare` made."""
-    from study.cluster import prepare as cluster_prepare
+def remove(file: File = "cluster.yaml") -> int:
+    """Delete the roles and the security group that `prepare` created.
 
-    cluster_prepare.remove(read(options.file), print)
+    Args:
+        file: The cluster file, which names the cluster.
+    """
+    from study.cluster.prepare import remove
+
+    remove(ClusterFile.read(file))
     return 0
 
 
@@ -91,5 +67,5 @@ if __name__ == "__main__":
     run_command(
         {"check": check, "prepare": prepare, "remove": remove},
         prog="python -m study.cluster",
-        description="A Ray cluster on AWS: check its file, make what it needs.",
+        description="Prepare a Ray cluster on AWS and check its file.",
     )

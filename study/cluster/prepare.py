@@ -1,222 +1,187 @@
-"""What a cluster needs of AWS before `ray up`: made once, by name, and undone by name.
+"""Create and delete what a cluster needs on AWS: two roles and a security group.
 
-The head's role may start and end nodes and give workers theirs; both may read and
-write the results, and nothing else in S3. Ray's own default role may do anything to
-EC2 and to every bucket, and lacks the right to give a worker a role.
+The head's role may start and terminate nodes and pass the workers' role to them. Both
+roles may read and write the results, and nothing else in S3. (Ray's default role may do
+anything in EC2 and S3, and may not pass a role.)
 """
 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import json
+import re
 import secrets
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from study.cluster.aws import clients, place
-from study.cluster.file import TOKEN, ClusterFile, fill
-from study.cluster.rules import SSH
+from botocore.exceptions import ClientError
+
+from study.cluster.aws import clients, results_location
+from study.cluster.checks import SSH_PORT, ssh_source_problems
+from study.cluster.cluster_file import TOKEN_FILE, ClusterFile
+from study.console import say
 from trainables.usage import UsageError
 
-Tell = Callable[[str], None]
-
-HEAD_ACTIONS = (
+BUCKET_ACTIONS = ["s3:ListBucket", "s3:GetBucketLocation"]
+OBJECT_ACTIONS = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
+NODE_ACTIONS = [
     "ec2:CreateTags",
     "ec2:Describe*",
     "ec2:RunInstances",
     "ec2:StartInstances",
     "ec2:StopInstances",
     "ec2:TerminateInstances",
-)
-"""What the autoscaler does."""
-
-IMAGE_OWNER = "amazon"
+]
 
 
-def prepare(file: ClusterFile, tell: Tell) -> None:
-    """Make the token, the roles and the security group, and fill the file in.
+def prepare(file: ClusterFile) -> None:
+    """Create the token, the roles and the security group, and fill in the file.
 
     Raises:
-        UsageError: A value is not set, or is of no use.
+        UsageError: A setting is missing or cannot be used.
     """
-    source, bucket = _source(file), place(file)
-    if bucket is None:
-        raise UsageError(
-            f"{file.path}: metadata.results is {file.setting('results')}: give "
-            "s3://bucket/prefix"
-        )
+    source, (bucket, prefix) = file.setting("ssh_from"), results_location(file)
+    for problem in ssh_source_problems(source):
+        raise UsageError(problem)
     client = clients(file)
-    make_token(tell)
-    worker = _role(client("iam"), f"{file.name}-worker", _storage(*bucket), tell)
-    head = [
-        *_storage(*bucket),
-        _allow(HEAD_ACTIONS, ["*"]),
-        _allow(["iam:PassRole"], [worker]),
+    iam, ec2 = client("iam"), client("ec2")
+    create_token()
+    objects = "/".join(filter(None, (bucket, prefix, "*")))
+    rights = [
+        _right(OBJECT_ACTIONS, f"arn:aws:s3:::{objects}"),
+        _right(BUCKET_ACTIONS, f"arn:aws:s3:::{bucket}"),
     ]
-    _role(client("iam"), f"{file.name}-head", head, tell)
-    group = _group(client("ec2"), file.name, source, tell)
-    _put(file, "security_group", "<SECURITY-GROUP>", group, tell)
-    if file.settings.get("image") == "<IMAGE>":
-        image = _image(client("ec2"), file.setting("image_name"))
-        _put(file, "image", "<IMAGE>", image, tell)
+    worker = _create_role(iam, f"{file.name}-worker", rights)
+    rights += [_right(NODE_ACTIONS, "*"), _right(["iam:PassRole"], worker)]
+    _create_role(iam, f"{file.name}-head", rights)
+    group = _create_group(ec2, file.name, source)
+    _fill(file, "security_group", "<SECURITY-GROUP>", group)
+    if file.mapping("metadata").get("image") == "<IMAGE>":
+        _fill(file, "image", "<IMAGE>", _find_image(ec2, file.setting("image_name")))
 
 
-def _source(file: ClusterFile) -> str:
-    """Return who may log in.
-
-    Raises:
-        UsageError: Everybody may, or it is no network.
-    """
-    source = file.setting("ssh_from")
-    try:
-        if ipaddress.ip_network(source).prefixlen == 0:
-            raise UsageError(f"metadata.ssh_from is {source}: that is the whole world")
-    except ValueError as error:
-        raise UsageError(f"metadata.ssh_from is no CIDR: {error}") from None
-    return source
-
-
-def make_token(tell: Tell) -> None:
-    """Make the token that all nodes and their user share, if there is none here."""
-    path = Path(TOKEN).expanduser()
+def create_token() -> None:
+    """Create the token that the nodes and their user share, if there is none here."""
+    path = Path(TOKEN_FILE).expanduser()
     if path.exists() and path.read_text().strip():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
     path.write_text(secrets.token_hex(32))
-    tell(f"made {path}")
+    say(f"created {path}")
 
 
-def _put(file: ClusterFile, name: str, mark: str, value: str, tell: Tell) -> None:
-    """Put a value where its placeholder is, or say where another stands."""
-    if file.settings.get(name) == mark:
-        fill(file.path, mark, value)
-        tell(f"{file.path}: {mark} is {value}")
-    elif file.settings.get(name) != value:
-        tell(f"{file.path}: metadata.{name} is not {value}: left as it is")
+def _fill(file: ClusterFile, name: str, placeholder: str, value: str) -> None:
+    """Replace a placeholder, except in comments, unless another value stands there."""
+    current = file.mapping("metadata").get(name)
+    if current == placeholder:
+        text = file.path.read_text()
+        pattern = rf"(?m)^([^#\n]*){placeholder}"
+        file.path.write_text(re.sub(pattern, rf"\g<1>{value}", text))
+        say(f"{file.path}: {placeholder} is now {value}")
+    elif current != value:
+        say(f"{file.path}: metadata.{name} stays {current}; `prepare` made {value}")
 
 
-def _allow(actions: Any, things: list[str]) -> dict[str, Any]:
-    return {"Effect": "Allow", "Action": list(actions), "Resource": things}
+def _right(actions: list[str], resource: str) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": actions, "Resource": resource}
 
 
-def _storage(bucket: str, prefix: str) -> list[dict[str, Any]]:
-    """Return what reading and writing the results takes."""
-    below = "/".join(filter(None, (bucket, prefix, "*")))
-    return [
-        _allow(
-            ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
-            [f"arn:aws:s3:::{below}"],
-        ),
-        _allow(["s3:ListBucket", "s3:GetBucketLocation"], [f"arn:aws:s3:::{bucket}"]),
-    ]
+def _policy(statements: list[dict[str, Any]]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
 
 
-def _role(iam: Any, name: str, statements: list[dict[str, Any]], tell: Tell) -> str:
-    """Make a role and its profile, or give those there these rights; return its ARN."""
-    trust = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Effect": "Allow",
-                "Principal": {"Service": "ec2.amazonaws.com"},
-                "Action": "sts:AssumeRole",
-            }
-        ],
-    }
+def _create_role(iam: Any, name: str, rights: list[dict[str, Any]]) -> str:
+    """Create a role and its instance profile, or renew its rights; return its ARN."""
+    ec2 = {"Service": "ec2.amazonaws.com"}
+    trust = [{"Effect": "Allow", "Principal": ec2, "Action": "sts:AssumeRole"}]
     with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
-        iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))
-        tell(f"made role {name}")
-    rights = {"Version": "2012-10-17", "Statement": statements}
-    iam.put_role_policy(
-        RoleName=name, PolicyName=name, PolicyDocument=json.dumps(rights)
-    )
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=_policy(trust))
+        say(f"created role {name}")
+    iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=_policy(rights))
     with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
         iam.create_instance_profile(InstanceProfileName=name)
     profile = iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
     if not profile["Roles"]:
         iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
-    arn: str = iam.get_role(RoleName=name)["Role"]["Arn"]
-    return arn
+    return str(iam.get_role(RoleName=name)["Role"]["Arn"])
 
 
-def _group(ec2: Any, name: str, source: str, tell: Tell) -> str:
-    """Make the security group, in the default VPC, and give it these two rules only."""
-    vpcs = ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])
-    if not vpcs["Vpcs"]:
-        raise UsageError(
-            "there is no default VPC in this region: make a security group in yours, "
-            "and put its id into metadata.security_group"
-        )
-    vpc = vpcs["Vpcs"][0]["VpcId"]
-    mine = [
-        {"Name": "vpc-id", "Values": [vpc]},
-        {"Name": "group-name", "Values": [name]},
-    ]
-    found = ec2.describe_security_groups(Filters=mine)["SecurityGroups"]
-    if found:
-        group = found[0]["GroupId"]
-        if old := found[0]["IpPermissions"]:
-            ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=old)
+def _create_group(ec2: Any, name: str, source: str) -> str:
+    """Create the security group, or renew its rules; return its id."""
+    if groups := _groups(ec2, name):
+        group = groups[0]["GroupId"]
+        if rules := groups[0]["IpPermissions"]:
+            ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=rules)
     else:
-        made = ec2.create_security_group(
-            GroupName=name,
-            VpcId=vpc,
-            Description="SSH from one place, and all among the nodes of a Ray cluster",
-        )
-        group = made["GroupId"]
-        tell(f"made security group {name}, {group}")
-    key = "Ipv6Ranges" if ":" in source else "IpRanges"
-    inner = "CidrIpv6" if ":" in source else "CidrIp"
-    ssh = {"IpProtocol": "tcp", "FromPort": SSH, "ToPort": SSH, key: [{inner: source}]}
-    among = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}
-    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[ssh, among])
+        about = "SSH from one network, and all traffic among the nodes of a Ray cluster"
+        try:
+            answer = ec2.create_security_group(GroupName=name, Description=about)
+        except ClientError as error:  # without a VPC's id it is the default one
+            raise UsageError(
+                "no security group was created; create one in your VPC and put its id "
+                f"into metadata.security_group: {error}"
+            ) from None
+        group = answer["GroupId"]
+        say(f"created security group {name}, {group}")
+    ssh = {"IpProtocol": "tcp", "FromPort": SSH_PORT, "ToPort": SSH_PORT}
+    if ":" in source:
+        ssh["Ipv6Ranges"] = [{"CidrIpv6": source}]
+    else:
+        ssh["IpRanges"] = [{"CidrIp": source}]
+    nodes = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[ssh, nodes])
     return str(group)
 
 
-def _image(ec2: Any, name: str) -> str:
-    """Return the id that an image has in the region.
+def _groups(ec2: Any, name: str) -> list[dict[str, Any]]:
+    filters = [{"Name": "group-name", "Values": [name]}]
+    groups: list[dict[str, Any]]
+    groups = ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
+    return groups
+
+
+def _find_image(ec2: Any, name: str) -> str:
+    """Return the id of one of Amazon's images in the region.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: The region has no image of this name.
     """
-    asked = [{"Name": "name", "Values": [name]}]
-    found = ec2.describe_images(Owners=[IMAGE_OWNER], Filters=asked)["Images"]
-    if not found:
+    filters = [{"Name": "name", "Values": [name]}]
+    images = ec2.describe_images(Owners=["amazon"], Filters=filters)["Images"]
+    if not images:
         raise UsageError(
-            f"metadata.image_name is {name!r}: {IMAGE_OWNER} has none of that name in "
-            "this region (old ones go): choose a newer date"
+            f"metadata.image_name: the region has no image {name!r}; choose a newer "
+            "date, Amazon deletes old images"
         )
-    return str(found[0]["ImageId"])
+    return str(images[0]["ImageId"])
 
 
-def remove(file: ClusterFile, tell: Tell) -> None:
-    """Delete the roles and the security group that `prepare` made.
+def remove(file: ClusterFile) -> None:
+    """Delete the roles and the security group that `prepare` created.
 
     Raises:
-        UsageError: Nodes still have them.
+        UsageError: Nodes still use the security group.
     """
-    from botocore.exceptions import ClientError
-
     client = clients(file)
     iam, ec2 = client("iam"), client("ec2")
-    asked = [{"Name": "group-name", "Values": [file.name]}]
-    for group in ec2.describe_security_groups(Filters=asked)["SecurityGroups"]:
+    for group in _groups(ec2, file.name):
         try:
             ec2.delete_security_group(GroupId=group["GroupId"])
         except ClientError as error:
-            raise UsageError(f"`ray down {file.path}` first: {error}") from None
-        tell(f"deleted security group {group['GroupId']}")
+            raise UsageError(f"run `ray down {file.path}` first: {error}") from None
+        say(f"deleted security group {group['GroupId']}")
     for name in (f"{file.name}-head", f"{file.name}-worker"):
-        with contextlib.suppress(iam.exceptions.NoSuchEntityException):
-            iam.remove_role_from_instance_profile(
-                InstanceProfileName=name, RoleName=name
-            )
-        with contextlib.suppress(iam.exceptions.NoSuchEntityException):
-            iam.delete_instance_profile(InstanceProfileName=name)
-        with contextlib.suppress(iam.exceptions.NoSuchEntityException):
-            iam.delete_role_policy(RoleName=name, PolicyName=name)
-            iam.delete_role(RoleName=name)
-            tell(f"deleted role {name}")
+        # an interrupted `remove` may have done some of these steps
+        for delete, keys in (
+            (
+                iam.remove_role_from_instance_profile,
+                ("InstanceProfileName", "RoleName"),
+            ),
+            (iam.delete_instance_profile, ("InstanceProfileName",)),
+            (iam.delete_role_policy, ("RoleName", "PolicyName")),
+            (iam.delete_role, ("RoleName",)),
+        ):
+            with contextlib.suppress(iam.exceptions.NoSuchEntityException):
+                delete(**dict.fromkeys(keys, name))
+        say(f"deleted role {name}")

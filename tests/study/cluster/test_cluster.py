@@ -1,12 +1,11 @@
-"""The cluster's file: all that is wrong with it is found at once, and nothing else.
+"""Every mistake in a cluster file is one line, and a correct file has none.
 
-AWS is moto's, real over HTTP; a real cluster on it is in test_cluster_lab.
+AWS is moto, over HTTP; a real cluster on it is in tests/whole/test_cluster_lab.py.
 """
 
 from __future__ import annotations
 
 import copy
-import json
 import re
 import subprocess
 import sys
@@ -15,12 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from study.cluster import aws as cluster_aws
-from study.cluster import prepare as cluster_prepare
-from study.cluster import rules as cluster_rules
-from study.cluster.__main__ import Check, check
-from study.cluster.file import TOKEN, read
-from study.cluster.outlook import cost, versions
+from study.cluster import aws, checks
+from study.cluster.__main__ import check
+from study.cluster.cluster_file import TOKEN_FILE, ClusterFile
+from study.cluster.prepare import prepare, remove
+from study.cluster.summary import cost, versions
 from trainables.usage import UsageError
 
 HERE = Path(__file__).resolve().parents[3]
@@ -38,15 +36,15 @@ def home(tmp_path, monkeypatch):
     """A home with a token, in the project's folder."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(HERE)
-    token = Path(TOKEN).expanduser()
+    token = Path(TOKEN_FILE).expanduser()
     token.parent.mkdir()
     token.write_text("a-token")
     return tmp_path
 
 
 @pytest.fixture
-def made(home):
-    """Returns a file with all values set, and then changed by a function."""
+def make_file(home):
+    """Make a file with all values set, changed by a function."""
 
     def make(change=lambda config: None, text=None):
         for mark, value in SET.items():
@@ -57,7 +55,7 @@ def made(home):
         path.write_text(yaml.safe_dump(config, sort_keys=False))
         for name in ("constraints.txt", "pyproject.toml"):
             (home / name).write_text((HERE / name).read_text())
-        return read(str(path))
+        return ClusterFile.read(str(path))
 
     return make
 
@@ -85,10 +83,10 @@ TYPES = "available_node_types"
 WORKER = (TYPES, "gpu_worker")
 NODE = (*WORKER, "node_config")
 
-WRONG = {
+MISTAKES = {
     "placeholder": (
         put("metadata", "results", "s3://<BUCKET>/x"),
-        "metadata.results: placeholder <BUCKET> is left",
+        "replace the placeholder <BUCKET>",
     ),
     "unknown key": (put("max_worker", 3), "max_worker: unknown key: did you mean max"),
     "key of a node type": (
@@ -113,35 +111,44 @@ WRONG = {
     ),
     "type that AWS does not know": (
         put(*NODE, "InstanceType", "g4dn.xlrge"),
-        "InstanceType: AWS knows no g4dn.xlrge: did you mean g4dn.xlarge?",
+        "EC2 has no g4dn.xlrge: did you mean g4dn.xlarge?",
     ),
     "type of a value": (
         put(*NODE, "InstanceMarketOptions", "SpotOptions", "MaxPrice", 0.5),
-        "MaxPrice: is 0.5: AWS wants a string",
+        "SpotOptions.MaxPrice, value: 0.5, type: <class 'float'>, valid types",
     ),
-    "list": (put(*NODE, "SecurityGroupIds", "sg-1"), "is 'sg-1': give a list"),
+    "list": (
+        put(*NODE, "SecurityGroupIds", "sg-1"),
+        "SecurityGroupIds, value: sg-1, type: <class 'str'>, valid types: <class 'list",
+    ),
     "type of Ray": (
         put("max_workers", "4"),
         "max_workers: '4' is not of type 'integer'",
     ),
     "maximum": (
         put(*WORKER, "max_workers", 9),
-        "gpu_worker.max_workers is 9, over the global max_workers 4",
+        "gpu_worker.max_workers is 9, above the global max_workers 4",
     ),
-    "minimum": (put(*WORKER, "min_workers", 5), "min_workers is 5, over its max_worke"),
-    "minima": (put("max_workers", 0), "is 4, over the global max_workers 0"),
-    "head": (put("head_node_type", "hed"), "head_node_type is 'hed'"),
+    "minimum": (
+        put(*WORKER, "min_workers", 5),
+        "global `max_workers` is smaller than the sum of `min_workers`",
+    ),
+    "minima": (put("max_workers", 0), "is 4, above the global max_workers 0"),
+    "head": (
+        put("head_node_type", "hed"),
+        "`head_node_type` must be one of `available_node_types`",
+    ),
     "head with trials": (
         put("head_start_ray_commands", ["RAY_AUTH_MODE=token ray start --head"]),
         "no --num-cpus=0",
     ),
     "token mount": (
-        put("file_mounts", TOKEN, None),
-        "file_mounts: no ~/.ray/auth_token: workers would never join",
+        put("file_mounts", TOKEN_FILE, None),
+        "file_mounts: no ~/.ray/auth_token; workers could not join",
     ),
     "token file": (
-        put("file_mounts", TOKEN, "~/none"),
-        "file_mounts.~/.ray/auth_token: there is no ~/none here",
+        put("file_mounts", TOKEN_FILE, "~/none"),
+        "file_mounts.~/.ray/auth_token: ~/none does not exist",
     ),
     "token mode": (
         put("worker_start_ray_commands", ["ray start --address=$RAY_HEAD_IP:6379"]),
@@ -170,27 +177,27 @@ WRONG = {
     ),
     "login for the world": (
         put("metadata", "ssh_from", "0.0.0.0/0"),
-        "metadata.ssh_from is 0.0.0.0/0: port 22 is open to the world",
+        "metadata.ssh_from is 0.0.0.0/0: port 22 would be open to the world",
     ),
-    "no network": (put("metadata", "ssh_from", "home"), "ssh_from is no CIDR"),
+    "no network": (put("metadata", "ssh_from", "home"), "ssh_from: give a network"),
     "dashboard": (
         put(
             "head_start_ray_commands",
             ["RAY_AUTH_MODE=token ray start --num-cpus=0 --dashboard-host=0.0.0.0"],
         ),
-        "the dashboard listens to more than the head",
+        "other machines reach the dashboard",
     ),
     "results in a folder": (
         put("metadata", "results", "~/results"),
-        "workers cannot write to a folder of another machine",
+        "metadata.results is ~/results; give a bucket",
     ),
     "results with keys": (
         put("metadata", "results", "s3://key:secret@mine/x"),
-        "metadata.results has keys in it",
+        "metadata.results contains keys",
     ),
     "worker without a role": (
         put(*NODE, "IamInstanceProfile", None),
-        "no IamInstanceProfile: such workers cannot write to mine",
+        "no IamInstanceProfile; the node cannot write to s3://mine",
     ),
     "stopped disks": (
         put("provider", "cache_stopped_nodes", True),
@@ -200,79 +207,78 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("wrong", WRONG)
-def test_each_thing_that_is_wrong_is_found_and_nothing_else(made, wrong):
-    change, said = WRONG[wrong]
-    found = cluster_rules.findings(made(change))
-    assert any(said in line for line in found), found
-    assert len(found) == 1
-    assert all("\n" not in line for line in found)
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_each_mistake_is_one_line_and_nothing_else_is_reported(make_file, mistake):
+    change, message = MISTAKES[mistake]
+    (problem,) = checks.problems(make_file(change))
+    assert message in problem
+    assert "\n" not in problem
 
 
-def test_the_file_with_its_values_set_is_right(made):
-    file = made()
-    assert cluster_rules.findings(file) == []
+def test_a_complete_file_has_no_problem(make_file):
+    file = make_file()
+    assert checks.problems(file) == []
     assert versions(file)[1] == []
     assert cost(file)[1] == []
 
 
-def test_the_file_as_it_is_lacks_what_the_user_sets_and_nothing_else(home):
-    found = cluster_rules.findings(read(str(HERE / "cluster.yaml")))
-    assert [re.findall(r"<[A-Z-]+>", line)[0] for line in found] == [
+def test_the_shipped_file_lacks_only_what_the_user_sets(home):
+    problems = checks.problems(ClusterFile.read(str(HERE / "cluster.yaml")))
+    assert [re.findall(r"<[A-Z-]+>", line)[0] for line in problems] == [
         mark.removeprefix("s3://").removesuffix("/") for mark in SET
     ]
 
 
-def test_all_is_found_at_once_and_the_exit_code_says_so(made, capsys):
+def test_check_shows_every_problem_at_once_and_exits_with_1(make_file, capsys):
+    names = ("placeholder", "maximum", "token mount", "unknown key")
+
     def change(config):
-        for name in ("placeholder", "maximum", "token mount", "unknown key"):
-            WRONG[name][0](config)
+        for name in names:
+            MISTAKES[name][0](config)
 
-    file = made(change)
-    assert check(Check(str(file.path))) == 1
-    said = capsys.readouterr().out
-    for name in ("placeholder", "maximum", "token mount", "unknown key"):
-        assert WRONG[name][1] in said
-    assert "4 wrong" in said
-    assert check(Check(str(made().path))) == 0
-    assert "nothing wrong" in capsys.readouterr().out
+    assert check(str(make_file(change).path)) == 1
+    output = capsys.readouterr().out
+    for name in names:
+        assert MISTAKES[name][1] in output
+    assert "4 problems" in output
+    assert check(str(make_file().path)) == 0
+    assert "no problems found" in capsys.readouterr().out
 
 
-def test_the_cost_is_that_of_the_head_and_all_workers(made):
-    file = made()
-    assert cost(file)[0].startswith("costs at most: $2.22 an hour (head 0.10 + 4 x gpu")
+def test_the_cost_is_that_of_the_head_and_all_workers(make_file):
+    assert cost(make_file())[0].startswith(
+        "cost: at most $2.22 an hour (1 x head 0.10 + 4 x gpu_worker 0.53"
+    )
     options = (*NODE, "InstanceMarketOptions")
-    _, (why,) = cost(made(put(*options, "SpotOptions", None)))
-    assert "nothing bounds what spot costs" in why
-    on_demand, none = cost(made(put(*options, None)))
-    assert "on demand" in on_demand
-    assert none == []
+    _, (problem,) = cost(make_file(put(*options, "SpotOptions", None)))
+    assert problem == "gpu_worker: SpotOptions.MaxPrice: no price; it limits the cost"
+    line, problems = cost(make_file(put(*options, None)))  # on demand
+    assert "$2.22" in line
+    assert problems == []
 
 
-def test_versions_are_those_of_the_constraints(made):
-    line, _ = versions(made())
-    held = (HERE / "constraints.txt").read_text()
-    assert re.search(r"ray ([\d.]+)", line)[1] == re.search(r"\nray==(.*)", held)[1]
+def test_versions_are_those_of_the_constraints(make_file):
+    line, _ = versions(make_file())
+    pins = (HERE / "constraints.txt").read_text()
+    assert re.search(r"ray ([\d.]+)", line)[1] == re.search(r"\nray==(.*)", pins)[1]
     assert "Python 3.12" in line
 
-    def old(config):
-        config["setup_commands"] = [
-            "python3.9 -m venv x; pip install -c constraints.txt"
-        ]
+    def change(config):
+        config["setup_commands"] = ["python3.9 -m venv x; pip -c constraints.txt"]
 
-    assert versions(made(old))[1] == [
-        "setup_commands: the program does not run on Python 3.9"
-    ]
-    file = made()
+    (problem,) = versions(make_file(change))[1]
+    assert problem.startswith("setup_commands: Python 3.9 is not")
+    file = make_file()
     (file.path.parent / "constraints.txt").write_text("ray==2.1.0\n")
-    assert "would be 2.1.0 there" in versions(file)[1][0]
+    (problem,) = versions(file)[1]
+    assert "2.1.0 on the cluster" in problem
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
-    [(None, "cannot be read"), ("a: [", "is no YAML"), ("- 1", "holds no keys")],
+    ("content", "message"),
+    [(None, "cannot be read"), ("a: [", "not valid YAML"), ("- 1", "has no keys")],
 )
-def test_what_is_no_cluster_file_is_one_line(tmp_path, content, said):
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path, content, message):
     path = tmp_path / "c.yaml"
     if content is not None:
         path.write_text(content)
@@ -283,18 +289,16 @@ def test_what_is_no_cluster_file_is_one_line(tmp_path, content, said):
         cwd=HERE,
     )
     assert done.returncode == 2
-    assert re.fullmatch(rf"error: {path}.*{said}.*\n", done.stderr)
+    assert re.fullmatch(rf"error: {path}.*{message}.*\n", done.stderr)
 
 
-def test_what_is_mounted_is_what_runs_and_it_is_in_git():
+def test_the_program_is_mounted_and_every_mount_is_in_git():
     mounts = yaml.safe_load(TEXT)["file_mounts"]
-    there = subprocess.run(
-        ["git", "ls-files"], capture_output=True, text=True, cwd=HERE
-    )
-    if there.returncode:
-        pytest.skip("no checkout of git's")
-    top = {name.split("/")[0] for name in there.stdout.split()}
-    local = set(mounts.values()) - {TOKEN, ".git"}
+    tree = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=HERE)
+    if tree.returncode:
+        pytest.skip("not a git checkout")
+    top = {name.split("/")[0] for name in tree.stdout.split()}
+    local = set(mounts.values()) - {TOKEN_FILE, ".git"}
     assert local <= top
     assert {"study", "trainables", "analysis", "pyproject.toml"} <= local
 
@@ -328,85 +332,92 @@ def cloud():
 
 @pytest.fixture
 def prepared(cloud, home):
-    """A file that `prepare` has filled in, but for an image that moto has."""
+    """The path of a file after `prepare`, with an image that moto has."""
     image = cloud("ec2").describe_images()["Images"][0]["ImageId"]
     text = TEXT.replace("<BUCKET>", "mine").replace("<CIDR>", "203.0.113.7/32")
     path = home / "cluster.yaml"
     path.write_text(text.replace("<IMAGE>", image))
-    cluster_prepare.prepare(read(str(path)), lambda line: None)
-    yield path
-    cluster_prepare.remove(read(str(path)), lambda line: None)
+    prepare(ClusterFile.read(str(path)))
+    yield str(path)
+    remove(ClusterFile.read(str(path)))
 
 
-def test_what_prepare_makes_is_narrow_and_right(prepared, cloud):
-    file = read(str(prepared))
-    assert cluster_rules.findings(file) == []
-    assert cluster_aws.findings(file) == []
-    (group,) = cloud("ec2").describe_security_groups(
-        GroupIds=[file.settings["security_group"]]
-    )["SecurityGroups"]
-    ssh, among = sorted(group["IpPermissions"], key=lambda r: r["IpProtocol"])[::-1]
+def group_id(path):
+    return yaml.safe_load(Path(path).read_text())["metadata"]["security_group"]
+
+
+def test_prepare_allows_ssh_from_one_network_and_traffic_among_nodes(prepared, cloud):
+    file = ClusterFile.read(prepared)
+    assert checks.problems(file) == []
+    assert aws.problems(file) == []
+    (group,) = cloud("ec2").describe_security_groups(GroupIds=[group_id(prepared)])[
+        "SecurityGroups"
+    ]
+    ssh, nodes = sorted(group["IpPermissions"], key=lambda r: r["IpProtocol"])[::-1]
     assert (ssh["FromPort"], ssh["ToPort"]) == (22, 22)
     assert [r["CidrIp"] for r in ssh["IpRanges"]] == ["203.0.113.7/32"]
-    assert [g["GroupId"] for g in among["UserIdGroupPairs"]] == [group["GroupId"]]
-    assert among["IpRanges"] == []
+    assert [g["GroupId"] for g in nodes["UserIdGroupPairs"]] == [group["GroupId"]]
+    assert nodes["IpRanges"] == []
 
 
-def test_prepare_again_changes_nothing_and_mends_the_group(prepared, cloud):
-    before = prepared.read_text()
-    group = read(str(prepared)).settings["security_group"]
+def test_the_workers_may_write_the_results_and_nothing_else(prepared, cloud):
+    name = "plasticity-study-worker"
+    policy = cloud("iam").get_role_policy(RoleName=name, PolicyName=name)
+    rights = {
+        action: statement["Resource"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        for action in statement["Action"]
+    }
+    objects, bucket = "arn:aws:s3:::mine/plasticity-study/*", "arn:aws:s3:::mine"
+    assert rights == {
+        "s3:GetObject": objects,
+        "s3:PutObject": objects,
+        "s3:DeleteObject": objects,
+        "s3:ListBucket": bucket,
+        "s3:GetBucketLocation": bucket,
+    }
+
+
+def test_prepare_again_changes_no_file_and_closes_an_open_port(prepared, cloud, capsys):
+    before, group = Path(prepared).read_text(), group_id(prepared)
     world = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
     cloud("ec2").authorize_security_group_ingress(
         GroupId=group, IpPermissions=[world | {"IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
     )
-    (found,) = cluster_aws.findings(read(str(prepared)))
-    assert found == f"security group {group}: port 22 is open to the world (0.0.0.0/0)"
-    told = []
-    cluster_prepare.prepare(read(str(prepared)), told.append)
-    assert told == []
-    assert prepared.read_text() == before
-    assert cluster_aws.findings(read(str(prepared))) == []
+    problems = aws.problems(ClusterFile.read(prepared))
+    assert problems == [
+        f"security group {group}: port 22 is open to the world (0.0.0.0/0)"
+    ]
+    capsys.readouterr()
+    prepare(ClusterFile.read(prepared))
+    assert capsys.readouterr().out == ""
+    assert Path(prepared).read_text() == before
+    assert aws.problems(ClusterFile.read(prepared)) == []
 
 
-def test_workers_whose_role_may_not_write_are_found(prepared, cloud):
-    name = "plasticity-study-worker"
-    rights = {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Action": "s3:Get*", "Resource": "*"}],
-    }
-    cloud("iam").put_role_policy(
-        RoleName=name, PolicyName=name, PolicyDocument=json.dumps(rights)
-    )
-    (found,) = cluster_aws.findings(read(str(prepared)))
-    assert "cannot write to mine/plasticity-study" in found
-    assert "lacks s3:PutObject, s3:DeleteObject" in found
-
-
-def test_what_aws_does_not_have_is_found(prepared):
-    text = prepared.read_text()
+def test_what_does_not_exist_on_aws_is_reported(prepared):
+    text = Path(prepared).read_text()
     text = re.sub(r"&image \S+", "&image ami-12345678901234567", text)
     text = re.sub(r"&group \S+", "&group sg-12345678901234567", text)
     text = text.replace("s3://mine/", "s3://yours/").replace("study-head", "study-hed")
-    changed = prepared.with_name("changed.yaml")
+    changed = Path(prepared).with_name("changed.yaml")
     changed.write_text(text)
-    found = "\n".join(cluster_aws.findings(read(str(changed))))
-    assert "there is no ami-12345678901234567 in us-west-2" in found
-    assert "there is no security group sg-12345678901234567" in found
-    assert "there is no bucket yours" in found
-    assert "there is no plasticity-study-hed" in found
+    problems = "\n".join(aws.problems(ClusterFile.read(str(changed))))
+    assert "ImageId: ami-12345678901234567 does not exist in us-west-2" in problems
+    assert "SecurityGroupIds: sg-12345678901234567 does not exist" in problems
+    assert "bucket yours does not exist" in problems
+    assert "role plasticity-study-hed does not exist" in problems
 
 
-def test_an_image_that_has_gone_is_one_line(cloud, home):
+def test_an_image_that_does_not_exist_is_one_line(cloud, home):
     text = TEXT.replace("<BUCKET>", "mine").replace("<CIDR>", "203.0.113.7/32")
     path = home / "cluster.yaml"
     path.write_text(text)
-    with pytest.raises(UsageError, match="none of that name"):
-        cluster_prepare.prepare(read(str(path)), lambda line: None)
-    cluster_prepare.remove(read(str(path)), lambda line: None)
+    with pytest.raises(UsageError, match="the region has no image"):
+        prepare(ClusterFile.read(str(path)))
+    remove(ClusterFile.read(str(path)))
 
 
-def test_prepare_makes_no_group_for_the_world(made):
-    with pytest.raises(UsageError, match="the whole world"):
-        cluster_prepare.prepare(
-            made(put("metadata", "ssh_from", "::/0")), lambda line: None
-        )
+def test_prepare_refuses_to_open_ssh_to_the_world(make_file):
+    with pytest.raises(UsageError, match="open to the world"):
+        prepare(make_file(put("metadata", "ssh_from", "::/0")))
