@@ -1,8 +1,8 @@
-"""Which examples a task has, and in which batches a stack meets them.
+"""The examples of a task, and the batches in which a stack trains on them.
 
 The seeds of a stack may have tasks of different sizes (pairs of classes do). They are
-sorted by size, so that those which still have a whole batch are always the first ones
-of the stack: a slice, and each seed meets just the batches that it would meet alone.
+sorted by size, largest first: the seeds that still have a whole batch are then a slice
+of the stack, and each seed gets the same batches as without the others.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from torch import Tensor
 from trainables.problems import Task
 
 BLOCK_EXAMPLES = 2**16
-"""Steps are made ready many at a time: about as many as have so many examples."""
+"""Batches are prepared in blocks of about this many examples."""
 
 
 class Examples(NamedTuple):
-    """One seed's examples of one task: positions in the dataset, labels in the task."""
+    """One seed's examples of a task: positions in the dataset, labels in the task."""
 
     positions: np.ndarray
     labels: np.ndarray
@@ -35,9 +35,9 @@ class Examples(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """Steps `first` to before `first + steps` of the seeds from start to before stop.
+    """Steps from `first` on of the seeds from `start` to before `stop`.
 
-    Each takes a batch of `size` examples a seed.
+    There are `steps` of them, each with a batch of `size` examples per seed.
     """
 
     first: int
@@ -57,10 +57,10 @@ class Block(NamedTuple):
 
 
 def to_tensor(array: np.ndarray, device: torch.device | str) -> Tensor:
-    """Return an array as tensor without a copy where it can be.
+    """Return an array as a tensor, without a copy on a CPU.
 
-    What comes out of Ray's object store is read-only, which torch warns of; nothing
-    here writes to it.
+    Arrays from Ray's object store are read-only, and torch warns of that. Nothing here
+    writes to them.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*not writable.*")
@@ -68,7 +68,7 @@ def to_tensor(array: np.ndarray, device: torch.device | str) -> Tensor:
 
 
 def select(task: Task, dataset_labels: np.ndarray) -> Examples:
-    """Return the examples whose class is in the task, in the dataset's order."""
+    """Return the examples whose classes are in the task, in the dataset's order."""
     label_of = np.full(256, -1)
     label_of[list(task.classes)] = np.arange(len(task.classes))
     labels = label_of[dataset_labels]
@@ -77,7 +77,7 @@ def select(task: Task, dataset_labels: np.ndarray) -> Examples:
 
 
 def schedule(sizes: Sequence[int], batch_size: int) -> list[Segment]:
-    """Return the segments in which seeds of falling size meet all their examples.
+    """Return segments that cover all examples of seeds, the largest seed first.
 
     >>> schedule([7, 5], batch_size=2)
     [Segment(first=0, steps=2, start=0, stop=2, size=2), \
@@ -106,22 +106,20 @@ def blocks(
     """Yield the steps of one epoch, many at a time.
 
     Args:
-        stack: Each seed's examples in the order to meet them; sizes must fall.
-        batch_size: Examples per step; what is left at the end is a shorter batch.
-        device: Where the blocks go.
+        stack: Each seed's examples in training order, the largest seed first.
+        batch_size: Examples per step; the last batch may be shorter.
+        device: Holds the blocks.
     """
     for segment in schedule([len(s.positions) for s in stack], batch_size):
         members = stack[segment.start : segment.stop]
-        together = max(1, BLOCK_EXAMPLES // (segment.size * len(members)))
-        for done in range(0, segment.steps, together):
-            steps = min(together, segment.steps - done)
+        block_steps = max(1, BLOCK_EXAMPLES // (segment.size * len(members)))
+        for done in range(0, segment.steps, block_steps):
+            steps = min(block_steps, segment.steps - done)
             first = segment.first * batch_size + done * segment.size
             last = first + steps * segment.size
             positions, labels = (
-                np.stack(
-                    [m[field][first:last].reshape(steps, -1) for m in members], axis=1
-                )
-                for field in (0, 1)
+                np.stack([m[i][first:last].reshape(steps, -1) for m in members], axis=1)
+                for i in (0, 1)
             )
             yield Block(
                 segment.start,
@@ -132,30 +130,30 @@ def blocks(
 
 
 class Reader:
-    """Reads images as reals in [0, 1].
+    """Reads images as floating-point numbers in [0, 1].
 
-    It keeps the memory that it writes to, because fresh memory costs more than the
-    arithmetic: what it returned is overwritten when it reads as much again.
+    The next call for as many images overwrites the result: a reader reuses its memory,
+    because to allocate it costs more than the arithmetic.
 
     Attributes:
-        images: The dataset's, of shape (N, inputs).
+        images: Shape (N, inputs).
     """
 
     def __init__(self, images: UInt8[Tensor, "N inputs"], dtype: torch.dtype) -> None:
-        """Read from a dataset's images."""
+        """Take the dataset's images, and the dtype of the results."""
         self.images, self._dtype = images, dtype
-        self._memory: dict[int, tuple[Tensor, Tensor]] = {}
+        self._memory: dict[int, tuple[Tensor, Tensor]] = {}  # by number of images
 
-    def another(self) -> Reader:
-        """Return a reader of the same images with memory of its own."""
+    def clone(self) -> Reader:
+        """Return a reader of the same images with its own memory."""
         return Reader(self.images, self._dtype)
 
     def read(self, positions: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape inputs"]:
         """Return the images at these positions."""
-        rows = positions.numel()
-        if rows not in self._memory:
-            raw = self.images.new_empty(rows, self.images.shape[1])
-            self._memory = {rows: (raw, torch.empty_like(raw, dtype=self._dtype))}
-        raw, reals = self._memory[rows]
+        count = positions.numel()
+        if count not in self._memory:
+            raw = self.images.new_empty(count, self.images.shape[1])
+            self._memory = {count: (raw, torch.empty_like(raw, dtype=self._dtype))}
+        raw, reals = self._memory[count]
         torch.index_select(self.images, 0, positions.flatten(), out=raw)
         return reals.copy_(raw).mul_(1 / 255).view(*positions.shape, -1)

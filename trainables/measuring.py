@@ -1,8 +1,8 @@
-"""What is measured around a task: on its test examples, and on the networks."""
+"""Measurements around a task: tests, probes of the networks, the loss landscape."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainables.examples import Examples, Reader
 from trainables.network import Network, cross_entropy, forward
-from trainables.probes import EXAMPLES, LANDSCAPE, PROBES, START, Landscape, Snapshot
+from trainables.probes import EXAMPLES, PROBES, Function, Landscape, Snapshot
 from trainables.probes.lanczos import ROOM
 from trainables.randomness import generator
 from trainables.steps.reference import loss_gradient
@@ -19,35 +19,43 @@ from trainables.steps.reference import loss_gradient
 TEST_BATCH = 1000
 """Test examples that go through a network at once."""
 
-PROBE_EVERY = 10
-"""Tasks from one look at the loss's landscape to the next: 5 to 10% of the time of a
-task of MNIST's size on a CPU, on average (`python -m study.benchmark` measures it)."""
-
-LOOK_MEMORY = {"cpu": 0, "cuda": 10**9}
-"""Bytes that a look takes at most: a large stack is looked at in parts. On a CPU one
-seed after the other is the faster, because it stays in the cache."""
+CHUNK_MEMORY = {"cpu": 0, "cuda": 10**9}
+"""Bytes that measuring the landscape may take: a large stack is measured in chunks. On
+a CPU, one seed at a time is faster because it stays in the cache."""
 
 
-class Place(NamedTuple):
-    """Where a stack stands: its seeds, the task, each one's examples for the probes."""
+class ProbeBatch(NamedTuple):
+    """The examples that the probes of a stack use, in the order of the stack."""
 
     seeds: Sequence[int]
     task: int
     examples: Sequence[Examples]
 
+    def part(self, start: int, stop: int) -> ProbeBatch:
+        """Return the batch of the seeds from start to before stop."""
+        return ProbeBatch(self.seeds[start:stop], self.task, self.examples[start:stop])
 
-def is_probed(task: int, tasks: int, every: int) -> bool:
-    """Tell whether the loss's landscape is looked at around a task.
+    def read(self, reader: Reader) -> tuple[Tensor, Tensor]:
+        """Return images of shape (S, n, inputs) and labels of shape (S, n)."""
+        device = reader.images.device
+        positions = np.stack([e.positions for e in self.examples])
+        labels = np.stack([e.labels for e in self.examples])
+        images = reader.read(torch.from_numpy(positions).to(device))
+        return images, torch.from_numpy(labels).to(device)
 
-    It depends on nothing but numbers, so that a run that is stopped and gone on with
-    looks where it would have looked.
+
+def landscape_is_due(task: int, tasks: int, every: int) -> bool:
+    """Return whether to measure the loss landscape before and after a task.
+
+    This depends only on numbers: a resumed run measures at the same tasks as an
+    uninterrupted one.
 
     Args:
         task: Its number.
-        tasks: The length of the stream; its first and last tasks are always looked at.
-        every: Every how many tasks; 0: never.
+        tasks: Length of the stream. The first and the last task are always measured.
+        every: Number of tasks from one measurement to the next; 0: never.
 
-    >>> [task for task in range(25) if is_probed(task, 25, every=10)]
+    >>> [task for task in range(25) if landscape_is_due(task, 25, every=10)]
     [0, 10, 20, 24]
     """
     return every > 0 and (task % every == 0 or task == tasks - 1)
@@ -62,30 +70,27 @@ def test(
         test_loss and test_accuracy, each of shape (S,), float64.
     """
     device = network.weights[0].device
-    correct, loss = [], []
-    for place, examples in enumerate(stack):
-        alone = network.part(place, place + 1)
-        where = torch.from_numpy(examples.positions).to(device)
+    accuracy, loss = [], []
+    for i, examples in enumerate(stack):
+        alone = network.part(i, i + 1)
+        positions = torch.from_numpy(examples.positions).to(device)
         labels = torch.from_numpy(examples.labels).to(device)
+        batches = torch.split(positions, TEST_BATCH)
         logits = torch.cat(
-            [
-                forward(alone, reader.read(some[None]))[1]
-                for some in torch.split(where, TEST_BATCH)
-            ],
-            dim=1,
+            [forward(alone, reader.read(batch[None]))[1] for batch in batches], dim=1
         )[0]
-        correct.append((logits.argmax(-1) == labels).double().mean())
+        accuracy.append((logits.argmax(-1) == labels).double().mean())
         loss.append(cross_entropy(logits, labels).double().mean())
-    return {"test_loss": torch.stack(loss), "test_accuracy": torch.stack(correct)}
+    return {"test_loss": torch.stack(loss), "test_accuracy": torch.stack(accuracy)}
 
 
-def drawn_for_probes(
+def draw_probe_examples(
     examples: Examples, seed: int, task: int, classes: int, dataset_labels: np.ndarray
 ) -> Examples:
-    """Return the training examples of a task that its probes look at.
+    """Return the training examples of a task that its probes use.
 
-    As many as the smallest task of so many classes has, if that is fewer than
-    `EXAMPLES`: no seed depends on the tasks of those that share its stack.
+    There are `EXAMPLES` of them; fewer where the smallest tasks of so many classes
+    have fewer, so that the seeds of a stack have equally many.
     """
     counts = np.bincount(dataset_labels, minlength=1)
     size = min(EXAMPLES, classes * int(counts[counts > 0].min()))
@@ -93,81 +98,64 @@ def drawn_for_probes(
     return examples.take(order[:size])
 
 
-def probe(
-    network: Network, place: Place, reader: Reader, initial: Network, before: Network
+def measure_network(
+    network: Network,
+    batch: ProbeBatch,
+    reader: Reader,
+    initial: Network,
+    before: Network,
 ) -> dict[str, Tensor]:
-    """Measure the networks on examples of equal number.
+    """Measure the networks after a task.
 
     Args:
         network: The networks.
-        place: Where they stand.
-        reader: Of the training images.
+        batch: Their probe examples.
+        reader: Reads the training images.
         initial: The networks before the first task.
         before: The networks before this task.
 
     Returns:
         `PROBES`, each of shape (S,) or (S, layers), float64, and `finite`: 1 where all
-        weights are numbers, else 0.
+        weights are finite, else 0.
     """
-    inputs, labels = _read(network, place, reader)
+    inputs, labels = batch.read(reader)
     layers, _ = forward(network, inputs)
     gradient, _ = loss_gradient(network, inputs, labels)
-    seen = Snapshot(network, layers[1:], gradient, initial, before)
-    values = {name: measure.function(seen) for name, measure in PROBES.items()}
-    numbers = [tensor.isfinite().all(2).all(1) for tensor in network.tensors()]
-    return values | {"finite": torch.stack(numbers).all(0).double()}
+    snapshot = Snapshot(network, layers[1:], gradient, initial, before)
+    measures = {column: probe(snapshot) for column, probe in PROBES.items()}
+    finite = [tensor.isfinite().all(2).all(1) for tensor in network.tensors()]
+    return measures | {"finite": torch.stack(finite).all(0).double()}
 
 
-def landscape(network: Network, place: Place, reader: Reader) -> dict[str, Tensor]:
-    """Look at the loss around the networks: `LANDSCAPE`, each of shape (S,)."""
-    return _joined(
-        {name: measure.function(seen) for name, measure in LANDSCAPE.items()}
-        for seen in _looks(network, place, reader)
-    )
+def measure_landscape(
+    probes: Mapping[str, Function],
+    network: Network,
+    batch: ProbeBatch,
+    reader: Reader,
+) -> dict[str, Tensor]:
+    """Measure the loss around the networks, for as many seeds at a time as fit.
 
+    Args:
+        probes: `LANDSCAPE`, or `START` before a task.
+        network: The networks.
+        batch: Their probe examples.
+        reader: Reads the training images.
 
-def start(network: Network, place: Place, reader: Reader) -> dict[str, Tensor]:
-    """Measure the networks before a task: `START`, each of shape (S,)."""
-    return _joined(map(_start, _looks(network, place, reader)))
-
-
-def _start(around: Landscape) -> dict[str, Tensor]:
-    layers, _ = forward(around.network, around.inputs)
-    here = around.network
-    seen = Snapshot(here, layers[1:], around.gradient, here, here)
-    return {
-        column: m.function(around if m.subject == "landscape" else seen)
-        for column, m in START.items()
-    }
-
-
-def _looks(network: Network, place: Place, reader: Reader) -> Iterator[Landscape]:
-    """Yield what the probes of the landscape see, for a few seeds at a time."""
+    Returns:
+        A tensor of shape (S,), float64, for each probe.
+    """
     shapes = [tensor.shape[1:] for tensor in network.tensors()]
-    vector = sum(shape.numel() for shape in shapes)
-    layer = sum(shape[-1] for shape in shapes) * len(place.examples[0].labels)
+    weights = sum(shape.numel() for shape in shapes)
+    activations = sum(shape[-1] for shape in shapes) * len(batch.examples[0].labels)
     # Lanczos's vectors, and the graph that each product goes through
-    each = network.weights[0].element_size() * (2 * ROOM * vector + 10 * layer)
-    memory = LOOK_MEMORY.get(network.weights[0].device.type, 0)
-    together = max(1, memory // each)
-    for first in range(0, network.seeds, together):
-        last = first + together
-        some = Place(place.seeds[first:last], place.task, place.examples[first:last])
-        part = network.part(first, last)
-        yield Landscape(part, *_read(part, some, reader), some.seeds, some.task)
-
-
-def _joined(parts: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Return the measurements of some seeds and of others as those of all."""
-    every = list(parts)
-    return {name: torch.cat([part[name] for part in every]) for name in every[0]}
-
-
-def _read(network: Network, place: Place, reader: Reader) -> tuple[Tensor, Tensor]:
-    """Return the examples of a place, and their labels."""
-    device = network.weights[0].device
-    where, labels = (
-        torch.from_numpy(np.stack([e[field] for e in place.examples])).to(device)
-        for field in (0, 1)
-    )
-    return reader.read(where), labels
+    numbers = 2 * ROOM * weights + 10 * activations
+    seed_memory = network.weights[0].element_size() * numbers
+    memory = CHUNK_MEMORY.get(network.weights[0].device.type, 0)
+    size = max(1, memory // seed_memory)
+    chunks = []
+    for start in range(0, network.seeds, size):
+        part = batch.part(start, start + size)
+        networks = network.part(start, start + size)
+        landscape = Landscape(networks, *part.read(reader), part.seeds, part.task)
+        chunks.append({column: probe(landscape) for column, probe in probes.items()})
+    return {column: torch.cat([c[column] for c in chunks]) for column in probes}

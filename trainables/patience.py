@@ -1,51 +1,52 @@
-"""Patience with storage: what fails is tried again, later and later, for a while."""
+"""Patience with failing storage: retry after longer and longer pauses, for a while."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 
-HOPELESS = (IsADirectoryError, NotADirectoryError, FileExistsError)
-"""What no waiting mends."""
+import attrs
 
-FIRST = 0.25
-LONGEST = 5.0
-"""Seconds before the second try, and the most between two; they double."""
+PERMANENT = (IsADirectoryError, NotADirectoryError, FileExistsError)
+"""Errors that retrying cannot fix."""
+
+FIRST_PAUSE = 0.25
+LONGEST_PAUSE = 5.0
+"""Seconds before a retry: the pause doubles from the first to the longest."""
 
 
-@dataclass
+@attrs.define
 class Patience:
-    """How long errors of a disk or of an object store are waited for.
+    """Time left for errors of a disk or an object store to go away.
 
     Attributes:
         limit: Seconds.
     """
 
     limit: float = 600.0
-    _since: float | None = field(default=None, init=False)
-    _pause: float = field(default=FIRST, init=False)
+    _since: float | None = attrs.field(default=None, init=False)
+    _pause: float = attrs.field(factory=lambda: FIRST_PAUSE, init=False)
 
     def wait(self, error: OSError) -> None:
         """Sleep before another try.
 
         Raises:
-            OSError: The error, if no waiting mends it, or it has lasted too long.
+            OSError: The error is permanent or has lasted too long.
         """
         now = time.monotonic()
         if self._since is None:
             self._since = now
-        if isinstance(error, HOPELESS) or now - self._since >= self.limit:
+        if isinstance(error, PERMANENT) or now - self._since >= self.limit:
             raise error
         time.sleep(min(self._pause, self.limit))
-        self._pause = min(2 * self._pause, LONGEST)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
-    def rest(self) -> None:
-        """Forget the trouble: storage has answered."""
-        self._since, self._pause = None, FIRST
+    def reset(self) -> None:
+        """Start anew: storage works again."""
+        self._since, self._pause = None, FIRST_PAUSE
 
 
 def first_line(error: BaseException) -> str:
-    """Return what an error says, in one line.
+    """Return an error's type and message in one line.
 
     >>> first_line(OSError(28, "No space left on device"))
     'OSError: [Errno 28] No space left on device'

@@ -1,51 +1,52 @@
-"""What was measured on a stack, told seed by seed as the records have it."""
+"""The measures of a stack as values of its seeds' records."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.record import Record
+from trainables.record import Record, measure_columns
 
 
-def rows_of(measured: dict[str, Tensor]) -> list[Record]:
-    """Return what was measured on each seed, as numbers and lists of numbers.
+def by_seed(measures: dict[str, Tensor]) -> list[Record]:
+    """Return the measures of each seed, in the order of the stack.
 
     Args:
-        measured: By column, of shape (S,) for a number a seed or (S, n) for a list.
-
-    Returns:
-        S rows, in the order of the stack.
+        measures: By column; shape (S,) for numbers, (S, n) for lists.
     """
-    columns = [values.reshape(len(values), -1) for values in measured.values()]
-    # one transfer for everything that was measured
-    table = torch.cat(columns, dim=1).tolist()
-    found = []
-    for numbers in table:
-        left = iter(numbers)
-        found.append(
+    columns = [values.reshape(len(values), -1) for values in measures.values()]
+    table = torch.cat(columns, dim=1).tolist()  # one transfer from a GPU
+    rows = []
+    for row in table:
+        numbers = iter(row)
+        rows.append(
             {
-                name: list(itertools.islice(left, values.shape[1]))
+                name: list(itertools.islice(numbers, values.shape[1]))
                 if values.dim() > 1
-                else next(left)
-                for name, values in measured.items()
+                else next(numbers)
+                for name, values in measures.items()
             }
         )
-    return found
+    return rows
 
 
-def told(value: Any) -> Any:
-    """Return a measurement as the record has it: null where it is no finite number."""
+def is_finite(measures: Record) -> bool:
+    """Return whether a seed's losses and weights are finite."""
+    losses = (measures["train_loss"], measures["test_loss"])
+    return measures["finite"] == 1 and all(map(math.isfinite, losses))
+
+
+def measure_values(measures: Record) -> Record:
+    """Return a value for each measure column; null: missing or not finite."""
+    return {name: null_if_not_finite(measures.get(name)) for name in measure_columns()}
+
+
+def null_if_not_finite(value: Any) -> Any:
+    """Return a number, or each number of a list; None in place of NaN and infinity."""
     if isinstance(value, list):
-        return [told(one) for one in value]
-    return value if value is None or np.isfinite(value) else None
-
-
-def is_finite(measured: Record) -> bool:
-    """Tell whether the losses and the weights still are numbers."""
-    losses = (measured["train_loss"], measured["test_loss"])
-    return measured["finite"] == 1 and all(np.isfinite(losses))
+        return [null_if_not_finite(number) for number in value]
+    return value if value is not None and math.isfinite(value) else None

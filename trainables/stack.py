@@ -1,19 +1,22 @@
-"""A stack of seeds in training: their networks, and all else that follows each seed.
+"""A stack of seeds in training: their networks and everything that follows each seed.
 
-What an optimizer or an intervention remembers from step to step stands in one place,
-so that it goes wherever the weights go: into a checkpoint and out of it, into another
-order of the stack, out of it with a seed that diverged, and, where it has the shape of
-the weights, into the pixels' own order for the time of a task.
+What an optimizer or an intervention remembers between steps stands in one `Memory`, so
+that it goes wherever the weights go: into checkpoints, out of the stack with a seed
+that diverged, and into another order of seeds or of input pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from trainables.network import Network
+from trainables.problems import Task
 
 
 @dataclass
@@ -21,9 +24,9 @@ class Memory:
     """What S seeds remember besides their weights.
 
     Attributes:
-        moments: Averages of the gradient (momentum, Adam's two): where a weight is
-            drawn anew, they begin anew too.
-        kept: Other numbers of the weights' shapes.
+        moments: Averages of the gradient (momentum, Adam's two). Where a weight is
+            drawn anew, its moments start anew too.
+        kept: Other numbers in the shapes of the weights.
         marks: Anything else, with a leading axis of S.
     """
 
@@ -32,39 +35,27 @@ class Memory:
     marks: dict[str, Tensor] = field(default_factory=dict)
 
     def named(self) -> dict[str, Tensor]:
-        """Return all tensors by name, as moments/velocity/0."""
-        found = {
+        """Return all tensors by name, e.g. moments/velocity/0."""
+        tensors = {
             f"{kind}/{name}/{i}": tensor
             for kind, networks in (("moments", self.moments), ("kept", self.kept))
             for name, network in networks.items()
             for i, tensor in enumerate(network.tensors())
         }
-        return found | {f"marks/{name}": mark for name, mark in self.marks.items()}
+        return tensors | {f"marks/{name}": mark for name, mark in self.marks.items()}
 
-    def part(self, start: int, stop: int) -> Memory:
-        """Return that of the seeds from start to before stop, as views."""
-        return self._map(lambda tensor: tensor[start:stop])
-
-    def take(self, positions: Sequence[int]) -> Memory:
-        """Return copies of that of the seeds at these positions, in this order."""
-        return self._map(lambda tensor: tensor[list(positions)])
-
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Memory:
+    def map(self, change: Callable[[Tensor], Tensor]) -> Memory:
+        """Return the memory of the changed tensors."""
         return Memory(
             {name: network.map(change) for name, network in self.moments.items()},
             {name: network.map(change) for name, network in self.kept.items()},
             {name: change(mark) for name, mark in self.marks.items()},
         )
 
-    def reorder(self, positions: Sequence[int]) -> None:
-        """Permute the seeds in place: the i-th becomes what positions[i] was."""
-        for tensor in self.named().values():
-            tensor.copy_(tensor[list(positions)])
-
-    def take_inputs(self, inputs: Tensor) -> None:
-        """Permute the first layers' inputs in place, as `Network.take_inputs` does."""
+    def permute_inputs(self, orders: Tensor) -> None:
+        """Permute the first layers' inputs in place: see `Network.permute_inputs`."""
         for network in (*self.moments.values(), *self.kept.values()):
-            network.take_inputs(inputs)
+            network.permute_inputs(orders)
 
     def forget(self) -> None:
         """Set everything to 0."""
@@ -72,34 +63,84 @@ class Memory:
             tensor.zero_()
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Remember what `named` gave.
+        """Copy tensors as `named` returns them.
 
         Raises:
-            ValueError: These are not the tensors of such a memory.
+            ValueError: Their names or shapes do not fit this memory.
         """
-        mine = self.named()
-        shapes, theirs = (
-            {name: tensor.shape for name, tensor in held.items()}
-            for held in (mine, tensors)
-        )
-        if shapes != theirs:
-            raise ValueError("what the seeds remember is another setting's")
-        for name, tensor in mine.items():
+        own = self.named()
+        if {n: t.shape for n, t in own.items()} != {
+            n: t.shape for n, t in tensors.items()
+        }:
+            raise ValueError("the optimizer's memory belongs to another setting")
+        for name, tensor in own.items():
             tensor.copy_(tensors[name])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass
 class Stack:
-    """Some seeds side by side, as an intervention sees them.
+    """Seeds that are trained side by side.
 
     Attributes:
-        seeds: In the order of the stack.
-        task: The task that they are at, from 0.
+        seeds: In the order of the tensors' leading axis.
+        task: The number of the current task, from 0.
         network: Their networks.
-        memory: What they remember.
+        memory: What they remember besides.
     """
 
-    seeds: Sequence[int]
+    seeds: list[int]
     task: int
     network: Network
     memory: Memory
+
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors: weights, biases and memory."""
+        return [*self.network.tensors(), *self.memory.named().values()]
+
+    def map(self, seeds: list[int], change: Callable[[Tensor], Tensor]) -> Stack:
+        """Return the stack of these seeds and the changed tensors."""
+        return Stack(
+            seeds, self.task, self.network.map(change), self.memory.map(change)
+        )
+
+    def part(self, start: int, stop: int) -> Stack:
+        """Return the seeds from start to before stop, as views."""
+        return self.map(self.seeds[start:stop], lambda tensor: tensor[start:stop])
+
+    def take(self, positions: Sequence[int]) -> Stack:
+        """Return copies of the seeds at these positions, in this order."""
+        seeds = [self.seeds[i] for i in positions]
+        return self.map(seeds, lambda tensor: tensor[list(positions)])
+
+    def reorder(self, positions: Sequence[int]) -> None:
+        """Permute the seeds in place: the i-th becomes what positions[i] was."""
+        self.seeds = [self.seeds[i] for i in positions]
+        for tensor in self.tensors():
+            tensor.copy_(tensor[list(positions)])
+
+
+@contextlib.contextmanager
+def in_pixel_order(tasks: Sequence[Task], *parts: Network | Memory) -> Iterator[None]:
+    """Permute the first layers' inputs in place, so that images need no permutation.
+
+    A network sees pixel p[j] at its input j, p the permutation of its task. To permute
+    784 rows of its first layer is cheaper than to permute 60,000 images. On exit the
+    inputs are put back.
+
+    Args:
+        tasks: One for each seed. A problem permutes the pixels in all tasks or in none.
+        parts: All that has a first layer and is used meanwhile.
+    """
+    permutations = [task.pixels for task in tasks if task.pixels is not None]
+    if not permutations:
+        yield
+        return
+    forth = torch.from_numpy(np.argsort(np.stack(permutations), axis=1))
+    back = torch.from_numpy(np.stack(permutations))
+    for part in parts:
+        part.permute_inputs(forth)
+    try:
+        yield
+    finally:
+        for part in parts:
+            part.permute_inputs(back)

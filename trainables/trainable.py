@@ -12,164 +12,167 @@ from typing import Any, Protocol
 from ray import tune
 
 from trainables.datasets import Dataset
+from trainables.options import RunOptions
 from trainables.patience import Patience, first_line
 from trainables.record import Record
 from trainables.setting import Setting
 
+CHECKPOINT_SECONDS = 60.0
+"""Time between checkpoints where `RunOptions.checkpoint_every` is None."""
+
 
 class Keeper(Protocol):
-    """Keeps what a trial made: see `store.Store`. Each may raise OSError."""
+    """Storage for records and states (`study.results.store.Store`).
+
+    Each method may raise OSError.
+    """
 
     study: str
 
-    def write(self, records: list[Record]) -> None:
+    def write_records(self, records: list[Record]) -> None:
         """Write the records of finished runs."""
 
     def save_state(self, name: str, state: bytes) -> None:
-        """Keep the state of runs under way."""
+        """Save the state of unfinished runs."""
 
     def load_state(self, name: str) -> bytes | None:
-        """Return the last state kept, or None."""
+        """Return the last saved state; None: there is none."""
 
     def drop_state(self, name: str) -> None:
-        """Forget the state of runs that are finished."""
+        """Delete the state of finished runs."""
 
 
 class ContinualTrainable(tune.Trainable):
-    """One step is one task; a checkpoint is the run's state and its rows so far.
+    """A trial whose steps are tasks.
 
-    The config's `trial` is a setting's row with the `seeds`, the stack's `name`, and
-    the `cpus` and `gpus` to ask for. A finished trial writes its records itself. It
-    keeps its checkpoints itself too, with the results, so that the study goes on from
-    them whatever becomes of Tune's own folder.
+    `config["trial"]` has the setting's row (`setting`), `seeds`, the `name` of the
+    stack, and the `cpus` and `gpus` to request.
 
-    Where storage fails, training goes on without checkpoints; a trial that cannot
-    read its checkpoint or write its records tries again, a step a try.
+    A finished trial writes its records itself. Its checkpoints (the run's state and its
+    records so far) are kept beside the results, not in Tune's folder, so that a study
+    can be resumed whatever happened to that folder.
+
+    While storage fails, training goes on without checkpoints. A trial that must read
+    its checkpoint or write its records retries, once per step.
     """
 
     @classmethod
     def default_resource_request(
         cls, config: dict[str, Any]
     ) -> tune.PlacementGroupFactory:
-        """Return what the config asks for.
+        """Return the resources that the config requests.
 
-        `tune.with_resources` would do it too, but hides the class's name in the
-        dashboard.
+        `tune.with_resources` does the same but hides the class's name in the dashboard.
         """
-        row = config["trial"]
-        return tune.PlacementGroupFactory([{"CPU": row["cpus"], "GPU": row["gpus"]}])
+        trial = config["trial"]
+        return tune.PlacementGroupFactory(
+            [{"CPU": trial["cpus"], "GPU": trial["gpus"]}]
+        )
 
     def setup(  # type: ignore[override]
         self,
         config: dict[str, Any],
         datasets: dict[str, Dataset],
         keeper: Keeper,
-        checkpoint_every: int | None,
-        patience: float = 600.0,
-        probe_every: int | None = None,
-        look_back: int = 0,
+        options: RunOptions,
     ) -> None:
-        """Take what all trials share, and begin.
+        """Take what all trials share, and start.
 
         Args:
             config: See the class.
             datasets: By name; their arrays lie in Ray's object store.
-            keeper: Where records and states go.
-            checkpoint_every: Tasks between checkpoints; None: about once a minute.
-            patience: Seconds to wait for storage that fails.
-            probe_every: Tasks between looks at the loss's landscape; 0: never; None:
-                the default.
-            look_back: How many of the tasks before are tested after each.
+            keeper: Stores records and states.
+            options: How runs are driven.
         """
-        self._datasets, self._keeper = datasets, keeper
-        self._every, self._patience = checkpoint_every, Patience(patience)
-        self._probe_every, self._look_back = probe_every, look_back
-        self._begin(config)
+        self._datasets, self._keeper, self._options = datasets, keeper, options
+        self._patience = Patience(options.patience)
+        self._start(config)
 
     def __repr__(self) -> str:
-        """Return what the dashboard calls the process, which may run many trials."""
+        """Return the dashboard's name of the process, which may run many trials."""
         keeper: Keeper | None = getattr(self, "_keeper", None)
         return f"trials of the study {keeper.study}" if keeper else super().__repr__()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin another trial in the same process."""
-        self._begin(new_config)
+        """Start another trial in the same process."""
+        self._start(new_config)
         return True
 
-    def _begin(self, config: dict[str, Any]) -> None:
-        """Start at the first task; the first step goes on from a checkpoint."""
+    def _start(self, config: dict[str, Any]) -> None:
+        """Start at the first task; the first step looks for a checkpoint."""
         import torch
 
         from trainables.run import ContinualRun
 
-        row = dict(config["trial"])
-        seeds, self._name = row.pop("seeds"), row.pop("name")
-        # more threads than CPUs make trials side by side crawl
-        torch.set_num_threads(max(1, int(row.pop("cpus"))))
-        device = "cuda" if row.pop("gpus") else "cpu"
-        setting = Setting.from_row(row)
-        if device == "cuda":
-            torch.cuda.reset_peak_memory_stats()  # of the trial before in this process
-        self._make = functools.partial(
+        trial = config["trial"]
+        setting = Setting.from_row(trial["setting"])
+        # more threads than CPUs slow down all trials of a machine
+        torch.set_num_threads(max(1, int(trial["cpus"])))
+        if trial["gpus"]:
+            torch.cuda.reset_peak_memory_stats()  # of the process's previous trial
+        self._name = trial["name"]
+        self._new_run = functools.partial(
             ContinualRun,
             setting,
-            seeds,
+            trial["seeds"],
             self._datasets[setting.dataset],
-            device,
-            probe_every=self._probe_every,
-            look_back=self._look_back,
+            "cuda" if trial["gpus"] else "cpu",
+            options=self._options,
         )
-        self._run = self._make()
-        self._records = list[Record]()
-        self._looked = self._written = self._late = False
-        self._tasks_kept, self._kept = 0, time.monotonic()
-        self._odd: str | None = None
-        self._patience.rest()
+        self._run = self._new_run()
+        self._records: list[Record] = []
+        self._resumed = self._written = self._save_failed = False
+        self._tasks_saved, self._saved_at = 0, time.monotonic()
+        self._warning: str | None = None
+        self._patience.reset()
 
     def step(self) -> dict[str, Any]:
-        """Run the next task; at the end of the stream, write the records.
+        """Run the next task; after the last one, write the records.
 
         Raises:
             OSError: Storage has failed for too long.
         """
-        waiting = None if self._looked else self._try(self._look)
-        if self._looked:
+        waiting = None if self._resumed else self._try(self._resume)
+        if self._resumed:
             if not self._run.finished:
-                who = {"study": self._keeper.study, "trial_id": self.trial_id}
-                self._records += [who | record for record in self._run.next_task()]
+                origin = {"study": self._keeper.study, "trial_id": self.trial_id}
+                self._records += [origin | row for row in self._run.next_task()]
             if self._run.finished:
                 waiting = self._try(self._finish)
-            elif self._is_due():
-                waiting = self._try(self._keep, needed=False)
-        lost = len(self._run.seeds) - len(self._run.alive)
-        last = [r["test_accuracy"] for r in self._records[-len(self._run.seeds) :]]
-        known = [accuracy for accuracy in last if accuracy is not None]
+            elif self._checkpoint_is_due():
+                waiting = self._try(self._save, required=False)
+        seeds = len(self._run.seeds)
+        accuracies = [
+            row["test_accuracy"]
+            for row in self._records[-seeds:]
+            if row["test_accuracy"] is not None
+        ]
         return {
             "name": self._name,
             "tasks_done": self._run.task,
-            "tasks_kept": self._tasks_kept,
-            "runs_diverged": lost,
-            "test_accuracy": sum(known) / len(known) if known else None,
+            "tasks_saved": self._tasks_saved,
+            "runs_diverged": seeds - len(self._run.alive),
+            "test_accuracy": sum(accuracies) / len(accuracies) if accuracies else None,
             "gpu_memory": self._gpu_memory(),
             "waiting": waiting,
-            "odd": self._odd,
+            "warning": self._warning,
             "done": self._run.finished and self._written,
         }
 
     def _gpu_memory(self) -> int | None:
-        """Return the most bytes of the GPU that the run has held; None on a CPU."""
+        """Return the peak memory of the run on its GPU, in bytes; None on a CPU."""
         if self._run.device.type != "cuda":
             return None
         import torch
 
         return torch.cuda.max_memory_allocated(self._run.device)
 
-    def _try(self, action: Callable[[], None], needed: bool = True) -> str | None:
-        """Have storage do something; return what is waited for, None: it is done.
+    def _try(self, action: Callable[[], None], *, required: bool = True) -> str | None:
+        """Use storage; return the error that is waited for, None: it worked.
 
         Args:
-            action: What to do.
-            needed: Whether nothing can go on without it.
+            action: Reads or writes.
+            required: Whether the trial cannot go on without it.
 
         Raises:
             OSError: Storage has failed for too long.
@@ -177,47 +180,49 @@ class ContinualTrainable(tune.Trainable):
         try:
             action()
         except OSError as error:
-            if needed:
+            if required:
                 self._patience.wait(error)
             return first_line(error)
-        self._patience.rest()
+        self._patience.reset()
         return None
 
-    def _look(self) -> None:
-        """Go on from the last checkpoint, if there is one and it is this trial's."""
+    def _resume(self) -> None:
+        """Resume from the checkpoint, if there is one that belongs to this trial."""
         state = self._keeper.load_state(self._name)
-        self._looked = True
+        self._resumed = True
         if state is None:
             return
         try:
             self._restore(state)
-            self._tasks_kept = self._run.task
-        except Exception as error:  # whatever a stranger's bytes bring about
-            self._odd = f"checkpoint not used, begun anew: {first_line(error)}"
-            self._run = self._make()
-            self._records = []
+        except Exception as error:  # corrupt input can raise anything
+            self._warning = (
+                f"ignoring unusable checkpoint, restarting: {first_line(error)}"
+            )
+            self._run, self._records = self._new_run(), []
+        self._tasks_saved = self._run.task
 
     def _finish(self) -> None:
         """Write the records."""
         if not self._written:
             self._keeper.write_records(self._records)
-            self._written, self._tasks_kept = True, self._run.task
-        # one that stays is forgotten at the end of the sweep
+            self._written, self._tasks_saved = True, self._run.task
+        # the end of the study deletes a state that stays
         with contextlib.suppress(OSError):
             self._keeper.drop_state(self._name)
 
-    def _is_due(self) -> bool:
-        if self._late:
+    def _checkpoint_is_due(self) -> bool:
+        every = self._options.checkpoint_every
+        if self._save_failed:
             return True
-        if self._every is not None:
-            return self._run.task % self._every == 0
-        return time.monotonic() - self._kept >= 60
+        if every is not None:
+            return self._run.task % every == 0
+        return time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS
 
-    def _keep(self) -> None:
-        self._late = True
+    def _save(self) -> None:
+        self._save_failed = True
         self._keeper.save_state(self._name, self._state())
-        self._late, self._tasks_kept = False, self._run.task
-        self._kept = time.monotonic()
+        self._save_failed, self._tasks_saved = False, self._run.task
+        self._saved_at = time.monotonic()
 
     def _state(self) -> bytes:
         from trainables import checkpoint
@@ -228,21 +233,21 @@ class ContinualTrainable(tune.Trainable):
         from trainables import checkpoint
 
         self._records = checkpoint.unpack(state, self._run, self._keeper.study)
-        self._looked = True
+        self._resumed = True
 
     def cleanup(self) -> None:
-        """Keep what a trial that is stopped in the middle has done."""
-        if self._run.task > self._tasks_kept and not self._written:
-            # where storage fails, the last checkpoint stands
+        """Save the tasks of a trial that is stopped before its end."""
+        if self._run.task > self._tasks_saved and not self._written:
+            # if storage fails, the previous checkpoint stays
             with contextlib.suppress(OSError):
-                self._keep()
+                self._save()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Save the run's state and its rows so far, as one file."""
+        """Save the run's state and its records so far as one file."""
         (Path(checkpoint_dir) / "state.pt").write_bytes(self._state())
 
     def load_checkpoint(  # type: ignore[override]
         self, checkpoint_dir: str
     ) -> None:
-        """Go on from a checkpoint, to the last bit."""
+        """Resume from a file of `save_checkpoint`, to the last bit."""
         self._restore((Path(checkpoint_dir) / "state.pt").read_bytes())

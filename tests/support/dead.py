@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from trainables.network import Network, initial
+from trainables.network import Network, initial_network
 
 
 def nearly_even(outputs: int, seed: int) -> Network:
     """Return one of 784-20-20-`outputs` whose logits are equal but for 1e-2 to 1e-8."""
-    network = initial([784, 20, 20, outputs], [seed])
+    network = initial_network([784, 20, 20, outputs], [seed])
     for bias in network.biases[:-1]:
         bias.fill_(-1000)
     random = torch.Generator().manual_seed(seed)

@@ -7,13 +7,13 @@ import math
 import pytest
 import torch
 
-from trainables.network import Network, cross_entropy, forward, initial
+from trainables.network import Network, cross_entropy, forward, initial_network
 
 SIZES = [784, 100, 100, 10]
 
 
 def test_weights_are_kaiming_uniform_and_biases_zero():
-    network = initial(SIZES, range(5), dtype=torch.float64)
+    network = initial_network(SIZES, range(5), dtype=torch.float64)
     layers = zip(network.weights, network.biases, SIZES, SIZES[1:], strict=False)
     for i, (w, b, fan_in, fan_out) in enumerate(layers):
         gain = 1 if i == 2 else math.sqrt(2)
@@ -27,35 +27,37 @@ def test_weights_are_kaiming_uniform_and_biases_zero():
 
 
 def test_only_the_last_of_layers_of_one_shape_is_an_output():
-    network = initial([50, 50, 50, 50], range(20), dtype=torch.float64)
+    network = initial_network([50, 50, 50, 50], range(20), dtype=torch.float64)
     largest = [w.abs().max().item() for w in network.weights]
     hidden, output = math.sqrt(6 / 50), math.sqrt(3 / 50)
     assert largest == pytest.approx([hidden, hidden, output], rel=0.01)
 
 
 def test_a_seeds_weights_do_not_depend_on_the_stack():
-    together = initial(SIZES, [7, 3, 2**32 - 1])
+    together = initial_network(SIZES, [7, 3, 2**32 - 1])
     for place, seed in enumerate([7, 3, 2**32 - 1]):
-        alone = initial(SIZES, [seed])
+        alone = initial_network(SIZES, [seed])
         mine = together.part(place, place + 1)
         for one, other in zip(mine.tensors(), alone.tensors(), strict=True):
             assert torch.equal(one, other)
 
 
 def test_seeds_and_layers_differ():
-    network = initial([20, 20, 20], [0, 1])
+    network = initial_network([20, 20, 20], [0, 1])
     firsts = {w[s].flatten()[0].item() for w in network.weights for s in range(2)}
     assert len(firsts) == 4
 
 
 def test_float32_weights_are_the_float64_ones_rounded():
-    exact = initial(SIZES, [4], dtype=torch.float64)
-    for one, other in zip(initial(SIZES, [4]).tensors(), exact.tensors(), strict=True):
+    exact = initial_network(SIZES, [4], dtype=torch.float64)
+    for one, other in zip(
+        initial_network(SIZES, [4]).tensors(), exact.tensors(), strict=True
+    ):
         assert torch.equal(one, other.float())
 
 
 def test_forward_is_each_seeds_own_network():
-    network = initial([6, 5, 4, 3], [0, 1], dtype=torch.float64)
+    network = initial_network([6, 5, 4, 3], [0, 1], dtype=torch.float64)
     for tensor in network.biases:
         tensor += torch.rand(tensor.shape, dtype=torch.float64)
     inputs = torch.rand(2, 7, 6, dtype=torch.float64)
@@ -86,7 +88,7 @@ def test_the_loss_of_large_logits_is_finite():
 
 
 def test_parts_are_views_and_takes_are_copies():
-    network = initial([4, 3, 2], [0, 1, 2])
+    network = initial_network([4, 3, 2], [0, 1, 2])
     before = network.map(torch.clone)
     taken = network.take([2, 0])
     for tensor in taken.tensors():
@@ -103,15 +105,15 @@ def test_parts_are_views_and_takes_are_copies():
 
 
 def test_the_rows_of_the_first_layer_are_the_inputs():
-    network = initial([6, 5, 3], [0, 1], dtype=torch.float64)
+    network = initial_network([6, 5, 3], [0, 1], dtype=torch.float64)
     orders = torch.stack([torch.randperm(6), torch.randperm(6)])
     inputs = torch.rand(2, 7, 6, dtype=torch.float64)
     permuted = inputs.gather(2, orders[:, None].expand(2, 7, 6))
     _, expected = forward(network, permuted)
     before = network.map(torch.clone)
-    network.take_inputs(orders.argsort(dim=1))
+    network.permute_inputs(orders.argsort(dim=1))
     torch.testing.assert_close(forward(network, inputs)[1], expected)
-    network.take_inputs(orders)
+    network.permute_inputs(orders)
     for one, other in zip(network.tensors(), before.tensors(), strict=True):
         assert torch.equal(one, other)
 

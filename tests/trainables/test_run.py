@@ -19,12 +19,18 @@ import torch.nn.functional as F
 
 from trainables import examples, measuring
 from trainables.datasets import Dataset
-from trainables.network import initial
+from trainables.network import initial_network
 from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD, Optimizer
-from trainables.probes import LANDSCAPE, START, Landscape
+from trainables.options import RunOptions
+from trainables.probes import LANDSCAPE, MEASURES, START, Landscape
 from trainables.problems import PROBLEMS, Pairwise, Permuted, Problem
 from trainables.randomness import generator
-from trainables.record import COLUMNS, HOW, MEASURED, Record, to_table
+from trainables.record import (
+    OUTCOME_COLUMNS,
+    Record,
+    all_columns,
+    to_table,
+)
 from trainables.run import ContinualRun
 from trainables.setting import Setting
 from trainables.steps import training
@@ -32,7 +38,7 @@ from trainables.usage import UsageError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "run.json"
 
-BITS = [*MEASURED, "diverged", "steps", "task", "task_label", "seed"]
+BITS = [*MEASURES, "diverged", "steps", "task", "task_label", "seed"]
 """What two equal runs have in common to the last bit."""
 
 AROUND = [*LANDSCAPE, *START]
@@ -51,9 +57,16 @@ def small(optimizer: Optimizer, problem: Problem, **more) -> Setting:
 
 
 def records_of(
-    setting: Setting, seeds: list[int], data: Dataset, **more
+    setting: Setting,
+    seeds: list[int],
+    data: Dataset,
+    *,
+    landscape_every: int = 10,
+    look_back: int = 0,
+    **more,
 ) -> list[Record]:
-    one = ContinualRun(setting, seeds, data, **more)
+    options = RunOptions(landscape_every=landscape_every, look_back=look_back)
+    one = ContinualRun(setting, seeds, data, options=options, **more)
     return [row for _ in range(setting.tasks) for row in one.next_task()]
 
 
@@ -84,7 +97,7 @@ LOOK_BACK = 2
 def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
     """One network as anyone would write it: permute the images, loop, measure."""
     sizes = [784, *setting.hidden, setting.problem.outputs]
-    start = initial(sizes, [seed], dtype=torch.float64)
+    start = initial_network(sizes, [seed], dtype=torch.float64)
     layers: list[torch.nn.Module] = []
     for w, b in zip(start.weights, start.biases, strict=True):
         linear = torch.nn.Linear(*w[0].shape, dtype=torch.float64)
@@ -234,9 +247,9 @@ def test_a_run_is_the_naive_loop(
     monkeypatch.setattr(measuring, "TEST_BATCH", 7)
     monkeypatch.setattr(measuring, "EXAMPLES", 50)
     monkeypatch.setattr(examples, "BLOCK_EXAMPLES", 60)
-    monkeypatch.setattr(training, "READ_AT_ONCE", 30)
+    monkeypatch.setattr(training, "READ_EXAMPLES", 30)
     setting = small(optimizer, problem, epochs=epochs, batch_size=batch)
-    looks = {"probe_every": 0, "look_back": LOOK_BACK}
+    looks = {"landscape_every": 0, "look_back": LOOK_BACK}
     rows = records_of(setting, [3, 5], few, dtype=torch.float64, **looks)
     for seed in (3, 5):
         assert_close(of(rows, seed), naive(setting, seed, few), 1e-8)
@@ -301,7 +314,9 @@ def seen_by_hand(run: ContinualRun, seed: int, data: Dataset, task: int) -> Land
 def test_the_landscape_is_that_before_and_after_each_task(optimizer, problem, few):
     """On the task's own examples, and its own permutation of the pixels."""
     setting = small(optimizer, problem)
-    one = ContinualRun(setting, [4, 2], few, dtype=torch.float64, probe_every=1)
+    one = ContinualRun(
+        setting, [4, 2], few, dtype=torch.float64, options=RunOptions(landscape_every=1)
+    )
     for task in range(setting.tasks):
         before = {seed: seen_by_hand(one, seed, few, task) for seed in (4, 2)}
         for row in one.next_task():
@@ -309,14 +324,12 @@ def test_the_landscape_is_that_before_and_after_each_task(optimizer, problem, fe
             after = seen_by_hand(one, seed, few, task)
             for name in ("sharpness", "sam_sharpness", "lipschitz"):
                 for column, seen in ((f"start_{name}", before[seed]), (name, after)):
-                    expected = pytest.approx(
-                        LANDSCAPE[name].function(seen).item(), rel=1e-6
-                    )
+                    expected = pytest.approx(LANDSCAPE[name](seen).item(), rel=1e-6)
                     assert row[column] == expected, column
             slope = torch.cat([t.flatten() for t in before[seed].gradient.tensors()])
             assert row["start_gradient_norm"] == pytest.approx(slope.norm().item())
             error = 5 * row["hessian_trace_error"]
-            trace = LANDSCAPE["hessian_trace"].function(after).item()
+            trace = LANDSCAPE["hessian_trace"](after).item()
             assert trace == pytest.approx(row["hessian_trace"], abs=error)
 
 
@@ -325,7 +338,7 @@ def test_the_landscape_is_that_before_and_after_each_task(optimizer, problem, fe
 )
 def test_the_landscape_is_looked_at_every_few_tasks(every, looked_at, few):
     setting = small(SGD(), Permuted(), tasks=5)
-    rows = records_of(setting, [0], few, probe_every=every)
+    rows = records_of(setting, [0], few, landscape_every=every)
     for row in rows:
         known = {name for name in AROUND if row[name] is not None}
         assert known == (set(AROUND) if row["task"] in looked_at else set())
@@ -336,7 +349,7 @@ def test_looking_changes_nothing_else(optimizer, problem, few):
     columns = [name for name in BITS if name not in AROUND]
     setting = small(optimizer, problem)
     runs = [
-        only(records_of(setting, [1, 0], few, probe_every=every), columns)
+        only(records_of(setting, [1, 0], few, landscape_every=every), columns)
         for every in (0, 1)
     ]
     assert runs[0] == runs[1]
@@ -356,7 +369,7 @@ def test_what_is_looked_at_does_not_depend_on_parts(few, monkeypatch):
         looked.clear()
         each = 8 * (64 * 9572 + 10 * 2 * 24 * 16)
         memory = each * seeds_at_once + 1
-        monkeypatch.setitem(measuring.LOOK_MEMORY, "cpu", memory)
+        monkeypatch.setitem(measuring.CHUNK_MEMORY, "cpu", memory)
         parts = records_of(setting, [1, 0, 5], few, dtype=torch.float64)
         assert max(looked) == seeds_at_once
         assert_close(parts, whole)
@@ -364,21 +377,21 @@ def test_what_is_looked_at_does_not_depend_on_parts(few, monkeypatch):
 
 def test_what_is_looked_at_does_not_depend_on_stops(few):
     setting = small(SAM(), Permuted(), tasks=4)
-    straight = records_of(setting, [1, 0], few, probe_every=2)
-    one = ContinualRun(setting, [1, 0], few, probe_every=2)
+    straight = records_of(setting, [1, 0], few, landscape_every=2)
+    one = ContinualRun(setting, [1, 0], few, options=RunOptions(landscape_every=2))
     rows = one.next_task()
     while not one.finished:
         state = one.state_dict()
-        one = ContinualRun(setting, [1, 0], few, probe_every=2)
+        one = ContinualRun(setting, [1, 0], few, options=RunOptions(landscape_every=2))
         one.load_state_dict(state)
         rows += one.next_task()
     assert only(rows) == only(straight)
 
 
 @pytest.mark.parametrize("every", [-1, True])
-def test_how_often_to_look_is_checked(every, few):
-    with pytest.raises(UsageError, match="probe_every is"):
-        ContinualRun(small(SGD(), Permuted()), [0], few, probe_every=every)
+def test_landscape_every_is_checked(every):
+    with pytest.raises(UsageError, match="landscape_every is"):
+        RunOptions(landscape_every=every)
 
 
 # ---- who shares the stack
@@ -411,7 +424,7 @@ def test_a_seed_that_diverges_touches_no_other(optimizer, problem, poison, few):
     assert (lost["diverged"], after["diverged"]) == (True, True)
     assert (lost["steps"] > 0, after["steps"]) == (True, 0)
     for row in (lost, after):
-        assert [row[name] for name in MEASURED] == [None] * len(MEASURED)
+        assert [row[name] for name in MEASURES] == [None] * len(MEASURES)
     assert sorted(sick.alive) == [4, 9]
 
 
@@ -433,14 +446,14 @@ def test_what_is_large_but_finite_has_not_diverged(few):
     (row,) = run_.next_task()
     assert not row["diverged"]
     # the square of such a number, which curvature has, is too large
-    large = {name for name in MEASURED if row[name] is None}
+    large = {name for name in MEASURES if row[name] is None}
     assert large <= {
         "sharpness",
         "hessian_trace",
         "hessian_trace_error",
         "backward_accuracy",  # on the tasks before the first
     }
-    flat = [np.ravel(row[name]) for name in MEASURED if name not in large]
+    flat = [np.ravel(row[name]) for name in MEASURES if name not in large]
     assert np.isfinite(np.concatenate(flat)).all()
 
 
@@ -577,7 +590,7 @@ def test_records_fit_the_schema(few):
     setting = small(GNP(), Pairwise())
     rows = records_of(setting, [9, 4], few)
     assert [row["seed"] for row in rows] == [9, 4] * 3
-    assert set(COLUMNS) - set(rows[0]) == {"study", "trial_id"}
+    assert set(all_columns()) - set(rows[0]) == {"study", "trial_id"}
     table = to_table({"study": "s", "trial_id": "t"} | row for row in rows)
     assert table.num_rows == 6
     for row in rows:
@@ -586,7 +599,7 @@ def test_records_fit_the_schema(few):
         assert row["run_id"] == setting.run_id(row["seed"])
         assert row["task_label"] == Pairwise().task(row["seed"], row["task"]).label
         assert row["device"] == "cpu"
-        assert set(HOW) <= set(row)
+        assert set(OUTCOME_COLUMNS) <= set(row)
 
 
 def test_the_images_are_not_written_to(few):

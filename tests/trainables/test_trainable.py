@@ -19,6 +19,7 @@ import torch
 from study.plan.trials import Trial
 from study.results.store import Store
 from trainables.optimizers import GNP, SGD
+from trainables.options import RunOptions
 from trainables.problems import Pairwise
 from trainables.run import ContinualRun
 from trainables.setting import Setting
@@ -32,11 +33,11 @@ PAIRWISE = Trial(Setting(problem=Pairwise(), optimizer=GNP(), **COMMON), (1,))
 NOT_BITS = {"seconds", "trial_id"}
 
 
-def actor(store, few, trial=PERMUTED, every=None, patience=600.0, probe_every=None):
+def actor(store, few, trial=PERMUTED, every=None, **options):
     class Local(ContinualTrainable):
         def setup(self, config):
-            told = {"mnist-5k": few}, store, every, patience, probe_every
-            super().setup(config, *told)
+            shared = RunOptions(checkpoint_every=every, **options)
+            super().setup(config, {"mnist-5k": few}, store, shared)
 
     return Local({"trial": trial.config(cpus=1, gpus=0)})
 
@@ -78,12 +79,12 @@ def test_records_are_those_of_the_plain_run(store, few, trial):
 
 
 @pytest.mark.parametrize(
-    ("every", "looked_at"), [(None, [0, 3]), (0, []), (2, [0, 2, 3])]
+    ("every", "looked_at"), [(10, [0, 3]), (0, []), (2, [0, 2, 3])]
 )
 def test_the_landscape_is_looked_at_as_often_as_told(store, few, every, looked_at):
     """Also where a checkpoint is of no use, and the run begins anew."""
     store.save_state(PERMUTED.name, b"odd")
-    finish(actor(store, few, probe_every=every))
+    finish(actor(store, few, landscape_every=every))
     rows = written(store, PERMUTED)
     known = {row["task"] for row in rows if row["start_sharpness"] is not None}
     assert sorted(known) == looked_at
@@ -150,16 +151,16 @@ def test_checkpoints_come_every_so_many_tasks(store, few, every, kept):
         if state != before:
             seen.append(trainable._run.task)
         before = state
-        assert result["tasks_kept"] == max([0, *seen])
+        assert result["tasks_saved"] == max([0, *seen])
     assert seen == kept
-    assert result["tasks_kept"] == TASKS
+    assert result["tasks_saved"] == TASKS
 
 
 def test_without_a_number_checkpoints_come_every_minute(store, few):
     trainable = actor(store, few)
     trainable.train()
     assert store.load_state(PERMUTED.name) is None
-    trainable._kept = time.monotonic() - 61
+    trainable._saved_at = time.monotonic() - 61
     trainable.train()
     assert store.load_state(PERMUTED.name) is not None
 
@@ -211,7 +212,8 @@ def test_threads_are_the_trials_cpus(store, few):
 
 
 def test_a_config_with_a_typo_is_refused(store, few):
-    config = PERMUTED.config(cpus=1, gpus=0) | {"momentun": 0.5}
+    config = PERMUTED.config(cpus=1, gpus=0)
+    config["setting"]["momentun"] = 0.5
     with pytest.raises(UsageError, match="did you mean 'momentum'"):
         actor(store, few).reset({"trial": config})
 
@@ -227,9 +229,9 @@ class Failing(Store):
         if what in self.broken:
             raise OSError(28, "No space left on device")
 
-    def write(self, records):
+    def write_records(self, records):
         self._maybe("write")
-        super().write(records)
+        super().write_records(records)
 
     def save_state(self, name, state):
         self._maybe("save")
@@ -249,8 +251,8 @@ FULL = "OSError: [Errno 28] No space left on device"
 
 @pytest.fixture
 def failing(tmp_path, monkeypatch):
-    monkeypatch.setattr("trainables.patience.FIRST", 0.01)
-    monkeypatch.setattr("trainables.patience.LONGEST", 0.02)
+    monkeypatch.setattr("trainables.patience.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("trainables.patience.LONGEST_PAUSE", 0.02)
     return Failing(str(tmp_path / "results"), "mine")
 
 
@@ -259,10 +261,10 @@ def test_training_goes_on_without_checkpoints_and_makes_up_for_them(failing, few
     failing.broken.add("save")
     said = [trainable.train() for _ in range(2)]
     assert [r["waiting"] for r in said] == [None, FULL]
-    assert [r["tasks_kept"] for r in said] == [0, 0]
+    assert [r["tasks_saved"] for r in said] == [0, 0]
     failing.broken.clear()
     result = trainable.train()  # not due, but late
-    assert (result["waiting"], result["tasks_kept"]) == (None, 3)
+    assert (result["waiting"], result["tasks_saved"]) == (None, 3)
     finish(trainable)
     assert written(failing, PERMUTED) == plain(few, PERMUTED)
 
@@ -380,8 +382,10 @@ def test_a_checkpoint_that_is_not_this_runs_is_not_used(store, few, how):
     store.save_state(PERMUTED.name, spoil(store.load_state(PERMUTED.name), how))
     results = finish(actor(store, few))
     assert [r["tasks_done"] for r in results] == [1, 2, 3, 4]
-    assert results[0]["odd"].startswith("checkpoint not used, begun anew: ")
-    assert "\n" not in results[0]["odd"]
+    assert results[0]["warning"].startswith(
+        "ignoring unusable checkpoint, restarting: "
+    )
+    assert "\n" not in results[0]["warning"]
     assert written(store, PERMUTED) == plain(few, PERMUTED)
     assert store.interrupted_stacks() == []
 
@@ -394,7 +398,7 @@ def test_a_strangers_checkpoint_runs_no_code(store, few, tmp_path):
     sink = io.BytesIO()
     torch.save({"run": Evil(), "records": []}, sink)
     store.save_state(PERMUTED.name, sink.getvalue())
-    assert finish(actor(store, few))[0]["odd"]
+    assert finish(actor(store, few))[0]["warning"]
     assert not (tmp_path / "evil").exists()
     torch.load(io.BytesIO(sink.getvalue()), weights_only=False)
     assert (tmp_path / "evil").exists()  # it would have

@@ -26,13 +26,13 @@ class Fresh(Intervention):
 
     def begin_task(self, stack: Stack) -> None:
         """Set the networks back."""
-        from trainables.network import initial
+        from trainables.network import initial_network
 
         if stack.task == 0:
             return
         weights = stack.network.weights
         sizes = [w.shape[1] for w in weights] + [weights[-1].shape[2]]
-        first = initial(sizes, stack.seeds, weights[0].device, weights[0].dtype)
+        first = initial_network(sizes, stack.seeds, weights[0].device, weights[0].dtype)
         for now, then in zip(stack.network.tensors(), first.tensors(), strict=True):
             now.copy_(then)
         stack.memory.forget()

@@ -20,20 +20,22 @@ from trainables.probes import (  # noqa: F401 - a module declares its measures o
     trace,
 )
 from trainables.probes.landscape import Landscape
-from trainables.probes.measure import MEASURES, Measure
+from trainables.probes.measure import MEASURES, Function, Measure
 from trainables.probes.snapshot import EXAMPLES, Snapshot
 
-PROBES = {
-    m.column: m
-    for m in MEASURES.values()
-    if m.subject == "network" and not m.before_task
-}
-LANDSCAPE = {
-    m.column: m
-    for m in MEASURES.values()
-    if m.subject == "landscape" and not m.before_task
-}
-START = {m.column: m for m in MEASURES.values() if m.before_task}
+
+def _functions(subject: str, *, before_task: bool = False) -> dict[str, Function]:
+    return {
+        measure.column: measure.function
+        for measure in MEASURES.values()
+        if measure.function
+        and (measure.subject, measure.before_task) == (subject, before_task)
+    }
+
+
+PROBES = _functions("network")
+LANDSCAPE = _functions("landscape")
+START = _functions("landscape", before_task=True)
 
 __all__ = [
     "EXAMPLES",
@@ -41,6 +43,7 @@ __all__ = [
     "MEASURES",
     "PROBES",
     "START",
+    "Function",
     "Landscape",
     "Measure",
     "Snapshot",

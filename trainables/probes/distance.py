@@ -23,9 +23,7 @@ def initial_distance(snapshot: Snapshot) -> Float[Tensor, " S"]:
     return norm(_difference(snapshot.network, snapshot.initial)).flatten()
 
 
-@network_probe(
-    unit="", source=KUMAR, meaning="initial_distance by layer", is_list=True
-)
+@network_probe(unit="", source=KUMAR, meaning="initial_distance by layer", is_list=True)
 def layer_initial_distance(snapshot: Snapshot) -> Float[Tensor, "S layers"]:
     """Return ||w - w_0|| of each layer."""
     return layer_norms(_difference(snapshot.network, snapshot.initial))

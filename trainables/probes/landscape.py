@@ -1,4 +1,4 @@
-"""What a probe of the loss around the weights sees: the networks and their examples."""
+"""What a landscape probe sees: the networks, and the loss around their weights."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from torch import Tensor
 from trainables.network import Network, cross_entropy, forward
 from trainables.optimizers import EPSILON
 from trainables.probes.hessian import Hessian
+from trainables.probes.snapshot import Snapshot
 from trainables.randomness import generator
 from trainables.steps.reference import loss_gradient, norm
 
 SAMPLES = 10
-"""How many random vectors the trace is estimated with."""
+"""Random vectors that estimate the trace."""
 
 RADIUS = 0.05
-"""How far `Landscape.ascended` goes, for every setting alike whatever its own rho:
-one ruler, so that settings can be compared. Foret et al.'s choice (arXiv 2010.01412)"""
+"""Length of the step to `Landscape.ascended`: the same for all settings, whatever their
+rho, so that they can be compared. Foret et al.'s choice (arXiv 2010.01412)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,26 +44,32 @@ class Landscape:
     task: int
 
     @functools.cached_property
+    def snapshot(self) -> Snapshot:
+        """The networks as probes of the network see them, before a task."""
+        layers, _ = forward(self.network, self.inputs)
+        network = self.network
+        return Snapshot(network, layers[1:], self.gradient, network, network)
+
+    @functools.cached_property
     def hessian(self) -> Hessian:
         """The Hessian of L at w."""
         return Hessian(self.network, self.inputs, self.labels)
 
     @functools.cached_property
     def quadratic_forms(self) -> Tensor:
-        """z^T H z for `SAMPLES` random z of signs, of shape (S, SAMPLES), float64."""
-        like, size = self.inputs, self.hessian.size
-        signs = [
-            2
-            * generator("hutchinson", seed, self.task).integers(2, size=(SAMPLES, size))
-            - 1
-            for seed in self.seeds
+        """z^T H z for `SAMPLES` random sign vectors z: shape (S, SAMPLES), float64."""
+        shape = (SAMPLES, self.hessian.size)
+        signs = np.stack(
+            [
+                2 * generator("hutchinson", seed, self.task).integers(2, size=shape) - 1
+                for seed in self.seeds
+            ],
+            axis=1,
+        )
+        vectors = torch.from_numpy(signs).to(self.inputs.device, self.inputs.dtype)
+        forms = [
+            (row.double() * self.hessian.product(row)).sum(dim=1) for row in vectors
         ]
-        forms = []
-        for row in torch.from_numpy(np.stack(signs, axis=1)).to(
-            like.device, like.dtype
-        ):
-            products = self.hessian.product(row)
-            forms.append((row.double() * products).sum(dim=1))
         return torch.stack(forms, dim=1)
 
     @functools.cached_property
@@ -76,7 +83,7 @@ class Landscape:
         return self.climb(self.gradient)
 
     def climb(self, direction: Network) -> Network:
-        """Return w, `RADIUS` further in a direction."""
+        """Return w after a step of length `RADIUS` in a direction."""
         size = RADIUS / (norm(direction) + EPSILON)
         steps = iter(direction.tensors())
         return self.network.map(lambda tensor: tensor + size * next(steps))

@@ -26,7 +26,8 @@ class Measure:
         subject: What the function looks at: a `Snapshot` ("network") or a `Landscape`
             ("landscape"). "accuracy": the loss and accuracy of training and testing.
         is_list: Whether the column is a list: a number per layer, or per task.
-        before_task: Whether it is measured before a task, not after it.
+        before_task: Whether it is measured before a task, not after it; then always
+            of a `Landscape`.
     """
 
     column: str
@@ -76,13 +77,21 @@ def probe(
 
     def add(function: Function) -> Function:
         name = function.__name__
-        measure = functools.partial(
-            Measure, function=function, unit=unit, source=source, subject=subject
-        )
-        declare(measure(column=name, meaning=meaning, is_list=is_list))
+        measure = functools.partial(Measure, unit=unit, source=source, is_list=is_list)
+        declare(measure(name, function, meaning=meaning, subject=subject))
         if also_before:
-            before = f"{name}, before the task"
-            declare(measure(column=f"start_{name}", meaning=before, before_task=True))
+            before = function
+            if subject == "network":
+                before = lambda landscape: function(landscape.snapshot)  # noqa: E731
+            declare(
+                measure(
+                    f"start_{name}",
+                    before,
+                    meaning=f"{name}, before the task",
+                    subject="landscape",
+                    before_task=True,
+                )
+            )
         return function
 
     return add

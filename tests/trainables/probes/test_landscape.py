@@ -10,7 +10,7 @@ import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
-from trainables.network import Network, cross_entropy, forward, initial
+from trainables.network import Network, cross_entropy, forward, initial_network
 from trainables.optimizers import SAM, SGD, Optimizer
 from trainables.probes import LANDSCAPE, Landscape
 from trainables.probes import landscape as landscapes
@@ -41,7 +41,7 @@ def look(network: Network, seeds: list[int] = SEEDS) -> Landscape:
 
 
 def trained(optimizer: Optimizer, steps: int, seeds: list[int] = SEEDS) -> Network:
-    network = initial(SIZES, seeds, dtype=torch.float64)
+    network = initial_network(SIZES, seeds, dtype=torch.float64)
     x, y = batch(seeds)
     for i in range(steps):
         some = slice(10 * (i % 6), 10 * (i % 6) + 10)
@@ -57,7 +57,7 @@ def dead_units(seeds: list[int] = SEEDS) -> Network:
 
 
 CASES = {
-    "initialisation": lambda: initial(SIZES, SEEDS, dtype=torch.float64),
+    "initialisation": lambda: initial_network(SIZES, SEEDS, dtype=torch.float64),
     "sgd": functools.partial(trained, SGD(lr=0.1), 200),
     # after these, eigenvalues of both signs are close
     "sam rho 2": functools.partial(trained, SAM(lr=0.1, rho=2.0), 60),
@@ -148,12 +148,12 @@ def test_products_of_a_seed_that_is_not_finite_harm_no_other():
 def test_the_first_vector_is_the_seeds_and_the_tasks_own(monkeypatch):
     """What a stopped run finds does not depend on what it had found before."""
     network = trained(SAM(lr=0.1, rho=2.0), 60)
-    values = [m.function(look(network)) for m in LANDSCAPE.values() for _ in range(2)]
+    values = [probe(look(network)) for probe in LANDSCAPE.values() for _ in range(2)]
     for one, other in zip(values[::2], values[1::2], strict=True):
         assert torch.equal(one, other)
     seen = look(network)
     later = Landscape(seen.network, seen.inputs, seen.labels, SEEDS, task=3)
-    trace = LANDSCAPE["hessian_trace"].function
+    trace = LANDSCAPE["hessian_trace"]
     assert not torch.equal(trace(seen), trace(later))
 
 
@@ -177,9 +177,7 @@ def test_the_traces_error_is_that_of_a_mean():
     seen = look(trained(SGD(lr=0.1), 30))
     forms = seen.quadratic_forms
     assert forms.shape == (3, landscapes.SAMPLES)
-    mean, error = (
-        LANDSCAPE[n].function(seen) for n in ("hessian_trace", "hessian_trace_error")
-    )
+    mean, error = (LANDSCAPE[n](seen) for n in ("hessian_trace", "hessian_trace_error"))
     for place in range(3):
         sample = forms[place].numpy()
         assert mean[place].item() == pytest.approx(sample.mean())
@@ -191,9 +189,7 @@ def test_the_traces_error_is_that_of_a_mean():
 def test_sam_sharpness_and_the_lipschitz_estimate_by_hand(case):
     network = CASES[case]()
     seen = look(network)
-    sam, steepest = (
-        LANDSCAPE[name].function(seen) for name in ("sam_sharpness", "lipschitz")
-    )
+    sam, steepest = (LANDSCAPE[name](seen) for name in ("sam_sharpness", "lipschitz"))
     for place in range(3):
         loss = functools.partial(loss_of, network, seen.inputs, seen.labels, place)
         at = [flat(network, place)]
@@ -211,9 +207,7 @@ def test_sam_sharpness_and_the_lipschitz_estimate_by_hand(case):
 def test_the_lipschitz_estimate_bounds_what_sam_sees():
     """L(w + d) - L(w) <= Lipschitz constant * ||d||, where the estimate is good."""
     seen = look(trained(SGD(lr=0.1), 30))
-    sam, steepest = (
-        LANDSCAPE[name].function(seen) for name in ("sam_sharpness", "lipschitz")
-    )
+    sam, steepest = (LANDSCAPE[name](seen) for name in ("sam_sharpness", "lipschitz"))
     assert (sam <= RADIUS * steepest * (1 + 1e-9)).all()
     assert (sam > 0).all()
 
@@ -222,7 +216,7 @@ def test_the_lipschitz_estimate_bounds_what_sam_sees():
     "optimizer", [SGD(lr=0.01), SAM(lr=0.05, rho=1.0)], ids=["sgd", "sam rho 1"]
 )
 def test_in_float32_sharpness_is_near_on_the_real_network(optimizer, digits):
-    network = initial([784, 100, 100, 100, 10], [0])
+    network = initial_network([784, 100, 100, 100, 10], [0])
     x = torch.from_numpy(digits.train_images[:4000]).float()[None] / 255
     y = torch.from_numpy(digits.train_labels[:4000]).long()[None]
     for i in range(0, 4000, 16):
@@ -247,11 +241,11 @@ def test_in_float32_sharpness_is_near_on_the_real_network(optimizer, digits):
 
 
 def test_a_loss_that_does_not_curve_is_not_sharp():
-    network = initial(SIZES, SEEDS, dtype=torch.float64)
+    network = initial_network(SIZES, SEEDS, dtype=torch.float64)
     for tensor in network.tensors():
         tensor.zero_()
     network.biases[-1][..., 0] = 1e4  # sure of one class: softmax is exactly 0 and 1
     seen = look(network)
     assert cross_entropy(forward(network, seen.inputs)[1], seen.labels).isfinite().all()
     for name in ("sharpness", "hessian_trace"):
-        assert LANDSCAPE[name].function(seen).tolist() == [0, 0, 0]
+        assert LANDSCAPE[name](seen).tolist() == [0, 0, 0]

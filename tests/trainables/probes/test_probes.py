@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainables.network import Network, initial
+from trainables.network import Network, initial_network
 from trainables.probes import PROBES, Snapshot
 from trainables.probes.distance import (
     initial_distance,
@@ -35,7 +35,7 @@ from trainables.probes.snapshot import squared_singular_values
 
 RANKS = [effective_rank, stable_rank, srank, approximate_rank, participation_ratio]
 UNCENTRED = RANKS[:-1]
-NETWORK = initial([4, 3, 2], [0], dtype=torch.float64)
+NETWORK = initial_network([4, 3, 2], [0], dtype=torch.float64)
 
 
 def of(*hidden: Tensor, network: Network = NETWORK) -> Snapshot:
@@ -186,10 +186,8 @@ def test_no_probe_depends_on_the_order_of_units_or_examples(matrix, seed):
     examples = torch.randperm(n, generator=generator)
     on = matrix.relu()
     for name, measure in PROBES.items():
-        expected = pytest.approx(
-            measure.function(of(on[None])).tolist()[0], rel=1e-6, abs=1e-12
-        )
-        got = measure.function(of(on[examples][:, units][None])).tolist()[0]
+        expected = pytest.approx(measure(of(on[None])).tolist()[0], rel=1e-6, abs=1e-12)
+        got = measure(of(on[examples][:, units][None])).tolist()[0]
         assert got == expected, name
 
 
@@ -249,8 +247,8 @@ def test_dormancy_does_not_depend_on_a_layers_scale(matrix, power):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_norms_are_torchs(dtype):
-    network = initial([30, 20, 5], [0, 1, 2], dtype=dtype)
-    gradient = initial([30, 20, 5], [3, 4, 5], dtype=dtype)
+    network = initial_network([30, 20, 5], [0, 1, 2], dtype=dtype)
+    gradient = initial_network([30, 20, 5], [3, 4, 5], dtype=dtype)
     for bias in [*network.biases, *gradient.biases]:
         bias += 0.5
     probe = Snapshot(network, [], gradient, network, network)
@@ -266,7 +264,7 @@ def test_norms_are_torchs(dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_distances_are_norms_of_differences(dtype):
     network, first, before = (
-        initial([30, 20, 5], [s, s + 1], dtype=dtype) for s in (0, 5, 9)
+        initial_network([30, 20, 5], [s, s + 1], dtype=dtype) for s in (0, 5, 9)
     )
     network.biases[0] += 0.25
     probe = Snapshot(network, [], network, first, before)
