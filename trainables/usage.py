@@ -1,4 +1,4 @@
-"""Mistakes of the caller: one clear line that says what to do."""
+"""Mistakes of the caller."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from collections.abc import Iterable
 
 
 class UsageError(Exception):
-    """A mistake of the caller; its text is one line that says what to do."""
+    """A mistake of the caller; the text is one line that says what to do."""
 
 
 def choose(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return `name` if it is among `known`, else say which one was meant.
+    """Return `name` if it is known.
 
-    >>> choose("dataset", "mnist", ["mnist", "kmnist"])
-    'mnist'
     >>> choose("dataset", "mnst", ["mnist", "kmnist"])
     Traceback (most recent call last):
     trainables.usage.UsageError: unknown dataset 'mnst': \
 did you mean 'mnist'? Known: kmnist, mnist
 
     Raises:
-        UsageError: The name is not known.
+        UsageError: The name is unknown; the message suggests the nearest name.
     """
     names = sorted(known)
     if name in names:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from study.plan.trials import Trial
-from trainables import cache
 
 
 def processor() -> str:
@@ -24,7 +25,7 @@ def processor() -> str:
 
 def rates_file() -> Path:
     """Return the file that keeps the rates between commands."""
-    return cache.folder() / "rates.json"
+    return platformdirs.user_cache_path("plasticity-study") / "rates.json"
 
 
 def save_rates(flops_per_second: Mapping[str, float]) -> None:

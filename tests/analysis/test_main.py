@@ -103,11 +103,9 @@ def test_bad_records_are_one_line_and_exit_code_2(tmp_path, make, said):
         (["compare", "x", "--baselin", "sgd"], "--baseline"),
     ],
 )
-def test_a_wrong_call_is_one_line_and_exit_code_2(args, said):
+def test_a_wrong_call_is_explained_with_exit_code_2(args, said):
     done = call(*args)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
     assert said in done.stderr
 
 

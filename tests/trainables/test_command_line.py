@@ -1,4 +1,4 @@
-"""Commands: a mistake is one line on standard error and exit code 2."""
+"""Commands: a mistake is explained on standard error, with exit code 2."""
 
 from __future__ import annotations
 
@@ -71,26 +71,26 @@ def test_a_command_exits_with_what_it_returns(capsys, args, code, out):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--study", "a", "--sedes", "3"], ["--sedes", "perhaps you meant: --seeds"]),
-        (["--study", "a", "--seeds", "x"], ["seeds", "'x' is not a whole number"]),
-        (["--study", "a", "--seeds", "1.5"], ["'1.5' is not a whole number"]),
-        (["--study", "a", "--lr", "fast"], ["lr", "'fast' is not a number"]),
+        (["--study", "a", "--sedes", "3"], ["--sedes", "Perhaps you meant", "--seeds"]),
+        (["--study", "a", "--seeds", "x"], ["--seeds", "'x'"]),
+        (["--study", "a", "--seeds", "1.5"], ["--seeds", "'1.5'"]),
+        (["--study", "a", "--lr", "fast"], ["--lr", "'fast'"]),
         (["--study", "a", "--format", "pdf"], ["format", "pdf", "text", "latex"]),
         (["--study", "a", "--seeds"], ["--seeds"]),
         ([], ["--study"]),
         (["--study", "a", "b"], ["b"]),
-        (["--study", "nowhere"], ["unknown study 'nowhere': take another"]),
     ],
 )
-def test_a_mistake_is_one_line_and_2(capsys, args, words):
+def test_a_wrong_option_is_explained(capsys, args, words):
     code, out, err = call(capsys, train, *args)
     assert (code, out) == (2, "")
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert err.endswith("\n")
-    assert not set("│╭╰─") & set(err)
-    for word in words:
+    for word in [*words, "python -m study --help"]:
         assert word in err
+
+
+def test_a_usage_error_is_one_line(capsys):
+    code, out, err = call(capsys, train, "--study", "nowhere")
+    assert (code, out, err) == (2, "", "error: unknown study 'nowhere': take another\n")
 
 
 BOTH = {"train": train, "watch": watch}
@@ -108,15 +108,13 @@ def test_subcommands_run(capsys):
         (["wacth", "--study", "a"], ["wacth"]),
         ([], ["train", "watch"]),
         (["watch"], ["--study"]),
-        (["train", "--study", "a", "--seeds", "x"], ["'x' is not a whole number"]),
-        (["train", "--study", "nowhere"], ["unknown study 'nowhere'"]),
+        (["train", "--study", "a", "--seeds", "x"], ["'x'"]),
+        (["train", "--study", "nowhere"], ["error: unknown study 'nowhere'"]),
     ],
 )
-def test_a_mistake_in_a_subcommand_is_one_line_and_2(capsys, args, words):
+def test_a_mistake_in_a_subcommand_is_explained(capsys, args, words):
     code, out, err = call(capsys, BOTH, *args)
     assert (code, out) == (2, "")
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
     assert all(word in err for word in words)
 
 
@@ -138,15 +136,10 @@ def test_a_bug_is_a_traceback(capsys):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 @pytest.mark.parametrize(
-    ("args", "code", "error"),
-    [
-        (["--n", "3"], 3, ""),
-        (["--n", "x"], 2, "--n: 'x' is not a whole number"),
-        (["--n", "1", "--m"], 2, "unrecognized options: --m"),
-    ],
+    ("args", "code", "words"),
+    [(["--n", "3"], 3, ""), (["--n", "x"], 2, "--n"), (["--m", "1"], 2, "--m")],
 )
-def test_in_a_process_of_its_own(args, code, error, encoding):
-    """Where standard output is not UTF-8, tyro draws its boxes otherwise."""
+def test_a_process_exits_with_the_code(args, code, words, encoding):
     program = (
         "from trainables.command_line import run_command\n"
         "def f(n: int) -> int: return n\n"
@@ -158,8 +151,9 @@ def test_in_a_process_of_its_own(args, code, error, encoding):
         capture_output=True,
         text=True,
     )
-    expected = f"error: {error} (f --help tells more)\n" if error else ""
-    assert (done.returncode, done.stdout, done.stderr) == (code, "", expected)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert words in done.stderr
+    assert bool(done.stderr) == (code == 2)
 
 
 @pytest.mark.parametrize(

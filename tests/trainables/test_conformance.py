@@ -1,16 +1,17 @@
-"""What every entry of the registries must do, tested without being told of it.
+"""What every entry of the registries must do.
 
-A new optimizer, base, intervention, problem or probe needs one line in one of the
-tables here.
+The tests run over the registries. A new optimizer, base, intervention or probe needs
+one case in a table here, and an intervention a closed form in test_interventions.py.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import itertools
+from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pyarrow as pa
 import pytest
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from trainables.bases import BASES, Adam
 from trainables.datasets import Dataset
+from trainables.hyperparameter import hyperparameters
 from trainables.interventions import (
     INTERVENTIONS,
     ContinualBackprop,
@@ -30,29 +32,64 @@ from trainables.interventions import (
     ShrinkPerturb,
     SpectralNorm,
 )
-from trainables.network import Network, forward, initial
+from trainables.network import Network, forward, initial_network
 from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD, Optimizer
+from trainables.options import RunOptions
 from trainables.probes import LANDSCAPE, MEASURES, PROBES, START, Landscape, Snapshot
 from trainables.problems import PROBLEMS, Pairwise, Permuted, Problem
-from trainables.record import MEASURED, WHAT, Record
+from trainables.record import SETTING_COLUMNS, Record, measure_columns
 from trainables.run import ContinualRun
 from trainables.setting import REGISTRIES, Setting
-from trainables.steps import fast
-from trainables.steps import reference
+from trainables.stack import Memory
+from trainables.steps import fast, reference
 from trainables.steps.reference import loss_gradient
 
 COMMON: dict[str, float] = {"lr": 0.03, "momentum": 0.8, "weight_decay": 0.01}
 
-OPTIMIZER_CASES: dict[str, Optimizer] = {
-    "sgd": SGD(**COMMON),
-    "sam": SAM(rho=0.1, **COMMON),
-    "gnp": GNP(rho=0.1, alpha=0.6, **COMMON),
-    "asam": ASAM(rho=0.5, eta=0.1, **COMMON),
-}
+Slope = Callable[[Tensor], Tensor]
 
-BASE_CASES: dict[str, Adam] = {
-    "adam": Adam(beta1=0.8, beta2=0.95),
+
+def sgd_gradient(optimizer: SGD, w: Tensor, slope: Slope) -> Tensor:
+    return slope(w)
+
+
+def sam_gradient(optimizer: SAM, w: Tensor, slope: Slope) -> Tensor:
+    return slope(w + optimizer.rho * slope(w) / slope(w).norm())
+
+
+def gnp_gradient(optimizer: GNP, w: Tensor, slope: Slope) -> Tensor:
+    here, uphill = slope(w), sam_gradient(optimizer, w, slope)
+    return (1 - optimizer.alpha) * here + optimizer.alpha * uphill
+
+
+def asam_gradient(optimizer: ASAM, w: Tensor, slope: Slope) -> Tensor:
+    t = w.abs() + optimizer.eta
+    return slope(w + optimizer.rho * t**2 * slope(w) / (t * slope(w)).norm())
+
+
+OPTIMIZER_CASES: dict[str, tuple[Optimizer, Callable[[Any, Tensor, Slope], Tensor]]] = {
+    "sgd": (SGD(**COMMON), sgd_gradient),
+    "sam": (SAM(rho=0.1, **COMMON), sam_gradient),
+    "gnp": (GNP(rho=0.1, alpha=0.6, **COMMON), gnp_gradient),
+    "asam": (ASAM(rho=0.5, eta=0.1, **COMMON), asam_gradient),
 }
+"""Each optimizer with its paper's gradient at w, for the weights of one network."""
+
+
+def adam_steps(base: Adam, lr: float, w: Tensor, gradients: list[Tensor]) -> Tensor:
+    m = v = torch.zeros_like(w)
+    for t, g in enumerate(gradients, start=1):
+        m = base.beta1 * m + (1 - base.beta1) * g
+        v = base.beta2 * v + (1 - base.beta2) * g**2
+        size = (v / (1 - base.beta2**t)).sqrt() + base.adam_eps
+        w = w - lr * m / (1 - base.beta1**t) / size
+    return w
+
+
+BASE_CASES: dict[str, tuple[Adam, Callable[..., Tensor]]] = {
+    "adam": (Adam(beta1=0.8, beta2=0.95), adam_steps),
+}
+"""Each base with its paper's steps along given gradients."""
 
 INTERVENTION_CASES: dict[str, Intervention] = {
     "l2_init": L2Init(init_decay=0.5),
@@ -132,7 +169,7 @@ engines = pytest.mark.parametrize("engine", ENGINES)
 
 @pytest.fixture
 def optimizer(request: pytest.FixtureRequest) -> Optimizer:
-    return OPTIMIZER_CASES[request.param]
+    return OPTIMIZER_CASES[request.param][0]
 
 
 @pytest.fixture
@@ -153,7 +190,7 @@ def problem(request: pytest.FixtureRequest) -> Problem:
     ids=["optimizers", "problems", "probes", "landscape", "bases", "interventions"],
 )
 def test_every_entry_has_a_case(registry, cases):
-    assert list(registry) == list(cases)
+    assert set(registry) == set(cases)
 
 
 @pytest.mark.parametrize("kind", REGISTRIES)
@@ -161,22 +198,65 @@ def test_parts_of_a_setting_are_frozen_and_named(kind):
     for name, part in REGISTRIES[kind].items():
         assert part.name == name
         assert part.__doc__
-        assert part.__dataclass_params__.frozen
-        fields = {field.name for field in dataclasses.fields(part)}
-        assert fields <= set(WHAT)
+        assert set(hyperparameters(part)) <= set(SETTING_COLUMNS)
         assert part() == part()
+        assert hash(part()) == hash(part())
+        with pytest.raises(AttributeError):
+            part().lr = 1
 
 
-def test_no_two_parts_share_a_hyperparameter():
-    """Or one column would mean two things."""
-
-    def fields(kind, name):
-        return {field.name for field in dataclasses.fields(REGISTRIES[kind][name])}
-
+def test_a_column_means_one_thing():
+    """Only optimizers share hyperparameters, with equal declarations."""
     names = [(kind, name) for kind in REGISTRIES for name in REGISTRIES[kind]]
     for one, other in itertools.combinations(names, 2):
-        if (one[0], other[0]) != ("optimizer", "optimizer"):
-            assert not fields(*one) & fields(*other)
+        mine, theirs = (hyperparameters(REGISTRIES[k][n]) for k, n in (one, other))
+        shared = mine.keys() & theirs.keys()
+        assert not shared or one[0] == other[0] == "optimizer"
+        assert all(mine[name] == theirs[name] for name in shared)
+
+
+def test_every_hyperparameter_says_what_it_means():
+    for column in SETTING_COLUMNS.values():
+        assert column.meaning
+        assert column.role == "setting"
+
+
+# ---- closed forms
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizers_gradient_is_its_closed_form(name):
+    """On L(w) = w^T A w / 2 of three networks with four weights and a bias."""
+    optimizer, closed_form = OPTIMIZER_CASES[name]
+    random = torch.Generator().manual_seed(2)
+    a = torch.randn(3, 5, 5, generator=random, dtype=torch.float64)
+    matrix = a + a.mT
+    w = torch.randn(3, 5, 1, generator=random, dtype=torch.float64)
+
+    def slope_at(network: Network) -> tuple[Network, Tensor]:
+        slope = matrix @ torch.cat(network.tensors(), dim=1)
+        return Network([slope[:, :4]], [slope[:, 4:]]), slope
+
+    network = Network([w[:, :4]], [w[:, 4:]])
+    gradient, _ = reference.mixed_gradient(network, optimizer, slope_at)
+    for seed in range(3):
+        expected = closed_form(optimizer, w[seed], matrix[seed].matmul)
+        got = torch.cat([tensor[seed] for tensor in gradient.tensors()])
+        torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_a_bases_steps_are_its_closed_form(name):
+    base, closed_form = BASE_CASES[name]
+    random = torch.Generator().manual_seed(3)
+    w, *gradients = torch.randn(6, 2, 4, 1, generator=random, dtype=torch.float64)
+    network = Network([w.clone()], [torch.zeros(2, 1, 1, dtype=torch.float64)])
+    memory = Memory()
+    base.begin(network, memory)
+    for gradient in gradients:
+        base.descend(network, memory, Network([gradient], network.biases), lr=0.1)
+    expected = closed_form(base, 0.1, w, gradients)
+    torch.testing.assert_close(network.weights[0], expected, rtol=1e-10, atol=1e-10)
 
 
 # ---- optimizers: a few steps
@@ -213,7 +293,12 @@ def assert_same(one: list[Tensor], other: list[Tensor], tolerance: float) -> Non
 @optimizers
 def test_steps_are_the_same_to_the_last_bit(optimizer, engine):
     runs = [
-        stepped(engine, optimizer, initial(SIZES, SEEDS, dtype=torch.float64), batches(3))
+        stepped(
+            engine,
+            optimizer,
+            initial_network(SIZES, SEEDS, dtype=torch.float64),
+            batches(3),
+        )
         for _ in range(2)
     ]
     assert_same(*runs, 0)
@@ -222,7 +307,12 @@ def test_steps_are_the_same_to_the_last_bit(optimizer, engine):
 @optimizers
 def test_both_engines_are_the_same(optimizer):
     runs = [
-        stepped(engine, optimizer, initial(SIZES, SEEDS, dtype=torch.float64), batches(3))
+        stepped(
+            engine,
+            optimizer,
+            initial_network(SIZES, SEEDS, dtype=torch.float64),
+            batches(3),
+        )
         for engine in ENGINES
     ]
     assert_same(*runs, 1e-11)
@@ -231,13 +321,13 @@ def test_both_engines_are_the_same(optimizer):
 @engines
 @optimizers
 def test_steps_of_a_seed_are_its_own(optimizer, engine):
-    together = initial(SIZES, SEEDS, dtype=torch.float64)
+    together = initial_network(SIZES, SEEDS, dtype=torch.float64)
     stream = batches(3)
     of_all = stepped(engine, optimizer, together, stream)
     for place, seed in enumerate(SEEDS):
         part = slice(place, place + 1)
         mine = [(x[part], y[part]) for x, y in stream]
-        alone = initial(SIZES, [seed], dtype=torch.float64)
+        alone = initial_network(SIZES, [seed], dtype=torch.float64)
         of_one = stepped(engine, optimizer, alone, mine)
         assert_same([t[part] for t in of_all], of_one, 1e-12)
 
@@ -247,11 +337,11 @@ def test_steps_of_a_seed_are_its_own(optimizer, engine):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_gradient_of_zero_is_finite(optimizer, engine, dtype):
     """Dead units, and an output so sure that not even its bias learns."""
-    network = initial(SIZES, SEEDS, dtype=dtype)
+    network = initial_network(SIZES, SEEDS, dtype=dtype)
     network.biases[0].fill_(-1000)
     network.biases[-1][..., 3] = 1e4
     x, y = torch.rand(3, 16, 784, dtype=dtype), torch.full((3, 16), 3)
-    still = dataclasses.replace(optimizer, weight_decay=0)
+    still = attrs.evolve(optimizer, weight_decay=0)
     before = network.map(torch.clone)
     after = stepped(engine, still, network, [(x, y)] * 3)
     assert all(tensor.isfinite().all() for tensor in after)
@@ -263,9 +353,9 @@ def test_a_gradient_of_zero_is_finite(optimizer, engine, dtype):
 @engines
 @optimizers
 def test_a_seed_that_is_not_finite_touches_no_other(optimizer, engine):
-    sick = initial(SIZES, SEEDS, dtype=torch.float64)
+    sick = initial_network(SIZES, SEEDS, dtype=torch.float64)
     sick.weights[1][1, 0, 0] = torch.nan
-    well = initial(SIZES, SEEDS, dtype=torch.float64)
+    well = initial_network(SIZES, SEEDS, dtype=torch.float64)
     rest = [0, 2]
     assert_same(
         [t[rest] for t in stepped(engine, optimizer, sick, batches(3))],
@@ -277,11 +367,11 @@ def test_a_seed_that_is_not_finite_touches_no_other(optimizer, engine):
 @engines
 @optimizers
 def test_steps_descend(optimizer, engine):
-    network = initial(SIZES, SEEDS, dtype=torch.float64)
+    network = initial_network(SIZES, SEEDS, dtype=torch.float64)
     (batch,) = batches(3, steps=1)
     losses = []
     for _ in range(30):
-        ENGINES[engine](network, None, dataclasses.replace(optimizer, momentum=0), *batch)
+        ENGINES[engine](network, None, attrs.evolve(optimizer, momentum=0), *batch)
         logits = forward(network, batch[0])[1].flatten(0, 1)
         losses.append(torch.nn.functional.cross_entropy(logits, batch[1].flatten()))
     assert losses[-1] < 0.9 * losses[0]
@@ -302,7 +392,7 @@ def setting(optimizer: Optimizer, problem: Problem) -> Setting:
 
 
 def told(rows: list[Record]) -> list[list[Any]]:
-    columns = ("seed", "task", "task_label", "steps", "diverged", *MEASURED)
+    columns = ("seed", "task", "task_label", "steps", "diverged", *measure_columns())
     return [[row[name] for name in columns] for row in rows]
 
 
@@ -345,7 +435,7 @@ def test_a_seeds_tasks_and_weights_do_not_depend_on_the_optimizer(
 
 
 def remedied(name: str | None, under: str, problem: Problem) -> Setting:
-    return dataclasses.replace(
+    return attrs.evolve(
         UNDER[under],
         intervention=None if name is None else INTERVENTION_CASES[name],
         problem=problem,
@@ -472,29 +562,27 @@ def probed(
     """Measure with a probe of any kind, against a network that is all zero."""
     with torch.no_grad():
         if name in LANDSCAPE:
-            return LANDSCAPE[name].function(Landscape(network, x, y, seeds, 1))
+            return LANDSCAPE[name](Landscape(network, x, y, seeds, 1))
         layers, _ = forward(network, x)
         gradient, _ = loss_gradient(network, x, y)
         nothing = network.zeros_like()
-        return PROBES[name].function(
-            Snapshot(network, layers[1:], gradient, nothing, nothing)
-        )
+        return PROBES[name](Snapshot(network, layers[1:], gradient, nothing, nothing))
 
 
 def test_what_is_measured_before_a_task_is_a_probe_and_a_column():
     for column, measure in START.items():
         name = column.removeprefix("start_")
         assert measure.function is MEASURES[name].function
-        assert column in MEASURED
+        assert column in measure_columns()
 
 
 @probes
 def test_a_probe_gives_its_columns_numbers_and_changes_nothing(name):
-    network = initial(SIZES, SEEDS, dtype=torch.float64)
+    network = initial_network(SIZES, SEEDS, dtype=torch.float64)
     before = network.map(torch.clone)
     batch = examples_for(3)
     values = probed(name, network, *batch)
-    listed = pa.types.is_list(MEASURED[name].type)
+    listed = pa.types.is_list(measure_columns()[name].type)
     assert listed == name.startswith("layer_")
     assert values.shape[0] == 3
     assert values.dim() == 1 + listed
@@ -506,7 +594,7 @@ def test_a_probe_gives_its_columns_numbers_and_changes_nothing(name):
 
 @probes
 def test_a_probe_of_a_seed_is_its_own(name):
-    network = initial(SIZES, SEEDS, dtype=torch.float64)
+    network = initial_network(SIZES, SEEDS, dtype=torch.float64)
     x, y = examples_for(3)
     values = probed(name, network, x, y)
     for i, seed in enumerate(SEEDS):
@@ -518,7 +606,7 @@ def test_a_probe_of_a_seed_is_its_own(name):
 @probes
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_probe_of_a_dead_network_is_finite(name, dtype):
-    network = initial(SIZES, [0], dtype=dtype)
+    network = initial_network(SIZES, [0], dtype=dtype)
     for tensor in network.tensors():
         tensor.zero_()
     for bias in network.biases[:-1]:
@@ -533,7 +621,7 @@ def test_a_probe_of_a_dead_network_is_finite(name, dtype):
 @probes
 @pytest.mark.parametrize("poison", [torch.inf, torch.nan])
 def test_a_probe_of_a_network_that_is_not_finite_harms_no_other(name, poison):
-    network = initial(SIZES, SEEDS, dtype=torch.float64)
+    network = initial_network(SIZES, SEEDS, dtype=torch.float64)
     expected = probed(name, network, *examples_for(3))
     network.biases[0][1] = poison
     values = probed(name, network, *examples_for(3))

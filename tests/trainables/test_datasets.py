@@ -167,7 +167,7 @@ def test_a_file_cut_in_half_is_refused(tmp_path, part, zipped):
     path = folder / (file_of(part) + ".gz" * zipped)
     raw = path.read_bytes()
     path.write_bytes(raw[: len(raw) // 2])
-    refused("kmnist", tmp_path, path, ": ", "get the ")
+    refused("kmnist", tmp_path, path, ": ", "download it again")
 
 
 @pytest.mark.parametrize("keep", [0, 3, 4, 7])
@@ -181,9 +181,9 @@ def test_bytes_too_few_or_too_many_are_counted(tmp_path):
     path = write(tmp_path / "kmnist") / file_of("t10k-labels")
     raw = path.read_bytes()
     path.write_bytes(raw[:-3])
-    refused("kmnist", tmp_path, path, "damaged, 3 bytes are missing: get the file")
+    refused("kmnist", tmp_path, path, "damaged, 3 bytes are missing: download it")
     path.write_bytes(raw + b"12")
-    refused("kmnist", tmp_path, path, "damaged, 2 too many")
+    refused("kmnist", tmp_path, path, "damaged, 2 bytes too many")
 
 
 def test_damaged_compression_is_refused(tmp_path):
@@ -191,9 +191,9 @@ def test_damaged_compression_is_refused(tmp_path):
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 0xFF
     path.write_bytes(raw)
-    refused("kmnist", tmp_path, path, "cannot be read", "get the file anew")
+    refused("kmnist", tmp_path, path, "cannot be read", "download it again")
     path.write_bytes(b"<html>404 not found</html>")
-    refused("kmnist", tmp_path, path, "cannot be read", "get the file anew")
+    refused("kmnist", tmp_path, path, "cannot be read", "download it again")
 
 
 def test_another_kind_of_file_is_refused(tmp_path):
@@ -203,7 +203,13 @@ def test_another_kind_of_file_is_refused(tmp_path):
     path.write_bytes(b"\x89PNG" + good[4:])
     refused("kmnist", tmp_path, path, "not an IDX file of 28 x 28 images")
     path.write_bytes((folder / file_of("train-labels")).read_bytes())
-    refused("kmnist", tmp_path, path, "not an IDX file of 28 x 28 images", "get the")
+    refused(
+        "kmnist",
+        tmp_path,
+        path,
+        "not an IDX file of 28 x 28 images",
+        "download it again",
+    )
     path.write_bytes(good)
     labels = folder / file_of("t10k-labels")
     labels.write_bytes(good)
@@ -212,7 +218,9 @@ def test_another_kind_of_file_is_refused(tmp_path):
 
 def test_images_and_labels_must_be_as_many(tmp_path):
     write(tmp_path / "kmnist", **{"train-labels": np.zeros(TRAIN - 1)})
-    words = f"kmnist has {TRAIN} train images but {TRAIN - 1} labels: get the files"
+    words = (
+        f"kmnist has {TRAIN} train images but {TRAIN - 1} labels: download the files"
+    )
     refused("kmnist", tmp_path, tmp_path, words)
 
 
@@ -225,7 +233,7 @@ def test_images_must_be_28_by_28(tmp_path):
 def test_labels_must_be_digits(tmp_path):
     folder = write(tmp_path / "kmnist", **{"t10k-labels": np.arange(TEST) + 1})
     path = folder / file_of("t10k-labels")
-    refused("kmnist", tmp_path, path, "has label 10, labels go from 0 to 9")
+    refused("kmnist", tmp_path, path, "has label 10, labels are 0 to 9")
 
 
 @pytest.mark.parametrize("name", ["fashion-mnist", "kmnist"])
@@ -233,12 +241,14 @@ def test_mnist_under_another_name_is_refused(tmp_path, name, monkeypatch):
     fake_mnist(monkeypatch)
     folder = write(tmp_path / name)
     path = folder / file_of("train-images")
-    refused(name, tmp_path, path, f"not {name}'s file, this is MNIST's: get the file")
+    refused(
+        name, tmp_path, path, f"not a file of {name}, its SHA-256 is MNIST's: download"
+    )
 
 
 def test_another_under_mnists_name_is_refused(tmp_path):
     path = write(tmp_path / "mnist") / file_of("train-images")
-    refused("mnist", tmp_path, path, "not mnist's file, its SHA-256 is not MNIST's")
+    refused("mnist", tmp_path, path, "not a file of mnist, its SHA-256 is not MNIST's")
 
 
 def test_files_of_no_name_are_only_mnists(tmp_path):

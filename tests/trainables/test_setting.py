@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.bases import Adam
 from trainables.datasets import DATASETS
+from trainables.hyperparameter import hyperparameters
 from trainables.interventions import ContinualBackprop
 from trainables.optimizers import ASAM, GNP, SAM, SGD
 from trainables.problems import Pairwise
-from trainables.record import WHAT
+from trainables.record import SETTING_COLUMNS
 from trainables.setting import REGISTRIES, Setting, parse_hidden
 from trainables.usage import UsageError
 
@@ -32,7 +33,14 @@ COMMON = {
     "momentum": st.floats(0, 1, exclude_max=True) | st.just(0),
     "weight_decay": st.floats(0, 10) | st.just(0),
 }
-OF_OTHER_PARTS = [*WHAT][[*WHAT].index("intervention") :]
+OF_OTHER_PARTS = {"eta"} | {
+    name
+    for kind in ("intervention", "base")
+    for name in [
+        kind,
+        *(n for p in REGISTRIES[kind].values() for n in hyperparameters(p)),
+    ]
+}
 """Columns of interventions, bases and ASAM."""
 
 RHO, ALPHA = st.floats(0, 10), st.floats(0, 1) | st.integers(0, 1)
@@ -60,7 +68,7 @@ ROWS = st.one_of(
 def test_a_setting_comes_back_from_its_row(given_row):
     setting = Setting.from_row(given_row)
     row = setting.row()
-    assert list(row) == list(WHAT)
+    assert list(row) == list(SETTING_COLUMNS)
     assert {name: row[name] for name, v in given_row.items() if v is not None} == {
         name: v for name, v in given_row.items() if v is not None
     }
@@ -191,7 +199,7 @@ def test_a_wrong_row_is_refused_in_one_line(row, words):
         ({"hidden": (10, 0)}, "hidden is 0"),
         ({"hidden": (10, 1.5)}, "hidden is 1.5"),
         ({"dataset": "cifar"}, "unknown dataset 'cifar'"),
-        ({"problem": Pairwise(), "tasks": 46}, "has only 45, ask for at most as many"),
+        ({"problem": Pairwise(), "tasks": 46}, "has only 45, use at most as many"),
     ],
 )
 def test_a_wrong_setting_is_refused(values, words):
@@ -215,6 +223,7 @@ def test_a_setting_does_not_change():
 def test_widths_are_read_from_text():
     assert parse_hidden("100-100-100") == (100, 100, 100)
     assert parse_hidden("7") == parse_hidden(7) == (7,)
+    assert Setting(hidden="20-10") == Setting(hidden=(20, 10))
 
 
 # ---- who is who
@@ -251,7 +260,7 @@ def test_every_field_is_in_the_identifier():
     ]
     settings = [Setting.from_row(base | change) for change in changes]
     touched = {key for change in changes for key in change}
-    assert touched == set(WHAT) - set(OF_OTHER_PARTS)
+    assert touched == set(SETTING_COLUMNS) - OF_OTHER_PARTS
     names = {s.setting_id for s in settings}
     names |= {s.run_id(seed) for s in settings for seed in (0, 1)}
     assert len(names) == 3 * len(changes)
@@ -265,7 +274,7 @@ def test_every_field_is_in_the_identifier():
 def test_every_hyperparameter_of_a_part_is_in_the_identifier(kind, name):
     plain = Setting.from_row({kind: name})
     settings = [Setting(), plain]
-    fields = dataclasses.fields(REGISTRIES[kind][name])
+    fields = attrs.fields(REGISTRIES[kind][name])
     for field in fields:
         value = getattr(getattr(plain, kind), field.name)
         other = value + 1 if isinstance(value, int) else value / 2 + 1e-3
@@ -294,7 +303,7 @@ def test_what_means_the_same_has_one_identifier(one, other):
 
 def test_a_column_to_come_changes_no_identifier(monkeypatch: pytest.MonkeyPatch):
     before = Setting().setting_id
-    monkeypatch.setitem(WHAT, "temperature", WHAT["rho"])
+    monkeypatch.setitem(SETTING_COLUMNS, "temperature", SETTING_COLUMNS["rho"])
     assert Setting().row()["temperature"] is None
     assert Setting().setting_id == before
 

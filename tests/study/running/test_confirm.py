@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
+import attrs
 import pytest
 
 from study.results.store import Store
@@ -67,7 +66,7 @@ def test_the_best_and_the_best_sgd_get_the_next_seeds(tmp_path, few):
 def test_whole_numbers_come_back_whole_where_other_settings_have_none(tmp_path, few):
     """In a frame a column of whole numbers and nulls is one of reals."""
     replaced = [
-        dataclasses.replace(
+        attrs.evolve(
             STUDY.settings[0],
             optimizer=optimizer,
             intervention=ContinualBackprop(maturity=7),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from trainables.bases import Adam
 from trainables.interventions import (
+    INTERVENTIONS,
     ContinualBackprop,
     Fresh,
     HeadReset,
@@ -25,13 +28,15 @@ from trainables.interventions import (
 )
 from trainables.interventions.redo import SCORED
 from trainables.interventions.spectral_norm import largest_singular_value
-from trainables.network import Network, forward, initial
+from trainables.network import Network, forward, initial_network
 from trainables.optimizers import SAM, SGD
 from trainables.run import ContinualRun
 from trainables.setting import Setting
 from trainables.stack import Memory, Stack
 from trainables.steps import fast, reference
 from trainables.steps.update import initial_memory, make_update
+
+Test = TypeVar("Test")
 
 SIZES = [784, 12, 10, 10]
 SEEDS = [5, 0, 2]
@@ -42,7 +47,7 @@ def stack_of(
 ) -> Stack:
     intervention = setting.intervention
     normalized = intervention is not None and intervention.normalizes
-    network = initial(sizes, SEEDS, dtype=dtype, normalized=normalized)
+    network = initial_network(sizes, SEEDS, dtype=dtype, normalized=normalized)
     return Stack(SEEDS, task, network, initial_memory(setting, network))
 
 
@@ -72,9 +77,24 @@ def fill(memory: Memory, value: float) -> None:
             tensor.fill_(value)
 
 
+CLOSED_FORMS: set[str] = set()
+"""The interventions that a test compares with their paper."""
+
+
+def closed_form(name: str) -> Callable[[Test], Test]:
+    """Mark a test as the one that compares an intervention with its paper."""
+    CLOSED_FORMS.add(name)
+    return lambda test: test
+
+
+def test_every_intervention_has_a_closed_form():
+    assert set(INTERVENTIONS) == CLOSED_FORMS
+
+
 # ---- L2-init
 
 
+@closed_form("l2_init")
 @pytest.mark.parametrize("optimizer", [SGD(lr=0.1, momentum=0.5), SAM(lr=0.1, rho=0.1)])
 def test_l2_init_is_the_gradient_of_its_penalty(optimizer):
     """From torch.optim.SGD on L + (init_decay / 2) ||w - w0||^2; SAM's L is above."""
@@ -118,6 +138,7 @@ def test_l2_init_alone_goes_back_to_where_it_began():
 # ---- layer normalization
 
 
+@closed_form("layer_norm")
 def test_layer_norm_is_torchs():
     stack = stack_of(Setting(intervention=LayerNorm()))
     network = stack.network
@@ -142,13 +163,13 @@ def test_layer_norm_takes_the_scale_out_of_the_hidden_weights():
     for w in network.weights[:-1]:
         w *= 1000
     torch.testing.assert_close(forward(network, x)[1], before, rtol=1e-4, atol=1e-6)
-    plain_one = initial(SIZES, SEEDS, dtype=torch.float64)
+    plain_one = initial_network(SIZES, SEEDS, dtype=torch.float64)
     plain_one.weights[0] *= 1000
     assert forward(plain_one, x)[1].abs().max() > 100 * before.abs().max()
 
 
 def test_whatever_is_made_of_a_normalized_network_is_one():
-    network = initial(SIZES, SEEDS, normalized=True)
+    network = initial_network(SIZES, SEEDS, normalized=True)
     made = [
         network.map(torch.clone),
         network.part(0, 1),
@@ -157,12 +178,13 @@ def test_whatever_is_made_of_a_normalized_network_is_one():
         reference.ascended(network, SAM(), network),
     ]
     assert all(one.normalized for one in made)
-    assert not initial(SIZES, SEEDS).normalized
+    assert not initial_network(SIZES, SEEDS).normalized
 
 
 # ---- spectral normalization
 
 
+@closed_form("spectral_norm")
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)]
 )
@@ -211,6 +233,7 @@ def test_the_largest_singular_value_is_that_of_the_svd(seed, rows, columns):
 # ---- shrink and perturb
 
 
+@closed_form("shrink_perturb")
 def test_shrink_and_perturb_has_the_mean_and_variance_it_says():
     """784 * 300 weights: the moments are known to about 0.3%."""
     setting = Setting(intervention=ShrinkPerturb(shrink=0.4, perturb=0.2))
@@ -254,6 +277,7 @@ def test_nothing_is_reset_before_the_first_task(intervention):
         assert torch.equal(now, then)
 
 
+@closed_form("head_reset")
 def test_a_head_reset_draws_the_head_and_nothing_else():
     setting = Setting(optimizer=SGD(momentum=0.9), intervention=HeadReset())
     heads = []
@@ -280,6 +304,7 @@ def test_a_head_reset_draws_the_head_and_nothing_else():
     assert not torch.equal(heads[0][0], heads[0][1])
 
 
+@closed_form("fresh")
 def test_a_fresh_run_learns_every_task_from_the_initial_weights(few):
     """As a run learns it that has had no task before."""
     setting = Setting(
@@ -366,6 +391,7 @@ def test_continual_backprop_replaces_the_mature_unit_of_least_utility():
         assert unit != 4
 
 
+@closed_form("continual_backprop")
 def test_a_replaced_unit_leaves_the_function_but_for_its_own_part():
     """The logits are those of the old network with the unit taken out."""
     intervention = ContinualBackprop(replacement_rate=1, maturity=0)
@@ -425,6 +451,7 @@ def silence(network: Network, layer: int, units: list[int], size: float = 0) -> 
     network.biases[layer][:, :, units] = size
 
 
+@closed_form("redo")
 @pytest.mark.parametrize("base", [None, Adam()])
 def test_redo_resets_only_the_dormant(base):
     intervention = ReDo(redo_tau=0.02, redo_every=5)
