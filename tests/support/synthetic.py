@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainables.record import COLUMNS, WHAT, schema
+from trainables.record import SETTING_COLUMNS, all_columns, schema
 
 LENGTH = {"permuted": 100, "pairwise": 45}
 FIRST = {"sgd": 0.93, "sam": 0.935, "gnp": 0.94}
@@ -27,7 +27,7 @@ DROP = {"sgd": 0.06, "sam": 0.03, "gnp": 0.012}
 def make_setting(problem: str = "permuted", **changes: Any) -> dict[str, Any]:
     """Return a setting: SGD as in the paper, but for the changes."""
     setting = (
-        dict.fromkeys(WHAT)
+        dict.fromkeys(SETTING_COLUMNS)
         | {
             "problem": problem,
             "dataset": "mnist",
@@ -42,7 +42,7 @@ def make_setting(problem: str = "permuted", **changes: Any) -> dict[str, Any]:
         }
         | changes
     )
-    assert setting.keys() == WHAT.keys()
+    assert setting.keys() == SETTING_COLUMNS.keys()
     return setting
 
 
@@ -149,6 +149,7 @@ def make_run(
         "steps": 3750,
         "seconds": 1.5,
         "device": "cpu",
+        "engine": "torch",
     }
     arrays: dict[str, Any] = {
         **{name: [value] * tasks for name, value in same.items()},
@@ -157,7 +158,7 @@ def make_run(
         **{name: pa.array(v, mask=lost) for name, v in measured.items()},
         "diverged": lost,
     }
-    columns = {name: arrays[name] for name in COLUMNS}
+    columns = {name: arrays[name] for name in all_columns()}
     return pa.table(columns, schema=schema({"commit": "synthetic"})).slice(0, rows)
 
 

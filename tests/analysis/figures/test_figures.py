@@ -1,4 +1,5 @@
 import itertools
+import re
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,15 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from analysis.figures.accuracy import accuracy_by_task, draw_accuracy, draw_panels
-from analysis.figures.registry import FIGURES, draw_to_file
-from analysis.figures.style import COLOURS, FORMATS, LINES, STYLE, line_looks, spread
+from analysis.figures import FIGURES
+from analysis.figures.accuracy import (
+    accuracy_by_task,
+    draw_accuracy,
+    draw_accuracy_figure,
+)
+from analysis.figures.lines import LINES, line_looks, spread
+from analysis.figures.style import COLOURS, FORMATS, SIZES, STYLE
+from analysis.figures.to_file import FigureRequest, draw_to_file
 from analysis.statistics.intervals import mean_interval
 from tests.support.synthetic import (
     make_run,
@@ -30,6 +37,10 @@ def frame(*runs):
 
 def six(problem="permuted", seeds=(0, 1, 2)):
     return [make_run(s, seed) for s in paper_settings(problem) for seed in seeds]
+
+
+def request_of(results, name="accuracy", **options):
+    return FigureRequest(name=name, results=str(results), **options)
 
 
 def texts(ax):
@@ -90,13 +101,13 @@ def test_a_panel_is_drawn_on_axes_of_ones_own():
 
 
 def test_a_panel_a_problem():
-    figure = draw_panels(accuracy_by_task(frame(*six(), *six("pairwise"))))
+    figure = draw_accuracy_figure(accuracy_by_task(frame(*six(), *six("pairwise"))))
     assert [len(drawn_lines(ax)) for ax in figure.axes] == [6, 6]
 
 
 def test_names_stand_beside_the_data_and_apart():
     with rc_context(STYLE):
-        figure = draw_panels(accuracy_by_task(frame(*six("pairwise"))))
+        figure = draw_accuracy_figure(accuracy_by_task(frame(*six("pairwise"))))
         figure.draw_without_rendering()
     (ax,) = figure.axes
     boxes = [text.get_window_extent() for text in ax.texts]
@@ -116,7 +127,7 @@ def test_an_axis_of_accuracy_ends_at_100_and_the_lines_fill_it():
     ]
     data = accuracy_by_task(frame(*runs))
     assert data["hi"].max() > 1
-    figure = draw_panels(data)
+    figure = draw_accuracy_figure(data)
     bottom, top = figure.axes[0].get_ylim()
     assert top < 101
     assert bottom >= 0
@@ -137,7 +148,7 @@ def test_what_cannot_be_drawn_is_said_below():
     lost = make_run(make_setting(lr=0.5), 0, diverged_at=3)
     ax = Figure().subplots()
     draw_accuracy(accuracy_by_task(frame(*six(seeds=(0,)), lost)), ax=ax)
-    assert "not drawn, for want of a whole run: SGD lr 0.5 (1 diverged)" in texts(ax)
+    assert "not drawn, no complete run: SGD lr 0.5 (1 diverged)" in texts(ax)
     assert len(drawn_lines(ax)) == 6
     # The rate that is not drawn takes no dashes from those that are.
     assert drawn_lines(ax)[0].get_linestyle() == "-"
@@ -146,18 +157,18 @@ def test_what_cannot_be_drawn_is_said_below():
 @pytest.mark.parametrize(
     ("seeds", "said"),
     [
-        ((0,), "One run a setting"),
-        ((0, 1), "Mean over 2 seeds; band: its 95% t-interval"),
+        ((0,), "One run per setting"),
+        ((0, 1), "Mean over 2 seeds; band: 95% t-interval"),
     ],
 )
 def test_the_figure_says_what_its_band_is(seeds, said):
-    figure = draw_panels(accuracy_by_task(frame(*six(seeds=seeds))))
+    figure = draw_accuracy_figure(accuracy_by_task(frame(*six(seeds=seeds))))
     assert figure.texts[1].get_text().startswith(said)
 
 
 def test_a_single_task_is_a_dot():
     setting = make_setting(tasks=1)
-    figure = draw_panels(
+    figure = draw_accuracy_figure(
         accuracy_by_task(frame(*(make_run(setting, s, accuracy=[0.5]) for s in (0, 1))))
     )
     (ax,) = figure.axes
@@ -168,9 +179,9 @@ def test_a_single_task_is_a_dot():
 
 def test_nothing_but_divergence_still_draws():
     lost = make_run(make_setting(), 0, diverged_at=3)
-    figure = draw_panels(accuracy_by_task(frame(lost)))
+    figure = draw_accuracy_figure(accuracy_by_task(frame(lost)))
     assert drawn_lines(figure.axes[0]) == []
-    assert "No setting has a whole run" in figure.texts[1].get_text()
+    assert "No setting has a complete run" in figure.texts[1].get_text()
 
 
 def settings_of(count):
@@ -182,7 +193,9 @@ def test_as_many_lines_as_can_be_told_apart_and_no_more():
     ax = Figure().subplots()
     draw_accuracy(accuracy_by_task(frame(*runs[:-1])), ax=ax)
     assert len(drawn_lines(ax)) == LINES
-    with pytest.raises(UsageError, match=r"13 settings.*choose some with --setting"):
+    with pytest.raises(
+        UsageError, match=r"13 settings.*choose settings with --setting"
+    ):
         draw_accuracy(accuracy_by_task(frame(*runs)), ax=ax)
 
 
@@ -257,7 +270,7 @@ TEXT = {"png": b"", "svg": b">GNP lr 0.01</text>", "pdf": b"/FontFile2"}
 def test_the_same_records_give_the_same_file(results, tmp_path, suffix):
     files = [tmp_path / f"{name}.{suffix}" for name in ("one", "two")]
     for file in files:
-        draw_to_file("accuracy", str(results), str(file))
+        draw_to_file(request_of(results), str(file))
     one, two = (file.read_bytes() for file in files)
     assert one.startswith(MAGIC[suffix])
     assert TEXT[suffix] in one  # what is written stays text, in a font that is there
@@ -269,11 +282,11 @@ def test_the_same_records_give_the_same_file(results, tmp_path, suffix):
 def test_a_problem_or_a_setting_can_be_chosen(results, tmp_path):
     setting_id = make_run(make_setting("pairwise", tasks=5), 0)["setting_id"][0].as_py()
     file = tmp_path / "f.svg"
-    draw_to_file("accuracy", str(results), str(file), problem="pairwise")
+    draw_to_file(request_of(results, problem="pairwise"), str(file))
     text = file.read_text("utf-8")
     assert "pairwise (mnist" in text
     assert "permuted (mnist" not in text
-    draw_to_file("accuracy", str(results), str(file), settings=[setting_id])
+    draw_to_file(request_of(results, settings=[setting_id]), str(file))
     text = file.read_text("utf-8")
     assert "SGD lr" in text
     assert "SAM lr" not in text
@@ -284,8 +297,8 @@ def test_of_several_studies_one_must_be_chosen(tmp_path):
         write(tmp_path, "x", make_run(make_setting(tasks=2), 0, study))
     file = tmp_path / "f.svg"
     with pytest.raises(UsageError, match=r"choose one with --study \(a, b\)"):
-        draw_to_file("accuracy", str(tmp_path), str(file))
-    draw_to_file("accuracy", str(tmp_path), str(file), study="b")
+        draw_to_file(request_of(tmp_path), str(file))
+    draw_to_file(request_of(tmp_path, study="b"), str(file))
     assert "study b" in file.read_text("utf-8")
 
 
@@ -293,8 +306,8 @@ def test_of_several_studies_one_must_be_chosen(tmp_path):
     ("options", "complaint"),
     [
         ({"name": "acuracy"}, "unknown figure 'acuracy': did you mean 'accuracy'"),
-        ({"file": "f.jpg"}, r"f\.jpg: give it a suffix among \.png, \.svg, \.pdf"),
-        ({"file": "f"}, "give it a suffix among"),
+        ({"file": "f.jpg"}, r"f\.jpg: its suffix must be one of \.png, \.svg, \.pdf"),
+        ({"file": "f"}, "its suffix must be"),
         ({"study": "papr"}, "unknown study 'papr': did you mean 'paper'"),
         ({"problem": "permutd"}, "unknown problem 'permutd'"),
         ({"settings": ["abc"]}, "unknown setting 'abc'"),
@@ -303,9 +316,10 @@ def test_of_several_studies_one_must_be_chosen(tmp_path):
 )
 def test_mistakes_are_named(results, tmp_path, monkeypatch, options, complaint):
     monkeypatch.chdir(tmp_path)
-    call = {"name": "accuracy", "results": str(results), "file": "f.png", **options}
+    options = dict(options)
+    file = options.pop("file", "f.png")
     with pytest.raises(UsageError, match=complaint):
-        draw_to_file(**call)
+        draw_to_file(request_of(results, **options), file)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -313,8 +327,22 @@ def test_drawing_leaves_matplotlib_as_it_was(results, tmp_path):
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    draw_to_file("accuracy", str(results), str(tmp_path / "f.svg"))
+    draw_to_file(request_of(results), str(tmp_path / "f.svg"))
     assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("size", ["one-column", "two-column"])
+def test_a_figure_for_a_paper_has_the_width_of_a_column(results, tmp_path, size):
+    file = tmp_path / "f.svg"
+    draw_to_file(request_of(results, name="capacity", size=size), str(file))
+    width = float(re.search(r'width="([\d.]+)pt"', file.read_text("utf-8"))[1])
+    assert width / 72 == pytest.approx(SIZES[size], abs=0.01)
+
+
+def test_a_narrow_figure_names_its_lines_below():
+    figure = draw_accuracy_figure(accuracy_by_task(frame(*six())), SIZES["one-column"])
+    (legend,) = figure.subfigs[0].legends
+    assert "SGD lr 0.01" in [text.get_text() for text in legend.get_texts()]
 
 
 def test_every_figure_says_what_it_shows():

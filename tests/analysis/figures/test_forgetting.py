@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.figures.forgetting import FORGETTING, draw_forgetting, forgetting_by_task
-from analysis.figures.registry import FIGURES
+from analysis.figures.by_task import draw_by_task
+from analysis.figures.forgetting import TITLES, forgetting_by_task
 from tests.support.synthetic import make_run, make_setting
 from trainables.usage import UsageError
 
@@ -15,7 +15,7 @@ def frame():
     return pd.concat(runs, ignore_index=True)
 
 
-def test_what_is_looked_back_at_is_told_from_the_second_task_on():
+def test_earlier_tasks_have_an_accuracy_from_the_second_task_on():
     records = frame()
     random = np.random.default_rng(0)
     looked = [
@@ -24,16 +24,16 @@ def test_what_is_looked_back_at_is_told_from_the_second_task_on():
     records["backward_accuracy"] = pd.Series(looked, dtype=object)
     data = forgetting_by_task(records)
     means = data.pivot_table("mean", "task", "measure")
-    assert list(means) == sorted(FORGETTING)
+    assert list(means) == sorted(TITLES)
     for task in (1, 2, 3):
         of_seeds = [
             each for each, t in zip(looked, records["task"], strict=True) if t == task
         ]
-        told = means.loc[task]
-        assert told["earlier_accuracy"] == pytest.approx(
+        row = means.loc[task]
+        assert row["earlier_accuracy"] == pytest.approx(
             np.mean([np.mean(each) for each in of_seeds])
         )
-        assert told["last_task_accuracy"] == pytest.approx(
+        assert row["last_task_accuracy"] == pytest.approx(
             np.mean([each[0] for each in of_seeds])
         )
     assert means.loc[0].notna().to_dict() == {
@@ -41,10 +41,10 @@ def test_what_is_looked_back_at_is_told_from_the_second_task_on():
         "last_task_accuracy": False,
         "earlier_accuracy": False,
     }
-    assert len(draw_forgetting(data).axes) == 3
+    assert len(draw_by_task(data).axes) == 3
 
 
 def test_without_looking_back_it_says_how_to():
     records = frame().assign(backward_accuracy=None)
     with pytest.raises(UsageError, match="--look-back 5"):
-        FIGURES["forgetting"].data(records)
+        forgetting_by_task(records)

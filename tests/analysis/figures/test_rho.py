@@ -12,20 +12,19 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.figures.over_rho import limits, over_rho
-from analysis.figures.profile import draw_profiles, point_beyond, profile
-from analysis.figures.registry import draw_to_file
+from analysis.figures.over_rho import over_rho, scale_limits
 from analysis.figures.rho import (
     MOST,
     PANELS,
     RING,
-    draw_grid,
-    draw_grids,
+    colours_of,
+    draw_panel,
+    draw_rho_figure,
     panels_of,
     rho_grid,
-    scale_of,
 )
-from analysis.figures.style import STYLE
+from analysis.figures.style import SIZES, STYLE
+from analysis.figures.to_file import FigureRequest, draw_to_file
 from analysis.records.runs import by_setting
 from analysis.statistics.intervals import mean_interval
 from analysis.statistics.metrics import METRICS
@@ -96,12 +95,12 @@ def test_seeds_that_confirm_move_no_cell(records, grid):
     higher=st.booleans(),
 )
 def test_a_scale_ends_at_the_best_and_holds_most(values, higher):
-    low, high = limits(values, higher)
+    low, high = scale_limits(values, higher)
     assert low < high
     assert (high == max(values)) if higher else (low == min(values))
     beyond = [not low <= value <= high for value in values]
     assert sum(beyond) <= np.ceil(0.15 * len(values))
-    turned = limits([-value for value in values], not higher)
+    turned = scale_limits([-value for value in values], not higher)
     assert turned == (-high, -low)
 
 
@@ -115,7 +114,7 @@ def drawn(data, **keys):
     ]
     ax = Figure().subplots()
     rates = sorted(set(data["lr"]))
-    draw_grid(part, ax, panels_of(data)[keys["panel"]], rates, scale_of(row))
+    draw_panel(part, ax, panels_of(data)[keys["panel"]], rates, colours_of(row))
     return ax, part
 
 
@@ -145,7 +144,7 @@ def rings(figure):
 
 
 def test_a_row_has_one_ring_and_one_scale(grid):
-    figure = draw_grids(grid)
+    figure = draw_rho_figure(grid)
     assert len(rings(figure)) == 4
     assert len(figure.axes) == 4 * (4 + 1)  # the panels, and the scale
     heads = [text.get_text() for text in figure.texts]
@@ -166,7 +165,7 @@ def test_a_cell_that_was_not_run_is_empty(records):
 def test_light_is_better_both_ways_and_grey_tells_it(grid):
     for metric, sign in (("mean_accuracy", 1), ("plasticity_loss", -1)):
         row = grid[(grid["problem"] == "permuted") & (grid["metric"] == metric)]
-        colours = scale_of(row)
+        colours = colours_of(row)
         low, high = colours.get_clim()
         shades = colours.to_rgba(np.linspace(low, high, 20))[:, :3]
         grey = shades @ (0.2126, 0.7152, 0.0722)
@@ -176,7 +175,7 @@ def test_light_is_better_both_ways_and_grey_tells_it(grid):
 @pytest.mark.parametrize("problems", [["permuted"], ["permuted", "pairwise"]])
 def test_no_words_overlap(grid, problems):
     with rc_context(STYLE):
-        figure = draw_grids(grid[grid["problem"].isin(problems)])
+        figure = draw_rho_figure(grid[grid["problem"].isin(problems)])
         figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in figure.texts]
     boxes += [ax.title.get_window_extent() for ax in figure.axes if ax.get_title()]
@@ -207,71 +206,35 @@ def test_without_a_rho_there_is_nothing_to_draw():
         rho_grid(frame(make_run(make_setting(tasks=2), 0, accuracy=[0.5, 0.5])))
 
 
-@pytest.mark.parametrize("draw", [draw_grids, draw_profiles])
-def test_nothing_but_divergence_still_draws(draw):
+def test_nothing_but_divergence_still_draws():
     sam = make_setting(tasks=3, optimizer="sam", rho=0.1)
     kinds = (make_setting(tasks=3), sam)
     data = rho_grid(frame(*(make_run(kind, 0, diverged_at=0) for kind in kinds)))
-    draw(data).draw_without_rendering()
+    figure = draw_rho_figure(data)
+    figure.draw_without_rendering()
+    assert figure.axes[0].texts
 
 
-@pytest.mark.parametrize("draw", [draw_grids, draw_profiles])
-def test_a_single_cell_draws(draw):
+def test_a_single_cell_draws():
     sam = make_setting(tasks=3, optimizer="sam", rho=0.1)
     data = rho_grid(frame(make_run(sam, 0, accuracy=[0.5, 0.5, 0.5])))
-    draw(data).draw_without_rendering()
+    figure = draw_rho_figure(data)
+    figure.draw_without_rendering()
+    assert figure.axes[0].texts
 
 
-def test_a_profile_has_a_line_a_rate_and_one_for_sgd(records):
-    data = profile(records)
-    figure = draw_profiles(data)
-    assert len(figure.axes) == 2 * 3
-    ax = figure.axes[0]
-    lines = [line for line in ax.lines if line.get_marker() in ("o", "s")]
-    part = data[(data["problem"] == "permuted") & (data["panel"] == "SAM")]
-    for line, rate in zip(lines, (0.1, 0.01), strict=True):
-        mine = part[part["lr"] == rate].sort_values("rho")
-        expected = (1e4 * mine["mean"]).where(mine["diverged"] == 0)
-        assert line.get_ydata() == pytest.approx(expected.to_numpy(), nan_ok=True)
-        assert line.get_xdata() == pytest.approx([0.001, 0.1, 2])
-    flat = data[(data["problem"] == "permuted") & data["rho"].isna()]
-    heights = {line.get_ydata()[0] for line in ax.lines if len(line.get_xdata()) == 2}
-    assert {1e4 * mean for mean in flat["mean"]} <= heights
-    bottom, top = ax.get_ylim()
-    assert all(bottom < 1e4 * mean < top for mean in flat["mean"])
-    crosses = [line for line in ax.lines if line.get_marker() == "x"]
-    assert (
-        sum(len(line.get_xdata()) for line in crosses) == (part["diverged"] > 0).sum()
-    )
-
-
-def test_an_arrow_stands_where_a_point_lies_beyond_the_axis():
-    ax = Figure().subplots()
-    ax.plot([0.1, 1, 2], [0.0, -9.0, 0.5], marker="o")
-    ax.plot([0.1, 1, 2], [0.2, 0.1, 7.0], marker="s")
-    ax.plot([1], [-9.0], marker="x")  # a cross says that runs diverged: none for it
-    point_beyond(ax, low=-1, high=1, foot=0.0)
-    arrows = {
-        (line.get_marker(), round(x, 1), line.get_color())
-        for line in ax.lines[3:]
-        for x in line.get_xdata()
-    }
-    one, other = (line.get_color() for line in ax.lines[:2])
-    assert arrows == {(r"$\downarrow$", 0.9, one), (r"$\uparrow$", 2.1, other)}
-
-
-def test_a_profile_of_many_rates_is_refused():
-    rates = [0.1 * 2**-i for i in range(8)]
-    runs = [
-        make_run(
-            make_setting(tasks=2, optimizer="sam", rho=0.1, lr=lr),
-            0,
-            accuracy=[0.5] * 2,
-        )
-        for lr in rates
-    ]
-    with pytest.raises(UsageError, match="8 learning rates"):
-        profile(frame(*runs))
+@pytest.mark.parametrize("size", SIZES)
+def test_in_a_paper_panels_stand_below_each_other_where_they_must(grid, size):
+    figure = draw_rho_figure(grid, SIZES[size])
+    assert figure.get_figwidth() == SIZES[size]
+    assert len(figure.axes) == 4 * (4 + 1)
+    for ax in figure.axes:
+        box = ax.get_position()
+        assert 0 <= box.x0 < box.x1 <= 1
+        assert 0 <= box.y0 < box.y1 <= 1
+    boxes = [ax.get_position() for ax in figure.axes]
+    for one, other in itertools.combinations(boxes, 2):
+        assert not one.overlaps(other)
 
 
 @pytest.mark.parametrize(
@@ -279,8 +242,7 @@ def test_a_profile_of_many_rates_is_refused():
     [
         ("rho", {}, "plasticity loss, lower is better"),
         ("rho", {"metric": "accuracy_slope"}, "accuracy slope, higher is better"),
-        ("profile", {}, "accuracy change, higher is better"),
-        ("profile", {"metric": "relative_plasticity_loss"}, "relative plasticity loss"),
+        ("rho", {"metric": "relative_plasticity_loss"}, "relative plasticity loss"),
     ],
 )
 def test_they_are_drawn_into_files(tmp_path, name, options, said):
@@ -290,19 +252,25 @@ def test_they_are_drawn_into_files(tmp_path, name, options, said):
     write(tmp_path, "y", *(rho_run(k, s, "fresh") for k in fresh for s in (0, 1)))
     files = [tmp_path / f"{i}.svg" for i in range(1 if options else 2)]
     for file in files:
-        draw_to_file(name, str(tmp_path), str(file), study="rho", **options)
+        request = FigureRequest(
+            name=name, results=str(tmp_path), study="rho", **options
+        )
+        draw_to_file(request, str(file))
     drawn = {file.read_text("utf-8") for file in files}
     assert len(drawn) == 1
     assert said in drawn.pop()
 
 
 def test_a_metric_is_only_for_figures_of_metrics(tmp_path):
+    def request_of(name, metric):
+        return FigureRequest(name=name, results=str(tmp_path), metric=metric)
+
     with pytest.raises(UsageError, match=r"the figure accuracy shows no metric"):
-        draw_to_file("accuracy", str(tmp_path), "f.svg", metric="mean_accuracy")
+        draw_to_file(request_of("accuracy", "mean_accuracy"), "f.svg")
     with pytest.raises(UsageError, match=r"unknown metric 'loss'"):
-        draw_to_file("rho", str(tmp_path), "f.svg", metric="loss")
+        draw_to_file(request_of("rho", "loss"), "f.svg")
 
 
 def test_only_relative_rows_need_a_fresh_network(records):
-    with pytest.raises(UsageError, match="needs runs with intervention fresh"):
+    with pytest.raises(UsageError, match="needs runs with the intervention fresh"):
         over_rho(records, ["relative_accuracy_slope"])

@@ -80,7 +80,8 @@ def test_the_last_words_count_every_setting_once(sweep):
 def test_what_is_missing_and_what_diverged_is_named(sweep):
     out, _ = printed(sweep, problem="permuted")
     assert (
-        "GNP lr 0.01 rho 2 alpha 0.8 or its baseline has no whole run of seed 3." in out
+        "GNP lr 0.01 rho 2 alpha 0.8 or its baseline has no complete run of seed 3."
+        in out
     )
     assert "SAM lr 0.1 rho 2 diverged with seeds 0-3." in out
 
@@ -150,7 +151,7 @@ def test_a_relative_metric_says_what_it_is_relative_to(tmp_path):
         ({"problem": "pair"}, "unknown problem 'pair'"),
         ({"baseline": "adam"}, "unknown baseline 'adam'"),
         ({"format": "html"}, "unknown format 'html'"),
-        ({"metric": "relative_accuracy_slope"}, "needs runs with intervention fresh"),
+        ({"metric": "relative_accuracy_slope"}, "needs runs with the intervention fresh"),
         ({"baseline": "none"}, "there is nothing to compare"),
     ],
 )

@@ -3,21 +3,16 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from analysis.tables.formats import (
     FORMATS,
-    WIDE,
     Column,
     Sheet,
-    _folded,
-    _straight,
     set_latex,
     set_markdown,
     set_rich,
 )
 
-WORD = st.text("abc[]/±–1.-語", min_size=1, max_size=12)
 TEXT = st.text("abc &%$#_{}~^\\|[]/±–1.-", max_size=12)
 
 
@@ -55,16 +50,6 @@ def test_latex_is_balanced_and_escaped(sheet):
     body = plain[plain.index(r"\midrule") : plain.index(r"\bottomrule")]
     assert body.count("&") == len(sheet.rows) * (len(sheet.columns) - 1)
     assert text.count(r"\begin{") == text.count(r"\end{") == 2
-
-
-@given(sheet=sheets(WORD), gap=st.sampled_from((1, 2)))
-def test_what_needs_no_folding_is_set_as_rich_does(sheet, gap):
-    console = Console(width=WIDE, color_system=None)
-    with console.capture() as capture:
-        console.print(_folded(sheet, gap))
-    head, body = _straight(sheet, gap)
-    ours = [line.rstrip() for line in head + body]
-    assert ours == [line.rstrip() for line in capture.get().splitlines()]
 
 
 SHEET = Sheet(
