@@ -25,10 +25,11 @@ MOST = 1_000_000
 NEEDED = ("problem", "dataset", "tasks", "optimizer", "lr")
 """Columns that every setting has."""
 
-CORRUPT = (LookupError, TypeError, AttributeError, OverflowError, RecursionError)
-"""What reading corrupt JSON raises, beside ValueError."""
-
-_SPANS = re.compile(r"\d{1,10}(-\d{1,10})?(\+\d{1,10}(-\d{1,10})?)*", re.ASCII)
+CORRUPT = (
+    *(ValueError, LookupError, TypeError, AttributeError),
+    *(OverflowError, RecursionError),
+)
+"""Errors from reading corrupt content."""
 
 
 def seeds_text(seeds: Iterable[int]) -> str:
@@ -55,18 +56,15 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     Raises:
         ValueError: `seeds_text` makes no such text, or it has more than `MOST` seeds.
     """
-    error = ValueError(f"seeds {text!r}")
-    if not _SPANS.fullmatch(text):
-        raise error
     seeds: list[int] = []
     for span in text.split("+"):
         first, _, last = span.partition("-")
-        span_seeds = range(int(first), int(last or first) + 1)
-        if len(seeds) + len(span_seeds) > MOST:
-            raise error
-        seeds.extend(span_seeds)
-    if len(set(seeds)) < len(seeds) or seeds_text(seeds) != text:
-        raise error
+        start, stop = int(first), int(last or first) + 1
+        if len(seeds) + stop - start > MOST:
+            raise ValueError(f"seeds {text!r}: more than {MOST}")
+        seeds.extend(range(start, stop))
+    if seeds_text(set(seeds)) != text:
+        raise ValueError(f"seeds {text!r}")
     return tuple(seeds)
 
 
@@ -119,12 +117,7 @@ class Request:
     def with_settings(
         self, rows: Mapping[str, Mapping[str, Any]], seeds: Collection[int]
     ) -> Request:
-        """Return the request with more settings, or more seeds of the same ones.
-
-        Args:
-            rows: Setting rows by setting_id.
-            seeds: Of each of these settings.
-        """
+        """Return the request with these setting rows, by setting_id, and seeds."""
         added = {
             setting_id: {k: value for k, value in row.items() if value is not None}
             for setting_id, row in rows.items()
@@ -137,13 +130,7 @@ class Request:
     def with_stacks(
         self, setting_ids: Collection[str], names: Iterable[str], slots: int
     ) -> Request:
-        """Return the request with new stacks for some of its settings.
-
-        Args:
-            setting_ids: The settings whose stacks are replaced.
-            names: Their new stacks.
-            slots: How many trials can run at once.
-        """
+        """Return the request with new stacks, by name, for some of its settings."""
         rest = {s for s in self.stacks if parse_stack_name(s)[0] not in setting_ids}
         stacks = tuple(sorted(rest.union(names)))
         return attrs.evolve(self, stacks=stacks, slots=max(slots, self.slots))
@@ -160,18 +147,13 @@ class Request:
 
     def to_bytes(self) -> bytes:
         """Serialise; equal requests give equal bytes."""
-        entries = [
-            {
-                "setting_id": setting_id,
-                "seeds": seeds_text(self.seeds[setting_id]),
-                "setting": self.settings[setting_id],
-            }
-            for setting_id in sorted(self.settings)
-        ]
         content = {
             "schema_version": SCHEMA_VERSION,
             "study": self.study,
-            "settings": entries,
+            "settings": [
+                {"setting_id": i, "seeds": seeds_text(self.seeds[i]), "setting": row}
+                for i, row in sorted(self.settings.items())
+            ],
             "slots": self.slots,
             "stacks": list(self.stacks),
         }
@@ -211,7 +193,7 @@ class Request:
                 search=None if search is None else dict(search),
             )
         except CORRUPT as error:
-            raise ValueError(f"{REQUEST_FILE} is corrupt: {error!r}") from error
+            raise ValueError(f"corrupt: {error!r}") from error
 
 
 def _parse_setting(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,8 +60,13 @@ class Trial:
 
     def config(self, cpus: float, gpus: float) -> dict[str, Any]:
         """Return the config of `trainables.trainable.ContinualTrainable`."""
-        stack = {"seeds": list(self.seeds), "name": self.name}
-        return self.setting.row() | stack | {"cpus": cpus, "gpus": gpus}
+        return {
+            "setting": self.setting.row(),
+            "seeds": list(self.seeds),
+            "name": self.name,
+            "cpus": cpus,
+            "gpus": gpus,
+        }
 
 
 def hyperparameter_text(row: Row) -> str:

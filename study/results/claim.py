@@ -66,7 +66,7 @@ def claim(files: Files, stale: float = STALE) -> Iterator[None]:
 
 
 def is_claimed(files: Files, stale: float = STALE) -> bool:
-    """Return whether a sweep claims a study's results now; write nothing."""
+    """Return whether a sweep claims a study's results now, without writing."""
     if files.local:
         with contextlib.suppress(FileNotFoundError):
             # filelock would write; another user's lock may only be readable
@@ -91,22 +91,15 @@ def _in_use(files: Files) -> UsageError:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder; a sweep that ends may delete its empty parents meanwhile."""
-    for tries_left in reversed(range(100)):
-        try:
+    for _ in range(100):  # a sweep that ends may delete empty parents meanwhile
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
             folder.mkdir(parents=True, exist_ok=True)
             return
-        except (FileExistsError, FileNotFoundError):
-            if not tries_left:
-                raise
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def _lock(files: Files) -> FileLock | None:
-    """Lock a folder; None: its file system has no locks.
-
-    Raises:
-        UsageError: Another process has locked it.
-    """
+    """Lock a folder, or refuse to; None: its file system has no locks."""
     lock = FileLock(
         files.folder / LOCK,
         timeout=1,  # `is_claimed` locks for a moment, too
@@ -156,11 +149,7 @@ def _write_beat(files: Files, owner: str) -> None:
 
 @contextlib.contextmanager
 def _heartbeat(files: Files, stale: float) -> Iterator[None]:
-    """Claim by a heartbeat.
-
-    Raises:
-        UsageError: Another sweep's heartbeat changes.
-    """
+    """Claim by a heartbeat, unless another sweep's heartbeat changes."""
     _wait_for_stale(files, stale)
     owner = uuid.uuid4().hex
     _write_beat(files, owner)
@@ -186,11 +175,7 @@ def _heartbeat(files: Files, stale: float) -> Iterator[None]:
 
 
 def _wait_for_stale(files: Files, stale: float) -> None:
-    """Wait until the heartbeat of another sweep, if any, is gone or stale.
-
-    Raises:
-        UsageError: It changes.
-    """
+    """Wait until the heartbeat of another sweep, if any, is gone or stale."""
     first = _read_beat(files)
     if first is None or (age := time.time() - first[1]) >= stale:
         return

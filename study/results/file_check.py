@@ -71,35 +71,25 @@ def check_records_file(path: str, content: bytes) -> FileCheck:
     columns = [name for name in SETTING_COLUMNS if name in table.column_names]
     runs: dict[str, StoredRun] = {}
     faults: list[str] = []
-    for row in _summarise(table, columns):
+    aggregated = table.group_by(["run_id", "setting_id", "seed", *columns]).aggregate(
+        [
+            *(("task", kind) for kind in ("count", "count_distinct", "min", "max")),
+            ("diverged", "any"),
+            ("seconds", "sum"),
+        ]
+    )
+    for row in aggregated.to_pylist():
         setting = {name: row[name] for name in columns}
         if fault := _fault(row, setting):
             faults.append(f"run {row['run_id']} (seed {row['seed']}): {fault}")
         runs[row["run_id"]] = StoredRun(
-            row["setting_id"],
-            setting,
-            row["seed"],
-            bool(row["diverged_any"]),
-            row["seconds_sum"],
+            setting_id=row["setting_id"],
+            setting=setting,
+            seed=row["seed"],
+            diverged=bool(row["diverged_any"]),
+            seconds=row["seconds_sum"],
         )
     return FileCheck(path, tuple(faults), runs)
-
-
-def _summarise(table: pa.Table, columns: list[str]) -> list[dict[str, Any]]:
-    """Return one row for each run, with counts over its tasks."""
-    aggregations = [
-        ("task", "count"),
-        ("task", "count_distinct"),
-        ("task", "min"),
-        ("task", "max"),
-        ("diverged", "any"),
-        ("seconds", "sum"),
-    ]
-    keys = ["run_id", "setting_id", "seed", *columns]
-    rows: list[dict[str, Any]] = (
-        table.group_by(keys).aggregate(aggregations).to_pylist()
-    )
-    return rows
 
 
 def _fault(row: dict[str, Any], setting: Row) -> str | None:

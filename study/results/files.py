@@ -33,13 +33,7 @@ PARTIAL_FILE_AGE = 60.0
 
 
 def _check_results(results: str) -> str:
-    """Return where results are stored; a folder's path becomes absolute.
-
-    Trials run in other working directories.
-
-    Raises:
-        UsageError: The text is empty, or a URI contains keys.
-    """
+    """Return a URI without keys, or a folder's absolute path, as trials need it."""
     if not results:
         raise UsageError("--results is empty: give a folder or a URI")
     if "://" not in results:
@@ -88,12 +82,7 @@ class Files:
         return Path(self._root()[1])
 
     def check_access(self) -> None:
-        """Check, without writing, that files can be written.
-
-        Raises:
-            UsageError: A part of the path is a file or write-protected, or the bucket
-                does not exist.
-        """
+        """Check, without writing, that files can be written, or raise a UsageError."""
         if not self.local:
             fs, root = self._root()
             bucket = root.split("/")[0]
@@ -208,14 +197,10 @@ def _filesystem(results: str) -> tuple[Any, str]:
 
 
 def retry(action: Callable[[], T], limit: float = DRIVER_PATIENCE) -> T:
-    """Return what an action returns; retry it for a while when storage fails.
-
-    Args:
-        action: Reads or writes.
-        limit: Seconds.
+    """Return what an action returns; retry it when storage fails.
 
     Raises:
-        OSError: Storage failed for longer, or retrying cannot help.
+        OSError: Storage fails for longer than the limit, in seconds, or for good.
     """
     patience, warned = Patience(limit), False
     while True:

@@ -24,13 +24,13 @@ def software() -> dict[str, str]:
 
 @functools.cache
 def hardware() -> dict[str, str]:
-    """Return the models of processor and GPU, and the C compiler of the steps."""
+    """Return the models of processor and GPU, and how the steps in C are built."""
     import torch
 
-    from trainables.steps import native
+    from trainables.steps import extension
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return {"cpu": processor(), "gpu": gpu, "c_compiler": native.compiled_by()}
+    return {"cpu": processor(), "gpu": gpu, **extension.facts()}
 
 
 def _version(package: str) -> str:

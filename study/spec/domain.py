@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import numpy as np
@@ -12,22 +12,10 @@ import numpy as np
 from trainables.hyperparameter import check_real, check_whole
 from trainables.usage import UsageError
 
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
 D = TypeVar("D", bound="Domain")
-
-
-class Suggester(Protocol):
-    """Suggests values: a trial of Optuna."""
-
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
-        """Return one of the choices."""
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, log: bool = False
-    ) -> float:
-        """Return a real number in [low, high]."""
-
-    def suggest_int(self, name: str, low: int, high: int, *, log: bool = False) -> int:
-        """Return an integer in [low, high]."""
 
 
 @attrs.frozen
@@ -59,18 +47,14 @@ class Domain:
         raise NotImplementedError
 
     def check(self, field: str) -> None:
-        """Check the domain of a field, which errors name.
-
-        Raises:
-            UsageError: There is no such domain.
-        """
+        """Check the domain of a field: raise a UsageError that names the field."""
         raise NotImplementedError
 
     def draw(self, random: np.random.Generator) -> Any:
         """Return a value, drawn uniformly."""
         raise NotImplementedError
 
-    def suggest(self, trial: Suggester, field: str) -> Any:
+    def suggest(self, trial: Trial, field: str) -> Any:
         """Return the value that a trial suggests for a field."""
         raise NotImplementedError
 
@@ -108,7 +92,7 @@ class Choice(Domain):
         """Return one of the values."""
         return self.values[int(random.integers(len(self.values)))]
 
-    def suggest(self, trial: Suggester, field: str) -> Any:
+    def suggest(self, trial: Trial, field: str) -> Any:
         """Return the value that a trial suggests."""
         return trial.suggest_categorical(field, self.values)
 
@@ -160,7 +144,7 @@ class Range(Domain):
         value = min(max(value, self.low), self.high)
         return math.floor(value) if self.whole else value
 
-    def suggest(self, trial: Suggester, field: str) -> Any:
+    def suggest(self, trial: Trial, field: str) -> Any:
         """Return the number that a trial suggests."""
         if self.whole:
             low, high = int(self.low), int(self.high)

@@ -17,6 +17,7 @@ from study.spec.studies import (
     check_name,
     check_seeds,
     count_seeds,
+    to_tuple,
 )
 from trainables.hyperparameter import check_whole
 from trainables.setting import Setting
@@ -51,7 +52,7 @@ class Search:
     )
     trials: int = 50
     objectives: tuple[str, ...] = attrs.field(
-        default=("mean_accuracy",), converter=tuple, validator=check_distinct
+        default=("mean_accuracy",), converter=to_tuple, validator=check_distinct
     )
     asha: bool = False
     about: str = ""
@@ -61,11 +62,7 @@ class Search:
     )
 
     def __attrs_post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            UsageError: One is out of range, or two do not go together.
-        """
+        """Check the values: raise a UsageError."""
         check_whole("trials", self.trials)
         check_whole("random_seed", self.random_seed, 0)
         if len(self.objectives) > MOST_OBJECTIVES:

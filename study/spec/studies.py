@@ -38,17 +38,11 @@ RHOS = (0.001, 0.0026, 0.0067, 0.017, 0.045, 0.12, 0.3, 0.77, 2.0)
 MAP_LEARNING_RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
 """Those of Dohare et al., with one between each two and one above."""
 
-MAP_ALPHAS = (0.5, ALPHA)
-
 LANDSCAPE_EVERY = RunOptions().landscape_every
 
 
 def check_name(study: Any, attribute: Any, name: Any) -> None:
-    """Check that a study's name can be used as a folder name.
-
-    Raises:
-        UsageError: The name has other characters.
-    """
+    """Check that a study's name can be used as a folder name."""
     if not re.fullmatch(r"[A-Za-z0-9][\w-]*", str(name)):
         raise UsageError(
             f"the study's name is {name!r}: use letters, digits, '-' and '_'"
@@ -56,11 +50,7 @@ def check_name(study: Any, attribute: Any, name: Any) -> None:
 
 
 def check_distinct(study: Any, attribute: Any, items: Sequence[Any]) -> None:
-    """Check that a study's settings, or seeds, are there and distinct.
-
-    Raises:
-        UsageError: There are none, or one is repeated.
-    """
+    """Check that a study has at least one item, and no duplicates."""
     if not items:
         raise UsageError(
             f"study {study.name} has no {attribute.name}: give at least one"
@@ -69,21 +59,18 @@ def check_distinct(study: Any, attribute: Any, items: Sequence[Any]) -> None:
         raise UsageError(f"study {study.name} repeats one of its {attribute.name}")
 
 
-def check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
-    """Return seeds.
+def to_tuple(items: Iterable[Any]) -> tuple[Any, ...]:
+    """Return items as a tuple; mypy does not take the class for a converter."""
+    return tuple(items)
 
-    Raises:
-        UsageError: A seed is not a whole number in [0, 2**32).
-    """
+
+def check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
+    """Return seeds, each a whole number in [0, 2**32)."""
     return tuple(check_whole("seed", seed, 0, SEEDS - 1) for seed in seeds)
 
 
 def check_landscape_every(tasks: int) -> int:
-    """Return the tasks between measurements of the loss landscape.
-
-    Raises:
-        UsageError: The number is not whole or is below 0.
-    """
+    """Return the tasks between measurements of the loss landscape, at least 0."""
     return check_whole("landscape_every", tasks, 0)
 
 
@@ -102,7 +89,7 @@ class Study:
 
     name: str = attrs.field(validator=check_name)
     settings: tuple[Setting, ...] = attrs.field(
-        converter=tuple, validator=check_distinct
+        converter=to_tuple, validator=check_distinct
     )
     seeds: tuple[int, ...] = attrs.field(
         converter=check_seeds, validator=check_distinct
@@ -134,11 +121,7 @@ class Study:
 
 
 def count_seeds(count: int | None, default: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the first seeds, from 0; the default if the count is None.
-
-    Raises:
-        UsageError: The count is not a whole number above 0.
-    """
+    """Return the first seeds, from 0; the default if the count is None."""
     return default if count is None else tuple(range(check_whole("seeds", count)))
 
 
@@ -226,7 +209,7 @@ STUDIES: dict[str, Study] = {
             "rho",
             grid(
                 [Permuted(), Pairwise()],
-                over_rho(RHOS, MAP_LEARNING_RATES, MAP_ALPHAS),
+                over_rho(RHOS, MAP_LEARNING_RATES, [0.5, ALPHA]),
                 **MNIST,
             ),
             seeds=range(10),

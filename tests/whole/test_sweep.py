@@ -32,18 +32,22 @@ import torch
 from rich.console import Console
 
 from study.plan.trials import plan
-from study.results.provenance import processor
+from study.plan.machine import processor
 from study.results.store import Store, stack_name
-from study.spec.studies import changed
+
 from study.spec.study_file import find_study
 from study.sweep import _print_tables
-from trainables.record import COLUMNS, SCHEMA_VERSION, schema
+from tests.support.chaos import Sweep
+from tests.support.gate import Gate
+from trainables.record import SCHEMA_VERSION, all_columns, schema
 from trainables.run import ContinualRun
 
 HERE = Path(__file__).resolve().parents[2]
 CHAIN = str(HERE / "tests" / "whole" / "studies" / "chain.py")
 NOT_BITS = {"seconds", "trial_id"}
 """The columns in which two sessions may differ."""
+
+STOPPING = "Stopping. Progress is saved; run the same command to resume.\n"
 
 NOISE = re.compile(
     r"warning|traceback|trial (status|name)|== status|resource usage|gcs|raylet|tune\.|"
@@ -337,8 +341,8 @@ def test_a_study_has_a_record_for_each_run_and_task(whole):
 def test_everybody_reads_the_records(whole):
     folder = whole[0] / "quickstart" / "records"
     frame = pd.read_parquet(folder)
-    assert list(frame.columns) == list(COLUMNS)
-    for name, column in COLUMNS.items():
+    assert list(frame.columns) == list(all_columns())
+    for name, column in all_columns().items():
         kind = {"int64": "int64", "double": "float64", "bool": "bool"}.get(
             str(column.type)
         )
@@ -455,83 +459,67 @@ def test_one_seed_more_runs_only_what_is_new_with_one_live_line(whole, cluster):
 
 
 def test_what_stops_a_study_changes_no_record(tmp_path, whole, cluster, digits):
-    words = (CHAIN, "--results", tmp_path, "--checkpoint-every", 1)
+    results, gate = tmp_path / "results", Gate(tmp_path / "gate")
+    words = (CHAIN, results, "--max-concurrent", 2)
     # runs that are done, but are not this study's
     strange = next((whole[0] / "quickstart" / "records").glob("*-seeds-0-1.parquet"))
-    (tmp_path / "chain" / "records").mkdir(parents=True)
-    shutil.copy(strange, tmp_path / "chain" / "records")
+    (results / "chain" / "records").mkdir(parents=True)
+    shutil.copy(strange, results / "chain" / "records")
     study = find_study(CHAIN)
-    names = {
-        s.setting_id: stack_name(s.setting_id, study.seeds) for s in study.settings
-    }
-    kept = {
-        setting: tmp_path / "chain" / "checkpoints" / f"{name}.pt"
-        for setting, name in names.items()
+    checkpoints = {
+        s.setting_id: results.joinpath(
+            "chain", "checkpoints", f"{stack_name(s.setting_id, study.seeds)}.pt"
+        )
+        for s in study.settings
     }
 
-    def tasks_kept():
-        """How many tasks each stack's checkpoint has."""
-        found = {}
-        for setting, path in kept.items():
+    def saved():
+        """How many tasks each stack's checkpoint has, and their rows."""
+        states = {}
+        for setting, path in checkpoints.items():
             with contextlib.suppress(FileNotFoundError):
                 state = torch.load(path, weights_only=True)
-                found[setting] = state["run"]["task"], state["records"]
-        return found
+                states[setting] = state["run"]["task"], state["records"]
+        return states
 
-    def start_and_wait_for_more(*more):
-        before = {p: p.stat().st_mtime_ns for p in kept.values() if p.exists()}
-
-        def progressed():
-            with contextlib.suppress(FileNotFoundError):
-                return all(
-                    p.stat().st_mtime_ns > before.get(p, 0) for p in kept.values()
-                )
-
-        process = subprocess.Popen(
-            command(*words, *more),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # what a killed sweep leaves behind, pytest clears; Ray wants short paths
-            env=environment() | {"TMPDIR": str(tmp_path), "RAY_TMPDIR": "/tmp"},
-        )
-        try:
-            wait_until(progressed, process)
-        except BaseException:
-            process.kill()
-            process.communicate()
-            raise
-        return process
+    def stop(number, address, tasks):
+        """Stop a session once each stack has saved so many tasks."""
+        gate.close(tasks)
+        # pytest clears what a killed sweep leaves behind; Ray wants short paths
+        folders = {"TMPDIR": str(tmp_path), "RAY_TMPDIR": "/tmp"}
+        with Sweep(*words, "--address", address, gate=gate, **folders) as session:
+            assert session.until(
+                lambda: [count for count, _ in saved().values()] == [tasks, tasks]
+            ), session.text
+            session.process.send_signal(number)
+            if number != signal.SIGKILL:
+                assert session.until(lambda: STOPPING in session.text)
+                gate.close(tasks + 1)
+            return session.end(20), session
 
     sessions = []
-    for number, where in ((signal.SIGINT, "local"), (signal.SIGTERM, cluster)):
-        process = start_and_wait_for_more("--address", where)
-        process.send_signal(number)
-        sent_at = time.monotonic()
-        out, err = process.communicate(timeout=30)
-        assert time.monotonic() - sent_at < 20
-        assert process.returncode == 130
-        assert err == ""
-        assert not NOISE.search(out)
-        lines = out.splitlines()
-        assert "Stopping. What is done is kept; the same command goes on." in lines
-        assert lines[-1] == (
-            "Stopped: 4 of 4 runs are left; give the same command again to go on."
+    for number, address, tasks in (
+        (signal.SIGINT, "local", 4),
+        (signal.SIGTERM, cluster, 8),
+    ):
+        code, session = stop(number, address, tasks)
+        assert (code, session.err) == (130, [])
+        assert not NOISE.search(session.text)
+        assert session.out[-1] == (
+            "Stopped: 4 of 4 runs are left. Progress is saved; "
+            "run the same command to resume.\n"
         )
-        sessions.append(tasks_kept())
+        sessions.append(saved())
+    stop(signal.SIGKILL, cluster, 12)
+    sessions.append(saved())
 
-    process = start_and_wait_for_more("--address", cluster)
-    process.kill()
-    process.communicate()
-    sessions.append(tasks_kept())
-
-    last = sweep(*words, "--address", cluster)
+    gate.open()
+    last = sweep(*words[:1], "--results", results, "--address", cluster)
     assert (last.returncode, last.stderr) == (0, "")
     assert "runs 4/4, tasks 80/80, " in last.stdout
-    assert [p.name for p in tmp_path.rglob("*.pt")] == []
+    assert [p.name for p in results.rglob("*.pt")] == []
 
-    rows = read(tmp_path, "chain")
+    rows = read(results, "chain")
     for setting in study.settings:
         # what nobody stopped, and Ray never saw
         run = ContinualRun(setting, study.seeds, digits)
@@ -552,7 +540,7 @@ def test_what_stops_a_study_changes_no_record(tmp_path, whole, cluster, digits):
 
 
 def test_a_trial_that_fails_is_named_and_the_others_go_on(tmp_path, cluster):
-    study = changed(find_study(CHAIN), tasks=2)
+    study = find_study(CHAIN).modify(tasks=2)
     good, bad = (stack_name(s.setting_id, study.seeds) for s in study.settings)
     records = tmp_path / "chain" / "records"
     # a folder lies where the records' file of one stack would go

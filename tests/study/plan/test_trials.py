@@ -139,13 +139,11 @@ def test_the_costliest_trial_is_the_first():
     ]
 
 
-def test_a_trials_config_is_its_settings_row_and_comes_back():
+def test_a_trials_config_has_its_setting_seeds_and_resources():
     trial = Trial(SETTINGS[3], (4, 5))
     config = trial.config(cpus=1, gpus=0.5)
-    assert (config.pop("cpus"), config.pop("gpus")) == (1, 0.5)
-    assert config.pop("seeds") == [4, 5]
-    assert config.pop("name") == trial.name
-    assert Setting.from_row(config) == trial.setting
+    assert Setting.from_row(config.pop("setting")) == trial.setting
+    assert config == {"seeds": [4, 5], "name": trial.name, "cpus": 1, "gpus": 0.5}
 
 
 def test_a_trials_label_tells_it_from_the_others():
