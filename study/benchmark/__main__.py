@@ -19,13 +19,13 @@ from rich.table import Table
 
 from study.benchmark.step_times import step_table, time_steps
 from study.console import console
-from study.plan import rates
+from study.plan import machine
 from study.plan.cost import run_cost
 from study.plan.trials import CPU_STACK, GPU_STACK
 from study.results.provenance import hardware, software
-from study.spec.options import Text
+from study.console import Text
 from trainables import datasets
-from trainables.checks import whole
+from trainables.hyperparameter import check_whole
 from trainables.command_line import run_command
 from trainables.optimizers import OPTIMIZERS
 from trainables.setting import Setting, parse_hidden
@@ -67,11 +67,11 @@ def benchmark(
     batch_sizes = _numbers("--batch-sizes", options.batch_sizes)
     hidden = parse_hidden(options.hidden)
     for name in ("rounds", "threads"):
-        whole(f"--{name}", getattr(options, name))
-    whole("--ray-trials", options.ray_trials, 0)
+        check_whole(f"--{name}", getattr(options, name))
+    check_whole("--ray-trials", options.ray_trials, 0)
     import torch
 
-    from trainables.steps import native
+    from trainables.steps.engine import describe_engine
 
     device = options.device
     if device == "auto":
@@ -88,7 +88,7 @@ def benchmark(
             shape, sorted(stacks), options.rounds, device, data, console
         )
     console.print(step_table(timings))
-    console.print(f"Compiler of the steps in C: {native.compiled_by()}", soft_wrap=True)
+    console.print(f"Engine: {describe_engine()}", soft_wrap=True)
     shape = Setting(batch_size=batch_sizes[-1], hidden=hidden)
     if 16 in batch_sizes:
         shape = replace(shape, batch_size=16)
@@ -100,7 +100,9 @@ def benchmark(
         "made_by": software() | hardware(),
     }
     if device == "cpu":
-        rates.keep({name: task["flops_per_second"] for name, task in tasks.items()})
+        machine.save_rates(
+            {name: task["flops_per_second"] for name, task in tasks.items()}
+        )
         found["side_by_side"] = gain = side_by_side(shape, max(stacks))
         console.print(f"Two trials side by side: {gain:.2f} times the rate of one.")
     if options.ray_trials:

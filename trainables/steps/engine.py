@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from trainables.usage import choose
+from trainables.steps import extension
+from trainables.usage import UsageError, choose
 
 if TYPE_CHECKING:
     from trainables.network import Network
@@ -50,12 +51,43 @@ def choose_engine(
         UsageError: There is no such engine, or native is asked for by name and the C
             extension cannot be used here.
     """
-    from trainables.steps import native
-
-    engine = preferred_engine() if preferred is None else preferred
-    choose("engine", engine, ENGINES)
+    named = preferred or os.environ.get(VARIABLE)
+    engine = choose("engine", preferred or preferred_engine(), ENGINES)
     if network.normalized or engine == "reference":
         return "reference"
-    if engine == "native" and native.covers(setting, network):
-        return "native"
+    if engine == "native" and is_covered(setting, network):
+        try:
+            extension.load(network.weights[0].dtype)
+        except extension.Unavailable as error:
+            if named:
+                raise UsageError(f"engine native: {error}") from error
+        else:
+            return "native"
     return "torch"
+
+
+def is_covered(setting: Setting, network: Network) -> bool:
+    """Tell whether the C steps can train and test a setting's networks."""
+    intervention = setting.intervention
+    return (
+        network.weights[0].device.type == "cpu"
+        and not (intervention and (intervention.penalizes or intervention.steps))
+        and setting.base is None
+        and not setting.optimizer.scales_ascent
+        and not network.normalized
+        and sum(w[0].numel() for w in network.weights) <= MAX_NATIVE_WEIGHTS
+    )
+
+
+def describe_engine() -> str:
+    """Return the preferred engine of a CPU, and if it is not native, why.
+
+    For example "native (avx2)" or "torch (PLASTICITY_ENGINE=torch)".
+    """
+    engine = preferred_engine()
+    if engine != "native":
+        return f"{engine} ({VARIABLE}={engine})"
+    try:
+        return f"native ({extension.load('float32').instruction_set})"
+    except extension.Unavailable as error:
+        return f"torch ({error})"

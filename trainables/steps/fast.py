@@ -93,13 +93,13 @@ def _terms(
 ) -> tuple[list[list[Term]], Tensor]:
     """Return what each layer's gradient is the sum of, and the logits."""
     here = _first_pass(network, inputs, labels, again=optimizer.passes == 2)
-    alpha, h, e = optimizer.mixing, here.h, here.e
+    alpha, h, e = optimizer.alpha, here.h, here.e
     if optimizer.passes == 1:
         return [[(1, a, b)] for a, b in zip(h, e, strict=True)], here.logits
-    if optimizer.offset is None:
-        h2, e2 = _second_pass(network, optimizer.radius, here, labels)
-    else:
+    if optimizer.scales_ascent:
         h2, e2 = _adaptive_pass(network, optimizer, here, labels)
+    else:
+        h2, e2 = _second_pass(network, optimizer.rho, here, labels)
     mixed = e2[0] if alpha == 1 else torch.lerp(e[0], e2[0], alpha)
     terms: list[list[Term]] = [[(1, h[0], mixed)]]
     for i in range(1, len(h)):

@@ -104,7 +104,7 @@ class Graphs:
             replay=lambda: None,
         )
         update = self._make_update(block.start, block.stop)
-        reader = self._reader.another()  # a reader's memory must not move either
+        reader = self._reader.clone()  # a reader's memory must not move either
 
         def train_batch() -> None:
             positions = step.positions.index_select(0, step.next_batch)[0]

@@ -80,20 +80,20 @@ def mixed_gradient(
     if optimizer.passes == 1:
         return g1, logits
     g2, _ = gradient_of(ascended(network, optimizer, g1))
-    alpha = optimizer.mixing
+    alpha = optimizer.alpha
     if alpha == 1:
         return g2, logits
     return _add(g1.map(lambda g: (1 - alpha) * g), alpha, g2), logits
 
 
 def ascended(network: Network, optimizer: Optimizer, gradient: Network) -> Network:
-    """Return w + rho g / ||g||, or w + rho T^2 g / ||T g|| where T = |w| + eta."""
-    if optimizer.offset is None:
-        size = optimizer.radius / (norm(gradient) + EPSILON)
+    """Return w + rho g / ||g||, or w + rho T^2 g / ||T g|| T the optimizer's."""
+    if not optimizer.scales_ascent:
+        size = optimizer.rho / (norm(gradient) + EPSILON)
         return _add(network, size, gradient)
-    scales = [w.abs() + optimizer.offset for w in network.tensors()]
+    scales = [optimizer.ascent_scale(w) for w in network.tensors()]
     scaled = _times(scales, gradient)
-    size = optimizer.radius / (norm(scaled) + EPSILON)
+    size = optimizer.rho / (norm(scaled) + EPSILON)
     return _add(network, size, _times(scales, scaled))
 
 

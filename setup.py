@@ -1,0 +1,49 @@
+"""Build the steps in C, once per instruction set and type (rest: `pyproject.toml`).
+
+Everything here is optional: without a C compiler, or with one that does not know an
+instruction set, the install goes on, and torch makes the steps.
+"""
+
+import platform
+
+from setuptools import Extension, setup
+
+FOLDER = "trainables/steps/c/"
+
+AVX512 = ["f", "bw", "cd", "dq", "vl"]
+
+FLAGS = {
+    "avx512": ["-mavx2", "-mfma", *(f"-mavx512{part}" for part in AVX512)],
+    "avx2": ["-mavx2", "-mfma"],
+    "neon": [],
+}
+
+INSTRUCTION_SETS = {
+    "x86_64": ["avx512", "avx2"],
+    "AMD64": ["avx512", "avx2"],
+    "aarch64": ["neon"],
+    "arm64": ["neon"],
+}
+
+TYPES = {"float32": [], "float64": [("DOUBLE", "1")]}
+
+setup(
+    ext_modules=[
+        Extension(
+            f"trainables.steps._native_{name}_{dtype}",
+            sources=[FOLDER + "kernels.c", FOLDER + "steps.c"],
+            depends=[FOLDER + f for f in ("kernels.h", "steps.h", "vector.h")],
+            define_macros=macros,
+            # a fused multiply-add rounds alike in every build
+            extra_compile_args=[
+                *("-O3", "-g0", "-std=gnu11", "-fno-fast-math", "-ffp-contract=fast"),
+                "-fvisibility=protected",  # exports all functions to the tests
+                *FLAGS[name],
+            ],
+            libraries=["m"],
+            optional=True,
+        )
+        for name in INSTRUCTION_SETS.get(platform.machine(), [])
+        for dtype, macros in TYPES.items()
+    ]
+)
