@@ -7,6 +7,7 @@ column's unit, so that a new probe needs no change here.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,10 @@ def draw_by_task(data: pd.DataFrame, width: float | None = None) -> Figure:
     titles = dict(zip(data["measure"], data["title"], strict=True))
     across = min(len(titles), 2 if narrow else 3)
     down = math.ceil(len(titles) / across)
-    legends = [math.ceil(p["setting_id"].nunique() / across) for p in problems]
+    legends = [
+        math.ceil(part["setting_id"].nunique() / _legend_columns(part, width))
+        for part in problems
+    ]
     heights = [
         0.45 + down * (1.45 if narrow else 1.75) + 0.17 * legend for legend in legends
     ]
@@ -158,11 +162,13 @@ def _draw_block(
     panels = grid.ravel()
     for ax in panels[len(titles) :]:
         ax.remove()
-    small = shape[1] < 3
+    width = block.get_figure(root=True).get_figwidth()
+    small = width < NARROW
+    size = 7 if small else 8.5
     for (measure, title), ax in zip(titles.items(), panels, strict=False):
         draw_measure(part, measure, ax)
-        ax.set_title(title, size=7 if small else 8.5)
-        ax.tick_params(labelsize=7 if small else 8, which="both")
+        ax.set_title(textwrap.fill(title, 24) if small else title, size=size)
+        ax.tick_params(labelsize=size, which="both")
     for ax in panels[max(0, len(titles) - shape[1]) : len(titles)]:
         ax.set_xlabel("task")
     handles, labels = max(
@@ -172,11 +178,17 @@ def _draw_block(
         handles,
         labels,
         loc="outside lower left",
-        ncols=shape[1],
+        ncols=_legend_columns(part, width),
         frameon=False,
         fontsize=7 if small else 8,
         labelspacing=0.3,
     )
+
+
+def _legend_columns(part: pd.DataFrame, width: float) -> int:
+    """Return how many names of lines stand beside each other in so many inches."""
+    inches = 0.06 * part["label"].str.len().max() + 0.6
+    return int(np.clip(width // inches, 1, 3))
 
 
 def draw_measure(part: pd.DataFrame, measure: str, ax: Axes) -> None:

@@ -23,7 +23,7 @@ from analysis.figures.lines import LINES
 from analysis.figures.picture import Columns
 from analysis.records.runs import by_problem, by_setting
 from analysis.report.parts import Drawing, Part
-from analysis.statistics.metrics import find_metric
+from analysis.statistics.metrics import METRICS
 from analysis.tables import TABLES, about, comparison, relations
 from analysis.tables.comparison_sheets import comparison_sheets, winner_sheets
 from analysis.tables.definitions import definition_sheets
@@ -115,8 +115,7 @@ def _table(source: Source) -> Content:
 
 
 def _compare(source: Source) -> Content:
-    study = source.study if source.several else None
-    metric = find_metric(METRIC)
+    study, metric = source.study if source.several else None, METRICS[METRIC]
     data = compare(source.all_records, metric, BASELINE, study)
     if data.empty:
         raise UsageError(f"all settings have {BASELINE}: there is nothing to compare")

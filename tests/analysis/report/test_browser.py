@@ -5,7 +5,7 @@ import struct
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.report import parts
+from analysis.report import build
 from analysis.report.report import write_report
 from tests.support.browser import CHROMIUM, chromium
 from tests.support.reported import ODD
@@ -93,8 +93,8 @@ def test_it_can_be_shot_and_printed(browser, report_page, tmp_path):
 
 
 def test_markup_in_a_name_is_nothing_but_text(browser, tmp_path, monkeypatch):
-    few = {key: parts.PARTS[key] for key in ("about", "table", "lost")}
-    monkeypatch.setattr(parts, "PARTS", few)
+    few = {key: build.PARTS[key] for key in ("about", "table", "lost")}
+    monkeypatch.setattr(build, "PARTS", few)
     folder = tmp_path / "odd" / "records"
     folder.mkdir(parents=True)
     pq.write_table(make_run(make_setting(tasks=3), 0, ODD), folder / "x.parquet")

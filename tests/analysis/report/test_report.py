@@ -15,13 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.__main__ import about, compare, figure, relate, table
-from analysis.figures.registry import FIGURES, draw_to_file
-from analysis.report import parts
-from analysis.report.markdown import write_folder
-from analysis.report.page import set_page
+from analysis.figures import FIGURES
+from analysis.figures.to_file import FigureRequest, draw_to_file
+from analysis.report import build
+from analysis.report.page import make_page
 from analysis.report.report import make_reports, write_report
-from analysis.statistics.metrics import METRICS
-from analysis.tables.definitions import COLUMN_SOURCES, METRIC_SOURCES, source_of
+from analysis.tables.definitions import definition_sheets
 from tests.support.reported import ODD, rho_settings, with_real_tasks
 from tests.support.synthetic import (
     hash_of,
@@ -31,7 +30,7 @@ from tests.support.synthetic import (
     write,
     write_study,
 )
-from trainables.record import COLUMNS, MEASURED, SCHEMA_VERSION
+from trainables.record import KNOWN_COLUMNS, KNOWN_MEASURES, SCHEMA_VERSION
 from trainables.usage import UsageError
 
 COMMANDS = {"table": table, "about": about, "compare": compare, "relate": relate}
@@ -72,8 +71,8 @@ class Page(HTMLParser):
 
 def test_every_part_is_made(reports):
     (report,) = reports
-    assert not [part.key for part in report.parts if part.why]
-    assert not any(part.broken for part in report.parts)
+    assert not [part.key for part in report.parts if part.problem]
+    assert not any(part.failed for part in report.parts)
     drawn = {part.drawing.figure for part in report.parts if part.drawing}
     assert drawn == set(FIGURES) - {"relate"}
 
@@ -99,11 +98,11 @@ def test_no_two_things_have_one_id_and_what_is_used_is_there(report_page):
 
 def test_figures_are_text_and_have_words_for_those_who_do_not_see_them(report_page):
     text = report_page.read_text("utf-8")
-    drawings = re.findall(r"<svg .*?</svg>", text, flags=re.DOTALL)
-    assert len(drawings) == 2 * (len(FIGURES) - 1)
-    for drawing in drawings:
-        assert 'role="img" aria-label="' in drawing
-        assert "<title>" in drawing
+    figures = re.findall(r"<figure .*?</figure>", text, flags=re.DOTALL)
+    assert len(figures) == len(FIGURES) - 1
+    for drawing in figures:
+        assert drawing.count("<svg ") == 2
+        assert re.match(r'<figure role="img" aria-label="\w', drawing)
         assert ">task" in drawing or ">rho" in drawing
     written = set(re.findall(r"<text[^>]*>([^<]*)</text>", text))
     assert {"SGD lr 0.001", "SAM lr 0.001 rho 0.05", "0.001"} <= written
@@ -128,7 +127,7 @@ def test_every_number_is_the_one_of_the_command_beside_it(reports, report_page, 
     cells = Page(report_page.read_text("utf-8")).cells
     checked = 0
     for part in reports[0].parts:
-        if not part.command or part.why or part.drawing:
+        if not part.command or part.problem or part.drawing:
             continue
         name, *given = shlex.split(part.command)[3:]
         options = {
@@ -169,22 +168,12 @@ def test_every_number_of_a_figure_is_the_one_that_its_command_writes(
             np.testing.assert_array_equal(written[column], data[column], column)
         again = [sheet.rows for sheet in FIGURES[name].numbers(written)]
         if name != "tasks":
-            assert again == [sheet.rows for sheet in part.numbers]
-
-
-def test_a_folder_of_markdown_has_the_same(reports, tmp_path):
-    write_folder(reports, str(tmp_path / "r"))
-    text = (tmp_path / "r" / "README.md").read_text("utf-8")
-    pictures = re.findall(r"\]\(([\w-]+\.png)\)", text)
-    assert len(pictures) == len(FIGURES) - 1
-    for picture in pictures:
-        assert (tmp_path / "r" / picture).read_bytes().startswith(b"\x89PNG")
-    assert "| sam | 0.01 | 0.05 |" in text
+            assert again == [sheet.rows for sheet in part.drawing.numbers]
 
 
 def test_markup_in_a_name_is_text(tmp_path, monkeypatch):
-    few = {key: parts.PARTS[key] for key in ("about", "table", "accuracy", "compare")}
-    monkeypatch.setattr(parts, "PARTS", few)
+    few = {key: build.PARTS[key] for key in ("about", "table", "accuracy", "compare")}
+    monkeypatch.setattr(build, "PARTS", few)
     folder = tmp_path / "odd" / "records"
     folder.mkdir(parents=True)
     runs = [
@@ -199,22 +188,20 @@ def test_markup_in_a_name_is_text(tmp_path, monkeypatch):
     assert "<script" not in text
     assert "&lt;script&gt;" in text
     Page(text)
-    assert write_report(str(tmp_path), str(tmp_path / "md"), "markdown") == 0
-    lines = (tmp_path / "md" / "README.md").read_text("utf-8").splitlines()
-    assert "<script" not in "".join(n for n in lines if not n.startswith("    "))
     for suffix in ("svg", "png", "pdf"):
-        draw_to_file("accuracy", str(tmp_path), str(tmp_path / f"f.{suffix}"), ODD)
+        request = FigureRequest(name="accuracy", results=str(tmp_path), study=ODD)
+        draw_to_file(request, str(tmp_path / f"f.{suffix}"))
     assert "<script" not in (tmp_path / "f.svg").read_text("utf-8")
 
 
 def broken_parts(folder, capsys):
     """Return the page, and why parts of it were not made."""
     (report,) = make_reports(str(folder))
-    text = set_page([report])
+    text = make_page([report])
     assert "Traceback" not in capsys.readouterr().err
-    assert not any(part.broken for part in report.parts)
+    assert not any(part.failed for part in report.parts)
     assert ">nan" not in text.lower()
-    return text, {part.key: part.why for part in report.parts if part.why}
+    return text, {part.key: part.problem for part in report.parts if part.problem}
 
 
 def test_one_setting_only(tmp_path, capsys):
@@ -231,14 +218,14 @@ def test_missing_seeds_and_runs_that_diverged(tmp_path, capsys):
     write(tmp_path, "e", make_run(settings[4], 0), make_run(settings[4], 1, rows=3))
     write(tmp_path, "f", *(make_run(settings[5], s, diverged_at=2) for s in (0, 1, 2)))
     text, _ = broken_parts(tmp_path, capsys)
-    assert "13 of 18 runs are whole" in text
-    assert "2 of 6 settings have runs that are averaged nowhere" in text
+    assert "13 of 18 runs are complete" in text
+    assert "2 of 6 settings have runs that are in no mean" in text
     assert "incomplete: seed 1; missing: seed 2" in text
     assert "diverged: seeds 0-2" in text
 
 
 def test_columns_of_nulls_and_records_of_the_first_version(tmp_path, capsys):
-    old = [n for n in COLUMNS if n not in set(list(MEASURED)[10:])]
+    old = [n for n in KNOWN_COLUMNS if n not in set(list(KNOWN_MEASURES)[10:])]
     for setting in paper_settings(tasks=5)[:4]:
         runs = pa.concat_tables([make_run(setting, s) for s in (0, 1)])
         for name in ("sharpness", "effective_rank", "task_label"):
@@ -256,7 +243,7 @@ def test_columns_of_nulls_and_records_of_the_first_version(tmp_path, capsys):
 
 
 def test_nothing_measured_of_the_network(tmp_path, capsys):
-    null = [n for n in MEASURED if n not in ("test_accuracy", "online_accuracy")]
+    null = [n for n in KNOWN_MEASURES if n not in ("test_accuracy", "online_accuracy")]
     for setting in paper_settings(tasks=5)[:2]:
         run = make_run(setting, 0)
         for name in null:
@@ -264,7 +251,7 @@ def test_nothing_measured_of_the_network(tmp_path, capsys):
             run = run.set_column(place, field, pa.nulls(len(run), field.type))
         write(tmp_path, hash_of(setting), run)
     _, why = broken_parts(tmp_path, capsys)
-    assert "sharpness was measured on no task" in why["sharpness"]
+    assert "sharpness was not measured" in why["sharpness"]
     assert "none of dormant_fraction" in why["capacity"]
     assert "not measured" in why["relate"]
 
@@ -297,11 +284,11 @@ def test_a_study_that_runs_says_how_much_is_there(tmp_path, capsys):
     text, why = broken_parts(tmp_path, capsys)
     assert set(why.values()) >= {"there are no records yet"}
     assert "about" not in why
-    assert "0 of 24 runs are whole" in text
+    assert "0 of 24 runs are complete" in text
     assert "1 stacks of runs have a checkpoint" in text
     write_study(tmp_path, settings[:2], (0, 1, 2, 7))
     text, _ = broken_parts(tmp_path, capsys)
-    assert "8 of 24 runs are whole" in text
+    assert "8 of 24 runs are complete" in text
     assert "missing: seeds 0-2, 7" in text
 
 
@@ -310,7 +297,7 @@ def test_a_damaged_study_json_changes_nothing(tmp_path, content):
     write_study(tmp_path, [make_setting(tasks=3)], (0,))
     (tmp_path / "paper" / "study.json").write_text(content)
     (report,) = make_reports(str(tmp_path))
-    assert (report.whole, report.expected) == (1, 1)
+    assert (report.complete, report.expected) == (1, 1)
 
 
 def test_of_many_settings_the_best_are_drawn_and_the_command_names_them(tmp_path):
@@ -341,31 +328,31 @@ def test_of_many_settings_the_best_are_drawn_and_the_command_names_them(tmp_path
 
 
 def test_a_part_that_fails_takes_no_other_with_it(tmp_path, monkeypatch, capsys):
-    def fail(source, part):
+    def fail(source):
         raise ZeroDivisionError("a fault")
 
     write_study(tmp_path, [make_setting(tasks=3)], (0,))
-    few = {"table": ("Broken", fail), "about": parts.PARTS["about"]}
-    monkeypatch.setattr(parts, "PARTS", few)
+    few = {"table": ("Broken", fail), "about": build.PARTS["about"]}
+    monkeypatch.setattr(build, "PARTS", few)
     assert write_report(str(tmp_path), str(tmp_path / "r.html")) == 1
     said = capsys.readouterr()
     assert "ZeroDivisionError: a fault" in said.err
-    assert "not made: Broken" in said.out
-    assert "this program failed at it" in (tmp_path / "r.html").read_text("utf-8")
+    assert "left out: Broken" in said.out
+    assert "this program failed" in (tmp_path / "r.html").read_text("utf-8")
 
 
-def test_every_number_has_a_source():
-    assert METRIC_SOURCES.keys() == METRICS.keys()
-    for name in MEASURED:
-        assert source_of(name)
-    assert set(COLUMN_SOURCES) <= set(MEASURED)
+def test_every_number_has_a_definition_and_a_source():
+    for sheet in definition_sheets(KNOWN_MEASURES):
+        for number, definition, _, source in sheet.rows:
+            assert definition, number
+            assert source, number
 
 
 def test_the_report_imports_neither_torch_nor_ray(tmp_path):
     run = with_real_tasks(make_run(make_setting(tasks=2), 0))
     results = write(tmp_path, "x", run).parent
     code = (
-        "import sys; from analysis.report import write_report; "
+        "import sys; from analysis.report.report import write_report; "
         f"write_report({str(results)!r}, {str(tmp_path / 'r.html')!r}); "
         "assert not {'torch', 'ray'} & set(sys.modules)"
     )
