@@ -1,7 +1,7 @@
-"""The command: python -m analysis report, table, figure NAME and so on, and RESULTS.
+"""Command line: python -m analysis report, table, figure NAME and so on, and RESULTS.
 
-Nothing heavy is imported before the arguments are known to be right, so that help and
-mistakes answer at once.
+Slow packages are imported inside the commands, so that help and wrong calls answer at
+once.
 """
 
 from __future__ import annotations
@@ -15,27 +15,26 @@ from trainables.usage import UsageError
 
 Results = Annotated[str, tyro.conf.arg(metavar="RESULTS")]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
+RequiredName = Annotated[str, tyro.conf.arg(metavar="NAME")]
 Output = Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")]
 Where = Annotated[str | None, tyro.conf.arg(metavar="FILTER")]
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 Format = Literal["rich", "markdown", "latex", "csv"]
 
 
 def table(
-    results: Results = "results",
-    /,
-    format: Format = "rich",
-    where: Where = None,
+    results: Results = "results", /, format: Format = "rich", where: Where = None
 ) -> None:
-    """Print how test accuracy goes along the stream, a row a setting (Tables 1 and 2).
+    """Print how test accuracy changes along the stream, a row per setting.
 
-    Beside the paper's mean change from task to task stand the least-squares slope, the
-    ends of the stream, the number of runs and how many diverged; 95% t-intervals are
-    over seeds. Seeds that are missing are named, never averaged over in silence.
+    These are Tables 1 and 2 of the paper: beside the mean change from task to task,
+    the least-squares slope, the ends of the stream, the number of runs and how many
+    diverged. 95% t-intervals are over seeds. Seeds that are missing are named.
 
     Args:
         results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
         format: rich is for the terminal; csv has plain fractions in full precision.
-        where: Only these records, as "optimizer = 'sam' and lr = 0.01".
+        where: Only these records, for example "optimizer = 'sam' and lr = 0.01".
     """
     from analysis.tables.printing import print_tables
 
@@ -53,23 +52,23 @@ def figure(
     setting: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ID")] = (),
     where: Where = None,
     size: Literal["one-column", "two-column"] | None = None,
-    list: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    list: Flag = False,
 ) -> None:
-    """Draw a figure into a file; --list says what there is to draw.
+    """Draw a figure into a file; --list lists the figures.
 
-    Lines are means over seeds with their 95% t-bands. A file that ends in .csv gets
-    the numbers that are drawn.
+    Lines are means over seeds with their 95% t-bands. A file whose name ends in .csv
+    gets the numbers of the figure.
 
     Args:
-        name: Which figure; --list has them.
+        name: The figure; --list lists them.
         results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
         output: The file; its suffix (.png, .svg, .pdf or .csv) is its format.
-        study: Draw this study, where there are several.
+        study: Draw this study, if there are several.
         problem: Draw this problem only.
         metric: Draw this metric, in the figure rho: plasticity_loss, accuracy_slope,
             relative_plasticity_loss and so on.
-        setting: Draw only these, by setting_id (table --format csv has them).
-        where: Draw only these records, as "optimizer = 'sam' and lr = 0.01".
+        setting: Draw only these, by setting_id (table --format csv lists the IDs).
+        where: Only these records, for example "optimizer = 'sam' and lr = 0.01".
         size: As wide as one column of a paper (3.35 inches), or as two (7).
         list: List the figures, and draw none.
     """
@@ -101,24 +100,25 @@ def figure(
 def compare(
     results: Results = "results",
     /,
-    baseline: Annotated[str, tyro.conf.arg(metavar="NAME")] = "sgd",
-    metric: Annotated[str, tyro.conf.arg(metavar="NAME")] = "plasticity_loss",
+    baseline: RequiredName = "sgd",
+    metric: RequiredName = "plasticity_loss",
     format: Format = "rich",
     study: Name = None,
     problem: Name = None,
 ) -> None:
     """Compare every setting with a baseline, paired by seed, and confirm the winner.
 
-    Each setting stands against the baseline with all else equal, and against its best:
-    the difference with its 95% t-interval, a paired t-test with Holm's correction over
-    all that is compared, and the effect size. The winner is judged on seeds that did
-    not choose it, where there are any. Runs that diverged or are missing are named.
+    Each setting is compared with the baseline with all else equal, and with the best of
+    the baseline: the difference with its 95% t-interval, a paired t-test with Holm's
+    correction over all comparisons, and the effect size. The winner is judged on seeds
+    that did not choose it, if there are any. Runs that diverged or are missing are
+    named.
 
     Args:
         results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
         baseline: An optimizer, an intervention, or none: no intervention.
         metric: plasticity_loss, accuracy_slope, mean_accuracy and so on; relative_...:
-            of accuracy less that of a network that is fresh on every task.
+            of accuracy minus that of a network that is fresh on every task.
         format: rich is for the terminal; csv has plain fractions in full precision.
         study: Compare within this study only.
         problem: Compare on this problem only.
@@ -138,38 +138,35 @@ def relate(
     format: Format = "rich",
     where: Where = None,
 ) -> None:
-    """Tell whether a probe goes with test accuracy, as sharpness before a task.
+    """Correlate a probe, such as sharpness before a task, with test accuracy.
 
     Spearman's rank correlation within each setting, over the tasks of each run, and
-    between settings, over each seed's means: apart, so that what differs between
-    settings cannot pass for a cause. 95% t-intervals are over seeds.
+    between settings, over each seed's means: apart, so that a difference between
+    settings does not look like a cause. 95% t-intervals are over seeds.
 
     Args:
         results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
-        probe: Columns of the records, as start_sharpness or start_effective_rank.
-        skip: First tasks to leave out: before task 0 nothing has been learned yet.
+        probe: Columns of the records: start_sharpness, start_effective_rank and so on.
+        skip: How many first tasks to leave out: before task 0 nothing is learned yet.
         format: rich is for the terminal; csv has plain numbers in full precision.
-        where: Only these records, as "optimizer = 'sam' and lr = 0.01".
+        where: Only these records, for example "optimizer = 'sam' and lr = 0.01".
     """
-    from analysis.comparing.relations import print_relation
+    from analysis.tables.relations import print_relation
 
     print_relation(results, probe, skip, format, where)
 
 
 def about(
-    results: Results = "results",
-    /,
-    format: Format = "rich",
-    where: Where = None,
+    results: Results = "results", /, format: Format = "rich", where: Where = None
 ) -> None:
     """Print what was run: settings, seeds, code, machines, time, and what is missing.
 
-    Of a study that is still running it says how much is there.
+    For a running study it says how many of the runs are finished.
 
     Args:
         results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
-        format: rich is for the terminal; csv has how each setting's runs stand.
-        where: Only these records, as "optimizer = 'sam' and lr = 0.01".
+        format: rich is for the terminal; csv has the number of runs by outcome.
+        where: Only these records, for example "optimizer = 'sam' and lr = 0.01".
     """
     from analysis.tables.about import print_about
 
@@ -198,7 +195,7 @@ def export(
     results: Results = "results",
     /,
     output: Output = None,
-    runs: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    runs: Flag = False,
     where: Where = None,
 ) -> None:
     """Write the records into one file, for R, DuckDB or a spreadsheet.
@@ -206,37 +203,59 @@ def export(
     Args:
         results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
         output: The file; its suffix (.csv or .parquet) is its format.
-        runs: A row a run, with every metric, instead of a row a run and task.
-        where: Only these records, as "optimizer = 'sam' and lr = 0.01".
+        runs: A row per run, with every metric, instead of a row per run and task.
+        where: Only these records, for example "optimizer = 'sam' and lr = 0.01".
     """
     from analysis.tables.export import write_export
 
     if not output:
-        raise UsageError("nowhere to write to: give a file with --output FILE.csv")
+        raise UsageError("no output file: give one with --output FILE.csv")
     print(write_export(results, output, runs, where))
 
 
+def sql(
+    results: Annotated[str, tyro.conf.arg(metavar="RESULTS")],
+    query: Annotated[str, tyro.conf.arg(metavar="SELECT")],
+    /,
+    format: Format = "rich",
+) -> None:
+    """Print the rows of a SELECT over the tables records and runs.
+
+    records has a row per run and task, runs a row per run with every metric, as in
+    export --runs. The SQL is DuckDB's; it cannot read or write files.
+
+    Args:
+        results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
+        query: For example "SELECT optimizer, avg(mean_accuracy) FROM runs GROUP BY 1".
+        format: rich is for the terminal; csv has plain numbers in full precision.
+    """
+    from analysis.tables.query import print_query
+
+    print_query(results, query, format)
+
+
 def diff(
-    one: Annotated[str, tyro.conf.arg(metavar="A")],
-    other: Annotated[str, tyro.conf.arg(metavar="B")],
+    a: Annotated[str, tyro.conf.arg(metavar="A")],
+    b: Annotated[str, tyro.conf.arg(metavar="B")],
     /,
     format: Format = "rich",
     where: Where = None,
 ) -> None:
-    """Say what differs between two results of the same settings.
+    """Show what differs between two results of the same settings.
 
-    Other code, another machine: which records are equal to the bit, which numbers
-    moved, and whether by more than the 95% t-interval of the difference over seeds.
+    With other code or on another machine: which records are equal to the bit, which
+    numbers moved, and whether by more than the 95% t-interval of the difference over
+    seeds.
 
     Args:
-        one: Results, as of any other command.
-        other: Results to hold against them; differences are these less the others.
+        a: Results, as for any other command.
+        b: Results to compare with them; the differences are B less A.
         format: rich is for the terminal; csv has plain numbers in full precision.
-        where: Only these records of both, as "optimizer = 'sam' and lr = 0.01".
+        where: Only these records, for example "optimizer = 'sam' and lr = 0.01".
     """
     from analysis.tables.diff import print_difference
 
-    print_difference(one, other, format, where)
+    print_difference(a, b, format, where)
 
 
 if __name__ == "__main__":
@@ -249,8 +268,9 @@ if __name__ == "__main__":
             "relate": relate,
             "about": about,
             "export": export,
+            "sql": sql,
             "diff": diff,
         },
         prog="python -m analysis",
-        description="Reports, tables, figures and comparisons from a study's records.",
+        description="Reports, tables, figures and comparisons of recorded results.",
     )

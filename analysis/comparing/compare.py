@@ -1,14 +1,13 @@
-"""Comparison: every setting against the baseline, and the winner on seeds of its own.
+"""Compare every setting with a baseline, and the winner on seeds that did not choose it.
 
-Each setting stands against the baseline with all else equal ("matched") and against the
-best of the baseline's settings ("best"). What is best is chosen by mean accuracy, which
-no setting gets by learning nothing, on the seeds that all settings have; by a metric
-that only looks at a trend, the best is one that has nothing to lose.
+Each setting is compared with the baseline with all else equal ("matched") and with the
+best of the baseline's settings ("best"). The best is chosen by mean accuracy, on the
+seeds that all settings have: by a metric of the trend alone, a setting that learns
+nothing would win, because it has nothing to lose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,152 +17,148 @@ from analysis.comparing.baselines import find_baseline
 from analysis.comparing.fresh import runs_for
 from analysis.comparing.verdicts import judge, pair_up
 from analysis.comparing.winners import best_baselines, common_seeds, winners
-from analysis.records.runs import Runs, labels
-from analysis.statistics.metrics import find_metric
+from analysis.records.runs import Runs, by_problem
+from analysis.statistics.metrics import METRICS, Metric
 
 CHOSEN_BY = "mean_accuracy"
+"""The metric that chooses the best setting."""
+
 AGAINST = ("matched", "best")
 
 
 def compare(
     frame: pd.DataFrame,
-    metric: str = "plasticity_loss",
+    metric: Metric = METRICS["plasticity_loss"],
     baseline: str = "sgd",
     study: str | None = None,
     problem: str | None = None,
 ) -> pd.DataFrame:
-    """Return two rows a setting: against the baseline matched, and against its best.
+    """Return two rows per setting: against the matched baseline, and against its best.
 
-    Columns: study, setting_id and the columns `WHAT`; label, a short name; against
-    ("matched" or "best"); baseline_id and baseline_label, null where there is none; and
-    what `verdicts` adds. The seeds are those that the settings of a problem
-    should all have; those that a few were given in addition are left to `confirm`.
+    Columns: study, setting_id and the columns of the setting; label, a short name;
+    against ("matched" or "best"); baseline_id and baseline_label, null where there is
+    none; and those of `verdicts.judge`. The seeds are those that all settings of a
+    problem should have; seeds that only some have are left to `confirm`.
 
     Args:
         frame: Records with `analysis.records.runs.NEEDED` and test_accuracy.
-        metric: Of `METRICS` or `RELATIVE`.
+        metric: The metric to compare.
         baseline: An optimizer, an intervention or "none".
-        study: Only this one; fresh networks come from all.
-        problem: Only this one.
+        study: Only this study; fresh networks may come from any.
+        problem: Only this problem.
 
     Raises:
-        UsageError: A name is unknown, or a relative metric has no fresh network.
+        UsageError: The baseline is unknown, or a relative metric has no fresh network.
     """
-    found = _runs(frame, metric, study, problem)
-    base = find_baseline(baseline, found)
-    groups, names = base.groups(found), names_of(found)
-    plain = _runs(frame, CHOSEN_BY, study, problem)
-    bests = best_baselines(base, plain, find_metric(CHOSEN_BY))
+    settings = _select_runs(frame, metric, study, problem)
+    base = find_baseline(baseline, settings)
+    groups, names = base.groups(settings), _labels(settings)
+    chosen_by = METRICS[CHOSEN_BY]
+    bests = best_baselines(
+        base, _select_runs(frame, chosen_by, study, problem), chosen_by
+    )
     rows = []
-    for runs in (runs for runs in found if not base.has(runs)):
+    for runs in settings:
+        if base.has(runs):
+            continue
         group = groups.get(base.group(runs), [])
         best = bests.get(base.group(runs))
-        chosen = [one for one in group if best and one.setting_id == best.setting_id]
+        best_of_group = [other for other in group if best and other.key == best.key]
         for against, others in zip(
-            AGAINST, (base.matches(runs, group), chosen), strict=True
+            AGAINST, (base.matches(runs, group), best_of_group), strict=True
         ):
-            # several that fit equally well are none
+            # Several matches are ambiguous: treat them as none.
             other = others[0] if len(others) == 1 else None
-            seeds = _usual(runs) | (_usual(other) if other else set())
+            seeds = _usual_seeds(runs) | (_usual_seeds(other) if other else set())
             rows.append(
-                _who(runs, other, names)
+                _describe(runs, other, names)
                 | {"against": against}
                 | pair_up(runs, other, metric, seeds)
             )
-    return judge(rows)
+    return judge(rows, [metric])
 
 
 def confirm(
     frame: pd.DataFrame,
-    metric: str = "plasticity_loss",
+    metric: Metric = METRICS["plasticity_loss"],
     baseline: str = "sgd",
     study: str | None = None,
     problem: str | None = None,
 ) -> pd.DataFrame:
-    """Return how the best setting does against the best baseline, on which seeds.
+    """Return how the best setting compares with the best baseline, and on which seeds.
 
-    For each stream and way of training it the mean accuracy, which chose the two, and
-    the metric (if it is another), each on the seeds that chose ("choosing") and on
-    those that both settings have and that did not choose ("confirming"): so it stands
-    in the column against, and the others are those of `compare`. A p-value on the
-    choosing seeds would mean nothing, and is null.
+    For each stream and way of training it (`baselines.GROUP`): the mean accuracy, which
+    chose the two, and the metric if it is another. Each has a row for the seeds that
+    chose, whose column against is "choosing", and one for the seeds that both settings
+    have and that did not choose ("confirming"). On the choosing seeds a p-value would
+    mean nothing and is null. Arguments, other columns and errors are as in `compare`.
     """
-    measured = {
-        name: _runs(frame, name, study, problem)
-        for name in dict.fromkeys((CHOSEN_BY, metric))
-    }
-    plain = measured[CHOSEN_BY]
-    base = find_baseline(baseline, plain)
-    common, names = common_seeds(plain), names_of(plain)
+    chosen_by = METRICS[CHOSEN_BY]
+    metrics = [chosen_by] if metric == chosen_by else [chosen_by, metric]
+    by_metric = {each: _select_runs(frame, each, study, problem) for each in metrics}
+    settings = by_metric[chosen_by]
+    base = find_baseline(baseline, settings)
+    common, names = common_seeds(settings), _labels(settings)
     rows = []
-    for one, other in winners(base, plain, find_metric(CHOSEN_BY)):
-        choosing = common[one.peers]
-        rest = (one.present & other.present) - choosing
-        for name, found in measured.items():
-            these = {runs.key: runs for runs in found}
-            for on, seeds in (("choosing", choosing), ("confirming", rest)):
-                row = pair_up(these[one.key], these[other.key], name, seeds)
-                if on == "choosing":
+    for best, other in winners(base, settings, chosen_by):
+        choosing = common[best.peers]
+        confirming = (best.present & other.present) - choosing
+        for each, measured in by_metric.items():
+            runs = {runs.key: runs for runs in measured}
+            for against, seeds in (("choosing", choosing), ("confirming", confirming)):
+                row = pair_up(runs[best.key], runs[other.key], each, seeds)
+                if against == "choosing":
                     row["p"] = np.nan
-                rows.append(_who(one, other, names) | {"against": on} | row)
-    return judge(rows)
+                rows.append(_describe(best, other, names) | {"against": against} | row)
+    return judge(rows, metrics)
 
 
-def best_settings(
-    frame: pd.DataFrame, metric: str = CHOSEN_BY, baseline: str = "sgd"
-) -> dict[str, list[str]]:
-    """Return by problem the settings to be confirmed: the best, and the best baseline.
+def best_settings(frame: pd.DataFrame) -> dict[str, list[str]]:
+    """Return by problem the settings to confirm: the best one and the best SGD.
 
-    For each stream and way of training it (`baselines.GROUP`) the best of the
-    settings that are not the baseline's, and the best of the baseline's that it is
-    compared with: one of the two is the best of all. Both are chosen on the seeds that
-    all settings of the problem have. A problem with nothing to choose from has none.
+    For each stream and way of training it (`baselines.GROUP`), by mean accuracy on the
+    seeds that all settings of the problem have. One of the two is the best of all. A
+    problem with nothing to choose from has none.
 
     Args:
-        frame: Records with `runs.NEEDED` and test_accuracy, of one study.
-        metric: Which chooses.
-        baseline: An optimizer, an intervention or "none".
+        frame: Records of one study with `NEEDED` and test_accuracy.
 
     Raises:
-        UsageError: A name is unknown.
+        UsageError: No setting has SGD.
     """
-    found = _runs(frame, metric)
-    chosen: dict[str, list[str]] = {runs.setting["problem"]: [] for runs in found}
-    base = find_baseline(baseline, found)
-    for pair in winners(base, found, find_metric(metric)):
-        mine = chosen[pair[0].setting["problem"]]
-        mine += [runs.setting_id for runs in pair if runs.setting_id not in mine]
+    chosen_by = METRICS[CHOSEN_BY]
+    settings = runs_for(frame, chosen_by)
+    chosen: dict[str, list[str]] = {runs.setting["problem"]: [] for runs in settings}
+    for pair in winners(find_baseline("sgd", settings), settings, chosen_by):
+        names = chosen[pair[0].setting["problem"]]
+        names += [runs.setting_id for runs in pair if runs.setting_id not in names]
     return chosen
 
 
-def _runs(
-    frame: pd.DataFrame,
-    metric: str,
-    study: str | None = None,
-    problem: str | None = None,
+def _select_runs(
+    frame: pd.DataFrame, metric: Metric, study: str | None, problem: str | None
 ) -> list[Runs]:
-    """Return the runs that a metric is taken of, of one study and problem if named."""
+    """Return the runs for a metric, of one study and problem if these are named."""
     return [
         runs
-        for runs in runs_for(frame, find_metric(metric))
+        for runs in runs_for(frame, metric)
         if study in (None, runs.study) and problem in (None, runs.setting["problem"])
     ]
 
 
-def names_of(found: Sequence[Runs]) -> dict[tuple[str, str], str]:
-    """Return a short name of each setting, that tells it from others of its problem."""
-    names: dict[tuple[str, str], str] = {}
-    for problem in {runs.setting["problem"] for runs in found}:
-        these = [runs for runs in found if runs.setting["problem"] == problem]
-        said = labels([runs.setting for runs in these])
-        names |= {runs.key: name for runs, name in zip(these, said, strict=True)}
-    return names
+def _labels(settings: list[Runs]) -> dict[tuple[str, str], str]:
+    """Return a label for each setting, by `Runs.key`."""
+    return {
+        runs.key: label
+        for _, group, labels in by_problem(settings)
+        for runs, label in zip(group, labels, strict=True)
+    }
 
 
-def _who(
+def _describe(
     runs: Runs, other: Runs | None, names: dict[tuple[str, str], str]
 ) -> dict[str, Any]:
-    """Return the columns that say which two are compared."""
+    """Return the columns that name the two settings."""
     return {
         "study": runs.study,
         "setting_id": runs.setting_id,
@@ -174,6 +169,6 @@ def _who(
     }
 
 
-def _usual(runs: Runs) -> set[int]:
+def _usual_seeds(runs: Runs) -> set[int]:
     """Return the seeds that a setting should have, as its peers do."""
     return (runs.present | set(runs.missing)) - set(runs.extra)

@@ -1,21 +1,20 @@
-"""Loading: the records of one or more studies as one data frame.
+"""Load the records of one or more studies.
 
 Records lie in RESULTS/<study>/records/*.parquet, on a disk or in a bucket, and RESULTS
-may name any of these levels. Nothing else that lies there is opened. Files are read
-one by one rather than as one Arrow dataset, which is no faster: every file is then
-checked against the schema, and a mistake names the file it is in.
+may name any of these levels. No other file is opened. The columns are those that the
+files describe, so a new hyperparameter or probe needs no change here.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -23,275 +22,345 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from analysis.records.where import Where, parse
-from trainables.record import COLUMNS, MEASURED, misfit
+from analysis.records.query import matching_rows
+from analysis.records.runs import NEEDED
+from trainables.column import Role
+from trainables.record import KNOWN_COLUMNS, Column, file_columns, schema_error
 from trainables.usage import UsageError, choose
 
 KEY = ["study", "run_id", "task"]
-"""What a row is one of, within a study."""
+"""The columns that identify a row."""
 
-WORDS = [name for name, column in COLUMNS.items() if pa.types.is_string(column.type)]
-"""The columns that mostly say the same in a whole file: read as dictionaries."""
+ROLES: tuple[Role, ...] = ("identity", "setting", "position", "measure", "outcome")
+"""The order of columns."""
 
-SOME = 8
-"""How many of a column's values a mistake names."""
+MAX_VALUES = 8
+"""The most values of a column that an error lists."""
 
 
-@dataclass(frozen=True)
-class Held:
-    """A file of records: where it lies, and what made it."""
+@attrs.frozen
+class RecordsFile:
+    """A file of records.
+
+    Attributes:
+        path: Where it lies.
+        studies: The studies it has records of.
+        metadata: What made it (commit, versions, hardware), and schema_version.
+        columns: The columns that it describes.
+    """
 
     path: str
     studies: tuple[str, ...]
     metadata: dict[str, str]
-    """As the file has it: commit, versions, hardware; and schema_version."""
+    columns: dict[str, Column]
+
+
+@attrs.frozen
+class Records:
+    """Records, one row per (study, run, task).
+
+    Attributes:
+        table: The rows.
+        files: The files that they were read from.
+        columns: All columns of these files, and those of earlier versions.
+    """
+
+    table: pa.Table
+    files: list[RecordsFile]
+    columns: dict[str, Column]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the rows as a frame, which notes the columns of the setting."""
+        frame = self.table.to_pandas()
+        settings = tuple(n for n, c in self.columns.items() if c.role == "setting")
+        frame.attrs["setting_columns"] = settings
+        return frame
 
 
 def load(
-    results: str, columns: Sequence[str] | None = None, where: str | None = None
+    results: str, columns: Iterable[str] | None = None, where: str | None = None
 ) -> pd.DataFrame:
-    """Return the records under `results`, one row per (study, run, task).
+    """Return records as a frame; see `load_records`."""
+    return load_records(results, columns, where).to_frame()
 
-    Rows that are there twice with the same measurements are kept once, and a line on
-    standard error says so.
+
+def load_with_files(
+    results: str, columns: Iterable[str] | None = None, where: str | None = None
+) -> tuple[pd.DataFrame, list[RecordsFile]]:
+    """Return records as a frame, and their files; see `load_records`."""
+    records = load_records(results, columns, where)
+    return records.to_frame(), records.files
+
+
+def load_records(
+    results: str, columns: Iterable[str] | None = None, where: str | None = None
+) -> Records:
+    """Return the records under `results`.
+
+    Equal rows count once, with a note on standard error.
 
     Args:
-        results: A folder of studies, one study's folder, a folder named records, or one
-            .parquet file; a path or a URI (s3://bucket/results).
-        columns: The columns to read, all if None; `KEY` always comes with them, and
-            all come in the order of the schema.
-        where: Which rows, in the language of `analysis.records.where`; all if None.
+        results: A folder of studies, the folder of a study, a folder named records, or
+            one .parquet file; a path or a URI (s3://bucket/results).
+        columns: The columns to read beside those that identify a row or belong to its
+            setting; None: all.
+        where: A filter of the rows: an expression of DuckDB's SQL; None: all rows.
 
     Raises:
-        UsageError: There are no records, a file is damaged, newer than this program
-            or not of records, or two rows of one run and task contradict each other;
-            or the filter cannot be read, or keeps nothing.
+        UsageError: There are no records; a file is damaged, is not of records or was
+            written by a newer version; two rows contradict each other; a column is
+            unknown; or the filter is wrong or matches no row.
     """
-    return load_held(results, columns, where)[0]
-
-
-def load_held(
-    results: str, columns: Sequence[str] | None = None, where: str | None = None
-) -> tuple[pd.DataFrame, list[Held]]:
-    """Return what `load` does, and the files that it came from."""
-    kept = None if where is None else parse(where)
-    wanted = COLUMNS if columns is None else columns
-    asked = {*KEY, *(choose("column", name, COLUMNS) for name in wanted)}
-    names = tuple(name for name in COLUMNS if name in asked)
-    filesystem, files = _find(results)
-    read = functools.partial(_read, filesystem, names, kept)
-    # Of a disk, more than two would only wait for each other at Python's lock.
-    with ThreadPoolExecutor(2 if _near(filesystem) else None) as pool:
-        parts, held = zip(*pool.map(read, files), strict=True)
-    table = pa.concat_tables(parts).cast(_kinds(names))
+    filesystem, paths = _find_files(results)
+    words = re.findall(r"\w+", (where or "").lower())
+    names = None if columns is None else {*NEEDED, *columns, *words}
+    read = functools.partial(_read_file, filesystem, names)
+    # Local reads are limited by Python's lock, remote ones by waiting.
+    with ThreadPoolExecutor(2 if _is_local(filesystem) else None) as pool:
+        tables, files = zip(*pool.map(read, paths), strict=True)
+    known = _merge_columns(files)
+    for name in columns or ():
+        choose("column", name, known)
+    table = _concatenate(tables, known, names)
     if not table.num_rows:
-        raise _no_records(results) if kept is None else _none_kept(results, kept)
-    rows = [part.num_rows for part in parts]
-    origin = np.repeat(np.array(files, dtype=object), rows)
-    return _once(table.to_pandas(), origin), list(held)
+        raise _no_records(results)
+    origin = np.repeat(np.arange(len(files)), [part.num_rows for part in tables])
+    if where is not None:
+        rows = matching_rows(table, where, known)
+        if not len(rows):
+            raise _no_match(results, table, where, [n for n in known if n in words])
+        table, origin = table.take(rows), origin[rows]
+        if names is not None:
+            needed = {*NEEDED, *(columns or ())}
+            table = table.select(
+                [n for n in table.column_names if n in needed or _is_setting(known[n])]
+            )
+    table = _drop_duplicates(table, known, lambda row: files[origin[row]].path)
+    return Records(table, list(files), known)
 
 
-def _find(results: str) -> tuple[fs.FileSystem, list[str]]:
+def _find_files(results: str) -> tuple[fs.FileSystem, list[str]]:
     """Return the file system and the sorted paths of the files of records.
 
     Raises:
-        UsageError: The path does not exist, or holds no records.
+        UsageError: The path does not exist, or has no records.
     """
     try:
-        if "://" in results:
-            filesystem, root = fs.FileSystem.from_uri(results)
-        else:
-            local = os.path.abspath(os.path.expanduser(results))
-            filesystem, root = fs.LocalFileSystem(), local
+        filesystem, root = open_results(results)
         info = filesystem.get_file_info(root)
         if info.type == fs.FileType.NotFound:
             raise UsageError(f"{results} does not exist: give the folder of results")
-        files = _files(filesystem, info)
+        paths = _list_files(filesystem, info)
     except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"cannot read {results}: {_line(error)}") from None
-    if not files:
+        raise UsageError(f"cannot read {results}: {one_line(error)}") from None
+    if not paths:
         raise _no_records(results)
-    return filesystem, sorted(files)
+    return filesystem, sorted(paths)
 
 
-def _files(filesystem: fs.FileSystem, root: fs.FileInfo) -> list[str]:
+def open_results(results: str) -> tuple[fs.FileSystem, str]:
+    """Return the file system of a path or URI, and the path in it.
+
+    Raises:
+        OSError, pyarrow.ArrowException: There is no such file system.
+    """
+    if "://" in results:
+        filesystem, root = fs.FileSystem.from_uri(results)
+        return filesystem, root.rstrip("/")
+    return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(results))
+
+
+def _list_files(filesystem: fs.FileSystem, root: fs.FileInfo) -> list[str]:
     """Return the paths of the files of records in or at `root`."""
 
-    def inside(folder: str) -> list[fs.FileInfo]:
-        found = filesystem.get_file_info(fs.FileSelector(folder))
-        return [info for info in found if not info.base_name.startswith((".", "_"))]
+    def list_folder(folder: str) -> list[fs.FileInfo]:
+        infos = filesystem.get_file_info(fs.FileSelector(folder))
+        return [info for info in infos if not info.base_name.startswith((".", "_"))]
 
-    def folders(infos: Iterable[fs.FileInfo]) -> list[fs.FileInfo]:
-        return [info for info in infos if info.type == fs.FileType.Directory]
+    def subfolders(folder: str) -> list[fs.FileInfo]:
+        is_folder = fs.FileType.Directory
+        return [info for info in list_folder(folder) if info.type == is_folder]
 
     if root.type == fs.FileType.File:
         return [root.path] if root.extension == "parquet" else []
     if root.base_name == "records":
-        held = [root]
+        folders = [root]
     else:
-        held = folders(inside(root.path))
-        if all(info.base_name != "records" for info in held):
-            held = [inner for info in held for inner in folders(inside(info.path))]
-        held = [info for info in held if info.base_name == "records"]
+        folders = subfolders(root.path)
+        if all(info.base_name != "records" for info in folders):
+            folders = [inner for info in folders for inner in subfolders(info.path)]
+        folders = [info for info in folders if info.base_name == "records"]
     return [
         info.path
-        for records in held
-        for info in inside(records.path)
+        for folder in folders
+        for info in list_folder(folder.path)
         if info.type == fs.FileType.File and info.extension == "parquet"
     ]
 
 
-def _near(filesystem: fs.FileSystem) -> bool:
-    """Tell whether a file system answers at once."""
+def _is_local(filesystem: fs.FileSystem) -> bool:
     return isinstance(filesystem, fs.LocalFileSystem)
 
 
-def _read(
-    filesystem: fs.FileSystem, names: tuple[str, ...], where: Where | None, file: str
-) -> tuple[pa.Table, Held]:
-    """Return the named columns of one file, the rows that are kept, and its making.
+def _is_setting(column: Column) -> bool:
+    return column.role == "setting"
+
+
+def _read_file(
+    filesystem: fs.FileSystem, names: set[str] | None, path: str
+) -> tuple[pa.Table, RecordsFile]:
+    """Return the named columns and those of the setting, as plain values.
 
     Raises:
         UsageError: It is not a readable file of records.
     """
-    read = {*names, *(where.columns if where else ())}
-    needed = tuple(name for name in COLUMNS if name in read)
     try:
         with (
-            filesystem.open_input_file(file) as source,
-            _open(source, far=not _near(filesystem)) as parquet,
+            filesystem.open_input_file(path) as source,
+            pq.ParquetFile(source, pre_buffer=not _is_local(filesystem)) as parquet,
         ):
-            held = parquet.schema_arrow
-            if fault := misfit(held, needed):
-                raise UsageError(f"{file} {fault}")
-            there = set(held.names)
-            present = [name for name in needed if name in there]
-            # The files are what is read side by side, not the columns of each.
-            table = parquet.read(present, use_threads=False)
+            schema = parquet.schema_arrow
+            if error := schema_error(schema):
+                raise UsageError(f"{path} {error}")
+            columns = file_columns(schema)
+            chosen = {
+                name: column
+                for name, column in columns.items()
+                if names is None or name in names or _is_setting(column)
+            }
+            # Files are read side by side, so the columns of each need not be.
+            table = parquet.read(list(chosen), use_threads=False)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise UsageError(
-            f"{file} is damaged or not a Parquet file ({_line(error)}): "
+            f"{path} is damaged or not a Parquet file ({one_line(error)}): "
             "move it away, and run the study again to make its records anew"
         ) from None
-    table = _complete(table, needed, file)
-    if where:
-        table = table.filter(where.keeps)
-    marks = {
+    for name in chosen:
+        if (
+            table[name].null_count
+            and not KNOWN_COLUMNS.get(name, chosen[name]).nullable
+        ):
+            raise UsageError(f"{path} is not a file of records: {name} has a null")
+    types = pa.schema([(name, column.type) for name, column in chosen.items()])
+    table = table.select(types.names).cast(types)
+    metadata = {
         key.decode(errors="replace"): value.decode(errors="replace")
-        for key, value in (held.metadata or {}).items()
+        for key, value in (schema.metadata or {}).items()
         if not key.startswith((b"ARROW:", b"pandas"))
     }
     studies = tuple(sorted(table["study"].unique().to_pylist()))
-    return table.select(names), Held(file, studies, marks)
+    return table, RecordsFile(path, studies, metadata, columns)
 
 
-def _open(source: pa.NativeFile, far: bool) -> pq.ParquetFile:
-    """Open a file: what is far in one request for all columns."""
-    try:
-        return pq.ParquetFile(source, read_dictionary=WORDS, pre_buffer=far)
-    except KeyError:  # it lacks some of them, as an older file does
-        return pq.ParquetFile(source, pre_buffer=far)
-
-
-def _complete(table: pa.Table, names: tuple[str, ...], file: str) -> pa.Table:
-    """Return a file's columns in this order, with nulls for those that it lacks.
-
-    Without its metadata: files differ in which commit and which machine, rows do not.
+def _merge_columns(files: Sequence[RecordsFile]) -> dict[str, Column]:
+    """Return the columns of all files, and those of earlier versions, in file order.
 
     Raises:
-        UsageError: There is a null where there may be none.
+        UsageError: Two files differ in the type of a column.
     """
-    kinds = _kinds(names, in_file=True)
-    table = table.replace_schema_metadata()
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if not COLUMNS[name].null and column.null_count:
-            raise UsageError(f"{file} is no file of records: column {name} has a null")
-    if table.schema.equals(kinds):
-        return table
-    there = set(table.column_names)
-    for name in names:
-        if name not in there:
-            empty = pa.nulls(table.num_rows, COLUMNS[name].type)
-            table = table.append_column(name, empty)
-    return table.select(names).cast(kinds)
+    merged = dict(KNOWN_COLUMNS)
+    for file in files:
+        for name, column in file.columns.items():
+            if name in KNOWN_COLUMNS and column.meaning:
+                merged[name] = column
+            elif merged.setdefault(name, column).type != column.type:
+                raise UsageError(
+                    f"{file.path}: column {name} is {column.type}, in another file it "
+                    f"is {merged[name].type}: analyse the two apart"
+                )
+    order = sorted(merged, key=lambda name: ROLES.index(merged[name].role))
+    return {name: merged[name] for name in order}
 
 
-@functools.cache
-def _kinds(names: tuple[str, ...], in_file: bool = False) -> pa.Schema:
-    """Return the schema of some columns: as plain rows, or as they are read."""
+def _concatenate(
+    tables: Iterable[pa.Table], known: dict[str, Column], names: set[str] | None
+) -> pa.Table:
+    """Return all rows, with nulls in the columns that a file lacks."""
+    table = pa.concat_tables(tables, promote_options="default")
+    chosen = [
+        name
+        for name, column in known.items()
+        if names is None or name in names or _is_setting(column)
+    ]
+    for name in chosen:
+        if name not in table.column_names:
+            nulls = pa.nulls(table.num_rows, known[name].type)
+            table = table.append_column(name, nulls)
+    return table.select(chosen)
 
-    def kind(name: str) -> pa.DataType:
-        plain = COLUMNS[name].type
-        if in_file and name in WORDS:
-            return pa.dictionary(pa.int32(), plain)
-        return plain
 
-    return pa.schema([pa.field(n, kind(n), nullable=COLUMNS[n].null) for n in names])
-
-
-def _once(frame: pd.DataFrame, origin: npt.NDArray[Any]) -> pd.DataFrame:
+def _drop_duplicates(
+    table: pa.Table, known: dict[str, Column], path_of: Callable[[int], str]
+) -> pa.Table:
     """Return each row once.
 
     Args:
-        frame: The rows of all files.
-        origin: The file of each row.
+        table: The rows of all files.
+        known: All columns.
+        path_of: Returns the file of a row.
 
     Raises:
-        UsageError: Two rows of one run and task differ in what was measured.
+        UsageError: Two rows of one run and task differ in a measurement.
     """
-    again = frame.duplicated(KEY)
+    keys = table.select(KEY).to_pandas()
+    again = keys.duplicated().to_numpy()
     if not again.any():
-        return frame
-    result = [name for name in frame if name in MEASURED or name == "diverged"]
-    twice = frame[frame.duplicated(KEY, keep=False)].copy()
-    for name in result:
-        if pa.types.is_list(COLUMNS[name].type):  # arrays cannot be compared as wholes
-            twice[name] = twice[name].map(_as_tuple)
-    distinct = twice[KEY + result].drop_duplicates()
-    against = distinct[distinct.duplicated(KEY)]
-    if len(against):
-        row = against.iloc[0]
-        same = (distinct[KEY] == row[KEY]).all(axis=1)
-        one, other = origin[distinct.index[same][:2]]
+        return table
+    rows = np.flatnonzero(keys.duplicated(keep=False))
+    measured = [
+        name
+        for name in table.column_names
+        if known[name].role == "measure" or name == "diverged"
+    ]
+    repeated = table.take(rows).select([*KEY, *measured]).to_pandas()
+    repeated.index = pd.Index(rows)
+    for name in measured:
+        if pa.types.is_list(known[name].type):  # pandas cannot compare arrays
+            repeated[name] = repeated[name].map(_as_tuple)
+    distinct = repeated.drop_duplicates()
+    contradictions = distinct[distinct.duplicated(KEY)]
+    if len(contradictions):
+        row = contradictions.iloc[0]
+        first, second = distinct.index[(distinct[KEY] == row[KEY]).all(axis=1)][:2]
         raise UsageError(
             f"task {row['task']} of run {row['run_id']} (study {row['study']}) has two "
-            f"different results, in {one} and {other}: move the wrong file away"
+            f"different results, in {path_of(first)} and {path_of(second)}: move the "
+            "wrong file away"
         )
-    where = origin[np.flatnonzero(again)[0]]
     print(
-        f"note: {again.sum()} rows are there more than once (as in {where}), with "
-        "the same results; each is counted once",
+        f"note: {again.sum()} rows occur more than once (for example in "
+        f"{path_of(np.flatnonzero(again)[0])}), with equal results; each counts once",
         file=sys.stderr,
     )
-    return frame[~again].reset_index(drop=True)
+    return table.filter(pa.array(~again))
 
 
-def _as_tuple(value: npt.NDArray[Any] | None) -> tuple[Any, ...] | None:
+def _as_tuple(value: npt.NDArray[np.float64] | None) -> tuple[float, ...] | None:
     return None if value is None else tuple(value)
 
 
 def _no_records(results: str) -> UsageError:
-    """Return the mistake of looking where there are none."""
     return UsageError(
         f"no records in {results} (looked for STUDY/records/*.parquet): "
         "make some with python -m study.sweep"
     )
 
 
-def _none_kept(results: str, where: Where) -> UsageError:
-    """Return the mistake of a filter that keeps nothing, with what it could keep."""
-    frame = load(results, where.columns)
-    said = []
-    for name in where.columns:
-        held = sorted(frame[name].dropna().unique().tolist())
-        some = ", ".join(map(str, held[:SOME])) or "null everywhere"
-        said.append(f"{name} is {some}{', ...' if len(held) > SOME else ''}")
-    return UsageError(
-        f'--where "{where.text}" keeps none of the records in {results}: '
-        f"there {'; '.join(said)}"
-    )
+def _no_match(
+    results: str, table: pa.Table, where: str, names: Sequence[str]
+) -> UsageError:
+    """Return the error of a filter without a match, with the values there are."""
+    texts = []
+    for name in names:
+        if pa.types.is_list(table[name].type):
+            continue
+        values = sorted(table[name].drop_null().unique().to_pylist())
+        listed = ", ".join(map(str, values[:MAX_VALUES])) or "null everywhere"
+        texts.append(f"{name} is {listed}{', ...' if len(values) > MAX_VALUES else ''}")
+    hint = f": there {'; '.join(texts)}" if texts else ""
+    return UsageError(f'--where "{where}" matches no record in {results}{hint}')
 
 
-def _line(error: Exception) -> str:
-    """Return an error's text as one line without a full stop."""
+def one_line(error: Exception) -> str:
+    """Return the text of an error as one line without a full stop."""
     return " ".join(str(error).split()).rstrip(".")

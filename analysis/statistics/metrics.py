@@ -1,22 +1,20 @@
-"""Metrics: a number per run, from the run's accuracy on every task of its stream.
+"""Metrics: one number per run, from its accuracy on every task of its stream.
 
-Each is a pure function of a matrix whose rows are runs and whose columns are tasks in
-the order they were met, and gives one number per row. A run with a NaN anywhere that
-the metric looks gives NaN, and so does every run where the metric is undefined: no
-warning is raised, and no run is dropped here. To add one: a function and a line in
-`METRICS`.
+Each is a pure function of a matrix with a row per run and a column per task, in the
+order of the stream. A run with a NaN where the metric looks, and a run for which the
+metric is undefined, gives NaN without a warning; no run is dropped. To add a metric:
+a function and an entry in `METRICS`.
 
-Where tasks differ in difficulty, a metric can be taken of the accuracy less that of a
-fresh network on the same task (`fresh`): each has a name for that too, in
-`RELATIVE`. What is lost against a fresh network is lost plasticity, and not the stream
-becoming harder.
+Where tasks differ in difficulty, a metric can be taken of the accuracy minus that of a
+fresh network on the same task (`analysis.comparing.fresh`); `RELATIVE` has a name for
+each. What is lost relative to a fresh network is plasticity, whatever the stream does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -33,10 +31,7 @@ def accuracy_change(values: Trajectories) -> PerRun:
     """Return the mean change of accuracy from one task to the next.
 
     mean over t of a[t+1] - a[t] = (a[T-1] - a[0]) / (T - 1): the sum telescopes, so
-    that only the two ends of the stream count. Unit: accuracy per task. Undefined for
-    a single task.
-
-    Source: Koster & Kukla 2024 (arXiv 2409.17300), Tables 1 and 2.
+    only the two ends of the stream count. Undefined for a single task.
 
     >>> accuracy_change(np.array([[0.9, 0.2, 0.7], [0.5, 0.5, 0.5]])).round(6).tolist()
     [-0.1, 0.0]
@@ -53,9 +48,7 @@ def accuracy_slope(values: Trajectories) -> PerRun:
     """Return the least-squares slope of accuracy by task.
 
     sum over t of (t - mean t)(a[t] - mean a) / sum over t of (t - mean t)^2: every
-    task counts. Unit: accuracy per task. Undefined for a single task.
-
-    Source: ordinary least squares.
+    task counts. Undefined for a single task.
 
     >>> accuracy_slope(np.array([[0.9, 0.8, 0.7], [0.5, 0.9, 0.5]])).round(6).tolist()
     [-0.1, 0.0]
@@ -64,12 +57,12 @@ def accuracy_slope(values: Trajectories) -> PerRun:
     if tasks < 2:
         return _undefined(values)
     t = np.arange(tasks) - (tasks - 1) / 2
-    # Taking off the first column changes nothing but rounding: a constant gives 0.
+    # Subtracting the first column changes only rounding: a constant gives exactly 0.
     return np.asarray((values - values[:, :1]) @ t / (t @ t))
 
 
 def mean_accuracy(values: Trajectories) -> PerRun:
-    """Return the mean accuracy over the tasks. Unit: accuracy.
+    """Return the mean accuracy over the tasks.
 
     >>> mean_accuracy(np.array([[0.9, 0.8, 0.7]])).round(6).tolist()
     [0.8]
@@ -78,7 +71,7 @@ def mean_accuracy(values: Trajectories) -> PerRun:
 
 
 def first_accuracy(values: Trajectories) -> PerRun:
-    """Return the accuracy on the first task, of a fresh network. Unit: accuracy.
+    """Return the accuracy on the first task, of a fresh network.
 
     >>> first_accuracy(np.array([[0.9, 0.8, 0.7]])).tolist()
     [0.9]
@@ -87,7 +80,7 @@ def first_accuracy(values: Trajectories) -> PerRun:
 
 
 def last_accuracy(values: Trajectories) -> PerRun:
-    """Return the accuracy on the last task. Unit: accuracy.
+    """Return the accuracy on the last task.
 
     >>> last_accuracy(np.array([[0.9, 0.8, 0.7]])).tolist()
     [0.7]
@@ -96,12 +89,11 @@ def last_accuracy(values: Trajectories) -> PerRun:
 
 
 def plasticity_loss(values: Trajectories) -> PerRun:
-    """Return how much worse the last tenth of the tasks went than the first tenth.
+    """Return how much lower accuracy is on the last tenth of the tasks than the first.
 
-    mean of the first k tasks less the mean of the last k, k = max(1, T // 10). Unit:
-    accuracy; positive is plasticity lost. Undefined for a single task.
-
-    Source: ours; a wider end than that of `accuracy_change`, hence less noise.
+    mean of the first k tasks minus the mean of the last k, k = max(1, T // 10):
+    positive if plasticity is lost. It has less noise than `accuracy_change`, which
+    looks at one task at each end. Undefined for a single task.
 
     >>> plasticity_loss(np.linspace(0.9, 0.7, 20)[None]).round(6).tolist()
     [0.189474]
@@ -117,11 +109,8 @@ def accuracy_area(values: Trajectories) -> PerRun:
     """Return the area under the accuracy by task, the stream being one unit long.
 
     Trapezoids: sum over t of (a[t] + a[t+1]) / 2, over T - 1. It is the mean accuracy
-    but for the first and the last task, which count half: T mean = (T - 1) area +
-    (a[0] + a[T-1]) / 2. So on a long stream the two tell the same. Unit: accuracy.
-    Undefined for a single task.
-
-    Source: the trapezoidal rule.
+    with half the weight on the first and the last task: T mean = (T - 1) area +
+    (a[0] + a[T-1]) / 2. Undefined for a single task.
 
     >>> accuracy_area(np.array([[0.8, 1.0, 0.4]])).round(6).tolist()
     [0.8]
@@ -132,84 +121,116 @@ def accuracy_area(values: Trajectories) -> PerRun:
     return np.asarray((values[:, :-1] + values[:, 1:]).mean(axis=1) / 2)
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class Metric:
-    """A metric: its function, and how to read the number that it gives."""
+    """A metric: its function, and how to read its number.
 
-    of: Callable[[Trajectories], PerRun]
+    Attributes:
+        name: Its name; also that of a column in tables.
+        function: From trajectories to a number per run.
+        higher: Whether higher is better.
+        unit: Of the number.
+        definition: One line; the function's docstring has the equation.
+        source: Who defined it.
+        per_task: Whether it is a rate per task.
+        relative: Whether the matrix is of accuracy minus a fresh network's.
+    """
+
+    name: str
+    function: Callable[[Trajectories], PerRun]
     higher: bool
-    """Whether more of it is better."""
     unit: str
     definition: str
-    """In one line; the function's docstring has the equation."""
+    source: str = "this program"
     per_task: bool = False
     relative: bool = False
-    """Whether the matrix is of accuracy less a fresh network's."""
 
     def __call__(self, values: Trajectories) -> PerRun:
         """Return the metric of each run."""
-        return self.of(values)
+        return self.function(values)
 
 
 METRICS: dict[str, Metric] = {
-    "accuracy_change": Metric(
-        accuracy_change,
-        True,
-        "accuracy per task",
-        "mean change of accuracy from one task to the next, as in the paper",
-        per_task=True,
-    ),
-    "accuracy_slope": Metric(
-        accuracy_slope,
-        True,
-        "accuracy per task",
-        "least-squares slope of accuracy by task",
-        per_task=True,
-    ),
-    "mean_accuracy": Metric(
-        mean_accuracy, True, "accuracy", "mean accuracy over the tasks"
-    ),
-    "first_accuracy": Metric(
-        first_accuracy, True, "accuracy", "accuracy on the first task"
-    ),
-    "last_accuracy": Metric(
-        last_accuracy, True, "accuracy", "accuracy on the last task"
-    ),
-    "plasticity_loss": Metric(
-        plasticity_loss,
-        False,
-        "accuracy",
-        "mean accuracy on the first tenth of the tasks less that on the last tenth",
-    ),
-    "accuracy_area": Metric(
-        accuracy_area,
-        True,
-        "accuracy",
-        "area under accuracy by task, the stream being one unit long",
-    ),
+    metric.name: metric
+    for metric in (
+        Metric(
+            "accuracy_change",
+            accuracy_change,
+            True,
+            "accuracy per task",
+            "mean change of accuracy from one task to the next, as in the paper",
+            "Koster & Kukla 2024 (arXiv 2409.17300), Tables 1 and 2",
+            per_task=True,
+        ),
+        Metric(
+            "accuracy_slope",
+            accuracy_slope,
+            True,
+            "accuracy per task",
+            "least-squares slope of accuracy by task",
+            "ordinary least squares",
+            per_task=True,
+        ),
+        Metric(
+            "mean_accuracy",
+            mean_accuracy,
+            True,
+            "accuracy",
+            "mean accuracy over the tasks",
+        ),
+        Metric(
+            "first_accuracy",
+            first_accuracy,
+            True,
+            "accuracy",
+            "accuracy on the first task",
+        ),
+        Metric(
+            "last_accuracy",
+            last_accuracy,
+            True,
+            "accuracy",
+            "accuracy on the last task",
+        ),
+        Metric(
+            "plasticity_loss",
+            plasticity_loss,
+            False,
+            "accuracy",
+            "mean accuracy on the first tenth of the tasks less that on the last tenth",
+        ),
+        Metric(
+            "accuracy_area",
+            accuracy_area,
+            True,
+            "accuracy",
+            "area under accuracy by task, the stream being one unit long",
+            "the trapezoidal rule",
+        ),
+    )
 }
 
 RELATIVE: dict[str, Metric] = {
-    f"relative_{name}": replace(
+    f"relative_{name}": attrs.evolve(
         metric,
+        name=f"relative_{name}",
         definition=f"{metric.definition}, of accuracy less a fresh network's",
         relative=True,
     )
     for name, metric in METRICS.items()
 }
-"""The same, of accuracy less that of a fresh network on the same task and seed."""
+"""The same, of accuracy minus that of a fresh network on the same task and seed."""
 
 
 def find_metric(name: str) -> Metric:
-    """Return a metric by its name.
+    """Return a metric of `METRICS` or `RELATIVE`.
 
     Raises:
-        UsageError: There is none of this name.
+        UsageError: The name is unknown.
     """
     known = METRICS | RELATIVE
     return known[choose("metric", name, known)]
 
 
 def _undefined(values: Trajectories) -> PerRun:
-    """Return NaN for every run."""
     return np.full(values.shape[0], np.nan)

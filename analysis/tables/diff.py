@@ -1,7 +1,7 @@
-"""Difference: the same settings, other code or another machine, and what moved.
+"""Compare two results of the same settings: other code, or another machine.
 
-Runs of one setting and seed are paired, so that what the seed decides cancels. Where
-the two have no seed in common, their means are compared as those of two samples.
+Runs of one setting and seed are paired, so that the effect of the seed cancels. Where
+the two results share no seed, their means are compared as those of two samples.
 """
 
 from __future__ import annotations
@@ -10,79 +10,92 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from analysis.records.load import RecordsFile, load_with_files
-from analysis.records.runs import NEEDED, Runs, by_setting, labels
-from analysis.statistics.intervals import mean_interval
-from analysis.statistics.metrics import METRICS
+from analysis.records.load import Records, RecordsFile, load_records
+from analysis.records.runs import Runs, by_problem, by_setting
+from analysis.statistics.intervals import mean_interval, welch_interval
+from analysis.statistics.metrics import METRICS, Metric
 from analysis.tables.formats import FORMATS, Column, Sheet
 from analysis.tables.printing import print_sheets
-from analysis.tables.words import LONGEST, PER, percent
-from trainables.record import KNOWN_COLUMNS, KNOWN_MEASURES
+from analysis.tables.words import PER, first_and_count, percent, percent_interval
+from trainables.column import REAL
 from trainables.usage import UsageError, choose
 
-SHOWN = ("accuracy_change", "accuracy_slope", "mean_accuracy", "plasticity_loss")
-NUMBERS = [
-    n
-    for n in KNOWN_MEASURES
-    if KNOWN_COLUMNS[n].type == KNOWN_COLUMNS["test_accuracy"].type
-]
+METRIC_NAMES = ("accuracy_change", "accuracy_slope", "mean_accuracy", "plasticity_loss")
+"""The metrics that are compared."""
+
+VERDICTS = {
+    "same": "are the same",
+    "within": "differ within their interval",
+    "moved": "moved by more than their interval",
+    "n/a": "cannot be compared",
+}
+"""How a sentence says each verdict; "same" and "moved" always appear."""
 
 EXPLANATION = (
     "A and B: mean over the runs of each. difference: B less A, run by run with the "
     "same setting and seed, mean ± half of its 95% t-interval over the n seeds that "
-    "both have; where they have none in common, Welch's interval of the two means. "
-    "same: no run differs. moved: by more than the interval. By chance alone one "
-    "difference in twenty of those that are not the same would move so.",
+    "both have; where they share none, Welch's interval of the two means. same: no run "
+    "differs. moved: by more than the interval. By chance alone one in twenty of the "
+    "differences that are not the same would move.",
 )
 
 
 def print_difference(
-    one: str, other: str, format: str = "rich", where: str | None = None
+    a: str, b: str, format: str = "rich", where: str | None = None
 ) -> None:
-    """Print what differs between the records under two places.
+    """Print the difference of the records under two paths.
 
     Args:
-        one: What `analysis.records.load.load` takes.
-        other: The same; differences are these less the first.
-        format: One of `analysis.tables.formats.FORMATS`, or csv.
-        where: Which records of both, in the language of `analysis.records.where`.
+        a: As for `analysis.records.load.load`.
+        b: The same; the differences are B less A.
+        format: One of `FORMATS`, or csv.
+        where: A filter of both records; all if None.
 
     Raises:
-        UsageError: There are no records, or no setting is in both.
+        UsageError: There are no records, or of several studies, or no setting is in
+            both.
     """
     choose("format", format, [*FORMATS, "csv"])
-    needed = {*NEEDED, *NUMBERS}
-    columns = [name for name in KNOWN_COLUMNS if name in needed]
-    a, held_a = load_with_files(one, columns, where)
-    b, held_b = load_with_files(other, columns, where)
-    for place, frame in ((one, a), (other, b)):
-        if len(studies := frame["study"].unique().tolist()) > 1:
+    records = {results: load_records(results, None, where) for results in (a, b)}
+    for results, each in records.items():
+        if len(studies := each.table["study"].unique().to_pylist()) > 1:
             raise UsageError(
-                f"{place} has several studies ({', '.join(studies)}): give the folder "
-                "of one"
+                f"{results} has several studies ({', '.join(studies)}): give the "
+                "folder of one"
             )
-    data = difference(a, b)
+    first, second = records[a], records[b]
+    frames = first.to_frame(), second.to_frame()
+    data = difference(*frames)
     if data.empty:
-        raise UsageError(f"no setting is in both {one} and {other}: nothing to compare")
+        raise UsageError(f"no setting is in both {a} and {b}: nothing to compare")
+    measures = [m for m in _measures(first) if m in _measures(second)]
     sheets = [
-        made_sheet(held_a, held_b),
-        equal_sheet(a, b),
+        metadata_sheet(first.files, second.files),
+        equality_sheet(*frames, measures),
         *(
-            _sheet(str(problem), part)
+            _difference_sheet(str(problem), part)
             for problem, part in data.groupby("problem", sort=False)
         ),
     ]
-    words = [verdict(data, a, b)]
-    print_sheets(data, sheets, [*words, *EXPLANATION], format)
+    summary = describe_difference(data, *frames)
+    print_sheets(data, sheets, [summary, *EXPLANATION], format)
+
+
+def _measures(records: Records) -> list[str]:
+    """Return the measurements with one number per row."""
+    return [
+        name
+        for name, column in records.columns.items()
+        if column.role == "measure" and column.type == REAL
+    ]
 
 
 def difference(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each setting that is in both, and each metric.
 
-    Settings are the same by setting_id, whatever the study's name. Columns:
+    Settings are the same if their setting_id is, whatever the study. Columns:
     setting_id, problem, label, metric; runs_a, runs_b, pairs; a, b (means over the runs
     of each), difference, lo, hi (NaN where there are too few runs), verdict (same,
     moved, within, or n/a).
@@ -91,93 +104,60 @@ def difference(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
         a: Records with `analysis.records.runs.NEEDED` and test_accuracy.
         b: The same.
     """
-    first = {runs.setting_id: runs for runs in by_setting(a)}
-    second = {runs.setting_id: runs for runs in by_setting(b)}
-    both = [name for name in first if name in second]
-    rows = []
-    for problem in dict.fromkeys(first[name].setting["problem"] for name in both):
-        mine = [name for name in both if first[name].setting["problem"] == problem]
-        names = labels([first[name].setting for name in mine])
-        for name, label in zip(mine, names, strict=True):
-            who = {"setting_id": name, "problem": problem, "label": label}
-            rows += [
-                who | {"metric": metric} | _moved(first[name], second[name], metric)
-                for metric in SHOWN
-            ]
-    return pd.DataFrame(rows)
+    others = {runs.setting_id: runs for runs in by_setting(b)}
+    both = [runs for runs in by_setting(a) if runs.setting_id in others]
+    return pd.DataFrame(
+        {
+            "setting_id": runs.setting_id,
+            "problem": problem,
+            "label": label,
+            "metric": name,
+            **_compare_runs(runs, others[runs.setting_id], METRICS[name]),
+        }
+        for problem, group, labels in by_problem(both)
+        for runs, label in zip(group, labels, strict=True)
+        for name in METRIC_NAMES
+    )
 
 
-def _moved(one: Runs, other: Runs, name: str) -> dict[str, Any]:
+def _compare_runs(one: Runs, other: Runs, metric: Metric) -> dict[str, Any]:
     """Return how a metric of a setting differs."""
-    a, b = (METRICS[name](runs.matrix) for runs in (one, other))
-    common = sorted(set(one.seeds) & set(other.seeds))
-    if common:
-        pairs = np.array(
-            [b[other.seeds.index(seed)] - a[one.seeds.index(seed)] for seed in common]
-        )
-        mean, lo, hi = (float(v) for v in mean_interval(pairs))
-        same = bool((pairs == 0).all())
-    else:
-        mean, lo, hi = welch_interval(a, b)
-        same = False
-    if same:
-        said = "same"
+    a, b = metric(one.matrix), metric(other.matrix)
+    shared = set(one.seeds) & set(other.seeds)
+    pairs = metric(other.select_seeds(shared).matrix) - metric(
+        one.select_seeds(shared).matrix
+    )
+    mean, lo, hi = mean_interval(pairs) if shared else welch_interval(a, b)
+    if shared and not pairs.any():
+        verdict = "same"
     elif np.isnan(lo):
-        said = "n/a"
+        verdict = "n/a"
     else:
-        said = "moved" if lo > 0 or hi < 0 else "within"
+        verdict = "moved" if lo > 0 or hi < 0 else "within"
     return {
         "runs_a": len(a),
         "runs_b": len(b),
-        "pairs": len(common),
+        "pairs": len(shared),
         "a": float(mean_interval(a).mean),
         "b": float(mean_interval(b).mean),
-        "difference": mean,
-        "lo": lo,
-        "hi": hi,
-        "verdict": said,
+        "difference": float(mean),
+        "lo": float(lo),
+        "hi": float(hi),
+        "verdict": verdict,
     }
 
 
-def welch_interval(
-    a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]
-) -> tuple[float, float, float]:
-    """Return mean(b) - mean(a) with its 95% interval; NaN where there are too few.
+def metadata_sheet(a: Sequence[RecordsFile], b: Sequence[RecordsFile]) -> Sheet:
+    """Return the metadata (code, versions, hardware) in which the files differ."""
 
-    With v = s_a^2 / n_a + s_b^2 / n_b it is ± t(0.975; f) sqrt(v), and f = v^2 /
-    ((s_a^2 / n_a)^2 / (n_a - 1) + (s_b^2 / n_b)^2 / (n_b - 1)). Source: Welch 1947.
-
-    >>> mean, lo, hi = welch_interval(np.array([1.0, 2, 3]), np.array([3.0, 4, 5]))
-    >>> round(mean, 3), round(lo, 3), round(hi, 3)
-    (2.0, -0.267, 4.267)
-    """
-    from scipy.special import stdtrit
-
-    mean = float(mean_interval(b).mean - mean_interval(a).mean)
-    if min(len(a), len(b)) < 2:
-        return mean, np.nan, np.nan
-    parts = [values.var(ddof=1) / len(values) for values in (a, b)]
-    v = sum(parts)
-    if not v > 0:
-        return mean, mean if v == 0 else np.nan, mean if v == 0 else np.nan
-    freedom = v**2 / sum(
-        p**2 / (len(values) - 1) for p, values in zip(parts, (a, b), strict=True)
-    )
-    half = float(stdtrit(freedom, 0.975) * np.sqrt(v))
-    return mean, mean - half, mean + half
-
-
-def made_sheet(a: Sequence[RecordsFile], b: Sequence[RecordsFile]) -> Sheet:
-    """Return what made the two, where that differs."""
-
-    def held(files: Sequence[RecordsFile]) -> Mapping[str, str]:
+    def collect(files: Sequence[RecordsFile]) -> Mapping[str, str]:
         names = dict.fromkeys(name for file in files for name in file.metadata)
         return {
             name: ", ".join(sorted({file.metadata.get(name, "–") for file in files}))
             for name in names
         }
 
-    one, other = held(a), held(b)
+    one, other = collect(a), collect(b)
     rows = [
         [name, one.get(name, "–"), other.get(name, "–")]
         for name in dict.fromkeys((*one, *other))
@@ -187,89 +167,77 @@ def made_sheet(a: Sequence[RecordsFile], b: Sequence[RecordsFile]) -> Sheet:
     return Sheet("Made by", caption, [Column(n) for n in ("what", "A", "B")], rows, [])
 
 
-def equal_sheet(a: pd.DataFrame, b: pd.DataFrame) -> Sheet:
-    """Return how many records are equal, column by column, and how far others are."""
+def equality_sheet(a: pd.DataFrame, b: pd.DataFrame, measures: Sequence[str]) -> Sheet:
+    """Return how many records are equal in each measurement, and how far others are.
+
+    Args:
+        a: Records of both, with run_id, task and the measurements.
+        b: The same.
+        measures: The measurements.
+    """
     keys = ["run_id", "task"]
     both = a.merge(b, on=keys, suffixes=("_a", "_b"))
     rows = []
-    for name in NUMBERS:
+    for name in measures:
         one, other = both[f"{name}_a"].to_numpy(), both[f"{name}_b"].to_numpy()
-        known = ~(np.isnan(one) & np.isnan(other))
-        if not known.any():
+        measured = ~(np.isnan(one) & np.isnan(other))
+        if not measured.any():
             continue
-        equal = (one == other)[known]
-        apart = np.abs(other - one)[known]
-        largest = np.nanmax(apart, initial=0.0)
-        halves = int((np.isnan(one) != np.isnan(other)).sum())
+        equal = (one == other)[measured]
+        largest = np.nanmax(np.abs(other - one)[measured], initial=0.0)
+        unpaired = int((np.isnan(one) != np.isnan(other)).sum())
         cells = [name, f"{equal.sum():,} of {len(equal):,}", f"{largest:.3g}"]
-        rows.append([*cells, str(halves) if halves else "–"])
+        rows.append([*cells, str(unpaired) if unpaired else "–"])
     columns = [
         Column("column"),
         Column("equal", "to the last bit", right=True),
         Column("largest difference", right=True),
         Column("null in one", right=True),
     ]
-    lone = [len(frame.drop_duplicates(keys)) - len(both) for frame in (a, b)]
+    alone = [len(frame.drop_duplicates(keys)) - len(both) for frame in (a, b)]
     caption = (
-        f"{len(both):,} records of the same run and task; {lone[0]:,} more in A only, "
-        f"{lone[1]:,} in B only"
+        f"{len(both):,} records of the same run and task; {alone[0]:,} more in A only, "
+        f"{alone[1]:,} in B only"
     )
     return Sheet("Records", caption, columns, rows, [])
 
 
-def _sheet(problem: str, part: pd.DataFrame) -> Sheet:
-    """Return what moved on one problem."""
+def _difference_sheet(problem: str, part: pd.DataFrame) -> Sheet:
+    """Return the differences on one problem."""
     columns = [
         Column("setting"),
         Column("metric"),
-        Column("n", right=True),
-        Column("A", right=True),
-        Column("B", right=True),
-        Column("difference", right=True),
+        *(Column(name, right=True) for name in ("n", "A", "B", "difference")),
         Column("verdict"),
     ]
-    cells = []
-    for row in part.to_dict("records"):
-        metric = METRICS[row["metric"]]
-        scale = PER if metric.per_task else 1
-        unit = "pp/100 tasks" if metric.per_task else "pp"
-        told = {
-            n: percent(None if pd.isna(row[n]) else scale * row[n])
-            for n in ("a", "b", "difference")
-        }
-        half = None if pd.isna(row["lo"]) else scale * (row["hi"] - row["lo"]) / 2
-        count = row["pairs"] or f"{row['runs_a']} and {row['runs_b']}"
-        name = f"{row['metric'].replace('_', ' ')} ({unit})"
-        spread = f"{told['difference']} ± {percent(half)}"
-        cells.append(
-            [
-                row["label"],
-                name,
-                str(count),
-                told["a"],
-                told["b"],
-                spread,
-                row["verdict"],
-            ]
-        )
-    return Sheet(f"{problem}: B less A", "", columns, cells, [])
+    rows = [_cells(row) for row in part.to_dict("records")]
+    return Sheet(f"{problem}: B less A", "", columns, rows, [])
 
 
-def verdict(data: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame) -> str:
-    """Return what came out, in a sentence."""
+def _cells(row: Mapping[Any, Any]) -> list[str]:
+    per_task = METRICS[row["metric"]].per_task
+    scale, unit = (PER, f"pp/{PER} tasks") if per_task else (1, "pp")
+    renamed = {"difference_lo": row["lo"], "difference_hi": row["hi"], **row}
+    return [
+        row["label"],
+        f"{row['metric'].replace('_', ' ')} ({unit})",
+        str(row["pairs"] or f"{row['runs_a']} and {row['runs_b']}"),
+        percent(scale * row["a"]),
+        percent(scale * row["b"]),
+        percent_interval(renamed, "difference", scale),
+        row["verdict"],
+    ]
+
+
+def describe_difference(data: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame) -> str:
+    """Return in a sentence how many numbers have each verdict."""
     counts = data["verdict"].value_counts()
-    told = ", ".join(
-        f"{counts.get(name, 0)} {words}"
-        for name, words in (
-            ("same", "are the same"),
-            ("within", "differ within their interval"),
-            ("moved", "moved by more than it"),
-            ("n/a", "cannot be told"),
-        )
-        if name in counts or name in ("same", "moved")
+    clauses = ", ".join(
+        f"{counts.get(verdict, 0)} {words}"
+        for verdict, words in VERDICTS.items()
+        if verdict in counts or verdict in ("same", "moved")
     )
-    lone = sorted(set(a["setting_id"]) ^ set(b["setting_id"]))
-    more = f" and {len(lone) - LONGEST} more" if len(lone) > LONGEST else ""
-    only = f" Only in one: {', '.join(lone[:LONGEST])}{more}." if lone else ""
+    alone = sorted(set(a["setting_id"]) ^ set(b["setting_id"]))
+    ending = f" Only in one: {first_and_count(alone)}." if alone else ""
     settings = data["setting_id"].nunique()
-    return f"Of {len(data)} numbers of {settings} settings {told}.{only}"
+    return f"Of {len(data)} numbers of {settings} settings {clauses}.{ending}"

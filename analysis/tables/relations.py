@@ -48,7 +48,7 @@ def print_relation(
     choose("format", format, [*FORMATS, "csv"])
     if skip < 0:
         raise UsageError(f"--skip is {skip}: it must be a whole number, at least 0")
-    records = load_records(results, [OUTCOME], where)
+    records = load_records(results, [OUTCOME, *probes], where)
     measures = [
         name
         for name, column in records.columns.items()
@@ -56,8 +56,7 @@ def print_relation(
     ]
     for probe in probes:
         choose("probe", probe, measures)
-    frame = load_records(results, [OUTCOME, *probes], where).to_frame()
-    data = relation(frame, probes, skip)
+    data = relation(records.to_frame(), probes, skip)
     print_sheets(data, relation_sheets(data), EXPLANATION, format)
 
 
