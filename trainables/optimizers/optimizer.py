@@ -36,8 +36,8 @@ class Optimizer:
 
     name: ClassVar[str]
     lr: float = real(0.01, exclude_low=True, meaning="learning rate")
-    momentum: float = real(0, 0, 1, exclude_high=True, meaning="heavy-ball momentum")
-    weight_decay: float = real(0, meaning="L2 coefficient added to the gradient")
+    momentum: float = real(0.0, 0, 1, exclude_high=True, meaning="heavy-ball momentum")
+    weight_decay: float = real(0.0, meaning="L2 coefficient added to the gradient")
 
     @property
     def rho(self) -> float:

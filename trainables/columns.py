@@ -1,0 +1,77 @@
+"""The tables of columns and hyperparameters in docs/records.md.
+
+`python -m trainables.columns` prints them; with a file, as in `python -m
+trainables.columns docs/records.md`, it replaces the tables in the file.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import attrs
+
+from trainables.record import all_columns
+from trainables.setting import REGISTRIES
+
+START, END = "<!-- columns -->\n", "<!-- /columns -->\n"
+
+
+def tables() -> str:
+    """Return both tables as Markdown."""
+    columns = (
+        (
+            f"`{name}`",
+            column.role,
+            f"{column.type}{', or null' if column.nullable else ''}",
+            column.unit,
+            column.meaning,
+            column.source,
+        )
+        for name, column in all_columns().items()
+    )
+    hyperparameters = (
+        (
+            f"{kind} `{name}`",
+            f"`{field.name}`",
+            field.default,
+            field.metadata["range"],
+            field.metadata["column"].meaning,
+        )
+        for kind, registry in REGISTRIES.items()
+        for name, part in registry.items()
+        for field in attrs.fields(part)
+    )
+    return "\n".join(
+        [
+            *_table("column role type unit meaning source", columns),
+            "",
+            "Hyperparameters, with their defaults:",
+            "",
+            *_table("part hyperparameter default range meaning", hyperparameters),
+            "",
+        ]
+    )
+
+
+def _table(header: str, rows: Iterable[Iterable[object]]) -> list[str]:
+    names = header.split()
+    body = [[str(cell).replace("|", r"\|") for cell in row] for row in rows]
+    lines = [names, ["---"] * len(names), *body]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def with_tables(text: str) -> str:
+    """Return a document with these tables between its two markers."""
+    before, _, rest = text.partition(START)
+    _, _, after = rest.partition(END)
+    return f"{before}{START}\n{tables()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        document = Path(sys.argv[1])
+        document.write_text(with_tables(document.read_text()))
+    else:
+        print(tables())
