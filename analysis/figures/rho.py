@@ -40,8 +40,8 @@ CELL = (0.315, 0.27)
 READABLE, NARROWEST = 0.26, 0.17
 """Widths of a cell in inches: the least for a number, and the least at all."""
 
-LEFT, RIGHT, GAP = 0.72, 0.78, 0.14
-"""Inches left of the panels, right of them, and between them."""
+LEFT, RIGHT, GAP, LINE_GAP = 0.72, 0.78, 0.14, 0.85
+"""Inches left of the panels, right of them, between them, and between lines of them."""
 
 TITLE, HEAD, FOOT = 0.42, 0.6, 0.66
 """Inches for the title, above the panels of a metric, and below them."""
@@ -114,15 +114,9 @@ class Grid:
         return CELL[1] * len(self.rates)
 
     @property
-    def line_gap(self) -> float:
-        """Inches between lines of panels: for an axis, and the names of panels."""
-        return 0.85
-
-    @property
     def height(self) -> float:
         """The height of all panels of a metric in inches."""
-        step = self.panel_height + self.line_gap
-        return len(self.lines) * step - self.line_gap
+        return len(self.lines) * (self.panel_height + LINE_GAP) - LINE_GAP
 
 
 def panels_of(data: pd.DataFrame) -> dict[str, list[float]]:
@@ -165,7 +159,7 @@ def _draw_row(
     """Draw the panels of one problem and metric, `top` inches from below."""
     colours = colours_of(row)
     for i, line in enumerate(grid.lines):
-        bottom = top - i * (grid.panel_height + grid.line_gap) - grid.panel_height
+        bottom = top - i * (grid.panel_height + LINE_GAP) - grid.panel_height
         left = LEFT
         for panel in line:
             width = grid.cell * max(1, len(grid.panels[panel]))

@@ -55,21 +55,17 @@ def make_reports(results: str) -> list[Report]:
     # text as numbers: it is grouped again and again
     text = frame.select_dtypes(["object", "str"]).columns.drop("backward_accuracy")
     frame = frame.astype(dict.fromkeys(text, "category"))
-    studies = sorted({*frame["study"].unique(), *requests})
+    facts = about.study_facts(frame, records.files, requests)
     reports = []
-    for study in studies:
-        own = {study: requests[study]} if study in requests else {}
-        counts = about.run_counts(frame[frame["study"] == study], own)
+    for study in facts:
         source = Source(
             results=results,
-            several=len(studies) > 1,
+            several=len(facts) > 1,
             all_records=frame,
             columns=records.columns,
-            facts=about.facts_of(
-                study, frame, records.files, requests.get(study), counts
-            ),
+            facts=study,
         )
-        complete, expected = counts[["complete", "expected"]].sum()
+        complete, expected = study.counts[["complete", "expected"]].sum()
         parts = build_parts(source)
-        reports.append(Report(study, int(complete), int(expected), parts))
+        reports.append(Report(study.study, int(complete), int(expected), parts))
     return reports

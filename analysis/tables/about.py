@@ -79,12 +79,11 @@ def print_about(
     choose("format", format, [*FORMATS, "csv"])
     requests = read_requests(results)
     records = load_or_empty(results, COLUMNS, where, requests)
-    frame = records.to_frame()
-    counts = run_counts(frame, requests if where is None else {})
-    sheets = []
-    for study in counts["study"].unique().tolist():
-        facts = facts_of(study, frame, records.files, requests.get(study), counts)
-        sheets += about_sheets(facts)
+    if where is not None:  # the runs that the filter leaves out are not missing
+        requests = {}
+    facts = study_facts(records.to_frame(), records.files, requests)
+    sheets = [sheet for study in facts for sheet in about_sheets(study)]
+    counts = pd.concat([study.counts for study in facts], ignore_index=True)
     print_sheets(counts, sheets, EXPLANATION, format)
 
 
@@ -108,21 +107,19 @@ def load_or_empty(
         raise
 
 
-def facts_of(
-    study: str,
+def study_facts(
     frame: pd.DataFrame,
     files: Sequence[RecordsFile],
-    request: RequestedStudy | None,
-    counts: pd.DataFrame,
-) -> StudyFacts:
-    """Return the facts of one study among those of several."""
-    return StudyFacts(
-        study,
-        frame[frame["study"] == study],
-        [file for file in files if study in file.studies],
-        request,
-        counts[counts["study"] == study],
-    )
+    requests: Mapping[str, RequestedStudy],
+) -> list[StudyFacts]:
+    """Return the facts of each study that has records or was requested, by name."""
+    facts = []
+    for study in sorted({*frame["study"].unique(), *requests}):
+        own, request = frame[frame["study"] == study], requests.get(study)
+        own_files = [file for file in files if study in file.studies]
+        counts = run_counts(own, {study: request} if request else {})
+        facts.append(StudyFacts(study, own, own_files, request, counts))
+    return facts
 
 
 def run_counts(
