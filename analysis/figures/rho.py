@@ -140,7 +140,7 @@ def draw_rho_figure(data: pd.DataFrame, width: float | None = None) -> Figure:
     ]
     grid = Grid.arrange(data, width)
     separate = len(grid.lines) > 1  # each row needs its own axis of rho
-    step = HEAD + grid.height + (0.5 if separate else 0.0)
+    step = HEAD + grid.height + (FOOT if separate else 0.0)
     title = TITLE if width is None else 0.0
     figure = Figure(figsize=(grid.width, title + len(rows) * step + FOOT))
     top = figure.get_figheight() - title

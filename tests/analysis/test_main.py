@@ -13,7 +13,7 @@ from analysis.tables.formats import FORMATS
 from tests.support.synthetic import make_run, make_setting, write, write_study
 
 SHORT = make_setting(tasks=4)
-HEAVY = ("torch", "ray", "pandas", "pyarrow", "scipy", "matplotlib")
+HEAVY = ("torch", "ray", "pandas", "pyarrow", "duckdb", "scipy", "matplotlib")
 
 
 def call(*args, cwd=None, code=("-m", "analysis")):
@@ -39,6 +39,37 @@ def test_a_table_is_printed_from_the_usual_place(results):
     done = call("table", cwd=results.parent)
     assert (done.returncode, done.stderr) == (0, "")
     assert "permuted, study paper" in done.stdout
+
+
+def test_a_query_of_runs_and_records_is_printed(results):
+    query = (
+        "SELECT runs.seed, count(*) AS tasks, avg(test_accuracy) - any_value("
+        "mean_accuracy) AS difference FROM runs JOIN records USING (run_id) "
+        "GROUP BY ALL ORDER BY ALL"
+    )
+    done = call("sql", results, query, "--format", "csv")
+    assert (done.returncode, done.stderr) == (0, "")
+    head, *rows = [line.split(",") for line in done.stdout.splitlines()]
+    assert head == ["seed", "tasks", "difference"]
+    assert [row[:2] for row in rows] == [["0", "4"], ["1", "4"]]
+    assert all(abs(float(row[2])) < 1e-12 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["table", "--where", "lrr = 1"], "unknown column 'lrr': did you mean 'lr'?"),
+        (["table", "--where", "lr ="], "syntax error"),
+        (["sql", "SELECT lrr FROM runs"], "unknown column 'lrr': did you mean 'lr'?"),
+        (["sql", "SELECT * FROM '/etc/hostname'"], "/etc/hostname"),
+    ],
+)
+def test_a_wrong_query_is_one_line_and_exit_code_2(results, args, said):
+    done = call(args[0], results, *args[1:])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
 
 
 def test_figures_are_listed():
@@ -92,8 +123,7 @@ def test_bad_records_are_one_line_and_exit_code_2(tmp_path, make, said):
         (["figure", "acuracy", "x", "-o", "f.png"], "did you mean 'accuracy'"),
         (["figure", "accuracy", "x", "-o", "f.gif"], ".png, .svg, .pdf, .csv"),
         (["figure", "rho", "x", "-o", "f.png", "--size", "A4"], "one-column"),
-        (["table", "nowhere", "--where", "lr ="], "a number (lr is one) should be"),
-        (["report", "nowhere"], "give --output report.html"),
+        (["report", "nowhere"], "--output report.html"),
         (["report", "nowhere", "-o", "r.html"], "nowhere does not exist"),
         (["export", "nowhere", "-o", "x.xlsx"], "a suffix, .csv or .parquet"),
         (["diff", "nowhere"], "B"),
@@ -148,8 +178,7 @@ def test_a_whole_comparison_imports_neither_torch_nor_ray(tmp_path):
     for name, setting in (("x", SHORT), ("y", sam)):
         write(tmp_path, name, *(make_run(setting, seed) for seed in (0, 1)))
     code = RUN.format(args=["compare", str(tmp_path)], said="of 1 settings")
-    heavy = imported(f"{code}\nassert 'scipy.stats' not in sys.modules")
-    assert heavy & {"torch", "ray", "matplotlib"} == set()
+    assert imported(code) & {"torch", "ray", "matplotlib"} == set()
 
 
 def test_a_whole_figure_imports_neither_torch_nor_ray(results, tmp_path):
