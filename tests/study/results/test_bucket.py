@@ -123,5 +123,5 @@ def test_a_report_is_made_of_what_lies_there(store, tmp_path):
     for place in (store.results, store.location()):
         (report,) = make_reports(place)
         # of two runs there is nothing measured, of two no record
-        assert (report.whole, report.expected) == (0, 4)
+        assert (report.complete, report.expected) == (0, 4)
         assert not any(part.broken for part in report.parts)
