@@ -101,13 +101,13 @@ def test_the_commands_find_it_by_uri_and_by_environment(store, bucket):
         (plain, {"AWS_ENDPOINT_URL": f"http://{bucket.endpoint}"}),
     ):
         said = subprocess.run(
-            [sys.executable, "-m", "study.doctor", where],
+            [sys.executable, "-m", "study.status", where, "--check"],
             capture_output=True,
             text=True,
             env=os.environ | more | {"AWS_REGION": "us-east-1"},
         )
         assert (said.returncode, said.stderr) == (0, "")
-        assert ": 2 runs whole, 0 checkpoints, nothing is bad" in said.stdout
+        assert ": 2 finished runs, 0 checkpoints, no file is bad" in said.stdout
         assert chaos.SECRET not in said.stdout
 
 

@@ -1,4 +1,4 @@
-"""The doctor names each bad file and why; the status says where every run stands."""
+"""The status shows where every run stands, and checks every file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from study.doctor import Options, doctor
 from study.results.claim import claim
 from study.results.find import find_stores
 from study.results.store import Store
+from study.running.survey import survey
 from study.spec.studies import Study
-from study.status import Options as StatusOptions
-from study.status import status, survey
+from study.status import StatusOptions, status
 from tests.study.results.test_store import SETTING, records
 from tests.trainables.test_trainable import PAIRWISE, actor
 from trainables.record import SCHEMA_VERSION
@@ -47,9 +46,9 @@ def path_of(store, *seeds):
 
 
 def test_what_is_whole_is_not_bad(store):
-    assert call(doctor, Options(store.results)) == (
+    assert call(status, StatusOptions(store.results, check=True)) == (
         0,
-        [f"{store.location()}: 5 runs whole, 0 checkpoints, nothing is bad"],
+        [f"{store.location()}: 5 finished runs, 0 checkpoints, no file is bad"],
     )
 
 
@@ -66,7 +65,7 @@ def test_bad_files_are_named_and_set_aside(store, by):
     pq.write_table(table.set_column(seed, table.schema.field(seed), [wrong]), twice)
     state = Path(store.location(), "checkpoints", "f00d-seeds-1.pt")
     store.save_state("f00d-seeds-1", b"nothing")
-    code, lines = call(doctor, Options(where))
+    code, lines = call(status, StatusOptions(where, check=True))
     assert code == 1
     assert [line.partition(": ")[0] for line in lines[:3]] == ["bad"] * 3
     assert lines[0].startswith(f"bad: {cut}: cannot be read as Parquet: ")
@@ -75,12 +74,12 @@ def test_bad_files_are_named_and_set_aside(store, by):
     assert lines[2].startswith(f"bad: {state}: cannot be read as a checkpoint: ")
     assert lines[3].endswith("3 files are bad; --fix sets them aside")
     assert cut.exists()
-    code, lines = call(doctor, Options(where, fix=True))
+    code, lines = call(status, StatusOptions(where, fix=True))
     assert code == 1
     for path in (cut, twice, state):
         assert not path.exists()
         assert Path(f"{path}.damaged").exists()
-    code, lines = call(doctor, Options(where))
+    code, lines = call(status, StatusOptions(where, check=True))
     assert (code, len(lines)) == (0, 1)
     assert store.finished_runs() == {SETTING.run_id(0), SETTING.run_id(1)}
 
@@ -89,25 +88,25 @@ def test_a_newer_file_is_named_and_left(store):
     path = path_of(store, 2)
     newer = {"schema_version": str(SCHEMA_VERSION + 1)}
     pq.write_table(pq.read_table(path).replace_schema_metadata(newer), path)
-    code, lines = call(doctor, Options(store.results, fix=True))
+    code, lines = call(status, StatusOptions(store.results, fix=True))
     assert code == 1
     assert f"version {SCHEMA_VERSION + 1}" in lines[0]
     assert path.exists()
 
 
-def test_the_doctor_does_not_operate_while_a_sweep_is_at_work(store):
+def test_no_file_is_set_aside_while_a_sweep_is_running(store):
     with (
         claim(store),
         pytest.raises(UsageError, match="another sweep"),
     ):
-        doctor(Options(store.results, fix=True))
+        status(StatusOptions(store.results, fix=True))
 
 
 def test_where_there_is_no_study_it_says_so(tmp_path, store):
     (tmp_path / "empty").mkdir()
     for place in ("empty", "nothing"):
         with pytest.raises(UsageError, match="no study in "):
-            doctor(Options(str(tmp_path / place)))
+            status(StatusOptions(str(tmp_path / place), check=True))
     with pytest.raises(UsageError, match="no study other in "):
         status(StatusOptions(store.results, study="other"))
     assert [s.study for s in find_stores(store.results)] == ["mine"]
@@ -129,34 +128,35 @@ def test_every_run_stands_somewhere(tmp_path, few):
     store.write_records(rows)
     store.save_failures({stack_name(SETTING.setting_id, (2, 3)): "ValueError: no"})
     runs = {i: run for check in store.check_records() for i, run in check.runs.items()}
-    lines = {line.row["problem"]: line for line in survey(store, runs)}
+    lines = {
+        line.row["problem"]: line for line in survey(store, store.load_request(), runs)
+    }
     one, two = lines["permuted"], lines["pairwise"]
-    assert (one.done, one.diverged) == ({0, 1, 5}, {5})
+    assert (one.finished, one.diverged) == ({0, 1, 5}, {5})
     assert (set(one.failed), one.missing) == ({2, 3}, {4, 6, 7})
-    assert (two.begun, two.missing) == ({1: 2}, {0, 2, 3, 4, 5, 6, 7})
+    assert (two.started, two.missing) == ({1: 2}, {0, 2, 3, 4, 5, 6, 7})
     code, said = call(status, StatusOptions(store.results))
     assert code == 0
-    assert said[0] == f"{store.location()}: no sweep is at work"
+    assert said[0] == f"{store.location()}: no sweep is running"
     assert said[-2] == f"failed: {SETTING.setting_id} seeds 2-3: ValueError: no"
     (whole,) = [line.split() for line in said if line.startswith(" all ")]
     assert whole == ["all", "16", "3", "1", "2", "1", "10"]
     assert "interrupted" in said[1]
     with claim(store):
         said = call(status, StatusOptions(store.location()))[1]
-    assert said[0] == f"{store.location()}: a sweep is at work"
+    assert said[0] == f"{store.location()}: a sweep is running"
     assert "running" in said[1]
 
 
-def test_without_a_definition_there_is_still_a_status(store):
+def test_without_a_request_there_is_still_a_status(store):
     said = call(status, StatusOptions(store.results))[1]
     assert said[-1] == "nothing is left"
     assert store.load_request() == Request(study="mine")
 
 
-@pytest.mark.parametrize("module", ["study.status", "study.doctor"])
-def test_a_wrong_call_is_one_line(module, tmp_path):
+def test_a_wrong_call_is_one_line(tmp_path):
     said = subprocess.run(
-        [sys.executable, "-m", module, str(tmp_path / "nothing")],
+        [sys.executable, "-m", "study.status", str(tmp_path / "nothing")],
         capture_output=True,
         text=True,
     )
