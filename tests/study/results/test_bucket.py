@@ -124,4 +124,4 @@ def test_a_report_is_made_of_what_lies_there(store, tmp_path):
         (report,) = make_reports(place)
         # of two runs there is nothing measured, of two no record
         assert (report.complete, report.expected) == (0, 4)
-        assert not any(part.broken for part in report.parts)
+        assert not any(part.failed for part in report.parts)
