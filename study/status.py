@@ -1,236 +1,183 @@
-"""The command that says what of a study is done, running, failed or missing."""
+"""The command that shows how far a study is, and checks its files."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Annotated
 
+import attrs
 import tyro
-from rich.console import Console
 from rich.table import Table
 
-from study.plan import rates
-from study.plan.cost import run_cost
-from study.plan.rates import clock
-from study.plan.trials import hyperparameters
-from study.results.claim import is_claimed
-from study.results.file_check import StoredRun
+from study.console import Flag, Text, Whole, console, say
+from study.plan.trials import hyperparameter_text
+from study.results.claim import claim, is_claimed
+from study.results.file_check import FileCheck
 from study.results.find import find_stores
+from study.results.repair import check_results, set_aside_damaged
 from study.results.store import Store
+from study.running.survey import SettingProgress, survey, time_left
+from study.spec.search import JOURNAL
 from trainables.command_line import run_command
 from trainables.patience import first_line
-from trainables.request import parse_stack_name
-from trainables.setting import Row, Setting, digest
+from trainables.request import parse_stack_name, seeds_text
+from trainables.setting import digest
 from trainables.usage import UsageError
 
-Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
-Whole = Annotated[int | None, tyro.conf.arg(metavar="INT")]
 
-
-@dataclass(frozen=True)
-class Options:
-    """Say how far a study is, by setting, and what is left in time.
+@attrs.frozen
+class StatusOptions:
+    """Show how far a study is, by setting, and how long the rest takes.
 
     Attributes:
         results: A folder or a URI of results, or one study's in it.
         study: The study's name; by default every study there.
-        slots: Trials at once, for the time left; by default as the last sweep had.
+        slots: Concurrent trials, for the time left; by default as in the last sweep.
+        check: Check every file instead, and list the bad ones; then the exit code is 1.
+        fix: Check, and set bad files aside (as NAME.damaged): the next sweep makes them
+            again.
     """
 
     results: tyro.conf.Positional[str] = "results"
     study: Text = None
     slots: Whole = None
-
-
-@dataclass
-class Line:
-    """Where the runs of one setting stand.
-
-    Attributes:
-        row: The setting's row.
-        seeds: Those that were asked for.
-        done: Seeds with all their records; diverged ones too.
-        diverged: Seeds that did, of those that are done.
-        begun: Tasks done, by the seeds that have a checkpoint.
-        failed: Why, by the seeds that failed in the last sweep.
-    """
-
-    row: Row
-    seeds: frozenset[int]
-    done: set[int] = field(default_factory=set)
-    diverged: set[int] = field(default_factory=set)
-    begun: dict[int, int] = field(default_factory=dict)
-    failed: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def missing(self) -> frozenset[int]:
-        """Seeds of which there is nothing."""
-        return self.seeds - self.done - self.begun.keys() - self.failed.keys()
+    check: Flag = False
+    fix: Flag = False
 
 
 def status(
-    options: Annotated[tyro.conf.OmitArgPrefixes[Options], tyro.conf.arg(name="")],
+    options: Annotated[
+        tyro.conf.OmitArgPrefixes[StatusOptions], tyro.conf.arg(name="")
+    ],
 ) -> int:
-    """Say how far a study is."""
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 160
+    """Show how far a study is, or check its files."""
+    bad = 0
     for store in find_stores(options.results, options.study):
         try:
-            _show(store, options.slots, console)
+            if options.fix:
+                with claim(store):
+                    bad += _check(store, fix=True)
+            elif options.check:
+                bad += _check(store, fix=False)
+            else:
+                _show(store, options.slots)
         except OSError as error:
             raise UsageError(
-                f"{store.location()}: storage fails: {first_line(error)}"
+                f"{store.location()}: storage error: {first_line(error)}"
             ) from None
-    return 0
+    return 1 if bad else 0
 
 
-def _show(store: Store, slots: int | None, console: Console) -> None:
-    """Print one study's status."""
-    files = store.check_records()
-    bad = [f for f in files if f.faults]
-    runs = {i: run for f in files if not f.faults for i, run in f.runs.items()}
-    lines = survey(store, runs)
-    alive = is_claimed(store)
-    begun = "running" if alive else "interrupted"
-    columns = ("problem", "optimizer", "hyperparameters", "dataset", "tasks")
-    numbers = ("runs", "done", begun, "at task", "failed", "diverged", "missing")
-    table = Table(*columns, *numbers, box=None)
-    for line in lines:
-        tasks = sorted(set(line.begun.values()))
-        at = f"{tasks[0]}-{tasks[-1]}" if len(tasks) > 1 else "".join(map(str, tasks))
-        table.add_row(*_named(line.row), *_counts(line)[:3], at, *_counts(line)[3:])
-    whole = [str(sum(int(_counts(n)[i]) for n in lines)) for i in range(6)]
-    table.add_row("all", "", "", "", "", *whole[:3], "", *whole[3:])
-    said = "a sweep is at work" if alive else "no sweep is at work"
-    console.print(f"{store.location()}: {said}", soft_wrap=True)
-    console.print(table)
-    for name, why in store.load_failures().items():
-        setting_id, seeds = parse_stack_name(name)
-        label = f"{setting_id} seeds {name.partition('-seeds-')[2]}"
-        if any(s in n.failed for n in lines for s in seeds if _id(n) == setting_id):
-            console.print(f"failed: {label}: {why}", soft_wrap=True)
-    if bad:
-        console.print(
-            f"{len(bad)} files are bad: python -m study.doctor {store.location()}",
-            soft_wrap=True,
-        )
-    asked = store.load_request()
-    at_once = slots or asked.slots or os.cpu_count() or 1
-    if asked.search is None:
-        console.print(_time_left(lines, runs, at_once))
-        return
-    from study.searching.status import (
-        search_line,  # Optuna takes half a second to import
+def _check(store: Store, *, fix: bool) -> int:
+    """Check one study's files and list the bad ones; return how many there are."""
+    checks = [*check_results(store), *_check_journal(store)]
+    bad = [check for check in checks if check.faults]
+    for check in bad:
+        more = f" (and {len(check.faults) - 1} more)" if check.faults[1:] else ""
+        # a file of a newer version is good, but this program cannot read it
+        aside = fix and not check.newer
+        end = f"; set aside as {check.path}.damaged" if aside else ""
+        say(f"bad: {store.location(check.path)}: {check.faults[0]}{more}{end}")
+    if fix:
+        set_aside_damaged(store, bad)
+    runs = sum(len(check.runs) for check in checks if not check.faults)
+    checkpoints = sum(check.path.startswith("checkpoints/") for check in checks)
+    result = f"{len(bad)} files are bad" if bad else "no file is bad"
+    hint = "; --fix sets them aside" if bad and not fix else ""
+    say(
+        f"{store.location()}: {runs} finished runs, {checkpoints} checkpoints, "
+        f"{result}{hint}"
     )
-
-    console.print(search_line(asked, store, runs, at_once), soft_wrap=True)
-
-
-def survey(store: Store, runs: Mapping[str, StoredRun]) -> list[Line]:
-    """Return where the runs of each setting stand, in the order of the settings.
-
-    Args:
-        store: Where they lie.
-        runs: Those that are done, by run_id.
-    """
-    asked = store.load_request()
-    if asked.search is not None:
-        from study.searching.status import with_trials
-
-        asked = with_trials(asked, store)
-    lines = {i: Line(row, asked.seeds[i]) for i, row in asked.settings.items()}
-    for run in runs.values():  # some may never have been asked for, by these files
-        known = {k: v for k, v in run.setting.items() if v is not None}
-        line = lines.setdefault(run.setting_id, Line(known, frozenset()))
-        line.seeds |= {run.seed}
-        line.done.add(run.seed)
-        if run.diverged:
-            line.diverged.add(run.seed)
-    for setting_id, seeds in store.interrupted_stacks():
-        found = lines.get(setting_id)
-        if found and not set(seeds) & found.done:
-            task = _task(store, setting_id, seeds)
-            found.begun |= dict.fromkeys(seeds, task)
-    for name, why in store.load_failures().items():
-        setting_id, seeds = parse_stack_name(name)
-        if found := lines.get(setting_id):
-            found.failed |= {s: why for s in seeds if s not in found.done}
-            for seed in found.failed:
-                found.begun.pop(seed, None)
-    return sorted(lines.values(), key=lambda n: [str(n.row.get(k)) for k in _ORDER])
+    return len(bad)
 
 
-_ORDER = ("problem", "dataset", "tasks", "optimizer", "lr", "rho", "alpha", "momentum")
+def _check_journal(store: Store) -> list[FileCheck]:
+    """Check the journal of a search, if there is one."""
+    if JOURNAL not in store.names("", JOURNAL):
+        return []
+    from study.searching.journal import load_search
 
-
-def _id(line: Line) -> str:
-    return digest(line.row)
-
-
-def _task(store: Store, setting_id: str, seeds: tuple[int, ...]) -> int:
-    """Return at which task a checkpoint is; 0: it cannot be read."""
-    from trainables.checkpoint import read
-    from trainables.request import stack_name
-
-    content = store.load_state(stack_name(setting_id, seeds))
     try:
-        return int(read(content or b"")["run"]["task"])
-    except Exception:  # whatever a stranger's bytes bring about
-        return 0
+        load_search(store)
+    except UsageError as error:
+        reason = first_line(error.__cause__ or error)
+        return [FileCheck(JOURNAL, (f"cannot be read as Optuna's journal: {reason}",))]
+    return []
 
 
-def _named(row: Row) -> tuple[str, ...]:
-    numbers = hyperparameters(row)
-    return row["problem"], row["optimizer"], numbers, row["dataset"], str(row["tasks"])
+def _show(store: Store, slots: int | None) -> None:
+    """Print the status of one study."""
+    checks = store.check_records()
+    good = [check for check in checks if not check.faults]
+    runs = {run_id: run for check in good for run_id, run in check.runs.items()}
+    request = store.load_request()
+    if request.search is not None:
+        # Optuna takes half a second to import
+        from study.searching.status import add_trials, search_line
+
+        request = add_trials(request, store)
+    settings = survey(store, request, runs)
+    is_running = is_claimed(store)
+    state = "a sweep is running" if is_running else "no sweep is running"
+    say(f"{store.location()}: {state}")
+    console.print(_table(settings, "running" if is_running else "interrupted"))
+    _print_failures(store, settings)
+    if bad := len(checks) - len(good):
+        say(f"{bad} files are bad: python -m study.status {store.location()} --check")
+    slots = slots or request.slots or os.cpu_count() or 1
+    if request.search is None:
+        say(time_left(settings, runs, slots))
+    else:
+        seconds = [run.seconds for run in runs.values()]
+        say(search_line(request, store, seconds, slots))
 
 
-def _counts(line: Line) -> tuple[str, ...]:
-    parts = (line.seeds, line.done, line.begun, line.failed, line.diverged)
-    return (*(str(len(part)) for part in parts), str(len(line.missing)))
+def _table(settings: Sequence[SettingProgress], started: str) -> Table:
+    """Return the table of all settings, with a last row of sums."""
+    columns = ("problem", "optimizer", "hyperparameters", "dataset", "tasks")
+    counted = ("runs", "done", started, "at task", "failed", "diverged", "missing")
+    table = Table(*columns, *counted, box=None)
+    totals = [0] * 6
+    for progress in settings:
+        counts = _counts(progress)
+        totals = [total + count for total, count in zip(totals, counts, strict=True)]
+        row, tasks = progress.row, sorted(set(progress.started.values()))
+        table.add_row(
+            row["problem"],
+            row["optimizer"],
+            hyperparameter_text(row),
+            row["dataset"],
+            str(row["tasks"]),
+            *map(str, counts[:3]),
+            "-".join(map(str, tasks if len(tasks) < 2 else (tasks[0], tasks[-1]))),
+            *map(str, counts[3:]),
+        )
+    totals_text = [str(total) for total in totals]
+    table.add_row("all", "", "", "", "", *totals_text[:3], "", *totals_text[3:])
+    return table
 
 
-def _time_left(lines: list[Line], runs: Mapping[str, StoredRun], slots: int) -> str:
-    """Return what is left, as a line."""
-    settings: dict[str, Setting] = {}
-    for line in lines:
-        try:
-            settings[_id(line)] = Setting.from_row(line.row)
-        except UsageError:  # another version's
-            continue
-    left = [
-        (settings[_id(line)], 1 - line.begun.get(seed, 0) / int(line.row["tasks"]))
-        for line in lines
-        if _id(line) in settings
-        for seed in line.seeds - line.done
-    ]
-    if not left:
-        return "nothing is left"
-    known = rates.recall() | _measured(runs, settings)
-    if any(setting.optimizer.name not in known for setting, _ in left):
-        return "time left: not known (python -m study.benchmark measures the speed)"
-    seconds = sum(
-        run_cost(setting).flops * share / known[setting.optimizer.name]
-        for setting, share in left
+def _counts(progress: SettingProgress) -> list[int]:
+    """Return the counts of a setting, in the order of the table's columns."""
+    groups = (
+        progress.seeds,
+        progress.finished,
+        progress.started,
+        progress.failed,
+        progress.diverged,
+        progress.missing,
     )
-    return f"time left: about {clock(seconds / slots)} with {slots} trials at once"
+    return [len(group) for group in groups]
 
 
-def _measured(
-    runs: Mapping[str, StoredRun], settings: Mapping[str, Setting]
-) -> dict[str, float]:
-    """Return the operations a second of the runs that are done, by optimizer."""
-    work: dict[str, list[float]] = {}
-    for run in runs.values():
-        if (setting := settings.get(run.setting_id)) and run.seconds > 0:
-            if run.diverged:
-                continue
-            total = work.setdefault(setting.optimizer.name, [0.0, 0.0])
-            total[0] += run_cost(setting).flops
-            total[1] += run.seconds
-    return {name: flops / seconds for name, (flops, seconds) in work.items()}
+def _print_failures(store: Store, settings: Sequence[SettingProgress]) -> None:
+    """Print why stacks failed in the last sweep, unless they have finished since."""
+    failed = {digest(progress.row): progress.failed for progress in settings}
+    for name, reason in store.load_failures().items():
+        setting_id, seeds = parse_stack_name(name)
+        if not failed.get(setting_id, {}).keys().isdisjoint(seeds):
+            say(f"failed: {setting_id} seeds {seeds_text(seeds)}: {reason}")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
-"""The command: run what is left of a study on Ray, then print its tables."""
+"""The command: run what is left of a study on Ray, then show its results."""
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from typing import Annotated
 
+import attrs
 import tyro
-from rich.console import Console
 
-from study.console import console
+from study.console import console, say
 from study.plan.dry_run import (
     cost_table,
     duration_line,
@@ -17,149 +16,134 @@ from study.plan.dry_run import (
     search_table,
     study_table,
 )
-from study.plan.trials import Trial, plan
+from study.plan.trials import Trial
 from study.results.claim import claim
 from study.results.files import retry
 from study.results.provenance import software
 from study.results.store import Store
-from study.running.session import FAILED, STOPPED, Tell, run_ids, run_left, stacks
-from study.spec.options import Options
+from study.running.session import FAILED, STOPPED, StudySession
+from study.spec.options import SweepOptions
 from study.spec.search import Search
 from study.spec.studies import Study
 from trainables.command_line import run_command
 from trainables.patience import first_line
 
-SHOWING = {
+NEXT_COMMANDS = {
     "table": "",
     "figure accuracy": " -o accuracy.png",
     "report": " -o report.html",
 }
-"""What shows more of the records, named when a study ends."""
+"""Commands of `analysis` that show more, with their further words."""
 
 
 def sweep(
-    options: Annotated[tyro.conf.OmitArgPrefixes[Options], tyro.conf.arg(name="")],
+    options: Annotated[tyro.conf.OmitArgPrefixes[SweepOptions], tyro.conf.arg(name="")],
 ) -> int:
-    """Run a study; what is done already is not run again."""
-    pass
+    """Run a study; skip runs that are finished."""
     if options.list:
         console.print(study_table())
         return 0
-    study = options.chosen_study()
+    study = options.load_study()
     store = Store(options.results, study.name, software())
-
-    def tell(line: str) -> None:
-        console.print(line, soft_wrap=True)
-
     try:
         retry(store.check_access)
         if options.dry_run:
-            return _dry_run(options, study, store, console)
+            _dry_run(options, study, store)
+            return 0
         with claim(store):
-            code = _run(options, study, store, console, tell)
+            code = _run(options, study, store)
         if code != STOPPED:
-            _print_found(study, store, console)
+            _print_results(study, store)
     except KeyboardInterrupt:
-        tell("Stopped before anything was begun.")
+        say("Stopped before any trial started.")
         return STOPPED
-    except BrokenPipeError:  # nobody reads what we say
+    except BrokenPipeError:  # nobody reads the output
         raise
     except OSError as error:
-        console.print(
-            f"Stopped, storage fails: {first_line(error)}; what is done is kept, give "
-            "the same command again to go on.",
-            soft_wrap=True,
+        say(
+            f"Stopped: storage error: {first_line(error)}. Progress is saved; run the "
+            "same command to resume."
         )
         return FAILED
     return code
 
 
-def _run(
-    options: Options, study: Study | Search, store: Store, console: Console, tell: Tell
-) -> int:
-    """Run what is left, and what confirms it if asked; return the exit code.
+def _run(options: SweepOptions, study: Study | Search, store: Store) -> int:
+    """Run what is left, and then its confirmation if requested; return the exit code.
 
     Raises:
         OSError: Storage fails.
     """
     if isinstance(study, Search):
         # Optuna takes half a second to import
-        from study.searching.session import run_search
+        from study.searching.session import SearchSession
 
-        code, mine = run_search(options, study, store, console, tell), None
+        code, setting_ids = SearchSession(options, study, store).run(), None
     else:
-        code = run_left(options, study, store, console, tell)
-        mine = frozenset(setting.setting_id for setting in study.settings)
+        session = StudySession(options, study, store)
+        if session.other_settings:
+            say(
+                f"{store.location()} also holds {session.other_settings} settings of "
+                "earlier commands."
+            )
+        code, setting_ids = session.run(), frozenset(study.rows())
     if code or options.confirm_seeds is None:
         return code
     from study.running.confirm import confirmation
 
-    more = confirmation(store, study.seeds, options.confirm_seeds, mine)
-    if more is None:
-        tell("There is nothing to confirm: no setting has whole runs.")
+    winners = confirmation(
+        store, seeds=study.seeds, count=options.confirm_seeds, setting_ids=setting_ids
+    )
+    if winners is None:
+        say("Nothing to confirm: no setting has finished runs.")
         return 0
-    if isinstance(study, Study):
-        more = dataclasses.replace(more, probe_every=study.probe_every)
-    for setting in more.settings:
-        tell(f"To be confirmed: {Trial(setting, more.seeds).label}")
-    return run_left(options, more, store, console, tell, part=True)
+    winners = attrs.evolve(winners, landscape_every=study.landscape_every)
+    for setting in winners.settings:
+        say(f"To be confirmed: {Trial(setting, winners.seeds).label}")
+    return StudySession(options, winners, store).run()
 
 
-def _dry_run(
-    options: Options, study: Study | Search, store: Store, console: Console
-) -> int:
+def _dry_run(options: SweepOptions, study: Study | Search, store: Store) -> None:
     """Show what is left to run and what it costs; write nothing."""
-    slots = options.slots_here()
+    slots = options.local_slots
     if isinstance(study, Search):
         sample = sample_trials(study)
-        console.print(
-            search_table(study),
+        console.print(search_table(study))
+        say(
             f"{study.trials} trials of {len(study.seeds)} runs each, less those that "
-            "are done; the time is for settings drawn evenly.",
-            duration_line(sample, slots, study.trials / len(sample)),
-            sep="\n",
-            soft_wrap=True,
+            "are finished; the time is for settings drawn evenly."
         )
-        return 0
-    runs = run_ids(study)
-    done = store.finished_runs() & runs
-    there = stacks(options, store, store.load_request(), slots)
-    trials = plan(study, done, there, options.stack_size, slots)
-    console.print(
-        cost_table(study, trials),
-        f"{len(runs) - len(done)} of {len(runs)} runs are to be run.",
-        duration_line(trials, slots),
-        sep="\n",
-        soft_wrap=True,
-    )
-    return 0
-
-
-def _print_found(study: Study | Search, store: Store, console: Console) -> None:
-    """Print what was found."""
-    if not isinstance(study, Search):
-        _print_tables(store, console)
+        say(duration_line(sample, slots, study.trials / len(sample)))
         return
-    from study.search_report import draw_beside_records, print_report
-
-    print_report(store, console)
-    draw_beside_records(store, console)
-    for command in ("study.search_report", "analysis table"):
-        line = f"python -m {command} {shlex.quote(store.location())}"
-        console.print(line, soft_wrap=True)
+    session = StudySession(options, study, store, read_only=True)
+    trials = session.plan(slots)
+    console.print(cost_table(study, trials))
+    say(f"{session.left} of {session.total} runs are left to run.")
+    say(duration_line(trials, slots))
 
 
-def _print_tables(store: Store, console: Console) -> None:
-    """Say where the records are, print the paper's tables, and name what shows more."""
-    if not store.finished_runs():
-        return  # all has failed, which has been said
-    from analysis.tables.printing import print_tables
-
-    console.print(f"\nRecords: {store.location('records')}\n", soft_wrap=True)
-    print_tables(store.location())
+def _print_results(study: Study | Search, store: Store) -> None:
+    """Print the results, and the commands that show more."""
     place = shlex.quote(store.location())
-    for command, target in SHOWING.items():
-        console.print(f"python -m analysis {command} {place}{target}", soft_wrap=True)
+    if isinstance(study, Search):
+        from study.searching.report import (
+            print_report,
+            read_search,
+            save_pareto_front,
+        )
+
+        if (search := read_search(store)) is not None:
+            print_report(store.location(), search)
+            save_pareto_front(store, search)
+        say(f"python -m study.search_report {place}")
+        say(f"python -m analysis table {place}")
+    elif store.finished_runs():
+        from analysis.tables.printing import print_tables
+
+        say(f"\nRecords: {store.location('records')}\n")
+        print_tables(store.location())
+        for command, words in NEXT_COMMANDS.items():
+            say(f"python -m analysis {command} {place}{words}")
 
 
 if __name__ == "__main__":

@@ -7,14 +7,16 @@ import time
 from typing import Any
 
 from ray import tune
-from rich.console import Console
 
 from study.plan.trials import Trial
 from study.results.store import Store
-from study.running import tuning
+from study.running.connection import connected
+from study.running.progress import Tally
 from study.running.shares import Shares, share_out
+from study.running.tuning import run_trials
 from trainables import datasets
 from trainables.optimizers import SGD
+from trainables.options import RunOptions
 from trainables.problems import Pairwise
 from trainables.setting import Setting
 
@@ -31,21 +33,21 @@ class Nothing(tune.Trainable):
         return True
 
 
-def measure(trials: int, console: Console) -> dict[str, float]:
+def measure(trials: int) -> dict[str, float]:
     """Return seconds a trial above its own training, Ray's floor, and a report's cost.
 
     Each trial is one run of one task of one step; a report's cost is what a task more
     adds above its training.
     """
     data = {"mnist-5k": datasets.load("mnist-5k")}
-    with tuning.connected(None, console):
-        shares = share_out(1.0, 0.0, None)
+    with connected(None):
+        shares = share_out(cpus=1.0, gpus=0.0, max_concurrent=None)
         started = time.perf_counter()
         _fit_nothing(trials, shares.slots)
         floor = (time.perf_counter() - started) / trials
         spent = {}
         for tasks in (1, 11):
-            spent[tasks] = _above_training(trials, tasks, data, shares, console)
+            spent[tasks] = _above_training(trials, tasks, data, shares)
     more = (spent[11] - spent[1]) / (10 * trials)
     return {"per_trial": spent[1] / trials, "floor": floor, "per_report": more}
 
@@ -70,7 +72,6 @@ def _above_training(
     tasks: int,
     data: dict[str, datasets.Dataset],
     shares: Shares,
-    console: Console,
 ) -> float:
     """Return the wall time of a study of tiny trials less that of its tasks."""
     import pandas as pd
@@ -89,13 +90,12 @@ def _above_training(
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder, f"tiny-{tasks}")
         started = time.perf_counter()
-        tuning.run(
-            [Trial(setting, (0,)) for setting in settings],
-            store,
-            data,
-            shares,
-            None,
-            console,
+        run_trials(
+            Tally([Trial(setting, (0,)) for setting in settings]),
+            store=store,
+            datasets=data,
+            shares=shares,
+            options=RunOptions(),
         )
         spent = time.perf_counter() - started
         seconds = pd.read_parquet(f"{store.location()}/records", columns=["seconds"])

@@ -1,54 +1,53 @@
-"""Confirming what a study found, on seeds that had no say in finding it.
+"""Confirm a study's winners on new seeds.
 
-The best of many settings owes some of its lead to luck (the winner's curse). So the
-best setting of each problem and the best SGD, chosen on the study's own seeds, are run
-with new ones, on which alone the comparison of the two is fair.
+The best of many settings is partly lucky (the winner's curse). So the best setting and
+the best SGD of each problem, chosen on the study's own seeds, are run with new seeds,
+on which alone their comparison is fair.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import pyarrow as pa
+from collections.abc import Collection
 
 from study.results.store import Store
 from study.spec.studies import Study
-from trainables.checks import whole
+from trainables.hyperparameter import check_whole
 from trainables.randomness import SEEDS
-from trainables.record import WHAT
 from trainables.setting import Setting
 
 
-def new_seeds(seeds: tuple[int, ...], count: int) -> tuple[int, ...]:
-    """Return so many seeds above those of a study.
+def new_seeds(seeds: Collection[int], count: int) -> tuple[int, ...]:
+    """Return the next seeds after those of a study.
 
     >>> new_seeds((0, 1, 4), 2)
     (5, 6)
 
     Raises:
-        UsageError: There are no such seeds.
+        UsageError: There are not so many.
     """
     first = max(seeds) + 1
-    whole("the last of --confirm-seeds", first + count - 1, first, SEEDS - 1)
+    check_whole("the last of --confirm-seeds", first + count - 1, first, SEEDS - 1)
     return tuple(range(first, first + count))
 
 
 def confirmation(
     store: Store,
-    seeds: tuple[int, ...],
+    *,
+    seeds: Collection[int],
     count: int,
-    setting_ids: frozenset[str] | None = None,
+    setting_ids: Collection[str] | None = None,
 ) -> Study | None:
-    """Return the best settings with new seeds; None: there is nothing to choose from.
+    """Return a study of the best settings with new seeds; None: no run is finished.
 
     Args:
-        store: Where the study's records are.
-        seeds: The study's own, which choose.
+        store: Where the study's results are.
+        seeds: The study's own seeds, which choose.
         count: How many new ones.
-        setting_ids: The study's own; None: all that lie there.
+        setting_ids: The study's own settings; None: all of the results.
 
     Raises:
-        UsageError: The records cannot be read, or there are no seeds above.
+        UsageError: The records cannot be read, or there are no new seeds left.
+        OSError: Storage fails.
     """
     from analysis.comparing.compare import best_settings
     from analysis.records.load import load
@@ -58,19 +57,14 @@ def confirmation(
     frame = frame[frame["seed"].isin(seeds)]
     if setting_ids is not None:
         frame = frame[frame["setting_id"].isin(setting_ids)]
-    chosen = {name for best in best_settings(frame).values() for name in best}
-    rows = frame.drop_duplicates("setting_id")[["setting_id", *WHAT]].astype(object)
-    settings = [
-        Setting.from_row({name: _plain(name, row[name]) for name in WHAT})
-        for row in rows.where(rows.notna(), None).to_dict("records")
-        if row["setting_id"] in chosen
-    ]
-    if not settings:
+    best = {name for names in best_settings(frame).values() for name in names}
+    if not best:
         return None
-    return Study(store.study, tuple(settings), new_seeds(seeds, count))
-
-
-def _plain(name: str, value: Any) -> Any:
-    """Return a value as the record had it: nulls make a frame's whole numbers real."""
-    integral = value is not None and WHAT[name].type == pa.int64()
-    return int(value) if integral else value
+    rows = {
+        run.setting_id: run.setting
+        for check in store.check_records()
+        for run in check.runs.values()
+    }
+    order = [name for name in frame["setting_id"].unique() if name in best]
+    settings = tuple(Setting.from_row(rows[name]) for name in order)
+    return Study(store.study, settings, new_seeds(seeds, count))

@@ -1,110 +1,109 @@
-"""What a person is told of nodes: who comes and goes, and what is waited for."""
+"""Messages about nodes that join and leave, and about trials that wait for nodes."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
 from typing import Any
 
 import ray
 from ray import tune
 
+from study.console import say
 from study.results.files import Files
-from study.running import reach
 from study.running.capacity import capacity
+from study.running.reach import ReachTest, live_nodes, warn_of_versions
 
-EVERY = 1.0
-"""Seconds between looks."""
+INTERVAL = 1.0
+"""Seconds between two checks."""
 
-SOON = 5.0
-"""Seconds that a trial may wait for a place before anything is said."""
+WAIT = 5.0
+"""Seconds that trials wait for nodes before this is said."""
 
 
-class Nodes(tune.Callback):
-    """Says which nodes join and leave, and when trials wait for them.
+class NodeWatcher(tune.Callback):
+    """Says which nodes join and leave, and when trials wait for nodes.
 
-    A node that joins later is asked too whether it reaches the results; trials on one
-    that does not wait for storage, as they do when it fails.
+    A node that joins is tested for reaching the results. If it does not, its trials
+    wait and retry as for any storage failure.
     """
 
-    def __init__(self, files: Files, slots: int, say: Callable[[str], None]) -> None:
-        """Look at the nodes that are there.
+    def __init__(self, files: Files, slots: int) -> None:
+        """Remember the nodes of now.
 
         Args:
             files: The study's results.
-            slots: How many trials are to run at once.
-            say: Is told.
+            slots: Concurrent trials.
         """
-        self._files, self._slots, self._say = files, slots, say
-        self._known = reach.alive()
-        self._looked = time.monotonic()
-        self._short: float | None = None
-        self._told = False
-        self._asked: dict[Any, reach.Question] = {}
+        self._files, self._slots = files, slots
+        self._nodes = live_nodes()
+        self._last_check = time.monotonic()
+        self._waiting_since: float | None = None
+        self._waiting_said = False
+        self._tests: dict[Any, ReachTest] = {}  # Ray's reference to an answer -> test
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return nothing: Tune pickles callbacks, and this one speaks."""
+        """Return nothing: Tune pickles callbacks, and this one starts afresh."""
         return {}
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Look, now and then; Tune calls this at each of its steps."""
+        """Check once an interval."""
         now = time.monotonic()
-        if now - self._looked < EVERY:
-            return
-        self._looked = now
-        self._see()
-        self._hear()
-        self._wait(trials, now)
+        if now - self._last_check >= INTERVAL:
+            self._last_check = now
+            self._compare_nodes()
+            self._read_answers()
+            self._check_waiting(trials, now)
 
-    def _see(self) -> None:
-        """Say which nodes have come and gone."""
-        there = reach.alive()
-        for node, address in self._known.items():
-            if node not in there:
-                self._say(f"node {address} has left; its trials go on elsewhere")
-        new = [node for node in there if node not in self._known]
+    def _compare_nodes(self) -> None:
+        """Say which nodes have joined and left; test the new ones."""
+        nodes = live_nodes()
+        for node, address in self._nodes.items():
+            if node not in nodes:
+                say(f"Node {address} has left; its trials resume elsewhere.")
+        new = [node for node in nodes if node not in self._nodes]
         if new:
-            self._say(
-                f"node {', '.join(there[n] for n in new)} has joined: {capacity()}"
-            )
+            addresses = ", ".join(nodes[node] for node in new)
+            say(f"Node {addresses} has joined: {capacity()}")
         for node in new:
-            with contextlib.suppress(OSError):  # then trials say so
-                question = reach.Question.put(self._files)
-                self._asked[question.ask(node)] = question
-        self._known = there
+            with contextlib.suppress(OSError):  # the trials say that storage fails
+                test = ReachTest.start(self._files)
+                self._tests[test.ask(node)] = test
+        self._nodes = nodes
 
-    def _hear(self) -> None:
-        """Say which of the nodes that joined do not reach the results."""
-        if not self._asked:
+    def _read_answers(self) -> None:
+        """Say which new nodes do not reach the results, or have other versions."""
+        if not self._tests:
             return
-        ready, _ = ray.wait(list(self._asked), num_returns=1, timeout=0)
-        for ref in ready:
-            why, odd = self._asked[ref].heard(ref)
-            (node,) = self._asked[ref].nodes
-            self._asked.pop(ref).forget()
-            address = self._known.get(node, node)
-            if why:
-                self._say(f"node {address} does not reach the results: {why}")
-            elif odd:
-                self._say(f"node {address} has other versions than this machine: {odd}")
+        ready, _ = ray.wait(list(self._tests), num_returns=1, timeout=0)
+        for answer in ready:
+            test = self._tests.pop(answer)
+            fault, versions = test.result(answer)
+            node = test.nodes[answer]
+            address = self._nodes.get(node, node)
+            test.clean_up()
+            if fault:
+                say(f"Node {address} does not reach the results: {fault}")
+            elif versions:
+                warn_of_versions(address, versions)
 
-    def _wait(self, trials: list[Any], now: float) -> None:
-        """Say when trials wait for nodes, and when no longer."""
-        running = sum(trial.status == "RUNNING" for trial in trials)
-        waiting = sum(trial.status == "PENDING" for trial in trials)
-        if not waiting or running >= self._slots:
-            if self._told:
-                self._say(f"all trials at once have a place: {capacity()}")
-            self._short, self._told = None, False
+    def _check_waiting(self, trials: list[Any], now: float) -> None:
+        """Say when trials wait for nodes, and when they no longer do."""
+        states = [trial.status for trial in trials]
+        running = states.count("RUNNING")
+        if "PENDING" not in states or running >= self._slots:
+            if self._waiting_said:
+                say(f"All {self._slots} concurrent trials run: {capacity()}")
+            self._waiting_since, self._waiting_said = None, False
             return
-        self._short = self._short or now
-        if self._told or now - self._short < SOON:
+        if self._waiting_since is None:
+            self._waiting_since = now
+        if self._waiting_said or now - self._waiting_since < WAIT:
             return
-        there = capacity()
-        if there.grows:
-            self._told = True
-            self._say(
-                f"waiting for nodes: {running} of {self._slots} trials at once have a "
-                f"place; Ray has {there} and may start nodes up to {there.later}"
+        cluster = capacity()
+        if cluster.can_grow:
+            self._waiting_said = True
+            say(
+                f"Waiting for nodes: {running} of {self._slots} concurrent trials run; "
+                f"Ray has {cluster} and may start nodes up to {cluster.max_text}"
             )

@@ -1,192 +1,205 @@
-"""What a person sees while a study runs: one live line, or now and then a plain one."""
+"""Progress of a session: what its trials report, and how the terminal shows it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ray import tune
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from study.plan.rates import clock
+from study.console import console, say
+from study.plan.machine import format_duration
 from study.plan.trials import Trial
 
 PLAIN_SECONDS = 15.0
-"""Between lines where the output is no terminal."""
+"""Between two lines where standard output is not a terminal."""
 
 LIVE_SECONDS = 0.2
-"""Between two looks of the live line."""
+"""Between two updates of the live line on a terminal."""
 
 
 class Tally:
-    """Counts what the trials report; each trial's own word is the latest one.
+    """The latest report of each trial, and their sums.
 
-    A trial that is retried reports tasks again, so nothing here is added up from
-    reports: a trial has done as many tasks as it last said.
+    A restarted trial reports some tasks again, so reports are never added up.
+
+    Attributes:
+        trials: By name.
+        tasks_done: By trial.
+        diverged: Runs that have diverged, by trial.
+        failed: Error files of the trials that Tune has given up, by trial.
+        waiting: What storage says, by the trials that wait for it.
+        runs_before: Runs that earlier sessions finished.
+        tasks_before: Their tasks.
+        started: Local time of the first report, in seconds; None: no report yet.
     """
 
     def __init__(
-        self, trials: Sequence[Trial], runs_done: int, tasks_found: int = 0
+        self,
+        trials: Sequence[Trial] = (),
+        *,
+        runs_before: int = 0,
+        tasks_before: int = 0,
     ) -> None:
-        """Start with nothing done but the runs found finished.
-
-        Args:
-            trials: What is to run.
-            runs_done: Runs that earlier sessions did.
-            tasks_found: Their tasks.
-        """
+        """Start with no report of these trials."""
         self.trials = {trial.name: trial for trial in trials}
-        self.found, self.tasks_found = runs_done, tasks_found
-        self.runs = runs_done + sum(len(trial.seeds) for trial in trials)
         self.tasks_done = dict.fromkeys(self.trials, 0)
         self.diverged = dict.fromkeys(self.trials, 0)
         self.failed: dict[str, str] = {}
         self.waiting: dict[str, str] = {}
+        self.runs_before, self.tasks_before = runs_before, tasks_before
         self.started: float | None = None
-        self._at_start: dict[str, int] = {}
+        self._resumed_tasks: dict[str, int] = {}  # trial -> tasks of earlier sessions
 
-    def report(self, result: dict[str, Any]) -> None:
+    def report(self, result: Mapping[str, Any]) -> None:
         """Take a trial's report."""
-        name = result["name"]
+        name, tasks = result["name"], result["tasks_done"]
         self.waiting.pop(name, None)
         if result["waiting"]:
             self.waiting[name] = result["waiting"]
-            if result["tasks_done"] == self.tasks_done[name]:
+            if tasks == self.tasks_done[name]:
                 return
-        # tasks that a checkpoint brought cost this session nothing; the first task,
-        # which waited for Ray and PyTorch to start, would make the rest look slow
-        first = self.started is None
-        self._at_start.setdefault(name, result["tasks_done"] - (not first))
         if self.started is None:
+            # the first task waited for Ray and PyTorch to start: it says nothing about
+            # the speed of the others, so it counts as done before
             self.started = time.monotonic()
-        self.tasks_done[name] = result["tasks_done"]
+            self._resumed_tasks[name] = tasks
+        self._resumed_tasks.setdefault(name, tasks - 1)
+        self.tasks_done[name] = tasks
         self.diverged[name] = result["runs_diverged"]
 
     @property
-    def _elapsed(self) -> float:
-        """Seconds since the first report."""
-        return 0.0 if self.started is None else time.monotonic() - self.started
-
-    def _share(self, name: str, tasks: int) -> float:
-        trial = self.trials[name]
-        return trial.cost.flops * tasks / trial.setting.tasks
-
-    @property
-    def _whole(self) -> float:
-        """The operations of all this session's work."""
-        return sum(trial.cost.flops for trial in self.trials.values())
-
-    @property
-    def _done(self) -> float:
-        return sum(self._share(n, t) for n, t in self.tasks_done.items())
-
-    @property
     def fraction(self) -> float:
-        """The fraction of this session's work that is done, by its operations."""
-        return self._done / self._whole if self._whole else 1.0
+        """The fraction of this session's floating-point operations that are done."""
+        total = self._total_flops
+        return self._flops(self.tasks_done) / total if total else 1.0
 
     @property
     def seconds_left(self) -> float | None:
-        """How long it will take at the rate so far; None: not known yet."""
-        done, free = self._done, self._free
-        if done <= free:
+        """The time left at the mean speed of this session; None: not known yet."""
+        done = self._flops(self.tasks_done)
+        computed = done - self._flops(self._resumed_tasks)
+        if computed <= 0:
             return None
-        return self._elapsed * (self._whole - done) / (done - free)
+        return self._elapsed * (self._total_flops - done) / computed
 
-    @property
-    def _free(self) -> float:
-        """The operations that earlier sessions did."""
-        return sum(self._share(n, t) for n, t in self._at_start.items())
+    def is_stopped(self, failed: Collection[str]) -> bool:
+        """Return whether a trial is neither finished nor failed when Tune has ended."""
+        return any(
+            self.tasks_done[name] < trial.setting.tasks and name not in failed
+            for name, trial in self.trials.items()
+        )
 
     def line(self) -> str:
-        """Return the state of things in one line."""
-        runs = self.found + sum(
-            len(trial.seeds)
-            for name, trial in self.trials.items()
-            if self.tasks_done[name] >= trial.setting.tasks
+        """Return the progress in one line."""
+        stacks = [len(trial.seeds) for trial in self.trials.values()]
+        lengths = [trial.setting.tasks for trial in self.trials.values()]
+        counts = self.tasks_done.values()
+        triples = list(zip(stacks, lengths, counts, strict=True))
+        runs = self.runs_before + sum(s for s, length, n in triples if n >= length)
+        tasks = sum(s * n for s, _, n in triples)
+        total = sum(s * length for s, length, _ in triples)
+        return (
+            f"runs {runs}/{self.runs_before + sum(stacks)}, "
+            f"tasks {tasks:,}/{total:,}, {self._speed_and_problems()}"
         )
-        tasks = sum(len(self.trials[n].seeds) * t for n, t in self.tasks_done.items())
-        whole = sum(len(t.seeds) * t.setting.tasks for t in self.trials.values())
-        return f"runs {runs}/{self.runs}, tasks {tasks:,}/{whole:,}, {self._how()}"
 
-    def _how(self) -> str:
-        """Return how fast it goes, and how well."""
+    def _speed_and_problems(self) -> str:
         tasks = sum(
-            len(self.trials[n].seeds) * (t - self._at_start.get(n, 0))
-            for n, t in self.tasks_done.items()
+            len(self.trials[name].seeds) * (count - self._resumed_tasks.get(name, 0))
+            for name, count in self.tasks_done.items()
         )
         rate = tasks / self._elapsed if tasks > 0 and self._elapsed else 0.0
-        left = self.seconds_left
-        return (
-            f"{rate:.1f} tasks/s, left {'?' if left is None else clock(left)}, "
-            f"diverged {sum(self.diverged.values())}, failed {len(self.failed)}"
-            + f", waiting {len(self.waiting)}"
-            * bool(self.waiting)
+        left = "?" if self.seconds_left is None else format_duration(self.seconds_left)
+        parts = [
+            f"{rate:.1f} tasks/s",
+            f"left {left}",
+            f"diverged {sum(self.diverged.values())}",
+            f"failed {len(self.failed)}",
+        ]
+        if self.waiting:
+            parts.append(f"waiting {len(self.waiting)}")
+        return ", ".join(parts)
+
+    @property
+    def _elapsed(self) -> float:
+        return 0.0 if self.started is None else time.monotonic() - self.started
+
+    @property
+    def _total_flops(self) -> float:
+        return sum(trial.cost.flops for trial in self.trials.values())
+
+    def _flops(self, tasks: Mapping[str, int]) -> float:
+        """Return the operations of so many tasks of each trial."""
+        return sum(
+            self.trials[name].cost.flops * count / self.trials[name].setting.tasks
+            for name, count in tasks.items()
         )
 
 
-class Reporter(tune.Callback):
-    """Shows the tally as Tune's results come in."""
+class ProgressDisplay(tune.Callback):
+    """Shows the tally: one live line on a terminal, else a line now and then."""
 
-    def __init__(self, tally: Tally, console: Console) -> None:
-        """Show on a console."""
+    def __init__(self, tally: Tally) -> None:
+        """Show a tally; it is fed here with Tune's results."""
         self.tally = tally
-        self.restarts = 0
-        self._console = console
-        self._last = time.monotonic() - LIVE_SECONDS * console.is_terminal
-        self._told: set[str] = set()
-        self._waiting = False
-        self._bar = Progress(
+        self._restarts = 0
+        self._live = console.is_terminal
+        self._interval = LIVE_SECONDS if self._live else PLAIN_SECONDS
+        self._last_shown = time.monotonic() - (LIVE_SECONDS if self._live else 0)
+        self._warned: set[str] = set()
+        self._storage_fails = False
+        self._progress = Progress(
             TextColumn("{task.percentage:>3.0f}%"),
             BarColumn(bar_width=20),
             TextColumn("{task.description}"),
             console=console,
             transient=True,
-            redirect_stdout=False,  # which is not ours alone
+            redirect_stdout=False,  # `only_console_prints` redirects it
             redirect_stderr=False,
         )
-        self._row = self._bar.add_task("starting", total=1.0)
+        self._bar = self._progress.add_task("starting", total=1.0)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return nothing: Tune pickles callbacks, and a terminal cannot be."""
+        """Return nothing: Tune pickles callbacks, but a terminal cannot be pickled."""
         return {}
 
-    def __enter__(self) -> Reporter:
-        """Start to show."""
-        if self._console.is_terminal:
-            self._bar.start()
+    def __enter__(self) -> ProgressDisplay:
+        """Start the live line."""
+        if self._live:
+            self._progress.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Stop, leaving the last state as a line."""
-        if self._console.is_terminal:
-            self._bar.stop()
-        again = f", started again {self.restarts}" * bool(self.restarts)
-        self._console.print(self.tally.line() + again, soft_wrap=True)
+        """Replace the live line by the last state."""
+        if self._live:
+            self._progress.stop()
+        restarts = f", restarted {self._restarts}" if self._restarts else ""
+        say(self.tally.line() + restarts)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
     ) -> None:
-        """Take a report, and say it once when storage fails and when it answers."""
+        """Take a report; say once when storage fails, and when it works again."""
         self.tally.report(result)
-        if result["waiting"] and not self._waiting:
-            self._waiting = True
-            self.say(f"waiting for storage, trying again: {result['waiting']}")
-        elif self._waiting and not self.tally.waiting:
-            self._waiting = False
-            self.say("storage answers again: going on")
-        if result["odd"] and result["name"] not in self._told:
-            self._told.add(result["name"])
-            self.say(f"{self.tally.trials[result['name']].label}: {result['odd']}")
+        if result["waiting"] and not self._storage_fails:
+            self._storage_fails = True
+            say(f"Storage fails, retrying: {result['waiting']}")
+        elif self._storage_fails and not self.tally.waiting:
+            self._storage_fails = False
+            say("Storage works again.")
+        if result["warning"] and result["name"] not in self._warned:
+            self._warned.add(result["name"])
+            say(f"{self.tally.trials[result['name']].label}: {result['odd']}")
         self._show()
 
     def on_trial_recover(
         self, iteration: int, trials: list[Any], trial: Any, **info: Any
     ) -> None:
-        """Count a trial that has to start again."""
-        self.restarts += 1
+        """Count a restart."""
+        self._restarts += 1
         self.tally.waiting.pop(trial.config["trial"]["name"], None)
 
     def on_trial_error(
@@ -198,18 +211,14 @@ class Reporter(tune.Callback):
         self.tally.waiting.pop(name, None)
         self._show()
 
-    def say(self, line: str) -> None:
-        """Say something once, beside the live line."""
-        self._console.print(line, soft_wrap=True)
-
     def _show(self) -> None:
-        """Show the tally, but not at every one of many reports: it is a long sum."""
-        now, live = time.monotonic(), self._console.is_terminal
-        if now - self._last < (LIVE_SECONDS if live else PLAIN_SECONDS):
+        """Show the tally, at most once an interval: the sums are long."""
+        now = time.monotonic()
+        if now - self._last_shown < self._interval:
             return
-        self._last = now
-        line = self.tally.line()
-        if live:
-            self._bar.update(self._row, completed=self.tally.fraction, description=line)
+        self._last_shown = now
+        line, fraction = self.tally.line(), self.tally.fraction
+        if self._live:
+            self._progress.update(self._bar, completed=fraction, description=line)
         else:
-            self._console.print(line, soft_wrap=True)
+            say(line)

@@ -1,8 +1,9 @@
-"""Metrics of a study for Prometheus, which Ray serves on the driver's node.
+"""Metrics of a study for Prometheus; Ray serves them on the driver's node.
 
-The driver sets them, from what the trials last said: what a killed trial had done and
-not kept is taken back when it starts again, so that the sums are those of the records.
-No tag has more values than there are nodes, or settings' kinds; never a trial's name.
+The driver computes them from the latest report of each trial. What a killed trial
+learned after its last checkpoint is taken back when the trial resumes, so in the end
+the sums are those of the records. No tag is a trial's name: Ray keeps a series for
+every value that a tag has ever had.
 """
 
 from __future__ import annotations
@@ -17,64 +18,46 @@ from ray.util.metrics import Gauge
 from study.plan.cost import run_cost
 from study.running.progress import Tally
 
-BEFORE = "before"
-"""The node of tasks that an earlier session did."""
+EARLIER = "before"
+"""The node of tasks that an earlier session learned."""
 
-METRICS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "plasticity_runs": (
-        "Runs by state: done, running, failed, waiting",
-        ("study", "state"),
-    ),
-    "plasticity_tasks": (
-        "Tasks learned, by the node that did it; the rows of the records in the end",
-        ("study", "node"),
-    ),
-    "plasticity_runs_diverged": ("Runs of this session that diverged", ("study",)),
-    "plasticity_examples_per_second": (
-        "Examples trained on, by the trials that run on a node now",
-        ("study", "node"),
-    ),
-    "plasticity_test_accuracy": (
-        "Test accuracy after the last task of each run, mean over runs, in [0, 1]",
-        ("study", "problem", "optimizer"),
-    ),
-    "plasticity_gpu_memory_bytes": (
-        "Most memory of a GPU that a stack has held, by node",
-        ("study", "node"),
-    ),
+METRICS: dict[str, tuple[str, ...]] = {
+    "plasticity_runs": ("study", "state"),
+    "plasticity_tasks": ("study", "node"),
+    "plasticity_runs_diverged": ("study",),
+    "plasticity_examples_per_second": ("study", "node"),
+    "plasticity_test_accuracy": ("study", "problem", "optimizer"),
+    "plasticity_gpu_memory_bytes": ("study", "node"),
 }
-"""What each metric is, and its tags; Ray puts `ray_` before the names."""
+"""The tags of each metric, which docs/cluster.md describes; Ray prepends `ray_`."""
 
-EVERY = 1.0
-"""Seconds between settings; Ray hands them on every ten."""
+UPDATE_SECONDS = 1.0
+"""Least time between two updates; Ray exports the values every ten seconds."""
+
+Values = dict[tuple[str, ...], float]
+"""Values by tags."""
 
 
 class Metrics(tune.Callback):
-    """Sets the metrics as Tune's results come in."""
+    """Updates the metrics from Tune's results."""
 
     def __init__(self, tally: Tally, study: str) -> None:
-        """Set what is known before the first result.
-
-        Args:
-            tally: Counts what the trials report.
-            study: The study's name.
-        """
+        """Create the metrics of a study, of which `tally` has the latest reports."""
         self._tally, self._study = tally, study
         self._gauges = {
-            name: Gauge(name, description=about, tag_keys=tags)
-            for name, (about, tags) in METRICS.items()
+            name: Gauge(name, tag_keys=tags) for name, tags in METRICS.items()
         }
-        self._nodes: dict[str, list[str]] = {}
-        self._tasks: Counter[str] = Counter({BEFORE: tally.tasks_found})
-        self._running: set[str] = set()
+        # by trial: the node of each task, the mean accuracy and its runs, the speed
+        self._node_of_task: defaultdict[str, dict[int, str]] = defaultdict(dict)
         self._accuracy: dict[str, tuple[float, int]] = {}
         self._speed: dict[str, tuple[str, float]] = {}
-        self._memory: Counter[str] = Counter()
-        self._set: set[tuple[str, tuple[str, ...]]] = set()
-        self._last = 0.0
+        self._memory: Counter[str] = Counter()  # by node
+        self._running: set[str] = set()
+        self._exported: dict[str, Values] = {name: {} for name in METRICS}
+        self._last_update = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return nothing: Tune pickles callbacks, and there is nothing to keep."""
+        """Return nothing: Tune pickles callbacks, but a gauge cannot be pickled."""
         return {}
 
     def on_trial_result(
@@ -82,118 +65,95 @@ class Metrics(tune.Callback):
     ) -> None:
         """Take a report."""
         name, node, tasks = result["name"], result["node_ip"], result["tasks_done"]
-        runs, did = (
-            len(self._tally.trials[name].seeds),
-            self._nodes.setdefault(name, []),
-        )
-        # another session's come with the first report, and what was lost goes
-        lost, new = did[max(0, tasks - 1) :], [BEFORE] * (tasks - 1 - len(did))
-        new += [node] * (tasks > 0)
-        did[len(did) - len(lost) :] = new
-        self._tasks.update({n: runs * count for n, count in Counter(new).items()})
-        self._tasks.subtract({n: runs * count for n, count in Counter(lost).items()})
-        self._take(name, node, result)
-        self._refresh()
-
-    def _take(self, name: str, node: str, result: Any) -> None:
-        """Take what a report says of speed, accuracy and memory."""
-        stack = self._tally.trials[name]
-        alive = len(stack.seeds) - result["runs_diverged"]
+        nodes = self._node_of_task[name]
+        # no report: learned before this session; above `tasks`: lost when it was killed
+        self._node_of_task[name] = {t: nodes.get(t, EARLIER) for t in range(tasks)}
+        if tasks:
+            self._node_of_task[name][tasks - 1] = node
+        setting, alive = self._tally.trials[name].setting, self._alive(name)
         if result["test_accuracy"] is not None and alive:
             self._accuracy[name] = result["test_accuracy"], alive
+        self._speed.pop(name, None)
         seconds = result["time_this_iter_s"]
-        if result["done"] or result["waiting"] or not seconds:
-            self._speed.pop(name, None)
-        else:
-            examples = run_cost(stack.setting).examples / stack.setting.tasks
-            self._speed[name] = node, alive * examples / seconds
+        if seconds and not (result["done"] or result["waiting"]):
+            examples = alive * run_cost(setting).examples / setting.tasks
+            self._speed[name] = node, examples / seconds
         self._memory[node] = max(self._memory[node], result["gpu_memory"] or 0)
 
     def on_trial_recover(
         self, iteration: int, trials: list[Any], trial: Any, **info: Any
     ) -> None:
-        """Forget the speed of a trial that has to start again."""
+        """Drop the speed of a trial that restarts."""
         self._speed.pop(trial.config["trial"]["name"], None)
 
-    def on_trial_error(
-        self, iteration: int, trials: list[Any], trial: Any, **info: Any
-    ) -> None:
-        """Count a trial that Tune has given up."""
-        self._speed.pop(trial.config["trial"]["name"], None)
-        self._refresh()
+    on_trial_error = on_trial_recover
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Look who runs, and set the metrics also while nothing is reported."""
-        if time.monotonic() - self._last >= EVERY:
-            known = [t.config["trial"]["name"] for t in trials if t.status == "RUNNING"]
-            self._running = set(known)
-            self._refresh()
+        """Update the metrics, at most once in UPDATE_SECONDS."""
+        if time.monotonic() - self._last_update >= UPDATE_SECONDS:
+            running = (trial for trial in trials if trial.status == "RUNNING")
+            self._running = {trial.config["trial"]["name"] for trial in running}
+            self._update()
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
-        """Set them to what stands in the end."""
+        """Set the metrics to the final values."""
         self._speed.clear()
         self._running.clear()
-        self._last = 0.0
-        self._refresh()
+        self._update()
 
-    def _refresh(self) -> None:
-        """Set every metric, now and then."""
-        if time.monotonic() - self._last < EVERY:
-            return
-        self._last = time.monotonic()
-        now = self.values()
-        for name, tags in self._set - now.keys():
-            now[name, tags] = 0.0  # as the speed of a node that has gone
-        for (name, tags), value in now.items():
-            keys = METRICS[name][1]
-            self._gauges[name].set(value, dict(zip(keys, tags, strict=True)))
-        self._set |= now.keys()
+    def _update(self) -> None:
+        self._last_update = time.monotonic()
+        for name, values in self.values().items():
+            # a node that has left keeps its series, at zero
+            self._exported[name] = dict.fromkeys(self._exported[name], 0.0) | values
+            for tags, value in self._exported[name].items():
+                named = dict(zip(METRICS[name], (self._study, *tags), strict=True))
+                self._gauges[name].set(value, named)
 
-    def values(self) -> dict[tuple[str, tuple[str, ...]], float]:
-        """Return each metric's values, by name and tags."""
-        study, lost = self._study, sum(self._tally.diverged.values())
-        parts: dict[str, dict[tuple[str, ...], float]] = {
-            "plasticity_runs": {(k,): v for k, v in self._states().items()},
-            "plasticity_tasks": {(n,): v for n, v in self._tasks.items() if v},
-            "plasticity_runs_diverged": {(): lost},
-            "plasticity_examples_per_second": self._speeds(),
+    def values(self) -> dict[str, Values]:
+        """Return the values of each metric, by its tags after `study`."""
+        speeds: Values = defaultdict(float)
+        for node, speed in self._speed.values():
+            speeds[node,] += speed
+        return {
+            "plasticity_runs": self._runs(),
+            "plasticity_tasks": self._tasks(),
+            "plasticity_runs_diverged": {(): sum(self._tally.diverged.values())},
+            "plasticity_examples_per_second": dict(speeds),
             "plasticity_test_accuracy": self._accuracies(),
             "plasticity_gpu_memory_bytes": {(n,): v for n, v in self._memory.items()},
         }
-        return {
-            (name, (study, *tags)): float(value)
-            for name, part in parts.items()
-            for tags, value in part.items()
-        }
 
-    def _states(self) -> dict[str, int]:
-        """Return how many runs are done, failed, running, and wait."""
-        tally = self._tally
-        counts = Counter(done=tally.found, failed=0, running=0, waiting=0)
-        for name, trial in tally.trials.items():
-            if tally.tasks_done[name] >= trial.setting.tasks:
+    def _runs(self) -> Values:
+        counts = Counter(done=self._tally.runs_before, failed=0, running=0, waiting=0)
+        for name, trial in self._tally.trials.items():
+            if self._tally.tasks_done[name] >= trial.setting.tasks:
                 state = "done"
-            elif name in tally.failed:
+            elif name in self._tally.failed:
                 state = "failed"
             else:
                 state = "running" if name in self._running else "waiting"
             counts[state] += len(trial.seeds)
-        return dict(counts)
+        return {(state,): count for state, count in counts.items()}
 
-    def _speeds(self) -> dict[tuple[str, ...], float]:
-        speeds: defaultdict[tuple[str, ...], float] = defaultdict(float)
-        for node, rate in self._speed.values():
-            speeds[node,] += rate
-        return dict(speeds)
+    def _tasks(self) -> Values:
+        tasks = Counter({EARLIER: self._tally.tasks_before})
+        for name, nodes in self._node_of_task.items():
+            for node, count in Counter(nodes.values()).items():
+                tasks[node] += count * len(self._tally.trials[name].seeds)
+        return {(node,): count for node, count in tasks.items() if count}
 
-    def _accuracies(self) -> dict[tuple[str, ...], float]:
+    def _accuracies(self) -> Values:
         """Return the mean over the runs that have not diverged."""
-        kinds: defaultdict[tuple[str, ...], list[tuple[float, int]]] = defaultdict(list)
-        for name, told in self._accuracy.items():
+        sums: Values = defaultdict(float)
+        counts: Values = defaultdict(float)
+        for name, (mean, runs) in self._accuracy.items():
             setting = self._tally.trials[name].setting
-            kinds[setting.problem.name, setting.optimizer.name].append(told)
-        return {
-            kind: sum(mean * runs for mean, runs in told)
-            / sum(runs for _, runs in told)
-            for kind, told in kinds.items()
-        }
+            tags = setting.problem.name, setting.optimizer.name
+            sums[tags] += mean * runs
+            counts[tags] += runs
+        return {tags: total / counts[tags] for tags, total in sums.items()}
+
+    def _alive(self, name: str) -> int:
+        """Return how many runs of a trial have not diverged."""
+        return len(self._tally.trials[name].seeds) - self._tally.diverged[name]

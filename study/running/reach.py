@@ -1,8 +1,8 @@
-"""Whether every node reaches the results: each is asked, by a file written and read.
+"""Check that every node of the cluster reaches the results.
 
-A folder of one machine looks like a shared one until its records are missing; and a
-node may lack the right to write to a bucket. So the driver writes a word, each node
-reads it and writes it back under a name of its own, and the driver reads that.
+A folder of one machine looks like a shared one until records are missing, and a node
+may lack the right to write to a bucket. So the driver writes a file, each node copies
+it, and the driver reads the copies.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
+import attrs
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from study.console import say
 from study.results.files import Files
 from study.results.provenance import software
 from study.running.capacity import capacity
@@ -24,89 +25,88 @@ from trainables.patience import first_line
 from trainables.usage import UsageError
 
 FOLDER = "reach"
-"""Beside the records, while nodes are asked."""
+"""The folder of these files, beside the records."""
 
-PATIENCE = 120.0
-"""Seconds that a node has to answer; the first task there starts a Python."""
+TIMEOUT = 120.0
+"""Seconds that a node has to answer; its first task starts a Python process."""
 
-COMPARED = ("commit", "python", "torch", "numpy")
-"""What is to be the same on every node, for records to be what they say."""
+COMPARED_VERSIONS = ("commit", "python", "torch", "numpy")
+"""What must be the same on every node for the records' metadata to be true."""
 
 
 @ray.remote(num_cpus=0, max_retries=2)
-def answer(files: Files, name: str, node: str) -> tuple[str, str, dict[str, str]]:
-    """Read the driver's word, and write it back under the node's own name.
-
-    Returns:
-        The node, what went wrong or nothing, and the node's versions.
-    """
-    why = ""
+def copy_file(files: Files, name: str, node: str) -> tuple[str, dict[str, str]]:
+    """Copy the driver's file; return the error, or "", and the node's versions."""
+    error_text = ""
     try:
         files.put(f"{FOLDER}/{name}-{node}", files.read(f"{FOLDER}/{name}"))
     except OSError as error:
-        why = first_line(error)
-    return node, why, software()
+        error_text = first_line(error)
+    return error_text, software()
 
 
-def alive() -> dict[str, str]:
-    """Return the addresses of the nodes that are there, by id."""
+def live_nodes() -> dict[str, str]:
+    """Return the addresses of the nodes that are alive, by node id."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return {n["NodeID"]: n["NodeManagerAddress"] for n in nodes if n["Alive"]}
 
 
-@dataclass(frozen=True)
-class Question:
-    """A word that the driver has written, for nodes to read.
+@attrs.frozen
+class ReachTest:
+    """A file that the driver has written, and the nodes that copy it.
 
     Attributes:
-        files: The study's.
-        name: Of the file.
-        word: What it holds.
-        nodes: Those that were asked, by what `ray.wait` waits for.
+        files: The study's files.
+        name: The file's name.
+        content: Its content.
+        nodes: The nodes that were asked, by Ray's reference to their answer.
     """
 
     files: Files
     name: str
-    word: bytes
-    nodes: list[str] = field(default_factory=list)
+    content: bytes
+    nodes: dict[Any, str] = attrs.field(factory=dict)
 
     @classmethod
-    def put(cls, files: Files) -> Question:
-        """Write a new word.
+    def start(cls, files: Files) -> ReachTest:
+        """Write a new file.
 
         Raises:
             OSError: Storage fails.
         """
-        made = cls(files, uuid.uuid4().hex, os.urandom(16))
-        files.put(f"{FOLDER}/{made.name}", made.word)
-        return made
+        test = cls(files, uuid.uuid4().hex, os.urandom(16))
+        files.put(f"{FOLDER}/{test.name}", test.content)
+        return test
 
     def ask(self, node: str) -> Any:
-        """Ask a node; return what `ray.wait` waits for."""
-        self.nodes.append(node)
-        there = NodeAffinitySchedulingStrategy(node, soft=False)
-        asked = answer.options(scheduling_strategy=there)
-        return asked.remote(self.files, self.name, node)
+        """Have a node copy the file; return Ray's reference to its answer."""
+        strategy = NodeAffinitySchedulingStrategy(node, soft=False)
+        task = copy_file.options(scheduling_strategy=strategy)
+        answer = task.remote(self.files, self.name, node)
+        self.nodes[answer] = node
+        return answer
 
-    def heard(self, ref: Any) -> tuple[str, str]:
-        """Return why a node does not reach the results, and which versions differ."""
+    def result(self, answer: Any) -> tuple[str, str]:
+        """Return why a node does not reach the results, and its other versions."""
         try:
-            node, why, theirs = ray.get(ref)
+            fault, versions = ray.get(answer)
         except ray.exceptions.RayError as error:
             return first_line(getattr(error, "cause", None) or error), ""
-        if not why and self._read(node) != self.word:
-            why = "what it writes is not seen here"
-        return why, differences(theirs)
+        if not fault and self.read_copy(self.nodes[answer]) != self.content:
+            fault = "its writes are not visible to the driver"
+        return fault, version_differences(versions)
 
-    def _read(self, node: str) -> bytes | None:
+    def read_copy(self, node: str) -> bytes | None:
+        """Return a node's copy; None: the driver cannot read it."""
         try:
             return self.files.read(f"{FOLDER}/{self.name}-{node}")
         except OSError:
             return None
 
-    def forget(self) -> None:
-        """Delete what was written to ask."""
-        for name in (self.name, *(f"{self.name}-{node}" for node in self.nodes)):
+    def clean_up(self) -> None:
+        """Delete the file and its copies."""
+        copies = (f"{self.name}-{node}" for node in self.nodes.values())
+        for name in (self.name, *copies):
             with contextlib.suppress(OSError):
                 self.files.delete(f"{FOLDER}/{name}")
         if self.files.local:
@@ -114,54 +114,57 @@ class Question:
                 (self.files.folder / FOLDER).rmdir()
 
 
-def check(files: Files, tell: Callable[[str], None]) -> None:
-    """Refuse results that a node does not reach; on one machine there is no question.
+def check_reach(files: Files) -> None:
+    """Check that every node reaches the results; one node alone is not asked.
 
     Raises:
-        UsageError: A node does not reach them, or has no such program.
+        UsageError: A node does not reach the results, or cannot run this program.
         OSError: Storage fails.
     """
-    nodes = alive()
-    if files.local and capacity().grows:
+    nodes = live_nodes()
+    if files.local and capacity().can_grow:
         raise UsageError(
-            f"--results is {files.results}, a folder, and this cluster starts nodes "
-            "that cannot be asked yet whether they share it: give s3://bucket/prefix"
+            f"--results is {files.results}, a folder, and this cluster starts more "
+            "nodes, which may not share it: give s3://bucket/prefix"
         )
     if len(nodes) < 2:
         return
-    question = Question.put(files)
+    test = ReachTest.start(files)
     try:
-        wrong = _answers(question, nodes, tell)
+        faults = _ask_all(test, nodes)
     finally:
-        question.forget()
-    if wrong:
+        test.clean_up()
+    if faults:
         raise UsageError(
             f"--results is {files.results}, which not every node reaches: "
-            f"{'; '.join(wrong)}: give a folder that all share, or s3://bucket/prefix"
+            f"{'; '.join(faults)}: give a folder that all share, or s3://bucket/prefix"
         )
 
 
-def _answers(
-    question: Question, nodes: Mapping[str, str], tell: Callable[[str], None]
-) -> list[str]:
-    """Return what is wrong, node by node."""
-    asked = {question.ask(node): address for node, address in nodes.items()}
-    ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=PATIENCE)
-    wrong = [f"{asked[ref]} does not answer" for ref in late]
-    for ref in ready:
-        why, odd = question.heard(ref)
-        if why:
-            wrong.append(f"{asked[ref]}: {why}")
-        elif odd:
-            tell(f"node {asked[ref]} has other versions than this machine: {odd}")
-    return wrong
+def _ask_all(test: ReachTest, nodes: Mapping[str, str]) -> list[str]:
+    """Return a fault for each node that does not reach the results."""
+    answers = {test.ask(node): address for node, address in nodes.items()}
+    ready, late = ray.wait(list(answers), num_returns=len(answers), timeout=TIMEOUT)
+    faults = [f"{answers[answer]} does not answer" for answer in late]
+    for answer in ready:
+        fault, versions = test.result(answer)
+        if fault:
+            faults.append(f"{answers[answer]}: {fault}")
+        elif versions:
+            warn_of_versions(answers[answer], versions)
+    return faults
 
 
-def differences(theirs: Mapping[str, str]) -> str:
-    """Return which versions of a node are not those of this machine."""
-    mine = software()
+def warn_of_versions(address: str, versions: str) -> None:
+    """Warn that a node has other versions."""
+    say(f"Node {address} has other versions than this machine: {versions}")
+
+
+def version_differences(versions: Mapping[str, str]) -> str:
+    """Return which versions of a node differ from this machine's, as text."""
+    here = software()
     return ", ".join(
-        f"{name} {theirs[name]} (here {mine[name]})"
-        for name in COMPARED
-        if name in theirs and theirs[name] != mine[name]
+        f"{name} {versions[name]} (here {here[name]})"
+        for name in COMPARED_VERSIONS
+        if name in versions and versions[name] != here[name]
     )

@@ -1,4 +1,4 @@
-"""How often a trial is started again: Tune's own count, anew after each progress."""
+"""Retry policy: restart a failed trial unless it makes no progress."""
 
 from __future__ import annotations
 
@@ -9,51 +9,50 @@ from typing import Any
 import ray
 from ray import tune
 
-RETRIES = 3
-"""How often a trial that failed is started again with nothing kept in between."""
+MAX_ERRORS = 3
+"""Give a trial up after this many restarts for errors since its last checkpoint."""
 
-DEATHS = 10
-"""How often one whose worker was killed is; which seldom is the trial's own fault."""
+MAX_WORKER_DEATHS = 10
+"""The same limit for killed workers (preemption, out of memory)."""
 
 
-class Retries(tune.Callback):
-    """Counts a trial's failures anew whenever it has kept more than before.
+class RetryPolicy(tune.Callback):
+    """Resets a trial's failure count each time it saves a new checkpoint.
 
-    On machines that come and go a long trial may lose its worker any number of times;
-    one that fails at the same place again and again is given up.
+    On preemptible machines a long trial may lose its worker many times; a trial that
+    fails again and again at the same task has a bug and is given up.
     """
 
     def __init__(self) -> None:
-        """Begin with nothing kept."""
-        self._kept: dict[str, int] = {}
-        self._errors: dict[str, int] = {}
+        """Start with no checkpoints and no errors."""
+        self._saved_tasks: dict[str, int] = {}  # trial -> tasks in its last checkpoint
+        self._errors: dict[str, int] = {}  # trial -> errors since that checkpoint
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
     ) -> None:
-        """Look at what a trial has kept."""
-        name, kept = result["name"], result["tasks_kept"]
-        if kept > self._kept.get(name, 0):
-            self._kept[name], self._errors[name] = kept, 0
-            trial.max_failures = trial.num_failures + DEATHS
+        """Reset the counts if there is a new checkpoint."""
+        name, saved_tasks = result["name"], result["tasks_saved"]
+        if saved_tasks > self._saved_tasks.get(name, 0):
+            self._saved_tasks[name], self._errors[name] = saved_tasks, 0
+            trial.max_failures = trial.num_failures + MAX_WORKER_DEATHS
 
     def on_trial_recover(
         self, iteration: int, trials: list[Any], trial: Any, **info: Any
     ) -> None:
-        """Let the next failure be the last, if there were enough."""
-        if _died(trial):
+        """Count an error; after the last one allowed, let Tune give the trial up."""
+        if _worker_died(trial):
             return
         name = trial.config["trial"]["name"]
         self._errors[name] = self._errors.get(name, 0) + 1
-        if self._errors[name] >= RETRIES:
+        if self._errors[name] >= MAX_ERRORS:
             trial.max_failures = trial.num_failures
 
 
-def _died(trial: Any) -> bool:
-    """Tell whether a trial's last failure was its worker's death."""
+def _worker_died(trial: Any) -> bool:
+    """Return whether a trial's last failure was the death of its worker."""
     try:
-        # Tune's own copy: the one in its storage may be half-written
         error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
-    except Exception:  # it cannot always be pickled; then it is no error of Ray's
+    except Exception:  # not every error can be pickled; Ray's can
         return False
     return isinstance(error, ray.exceptions.RayActorError)

@@ -1,157 +1,254 @@
-"""One session of a study: run what is left of it, and say what became of it."""
+"""One session of a study: plan what is left, run it, and say what became of it."""
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from study.plan.trials import plan
+from study.console import say
+from study.plan.trials import Trial, plan
 from study.results.files import retry
 from study.results.store import Store
-from study.spec.options import Options
+from study.spec.options import SweepOptions
+from study.spec.search import Search
 from study.spec.studies import Study
 from trainables import datasets
 from trainables.request import Request, stack_name
-from trainables.setting import Setting, digest
+from trainables.setting import digest
 
-Tell = Callable[[str], None]
+if TYPE_CHECKING:
+    from study.running.progress import Tally
+    from study.running.shares import Shares
+    from study.running.tuning import TrialSource
 
 FAILED = 1
-"""The exit code of a study of which some runs failed."""
+"""Exit code when runs have failed or have no records."""
 
 STOPPED = 130
-"""The exit code of a study that was interrupted, as a shell has it for Ctrl-C."""
+"""Exit code after an interruption; a shell uses it for Ctrl-C."""
 
 
-def run_ids(study: Study) -> set[str]:
-    """Return the run_ids of a study."""
-    return {setting.run_id(seed) for setting, seed in runs_of(study)}
+class Session(abc.ABC):
+    """One session of a study or a search, whose results this process has claimed.
 
-
-def runs_of(study: Study) -> Iterator[tuple[Setting, int]]:
-    """Yield the setting and the seed of each run of a study."""
-    yield from itertools.product(study.settings, study.seeds)
-
-
-def stacks(
-    options: Options, store: Store, asked: Request, slots: int
-) -> list[tuple[str, tuple[int, ...]]]:
-    """Return the stacks that go on as they are."""
-    planned = [] if options.stack_size else asked.stacks_to_resume(slots)
-    return store.interrupted_stacks() + planned
-
-
-def run_left(
-    options: Options,
-    study: Study,
-    store: Store,
-    console: Console,
-    tell: Tell,
-    *,
-    part: bool = False,
-) -> int:
-    """Run what is left of a study, whose results are ours alone; return the exit code.
-
-    Args:
+    Attributes:
         options: How to run it.
         study: What to run.
         store: Where its results are.
-        console: Where to say how it goes.
-        tell: Is told what a person should know.
-        part: Whether it is known that other settings lie there too.
-
-    Raises:
-        OSError: Storage fails.
+        request: What its results are to hold, as saved so far.
+        finished: The run_ids of the runs that have all their records.
+        unit: What the messages count, in the plural.
     """
-    asked = retry(lambda: store.load_request(repair=True))
-    others = len(asked.settings.keys() - study.rows().keys())
-    if others and not part:
-        tell(
-            f"{store.location()} also holds {others} other settings, asked for before."
+
+    unit: str
+    study: Study | Search
+
+    def __init__(
+        self,
+        options: SweepOptions,
+        study: Study | Search,
+        store: Store,
+        *,
+        read_only: bool = False,
+    ) -> None:
+        """Read what earlier sessions have done.
+
+        Args:
+            options: How to run it.
+            study: What to run.
+            store: Where its results are.
+            read_only: Leave damaged files where they are.
+
+        Raises:
+            UsageError: A newer version of this program wrote a file.
+            OSError: Storage fails.
+        """
+        self.options, self.study, self.store = options, study, store
+        self.request = retry(lambda: store.load_request(repair=not read_only))
+        self.finished = retry(lambda: store.finished_runs(repair=not read_only))
+
+    @property
+    @abc.abstractmethod
+    def total(self) -> int:
+        """How many runs, or trials of a search, there are."""
+
+    @property
+    @abc.abstractmethod
+    def left(self) -> int:
+        """How many of them are not finished."""
+
+    @abc.abstractmethod
+    def _dataset_names(self) -> Iterable[str]:
+        """Return the datasets that it needs."""
+
+    @abc.abstractmethod
+    def _prepare(self, shares: Shares) -> tuple[Tally, TrialSource | None, Request]:
+        """Plan the trials; return the request that goes with them, too."""
+
+    @abc.abstractmethod
+    def _drop_states(self) -> None:
+        """Delete the checkpoints of trials that have ended."""
+
+    def run(self) -> int:
+        """Run what is left; return the exit code.
+
+        Raises:
+            UsageError: The cluster cannot run it.
+            OSError: Storage fails.
+        """
+        self.store.delete_partial_files()
+        if not self.left:
+            say(f"All {self.total} {self.unit} of {self.store.study} are finished.")
+            return 0
+        try:
+            failures, stopped = self._run_left(), False
+        except KeyboardInterrupt:
+            failures, stopped = {}, True
+        self._refresh(repair=not stopped)
+        with contextlib.suppress(OSError):  # the next session deletes the rest
+            self._drop_states()
+        if stopped:
+            say(
+                f"Stopped: {self.left} of {self.total} {self.unit} are left. "
+                "Progress is saved; run the same command to resume."
+            )
+            return STOPPED
+        if self.left and not failures:
+            say(f"{self.left} {self.unit} have no records; run the command again.")
+        return FAILED if self.left else 0
+
+    def _run_left(self) -> dict[str, str]:
+        """Run what is left; return why trials failed, by name.
+
+        Raises:
+            KeyboardInterrupt: The session was stopped.
+        """
+        data = {
+            name: datasets.load(name, self.options.data_dir)
+            for name in sorted(self._dataset_names())
+        }
+        # Ray takes a second to import, which a wrong command must not wait for
+        from study.running.connection import connected
+        from study.running.reach import check_reach
+        from study.running.shares import share_out
+        from study.running.tuning import run_trials
+        from trainables.steps.engine import describe_engine
+
+        with connected(self.options.address, self.store.study):
+            check_reach(self.store)
+            shares = share_out(
+                cpus=self.options.cpus_per_trial,
+                gpus=self.options.gpus_per_trial,
+                max_concurrent=self.options.max_concurrent,
+            )
+            engine = describe_engine()
+            if not shares.gpus and not engine.startswith("native"):
+                say(f"Engine: {engine}; steps in C would be about twice as fast.")
+            tally, source, self.request = self._prepare(shares)
+            retry(lambda: self.store.save_request(self.request))
+            retry(lambda: self.store.save_failures({}))
+            failures = run_trials(
+                tally,
+                store=self.store,
+                datasets=data,
+                shares=shares,
+                options=self.options.run_options(self.study),
+                source=source,
+            )
+        with contextlib.suppress(OSError):
+            self.store.save_failures(failures)
+        return failures
+
+    def _refresh(self, *, repair: bool) -> None:
+        """Read again which runs are finished."""
+        if repair:
+            self.finished = retry(lambda: self.store.finished_runs(repair=True))
+        else:  # the session was stopped: do not wait for storage
+            self.finished = self.store.finished_runs()
+
+
+class StudySession(Session):
+    """One session of a study."""
+
+    unit = "runs"
+    study: Study
+
+    def __init__(
+        self,
+        options: SweepOptions,
+        study: Study,
+        store: Store,
+        *,
+        read_only: bool = False,
+    ) -> None:
+        """Read what earlier sessions have done; see `Session`."""
+        super().__init__(options, study, store, read_only=read_only)
+        self._tasks = {  # run_id -> tasks
+            setting.run_id(seed): setting.tasks
+            for setting, seed in itertools.product(study.settings, study.seeds)
+        }
+
+    @property
+    def total(self) -> int:
+        """How many runs the study has."""
+        return len(self._tasks)
+
+    @property
+    def left(self) -> int:
+        """How many runs are not finished."""
+        return len(self._tasks.keys() - self.finished)
+
+    @property
+    def other_settings(self) -> int:
+        """How many settings of the results this study does not have."""
+        return len(self.request.settings.keys() - self.study.rows().keys())
+
+    def plan(self, slots: int, gpu_memory: float | None = None) -> list[Trial]:
+        """Return the trials of what is left.
+
+        Args:
+            slots: Concurrent trials.
+            gpu_memory: GPU memory per trial, in bytes; None: no GPU.
+
+        Raises:
+            OSError: Storage fails.
+        """
+        size = self.options.stack_size
+        stacks = retry(self.store.interrupted_stacks)
+        if size is None:
+            stacks += self.request.stacks_to_resume(slots)
+        return plan(
+            self.study,
+            self.finished,
+            stacks,
+            stack_size=size,
+            slots=slots,
+            gpu_memory=gpu_memory,
         )
-    store.delete_partial_files()
-    runs = run_ids(study)
-    done = finished(store, tell) & runs  # there may be others, with other options
-    if len(done) == len(runs):
-        tell(f"All {len(runs)} runs of {study.name} are done: nothing to train.")
-        return 0
-    try:
-        failed = _run(options, study, store, asked, done, console, tell)
-    except KeyboardInterrupt:
-        left = len(runs - store.finished_runs())
-        tell(
-            f"Stopped: {left} of {len(runs)} runs are left. Progress is saved; "
-            "run the same command to resume."
+
+    def _dataset_names(self) -> set[str]:
+        return {setting.dataset for setting in self.study.settings}
+
+    def _prepare(self, shares: Shares) -> tuple[Tally, None, Request]:
+        from study.running.progress import Tally
+
+        trials = self.plan(shares.slots, shares.gpu_memory)
+        say(f"{self.study.name}: {self.left} runs in {len(trials)} trials, {shares}")
+        rows = self.study.rows()
+        request = self.request.with_settings(rows, self.study.seeds).with_stacks(
+            rows, [trial.name for trial in trials], shares.slots
         )
-        return STOPPED
-    done = finished(store, tell) & runs
-    _forget_states(store, done)
-    if not failed and len(done) < len(runs):
-        tell(f"{len(runs) - len(done)} runs are not there: give the command again.")
-    return 0 if len(done) == len(runs) else FAILED
+        before = [tasks for run, tasks in self._tasks.items() if run in self.finished]
+        tally = Tally(trials, runs_before=len(before), tasks_before=sum(before))
+        return tally, None, request
 
-
-def finished(store: Store, tell: Tell) -> set[str]:
-    """Return the run_ids that are done; set aside what is not whole, and say so."""
-    return retry(lambda: store.finished_runs(repair=True))
-
-
-def _forget_states(store: Store, done: set[str]) -> None:
-    """Delete the checkpoints of runs that are done, which a killed sweep has left."""
-    asked = store.load_request()
-    for setting_id, seeds in store.interrupted_stacks():
-        row = asked.settings.get(setting_id)
-        if row and seeds and all(digest(row | {"seed": s}) in done for s in seeds):
-            store.drop_state(stack_name(setting_id, seeds))
-
-
-def _run(
-    options: Options,
-    study: Study,
-    store: Store,
-    asked: Request,
-    done: set[str],
-    console: Console,
-    tell: Tell,
-) -> dict[str, str]:
-    """Run what is left; return why stacks failed, by their names."""
-    names = sorted({setting.dataset for setting in study.settings})
-    data = {name: datasets.load(name, options.data_dir) for name in names}
-    # Ray takes a second to import, which no wrong call should wait for
-    from study.running import reach, tuning
-    from study.running.shares import share_out
-
-    with tuning.connected(options.address, console, study.name):
-        reach.check(store, tell)
-        shares = share_out(
-            options.cpus_per_trial, options.gpus_per_trial, options.max_concurrent
-        )
-        slots = shares.slots
-        there = retry(lambda: stacks(options, store, asked, slots))
-        size, memory = options.stack_size, shares.gpu_memory
-        trials = plan(study, done, there, size, slots, memory)
-        rows, names = study.rows(), [trial.name for trial in trials]
-        now = asked.with_settings(rows, study.seeds).with_stacks(rows, names, slots)
-        retry(lambda: store.save_request(now))
-        retry(lambda: store.save_failures({}))
-        every, wait = options.checkpoint_every, options.patience
-        found = sum(s.tasks * (s.run_id(i) in done) for s, i in runs_of(study))
-        failed = tuning.run(
-            trials,
-            store,
-            data,
-            shares,
-            every,
-            console,
-            len(done),
-            wait,
-            study.probe_every if options.probe_every is None else options.probe_every,
-            found,
-            options.look_back or 0,
-        )
-    with contextlib.suppress(OSError):
-        store.save_failures(failed)
-    return failed
+    def _drop_states(self) -> None:
+        for setting_id, seeds in self.store.interrupted_stacks():
+            row = self.request.settings.get(setting_id)
+            if row and seeds:
+                run_ids = {digest(row | {"seed": seed}) for seed in seeds}
+                if run_ids <= self.finished:
+                    self.store.drop_state(stack_name(setting_id, seeds))

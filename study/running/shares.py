@@ -1,25 +1,23 @@
-"""What of the machines each trial gets, and how many of them run at once."""
+"""CPU and GPU share of each trial, and the number of concurrent trials."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import attrs
 import ray
 
 from study.running.capacity import capacity
-from trainables.steps import compiler
 from trainables.usage import UsageError
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class Shares:
-    """What a trial gets, and how many of them run at once.
+    """What each trial gets, and how many trials run at once.
 
     Attributes:
         cpus: CPUs per trial.
-        gpus: GPUs per trial, a fraction where several share one; 0: none.
-        slots: How many trials run at once.
-        gpu_memory: Bytes that a trial has of its GPU; None: it has none.
+        gpus: GPUs per trial, a fraction if several share one; 0: none.
+        slots: Concurrent trials.
+        gpu_memory: GPU memory per trial, in bytes; None: no GPU.
     """
 
     cpus: float
@@ -27,47 +25,51 @@ class Shares:
     slots: int
     gpu_memory: float | None = None
 
-    @property
-    def told(self) -> str:
-        """Return it in words, and what makes the steps slow here, if something does."""
-        slow = ""
-        if not self.gpus and not compiler.commands():
-            slow = ", without a C compiler: steps take about twice as long"
-        each = f"({self.cpus:g} CPU, {self.gpus:g} GPU each{slow})"
-        return f"{self.slots} at once {each}"
+    def __str__(self) -> str:
+        """Return the shares as text."""
+        return f"{self.slots} at once ({self.cpus:g} CPU, {self.gpus:g} GPU each)"
 
 
-def share_out(cpus: float, gpus: float | None, most: int | None) -> Shares:
-    """Return what each trial gets of what Ray has.
+def share_out(*, cpus: float, gpus: float | None, max_concurrent: int | None) -> Shares:
+    """Share the cluster out to trials.
+
+    Args:
+        cpus: CPUs per trial.
+        gpus: GPUs per trial; None: an equal share for as many trials as the CPUs allow.
+        max_concurrent: Most trials at once; None: no limit.
 
     Raises:
-        UsageError: A trial asks for more than there is.
+        UsageError: A trial needs more than the cluster has.
     """
-    have = capacity()
-    all_cpus, all_gpus = have.most_cpus, have.most_gpus
-    slots = int(all_cpus // cpus)
-    if most is not None:
-        slots = min(slots, most)
+    cluster = capacity()
+    slots = int(cluster.max_cpus // cpus)
+    if max_concurrent is not None:
+        slots = min(slots, max_concurrent)
     if gpus is None:
-        gpus = min(1.0, all_gpus / slots) if slots and all_gpus else 0.0
-    for kind, asked, there in (("cpu", cpus, all_cpus), ("gpu", gpus, all_gpus)):
-        if asked > there:
+        gpus = min(1.0, cluster.max_gpus / slots) if slots else 0.0
+    for kind, needed, available in (
+        ("cpu", cpus, cluster.max_cpus),
+        ("gpu", gpus, cluster.max_gpus),
+    ):
+        if needed > available:
             raise UsageError(
-                f"--{kind}s-per-trial is {asked:g}, but Ray has {there:g}: ask for less"
+                f"--{kind}s-per-trial is {needed:g}, but Ray has {available:g}: "
+                "ask for less"
             )
     if gpus:
-        slots = min(slots, int(all_gpus / gpus + 1e-9))
+        # a sum of equal shares may come out a little above 1
+        slots = min(slots, int(cluster.max_gpus / gpus + 1e-9))
     memory = min(1.0, gpus) * _gpu_memory() if gpus else None
     return Shares(cpus, gpus, max(1, slots), memory)
 
 
 def _gpu_memory() -> float:
-    """Return the bytes of a GPU's memory, which a node that has one is asked for."""
+    """Return the memory of one GPU of the cluster, in bytes."""
 
-    def total() -> int:
+    def total_memory() -> int:
         import torch
 
         return int(torch.cuda.get_device_properties(0).total_memory)
 
-    asked = ray.remote(num_gpus=0.01, num_cpus=0, max_calls=1)(total)
-    return float(ray.get(asked.remote()))
+    task = ray.remote(num_gpus=0.01, num_cpus=0, max_calls=1)(total_memory)
+    return float(ray.get(task.remote()))

@@ -1,4 +1,4 @@
-"""Stopping a study by Ctrl-C or SIGTERM, and keeping Ray's own words off the screen."""
+"""Stop a study cleanly on Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -8,47 +8,39 @@ import signal
 import threading
 from collections.abc import Iterator
 
-from rich.console import Console
+from study.console import say
 
 GRACE = 10.0
-"""Seconds that a study that is stopped has to keep its last state."""
+"""Seconds that the trials have to finish their task and save it."""
 
 
 @contextlib.contextmanager
-def alone_on_standard_output(console: Console) -> Iterator[None]:
-    """Let only the console write there: of each killed worker Ray prints a page."""
-    console.file = console.file  # where standard output leads now
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        yield
+def stoppable() -> Iterator[None]:
+    """Let SIGINT and SIGTERM stop Tune after the tasks that are running.
 
-
-@contextlib.contextmanager
-def stoppable(console: Console) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM stop Tune cleanly, but not let it take long.
-
-    Tune waits for the tasks under way, so that the trials keep their last state. A
-    second signal, or `GRACE` seconds, end that: the last checkpoints stand.
+    A second signal, or `GRACE` seconds, stop it at once: the last checkpoints remain.
     """
-    asked = threading.Event()
-    soft = threading.Timer(GRACE, os.kill, (os.getpid(), signal.SIGINT))
-    # where a whole process group was told to end, Ray has, and waits for itself
-    hard = threading.Timer(1.5 * GRACE, os._exit, (128 + signal.SIGINT,))
-    soft.daemon = hard.daemon = True
+    requested = threading.Event()
+    interrupt = threading.Timer(GRACE, os.kill, (os.getpid(), signal.SIGINT))
+    # if the whole process group got the signal, Ray is gone and Tune waits for ever
+    force = threading.Timer(1.5 * GRACE, os._exit, (128 + signal.SIGINT,))
+    interrupt.daemon = force.daemon = True
 
     def stop(signum: int, frame: object) -> None:
-        if asked.is_set() or not callable(signal.getsignal(signal.SIGUSR1)):
+        # Tune handles SIGUSR1 only while it runs
+        if requested.is_set() or not callable(signal.getsignal(signal.SIGUSR1)):
             raise KeyboardInterrupt
-        asked.set()
-        console.print("Stopping. What is done is kept; the same command goes on.")
-        soft.start()
-        hard.start()
-        os.kill(os.getpid(), signal.SIGUSR1)  # Tune's handler
+        requested.set()
+        say("Stopping. Progress is saved; run the same command to resume.")
+        interrupt.start()
+        force.start()
+        os.kill(os.getpid(), signal.SIGUSR1)
 
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, stop) for number in numbers}
+    handlers = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
-        soft.cancel()
-        for number, handler in before.items():
+        interrupt.cancel()
+        for number, handler in handlers.items():
             signal.signal(number, handler)

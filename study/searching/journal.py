@@ -1,9 +1,8 @@
-"""What Optuna knows of a search: its journal, a file beside the records.
+"""The memory of a search: Optuna's journal, a file beside the records.
 
-It is Optuna's own journal (a line of JSON for each operation; its `JournalStorage` and
-what is made for that can read it), but it is written as every other file here: whole,
-or not at all. Optuna's own file is appended to, and cannot be read any more once a
-writer was killed in the middle of a line.
+The format is Optuna's: a JSON line for each operation, which its `JournalStorage`
+reads. But Optuna appends to the file, so a killed writer leaves half a line, after
+which the file cannot be read. Here the whole file is replaced at each flush.
 """
 
 from __future__ import annotations
@@ -16,21 +15,26 @@ from typing import Any
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
+from optuna.trial import FrozenTrial
 
 from study.results.files import Files
 from study.spec.objectives import OBJECTIVES
 from study.spec.search import JOURNAL, Search
+from trainables.setting import Row, Setting
 from trainables.usage import UsageError
 
-ASKED = "asked"
-"""The attribute of Optuna's study that says what every trial has in common."""
+REQUEST = "asked"
+"""Attribute of Optuna's study: `Search.request()`. Old journals fix its name."""
+
+SETTING = "setting"
+"""Attribute of Optuna's trials: the setting's row without nulls."""
 
 
 class Journal(BaseJournalBackend):
-    """The journal in memory, written on `flush`: one sweep at a time has it."""
+    """The journal in memory, written by `flush`. One sweep at a time has it."""
 
     def __init__(self, files: Files) -> None:
-        """Read what there is.
+        """Read the file, if there is one.
 
         Raises:
             ValueError: It is damaged.
@@ -41,35 +45,34 @@ class Journal(BaseJournalBackend):
         with contextlib.suppress(FileNotFoundError):
             self._lines = files.read(JOURNAL).decode().splitlines()
         self._logs = [json.loads(line) for line in self._lines]
-        self._kept = len(self._lines)
+        self._flushed = len(self._lines)
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         """Return the operations from a number on."""
         return self._logs[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Take operations; `flush` writes them."""
+        """Add operations in memory."""
         for log in logs:
             self._lines.append(json.dumps(log, separators=(",", ":")))
             self._logs.append(json.loads(self._lines[-1]))
 
     def flush(self) -> None:
-        """Write the journal, if it has grown.
+        """Write the file if there are new operations.
 
         Raises:
-            OSError: Storage fails; it can be tried again.
+            OSError: Storage fails; a later flush writes them.
         """
-        if len(self._lines) > self._kept:
-            count = len(self._lines)
+        if (count := len(self._lines)) > self._flushed:
             self._files.put(JOURNAL, ("\n".join(self._lines) + "\n").encode())
-            self._kept = count
+            self._flushed = count
 
 
 def open_journal(files: Files) -> tuple[Journal, JournalStorage]:
     """Return the journal, and Optuna's view of it.
 
     Raises:
-        UsageError: It is damaged.
+        UsageError: The journal is damaged.
         OSError: Storage fails.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -78,18 +81,18 @@ def open_journal(files: Files) -> tuple[Journal, JournalStorage]:
         return journal, JournalStorage(journal)
     except OSError:
         raise
-    except Exception as error:  # whatever a stranger's bytes bring about
+    except Exception as error:  # corrupt input can raise anything
         raise UsageError(
             f"{files.location(JOURNAL)} cannot be read ({type(error).__name__}): "
-            "python -m study.status --fix sets it aside; the search then begins anew"
+            "python -m study.status --fix sets it aside, and the search starts again"
         ) from error
 
 
 def open_search(files: Files, search: Search) -> tuple[Journal, optuna.Study]:
-    """Return the journal and Optuna's study for a search, made if there is none.
+    """Return the journal and Optuna's study of a search, new if there is none.
 
     Raises:
-        UsageError: It is damaged, or another search's.
+        UsageError: The journal is damaged, or is another search's.
         OSError: Storage fails.
     """
     journal, storage = open_journal(files)
@@ -99,25 +102,35 @@ def open_search(files: Files, search: Search) -> tuple[Journal, optuna.Study]:
         directions=[OBJECTIVES[name].direction for name in search.objectives],
         load_if_exists=True,
     )
-    before = study.user_attrs.get(ASKED)
-    if before is None:
-        study.set_user_attr(ASKED, search.asked())
-    elif before != search.asked():
-        odd = [key for key in search.asked() if before.get(key) != search.asked()[key]]
+    request, saved = search.request(), study.user_attrs.get(REQUEST)
+    if saved is None:
+        study.set_user_attr(REQUEST, request)
+    elif saved != request:
+        changes = [key for key in request if saved.get(key) != request[key]]
         raise UsageError(
-            f"{files.location()} holds a search with other {' and '.join(odd)}: "
+            f"{files.location()} holds a search with other {' and '.join(changes)}: "
             "give it the same, or another --results"
         )
     return journal, study
 
 
-def found_study(files: Files) -> optuna.Study | None:
-    """Return Optuna's study of a search, to read it; None: there is no search.
+def load_search(files: Files) -> optuna.Study | None:
+    """Return Optuna's study of a search, to read only; None: there is no search.
 
     Raises:
-        UsageError: It is damaged.
+        UsageError: The journal is damaged.
         OSError: Storage fails.
     """
     _, storage = open_journal(files)
     names = optuna.get_all_study_names(storage)
     return optuna.load_study(study_name=names[0], storage=storage) if names else None
+
+
+def row_without_nulls(setting: Setting) -> Row:
+    """Return a setting's row with only the columns that its parts have."""
+    return {name: value for name, value in setting.row().items() if value is not None}
+
+
+def setting_of(trial: FrozenTrial) -> Setting:
+    """Return the setting of one of Optuna's trials."""
+    return Setting.from_row(trial.user_attrs[SETTING])

@@ -1,224 +1,202 @@
-"""Which trial of a search is next: Optuna is asked, told, and reminded after a kill.
+"""Propose the trials of a search with Optuna, and resume after a kill.
 
-The journal says what was proposed, the records what came of it, and neither has to be
-believed without the other. A trial that was proposed and has no records is run again,
-with the same parameters, under the same number; one that has them is told to Optuna,
-if that is all that is missing. So a search that was killed has the trials that it had
-before, and goes on until it has as many as were asked for.
+The journal has what was proposed, the records have the results, and each is checked
+against the other. A proposed trial without records runs again, with the same parameters
+and number; a trial with records that Optuna has not been given is only given to it. So
+a search that was killed keeps its trials, and ends with as many as were requested.
 
-Optuna's sampler has random numbers of its own for each number of a trial. What it
-proposes depends on that number and on what it has been told so far, and not on how
-often the search was killed; with one trial at a time, nor on anything else.
+Optuna's sampler gets its own random numbers for each trial number. A proposal depends
+on the number and on the results so far, not on how often the search was killed; with
+one trial at a time, on nothing else.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import optuna
 from optuna.pruners import SuccessiveHalvingPruner
 from optuna.samplers import TPESampler
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from study.plan.trials import Trial
 from study.results.files import retry
 from study.results.store import Store
-from study.searching.journal import open_search
+from study.searching.journal import SETTING, open_search, row_without_nulls, setting_of
 from study.spec.objectives import objective_values
 from study.spec.search import Search
 from trainables.setting import Setting
 
-ETA = 3
-"""Of those that come to a rung, one in so many goes on."""
+REDUCTION = 3
+"""One in so many trials passes a rung of successive halving."""
 
 FIRST_RUNG = 3
-"""Tasks before the first rung; each next is `ETA` times as far."""
+"""Tasks before the first rung; each further rung is `REDUCTION` times as far."""
 
-SETTING = "setting"
-"""The attribute of Optuna's trial that has the setting's row."""
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class Proposals:
-    """The trials of a search, those of earlier sessions first."""
+    """The trials of a search; those that earlier sessions left come first.
+
+    Optuna may propose a setting twice. Its trials then have several numbers, but it
+    runs once: the records would be the same.
+    """
 
     def __init__(
-        self, search: Search, store: Store, tell: Callable[[str], None], patience: float
+        self, search: Search, store: Store, finished: set[str], *, patience: float
     ) -> None:
-        """Read what was proposed before.
+        """Read what earlier sessions have proposed.
 
         Args:
-            search: What to look for.
-            store: Where its journal and records lie, claimed by this process.
-            tell: Is told when storage is waited for.
-            patience: Seconds to wait for storage that fails.
+            search: The search.
+            store: Its results, claimed by this process.
+            finished: The run_ids that have all their records.
+            patience: Seconds to retry storage.
 
         Raises:
-            UsageError: The journal is damaged, or another search's.
+            UsageError: The journal is damaged, or is another search's.
             OSError: Storage fails.
         """
-        self.search, self._store = search, store
-        self._journal, self.study = open_search(store, search)
-        self.study.pruner = SuccessiveHalvingPruner(FIRST_RUNG, ETA)
-        self._tell, self._patience = tell, patience
-        self._again: list[Trial] = []
-        self._numbers: dict[str, list[int]] = {}
-        self._done: set[str] = set()
+        self.search, self._store, self._patience = search, store, patience
+        self._journal, self.study = retry(lambda: open_search(store, search), patience)
+        self.study.pruner = SuccessiveHalvingPruner(FIRST_RUNG, REDUCTION)
+        self._finished = set(finished)
+        self._to_run: list[Trial] = []
+        self._open_numbers: dict[str, list[int]] = {}  # stack -> numbers without result
+        for optuna_trial in self._optuna_trials():
+            self._resume(optuna_trial)
+        self._save()
 
-    def resume(self, done: set[str]) -> None:
-        """Look at what earlier sessions left.
-
-        Args:
-            done: The run_ids that have all their records.
-
-        Raises:
-            OSError: Storage fails.
-        """
-        self._done = set(done)
-        for old in self.study.get_trials(deepcopy=False):
-            trial = self._trial(Setting.from_row(old.user_attrs[SETTING]))
-            if old.state == TrialState.RUNNING:
-                mine = self._numbers.setdefault(trial.name, [])
-                mine.append(old.number)
-                if self._is_done(trial):
-                    self.finished(trial)
-                elif len(mine) == 1:
-                    self._again.append(trial)
-            elif old.state == TrialState.COMPLETE and not self._is_done(trial):
-                self._numbers.setdefault(trial.name, [])  # it needs no telling
-                if trial not in self._again:
-                    self._again.append(trial)
-        self._keep()
+    def _resume(self, optuna_trial: FrozenTrial) -> None:
+        """Take up a trial that was proposed before."""
+        trial = Trial(setting_of(optuna_trial), self.search.seeds)
+        if optuna_trial.state == TrialState.RUNNING:
+            numbers = self._open_numbers.setdefault(trial.name, [])
+            numbers.append(optuna_trial.number)
+            if self._has_records(trial):
+                self.complete(trial)
+            elif len(numbers) == 1:
+                self._to_run.append(trial)
+        elif optuna_trial.state == TrialState.COMPLETE and not self._has_records(trial):
+            # its records are lost; Optuna has its result already
+            self._open_numbers.setdefault(trial.name, [])
+            if trial not in self._to_run:
+                self._to_run.append(trial)
 
     @property
-    def begun(self) -> int:
-        """How many trials have been proposed so far."""
-        return len(self.study.get_trials(deepcopy=False))
+    def proposed(self) -> int:
+        """How many trials have been proposed."""
+        return len(self._optuna_trials())
 
     @property
-    def over(self) -> int:
-        """How many of them have ended, at the end of their stream or before."""
-        states = (TrialState.COMPLETE, TrialState.PRUNED)
-        return len(self.study.get_trials(deepcopy=False, states=states))
+    def ended(self) -> int:
+        """How many trials have ended, at the end of their stream or before."""
+        return len(self._optuna_trials(ENDED))
 
     @property
     def left(self) -> int:
-        """How many trials are still to be run, with those whose records are lost."""
-        told = sum(not self._numbers[trial.name] for trial in self._again)
-        return max(0, self.search.trials - self.over) + told
+        """How many trials are left to run, with those whose records are lost."""
+        lost = sum(not self._open_numbers[trial.name] for trial in self._to_run)
+        return max(0, self.search.trials - self.ended) + lost
 
-    def ended(self) -> list[str]:
-        """Return the names of the trials that have ended, and need not run again."""
-        states = (TrialState.COMPLETE, TrialState.PRUNED)
-        trials = self.study.get_trials(deepcopy=False, states=states)
-        settings = [Setting.from_row(old.user_attrs[SETTING]) for old in trials]
-        names = {self._trial(setting).name for setting in settings}
-        return sorted(names - {trial.name for trial in self._again})
+    def ended_stacks(self) -> set[str]:
+        """Return the stack names of trials that have ended and need not run again."""
+        trials = self._optuna_trials(ENDED)
+        names = {Trial(setting_of(old), self.search.seeds).name for old in trials}
+        return names - {trial.name for trial in self._to_run}
 
     def next(self) -> Trial | None:
-        """Return a trial to run; None: there is none left to begin.
-
-        What Optuna proposes twice is not run twice: the records are the same.
+        """Return the next trial to run; None: all have been proposed.
 
         Raises:
             OSError: Storage fails.
         """
-        while not self._again:
-            if self.begun >= self.search.trials:
-                self._keep()
-                return None
-            number, setting = self._ask()
-            trial = self._trial(setting)
-            running = bool(self._numbers.get(trial.name))
-            self._numbers.setdefault(trial.name, []).append(number)
-            if self._is_done(trial):
-                self.finished(trial)
-            elif not running:
-                self._again.append(trial)
-        self._keep()
-        return self._again.pop(0)
+        while not self._to_run and self.proposed < self.search.trials:
+            number, setting = self._propose()
+            trial = Trial(setting, self.search.seeds)
+            is_running = bool(self._open_numbers.get(trial.name))
+            self._open_numbers.setdefault(trial.name, []).append(number)
+            if self._has_records(trial):
+                self.complete(trial)
+            elif not is_running:
+                self._to_run.append(trial)
+        self._save()
+        return self._to_run.pop(0) if self._to_run else None
 
-    def finished(self, trial: Trial) -> None:
-        """Tell Optuna what a trial whose records are written has come to.
+    def complete(self, trial: Trial) -> None:
+        """Give Optuna the objectives of a trial whose records are written.
 
         Raises:
-            OSError: The records cannot be read now; the next session tells.
+            OSError: The records cannot be read now; the next session gives them.
         """
         records = self._store.read_records(trial.setting.setting_id, trial.seeds)
         if len(records) < len(trial.seeds) * trial.setting.tasks:
-            return  # it was stopped while it waited for storage
-        names = self.search.objectives
-        values = objective_values(names, trial.setting, records)
-        for number in self._numbers.pop(trial.name, ()):
+            return  # stopped while it waited for storage
+        values = objective_values(self.search.objectives, trial.setting, records)
+        for number in self._open_numbers.pop(trial.name, ()):
             self.study.tell(number, list(values))
-        self._done |= {trial.setting.run_id(seed) for seed in trial.seeds}
-        self._flush()
+        self._finished |= {trial.setting.run_id(seed) for seed in trial.seeds}
+        self._try_save()
 
-    def judged(self, trial: Trial, tasks: int, value: float) -> bool:
-        """Return whether a trial is to be stopped, and tell Optuna if it is.
+    def prune(self, trial: Trial, tasks: int, value: float) -> bool:
+        """Return whether a running trial is to be stopped early; Optuna then knows.
 
-        Asynchronous successive halving (Li et al. 2018, arXiv 1810.05934), as Optuna
-        does it: its rungs stand in the journal, so that they survive a kill.
+        Asynchronous successive halving (Li et al. 2018, arXiv 1810.05934), by Optuna.
+        Its rungs are in the journal, so they survive a kill.
 
         Args:
-            trial: One that runs.
-            tasks: How many are done.
-            value: Its objective on these.
+            trial: The trial.
+            tasks: How many tasks it has done.
+            value: Its objective on them.
         """
-        if not _is_rung(tasks) or tasks >= trial.setting.tasks:
+        numbers = self._open_numbers.get(trial.name)
+        if not numbers or not _is_rung(tasks) or tasks >= trial.setting.tasks:
             return False
-        numbers = self._numbers.get(trial.name)
-        if not numbers:
-            return False
-        frozen = self.study.get_trials(deepcopy=False)[numbers[0]]
+        frozen = self._optuna_trials()[numbers[0]]
         if (frozen.last_step or 0) >= tasks:
-            return False  # it was reported before a kill, and not stopped for it
-        # of an earlier session too, for which Optuna has no other way
-        asked = optuna.trial.Trial(self.study, frozen._trial_id)
-        asked.report(value, tasks)
-        stop = bool(asked.should_prune())
-        if stop:
-            for number in self._numbers.pop(trial.name):
+            return False  # reported before a kill, and not stopped then
+        # the only way to report on a trial of an earlier session
+        optuna_trial = optuna.trial.Trial(self.study, frozen._trial_id)
+        optuna_trial.report(value, tasks)
+        is_pruned = optuna_trial.should_prune()
+        if is_pruned:
+            for number in self._open_numbers.pop(trial.name):
                 self.study.tell(number, state=TrialState.PRUNED)
-        self._flush()
-        return stop
+        self._try_save()
+        return is_pruned
 
-    def _ask(self) -> tuple[int, Setting]:
-        """Have Optuna propose a setting; return its trial's number too."""
-        random = np.random.SeedSequence([self.search.random_seed, self.begun])
+    def _propose(self) -> tuple[int, Setting]:
+        """Have Optuna propose a setting; return its trial's number, too."""
+        random = np.random.SeedSequence([self.search.random_seed, self.proposed])
         self.study.sampler = TPESampler(seed=int(random.generate_state(1)[0]))
-        asked = self.study.ask()
-        setting = self.search.space.settle(
-            lambda name, domain: domain.suggest(asked, name)
+        trial = self.study.ask()
+        setting = self.search.space.make_setting(
+            lambda name, domain: domain.suggest(trial, name)
         )
-        asked.set_user_attr(SETTING, known(setting))
-        return asked.number, setting
+        trial.set_user_attr(SETTING, row_without_nulls(setting))
+        return trial.number, setting
 
-    def _trial(self, setting: Setting) -> Trial:
-        return Trial(setting, self.search.seeds)
+    def _optuna_trials(
+        self, states: tuple[TrialState, ...] | None = None
+    ) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=states)
 
-    def _is_done(self, trial: Trial) -> bool:
-        return {trial.setting.run_id(seed) for seed in trial.seeds} <= self._done
+    def _has_records(self, trial: Trial) -> bool:
+        return {trial.setting.run_id(seed) for seed in trial.seeds} <= self._finished
 
-    def _keep(self) -> None:
-        """Write the journal, however long storage takes."""
+    def _save(self) -> None:
         retry(self._journal.flush, self._patience)
 
-    def _flush(self) -> None:
-        """Write the journal; where storage fails, the next proposal waits for it."""
+    def _try_save(self) -> None:
+        """Write the journal; if storage fails, the next proposal retries."""
         with contextlib.suppress(OSError):
             self._journal.flush()
-
-
-def known(setting: Setting) -> dict[str, Any]:
-    """Return a setting's row without what is not its own."""
-    return {name: value for name, value in setting.row().items() if value is not None}
 
 
 def _is_rung(tasks: int) -> bool:
     rung = FIRST_RUNG
     while rung < tasks:
-        rung *= ETA
+        rung *= REDUCTION
     return rung == tasks

@@ -1,14 +1,14 @@
-"""Ray Tune's part of a search: it runs what `study.searching.proposals` proposes.
+"""Connect the proposals of a search to Ray Tune.
 
-Tune's own `OptunaSearch` asks and tells Optuna too, but it cannot go on after a kill:
-with Optuna's storage kept, trials under way stay so for ever, the sampler repeats its
-random numbers, a trial that a scheduler stops counts as one that ended, and an error
-of the storage is a line in a log (Ray 2.60, Optuna 5).
+Tune's own `OptunaSearch` cannot resume after a kill (Ray 2.60, Optuna 5): trials that
+were running stay so for ever, the sampler repeats its random numbers, a trial that a
+scheduler stops counts as complete, and storage errors are only logged.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from typing import Any
 
 from ray import tune
@@ -16,10 +16,51 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from study.plan.trials import Trial
+from study.running.progress import Tally
+from study.running.shares import Shares
 from study.searching.proposals import Proposals
-from study.searching.tally import SearchTally
 from study.spec.objectives import objective_values
 from trainables.trainable import ContinualTrainable
+
+
+class SearchTally(Tally):
+    """The tally of a search, whose trials come one after the other.
+
+    Attributes:
+        pruned: The names of trials that were stopped early.
+    """
+
+    def __init__(self, proposals: Proposals) -> None:
+        """Start with no trial."""
+        super().__init__()
+        self.pruned: set[str] = set()
+        self._proposals = proposals
+        self._ended_before = proposals.ended
+
+    def add(self, trial: Trial) -> None:
+        """Add a trial that starts."""
+        self.trials[trial.name] = trial
+        self.tasks_done[trial.name] = self.diverged[trial.name] = 0
+
+    def is_stopped(self, failed: Collection[str]) -> bool:
+        """Return whether trials are left though none has failed."""
+        return not failed and self._proposals.ended < self._proposals.search.trials
+
+    def line(self) -> str:
+        """Return the progress in one line."""
+        parts = [f"trials {self._proposals.ended}/{self._proposals.search.trials}"]
+        if self.pruned:
+            parts.append(f"stopped early {len(self.pruned)}")
+        return ", ".join([*parts, self._speed_and_problems()])
+
+    @property
+    def _total_flops(self) -> float:
+        """The operations of this session, if trials to come cost as those so far."""
+        if not self.trials:
+            return 0.0
+        mean = super()._total_flops / len(self.trials)
+        left = self._proposals.search.trials - self._ended_before
+        return mean * max(left, len(self.trials))
 
 
 class SearchedTrainable(ContinualTrainable):
@@ -28,57 +69,58 @@ class SearchedTrainable(ContinualTrainable):
     def step(self) -> dict[str, Any]:
         """Run the next task."""
         report = super().step()
-        so_far = None
+        mean_accuracy = None
         if self._records:
-            names = ("mean_accuracy",)
-            (so_far,) = objective_values(names, self._run.setting, self._records)
-        return report | {"so_far": so_far}
+            setting = self._run.setting
+            (mean_accuracy,) = objective_values(
+                ["mean_accuracy"], setting, self._records
+            )
+        return report | {"mean_accuracy": mean_accuracy}
 
 
-class Proposer(Searcher):
-    """Gives Tune the trials that are proposed, and hears how they ended."""
+class ProposalSearcher(Searcher):
+    """Gives Tune the proposed trials, and Optuna their results."""
 
     def __init__(
-        self, proposals: Proposals, tally: SearchTally, cpus: float, gpus: float
+        self, proposals: Proposals, tally: SearchTally, shares: Shares
     ) -> None:
-        """Propose, counting, for these shares of a machine."""
+        """Start with no trial."""
         super().__init__()
-        self.proposals, self._tally = proposals, tally
-        self._shares = (cpus, gpus)
-        self._trials: dict[str, Trial] = {}
+        self._proposals, self._tally, self._shares = proposals, tally, shares
+        self._trials: dict[str, Trial] = {}  # Tune's trial_id -> trial
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return nothing: Tune pickles it, and the journal is its memory."""
+        """Return nothing: Tune pickles searchers, and the journal is the memory."""
         return {}
 
     def suggest(self, trial_id: str) -> Any:
         """Return the config of the next trial, or that there is none."""
-        trial = self.proposals.next()
+        trial = self._proposals.next()
         if trial is None:
             return Searcher.FINISHED
         self._trials[trial_id] = trial
         self._tally.add(trial)
-        return {"trial": trial.config(*self._shares)}
+        return {"trial": trial.config(self._shares.cpus, self._shares.gpus)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Hear that a trial has ended; one that failed is run again next time."""
+        """Give Optuna the result; a failed trial runs again in the next session."""
         trial = self._trials.pop(trial_id)
         if result and result["tasks_done"] >= trial.setting.tasks and not error:
-            # where its records cannot be read now, the next session does
+            # if its records cannot be read now, the next session reads them
             with contextlib.suppress(OSError):
-                self.proposals.finished(trial)
+                self._proposals.complete(trial)
 
     def save(self, checkpoint_path: str) -> None:
-        """Save nothing."""
+        """Do nothing: the journal is the memory."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Restore nothing."""
+        """Do nothing: the journal is the memory."""
 
 
 class Halving(FIFOScheduler):
-    """Stops trials that do badly, as `Proposals.judged` says."""
+    """Stops bad trials early: see `Proposals.prune`."""
 
     def __init__(self, proposals: Proposals, tally: SearchTally) -> None:
         """Judge the trials of a tally."""
@@ -86,17 +128,17 @@ class Halving(FIFOScheduler):
         self._proposals, self._tally = proposals, tally
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return nothing: Tune pickles it."""
+        """Return nothing: Tune pickles schedulers, and the journal is the memory."""
         return {}
 
     def on_trial_result(
         self, tune_controller: Any, trial: tune.experiment.Trial, result: dict[str, Any]
     ) -> str:
         """Return whether a trial goes on."""
-        mine = self._tally.trials[result["name"]]
-        if result["so_far"] is None or result["waiting"]:
+        own_trial, value = self._tally.trials[result["name"]], result["mean_accuracy"]
+        if value is None or result["waiting"]:
             return str(TrialScheduler.CONTINUE)
-        if self._proposals.judged(mine, result["tasks_done"], result["so_far"]):
-            self._tally.stopped.add(mine.name)
+        if self._proposals.prune(own_trial, result["tasks_done"], value):
+            self._tally.pruned.add(own_trial.name)
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE)

@@ -1,62 +1,65 @@
-"""Where a search stands, from its journal."""
+"""How far a search is, from its journal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 
 from optuna.trial import TrialState
 
-from study.plan.rates import clock
-from study.results.file_check import StoredRun
+from study.plan.machine import format_duration
 from study.results.store import Store
-from study.searching.journal import found_study
-from study.searching.proposals import SETTING
+from study.searching.journal import SETTING, load_search
 from trainables.request import Request
 from trainables.setting import digest
 
 
-def with_trials(asked: Request, store: Store) -> Request:
-    """Return what was asked for with the settings of the trials, but those stopped.
+def add_trials(request: Request, store: Store) -> Request:
+    """Return a search's request with the settings of its trials, but the pruned ones.
 
     Raises:
-        UsageError: The journal cannot be read.
+        UsageError: The journal is damaged.
         OSError: Storage fails.
     """
-    study = found_study(store)
-    if study is None or asked.search is None:
-        return asked
-    seeds = frozenset(asked.search["seeds"])
-    rows = [
-        trial.user_attrs[SETTING]
+    study = load_search(store)
+    if study is None or request.search is None:
+        return request
+    rows = {
+        digest(trial.user_attrs[SETTING]): trial.user_attrs[SETTING]
         for trial in study.get_trials(deepcopy=False)
         if trial.state != TrialState.PRUNED
-    ]
-    return asked.with_settings({digest(row): row for row in rows}, seeds)
+    }
+    return request.with_settings(rows, request.search["seeds"])
 
 
 def search_line(
-    asked: Request, store: Store, runs: Mapping[str, StoredRun], slots: int
+    request: Request, store: Store, run_seconds: Collection[float], slots: int
 ) -> str:
     """Return how many trials have ended, and about how long the rest takes.
 
+    Args:
+        request: A search's.
+        store: Its results.
+        run_seconds: Training time of each finished run.
+        slots: Concurrent trials.
+
     Raises:
-        UsageError: The journal cannot be read.
+        UsageError: The journal is damaged.
         OSError: Storage fails.
     """
-    assert asked.search is not None
-    study, wanted = found_study(store), asked.search["trials"]
-    states = (
-        [trial.state for trial in study.get_trials(deepcopy=False)] if study else []
-    )
-    early = states.count(TrialState.PRUNED)
-    over = states.count(TrialState.COMPLETE) + early
-    line = f"search: {over} of {wanted} trials have ended"
-    line += f" ({early} of them stopped early)" * bool(early)
-    line += f", {states.count(TrialState.RUNNING)} are under way"
-    if over >= wanted:
+    assert request.search is not None
+    study, total = load_search(store), request.search["trials"]
+    trials = study.get_trials(deepcopy=False) if study else []
+    states = [trial.state for trial in trials]
+    pruned = states.count(TrialState.PRUNED)
+    ended = states.count(TrialState.COMPLETE) + pruned
+    line = f"search: {ended} of {total} trials have ended"
+    if pruned:
+        line += f" ({pruned} of them stopped early)"
+    line += f", {states.count(TrialState.RUNNING)} have started"
+    if ended >= total:
         return line
-    seconds = [run.seconds for run in runs.values()]
-    if not seconds:
-        return f"{line}; time left: not known yet"
-    each = sum(seconds) / len(seconds) * len(asked.search["seeds"])
-    return f"{line}; time left: about {clock(each * (wanted - over) / slots)}"
+    if not run_seconds:
+        return f"{line}; time left: unknown"
+    per_trial = sum(run_seconds) / len(run_seconds) * len(request.search["seeds"])
+    left = format_duration(per_trial * (total - ended) / slots)
+    return f"{line}; time left: about {left}"

@@ -17,7 +17,8 @@ from pathlib import Path
 import pyarrow.dataset
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from trainables.record import MEASURED
+from tests.support.gate import VARIABLE
+from trainables.record import measure_columns
 
 HERE = Path(__file__).resolve().parents[2]
 SHORT = str(HERE / "tests" / "whole" / "studies" / "survivor.py")
@@ -42,9 +43,12 @@ def environment(**variables):
 
 
 class Sweep:
-    """One run of the command."""
+    """One run of the command, whose trials may have to wait at a gate."""
 
-    def __init__(self, study, results, *words, module="study.sweep", **variables):
+    def __init__(self, study, results, *words, gate=None, **variables):
+        module = "study.sweep" if gate is None else "tests.support.gate"
+        if gate is not None:
+            variables[VARIABLE] = str(gate.file)
         command = [sys.executable, "-m", module, str(study)]
         command += ["--results", str(results), "--checkpoint-every", "1"]
         self.process = subprocess.Popen(
@@ -157,7 +161,7 @@ def compare(expected, rows):
     keys = [(row["run_id"], row["task"]) for row in rows]
     assert len(set(keys)) == len(keys), "a row is there twice"
     assert keys == [(row["run_id"], row["task"]) for row in expected], "rows missing"
-    names = [*MEASURED, "diverged", "steps", "task_label", "seed", "setting_id"]
+    names = [*measure_columns(), "diverged", "steps", "task_label", "seed", "setting_id"]
     return sum(a[n] != b[n] for a, b in zip(expected, rows, strict=True) for n in names)
 
 

@@ -1,0 +1,146 @@
+"""How far each setting of a study is, and how long the rest takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from study.plan.cost import run_cost
+from study.plan.machine import format_duration, load_rates
+from study.results.file_check import StoredRun
+from study.results.store import Store
+from trainables.request import Request, parse_stack_name, stack_name
+from trainables.setting import Row, Setting, digest
+from trainables.usage import UsageError
+
+ORDER = ("problem", "dataset", "tasks", "optimizer", "lr", "rho", "alpha", "momentum")
+"""Columns by which settings are sorted."""
+
+
+@attrs.define
+class SettingProgress:
+    """How far the runs of one setting are.
+
+    Attributes:
+        row: The setting's row.
+        seeds: All seeds that were requested.
+        finished: Seeds that have all their records, diverged ones too.
+        diverged: Those of them that diverged.
+        started: Tasks done, by the seeds that have a checkpoint.
+        failed: Why, by the seeds that failed in the last sweep.
+    """
+
+    row: Row
+    seeds: frozenset[int]
+    finished: set[int] = attrs.field(factory=set)
+    diverged: set[int] = attrs.field(factory=set)
+    started: dict[int, int] = attrs.field(factory=dict)
+    failed: dict[int, str] = attrs.field(factory=dict)
+
+    @property
+    def missing(self) -> frozenset[int]:
+        """Seeds that have nothing."""
+        return self.seeds - self.finished - self.started.keys() - self.failed.keys()
+
+
+def survey(
+    store: Store, request: Request, runs: Mapping[str, StoredRun]
+) -> list[SettingProgress]:
+    """Return the progress of each setting, sorted by `ORDER`.
+
+    Args:
+        store: The study's results.
+        request: What they are to hold.
+        runs: The finished runs, by run_id.
+
+    Raises:
+        OSError: Storage fails.
+    """
+    settings = {
+        setting_id: SettingProgress(row, request.seeds[setting_id])
+        for setting_id, row in request.settings.items()
+    }
+    for run in runs.values():  # study.json may be lost
+        row = {name: v for name, v in run.setting.items() if v is not None}
+        progress = settings.setdefault(
+            run.setting_id, SettingProgress(row, frozenset())
+        )
+        progress.seeds |= {run.seed}
+        progress.finished.add(run.seed)
+        if run.diverged:
+            progress.diverged.add(run.seed)
+    for setting_id, seeds in store.interrupted_stacks():
+        started = settings.get(setting_id)
+        if started and started.finished.isdisjoint(seeds):
+            tasks = _checkpoint_tasks(store, stack_name(setting_id, seeds))
+            started.started |= dict.fromkeys(seeds, tasks)
+    for name, reason in store.load_failures().items():
+        setting_id, seeds = parse_stack_name(name)
+        if failed := settings.get(setting_id):
+            for seed in set(seeds) - failed.finished:
+                failed.failed[seed] = reason
+                failed.started.pop(seed, None)
+    return sorted(
+        settings.values(), key=lambda p: [str(p.row.get(name)) for name in ORDER]
+    )
+
+
+def _checkpoint_tasks(store: Store, name: str) -> int:
+    """Return how many tasks a checkpoint has; 0: it cannot be read."""
+    from trainables.checkpoint import read
+
+    try:
+        return int(read(store.load_state(name) or b"")["run"]["task"])
+    except Exception:  # corrupt input can raise anything
+        return 0
+
+
+def time_left(
+    settings: Sequence[SettingProgress], runs: Mapping[str, StoredRun], slots: int
+) -> str:
+    """Return how long the rest takes, as a line.
+
+    Args:
+        settings: Of `survey`.
+        runs: The finished runs, by run_id.
+        slots: Concurrent trials.
+    """
+    known: dict[str, Setting] = {}
+    left: list[tuple[Setting, float]] = []
+    for progress in settings:
+        try:
+            setting = Setting.from_row(progress.row)
+        except UsageError:  # of another version of this program
+            continue
+        known[digest(progress.row)] = setting
+        left.extend(
+            (setting, 1 - progress.started.get(seed, 0) / setting.tasks)
+            for seed in progress.seeds - progress.finished
+        )
+    if not left:
+        return "nothing is left"
+    rates = load_rates() | _measured_rates(known, runs)
+    if any(setting.optimizer.name not in rates for setting, _ in left):
+        return "time left: unknown (python -m study.benchmark measures the speed)"
+    seconds = sum(
+        run_cost(setting).flops * fraction / rates[setting.optimizer.name]
+        for setting, fraction in left
+    )
+    duration = format_duration(seconds / slots)
+    return f"time left: about {duration} with {slots} trials at once"
+
+
+def _measured_rates(
+    settings: Mapping[str, Setting], runs: Mapping[str, StoredRun]
+) -> dict[str, float]:
+    """Return the operations per second of the finished runs, by optimizer."""
+    flops: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    for run in runs.values():
+        setting = settings.get(run.setting_id)
+        if setting and run.seconds > 0 and not run.diverged:
+            name = setting.optimizer.name
+            flops[name] = flops.get(name, 0.0) + run_cost(setting).flops
+            seconds[name] = seconds.get(name, 0.0) + run.seconds
+    return {name: flops[name] / seconds[name] for name in flops}
