@@ -39,7 +39,7 @@ class Baseline:
         return bool(runs.setting[self.column] == self.value)
 
     def group(self, runs: Runs) -> tuple[Any, ...]:
-        """Return the values shared by all settings that this one may be compared with."""
+        """Return the values that a setting shares with those to compare it with."""
         others = (runs.setting[kind] for kind in KINDS if kind != self.column)
         return (*self.stream(runs), *others)
 

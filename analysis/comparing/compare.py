@@ -1,4 +1,4 @@
-"""Compare every setting with a baseline, and the winner on seeds that did not choose it.
+"""Compare every setting with a baseline, and the winner on seeds of its own.
 
 Each setting is compared with the baseline with all else equal ("matched") and with the
 best of the baseline's settings ("best"). The best is chosen by mean accuracy, on the

@@ -71,7 +71,7 @@ class Records:
 
     def to_frame(self) -> pd.DataFrame:
         """Return the rows as a frame, which notes the columns of the setting."""
-        frame = self.table.to_pandas()
+        frame: pd.DataFrame = self.table.to_pandas()
         settings = tuple(n for n, c in self.columns.items() if c.role == "setting")
         frame.attrs["setting_columns"] = settings
         return frame

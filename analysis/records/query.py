@@ -73,7 +73,7 @@ def run_query(query: str, tables: Mapping[str, pa.Table]) -> pd.DataFrame:
     with _connect(tables) as connection:
         try:
             relation = connection.sql(query)
-            frame = None if relation is None else relation.df()
+            frame: pd.DataFrame | None = None if relation is None else relation.df()
         except duckdb.Error as error:
             raise _query_error("the query", error, columns) from None
     if frame is None:

@@ -78,7 +78,7 @@ def _read_request(filesystem: fs.FileSystem, folder: str) -> RequestedStudy | No
     """Return the request of a folder, if it has a readable study.json."""
     try:
         content = _read_bytes(filesystem, f"{folder}/{REQUEST_FILE}")
-        request = RequestedStudy.from_bytes(content, os.path.basename(folder))
+        request = Request.from_bytes(content, os.path.basename(folder))
     except (FileNotFoundError, ValueError, UsageError):
         return None
     selector = fs.FileSelector(f"{folder}/{CHECKPOINTS}", allow_not_found=True)
@@ -88,7 +88,8 @@ def _read_request(filesystem: fs.FileSystem, folder: str) -> RequestedStudy | No
         if info.extension == "pt" and not info.base_name.startswith(".")
     ]
     failed = _read_failed(filesystem, f"{folder}/{FAILED_FILE}")
-    return attrs.evolve(request, checkpoints=len(checkpoints), failed=failed)
+    fields = attrs.asdict(request, recurse=False)
+    return RequestedStudy(**fields, checkpoints=len(checkpoints), failed=failed)
 
 
 def _read_failed(filesystem: fs.FileSystem, path: str) -> dict[str, str]:

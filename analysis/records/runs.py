@@ -124,12 +124,12 @@ def by_setting(frame: pd.DataFrame, measure: str = "test_accuracy") -> list[Runs
         name: frame[name].to_numpy() for name in ("seed", "task", "diverged", measure)
     }
     runs_of_settings = []
-    for study, setting_id, values in zip(
+    for study, setting_id, row in zip(
         firsts["study"], firsts["setting_id"], settings, strict=True
     ):
         chosen = rows[study, setting_id]
         part = {name: column[chosen] for name, column in columns.items()}
-        setting = {str(name): value for name, value in values.items()}
+        setting = {str(name): value for name, value in row.items()}
         fields = _sort_by_outcome(part, measure, setting["tasks"])
         runs_of_settings.append(
             Runs(study=study, setting_id=setting_id, setting=setting, **fields)

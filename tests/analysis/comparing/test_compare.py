@@ -42,7 +42,7 @@ def row(data, setting, against="matched"):
 
 def test_a_row_has_the_paired_difference():
     records = levels(sgd=0.7, sam=0.8)
-    found = row(compare(records, "mean_accuracy"), SAM)
+    found = row(compare(records, METRICS["mean_accuracy"]), SAM)
     sgd, sam = (METRICS["mean_accuracy"](r.matrix) for r in by_setting(records))
     expected = paired_difference(sam, sgd)
     for name in ("lo", "hi", "p", "effect"):
@@ -59,7 +59,7 @@ def test_what_is_better_depends_on_the_metric():
     falling = [make_run(SGD, s, accuracy=[0.9, 0.8, 0.7, 0.6 + s / 99]) for s in (0, 1)]
     flat = [make_run(SAM, s, accuracy=[0.9, 0.9, 0.9, 0.9]) for s in (0, 1)]
     for metric in ("plasticity_loss", "accuracy_change"):
-        found = row(compare(frame(*falling, *flat), metric), SAM)
+        found = row(compare(frame(*falling, *flat), METRICS[metric]), SAM)
         sign = np.sign(found["difference"])
         assert (sign, found["verdict"]) == (
             (-1, "better") if metric == "plasticity_loss" else (1, "better")
@@ -67,7 +67,7 @@ def test_what_is_better_depends_on_the_metric():
 
 
 def test_the_baseline_has_the_same_rate_or_is_the_best():
-    data = compare(levels(sgd=0.7, fast=0.8, sam=0.75), "mean_accuracy")
+    data = compare(levels(sgd=0.7, fast=0.8, sam=0.75), METRICS["mean_accuracy"])
     assert row(data, SAM)["baseline_id"] == hash_of(SGD)
     assert row(data, SAM)["verdict"] == "better"
     assert row(data, SAM, "best")["baseline_id"] == hash_of(FAST)
@@ -123,7 +123,7 @@ def test_seeds_that_one_lacks_are_named_and_not_compared():
         *(level(SAM, s, 0.8) for s in (1, 2)),
         level(SAM, 3, 0.8).slice(0, 2),
     )
-    found = row(compare(lacking, "mean_accuracy"), SAM)
+    found = row(compare(lacking, METRICS["mean_accuracy"]), SAM)
     assert (found["pairs"], found["paired_seeds"]) == (2, "1 2")
     assert found["missing_seeds"] == "0 3"
 
@@ -133,12 +133,12 @@ def test_what_diverged_is_named_and_not_tested():
     runs = [level(SGD, s, 0.7) for s in range(5)] + [
         level(SAM, s, 0.9) for s in range(1, 5)
     ]
-    found = row(compare(frame(*runs, lost), "mean_accuracy"), SAM)
+    found = row(compare(frame(*runs, lost), METRICS["mean_accuracy"]), SAM)
     assert (found["verdict"], found["diverged_seeds"]) == ("diverged", "0")
     assert found["difference"] > 0.1
     assert np.isnan([found["p"], found["p_holm"]]).all()
     turned = frame(*runs[1:5], *runs[5:], make_run(SGD, 0, diverged_at=1))
-    found = row(compare(turned, "mean_accuracy"), SAM)
+    found = row(compare(turned, METRICS["mean_accuracy"]), SAM)
     assert (found["verdict"], found["baseline_diverged_seeds"]) == ("diverged", "0")
 
 
@@ -150,7 +150,7 @@ def test_a_baseline_that_diverged_is_not_the_best():
 
 
 def test_p_is_corrected_over_different_pairs():
-    data = compare(levels(sgd=0.7, sam=0.702, wide=0.703), "mean_accuracy")
+    data = compare(levels(sgd=0.7, sam=0.702, wide=0.703), METRICS["mean_accuracy"])
     # the only SGD is the best one too: four rows, two tests
     assert len(data) == 4
     matched = data[data["against"] == "matched"]
@@ -181,7 +181,7 @@ def test_p_is_corrected_over_different_pairs():
     ids=["one seed", "constant", "all diverged"],
 )
 def test_where_nothing_can_be_tested_nothing_is(records, pairs):
-    found = row(compare(records, "mean_accuracy"), SAM)
+    found = row(compare(records, METRICS["mean_accuracy"]), SAM)
     assert found["pairs"] == pairs
     assert found["verdict"] == ("diverged" if not pairs else "n/a")
     assert np.isnan(found["p_holm"])
@@ -244,7 +244,7 @@ def test_the_best_are_chosen_by_problem_on_seeds_that_all_have():
 
 
 def test_the_winner_is_confirmed_on_seeds_that_did_not_choose_it():
-    data = confirm(with_confirmed(), "plasticity_loss")
+    data = confirm(with_confirmed())
     assert data["metric"].tolist() == ["mean_accuracy"] * 2 + ["plasticity_loss"] * 2
     assert data["paired_seeds"].tolist() == ["0 1 2 3 4 5", "6 7 8 9"] * 2
     assert set(data["setting_id"]) == {hash_of(SAM)}
@@ -258,7 +258,7 @@ def test_the_winner_is_confirmed_on_seeds_that_did_not_choose_it():
 
 def test_seeds_that_confirm_are_left_out_of_the_comparison_and_not_missed():
     records = with_confirmed()
-    data = compare(records, "mean_accuracy")
+    data = compare(records, METRICS["mean_accuracy"])
     assert set(data["paired_seeds"]) == {"0 1 2 3 4 5"}
     assert set(data["missing_seeds"]) == {""}
     extra = {runs.setting_id: runs.extra for runs in by_setting(records) if runs.extra}

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.comparing.fresh import less_fresh, runs_for
+from analysis.comparing.fresh import runs_for, subtract_fresh
 from analysis.records.runs import by_setting
 from analysis.statistics.metrics import METRICS, RELATIVE, find_metric
 from tests.support.synthetic import make_run, make_setting
@@ -26,7 +26,7 @@ def test_what_is_left_is_what_the_past_has_cost():
     lost = np.array([0, 0.01, 0.02, 0.03])
     runs = [make_run(fresh(SGD), s, accuracy=HARD - s / 100) for s in (0, 1)]
     runs += [make_run(SGD, s, accuracy=HARD - s / 100 - lost) for s in (0, 1)]
-    (sgd,) = less_fresh(found(*runs))
+    (sgd,) = subtract_fresh(found(*runs))
     assert sgd.matrix == pytest.approx(np.array([-lost, -lost]))
     assert METRICS["accuracy_slope"](sgd.matrix) == pytest.approx([-0.01, -0.01])
     # The stream itself becomes harder, which a plain slope takes for plasticity lost.
@@ -37,9 +37,9 @@ def test_a_fresh_network_of_its_own_optimizer_comes_first():
     of_sgd = make_run(fresh(SGD), 0, accuracy=[0.9] * 4)
     of_sam = make_run(fresh(SAM), 0, accuracy=[0.8] * 4)
     sam = make_run(SAM, 0, accuracy=[0.7] * 4)
-    (own,) = less_fresh(found(sam, of_sgd, of_sam))
+    (own,) = subtract_fresh(found(sam, of_sgd, of_sam))
     assert own.matrix == pytest.approx(-0.1)
-    (other,) = less_fresh(found(sam, of_sgd))
+    (other,) = subtract_fresh(found(sam, of_sgd))
     assert other.matrix == pytest.approx(-0.2)
 
 
@@ -55,34 +55,38 @@ def test_a_fresh_network_of_its_own_optimizer_comes_first():
     ],
 )
 def test_one_that_was_trained_otherwise_is_none(change):
-    (sam,) = less_fresh(found(make_run(SAM, 0), make_run(fresh({**SGD, **change}), 0)))
+    (sam,) = subtract_fresh(
+        found(make_run(SAM, 0), make_run(fresh({**SGD, **change}), 0))
+    )
     assert (sam.seeds, sam.unmatched) == ((), (0,))
     assert sam.matrix.shape == (0, 4)
 
 
 def test_seeds_without_a_fresh_network_are_named():
     runs = [make_run(SGD, s) for s in (0, 1, 2)]
-    (sgd,) = less_fresh(found(*runs, make_run(fresh(SGD), 1)))
+    (sgd,) = subtract_fresh(found(*runs, make_run(fresh(SGD), 1)))
     assert (sgd.seeds, sgd.unmatched, sgd.expected) == ((1,), (0, 2), 3)
     assert len(sgd.matrix) == 1
 
 
 def test_it_may_be_of_another_study():
     runs = [make_run(SGD, 0, "rho"), make_run(fresh(SGD), 0, "fresh")]
-    (sgd,) = less_fresh(found(*runs))
+    (sgd,) = subtract_fresh(found(*runs))
     assert (sgd.study, sgd.seeds) == ("rho", (0,))
 
 
 def test_what_an_intervention_is_told_does_not_count():
     other = {**SGD, "intervention": "shrink"}
     runs = [make_run(other, 0, accuracy=HARD), make_run(fresh(SGD), 0, accuracy=HARD)]
-    (shrunk,) = less_fresh(found(*runs))
+    (shrunk,) = subtract_fresh(found(*runs))
     assert shrunk.matrix == pytest.approx(0)
 
 
 def test_without_any_it_is_a_mistake_that_says_what_to_do():
-    with pytest.raises(UsageError, match=r"intervention fresh.*run the study fresh"):
-        less_fresh(found(make_run(SGD, 0)))
+    with pytest.raises(
+        UsageError, match=r"intervention fresh.*Setting\(..., intervention=Fresh"
+    ):
+        subtract_fresh(found(make_run(SGD, 0)))
 
 
 def test_only_a_relative_metric_needs_them():
@@ -94,7 +98,7 @@ def test_only_a_relative_metric_needs_them():
 def test_every_metric_has_a_relative_one_of_the_same_direction():
     for name, metric in METRICS.items():
         relative = RELATIVE[f"relative_{name}"]
-        assert (relative.of, relative.higher) == (metric.of, metric.higher)
+        assert (relative.function, relative.higher) == (metric.function, metric.higher)
         assert (relative.relative, metric.relative) == (True, False)
 
 

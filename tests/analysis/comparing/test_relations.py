@@ -7,16 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.comparing.relations import (
-    ALL,
-    BETWEEN,
-    print_relation,
-    relation,
-    relation_sheets,
-    spearman,
-)
+from analysis.comparing.relations import ALL, BETWEEN, relation, spearman
 from analysis.statistics.intervals import mean_interval
 from analysis.tables.formats import FORMATS
+from analysis.tables.relations import print_relation, relation_sheets
 from tests.support.synthetic import make_run, make_setting, write
 from trainables.usage import UsageError
 
@@ -194,7 +188,7 @@ def test_what_was_not_measured_is_said():
     data = relation(study(lambda i, s: nothing, lambda i, s: nothing + 0.5), [PROBE])
     assert data["spearman"].isna().all()
     (sheet,) = relation_sheets(data.assign(expected=data["expected"].fillna(4)))
-    assert "--probe-every 1" in sheet.notes[0]
+    assert "--landscape-every 1" in sheet.notes[0]
 
 
 @pytest.fixture(scope="module")

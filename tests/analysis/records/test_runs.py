@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.records.runs import NEEDED, by_setting, implied, labels, varying
+from analysis.records.runs import (
+    NEEDED,
+    by_problem,
+    by_setting,
+    implied_values,
+    labels,
+    varying_columns,
+)
 from tests.support.synthetic import make_run, make_setting, paper_settings
 
 SGD = make_setting(tasks=4)
@@ -96,7 +103,7 @@ def test_half_of_the_settings_make_a_seed_everyones():
 def test_some_seeds_can_be_looked_at_alone():
     runs = [make_run(SGD, s, diverged_at=1 if s == 3 else None) for s in range(5)]
     (whole,) = by_setting(frame(*runs))
-    part = whole.on({0, 3, 4})
+    part = whole.select_seeds({0, 3, 4})
     assert (part.seeds, part.diverged) == ((0, 4), (3,))
     assert np.array_equal(part.matrix, whole.matrix[[0, 3]])
 
@@ -136,12 +143,25 @@ def test_an_optimizer_the_paper_lacks_comes_last():
 
 def test_needed_columns_are_enough():
     rows = frame(make_run(SGD, 0))
-    assert len(by_setting(rows[[*NEEDED, "test_accuracy"]])) == 1
+    assert len(by_setting(rows[[*NEEDED, *SGD, "test_accuracy"]])) == 1
+
+
+def test_runs_are_grouped_by_problem_with_their_labels():
+    other = make_setting("pairwise", tasks=4)
+    settings = by_setting(frame(*(make_run(s, 0) for s in (SGD, other, SAM))))
+    groups = [(name, [r.setting for r in g], n) for name, g, n in by_problem(settings)]
+    assert groups == [
+        ("permuted", [SGD, SAM], ["SGD lr 0.01", "SAM lr 0.01"]),
+        ("pairwise", [other], ["SGD lr 0.01"]),
+    ]
 
 
 def test_varying_columns_are_those_that_differ():
-    assert varying([SGD, {**SGD, "epochs": 2, "hidden": "10"}]) == ["epochs", "hidden"]
-    assert varying([SGD]) == []
+    assert varying_columns([SGD, {**SGD, "epochs": 2, "hidden": "10"}]) == [
+        "epochs",
+        "hidden",
+    ]
+    assert varying_columns([SGD]) == []
 
 
 def test_labels_are_short_and_tell_settings_apart():
@@ -180,11 +200,11 @@ def test_labels_name_the_parts_and_not_what_they_imply():
 
 
 def test_what_the_parts_imply_is_told_once():
-    assert implied([SGD, REDO, ADAM]) == {"redo_tau": 0.1, "beta1": 0.9}
+    assert implied_values([SGD, REDO, ADAM]) == {"redo_tau": 0.1, "beta1": 0.9}
     # what differs where it applies, or applies to all, must be told of each
-    assert implied([SGD, REDO, {**REDO, "redo_tau": 0.2}]) == {}
-    assert implied([REDO, {**ADAM, "redo_tau": 0.2}]) == {"beta1": 0.9}
-    assert implied([{**SGD, "momentum": 0.9}, REDO]) == {"redo_tau": 0.1}
+    assert implied_values([SGD, REDO, {**REDO, "redo_tau": 0.2}]) == {}
+    assert implied_values([REDO, {**ADAM, "redo_tau": 0.2}]) == {"beta1": 0.9}
+    assert implied_values([{**SGD, "momentum": 0.9}, REDO]) == {"redo_tau": 0.1}
 
 
 @given(st.data())

@@ -116,7 +116,7 @@ def test_the_best_of_many_is_too_good_on_the_seeds_that_chose_it():
         base, *others = equal_settings(rng, 31, 20)
         best = winner(others, metric, parts["choosing"])
         for name, seeds in parts.items():
-            pair = (metric(runs.on(seeds).matrix) for runs in (best, base))
+            pair = (metric(runs.select_seeds(seeds).matrix) for runs in (best, base))
             result = paired_difference(*pair)
             found[name].append((result.mean, result.p))
     mean, p = np.array(found["choosing"]).T

@@ -5,9 +5,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.records.load import load_held
-from analysis.tables.diff import difference, equal_sheet, made_sheet, print_difference
-from analysis.tables.diff import welch_interval as welch
+from analysis.records.load import load_with_files
+from analysis.statistics.intervals import welch_interval
+from analysis.tables.diff import (
+    difference,
+    equality_sheet,
+    metadata_sheet,
+    print_difference,
+)
 from tests.support.synthetic import draw_accuracy, make_run, make_setting, write
 from trainables.usage import UsageError
 
@@ -28,7 +33,7 @@ def put(folder, shift=0.0, seeds=range(4), noise=0.0, **more):
 
 
 def rows(one, other):
-    data = difference(load_held(one)[0], load_held(other)[0])
+    data = difference(load_with_files(one)[0], load_with_files(other)[0])
     return {(r["label"][:3], r["metric"]): r for r in data.to_dict("records")}
 
 
@@ -74,22 +79,24 @@ def test_other_seeds_are_compared_as_samples(tmp_path):
 
 @pytest.mark.parametrize("values", [([1.0], [2.0, 3.0]), ([], [1.0])])
 def test_too_few_have_no_interval(values):
-    assert np.isnan(welch(*map(np.array, values))[1:]).all()
+    assert np.isnan(welch_interval(*map(np.array, values))[1:]).all()
 
 
 def test_what_made_them_stands_side_by_side(tmp_path):
     one, other = put(tmp_path / "a"), put(tmp_path / "b")
-    a, b = load_held(one)[1], load_held(other)[1]
+    a, b = load_with_files(one)[1], load_with_files(other)[1]
     b[0].metadata["commit"] = "other"
-    sheet = made_sheet(a, b)
+    sheet = metadata_sheet(a, b)
     assert sheet.rows == [["commit", "synthetic", "other, synthetic"]]
 
 
 def test_what_one_has_not_measured_is_counted(tmp_path):
-    a, b = (load_held(put(tmp_path / n))[0] for n in "ab")
+    a, b = (load_with_files(put(tmp_path / n))[0] for n in "ab")
     b.loc[0, "test_accuracy"] = np.nan
     b.loc[1, "test_accuracy"] += 0.25
-    row = {r[0]: r for r in equal_sheet(a, b).rows}["test_accuracy"]
+    row = {r[0]: r for r in equality_sheet(a, b, ["test_accuracy"]).rows}[
+        "test_accuracy"
+    ]
     assert row == ["test_accuracy", "62 of 64", "0.25", "1"]
 
 

@@ -19,7 +19,7 @@ from tests.support.synthetic import (
     write,
     write_study,
 )
-from trainables.record import COLUMNS
+from trainables.record import KNOWN_COLUMNS
 from trainables.usage import UsageError
 
 QUERIES = {
@@ -56,7 +56,7 @@ def results(tmp_path_factory):
 def test_the_records_come_back(results, tmp_path, suffix):
     file = tmp_path / f"records{suffix}"
     said = write_export(str(results), str(file))
-    assert said == f"wrote {file}: 118 records, {len(COLUMNS)} columns"
+    assert said == f"wrote {file}: 118 records, {len(KNOWN_COLUMNS)} columns"
     expected = load(str(results))
     if suffix == ".parquet":
         pd.testing.assert_frame_equal(load(str(file)), expected)
@@ -64,7 +64,7 @@ def test_the_records_come_back(results, tmp_path, suffix):
     text = {"task_label": str}
     found = pd.read_csv(file, dtype=text)
     held = list(expected.dropna(axis="columns", how="all"))
-    lists = [n for n in held if pa.types.is_list(COLUMNS[n].type)]
+    lists = [n for n in held if pa.types.is_list(KNOWN_COLUMNS[n].type)]
     for name in lists:  # of which NaN is nobody's
         read = [None if pd.isna(v) else json.loads(v) for v in found[name]]
         assert read == [None if v is None else v.tolist() for v in expected[name]]
@@ -95,7 +95,7 @@ def test_a_run_has_its_metrics_and_its_fate(results, tmp_path):
             assert row[name] == metric(accuracy)[0]
         assert row["steps"] == mine["steps"].sum()
     assert frame.loc[frame["fate"] != "whole", list(METRICS)].isna().all(axis=None)
-    assert pq.read_schema(file).field("rho").type == COLUMNS["rho"].type
+    assert pq.read_schema(file).field("rho").type == KNOWN_COLUMNS["rho"].type
 
 
 def test_the_same_records_give_the_same_bytes(results, tmp_path):
@@ -107,7 +107,7 @@ def test_the_same_records_give_the_same_bytes(results, tmp_path):
 
 def test_lists_are_json_in_csv(tmp_path):
     run = make_run(make_setting(tasks=2), 0)
-    lists = [n for n, c in COLUMNS.items() if pa.types.is_list(c.type)]
+    lists = [n for n, c in KNOWN_COLUMNS.items() if pa.types.is_list(c.type)]
     place = run.schema.get_field_index(lists[0])
     values = pa.array([[1.0, 2.5], None], run.schema.field(place).type)
     write(tmp_path, "x", run.set_column(place, run.schema.field(place), values))
@@ -122,7 +122,7 @@ def test_a_filter_chooses_what_is_written(results, tmp_path):
     file = tmp_path / "x.csv"
     write_export(str(results), str(file), where="optimizer = 'gnp' and seed < 2")
     assert set(pd.read_csv(file)["optimizer"]) == {"gnp"}
-    with pytest.raises(UsageError, match="keeps none of the records"):
+    with pytest.raises(UsageError, match="matches no record"):
         write_export(str(results), str(file), where="seed = 99")
 
 
