@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from trainables.record import Record, check_record
+from trainables.record import Record, check_records
 from trainables.run import ContinualRun
 
 
@@ -63,8 +63,7 @@ def unpack(content: bytes, run: ContinualRun, study: str) -> list[Record]:
     expected = [(run.setting.run_id(s), i) for s in run.seeds for i in range(run.task)]
     if sorted((row["run_id"], row["task"]) for row in records) != sorted(expected):
         raise ValueError("the records are not those of the run's tasks")
-    for record in records:
-        check_record(record)
-        if record["study"] != study:
-            raise ValueError(f"the records belong to the study {record['study']}")
+    check_records(records)
+    if any(row["study"] != study for row in records):
+        raise ValueError("the records belong to another study")
     return records

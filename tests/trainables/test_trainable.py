@@ -12,6 +12,7 @@ import pickle
 import time
 from pathlib import Path
 
+import attrs
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -218,12 +219,11 @@ def test_a_config_with_a_typo_is_refused(store, few):
         actor(store, few).reset({"trial": config})
 
 
+@attrs.frozen
 class Failing(Store):
-    """A store that fails when it is told to."""
+    """A store whose methods fail while their names are in `broken`."""
 
-    def __post_init__(self):
-        super().__post_init__()
-        object.__setattr__(self, "broken", set())
+    broken: set[str] = attrs.field(factory=set, kw_only=True)
 
     def _maybe(self, what):
         if what in self.broken:
@@ -287,7 +287,7 @@ def test_records_that_cannot_be_written_are_tried_again(failing, few):
     last = trainable.train()
     assert (last["waiting"], last["done"]) == (None, True)
     assert written(failing, PERMUTED) == plain(few, PERMUTED)
-    assert failing.interrupted() == []
+    assert failing.interrupted_stacks() == []
 
 
 def test_a_checkpoint_that_cannot_be_read_yet_is_waited_for(failing, few):
