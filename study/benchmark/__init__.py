@@ -1,1 +1,1 @@
-"""How fast this machine trains, beside its limit and the usual loop."""
+"""Measure how fast this machine trains, next to its limit and the usual loop."""

@@ -1,4 +1,4 @@
-"""What Ray adds: the wall time of many trials with almost nothing in them."""
+"""What Ray adds: the time of many trials that train almost nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import tempfile
 import time
 from typing import Any
 
+import pandas as pd
 from ray import tune
 
 from study.plan.trials import Trial
@@ -21,42 +22,42 @@ from trainables.problems import Pairwise
 from trainables.setting import Setting
 
 
-class Nothing(tune.Trainable):
-    """A trainable that does nothing, once: Ray's own floor."""
+class EmptyTrainable(tune.Trainable):
+    """Does nothing, once: the floor of Ray."""
 
     def step(self) -> dict[str, Any]:
-        """Return at once."""
+        """Finish."""
         return {"done": True}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Be ready for the next trial."""
+        """Accept the next trial."""
         return True
 
 
-def measure(trials: int) -> dict[str, float]:
-    """Return seconds a trial above its own training, Ray's floor, and a report's cost.
+def time_ray(trials: int) -> dict[str, float]:
+    """Return seconds per trial above its training, of an empty trial, and per report.
 
-    Each trial is one run of one task of one step; a report's cost is what a task more
-    adds above its training.
+    A trial is one run of one task of one step. The cost of a report is what a further
+    task adds above its training.
     """
-    data = {"mnist-5k": datasets.load("mnist-5k")}
     with connected(None):
         shares = share_out(cpus=1.0, gpus=0.0, max_concurrent=None)
-        started = time.perf_counter()
-        _fit_nothing(trials, shares.slots)
-        floor = (time.perf_counter() - started) / trials
-        spent = {}
-        for tasks in (1, 11):
-            spent[tasks] = _above_training(trials, tasks, data, shares)
-    more = (spent[11] - spent[1]) / (10 * trials)
-    return {"per_trial": spent[1] / trials, "floor": floor, "per_report": more}
+        start = time.perf_counter()
+        _run_empty_trials(trials, shares.slots)
+        floor = (time.perf_counter() - start) / trials
+        one_task = _seconds_above_training(trials, 1, shares)
+        more_tasks = _seconds_above_training(trials, 11, shares)
+    return {
+        "per_trial": one_task / trials,
+        "floor": floor,
+        "per_report": (more_tasks - one_task) / (10 * trials),
+    }
 
 
-def _fit_nothing(trials: int, slots: int) -> None:
-    """Run trials of the trainable that does nothing, as a sweep runs its own."""
+def _run_empty_trials(trials: int, slots: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         tune.Tuner(
-            Nothing,
+            EmptyTrainable,
             param_space={"i": tune.grid_search(list(range(trials)))},
             tune_config=tune.TuneConfig(max_concurrent_trials=slots, reuse_actors=True),
             run_config=tune.RunConfig(
@@ -67,15 +68,8 @@ def _fit_nothing(trials: int, slots: int) -> None:
         ).fit()
 
 
-def _above_training(
-    trials: int,
-    tasks: int,
-    data: dict[str, datasets.Dataset],
-    shares: Shares,
-) -> float:
-    """Return the wall time of a study of tiny trials less that of its tasks."""
-    import pandas as pd
-
+def _seconds_above_training(trials: int, tasks: int, shares: Shares) -> float:
+    """Return the time of a study of tiny trials without the time of their tasks."""
     settings = [
         Setting(
             problem=Pairwise(),
@@ -89,14 +83,14 @@ def _above_training(
     ]
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder, f"tiny-{tasks}")
-        started = time.perf_counter()
+        start = time.perf_counter()
         run_trials(
             Tally([Trial(setting, (0,)) for setting in settings]),
             store=store,
-            datasets=data,
+            datasets={"mnist-5k": datasets.load("mnist-5k")},
             shares=shares,
             options=RunOptions(),
         )
-        spent = time.perf_counter() - started
-        seconds = pd.read_parquet(f"{store.location()}/records", columns=["seconds"])
-    return spent - float(seconds["seconds"].sum()) / shares.slots
+        seconds = time.perf_counter() - start
+        records = pd.read_parquet(f"{store.location()}/records", columns=["seconds"])
+    return seconds - float(records["seconds"].sum()) / shares.slots

@@ -1,7 +1,7 @@
-"""How long a step takes beside its floor and the usual loop, round after round.
+"""The time of a step next to its floor and the usual loop, round after round.
 
-A machine whose cores are shared with strangers runs fast and slow by turns, so a ratio
-is taken within each round, and the median over the rounds is what is printed.
+A shared machine is sometimes slow, so ratios are taken within each round, and the
+table shows their medians.
 """
 
 from __future__ import annotations
@@ -9,45 +9,40 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
 
+import attrs
 import numpy as np
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from trainables import datasets
+from study.console import console
+from trainables.datasets import Dataset
 from trainables.optimizers import OPTIMIZERS
 from trainables.setting import Setting
 
-Contender = Callable[[], int]
-"""Runs some steps; returns how many, times the runs that took each."""
-
 Name = tuple[int, str]
-"""The stack, and: floor, an optimizer, or `usual` and an optimizer."""
+"""The stack, and "floor", an optimizer, or "usual" and an optimizer."""
 
-SLICE = 0.1
-"""Seconds, about, that each contender runs in a round."""
+ROUND_SECONDS = 0.1
+"""About how long each contender runs in a round."""
 
-FEWEST, MOST = 4, 400
-"""Steps of a contender in a round; a real run has some 400 made ready at a time."""
+MIN_STEPS, MAX_STEPS = 4, 400
+"""Steps of a contender in a round; a real run prepares about 400 at a time."""
 
 
-@dataclass(frozen=True)
+@attrs.frozen
 class Timing:
-    """One contender's times, in microseconds a step and run.
+    """The times of one contender, in microseconds per step and run.
 
     Attributes:
-        batch_size: Examples a step and run.
+        batch_size: Examples per step and run.
         stack: Runs side by side.
-        name: floor, an optimizer, or `usual` and an optimizer.
-        median: Of the rounds.
-        least: Of the rounds.
-        most: Of the rounds.
-        of_floor: The floor's time, for as many passes, over its own; None for the
-            usual loop.
-        of_usual: The usual loop's time over its own; None but for an optimizer.
+        name: "floor", an optimizer, or "usual" and an optimizer.
+        median: Median over the rounds.
+        least: Fastest round.
+        most: Slowest round.
+        of_floor: Time of the floor, once per pass, over the time; None: usual loop.
+        of_usual: Time of the usual loop over the time; None: not an optimizer.
     """
 
     batch_size: int
@@ -61,106 +56,97 @@ class Timing:
 
 
 def time_steps(
-    shape: Setting,
-    stacks: list[int],
-    rounds: int,
-    device: str,
-    data: datasets.Dataset,
-    console: Console,
+    shape: Setting, stacks: list[int], rounds: int, device: str, data: Dataset
 ) -> list[Timing]:
-    """Time a step of everything at one batch size."""
-    from study.benchmark.contenders import ours, products, usual
+    """Time the steps of all contenders at one batch size."""
+    from study.benchmark.contenders import Contender, our_loop, products, usual_loop
 
     settings = {
-        name: replace(shape, optimizer=kind(lr=1e-3))
+        name: attrs.evolve(shape, optimizer=kind(lr=1e-3))
         for name, kind in OPTIMIZERS.items()
     }
 
-    def sized(make: Callable[..., Contender], *told: Any) -> Contender:
-        return make(*told, _steps(make(*told, FEWEST, device, data)), device, data)
+    def sized(make: Callable[[int], Contender]) -> Contender:
+        """Make a contender that runs about ROUND_SECONDS."""
+        trial = make(MIN_STEPS)
+        trial()  # warm up
+        start = time.perf_counter()
+        trial()
+        seconds = (time.perf_counter() - start) / MIN_STEPS
+        return make(min(MAX_STEPS, max(MIN_STEPS, round(ROUND_SECONDS / seconds))))
 
-    contenders: dict[Name, Contender] = {
-        (1, f"usual {name}"): sized(usual, settings[name]) for name in ("sgd", "sam")
-    }
+    contenders: dict[Name, Contender] = {}
+    for name in ("sgd", "sam"):
+        contenders[1, f"usual {name}"] = sized(
+            lambda steps, s=settings[name]: usual_loop(s, steps, device, data)[0]  # type: ignore[misc]
+        )
     for stack in stacks:
-        contenders[stack, "floor"] = sized(products, shape, stack)
+        contenders[stack, "floor"] = sized(
+            lambda steps, n=stack: products(shape, n, steps, device, data)  # type: ignore[misc]
+        )
         for name, setting in settings.items():
-            contenders[stack, name] = sized(ours, setting, stack)
-    measured = interleave(contenders, rounds, device, console)
-    return [timing(shape.batch_size, name, measured) for name in measured]
-
-
-def _steps(contender: Contender) -> int:
-    """Return how many steps of a contender, made with `FEWEST`, take a `SLICE`."""
-    contender()  # the first time does not count
-    started = time.perf_counter()
-    contender()
-    each = (time.perf_counter() - started) / FEWEST
-    return min(MOST, max(FEWEST, round(SLICE / each)))
+            contenders[stack, name] = sized(
+                lambda steps, n=stack, s=setting: our_loop(s, n, steps, device, data)  # type: ignore[misc]
+            )
+    times = interleave(contenders, rounds, device)
+    return [summarize(shape.batch_size, name, times) for name in times]
 
 
 def interleave(
-    contenders: Mapping[Name, Contender],
-    rounds: int,
-    device: str,
-    console: Console,
+    contenders: Mapping[Name, Callable[[], int]], rounds: int, device: str
 ) -> dict[Name, list[float]]:
-    """Time each contender once a round, after a round that does not count."""
+    """Time each contender once per round, after a round that does not count."""
     import torch
 
-    measured: dict[Name, list[float]] = {name: [] for name in contenders}
+    times: dict[Name, list[float]] = {name: [] for name in contenders}
     with Progress(console=console, transient=True) as bar:
-        row = bar.add_task("timing", total=(rounds + 1) * len(contenders))
+        task = bar.add_task("timing", total=(rounds + 1) * len(contenders))
         for turn in range(rounds + 1):
             for name, contender in contenders.items():
-                started = time.perf_counter()
-                count = contender()
+                start = time.perf_counter()
+                steps = contender()
                 if device == "cuda":
                     torch.cuda.synchronize()
                 if turn:
-                    spent = time.perf_counter() - started
-                    measured[name].append(1e6 * spent / count)
-                bar.advance(row)
-    return measured
+                    seconds = time.perf_counter() - start
+                    times[name].append(1e6 * seconds / steps)
+                bar.advance(task)
+    return times
 
 
-def timing(batch_size: int, who: Name, measured: Mapping[Name, list[float]]) -> Timing:
-    """Return what the rounds say of one contender."""
-    stack, name = who
-    mine = measured[who]
-    passes = OPTIMIZERS[name]().passes if name in OPTIMIZERS else 1
+def summarize(batch_size: int, name: Name, times: Mapping[Name, list[float]]) -> Timing:
+    """Return the medians of one contender's times and ratios."""
+    stack, kind = name
+    passes = OPTIMIZERS[kind]().passes if kind in OPTIMIZERS else 1
 
-    def ratio(other: Name, times: int) -> float:
-        of_rounds = times * np.array(measured[other]) / np.array(mine)
-        return float(np.median(of_rounds))
+    def ratio(other: Name, factor: int) -> float:
+        return float(np.median(factor * np.array(times[other]) / np.array(times[name])))
 
     usual = "usual sgd" if passes == 1 else "usual sam"
     return Timing(
-        batch_size,
-        stack,
-        name,
-        statistics.median(mine),
-        min(mine),
-        max(mine),
-        None if name.startswith("usual") else ratio((stack, "floor"), passes),
-        ratio((1, usual), 1) if name in OPTIMIZERS else None,
+        batch_size=batch_size,
+        stack=stack,
+        name=kind,
+        median=statistics.median(times[name]),
+        least=min(times[name]),
+        most=max(times[name]),
+        of_floor=None if kind.startswith("usual") else ratio((stack, "floor"), passes),
+        of_usual=ratio((1, usual), 1) if kind in OPTIMIZERS else None,
     )
 
 
 def step_table(timings: list[Timing]) -> Table:
-    """Return the table of steps: time, ratio to the floor, gain on the usual loop."""
-    table = Table(
-        "batch", "stack", "what", "us per step and run", "least-most",
-        "floor / it", "usual loop / it", box=None,
-    )  # fmt: skip
-    for t in timings:
+    """Return the table of steps: time, ratio to the floor, gain over the usual loop."""
+    columns = ("batch", "stack", "what", "us per step and run", "least-most")
+    table = Table(*columns, "floor / it", "usual loop / it", box=None)
+    for timing in timings:
         table.add_row(
-            str(t.batch_size),
-            str(t.stack),
-            t.name,
-            f"{t.median:.1f}",
-            f"{t.least:.1f}-{t.most:.1f}",
-            "" if t.of_floor is None else f"{t.of_floor:.2f}",
-            "" if t.of_usual is None else f"{t.of_usual:.1f}",
+            str(timing.batch_size),
+            str(timing.stack),
+            timing.name,
+            f"{timing.median:.1f}",
+            f"{timing.least:.1f}-{timing.most:.1f}",
+            "" if timing.of_floor is None else f"{timing.of_floor:.2f}",
+            "" if timing.of_usual is None else f"{timing.of_usual:.1f}",
         )
     return table

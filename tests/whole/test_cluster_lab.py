@@ -76,11 +76,11 @@ def prepare_and_check(lab):
     """Fill the file in, as its user does."""
     said = lab.laptop("python -m study.cluster check", code=1)
     for mark in ("<BUCKET>", "<CIDR>", "<IMAGE>", "<SECURITY-GROUP>"):
-        assert f"placeholder {mark} is left" in said
+        assert f"replace the placeholder {mark}" in said
     lab.describe()
     lab.laptop("python -m study.cluster prepare")
     said = lab.laptop("python -m study.cluster check --aws")
-    assert "costs at most: $1.16 an hour (head 0.10 + 2 x gpu_worker 0.53" in said
+    assert "at most $1.16 an hour (1 x head 0.10 + 2 x gpu_worker 0.53" in said
 
 
 def look(lab, folder):

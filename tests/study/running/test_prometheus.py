@@ -1,4 +1,4 @@
-"""Metrics are what the trials last said: the sums are those of the records."""
+"""The metrics are those of the latest reports: in the end, sums of the records."""
 
 from __future__ import annotations
 
@@ -12,137 +12,134 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.plan.trials import Trial
-from study.running.capacity import Capacity, bound
+from study.running.capacity import Capacity, max_of_workers
 from study.running.progress import Tally
-from study.running.prometheus import BEFORE, METRICS, Metrics
+from study.running.prometheus import EARLIER, METRICS, Metrics
 from trainables.optimizers import GNP
 from trainables.setting import Setting
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
-ONE = Trial(Setting(tasks=8), (0, 1, 2))
-TWO = Trial(Setting(tasks=8, optimizer=GNP()), (0,))
+SGD_TRIAL = Trial(Setting(tasks=8), (0, 1, 2))
+GNP_TRIAL = Trial(Setting(tasks=8, optimizer=GNP()), (0,))
 
 
-def said(trial, tasks, node="a", **more):
-    return {
-        "name": trial.name,
-        "node_ip": node,
-        "tasks_done": tasks,
-        "runs_diverged": 0,
-        "test_accuracy": 0.5,
-        "time_this_iter_s": 2.0,
-        "gpu_memory": None,
-        "waiting": None,
-        "done": tasks == trial.setting.tasks,
-    } | more
+class Session:
+    """Metrics that take reports as Tune's callbacks do."""
 
-
-class Told:
-    """Metrics that are told what trials report, as Tune tells them."""
-
-    def __init__(self, trials=(ONE, TWO), found=(0, 0)):
-        self.tally = Tally(trials, *found)
+    def __init__(self, trials=(SGD_TRIAL, GNP_TRIAL), **before):
+        self.tally = Tally(trials, **before)
         self.metrics = Metrics(self.tally, "mine")
 
-    def tell(self, *told, **more):
-        result = said(*told, **more)
+    def report(self, trial, tasks, node="a", **changes):
+        result = {
+            "name": trial.name,
+            "node_ip": node,
+            "tasks_done": tasks,
+            "runs_diverged": 0,
+            "test_accuracy": 0.5,
+            "time_this_iter_s": 2.0,
+            "gpu_memory": None,
+            "waiting": None,
+            "done": tasks == trial.setting.tasks,
+        } | changes
         self.tally.report(result)
         self.metrics.on_trial_result(0, [], None, result)
 
     def get(self, name, *tags):
-        return self.metrics.values().get((f"plasticity_{name}", ("mine", *tags)))
+        return self.metrics.values()[f"plasticity_{name}"].get(tags)
 
     def tasks(self):
-        return {
-            tags[1]: value
-            for (name, tags), value in self.metrics.values().items()
-            if name == "plasticity_tasks"
-        }
+        values = self.metrics.values()["plasticity_tasks"]
+        return {node: value for (node,), value in values.items()}
 
 
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from([ONE, TWO]), st.integers(0, 8), st.sampled_from("ab")
+            st.sampled_from([SGD_TRIAL, GNP_TRIAL]),
+            st.integers(0, 8),
+            st.sampled_from("ab"),
         ),
         max_size=30,
     )
 )
-def test_tasks_are_those_that_stand_whatever_was_reported_twice(reports):
-    told, last = Told(found=(4, 32)), {ONE.name: 0, TWO.name: 0}
+def test_repeated_reports_count_no_task_twice(reports):
+    session = Session(runs_before=4, tasks_before=32)
+    latest = {SGD_TRIAL.name: 0, GNP_TRIAL.name: 0}
     for trial, tasks, node in reports:
-        told.tell(trial, tasks, node)
-        last[trial.name] = tasks
-    assert sum(told.tasks().values()) == 32 + 3 * last[ONE.name] + last[TWO.name]
-    assert all(value >= 0 for value in told.tasks().values())
+        session.report(trial, tasks, node)
+        latest[trial.name] = tasks
+    expected = 32 + 3 * latest[SGD_TRIAL.name] + latest[GNP_TRIAL.name]
+    assert sum(session.tasks().values()) == expected
+    assert all(value >= 0 for value in session.tasks().values())
 
 
-def test_tasks_belong_to_the_node_that_did_them():
-    told = Told()
+def test_a_task_belongs_to_the_node_that_learned_it_last():
+    session = Session()
     for tasks in (1, 2, 3, 4):
-        told.tell(ONE, tasks, "a")
-    told.tell(TWO, 6, "b")  # a checkpoint brought five
-    assert told.tasks() == {"a": 12, BEFORE: 5, "b": 1}
-    told.tell(ONE, 3, "b")  # it was killed, and had kept two
-    assert told.tasks() == {"a": 6, BEFORE: 5, "b": 4}
+        session.report(SGD_TRIAL, tasks, "a")
+    session.report(GNP_TRIAL, 6, "b")  # five come from a checkpoint
+    assert session.tasks() == {"a": 12, EARLIER: 5, "b": 1}
+    session.report(SGD_TRIAL, 3, "b")  # killed; its checkpoint had two tasks
+    assert session.tasks() == {"a": 6, EARLIER: 5, "b": 4}
 
 
 def test_every_run_has_one_state():
-    told = Told(found=(5, 40))
-    told.tell(ONE, 8)
-    alive = SimpleNamespace(config={"trial": {"name": TWO.name}}, status="RUNNING")
-    told.metrics._last = 0.0
-    told.metrics.on_step_end(0, [alive])
-    states = {s: told.get("runs", s) for s in ("done", "running", "waiting", "failed")}
+    session = Session(runs_before=5, tasks_before=40)
+    session.report(SGD_TRIAL, 8)
+    config = {"trial": {"name": GNP_TRIAL.name}}
+    session.metrics.on_step_end(0, [SimpleNamespace(config=config, status="RUNNING")])
+    names = ("done", "running", "waiting", "failed")
+    states = {name: session.get("runs", name) for name in names}
     assert states == {"done": 8, "running": 1, "waiting": 0, "failed": 0}
-    told.tally.failed[TWO.name] = "x"
-    told.metrics.on_experiment_end([])
-    assert told.get("runs", "failed") == 1
-    assert told.get("runs", "running") == 0
+    session.tally.failed[GNP_TRIAL.name] = "x"
+    session.metrics.on_experiment_end([])
+    assert session.get("runs", "failed") == 1
+    assert session.get("runs", "running") == 0
 
 
 def test_accuracy_is_the_mean_over_runs_and_not_over_trials():
-    told = Told((ONE, TWO, Trial(Setting(tasks=8), (7,))))
-    told.tell(ONE, 1, test_accuracy=0.9)
-    told.tell(Trial(Setting(tasks=8), (7,)), 1, test_accuracy=0.5)
-    assert told.get("test_accuracy", "permuted", "sgd") == pytest.approx(0.8)
-    told.tell(ONE, 2, test_accuracy=0.7, runs_diverged=2)
-    assert told.get("test_accuracy", "permuted", "sgd") == pytest.approx(0.6)
-    assert told.get("runs_diverged") == 2
-    told.tell(TWO, 1, test_accuracy=None, runs_diverged=1)
-    assert told.get("test_accuracy", "permuted", "gnp") is None
+    other = Trial(Setting(tasks=8), (7,))
+    session = Session((SGD_TRIAL, GNP_TRIAL, other))
+    session.report(SGD_TRIAL, 1, test_accuracy=0.9)
+    session.report(other, 1, test_accuracy=0.5)
+    assert session.get("test_accuracy", "permuted", "sgd") == pytest.approx(0.8)
+    session.report(SGD_TRIAL, 2, test_accuracy=0.7, runs_diverged=2)
+    assert session.get("test_accuracy", "permuted", "sgd") == pytest.approx(0.6)
+    assert session.get("runs_diverged") == 2
+    session.report(GNP_TRIAL, 1, test_accuracy=None, runs_diverged=1)
+    assert session.get("test_accuracy", "permuted", "gnp") is None
 
 
-def test_speed_is_of_what_runs_and_memory_of_the_largest_stack():
-    told = Told()
-    told.tell(ONE, 1, gpu_memory=100)
-    examples = ONE.cost.examples / 8
-    assert told.get("examples_per_second", "a") == pytest.approx(examples / 2)
-    told.tell(ONE, 8, gpu_memory=70)
-    assert told.get("examples_per_second", "a") is None
-    assert told.get("gpu_memory_bytes", "a") == 100
+def test_speed_is_that_of_running_trials_and_memory_the_largest():
+    session = Session()
+    session.report(SGD_TRIAL, 1, gpu_memory=100)
+    examples = SGD_TRIAL.cost.examples / 8
+    assert session.get("examples_per_second", "a") == pytest.approx(examples / 2)
+    session.report(SGD_TRIAL, 8, gpu_memory=70)
+    assert session.get("examples_per_second", "a") is None
+    assert session.get("gpu_memory_bytes", "a") == 100
 
 
-def test_the_pages_know_each_metric_and_no_other():
+def test_the_docs_and_the_dashboard_name_every_metric_and_no_other():
     panels = json.loads((DOCS / "grafana.json").read_text())["panels"]
-    asked = " ".join(t["expr"] for panel in panels for t in panel["targets"])
-    for text in (asked, (DOCS / "metrics.md").read_text()):
-        named = set(re.findall(r"ray_(plasticity_\w+)", text))
-        assert named == set(METRICS)
-    for _, tags in METRICS.values():
+    queries = " ".join(t["expr"] for panel in panels for t in panel["targets"])
+    for text in (queries, (DOCS / "cluster.md").read_text()):
+        assert set(re.findall(r"ray_(plasticity_\w+)", text)) == set(METRICS)
+    for tags in METRICS.values():
         assert set(tags) <= {"study", "state", "node", "problem", "optimizer"}
 
 
-def test_a_cluster_grows_up_to_what_its_file_says():
+def test_a_cluster_grows_up_to_the_limits_of_its_file():
     kinds = {
         "head": {"max_workers": 0, "resources": {"CPU": 2}},
         "big": {"max_workers": 2, "resources": {"CPU": 8, "GPU": 1}},
         "small": {"max_workers": 9, "resources": {"CPU": 1}},
     }
     config = {"max_workers": 4, "available_node_types": kinds}
-    assert bound(config, "CPU") == 18
-    assert bound(config, "GPU") == 2
-    assert bound({}, "CPU") == 0
-    assert Capacity(2, 0, 18, 2).grows
-    assert not Capacity(2, 0, 2, 0).grows
-    assert Capacity(2, 0, 18, 2).later == "18 CPU, 2 GPU"
+    assert max_of_workers(config, "CPU") == 18
+    assert max_of_workers(config, "GPU") == 2
+    assert max_of_workers({}, "CPU") == 0
+    assert Capacity(2, 0, 18, 2).can_grow
+    assert not Capacity(2, 0, 2, 0).can_grow
+    assert Capacity(2, 0, 18, 2).max_text == "18 CPU, 2 GPU"
