@@ -1,4 +1,4 @@
-"""Bases: what makes a step of an optimizer's gradient, in place of SGD's own."""
+"""Bases: they turn an optimizer's gradient into a step, instead of SGD."""
 
 from trainables.bases.adam import Adam
 

@@ -3,8 +3,8 @@
     m <- beta1 m + (1 - beta1) g,   v <- beta2 v + (1 - beta2) g^2
     w <- w - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 
-with g the optimizer's gradient (SAM's, at the perturbed weights, under SAM) and with
-its weight decay, which is added to g, as torch.optim.Adam has it.
+where g is the optimizer's gradient (with SAM, the one at the perturbed weights) plus
+weight decay times w, as in torch.optim.Adam.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Adam:
             "first": network.zeros_like(),
             "second": network.zeros_like(),
         }
-        # in float64, because 1 - beta2^t loses digits; each seed's own, because their
-        # tasks differ in length
+        # float64, because 1 - beta2^t loses digits; one count per seed, because the
+        # tasks of seeds differ in length
         counts = network.weights[0].new_zeros(network.seeds)
         memory.marks["updates"] = counts.double()
 
@@ -53,7 +53,7 @@ class Adam:
         first, second = memory.moments["first"], memory.moments["second"]
         updates = memory.marks["updates"].add_(1)[:, None, None]
         dtype = network.weights[0].dtype
-        length = (lr / (1 - self.beta1**updates)).to(dtype)
+        step_size = (lr / (1 - self.beta1**updates)).to(dtype)
         root = (1 - self.beta2**updates).sqrt().to(dtype)
         for w, g, m, v in zip(
             network.tensors(),
@@ -65,4 +65,4 @@ class Adam:
             m.lerp_(g, 1 - self.beta1)
             v.mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
             size = v.sqrt().div_(root).add_(self.adam_eps)
-            w.sub_((m / size).mul_(length))
+            w.sub_((m / size).mul_(step_size))

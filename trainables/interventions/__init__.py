@@ -1,4 +1,4 @@
-"""Interventions: what else is done to keep plasticity. A file each, a line each."""
+"""Interventions that keep plasticity: one file each, and one line below."""
 
 from trainables.interventions.continual_backprop import ContinualBackprop
 from trainables.interventions.fresh import Fresh

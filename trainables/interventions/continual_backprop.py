@@ -4,12 +4,13 @@ Each hidden unit i has a utility, a running average of its contribution,
 
     u_i <- eta u_i + (1 - eta) |h_i| sum_k |w_ik|
 
-with h_i its output (here its mean over the batch), before the update, and w_ik its
-outgoing weights, after it. At every update a layer's account grows by the replacement
-rate times the number of its mature units, those of age above m; when it is above 1,
-the mature unit of least utility is made new (its outgoing weights 0, utility and age
-0) and the account falls by 1. This is the paper of 2024: the one of 2023 also
-subtracts from h_i its running mean and divides by the sum of the incoming weights.
+where h_i is its output before the update (here the mean over the batch) and w_ik are
+its outgoing weights after the update. A unit is mature if its age is above m. At every
+update a layer's account grows by the replacement rate times the number of its mature
+units. When the account is above 1, it falls by 1 and the mature unit with the least
+utility is replaced: new incoming weights; outgoing weights, utility and age 0. This is
+the paper of 2024; the paper of 2023 also subtracts the running mean from h_i and
+divides by the sum of the incoming weights.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import attrs
 
 from trainables.hyperparameter import real, whole
 from trainables.interventions.intervention import Intervention
-from trainables.interventions.units import renew, widths
+from trainables.interventions.units import replace_units, widths
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,13 +35,9 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class ContinualBackprop(Intervention):
-    """Now and then the least useful of the mature units is made new.
+    """Occasionally replaces the least useful of the mature units.
 
-    Attributes:
-        replacement_rate: Of mature units a layer and update, in [0, 1]; 1e-4 is the
-            papers'.
-        maturity: Updates that a unit is safe for, at least 0; 100 is the papers'.
-        utility_decay: eta, in [0, 1); 0.99 is the papers'.
+    The defaults are the papers'; utility_decay is their eta.
     """
 
     name: ClassVar[str] = "continual_backprop"
@@ -59,7 +56,7 @@ class ContinualBackprop(Intervention):
     )
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Remember each unit's utility and age, each layer's account, all 0."""
+        """Remember each unit's utility and age and each layer's account, all 0."""
         biases, seeds = network.biases[:-1], network.seeds
         utility = biases[0].new_zeros(seeds, sum(b.shape[2] for b in biases))
         memory.marks |= {
@@ -72,7 +69,7 @@ class ContinualBackprop(Intervention):
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
     ) -> Tensor:
-        """Update, then judge the units and replace those that are due."""
+        """Update, then update the utilities and replace units."""
         from trainables.network import forward
 
         hidden = forward(stack.network, inputs)[0][1:]
@@ -81,11 +78,12 @@ class ContinualBackprop(Intervention):
         return logits
 
     def judge(self, stack: Stack, outputs: Sequence[Tensor]) -> None:
-        """Take account of the units' mean outputs, and replace those that are due.
+        """Update utilities, ages and accounts, and replace the units that are due.
 
         Args:
             stack: The networks, after the update.
-            outputs: Of each hidden layer, of shape (S, width), at least 0 (ReLU).
+            outputs: The units' mean outputs by hidden layer, of shape (S, width), at
+                least 0 (ReLU).
         """
         import torch
 
@@ -105,8 +103,8 @@ class ContinualBackprop(Intervention):
         chosen = []
         for layer, utility in enumerate(torch.split(marks["utility"], sizes, dim=1)):
             least = utility.masked_fill(~mature[layer], math.inf).argmin(1, True)
-            one = torch.zeros_like(mature[layer]).scatter_(1, least, True)
-            chosen.append(one & due[:, layer, None])
-        renew(stack, chosen, "replace", marks["steps"])
+            least_useful = torch.zeros_like(mature[layer]).scatter_(1, least, True)
+            chosen.append(least_useful & due[:, layer, None])
+        replace_units(stack, chosen, "replace", marks["steps"])
         for name in ("utility", "age"):
             marks[name].masked_fill_(torch.cat(chosen, 1), 0)

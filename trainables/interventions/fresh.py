@@ -1,9 +1,9 @@
-"""Fresh: the whole network is reset at every task, the ceiling of the others.
+"""Fresh: the whole network is reset before every task, as an upper bound for others.
 
-It goes back to the seed's own initial weights, with nothing remembered: on every task
-it is the network that a run of that seed begins with, so that what another setting
-lacks of it on a task is a paired difference, from equal weights, and what it learned
-before can be the only cause. On the first task it is the run without intervention.
+It returns to the seed's initial weights and forgets all moments. So on every task it is
+the network that a run of that seed begins with. The difference between another setting
+and this one on a task is paired and starts from equal weights: only what the other
+network learned before can cause it. The first task is as without intervention.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Fresh(Intervention):
     name: ClassVar[str] = "fresh"
 
     def begin_task(self, stack: Stack) -> None:
-        """Set the networks back."""
+        """Return to the initial weights."""
         from trainables.network import initial_network
 
         if stack.task == 0:
@@ -33,6 +33,6 @@ class Fresh(Intervention):
         weights = stack.network.weights
         sizes = [w.shape[1] for w in weights] + [weights[-1].shape[2]]
         first = initial_network(sizes, stack.seeds, weights[0].device, weights[0].dtype)
-        for now, then in zip(stack.network.tensors(), first.tensors(), strict=True):
-            now.copy_(then)
+        for tensor, start in zip(stack.network.tensors(), first.tensors(), strict=True):
+            tensor.copy_(start)
         stack.memory.forget()

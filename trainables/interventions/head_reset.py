@@ -1,4 +1,4 @@
-"""Head reset: the output layer is drawn anew at every task.
+"""Head reset: the output layer is drawn again before every task.
 
 Nikishin et al. 2022 (arXiv 2205.07802) reset the last layers against primacy bias.
 """
@@ -30,9 +30,9 @@ class HeadReset(Intervention):
             return
         w = stack.network.weights[-1]
         bound = kaiming_bound(w.shape[1], output=True)
-        for place, seed in enumerate(stack.seeds):
+        for i, seed in enumerate(stack.seeds):
             random = generator("head", seed, stack.task)
-            w[place].copy_(w.new_tensor(random.uniform(-bound, bound, w.shape[1:])))
+            w[i].copy_(w.new_tensor(random.uniform(-bound, bound, w.shape[1:])))
         stack.network.biases[-1].zero_()
         for moment in stack.memory.moments.values():
             moment.weights[-1].zero_()

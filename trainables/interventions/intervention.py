@@ -1,16 +1,16 @@
-"""What every intervention is made of: four places of a run where it may step in.
+"""The four points of a run at which an intervention can act.
 
-    begin        once: put what is to be remembered into the memory
-    begin_task   before each task, with the network in its own order of inputs
-    penalize     at each update: add to the gradient, before momentum or Adam see it
+    begin        once: create what the intervention remembers
+    begin_task   before each task, with the input axis in the order of the pixels
+    penalize     at each update: add to the gradient, before momentum and Adam
     step         around each update: before it, after it, or both
 
-One that leaves a place out costs nothing there: a run without `penalize` and `step`
-takes just the steps that it takes without any intervention. All work is in place,
-for each seed by itself, and whatever is drawn comes from `trainables.randomness`
-under a purpose of its own, so that no seed depends on those that share its stack.
+A run whose intervention overrides neither `penalize` nor `step` takes the same steps
+as without one. An intervention changes the networks in place. It treats each seed
+independently and draws random numbers from `trainables.randomness` for a purpose of its
+own, so that no seed depends on the others in its stack.
 
-torch is imported where it is needed only: settings are made where none is.
+Functions import torch themselves: settings are also made where torch is not needed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trainables.stack import Memory, Stack
 
     Update = Callable[[Tensor, Tensor], Tensor]
-    """Updates some seeds on a batch: inputs, labels -> the logits before it."""
+    """Updates some seeds on a batch: inputs, labels -> the logits before the update."""
 
 
 @attrs.frozen(kw_only=True)
@@ -36,16 +36,16 @@ class Intervention:
 
     name: ClassVar[str]
     normalizes: ClassVar[bool] = False
-    """Whether its networks normalize their layers (see `Network.normalized`)."""
+    """Whether the networks normalize their layers (see `Network.normalized`)."""
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Put what is to be remembered of these initial networks into the memory."""
+        """Put what these initial networks must remember into the memory."""
 
     def begin_task(self, stack: Stack) -> None:
-        """Change the networks before a task (the first one too)."""
+        """Change the networks before a task, also before the first one."""
 
     def penalize(self, stack: Stack, gradient: Network) -> None:
-        """Add a penalty's gradient to the loss's, in place."""
+        """Add a penalty's gradient to the gradient, in place."""
 
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor

@@ -1,8 +1,8 @@
 """L2-init: L2 regularization towards the initial weights (Kumar et al. 2023).
 
 arXiv 2308.11958: L(w) + lambda ||w - w0||^2, whose gradient adds
-2 lambda (w - w0). The penalty belongs to the step, as weight decay does: SAM's ascent
-does not see it.
+2 lambda (w - w0). Like weight decay, the penalty belongs to the step: SAM's ascent
+ignores it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class L2Init(Intervention):
-    """Weight decay, but towards where the weights began.
+    """Weight decay towards the initial weights.
 
-    Attributes:
-        init_decay: 2 lambda, what (w - w0) is multiplied by in the gradient, at least
-            0. Kumar et al. search lambda over powers of ten from 1e-5 to 1e-2.
+    init_decay is 2 lambda: it multiplies (w - w0) in the gradient. Kumar et al. search
+    lambda over powers of ten from 1e-5 to 1e-2.
     """
 
     name: ClassVar[str] = "l2_init"

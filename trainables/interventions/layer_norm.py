@@ -1,10 +1,10 @@
 """Layer normalization (Ba, Kiros & Hinton 2016, arXiv 1607.06450).
 
-Each hidden layer's summed inputs a = h W become (a - mean) / sqrt(var + 1e-5) + b, mean
-and variance over the layer's units, before the ReLU. There is no gain: one above 0
-goes through the ReLU into the next layer's weights, and the network stays one of
-weights and biases, with the initial ones that it has without normalization.
-Lyle et al. 2023 (arXiv 2303.01486) recommend it to keep plasticity.
+Each hidden layer's summed inputs a = h W become (a - mean) / sqrt(var + 1e-5) + b, with
+mean and variance over the layer's units, before the ReLU. There is no gain: a positive
+gain can move through the ReLU into the next layer's weights. So the network still has
+only weights and biases, and its initial ones are the same as without normalization.
+Lyle et al. 2023 (arXiv 2303.01486) recommend layer normalization to keep plasticity.
 """
 
 from __future__ import annotations

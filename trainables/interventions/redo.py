@@ -4,9 +4,9 @@ The score of a hidden unit is its mean output over the mean of its layer's,
 
     s_i = E|h_i| / mean_k E|h_k|
 
-Every so many updates each unit with s_i <= tau is made new, with outgoing weights 0;
-where a whole layer is silent, all of it. Their expectation is over a batch from a
-replay buffer; here it is over the last 32 batches.
+Every redo_every updates, each unit with s_i <= tau gets new incoming weights, and
+outgoing weights of 0; if a layer is silent, all its units do. Sokar et al. take the
+expectation over a batch from a replay buffer, here it is over the last 32 batches.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import attrs
 
 from trainables.hyperparameter import real, whole
 from trainables.interventions.intervention import Intervention
-from trainables.interventions.units import renew, widths
+from trainables.interventions.units import replace_units, widths
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,16 +27,14 @@ if TYPE_CHECKING:
     from trainables.stack import Memory, Stack
 
 SCORED = 32
-"""Batches that a score is taken over; all, where the period is shorter."""
+"""Batches that a score averages over; all of them if redo_every is smaller."""
 
 
 @attrs.frozen(kw_only=True)
 class ReDo(Intervention):
-    """Every so often the units that are nearly silent are made new.
+    """Regularly resets the units that are nearly silent.
 
-    Attributes:
-        redo_tau: A unit whose score is at most this is dormant, at least 0.
-        redo_every: Updates between recyclings, at least 1; 1000 is Sokar et al.'s.
+    The default redo_every is Sokar et al.'s.
     """
 
     name: ClassVar[str] = "redo"
@@ -48,7 +46,7 @@ class ReDo(Intervention):
     )
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Remember the number of updates, and the units' outputs in the last few."""
+        """Remember the number of updates, and the sum of the units' recent outputs."""
         biases = network.biases[:-1]
         outputs = biases[0].new_zeros(network.seeds, sum(b.shape[2] for b in biases))
         steps = biases[0].new_zeros(network.seeds).long()
@@ -57,18 +55,18 @@ class ReDo(Intervention):
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
     ) -> Tensor:
-        """Look at the units before the update, where it is time; recycle after it."""
+        """Add up outputs before the last updates of a period; recycle at its end."""
         import torch
 
         from trainables.network import forward
 
         marks = stack.memory.marks
         left = self.redo_every - marks["steps"] % self.redo_every
-        looking = (left <= SCORED)[:, None]
-        if looking.any():
+        scored = (left <= SCORED)[:, None]
+        if scored.any():
             hidden = forward(stack.network, inputs)[0][1:]
-            seen = torch.cat([h.sum(1) for h in hidden], 1)
-            marks["outputs"] += seen.where(looking, 0)
+            outputs = torch.cat([h.sum(1) for h in hidden], 1)
+            marks["outputs"] += outputs.where(scored, 0)
         logits = update(inputs, labels)
         marks["steps"] += 1
         due = (left == 1)[:, None]
@@ -77,7 +75,7 @@ class ReDo(Intervention):
         return logits
 
     def recycle(self, stack: Stack, due: Tensor) -> None:
-        """Make the dormant units of the seeds that are due new.
+        """Reset the dormant units of the seeds that are due.
 
         Args:
             stack: The networks.
@@ -90,5 +88,5 @@ class ReDo(Intervention):
             (layer <= self.redo_tau * layer.mean(1, keepdim=True)) & due
             for layer in torch.split(marks["outputs"], widths(stack), dim=1)
         ]
-        renew(stack, dormant, "recycle", marks["steps"])
+        replace_units(stack, dormant, "recycle", marks["steps"])
         marks["outputs"].masked_fill_(due, 0)

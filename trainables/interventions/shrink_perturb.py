@@ -1,7 +1,7 @@
 """Shrink and perturb (Ash & Adams 2020, arXiv 1910.08475).
 
 Before every task but the first, w <- shrink w + perturb e with e ~ N(0, 1), for every
-weight and bias: mean shrink w, standard deviation perturb.
+weight and bias.
 """
 
 from __future__ import annotations
@@ -20,12 +20,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class ShrinkPerturb(Intervention):
-    """Keep the direction of what was learned, but less of it, and add noise.
-
-    Attributes:
-        shrink: What the weights are multiplied by, in [0, 1]; 0.6 is Ash & Adams's.
-        perturb: Standard deviation of the noise, at least 0; 0.01 is Ash & Adams's.
-    """
+    """Shrinks the weights towards 0 and adds noise; the defaults are Ash & Adams's."""
 
     name: ClassVar[str] = "shrink_perturb"
     shrink: float = real(0.6, 0, 1, meaning="factor of the weights before a task")
@@ -35,9 +30,9 @@ class ShrinkPerturb(Intervention):
         """Shrink and perturb all weights and biases."""
         if stack.task == 0:
             return
-        for place, seed in enumerate(stack.seeds):
+        for i, seed in enumerate(stack.seeds):
             random = generator("perturb", seed, stack.task)
             for tensor in stack.network.tensors():
-                own = tensor[place]
-                noise = random.normal(0, self.perturb, own.shape)
-                own.mul_(self.shrink).add_(own.new_tensor(noise))
+                weights = tensor[i]
+                noise = random.normal(0, self.perturb, weights.shape)
+                weights.mul_(self.shrink).add_(weights.new_tensor(noise))

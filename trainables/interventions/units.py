@@ -1,4 +1,4 @@
-"""Hidden units made new: what continual backprop and ReDo have in common."""
+"""Replacing hidden units, as continual backprop and ReDo do."""
 
 from __future__ import annotations
 
@@ -19,42 +19,43 @@ def widths(stack: Stack) -> list[int]:
     return [w.shape[2] for w in stack.network.weights[:-1]]
 
 
-def renew(stack: Stack, chosen: Sequence[Tensor], purpose: str, steps: Tensor) -> None:
-    """Make hidden units new: they learn again, and as yet do nothing.
+def replace_units(
+    stack: Stack, chosen: Sequence[Tensor], purpose: str, steps: Tensor
+) -> None:
+    """Replace hidden units by new ones that can learn but do not act on the output yet.
 
-    Incoming weights are drawn as the initial ones are; bias, outgoing weights, and the
-    moments of them all become 0.
+    Incoming weights are drawn like the initial ones; biases, outgoing weights and the
+    moments of all of them become 0.
 
     Args:
         stack: The networks.
-        chosen: Which units, for each hidden layer of shape (S, width), truth values.
-        purpose: Of the draw.
-        steps: Shape (S,); with seed and task it makes the draw this one's own.
+        chosen: The units to replace: for each hidden layer, bool of shape (S, width).
+        purpose: The purpose of the random numbers.
+        steps: Shape (S,); tells draws within a task apart.
     """
-    for place, seed in enumerate(stack.seeds):
-        units = [layer[place].nonzero().flatten() for layer in chosen]
+    for i, seed in enumerate(stack.seeds):
+        units = [layer[i].nonzero().flatten() for layer in chosen]
         if any(map(len, units)):
-            random = generator(purpose, seed, stack.task, int(steps[place]))
-            _renew_one(stack, place, units, random)
+            random = generator(purpose, seed, stack.task, int(steps[i]))
+            _replace_units_of_seed(stack, i, units, random)
 
 
-def _renew_one(
-    stack: Stack, place: int, units: Sequence[Tensor], random: np.random.Generator
+def _replace_units_of_seed(
+    stack: Stack, i: int, units: Sequence[Tensor], random: np.random.Generator
 ) -> None:
-    """Make units of one seed new."""
     from trainables.network import kaiming_bound
 
     moments = stack.memory.moments.values()
-    for layer, which in enumerate(units):
-        w = stack.network.weights[layer][place]
+    for layer, indices in enumerate(units):
+        w = stack.network.weights[layer][i]
         bound = kaiming_bound(len(w), output=False)
-        drawn = random.uniform(-bound, bound, (len(which), len(w)))
-        w[:, which] = w.new_tensor(drawn).T
-        stack.network.biases[layer][place][:, which] = 0
+        drawn = random.uniform(-bound, bound, (len(indices), len(w)))
+        w[:, indices] = w.new_tensor(drawn).T
+        stack.network.biases[layer][i][:, indices] = 0
         for moment in moments:
-            moment.weights[layer][place][:, which] = 0
-            moment.biases[layer][place][:, which] = 0
-    # a weight from a new unit to a new unit of the next layer is 0: this comes last
-    for layer, which in enumerate(units):
+            moment.weights[layer][i][:, indices] = 0
+            moment.biases[layer][i][:, indices] = 0
+    # after all draws: a weight between new units of adjacent layers must be 0
+    for layer, indices in enumerate(units):
         for network in (stack.network, *moments):
-            network.weights[layer + 1][place][which] = 0
+            network.weights[layer + 1][i][indices] = 0

@@ -1,4 +1,4 @@
-"""Problems: streams of tasks. A file each, a line each."""
+"""Problems, which are streams of tasks: one file each, and one line below."""
 
 from trainables.problems.pairwise import Pairwise
 from trainables.problems.permuted import Permuted

@@ -1,7 +1,7 @@
-"""Pairs of classes: class-incremental, every task tells one class from another.
+"""Pairs of classes: class-incremental; every task separates two classes.
 
 Koster & Kukla 2024 (arXiv 2409.17300), after the binary ImageNet stream of Dohare et
-al. 2023 (arXiv 2306.13812): one two-way head is kept throughout.
+al. 2023 (arXiv 2306.13812). All tasks share one head with two outputs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Permuted pixels: domain-incremental, every task shuffles the image (all classes).
+"""Permuted pixels: domain-incremental; every task has all classes, shuffled pixels.
 
 Goodfellow et al. 2013 (arXiv 1312.6211), used for plasticity by Dohare et al. 2023
 (arXiv 2306.13812) and by Koster & Kukla 2024 (arXiv 2409.17300).

@@ -1,4 +1,4 @@
-"""What a problem says of one task: which classes, and how the pixels are permuted."""
+"""Tasks and problems: what a stream is made of."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ CLASSES = 10
 
 @attrs.frozen(eq=False)
 class Task:
-    """One stationary piece of the stream.
+    """One stationary part of a stream.
 
     Attributes:
-        label: What tells the task from others, for a reader of the records.
-        classes: The dataset's classes in it; the i-th has label i in the task.
+        label: Names the task in the records.
+        classes: The dataset's classes in the task; the i-th has label i.
         pixels: Shape (784,): the network's input j is the image's pixel pixels[j],
-            in training and in testing. None: the image as it is.
+            in training and in testing. None: the pixels keep their order.
     """
 
     label: str
@@ -35,11 +35,11 @@ class Problem(Protocol):
 
     name: ClassVar[str]
     outputs: ClassVar[int]
-    """How many labels a task has, and so the width of the network's one head."""
+    """How many labels a task has: the width of the network's only head."""
     default_tasks: ClassVar[int]
     longest: ClassVar[int | None]
-    """The most tasks that there are; None: no end."""
+    """The largest number of tasks; None: no limit."""
 
     def task(self, seed: int, index: int) -> Task:
-        """Return task `index` (from 0) of the seed's stream, a pure function."""
+        """Return task `index` (from 0) of the seed's stream; a pure function."""
         ...
