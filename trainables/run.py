@@ -101,7 +101,7 @@ class ContinualRun:
         self.engine = choose_engine(setting, network, engine)
         self._test = native.test if self.engine == "native" else measuring.test
         self._graphs: Graphs | None = None
-        self.phases: collections.Counter[str] = collections.Counter()
+        self.phases: dict[str, float] = collections.defaultdict(float)
         self._phase, self._phase_start = "", 0.0
 
     @property
@@ -289,7 +289,7 @@ class ContinualRun:
         return make_update(self.setting, self.engine, self.stack.part(start, stop))
 
     def _record(self, seed: int, task: Task, measures: Record | None) -> Record:
-        """Return a seed's row; `measures` is None if it had diverged before the task."""
+        """Return a seed's row; without measures it diverged before the task."""
         diverged = seed not in self.alive
         on_gpu = self.device.type == "cuda"
         return {
