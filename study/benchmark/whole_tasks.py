@@ -44,7 +44,7 @@ def time_tasks(
         landscape = run.phases["landscape"] / tasks_per_landscape
         seconds -= run.phases["landscape"] - landscape
         flops = run_cost(attrs.evolve(setting, tasks=1)).flops * stack
-        times[name] = run.phases | {
+        times[name] = dict(run.phases) | {
             "landscape": landscape,
             "all": seconds,
             "flops_per_second": flops / seconds,

@@ -141,8 +141,10 @@ def _worker_counts(file: ClusterFile) -> Iterator[str]:
         yield "max_workers is missing; it limits the number of workers and the cost"
     for name, kind in file.worker_types.items():
         most, least = kind.get("max_workers", limit), kind.get("min_workers", 0)
-        if not all(isinstance(number, int) for number in (limit, most, least)):
+        if not (isinstance(limit, int) and isinstance(most, int)):
             continue  # Ray's schema reports it
+        if not isinstance(least, int):
+            continue
         if most > limit:
             yield f"{name}.max_workers is {most}, above the global max_workers {limit}"
         if most < least <= limit:  # Ray reports a min_workers above the global limit
