@@ -1,4 +1,4 @@
-"""The fast form is the plain form, to rounding."""
+"""The torch engine computes what the reference engine does, to rounding."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 
 from tests.support.dead import nearly_even
-from trainables.network import Network, initial
+from trainables.network import Network, initial_network
 from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD, Optimizer
-from trainables.steps import fast
-from trainables.steps import reference as plain
-
-FORMS = {"fast": fast.step, "plain": plain.step}
+from trainables.steps import fast, reference
+from trainables.steps.update import STEPS
 
 HYPERPARAMETERS = [
     pytest.param(1, {"lr": 0.05}, id="1"),
@@ -40,16 +38,16 @@ def stream(
 
 
 def train(
-    form: str,
+    engine: str,
     optimizer: Optimizer,
     batches: list[tuple[Tensor, Tensor]],
     sizes: list[int],
     prepare=lambda network: None,
 ) -> tuple[Network, Network | None, list[Tensor]]:
-    network = initial(sizes, range(len(batches[0][0])), dtype=torch.float64)
+    network = initial_network(sizes, range(len(batches[0][0])), dtype=torch.float64)
     prepare(network)
     velocity = network.zeros_like() if optimizer.momentum else None
-    logits = [FORMS[form](network, velocity, optimizer, x, y) for x, y in batches]
+    logits = [STEPS[engine](network, velocity, optimizer, x, y) for x, y in batches]
     return network, velocity, logits
 
 
@@ -73,9 +71,12 @@ def test_200_steps_are_the_same(name, seeds, hyperparameters):
     sizes = [30, 20, 20, 6]
     optimizer = OPTIMIZERS[name](**hyperparameters)
     batches = stream(200, seeds, 16, sizes, last=7)
-    fast_, plain_ = (train(form, optimizer, batches, sizes) for form in FORMS)
-    assert_same(fast_, plain_, 1e-9)
-    assert distance(fast_[0], initial(sizes, range(seeds), dtype=torch.float64)) > 0.1
+    torch_, reference_ = (train(engine, optimizer, batches, sizes) for engine in STEPS)
+    assert_same(torch_, reference_, 1e-9)
+    assert (
+        distance(torch_[0], initial_network(sizes, range(seeds), dtype=torch.float64))
+        > 0.1
+    )
 
 
 @pytest.mark.parametrize("optimizer", [SAM(rho=0.2), GNP(rho=0.2, alpha=0.5)])
@@ -97,7 +98,7 @@ def test_whatever_is_written_out(optimizer, batch, sizes, written):
     shapes = enumerate(itertools.pairwise(sizes))
     assert [fast._writes_out(i, batch, *s) for i, s in shapes] == written
     batches = stream(10, 2, batch, sizes)
-    runs = (train(form, optimizer, batches, sizes) for form in FORMS)
+    runs = (train(engine, optimizer, batches, sizes) for engine in STEPS)
     assert_same(*runs, 1e-11)
 
 
@@ -106,7 +107,7 @@ def test_a_batch_of_one(name):
     sizes = [30, 20, 20, 6]
     optimizer = OPTIMIZERS[name](lr=0.01, momentum=0.5)
     batches = stream(200, 2, 1, sizes)
-    assert_same(*(train(form, optimizer, batches, sizes) for form in FORMS), 1e-9)
+    assert_same(*(train(engine, optimizer, batches, sizes) for engine in STEPS), 1e-9)
 
 
 def dead_middle(network: Network) -> None:
@@ -125,9 +126,9 @@ def test_a_dead_hidden_layer(name):
     sizes, seeds = [30, 20, 20, 6], 2
     optimizer = OPTIMIZERS[name](lr=0.01, momentum=0.9)
     batches = stream(200, seeds, 16, sizes, last=3)
-    runs = [train(form, optimizer, batches, sizes, dead_middle) for form in FORMS]
+    runs = [train(engine, optimizer, batches, sizes, dead_middle) for engine in STEPS]
     assert_same(*runs, 1e-9)
-    start = initial(sizes, range(seeds), dtype=torch.float64)
+    start = initial_network(sizes, range(seeds), dtype=torch.float64)
     for learned, first in zip(runs[0][0].weights, start.weights, strict=True):
         assert torch.equal(learned, first)
     assert runs[0][0].biases[-1].abs().max() > 0.01
@@ -135,25 +136,25 @@ def test_a_dead_hidden_layer(name):
 
 @pytest.mark.parametrize("batch", [1, 8, 64])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("engine", STEPS)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_gradient_of_zero_moves_nothing(name, form, dtype, batch):
-    network = initial([30, 20, 20, 6], [0, 1], dtype=dtype)
+def test_a_gradient_of_zero_moves_nothing(name, engine, dtype, batch):
+    network = initial_network([30, 20, 20, 6], [0, 1], dtype=dtype)
     dead_and_sure(network)
     before = network.map(torch.clone)
     velocity = network.zeros_like()
     x, y = torch.rand(2, batch, 30, dtype=dtype), torch.zeros(2, batch, dtype=int)
     optimizer = OPTIMIZERS[name](lr=0.1, momentum=0.9)
     for _ in range(3):
-        FORMS[form](network, velocity, optimizer, x, y)
+        STEPS[engine](network, velocity, optimizer, x, y)
     pairs = zip(network.tensors(), before.tensors(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
     assert all((v == 0).all() for v in velocity.tensors())
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("engine", STEPS)
 @pytest.mark.parametrize(("batch", "outputs"), [(10, 10), (2, 2), (16, 2), (4, 2)])
-def test_gradients_that_cancel_do_not_lengthen_the_ascent_step(form, batch, outputs):
+def test_gradients_that_cancel_do_not_lengthen_the_ascent_step(engine, batch, outputs):
     """Every class once in a dead network: in float32 the norm is rounding error."""
     labels = (torch.arange(batch) % outputs)[None]
     for seed in range(40):
@@ -162,7 +163,7 @@ def test_gradients_that_cancel_do_not_lengthen_the_ascent_step(form, batch, outp
         before = bias.clone()
         random = torch.Generator().manual_seed(seed)
         inputs = torch.rand(1, batch, 784, generator=random)
-        FORMS[form](network, None, SAM(rho=0.05, lr=1.0), inputs, labels)
+        STEPS[engine](network, None, SAM(rho=0.05, lr=1.0), inputs, labels)
         # the gradient's slope is at most 1/2 anywhere: |g2| <= |g1| + rho / 2
         share = torch.eye(outputs)[labels[0]].mean(0)
         g1 = (before.flatten().softmax(0) - share).norm().item()
@@ -172,10 +173,10 @@ def test_gradients_that_cancel_do_not_lengthen_the_ascent_step(form, batch, outp
 def test_gnp_is_linear_in_alpha():
     """No shortcut at the ends hides that the middle is a mixture."""
     batches = stream(1, 2, 16, [784, 50, 10])
-    start = initial([784, 50, 10], range(2), dtype=torch.float64)
+    start = initial_network([784, 50, 10], range(2), dtype=torch.float64)
 
     def moved(optimizer: Optimizer) -> list[Tensor]:
-        network, _, _ = train("fast", optimizer, batches, [784, 50, 10])
+        network, _, _ = train("torch", optimizer, batches, [784, 50, 10])
         pairs = zip(network.tensors(), start.tensors(), strict=True)
         return [a - b for a, b in pairs]
 
@@ -201,16 +202,16 @@ def test_gnp_is_linear_in_alpha():
 def test_the_ends_of_gnp_are_sgd_and_sam(one, other):
     sizes = [30, 20, 20, 6]
     batches = stream(50, 2, 16, sizes)
-    runs = [train("fast", optimizer, batches, sizes) for optimizer in (one, other)]
+    runs = [train("torch", optimizer, batches, sizes) for optimizer in (one, other)]
     assert distance(runs[0][0], runs[1][0]) < 1e-12
 
 
 def test_logits_are_those_before_the_update():
     batches = stream(1, 2, 16, [30, 20, 6])
-    network = initial([30, 20, 6], range(2), dtype=torch.float64)
+    network = initial_network([30, 20, 6], range(2), dtype=torch.float64)
     before = network.map(torch.clone)
     x, y = batches[0]
     logits = fast.step(network, None, SAM(lr=1.0), x, y)
-    _, expected = plain.loss_gradient(before, x, y)
+    _, expected = reference.loss_gradient(before, x, y)
     torch.testing.assert_close(logits, expected)
     assert not math.isclose(distance(network, before), 0)

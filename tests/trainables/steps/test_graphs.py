@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from trainables.examples import Block, Reader, to_tensor
-from trainables.network import initial
+from trainables.network import initial_network
 from trainables.optimizers import GNP, SAM, SGD
 from trainables.steps import fast
 from trainables.steps.graphs import Graphs
@@ -28,12 +28,12 @@ def block(start, stop, steps, size, few, seed=0):
 
 
 def updates(network, velocity, optimizer):
-    def update_of(start, stop):
+    def make_update(start, stop):
         moving = velocity and velocity.part(start, stop)
         part = network.part(start, stop)
         return functools.partial(fast.step, part, moving, optimizer)
 
-    return update_of
+    return make_update
 
 
 def everything(network, velocity):
@@ -43,7 +43,7 @@ def everything(network, velocity):
 @pytest.mark.parametrize("optimizer", CASES, ids=lambda o: o.name)
 def test_a_captured_step_is_the_step(optimizer, few):
     reader = Reader(to_tensor(few.train_images, "cpu"), torch.float64)
-    ours = initial([784, 20, 10], [0, 1, 2], dtype=torch.float64)
+    ours = initial_network([784, 20, 10], [0, 1, 2], dtype=torch.float64)
     theirs = ours.map(torch.clone)
     moving = optimizer.momentum > 0
     speed, other = (n.zeros_like() if moving else None for n in (ours, theirs))
@@ -54,9 +54,9 @@ def test_a_captured_step_is_the_step(optimizer, few):
     for seed, shape in enumerate(shapes):
         part = block(*shape, few, seed)
         with torch.no_grad():
-            told = graphs.train(part)
-            plain = train(their(part.start, part.stop), reader, part)
-        for a, b in zip(told, plain, strict=True):
+            sums = graphs.train(part)
+            expected = train(their(part.start, part.stop), reader, part)
+        for a, b in zip(sums, expected, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-12, atol=0)
     for a, b in zip(ours.tensors(), theirs.tensors(), strict=True):
         assert torch.equal(a, b)
@@ -66,7 +66,7 @@ def test_a_captured_step_is_the_step(optimizer, few):
 @pytest.mark.parametrize("optimizer", CASES, ids=lambda o: o.name)
 def test_a_captured_step_is_the_step_on_a_gpu(optimizer, few):
     reader = Reader(to_tensor(few.train_images, "cuda"), torch.float64)
-    ours = initial([784, 20, 10], [0, 1], "cuda", torch.float64)
+    ours = initial_network([784, 20, 10], [0, 1], "cuda", torch.float64)
     theirs = ours.map(torch.clone)
     moving = optimizer.momentum > 0
     speed, other = (n.zeros_like() if moving else None for n in (ours, theirs))
@@ -80,7 +80,7 @@ def test_a_captured_step_is_the_step_on_a_gpu(optimizer, few):
             )
         )
         with torch.no_grad():
-            told = graphs.train(part)
-            plain = train(their(part.start, part.stop), reader, part)
-        for a, b in zip(told, plain, strict=True):
+            sums = graphs.train(part)
+            expected = train(their(part.start, part.stop), reader, part)
+        for a, b in zip(sums, expected, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)

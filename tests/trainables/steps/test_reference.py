@@ -1,4 +1,4 @@
-"""The plain form against closed forms, torch.optim and itself."""
+"""The reference engine against closed forms, torch.optim and itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.network import Network, cross_entropy, forward, initial
+from trainables.network import Network, cross_entropy, forward, initial_network
 from trainables.optimizers import GNP, SAM, SGD, Optimizer
 from trainables.steps.reference import loss_gradient, mixed_gradient, norm, step
 
@@ -26,7 +26,7 @@ def batches(steps: int, seeds: int = 1, batch: int = 8) -> list[tuple[Tensor, Te
 
 
 def trained(optimizer: Optimizer, stream: list[tuple[Tensor, Tensor]]) -> Network:
-    network = initial(SIZES, range(len(stream[0][0])), dtype=torch.float64)
+    network = initial_network(SIZES, range(len(stream[0][0])), dtype=torch.float64)
     velocity = network.zeros_like() if optimizer.momentum else None
     for x, y in stream:
         step(network, velocity, optimizer, x, y)
@@ -106,7 +106,7 @@ def test_the_gradient_on_a_quadratic_is_the_closed_form(optimizer, rho, alpha):
 
 
 def test_the_ascent_step_has_length_rho_and_goes_uphill():
-    network = initial(SIZES, [0, 1], dtype=torch.float64)
+    network = initial_network(SIZES, [0, 1], dtype=torch.float64)
     x, y = batches(1, seeds=2)[0]
     visited = []
 
@@ -129,7 +129,7 @@ def test_gnp_descends_the_loss_with_the_penalty():
     """To first order, g = grad (L + alpha rho ||grad L||): Zhao et al., eq. 9."""
     alpha, rho = 0.7, 1e-4
     x, y = batches(1)[0]
-    network = initial(SIZES, [3], dtype=torch.float64)
+    network = initial_network(SIZES, [3], dtype=torch.float64)
     leaves = network.map(lambda t: t.clone().requires_grad_())
     loss = cross_entropy(forward(leaves, x)[1], y).mean()
     slope = torch.autograd.grad(loss, leaves.tensors(), create_graph=True)
@@ -138,8 +138,8 @@ def test_gnp_descends_the_loss_with_the_penalty():
     got, _ = mixed_gradient(
         network, GNP(rho=rho, alpha=alpha), lambda n: loss_gradient(n, x, y)
     )
-    for one, other, plain in zip(got.tensors(), expected, slope, strict=True):
-        error, penalty = (one - other).norm(), (other - plain).norm()
+    for one, other, unpenalized in zip(got.tensors(), expected, slope, strict=True):
+        error, penalty = (one - other).norm(), (other - unpenalized).norm()
         assert error < 0.01 * penalty
 
 
@@ -148,7 +148,9 @@ def test_gnp_descends_the_loss_with_the_penalty():
 def test_the_step_is_that_of_torch(momentum, decay):
     stream = batches(50)
     mine = trained(SGD(lr=0.05, momentum=momentum, weight_decay=decay), stream)
-    ours = initial(SIZES, [0], dtype=torch.float64).map(lambda t: t.requires_grad_())
+    ours = initial_network(SIZES, [0], dtype=torch.float64).map(
+        lambda t: t.requires_grad_()
+    )
     torchs = torch.optim.SGD(
         ours.tensors(), lr=0.05, momentum=momentum, weight_decay=decay
     )
@@ -161,7 +163,7 @@ def test_the_step_is_that_of_torch(momentum, decay):
 
 
 def test_the_norm_is_over_weights_and_biases_of_a_seed():
-    network = initial([3, 2, 2], [0, 1], dtype=torch.float64)
+    network = initial_network([3, 2, 2], [0, 1], dtype=torch.float64)
     for bias in network.biases:
         bias += 2
     for seed in range(2):
@@ -170,7 +172,7 @@ def test_the_norm_is_over_weights_and_biases_of_a_seed():
 
 
 def test_a_gradient_is_each_seeds_own():
-    network = initial(SIZES, [0, 1, 2], dtype=torch.float64)
+    network = initial_network(SIZES, [0, 1, 2], dtype=torch.float64)
     x, y = batches(1, seeds=3)[0]
     together, logits = loss_gradient(network, x, y)
     for seed in range(3):

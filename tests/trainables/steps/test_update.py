@@ -1,4 +1,4 @@
-"""Updates: Adam against torch's, ASAM's closed form, and all of it in whole runs."""
+"""Updates: Adam against torch's, ASAM's closed engine, and all of it in whole runs."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from torch import Tensor
 from trainables.bases import Adam
 from trainables.datasets import Dataset
 from trainables.interventions import L2Init
-from trainables.network import Network, forward, initial
+from trainables.network import Network, forward, initial_network
 from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD
 from trainables.problems import Permuted
 from trainables.randomness import generator
 from trainables.run import ContinualRun
 from trainables.setting import Setting
-from trainables.stack import Memory, Stack
-from trainables.steps import fast
-from trainables.steps import reference as plain
+from trainables.stack import Stack
+from trainables.steps import reference
 from trainables.steps.reference import ascended, mixed_gradient
-from trainables.steps.update import remember, update_of
+from trainables.steps.update import GRADIENTS, initial_memory, make_update
 
 SIZES = [784, 12, 10, 10]
-FORMS = {"fast": fast, "plain": plain}
 
 
 def batches(steps: int, seeds: int = 1) -> list[tuple[Tensor, Tensor]]:
@@ -38,12 +36,12 @@ def batches(steps: int, seeds: int = 1) -> list[tuple[Tensor, Tensor]]:
 
 
 def trained(
-    setting: Setting, form: str, stream: list[tuple[Tensor, Tensor]]
+    setting: Setting, engine: str, stream: list[tuple[Tensor, Tensor]]
 ) -> Network:
-    seeds = range(len(stream[0][0]))
-    network = initial(SIZES, seeds, dtype=torch.float64)
-    stack = Stack(seeds, 0, network, remember(setting, network))
-    update = update_of(setting, FORMS[form], stack)
+    seeds = list(range(len(stream[0][0])))
+    network = initial_network(SIZES, seeds, dtype=torch.float64)
+    stack = Stack(seeds, 0, network, initial_memory(setting, network))
+    update = make_update(setting, engine, stack)
     for x, y in stream:
         update(x, y)
     return network
@@ -54,14 +52,16 @@ def distance(one: Network, other: Network) -> float:
     return max(float((a - b).abs().max()) for a, b in pairs)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("engine", GRADIENTS)
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("base", [Adam(), Adam(beta1=0.5, beta2=0.8, adam_eps=1e-3)])
-def test_adam_is_torchs(base, decay, form):
+def test_adam_is_torchs(base, decay, engine):
     stream = batches(50)
     setting = Setting(optimizer=SGD(lr=0.01, weight_decay=decay), base=base)
-    mine = trained(setting, form, stream)
-    ours = initial(SIZES, [0], dtype=torch.float64).map(lambda t: t.requires_grad_())
+    mine = trained(setting, engine, stream)
+    ours = initial_network(SIZES, [0], dtype=torch.float64).map(
+        lambda t: t.requires_grad_()
+    )
     adam = torch.optim.Adam(
         ours.tensors(),
         lr=0.01,
@@ -74,16 +74,16 @@ def test_adam_is_torchs(base, decay, form):
         F.cross_entropy(forward(ours, x)[1][0], y[0]).backward()
         adam.step()
     assert distance(mine, ours.map(Tensor.detach)) < 1e-12
-    assert distance(mine, initial(SIZES, [0], dtype=torch.float64)) > 0.05
+    assert distance(mine, initial_network(SIZES, [0], dtype=torch.float64)) > 0.05
 
 
 def test_adam_takes_the_gradient_of_its_optimizer():
     """At the first step every weight moves by lr, in its gradient's direction."""
     (x, y), *_ = stream = batches(1)
     optimizer = SAM(lr=0.01, rho=1.0)
-    start = initial(SIZES, [0], dtype=torch.float64)
-    moved = trained(Setting(optimizer=optimizer, base=Adam()), "fast", stream)
-    slope, _ = plain.gradient(start, optimizer, x, y)
+    start = initial_network(SIZES, [0], dtype=torch.float64)
+    moved = trained(Setting(optimizer=optimizer, base=Adam()), "torch", stream)
+    slope, _ = reference.gradient(start, optimizer, x, y)
     for now, then, g in zip(
         moved.tensors(), start.tensors(), slope.tensors(), strict=True
     ):
@@ -92,12 +92,12 @@ def test_adam_takes_the_gradient_of_its_optimizer():
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_gradients_are_those_of_the_plain_form(name, seeds):
-    network = initial(SIZES, range(seeds), dtype=torch.float64)
+def test_gradients_are_those_of_the_reference_engine(name, seeds):
+    network = initial_network(SIZES, range(seeds), dtype=torch.float64)
     (x, y), *_ = batches(1, seeds)
     optimizer = OPTIMIZERS[name]()
     (mine, logits), (theirs, others) = (
-        form.gradient(network, optimizer, x, y) for form in FORMS.values()
+        gradient(network, optimizer, x, y) for gradient in GRADIENTS.values()
     )
     assert distance(mine, theirs) < 1e-14
     torch.testing.assert_close(logits, others)
@@ -108,7 +108,7 @@ def test_a_gradient_that_is_written_out_makes_the_same_step(optimizer):
     """A penalty of nothing takes the long way round."""
     settings = [Setting(optimizer=optimizer)]
     settings.append(Setting(optimizer=optimizer, intervention=L2Init(init_decay=0)))
-    networks = [trained(setting, "fast", batches(20, 2)) for setting in settings]
+    networks = [trained(setting, "torch", batches(20, 2)) for setting in settings]
     assert distance(*networks) < 1e-12
 
 
@@ -138,9 +138,9 @@ def test_asam_on_a_quadratic_is_the_closed_form():
 
 
 def test_asams_ascent_has_length_rho_in_units_of_the_weights():
-    network = initial(SIZES, [0, 1], dtype=torch.float64)
+    network = initial_network(SIZES, [0, 1], dtype=torch.float64)
     (x, y), *_ = batches(1, 2)
-    slope, _ = plain.loss_gradient(network, x, y)
+    slope, _ = reference.loss_gradient(network, x, y)
     above = ascended(network, ASAM(rho=0.4, eta=0.05), slope)
     squares = [
         ((b - a) / (a.abs() + 0.05)).square().sum((1, 2))
@@ -156,7 +156,9 @@ def test_asam_with_a_large_eta_is_sam():
     stream = batches(20)
     asam = Setting(optimizer=ASAM(rho=0.1 / 1e9, eta=1e9))
     sam = Setting(optimizer=SAM(rho=0.1))
-    assert distance(trained(asam, "fast", stream), trained(sam, "fast", stream)) < 1e-8
+    assert (
+        distance(trained(asam, "torch", stream), trained(sam, "torch", stream)) < 1e-8
+    )
 
 
 # ---- whole runs
@@ -164,7 +166,7 @@ def test_asam_with_a_large_eta_is_sam():
 
 def naive(setting: Setting, seed: int, data: Dataset) -> list[Tensor]:
     """Anyone's loop: permute the images; torch's Adam on the loss with its penalty."""
-    start = initial([784, *setting.hidden, 10], [seed], dtype=torch.float64)
+    start = initial_network([784, *setting.hidden, 10], [seed], dtype=torch.float64)
     network = start.map(lambda t: t.clone().requires_grad_())
     assert setting.base is not None
     decay = setting.intervention.init_decay if setting.intervention else 0
@@ -203,54 +205,3 @@ def test_what_is_remembered_moves_with_the_pixels(intervention, few):
         expected = naive(setting, seed, few)
         for mine, theirs in zip(run.network.tensors(), expected, strict=True):
             torch.testing.assert_close(mine[place], theirs[0], rtol=0, atol=1e-9)
-
-
-# ---- the memory
-
-
-def memory() -> Memory:
-    network = initial([6, 5, 3], [0, 1, 2], dtype=torch.float64)
-    marks = {"age": torch.arange(6).reshape(3, 2), "count": torch.arange(3).double()}
-    return Memory({"first": network}, {"origin": network.map(torch.clone)}, marks)
-
-
-def test_a_memory_follows_its_seeds():
-    whole, expected = memory(), memory().named()
-    part, taken = whole.part(1, 3), whole.take([2, 0])
-    for name, tensor in part.named().items():
-        assert torch.equal(tensor, expected[name][1:3])
-        assert torch.equal(taken.named()[name], expected[name][[2, 0]])
-        tensor += 1  # a view
-        assert torch.equal(whole.named()[name][1:], expected[name][1:] + 1)
-        assert torch.equal(taken.named()[name], expected[name][[2, 0]])
-    other = memory()
-    other.reorder([2, 0, 1])
-    for name, tensor in other.named().items():
-        assert torch.equal(tensor, expected[name][[2, 0, 1]])
-    other.forget()
-    assert all((tensor == 0).all() for tensor in other.named().values())
-
-
-def test_only_what_has_the_weights_shape_moves_with_the_inputs():
-    one, expected = memory(), memory()
-    orders = torch.stack([torch.randperm(6) for _ in range(3)])
-    one.take_inputs(orders)
-    for network in (*expected.moments.values(), *expected.kept.values()):
-        network.take_inputs(orders)
-    for mine, theirs in zip(
-        one.named().values(), expected.named().values(), strict=True
-    ):
-        assert torch.equal(mine, theirs)
-
-
-def test_another_memory_is_refused():
-    one = memory()
-    tensors = memory().named()
-    one.load(tensors)
-    for wrong in (
-        {n: t for n, t in tensors.items() if n != "marks/age"},
-        tensors | {"marks/more": torch.zeros(3)},
-        tensors | {"marks/age": torch.zeros(3)},
-    ):
-        with pytest.raises(ValueError, match="is another setting's"):
-            one.load(wrong)
