@@ -35,19 +35,19 @@ def search_report(
     ],
 ) -> None:
     """Show what a search has found."""
-    searches = {
-        store: search
+    searches = [
+        (store, search)
         for store in find_stores(options.results, options.study)
         if (search := read_search(store)) is not None
-    }
+    ]
     if not searches:
         raise UsageError(
             f"no search in {options.results}: run python -m study.sweep search"
         )
     if options.output and len(searches) > 1:
-        names = ", ".join(store.study for store in searches)
+        names = ", ".join(store.study for store, _ in searches)
         raise UsageError(f"{len(searches)} searches: choose one with --study ({names})")
-    for store, search in searches.items():
+    for store, search in searches:
         print_report(store.location(), search)
         if options.output:
             from study.searching.pareto import write_front

@@ -192,7 +192,7 @@ class ProgressDisplay(tune.Callback):
             say("Storage works again.")
         if result["warning"] and result["name"] not in self._warned:
             self._warned.add(result["name"])
-            say(f"{self.tally.trials[result['name']].label}: {result['odd']}")
+            say(f"{self.tally.trials[result['name']].label}: {result['warning']}")
         self._show()
 
     def on_trial_recover(

@@ -76,8 +76,8 @@ def print_report(location: str, study: optuna.Study) -> None:
     console.print(importance_table(study))
     say(
         "Importance: how much a hyperparameter decides whether a trial is among the "
-        f"best tenth ({math.ceil(len(trials) / 10)} of {len(trials)}); Optuna's PED-ANOVA "
-        "(Watanabe et al. 2023, arXiv 2304.10255)."
+        f"best tenth ({math.ceil(len(trials) / 10)} of {len(trials)}); "
+        "Optuna's PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255)."
     )
 
 

@@ -41,7 +41,7 @@ def fill(store, settings, seeds, few):
 def test_the_best_and_the_best_sgd_get_the_next_seeds(tmp_path, few):
     store = Store(str(tmp_path), "mine")
     fill(store, STUDY.settings, STUDY.seeds, few)
-    more = confirmation(store, STUDY.seeds, 3, MINE)
+    more = confirmation(store, seeds=STUDY.seeds, count=3, setting_ids=MINE)
     assert more.name == "mine"
     assert more.seeds == (2, 3, 4)
     chosen = {(s.problem.name, s.optimizer.name, s.optimizer.lr) for s in more.settings}
@@ -55,11 +55,11 @@ def test_the_best_and_the_best_sgd_get_the_next_seeds(tmp_path, few):
     # the new seeds have no say, so that the same command finds the same
     fill(store, [s for s in STUDY.settings if s not in more.settings], (2, 3, 4), few)
     fill(store, more.settings, (2,), few)
-    assert confirmation(store, STUDY.seeds, 3, MINE) == more
+    assert confirmation(store, seeds=STUDY.seeds, count=3, setting_ids=MINE) == more
     # nor have settings of another study that lies there
     other = Study("mine", STUDY.settings[1::2], STUDY.seeds)
     ids = frozenset(setting.setting_id for setting in other.settings)
-    others = confirmation(store, other.seeds, 1, ids)
+    others = confirmation(store, seeds=other.seeds, count=1, setting_ids=ids)
     assert {setting.optimizer.lr for setting in others.settings} == {1e-5}
 
 
@@ -75,7 +75,7 @@ def test_whole_numbers_come_back_whole_where_other_settings_have_none(tmp_path, 
     ]
     store = Store(str(tmp_path), "mine")
     fill(store, [STUDY.settings[0], *replaced], (0, 1), few)
-    more = confirmation(store, (0, 1), 1)
+    more = confirmation(store, seeds=(0, 1), count=1)
     assert set(more.settings) == set(replaced)
 
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from study.plan.trials import Trial
-from study.running.progress import PLAIN_SECONDS, Reporter, Tally
+from study.running.progress import PLAIN_SECONDS, ProgressDisplay, Tally
 from trainables.optimizers import GNP, SGD
 from trainables.problems import Pairwise, Permuted
 from trainables.setting import Setting
@@ -19,19 +19,31 @@ BIG = Trial(Setting(problem=Permuted(), optimizer=GNP(), tasks=10), (0, 1, 2))
 SMALL = Trial(Setting(problem=Pairwise(), optimizer=SGD(), tasks=10), (0,))
 
 
-def result(trial, tasks, diverged=0, waiting=None, odd=None):
+def result(trial, tasks, diverged=0, waiting=None, warning=None):
     return {
         "name": trial.name,
         "tasks_done": tasks,
-        "tasks_kept": 0,
+        "tasks_saved": 0,
         "runs_diverged": diverged,
         "waiting": waiting,
-        "odd": odd,
+        "warning": warning,
     }
 
 
+@pytest.fixture
+def display(monkeypatch):
+    """Show a tally on a console of the test's."""
+
+    def make(tally, console):
+        monkeypatch.setattr("study.console.console", console)
+        monkeypatch.setattr("study.running.progress.console", console)
+        return ProgressDisplay(tally)
+
+    return make
+
+
 def test_nothing_is_known_before_the_first_report():
-    tally = Tally([BIG, SMALL], 5)
+    tally = Tally([BIG, SMALL], runs_before=5)
     assert tally.fraction == 0
     assert tally.seconds_left is None
     assert tally.line() == (
@@ -40,7 +52,7 @@ def test_nothing_is_known_before_the_first_report():
 
 
 def test_runs_count_when_their_stream_has_ended():
-    tally = Tally([BIG, SMALL], 5)
+    tally = Tally([BIG, SMALL], runs_before=5)
     tally.report(result(BIG, 9, diverged=1))
     tally.report(result(SMALL, 10))
     assert tally.line().startswith("runs 6/9, tasks 37/40, ")
@@ -52,14 +64,14 @@ def test_runs_count_when_their_stream_has_ended():
 
 
 def test_a_trial_that_is_retried_counts_once():
-    tally = Tally([BIG], 0)
+    tally = Tally([BIG])
     for tasks in (1, 2, 3, 2, 3, 4):
         tally.report(result(BIG, tasks))
     assert tally.line().startswith("runs 0/3, tasks 12/30, ")
 
 
 def test_work_is_weighed_by_its_cost():
-    tally = Tally([BIG, SMALL], 0)
+    tally = Tally([BIG, SMALL])
     tally.report(result(SMALL, 10))
     share = SMALL.cost.flops / (BIG.cost.flops + SMALL.cost.flops)
     assert share < 0.1
@@ -67,7 +79,7 @@ def test_work_is_weighed_by_its_cost():
 
 
 def test_the_time_left_is_that_of_the_rate_since_the_first_report():
-    tally = Tally([BIG], 0)
+    tally = Tally([BIG])
     tally.report(result(BIG, 1))
     assert tally.seconds_left is None
     tally.report(result(BIG, 4))
@@ -78,7 +90,7 @@ def test_the_time_left_is_that_of_the_rate_since_the_first_report():
 
 
 def test_tasks_that_a_checkpoint_brought_cost_nothing():
-    fresh, resumed = Tally([BIG, SMALL], 0), Tally([BIG, SMALL], 0)
+    fresh, resumed = Tally([BIG, SMALL]), Tally([BIG, SMALL])
     for tally, before in ((fresh, 0), (resumed, 7)):
         tally.report(result(SMALL, 1))
         tally.report(result(BIG, before + 1))
@@ -89,13 +101,13 @@ def test_tasks_that_a_checkpoint_brought_cost_nothing():
     assert resumed.seconds_left == pytest.approx(10 * (2 + small), rel=0.01)
 
 
-def test_plain_lines_come_now_and_then():
+def test_plain_lines_come_now_and_then(display):
     out = io.StringIO()
-    reporter = Reporter(Tally([BIG], 0), Console(file=out, width=140))
+    reporter = display(Tally([BIG]), Console(file=out, width=140))
     with reporter:
         reporter.on_trial_result(0, [], None, result(BIG, 1))
         assert out.getvalue() == ""
-        reporter._last -= PLAIN_SECONDS
+        reporter._last_shown -= PLAIN_SECONDS
         reporter.on_trial_result(0, [], None, result(BIG, 2))
         reporter.on_trial_result(0, [], None, result(BIG, 3))
         assert out.getvalue().count("\n") == 1
@@ -104,26 +116,26 @@ def test_plain_lines_come_now_and_then():
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
-def test_a_terminal_has_one_live_line_that_fits(width):
+def test_a_terminal_has_one_live_line_that_fits(display, width):
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=width)
-    with Reporter(Tally([BIG] * 1, 100_000), console) as reporter:
+    with display(Tally([BIG] * 1, runs_before=100_000), console) as reporter:
         reporter.on_trial_result(0, [], None, result(BIG, 9))
-        reporter._bar.refresh()
+        reporter._progress.refresh()
         # a live line goes back to its beginning, never up
         assert "\x1b[1A" not in out.getvalue()
         assert "\n" not in out.getvalue()
     assert out.getvalue().count("\n") == 2  # the live line's end, and the last state
 
 
-def test_a_reporter_is_pickled_without_its_terminal():
-    reporter = Reporter(Tally([BIG], 0), Console())
-    assert isinstance(pickle.loads(pickle.dumps(reporter)), Reporter)
+def test_a_reporter_is_pickled_without_its_terminal(display):
+    reporter = display(Tally([BIG]), Console())
+    assert isinstance(pickle.loads(pickle.dumps(reporter)), ProgressDisplay)
 
 
-def test_storage_that_fails_is_said_once_and_again_when_it_answers():
+def test_storage_that_fails_is_said_once_and_again_when_it_answers(display):
     out = io.StringIO()
-    reporter = Reporter(Tally([BIG, SMALL], 0), Console(file=out, width=140))
+    reporter = display(Tally([BIG, SMALL]), Console(file=out, width=140))
     full = "OSError: [Errno 28] No space left on device"
 
     def take(*told, **more):
@@ -139,20 +151,20 @@ def test_storage_that_fails_is_said_once_and_again_when_it_answers():
     assert out.getvalue().count("\n") == 1
     take(BIG, 2)
     assert out.getvalue().splitlines() == [
-        f"waiting for storage, trying again: {full}",
-        "storage answers again: going on",
+        f"Storage fails, retrying: {full}",
+        "Storage works again.",
     ]
 
 
 def test_waiting_before_the_first_task_starts_no_clock():
-    tally = Tally([BIG], 0)
+    tally = Tally([BIG])
     tally.report(result(BIG, 0, waiting="OSError: no"))
     assert tally.started is None
 
 
-def test_a_checkpoint_that_is_not_used_is_said_once():
+def test_a_checkpoint_that_is_not_used_is_said_once(display):
     out = io.StringIO()
-    reporter = Reporter(Tally([BIG], 0), Console(file=out, width=140))
+    reporter = display(Tally([BIG]), Console(file=out, width=140))
     for task in (1, 2):
-        reporter.on_trial_result(0, [], None, result(BIG, task, odd="begun anew"))
+        reporter.on_trial_result(0, [], None, result(BIG, task, warning="begun anew"))
     assert out.getvalue() == f"{BIG.label}: begun anew\n"

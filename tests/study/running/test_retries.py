@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import ray
 
-from study.running import tuning
-from study.running.retries import DEATHS, RETRIES, Retries
+from study.running import connection
+from study.running.retries import MAX_ERRORS, MAX_WORKER_DEATHS, RetryPolicy
 
 
 class Trial:
@@ -22,7 +22,7 @@ class Trial:
     config = {"trial": {"name": "a"}}  # noqa: RUF012
 
     def __init__(self, folder):
-        self.num_failures, self.max_failures = 0, DEATHS
+        self.num_failures, self.max_failures = 0, MAX_WORKER_DEATHS
         self.pickled_error_file = folder / "error.pkl"
 
     def fail(self, retries, error):
@@ -39,7 +39,7 @@ DEATH, ERROR = ray.exceptions.ActorDiedError(), OSError(28, "full")
 
 
 def keep(retries, trial, tasks):
-    retries.on_trial_result(0, [], trial, {"name": "a", "tasks_kept": tasks})
+    retries.on_trial_result(0, [], trial, {"name": "a", "tasks_saved": tasks})
 
 
 def survived(retries, trial, error):
@@ -51,19 +51,19 @@ def survived(retries, trial, error):
 
 
 def test_errors_end_a_trial_sooner_than_deaths(tmp_path):
-    assert survived(Retries(), Trial(tmp_path), ERROR) == RETRIES
-    assert survived(Retries(), Trial(tmp_path), DEATH) == DEATHS
+    assert survived(RetryPolicy(), Trial(tmp_path), ERROR) == MAX_ERRORS
+    assert survived(RetryPolicy(), Trial(tmp_path), DEATH) == MAX_WORKER_DEATHS
 
 
 def test_what_was_kept_in_between_counts_anew(tmp_path):
-    retries, trial = Retries(), Trial(tmp_path)
+    retries, trial = RetryPolicy(), Trial(tmp_path)
     for tasks in range(2, 40):
         keep(retries, trial, tasks)
         assert trial.fail(retries, DEATH)
         assert trial.fail(retries, ERROR)
         assert trial.fail(retries, ERROR)
     keep(retries, trial, 41)
-    assert survived(retries, trial, ERROR) == RETRIES
+    assert survived(retries, trial, ERROR) == MAX_ERRORS
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_what_was_kept_in_between_counts_anew(tmp_path):
             "Ray dashboard: http://127.0.0.1:8265 "
             "(asks for a token: `ray get-auth-token` prints it)",
         ),
-        ("", None, "Ray dashboard: this Ray has none; the study does without it"),
+        ("", None, "Ray dashboard: none; the study runs without it"),
     ],
 )
 def test_it_is_said_where_the_dashboard_is_or_that_there_is_none(
@@ -85,18 +85,18 @@ def test_it_is_said_where_the_dashboard_is_or_that_there_is_none(
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     if mode:
         monkeypatch.setenv("RAY_AUTH_MODE", mode)
-    assert tuning._dashboard(url) == said
+    assert connection._dashboard_line(url) == said
 
 
 @pytest.mark.parametrize("answers", [True, False])
 def test_a_ray_that_is_gone_is_not_waited_for(answers, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    assert tuning._left_over() is None
+    assert connection._stale_address() is None
     with socket.create_server(("127.0.0.1", 0)) as server:
         there = f"127.0.0.1:{server.getsockname()[1]}"
         (tmp_path / "ray").mkdir()
         (tmp_path / "ray" / "ray_current_cluster").write_text(there)
         if answers:
-            assert tuning._left_over() is None
+            assert connection._stale_address() is None
     if not answers:
-        assert tuning._left_over() == there
+        assert connection._stale_address() == there

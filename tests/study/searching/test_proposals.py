@@ -11,8 +11,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from study.results.store import Store
-from study.searching.journal import found_study, open_search
-from study.searching.proposals import FIRST_RUNG, SETTING, Proposals
+from study.searching.journal import SETTING, load_search, open_search
+from study.searching.proposals import FIRST_RUNG, Proposals
 from study.spec.domain import choice, log
 from study.spec.objectives import objective_values
 from study.spec.search import JOURNAL, Search
@@ -37,12 +37,10 @@ def searching(trials=6, objectives=BOTH, space=SPACE, **more):
     return Search("mine", space, (0, 1), trials, objectives, **more)
 
 
-def begin(results, search, told=None):
+def begin(results, search):
     """Begin a session of a search, as after any end of the one before."""
     store = Store(str(results), "mine")
-    tell = told.append if told is not None else print
-    proposals = Proposals(search, store, tell, patience=0.0)
-    proposals.resume(store.finished()[0])
+    proposals = Proposals(search, store, store.finished_runs(repair=True), patience=0.0)
     return store, proposals
 
 
@@ -57,7 +55,7 @@ def run(store, trial, few):
 
 def trials_of(store):
     """Return what Optuna knows, in order."""
-    study = found_study(store)
+    study = load_search(store)
     return [(t.number, t.state.name, t.params, t.values) for t in study.get_trials()]
 
 
@@ -67,8 +65,8 @@ def undisturbed(tmp_path_factory, few):
     store, proposals = begin(tmp_path_factory.mktemp("undisturbed"), searching())
     while trial := proposals.next():
         run(store, trial, few)
-        proposals.finished(trial)
-    assert (proposals.left, proposals.over) == (0, 6)
+        proposals.complete(trial)
+    assert (proposals.left, proposals.ended) == (0, 6)
     return trials_of(store)
 
 
@@ -95,7 +93,7 @@ def test_a_search_killed_at_every_step_has_the_trials_of_one_that_was_not(
             assert again == trial
         run(store, trial, few)
         if when != "written":
-            proposals.finished(trial)
+            proposals.complete(trial)
         store, proposals = begin(tmp_path, searching())
     assert trials_of(store) == undisturbed
     assert proposals.left == 0
@@ -105,7 +103,7 @@ def test_two_under_way_are_both_run_again_and_the_total_is_the_same(tmp_path, fe
     store, proposals = begin(tmp_path, searching(5))
     first = [proposals.next() for _ in range(3)]
     run(store, first[1], few)
-    proposals.finished(first[1])
+    proposals.complete(first[1])
     before = trials_of(store)
     store, proposals = begin(tmp_path, searching(5))
     assert trials_of(store) == before
@@ -114,7 +112,7 @@ def test_two_under_way_are_both_run_again_and_the_total_is_the_same(tmp_path, fe
     assert proposals.next() is None
     for trial in (first[2], *new, first[0]):
         run(store, trial, few)
-        proposals.finished(trial)
+        proposals.complete(trial)
     after = trials_of(store)
     assert [number for number, *_ in after] == list(range(5))
     assert {state for _, state, _, _ in after} == {"COMPLETE"}
@@ -126,11 +124,11 @@ def test_more_trials_go_on_with_new_random_numbers(tmp_path, few, undisturbed):
     store, proposals = begin(tmp_path, searching(3))
     while trial := proposals.next():
         run(store, trial, few)
-        proposals.finished(trial)
+        proposals.complete(trial)
     store, proposals = begin(tmp_path, searching(6))
     while trial := proposals.next():
         run(store, trial, few)
-        proposals.finished(trial)
+        proposals.complete(trial)
     assert trials_of(store) == undisturbed
 
 
@@ -138,7 +136,7 @@ def test_what_optuna_is_told_is_what_the_records_say(tmp_path, few):
     store, proposals = begin(tmp_path, searching(1))
     trial = proposals.next()
     rows = run(store, trial, few)
-    proposals.finished(trial)
+    proposals.complete(trial)
     ((_, _, params, values),) = trials_of(store)
     assert tuple(values) == objective_values(BOTH, trial.setting, rows)
     assert params["lr"] == trial.setting.optimizer.lr
@@ -149,16 +147,16 @@ def test_records_that_are_lost_are_made_again_and_nothing_is_told_twice(tmp_path
     done = [proposals.next(), proposals.next()]
     for trial in done:
         run(store, trial, few)
-        proposals.finished(trial)
+        proposals.complete(trial)
     before = trials_of(store)
     path = Path(store.location(), "records", f"{done[0].name}.parquet")
     path.write_bytes(b"PAR1")
     store, proposals = begin(tmp_path, searching(2))
-    assert (proposals.left, proposals.ended()) == (1, [done[1].name])
+    assert (proposals.left, proposals.ended_stacks()) == (1, {done[1].name})
     assert proposals.next() == done[0]
     assert proposals.next() is None
     run(store, done[0], few)
-    proposals.finished(done[0])
+    proposals.complete(done[0])
     assert trials_of(store) == before
     assert proposals.left == 0
 
@@ -171,7 +169,7 @@ def test_what_is_proposed_twice_is_run_once(tmp_path, few):
     assert proposals.next() is None  # all others are one of these two
     for trial in under_way:
         run(store, trial, few)
-        proposals.finished(trial)
+        proposals.complete(trial)
         ran.append(trial)
     found = trials_of(store)
     assert len(found) == 8
@@ -181,7 +179,7 @@ def test_what_is_proposed_twice_is_run_once(tmp_path, few):
 
 def test_another_search_in_the_same_place_is_refused(tmp_path):
     begin(tmp_path, searching())
-    other = SPACE.replaced(lr=log(1e-3, 0.2))
+    other = SPACE.fix(lr=log(1e-3, 0.2))
     for wrong, what in (
         (searching(space=other), "space"),
         (searching(objectives=BOTH[:1]), "objectives"),
@@ -218,45 +216,45 @@ def test_a_damaged_journal_is_refused_in_one_line(tmp_path, content):
     path.write_bytes(path.read_bytes() + content)
     for read in (
         lambda: begin(tmp_path, searching()),
-        lambda: found_study(store),
+        lambda: load_search(store),
     ):
         with pytest.raises(UsageError, match="--fix sets it aside") as caught:
             read()
         assert "\n" not in str(caught.value)
 
 
-def test_storage_that_fails_is_waited_for_before_a_trial_begins(tmp_path):
-    told = []
-    store, proposals = begin(tmp_path, searching(), told)
+def test_storage_that_fails_is_waited_for_before_a_trial_begins(tmp_path, capsys):
+    store, proposals = begin(tmp_path, searching())
     path = Path(store.location(), JOURNAL)
     path.unlink()
     path.mkdir()  # nothing can be written there
     with pytest.raises(OSError, match="directory"):
         proposals.next()
-    assert told[0].startswith("waiting for storage, up to 0 s: IsADirectoryError")
+    line = capsys.readouterr().out
+    assert line.startswith("Retrying storage for up to 0 s: IsADirectoryError")
 
 
 def test_what_does_badly_is_stopped_and_stays_stopped(tmp_path, few):
-    space = SPACE.replaced(tasks=10)
+    space = SPACE.fix(tasks=10)
     search = searching(4, ("mean_accuracy",), space, asha=True)
     store, proposals = begin(tmp_path, search)
     trials = [proposals.next() for _ in range(4)]
-    assert not proposals.judged(trials[0], 2, 0.5)  # no rung
+    assert not proposals.prune(trials[0], 2, 0.5)  # no rung
     verdicts = [
-        proposals.judged(trial, FIRST_RUNG, value)
+        proposals.prune(trial, FIRST_RUNG, value)
         for trial, value in zip(trials, (0.5, 0.4, 0.6, 0.3), strict=True)
     ]
     assert verdicts == [False, True, False, True]
-    assert proposals.over == 2
-    assert proposals.ended() == sorted([trials[1].name, trials[3].name])
+    assert proposals.ended == 2
+    assert proposals.ended_stacks() == {trials[1].name, trials[3].name}
     # the rungs survive a kill, and what was asked before is not asked again
     store, proposals = begin(tmp_path, search)
     assert [proposals.next(), proposals.next()] == [trials[0], trials[2]]
-    assert not proposals.judged(trials[0], FIRST_RUNG, 0.0)
-    assert not proposals.judged(trials[0], 9, 0.5)
-    assert proposals.judged(trials[2], 9, 0.2)
+    assert not proposals.prune(trials[0], FIRST_RUNG, 0.0)
+    assert not proposals.prune(trials[0], 9, 0.5)
+    assert proposals.prune(trials[2], 9, 0.2)
     run(store, trials[0], few)
-    proposals.finished(trials[0])
+    proposals.complete(trials[0])
     states = [state for _, state, *_ in trials_of(store)]
     assert states == ["COMPLETE", "PRUNED", "PRUNED", "PRUNED"]
     assert proposals.left == 0
