@@ -161,7 +161,14 @@ def compare(expected, rows):
     keys = [(row["run_id"], row["task"]) for row in rows]
     assert len(set(keys)) == len(keys), "a row is there twice"
     assert keys == [(row["run_id"], row["task"]) for row in expected], "rows missing"
-    names = [*measure_columns(), "diverged", "steps", "task_label", "seed", "setting_id"]
+    names = [
+        *measure_columns(),
+        "diverged",
+        "steps",
+        "task_label",
+        "seed",
+        "setting_id",
+    ]
     return sum(a[n] != b[n] for a, b in zip(expected, rows, strict=True) for n in names)
 
 
@@ -186,7 +193,7 @@ class Counts:
 
 
 def restarts_said(sweep):
-    found = re.findall(r"started again (\d+)", sweep.text)
+    found = re.findall(r"restarted (\d+)", sweep.text)
     return int(found[-1]) if found else 0
 
 

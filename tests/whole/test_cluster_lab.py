@@ -144,15 +144,17 @@ def test_a_study_on_a_cluster(lab, expected, tmp_path, capsys):
         '{"job_name": "plasticity study survivor"}'
     )
     lab.head(f"{ASK} {named} --submission-id lab -- bash -c '{command}'")
-    said = wait(lab, "lab", "waiting for nodes: 0 of 8 trials .* up to 8 CPU, 2 GPU")
-    wait(lab, "lab", r"has joined: 8 CPU, 2 GPU|all trials at once have a place: 8 CPU")
+    said = wait(
+        lab, "lab", "Waiting for nodes: 0 of 8 concurrent trials .* up to 8 CPU, 2 GPU"
+    )
+    wait(lab, "lab", r"has joined: 8 CPU, 2 GPU|All 8 concurrent trials run: 8 CPU")
     wait(lab, "lab", r"tasks [1-9]\d*/72")
     pages = look(lab, SHOTS or tmp_path / "shots")
     for word in ("plasticity study survivor", "trials of the study", "172.31.0.4"):
         assert word in pages
     (victim, *_) = workers(lab)
     lab.take_away(*victim[:2])
-    wait(lab, "lab", f"node {victim[1]} has left")
+    wait(lab, "lab", f"Node {victim[1]} has left")
     wait(lab, "lab", r"has left[^\0]*has joined")
     said = wait(lab, "lab", "Records: ", 1200)
     assert "runs 12/12, tasks 72/72" in said

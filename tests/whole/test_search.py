@@ -5,29 +5,25 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pandas as pd
 
 from study.results.store import Store
-from study.searching.journal import found_study
-from study.searching.proposals import SETTING
+from study.searching.journal import load_search, setting_of
 from study.spec.objectives import objective_values
-from study.status import Options as StatusOptions
-from study.status import status
-from tests.study.results.test_doctor import call
+from study.status import StatusOptions, status
 from tests.study.searching.test_proposals import trials_of
+from tests.study.test_status import call
+from tests.support.chaos import Sweep
+from tests.support.gate import Gate
 from tests.whole.test_sweep import (
     HERE,
+    STOPPING,
     cluster,
-    command,
-    environment,
     sweep,
-    wait_until,
 )
-from trainables.setting import Setting
 from trainables.usage import UsageError
 
 FINDER = str(HERE / "tests" / "whole" / "studies" / "finder.py")
@@ -38,31 +34,10 @@ __all__ = ["cluster"]
 
 def trials(results):
     with contextlib.suppress(UsageError):
-        if found := Store(str(results), "finder"):
-            return (
-                trials_of(found) if Path(found.location(), "optuna.journal").exists() else []
-            )
+        store = Store(str(results), "finder")
+        if Path(store.location(), "optuna.journal").exists():
+            return trials_of(store)
     return []
-
-
-@contextlib.contextmanager
-def begun(*words, folder):
-    """Begin a search in a process of its own."""
-    process = subprocess.Popen(
-        command(*words),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # what a killed sweep leaves behind, pytest clears; Ray wants short paths
-        env=environment() | {"TMPDIR": str(folder), "RAY_TMPDIR": "/tmp"},
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
 
 
 def test_a_search_that_is_killed_has_the_same_trials_and_goes_on(tmp_path, cluster):
@@ -73,10 +48,14 @@ def test_a_search_that_is_killed_has_the_same_trials_and_goes_on(tmp_path, clust
         ended = [number for number, _, _, values in trials(tmp_path) if values]
         return len(ended) > 1 and list(tmp_path.glob("finder/checkpoints/*.pt"))
 
-    with begun(*words, "--checkpoint-every", 1, folder=tmp_path) as process:
-        wait_until(in_the_middle, process)
-        process.kill()
-        process.communicate()
+    gate = Gate(tmp_path / "gate")
+    gate.close(tasks=1, after_files=2, records=tmp_path / "finder" / "records")
+    folders = {"TMPDIR": str(tmp_path), "RAY_TMPDIR": "/tmp"}
+    more = ("--address", cluster, "--objective", BOTH)
+    with Sweep(FINDER, tmp_path, *more, gate=gate, **folders) as killed:
+        assert killed.until(in_the_middle), killed.text
+        killed.kill()
+    gate.open()
     time.sleep(1)  # its workers are told
     before = trials(tmp_path)
     ended = {number for number, state, *_ in before if state == "COMPLETE"}
@@ -85,7 +64,7 @@ def test_a_search_that_is_killed_has_the_same_trials_and_goes_on(tmp_path, clust
     kept = {p.stem for p in tmp_path.glob("finder/checkpoints/*.pt")}
     said = "\n".join(call(status, StatusOptions(str(tmp_path)))[1])
     assert f"search: {len(ended)} of 6 trials have ended, " in said
-    assert f"{len(before) - len(ended)} are under way" in said
+    assert f"{len(before) - len(ended)} have started" in said
 
     last = sweep(*words)
     assert (last.returncode, last.stderr) == (0, "")
@@ -110,9 +89,9 @@ def test_a_search_that_is_killed_has_the_same_trials_and_goes_on(tmp_path, clust
     } == set(went_on[went_on == 2].index)
     # what Optuna was told is what the records say
     assert len(rows) == 6 * 2 * 8
-    study = found_study(Store(str(tmp_path), "finder").files)
+    study = load_search(Store(str(tmp_path), "finder"))
     for trial in study.get_trials():
-        setting = Setting.from_row(trial.user_attrs[SETTING])
+        setting = setting_of(trial)
         mine = rows[rows["setting_id"] == setting.setting_id].to_dict("records")
         names = BOTH.split(",")
         assert tuple(trial.values) == objective_values(names, setting, mine)
@@ -122,7 +101,7 @@ def test_a_search_that_is_killed_has_the_same_trials_and_goes_on(tmp_path, clust
     # an address where there is no Ray: it is not even asked for
     again = sweep(*words[:3], "--objective", BOTH, "--address", "127.0.0.1:1")
     assert (again.returncode, again.stderr) == (0, "")
-    assert "All 6 trials of finder are done: none is left." in again.stdout
+    assert "All 6 trials of finder are finished." in again.stdout
     assert trials(tmp_path) == after
 
 
@@ -135,21 +114,27 @@ def test_what_does_badly_is_stopped_and_a_search_that_is_stopped_goes_on(
     def states():
         return [state for _, state, *_ in trials(tmp_path)]
 
-    with begun(*words, folder=tmp_path) as process:
-        wait_until(lambda: "COMPLETE" in states() and len(states()) > 1, process)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "")
+    gate = Gate(tmp_path / "gate")
+    gate.close(tasks=1, after_files=1, records=tmp_path / "finder" / "records")
+    folders = {"TMPDIR": str(tmp_path), "RAY_TMPDIR": "/tmp"}
+    more = (*words[3:],)
+    with Sweep(FINDER, tmp_path, *more, gate=gate, **folders) as stopped:
+        assert stopped.until(lambda: "COMPLETE" in states() and len(states()) > 1)
+        stopped.process.send_signal(signal.SIGINT)
+        assert stopped.until(lambda: STOPPING in stopped.text)
+        gate.close(tasks=7)
+        assert (stopped.end(60), stopped.err) == (130, [])
+    gate.open()
     over = sum(state != "RUNNING" for state in states())
-    lines = out.splitlines()
-    assert any(n.startswith(f"Stopped: {8 - over} of 8 trials are left") for n in lines)
+    assert f"Stopped: {8 - over} of 8 trials are left." in stopped.text
     last = sweep(*words)
     assert (last.returncode, last.stderr) == (0, "")
     early = states().count("PRUNED")
     assert early > 0
     assert states().count("COMPLETE") == 8 - early
     assert (
-        f"{8 - early} trials ended, {early} stopped early, 0 under way" in last.stdout
+        f"{8 - early} trials complete, {early} stopped early, 0 have started"
+        in last.stdout
     )
     # those stopped have left nothing but a line in the journal
     assert list(tmp_path.glob("finder/checkpoints/*")) == []

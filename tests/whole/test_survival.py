@@ -1,7 +1,8 @@
 """The short forms of test_chaos: a study is disturbed, its records are not.
 
 All sweeps here join one cluster of a head and two nodes, which saves starting a Ray
-each time. The moments are where it hurts; random ones are in the long forms.
+each time. The moments are where it hurts; random ones are in the long forms. The
+trials wait at a gate until the fault has come.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from study.results.store import Store
 from study.spec.study_file import find_study
 from tests.support import chaos
 from tests.support.chaos import SHORT, TASKS, Bucket, Counts, Nodes, Sweep
+from tests.support.gate import Gate
 from trainables.run import ContinualRun
 
 
@@ -41,6 +43,14 @@ def expected(digits):
 
 
 @pytest.fixture
+def gate(tmp_path):
+    """A gate at which every stack waits after its first task."""
+    made = Gate(tmp_path / "gate")
+    made.close(tasks=1)
+    return made
+
+
+@pytest.fixture
 def counts(request, capsys):
     name = request.node.name.removeprefix("test_").replace("_", " ")
     return Counts(name, capsys)
@@ -58,10 +68,10 @@ def command(module, *words):
 
 
 def test_killed_workers_a_killed_driver_a_lost_node_and_damaged_files(
-    tmp_path, nodes, expected, counts
+    tmp_path, nodes, expected, counts, gate
 ):
     words = (SHORT, tmp_path, "--address", nodes.address)
-    with Sweep(*words) as sweep:
+    with Sweep(*words, gate=gate) as sweep:
         assert sweep.until(lambda: chaos.checkpoints(tmp_path))
         os.kill(chaos.workers(nodes.process.pid)[0], signal.SIGKILL)
         counts.kills += 1
@@ -72,27 +82,29 @@ def test_killed_workers_a_killed_driver_a_lost_node_and_damaged_files(
     half, *_ = chaos.checkpoints(tmp_path)
     half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
     (tmp_path / "survivor" / "records").mkdir(exist_ok=True)
-    bad = command("study.doctor", tmp_path)
+    bad = command("study.status", tmp_path, "--check")
     assert bad.returncode == 1
     assert f"bad: {half}: cannot be read as a checkpoint" in bad.stdout
 
-    with Sweep(*words) as sweep:  # at once: the claim died with its driver
+    gate.close(tasks=3)
+    with Sweep(*words, gate=gate) as sweep:  # at once: the claim died with its driver
         assert sweep.until(sweep.training)
         second = command(
             "study.sweep", SHORT, "--results", tmp_path, "--address", nodes.address
         )
         assert (second.returncode, second.stdout) == (2, "")
         (line,) = second.stderr.splitlines()
-        assert line.startswith(f"error: another sweep is at work on {tmp_path}")
+        assert line.startswith(f"error: another sweep is running on {tmp_path}")
         assert sweep.running
         said = command("study.status", tmp_path).stdout
-        assert "a sweep is at work" in said
+        assert "a sweep is running" in said
         nodes.tell("remove")
         counts.kills += 1
         nodes.tell("add")
+        gate.open()
         assert sweep.end() == 0, (sweep.text, sweep.err)
     assert sweep.err == []
-    assert "checkpoint not used, begun anew: BadZipFile" in sweep.text
+    assert "ignoring unusable checkpoint, restarting: BadZipFile" in sweep.text
     counts.restarts += 1 + chaos.restarts_said(sweep)
     counts.check(expected, chaos.read(tmp_path))
 
@@ -100,53 +112,55 @@ def test_killed_workers_a_killed_driver_a_lost_node_and_damaged_files(
     half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
     empty.write_bytes(b"")
     pq.write_table(pq.read_table(other).drop_columns(["test_loss"]), other)
-    bad = command("study.doctor", tmp_path)
+    bad = command("study.status", tmp_path, "--check")
     assert (bad.returncode, bad.stderr) == (1, "")
     assert [n.partition(": ")[0] for n in bad.stdout.splitlines()[:3]] == ["bad"] * 3
     for path in (half, empty, other):
         assert f"bad: {path}: " in bad.stdout
     with Sweep(*words) as sweep:
         assert sweep.end() == 0, (sweep.text, sweep.err)
-    assert sweep.text.count("set aside, to be made again: ") == 3
+    assert sweep.text.count("set aside to be made again: ") == 3
     counts.restarts += 1
     counts.check(expected, chaos.read_whole(tmp_path))
-    assert command("study.doctor", tmp_path).returncode == 0
+    assert command("study.status", tmp_path, "--check").returncode == 0
     left = {p.suffix for p in tmp_path.rglob("*") if p.is_file()}
     assert left == {".parquet", ".damaged", ".json"}
     held = b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
     assert os.uname().nodename.encode() not in held
 
 
-def test_a_disk_that_is_full_for_a_while(tmp_path, nodes, expected, counts):
+def test_a_disk_that_is_full_for_a_while(tmp_path, nodes, expected, counts, gate):
     disk = tmp_path / "disk"
     disk.mkdir()
     if not chaos.mount("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)):
         pytest.skip("needs root, to mount a small disk")
     try:
-        with Sweep(SHORT, disk, "--address", nodes.address) as sweep:
+        with Sweep(SHORT, disk, "--address", nodes.address, gate=gate) as sweep:
             assert sweep.until(lambda: chaos.checkpoints(disk))
             ballast = chaos.fill(disk)
             counts.kills += 1
-            assert sweep.until(lambda: "waiting for storage, trying" in sweep.text)
+            gate.open()
+            assert sweep.until(lambda: "Storage fails, retrying" in sweep.text)
             ballast.unlink()
             assert sweep.end() == 0, (sweep.text, sweep.err)
-        (line,) = [n for n in sweep.out if n.startswith("waiting for storage")]
+        (line,) = [n for n in sweep.out if n.startswith("Storage fails")]
         assert "No space left on device" in line
-        assert "storage answers again: going on\n" in sweep.out
+        assert "Storage works again.\n" in sweep.out
         counts.check(expected, chaos.read(disk))
     finally:
         chaos.mount("umount", str(disk))
 
 
-def test_an_object_store_that_fails_for_a_while(nodes, expected, counts):
+def test_an_object_store_that_fails_for_a_while(nodes, expected, counts, gate):
     bucket = Bucket()
     try:
         words = (SHORT, bucket.uri, "--address", nodes.address)
-        with Sweep(*words) as sweep:
+        with Sweep(*words, gate=gate) as sweep:
             assert sweep.until(sweep.training)
             bucket.down.set()
             counts.kills += 1
-            assert sweep.until(lambda: "waiting for storage, trying" in sweep.text)
+            gate.open()
+            assert sweep.until(lambda: "Storage fails, retrying" in sweep.text)
             bucket.down.clear()
             assert sweep.end() == 0, (sweep.text, sweep.err)
         assert bucket.errors > 0

@@ -118,8 +118,8 @@ def test_the_command_needs_a_search_and_two_objectives_for_a_front(tmp_path, cap
     with pytest.raises(UsageError, match="no study in"):
         search_report(SearchReportOptions(str(tmp_path / "none")))
     other = Store(str(tmp_path / "other"), "grid")
-    other.keep_failed({"a": "b"})
-    other.files.put("study.json", b"{}")
+    other.save_failures({"a": "b"})
+    other.put("study.json", b"{}")
     with pytest.raises(UsageError, match="no search in"):
         search_report(SearchReportOptions(str(tmp_path / "other")))
 
