@@ -7,8 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+C_FILES = " ".join(str(path) for path in sorted(Path("trainables/steps/c").iterdir()))
+
 CHECKS: dict[str, str] = {
     "format": "ruff format --check .",
+    "C format": f"clang-format --dry-run --Werror {C_FILES}",
     "lint": "ruff check .",
     "types": "mypy",
     "imports": "lint-imports --no-logo",

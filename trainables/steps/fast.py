@@ -1,4 +1,4 @@
-"""The step of every optimizer, close to the price of its matrix products.
+"""The torch engine: steps that cost little more than their matrix products.
 
 For a layer z = h W + b with d = dL/dz (h is batch x in, d is batch x out) the gradient
 is h^T d, of rank at most the batch size, so nothing needs it written out:
@@ -13,14 +13,14 @@ and, at the perturbed weights w + s grad with s = rho / (norm + EPSILON),
     update               h'^T d' (SAM) or (1 - alpha) h^T d + alpha h'^T d' (GNP),
                          which for the first layer is one product
 
-Where a layer is small against the batch, writing W + s grad W out is cheaper
-(`_writes_out`). The update is fused into its product. In place of d, which has a
-factor 1 / batch, the code carries e = batch * d = softmax(logits) - onehot(labels).
+For a layer that is small against the batch it is cheaper to write W + s grad W out
+(`_is_explicit`). The update is fused into its product. The code has no factor
+1 / batch: it carries e = batch * d = softmax(logits) - onehot(labels) in place of d.
 
-ASAM scales each weight's gradient by its own size, so there gradient and perturbed
-weights are written out. Normalized networks have no fast form.
+ASAM scales the gradient by each weight's size, so its gradient and perturbed weights
+are written out. Networks with layer norm are not covered.
 
-Everything is what `trainables.steps.reference` computes, to rounding.
+The results equal those of `trainables.steps.reference`, to rounding.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ from trainables.network import Network
 from trainables.optimizers import EPSILON, Optimizer
 from trainables.steps.reference import ascended
 
-WRITING = 24
-"""What an element that is written out costs, in multiplications (measured)."""
+WRITE_COST = 24
+"""Cost of writing an element out, in multiplications (measured)."""
 
 Term = tuple[float, Tensor, Tensor]
-"""A share of the gradient: share, h, e."""
+"""(share, h, e): the part share * h^T e / batch of a layer's gradient."""
 
 
 @dataclass
 class Pass:
-    """One forward and backward pass: what each layer's gradient is made of.
+    """One forward and backward pass: the factors of each layer's gradient.
 
     Attributes:
         h: Input of each layer, of shape (S, batch, in).
-        z: The first layer's output before its ReLU; the others are not kept.
+        z: The first layer's output before its ReLU; other layers' are overwritten.
         e: batch * dL/dz of each layer, of shape (S, batch, out).
         logits: The last layer's output.
     """
@@ -85,36 +85,37 @@ def gradient(
 ) -> tuple[Network, Float[Tensor, "S n outputs"]]:
     """Return what `trainables.steps.reference.gradient` returns."""
     terms, logits = _terms(network, optimizer, inputs, labels)
-    return _written(network, terms), logits
+    return _explicit_gradient(network, terms), logits
 
 
 def _terms(
     network: Network, optimizer: Optimizer, inputs: Tensor, labels: Tensor
 ) -> tuple[list[list[Term]], Tensor]:
-    """Return what each layer's gradient is the sum of, and the logits."""
-    here = _first_pass(network, inputs, labels, again=optimizer.passes == 2)
-    alpha, h, e = optimizer.alpha, here.h, here.e
+    """Return the terms of each layer's gradient, and the logits."""
+    base = _base_pass(network, inputs, labels, keep_z=optimizer.passes == 2)
+    alpha, h, e = optimizer.alpha, base.h, base.e
     if optimizer.passes == 1:
-        return [[(1, a, b)] for a, b in zip(h, e, strict=True)], here.logits
+        return [[(1, a, b)] for a, b in zip(h, e, strict=True)], base.logits
     if optimizer.scales_ascent:
-        h2, e2 = _adaptive_pass(network, optimizer, here, labels)
+        h2, e2 = _adaptive_pass(network, optimizer, base, labels)
     else:
-        h2, e2 = _second_pass(network, optimizer.rho, here, labels)
+        h2, e2 = _ascent_pass(network, optimizer.rho, base, labels)
     mixed = e2[0] if alpha == 1 else torch.lerp(e[0], e2[0], alpha)
     terms: list[list[Term]] = [[(1, h[0], mixed)]]
     for i in range(1, len(h)):
-        above = (alpha, h2[i], e2[i])
-        terms.append([above] if alpha == 1 else [(1 - alpha, h[i], e[i]), above])
-    return terms, here.logits
+        ascent_term = (alpha, h2[i], e2[i])
+        base_term = (1 - alpha, h[i], e[i])
+        terms.append([ascent_term] if alpha == 1 else [base_term, ascent_term])
+    return terms, base.logits
 
 
-def _first_pass(network: Network, inputs: Tensor, labels: Tensor, again: bool) -> Pass:
-    """Go forward and backward at w; keep what a second pass needs, if `again`."""
+def _base_pass(network: Network, inputs: Tensor, labels: Tensor, keep_z: bool) -> Pass:
+    """Go forward and backward at w; keep z if a second pass needs it."""
     weights, biases = network.weights, network.biases
     h = [inputs]
     z = first = torch.baddbmm(biases[0], inputs, weights[0])
     for i in range(1, len(weights)):
-        h.append(z.relu() if again and i == 1 else z.relu_())
+        h.append(z.relu() if keep_z and i == 1 else z.relu_())
         z = torch.baddbmm(biases[i], h[i], weights[i])
     e = [_error(z, labels)]
     for i in range(len(weights) - 1, 0, -1):
@@ -122,74 +123,75 @@ def _first_pass(network: Network, inputs: Tensor, labels: Tensor, again: bool) -
     return Pass(h, first, e[::-1], z)
 
 
-def _second_pass(
-    network: Network, rho: float, here: Pass, labels: Tensor
+def _ascent_pass(
+    network: Network, rho: float, base: Pass, labels: Tensor
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Go forward and backward at w + s grad; return h' and e' of each layer."""
-    h, e = here.h, here.e
+    h, e = base.h, base.e
     batch, layers = h[0].shape[1], range(len(h))
-    written = [_writes_out(i, batch, *network.weights[i].shape[1:]) for i in layers]
-    # h^T e where it is written out, else h h^T + 1
+    explicit = [_is_explicit(i, batch, *network.weights[i].shape[1:]) for i in layers]
+    # h^T e of an explicit layer, else h h^T + 1
     kernels = [
-        torch.bmm(h[i].mT, e[i]) if written[i] else torch.bmm(h[i], h[i].mT).add_(1)
+        torch.bmm(h[i].mT, e[i]) if explicit[i] else torch.bmm(h[i], h[i].mT).add_(1)
         for i in layers
     ]
-    norm = _norm(kernels, e, written).div_(batch)
-    # s grad W is h^T steep
+    norm = _norm(kernels, e, explicit).div_(batch)
+    # s grad W = h^T scaled_e
     scale = norm.add_(EPSILON).reciprocal_().mul_(rho / batch)
-    steep = [e[i] * scale for i in layers]
+    scaled_e = [e[i] * scale for i in layers]
     weights = [
-        torch.baddbmm(network.weights[i].mT, steep[i].mT, h[i]).mT
-        if written[i]
+        torch.baddbmm(network.weights[i].mT, scaled_e[i].mT, h[i]).mT
+        if explicit[i]
         else network.weights[i]
         for i in layers
     ]
     h2 = [h[0]]
     for i in layers:
         b = network.biases[i]
-        if written[i]:
-            z = torch.baddbmm(b + steep[i].sum(1, keepdim=True), h2[i], weights[i])
+        if explicit[i]:
+            z = torch.baddbmm(b + scaled_e[i].sum(1, keepdim=True), h2[i], weights[i])
         elif i == 0:
-            z = torch.baddbmm(here.z, kernels[0], steep[0])
+            z = torch.baddbmm(base.z, kernels[0], scaled_e[0])
         else:
             z = torch.baddbmm(b, h2[i], weights[i])
-            z.baddbmm_(torch.bmm(h2[i], h[i].mT).add_(1), steep[i])
+            z.baddbmm_(torch.bmm(h2[i], h[i].mT).add_(1), scaled_e[i])
         if i < layers[-1]:
             h2.append(z.relu_())
     e2 = [_error(z, labels)]
     for i in layers[:0:-1]:
         back = torch.bmm(e2[-1], weights[i].mT)
-        if not written[i]:
-            back.baddbmm_(torch.bmm(e2[-1], steep[i].mT), h[i])
+        if not explicit[i]:
+            back.baddbmm_(torch.bmm(e2[-1], scaled_e[i].mT), h[i])
         e2.append(_through_relu(back, h2[i]))
     return h2, e2[::-1]
 
 
 def _adaptive_pass(
-    network: Network, optimizer: Optimizer, here: Pass, labels: Tensor
+    network: Network, optimizer: Optimizer, base: Pass, labels: Tensor
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Go forward and backward where ASAM ascends to; return h' and e'."""
-    terms: list[list[Term]] = [[(1, h, e)] for h, e in zip(here.h, here.e, strict=True)]
-    above = ascended(network, optimizer, _written(network, terms))
-    there = _first_pass(above, here.h[0], labels, again=False)
-    return there.h, there.e
+    """Go forward and backward at ASAM's ascent point; return h' and e'."""
+    terms: list[list[Term]] = [[(1, h, e)] for h, e in zip(base.h, base.e, strict=True)]
+    gradient = _explicit_gradient(network, terms)
+    ascent_network = ascended(network, optimizer, gradient)
+    ascent = _base_pass(ascent_network, base.h[0], labels, keep_z=False)
+    return ascent.h, ascent.e
 
 
-def _writes_out(layer: int, batch: int, inputs: int, outputs: int) -> bool:
-    """Tell whether to write a layer's perturbed weights out, the cheaper way or not.
+def _is_explicit(layer: int, batch: int, inputs: int, outputs: int) -> bool:
+    """Tell whether writing a layer's perturbed weights out is cheaper.
 
-    Counts multiplications; an element of a gradient that is written out costs about
-    as much again as `WRITING` of them, because it goes through memory.
+    Counts multiplications. Writing an element of the gradient goes through memory,
+    which costs about as much as `WRITE_COST` of them.
     """
     pairs = batch * batch
     if layer == 0:
         implicit = pairs * (inputs + 2 * outputs) - batch * inputs * outputs
     else:
         implicit = 3 * pairs * (inputs + outputs)
-    return (2 * batch + WRITING) * inputs * outputs < implicit
+    return (2 * batch + WRITE_COST) * inputs * outputs < implicit
 
 
-def _norm(kernels: list[Tensor], e: list[Tensor], written: list[bool]) -> Tensor:
+def _norm(kernels: list[Tensor], e: list[Tensor], explicit: list[bool]) -> Tensor:
     """Return the norm of batch * gradient over all layers, of shape (S, 1, 1).
 
     Where the examples' gradients cancel (a dead network on a balanced batch), their
@@ -197,8 +199,8 @@ def _norm(kernels: list[Tensor], e: list[Tensor], written: list[bool]) -> Tensor
     the ascent step, which divides by it, would be far longer than rho.
     """
     squares, products = [], []
-    for kernel, error, out in zip(kernels, e, written, strict=True):
-        if out:
+    for kernel, error, is_explicit in zip(kernels, e, explicit, strict=True):
+        if is_explicit:
             squares += [kernel.square().sum((1, 2)), error.sum(1).square().sum(1)]
         else:
             products.append(torch.bmm(error, error.mT).mul_(kernel))
@@ -215,12 +217,13 @@ def _error(
 ) -> Float[Tensor, "S n outputs"]:
     """Return softmax(logits) - onehot(labels).
 
-    Over the middle axis torch's softmax is vectorised on a CPU: with ten classes it
-    takes a third to a tenth of the time that it takes over the last.
+    On a CPU torch vectorises softmax over the middle axis; with ten classes that takes
+    a third to a tenth of the time of the last axis.
     """
     e = logits.mT.softmax(1)
-    where = labels.unsqueeze(1)
-    return e.scatter_add_(1, where, _minus_one(e.dtype, e.device).expand_as(where)).mT
+    indices = labels.unsqueeze(1)
+    minus_one = _minus_one(e.dtype, e.device).expand_as(indices)
+    return e.scatter_add_(1, indices, minus_one).mT
 
 
 @functools.cache
@@ -231,7 +234,7 @@ def _minus_one(dtype: torch.dtype, device: torch.device) -> Tensor:
 def _through_relu(
     e: Float[Tensor, "S n width"], h: Float[Tensor, "S n width"]
 ) -> Float[Tensor, "S n width"]:
-    """Set e to 0 in place where the unit was off, and return it."""
+    """Set e to 0 in place where h is 0, and return it."""
     backward: Any = torch.ops.aten.threshold_backward.grad_input
     backward(e, h, 0, grad_input=e)
     return e
@@ -243,7 +246,7 @@ def _update(
     optimizer: Optimizer,
     terms: list[list[Term]],
 ) -> None:
-    """Take the step whose gradient is, layer by layer, sum share * h^T e / batch."""
+    """Take a step of SGD along the gradient of these terms."""
     lr, decay, momentum = optimizer.lr, optimizer.weight_decay, optimizer.momentum
     for i, (w, b) in enumerate(zip(network.weights, network.biases, strict=True)):
         if velocity is None:
@@ -258,11 +261,11 @@ def _update(
             tensor.add_(speed, alpha=-lr)
 
 
-def _written(network: Network, terms: list[list[Term]]) -> Network:
-    """Return the gradient, layer by layer sum share * h^T e / batch."""
+def _explicit_gradient(network: Network, terms: list[list[Term]]) -> Network:
+    """Return the gradient of these terms."""
     slope = network.zeros_like()
-    for w, b, some in zip(slope.weights, slope.biases, terms, strict=True):
-        _add_products(w, b, 0, 1, some)
+    for w, b, layer_terms in zip(slope.weights, slope.biases, terms, strict=True):
+        _add_products(w, b, 0, 1, layer_terms)
     return slope
 
 
@@ -272,7 +275,7 @@ def _add_products(
     """Do w <- keep w + rate sum share * h^T e / batch, and the same for the bias."""
     for share, h, e in terms:
         alpha = rate * share / h.shape[1]
-        # on the transpose, which is what lies contiguous in memory (see Network)
+        # the transpose is contiguous (see `Network`)
         w.mT.baddbmm_(e.mT, h, beta=keep, alpha=alpha)
         if keep != 1:
             b.mul_(keep)

@@ -1,7 +1,6 @@
-"""The step of every optimizer in its plain form: autograd and perturbed weights.
+"""The reference engine: the equations of `trainables.optimizers`, with autograd.
 
-This is the reference that the fast form (`trainables.steps.fast`) is compared with: the
-equations of `trainables.optimizers.optimizer`, line by line.
+Tests compare the other engines with it.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ def step(
     """Update the networks in place; return the logits before the update.
 
     Args:
-        network: The S networks.
+        network: The networks.
         velocity: The momentum's buffers, updated in place; None without momentum.
-        optimizer: Its hyperparameters.
-        inputs: A batch for each seed.
+        optimizer: The hyperparameters.
+        inputs: A batch of each seed.
         labels: Its labels.
     """
     slope, logits = gradient(network, optimizer, inputs, labels)
@@ -45,7 +44,7 @@ def gradient(
 ) -> tuple[Network, Float[Tensor, "S n outputs"]]:
     """Return each seed's gradient as the optimizer takes it, and the logits at w."""
     return mixed_gradient(
-        network, optimizer, lambda there: loss_gradient(there, inputs, labels)
+        network, optimizer, lambda point: loss_gradient(point, inputs, labels)
     )
 
 
@@ -53,9 +52,9 @@ def descend(
     network: Network, velocity: Network | None, optimizer: Optimizer, gradient: Network
 ) -> None:
     """Take a step of SGD along a gradient, in place."""
-    moving = velocity or network  # zip needs as many; it is not read when None
+    buffers = velocity or network  # without momentum, buffers are not read
     for w, g, v in zip(
-        network.tensors(), gradient.tensors(), moving.tensors(), strict=True
+        network.tensors(), gradient.tensors(), buffers.tensors(), strict=True
     ):
         if optimizer.weight_decay:
             g = g + optimizer.weight_decay * w
@@ -72,8 +71,8 @@ def mixed_gradient(
     """Return (1 - alpha) g1 + alpha g2 of each seed, and the logits at w.
 
     Args:
-        network: The S networks, w.
-        optimizer: Its hyperparameters.
+        network: The networks, at w.
+        optimizer: The hyperparameters.
         gradient_of: Returns each seed's gradient at a network, and the logits there.
     """
     g1, logits = gradient_of(network)

@@ -96,7 +96,7 @@ def test_200_steps_are_the_same(name, seeds, hyperparameters):
 def test_whatever_is_written_out(optimizer, batch, sizes, written):
     """So that both ways of every layer, and their mixtures, are met."""
     shapes = enumerate(itertools.pairwise(sizes))
-    assert [fast._writes_out(i, batch, *s) for i, s in shapes] == written
+    assert [fast._is_explicit(i, batch, *s) for i, s in shapes] == written
     batches = stream(10, 2, batch, sizes)
     runs = (train(engine, optimizer, batches, sizes) for engine in STEPS)
     assert_same(*runs, 1e-11)

@@ -15,6 +15,14 @@ An error e is batch * dL/dz. Lanes beyond the batch have e = 0.
 
 #include "kernels.h"
 
+#ifdef __SANITIZE_ADDRESS__ /* gaps between arrays that must not be touched */
+#include <sanitizer/asan_interface.h>
+#define GAP VECTOR_BYTES
+#else
+#define GAP 0
+#define ASAN_POISON_MEMORY_REGION(start, size) (void)(start)
+#endif
+
 #define TEST_BATCH 64 /* examples that are tested at once */
 
 const int64_t struct_sizes[4] = {sizeof(Parameters), sizeof(Batches),
@@ -81,7 +89,11 @@ typedef struct {
 static real *take(Arena *arena, long count) {
     size_t offset = arena->used;
     arena->used += ceil_div(count * (long)sizeof(real), VECTOR_BYTES) * VECTOR_BYTES;
-    return arena->start ? (real *)(arena->start + offset) : NULL;
+    size_t end = arena->used;
+    arena->used += GAP;
+    if (!arena->start) return NULL;
+    ASAN_POISON_MEMORY_REGION(arena->start + end, GAP);
+    return (real *)(arena->start + offset);
 }
 
 /* Tell whether the ascent point of a layer is written out.
