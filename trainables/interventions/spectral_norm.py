@@ -48,7 +48,7 @@ class SpectralNorm(Intervention):
 
 
 def largest_singular_value(w: Tensor) -> Tensor:
-    """Return ||W||_2 of each seed's matrix, of shape (S, 1, 1); 0 if W is not finite."""
+    """Return ||W||_2 of each seed's matrix, of shape (S, 1, 1); 0 if not finite."""
     import torch
 
     gram = w.mT @ w if w.shape[1] >= w.shape[2] else w @ w.mT
