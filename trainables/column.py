@@ -50,7 +50,7 @@ class Column:
         }
         if texts["role"] not in get_args(Role):
             return None
-        return cls(value_type(field), field.nullable, **texts)  # type: ignore[arg-type]
+        return cls(value_type(field), field.nullable, **texts)
 
 
 _METADATA = ("role", "unit", "meaning", "source")

@@ -570,9 +570,9 @@ def probed(
 
 
 def test_what_is_measured_before_a_task_is_a_probe_and_a_column():
-    for column, measure in START.items():
+    for column, function in START.items():
         name = column.removeprefix("start_")
-        assert measure.function is MEASURES[name].function
+        assert function is MEASURES[name].function
         assert column in measure_columns()
 
 
