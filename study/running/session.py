@@ -89,6 +89,10 @@ class Session(abc.ABC):
         """Plan the trials; return the request that goes with them, too."""
 
     @abc.abstractmethod
+    def _headline(self, tally: Tally) -> str:
+        """Return how much is about to run."""
+
+    @abc.abstractmethod
     def _drop_states(self) -> None:
         """Delete the checkpoints of trials that have ended."""
 
@@ -150,6 +154,7 @@ class Session(abc.ABC):
             tally, source, self.request = self._prepare(shares)
             retry(lambda: self.store.save_request(self.request))
             retry(lambda: self.store.save_failures({}))
+            say(f"{self._headline(tally)}, {shares}")
             failures = run_trials(
                 tally,
                 store=self.store,
@@ -236,7 +241,6 @@ class StudySession(Session):
         from study.running.progress import Tally
 
         trials = self.plan(shares.slots, shares.gpu_memory)
-        say(f"{self.study.name}: {self.left} runs in {len(trials)} trials, {shares}")
         rows = self.study.rows()
         request = self.request.with_settings(rows, self.study.seeds).with_stacks(
             rows, [trial.name for trial in trials], shares.slots
@@ -244,6 +248,9 @@ class StudySession(Session):
         before = [tasks for run, tasks in self._tasks.items() if run in self.finished]
         tally = Tally(trials, runs_before=len(before), tasks_before=sum(before))
         return tally, None, request
+
+    def _headline(self, tally: Tally) -> str:
+        return f"{self.study.name}: {self.left} runs in {len(tally.trials)} trials"
 
     def _drop_states(self) -> None:
         for setting_id, seeds in self.store.interrupted_stacks():

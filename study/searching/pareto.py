@@ -52,8 +52,10 @@ def draw_front(study: optuna.Study, suffix: str) -> bytes:
             ax.scatter([], [], s=34, color=colours[name], label=name.upper())
         for trial in trials:
             on_front = trial.number in front_numbers
+            x, y = trial.values
             ax.scatter(
-                *trial.values,
+                x,
+                y,
                 s=34 if on_front else 16,
                 color=colours[trial.user_attrs[SETTING]["optimizer"]],
                 alpha=1.0 if on_front else 0.35,

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from study.console import say
 from study.results.store import Store
 from study.running.session import Session
 from study.searching.proposals import Proposals
@@ -15,6 +14,7 @@ from study.spec.search import Search
 from trainables.request import Request, stack_name
 
 if TYPE_CHECKING:
+    from study.running.progress import Tally
     from study.running.shares import Shares
     from study.running.tuning import TrialSource
     from study.searching.searcher import SearchTally
@@ -65,16 +65,19 @@ class SearchSession(Session):
                 scheduler=searcher.Halving(self.proposals, tally),
                 trainable=searcher.SearchedTrainable,
             )
-        say(
-            f"{search.name}: {self.left} of {search.trials} trials, "
-            f"{len(search.seeds)} seeds each, {shares}"
-        )
         request = attrs.evolve(
             self.request,
             search=search.request() | {"trials": search.trials},
             slots=max(self.request.slots, shares.slots),
         )
         return tally, source, request
+
+    def _headline(self, tally: Tally) -> str:
+        search = self.study
+        return (
+            f"{search.name}: {self.left} of {search.trials} trials, "
+            f"{len(search.seeds)} seeds each"
+        )
 
     def _drop_states(self) -> None:
         stacks = {stack_name(*stack) for stack in self.store.interrupted_stacks()}

@@ -252,6 +252,13 @@ class Bucket:
         options = f"endpoint_override={self.endpoint}&scheme=http&region=us-east-1"
         self.uri = f"s3://bucket/prefix?{options}"
 
+    def has(self, folder):
+        """Whether a folder of the bucket has a file."""
+        from pyarrow.fs import FileSelector
+
+        selector = FileSelector(f"bucket/{folder}", allow_not_found=True)
+        return bool(self.filesystem.get_file_info(selector))
+
     def close(self):
         self.server.shutdown()
         self.server.server_close()

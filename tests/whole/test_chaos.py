@@ -139,7 +139,7 @@ def test_files_are_damaged(tmp_path, expected, counts):
     half, empty, other, flipped = chaos.finished_files(tmp_path)
     half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
     empty.write_bytes(b"")
-    pq.write_table(pq.read_table(other).drop_columns(["test_loss"]), other)
+    pq.write_table(pq.read_table(other).drop_columns(["task"]), other)
     content = bytearray(flipped.read_bytes())
     content[len(content) // 4] ^= 1
     flipped.write_bytes(content)

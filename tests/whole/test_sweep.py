@@ -19,7 +19,6 @@ import subprocess
 import sys
 import termios
 import threading
-import time
 from pathlib import Path
 
 import duckdb
@@ -80,16 +79,6 @@ def sweep(*words, cwd=None, timeout=120, **variables):
         cwd=cwd,
         timeout=timeout,
     )
-
-
-def wait_until(condition, process, seconds=90):
-    """Wait until a condition holds, while a process runs."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert process.poll() is None, "the sweep ended before"
-        assert time.monotonic() < deadline, "the sweep did not come so far"
-        time.sleep(0.01)
-    return found
 
 
 def read(results, study):

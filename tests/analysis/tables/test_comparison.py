@@ -151,7 +151,7 @@ def test_a_relative_metric_says_what_it_is_relative_to(tmp_path):
         ({"problem": "pair"}, "unknown problem 'pair'"),
         ({"baseline": "adam"}, "unknown baseline 'adam'"),
         ({"format": "html"}, "unknown format 'html'"),
-        ({"metric": "relative_accuracy_slope"}, "needs runs with the intervention fresh"),
+        ({"metric": "relative_accuracy_slope"}, "needs runs with the intervention"),
         ({"baseline": "none"}, "there is nothing to compare"),
     ],
 )

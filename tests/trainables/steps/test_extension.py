@@ -177,7 +177,8 @@ SANITIZED = """
 import sys, pathlib, pytest
 from trainables.steps import extension
 extension.FOLDER = pathlib.Path(sys.argv[1])
-sys.exit(pytest.main(["-q", "-s", "-x", "-n0", "-p", "no:cacheprovider", *sys.argv[2:]]))
+words = ["-q", "-s", "-x", "-n0", "-p", "no:cacheprovider", *sys.argv[2:]]
+sys.exit(pytest.main(words))
 """
 
 
