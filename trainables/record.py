@@ -12,6 +12,7 @@ Importing this module does not import torch.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -127,10 +128,26 @@ def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
         metadata: What made the file: commit, versions, hardware.
     """
     fields = [column.to_field(name) for name, column in all_columns().items()]
-    return pa.schema(
-        fields,
-        metadata={"schema_version": str(SCHEMA_VERSION), **(metadata or {})},
+    written = {
+        "schema_version": str(SCHEMA_VERSION),
+        "column_names_crc": _names_checksum(field.name for field in fields),
+    }
+    return pa.schema(fields, metadata=written | dict(metadata or {}))
+
+
+def names_are_intact(file_schema: pa.Schema) -> bool:
+    """Whether a file's columns have the names that were written.
+
+    A damaged name would otherwise pass for one missing and one unknown column.
+    """
+    expected = (file_schema.metadata or {}).get(b"column_names_crc")
+    return expected is None or expected.decode(errors="replace") == _names_checksum(
+        file_schema.names
     )
+
+
+def _names_checksum(names: Iterable[str]) -> str:
+    return f"{zlib.crc32(','.join(names).encode(errors='replace')):08x}"
 
 
 def check_records(records: Iterable[Record]) -> None:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from trainables.record import (
     SCHEMA_VERSION,
     SETTING_COLUMNS,
+    names_are_intact,
     schema_error,
     schema_version,
 )
@@ -62,6 +63,8 @@ def check_records_file(path: str, content: bytes) -> FileCheck:
             if fault := schema_error(parquet.schema_arrow):
                 newer = schema_version(parquet.schema_arrow) > SCHEMA_VERSION
                 return FileCheck(path, (fault,), newer=newer)
+            if not names_are_intact(parquet.schema_arrow):
+                return FileCheck(path, ("has a damaged column name",))
             table = parquet.read(use_threads=False)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         text = str(error).strip().splitlines()[0].rstrip(".")
