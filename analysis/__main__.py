@@ -10,8 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from trainables.command_line import run_command
-from trainables.usage import UsageError
+from trainables.usage import UsageError, run_command
 
 Results = Annotated[str, tyro.conf.arg(metavar="RESULTS")]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]

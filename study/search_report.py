@@ -10,8 +10,7 @@ import tyro
 from study.console import Text, say
 from study.results.find import find_stores
 from study.searching.report import print_report, read_search
-from trainables.command_line import run_command
-from trainables.usage import UsageError
+from trainables.usage import UsageError, run_command
 
 
 @attrs.frozen

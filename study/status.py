@@ -19,11 +19,10 @@ from study.results.repair import check_results, set_aside_damaged
 from study.results.store import Store
 from study.running.survey import SettingProgress, survey, time_left
 from study.spec.search import JOURNAL
-from trainables.command_line import run_command
 from trainables.patience import first_line
 from trainables.request import parse_stack_name, seeds_text
 from trainables.setting import digest
-from trainables.usage import UsageError
+from trainables.usage import UsageError, run_command
 
 
 @attrs.frozen

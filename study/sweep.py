@@ -25,8 +25,8 @@ from study.running.session import FAILED, STOPPED, StudySession
 from study.spec.options import SweepOptions
 from study.spec.search import Search
 from study.spec.studies import Study
-from trainables.command_line import run_command
 from trainables.patience import first_line
+from trainables.usage import run_command
 
 NEXT_COMMANDS = {
     "table": "",

@@ -14,7 +14,7 @@ from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
     from analysis.report.report import Report
-    from trainables.datasets import Dataset
+    from trainables.data import Dataset
 
 TRAINABLES = Path(__file__).parents[1] / "trainables"
 UNCHECKED = {"setting", "optimizers", "bases", "interventions", "trainable"}
@@ -68,7 +68,7 @@ TEST_COUNTS = (5, 5, 4, 5, 6, 5, 5, 3, 5, 5)
 @pytest.fixture(scope="session")
 def digits() -> Dataset:
     """The 5,000 real digits."""
-    from trainables.datasets import load
+    from trainables.data import load
 
     return load("mnist-5k")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import attrs
 
-from trainables.record import all_columns
+from trainables.record import Column, all_columns
 from trainables.setting import REGISTRIES
 
 START, END = "<!-- columns -->\n", "<!-- /columns -->\n"
@@ -21,45 +21,32 @@ START, END = "<!-- columns -->\n", "<!-- /columns -->\n"
 def tables() -> str:
     """Return both tables as Markdown."""
     columns = (
-        (
-            f"`{name}`",
-            column.role,
-            f"{column.type}{', or null' if column.nullable else ''}",
-            column.unit,
-            column.meaning,
-            column.source,
-        )
-        for name, column in all_columns().items()
+        (f"`{name}`", c.role, _type(c), c.unit, c.meaning, c.source)
+        for name, c in all_columns().items()
     )
     hyperparameters = (
-        (
-            f"{kind} `{name}`",
-            f"`{field.name}`",
-            field.default,
-            field.metadata["range"],
-            field.metadata["column"].meaning,
-        )
+        (f"{kind} `{name}`", f"`{f.name}`", f.default, f.metadata["range"], c.meaning)
         for kind, registry in REGISTRIES.items()
         for name, part in registry.items()
-        for field in attrs.fields(part)
+        for f in attrs.fields(part)
+        for c in [f.metadata["column"]]
     )
-    return "\n".join(
-        [
-            *_table("column role type unit meaning source", columns),
-            "",
-            "Hyperparameters, with their defaults:",
-            "",
-            *_table("part hyperparameter default range meaning", hyperparameters),
-            "",
-        ]
+    return (
+        _table("column role type unit meaning source", columns)
+        + "\nHyperparameters, with their defaults:\n\n"
+        + _table("part hyperparameter default range meaning", hyperparameters)
     )
 
 
-def _table(header: str, rows: Iterable[Iterable[object]]) -> list[str]:
+def _type(column: Column) -> str:
+    return f"{column.type}, or null" if column.nullable else str(column.type)
+
+
+def _table(header: str, rows: Iterable[Iterable[object]]) -> str:
     names = header.split()
     body = [[str(cell).replace("|", r"\|") for cell in row] for row in rows]
     lines = [names, ["---"] * len(names), *body]
-    return [f"| {' | '.join(line)} |" for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def with_tables(text: str) -> str:

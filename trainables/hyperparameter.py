@@ -12,12 +12,56 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import Any
+from typing import Any, Literal, get_args
 
 import attrs
+import pyarrow as pa
 
-from trainables.column import REAL, TEXT, WHOLE, Column
 from trainables.usage import UsageError
+
+Role = Literal["identity", "setting", "position", "measure", "outcome"]
+"""Whose row it is; what fixes the run; where in the stream; what was measured; how the
+run went."""
+
+TEXT, WHOLE, REAL, TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+REALS = pa.list_(REAL)
+
+
+@attrs.frozen
+class Column:
+    """What the records say about a column."""
+
+    type: pa.DataType
+    nullable: bool
+    role: Role
+    unit: str  # empty for text and for numbers without a unit
+    meaning: str  # one line
+    source: str = ""  # who defined the measure
+
+    def to_field(self, name: str) -> pa.Field:
+        """Return the Arrow field; its metadata are role, unit, meaning and source."""
+        metadata = {key: getattr(self, key) for key in _METADATA}
+        return pa.field(name, self.type, nullable=self.nullable, metadata=metadata)
+
+    @classmethod
+    def from_field(cls, field: pa.Field) -> Column | None:
+        """Return the column that a field's metadata describe; None: they do not."""
+        given = field.metadata or {}
+        texts = {
+            k: given.get(k.encode(), b"").decode(errors="replace") for k in _METADATA
+        }
+        if texts["role"] not in get_args(Role):
+            return None
+        return cls(value_type(field), field.nullable, **texts)
+
+
+_METADATA = ("role", "unit", "meaning", "source")
+
+
+def value_type(field: pa.Field) -> pa.DataType:
+    """Return the type of a field's values, however they are encoded."""
+    is_encoded = pa.types.is_dictionary(field.type)
+    return field.type.value_type if is_encoded else field.type
 
 
 def real(
@@ -31,19 +75,14 @@ def real(
     meaning: str,
 ) -> Any:
     """Return a field for a real number; see `check_real` for the range."""
+    exclude = {"exclude_low": exclude_low, "exclude_high": exclude_high}
 
     def check(value: Any, field: attrs.Attribute[float]) -> float:
-        return check_real(
-            field.name,
-            value,
-            low,
-            high,
-            exclude_low=exclude_low,
-            exclude_high=exclude_high,
-        )
+        return check_real(field.name, value, low, high, **exclude)
 
-    limits = _describe_range(low, high, exclude_low, exclude_high)
-    return _field(default, check, Column(REAL, True, "setting", unit, meaning), limits)
+    return _field(
+        default, check, REAL, unit, meaning, _describe_range(low, high, **exclude)
+    )
 
 
 def whole(
@@ -55,22 +94,21 @@ def whole(
         return check_whole(field.name, value, low, high)
 
     limits = _describe_range(low, math.inf if high is None else high)
-    return _field(default, check, Column(WHOLE, True, "setting", unit, meaning), limits)
+    return _field(default, check, WHOLE, unit, meaning, limits)
 
 
 def text(default: Any, convert: Any, *, unit: str = "", meaning: str) -> Any:
     """Return a field whose column is text.
 
-    Args:
-        default: The default.
-        convert: Called with the value and the field; returns the checked value.
-        unit: See `Column`.
-        meaning: See `Column`.
+    `convert` is called with the value and the field; it returns the checked value.
     """
-    return _field(default, convert, Column(TEXT, True, "setting", unit, meaning), "")
+    return _field(default, convert, TEXT, unit, meaning, "")
 
 
-def _field(default: Any, check: Any, column: Column, limits: str) -> Any:
+def _field(
+    default: Any, check: Any, type_: pa.DataType, unit: str, meaning: str, limits: str
+) -> Any:
+    column = Column(type_, True, "setting", unit, meaning)
     return attrs.field(
         default=default,
         converter=attrs.Converter(check, takes_field=True),
@@ -128,12 +166,8 @@ def check_whole(name: str, value: Any, low: int = 1, high: int | None = None) ->
     Raises:
         UsageError: The value is not a whole number or lies outside the range.
     """
-    if (
-        isinstance(value, int)
-        and not isinstance(value, bool)
-        and value >= low
-        and (high is None or value <= high)
-    ):
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if is_whole and value >= low and (high is None or value <= high):
         return int(value)
     most = "" if high is None else f" and at most {high}"
     raise UsageError(

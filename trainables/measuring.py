@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.examples import Examples, Reader
+from trainables.data.examples import Examples, Reader
 from trainables.network import Network, cross_entropy, forward
 from trainables.probes import EXAMPLES, PROBES, Function, Landscape, Snapshot
 from trainables.probes.lanczos import ROOM
+from trainables.problems import Task
 from trainables.randomness import generator
+from trainables.record import Record, measure_columns
 from trainables.steps.reference import loss_gradient
 
 TEST_BATCH = 1000
@@ -38,27 +42,11 @@ class ProbeBatch(NamedTuple):
     def read(self, reader: Reader) -> tuple[Tensor, Tensor]:
         """Return images of shape (S, n, inputs) and labels of shape (S, n)."""
         device = reader.images.device
-        positions = np.stack([e.positions for e in self.examples])
-        labels = np.stack([e.labels for e in self.examples])
-        images = reader.read(torch.from_numpy(positions).to(device))
-        return images, torch.from_numpy(labels).to(device)
-
-
-def landscape_is_due(task: int, tasks: int, every: int) -> bool:
-    """Return whether to measure the loss landscape before and after a task.
-
-    This depends only on numbers: a resumed run measures at the same tasks as an
-    uninterrupted one.
-
-    Args:
-        task: Its number.
-        tasks: Length of the stream. The first and the last task are always measured.
-        every: Number of tasks from one measurement to the next; 0: never.
-
-    >>> [task for task in range(25) if landscape_is_due(task, 25, every=10)]
-    [0, 10, 20, 24]
-    """
-    return every > 0 and (task % every == 0 or task == tasks - 1)
+        positions, labels = (
+            torch.from_numpy(np.stack(arrays)).to(device)
+            for arrays in zip(*self.examples, strict=True)
+        )
+        return reader.read(positions), labels
 
 
 def test(
@@ -73,29 +61,39 @@ def test(
     accuracy, loss = [], []
     for i, examples in enumerate(stack):
         alone = network.part(i, i + 1)
-        positions = torch.from_numpy(examples.positions).to(device)
-        labels = torch.from_numpy(examples.labels).to(device)
-        batches = torch.split(positions, TEST_BATCH)
+        positions, labels = (torch.from_numpy(array).to(device) for array in examples)
         logits = torch.cat(
-            [forward(alone, reader.read(batch[None]))[1] for batch in batches], dim=1
+            [
+                forward(alone, reader.read(batch[None]))[1]
+                for batch in torch.split(positions, TEST_BATCH)
+            ],
+            dim=1,
         )[0]
         accuracy.append((logits.argmax(-1) == labels).double().mean())
         loss.append(cross_entropy(logits, labels).double().mean())
     return {"test_loss": torch.stack(loss), "test_accuracy": torch.stack(accuracy)}
 
 
-def draw_probe_examples(
-    examples: Examples, seed: int, task: int, classes: int, dataset_labels: np.ndarray
-) -> Examples:
-    """Return the training examples of a task that its probes use.
+def draw_probe_batch(
+    seeds: Sequence[int],
+    number: int,
+    tasks: Sequence[Task],
+    examples: Sequence[Examples],
+    dataset_labels: np.ndarray,
+) -> ProbeBatch:
+    """Return those of each seed's training examples that the probes use.
 
-    There are `EXAMPLES` of them; fewer where the smallest tasks of so many classes
+    A seed has `EXAMPLES` of them; fewer where the smallest tasks of so many classes
     have fewer, so that the seeds of a stack have equally many.
     """
-    counts = np.bincount(dataset_labels, minlength=1)
-    size = min(EXAMPLES, classes * int(counts[counts > 0].min()))
-    order = generator("probe", seed, task).permutation(len(examples.labels))
-    return examples.take(order[:size])
+    counts = np.bincount(dataset_labels)
+    smallest_class = int(counts[counts > 0].min())
+    chosen = []
+    for seed, task, own in zip(seeds, tasks, examples, strict=True):
+        size = min(EXAMPLES, len(task.classes) * smallest_class)
+        order = generator("probe", seed, number).permutation(len(own.labels))
+        chosen.append(own.take(order[:size]))
+    return ProbeBatch(seeds, number, chosen)
 
 
 def measure_network(
@@ -159,3 +157,41 @@ def measure_landscape(
         landscape = Landscape(networks, *part.read(reader), part.seeds, part.task)
         chunks.append({column: probe(landscape) for column, probe in probes.items()})
     return {column: torch.cat([c[column] for c in chunks]) for column in probes}
+
+
+def by_seed(measures: dict[str, Tensor]) -> list[Record]:
+    """Return each seed's measures; their tensors have shape (S,) or, for lists, (S, n).
+
+    >>> by_seed({"a": torch.tensor([1, 2]), "b": torch.tensor([[3, 4], [5, 6]])})
+    [{'a': 1, 'b': [3, 4]}, {'a': 2, 'b': [5, 6]}]
+    """
+    columns = [values.reshape(len(values), -1) for values in measures.values()]
+    table = torch.cat(columns, dim=1).tolist()  # one transfer from a GPU
+    rows = []
+    for row in map(iter, table):
+        rows.append(
+            {
+                name: list(itertools.islice(row, values.shape[1]))
+                if values.dim() > 1
+                else next(row)
+                for name, values in measures.items()
+            }
+        )
+    return rows
+
+
+def is_finite(measures: Record) -> bool:
+    """Return whether a seed's losses and weights are finite."""
+    losses = (measures["train_loss"], measures["test_loss"])
+    return measures["finite"] == 1 and all(map(math.isfinite, losses))
+
+
+def measure_values(measures: Record) -> Record:
+    """Return a value for each measure column; null: missing or not finite."""
+    return {name: _null_if_not_finite(measures.get(name)) for name in measure_columns()}
+
+
+def _null_if_not_finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_null_if_not_finite(number) for number in value]
+    return value if value is not None and math.isfinite(value) else None

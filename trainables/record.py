@@ -19,10 +19,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from trainables.column import REAL, REALS, TEXT, TRUTH, WHOLE, Column, value_type
+from trainables.hyperparameter import (
+    REAL,
+    REALS,
+    TEXT,
+    TRUTH,
+    WHOLE,
+    Column,
+    Role,
+    value_type,
+)
 from trainables.setting import SETTING_COLUMNS
 
-__all__ = ["SETTING_COLUMNS", "Column"]
+__all__ = ["REAL", "SETTING_COLUMNS", "Column", "Role"]
 
 Record = dict[str, Any]
 
@@ -60,29 +69,23 @@ OUTCOME_COLUMNS: dict[str, Column] = {
     ),
 }
 
-
-def _read_known_measures() -> dict[str, Column]:
-    text = Path(__file__).with_name("known_measures.json").read_text()
-    return {
-        name: Column(REALS if is_list else REAL, True, "measure", *texts)
-        for name, (is_list, *texts) in json.loads(text).items()
-    }
-
-
-KNOWN_MEASURES: dict[str, Column] = _read_known_measures()
+KNOWN_MEASURES: dict[str, Column] = {
+    name: Column(REALS if is_list else REAL, True, "measure", *texts)
+    for name, (is_list, *texts) in json.loads(
+        Path(__file__).with_name("known_measures.json").read_text()
+    ).items()
+}
 """Measures in files from before fields had metadata. New ones need not be added."""
 
-KNOWN_COLUMNS: dict[str, Column] = {
-    **IDENTITY_COLUMNS,
-    **SETTING_COLUMNS,
-    **POSITION_COLUMNS,
-    **KNOWN_MEASURES,
-    **OUTCOME_COLUMNS,
-}
-"""The columns of files from before fields had metadata."""
 
-DEFAULTS: Record = {"study": "", "trial_id": ""}
-"""Values of columns that a run outside of a study does not have."""
+def _in_order(measures: Mapping[str, Column]) -> dict[str, Column]:
+    """Return all columns of a file with these measures."""
+    setting = {**IDENTITY_COLUMNS, **SETTING_COLUMNS, **POSITION_COLUMNS}
+    return {**setting, **measures, **OUTCOME_COLUMNS}
+
+
+KNOWN_COLUMNS: dict[str, Column] = _in_order(KNOWN_MEASURES)
+"""The columns of files from before fields had metadata."""
 
 
 def measure_columns() -> dict[str, Column]:
@@ -92,19 +95,7 @@ def measure_columns() -> dict[str, Column]:
     """
     from trainables.probes import MEASURES
 
-    columns = {
-        measure.column: Column(
-            REALS if measure.is_list else REAL,
-            True,
-            "measure",
-            measure.unit,
-            measure.meaning,
-            measure.source,
-        )
-        for measure in MEASURES.values()
-    }
-    order = {name: columns[name] for name in KNOWN_MEASURES if name in columns}
-    return order | columns
+    return {n: MEASURES[n] for n in KNOWN_MEASURES if n in MEASURES} | MEASURES
 
 
 def all_columns() -> dict[str, Column]:
@@ -112,13 +103,7 @@ def all_columns() -> dict[str, Column]:
 
     This imports torch.
     """
-    return {
-        **IDENTITY_COLUMNS,
-        **SETTING_COLUMNS,
-        **POSITION_COLUMNS,
-        **measure_columns(),
-        **OUTCOME_COLUMNS,
-    }
+    return _in_order(measure_columns())
 
 
 def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
@@ -140,14 +125,17 @@ def names_are_intact(file_schema: pa.Schema) -> bool:
 
     A damaged name would otherwise pass for one missing and one unknown column.
     """
-    expected = (file_schema.metadata or {}).get(b"column_names_crc")
-    return expected is None or expected.decode(errors="replace") == _names_checksum(
-        file_schema.names
-    )
+    checksum = _metadata_text(file_schema, b"column_names_crc")
+    return checksum in (None, _names_checksum(file_schema.names))
 
 
 def _names_checksum(names: Iterable[str]) -> str:
     return f"{zlib.crc32(','.join(names).encode(errors='replace')):08x}"
+
+
+def _metadata_text(file_schema: pa.Schema, key: bytes) -> str | None:
+    value = (file_schema.metadata or {}).get(key)
+    return None if value is None else value.decode(errors="replace")
 
 
 def check_records(records: Iterable[Record]) -> None:
@@ -168,19 +156,16 @@ def check_records(records: Iterable[Record]) -> None:
 def to_table(
     records: Iterable[Record], metadata: Mapping[str, str] | None = None
 ) -> pa.Table:
-    """Return records as a table.
+    """Return records, as `ContinualRun.next_task` returns them, as a table.
 
     A nullable column that a record lacks becomes null; study and trial_id become empty.
-
-    Args:
-        records: As `ContinualRun.next_task` returns them.
-        metadata: See `schema`.
+    For the metadata see `schema`.
 
     Raises:
         ValueError: A record has an unknown column, or lacks one that may not be null.
         pyarrow.ArrowInvalid, pyarrow.ArrowTypeError: A value has the wrong type.
     """
-    rows = [DEFAULTS | record for record in records]
+    rows = [{"study": "", "trial_id": ""} | record for record in records]
     check_records(rows)
     return pa.Table.from_pylist(rows, schema=schema(metadata))
 
@@ -191,20 +176,16 @@ def file_columns(file_schema: pa.Schema) -> dict[str, Column]:
     Columns without metadata, from before files had them, are as in `KNOWN_COLUMNS`;
     those that are unknown there too are left out.
     """
-    columns = {
-        field.name: Column.from_field(field) or KNOWN_COLUMNS.get(field.name)
+    return {
+        field.name: column
         for field in file_schema
+        if (column := Column.from_field(field) or KNOWN_COLUMNS.get(field.name))
     }
-    return {name: column for name, column in columns.items() if column is not None}
 
 
 def schema_version(file_schema: pa.Schema) -> int:
     """Return the version of a file's schema; 0: it is not a file of records."""
-    text = (
-        (file_schema.metadata or {})
-        .get(b"schema_version", b"")
-        .decode(errors="replace")
-    )
+    text = _metadata_text(file_schema, b"schema_version") or ""
     return int(text) if text.isdecimal() and text.isascii() else 0
 
 

@@ -20,18 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables import measuring, rows
-from trainables.datasets import Dataset
-from trainables.examples import Block, Examples, Reader, blocks, select, to_tensor
+from trainables import measuring
+from trainables.data import Dataset
+from trainables.data.examples import Block, Examples, Reader, blocks, select, to_tensor
 from trainables.hyperparameter import check_whole
-from trainables.measuring import ProbeBatch
 from trainables.network import Network, initial_network
-from trainables.options import RunOptions
 from trainables.probes import LANDSCAPE, START
 from trainables.problems import PIXELS, Task
 from trainables.randomness import SEEDS, generator
 from trainables.record import Record
-from trainables.setting import Setting
+from trainables.setting import RunOptions, Setting
 from trainables.stack import Stack, in_pixel_order
 from trainables.steps import native
 from trainables.steps.engine import choose_engine
@@ -43,15 +41,6 @@ from trainables.usage import UsageError
 
 class ContinualRun:
     """One setting with several seeds side by side.
-
-    Args:
-        setting: What to run.
-        seeds: Distinct, each in [0, 2**32).
-        dataset: The setting's dataset.
-        device: Holds the networks and the images.
-        options: How the run is driven; they change no network.
-        dtype: Of the networks; tests use float64.
-        engine: Makes the steps; None: see `trainables.steps.engine`.
 
     Attributes:
         task: Number of finished tasks.
@@ -75,7 +64,17 @@ class ContinualRun:
         dtype: torch.dtype = torch.float32,
         engine: str | None = None,
     ) -> None:
-        """Draw the initial networks."""
+        """Draw the initial networks.
+
+        Args:
+            setting: What to run.
+            seeds: Distinct, each in [0, 2**32).
+            dataset: The setting's dataset.
+            device: Holds the networks and the images.
+            options: How the run is driven; they change no network.
+            dtype: Of the networks; tests use float64.
+            engine: Makes the steps; None: see `trainables.steps.engine`.
+        """
         if not seeds or len(set(seeds)) < len(seeds):
             raise UsageError(f"seeds are {list(seeds)}: give at least one, each once")
         for seed in seeds:
@@ -132,13 +131,14 @@ class ContinualRun:
         self.stack.task = self.task
         tasks = {s: self.setting.problem.task(s, self.task) for s in self.seeds}
         measures = self._learn(tasks) if self.alive else {}
-        well = [i for i, s in enumerate(self.alive) if rows.is_finite(measures[s])]
-        if len(well) < len(self.alive):
-            self.stack, self._graphs = self.stack.take(well), None
+        finite = [s for s in self.alive if measuring.is_finite(measures[s])]
+        if len(finite) < len(self.alive):
+            self.stack = self.stack.take([self.alive.index(s) for s in finite])
+            self._graphs = None
         seconds = (time.perf_counter() - started) / max(1, len(measures))
-        records = [self._record(s, tasks[s], measures.get(s)) for s in self.seeds]
-        for record in records:
-            record["seconds"] = seconds if record["seed"] in measures else 0.0
+        records = [
+            self._record(s, tasks[s], measures.get(s), seconds) for s in self.seeds
+        ]
         self.task += 1
         return records
 
@@ -147,6 +147,11 @@ class ContinualRun:
         examples = self._sort_stack(tasks)
         stack, setting, images = self.stack, self.setting, self._train_images
         ordered_tasks = [tasks[seed] for seed in stack.seeds]
+        every = self.options.landscape_every
+        is_last = self.task == setting.tasks - 1
+        # depends on numbers only: a resumed run measures at the same tasks
+        with_landscape = every > 0 and (self.task % every == 0 or is_last)
+        measures: dict[str, Tensor] = {}
         self._start_phase("training")
         if setting.intervention is not None:
             setting.intervention.begin_task(stack)
@@ -155,12 +160,14 @@ class ContinualRun:
         with in_pixel_order(ordered_tasks, stack.network, stack.memory, initial):
             before = stack.network.map(torch.clone)
             self._start_phase("probes")
-            batch = self._probe_batch(ordered_tasks, examples)
-            is_due = measuring.landscape_is_due(
-                self.task, setting.tasks, self.options.landscape_every
+            batch = measuring.draw_probe_batch(
+                stack.seeds,
+                self.task,
+                ordered_tasks,
+                examples,
+                self.dataset.train_labels,
             )
-            measures: dict[str, Tensor] = {}
-            if is_due:
+            if with_landscape:
                 self._start_phase("landscape")
                 measures |= measuring.measure_landscape(
                     START, stack.network, batch, images
@@ -173,7 +180,7 @@ class ContinualRun:
             measures |= measuring.measure_network(
                 stack.network, batch, images, initial, before
             )
-            if is_due:
+            if with_landscape:
                 self._start_phase("landscape")
                 measures |= measuring.measure_landscape(
                     LANDSCAPE, stack.network, batch, images
@@ -185,12 +192,8 @@ class ContinualRun:
         steps = [
             setting.epochs * -(-len(e.labels) // setting.batch_size) for e in examples
         ]
-        return {
-            seed: row | {"steps": count}
-            for seed, row, count in zip(
-                stack.seeds, rows.by_seed(measures), steps, strict=True
-            )
-        }
+        rows = zip(stack.seeds, measuring.by_seed(measures), steps, strict=True)
+        return {seed: row | {"steps": count} for seed, row, count in rows}
 
     def _sort_stack(self, tasks: dict[int, Task]) -> list[Examples]:
         """Sort the stack by the size of its tasks, largest first (see `examples`)."""
@@ -199,16 +202,6 @@ class ContinualRun:
         if order != list(range(len(order))):
             self.stack.reorder(order)  # in place: captured steps need the same memory
         return [examples[i] for i in order]
-
-    def _probe_batch(self, tasks: list[Task], examples: list[Examples]) -> ProbeBatch:
-        """Draw each seed's probe examples."""
-        chosen = [
-            measuring.draw_probe_examples(
-                some, seed, self.task, len(task.classes), self.dataset.train_labels
-            )
-            for seed, task, some in zip(self.alive, tasks, examples, strict=True)
-        ]
-        return ProbeBatch(self.alive, self.task, chosen)
 
     def _test_on(self, tasks: list[Task]) -> dict[str, Tensor]:
         """Test each network on its task; return test_loss and test_accuracy."""
@@ -237,11 +230,8 @@ class ContinualRun:
     def train(self, examples: list[Examples]) -> dict[str, Tensor]:
         """Train each seed on its examples, every batch of every epoch.
 
-        Args:
-            examples: In the order of the stack, the largest first.
-
-        Returns:
-            online_accuracy and train_loss, each of shape (S,).
+        The examples are in the order of the stack, the largest first. Returns
+        online_accuracy and train_loss, each of shape (S,).
         """
         correct = torch.zeros(len(examples), device=self.device, dtype=torch.float64)
         loss = torch.zeros_like(correct)
@@ -263,13 +253,9 @@ class ContinualRun:
         """Train on a block with the run's engine; on a GPU, by captured steps."""
         if self.engine == "native":
             part = self.stack.part(block.start, block.stop)
-            return native.train(
-                part.network,
-                part.memory.moments.get("velocity"),
-                self.setting.optimizer,
-                self._train_images.images,
-                block,
-            )
+            velocity = part.memory.moments.get("velocity")
+            images, optimizer = self._train_images.images, self.setting.optimizer
+            return native.train(part.network, velocity, optimizer, images, block)
         intervention = self.setting.intervention
         # an intervention's own step branches on values, which a graph cannot capture
         can_capture = self.device.type == "cuda" and not (
@@ -288,7 +274,9 @@ class ContinualRun:
         """Return the function that updates the seeds from start to before stop."""
         return make_update(self.setting, self.engine, self.stack.part(start, stop))
 
-    def _record(self, seed: int, task: Task, measures: Record | None) -> Record:
+    def _record(
+        self, seed: int, task: Task, measures: Record | None, seconds: float
+    ) -> Record:
         """Return a seed's row; without measures it diverged before the task."""
         diverged = seed not in self.alive
         on_gpu = self.device.type == "cuda"
@@ -299,10 +287,10 @@ class ContinualRun:
             **self.setting.row(),
             "task": self.task,
             "task_label": task.label,
-            **rows.measure_values({} if diverged or measures is None else measures),
+            **measuring.measure_values({} if diverged else measures or {}),
             "diverged": diverged,
-            "steps": 0 if measures is None else measures["steps"],
-            "seconds": 0.0,
+            "steps": measures["steps"] if measures else 0,
+            "seconds": seconds if measures else 0.0,
             "device": torch.cuda.get_device_name(self.device) if on_gpu else "cpu",
             "engine": self.engine,
         }

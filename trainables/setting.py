@@ -14,9 +14,14 @@ from typing import Any
 import attrs
 
 from trainables.bases import BASES, Adam
-from trainables.column import Column
-from trainables.datasets import DATASETS
-from trainables.hyperparameter import check_whole, hyperparameters, text, whole
+from trainables.data.datasets import DATASETS
+from trainables.hyperparameter import (
+    Column,
+    check_whole,
+    hyperparameters,
+    text,
+    whole,
+)
 from trainables.interventions import INTERVENTIONS, Intervention
 from trainables.optimizers import OPTIMIZERS, SGD, Optimizer
 from trainables.problems import PROBLEMS, Permuted, Problem
@@ -57,24 +62,15 @@ def _keep(value: Any, _: Any) -> Any:
     return value
 
 
-def _default_tasks(setting: Setting) -> int:
-    return setting.problem.default_tasks
-
-
 @attrs.frozen(kw_only=True)
 class Setting:
     """One problem, network, optimizer, intervention and way of training.
 
-    Attributes:
-        problem: The stream of tasks.
-        dataset: The key in `DATASETS` of what the tasks are made from.
-        tasks: Length of the stream; the default depends on the problem.
-        epochs: Passes over each task's training examples.
-        batch_size: Examples per update; the last batch of an epoch may be shorter.
-        hidden: Widths of the hidden layers, as numbers or as text (100-100-100).
-        optimizer: The optimizer with its hyperparameters.
-        intervention: What else is done to keep plasticity; None: nothing.
-        base: Turns the optimizer's gradient into a step; None: SGD's step.
+    Each field says what it means; an optimizer, an intervention and a base have
+    hyperparameters of their own.
+
+    Raises:
+        UsageError: A value is out of range, or the parts do not go together.
     """
 
     problem: Problem = text(
@@ -86,7 +82,7 @@ class Setting:
         meaning="what the tasks are made from",
     )
     tasks: int = whole(
-        attrs.Factory(_default_tasks, takes_self=True),
+        attrs.Factory(lambda setting: setting.problem.default_tasks, takes_self=True),
         unit="tasks",
         meaning="length of the stream",
     )
@@ -124,7 +120,7 @@ class Setting:
             )
 
     def row(self) -> Row:
-        """Return the setting as plain values by column; None where one does not apply.
+        """Return plain values by column; None where a column does not apply.
 
         >>> row = Setting().row()
         >>> row["optimizer"], row["lr"], row["rho"], row["hidden"]
@@ -183,14 +179,14 @@ def _derive_columns() -> dict[str, Column]:
 
     A column is nullable unless every setting has a value for it.
     """
-    optional = {"intervention", "base"}
     columns: dict[str, Column] = {}
     for name, column in hyperparameters(Setting).items():
-        columns[name] = attrs.evolve(column, nullable=name in optional)
+        is_optional = name in ("intervention", "base")
+        columns[name] = attrs.evolve(column, nullable=is_optional)
         parts = [hyperparameters(part) for part in REGISTRIES.get(name, {}).values()]
         for part in parts:
             for own, own_column in part.items():
-                nullable = name in optional or not all(own in other for other in parts)
+                nullable = is_optional or not all(own in other for other in parts)
                 columns[own] = attrs.evolve(own_column, nullable=nullable)
     return columns
 
@@ -203,3 +199,32 @@ def digest(row: Row) -> str:
     values = {name: value for name, value in row.items() if value is not None}
     content = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _check(low: int) -> Any:
+    return attrs.Converter(
+        lambda value, field: check_whole(field.name, value, low), takes_field=True
+    )
+
+
+@attrs.frozen(kw_only=True)
+class RunOptions:
+    """How runs are driven. No option changes weights, accuracy or loss.
+
+    Attributes:
+        checkpoint_every: Tasks between checkpoints; None: about one a minute.
+        patience: Seconds to wait for storage that fails before the trial fails.
+        landscape_every: Tasks between measurements of the loss landscape (sharpness and
+            the like); 0: never. The first and the last task are always measured.
+        look_back: After each task, test on this many of the previous tasks too.
+
+    Raises:
+        UsageError: A number is out of range.
+    """
+
+    checkpoint_every: int | None = attrs.field(
+        default=None, converter=attrs.converters.optional(_check(1))
+    )
+    patience: float = 600.0
+    landscape_every: int = attrs.field(default=10, converter=_check(0))
+    look_back: int = attrs.field(default=0, converter=_check(0))

@@ -11,11 +11,10 @@ from typing import Any, Protocol
 
 from ray import tune
 
-from trainables.datasets import Dataset
-from trainables.options import RunOptions
+from trainables.data import Dataset
 from trainables.patience import Patience, first_line
 from trainables.record import Record
-from trainables.setting import Setting
+from trainables.setting import RunOptions, Setting
 
 CHECKPOINT_SECONDS = 60.0
 """Time between checkpoints where `RunOptions.checkpoint_every` is None."""

@@ -1,9 +1,13 @@
-"""Mistakes of the caller."""
+"""Mistakes of the caller, and the command lines that report them."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NoReturn
+
+Command = Callable[..., "int | None"]
 
 
 class UsageError(Exception):
@@ -27,3 +31,36 @@ did you mean 'mnist'? Known: kmnist, mnist
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise UsageError(f"unknown {kind} {name!r}: {hint}Known: {', '.join(names)}")
+
+
+def run_command(
+    command: Command | Mapping[str, Command],
+    prog: str,
+    description: str | None = None,
+    args: Sequence[str] | None = None,
+) -> NoReturn:
+    """Run a command, or one of several subcommands, and exit with what it returns.
+
+    `tyro` makes the options from the parameters and the docstring of a function. The
+    exit code is 2 after a mistake of the caller: tyro explains a wrong option in a
+    box, and a `UsageError` is one line; both go to standard error.
+
+    Args:
+        command: A function, or a dict of subcommands.
+        prog: How the command is called, as in ``python -m analysis``.
+        description: The text above the list of subcommands.
+        args: None: the arguments of the process.
+    """
+    import tyro
+
+    try:
+        if callable(command):
+            code = tyro.cli(command, prog=prog, args=args)
+        else:
+            code = tyro.extras.subcommand_cli_from_dict(
+                dict(command), prog=prog, description=description, args=args
+            )
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    sys.exit(code)

@@ -8,35 +8,25 @@ that the records have.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from analysis.figures.picture import Picture
-from analysis.figures.style import NARROW, escape_text
+from analysis.figures.picture import NARROW, Picture, escape_text
 from analysis.tables.formats import Column, Sheet
 from trainables.usage import UsageError
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from trainables.datasets import Dataset
+    from trainables.data import Dataset
 
-BUNDLED = "mnist-5k"
-"""The bundled subset of MNIST, used where the files of MNIST are missing."""
-
-SHOWN = 4
-"""The number of tasks shown of each problem."""
-
-CLASSES = (3, 5, 8)
-"""The classes shown of a permuted task."""
-
-ORIGINAL = -1
-"""Stands for the task of an image that is not permuted."""
+BUNDLED = "mnist-5k"  # the bundled subset of MNIST, for when its files are missing
+SHOWN = 4  # the number of tasks shown of each problem
+CLASSES = (3, 5, 8)  # the classes shown of a permuted task
+ORIGINAL = -1  # stands for the task of an image that is not permuted
 
 
 def pictured_tasks(frame: pd.DataFrame) -> pd.DataFrame:
@@ -58,72 +48,61 @@ def pictured_tasks(frame: pd.DataFrame) -> pd.DataFrame:
     for problem, part in frame.groupby("problem", sort=False):
         first = part[part["seed"] == part["seed"].min()]
         labels = first.drop_duplicates("task").set_index("task")["task_label"]
+        images = _load_images(first["dataset"].iloc[0])
         common = {
             "study": first["study"].iloc[0],
-            "problem": str(problem),
-            "dataset": str(first["dataset"].iloc[0]),
-            "seed": int(first["seed"].iloc[0]),
+            "problem": problem,
+            "dataset": first["dataset"].iloc[0],
+            "drawn_from": images.name,
+            "seed": first["seed"].iloc[0],
         }
-        rows += _images(common, labels.sort_index().head(SHOWN).to_dict())
-    columns = ["study", "problem", "dataset", "drawn_from", "seed"]
-    return pd.DataFrame(rows)[[*columns, "task", "task_label", "label", "pixels"]]
+        shown = labels.sort_index().head(SHOWN).to_dict()
+        for row in _images(str(problem), int(common["seed"]), shown, images):
+            rows.append({**common, **row})
+    return pd.DataFrame(rows)
 
 
-def _images(common: dict[str, Any], labels: Mapping[Any, str]) -> list[dict[str, Any]]:
-    """Return the rows of one problem.
-
-    Args:
-        common: The columns that they share, but for drawn_from.
-        labels: Of each task to show, as the records have it.
-    """
+def _images(
+    problem: str, seed: int, labels: Mapping[Any, str], digits: Dataset
+) -> Iterator[dict[str, Any]]:
+    """Yield the images of the tasks that have labels in the records."""
     from trainables.problems import PROBLEMS
 
-    problem = common["problem"]
     if problem not in PROBLEMS:
         raise UsageError(f"this program does not know the problem {problem}")
-    digits = _load_images(common["dataset"])
-    common = {**common, "drawn_from": digits.name}
     stream = PROBLEMS[problem]()
-    rows = []
-
-    def add(task: int, task_label: str, label: int, image: npt.NDArray[Any]) -> None:
-        pixels = " ".join(map(str, image.tolist()))
-        row = {"task": task, "task_label": task_label, "label": label}
-        rows.append({**common, **row, "pixels": pixels})
-
     for index, recorded in labels.items():
-        task = stream.task(common["seed"], int(index))
+        task = stream.task(seed, int(index))
         if task.label != recorded:
             raise UsageError(
-                f"task {index} of seed {common['seed']} is {recorded} in the records "
-                f"and {task.label} in this program, so it cannot be shown"
+                f"task {index} of seed {seed} is {recorded} in the records and "
+                f"{task.label} in this program, so it cannot be shown"
             )
-        permuted = task.pixels is not None
-        for label in CLASSES if permuted else task.classes:
+        for label in task.classes if task.pixels is None else CLASSES:
             image = np.asarray(digits.train_images[digits.train_labels == label][0])
-            if permuted and index == min(labels):
-                add(ORIGINAL, "as it is", label, image)
-            add(int(index), recorded, label, image[task.pixels] if permuted else image)
-    return rows
+            shown = {(index, recorded): image}
+            if task.pixels is not None:
+                shown[index, recorded] = image[task.pixels]
+                if index == min(labels):
+                    shown = {(ORIGINAL, "as it is"): image, **shown}
+            for (number, name), pixels in shown.items():
+                text = " ".join(map(str, pixels.tolist()))
+                names = {"task": number, "task_label": name, "label": label}
+                yield {**names, "pixels": text}
 
 
 def _load_images(name: str) -> Dataset:
-    """Return a dataset from the disk, or the bundled one in the place of MNIST.
+    """Return a dataset from the disk, or the bundled one in the place of MNIST."""
+    from trainables.data import load
 
-    Raises:
-        UsageError: Its files are missing.
-    """
-    from trainables.datasets import load
-
-    folder = os.environ.get("PLASTICITY_DATA")
-    if folder and name != BUNDLED:
-        return load(name, folder)
-    if name in (BUNDLED, "mnist"):
-        return load(BUNDLED)
-    raise UsageError(
-        f"the images of {name} are missing: set PLASTICITY_DATA to the folder that has "
-        "its files"
-    )
+    if not os.environ.get("PLASTICITY_DATA"):
+        if name not in (BUNDLED, "mnist"):
+            raise UsageError(
+                f"the images of {name} are missing: set PLASTICITY_DATA to the folder "
+                "that has its files"
+            )
+        name = BUNDLED
+    return load(name)
 
 
 def draw_tasks(data: pd.DataFrame, width: float | None = None) -> Figure:
@@ -132,17 +111,16 @@ def draw_tasks(data: pd.DataFrame, width: float | None = None) -> Figure:
 
     width = width or 6.0
     parts = [part for _, part in data.groupby("problem", sort=False)]
-    side = width / (SHOWN + 1)
-    heights = [0.45 + side * part.groupby("task").size().max() for part in parts]
+    images = [part.groupby("task").size().max() for part in parts]
+    heights = [0.45 + width / (SHOWN + 1) * count for count in images]
     figure = Figure(figsize=(width, sum(heights)), layout="constrained")
     blocks = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=heights)
-    for part, block in zip(parts, blocks[:, 0], strict=True):
+    for part, block, count in zip(parts, blocks[:, 0], images, strict=True):
         first = part.iloc[0]
         names = dict.fromkeys((first["dataset"], first["drawn_from"]))
         head = f"{first['problem']} ({', '.join(names)}, seed {first['seed']})"
         block.suptitle(escape_text(head), x=0.02, ha="left", size=9.5)
-        images = part.groupby("task").size().max()
-        grid = block.subplots(images, SHOWN + 1, squeeze=False)
+        grid = block.subplots(count, SHOWN + 1, squeeze=False)
         for ax in grid.ravel():
             ax.set_axis_off()
         for column, (task, rows) in zip(grid.T, part.groupby("task"), strict=False):
@@ -151,13 +129,9 @@ def draw_tasks(data: pd.DataFrame, width: float | None = None) -> Figure:
                 name = f"{name}: {rows['task_label'].iloc[0]}"
             column[0].set_title(name, size=7.5, color="0.35", loc="center")
             for pixels, ax in zip(rows["pixels"], column, strict=False):
-                _draw_image(pixels, ax)
+                values = np.array(pixels.split(), dtype=np.uint8).reshape(28, 28)
+                ax.imshow(values, cmap="gray_r", vmin=0, vmax=255)
     return figure
-
-
-def _draw_image(pixels: str, ax: Axes) -> None:
-    values = np.array(pixels.split(), dtype=np.uint8).reshape(28, 28)
-    ax.imshow(values, cmap="gray_r", vmin=0, vmax=255)
 
 
 def task_sheets(data: pd.DataFrame) -> list[Sheet]:

@@ -11,12 +11,11 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,8 +23,7 @@ from pyarrow import fs
 
 from analysis.records.query import matching_rows
 from analysis.records.runs import NEEDED
-from trainables.column import Role
-from trainables.record import KNOWN_COLUMNS, Column, file_columns, schema_error
+from trainables.record import KNOWN_COLUMNS, Column, Role, file_columns, schema_error
 from trainables.usage import UsageError, choose
 
 KEY = ["study", "run_id", "task"]
@@ -40,34 +38,21 @@ MAX_VALUES = 8
 
 @attrs.frozen
 class RecordsFile:
-    """A file of records.
-
-    Attributes:
-        path: Where it lies.
-        studies: The studies it has records of.
-        metadata: What made it (commit, versions, hardware), and schema_version.
-        columns: The columns that it describes.
-    """
+    """A file of records, without the rows."""
 
     path: str
     studies: tuple[str, ...]
-    metadata: dict[str, str]
-    columns: dict[str, Column]
+    metadata: dict[str, str]  # what made it (commit, versions, hardware)
+    columns: dict[str, Column]  # those that it describes
 
 
 @attrs.frozen
 class Records:
-    """Records, one row per (study, run, task).
-
-    Attributes:
-        table: The rows.
-        files: The files that they were read from.
-        columns: All columns of these files, and those of earlier versions.
-    """
+    """Records, one row per (study, run, task)."""
 
     table: pa.Table
     files: list[RecordsFile]
-    columns: dict[str, Column]
+    columns: dict[str, Column]  # those of all files, and those of earlier versions
 
     def to_frame(self) -> pd.DataFrame:
         """Return the rows as a frame, which notes the columns of the setting."""
@@ -82,14 +67,6 @@ def load(
 ) -> pd.DataFrame:
     """Return records as a frame; see `load_records`."""
     return load_records(results, columns, where).to_frame()
-
-
-def load_with_files(
-    results: str, columns: Iterable[str] | None = None, where: str | None = None
-) -> tuple[pd.DataFrame, list[RecordsFile]]:
-    """Return records as a frame, and their files; see `load_records`."""
-    records = load_records(results, columns, where)
-    return records.to_frame(), records.files
 
 
 def load_records(
@@ -130,21 +107,14 @@ def load_records(
         if not len(rows):
             raise _no_match(results, table, where, [n for n in known if n in words])
         table, origin = table.take(rows), origin[rows]
-        if names is not None:
-            needed = {*NEEDED, *(columns or ())}
-            table = table.select(
-                [n for n in table.column_names if n in needed or _is_setting(known[n])]
-            )
+        if columns is not None:
+            table = table.select(_choose_columns(known, {*NEEDED, *columns}))
     table = _drop_duplicates(table, known, lambda row: files[origin[row]].path)
     return Records(table, list(files), known)
 
 
 def _find_files(results: str) -> tuple[fs.FileSystem, list[str]]:
-    """Return the file system and the sorted paths of the files of records.
-
-    Raises:
-        UsageError: The path does not exist, or has no records.
-    """
+    """Return the file system and the sorted paths of the files of records."""
     try:
         filesystem, root = open_results(results)
         info = filesystem.get_file_info(root)
@@ -173,47 +143,44 @@ def open_results(results: str) -> tuple[fs.FileSystem, str]:
 def _list_files(filesystem: fs.FileSystem, root: fs.FileInfo) -> list[str]:
     """Return the paths of the files of records in or at `root`."""
 
-    def list_folder(folder: str) -> list[fs.FileInfo]:
-        infos = filesystem.get_file_info(fs.FileSelector(folder))
-        return [info for info in infos if not info.base_name.startswith((".", "_"))]
+    def list_all(folders: Iterable[fs.FileInfo], kind: fs.FileType) -> list[fs.FileInfo]:
+        return [
+            info
+            for folder in folders
+            for info in filesystem.get_file_info(fs.FileSelector(folder.path))
+            if info.type == kind and not info.base_name.startswith((".", "_"))
+        ]
 
-    def subfolders(folder: str) -> list[fs.FileInfo]:
-        is_folder = fs.FileType.Directory
-        return [info for info in list_folder(folder) if info.type == is_folder]
-
-    if root.type == fs.FileType.File:
-        return [root.path] if root.extension == "parquet" else []
-    if root.base_name == "records":
-        folders = [root]
-    else:
-        folders = subfolders(root.path)
-        if all(info.base_name != "records" for info in folders):
-            folders = [inner for info in folders for inner in subfolders(info.path)]
-        folders = [info for info in folders if info.base_name == "records"]
-    return [
-        info.path
-        for folder in folders
-        for info in list_folder(folder.path)
-        if info.type == fs.FileType.File and info.extension == "parquet"
-    ]
+    folders, files = [root], [root]
+    if root.type == fs.FileType.Directory:
+        if root.base_name != "records":
+            folders = list_all(folders, fs.FileType.Directory)
+            if all(info.base_name != "records" for info in folders):
+                folders = list_all(folders, fs.FileType.Directory)
+            folders = [info for info in folders if info.base_name == "records"]
+        files = list_all(folders, fs.FileType.File)
+    return [info.path for info in files if info.extension == "parquet"]
 
 
 def _is_local(filesystem: fs.FileSystem) -> bool:
     return isinstance(filesystem, fs.LocalFileSystem)
 
 
-def _is_setting(column: Column) -> bool:
-    return column.role == "setting"
+def _choose_columns(
+    columns: Mapping[str, Column], names: Collection[str] | None
+) -> list[str]:
+    """Return the named columns and those of the setting; None: all."""
+    return [
+        name
+        for name, column in columns.items()
+        if names is None or name in names or column.role == "setting"
+    ]
 
 
 def _read_file(
     filesystem: fs.FileSystem, names: set[str] | None, path: str
 ) -> tuple[pa.Table, RecordsFile]:
-    """Return the named columns and those of the setting, as plain values.
-
-    Raises:
-        UsageError: It is not a readable file of records.
-    """
+    """Return the named columns and those of the setting, as plain values."""
     try:
         with (
             filesystem.open_input_file(path) as source,
@@ -223,26 +190,20 @@ def _read_file(
             if error := schema_error(schema):
                 raise UsageError(f"{path} {error}")
             columns = file_columns(schema)
-            chosen = {
-                name: column
-                for name, column in columns.items()
-                if names is None or name in names or _is_setting(column)
-            }
+            chosen = _choose_columns(columns, names)
             # Files are read side by side, so the columns of each need not be.
-            table = parquet.read(list(chosen), use_threads=False)
+            table = parquet.read(chosen, use_threads=False)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise UsageError(
             f"{path} is damaged or not a Parquet file ({one_line(error)}): "
             "move it away, and run the study again to make its records anew"
         ) from None
     for name in chosen:
-        if (
-            table[name].null_count
-            and not KNOWN_COLUMNS.get(name, chosen[name]).nullable
-        ):
+        nullable = KNOWN_COLUMNS.get(name, columns[name]).nullable
+        if table[name].null_count and not nullable:
             raise UsageError(f"{path} is not a file of records: {name} has a null")
-    types = pa.schema([(name, column.type) for name, column in chosen.items()])
-    table = table.select(types.names).cast(types)
+    types = pa.schema([(name, columns[name].type) for name in chosen])
+    table = table.select(chosen).cast(types)
     metadata = {
         key.decode(errors="replace"): value.decode(errors="replace")
         for key, value in (schema.metadata or {}).items()
@@ -253,11 +214,7 @@ def _read_file(
 
 
 def _merge_columns(files: Sequence[RecordsFile]) -> dict[str, Column]:
-    """Return the columns of all files, and those of earlier versions, in file order.
-
-    Raises:
-        UsageError: Two files differ in the type of a column.
-    """
+    """Return the columns of all files, and those of earlier versions, in file order."""
     merged = dict(KNOWN_COLUMNS)
     for file in files:
         for name, column in file.columns.items():
@@ -277,11 +234,7 @@ def _concatenate(
 ) -> pa.Table:
     """Return all rows, with nulls in the columns that a file lacks."""
     table = pa.concat_tables(tables, promote_options="default")
-    chosen = [
-        name
-        for name, column in known.items()
-        if names is None or name in names or _is_setting(column)
-    ]
+    chosen = _choose_columns(known, names)
     for name in chosen:
         if name not in table.column_names:
             nulls = pa.nulls(table.num_rows, known[name].type)
@@ -292,12 +245,7 @@ def _concatenate(
 def _drop_duplicates(
     table: pa.Table, known: dict[str, Column], path_of: Callable[[int], str]
 ) -> pa.Table:
-    """Return each row once.
-
-    Args:
-        table: The rows of all files.
-        known: All columns.
-        path_of: Returns the file of a row.
+    """Return each row once; `path_of` returns the file of a row.
 
     Raises:
         UsageError: Two rows of one run and task differ in a measurement.
@@ -316,7 +264,7 @@ def _drop_duplicates(
     repeated.index = pd.Index(rows)
     for name in measured:
         if pa.types.is_list(known[name].type):  # pandas cannot compare arrays
-            repeated[name] = repeated[name].map(_as_tuple)
+            repeated[name] = repeated[name].map(tuple, na_action="ignore")
     distinct = repeated.drop_duplicates()
     contradictions = distinct[distinct.duplicated(KEY)]
     if len(contradictions):
@@ -333,10 +281,6 @@ def _drop_duplicates(
         file=sys.stderr,
     )
     return table.filter(pa.array(~again))
-
-
-def _as_tuple(value: npt.NDArray[np.float64] | None) -> tuple[float, ...] | None:
-    return None if value is None else tuple(value)
 
 
 def _no_records(results: str) -> UsageError:

@@ -19,7 +19,7 @@ from analysis.statistics.metrics import METRICS, Metric
 from analysis.tables.formats import FORMATS, Column, Sheet
 from analysis.tables.printing import print_sheets
 from analysis.tables.words import PER, first_and_count, percent, percent_interval
-from trainables.column import REAL
+from trainables.record import REAL
 from trainables.usage import UsageError, choose
 
 METRIC_NAMES = ("accuracy_change", "accuracy_slope", "mean_accuracy", "plasticity_loss")

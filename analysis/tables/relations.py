@@ -11,7 +11,7 @@ from analysis.comparing.relations import ALL, BETWEEN, LEAST, OUTCOME, relation
 from analysis.records.load import load_records
 from analysis.tables.formats import FORMATS, Column, Sheet
 from analysis.tables.printing import print_sheets
-from trainables.column import REAL
+from trainables.record import REAL
 from trainables.usage import UsageError, choose
 
 EXPLANATION = (

@@ -18,10 +18,9 @@ from study.console import Text, console, say
 from study.plan.machine import save_rates
 from study.plan.trials import CPU_STACK, GPU_STACK
 from study.results.provenance import hardware, software
-from trainables.command_line import run_command
 from trainables.hyperparameter import check_whole
 from trainables.setting import Setting, parse_hidden
-from trainables.usage import UsageError
+from trainables.usage import UsageError, run_command
 
 
 @attrs.frozen

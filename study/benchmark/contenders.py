@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from trainables import datasets
-from trainables.datasets import Dataset
-from trainables.examples import Examples
+from trainables.data import Dataset, datasets
+from trainables.data.examples import Examples
 from trainables.optimizers import EPSILON
 from trainables.problems import CLASSES, PIXELS
 from trainables.run import ContinualRun

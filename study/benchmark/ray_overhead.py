@@ -15,11 +15,10 @@ from study.running.connection import connected
 from study.running.progress import Tally
 from study.running.shares import Shares, share_out
 from study.running.tuning import run_trials
-from trainables import datasets
+from trainables.data import datasets
 from trainables.optimizers import SGD
-from trainables.options import RunOptions
 from trainables.problems import Pairwise
-from trainables.setting import Setting
+from trainables.setting import RunOptions, Setting
 
 
 class EmptyTrainable(tune.Trainable):
@@ -40,7 +39,7 @@ def time_ray(trials: int) -> dict[str, float]:
     A trial is one run of one task of one step. The cost of a report is what a further
     task adds above its training.
     """
-    with connected(None):
+    with connected(None, "benchmark"):
         shares = share_out(cpus=1.0, gpus=0.0, max_concurrent=None)
         start = time.perf_counter()
         _run_empty_trials(trials, shares.slots)

@@ -16,7 +16,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from study.console import console
-from trainables.datasets import Dataset
+from trainables.data import Dataset
 from trainables.optimizers import OPTIMIZERS
 from trainables.setting import Setting
 

@@ -12,11 +12,10 @@ from rich.table import Table
 
 from study.benchmark.contenders import digits, our_loop
 from study.plan.cost import run_cost
-from trainables.datasets import Dataset
+from trainables.data import Dataset
 from trainables.optimizers import OPTIMIZERS
-from trainables.options import RunOptions
 from trainables.run import ContinualRun
-from trainables.setting import Setting
+from trainables.setting import RunOptions, Setting
 
 RATE_SECONDS = 5.0
 """How long `side_by_side` measures."""

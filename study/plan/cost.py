@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import NamedTuple
 
-from trainables.datasets import DATASETS
+from trainables.data import DATASETS
 from trainables.problems import CLASSES, PIXELS
 from trainables.setting import Setting
 

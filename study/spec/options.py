@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any
+from typing import Annotated
 
 import attrs
 import tyro
 
-from study.console import Flag, Real, Text, Whole
+from study.console import FLOAT, INT, Flag, Real, Text, Whole
 from study.spec.objectives import parse_objectives
 from study.spec.search import Search
 from study.spec.studies import Study
 from study.spec.study_file import find_study
-from trainables import datasets
 from trainables.hyperparameter import check_real, check_whole
-from trainables.options import RunOptions
-from trainables.setting import parse_hidden
-from trainables.usage import UsageError, choose
+from trainables.setting import RunOptions
+from trainables.usage import UsageError
 
 
-def _at_least(low: int) -> Callable[..., None]:
-    """Return a validator of a whole number, or None."""
-
-    def check(options: Any, option: Any, value: Any) -> None:
-        if value is not None:
-            check_whole("--" + option.name.replace("_", "-"), value, low)
-
-    return check
+LEAST = {
+    **dict.fromkeys(("tasks", "seeds", "batch_size", "epochs", "max_concurrent"), 1),
+    **dict.fromkeys(("checkpoint_every", "trials", "confirm_seeds"), 1),
+    **dict.fromkeys(("landscape_every", "look_back"), 0),
+}
+"""The options that are whole numbers, and the least value of each."""
 
 
 @attrs.frozen
@@ -75,41 +70,40 @@ class SweepOptions:
     results: str = "results"
     dataset: Text = None
     data_dir: Text = None
-    tasks: Whole = attrs.field(default=None, validator=_at_least(1))
-    seeds: Whole = attrs.field(default=None, validator=_at_least(1))
+    tasks: Whole = None
+    seeds: Whole = None
     hidden: Text = None
-    batch_size: Whole = attrs.field(default=None, validator=_at_least(1))
-    epochs: Whole = attrs.field(default=None, validator=_at_least(1))
+    batch_size: Whole = None
+    epochs: Whole = None
     stack: str = "auto"
-    cpus_per_trial: float = 1.0
+    cpus_per_trial: Annotated[float, FLOAT] = 1.0
     gpus_per_trial: Real = None
-    max_concurrent: Whole = attrs.field(default=None, validator=_at_least(1))
-    checkpoint_every: Whole = attrs.field(default=None, validator=_at_least(1))
-    landscape_every: Whole = attrs.field(default=None, validator=_at_least(0))
-    look_back: int = attrs.field(default=0, validator=_at_least(0))
-    patience: float = RunOptions().patience
-    trials: Whole = attrs.field(default=None, validator=_at_least(1))
+    max_concurrent: Whole = None
+    checkpoint_every: Whole = None
+    landscape_every: Whole = None
+    look_back: Annotated[int, INT] = 0
+    patience: Annotated[float, FLOAT] = RunOptions().patience
+    trials: Whole = None
     objective: Text = None
     asha: Flag = False
-    confirm_seeds: Whole = attrs.field(default=None, validator=_at_least(1))
+    confirm_seeds: Whole = None
     address: Text = None
     dry_run: Flag = False
     list: Flag = False
 
     def __attrs_post_init__(self) -> None:
-        """Check the options that have no validator.
-
-        Raises:
-            UsageError: A value is out of range.
-        """
+        """Check the values: raise a UsageError."""
+        for name, low in LEAST.items():
+            if (value := getattr(self, name)) is not None:
+                check_whole("--" + name.replace("_", "-"), value, low)
         check_real("--cpus-per-trial", self.cpus_per_trial, exclude_low=True)
         check_real("--patience", self.patience)
-        if self.gpus_per_trial is not None:
-            gpus = check_real("--gpus-per-trial", self.gpus_per_trial)
-            if gpus > 1 and gpus % 1:
-                raise UsageError(
-                    f"--gpus-per-trial is {gpus:g}: above 1 it must be a whole number"
-                )
+        check_real("--gpus-per-trial", self.gpus_per_trial or 0)
+        gpus = self.gpus_per_trial or 0
+        if gpus > 1 and gpus % 1:
+            raise UsageError(
+                f"--gpus-per-trial is {gpus:g}: above 1 it must be a whole number"
+            )
         if self.stack != "auto" and not (self.stack.isdecimal() and int(self.stack)):
             raise UsageError(
                 f"--stack is {self.stack!r}: it must be auto or a whole number, "
@@ -125,7 +119,7 @@ class SweepOptions:
     def local_slots(self) -> int:
         """Concurrent trials that this machine's CPUs allow."""
         slots = max(1, int((os.cpu_count() or 1) // self.cpus_per_trial))
-        return slots if self.max_concurrent is None else min(slots, self.max_concurrent)
+        return min(slots, self.max_concurrent or slots)
 
     def run_options(self, study: Study | Search) -> RunOptions:
         """Return how the runs of a study are driven."""
@@ -144,32 +138,24 @@ class SweepOptions:
             UsageError: There is no such study, or an option does not go with it.
         """
         study = find_study(self.study)
-        if self.dataset is not None:
-            choose("dataset", self.dataset, datasets.DATASETS)
-        fields = {
-            "dataset": self.dataset,
-            "tasks": self.tasks,
-            "batch_size": self.batch_size,
-            "epochs": self.epochs,
-        }
-        if isinstance(study, Search):
-            if self.stack_size:
-                raise UsageError(
-                    f"--stack is {self.stack}: a search trains all seeds of a setting "
-                    "side by side, leave it out"
-                )
-            return study.modify(
-                seeds=self.seeds,
-                trials=self.trials,
-                objectives=self.objective and parse_objectives(self.objective),
-                asha=self.asha or None,
-                hidden=self.hidden,
-                **fields,
+        names = ("seeds", "dataset", "tasks", "batch_size", "epochs", "hidden")
+        changes = {name: getattr(self, name) for name in names}
+        if isinstance(study, Study):
+            for name in ("trials", "objective", "asha"):
+                if getattr(self, name):
+                    raise UsageError(
+                        f"--{name} is for a search, which {study.name} is not: leave "
+                        "it out"
+                    )
+            return study.modify(**changes)
+        if self.stack_size:
+            raise UsageError(
+                f"--stack is {self.stack}: a search trains all seeds of a setting side "
+                "by side, leave it out"
             )
-        for name in ("trials", "objective", "asha"):
-            if getattr(self, name):
-                raise UsageError(
-                    f"--{name} is for a search, which {study.name} is not: leave it out"
-                )
-        hidden = None if self.hidden is None else parse_hidden(self.hidden)
-        return study.modify(seeds=self.seeds, hidden=hidden, **fields)
+        return study.modify(
+            trials=self.trials,
+            objectives=self.objective and parse_objectives(self.objective),
+            asha=self.asha or None,
+            **changes,
+        )

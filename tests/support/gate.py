@@ -68,7 +68,7 @@ def main():
     from ray import tune
 
     from study.sweep import sweep
-    from trainables.command_line import run_command
+    from trainables.usage import run_command
 
     with_parameters = tune.with_parameters
     # Tune sends what is defined in a script to the workers by value, not by name

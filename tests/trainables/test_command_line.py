@@ -9,8 +9,7 @@ from typing import Literal
 
 import pytest
 
-from trainables.command_line import run_command
-from trainables.usage import UsageError, choose
+from trainables.usage import UsageError, choose, run_command
 
 
 def train(
@@ -141,7 +140,7 @@ def test_a_bug_is_a_traceback(capsys):
 )
 def test_a_process_exits_with_the_code(args, code, words, encoding):
     program = (
-        "from trainables.command_line import run_command\n"
+        "from trainables.usage import run_command\n"
         "def f(n: int) -> int: return n\n"
         "run_command(f, 'f')"
     )

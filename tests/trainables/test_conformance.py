@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from trainables.bases import BASES, Adam
-from trainables.datasets import Dataset
+from trainables.data import Dataset
 from trainables.hyperparameter import hyperparameters
 from trainables.interventions import (
     INTERVENTIONS,
@@ -34,12 +34,11 @@ from trainables.interventions import (
 )
 from trainables.network import Network, forward, initial_network
 from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD, Optimizer
-from trainables.options import RunOptions
 from trainables.probes import LANDSCAPE, MEASURES, PROBES, START, Landscape, Snapshot
 from trainables.problems import PROBLEMS, Pairwise, Permuted, Problem
 from trainables.record import SETTING_COLUMNS, Record, measure_columns
 from trainables.run import ContinualRun
-from trainables.setting import REGISTRIES, Setting
+from trainables.setting import REGISTRIES, RunOptions, Setting
 from trainables.stack import Memory
 from trainables.steps import fast, reference
 from trainables.steps.reference import loss_gradient

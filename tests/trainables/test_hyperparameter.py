@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from trainables.column import Column
 from trainables.hyperparameter import (
     check_real,
     check_whole,
@@ -18,6 +17,7 @@ from trainables.hyperparameter import (
     text,
     whole,
 )
+from trainables.record import Column
 from trainables.usage import UsageError
 
 

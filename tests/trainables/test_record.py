@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from trainables.column import Column
 from trainables.columns import with_tables
 from trainables.record import (
     IDENTITY_COLUMNS,
@@ -20,6 +19,7 @@ from trainables.record import (
     POSITION_COLUMNS,
     SCHEMA_VERSION,
     SETTING_COLUMNS,
+    Column,
     all_columns,
     file_columns,
     measure_columns,

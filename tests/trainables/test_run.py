@@ -17,11 +17,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from trainables import examples, measuring
-from trainables.datasets import Dataset
+from trainables import measuring
+from trainables.data import Dataset, examples
 from trainables.network import initial_network
 from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD, Optimizer
-from trainables.options import RunOptions
 from trainables.probes import LANDSCAPE, MEASURES, START, Landscape
 from trainables.problems import PROBLEMS, Pairwise, Permuted, Problem
 from trainables.randomness import generator
@@ -32,7 +31,7 @@ from trainables.record import (
     to_table,
 )
 from trainables.run import ContinualRun
-from trainables.setting import Setting
+from trainables.setting import RunOptions, Setting
 from trainables.steps import training
 from trainables.usage import UsageError
 
@@ -470,7 +469,7 @@ def test_a_run_twice_is_the_same_to_the_last_bit(optimizer, problem, few):
 
 GO_ON = """
 import json, sys, numpy, torch
-from trainables.datasets import Dataset
+from trainables.data import Dataset
 from trainables.run import ContinualRun
 from trainables.setting import Setting
 
@@ -644,7 +643,7 @@ def test_golden(few):
 if __name__ == "__main__":
     from conftest import cut
 
-    from trainables.datasets import load
+    from trainables.data import load
 
     made = golden_rows(cut(load("mnist-5k")))
     GOLDEN.write_text(json.dumps(made, indent=1) + "\n")

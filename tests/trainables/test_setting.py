@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainables.bases import Adam
-from trainables.datasets import DATASETS
+from trainables.data import DATASETS
 from trainables.hyperparameter import hyperparameters
 from trainables.interventions import ContinualBackprop
 from trainables.optimizers import ASAM, GNP, SAM, SGD

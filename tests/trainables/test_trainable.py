@@ -20,10 +20,9 @@ import torch
 from study.plan.trials import Trial
 from study.results.store import Store
 from trainables.optimizers import GNP, SGD
-from trainables.options import RunOptions
 from trainables.problems import Pairwise
 from trainables.run import ContinualRun
-from trainables.setting import Setting
+from trainables.setting import RunOptions, Setting
 from trainables.trainable import ContinualTrainable
 from trainables.usage import UsageError
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.examples import Block, Reader
+from trainables.data.examples import Block, Reader
 from trainables.network import cross_entropy
 from trainables.steps.training import StepSums, Update
 

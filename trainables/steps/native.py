@@ -17,7 +17,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from trainables.examples import Block, Examples, Reader
+from trainables.data.examples import Block, Examples, Reader
 from trainables.network import Network
 from trainables.optimizers import EPSILON, Optimizer
 from trainables.steps import extension

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from trainables.examples import Block, Reader
+from trainables.data.examples import Block, Reader
 from trainables.network import cross_entropy
 
 Update = Callable[[Tensor, Tensor], Float[Tensor, "S n outputs"]]

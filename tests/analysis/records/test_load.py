@@ -9,8 +9,13 @@ import pytest
 from analysis.records.load import load, load_records
 from analysis.records.runs import NEEDED, by_problem, by_setting
 from tests.support.synthetic import make_run, make_setting, write, write_study
-from trainables.column import REAL, Column
-from trainables.record import KNOWN_COLUMNS, SCHEMA_VERSION, SETTING_COLUMNS
+from trainables.record import (
+    KNOWN_COLUMNS,
+    REAL,
+    SCHEMA_VERSION,
+    SETTING_COLUMNS,
+    Column,
+)
 from trainables.usage import UsageError
 
 SHORT = make_setting(tasks=4)

@@ -7,7 +7,7 @@ import pytest
 from study.spec.options import SweepOptions
 from study.spec.search import SEARCHES
 from study.spec.studies import STUDIES
-from trainables.options import RunOptions
+from trainables.setting import RunOptions
 from trainables.usage import UsageError
 
 
@@ -59,7 +59,7 @@ def test_options_modify_a_search():
         study="search", trials=7, hidden="5", objective="plasticity_loss,mean_accuracy"
     )
     search = options.load_study()
-    assert (search.trials, search.example.hidden) == (7, (5,))
+    assert (search.trials, search.space.example.hidden) == (7, (5,))
     assert search.objectives == ("plasticity_loss", "mean_accuracy")
     assert SweepOptions(study="search", asha=True).load_study().asha
 

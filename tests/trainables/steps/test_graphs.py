@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.examples import Block, Reader, to_tensor
+from trainables.data.examples import Block, Reader, to_tensor
 from trainables.network import initial_network
 from trainables.optimizers import GNP, SAM, SGD
 from trainables.steps import fast

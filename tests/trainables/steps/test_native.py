@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.dead import nearly_even
 from trainables import measuring
-from trainables.examples import Block, Examples, Reader
+from trainables.data.examples import Block, Examples, Reader
 from trainables.network import Network, initial_network
 from trainables.optimizers import ASAM, GNP, SAM, SGD, Optimizer
 from trainables.run import ContinualRun

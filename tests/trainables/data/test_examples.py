@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables import examples
-from trainables.examples import (
+from trainables.data import examples
+from trainables.data.examples import (
     Examples,
     Reader,
     blocks,

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainables import datasets
-from trainables.datasets import DATASETS, PARTS, TORCHVISION, Dataset, load
+from trainables.data import datasets
+from trainables.data.datasets import DATASETS, PARTS, TORCHVISION, Dataset, load
 from trainables.usage import UsageError
 
 TRAIN, TEST = 30, 10
