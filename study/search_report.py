@@ -8,8 +8,10 @@ import attrs
 import tyro
 
 from study.console import Text, say
-from study.results.find import find_stores
-from study.searching.report import print_report, read_search
+from study.results.store import find_stores
+from study.searching.journal import load_search
+from study.searching.report import print_report, write_front
+from trainables.patience import first_line
 from trainables.usage import UsageError, run_command
 
 
@@ -34,11 +36,16 @@ def search_report(
     ],
 ) -> None:
     """Show what a search has found."""
-    searches = [
-        (store, search)
-        for store in find_stores(options.results, options.study)
-        if (search := read_search(store)) is not None
-    ]
+    searches = []
+    for store in find_stores(options.results, options.study):
+        try:
+            search = load_search(store)
+        except OSError as error:
+            raise UsageError(
+                f"{store.location()}: storage error: {first_line(error)}"
+            ) from None
+        if search is not None:
+            searches.append((store, search))
     if not searches:
         raise UsageError(
             f"no search in {options.results}: run python -m study.sweep search"
@@ -49,8 +56,6 @@ def search_report(
     for store, search in searches:
         print_report(store.location(), search)
         if options.output:
-            from study.searching.pareto import write_front
-
             write_front(search, options.output)
             say(f"wrote {options.output}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from typing import Annotated
@@ -11,14 +12,13 @@ import tyro
 from rich.table import Table
 
 from study.console import Flag, Text, Whole, console, say
-from study.plan.trials import hyperparameter_text
+from study.plan.trials import SETTING_HEADER, setting_cells
 from study.results.claim import claim, is_claimed
 from study.results.file_check import FileCheck
-from study.results.find import find_stores
-from study.results.repair import check_results, set_aside_damaged
-from study.results.store import Store
+from study.results.store import Store, find_stores
 from study.running.survey import SettingProgress, survey, time_left
 from study.spec.search import JOURNAL
+from trainables.hyperparameter import check_whole
 from trainables.patience import first_line
 from trainables.request import parse_stack_name, seeds_text
 from trainables.setting import digest
@@ -44,6 +44,11 @@ class StatusOptions:
     check: Flag = False
     fix: Flag = False
 
+    def __attrs_post_init__(self) -> None:
+        """Check the number: raise a UsageError."""
+        if self.slots is not None:
+            check_whole("--slots", self.slots)
+
 
 def status(
     options: Annotated[
@@ -54,11 +59,9 @@ def status(
     bad = 0
     for store in find_stores(options.results, options.study):
         try:
-            if options.fix:
-                with claim(store):
-                    bad += _check(store, fix=True)
-            elif options.check:
-                bad += _check(store, fix=False)
+            if options.fix or options.check:
+                with claim(store) if options.fix else contextlib.nullcontext():
+                    bad += _check(store, fix=options.fix)
             else:
                 _show(store, options.slots)
         except OSError as error:
@@ -70,16 +73,17 @@ def status(
 
 def _check(store: Store, *, fix: bool) -> int:
     """Check one study's files and list the bad ones; return how many there are."""
-    checks = [*check_results(store), *_check_journal(store)]
+    checks = [*store.check_files(), *_check_journal(store)]
     bad = [check for check in checks if check.faults]
     for check in bad:
-        more = f" (and {len(check.faults) - 1} more)" if check.faults[1:] else ""
+        text = f"bad: {store.location(check.path)}: {check.faults[0]}"
+        if check.faults[1:]:
+            text += f" (and {len(check.faults) - 1} more)"
         # a file of a newer version is good, but this program cannot read it
-        aside = fix and not check.newer
-        end = f"; set aside as {check.path}.damaged" if aside else ""
-        say(f"bad: {store.location(check.path)}: {check.faults[0]}{more}{end}")
-    if fix:
-        set_aside_damaged(store, bad)
+        if fix and not check.newer:
+            store.set_aside(check.path)
+            text += f"; set aside as {check.path}.damaged"
+        say(text)
     runs = sum(len(check.runs) for check in checks if not check.faults)
     checkpoints = sum(check.path.startswith("checkpoints/") for check in checks)
     result = f"{len(bad)} files are bad" if bad else "no file is bad"
@@ -113,7 +117,7 @@ def _show(store: Store, slots: int | None) -> None:
     request = store.load_request()
     if request.search is not None:
         # Optuna takes half a second to import
-        from study.searching.status import add_trials, search_line
+        from study.searching.report import add_trials, search_line
 
         request = add_trials(request, store)
     settings = survey(store, request, runs)
@@ -134,40 +138,24 @@ def _show(store: Store, slots: int | None) -> None:
 
 def _table(settings: Sequence[SettingProgress], started: str) -> Table:
     """Return the table of all settings, with a last row of sums."""
-    columns = ("problem", "optimizer", "hyperparameters", "dataset", "tasks")
     counted = ("runs", "done", started, "at task", "failed", "diverged", "missing")
-    table = Table(*columns, *counted, box=None)
+    table = Table(*SETTING_HEADER, "tasks", *counted, box=None)
     totals = [0] * 6
-    for progress in settings:
-        counts = _counts(progress)
+    for p in settings:
+        groups = (p.seeds, p.finished, p.started, p.failed, p.diverged, p.missing)
+        counts = [len(group) for group in groups]
         totals = [total + count for total, count in zip(totals, counts, strict=True)]
-        row, tasks = progress.row, sorted(set(progress.started.values()))
+        tasks = sorted(set(p.started.values()))
         table.add_row(
-            row["problem"],
-            row["optimizer"],
-            hyperparameter_text(row),
-            row["dataset"],
-            str(row["tasks"]),
+            *setting_cells(p.row),
+            str(p.row["tasks"]),
             *map(str, counts[:3]),
             "-".join(map(str, tasks if len(tasks) < 2 else (tasks[0], tasks[-1]))),
             *map(str, counts[3:]),
         )
-    totals_text = [str(total) for total in totals]
-    table.add_row("all", "", "", "", "", *totals_text[:3], "", *totals_text[3:])
+    sums = [str(total) for total in totals]
+    table.add_row("all", "", "", "", "", *sums[:3], "", *sums[3:])
     return table
-
-
-def _counts(progress: SettingProgress) -> list[int]:
-    """Return the counts of a setting, in the order of the table's columns."""
-    groups = (
-        progress.seeds,
-        progress.finished,
-        progress.started,
-        progress.failed,
-        progress.diverged,
-        progress.missing,
-    )
-    return [len(group) for group in groups]
 
 
 def _print_failures(store: Store, settings: Sequence[SettingProgress]) -> None:

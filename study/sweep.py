@@ -28,13 +28,6 @@ from study.spec.studies import Study
 from trainables.patience import first_line
 from trainables.usage import run_command
 
-NEXT_COMMANDS = {
-    "table": "",
-    "figure accuracy": " -o accuracy.png",
-    "report": " -o report.html",
-}
-"""Commands of `analysis` that show more, with their further words."""
-
 
 def sweep(
     options: Annotated[tyro.conf.OmitArgPrefixes[SweepOptions], tyro.conf.arg(name="")],
@@ -126,13 +119,10 @@ def _print_results(study: Study | Search, store: Store) -> None:
     """Print the results, and the commands that show more."""
     place = shlex.quote(store.location())
     if isinstance(study, Search):
-        from study.searching.report import (
-            print_report,
-            read_search,
-            save_pareto_front,
-        )
+        from study.searching.journal import load_search
+        from study.searching.report import print_report, save_pareto_front
 
-        if (search := read_search(store)) is not None:
+        if (search := load_search(store)) is not None:
             print_report(store.location(), search)
             save_pareto_front(store, search)
         say(f"python -m study.search_report {place}")
@@ -142,8 +132,9 @@ def _print_results(study: Study | Search, store: Store) -> None:
 
         say(f"\nRecords: {store.location('records')}\n")
         print_tables(store.location())
-        for command, words in NEXT_COMMANDS.items():
-            say(f"python -m analysis {command} {place}{words}")
+        say(f"python -m analysis table {place}")
+        say(f"python -m analysis figure accuracy {place} -o accuracy.png")
+        say(f"python -m analysis report {place} -o report.html")
 
 
 if __name__ == "__main__":

@@ -41,8 +41,8 @@ def confirmation(
 
     Args:
         store: Where the study's results are.
-        seeds: The study's own seeds, which choose.
-        count: How many new ones.
+        seeds: The study's own seeds, which choose the winners.
+        count: How many new seeds.
         setting_ids: The study's own settings; None: all of the results.
 
     Raises:
@@ -65,6 +65,9 @@ def confirmation(
         for check in store.check_records()
         for run in check.runs.values()
     }
-    order = [name for name in frame["setting_id"].unique() if name in best]
-    settings = tuple(Setting.from_row(rows[name]) for name in order)
-    return Study(store.study, settings, new_seeds(seeds, count))
+    settings = (
+        Setting.from_row(rows[name])
+        for name in frame["setting_id"].unique()
+        if name in best
+    )
+    return Study(store.study, tuple(settings), new_seeds(seeds, count))

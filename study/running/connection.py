@@ -20,7 +20,7 @@ CONNECT_TIMEOUT = 10.0
 
 
 @contextlib.contextmanager
-def connected(address: str | None, study: str = "") -> Iterator[None]:
+def connected(address: str | None, study: str) -> Iterator[None]:
     """Connect to Ray for as long as the context lasts.
 
     Args:
@@ -33,10 +33,11 @@ def connected(address: str | None, study: str = "") -> Iterator[None]:
     """
     target = address or os.environ.get("RAY_ADDRESS") or ""
     _check_address(target)
-    if not target and (stale := _stale_address()):
-        say(f"The Ray at {stale}, last started here, is gone: starting a new one.")
+    last: str = ray._private.utils.read_ray_address() or ""
+    if not target and _connection_error(last):
+        say(f"The Ray at {last}, last started here, is gone: starting a new one.")
         address = "local"
-    metadata = {"job_name": f"plasticity study {study}".strip()}
+    metadata = {"job_name": f"plasticity study {study}"}
     try:
         context = ray.init(
             address=address,
@@ -60,21 +61,9 @@ def connected(address: str | None, study: str = "") -> Iterator[None]:
 def _dashboard_line(url: str | None) -> str:
     if not url:
         return "Ray dashboard: none; the study runs without it"
-    if os.environ.get("RAY_AUTH_MODE") == "token":
-        return (
-            f"Ray dashboard: http://{url} "
-            "(asks for a token: `ray get-auth-token` prints it)"
-        )
-    return f"Ray dashboard: http://{url}"
-
-
-def _stale_address() -> str | None:
-    """Return the address of a Ray that was started here and no longer answers."""
-    address: str = ray._private.utils.read_ray_address() or ""
-    host, _, port = address.rpartition(":")
-    if port.isdecimal() and _connection_error(host, int(port)):
-        return address
-    return None
+    has_token = os.environ.get("RAY_AUTH_MODE") == "token"
+    hint = " (asks for a token: `ray get-auth-token` prints it)" if has_token else ""
+    return f"Ray dashboard: http://{url}{hint}"
 
 
 def _check_address(address: str) -> None:
@@ -88,17 +77,20 @@ def _check_address(address: str) -> None:
             f"--address is {address}: Ray's client cannot run a study: run the command "
             "on a node, as by `ray exec` or `ray job submit`"
         )
-    match = re.fullmatch(r"\[?(.+?)\]?:(\d{1,5})", address)
-    if match and (error := _connection_error(match[1], int(match[2]))):
+    if error := _connection_error(address):
         raise UsageError(
             f"no Ray at {address}: {error}: start one there, or leave out --address "
             "and $RAY_ADDRESS for a local Ray"
         )
 
 
-def _connection_error(host: str, port: int) -> Exception | None:
+def _connection_error(address: str) -> Exception | None:
+    """Return why nothing answers at HOST:PORT; None for other addresses."""
+    match = re.fullmatch(r"\[?(.+?)\]?:(\d{1,5})", address)
+    if not match:
+        return None
     try:
-        socket.create_connection((host, port), timeout=CONNECT_TIMEOUT).close()
+        socket.create_connection((match[1], int(match[2])), CONNECT_TIMEOUT).close()
     except (OSError, OverflowError) as error:
         return error
     return None

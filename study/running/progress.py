@@ -20,6 +20,16 @@ LIVE_SECONDS = 0.2
 """Between two updates of the live line on a terminal."""
 
 
+class NotPickled:
+    """A part of Tune that holds terminals or sockets, or whose memory is elsewhere.
+
+    Tune pickles its parts to restore them, which this program never does.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
 class Tally:
     """The latest report of each trial, and their sums.
 
@@ -29,8 +39,8 @@ class Tally:
         trials: By name.
         tasks_done: By trial.
         diverged: Runs that have diverged, by trial.
-        failed: Error files of the trials that Tune has given up, by trial.
-        waiting: What storage says, by the trials that wait for it.
+        failed: The trials that Tune has given up.
+        waiting: The trials that wait for storage.
         runs_before: Runs that earlier sessions finished.
         tasks_before: Their tasks.
         started: Local time of the first report, in seconds; None: no report yet.
@@ -47,8 +57,8 @@ class Tally:
         self.trials = {trial.name: trial for trial in trials}
         self.tasks_done = dict.fromkeys(self.trials, 0)
         self.diverged = dict.fromkeys(self.trials, 0)
-        self.failed: dict[str, str] = {}
-        self.waiting: dict[str, str] = {}
+        self.failed: set[str] = set()
+        self.waiting: set[str] = set()
         self.runs_before, self.tasks_before = runs_before, tasks_before
         self.started: float | None = None
         self._resumed_tasks: dict[str, int] = {}  # trial -> tasks of earlier sessions
@@ -56,9 +66,9 @@ class Tally:
     def report(self, result: Mapping[str, Any]) -> None:
         """Take a trial's report."""
         name, tasks = result["name"], result["tasks_done"]
-        self.waiting.pop(name, None)
+        self.waiting.discard(name)
         if result["waiting"]:
-            self.waiting[name] = result["waiting"]
+            self.waiting.add(name)
             if tasks == self.tasks_done[name]:
                 return
         if self.started is None:
@@ -94,34 +104,31 @@ class Tally:
 
     def line(self) -> str:
         """Return the progress in one line."""
-        stacks = [len(trial.seeds) for trial in self.trials.values()]
-        lengths = [trial.setting.tasks for trial in self.trials.values()]
-        counts = self.tasks_done.values()
-        triples = list(zip(stacks, lengths, counts, strict=True))
-        runs = self.runs_before + sum(s for s, length, n in triples if n >= length)
-        tasks = sum(s * n for s, _, n in triples)
-        total = sum(s * length for s, length, _ in triples)
+        runs = done = self.runs_before
+        tasks = total = 0
+        for name, trial in self.trials.items():
+            stack, length = len(trial.seeds), trial.setting.tasks
+            runs += stack
+            done += stack * (self.tasks_done[name] >= length)
+            tasks += stack * self.tasks_done[name]
+            total += stack * length
         return (
-            f"runs {runs}/{self.runs_before + sum(stacks)}, "
-            f"tasks {tasks:,}/{total:,}, {self._speed_and_problems()}"
+            f"runs {done}/{runs}, tasks {tasks:,}/{total:,}, "
+            f"{self._speed_and_problems()}"
         )
 
     def _speed_and_problems(self) -> str:
         tasks = sum(
-            len(self.trials[name].seeds) * (count - self._resumed_tasks.get(name, 0))
-            for name, count in self.tasks_done.items()
+            len(self.trials[name].seeds) * (self.tasks_done[name] - before)
+            for name, before in self._resumed_tasks.items()
         )
-        rate = tasks / self._elapsed if tasks > 0 and self._elapsed else 0.0
+        rate = max(0, tasks) / self._elapsed if self._elapsed else 0.0
         left = "?" if self.seconds_left is None else format_duration(self.seconds_left)
-        parts = [
-            f"{rate:.1f} tasks/s",
-            f"left {left}",
-            f"diverged {sum(self.diverged.values())}",
-            f"failed {len(self.failed)}",
-        ]
-        if self.waiting:
-            parts.append(f"waiting {len(self.waiting)}")
-        return ", ".join(parts)
+        waiting = f", waiting {len(self.waiting)}" if self.waiting else ""
+        return (
+            f"{rate:.1f} tasks/s, left {left}, diverged {sum(self.diverged.values())}, "
+            f"failed {len(self.failed)}{waiting}"
+        )
 
     @property
     def _elapsed(self) -> float:
@@ -139,16 +146,15 @@ class Tally:
         )
 
 
-class ProgressDisplay(tune.Callback):
-    """Shows the tally: one live line on a terminal, else a line now and then."""
+class ProgressDisplay(NotPickled, tune.Callback):
+    """Feeds the tally and shows it: a live line on a terminal, else now and then."""
 
     def __init__(self, tally: Tally) -> None:
-        """Show a tally; it is fed here with Tune's results."""
+        """Show a tally."""
         self.tally = tally
         self._restarts = 0
         self._live = console.is_terminal
-        self._interval = LIVE_SECONDS if self._live else PLAIN_SECONDS
-        self._last_shown = time.monotonic() - (LIVE_SECONDS if self._live else 0)
+        self._last_shown = time.monotonic()
         self._warned: set[str] = set()
         self._storage_fails = False
         self._progress = Progress(
@@ -159,23 +165,16 @@ class ProgressDisplay(tune.Callback):
             transient=True,
             redirect_stdout=False,  # `only_console_prints` redirects it
             redirect_stderr=False,
+            disable=not self._live,
         )
         self._bar = self._progress.add_task("starting", total=1.0)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return nothing: Tune pickles callbacks, but a terminal cannot be pickled."""
-        return {}
-
     def __enter__(self) -> ProgressDisplay:
-        """Start the live line."""
-        if self._live:
-            self._progress.start()
+        self._progress.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Replace the live line by the last state."""
-        if self._live:
-            self._progress.stop()
+        self._progress.stop()
         restarts = f", restarted {self._restarts}" if self._restarts else ""
         say(self.tally.line() + restarts)
 
@@ -200,21 +199,21 @@ class ProgressDisplay(tune.Callback):
     ) -> None:
         """Count a restart."""
         self._restarts += 1
-        self.tally.waiting.pop(trial.config["trial"]["name"], None)
+        self.tally.waiting.discard(trial.config["trial"]["name"])
 
     def on_trial_error(
         self, iteration: int, trials: list[Any], trial: Any, **info: Any
     ) -> None:
         """Count a trial that Tune has given up."""
         name = trial.config["trial"]["name"]
-        self.tally.failed[name] = trial.error_file or ""
-        self.tally.waiting.pop(name, None)
+        self.tally.failed.add(name)
+        self.tally.waiting.discard(name)
         self._show()
 
     def _show(self) -> None:
         """Show the tally, at most once an interval: the sums are long."""
         now = time.monotonic()
-        if now - self._last_shown < self._interval:
+        if now - self._last_shown < (LIVE_SECONDS if self._live else PLAIN_SECONDS):
             return
         self._last_shown = now
         line, fraction = self.tally.line(), self.tally.fraction

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import functools
 import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from study.results.store import Store
 from study.spec.options import SweepOptions
 from study.spec.search import Search
 from study.spec.studies import Study
-from trainables import datasets
+from trainables.data import load
 from trainables.request import Request, stack_name
 from trainables.setting import digest
 
@@ -54,13 +55,7 @@ class Session(abc.ABC):
         *,
         read_only: bool = False,
     ) -> None:
-        """Read what earlier sessions have done.
-
-        Args:
-            options: How to run it.
-            study: What to run.
-            store: Where its results are.
-            read_only: Leave damaged files where they are.
+        """Read what earlier sessions have done; `read_only` repairs no file.
 
         Raises:
             UsageError: A newer version of this program wrote a file.
@@ -93,8 +88,14 @@ class Session(abc.ABC):
         """Return how much is about to run."""
 
     @abc.abstractmethod
+    def _ended_stacks(self) -> Iterable[str]:
+        """Return the names of the stacks that have ended but have a checkpoint."""
+
     def _drop_states(self) -> None:
-        """Delete the checkpoints of trials that have ended."""
+        """Delete the checkpoints that nobody needs."""
+        with contextlib.suppress(OSError):  # the next session deletes the rest
+            for name in self._ended_stacks():
+                self.store.drop_state(name)
 
     def run(self) -> int:
         """Run what is left; return the exit code.
@@ -108,18 +109,17 @@ class Session(abc.ABC):
             say(f"All {self.total} {self.unit} of {self.store.study} are finished.")
             return 0
         try:
-            failures, stopped = self._run_left(), False
+            failures = self._run_left()
         except KeyboardInterrupt:
-            failures, stopped = {}, True
-        self._refresh(repair=not stopped)
-        with contextlib.suppress(OSError):  # the next session deletes the rest
+            self.finished = self.store.finished_runs()  # do not wait for storage
             self._drop_states()
-        if stopped:
             say(
                 f"Stopped: {self.left} of {self.total} {self.unit} are left. "
                 "Progress is saved; run the same command to resume."
             )
             return STOPPED
+        self.finished = retry(lambda: self.store.finished_runs(repair=True))
+        self._drop_states()
         if self.left and not failures:
             say(f"{self.left} {self.unit} have no records; run the command again.")
         return FAILED if self.left else 0
@@ -131,12 +131,12 @@ class Session(abc.ABC):
             KeyboardInterrupt: The session was stopped.
         """
         data = {
-            name: datasets.load(name, self.options.data_dir)
+            name: load(name, self.options.data_dir)
             for name in sorted(self._dataset_names())
         }
         # Ray takes a second to import, which a wrong command must not wait for
         from study.running.connection import connected
-        from study.running.reach import check_reach
+        from study.running.nodes import check_reach
         from study.running.shares import share_out
         from study.running.tuning import run_trials
         from trainables.steps.engine import describe_engine
@@ -167,13 +167,6 @@ class Session(abc.ABC):
             self.store.save_failures(failures)
         return failures
 
-    def _refresh(self, *, repair: bool) -> None:
-        """Read again which runs are finished."""
-        if repair:
-            self.finished = retry(lambda: self.store.finished_runs(repair=True))
-        else:  # the session was stopped: do not wait for storage
-            self.finished = self.store.finished_runs()
-
 
 class StudySession(Session):
     """One session of a study."""
@@ -181,19 +174,14 @@ class StudySession(Session):
     unit = "runs"
     study: Study
 
-    def __init__(
-        self,
-        options: SweepOptions,
-        study: Study,
-        store: Store,
-        *,
-        read_only: bool = False,
-    ) -> None:
-        """Read what earlier sessions have done; see `Session`."""
-        super().__init__(options, study, store, read_only=read_only)
-        self._tasks = {  # run_id -> tasks
+    @functools.cached_property
+    def _tasks(self) -> dict[str, int]:
+        """Tasks of each run, by run_id."""
+        return {
             setting.run_id(seed): setting.tasks
-            for setting, seed in itertools.product(study.settings, study.seeds)
+            for setting, seed in itertools.product(
+                self.study.settings, self.study.seeds
+            )
         }
 
     @property
@@ -252,10 +240,11 @@ class StudySession(Session):
     def _headline(self, tally: Tally) -> str:
         return f"{self.study.name}: {self.left} runs in {len(tally.trials)} trials"
 
-    def _drop_states(self) -> None:
+    def _ended_stacks(self) -> Iterable[str]:
         for setting_id, seeds in self.store.interrupted_stacks():
             row = self.request.settings.get(setting_id)
-            if row and seeds:
-                run_ids = {digest(row | {"seed": seed}) for seed in seeds}
-                if run_ids <= self.finished:
-                    self.store.drop_state(stack_name(setting_id, seeds))
+            if (
+                row
+                and {digest(row | {"seed": seed}) for seed in seeds} <= self.finished
+            ):
+                yield stack_name(setting_id, seeds)

@@ -1,12 +1,87 @@
-"""CPU and GPU share of each trial, and the number of concurrent trials."""
+"""What a Ray cluster has and may get, and the share of each trial."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import attrs
 import ray
+import yaml
 
-from study.running.capacity import capacity
 from trainables.usage import UsageError
+
+BOOTSTRAP = "~/ray_bootstrap_config.yaml"
+"""The cluster's file on its head node, where `ray up` copies it."""
+
+NODE_GROUP = "ray.io/node-group"
+"""Ray's label for the node type of a node that `ray up` has started."""
+
+
+@attrs.frozen
+class Capacity:
+    """CPUs and GPUs of a cluster: those of now, and with all nodes it may start."""
+
+    cpus: float
+    gpus: float
+    max_cpus: float
+    max_gpus: float
+
+    @property
+    def can_grow(self) -> bool:
+        """Whether the autoscaler may start more nodes."""
+        return self.max_cpus > self.cpus or self.max_gpus > self.gpus
+
+    @property
+    def max_text(self) -> str:
+        """What there may be later, as text."""
+        return _text(self.max_cpus, self.max_gpus)
+
+    def __str__(self) -> str:
+        return _text(self.cpus, self.gpus)
+
+
+def _text(cpus: float, gpus: float) -> str:
+    return f"{cpus:g} CPU, {gpus:g} GPU" if gpus else f"{cpus:g} CPU"
+
+
+def capacity() -> Capacity:
+    """Return the capacity of the cluster that this process is connected to."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    config = _cluster_config()
+    now = [resources.get(kind, 0.0) for kind in ("CPU", "GPU")]
+    later = [max_of_workers(config, kind) for kind in ("CPU", "GPU")]
+    return Capacity(*now, *map(max, now, later))
+
+
+def _cluster_config() -> dict[str, Any]:
+    """Return the cluster's file if this machine is its head node, else nothing."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    node_id = ray.get_runtime_context().get_node_id()
+    groups = [n["Labels"].get(NODE_GROUP) for n in nodes if n["NodeID"] == node_id]
+    try:
+        config = yaml.safe_load(Path(BOOTSTRAP).expanduser().read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    if not isinstance(config, dict) or groups != [config.get("head_node_type")]:
+        return {}  # left by another cluster whose head this machine was
+    return config
+
+
+def max_of_workers(config: dict[str, Any], resource: str) -> float:
+    """Return how much of a resource all workers of a cluster's file may have.
+
+    >>> node_type = {"max_workers": 3, "resources": {"CPU": 4}}
+    >>> cluster = {"max_workers": 2, "available_node_types": {"worker": node_type}}
+    >>> max_of_workers(cluster, "CPU")
+    8.0
+    """
+    amounts = [
+        float(node_type.get("resources", {}).get(resource, 0))
+        for node_type in config.get("available_node_types", {}).values()
+        for _ in range(node_type.get("max_workers", 0))
+    ]
+    return sum(sorted(amounts, reverse=True)[: config.get("max_workers", 0)], start=0.0)
 
 
 @attrs.frozen
@@ -26,7 +101,6 @@ class Shares:
     gpu_memory: float | None = None
 
     def __str__(self) -> str:
-        """Return the shares as text."""
         return f"{self.slots} at once ({self.cpus:g} CPU, {self.gpus:g} GPU each)"
 
 
@@ -56,20 +130,16 @@ def share_out(*, cpus: float, gpus: float | None, max_concurrent: int | None) ->
                 f"--{kind}s-per-trial is {needed:g}, but Ray has {available:g}: "
                 "ask for less"
             )
-    if gpus:
-        # a sum of equal shares may come out a little above 1
-        slots = min(slots, int(cluster.max_gpus / gpus + 1e-9))
-    memory = min(1.0, gpus) * _gpu_memory() if gpus else None
+    if not gpus:
+        return Shares(cpus, gpus, max(1, slots))
+    # a sum of equal shares may come out a little above 1
+    slots = min(slots, int(cluster.max_gpus / gpus + 1e-9))
+    task = ray.remote(num_gpus=0.01, num_cpus=0, max_calls=1)(_gpu_memory)
+    memory = min(1.0, gpus) * float(ray.get(task.remote()))
     return Shares(cpus, gpus, max(1, slots), memory)
 
 
-def _gpu_memory() -> float:
-    """Return the memory of one GPU of the cluster, in bytes."""
+def _gpu_memory() -> int:
+    import torch
 
-    def total_memory() -> int:
-        import torch
-
-        return int(torch.cuda.get_device_properties(0).total_memory)
-
-    task = ray.remote(num_gpus=0.01, num_cpus=0, max_calls=1)(total_memory)
-    return float(ray.get(task.remote()))
+    return int(torch.cuda.get_device_properties(0).total_memory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import attrs
@@ -99,7 +100,7 @@ def _checkpoint_tasks(store: Store, name: str) -> int:
 def time_left(
     settings: Sequence[SettingProgress], runs: Mapping[str, StoredRun], slots: int
 ) -> str:
-    """Return how long the rest takes, as a line.
+    """Return how long the rest takes with so many concurrent trials, as a line.
 
     Args:
         settings: Of `survey`.
@@ -107,40 +108,28 @@ def time_left(
         slots: Concurrent trials.
     """
     known: dict[str, Setting] = {}
-    left: list[tuple[Setting, float]] = []
+    flops_left: defaultdict[str, float] = defaultdict(float)  # by optimizer
     for progress in settings:
         try:
             setting = Setting.from_row(progress.row)
         except UsageError:  # of another version of this program
             continue
         known[digest(progress.row)] = setting
-        left.extend(
-            (setting, 1 - progress.started.get(seed, 0) / setting.tasks)
-            for seed in progress.seeds - progress.finished
-        )
-    if not left:
+        for seed in progress.seeds - progress.finished:
+            fraction = 1 - progress.started.get(seed, 0) / setting.tasks
+            flops_left[setting.optimizer.name] += run_cost(setting).flops * fraction
+    if not flops_left:
         return "nothing is left"
-    rates = load_rates() | _measured_rates(known, runs)
-    if any(setting.optimizer.name not in rates for setting, _ in left):
-        return "time left: unknown (python -m study.benchmark measures the speed)"
-    seconds = sum(
-        run_cost(setting).flops * fraction / rates[setting.optimizer.name]
-        for setting, fraction in left
-    )
-    duration = format_duration(seconds / slots)
-    return f"time left: about {duration} with {slots} trials at once"
-
-
-def _measured_rates(
-    settings: Mapping[str, Setting], runs: Mapping[str, StoredRun]
-) -> dict[str, float]:
-    """Return the operations per second of the finished runs, by optimizer."""
-    flops: dict[str, float] = {}
-    seconds: dict[str, float] = {}
+    flops: defaultdict[str, float] = defaultdict(float)  # finished, by optimizer
+    seconds: defaultdict[str, float] = defaultdict(float)
     for run in runs.values():
-        setting = settings.get(run.setting_id)
-        if setting and run.seconds > 0 and not run.diverged:
-            name = setting.optimizer.name
-            flops[name] = flops.get(name, 0.0) + run_cost(setting).flops
-            seconds[name] = seconds.get(name, 0.0) + run.seconds
-    return {name: flops[name] / seconds[name] for name in flops}
+        if run.setting_id in known and run.seconds > 0 and not run.diverged:
+            setting = known[run.setting_id]
+            flops[setting.optimizer.name] += run_cost(setting).flops
+            seconds[setting.optimizer.name] += run.seconds
+    rates = load_rates() | {name: flops[name] / seconds[name] for name in flops}
+    if not flops_left.keys() <= rates.keys():
+        return "time left: unknown (python -m study.benchmark measures the speed)"
+    total = sum(flops_left[name] / rates[name] for name in flops_left)
+    duration = format_duration(total / slots)
+    return f"time left: about {duration} with {slots} trials at once"

@@ -6,12 +6,18 @@ say what is finished and how far the rest is, so Tune's own folder is temporary.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pickle
+import signal
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
-# Ray reads these when it is imported: no log files by Tune, and no page-long reports;
-# `study.running.stopping` handles signals
+# Ray reads these when it is imported: no log files by Tune, no page-long reports, and
+# `stoppable` handles signals
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
@@ -27,14 +33,21 @@ from study.results.store import Store
 from study.running.nodes import NodeWatcher
 from study.running.progress import ProgressDisplay, Tally
 from study.running.prometheus import Metrics
-from study.running.retries import MAX_WORKER_DEATHS, RetryPolicy
 from study.running.shares import Shares
-from study.running.stopping import stoppable
-from trainables.datasets import Dataset
-from trainables.options import RunOptions
+from trainables.data import Dataset
 from trainables.patience import first_line
+from trainables.setting import RunOptions
 from trainables.trainable import ContinualTrainable
 from trainables.usage import UsageError
+
+MAX_ERRORS = 3
+"""Give a trial up after this many restarts for errors since its last checkpoint."""
+
+MAX_WORKER_DEATHS = 10
+"""The same limit for killed workers (preemption, out of memory)."""
+
+GRACE = 10.0
+"""Seconds that the trials have to finish their task and save it after Ctrl-C."""
 
 
 @attrs.frozen(kw_only=True)
@@ -74,9 +87,11 @@ def run_trials(
     Raises:
         KeyboardInterrupt: Tune stopped before the end.
     """
-    trainable = ContinualTrainable if source is None else source.trainable
     prepared = tune.with_parameters(
-        trainable, datasets=dict(datasets), keeper=store, options=options
+        source.trainable if source else ContinualTrainable,
+        datasets=dict(datasets),
+        keeper=store,
+        options=options,
     )
     # the dashboard shows this name, not that of Tune's wrapper
     prepared.__qualname__ = ContinualTrainable.__qualname__
@@ -143,3 +158,70 @@ def failure_text(error: Exception) -> str:
     if isinstance(cause, UsageError):
         return str(cause).strip().splitlines()[0]
     return first_line(cause)
+
+
+class RetryPolicy(tune.Callback):
+    """Resets a trial's failure count each time it saves a new checkpoint.
+
+    On preemptible machines a long trial may lose its worker many times; a trial that
+    fails again and again at the same task has a bug and is given up.
+    """
+
+    def __init__(self) -> None:
+        """Start with no checkpoints and no errors."""
+        self._saved_tasks: dict[str, int] = {}  # trial -> tasks in its last checkpoint
+        self._errors: dict[str, int] = {}  # trial -> errors since that checkpoint
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
+    ) -> None:
+        """Reset the counts if there is a new checkpoint."""
+        name, saved_tasks = result["name"], result["tasks_saved"]
+        if saved_tasks > self._saved_tasks.get(name, 0):
+            self._saved_tasks[name], self._errors[name] = saved_tasks, 0
+            trial.max_failures = trial.num_failures + MAX_WORKER_DEATHS
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Any], trial: Any, **info: Any
+    ) -> None:
+        """Count an error; after the last one allowed, let Tune give the trial up."""
+        with contextlib.suppress(Exception):  # not every error is pickled; Ray's are
+            error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
+            if isinstance(error, ray.exceptions.RayActorError):  # its worker died
+                return
+        name = trial.config["trial"]["name"]
+        self._errors[name] = self._errors.get(name, 0) + 1
+        if self._errors[name] >= MAX_ERRORS:
+            trial.max_failures = trial.num_failures
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Let SIGINT and SIGTERM stop Tune after the tasks that are running.
+
+    A second signal, or `GRACE` seconds, stop it at once: the last checkpoints remain.
+    """
+    requested = threading.Event()
+    interrupt = threading.Timer(GRACE, os.kill, (os.getpid(), signal.SIGINT))
+    # if the whole process group got the signal, Ray is gone and Tune waits for ever
+    force = threading.Timer(1.5 * GRACE, os._exit, (128 + signal.SIGINT,))
+    interrupt.daemon = force.daemon = True
+
+    def stop(signum: int, frame: object) -> None:
+        # Tune handles SIGUSR1 only while it runs
+        if requested.is_set() or not callable(signal.getsignal(signal.SIGUSR1)):
+            raise KeyboardInterrupt
+        requested.set()
+        say("Stopping. Progress is saved; run the same command to resume.")
+        interrupt.start()
+        force.start()
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        interrupt.cancel()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial
 from study.results.files import Files
 from study.spec.objectives import OBJECTIVES
 from study.spec.search import JOURNAL, Search
-from trainables.setting import Row, Setting
+from trainables.setting import Setting
 from trainables.usage import UsageError
 
 REQUEST = "asked"
@@ -41,11 +41,11 @@ class Journal(BaseJournalBackend):
             OSError: Storage fails.
         """
         self._files = files
-        self._lines: list[str] = []
+        lines: list[str] = []
         with contextlib.suppress(FileNotFoundError):
-            self._lines = files.read(JOURNAL).decode().splitlines()
-        self._logs = [json.loads(line) for line in self._lines]
-        self._flushed = len(self._lines)
+            lines = files.read(JOURNAL).decode().splitlines()
+        self._logs = [json.loads(line) for line in lines]
+        self._flushed = len(self._logs)
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         """Return the operations from a number on."""
@@ -53,9 +53,7 @@ class Journal(BaseJournalBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Add operations in memory."""
-        for log in logs:
-            self._lines.append(json.dumps(log, separators=(",", ":")))
-            self._logs.append(json.loads(self._lines[-1]))
+        self._logs += json.loads(json.dumps(logs))  # as they will be read
 
     def flush(self) -> None:
         """Write the file if there are new operations.
@@ -63,12 +61,13 @@ class Journal(BaseJournalBackend):
         Raises:
             OSError: Storage fails; a later flush writes them.
         """
-        if (count := len(self._lines)) > self._flushed:
-            self._files.put(JOURNAL, ("\n".join(self._lines) + "\n").encode())
+        if (count := len(self._logs)) > self._flushed:
+            lines = (json.dumps(log, separators=(",", ":")) for log in self._logs)
+            self._files.put(JOURNAL, "".join(f"{line}\n" for line in lines).encode())
             self._flushed = count
 
 
-def open_journal(files: Files) -> tuple[Journal, JournalStorage]:
+def _open_journal(files: Files) -> tuple[Journal, JournalStorage]:
     """Return the journal, and Optuna's view of it.
 
     Raises:
@@ -95,7 +94,7 @@ def open_search(files: Files, search: Search) -> tuple[Journal, optuna.Study]:
         UsageError: The journal is damaged, or is another search's.
         OSError: Storage fails.
     """
-    journal, storage = open_journal(files)
+    journal, storage = _open_journal(files)
     study = optuna.create_study(
         storage=storage,
         study_name=search.name,
@@ -121,14 +120,9 @@ def load_search(files: Files) -> optuna.Study | None:
         UsageError: The journal is damaged.
         OSError: Storage fails.
     """
-    _, storage = open_journal(files)
+    _, storage = _open_journal(files)
     names = optuna.get_all_study_names(storage)
     return optuna.load_study(study_name=names[0], storage=storage) if names else None
-
-
-def row_without_nulls(setting: Setting) -> Row:
-    """Return a setting's row with only the columns that its parts have."""
-    return {name: value for name, value in setting.row().items() if value is not None}
 
 
 def setting_of(trial: FrozenTrial) -> Setting:

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from study.plan.trials import Trial
 from study.results.files import retry
 from study.results.store import Store
-from study.searching.journal import SETTING, open_search, row_without_nulls, setting_of
+from study.searching.journal import SETTING, open_search, setting_of
 from study.spec.objectives import objective_values
 from study.spec.search import Search
 from trainables.setting import Setting
@@ -33,6 +33,8 @@ REDUCTION = 3
 
 FIRST_RUNG = 3
 """Tasks before the first rung; each further rung is `REDUCTION` times as far."""
+
+RUNGS = frozenset(FIRST_RUNG * REDUCTION**i for i in range(20))
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -67,7 +69,7 @@ class Proposals:
         self._open_numbers: dict[str, list[int]] = {}  # stack -> numbers without result
         for optuna_trial in self._optuna_trials():
             self._resume(optuna_trial)
-        self._save()
+        retry(self._journal.flush, patience)
 
     def _resume(self, optuna_trial: FrozenTrial) -> None:
         """Take up a trial that was proposed before."""
@@ -93,7 +95,7 @@ class Proposals:
     @property
     def ended(self) -> int:
         """How many trials have ended, at the end of their stream or before."""
-        return len(self._optuna_trials(ENDED))
+        return len(self._optuna_trials(*ENDED))
 
     @property
     def left(self) -> int:
@@ -103,8 +105,8 @@ class Proposals:
 
     def ended_stacks(self) -> set[str]:
         """Return the stack names of trials that have ended and need not run again."""
-        trials = self._optuna_trials(ENDED)
-        names = {Trial(setting_of(old), self.search.seeds).name for old in trials}
+        ended = self._optuna_trials(*ENDED)
+        names = {Trial(setting_of(old), self.search.seeds).name for old in ended}
         return names - {trial.name for trial in self._to_run}
 
     def next(self) -> Trial | None:
@@ -122,7 +124,7 @@ class Proposals:
                 self.complete(trial)
             elif not is_running:
                 self._to_run.append(trial)
-        self._save()
+        retry(self._journal.flush, self._patience)
         return self._to_run.pop(0) if self._to_run else None
 
     def complete(self, trial: Trial) -> None:
@@ -152,7 +154,7 @@ class Proposals:
             value: Its objective on them.
         """
         numbers = self._open_numbers.get(trial.name)
-        if not numbers or not _is_rung(tasks) or tasks >= trial.setting.tasks:
+        if not numbers or tasks not in RUNGS or tasks >= trial.setting.tasks:
             return False
         frozen = self._optuna_trials()[numbers[0]]
         if (frozen.last_step or 0) >= tasks:
@@ -175,28 +177,17 @@ class Proposals:
         setting = self.search.space.make_setting(
             lambda name, domain: domain.suggest(trial, name)
         )
-        trial.set_user_attr(SETTING, row_without_nulls(setting))
+        row = {k: value for k, value in setting.row().items() if value is not None}
+        trial.set_user_attr(SETTING, row)
         return trial.number, setting
 
-    def _optuna_trials(
-        self, states: tuple[TrialState, ...] | None = None
-    ) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=states)
+    def _optuna_trials(self, *states: TrialState) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False, states=states or None)
 
     def _has_records(self, trial: Trial) -> bool:
         return {trial.setting.run_id(seed) for seed in trial.seeds} <= self._finished
-
-    def _save(self) -> None:
-        retry(self._journal.flush, self._patience)
 
     def _try_save(self) -> None:
         """Write the journal; if storage fails, the next proposal retries."""
         with contextlib.suppress(OSError):
             self._journal.flush()
-
-
-def _is_rung(tasks: int) -> bool:
-    rung = FIRST_RUNG
-    while rung < tasks:
-        rung *= REDUCTION
-    return rung == tasks

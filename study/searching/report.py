@@ -1,21 +1,28 @@
-"""What a search has found: its best trials, and which hyperparameters matter."""
+"""What a search has found: how far it is, its best trials, and what they depend on."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import warnings
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection
+from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
+from analysis.figures.picture import COLOURS, FORMATS, SPARE, STYLE
+from analysis.records.write import write_file
 from study.console import console, say
+from study.plan.machine import format_duration
 from study.plan.trials import hyperparameter_text
 from study.results.store import Store
-from study.searching.journal import REQUEST, load_search, setting_of
-from trainables.patience import first_line
+from study.searching.journal import REQUEST, SETTING, load_search, setting_of
+from trainables.request import Request
+from trainables.setting import digest
 from trainables.usage import UsageError
 
 MOST_TRIALS = 10
@@ -24,29 +31,61 @@ MOST_TRIALS = 10
 PICTURE = "pareto.svg"
 """The Pareto front of two objectives, beside the records."""
 
+AXIS_LABELS = {
+    "mean_accuracy": "mean test accuracy over the stream (more is better)",
+    "plasticity_loss": "plasticity loss (less is better)",
+}
 
-def read_search(store: Store) -> optuna.Study | None:
-    """Return Optuna's study; None: there is no search.
+
+def add_trials(request: Request, store: Store) -> Request:
+    """Return a search's request with the settings of its trials, but the pruned ones.
 
     Raises:
-        UsageError: It cannot be read.
+        UsageError: The journal is damaged.
+        OSError: Storage fails.
     """
-    try:
-        return load_search(store)
-    except OSError as error:
-        raise UsageError(
-            f"{store.location()}: storage error: {first_line(error)}"
-        ) from None
+    study = load_search(store)
+    if study is None or request.search is None:
+        return request
+    rows = {
+        digest(trial.user_attrs[SETTING]): trial.user_attrs[SETTING]
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state != TrialState.PRUNED
+    }
+    return request.with_settings(rows, request.search["seeds"])
 
 
-def objectives(study: optuna.Study) -> list[str]:
-    """Return the names of a search's objectives."""
-    return list(study.user_attrs[REQUEST]["objectives"])
+def search_line(
+    request: Request, store: Store, run_seconds: Collection[float], slots: int
+) -> str:
+    """Return how many trials have ended, and about how long the rest takes.
 
+    Args:
+        request: A search's.
+        store: Its results.
+        run_seconds: Training time of each finished run.
+        slots: Concurrent trials.
 
-def complete_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials that came to the end of their stream."""
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    Raises:
+        UsageError: The journal is damaged.
+        OSError: Storage fails.
+    """
+    assert request.search is not None
+    study, total = load_search(store), request.search["trials"]
+    states = _states(study) if study else []
+    pruned = states.count(TrialState.PRUNED)
+    ended = states.count(TrialState.COMPLETE) + pruned
+    line = f"search: {ended} of {total} trials have ended"
+    if pruned:
+        line += f" ({pruned} of them stopped early)"
+    line += f", {states.count(TrialState.RUNNING)} have started"
+    if ended >= total:
+        return line
+    if not run_seconds:
+        return f"{line}; time left: unknown"
+    per_trial = sum(run_seconds) / len(run_seconds) * len(request.search["seeds"])
+    left = format_duration(per_trial * (total - ended) / slots)
+    return f"{line}; time left: about {left}"
 
 
 def print_report(location: str, study: optuna.Study) -> None:
@@ -54,10 +93,9 @@ def print_report(location: str, study: optuna.Study) -> None:
 
     Args:
         location: Where its results are, for the reader.
-        study: Of `read_search`.
+        study: Of `load_search`.
     """
-    trials = complete_trials(study)
-    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    trials, states = _complete_trials(study), _states(study)
     say(
         f"{location}: {len(trials)} trials complete, "
         f"{states.count(TrialState.PRUNED)} stopped early, "
@@ -65,15 +103,22 @@ def print_report(location: str, study: optuna.Study) -> None:
     )
     if not trials:
         return
-    if len(objectives(study)) > 1:
+    if len(_objectives(study)) > 1:
         say("Pareto front: trials that no other trial equals or beats in everything")
         best = sorted(study.best_trials, key=lambda trial: trial.values)
     else:
         sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
         trials.sort(key=lambda trial: (sign * trial.values[0], trial.number))
         best = trials[:MOST_TRIALS]
-    console.print(trial_table(study, best))
-    console.print(importance_table(study))
+    columns = ("problem", "optimizer", "hyperparameters")
+    table = Table("trial", *_objectives(study), *columns, box=None)
+    for trial in best:
+        row = setting_of(trial).row()
+        values = (f"{value:.4f}" for value in trial.values)
+        what = row["problem"], row["optimizer"], hyperparameter_text(row)
+        table.add_row(str(trial.number), *values, *what)
+    console.print(table)
+    console.print(_importance_table(study))
     say(
         "Importance: how much a hyperparameter decides whether a trial is among the "
         f"best tenth ({math.ceil(len(trials) / 10)} of {len(trials)}); "
@@ -81,25 +126,20 @@ def print_report(location: str, study: optuna.Study) -> None:
     )
 
 
-def trial_table(study: optuna.Study, trials: Sequence[FrozenTrial]) -> Table:
-    """Return the table of trials with their objectives."""
-    columns = ("problem", "optimizer", "hyperparameters")
-    table = Table("trial", *objectives(study), *columns, box=None)
-    for trial in trials:
-        row = setting_of(trial).row()
-        table.add_row(
-            str(trial.number),
-            *(f"{value:.4f}" for value in trial.values),
-            row["problem"],
-            row["optimizer"],
-            hyperparameter_text(row),
-        )
-    return table
+def _states(study: optuna.Study) -> list[TrialState]:
+    return [trial.state for trial in study.get_trials(deepcopy=False)]
 
 
-def importance_table(study: optuna.Study) -> Table:
-    """Return the table of the hyperparameters' importance for each objective."""
-    names = objectives(study)
+def _complete_trials(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def _objectives(study: optuna.Study) -> list[str]:
+    return list(study.user_attrs[REQUEST]["objectives"])
+
+
+def _importance_table(study: optuna.Study) -> Table:
+    names = _objectives(study)
     columns = [importance(study, index) for index in range(len(names))]
     table = Table("importance for", *names, box=None)
     hyperparameters = {name for column in columns for name in column}
@@ -112,7 +152,7 @@ def importance(study: optuna.Study, objective: int = 0) -> dict[str, float]:
     """Return each hyperparameter's importance for one objective; the sum is 1.
 
     Args:
-        study: Of `read_search`.
+        study: Of `load_search`.
         objective: The number of the objective.
     """
     sign = 1 if study.directions[objective].name == "MINIMIZE" else -1
@@ -120,21 +160,78 @@ def importance(study: optuna.Study, objective: int = 0) -> dict[str, float]:
     def cost(trial: FrozenTrial) -> float:
         return sign * float(trial.values[objective])
 
-    if len(complete_trials(study)) < 2:
+    if len(_complete_trials(study)) < 2:
         return {}
     with warnings.catch_warnings():
         # Optuna warns that a low target counts as good, which is what `cost` is for
         warnings.simplefilter("ignore")
-        shares = optuna.importance.get_param_importances(study, target=cost)
-    return {name: float(share) for name, share in shares.items()}
+        return optuna.importance.get_param_importances(study, target=cost)
 
 
 def save_pareto_front(store: Store, study: optuna.Study) -> None:
     """Draw the Pareto front of two objectives into the results, if there is one."""
-    if len(objectives(study)) < 2 or not complete_trials(study):
-        return
-    from study.searching.pareto import draw_front
+    if len(_objectives(study)) == 2 and _complete_trials(study):
+        with contextlib.suppress(OSError):
+            store.put(PICTURE, draw_front(study, "svg"))
+            say(f"Pareto front: {store.location(PICTURE)}")
 
-    with contextlib.suppress(OSError):
-        store.put(PICTURE, draw_front(study, "svg"))
-        say(f"Pareto front: {store.location(PICTURE)}")
+
+def write_front(study: optuna.Study, file: str) -> None:
+    """Draw the front into a file, whose suffix is its format.
+
+    Raises:
+        UsageError: The suffix is unknown, there is no front, or the file cannot be
+            written.
+    """
+    suffix = Path(file).suffix.lower().removeprefix(".")
+    if suffix not in FORMATS:
+        known = ", ".join(f".{name}" for name in FORMATS)
+        raise UsageError(f"cannot draw {file}: its suffix must be one of {known}")
+    write_file(file, draw_front(study, suffix))
+
+
+def draw_front(study: optuna.Study, suffix: str) -> bytes:
+    """Return a picture of all trials; equal trials give equal bytes.
+
+    Args:
+        study: Of `load_search`.
+        suffix: One of `FORMATS`.
+
+    Raises:
+        UsageError: There are not two objectives, or no trial is complete.
+    """
+    names, trials = _objectives(study), _complete_trials(study)
+    if len(names) != 2:
+        raise UsageError(
+            f"a front has two objectives, this search has {', '.join(names)}: give "
+            "--objective mean_accuracy,plasticity_loss and another --results"
+        )
+    if not trials:
+        raise UsageError("no trial has ended yet: there is nothing to draw")
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    points: defaultdict[str, list[list[float]]] = defaultdict(list)
+    for trial in trials:
+        points[trial.user_attrs[SETTING]["optimizer"]].append(trial.values)
+    others = sorted(points.keys() - COLOURS.keys())
+    colours = COLOURS | dict(zip(others, SPARE, strict=False))
+    front = sorted(study.best_trials, key=lambda trial: trial.values)
+    where = "pre" if study.directions[0].name == "MAXIMIZE" else "post"
+    content = io.BytesIO()
+    with rc_context({**STYLE, "svg.hashsalt": "plasticity-study"}):
+        figure = Figure(figsize=(6.4, 4.2))
+        x, y = (AXIS_LABELS[name] for name in names)
+        ax = figure.add_subplot(xlabel=x, ylabel=y)
+        steps = zip(*(trial.values for trial in front), strict=True)
+        ax.step(*steps, where=where, color="0.6", label="Pareto front")
+        for name in sorted(points):
+            x, y = zip(*points[name], strict=True)
+            ax.scatter(x, y, s=20, color=colours[name], label=name.upper())
+        for trial in front:
+            ax.annotate(
+                str(trial.number), trial.values, (4, 3), textcoords="offset points"
+            )
+        ax.legend(frameon=False)
+        figure.savefig(content, format=suffix, **FORMATS[suffix])
+    return content.getvalue()

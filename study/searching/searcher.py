@@ -16,7 +16,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from study.plan.trials import Trial
-from study.running.progress import Tally
+from study.running.progress import NotPickled, Tally
 from study.running.shares import Shares
 from study.searching.proposals import Proposals
 from study.spec.objectives import objective_values
@@ -78,7 +78,7 @@ class SearchedTrainable(ContinualTrainable):
         return report | {"mean_accuracy": mean_accuracy}
 
 
-class ProposalSearcher(Searcher):
+class ProposalSearcher(NotPickled, Searcher):
     """Gives Tune the proposed trials, and Optuna their results."""
 
     def __init__(
@@ -88,10 +88,6 @@ class ProposalSearcher(Searcher):
         super().__init__()
         self._proposals, self._tally, self._shares = proposals, tally, shares
         self._trials: dict[str, Trial] = {}  # Tune's trial_id -> trial
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return nothing: Tune pickles searchers, and the journal is the memory."""
-        return {}
 
     def suggest(self, trial_id: str) -> Any:
         """Return the config of the next trial, or that there is none."""
@@ -115,11 +111,8 @@ class ProposalSearcher(Searcher):
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the journal is the memory."""
 
-    def restore(self, checkpoint_path: str) -> None:
-        """Do nothing: the journal is the memory."""
 
-
-class Halving(FIFOScheduler):
+class Halving(NotPickled, FIFOScheduler):
     """Stops bad trials early: see `Proposals.prune`."""
 
     def __init__(self, proposals: Proposals, tally: SearchTally) -> None:
@@ -127,18 +120,13 @@ class Halving(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._proposals, self._tally = proposals, tally
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return nothing: Tune pickles schedulers, and the journal is the memory."""
-        return {}
-
     def on_trial_result(
         self, tune_controller: Any, trial: tune.experiment.Trial, result: dict[str, Any]
     ) -> str:
         """Return whether a trial goes on."""
         own_trial, value = self._tally.trials[result["name"]], result["mean_accuracy"]
-        if value is None or result["waiting"]:
-            return str(TrialScheduler.CONTINUE)
-        if self._proposals.prune(own_trial, result["tasks_done"], value):
+        is_new = value is not None and not result["waiting"]
+        if is_new and self._proposals.prune(own_trial, result["tasks_done"], value):
             self._tally.pruned.add(own_trial.name)
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE)

@@ -79,7 +79,6 @@ class SearchSession(Session):
             f"{len(search.seeds)} seeds each"
         )
 
-    def _drop_states(self) -> None:
+    def _ended_stacks(self) -> set[str]:
         stacks = {stack_name(*stack) for stack in self.store.interrupted_stacks()}
-        for name in stacks & self.proposals.ended_stacks():
-            self.store.drop_state(name)
+        return stacks & self.proposals.ended_stacks()

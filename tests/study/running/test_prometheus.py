@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.plan.trials import Trial
-from study.running.capacity import Capacity, max_of_workers
 from study.running.progress import Tally
 from study.running.prometheus import EARLIER, METRICS, Metrics
+from study.running.shares import Capacity, max_of_workers
 from trainables.optimizers import GNP
 from trainables.setting import Setting
 
@@ -44,6 +44,13 @@ class Session:
         } | changes
         self.tally.report(result)
         self.metrics.on_trial_result(0, [], None, result)
+
+    def step(self, *running):
+        """End a step of Tune in which these trials run."""
+        self.metrics._last_update = 0.0
+        configs = [{"trial": {"name": trial.name}} for trial in running]
+        trials = [SimpleNamespace(config=c, status="RUNNING") for c in configs]
+        self.metrics.on_step_end(0, trials)
 
     def get(self, name, *tags):
         return self.metrics.values()[f"plasticity_{name}"].get(tags)
@@ -87,12 +94,11 @@ def test_a_task_belongs_to_the_node_that_learned_it_last():
 def test_every_run_has_one_state():
     session = Session(runs_before=5, tasks_before=40)
     session.report(SGD_TRIAL, 8)
-    config = {"trial": {"name": GNP_TRIAL.name}}
-    session.metrics.on_step_end(0, [SimpleNamespace(config=config, status="RUNNING")])
+    session.step(GNP_TRIAL)
     names = ("done", "running", "waiting", "failed")
     states = {name: session.get("runs", name) for name in names}
     assert states == {"done": 8, "running": 1, "waiting": 0, "failed": 0}
-    session.tally.failed[GNP_TRIAL.name] = "x"
+    session.tally.failed.add(GNP_TRIAL.name)
     session.metrics.on_experiment_end([])
     assert session.get("runs", "failed") == 1
     assert session.get("runs", "running") == 0
@@ -113,10 +119,12 @@ def test_accuracy_is_the_mean_over_runs_and_not_over_trials():
 
 def test_speed_is_that_of_running_trials_and_memory_the_largest():
     session = Session()
+    session.step(SGD_TRIAL)
     session.report(SGD_TRIAL, 1, gpu_memory=100)
     examples = SGD_TRIAL.cost.examples / 8
     assert session.get("examples_per_second", "a") == pytest.approx(examples / 2)
     session.report(SGD_TRIAL, 8, gpu_memory=70)
+    session.step()
     assert session.get("examples_per_second", "a") is None
     assert session.get("gpu_memory_bytes", "a") == 100
 

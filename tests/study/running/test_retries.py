@@ -13,7 +13,7 @@ import pytest
 import ray
 
 from study.running import connection
-from study.running.retries import MAX_ERRORS, MAX_WORKER_DEATHS, RetryPolicy
+from study.running.tuning import MAX_ERRORS, MAX_WORKER_DEATHS, RetryPolicy
 
 
 class Trial:
@@ -88,15 +88,9 @@ def test_it_is_said_where_the_dashboard_is_or_that_there_is_none(
     assert connection._dashboard_line(url) == said
 
 
-@pytest.mark.parametrize("answers", [True, False])
-def test_a_ray_that_is_gone_is_not_waited_for(answers, tmp_path, monkeypatch):
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    assert connection._stale_address() is None
+def test_a_ray_that_is_gone_is_not_waited_for():
     with socket.create_server(("127.0.0.1", 0)) as server:
-        there = f"127.0.0.1:{server.getsockname()[1]}"
-        (tmp_path / "ray").mkdir()
-        (tmp_path / "ray" / "ray_current_cluster").write_text(there)
-        if answers:
-            assert connection._stale_address() is None
-    if not answers:
-        assert connection._stale_address() == there
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        assert connection._connection_error(address) is None
+    assert isinstance(connection._connection_error(address), ConnectionRefusedError)
+    assert connection._connection_error("auto") is None

@@ -6,9 +6,8 @@ import pytest
 
 from study.results.store import Store
 from study.search_report import SearchReportOptions, search_report
-from study.searching.journal import SETTING, open_search, row_without_nulls
-from study.searching.pareto import draw_front, write_front
-from study.searching.report import importance, print_report
+from study.searching.journal import SETTING, open_search
+from study.searching.report import draw_front, importance, print_report, write_front
 from study.spec.domain import log, uniform
 from study.spec.search import JOURNAL, Search
 from study.spec.space import Space
@@ -26,7 +25,7 @@ def found(results, worth, objectives, trials=80):
     search = Search("mine", SPACE, (0,), trials, objectives)
     journal, study = open_search(store, search)
     for setting in SPACE.random(trials):
-        row = row_without_nulls(setting)
+        row = {k: value for k, value in setting.row().items() if value is not None}
         study.enqueue_trial({name: row[name] for name in SPACE.domains})
         trial = study.ask()
         SPACE.make_setting(lambda name, domain, t=trial: domain.suggest(t, name))

@@ -1,0 +1,53 @@
+"""Whether nodes reach the results: what a node answers, and that nothing stays.
+
+Real nodes, which share a folder or do not, are in test_cluster_lab.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from study.results.files import Files
+from study.results.provenance import software
+from study.running.nodes import ReachTest, copy_file, version_differences
+
+
+@pytest.fixture
+def reach_test(tmp_path):
+    """A file that the driver has written."""
+    test = ReachTest(Files(str(tmp_path / "one"), "mine"), "172.31.0.4")
+    test.files.put(test.path, test.content)
+    return test
+
+
+def copy(test, files):
+    return copy_file(files, test.path, f"{test.path}-copy")
+
+
+def test_a_node_that_shares_the_folder_copies_the_file(reach_test):
+    assert not reach_test.is_copied()
+    fault, versions = copy(reach_test, reach_test.files)
+    assert fault == ""
+    assert reach_test.is_copied()
+    assert version_differences(versions) == ""
+    reach_test.clean_up()
+    assert list(reach_test.files.folder.iterdir()) == []
+
+
+def test_a_node_with_another_folder_says_so_and_writes_nothing(tmp_path, reach_test):
+    fault, _ = copy(reach_test, Files(str(tmp_path / "two"), "mine"))
+    assert fault.startswith("FileNotFoundError")
+    assert not reach_test.is_copied()
+    assert not (tmp_path / "two").exists()
+
+
+def test_a_node_that_may_not_write_says_so(reach_test):
+    (reach_test.files.folder / f"{reach_test.path}-copy").mkdir()
+    fault, _ = copy(reach_test, reach_test.files)
+    assert "Error" in fault
+
+
+def test_other_versions_are_named_and_others_are_not():
+    versions = software() | {"torch": "0.1", "ray": "0.1"}
+    here = software()["torch"]
+    assert version_differences(versions) == f"torch 0.1 (here {here})"
