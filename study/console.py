@@ -4,31 +4,47 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
+from tyro.constructors import PrimitiveConstructorSpec
+
+
+def _number(parse: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec[Any]:
+    """Return how to parse an option for a number.
+
+    The command refuses text that is no number, in one line; tyro's own takes ten.
+    """
+
+    def parse_words(words: list[str]) -> Any:
+        try:
+            return parse(words[0])
+        except ValueError:
+            return words[0]
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=parse_words,
+        is_instance=lambda value: True,
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+INT, FLOAT = _number(int, "INT"), _number(float, "FLOAT")
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
-Whole = Annotated[int | None, tyro.conf.arg(metavar="INT")]
-Real = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
+Whole = Annotated[int | None, INT]
+Real = Annotated[float | None, FLOAT]
 
-PLAIN_WIDTH = 140
-"""Columns of a table where standard output is not a terminal; rich would take 80."""
+console = Console(highlight=False, markup=False, emoji=False)
+"""The one console of this process, on whatever `sys.stdout` is at each call."""
 
-
-def _make_console() -> Console:
-    """Return a console on whatever `sys.stdout` is at each call."""
-    made = Console(highlight=False, markup=False, emoji=False)
-    if not made.is_terminal:
-        made.width = PLAIN_WIDTH
-    return made
-
-
-console = _make_console()
-"""The one console of this process; messages go through `say`."""
+if not console.is_terminal:
+    console.width = 140  # for tables; rich would take 80
 
 
 def say(line: str) -> None:

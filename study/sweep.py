@@ -9,13 +9,7 @@ import attrs
 import tyro
 
 from study.console import console, say
-from study.plan.dry_run import (
-    cost_table,
-    duration_line,
-    sample_trials,
-    search_table,
-    study_table,
-)
+from study.plan import dry_run
 from study.plan.trials import Trial
 from study.results.claim import claim
 from study.results.files import retry
@@ -34,7 +28,7 @@ def sweep(
 ) -> int:
     """Run a study; skip runs that are finished."""
     if options.list:
-        console.print(study_table())
+        console.print(dry_run.study_table())
         return 0
     study = options.load_study()
     store = Store(options.results, study.name, software())
@@ -100,19 +94,19 @@ def _dry_run(options: SweepOptions, study: Study | Search, store: Store) -> None
     """Show what is left to run and what it costs; write nothing."""
     slots = options.local_slots
     if isinstance(study, Search):
-        sample = sample_trials(study)
-        console.print(search_table(study))
+        sample = dry_run.sample_trials(study)
+        console.print(dry_run.search_table(study))
         say(
             f"{study.trials} trials of {len(study.seeds)} runs each, less those that "
             "are finished; the time is for settings drawn evenly."
         )
-        say(duration_line(sample, slots, study.trials / len(sample)))
+        say(dry_run.duration_line(sample, slots, study.trials / len(sample)))
         return
     session = StudySession(options, study, store, read_only=True)
     trials = session.plan(slots)
-    console.print(cost_table(study, trials))
+    console.print(dry_run.cost_table(study, trials))
     say(f"{session.left} of {session.total} runs are left to run.")
-    say(duration_line(trials, slots))
+    say(dry_run.duration_line(trials, slots))
 
 
 def _print_results(study: Study | Search, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""The cost of a run: training examples and floating-point operations."""
+"""What a run costs: training examples, operations, and GPU memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ from typing import NamedTuple
 from trainables.data import DATASETS
 from trainables.problems import CLASSES, PIXELS
 from trainables.setting import Setting
+
+COPIES = 12
+"""Most copies of its weights that a seed needs in a step or in a probe.
+
+The weights and their momentum; what a captured step keeps for a full and for a short
+batch, such as perturbed weights and gradients; and the gradient of a probe.
+"""
+
+FLOAT32 = 4  # bytes of a number
+
+USABLE = 0.7  # of a GPU's memory; images, libraries and gaps take the rest
 
 
 class Cost(NamedTuple):
@@ -28,11 +39,31 @@ def run_cost(setting: Setting) -> Cost:
     """
     source = DATASETS[setting.dataset]
     share = len(setting.problem.task(0, 0).classes) / CLASSES
-    sizes = [PIXELS, *setting.hidden, setting.problem.outputs]
-    weights = [a * b for a, b in itertools.pairwise(sizes)]
+    weights = [a * b for a, b in itertools.pairwise(_layer_sizes(setting))]
     forward = 2 * sum(weights)
     one_pass = 3 * forward - 2 * weights[0]
     trained = setting.tasks * setting.epochs * share * source.train
     tested = setting.tasks * share * source.test
     flops = trained * one_pass * setting.optimizer.passes + tested * forward
     return Cost(trained, flops)
+
+
+def bytes_per_seed(setting: Setting) -> int:
+    """Return the most GPU memory that one seed of a stack needs, in bytes."""
+    # probes import torch, which --help must not wait for
+    from trainables.probes import EXAMPLES
+
+    sizes = _layer_sizes(setting)
+    weights = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
+    # forward and backward pass over the examples of a probe or a step
+    activations = 3 * sum(sizes) * max(EXAMPLES, setting.batch_size)
+    return FLOAT32 * (COPIES * weights + activations)
+
+
+def seeds_that_fit(setting: Setting, memory: float) -> int:
+    """Return how many seeds, at least 1, fit the GPU memory of a trial, in bytes."""
+    return max(1, int(USABLE * memory / bytes_per_seed(setting)))
+
+
+def _layer_sizes(setting: Setting) -> list[int]:
+    return [PIXELS, *setting.hidden, setting.problem.outputs]

@@ -6,7 +6,7 @@ import numpy as np
 from rich.table import Table
 
 from study.plan.machine import estimate_seconds, format_duration, load_rates
-from study.plan.trials import Trial, hyperparameter_text
+from study.plan.trials import SETTING_HEADER, Trial, setting_cells
 from study.spec.search import SEARCHES, Search
 from study.spec.studies import STUDIES, Study
 
@@ -14,14 +14,13 @@ from study.spec.studies import STUDIES, Study
 def study_table() -> Table:
     """Return the table of all studies and searches."""
     table = Table("study", "runs", "tasks", "about", box=None)
-    for study in STUDIES.values():
-        runs = len(study.seeds) * len(study.settings)
-        tasks = len(study.seeds) * sum(setting.tasks for setting in study.settings)
+    for study in (*STUDIES.values(), *SEARCHES.values()):
+        if isinstance(study, Study):
+            streams = [setting.tasks for setting in study.settings]
+        else:
+            streams = [study.space.example.tasks] * study.trials
+        runs, tasks = (len(study.seeds) * n for n in (len(streams), sum(streams)))
         table.add_row(study.name, f"{runs:,}", f"{tasks:,}", study.about)
-    for search in SEARCHES.values():
-        runs = len(search.seeds) * search.trials
-        tasks = runs * search.example.tasks
-        table.add_row(search.name, f"{runs:,}", f"{tasks:,}", search.about)
     return table
 
 
@@ -38,28 +37,17 @@ def search_table(search: Search) -> Table:
 def sample_trials(search: Search, count: int = 200) -> list[Trial]:
     """Return trials of a search, drawn uniformly from its space."""
     random = np.random.Generator(np.random.PCG64(0))
-    draw = search.space.make_setting
-    return [
-        Trial(draw(lambda _, domain: domain.draw(random)), search.seeds)
-        for _ in range(count)
-    ]
+    return [Trial(search.space.draw(random), search.seeds) for _ in range(count)]
 
 
 def cost_table(study: Study, trials: list[Trial]) -> Table:
     """Return the table of what is left of each setting, and its cost."""
-    columns = ("problem", "optimizer", "hyperparameters", "dataset", "seeds", "trials")
-    table = Table(*columns, "tasks", "examples", "operations", box=None)
+    counted = ("seeds", "trials", "tasks", "examples", "operations")
+    table = Table(*SETTING_HEADER, *counted, box=None)
     for setting in study.settings:
         left = [trial for trial in trials if trial.setting == setting]
-        row = setting.row()
-        table.add_row(
-            row["problem"],
-            row["optimizer"],
-            hyperparameter_text(row),
-            row["dataset"],
-            str(sum(len(trial.seeds) for trial in left)),
-            *_totals(left),
-        )
+        seeds = sum(len(trial.seeds) for trial in left)
+        table.add_row(*setting_cells(setting.row()), str(seeds), *_totals(left))
     table.add_row("all", "", "", "", "", *_totals(trials))
     return table
 
@@ -73,12 +61,9 @@ def _totals(trials: list[Trial]) -> tuple[str, ...]:
 
 
 def duration_line(trials: list[Trial], slots: int, scale: float = 1.0) -> str:
-    """Return how long trials take on this machine, as a line.
+    """Return how long trials take on this machine, on one CPU each, as a line.
 
-    Args:
-        trials: The trials.
-        slots: How many run at once, on one CPU each.
-        scale: Multiplies the time where the trials are a sample of more or fewer.
+    `scale` multiplies the time where the trials are a sample of more or fewer.
     """
     if not trials:
         return "Nothing is left to train."

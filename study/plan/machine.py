@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 from collections.abc import Mapping
@@ -15,12 +16,11 @@ from study.plan.trials import Trial
 
 def processor() -> str:
     """Return the processor's model."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        names = [n.partition(":")[2].strip() for n in lines if "model name" in n]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if "model name" in line:
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def rates_file() -> Path:
@@ -50,19 +50,16 @@ def load_rates() -> dict[str, float]:
 def estimate_seconds(
     trials: list[Trial], slots: int, rates: Mapping[str, float]
 ) -> float | None:
-    """Return how long trials take on CPUs; None if a rate is missing.
+    """Return how long trials take on so many CPUs; None if a rate is missing.
 
-    The work divides evenly among the slots, but a trial does not divide.
-
-    Args:
-        trials: The trials.
-        slots: How many run at once.
-        rates: Operations per second of one CPU, by optimizer.
+    The work divides evenly among the CPUs, but a trial does not divide. `rates` are the
+    operations per second of one CPU, by optimizer.
     """
-    if not all(trial.setting.optimizer.name in rates for trial in trials):
+    try:
+        work = [t.cost.flops / rates[t.setting.optimizer.name] for t in trials]
+    except KeyError:
         return None
-    work = [trial.cost.flops / rates[trial.setting.optimizer.name] for trial in trials]
-    return max(sum(work) / slots, max(work, default=0.0))
+    return max(sum(work) / slots, *work, 0.0)
 
 
 def format_duration(seconds: float) -> str:
@@ -71,9 +68,7 @@ def format_duration(seconds: float) -> str:
     >>> format_duration(5), format_duration(65), format_duration(7384)
     ('5 s', '1 min 5 s', '2 h 3 min')
     """
-    rounded = round(seconds)
-    if rounded < 60:
-        return f"{rounded} s"
-    if rounded < 3600:
-        return f"{rounded // 60} min {rounded % 60} s"
-    return f"{rounded // 3600} h {rounded % 3600 // 60} min"
+    minutes, second = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {second} s" if minutes else f"{second} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -10,21 +10,19 @@ from typing import Any
 
 import attrs
 
-from study.plan.cost import Cost, run_cost
-from study.plan.memory import seeds_that_fit
+from study.plan.cost import Cost, run_cost, seeds_that_fit
 from study.spec.studies import Study
 from trainables.record import SETTING_COLUMNS
 from trainables.request import seeds_text, stack_name
 from trainables.setting import Row, Setting
 
-CPU_STACK = 10
-"""Seeds side by side on a CPU: more gain little and do not fit its cache."""
+# seeds side by side
+CPU_STACK = 10  # more gain little and do not fit its cache
+GPU_STACK = 64  # launching a kernel costs more than running it
 
-GPU_STACK = 64
-"""Seeds side by side on a GPU: launching a kernel costs more than running it."""
-
-LONGEST_NAME = 120
-"""Longest stack name, as a file name; scattered seeds may need several stacks."""
+LONGEST_NAME = (
+    120  # of a stack, as a file name; scattered seeds may need several stacks
+)
 
 _SHOWN_FIRST = ("lr", "rho", "alpha", "momentum", "weight_decay")
 
@@ -55,18 +53,12 @@ class Trial:
     @functools.cached_property
     def cost(self) -> Cost:
         """The cost of all its runs."""
-        run = run_cost(self.setting)
-        return Cost(run.examples * len(self.seeds), run.flops * len(self.seeds))
+        return Cost(*(len(self.seeds) * number for number in run_cost(self.setting)))
 
     def config(self, cpus: float, gpus: float) -> dict[str, Any]:
         """Return the config of `trainables.trainable.ContinualTrainable`."""
-        return {
-            "setting": self.setting.row(),
-            "seeds": list(self.seeds),
-            "name": self.name,
-            "cpus": cpus,
-            "gpus": gpus,
-        }
+        run = {"setting": self.setting.row(), "seeds": list(self.seeds)}
+        return {**run, "name": self.name, "cpus": cpus, "gpus": gpus}
 
 
 def hyperparameter_text(row: Row) -> str:
@@ -75,11 +67,19 @@ def hyperparameter_text(row: Row) -> str:
     >>> hyperparameter_text(Setting().row() | {"intervention": "redo", "redo_tau": 0.1})
     'lr=0.01 redo redo_tau=0.1'
     """
-    others = [n for n in SETTING_COLUMNS if n not in _NOT_SHOWN.union(_SHOWN_FIRST)]
-    values = {name: row[name] for name in (*_SHOWN_FIRST, *others) if row.get(name)}
+    names = dict.fromkeys((*_SHOWN_FIRST, *SETTING_COLUMNS))
+    values = {n: row[n] for n in names if n not in _NOT_SHOWN and row.get(n)}
     return " ".join(
         v if isinstance(v, str) else f"{name}={v:g}" for name, v in values.items()
     )
+
+
+SETTING_HEADER = ("problem", "optimizer", "hyperparameters", "dataset")
+
+
+def setting_cells(row: Row) -> tuple[str, ...]:
+    """Return a setting's cells of a table, under `SETTING_HEADER`."""
+    return row["problem"], row["optimizer"], hyperparameter_text(row), row["dataset"]
 
 
 def plan(
@@ -94,7 +94,7 @@ def plan(
     """Return the trials of all runs that are not finished, the costliest first.
 
     Args:
-        study: The study.
+        study: What to run.
         finished: The run_ids of finished runs.
         stacks: setting_id and seeds of the stacks to resume: those with a checkpoint,
             then those that were planned. Unchanged, they give bit-identical results.
@@ -117,7 +117,7 @@ def plan(
         size = stack_size or auto_size
         if stack_size is None and gpu_memory is not None:
             size = min(size, seeds_that_fit(setting, gpu_memory))
-        trials.extend(Trial(setting, stack) for stack in _split(seeds, size))
+        trials += [Trial(setting, stack) for stack in _split(seeds, size)]
     return sorted(trials, key=lambda trial: -trial.cost.flops)
 
 

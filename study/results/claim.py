@@ -16,7 +16,6 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 
 from filelock import FileLock, Timeout
 
@@ -24,26 +23,18 @@ from study.console import say
 from study.results.files import Files
 from trainables.usage import UsageError
 
-STALE = 90.0
-"""Seconds without a change after which the sweep of a heartbeat is taken as dead."""
-
-BEATS = 5
-"""Changes of the heartbeat in that time."""
-
 LOCK = ".lock"
 HEARTBEAT = "heartbeat.json"
+STALE = 90.0  # seconds without a change after which a heartbeat's sweep counts as dead
+BEATS = 5  # how often a heartbeat changes in that time
 
+# errors of a file system without locks
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
-"""Errors of a file system without locks."""
 
 
 @contextlib.contextmanager
 def claim(files: Files, stale: float = STALE) -> Iterator[None]:
     """Claim a study's results for as long as the context lasts.
-
-    Args:
-        files: The study's files.
-        stale: See `STALE`.
 
     Raises:
         UsageError: Another sweep has claimed them.
@@ -54,7 +45,6 @@ def claim(files: Files, stale: float = STALE) -> Iterator[None]:
             yield
         return
     new_folders = [f for f in (files.folder, *files.folder.parents) if not f.exists()]
-    _make_folder(files.folder)
     try:
         lock = _lock(files)
         with _heartbeat(files, stale) if lock is None else _locked(lock):
@@ -90,16 +80,8 @@ def _in_use(files: Files) -> UsageError:
     )
 
 
-def _make_folder(folder: Path) -> None:
-    for _ in range(100):  # a sweep that ends may delete empty parents meanwhile
-        with contextlib.suppress(FileExistsError, FileNotFoundError):
-            folder.mkdir(parents=True, exist_ok=True)
-            return
-    folder.mkdir(parents=True, exist_ok=True)
-
-
 def _lock(files: Files) -> FileLock | None:
-    """Lock a folder, or refuse to; None: its file system has no locks."""
+    """Make and lock a folder, or refuse to; None: its file system has no locks."""
     lock = FileLock(
         files.folder / LOCK,
         timeout=1,  # `is_claimed` locks for a moment, too
@@ -107,18 +89,21 @@ def _lock(files: Files) -> FileLock | None:
         thread_local=False,
         fallback_to_soft=False,
     )
+    attempts = 0
     while True:
         try:
+            files.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire()
             return lock
         except Timeout:
             raise _in_use(files) from None
-        except FileNotFoundError:  # a sweep that ended has deleted the empty folder
-            _make_folder(files.folder)
         except OSError as error:
             if error.errno in NO_LOCKS:
                 return None
-            raise
+            # a sweep that ends deletes empty folders, so they may come and go
+            attempts += 1
+            if error.errno not in (errno.ENOENT, errno.EEXIST) or attempts > 99:
+                raise
 
 
 @contextlib.contextmanager

@@ -1,14 +1,16 @@
-"""Check that a records file is whole: bytes are never trusted."""
+"""Check that a file of a study is whole: bytes are never trusted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import Any
 
 import attrs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainables.patience import first_line
 from trainables.record import (
     SCHEMA_VERSION,
     SETTING_COLUMNS,
@@ -16,26 +18,19 @@ from trainables.record import (
     schema_error,
     schema_version,
 )
+from trainables.request import parse_stack_name
 from trainables.setting import Row, digest
 
 
 @attrs.frozen
 class StoredRun:
-    """One run in a records file.
-
-    Attributes:
-        setting_id: The hash of its setting.
-        setting: The setting's row, nulls included.
-        seed: Its seed.
-        diverged: Whether it diverged.
-        seconds: Wall time of all its tasks.
-    """
+    """One run in a records file; `setting` is its setting's row, nulls included."""
 
     setting_id: str
     setting: Row
     seed: int
     diverged: bool
-    seconds: float
+    seconds: float  # wall time of all its tasks
 
 
 @attrs.frozen
@@ -72,18 +67,15 @@ def check_records_file(path: str, content: bytes) -> FileCheck:
     if not table.num_rows:
         return FileCheck(path, ("has no rows",))
     columns = [name for name in SETTING_COLUMNS if name in table.column_names]
+    task_counts = [("task", k) for k in ("count", "count_distinct", "min", "max")]
+    rows = table.group_by(["run_id", "setting_id", "seed", *columns]).aggregate(
+        [*task_counts, ("diverged", "any"), ("seconds", "sum")]
+    )
     runs: dict[str, StoredRun] = {}
     faults: list[str] = []
-    aggregated = table.group_by(["run_id", "setting_id", "seed", *columns]).aggregate(
-        [
-            *(("task", kind) for kind in ("count", "count_distinct", "min", "max")),
-            ("diverged", "any"),
-            ("seconds", "sum"),
-        ]
-    )
-    for row in aggregated.to_pylist():
+    for row in rows.to_pylist():
         setting = {name: row[name] for name in columns}
-        if fault := _fault(row, setting):
+        if fault := _run_fault(row, setting):
             faults.append(f"run {row['run_id']} (seed {row['seed']}): {fault}")
         runs[row["run_id"]] = StoredRun(
             setting_id=row["setting_id"],
@@ -95,7 +87,7 @@ def check_records_file(path: str, content: bytes) -> FileCheck:
     return FileCheck(path, tuple(faults), runs)
 
 
-def _fault(row: dict[str, Any], setting: Row) -> str | None:
+def _run_fault(row: dict[str, Any], setting: Row) -> str | None:
     """Return what is wrong with one run's rows, if anything is."""
     if digest(setting | {"seed": row["seed"]}) != row["run_id"]:
         return "run_id does not match its columns"
@@ -107,6 +99,22 @@ def _fault(row: dict[str, Any], setting: Row) -> str | None:
     if tasks != (row["tasks"], 0, row["tasks"] - 1):
         return f"has {tasks[0]} of its {row['tasks']} tasks"
     return None
+
+
+def check_checkpoint(path: str, content: bytes) -> FileCheck:
+    """Check a stack's checkpoint."""
+    from trainables.checkpoint import read
+
+    try:
+        state = read(content)
+        setting_id, seeds = parse_stack_name(PurePath(path).stem)
+        setting_ids = {row["setting_id"] for row in state["records"]}
+        if sorted(state["run"]["seeds"]) != list(seeds) or setting_ids - {setting_id}:
+            return FileCheck(path, ("belongs to another stack",))
+    except Exception as error:  # corrupt input can raise anything
+        fault = f"cannot be read as a checkpoint: {first_line(error)}"
+        return FileCheck(path, (fault,))
+    return FileCheck(path)
 
 
 def reject_duplicates(checks: Iterable[FileCheck]) -> list[FileCheck]:

@@ -25,11 +25,7 @@ from trainables.usage import UsageError
 
 T = TypeVar("T")
 
-DRIVER_PATIENCE = 60.0
-"""Seconds that a command retries its own storage operations."""
-
-PARTIAL_FILE_AGE = 60.0
-"""Seconds after which the writer of a partial file must have been killed."""
+PARTIAL_FILE_AGE = 60.0  # seconds after which its writer must have been killed
 
 
 def _check_results(results: str) -> str:
@@ -89,29 +85,22 @@ class Files:
             if fs.get_file_info(bucket).type == pyarrow.fs.FileType.NotFound:
                 raise _unusable(self.results, f"there is no {bucket}")
             return
-        for parent in (self.folder, *self.folder.parents):
-            if parent.exists():
-                if not parent.is_dir():
-                    raise UsageError(f"{parent} is a file: give --results a folder")
-                if not os.access(parent, os.W_OK | os.X_OK):
-                    raise UsageError(f"{parent} is write-protected: choose another")
-                return
+        folders = (self.folder, *self.folder.parents)
+        parent = next(folder for folder in folders if folder.exists())
+        if not parent.is_dir():
+            raise UsageError(f"{parent} is a file: give --results a folder")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise UsageError(f"{parent} is write-protected: choose another")
 
     def names(self, folder: str, suffix: str) -> list[str]:
         """Return the sorted names of a folder's files; none if there is no folder."""
         fs, root = self._root()
         selector = pyarrow.fs.FileSelector(f"{root}/{folder}", allow_not_found=True)
-        names = [f.base_name for f in fs.get_file_info(selector) if f.is_file]
-        return sorted(
-            n for n in names if n.endswith(suffix) and not n.startswith((".", "_"))
-        )
+        names = sorted(f.base_name for f in fs.get_file_info(selector) if f.is_file)
+        return [n for n in names if n.endswith(suffix) and n[0] not in "._"]
 
     def read(self, path: str) -> bytes:
-        """Return the content of a file.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-        """
+        """Return the content of a file, or raise a FileNotFoundError."""
         fs, root = self._root()
         with fs.open_input_stream(f"{root}/{path}", compression=None) as source:
             return bytes(source.read())
@@ -178,7 +167,7 @@ def open_results(results: str) -> tuple[Any, str]:
     if "://" not in results:
         results = str(Path(results).expanduser().absolute())
     try:
-        fs, path = _filesystem(results)
+        fs, path = _from_uri(results)
     except (pa.ArrowInvalid, OSError) as error:
         raise _unusable(results, str(error).splitlines()[0]) from None
     if not path:
@@ -190,13 +179,10 @@ def _unusable(results: str, reason: str) -> UsageError:
     return UsageError(f"{results} cannot be used for results: {reason}")
 
 
-@functools.cache
-def _filesystem(results: str) -> tuple[Any, str]:
-    fs, path = pyarrow.fs.FileSystem.from_uri(results)
-    return fs, path
+_from_uri = functools.cache(pyarrow.fs.FileSystem.from_uri)
 
 
-def retry(action: Callable[[], T], limit: float = DRIVER_PATIENCE) -> T:
+def retry(action: Callable[[], T], limit: float = 60.0) -> T:
     """Return what an action returns; retry it when storage fails.
 
     Raises:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from study.plan.machine import processor
 
+# files that decide what a record contains
 CODE = ("study", "trainables", "constraints.txt")
-"""Files that decide what a record contains."""
 
 PACKAGES = ("plasticity-study", "torch", "numpy", "ray", "pyarrow")
 

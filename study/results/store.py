@@ -11,23 +11,31 @@ finished, so nothing else has to survive a kill.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 import pyarrow as pa
+import pyarrow.fs
 import pyarrow.parquet as pq
 
 from study.console import say
-from study.results.file_check import FileCheck, check_records_file, reject_duplicates
-from study.results.files import Files
+from study.results import file_check
+from study.results.file_check import FileCheck
+from study.results.files import Files, open_results, split_query
 from study.results.provenance import hardware
+from study.spec.search import JOURNAL
+from trainables.patience import first_line
 from trainables.record import Record, to_table
 from trainables.request import REQUEST_FILE, Request, parse_stack_name, stack_name
 from trainables.usage import UsageError
 
 FAILED = "failed.json"
+
+# a study's folder has at least one of these
+STUDY_FILES = ("records", "checkpoints", REQUEST_FILE, JOURNAL)
 
 
 @attrs.frozen
@@ -45,8 +53,7 @@ class Store(Files):
     def load_request(self, *, repair: bool = False) -> Request:
         """Return what was requested; nothing if the file is missing or damaged.
 
-        Args:
-            repair: Set a damaged file aside.
+        If `repair`, set a damaged file aside.
 
         Raises:
             UsageError: A newer version of this program wrote it.
@@ -67,11 +74,9 @@ class Store(Files):
     def save_request(self, request: Request) -> None:
         """Write what is requested, if it has changed."""
         content = request.to_bytes()
-        try:
+        with contextlib.suppress(FileNotFoundError):
             if self.read(REQUEST_FILE) == content:
                 return
-        except FileNotFoundError:
-            pass
         self.put(REQUEST_FILE, content)
 
     def write_records(self, records: Sequence[Record]) -> None:
@@ -101,19 +106,37 @@ class Store(Files):
         def check(name: str) -> FileCheck | None:
             path = f"records/{name}"
             try:
-                return check_records_file(path, self.read(path))
+                return file_check.check_records_file(path, self.read(path))
             except FileNotFoundError:  # deleted since it was listed
                 return None
 
         with ThreadPoolExecutor(8) as pool:
             checks = pool.map(check, self.names("records", ".parquet"))
-            return reject_duplicates(check for check in checks if check)
+            return file_check.reject_duplicates(check for check in checks if check)
+
+    def check_files(self) -> list[FileCheck]:
+        """Check the records, the checkpoints and study.json."""
+        checks = self.check_records()
+        for name in self.names("checkpoints", ".pt"):
+            # a checkpoint is deleted when its trial ends
+            if (content := self.load_state(name.removesuffix(".pt"))) is not None:
+                checks.append(
+                    file_check.check_checkpoint(f"checkpoints/{name}", content)
+                )
+        try:
+            Request.from_bytes(self.read(REQUEST_FILE), self.study)
+        except FileNotFoundError:
+            pass
+        except UsageError as error:
+            checks.append(FileCheck(REQUEST_FILE, (str(error),), newer=True))
+        except ValueError as error:
+            checks.append(FileCheck(REQUEST_FILE, (first_line(error),)))
+        return checks
 
     def finished_runs(self, *, repair: bool = False) -> set[str]:
         """Return the run_ids that have all their records.
 
-        Args:
-            repair: Set damaged files aside, so that their runs are trained again.
+        If `repair`, set damaged files aside, so that their runs are trained again.
 
         Raises:
             UsageError: A newer version of this program wrote a file.
@@ -163,3 +186,38 @@ class Store(Files):
             return {str(name): str(reason) for name, reason in reasons.items()}
         except (FileNotFoundError, ValueError, AttributeError):
             return {}
+
+
+def find_stores(results: str, study: str | None = None) -> list[Store]:
+    """Return the studies under a folder or URI, sorted by name.
+
+    Args:
+        results: A folder or URI of results, or of one study in them.
+        study: The name of the study; None: all.
+
+    Raises:
+        UsageError: There is no study, or none of this name.
+    """
+    base, mark, query = split_query(results)
+    base = base.rstrip("/")
+    try:
+        if study is None and _is_study(results):
+            parent, _, name = Store(base, "").results.rpartition("/")
+            return [Store(parent + mark + query, name)]
+        fs, root = open_results(results)
+        selector = pyarrow.fs.FileSelector(root, allow_not_found=True)
+        names = [info.base_name for info in fs.get_file_info(selector)]
+        stores = [Store(results, n) for n in sorted(names) if study in (None, n)]
+        stores = [store for store in stores if _is_study(store.location())]
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(f"cannot read {results}: {first_line(error)}") from None
+    if not stores:
+        what = "no study" if study is None else f"no study {study}"
+        raise UsageError(f"{what} in {results}: give the folder of results")
+    return stores
+
+
+def _is_study(location: str) -> bool:
+    fs, root = open_results(location)
+    infos = fs.get_file_info([f"{root}/{name}" for name in STUDY_FILES])
+    return any(info.type != pyarrow.fs.FileType.NotFound for info in infos)

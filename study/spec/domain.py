@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 import numpy as np
@@ -15,21 +15,24 @@ from trainables.usage import UsageError
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-D = TypeVar("D", bound="Domain")
-
 
 @attrs.frozen
 class Domain:
     """Values of a field, which may depend on other fields. `str` identifies it.
 
     Attributes:
+        kind: A choice of values, or a range of real numbers that are uniform, real
+            numbers whose logarithm is uniform, or whole numbers.
+        extremes: All values of a choice; the least and the greatest of a range.
         conditions: Values by other field: the field exists only where each of those
             fields has one of its values. Empty: always.
     """
 
-    conditions: Mapping[str, tuple[Any, ...]] = attrs.field(factory=dict, kw_only=True)
+    kind: Literal["choice", "uniform", "log", "whole"]
+    extremes: tuple[Any, ...]
+    conditions: Mapping[str, tuple[Any, ...]] = attrs.field(factory=dict)
 
-    def when(self: D, **fields: Any) -> D:
+    def when(self, **fields: Any) -> Domain:
         """Return the domain of a field that exists only under conditions.
 
         >>> log(0.01, 1).when(optimizer=("sam", "gnp")).conditions
@@ -41,148 +44,94 @@ class Domain:
         }
         return attrs.evolve(self, conditions={**self.conditions, **conditions})
 
-    @property
-    def extremes(self) -> tuple[Any, ...]:
-        """The values that a check has to try."""
-        raise NotImplementedError
-
     def check(self, field: str) -> None:
-        """Check the domain of a field: raise a UsageError that names the field."""
-        raise NotImplementedError
+        """Check the values: raise a UsageError that names the field."""
+        if self.kind == "choice":
+            _check_choice(field, self.extremes)
+            return
+        low, high = self.extremes
+        if self.kind == "whole":
+            check_whole(f"low of {field}", low, 0)
+            check_whole(f"high of {field}", high, low)
+        else:
+            is_log = self.kind == "log"
+            least = 0.0 if is_log else -math.inf
+            check_real(f"low of {field}", low, least, exclude_low=is_log)
+            check_real(f"high of {field}", high, low)
 
     def draw(self, random: np.random.Generator) -> Any:
         """Return a value, drawn uniformly."""
-        raise NotImplementedError
-
-    def suggest(self, trial: Trial, field: str) -> Any:
-        """Return the value that a trial suggests for a field."""
-        raise NotImplementedError
-
-    def _with_conditions(self, text: str) -> str:
-        if not self.conditions:
-            return text
-        parts = [f"{name} in {list(v)}" for name, v in self.conditions.items()]
-        return f"{text} when {' and '.join(parts)}"
-
-
-@attrs.frozen
-class Choice(Domain):
-    """One of some values."""
-
-    values: tuple[Any, ...]
-
-    @property
-    def extremes(self) -> tuple[Any, ...]:
-        """All values."""
-        return self.values
-
-    def check(self, field: str) -> None:
-        """Check that there are different values, all texts or numbers."""
-        if not self.values:
-            raise UsageError(f"choice of {field} is empty: give at least one value")
-        for value in self.values:
-            if not isinstance(value, str | int | float | bool):
-                raise UsageError(
-                    f"choice of {field} has {value!r}: give only texts and numbers"
-                )
-        if len(set(self.values)) < len(self.values):
-            raise UsageError(f"choice of {field} repeats a value: {self.values!r}")
-
-    def draw(self, random: np.random.Generator) -> Any:
-        """Return one of the values."""
-        return self.values[int(random.integers(len(self.values)))]
-
-    def suggest(self, trial: Trial, field: str) -> Any:
-        """Return the value that a trial suggests."""
-        return trial.suggest_categorical(field, self.values)
-
-    def __str__(self) -> str:
-        return self._with_conditions("one of " + ", ".join(map(str, self.values)))
-
-
-@attrs.frozen
-class Range(Domain):
-    """A number in [low, high].
-
-    Attributes:
-        low: The least.
-        high: The greatest.
-        log: Whether the logarithm is uniform, not the number.
-        whole: Whether it is an integer.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-    whole: bool = False
-
-    @property
-    def extremes(self) -> tuple[Any, ...]:
-        """Both bounds."""
-        return (self.low, self.high)
-
-    def check(self, field: str) -> None:
-        """Check the bounds."""
-        low, high = f"low of {field}", f"high of {field}"
-        if self.whole:
-            check_whole(low, self.low, 1 if self.log else 0)
-            check_whole(high, self.high, int(self.low))
-        else:
-            check_real(
-                low, self.low, 0 if self.log else -math.inf, exclude_low=self.log
-            )
-            check_real(high, self.high, self.low)
-
-    def draw(self, random: np.random.Generator) -> Any:
-        """Return a number."""
-        # all integers are equally likely once the number is rounded down
-        low, high = self.low, self.high + (1 if self.whole else 0)
-        if self.log:
+        if self.kind == "choice":
+            return self.extremes[int(random.integers(len(self.extremes)))]
+        low, high = self.extremes
+        if self.kind == "whole":
+            # all integers are equally likely once the number is rounded down
+            return min(math.floor(random.uniform(low, high + 1)), high)
+        if self.kind == "log":
             value = math.exp(random.uniform(math.log(low), math.log(high)))
         else:
             value = float(random.uniform(low, high))
-        value = min(max(value, self.low), self.high)
-        return math.floor(value) if self.whole else value
+        return min(max(value, low), high)
 
     def suggest(self, trial: Trial, field: str) -> Any:
-        """Return the number that a trial suggests."""
-        if self.whole:
-            low, high = int(self.low), int(self.high)
-            return trial.suggest_int(field, low, high, log=self.log)
-        return trial.suggest_float(field, self.low, self.high, log=self.log)
+        """Return the value that a trial of Optuna suggests for a field."""
+        if self.kind == "choice":
+            return trial.suggest_categorical(field, self.extremes)
+        low, high = self.extremes
+        if self.kind == "whole":
+            return trial.suggest_int(field, low, high)
+        return trial.suggest_float(field, low, high, log=self.kind == "log")
 
     def __str__(self) -> str:
-        kind = ("whole " if self.whole else "") + ("log " if self.log else "")
-        return self._with_conditions(f"{kind}{self.low:g} to {self.high:g}")
+        if self.kind == "choice":
+            text = "one of " + ", ".join(map(str, self.extremes))
+        else:
+            low, high = self.extremes
+            kind = "" if self.kind == "uniform" else f"{self.kind} "
+            text = f"{kind}{low:g} to {high:g}"
+        parts = [f"{name} in {list(v)}" for name, v in self.conditions.items()]
+        return f"{text} when {' and '.join(parts)}" if parts else text
 
 
-def choice(*values: Any) -> Choice:
+def _check_choice(field: str, values: tuple[Any, ...]) -> None:
+    if not values:
+        raise UsageError(f"choice of {field} is empty: give at least one value")
+    for value in values:
+        if not isinstance(value, str | int | float):
+            raise UsageError(
+                f"choice of {field} has {value!r}: give only texts and numbers"
+            )
+    if len(set(values)) < len(values):
+        raise UsageError(f"choice of {field} repeats a value: {values!r}")
+
+
+def choice(*values: Any) -> Domain:
     """Return the domain of some values.
 
     >>> str(choice("sgd", "sam"))
     'one of sgd, sam'
     """
-    return Choice(values)
+    return Domain("choice", values)
 
 
-def uniform(low: float, high: float) -> Range:
+def uniform(low: float, high: float) -> Domain:
     """Return the domain of the real numbers in [low, high]."""
-    return Range(low, high)
+    return Domain("uniform", (low, high))
 
 
-def log(low: float, high: float) -> Range:
+def log(low: float, high: float) -> Domain:
     """Return the domain of the real numbers in [low, high] with a uniform logarithm.
 
     >>> str(log(0.001, 2).when(optimizer="sam"))
     "log 0.001 to 2 when optimizer in ['sam']"
     """
-    return Range(low, high, log=True)
+    return Domain("log", (low, high))
 
 
-def integer(low: int, high: int) -> Range:
+def integer(low: int, high: int) -> Domain:
     """Return the domain of the integers in [low, high].
 
     >>> str(integer(1, 5))
     'whole 1 to 5'
     """
-    return Range(low, high, whole=True)
+    return Domain("whole", (low, high))

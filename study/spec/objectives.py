@@ -22,32 +22,25 @@ from trainables.setting import Setting
 from trainables.usage import choose
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Objective:
     """How a search uses a metric.
 
     Attributes:
-        maximize: Whether larger is better.
+        direction: Whether larger or smaller is better, as Optuna names it.
         worst: Returns, from chance accuracy, the value of a run that diverged. None:
             the metric itself, with chance accuracy for the missing tasks.
         least_tasks: The shortest stream on which it is defined.
     """
 
-    maximize: bool
+    direction: Literal["maximize", "minimize"]
     worst: Callable[[float], float] | None = None
     least_tasks: int = 1
 
-    @property
-    def direction(self) -> Literal["maximize", "minimize"]:
-        """Optuna's name of the direction."""
-        return "maximize" if self.maximize else "minimize"
-
 
 OBJECTIVES: dict[str, Objective] = {
-    "mean_accuracy": Objective(maximize=True),
-    "plasticity_loss": Objective(
-        maximize=False, worst=lambda chance: 1 - chance, least_tasks=2
-    ),
+    "mean_accuracy": Objective("maximize"),
+    "plasticity_loss": Objective("minimize", lambda chance: 1 - chance, least_tasks=2),
 }
 
 
@@ -65,10 +58,7 @@ def objective_values(
 ) -> tuple[float, ...]:
     """Return the objectives of a setting on the tasks so far.
 
-    Args:
-        names: Of `OBJECTIVES`.
-        setting: The setting.
-        records: Its records: one for each seed and each task so far, in any order.
+    `records` has one for each seed and each task so far, in any order.
     """
     seeds = sorted({row["seed"] for row in records})
     tasks = len(records) // len(seeds)

@@ -17,7 +17,6 @@ from trainables.hyperparameter import check_real, check_whole
 from trainables.setting import RunOptions
 from trainables.usage import UsageError
 
-
 LEAST = {
     **dict.fromkeys(("tasks", "seeds", "batch_size", "epochs", "max_concurrent"), 1),
     **dict.fromkeys(("checkpoint_every", "trials", "confirm_seeds"), 1),

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from study.spec.domain import Domain, choice, log, uniform
+from study.spec.domain import choice, log, uniform
 from study.spec.objectives import OBJECTIVES
 from study.spec.space import Space
 from study.spec.studies import (
@@ -20,10 +20,7 @@ from study.spec.studies import (
     to_tuple,
 )
 from trainables.hyperparameter import check_whole
-from trainables.setting import Setting
 from trainables.usage import UsageError, choose
-
-MOST_OBJECTIVES = 2
 
 JOURNAL = "optuna.journal"
 """Optuna's memory of a search: a file beside the records."""
@@ -34,15 +31,12 @@ class Search:
     """A named search: each trial is one setting with all the seeds.
 
     Attributes:
-        name: Letters, digits, '-' and '_'; also the name of the folder of results.
+        name, seeds, about, landscape_every: See `Study`.
         space: The settings to choose from.
-        seeds: Distinct, each in [0, 2**32).
         trials: How many settings.
         objectives: One or two of `study.spec.objectives.OBJECTIVES`.
         asha: Whether to stop bad trials before the end of their stream.
-        about: A line for `--list`.
         random_seed: Of Optuna's sampler, at least 0.
-        landscape_every: See `Study`.
     """
 
     name: str = attrs.field(validator=check_name)
@@ -65,15 +59,14 @@ class Search:
         """Check the values: raise a UsageError."""
         check_whole("trials", self.trials)
         check_whole("random_seed", self.random_seed, 0)
-        if len(self.objectives) > MOST_OBJECTIVES:
-            raise UsageError(
-                f"{len(self.objectives)} objectives: give at most {MOST_OBJECTIVES}"
-            )
+        if len(self.objectives) > 2:
+            raise UsageError(f"{len(self.objectives)} objectives: give at most 2")
+        least_tasks = min(self.space.extremes("tasks"))
         for name in self.objectives:
-            least = OBJECTIVES[choose("objective", name, OBJECTIVES)].least_tasks
-            if self.least_tasks < least:
+            needed = OBJECTIVES[choose("objective", name, OBJECTIVES)].least_tasks
+            if least_tasks < needed:
                 raise UsageError(
-                    f"{name} of {self.least_tasks} tasks: it needs at least {least}"
+                    f"{name} of {least_tasks} tasks: it needs at least {needed}"
                 )
         if self.asha and self.objectives != ("mean_accuracy",):
             raise UsageError(
@@ -83,21 +76,9 @@ class Search:
             )
 
     @property
-    def example(self) -> Setting:
-        """One of the settings."""
-        return self.space.make_setting(lambda _, domain: domain.extremes[0])
-
-    @property
-    def least_tasks(self) -> int:
-        """Length of the shortest stream."""
-        tasks = self.space.fields.get("tasks")
-        return min(tasks.extremes) if isinstance(tasks, Domain) else self.example.tasks
-
-    @property
     def datasets(self) -> tuple[str, ...]:
         """The datasets of all settings."""
-        dataset = self.space.fields.get("dataset", self.example.dataset)
-        return dataset.extremes if isinstance(dataset, Domain) else (dataset,)
+        return self.space.extremes("dataset")
 
     def request(self) -> dict[str, Any]:
         """Return what all trials have in common, as plain values that identify it."""
@@ -115,18 +96,14 @@ class Search:
             seeds: How many, from 0.
             changes: `trials`, `objectives`, `asha`, or a value to fix for a field of
                 the settings' rows.
-
-        Raises:
-            UsageError: A value is wrong.
         """
         values = {name: value for name, value in changes.items() if value is not None}
-        own = ("trials", "objectives", "asha")
-        changed = {name: values.pop(name) for name in own if name in values}
+        own = {
+            n: values.pop(n) for n in ("trials", "objectives", "asha") if n in values
+        }
+        seed_range = count_seeds(seeds, self.seeds)
         return attrs.evolve(
-            self,
-            space=self.space.fix(**values),
-            seeds=count_seeds(seeds, self.seeds),
-            **changed,
+            self, space=self.space.fix(**values), seeds=seed_range, **own
         )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from study.spec.domain import Choice, Domain
+from study.spec.domain import Domain
 from trainables.hyperparameter import check_whole
 from trainables.record import SETTING_COLUMNS
 from trainables.setting import Row, Setting
@@ -43,11 +43,11 @@ class Space:
                 not belong to some of the settings.
         """
         self.__attrs_init__(fields)
-        for name, domain in fields.items():
+        for name in fields:
             choose("field", name, SETTING_COLUMNS)
-            if isinstance(domain, Domain):
-                domain.check(name)
-                self._check_conditions(name, domain)
+        for name, domain in self.domains.items():
+            domain.check(name)
+            self._check_conditions(name, domain)
         for pick in self._corners():
             self.make_setting(pick)
 
@@ -59,6 +59,18 @@ class Space:
     def fix(self, **values: Any) -> Space:
         """Return the space with these values for some fields."""
         return Space(**{**self.fields, **values})
+
+    def extremes(self, name: str) -> tuple[Any, ...]:
+        """Return the least and the greatest value of a field, or all of a choice."""
+        field = self.fields.get(name)
+        if isinstance(field, Domain):
+            return field.extremes
+        return (getattr(self.example, name),)
+
+    @property
+    def example(self) -> Setting:
+        """One of the settings."""
+        return self.make_setting(_pick({}))
 
     def make_setting(self, pick: Pick) -> Setting:
         """Return the setting with a picked value in each domain.
@@ -75,17 +87,20 @@ class Space:
         try:
             return Setting.from_row(row)
         except UsageError as error:
-            hint = ""
-            if "does not belong" in str(error):
-                hint = (
-                    ", or give a condition, as rho=log(0.01, 1).when(optimizer='sam')"
-                )
-            raise UsageError(f"{error}{hint}") from None
+            if "does not belong" not in str(error):
+                raise
+            hint = "give a condition, as rho=log(0.01, 1).when(optimizer='sam')"
+            raise UsageError(f"{error}, or {hint}") from None
+
+    def draw(self, random: np.random.Generator) -> Setting:
+        """Return a setting, drawn uniformly."""
+        return self.make_setting(lambda _, domain: domain.draw(random))
 
     def grid(self) -> tuple[Setting, ...]:
         """Return all settings of a space of choices.
 
-        >>> space = Space(optimizer=Choice(("sgd", "sam")), lr=Choice((0.1, 0.01)))
+        >>> from study.spec.domain import choice
+        >>> space = Space(optimizer=choice("sgd", "sam"), lr=choice(0.1, 0.01))
         >>> [(s.optimizer.name, s.optimizer.lr) for s in space.grid()]
         [('sgd', 0.1), ('sgd', 0.01), ('sam', 0.1), ('sam', 0.01)]
 
@@ -93,7 +108,7 @@ class Space:
             UsageError: A domain is not a choice.
         """
         for name, domain in self.domains.items():
-            if not isinstance(domain, Choice):
+            if domain.kind != "choice":
                 raise UsageError(f"{name} is {domain}: a grid needs a choice of values")
         products = itertools.product(*(d.extremes for d in self.domains.values()))
         points = [dict(zip(self.domains, values, strict=True)) for values in products]
@@ -103,17 +118,13 @@ class Space:
     def random(self, count: int, seed: int = 0) -> tuple[Setting, ...]:
         """Return different settings, drawn uniformly; equal seeds draw equal settings.
 
-        Args:
-            count: How many.
-            seed: At least 0.
-
         Raises:
             UsageError: The space has too few.
         """
         random = np.random.Generator(np.random.PCG64(check_whole("seed", seed, 0)))
         settings: dict[Setting, None] = {}
         for _ in range(DRAWS * check_whole("count", count)):
-            settings[self.make_setting(lambda _, domain: domain.draw(random))] = None
+            settings[self.draw(random)] = None
             if len(settings) == count:
                 return tuple(settings)
         raise UsageError(f"{count} random settings: the space has only {len(settings)}")
@@ -124,17 +135,20 @@ class Space:
 
     def _check_conditions(self, name: str, domain: Domain) -> None:
         """Check that a condition is on a value that an earlier field can have."""
-        names = list(self.fields)
-        earlier = names[: names.index(name)]
+        earlier = itertools.takewhile(lambda other: other != name, self.fields)
+        fields = {other: self.fields[other] for other in earlier}
         for other, values in domain.conditions.items():
-            if other not in earlier:
+            if other not in fields:
                 raise UsageError(
                     f"{name} depends on {other}: give {other} before {name}"
                 )
-            field = self.fields[other]
-            if isinstance(field, Domain) and not isinstance(field, Choice):
-                raise UsageError(f"{name} cannot depend on {other}, which is {field}")
-            known = field.values if isinstance(field, Choice) else (field,)
+            field, known = fields[other], (fields[other],)
+            if isinstance(field, Domain):
+                known = field.extremes
+                if field.kind != "choice":
+                    raise UsageError(
+                        f"{name} cannot depend on {other}, which is {field}"
+                    )
             for value in values:
                 choose(f"{other} on which {name} depends", str(value), map(str, known))
 
@@ -142,18 +156,16 @@ class Space:
         """Yield picks that take each extreme of each domain at least once."""
         yield _pick({})
         for name, domain in self.domains.items():
-            values: dict[str, Any] = {}
-            self._meet_conditions(name, values)
             for extreme in domain.extremes:
-                yield _pick({**values, name: extreme})
+                yield _pick({**self._conditions_met(name), name: extreme})
 
-    def _meet_conditions(self, name: str, values: dict[str, Any]) -> None:
-        """Add the values of other fields with which a field exists."""
-        domain = self.fields[name]
-        if isinstance(domain, Domain):
+    def _conditions_met(self, name: str) -> dict[str, Any]:
+        """Return values of other fields with which a field exists."""
+        values: dict[str, Any] = {}
+        if isinstance(domain := self.fields[name], Domain):
             for other, allowed in domain.conditions.items():
-                values[other] = allowed[0]
-                self._meet_conditions(other, values)
+                values |= {other: allowed[0], **self._conditions_met(other)}
+        return values
 
 
 def _pick(values: Mapping[str, Any]) -> Pick:

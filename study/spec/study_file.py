@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import runpy
 import traceback
 from pathlib import Path
+from typing import Any
+
+import attrs
 
 from study.spec.search import SEARCHES, Search
 from study.spec.studies import STUDIES, Study
 from trainables.setting import REGISTRIES, Setting
 from trainables.usage import UsageError, choose
 
+# modules of `study` that are in `study.spec` now
 MOVED = ("studies", "search", "space", "domain")
-"""Modules of `study` that are in `study.spec` now."""
-
+# old keywords of `Study`, and their new names
 RENAMED = {"probe_every": "landscape_every"}
-"""Old keywords of `Study`, and their new names."""
+
+PARTS: dict[str, Any] = {
+    part.__name__: part
+    for part in (
+        Study,
+        Search,
+        Setting,
+        *(p for r in REGISTRIES.values() for p in r.values()),
+    )
+}
+"""The classes whose wrong keywords are explained, by name."""
 
 
 def find_study(name: str) -> Study | Search:
@@ -47,11 +59,8 @@ def _failed_line(name: str, error: BaseException) -> str:
     """Return a file and its line that raised an error, as FILE:LINE."""
     if isinstance(error, SyntaxError):
         return f"{name}:{error.lineno}"
-    lines = [
-        frame.lineno
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename == name
-    ]
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == name]
     return f"{name}:{lines[-1]}" if lines else name
 
 
@@ -65,21 +74,11 @@ def _explain(error: BaseException) -> str:
             return f"{error.name} has moved: import from study.spec.{module}"
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     wrong = re.match(r"(\w+)\.__init__\(\) got an unexpected .* '(\w+)'", text)
-    if wrong and (hint := _explain_keyword(wrong[1], wrong[2])):
-        return f"{wrong[1]}: {hint}"
+    if wrong and wrong[1] in PARTS:
+        if wrong[1] == "Study" and wrong[2] in RENAMED:
+            return f"Study: {wrong[2]} is now called {RENAMED[wrong[2]]}"
+        try:
+            choose("keyword", wrong[2], attrs.fields_dict(PARTS[wrong[1]]))
+        except UsageError as unknown:
+            return f"{wrong[1]}: {unknown}"
     return ": ".join([type(error).__name__, *text.splitlines()[:1]])
-
-
-def _explain_keyword(class_name: str, keyword: str) -> str | None:
-    """Return what is wrong with a keyword of a study or of a part of one."""
-    if class_name == "Study" and keyword in RENAMED:
-        return f"{keyword} is now called {RENAMED[keyword]}"
-    parts = [Study, Search, Setting]
-    parts += [part for registry in REGISTRIES.values() for part in registry.values()]
-    for part in parts:
-        if part.__name__ == class_name:
-            try:
-                choose("keyword", keyword, inspect.signature(part).parameters)
-            except UsageError as error:
-                return str(error)
-    return None

@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from study.results.claim import claim
-from study.results.find import find_stores
-from study.results.store import Store
+from study.results.store import Store, find_stores
 from study.running.survey import survey
 from study.spec.studies import Study
 from study.status import StatusOptions, status

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.plan.memory import bytes_per_seed, seeds_that_fit
+from study.plan.cost import bytes_per_seed, seeds_that_fit
 from study.plan.trials import (
     CPU_STACK,
     GPU_STACK,

@@ -10,8 +10,7 @@ import time
 import pytest
 
 from study.results.claim import HEARTBEAT, claim, is_claimed
-from study.results.find import find_stores
-from study.results.store import Store
+from study.results.store import Store, find_stores
 from tests.study.results.test_store import SETTING, records
 from tests.support import chaos
 from trainables.request import Request
@@ -119,7 +118,8 @@ def test_a_report_is_made_of_what_lies_there(store, tmp_path):
     request = Request(study="mine")
     request = request.with_settings({SETTING.setting_id: SETTING.row()}, range(4))
     store.save_request(request)
-    assert read_requests(store.results)["mine"].runs == 4
+    (seeds,) = read_requests(store.results)["mine"].seeds.values()
+    assert seeds == {0, 1, 2, 3}
     for place in (store.results, store.location()):
         (report,) = make_reports(place)
         # of two runs there is nothing measured, of two no record

@@ -89,7 +89,7 @@ def test_a_search_knows_what_its_space_may_need():
 
     space = Space(dataset=choice("mnist", "mnist-5k"), tasks=integer(1, 5))
     search = Search("mine", space, range(2))
-    assert (search.least_tasks, search.datasets) == (1, ("mnist", "mnist-5k"))
+    assert (space.extremes("tasks"), search.datasets) == ((1, 5), ("mnist", "mnist-5k"))
     with pytest.raises(UsageError, match="plasticity_loss of 1 tasks"):
         search.modify(objectives=("plasticity_loss",))
-    assert search.modify(tasks=4).least_tasks == 4
+    assert search.modify(tasks=4).space.extremes("tasks") == (4,)

@@ -8,13 +8,14 @@ from study.spec.options import SweepOptions
 from study.spec.search import SEARCHES
 from study.spec.studies import STUDIES
 from trainables.setting import RunOptions
-from trainables.usage import UsageError
+from trainables.usage import UsageError, run_command
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"tasks": 0}, "--tasks is 0: it must be a whole number, at least 1"),
+        ({"batch_size": "abc"}, "--batch-size is 'abc': it must be a whole number"),
         ({"batch_size": 0}, "--batch-size is 0"),
         ({"landscape_every": -1}, "--landscape-every is -1"),
         ({"look_back": -1}, "--look-back is -1"),
@@ -44,6 +45,22 @@ def test_a_value_out_of_range_is_refused(options, message):
 def test_an_option_that_does_not_go_with_the_study_is_refused(options, message):
     with pytest.raises(UsageError, match=message):
         SweepOptions(**options).load_study()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("--batch-size abc", "--batch-size is 'abc': it must be a whole number, at "),
+        ("--look-back 1.5", "--look-back is '1.5': it must be a whole number, at "),
+        ("--patience soon", "--patience is 'soon': it must be a number at least 0"),
+    ],
+)
+def test_text_for_a_number_is_refused_in_one_line(words, line, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run_command(SweepOptions, prog="sweep", args=words.split())
+    assert caught.value.code == 2
+    (message,) = capsys.readouterr().err.splitlines()
+    assert message.startswith(f"error: {line}")
 
 
 def test_options_modify_a_study():

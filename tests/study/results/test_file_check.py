@@ -7,9 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from study.results.find import find_stores
-from study.results.repair import check_results, set_aside_damaged
-from study.results.store import Store
+from study.results.store import Store, find_stores
 from tests.study.results.test_store import SETTING, records
 from trainables.record import SCHEMA_VERSION
 from trainables.request import REQUEST_FILE, Request, stack_name
@@ -30,11 +28,11 @@ def path_of(*seeds):
 
 
 def damaged(store):
-    return {c.path: c.faults[0] for c in check_results(store) if c.faults}
+    return {c.path: c.faults[0] for c in store.check_files() if c.faults}
 
 
 def test_good_files_have_no_faults(store):
-    checks = check_results(store)
+    checks = store.check_files()
     assert [check.path for check in checks] == sorted(
         path_of(*seeds) for seeds in ((0, 1), (2,), (3, 4))
     )
@@ -60,21 +58,20 @@ def test_damaged_files_are_named_and_set_aside(store):
     assert "run_id does not match its columns" in faults[wrong]
     assert faults[state].startswith("cannot be read as a checkpoint: ")
     assert "corrupt" in faults[REQUEST_FILE]
-    set_aside_damaged(store, check_results(store))
     for path in faults:
+        store.set_aside(path)
         assert not Path(store.location(path)).exists()
         assert Path(store.location(f"{path}.damaged")).exists()
     assert damaged(store) == {}
     assert store.finished_runs() == {SETTING.run_id(0), SETTING.run_id(1)}
 
 
-def test_a_newer_file_is_named_and_left(store):
+def test_a_newer_file_is_named_as_newer(store):
     path = store.location(path_of(2))
     newer = {"schema_version": str(SCHEMA_VERSION + 1)}
     pq.write_table(pq.read_table(path).replace_schema_metadata(newer), path)
     assert f"version {SCHEMA_VERSION + 1}" in damaged(store)[path_of(2)]
-    set_aside_damaged(store, check_results(store))
-    assert Path(path).exists()
+    assert [c.path for c in store.check_files() if c.newer] == [path_of(2)]
 
 
 def test_studies_are_found_by_their_folder_or_the_one_above(store, tmp_path):
