@@ -7,13 +7,20 @@ them to the keys that Ray reads.
 from __future__ import annotations
 
 import re
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
 import attrs
+import boto3
+import tyro
 import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
 
+from study.console import only_console_prints
 from trainables.usage import UsageError
+
+FileOption = tyro.conf.Positional[str]
 
 TOKEN_FILE = "~/.ray/auth_token"
 """Where Ray looks for its token, on every machine."""
@@ -23,7 +30,11 @@ PLACEHOLDER = re.compile(r"<[A-Z][A-Z-]*>")
 
 @attrs.frozen
 class ClusterFile:
-    """A cluster file: its path, text and content, which Ray's schema may refuse."""
+    """A cluster file that Ray accepts.
+
+    Attributes:
+        config: The content, with Ray's defaults for missing keys.
+    """
 
     path: Path
     text: str
@@ -34,80 +45,67 @@ class ClusterFile:
         """Read a cluster file.
 
         Raises:
-            UsageError: The file cannot be read, or is not a YAML mapping.
+            UsageError: The file cannot be read, is not YAML, or Ray refuses it.
         """
         try:
             text = Path(path).read_text()
-            config = yaml.safe_load(text)
+            content = yaml.safe_load(text)
         except OSError as error:
             raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
         except (UnicodeDecodeError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise UsageError(f"{path}: not valid YAML: {reason}") from None
-        if not isinstance(config, dict):
+        if not isinstance(content, dict):
             raise UsageError(f"{path}: has no keys; cluster.yaml is an example")
+        try:
+            with only_console_prints():  # Ray warns of mounts that are files
+                config = prepare_config(content)
+                validate_config(config)
+        except Exception as error:  # Ray raises anything if the structure is wrong
+            key = ".".join(map(str, getattr(error, "absolute_path", ())))
+            reason = getattr(error, "message", f"{type(error).__name__}: {error}")
+            raise UsageError(f"{path}: Ray refuses {key or 'it'}: {reason}") from None
         return cls(Path(path), text, config)
 
     @property
     def name(self) -> str:
         """The cluster's name."""
-        return str(self.config.get("cluster_name", ""))
-
-    @property
-    def region(self) -> str:
-        """The AWS region."""
-        return str(self.mapping("provider").get("region", ""))
-
-    @property
-    def node_types(self) -> dict[str, dict[str, Any]]:
-        """The node types, by name."""
-        types = self.mapping("available_node_types")
-        return {str(name): as_mapping(kind) for name, kind in types.items()}
-
-    @property
-    def worker_types(self) -> dict[str, dict[str, Any]]:
-        """The node types except the head's."""
-        head = self.config.get("head_node_type")
-        return {name: kind for name, kind in self.node_types.items() if name != head}
+        return str(self.config["cluster_name"])
 
     @property
     def node_configs(self) -> dict[str, dict[str, Any]]:
-        """The arguments of EC2's RunInstances, by the key where they stand."""
-        return {
-            f"available_node_types.{name}.node_config": as_mapping(
-                kind.get("node_config")
-            )
-            for name, kind in self.node_types.items()
-        }
+        """The arguments of EC2's RunInstances, by node type."""
+        types = self.config["available_node_types"]
+        return {name: kind["node_config"] for name, kind in types.items()}
 
-    def mapping(self, key: str) -> dict[str, Any]:
-        """Return the mapping under a top-level key; empty if there is none."""
-        return as_mapping(self.config.get(key))
-
-    def commands(self, key: str) -> list[str]:
-        """Return the shell commands under a key, e.g. head_start_ray_commands."""
-        commands = self.config.get(key)
-        return [str(c) for c in commands] if isinstance(commands, list) else []
-
-    def setting(self, name: str) -> str:
-        """Return a setting of `metadata`.
+    def setting(self, name: str, section: str = "metadata") -> str:
+        """Return a setting of the user.
 
         Raises:
             UsageError: The setting is missing or still a placeholder.
         """
-        value = self.mapping("metadata").get(name)
-        if not is_set(value):
-            raise UsageError(
-                f"{self.path}: set metadata.{name}; a comment says to what"
-            )
+        value = self.config.get(section, {}).get(name)
+        if value is None or PLACEHOLDER.search(str(value)):
+            raise UsageError(f"{self.path}: set {section}.{name} to your value")
         return str(value)
 
+    def client(self, service: str) -> Any:
+        """Return boto3's client of an AWS service in the cluster's region.
 
-def as_mapping(value: Any) -> dict[str, Any]:
-    """Return a mapping as it is, and an empty one for any other value."""
-    return value if isinstance(value, dict) else {}
+        Credentials come from where the AWS command line keeps them.
+        """
+        return boto3.client(service, region_name=self.setting("region", "provider"))
 
+    def results_location(self) -> tuple[str, str]:
+        """Return the bucket and the prefix of the results.
 
-def is_set(value: Any) -> bool:
-    """Return whether a value is neither missing nor a placeholder."""
-    return value is not None and not PLACEHOLDER.search(str(value))
+        Raises:
+            UsageError: metadata.results is not an s3:// URI, or contains keys.
+        """
+        parts = urllib.parse.urlsplit(self.setting("results"))
+        if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc:
+            raise UsageError(
+                f"{self.path}: metadata.results is not s3://bucket/prefix; set it so, "
+                "without keys"
+            )
+        return parts.netloc, parts.path.strip("/")

@@ -8,6 +8,7 @@ anything in EC2 and S3, and may not pass a role.)
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import re
 import secrets
@@ -16,64 +17,83 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from study.cluster.aws import clients, results_location
-from study.cluster.checks import SSH_PORT, ssh_source_problems
-from study.cluster.cluster_file import TOKEN_FILE, ClusterFile
+from study.cluster.cluster_file import TOKEN_FILE, ClusterFile, FileOption
 from study.console import say
 from trainables.usage import UsageError
 
 BUCKET_ACTIONS = ["s3:ListBucket", "s3:GetBucketLocation"]
 OBJECT_ACTIONS = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
 NODE_ACTIONS = [
-    "ec2:CreateTags",
-    "ec2:Describe*",
-    "ec2:RunInstances",
-    "ec2:StartInstances",
-    "ec2:StopInstances",
-    "ec2:TerminateInstances",
+    *("ec2:CreateTags", "ec2:Describe*", "ec2:RunInstances"),
+    *("ec2:StartInstances", "ec2:StopInstances", "ec2:TerminateInstances"),
 ]
 
 
-def prepare(file: ClusterFile) -> None:
-    """Create the token, the roles and the security group, and fill in the file.
+def prepare(file: FileOption = "cluster.yaml") -> None:
+    """Create the token, the roles and the security group, and fill in the cluster file.
+
+    Uses what exists already. None of it costs anything; `remove` deletes it.
+
+    Args:
+        file: The cluster file; its placeholders for group and image are replaced.
 
     Raises:
         UsageError: A setting is missing or cannot be used.
     """
-    source, (bucket, prefix) = file.setting("ssh_from"), results_location(file)
-    for problem in ssh_source_problems(source):
-        raise UsageError(problem)
-    client = clients(file)
-    iam, ec2 = client("iam"), client("ec2")
-    create_token()
+    cluster = ClusterFile.read(file)
+    ssh = _ssh_rule(cluster.setting("ssh_from"))
+    bucket, prefix = cluster.results_location()
+    iam, ec2 = cluster.client("iam"), cluster.client("ec2")
+    token = Path(TOKEN_FILE).expanduser()
+    if not token.exists() or not token.read_text().strip():
+        token.parent.mkdir(parents=True, exist_ok=True)
+        token.touch(mode=0o600)  # `ray get-auth-token` lets everybody read it
+        token.write_text(secrets.token_hex(32))
+        say(f"created {token}")
     objects = "/".join(filter(None, (bucket, prefix, "*")))
     rights = [
-        _right(OBJECT_ACTIONS, f"arn:aws:s3:::{objects}"),
-        _right(BUCKET_ACTIONS, f"arn:aws:s3:::{bucket}"),
+        {"Action": OBJECT_ACTIONS, "Resource": f"arn:aws:s3:::{objects}"},
+        {"Action": BUCKET_ACTIONS, "Resource": f"arn:aws:s3:::{bucket}"},
     ]
-    worker = _create_role(iam, f"{file.name}-worker", rights)
-    rights += [_right(NODE_ACTIONS, "*"), _right(["iam:PassRole"], worker)]
-    _create_role(iam, f"{file.name}-head", rights)
-    group = _create_group(ec2, file.name, source)
-    _fill(file, "security_group", "<SECURITY-GROUP>", group)
-    if file.mapping("metadata").get("image") == "<IMAGE>":
-        _fill(file, "image", "<IMAGE>", _find_image(ec2, file.setting("image_name")))
+    worker = _create_role(iam, f"{cluster.name}-worker", rights)
+    rights.append({"Action": NODE_ACTIONS, "Resource": "*"})
+    rights.append({"Action": ["iam:PassRole"], "Resource": worker})
+    _create_role(iam, f"{cluster.name}-head", rights)
+    group = _create_group(ec2, cluster.name, ssh)
+    _fill(cluster, "security_group", "<SECURITY-GROUP>", group)
+    metadata = cluster.config["metadata"]
+    if metadata.get("image") == "<IMAGE>":
+        filters = [{"Name": "name", "Values": [cluster.setting("image_name")]}]
+        images = ec2.describe_images(Owners=["amazon"], Filters=filters)["Images"]
+        if not images:
+            raise UsageError(
+                "metadata.image_name: the region has no image "
+                f"{metadata['image_name']!r}; choose a newer date, Amazon deletes old "
+                "images"
+            )
+        _fill(cluster, "image", "<IMAGE>", images[0]["ImageId"])
 
 
-def create_token() -> None:
-    """Create the token that the nodes and their user share, if there is none here."""
-    path = Path(TOKEN_FILE).expanduser()
-    if path.exists() and path.read_text().strip():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(secrets.token_hex(32))
-    say(f"created {path}")
+def _ssh_rule(source: str) -> dict[str, Any]:
+    """Return the rule of a security group that allows SSH from a network."""
+    try:
+        network = ipaddress.ip_network(source)
+        if network.prefixlen == 0:
+            raise ValueError("port 22 would be open to the world")
+    except ValueError as error:
+        raise UsageError(
+            f"metadata.ssh_from is {source}: {error}; give your network, as "
+            "203.0.113.7/32"
+        ) from None
+    rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
+    if network.version == 6:
+        return rule | {"Ipv6Ranges": [{"CidrIpv6": source}]}
+    return rule | {"IpRanges": [{"CidrIp": source}]}
 
 
 def _fill(file: ClusterFile, name: str, placeholder: str, value: str) -> None:
     """Replace a placeholder, except in comments, unless another value stands there."""
-    current = file.mapping("metadata").get(name)
+    current = file.config["metadata"].get(name)
     if current == placeholder:
         text = file.path.read_text()
         pattern = rf"(?m)^([^#\n]*){placeholder}"
@@ -83,22 +103,19 @@ def _fill(file: ClusterFile, name: str, placeholder: str, value: str) -> None:
         say(f"{file.path}: metadata.{name} stays {current}; `prepare` made {value}")
 
 
-def _right(actions: list[str], resource: str) -> dict[str, Any]:
-    return {"Effect": "Allow", "Action": actions, "Resource": resource}
-
-
-def _policy(statements: list[dict[str, Any]]) -> str:
-    return json.dumps({"Version": "2012-10-17", "Statement": statements})
-
-
 def _create_role(iam: Any, name: str, rights: list[dict[str, Any]]) -> str:
     """Create a role and its instance profile, or renew its rights; return its ARN."""
+
+    def policy(statements: list[dict[str, Any]]) -> str:
+        allowed = [{"Effect": "Allow"} | statement for statement in statements]
+        return json.dumps({"Version": "2012-10-17", "Statement": allowed})
+
     ec2 = {"Service": "ec2.amazonaws.com"}
-    trust = [{"Effect": "Allow", "Principal": ec2, "Action": "sts:AssumeRole"}]
+    trust = policy([{"Principal": ec2, "Action": "sts:AssumeRole"}])
     with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
-        iam.create_role(RoleName=name, AssumeRolePolicyDocument=_policy(trust))
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)
         say(f"created role {name}")
-    iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=_policy(rights))
+    iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=policy(rights))
     with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
         iam.create_instance_profile(InstanceProfileName=name)
     profile = iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
@@ -107,7 +124,7 @@ def _create_role(iam: Any, name: str, rights: list[dict[str, Any]]) -> str:
     return str(iam.get_role(RoleName=name)["Role"]["Arn"])
 
 
-def _create_group(ec2: Any, name: str, source: str) -> str:
+def _create_group(ec2: Any, name: str, ssh: dict[str, Any]) -> str:
     """Create the security group, or renew its rules; return its id."""
     if groups := _groups(ec2, name):
         group = groups[0]["GroupId"]
@@ -124,64 +141,41 @@ def _create_group(ec2: Any, name: str, source: str) -> str:
             ) from None
         group = answer["GroupId"]
         say(f"created security group {name}, {group}")
-    ssh = {"IpProtocol": "tcp", "FromPort": SSH_PORT, "ToPort": SSH_PORT}
-    if ":" in source:
-        ssh["Ipv6Ranges"] = [{"CidrIpv6": source}]
-    else:
-        ssh["IpRanges"] = [{"CidrIp": source}]
     nodes = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}
     ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[ssh, nodes])
     return str(group)
 
 
-def _groups(ec2: Any, name: str) -> list[dict[str, Any]]:
+def _groups(ec2: Any, name: str) -> Any:
     filters = [{"Name": "group-name", "Values": [name]}]
-    groups: list[dict[str, Any]]
-    groups = ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
-    return groups
+    return ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
 
 
-def _find_image(ec2: Any, name: str) -> str:
-    """Return the id of one of Amazon's images in the region.
-
-    Raises:
-        UsageError: The region has no image of this name.
-    """
-    filters = [{"Name": "name", "Values": [name]}]
-    images = ec2.describe_images(Owners=["amazon"], Filters=filters)["Images"]
-    if not images:
-        raise UsageError(
-            f"metadata.image_name: the region has no image {name!r}; choose a newer "
-            "date, Amazon deletes old images"
-        )
-    return str(images[0]["ImageId"])
-
-
-def remove(file: ClusterFile) -> None:
+def remove(file: FileOption = "cluster.yaml") -> None:
     """Delete the roles and the security group that `prepare` created.
+
+    Args:
+        file: The cluster file, which names the cluster.
 
     Raises:
         UsageError: Nodes still use the security group.
     """
-    client = clients(file)
-    iam, ec2 = client("iam"), client("ec2")
-    for group in _groups(ec2, file.name):
+    cluster = ClusterFile.read(file)
+    iam, ec2 = cluster.client("iam"), cluster.client("ec2")
+    for group in _groups(ec2, cluster.name):
         try:
             ec2.delete_security_group(GroupId=group["GroupId"])
         except ClientError as error:
-            raise UsageError(f"run `ray down {file.path}` first: {error}") from None
+            raise UsageError(f"run `ray down {file}` first: {error}") from None
         say(f"deleted security group {group['GroupId']}")
-    for name in (f"{file.name}-head", f"{file.name}-worker"):
-        # an interrupted `remove` may have done some of these steps
-        for delete, keys in (
-            (
-                iam.remove_role_from_instance_profile,
-                ("InstanceProfileName", "RoleName"),
-            ),
-            (iam.delete_instance_profile, ("InstanceProfileName",)),
-            (iam.delete_role_policy, ("RoleName", "PolicyName")),
-            (iam.delete_role, ("RoleName",)),
-        ):
+    for name in (f"{cluster.name}-head", f"{cluster.name}-worker"):
+        role, profile = {"RoleName": name}, {"InstanceProfileName": name}
+        for delete, arguments in (
+            (iam.remove_role_from_instance_profile, profile | role),
+            (iam.delete_instance_profile, profile),
+            (iam.delete_role_policy, role | {"PolicyName": name}),
+            (iam.delete_role, role),
+        ):  # an interrupted `remove` may have done some of these steps
             with contextlib.suppress(iam.exceptions.NoSuchEntityException):
-                delete(**dict.fromkeys(keys, name))
+                delete(**arguments)
         say(f"deleted role {name}")

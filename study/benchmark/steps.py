@@ -1,0 +1,243 @@
+"""The time of a step next to its floor and the usual loop, round after round.
+
+A contender is a function that makes some steps and returns their number, times the
+runs that made each. All have the same shapes and train on real digits. A shared machine
+is sometimes slow, so ratios are taken within each round, and the table shows their
+medians.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import attrs
+import numpy as np
+import torch
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor, nn
+
+from study.console import console
+from trainables.data import DATASETS, Dataset, load
+from trainables.data.examples import Examples
+from trainables.optimizers import EPSILON, OPTIMIZERS
+from trainables.problems import CLASSES, PIXELS
+from trainables.run import ContinualRun
+from trainables.setting import Setting
+
+Contender = Callable[[], int]
+Name = tuple[int, str]  # the stack, and "floor", an optimizer, or "usual" and one
+Result = TypeVar("Result")
+
+ROUND_SECONDS = 0.1  # about how long each contender runs in a round
+MIN_STEPS, MAX_STEPS = 4, 400  # in a round; a real run prepares about 400 at a time
+
+
+def digits() -> Dataset:
+    """Return as many real digits as MNIST has; those of mnist-5k repeat."""
+    source = DATASETS["mnist"]
+    return repeat_images(load("mnist-5k"), source.train, source.test)
+
+
+def repeat_images(data: Dataset, train: int, test: int) -> Dataset:
+    """Return a dataset of MNIST's name with these numbers of images, which repeat."""
+    return Dataset(
+        "mnist",
+        np.resize(data.train_images, (train, PIXELS)),
+        np.resize(data.train_labels, train),
+        np.resize(data.test_images, (test, PIXELS)),
+        np.resize(data.test_labels, test),
+    )
+
+
+def products(
+    setting: Setting, stack: int, steps: int, device: str, data: Dataset
+) -> Contender:
+    """Return the floor of SGD: the matrix products of a step and nothing else.
+
+    Forward, backward to every layer but the first, and the update fused into the
+    product that makes the gradient, in the memory layout of the real step.
+    """
+    sizes = [PIXELS, *setting.hidden, setting.problem.outputs]
+    shape = stack, setting.batch_size
+    activations, errors, out = (
+        [torch.rand(*shape, size, device=device) for size in sizes] for _ in range(3)
+    )
+    # a network keeps (outputs, inputs), and uses the transpose
+    weights = [
+        torch.rand(stack, outputs, inputs, device=device).mT
+        for inputs, outputs in itertools.pairwise(sizes)
+    ]
+
+    def contender() -> int:
+        for _ in range(steps):
+            for i, weight in enumerate(weights):
+                torch.bmm(activations[i], weight, out=out[i + 1])
+            for i in reversed(range(1, len(weights))):
+                torch.bmm(errors[i + 1], weights[i].mT, out=out[i])
+            for i, weight in enumerate(weights):
+                weight.mT.baddbmm_(errors[i + 1].mT, activations[i], alpha=1e-9)
+        return steps * stack
+
+    return contender
+
+
+def our_loop(
+    setting: Setting, stack: int, steps: int, device: str, data: Dataset
+) -> Contender:
+    """Return the training of a real run: draw, step, count correct answers."""
+    run = ContinualRun(setting, range(stack), data, device)
+    random = np.random.default_rng(0)
+    examples = []
+    for _ in range(stack):
+        rows = random.choice(len(data.train_labels), steps * setting.batch_size)
+        examples.append(Examples(rows, data.train_labels[rows].astype(int)))
+
+    def contender() -> int:
+        run.train(examples)
+        return steps * stack
+
+    return contender
+
+
+def usual_loop(
+    setting: Setting, stack: int, steps: int, device: str, data: Dataset
+) -> Contender:
+    """Return the loop that people write, for one run: it has no stack.
+
+    nn.Sequential, torch.optim.SGD and a DataLoader over a TensorDataset of permuted
+    images; for two passes SAM as it is usually written, in place over the parameters.
+    """
+    sizes = [PIXELS, *setting.hidden, setting.problem.outputs]
+    layers: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    model = nn.Sequential(*layers[:-1]).to(device)
+    optimizer = torch.optim.SGD(model.parameters(), lr=setting.optimizer.lr)
+    random = np.random.default_rng(0)
+    rows = random.choice(len(data.train_labels), steps * setting.batch_size)
+    pixels = random.permutation(PIXELS)
+    images = torch.from_numpy(data.train_images[rows][:, pixels]).float() / 255
+    labels = torch.from_numpy(data.train_labels[rows].astype(int)) % CLASSES
+    dataset = torch.utils.data.TensorDataset(images.to(device), labels.to(device))
+    loader = torch.utils.data.DataLoader(dataset, setting.batch_size, shuffle=True)
+
+    def backward(x: Tensor, y: Tensor) -> Tensor:
+        optimizer.zero_grad()
+        logits: Tensor = model(x)
+        nn.functional.cross_entropy(logits, y).backward()  # type: ignore[no-untyped-call]
+        return logits
+
+    def sam_gradient(x: Tensor, y: Tensor) -> None:
+        """Replace the gradient by that at the perturbed weights."""
+        parameters = list(model.parameters())
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = torch.stack([g.norm(2) for g in gradients]).norm(2)
+        with torch.no_grad():
+            moves = [g * (setting.optimizer.rho / (norm + EPSILON)) for g in gradients]
+            for p, move in zip(parameters, moves, strict=True):
+                p.add_(move)
+        backward(x, y)
+        with torch.no_grad():
+            for p, move in zip(parameters, moves, strict=True):
+                p.sub_(move)
+
+    def contender() -> int:
+        correct = torch.zeros((), device=device)
+        with torch.enable_grad():
+            for x, y in loader:
+                logits = backward(x, y)
+                if setting.optimizer.rho:
+                    sam_gradient(x, y)
+                optimizer.step()
+                correct += (logits.argmax(1) == y).sum()
+        return steps
+
+    return contender
+
+
+def timed(call: Callable[[], Result], device: str) -> tuple[float, Result]:
+    """Return the seconds of a call, GPU work included, and its result."""
+    start = time.perf_counter()
+    result = call()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start, result
+
+
+def time_steps(
+    shape: Setting, stacks: list[int], rounds: int, device: str, data: Dataset
+) -> list[dict[str, Any]]:
+    """Time the steps of all contenders at one batch size; see `summarize`."""
+    settings = {
+        name: attrs.evolve(shape, optimizer=kind(lr=1e-3))
+        for name, kind in OPTIMIZERS.items()
+    }
+    table = [(1, f"usual {n}", usual_loop, settings[n]) for n in ("sgd", "sam")]
+    for stack in stacks:
+        table.append((stack, "floor", products, shape))
+        table += [(stack, name, our_loop, s) for name, s in settings.items()]
+    contenders = {}
+    for stack, name, make, setting in table:
+        trial = make(setting, stack, MIN_STEPS, device, data)
+        trial()  # warm up
+        seconds = timed(trial, device)[0] / MIN_STEPS
+        steps = min(MAX_STEPS, max(MIN_STEPS, round(ROUND_SECONDS / seconds)))
+        contenders[stack, name] = make(setting, stack, steps, device, data)
+    times = interleave(contenders, rounds, device)
+    return [
+        {"batch_size": shape.batch_size, **summarize(name, times)} for name in times
+    ]
+
+
+def interleave(
+    contenders: Mapping[Name, Contender], rounds: int, device: str
+) -> dict[Name, np.ndarray]:
+    """Return microseconds per step and run, one round each after one not counted."""
+    times: dict[Name, list[float]] = {name: [] for name in contenders}
+    for _ in track(range(rounds + 1), "timing", console=console, transient=True):
+        for name, contender in contenders.items():
+            seconds, steps = timed(contender, device)
+            times[name].append(1e6 * seconds / steps)
+    return {name: np.array(each[1:]) for name, each in times.items()}
+
+
+def summarize(name: Name, times: Mapping[Name, np.ndarray]) -> dict[str, Any]:
+    """Return one contender's times over the rounds, and the medians of its ratios.
+
+    of_floor is the floor's time, once per pass, over its own; None for the usual loop.
+    of_usual is the usual loop's time over its own; None except for an optimizer.
+    """
+    (stack, kind), own = name, times[name]
+    optimizer = OPTIMIZERS[kind]() if kind in OPTIMIZERS else None
+    passes = optimizer.passes if optimizer else 1
+    usual = times[1, "usual sgd" if passes == 1 else "usual sam"]
+    floor = None if kind.startswith("usual") else passes * times[stack, "floor"] / own
+    return {
+        "stack": stack,
+        "name": kind,
+        "median": float(np.median(own)),
+        "least": float(own.min()),
+        "most": float(own.max()),
+        "of_floor": None if floor is None else float(np.median(floor)),
+        "of_usual": float(np.median(usual / own)) if optimizer else None,
+    }
+
+
+def step_table(steps: list[dict[str, Any]]) -> Table:
+    """Return the table of steps: time, ratio to the floor, gain over the usual loop."""
+    columns = ("batch", "stack", "what", "us per step and run", "least-most")
+    table = Table(*columns, "floor / it", "usual loop / it", box=None)
+    for step in steps:
+        floor, usual = step["of_floor"], step["of_usual"]
+        table.add_row(
+            *(str(step[key]) for key in ("batch_size", "stack", "name")),
+            f"{step['median']:.1f}",
+            f"{step['least']:.1f}-{step['most']:.1f}",
+            "" if floor is None else f"{floor:.2f}",
+            "" if usual is None else f"{usual:.1f}",
+        )
+    return table
