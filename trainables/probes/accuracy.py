@@ -1,42 +1,37 @@
 """Loss and accuracy: columns that training and testing compute, not a probe."""
 
-from __future__ import annotations
+from trainables.probes.measure import declare
 
-from trainables.probes.measure import Measure, declare
+KOSTER = "Koster & Kukla 2024 (arXiv 2409.17300)"
 
-_COLUMNS = [
-    (
-        "online_accuracy",
-        "fraction",
-        "Dohare et al. 2023 (arXiv 2306.13812)",
-        "accuracy on each batch before its update, mean over the task",
-    ),
-    (
-        "train_loss",
-        "nats",
-        "cross-entropy",
-        "loss on each batch before its update, mean over the task",
-    ),
-    (
-        "test_loss",
-        "nats",
-        "cross-entropy",
-        "mean loss on the task's test examples, after the task",
-    ),
-    (
-        "test_accuracy",
-        "fraction",
-        "Koster & Kukla 2024 (arXiv 2409.17300)",
-        "accuracy on the task's test examples, after the task",
-    ),
-    (
-        "backward_accuracy",
-        "fraction",
-        "Koster & Kukla 2024 (arXiv 2409.17300), Figure 1",
-        "test accuracy on each of the previous tasks, the latest first",
-    ),
-]
-
-for _column, _unit, _source, _meaning in _COLUMNS:
-    _is_list = _column == "backward_accuracy"
-    declare(Measure(_column, None, _unit, _source, _meaning, is_list=_is_list))
+declare(
+    "online_accuracy",
+    unit="fraction",
+    source="Dohare et al. 2023 (arXiv 2306.13812)",
+    meaning="accuracy on each batch before its update, mean over the task",
+)
+declare(
+    "train_loss",
+    unit="nats",
+    source="cross-entropy",
+    meaning="loss on each batch before its update, mean over the task",
+)
+declare(
+    "test_loss",
+    unit="nats",
+    source="cross-entropy",
+    meaning="mean loss on the task's test examples, after the task",
+)
+declare(
+    "test_accuracy",
+    unit="fraction",
+    source=KOSTER,
+    meaning="accuracy on the task's test examples, after the task",
+)
+declare(
+    "backward_accuracy",
+    unit="fraction",
+    source=f"{KOSTER}, Figure 1",
+    meaning="test accuracy on each of the previous tasks, the latest first",
+    is_list=True,
+)

@@ -6,47 +6,60 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trainables.network import Network, cross_entropy, forward
+from trainables.optimizers import EPSILON
 from trainables.probes.landscape import Landscape
 from trainables.probes.measure import landscape_probe
+from trainables.probes.norms import double_norm
 from trainables.steps.reference import norm
+
+RADIUS = 0.05
+"""Length of a step: the same for all settings, whatever their rho, so that they can be
+compared. Foret et al.'s choice (arXiv 2010.01412)."""
 
 
 @landscape_probe(
-    unit="nats",
-    source="Foret et al. 2021 (arXiv 2010.01412)",
-    meaning="L(w + 0.05 g / ||g||) - L(w), g the gradient at w",
-    also_before=True,
+    unit="nats", source="Foret et al. 2021 (arXiv 2010.01412)", also_before=True
 )
 def sam_sharpness(landscape: Landscape) -> Float[Tensor, " S"]:
-    """Return L(w + rho g / ||g||) - L(w), g = grad L(w).
+    """L(w + 0.05 g / ||g||) - L(w), g the gradient at w.
 
-    This is what SAM adds to the loss (Foret et al. 2021, eq. 1-2): rho ||g|| to first
-    order. rho is 0.05 whatever the setting's own, so that settings can be compared; the
-    result is 0 where the gradient is 0.
+    This is what SAM adds to the loss (Foret et al. 2021, eq. 1-2): 0.05 ||g|| to
+    first order. It is 0 where the gradient is 0.
     """
-    uphill = landscape.loss_at(landscape.ascended)
-    return uphill - landscape.loss_at(landscape.network)
+    ascended = _climb(landscape, landscape.gradient)
+    return _loss_at(landscape, ascended) - _loss_at(landscape, landscape.network)
 
 
 @landscape_probe(
     unit="nats",
     source="Zhao et al. 2022 (arXiv 2202.03599); Koster & Kukla 2024 (arXiv "
     "2409.17300), section 2.1",
-    meaning="largest gradient norm seen within 0.05 of w",
     also_before=True,
 )
 def lipschitz(landscape: Landscape) -> Float[Tensor, " S"]:
-    """Return a lower bound of the loss's Lipschitz constant within 0.05 of w.
+    """Largest gradient norm seen within 0.05 of w.
 
-    By the mean value theorem the constant is sup ||grad L(w + d)|| over ||d|| <= rho; a
-    small one means a flat minimum (Zhao et al. 2022, sec. 3). The supremum is taken
-    over w and two steps of projected ascent: w_1 = w + rho grad L(w) / ||grad L(w)||,
-    and w_2, the same with grad L(w_1).
+    A lower bound of the loss's Lipschitz constant there. By the mean value theorem the
+    constant is sup ||grad L(w + d)|| over ||d|| <= rho; a small one means a flat
+    minimum (Zhao et al. 2022, sec. 3). The supremum is taken over w and two steps of
+    projected ascent: w_1 = w + rho grad L(w) / ||grad L(w)||, and w_2, the same with
+    grad L(w_1). rho is `RADIUS`.
     """
-    first = landscape.gradient_at(landscape.ascended)
-    second = landscape.gradient_at(landscape.climb(first))
-    norms = [
-        norm(gradient.map(Tensor.double)).flatten()
-        for gradient in (landscape.gradient, first, second)
-    ]
-    return torch.stack(norms).amax(dim=0)
+    gradients = [landscape.gradient]
+    for _ in range(2):
+        gradients.append(landscape.gradient_at(_climb(landscape, gradients[-1])))
+    return torch.stack([double_norm(g) for g in gradients]).amax(dim=0)
+
+
+def _climb(landscape: Landscape, direction: Network) -> Network:
+    """Return w after a step of length `RADIUS` in a direction."""
+    size = RADIUS / (norm(direction) + EPSILON)
+    steps = iter(direction.tensors())
+    return landscape.network.map(lambda tensor: tensor + size * next(steps))
+
+
+def _loss_at(landscape: Landscape, network: Network) -> Float[Tensor, " S"]:
+    """Return the mean loss at a network, summed in float64."""
+    _, logits = forward(network, landscape.inputs)
+    return cross_entropy(logits, landscape.labels).double().mean(dim=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from trainables.probes.measure import network_probe
@@ -16,46 +16,33 @@ TAU = 0.025
 """Largest score of a dormant unit: a choice of Sokar et al. 2023, sec. 4."""
 
 
-@network_probe(
-    unit="fraction",
-    source=DEAD,
-    meaning="share of hidden units that are 0 on every probe example",
-    also_before=True,
-)
+@network_probe(unit="fraction", source=DEAD, also_before=True)
 def dormant_fraction(snapshot: Snapshot) -> Float[Tensor, " S"]:
-    """Return the share of units, over all hidden layers, that are 0 on every example.
+    """Share of hidden units that are 0 on every probe example.
 
-    In [0, 1]. The tau = 0 case of Sokar et al. 2023; Dohare et al. 2023 call these
-    units dead.
+    Over all hidden layers, in [0, 1]. The tau = 0 case of Sokar et al. 2023; Dohare et
+    al. 2023 call these units dead.
     """
-    return torch.cat(_silent(snapshot), dim=1).double().mean(dim=1)
+    return torch.cat(_silent(snapshot), dim=1).mean(dim=1)
 
 
-@network_probe(
-    unit="fraction",
-    source=DEAD,
-    meaning="dormant_fraction by hidden layer",
-    is_list=True,
-)
+@network_probe(unit="fraction", source=DEAD, is_list=True)
 def layer_dormant_fraction(snapshot: Snapshot) -> Float[Tensor, "S hidden"]:
-    """Return the share of units of each hidden layer that are 0 on every example."""
-    return torch.stack([unit.double().mean(dim=1) for unit in _silent(snapshot)], 1)
+    """dormant_fraction by hidden layer."""
+    return torch.stack([units.mean(dim=1) for units in _silent(snapshot)], dim=1)
 
 
-def _silent(snapshot: Snapshot) -> list[Bool[Tensor, "S width"]]:
-    return [(layer == 0).all(dim=1) for layer in snapshot.hidden]
+def _silent(snapshot: Snapshot) -> list[Float[Tensor, "S width"]]:
+    return [(layer == 0).all(dim=1).double() for layer in snapshot.hidden]
 
 
-@network_probe(
-    unit="fraction",
-    source=SOKAR,
-    meaning="share of hidden units whose ReDo score is at most 0.025",
-)
+@network_probe(unit="fraction", source=SOKAR)
 def dormant_fraction_tau(snapshot: Snapshot) -> Float[Tensor, " S"]:
-    """Return the share of units, over all hidden layers, of score at most 0.025.
+    """Share of hidden units whose ReDo score is at most 0.025.
 
     s_i = mean_x |h_i(x)| / (mean over the layer's units k of mean_x |h_k(x)|), Sokar
-    et al. 2023, def. 3.1. In [0, 1]; it does not depend on a layer's scale. In a layer
+    et al. 2023, def. 3.1. Over all
+    hidden layers, in [0, 1]; it does not depend on a layer's scale. In a layer
     that is 0 everywhere all units are dormant.
     """
     dormant = []

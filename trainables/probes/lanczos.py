@@ -48,8 +48,8 @@ def largest_eigenvalue(
     """
     seeds, size = start.shape
     most = min(most, size)
-    found = start.new_full((seeds,), torch.nan, dtype=torch.float64)
-    still = torch.ones_like(found, dtype=torch.bool)
+    eigenvalues = torch.full((seeds,), torch.nan, dtype=torch.float64)
+    is_open = torch.ones(seeds, dtype=torch.bool)
     alphas, betas = [], []
     basis = start.new_empty(seeds, min(ROOM, most), size)
     vectors = start / start.norm(dim=1, keepdim=True)
@@ -57,23 +57,22 @@ def largest_eigenvalue(
         if step == basis.shape[1]:
             basis = torch.cat([basis, torch.empty_like(basis)], dim=1)
         basis[:, step] = vectors
-        rest = product(vectors)
-        rest, overlap = _orthogonalise(rest, basis[:, : step + 1])
+        rest, overlap = _orthogonalise(product(vectors), basis[:, : step + 1])
         length = rest.norm(dim=1, dtype=torch.float64)
-        alphas.append(overlap)
-        betas.append(length)
+        alphas.append(overlap.cpu())
+        betas.append(length.cpu())
         value, bound, scale = _ritz(torch.stack(alphas, 1), torch.stack(betas, 1))
         # what lies below the products' rounding cannot be told from 0
         rounding = 4 * torch.finfo(start.dtype).eps * scale
         within = bound <= torch.maximum(tolerance * value.abs(), rounding)
         if step + 1 == size:
             within |= value.isfinite()
-        found = torch.where(still & within, value, found)
-        still &= ~within & value.isfinite()
-        if not still.any():
+        eigenvalues = torch.where(is_open & within, value, eigenvalues)
+        is_open &= ~within & value.isfinite()
+        if not is_open.any():
             break
         vectors = rest / torch.where(length > 0, length, 1)[:, None].to(rest.dtype)
-    return found
+    return eigenvalues.to(start.device)
 
 
 def _orthogonalise(
@@ -94,19 +93,13 @@ def _ritz(
 ) -> tuple[Float64[Tensor, " S"], Float64[Tensor, " S"], Float64[Tensor, " S"]]:
     """Return the largest Ritz value, its residual's bound, and the norm of T.
 
-    NaN where the numbers are not finite, of which `eigh` would make an error.
+    The value is NaN where the numbers are not finite, of which `eigh` would make an
+    error.
     """
-    finite = alphas.isfinite().all(1) & betas.isfinite().all(1)
-    diagonal, beside = (
-        numbers.where(finite[:, None], 0).cpu() for numbers in (alphas, betas)
-    )
-    matrix = torch.diag_embed(diagonal)
-    off = torch.diag_embed(beside[:, :-1], offset=1)
-    values, states = torch.linalg.eigh(matrix + off + off.mT)
-    bound = (beside[:, -1] * states[:, -1, -1]).abs()
-    results = (values[:, -1], bound, values.abs().amax(dim=1))
-    known = finite.cpu()
-    value, bound, scale = (
-        result.where(known, torch.nan).to(alphas.device) for result in results
-    )
-    return value, bound, scale
+    finite = (alphas.isfinite() & betas.isfinite()).all(1)
+    alphas, betas = (x.where(finite[:, None], 0) for x in (alphas, betas))
+    off_diagonal = torch.diag_embed(betas[:, :-1], offset=1)
+    tridiagonal = torch.diag_embed(alphas) + off_diagonal + off_diagonal.mT
+    values, vectors = torch.linalg.eigh(tridiagonal)
+    bound = (betas[:, -1] * vectors[:, -1, -1]).abs()
+    return values[:, -1].where(finite, torch.nan), bound, values.abs().amax(dim=1)

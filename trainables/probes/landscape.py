@@ -1,4 +1,11 @@
-"""What a landscape probe sees: the networks, and the loss around their weights."""
+"""What a landscape probe sees: the networks, and the loss around their weights.
+
+The loss is summed over the seeds, none of which has a part in another's: one product
+with a vector a seed gives each seed its own H v (Pearlmutter 1994, "Fast exact
+multiplication by the Hessian"). The graph of the gradient is made once; each product
+is then one backward pass through it. Where a ReLU is at its kink, H is that of the side
+where it is off, as for autograd.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +15,67 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from trainables.network import Network, cross_entropy, forward
-from trainables.optimizers import EPSILON
-from trainables.probes.hessian import Hessian
 from trainables.probes.snapshot import Snapshot
 from trainables.randomness import generator
-from trainables.steps.reference import loss_gradient, norm
+from trainables.steps.reference import loss_gradient
 
 SAMPLES = 10
 """Random vectors that estimate the trace."""
 
-RADIUS = 0.05
-"""Length of the step to `Landscape.ascended`: the same for all settings, whatever their
-rho, so that they can be compared. Foret et al.'s choice (arXiv 2010.01412)."""
+
+class Hessian:
+    """The Hessian of each seed's mean loss, in all P weights and biases of a network.
+
+    It works for whatever `trainables.network.forward` computes. `size` is P.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        inputs: Float[Tensor, "S n inputs"],
+        labels: Int[Tensor, "S n"],
+    ) -> None:
+        """Make the graph of the gradient."""
+        leaves = network.map(lambda tensor: tensor.detach().requires_grad_())
+        self._leaves = leaves.tensors()
+        with torch.enable_grad():
+            _, logits = forward(leaves, inputs)
+            loss = cross_entropy(logits, labels).mean(1).sum()
+            self._gradients = torch.autograd.grad(loss, self._leaves, create_graph=True)
+        self._sizes = [leaf[0].numel() for leaf in self._leaves]
+        self.size = sum(self._sizes)
+
+    def product(self, vectors: Float[Tensor, "S P"]) -> Float[Tensor, "S P"]:
+        """Return H v of each seed, in the network's dtype.
+
+        A vector has the tensors of `Network.tensors` one after the other, each
+        transposed, as weights lie in memory.
+        """
+        rows = torch.split(vectors, self._sizes, dim=1)
+        products = torch.autograd.grad(
+            self._gradients,
+            self._leaves,
+            [
+                row.reshape(leaf.mT.shape).mT
+                for row, leaf in zip(rows, self._leaves, strict=True)
+            ],
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        return torch.cat([piece.mT.flatten(1) for piece in products], dim=1)
 
 
 @dataclass(frozen=True, eq=False)
 class Landscape:
-    """The networks w, and the loss L around them on a fixed batch.
+    """S networks w, and the loss L around them on a fixed batch.
 
     Attributes:
-        network: The S networks.
+        network: The networks.
         inputs: The probe examples, of shape (S, n, inputs).
         labels: Their labels, of shape (S, n).
         seeds: Of the networks; with `task` they fix the random vectors.
@@ -59,16 +104,14 @@ class Landscape:
     def quadratic_forms(self) -> Tensor:
         """z^T H z for `SAMPLES` random sign vectors z: shape (S, SAMPLES), float64."""
         shape = (SAMPLES, self.hessian.size)
-        signs = np.stack(
-            [
-                2 * generator("hutchinson", seed, self.task).integers(2, size=shape) - 1
-                for seed in self.seeds
-            ],
-            axis=1,
-        )
-        vectors = torch.from_numpy(signs).to(self.inputs.device, self.inputs.dtype)
+        bits = [
+            generator("hutchinson", seed, self.task).integers(2, size=shape)
+            for seed in self.seeds
+        ]
+        signs = torch.from_numpy(2 * np.stack(bits, axis=1) - 1)
         forms = [
-            (row.double() * self.hessian.product(row)).sum(dim=1) for row in vectors
+            (row.double() * self.hessian.product(row)).sum(dim=1)
+            for row in signs.to(self.inputs.device, self.inputs.dtype)
         ]
         return torch.stack(forms, dim=1)
 
@@ -77,22 +120,6 @@ class Landscape:
         """The gradient of L at w."""
         return self.gradient_at(self.network)
 
-    @functools.cached_property
-    def ascended(self) -> Network:
-        """SAM's point, w + RADIUS grad L(w) / ||grad L(w)||."""
-        return self.climb(self.gradient)
-
-    def climb(self, direction: Network) -> Network:
-        """Return w after a step of length `RADIUS` in a direction."""
-        size = RADIUS / (norm(direction) + EPSILON)
-        steps = iter(direction.tensors())
-        return self.network.map(lambda tensor: tensor + size * next(steps))
-
     def gradient_at(self, network: Network) -> Network:
         """Return the gradient of L at a network."""
         return loss_gradient(network, self.inputs, self.labels)[0]
-
-    def loss_at(self, network: Network) -> Tensor:
-        """Return L at a network, of shape (S,), summed in float64."""
-        _, logits = forward(network, self.inputs)
-        return cross_entropy(logits, self.labels).double().mean(dim=1)

@@ -6,99 +6,77 @@ import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
-import attrs
 from torch import Tensor
 
+from trainables.hyperparameter import REAL, REALS, Column
+
 Function = Callable[[Any], Tensor]
+"""Measures S networks; returns float64 of shape (S,), or (S, layers) for a list."""
+
+# by column; importing a module of probes adds those that it declares
+MEASURES: dict[str, Column] = {}  # all measures, with those that no probe computes
+PROBES: dict[str, Function] = {}  # of a `Snapshot`, after every task
+LANDSCAPE: dict[str, Function] = {}  # of a `Landscape`, at some tasks
+START: dict[str, Function] = {}  # of a `Landscape`, before these tasks
 
 
-@attrs.frozen
-class Measure:
-    """A column of the records that describes a network or how it learns.
+def declare(
+    name: str, *, source: str, meaning: str, unit: str = "", is_list: bool = False
+) -> None:
+    """Add a column to `MEASURES`.
 
-    Attributes:
-        column: The column's name.
-        function: Measures S networks; returns float64 of shape (S,), or (S, layers) if
-            `is_list`. None: the training loop computes the column.
-        unit: Empty for a number that has none.
+    Args:
+        name: The column's name.
         source: Who defined the measure.
         meaning: One line, for tables and files.
-        subject: What the function looks at: a `Snapshot` ("network") or a `Landscape`
-            ("landscape"). "accuracy": the loss and accuracy of training and testing.
+        unit: Empty for a number that has none.
         is_list: Whether the column is a list: a number per layer, or per task.
-        before_task: Whether it is measured before a task, not after it; then always
-            of a `Landscape`.
-    """
-
-    column: str
-    function: Function | None
-    unit: str
-    source: str
-    meaning: str
-    subject: Literal["accuracy", "network", "landscape"] = "accuracy"
-    is_list: bool = False
-    before_task: bool = False
-
-
-MEASURES: dict[str, Measure] = {}
-"""All measures by column. Importing a module of probes adds those that it declares."""
-
-
-def declare(measure: Measure) -> None:
-    """Add a measure to `MEASURES`.
 
     Raises:
         ValueError: Another measure has this column.
     """
-    if measure.column in MEASURES:
-        raise ValueError(f"two measures are named {measure.column}")
-    MEASURES[measure.column] = measure
+    if name in MEASURES:
+        raise ValueError(f"two measures are named {name}: rename one of them")
+    kind = REALS if is_list else REAL
+    MEASURES[name] = Column(kind, True, "measure", unit, meaning, source)
 
 
-def probe(
-    subject: Literal["network", "landscape"],
+def _probe(
+    subject: Literal["snapshot", "landscape"],
     *,
-    unit: str,
-    source: str,
-    meaning: str,
-    is_list: bool = False,
     also_before: bool = False,
+    **column: Any,
 ) -> Callable[[Function], Function]:
     """Declare a function as the probe whose column has the function's name.
 
-    Args:
-        subject: See `Measure`.
-        unit: See `Measure`.
-        source: See `Measure`.
-        meaning: See `Measure`.
-        is_list: See `Measure`.
-        also_before: Declare `start_<name>` too, the same probe before the task.
+    The meaning is the docstring's first line; `also_before` declares `start_<name>`
+    too, the same probe before the task. The other arguments are those of `declare`.
     """
 
     def add(function: Function) -> Function:
         name = function.__name__
-        measure = functools.partial(Measure, unit=unit, source=source, is_list=is_list)
-        declare(measure(name, function, meaning=meaning, subject=subject))
+        declare(name, meaning=_meaning(function), **column)
+        (PROBES if subject == "snapshot" else LANDSCAPE)[name] = function
         if also_before:
-            before = function
-            if subject == "network":
-                before = lambda landscape: function(landscape.snapshot)  # noqa: E731
-            declare(
-                measure(
-                    f"start_{name}",
-                    before,
-                    meaning=f"{name}, before the task",
-                    subject="landscape",
-                    before_task=True,
-                )
+            declare(f"start_{name}", meaning=f"{name}, before the task", **column)
+            START[f"start_{name}"] = (
+                function
+                if subject == "landscape"
+                else lambda landscape: function(landscape.snapshot)
             )
         return function
 
     return add
 
 
-network_probe = functools.partial(probe, "network")
+def _meaning(function: Function) -> str:
+    """Return the docstring's first line as a table has it: no capital, no full stop."""
+    line = (function.__doc__ or "").partition("\n")[0].removesuffix(".")
+    return line[:1].lower() + line[1:] if line[1:2].islower() else line
+
+
+network_probe = functools.partial(_probe, "snapshot")
 """Declares a function of a `Snapshot` as a probe, measured after every task."""
 
-landscape_probe = functools.partial(probe, "landscape")
+landscape_probe = functools.partial(_probe, "landscape")
 """Declares a function of a `Landscape`, measured every `--landscape-every` tasks."""

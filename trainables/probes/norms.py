@@ -1,4 +1,7 @@
-"""Norms of the weights and of the gradient, in float64 so that no square overflows."""
+"""Norms of the weights, of their movement and of the gradient: L2, by seed.
+
+In float64, so that no square overflows.
+"""
 
 from __future__ import annotations
 
@@ -11,36 +14,70 @@ from trainables.probes.measure import network_probe
 from trainables.probes.snapshot import Snapshot
 from trainables.steps.reference import norm
 
+KUMAR = "Kumar et al. 2023 (arXiv 2308.11958)"
 LYLE = "Lyle et al. 2023 (arXiv 2303.01486)"
 
 
-@network_probe(unit="", source=LYLE, meaning="L2 norm of all weights and biases")
+@network_probe(source=LYLE)
 def weight_norm(snapshot: Snapshot) -> Float[Tensor, " S"]:
-    """Return the L2 norm of all weights and biases."""
-    return norm(snapshot.network.map(Tensor.double)).flatten()
+    """L2 norm of all weights and biases."""
+    return double_norm(snapshot.network)
 
 
-@network_probe(unit="", source=LYLE, meaning="weight_norm by layer", is_list=True)
+@network_probe(source=LYLE, is_list=True)
 def layer_weight_norm(snapshot: Snapshot) -> Float[Tensor, "S layers"]:
-    """Return the L2 norm of each layer's weights and biases."""
-    return layer_norms(snapshot.network.map(Tensor.double))
+    """weight_norm by layer."""
+    return _layer_norms(snapshot.network.map(Tensor.double))
 
 
 @network_probe(
-    unit="nats",
-    source="Zhao et al. 2022 (arXiv 2202.03599)",
-    meaning="L2 norm of the gradient of the mean loss on the probe examples",
-    also_before=True,
+    unit="nats", source="Zhao et al. 2022 (arXiv 2202.03599)", also_before=True
 )
 def gradient_norm(snapshot: Snapshot) -> Float[Tensor, " S"]:
-    """Return the L2 norm of the gradient of the mean loss on the probe examples."""
-    return norm(snapshot.gradient.map(Tensor.double)).flatten()
+    """L2 norm of the gradient of the mean loss on the probe examples."""
+    return double_norm(snapshot.gradient)
 
 
-def layer_norms(network: Network) -> Float[Tensor, "S layers"]:
-    """Return the L2 norm of each layer: its weights and biases."""
+@network_probe(source=KUMAR)
+def initial_distance(snapshot: Snapshot) -> Float[Tensor, " S"]:
+    """L2 distance of the weights from the initial ones.
+
+    L2-init penalizes its square.
+    """
+    return double_norm(_difference(snapshot.network, snapshot.initial))
+
+
+@network_probe(source=KUMAR, is_list=True)
+def layer_initial_distance(snapshot: Snapshot) -> Float[Tensor, "S layers"]:
+    """initial_distance by layer."""
+    return _layer_norms(_difference(snapshot.network, snapshot.initial))
+
+
+@network_probe(source=LYLE)
+def update_norm(snapshot: Snapshot) -> Float[Tensor, " S"]:
+    """L2 distance of the weights from those before the task."""
+    return double_norm(_difference(snapshot.network, snapshot.before))
+
+
+@network_probe(source=LYLE, is_list=True)
+def layer_update_norm(snapshot: Snapshot) -> Float[Tensor, "S layers"]:
+    """update_norm by layer."""
+    return _layer_norms(_difference(snapshot.network, snapshot.before))
+
+
+def double_norm(network: Network) -> Float[Tensor, " S"]:
+    """Return the L2 norm of all weights and biases in float64."""
+    return norm(network.map(Tensor.double)).flatten()
+
+
+def _layer_norms(network: Network) -> Float[Tensor, "S layers"]:
     squares = [
         w.square().sum((1, 2)) + b.square().sum((1, 2))
         for w, b in zip(network.weights, network.biases, strict=True)
     ]
     return torch.stack(squares, dim=1).sqrt()
+
+
+def _difference(network: Network, origin: Network) -> Network:
+    origins = iter(origin.tensors())
+    return network.map(lambda tensor: tensor.double() - next(origins).double())

@@ -11,25 +11,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trainables.probes.measure import network_probe
-from trainables.probes.snapshot import Snapshot
+from trainables.probes.snapshot import Snapshot, smaller_gram
 
-DELTA = 0.01
-"""The share of the sum that `srank` and `approximate_rank` leave out."""
+SHARE = 0.99
+"""The share of the sum that `srank` and `approximate_rank` reach: 1 - delta."""
 
 TIE = 1e-9
 """Tolerance for rounding when comparing cumulative shares."""
 
 
-@network_probe(
-    unit="",
-    source="Roy & Vetterli 2007 (EUSIPCO)",
-    meaning="exp(entropy) of the singular values of the last hidden layer",
-    also_before=True,
-)
+@network_probe(source="Roy & Vetterli 2007 (EUSIPCO)", also_before=True)
 def effective_rank(snapshot: Snapshot) -> Float[Tensor, " S"]:
-    """Return exp(H(p)), p the singular values divided by their sum.
+    """exp(entropy) of the singular values of the last hidden layer.
 
-    Roy & Vetterli 2007, "The effective rank", def. 2.1, with H in nats.
+    exp(H(p)), p the singular values divided by their sum: Roy & Vetterli 2007, "The
+    effective rank", def. 2.1, with H in nats.
     """
     values = snapshot.spectrum.sqrt()
     total = values.sum(dim=1, keepdim=True)
@@ -38,73 +34,56 @@ def effective_rank(snapshot: Snapshot) -> Float[Tensor, " S"]:
     return torch.where(total.squeeze(1) == 0, 0, entropy.exp())
 
 
-@network_probe(
-    unit="",
-    source="Rudelson & Vershynin 2007 (arXiv math/0503442)",
-    meaning="||A||_F^2 / ||A||_2^2, A the activations of the last hidden layer",
-)
+@network_probe(source="Rudelson & Vershynin 2007 (arXiv math/0503442)")
 def stable_rank(snapshot: Snapshot) -> Float[Tensor, " S"]:
-    """Return ||A||_F^2 / ||A||_2^2."""
+    """||A||_F^2 / ||A||_2^2, A the activations of the last hidden layer."""
     largest = snapshot.spectrum.amax(dim=1)
     return snapshot.spectrum.sum(dim=1) / torch.where(largest > 0, largest, 1)
 
 
-@network_probe(
-    unit="",
-    source="Kumar et al. 2021 (arXiv 2010.14498)",
-    meaning="largest singular values that sum to 99% of all",
-)
+@network_probe(source="Kumar et al. 2021 (arXiv 2010.14498)")
 def srank(snapshot: Snapshot) -> Float[Tensor, " S"]:
-    """Return min{k: sum_{i<=k} sigma_i / sum_i sigma_i >= 1 - delta}, delta 0.01.
+    """Largest singular values that sum to 99% of all.
 
-    The effective rank of Kumar et al. 2021, sec. 3; a whole number.
+    Their number: min{k: sum_{i<=k} sigma_i / sum_i sigma_i >= 1 - delta}, delta 0.01,
+    the effective rank of Kumar et al. 2021, sec. 3.
     """
-    return _count_to(1 - DELTA, snapshot.spectrum.sqrt())
+    return _count_to_share(snapshot.spectrum.sqrt())
 
 
-@network_probe(
-    unit="",
-    source="Yang et al. 2019 (arXiv 1909.12255)",
-    meaning="largest squared singular values that sum to 99% of all",
-)
+@network_probe(source="Yang et al. 2019 (arXiv 1909.12255)")
 def approximate_rank(snapshot: Snapshot) -> Float[Tensor, " S"]:
-    """Return min{k: sum_{i<=k} sigma_i^2 / sum_i sigma_i^2 >= 0.99}.
+    """Largest squared singular values that sum to 99% of all.
 
-    Defined by Yang et al. 2019, used of representations by Dohare et al. 2023 (arXiv
-    2306.13812). A whole number, at most `srank`.
+    Their number: min{k: sum_{i<=k} sigma_i^2 / sum_i sigma_i^2 >= 0.99}, at most
+    `srank`. Defined by Yang et al. 2019, used of representations by Dohare et al. 2023
+    (arXiv 2306.13812).
     """
-    return _count_to(1 - DELTA, snapshot.spectrum)
+    return _count_to_share(snapshot.spectrum)
 
 
-def _count_to(share: float, ascending: Tensor) -> Float[Tensor, " S"]:
-    """Return how many of the largest values sum to a share of the whole sum."""
+def _count_to_share(ascending: Tensor) -> Float[Tensor, " S"]:
+    """Return how many of the largest values sum to `SHARE` of the whole sum."""
     partial = ascending.flip(1).cumsum(dim=1)
-    total = partial[:, -1:]
-    below = (partial < share * total * (1 - TIE)).sum(dim=1).double()
-    count = torch.where(total.squeeze(1) == 0, 0, below + 1)
-    return count.where(total.squeeze(1).isfinite(), torch.nan)
+    total = partial[:, -1]
+    below = (partial < SHARE * total[:, None] * (1 - TIE)).sum(dim=1).double()
+    return torch.where(total == 0, 0, below + 1).where(total.isfinite(), torch.nan)
 
 
-@network_probe(
-    unit="",
-    source="Gao et al. 2017 (bioRxiv 214262)",
-    meaning="(tr C)^2 / tr(C^2), C the covariance of the last hidden layer's units",
-)
+@network_probe(source="Gao et al. 2017 (bioRxiv 214262)")
 def participation_ratio(snapshot: Snapshot) -> Float[Tensor, " S"]:
-    """Return (tr C)^2 / tr(C^2), C the covariance of the units over the examples.
+    """(tr C)^2 / tr(C^2), C the covariance of the last hidden layer's units.
 
     The number of directions in which the activations vary (Gao et al. 2017, "A theory
-    of multineuronal dimensionality, dynamics and measurement"). C is centred, unlike
-    the matrix of the other ranks; the ratio is 0 where nothing varies.
+    of multineuronal dimensionality, dynamics and measurement"; the formula is from
+    Chun et al. 2025, arXiv 2509.26560, who write it with C's eigenvalues). C is
+    centred, unlike the matrix of the other ranks; the ratio is 0 where nothing varies.
     """
-    wide = snapshot.hidden[-1].double()
+    activations = snapshot.hidden[-1].double()
     # subtract the first example before the mean: a constant unit is then exactly 0
-    varying = wide - wide[:, :1]
-    varying = varying - varying.mean(dim=1, keepdim=True)
-    tall = wide.shape[1] >= wide.shape[2]
-    gram = varying.mT @ varying if tall else varying @ varying.mT
+    varying = activations - activations[:, :1]
+    gram = smaller_gram(varying - varying.mean(dim=1, keepdim=True))
     trace = gram.diagonal(dim1=1, dim2=2).sum(dim=1)
     # divide by the trace, so that no square overflows or vanishes
     share = gram / torch.where(trace == 0, 1, trace)[:, None, None]
-    squares = share.square().sum(dim=(1, 2))
-    return torch.where(trace == 0, 0, 1 / squares)
+    return torch.where(trace == 0, 0, 1 / share.square().sum(dim=(1, 2)))

@@ -34,7 +34,7 @@ class Snapshot:
     before: Network
 
     @functools.cached_property
-    def spectrum(self) -> Tensor:
+    def spectrum(self) -> Float[Tensor, "S least"]:
         """Squared singular values of the last hidden layer's activations, ascending."""
         return squared_singular_values(self.hidden[-1])
 
@@ -49,11 +49,15 @@ def squared_singular_values(
     are rounding error and become 0. A matrix that is not finite gives NaN, where
     `eigvalsh` would raise an error.
     """
-    wide = matrix.double()
-    tall = wide.shape[1] >= wide.shape[2]
-    gram = wide.mT @ wide if tall else wide @ wide.mT
+    gram = smaller_gram(matrix.double())
     finite = gram.isfinite().all(2).all(1)[:, None]
     squares: Tensor = torch.linalg.eigvalsh(gram.where(finite[:, None], 0))
     rounding = max(matrix.shape[1:]) * torch.finfo(gram.dtype).eps
     real = squares > rounding * squares.amax(dim=1, keepdim=True)
     return squares.where(real, 0).where(finite, torch.nan)
+
+
+def smaller_gram(matrix: Tensor) -> Tensor:
+    """Return the smaller of A^T A and A A^T of each matrix."""
+    is_tall = matrix.shape[1] >= matrix.shape[2]
+    return matrix.mT @ matrix if is_tall else matrix @ matrix.mT

@@ -14,8 +14,8 @@ from trainables.network import Network, cross_entropy, forward, initial_network
 from trainables.optimizers import SAM, SGD, Optimizer
 from trainables.probes import LANDSCAPE, Landscape
 from trainables.probes import landscape as landscapes
-from trainables.probes.landscape import RADIUS
-from trainables.probes.sharpness import TOLERANCE, sharpness
+from trainables.probes.ascent import RADIUS
+from trainables.probes.curvature import TOLERANCE, sharpness
 from trainables.steps import fast
 
 SIZES = [10, 12, 8, 4]

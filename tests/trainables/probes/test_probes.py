@@ -12,18 +12,20 @@ from torch import Tensor
 
 from trainables.network import Network, initial_network
 from trainables.probes import PROBES, Snapshot
-from trainables.probes.distance import (
-    initial_distance,
-    layer_initial_distance,
-    layer_update_norm,
-    update_norm,
-)
 from trainables.probes.dormant import (
     dormant_fraction,
     dormant_fraction_tau,
     layer_dormant_fraction,
 )
-from trainables.probes.norms import gradient_norm, layer_weight_norm, weight_norm
+from trainables.probes.norms import (
+    gradient_norm,
+    initial_distance,
+    layer_initial_distance,
+    layer_update_norm,
+    layer_weight_norm,
+    update_norm,
+    weight_norm,
+)
 from trainables.probes.rank import (
     approximate_rank,
     effective_rank,
