@@ -41,12 +41,9 @@ def read(content: bytes) -> dict[str, Any]:
 
 
 def unpack(content: bytes, run: ContinualRun, study: str) -> list[Record]:
-    """Load a checkpoint into a run; return its records.
+    """Load a checkpoint into a new run of a study; return its records.
 
-    Args:
-        content: The file.
-        run: A new run. After an error it is unusable.
-        study: The study's name.
+    After an error the run is unusable.
 
     Raises:
         Exception: The file is damaged or belongs to another run: see `read`.
@@ -56,7 +53,7 @@ def unpack(content: bytes, run: ContinualRun, study: str) -> list[Record]:
     shapes = [tensor.shape[1:] for tensor in run.network.tensors()]
     run.load_state_dict(parts["run"])
     alive = len(run.alive)
-    if not set(run.alive) <= set(run.seeds) or len(set(run.alive)) != alive:
+    if len(set(run.alive) & set(run.seeds)) != alive:
         raise ValueError(f"seeds {run.alive} are alive, but the run has {run.seeds}")
     if [t.shape for t in run.network.tensors()] != [(alive, *s) for s in shapes]:
         raise ValueError("the networks have another shape")

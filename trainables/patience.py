@@ -16,13 +16,9 @@ LONGEST_PAUSE = 5.0
 
 @attrs.define
 class Patience:
-    """Time left for errors of a disk or an object store to go away.
+    """Time left for errors of a disk or an object store to go away."""
 
-    Attributes:
-        limit: Seconds.
-    """
-
-    limit: float = 600.0
+    limit: float = 600.0  # seconds
     _since: float | None = attrs.field(default=None, init=False)
     _pause: float = attrs.field(factory=lambda: FIRST_PAUSE, init=False)
 

@@ -10,16 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 PURPOSES: dict[str, int] = {
-    "weights": 0,
-    "stream": 1,
-    "order": 2,
-    "probe": 3,
-    "lanczos": 10,
-    "hutchinson": 11,
-    "perturb": 16,
-    "head": 17,
-    "replace": 18,
-    "recycle": 19,
+    **{"weights": 0, "stream": 1, "order": 2, "probe": 3},
+    **{"lanczos": 10, "hutchinson": 11},
+    **{"perturb": 16, "head": 17, "replace": 18, "recycle": 19},
 }
 
 SEEDS = 2**32
@@ -33,11 +26,7 @@ def generator(
 
     `SeedSequence` always gets four numbers: to it, [1, 2] and [1, 2, 0] are the same.
 
-    Args:
-        purpose: A key of `PURPOSES`.
-        seed: Below `SEEDS`.
-        task: The task's number.
-        epoch: The epoch's number, or another number that tells draws apart.
+    `epoch` may be another number that tells draws apart.
     """
     entropy = [seed, PURPOSES[purpose], task, epoch]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))

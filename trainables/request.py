@@ -25,12 +25,6 @@ MOST = 1_000_000
 NEEDED = ("problem", "dataset", "tasks", "optimizer", "lr")
 """Columns that every setting has."""
 
-CORRUPT = (
-    *(ValueError, LookupError, TypeError, AttributeError),
-    *(OverflowError, RecursionError),
-)
-"""Errors from reading corrupt content."""
-
 
 def seeds_text(seeds: Iterable[int]) -> str:
     """Return different seeds as text: spans joined by '+'.
@@ -97,22 +91,17 @@ def parse_stack_name(name: str) -> tuple[str, tuple[int, ...]]:
 class Request:
     """All settings and seeds that were ever requested under a study's name.
 
-    Attributes:
-        study: The study's name.
-        settings: Setting rows without nulls, by setting_id.
-        seeds: By setting_id.
-        stacks: Names of the stacks that were planned; some may be finished.
-        slots: How many trials could run at once when they were planned.
-        search: What a search requests: its space, seeds and objectives, and how many
-            trials. Its settings are in its journal. None: not a search.
+    Settings are rows without nulls; they and their seeds are by setting_id. A search
+    requests a space, seeds, objectives and a number of trials; its settings are in its
+    journal.
     """
 
-    study: str
+    study: str  # the study's name
     settings: Mapping[str, dict[str, Any]] = attrs.field(factory=dict)
     seeds: Mapping[str, frozenset[int]] = attrs.field(factory=dict)
-    stacks: tuple[str, ...] = ()
-    slots: int = 0
-    search: dict[str, Any] | None = None
+    stacks: tuple[str, ...] = ()  # names of planned stacks; some may be finished
+    slots: int = 0  # how many trials could run at once when they were planned
+    search: dict[str, Any] | None = None  # None: not a search
 
     def with_settings(
         self, rows: Mapping[str, Mapping[str, Any]], seeds: Collection[int]
@@ -141,9 +130,7 @@ class Request:
         None are resumed when more trials can run at once than before: new, smaller
         stacks make use of that.
         """
-        if slots > self.slots:
-            return []
-        return [parse_stack_name(name) for name in self.stacks]
+        return [parse_stack_name(s) for s in self.stacks if slots <= self.slots]
 
     def to_bytes(self) -> bytes:
         """Serialise; equal requests give equal bytes."""
@@ -165,9 +152,7 @@ class Request:
     def from_bytes(cls, content: bytes, study: str) -> Request:
         """Read what `to_bytes` wrote, in this or an earlier version.
 
-        Args:
-            content: Of a file.
-            study: The study's name where the content has none.
+        `study` is the study's name where the content has none.
 
         Raises:
             ValueError: The content is corrupt.
@@ -182,26 +167,22 @@ class Request:
                 )
             entries = {str(e["setting_id"]): e for e in data["settings"]}
             search = data.get("search")
+            seeds = {i: parse_seeds(e["seeds"]) for i, e in entries.items()}
             return cls(
                 study=str(data.get("study", study)),
                 settings={i: _parse_setting(e) for i, e in entries.items()},
-                seeds={
-                    i: frozenset(parse_seeds(e["seeds"])) for i, e in entries.items()
-                },
+                seeds={i: frozenset(s) for i, s in seeds.items()},
                 stacks=tuple(map(str, data.get("stacks", ()))),
                 slots=int(data.get("slots", 0)),
                 search=None if search is None else dict(search),
             )
-        except CORRUPT as error:
+        except UsageError:
+            raise
+        except Exception as error:  # corrupt content can raise anything
             raise ValueError(f"corrupt: {error!r}") from error
 
 
 def _parse_setting(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of one entry of the file.
-
-    Raises:
-        ValueError: It lacks a column.
-    """
     row = dict(entry["setting"])
     if missing := [name for name in NEEDED if row.get(name) is None]:
         raise ValueError(f"setting {entry['setting_id']} has no {missing[0]}")

@@ -33,8 +33,7 @@ from trainables.setting import RunOptions, Setting
 from trainables.stack import Stack, in_pixel_order
 from trainables.steps import native
 from trainables.steps.engine import choose_engine
-from trainables.steps.graphs import MIN_STEPS, Graphs
-from trainables.steps.training import StepSums, Update, train
+from trainables.steps.training import MIN_STEPS, Graphs, StepSums, Update, train
 from trainables.steps.update import initial_memory, make_update
 from trainables.usage import UsageError
 
@@ -153,7 +152,7 @@ class ContinualRun:
         with_landscape = every > 0 and (self.task % every == 0 or is_last)
         measures: dict[str, Tensor] = {}
         self._start_phase("training")
-        if setting.intervention is not None:
+        if setting.intervention is not None and stack.task > 0:
             setting.intervention.begin_task(stack)
         self._start_phase("permuting")
         initial = self._initial.take([self.seeds.index(s) for s in stack.seeds])

@@ -30,10 +30,8 @@ from trainables.usage import UsageError, choose
 Row = dict[str, Any]
 
 REGISTRIES: dict[str, Mapping[str, type]] = {
-    "problem": PROBLEMS,
-    "optimizer": OPTIMIZERS,
-    "intervention": INTERVENTIONS,
-    "base": BASES,
+    **{"problem": PROBLEMS, "optimizer": OPTIMIZERS},
+    **{"intervention": INTERVENTIONS, "base": BASES},
 }
 """The parts of a setting that have hyperparameters of their own."""
 

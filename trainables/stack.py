@@ -23,16 +23,15 @@ from trainables.problems import Task
 class Memory:
     """What S seeds remember besides their weights.
 
-    Attributes:
-        moments: Averages of the gradient (momentum, Adam's two). Where a weight is
-            drawn anew, its moments start anew too.
-        kept: Other numbers in the shapes of the weights.
-        marks: Anything else, with a leading axis of S.
+    Moments are averages of the gradient (momentum, Adam's two): where a weight is drawn
+    anew, its moments start anew too.
     """
 
     moments: dict[str, Network] = field(default_factory=dict)
-    kept: dict[str, Network] = field(default_factory=dict)
-    marks: dict[str, Tensor] = field(default_factory=dict)
+    kept: dict[str, Network] = field(
+        default_factory=dict
+    )  # other weight-shaped numbers
+    marks: dict[str, Tensor] = field(default_factory=dict)  # other; leading axis of S
 
     def named(self) -> dict[str, Tensor]:
         """Return all tensors by name, e.g. moments/velocity/0."""
@@ -69,9 +68,11 @@ class Memory:
             ValueError: Their names or shapes do not fit this memory.
         """
         own = self.named()
-        if {n: t.shape for n, t in own.items()} != {
-            n: t.shape for n, t in tensors.items()
-        }:
+        shapes, own_shapes = (
+            {name: tensor.shape for name, tensor in named.items()}
+            for named in (tensors, own)
+        )
+        if shapes != own_shapes:
             raise ValueError("the optimizer's memory belongs to another setting")
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
@@ -79,17 +80,10 @@ class Memory:
 
 @dataclass
 class Stack:
-    """Seeds that are trained side by side.
+    """Seeds that are trained side by side."""
 
-    Attributes:
-        seeds: In the order of the tensors' leading axis.
-        task: The number of the current task, from 0.
-        network: Their networks.
-        memory: What they remember besides.
-    """
-
-    seeds: list[int]
-    task: int
+    seeds: list[int]  # in the order of the tensors' leading axis
+    task: int  # number of the current task, from 0
     network: Network
     memory: Memory
 
@@ -99,9 +93,8 @@ class Stack:
 
     def map(self, seeds: list[int], change: Callable[[Tensor], Tensor]) -> Stack:
         """Return the stack of these seeds and the changed tensors."""
-        return Stack(
-            seeds, self.task, self.network.map(change), self.memory.map(change)
-        )
+        memory = self.memory.map(change)
+        return Stack(seeds, self.task, self.network.map(change), memory)
 
     def part(self, start: int, stop: int) -> Stack:
         """Return the seeds from start to before stop, as views."""
@@ -127,20 +120,18 @@ def in_pixel_order(tasks: Sequence[Task], *parts: Network | Memory) -> Iterator[
     784 rows of its first layer is cheaper than to permute 60,000 images. On exit the
     inputs are put back.
 
-    Args:
-        tasks: One for each seed. A problem permutes the pixels in all tasks or in none.
-        parts: All that has a first layer and is used meanwhile.
+    There is a task for each seed; a problem permutes the pixels in all or in none. The
+    parts are all that has a first layer and is used meanwhile.
     """
     permutations = [task.pixels for task in tasks if task.pixels is not None]
     if not permutations:
         yield
         return
-    forth = torch.from_numpy(np.argsort(np.stack(permutations), axis=1))
-    back = torch.from_numpy(np.stack(permutations))
+    back = np.stack(permutations)
     for part in parts:
-        part.permute_inputs(forth)
+        part.permute_inputs(torch.from_numpy(np.argsort(back, axis=1)))
     try:
         yield
     finally:
         for part in parts:
-            part.permute_inputs(back)
+            part.permute_inputs(torch.from_numpy(back))

@@ -21,10 +21,7 @@ CHECKPOINT_SECONDS = 60.0
 
 
 class Keeper(Protocol):
-    """Storage for records and states (`study.results.store.Store`).
-
-    Each method may raise OSError.
-    """
+    """Storage (`study.results.store.Store`); each method may raise OSError."""
 
     study: str
 
@@ -63,10 +60,8 @@ class ContinualTrainable(tune.Trainable):
 
         `tune.with_resources` does the same but hides the class's name in the dashboard.
         """
-        trial = config["trial"]
-        return tune.PlacementGroupFactory(
-            [{"CPU": trial["cpus"], "GPU": trial["gpus"]}]
-        )
+        bundle = {"CPU": config["trial"]["cpus"], "GPU": config["trial"]["gpus"]}
+        return tune.PlacementGroupFactory([bundle])
 
     def setup(  # type: ignore[override]
         self,
@@ -77,11 +72,7 @@ class ContinualTrainable(tune.Trainable):
     ) -> None:
         """Take what all trials share, and start.
 
-        Args:
-            config: See the class.
-            datasets: By name; their arrays lie in Ray's object store.
-            keeper: Stores records and states.
-            options: How runs are driven.
+        The datasets are by name; their arrays lie in Ray's object store.
         """
         self._datasets, self._keeper, self._options = datasets, keeper, options
         self._patience = Patience(options.patience)
@@ -105,6 +96,7 @@ class ContinualTrainable(tune.Trainable):
 
         trial = config["trial"]
         setting = Setting.from_row(trial["setting"])
+        device = "cuda" if trial["gpus"] else "cpu"
         # more threads than CPUs slow down all trials of a machine
         torch.set_num_threads(max(1, int(trial["cpus"])))
         if trial["gpus"]:
@@ -115,7 +107,7 @@ class ContinualTrainable(tune.Trainable):
             setting,
             trial["seeds"],
             self._datasets[setting.dataset],
-            "cuda" if trial["gpus"] else "cpu",
+            device,
             options=self._options,
         )
         self._run = self._new_run()
@@ -141,11 +133,8 @@ class ContinualTrainable(tune.Trainable):
             elif self._checkpoint_is_due():
                 waiting = self._try(self._save, required=False)
         seeds = len(self._run.seeds)
-        accuracies = [
-            row["test_accuracy"]
-            for row in self._records[-seeds:]
-            if row["test_accuracy"] is not None
-        ]
+        accuracies = [row["test_accuracy"] for row in self._records[-seeds:]]
+        accuracies = [a for a in accuracies if a is not None]
         return {
             "name": self._name,
             "tasks_done": self._run.task,
@@ -160,21 +149,15 @@ class ContinualTrainable(tune.Trainable):
 
     def _gpu_memory(self) -> int | None:
         """Return the peak memory of the run on its GPU, in bytes; None on a CPU."""
-        if self._run.device.type != "cuda":
-            return None
         import torch
 
-        return torch.cuda.max_memory_allocated(self._run.device)
+        on_gpu = self._run.device.type == "cuda"
+        return torch.cuda.max_memory_allocated(self._run.device) if on_gpu else None
 
     def _try(self, action: Callable[[], None], *, required: bool = True) -> str | None:
-        """Use storage; return the error that is waited for, None: it worked.
+        """Use storage; return its error, None: it worked.
 
-        Args:
-            action: Reads or writes.
-            required: Whether the trial cannot go on without it.
-
-        Raises:
-            OSError: Storage has failed for too long.
+        A trial that cannot go on without it waits before another try.
         """
         try:
             action()
@@ -189,14 +172,12 @@ class ContinualTrainable(tune.Trainable):
         """Resume from the checkpoint, if there is one that belongs to this trial."""
         state = self._keeper.load_state(self._name)
         self._resumed = True
-        if state is None:
-            return
         try:
-            self._restore(state)
+            if state is not None:
+                self._restore(state)
         except Exception as error:  # corrupt input can raise anything
-            self._warning = (
-                f"ignoring unusable checkpoint, restarting: {first_line(error)}"
-            )
+            fault = first_line(error)
+            self._warning = f"ignoring unusable checkpoint, restarting: {fault}"
             self._run, self._records = self._new_run(), []
         self._tasks_saved = self._run.task
 
@@ -245,8 +226,6 @@ class ContinualTrainable(tune.Trainable):
         """Save the run's state and its records so far as one file."""
         (Path(checkpoint_dir) / "state.pt").write_bytes(self._state())
 
-    def load_checkpoint(  # type: ignore[override]
-        self, checkpoint_dir: str
-    ) -> None:
+    def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]
         """Resume from a file of `save_checkpoint`, to the last bit."""
         self._restore((Path(checkpoint_dir) / "state.pt").read_bytes())

@@ -28,41 +28,29 @@ MAX_NATIVE_WEIGHTS = 4_000_000
 """With more weights per network, memory bandwidth decides, and torch is as fast."""
 
 
-def preferred_engine() -> str:
-    """Return the engine that PLASTICITY_ENGINE names, else native.
-
-    Raises:
-        UsageError: It names no engine.
-    """
-    return choose(VARIABLE, os.environ.get(VARIABLE) or "native", ENGINES)
-
-
 def choose_engine(
     setting: Setting, network: Network, preferred: str | None = None
 ) -> str:
     """Return the name of the engine that trains these networks.
 
-    Args:
-        setting: What to run.
-        network: Its networks, on their device.
-        preferred: One of `ENGINES`; None: `preferred_engine()`.
+    `preferred` is one of `ENGINES`; None: PLASTICITY_ENGINE decides.
 
     Raises:
         UsageError: There is no such engine, or native is asked for by name and the C
             extension cannot be used here.
     """
     named = preferred or os.environ.get(VARIABLE)
-    engine = choose("engine", preferred or preferred_engine(), ENGINES)
+    kind = "engine" if preferred else VARIABLE
+    engine = choose(kind, named or "native", ENGINES)
     if network.normalized or engine == "reference":
         return "reference"
     if engine == "native" and is_covered(setting, network):
         try:
             extension.load(network.weights[0].dtype)
+            return "native"
         except extension.Unavailable as error:
             if named:
                 raise UsageError(f"engine native: {error}") from error
-        else:
-            return "native"
     return "torch"
 
 
@@ -83,8 +71,11 @@ def describe_engine() -> str:
     """Return the preferred engine of a CPU, and if it is not native, why.
 
     For example "native (avx2)" or "torch (PLASTICITY_ENGINE=torch)".
+
+    Raises:
+        UsageError: PLASTICITY_ENGINE names no engine.
     """
-    engine = preferred_engine()
+    engine = choose(VARIABLE, os.environ.get(VARIABLE) or "native", ENGINES)
     if engine != "native":
         return f"{engine} ({VARIABLE}={engine})"
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import sysconfig
+from ctypes import POINTER, c_double, c_int64, c_void_p
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,20 +18,17 @@ FOLDER = Path(__file__).parent
 INSTRUCTION_SETS = ("avx512", "avx2", "neon")
 """The best comes first."""
 
-_Pointer = ctypes.c_void_p
-_Pointers = ctypes.POINTER(ctypes.c_void_p)
-
 
 class Parameters(ctypes.Structure):
     """One network; arrays of one pointer per layer."""
 
     _fields_ = (
-        ("layers", ctypes.c_int64),
-        ("widths", ctypes.POINTER(ctypes.c_int64)),
-        ("weights", _Pointers),
-        ("biases", _Pointers),
-        ("weight_velocities", _Pointers),
-        ("bias_velocities", _Pointers),
+        ("layers", c_int64),
+        ("widths", POINTER(c_int64)),
+        ("weights", POINTER(c_void_p)),
+        ("biases", POINTER(c_void_p)),
+        ("weight_velocities", POINTER(c_void_p)),
+        ("bias_velocities", POINTER(c_void_p)),
     )
 
 
@@ -38,12 +36,8 @@ class Batches(ctypes.Structure):
     """Batches of examples, `stride` elements apart."""
 
     _fields_ = (
-        ("steps", ctypes.c_int64),
-        ("batch", ctypes.c_int64),
-        ("stride", ctypes.c_int64),
-        ("images", _Pointer),
-        ("positions", _Pointer),
-        ("labels", _Pointer),
+        *((name, c_int64) for name in ("steps", "batch", "stride")),
+        *((name, c_void_p) for name in ("images", "positions", "labels")),
     )
 
 
@@ -51,7 +45,7 @@ class Hyperparameters(ctypes.Structure):
     """An optimizer's hyperparameters."""
 
     _fields_ = tuple(
-        (name, ctypes.c_double)
+        (name, c_double)
         for name in ("lr", "weight_decay", "momentum", "rho", "alpha", "epsilon")
     )
 
@@ -59,7 +53,7 @@ class Hyperparameters(ctypes.Structure):
 class Sums(ctypes.Structure):
     """Sums over all examples."""
 
-    _fields_ = (("loss", ctypes.c_double), ("correct", ctypes.c_double))
+    _fields_ = (("loss", c_double), ("correct", c_double))
 
 
 STRUCTS = (Parameters, Batches, Hyperparameters, Sums)
@@ -70,17 +64,11 @@ class Unavailable(Exception):
 
 
 class Library(NamedTuple):
-    """A build of the C steps, for one type.
+    """A build of the C steps, for one type."""
 
-    Attributes:
-        instruction_set: One of `INSTRUCTION_SETS`.
-        compiler: Its name and version, as "gcc 12.2.0".
-        functions: `train` and `test` of `c/steps.h`.
-    """
-
-    instruction_set: str
-    compiler: str
-    functions: ctypes.CDLL
+    instruction_set: str  # one of `INSTRUCTION_SETS`
+    compiler: str  # its name and version, as "gcc 12.2.0"
+    functions: ctypes.CDLL  # `train` and `test` of `c/steps.h`
 
 
 @functools.cache
@@ -106,30 +94,22 @@ def load(dtype: object) -> Library:
             raise Unavailable(
                 f"the C extension does not load: install again ({error})"
             ) from error
-        _declare(functions)
+        sizes = (c_int64 * len(STRUCTS)).in_dll(functions, "struct_sizes")
+        if list(sizes) != [ctypes.sizeof(struct) for struct in STRUCTS]:
+            raise Unavailable("the C extension is of an older version: install again")
         if functions.is_supported():
+            pointers = [POINTER(struct) for struct in STRUCTS]
+            functions.train.argtypes = pointers
+            functions.test.argtypes = [pointers[0], pointers[1], pointers[3]]
             text = (ctypes.c_char * 80).in_dll(functions, "compiler")
             return Library(name, text.value.decode(), functions)
     raise Unavailable(f"the C extension needs a processor with {' or '.join(built)}")
 
 
-def _declare(functions: ctypes.CDLL) -> None:
-    """Declare the arguments; refuse a library that was built from older sources."""
-    sizes = (ctypes.c_int64 * len(STRUCTS)).in_dll(functions, "struct_sizes")
-    if list(sizes) != [ctypes.sizeof(struct) for struct in STRUCTS]:
-        raise Unavailable("the C extension is of an older version: install again")
-    pointers = [ctypes.POINTER(struct) for struct in STRUCTS]
-    functions.train.argtypes = pointers
-    functions.test.argtypes = [pointers[0], pointers[1], pointers[3]]
-
-
 def facts() -> dict[str, str]:
     """Return the compiler and the instruction set, or "none", for the records."""
     try:
-        library = load("float32")
+        instruction_set, compiler, _ = load("float32")
     except Unavailable:
-        return {"c_compiler": "none", "instruction_set": "none"}
-    return {
-        "c_compiler": library.compiler,
-        "instruction_set": library.instruction_set,
-    }
+        instruction_set = compiler = "none"
+    return {"c_compiler": compiler, "instruction_set": instruction_set}

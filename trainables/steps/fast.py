@@ -26,8 +26,7 @@ The results equal those of `trainables.steps.reference`, to rounding.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -44,20 +43,12 @@ Term = tuple[float, Tensor, Tensor]
 """(share, h, e): the part share * h^T e / batch of a layer's gradient."""
 
 
-@dataclass
-class Pass:
-    """One forward and backward pass: the factors of each layer's gradient.
+class Pass(NamedTuple):
+    """One forward and backward pass: the factors of each layer's gradient."""
 
-    Attributes:
-        h: Input of each layer, of shape (S, batch, in).
-        z: The first layer's output before its ReLU; other layers' are overwritten.
-        e: batch * dL/dz of each layer, of shape (S, batch, out).
-        logits: The last layer's output.
-    """
-
-    h: list[Tensor]
-    z: Tensor
-    e: list[Tensor]
+    h: list[Tensor]  # input of each layer, (S, batch, in)
+    z: Tensor  # the first layer's output before its ReLU; the others' are overwritten
+    e: list[Tensor]  # batch * dL/dz of each layer, (S, batch, out)
     logits: Tensor
 
 
@@ -68,10 +59,7 @@ def step(
     inputs: Float[Tensor, "S n inputs"],
     labels: Int[Tensor, "S n"],
 ) -> Float[Tensor, "S n outputs"]:
-    """Update the networks in place; return the logits before the update.
-
-    The arguments are those of `trainables.steps.reference.step`.
-    """
+    """Do what `trainables.steps.reference.step` does."""
     terms, logits = _terms(network, optimizer, inputs, labels)
     _update(network, velocity, optimizer, terms)
     return logits
@@ -94,14 +82,16 @@ def _terms(
     """Return the terms of each layer's gradient, and the logits."""
     base = _base_pass(network, inputs, labels, keep_z=optimizer.passes == 2)
     alpha, h, e = optimizer.alpha, base.h, base.e
+    terms: list[list[Term]] = [[(1, a, b)] for a, b in zip(h, e, strict=True)]
     if optimizer.passes == 1:
-        return [[(1, a, b)] for a, b in zip(h, e, strict=True)], base.logits
+        return terms, base.logits
     if optimizer.scales_ascent:
-        h2, e2 = _adaptive_pass(network, optimizer, base, labels)
+        perturbed = ascended(network, optimizer, _explicit_gradient(network, terms))
+        h2, _, e2, _ = _base_pass(perturbed, inputs, labels, keep_z=False)
     else:
         h2, e2 = _ascent_pass(network, optimizer.rho, base, labels)
     mixed = e2[0] if alpha == 1 else torch.lerp(e[0], e2[0], alpha)
-    terms: list[list[Term]] = [[(1, h[0], mixed)]]
+    terms = [[(1, h[0], mixed)]]
     for i in range(1, len(h)):
         ascent_term = (alpha, h2[i], e2[i])
         base_term = (1 - alpha, h[i], e[i])
@@ -164,17 +154,6 @@ def _ascent_pass(
             back.baddbmm_(torch.bmm(e2[-1], scaled_e[i].mT), h[i])
         e2.append(_through_relu(back, h2[i]))
     return h2, e2[::-1]
-
-
-def _adaptive_pass(
-    network: Network, optimizer: Optimizer, base: Pass, labels: Tensor
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Go forward and backward at ASAM's ascent point; return h' and e'."""
-    terms: list[list[Term]] = [[(1, h, e)] for h, e in zip(base.h, base.e, strict=True)]
-    gradient = _explicit_gradient(network, terms)
-    ascent_network = ascended(network, optimizer, gradient)
-    ascent = _base_pass(ascent_network, base.h[0], labels, keep_z=False)
-    return ascent.h, ascent.e
 
 
 def _is_explicit(layer: int, batch: int, inputs: int, outputs: int) -> bool:
@@ -247,14 +226,13 @@ def _update(
     terms: list[list[Term]],
 ) -> None:
     """Take a step of SGD along the gradient of these terms."""
-    lr, decay, momentum = optimizer.lr, optimizer.weight_decay, optimizer.momentum
+    lr, decay = optimizer.lr, optimizer.weight_decay
     for i, (w, b) in enumerate(zip(network.weights, network.biases, strict=True)):
         if velocity is None:
-            keep = 1 - lr * decay
-            _add_products(w, b, keep, -lr, terms[i])
+            _add_products(w, b, 1 - lr * decay, -lr, terms[i])
             continue
         v, u = velocity.weights[i], velocity.biases[i]
-        _add_products(v, u, momentum, 1, terms[i])
+        _add_products(v, u, optimizer.momentum, 1, terms[i])
         for tensor, speed in ((w, v), (b, u)):
             if decay:
                 speed.add_(tensor, alpha=decay)

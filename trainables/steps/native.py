@@ -49,31 +49,18 @@ def train(
     steps, seeds, batch = block.positions.shape
     images = _check_images(network, images)
     positions, labels = _check_examples(network, images, block.positions, block.labels)
+    o = optimizer
     hyperparameters = Hyperparameters(
-        optimizer.lr,
-        optimizer.weight_decay,
-        optimizer.momentum,
-        optimizer.rho,
-        optimizer.alpha,
-        EPSILON,
+        o.lr, o.weight_decay, o.momentum, o.rho, o.alpha, EPSILON
     )
-    sums = (Sums * seeds)()
 
-    def train_seed(seed: int) -> int:
-        batches = Batches(
-            steps,
-            batch,
-            seeds * batch,
-            images.data_ptr(),
-            positions[0, seed].data_ptr(),
-            labels[0, seed].data_ptr(),
-        )
+    def train_seed(seed: int, sums: Sums) -> Any:
+        arrays = [t.data_ptr() for t in (images, positions[0, seed], labels[0, seed])]
+        batches = Batches(steps, batch, seeds * batch, *arrays)
         parameters = _parameters(network, velocity, seed)
-        status: int = functions.train(parameters, batches, hyperparameters, sums[seed])
-        return status
+        return functions.train(parameters, batches, hyperparameters, sums)
 
-    _run_seeds(train_seed, seeds)
-    return StepSums(*_tensor(sums).unbind(1))
+    return StepSums(*_run_seeds(train_seed, seeds).unbind(1))
 
 
 def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, Tensor]:
@@ -85,54 +72,55 @@ def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, T
     """
     functions = extension.load(network.weights[0].dtype).functions
     images = _check_images(network, reader.images)
-    sums = (Sums * len(stack))()
 
-    def test_seed(seed: int) -> int:
+    def test_seed(seed: int, sums: Sums) -> Any:
         positions, labels = _check_examples(
-            network, images, *(torch.from_numpy(array) for array in stack[seed])
+            network, images, *map(torch.from_numpy, stack[seed])
         )
-        count = len(labels)
-        batches = Batches(
-            1, count, count, images.data_ptr(), positions.data_ptr(), labels.data_ptr()
-        )
-        parameters = _parameters(network, None, seed)
-        status: int = functions.test(parameters, batches, sums[seed])
-        return status
+        arrays = [t.data_ptr() for t in (images, positions, labels)]
+        batches = Batches(1, len(labels), len(labels), *arrays)
+        return functions.test(_parameters(network, None, seed), batches, sums)
 
-    _run_seeds(test_seed, len(stack))
     counts = torch.tensor([len(examples.labels) for examples in stack])
-    loss, correct = (_tensor(sums) / counts.unsqueeze(1)).unbind(1)
+    sums = _run_seeds(test_seed, len(stack))
+    loss, correct = (sums / counts.unsqueeze(1)).unbind(1)
     return {"test_loss": loss, "test_accuracy": correct}
 
 
-def _run_seeds(work: Callable[[int], int], seeds: int) -> None:
+def _run_seeds(work: Callable[[int, Sums], Any], seeds: int) -> Tensor:
     """Call `work` for each seed, on as many threads as torch has.
+
+    Returns:
+        (loss, correct) per seed, of shape (S, 2).
 
     Raises:
         MemoryError: A call returned other than 0.
     """
-    if torch.get_num_threads() == 1:
-        statuses = [work(seed) for seed in range(seeds)]
+    sums = (Sums * seeds)()
+    threads = torch.get_num_threads()
+    if threads == 1:
+        statuses = list(map(work, range(seeds), sums))
     else:
-        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            statuses = list(pool.map(work, range(seeds)))
+        with ThreadPoolExecutor(threads) as pool:
+            statuses = list(pool.map(work, range(seeds), sums))
     if any(statuses):
         raise MemoryError("not enough memory for the steps in C")
+    return torch.frombuffer(sums, dtype=torch.float64).reshape(-1, 2)
 
 
 def _parameters(network: Network, velocity: Network | None, seed: int) -> Parameters:
     """Return where a seed's tensors lie."""
     widths = [w.shape[1] for w in network.weights] + [network.weights[-1].shape[2]]
-    parameters = Parameters(
+    networks = [network] if velocity is None else [network, velocity]
+    return Parameters(
         len(network.weights),
         (ctypes.c_int64 * len(widths))(*widths),
-        _pointers(network.weights, seed),
-        _pointers(network.biases, seed),
+        *(
+            _pointers(layers, seed)
+            for n in networks
+            for layers in (n.weights, n.biases)
+        ),
     )
-    if velocity is not None:
-        parameters.weight_velocities = _pointers(velocity.weights, seed)
-        parameters.bias_velocities = _pointers(velocity.biases, seed)
-    return parameters
 
 
 def _pointers(tensors: list[Tensor], seed: int) -> Any:
@@ -140,17 +128,8 @@ def _pointers(tensors: list[Tensor], seed: int) -> Any:
     return (ctypes.c_void_p * len(addresses))(*addresses)
 
 
-def _tensor(sums: ctypes.Array[Sums]) -> Tensor:
-    """Return (loss, correct) per seed, of shape (S, 2)."""
-    return torch.frombuffer(sums, dtype=torch.float64).reshape(-1, 2)
-
-
 def _check_images(network: Network, images: Tensor) -> Tensor:
-    """Return the images as C reads them.
-
-    Raises:
-        ValueError: They are not bytes, as many as the network has inputs.
-    """
+    """Return the images as C reads them."""
     inputs = network.weights[0].shape[1]
     if images.dtype != torch.uint8 or images.shape[1] != inputs:
         raise ValueError(f"images must be {inputs} bytes each")
@@ -160,11 +139,7 @@ def _check_images(network: Network, images: Tensor) -> Tensor:
 def _check_examples(
     network: Network, images: Tensor, positions: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return positions and labels as C reads them; C itself checks nothing.
-
-    Raises:
-        ValueError: An index is out of range.
-    """
+    """Return positions and labels as C reads them; C itself checks nothing."""
     outputs = network.weights[-1].shape[2]
     for name, indices, stop in (
         ("positions", positions, len(images)),

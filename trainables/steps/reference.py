@@ -22,14 +22,9 @@ def step(
     inputs: Float[Tensor, "S n inputs"],
     labels: Int[Tensor, "S n"],
 ) -> Float[Tensor, "S n outputs"]:
-    """Update the networks in place; return the logits before the update.
+    """Update the networks in place on a batch of each seed; return the logits before.
 
-    Args:
-        network: The networks.
-        velocity: The momentum's buffers, updated in place; None without momentum.
-        optimizer: The hyperparameters.
-        inputs: A batch of each seed.
-        labels: Its labels.
+    `velocity` has the momentum's buffers, updated in place; None without momentum.
     """
     slope, logits = gradient(network, optimizer, inputs, labels)
     descend(network, velocity, optimizer, slope)
@@ -70,10 +65,7 @@ def mixed_gradient(
 ) -> tuple[Network, Tensor]:
     """Return (1 - alpha) g1 + alpha g2 of each seed, and the logits at w.
 
-    Args:
-        network: The networks, at w.
-        optimizer: The hyperparameters.
-        gradient_of: Returns each seed's gradient at a network, and the logits there.
+    `gradient_of` returns each seed's gradient at a network, and the logits there.
     """
     g1, logits = gradient_of(network)
     if optimizer.passes == 1:
@@ -86,7 +78,7 @@ def mixed_gradient(
 
 
 def ascended(network: Network, optimizer: Optimizer, gradient: Network) -> Network:
-    """Return w + rho g / ||g||, or w + rho T^2 g / ||T g|| T the optimizer's."""
+    """Return w + rho g / ||g||, or w + rho T^2 g / ||T g||, T the optimizer's."""
     if not optimizer.scales_ascent:
         size = optimizer.rho / (norm(gradient) + EPSILON)
         return _add(network, size, gradient)

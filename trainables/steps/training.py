@@ -1,8 +1,18 @@
-"""Train on a block of batches with torch: read images, step, sum losses and hits."""
+"""Train on a block of batches with torch: read images, step, sum losses and hits.
+
+`Graphs` captures whole steps as CUDA graphs: once per shape, replayed for every batch.
+Networks this small leave a GPU idle between kernels: launching a kernel takes longer
+than running it. A captured step (read images, update, sum) is one launch. It reads the
+number of the next batch from a counter on the device, so nothing waits for the host.
+
+A step is an ordinary function over memory that never moves. Tests run it on a CPU
+without capturing it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -18,27 +28,22 @@ Update = Callable[[Tensor, Tensor], Float[Tensor, "S n outputs"]]
 READ_EXAMPLES = 320
 """Read the images of several steps at once: about as many as a core's cache holds."""
 
+MIN_STEPS = 16
+"""Capturing pays off for blocks of at least this many steps."""
+
+Capture = Callable[[Callable[[], None]], Callable[[], None]]
+"""Turns a step into a function that replays it."""
+
 
 class StepSums(NamedTuple):
-    """Sums over all examples of a block, per seed, from the logits before each step.
+    """Sums over all examples of a block, per seed, from the logits before each step."""
 
-    Attributes:
-        loss: Cross-entropy in nats.
-        correct: Number of examples that were classified correctly.
-    """
-
-    loss: Float64[Tensor, " k"]
-    correct: Float64[Tensor, " k"]
+    loss: Float64[Tensor, " k"]  # cross-entropy in nats
+    correct: Float64[Tensor, " k"]  # number of examples that were classified correctly
 
 
 def train(update: Update, reader: Reader, block: Block) -> StepSums:
-    """Train the block's seeds in place.
-
-    Args:
-        update: Updates the block's seeds.
-        reader: Reads the training images.
-        block: The batches.
-    """
+    """Train the block's seeds in place."""
     steps = max(1, READ_EXAMPLES // block.positions[0].numel())
     step_logits = []
     for positions, labels in zip(
@@ -47,9 +52,101 @@ def train(update: Update, reader: Reader, block: Block) -> StepSums:
         strict=True,
     ):
         inputs = reader.read(positions)
-        for x, y in zip(inputs, labels, strict=True):
-            step_logits.append(update(x, y))
+        step_logits += [update(x, y) for x, y in zip(inputs, labels, strict=True)]
     logits = torch.stack(step_logits)
     loss = cross_entropy(logits, block.labels).double().sum((0, 2))
     correct = (logits.argmax(-1) == block.labels).sum((0, 2)).double()
     return StepSums(loss, correct)
+
+
+@dataclass
+class CapturedStep:
+    """The memory of a step of one shape, and the function that replays it."""
+
+    positions: Tensor  # (T, k, n): a block of up to T steps fits
+    labels: Tensor  # (T, k, n)
+    next_batch: Tensor  # (1,): number of the next batch, below T
+    loss: Tensor  # (k,), float64: sum so far
+    correct: Tensor  # (k,), float64: sum so far
+    replay: Callable[[], None] = field(init=False)  # trains on the next batch
+
+
+class Graphs:
+    """The captured steps of one stack, whose tensors must never move.
+
+    Args:
+        make_update: Returns the update of the seeds from `start` to before `stop`.
+        tensors: Everything that an update changes.
+        reader: Reads the training images.
+        capture: Default: capture a CUDA graph.
+    """
+
+    def __init__(
+        self,
+        make_update: Callable[[int, int], Update],
+        tensors: Sequence[Tensor],
+        reader: Reader,
+        capture: Capture | None = None,
+    ) -> None:
+        """Capture nothing yet."""
+        self._make_update, self._tensors, self._reader = make_update, tensors, reader
+        self._capture = capture or self._capture_graph
+        self._steps: dict[tuple[int, int, int], CapturedStep] = {}
+
+    def train(self, block: Block) -> StepSums:
+        """Train the block's seeds in place, as the function `train` does."""
+        shape = (block.start, block.stop, block.positions.shape[2])
+        count = len(block.positions)
+        step = self._steps.get(shape)
+        if step is None or len(step.positions) < count:
+            step = self._steps[shape] = self._new_step(block)
+        step.positions[:count].copy_(block.positions)
+        step.labels[:count].copy_(block.labels)
+        for tensor in (step.next_batch, step.loss, step.correct):
+            tensor.zero_()
+        for _ in range(count):
+            step.replay()
+        return StepSums(step.loss.clone(), step.correct.clone())
+
+    def _new_step(self, block: Block) -> CapturedStep:
+        """Return the step of a block's shape, with memory for all its batches."""
+        step = CapturedStep(
+            block.positions.clone(),
+            block.labels.clone(),
+            block.positions.new_zeros(1),
+            *block.positions.new_zeros(
+                (2, block.stop - block.start), dtype=torch.float64
+            ),
+        )
+        update = self._make_update(block.start, block.stop)
+        reader = self._reader.clone()  # a reader's memory must not move either
+
+        def train_batch() -> None:
+            positions = step.positions.index_select(0, step.next_batch)[0]
+            labels = step.labels.index_select(0, step.next_batch)[0]
+            logits = update(reader.read(positions), labels)
+            step.loss.add_(cross_entropy(logits, labels).double().sum(1))
+            step.correct.add_((logits.argmax(-1) == labels).sum(1))
+            step.next_batch.add_(1)
+
+        step.replay = self._capture(train_batch)
+        return step
+
+    def _capture_graph(self, train_batch: Callable[[], None]) -> Callable[[], None]:
+        """Capture a step as a CUDA graph.
+
+        CUDA needs a few warm-up calls, which change the networks: restore them.
+        """
+        values = [tensor.clone() for tensor in self._tensors]
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                train_batch()
+        torch.cuda.current_stream().wait_stream(stream)
+        for tensor, value in zip(self._tensors, values, strict=True):
+            tensor.copy_(value)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            train_batch()
+        return graph.replay

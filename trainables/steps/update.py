@@ -21,7 +21,6 @@ from trainables.steps import fast, reference
 from trainables.steps.training import Update
 
 STEPS = {"reference": reference.step, "torch": fast.step}
-
 GRADIENTS = {"reference": reference.gradient, "torch": fast.gradient}
 
 
@@ -38,20 +37,15 @@ def initial_memory(setting: Setting, network: Network) -> Memory:
 
 
 def make_update(setting: Setting, engine: str, stack: Stack) -> Update:
-    """Return the function that updates these seeds on a batch.
+    """Return the function that updates these seeds in place on a batch.
 
-    Args:
-        setting: The optimizer, its base and the intervention.
-        engine: "reference" or "torch".
-        stack: The seeds; updated in place.
+    `engine` is "reference" or "torch".
     """
     intervention = setting.intervention
-    update: Update
     if setting.base is None and not (intervention and intervention.penalizes):
         velocity = stack.memory.moments.get("velocity")
-        update = functools.partial(
-            STEPS[engine], stack.network, velocity, setting.optimizer
-        )
+        step = functools.partial(STEPS[engine], stack.network, velocity)
+        update: Update = functools.partial(step, setting.optimizer)
     else:
         update = functools.partial(_explicit_update, setting, engine, stack)
     if intervention is None or not intervention.steps:

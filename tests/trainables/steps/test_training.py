@@ -10,8 +10,7 @@ from trainables.data.examples import Block, Reader, to_tensor
 from trainables.network import initial_network
 from trainables.optimizers import GNP, SAM, SGD
 from trainables.steps import fast
-from trainables.steps.graphs import Graphs
-from trainables.steps.training import train
+from trainables.steps.training import Graphs, train
 
 CASES = [SGD(lr=0.05, momentum=0.9, weight_decay=0.01), SAM(lr=0.05), GNP(lr=0.05)]
 
