@@ -33,7 +33,8 @@ from study.plan.machine import processor
 from study.plan.trials import plan
 from study.results.store import Store
 from study.spec.study_file import find_study
-from study.sweep import _print_results
+from study.sweep import _print_results, run_command
+from study.sweep import sweep as sweep_command
 from tests.support.chaos import Sweep
 from tests.support.gate import Gate
 from trainables.record import SCHEMA_VERSION, all_columns, schema
@@ -41,7 +42,9 @@ from trainables.request import stack_name
 from trainables.run import ContinualRun
 
 HERE = Path(__file__).resolve().parents[2]
-CHAIN = str(HERE / "tests" / "whole" / "studies" / "chain.py")
+STUDIES = HERE / "tests" / "whole" / "studies"
+CHAIN = str(STUDIES / "chain.py")
+MIXED = str(STUDIES / "mixed.py")
 NOT_BITS = {"seconds", "trial_id"}
 """The columns in which two sessions may differ."""
 
@@ -145,18 +148,17 @@ def test_help_is_quick_and_needs_neither_torch_nor_ray(tmp_path):
 def test_the_list_names_the_studies_and_writes_nothing(tmp_path):
     said = sweep("--list", cwd=tmp_path)
     assert said.returncode == 0
-    assert re.search(r"quickstart +36 +1,170 ", said.stdout)
-    assert re.search(r"paper +120 +\d", said.stdout)
+    assert re.search(r"paper +120 +8,700 ", said.stdout)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dry_run_counts_and_writes_nothing(tmp_path):
-    words = ("quickstart", "--seeds", 4, "--tasks", 3, "--epochs", 1, "--stack", 2)
+    words = (MIXED, "--seeds", 4, "--tasks", 3, "--epochs", 1, "--stack", 2)
     said = sweep(*words, "--dry-run", cwd=tmp_path)
     assert (said.returncode, said.stderr) == (0, "")
-    assert "48 of 48 runs are left to run." in said.stdout
-    assert re.search(r"all +24 +144 ", said.stdout)
-    row = r"permuted +gnp +lr=0.001 rho=0.05 alpha=0.8 +mnist-5k +4 +2 +12 +5.15e\+04 "
+    assert "24 of 24 runs are left to run." in said.stdout
+    assert re.search(r"all +12 +72 ", said.stdout)
+    row = r"permuted +gnp +lr=0.01 rho=0.05 alpha=0.8 +mnist-5k +4 +2 +12 +5.15e\+04 "
     assert re.search(row, said.stdout)
     assert list(tmp_path.iterdir()) == []
 
@@ -229,7 +231,6 @@ def wrong(tmp_path_factory):
         ("--tasks 0", "--tasks is 0: it must be a whole number, at least 1"),
         ("--seeds -1", "--seeds is -1: it must be a whole number, at least 1"),
         ("--dataset mnst", "unknown dataset 'mnst': did you mean 'mnist'?"),
-        ("quikstart", "unknown study 'quikstart': did you mean 'quickstart'?"),
         (
             "--dataset mnist --data-dir idx",
             "-idx3-ubyte: damaged, 39208 bytes are missing",
@@ -273,7 +274,28 @@ def wrong(tmp_path_factory):
         ("search --hidden 3-x", "hidden is '3-x': give widths joined by '-'"),
         ("--confirm-seeds 0", "--confirm-seeds is 0: it must be a whole number"),
         ("--epochs 0", "--epochs is 0: it must be a whole number, at least 1"),
-        ("quickstart --tasks 46", "tasks is 46: pairwise has only 45"),
+        ("paper --tasks 46", "tasks is 46: pairwise has only 45"),
+    ],
+)
+def test_a_wrong_call_is_one_line_and_does_nothing(
+    wrong, words, message, monkeypatch, capfd
+):
+    before = sorted(wrong.rglob("*"))
+    monkeypatch.chdir(wrong)
+    with pytest.raises(SystemExit) as stop:
+        run_command(sweep_command, "python -m study.sweep", args=words.split())
+    said = capfd.readouterr()
+    assert (stop.value.code, said.out) == (2, "")
+    (line,) = said.err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+    assert sorted(wrong.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("quikstart", "unknown study 'quikstart': did you mean 'quickstart'?"),
         ("--address ray://here:10001", "Ray's client cannot run a study"),
         (
             "--address 127.0.0.1:1",
@@ -281,15 +303,14 @@ def wrong(tmp_path_factory):
         ),
     ],
 )
-def test_a_wrong_call_is_one_line_and_does_nothing(wrong, words, message):
+def test_a_wrong_call_of_the_program_is_one_line_too(wrong, words, message):
     before = sorted(wrong.rglob("*"))
     # where a Ray that starts writes first
     said = sweep(*words.split(), cwd=wrong, timeout=30, RAY_TMPDIR=str(wrong / "ray"))
-    assert said.returncode == 2
+    assert (said.returncode, said.stdout) == (2, "")
     (line,) = said.stderr.splitlines()
     assert line.startswith("error: ")
     assert message in line
-    assert said.stdout == ""
     assert sorted(wrong.rglob("*")) == before
 
 
@@ -315,29 +336,17 @@ def test_a_call_that_cannot_be_parsed_says_which_option(tmp_path, words, message
 def whole(tmp_path_factory):
     """A whole study, and what was said."""
     results = tmp_path_factory.mktemp("whole")
-    words = (
-        "quickstart",
-        "--tasks",
-        2,
-        "--seeds",
-        2,
-        "--hidden",
-        10,
-        "--batch-size",
-        256,
-        "--epochs",
-        1,
-    )
+    words = (MIXED, "--seeds", 2, "--epochs", 1)
     return results, words, sweep(*words, "--results", results)
 
 
 def test_a_study_has_a_record_for_each_run_and_task(whole):
     results, _, said = whole
     assert said.returncode == 0
-    rows = pd.read_parquet(results / "quickstart" / "records")
-    assert len(rows) == 2 * 6 * 2 * 2
+    rows = pd.read_parquet(results / "mixed" / "records")
+    assert len(rows) == 2 * 3 * 2 * 2
     assert not rows.duplicated(["run_id", "task"]).any()
-    assert rows.groupby(["problem", "optimizer", "lr"]).ngroups == 12
+    assert rows.groupby(["problem", "optimizer"]).ngroups == 6
     assert set(rows["seed"]) == {0, 1}
     for name in ("online_accuracy", "test_accuracy", "dormant_fraction"):
         assert rows[name].between(0, 1).all()
@@ -346,7 +355,7 @@ def test_a_study_has_a_record_for_each_run_and_task(whole):
 
 
 def test_everybody_reads_the_records(whole):
-    folder = whole[0] / "quickstart" / "records"
+    folder = whole[0] / "mixed" / "records"
     frame = pd.read_parquet(folder)
     assert list(frame.columns) == list(all_columns())
     for name, column in all_columns().items():
@@ -361,8 +370,8 @@ def test_everybody_reads_the_records(whole):
     counted = duckdb.sql(
         f"select count(*), count(distinct run_id) from '{folder}/*.parquet'"
     ).fetchall()
-    assert counted == [(48, 24)]
-    assert table.num_rows == 48
+    assert counted == [(24, 12)]
+    assert table.num_rows == 24
     described = duckdb.sql(f"describe select * from '{folder}/*.parquet'").fetchall()
     kinds = {name: kind for name, kind, *_ in described}
     assert kinds["seed"] == "BIGINT"
@@ -374,7 +383,7 @@ def test_everybody_reads_the_records(whole):
 def test_only_records_are_left(whole):
     names = [p.name for p in whole[0].rglob("*") if p.is_file()]
     names.remove("study.json")
-    assert len(names) == 12
+    assert len(names) == 6
     assert all(re.fullmatch(r"[0-9a-f]{16}-seeds-0-1\.parquet", n) for n in names)
     metadata = pq.read_schema(next(whole[0].rglob("*.parquet"))).metadata
     assert metadata[b"schema_version"] == str(SCHEMA_VERSION).encode()
@@ -386,16 +395,16 @@ def test_what_is_said_off_a_terminal_is_plain(whole):
     assert not NOISE.search(said.stdout)
     lines = said.stdout.splitlines()
     assert re.match(r"Ray dashboard: http://\S+:\d+( \(asks for a token: |$)", lines[0])
-    assert lines[1].startswith("quickstart: 24 runs in 12 trials, ")
+    assert lines[1].startswith("mixed: 12 runs in 6 trials, ")
     assert lines[2].startswith("runs ")
     last = [line for line in lines if line.startswith("runs ")][-1]
     assert re.fullmatch(
-        r"runs 24/24, tasks 48/48, \d+\.\d tasks/s, left 0 s, diverged 0, failed 0",
+        r"runs 12/12, tasks 24/24, \d+\.\d tasks/s, left 0 s, diverged 0, failed 0",
         last,
     )
-    assert f"Records: {results}/quickstart/records" in lines
-    assert sum(line.split()[:1] == ["gnp"] for line in lines) == 4
-    assert f"python -m analysis table {results}/quickstart" in lines
+    assert f"Records: {results}/mixed/records" in lines
+    assert sum(line.split()[:1] == ["gnp"] for line in lines) == 2
+    assert f"python -m analysis table {results}/mixed" in lines
 
 
 def snapshot(folder):
@@ -412,9 +421,9 @@ def test_the_same_command_again_trains_nothing(whole):
     again = sweep(*words, "--results", results, "--address", "127.0.0.1:1")
     assert (again.returncode, again.stderr) == (0, "")
     assert "also holds" not in again.stdout
-    assert "All 24 runs of quickstart are finished." in again.stdout
+    assert "All 12 runs of mixed are finished." in again.stdout
     assert "dashboard" not in again.stdout
-    assert sum(line.split()[:1] == ["gnp"] for line in again.stdout.splitlines()) == 4
+    assert sum(line.split()[:1] == ["gnp"] for line in again.stdout.splitlines()) == 2
     assert snapshot(results) == before
 
 
@@ -447,19 +456,19 @@ def test_one_seed_more_runs_only_what_is_new_with_one_live_line(whole, cluster):
     after = snapshot(results)
     assert {name: after[name] for name in before} == before
     new = set(after) - set(before)
-    assert len(new) == 12
+    assert len(new) == 6
     assert all(name.endswith("-seeds-2.parquet") for name in new)
-    rows = pd.read_parquet(results / "quickstart" / "records")
-    assert len(rows) == 72
+    rows = pd.read_parquet(results / "mixed" / "records")
+    assert len(rows) == 36
     assert not rows.duplicated(["run_id", "task"]).any()
     # the screen: one line that is written over and over, and then the last state
-    assert "quickstart: 12 runs in 12 trials" in sent
+    assert "mixed: 6 runs in 6 trials" in sent
     screen = sent.replace("\r\n", "\n")
     live = [line for line in screen.split("\n") if "\x1b[2K" in line and "%" in line]
     assert len(live) == 1
-    states = re.findall(r"runs (\d+)/36, tasks (\d+)/24,", live[0])
+    states = re.findall(r"runs (\d+)/18, tasks (\d+)/12,", live[0])
     assert len(set(states)) > 1
-    assert re.search(r"\x1b\[2Kruns 36/36, tasks 24/24, .* failed 0\n", screen)
+    assert re.search(r"\x1b\[2Kruns 18/18, tasks 12/12, .* failed 0\n", screen)
     assert "\x1b[?25h" in sent  # the cursor is back
     words_alone = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
     assert not NOISE.search(words_alone)
@@ -469,7 +478,7 @@ def test_what_stops_a_study_changes_no_record(tmp_path, whole, cluster, digits):
     results, gate = tmp_path / "results", Gate(tmp_path / "gate")
     words = (CHAIN, results, "--max-concurrent", 2)
     # runs that are done, but are not this study's
-    strange = next((whole[0] / "quickstart" / "records").glob("*-seeds-0-1.parquet"))
+    strange = next((whole[0] / "mixed" / "records").glob("*-seeds-0-1.parquet"))
     (results / "chain" / "records").mkdir(parents=True)
     shutil.copy(strange, results / "chain" / "records")
     study = find_study(CHAIN)
