@@ -12,13 +12,36 @@ import tyro
 
 from trainables.usage import UsageError, run_command
 
-Results = Annotated[str, tyro.conf.arg(metavar="RESULTS")]
+Results = Annotated[
+    str,
+    tyro.conf.arg(
+        metavar="RESULTS",
+        help="Studies, a study, its records or one .parquet; or s3://bucket/prefix.",
+    ),
+]
+Where = Annotated[
+    str | None,
+    tyro.conf.arg(
+        metavar="FILTER",
+        help="Only these records, for example \"optimizer = 'sam' and lr = 0.01\".",
+    ),
+]
+Format = Annotated[
+    Literal["rich", "markdown", "latex", "csv"],
+    tyro.conf.arg(
+        help="rich is for the terminal; csv has fractions and other numbers in full "
+        "precision."
+    ),
+]
+Study = Annotated[str | None, tyro.conf.arg(metavar="NAME", help="Only this study.")]
+Problem = Annotated[
+    str | None, tyro.conf.arg(metavar="NAME", help="Only this problem.")
+]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
 RequiredName = Annotated[str, tyro.conf.arg(metavar="NAME")]
+Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")]
 Output = Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")]
-Where = Annotated[str | None, tyro.conf.arg(metavar="FILTER")]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
-Format = Literal["rich", "markdown", "latex", "csv"]
 
 
 def table(
@@ -29,11 +52,6 @@ def table(
     These are Tables 1 and 2 of the paper: beside the mean change from task to task,
     the least-squares slope, the ends of the stream, the number of runs and how many
     diverged. 95% t-intervals are over seeds. Seeds that are missing are named.
-
-    Args:
-        results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
-        format: rich is for the terminal; csv has plain fractions in full precision.
-        where: Only these records, for example "optimizer = 'sam' and lr = 0.01".
     """
     from analysis.tables.printing import print_tables
 
@@ -45,8 +63,8 @@ def figure(
     results: Results = "results",
     /,
     output: Output = None,
-    study: Name = None,
-    problem: Name = None,
+    study: Study = None,
+    problem: Problem = None,
     metric: Name = None,
     setting: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ID")] = (),
     where: Where = None,
@@ -60,14 +78,10 @@ def figure(
 
     Args:
         name: The figure; --list lists them.
-        results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
         output: The file; its suffix (.png, .svg, .pdf or .csv) is its format.
-        study: Draw this study, if there are several.
-        problem: Draw this problem only.
         metric: Draw this metric, in the figure rho: plasticity_loss, accuracy_slope,
             relative_plasticity_loss and so on.
         setting: Draw only these, by setting_id (table --format csv lists the IDs).
-        where: Only these records, for example "optimizer = 'sam' and lr = 0.01".
         size: As wide as one column of a paper (3.35 inches), or as two (7).
         list: List the figures, and draw none.
     """
@@ -102,8 +116,8 @@ def compare(
     baseline: RequiredName = "sgd",
     metric: RequiredName = "plasticity_loss",
     format: Format = "rich",
-    study: Name = None,
-    problem: Name = None,
+    study: Study = None,
+    problem: Problem = None,
 ) -> None:
     """Compare every setting with a baseline, paired by seed, and confirm the winner.
 
@@ -114,13 +128,9 @@ def compare(
     named.
 
     Args:
-        results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
         baseline: An optimizer, an intervention, or none: no intervention.
         metric: plasticity_loss, accuracy_slope, mean_accuracy and so on; relative_...:
             of accuracy minus that of a network that is fresh on every task.
-        format: rich is for the terminal; csv has plain fractions in full precision.
-        study: Compare within this study only.
-        problem: Compare on this problem only.
     """
     from analysis.tables.comparison import print_comparison
 
@@ -130,9 +140,7 @@ def compare(
 def relate(
     results: Results = "results",
     /,
-    probe: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")] = (
-        "start_sharpness",
-    ),
+    probe: Names = ("start_sharpness",),
     skip: int = 1,
     format: Format = "rich",
     where: Where = None,
@@ -144,11 +152,8 @@ def relate(
     settings does not look like a cause. 95% t-intervals are over seeds.
 
     Args:
-        results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
         probe: Columns of the records: start_sharpness, start_effective_rank and so on.
         skip: How many first tasks to leave out: before task 0 nothing is learned yet.
-        format: rich is for the terminal; csv has plain numbers in full precision.
-        where: Only these records, for example "optimizer = 'sam' and lr = 0.01".
     """
     from analysis.tables.relations import print_relation
 
@@ -160,12 +165,8 @@ def about(
 ) -> None:
     """Print what was run: settings, seeds, code, machines, time, and what is missing.
 
-    For a running study it says how many of the runs are finished.
-
-    Args:
-        results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
-        format: rich is for the terminal; csv has the number of runs by outcome.
-        where: Only these records, for example "optimizer = 'sam' and lr = 0.01".
+    For a running study it says how many of the runs are finished. With --format csv it
+    is the number of runs by outcome, a row per setting.
     """
     from analysis.tables.about import print_about
 
@@ -180,7 +181,6 @@ def report(results: Results = "results", /, output: Output = None) -> int:
     and beside each part the command that makes it.
 
     Args:
-        results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
         output: The page, as report.html: one file that needs no network.
     """
     from analysis.report.report import write_report
@@ -200,10 +200,8 @@ def export(
     """Write the records into one file, for R, DuckDB or a spreadsheet.
 
     Args:
-        results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
         output: The file; its suffix (.csv or .parquet) is its format.
         runs: A row per run, with every metric, instead of a row per run and task.
-        where: Only these records, for example "optimizer = 'sam' and lr = 0.01".
     """
     from analysis.tables.export import write_export
 
@@ -213,7 +211,7 @@ def export(
 
 
 def sql(
-    results: Annotated[str, tyro.conf.arg(metavar="RESULTS")],
+    results: Results,
     query: Annotated[str, tyro.conf.arg(metavar="SELECT")],
     /,
     format: Format = "rich",
@@ -224,11 +222,9 @@ def sql(
     export --runs. The SQL is DuckDB's; it cannot read or write files.
 
     Args:
-        results: Studies, a study, its records or one .parquet; or s3://bucket/prefix.
         query: For example "SELECT optimizer, avg(mean_accuracy) FROM runs GROUP BY 1".
-        format: rich is for the terminal; csv has plain numbers in full precision.
     """
-    from analysis.tables.query import print_query
+    from analysis.tables.export import print_query
 
     print_query(results, query, format)
 
@@ -249,8 +245,6 @@ def diff(
     Args:
         a: Results, as for any other command.
         b: Results to compare with them; the differences are B less A.
-        format: rich is for the terminal; csv has plain numbers in full precision.
-        where: Only these records, for example "optimizer = 'sam' and lr = 0.01".
     """
     from analysis.tables.diff import print_difference
 
@@ -258,18 +252,9 @@ def diff(
 
 
 if __name__ == "__main__":
+    commands = (report, table, figure, compare, relate, about, export, sql, diff)
     run_command(
-        {
-            "report": report,
-            "table": table,
-            "figure": figure,
-            "compare": compare,
-            "relate": relate,
-            "about": about,
-            "export": export,
-            "sql": sql,
-            "diff": diff,
-        },
+        {command.__name__: command for command in commands},
         prog="python -m analysis",
         description="Reports, tables, figures and comparisons of recorded results.",
     )

@@ -23,7 +23,14 @@ from pyarrow import fs
 
 from analysis.records.query import matching_rows
 from analysis.records.runs import NEEDED
-from trainables.record import KNOWN_COLUMNS, Column, Role, file_columns, schema_error
+from trainables.record import (
+    KNOWN_COLUMNS,
+    REAL,
+    Column,
+    Role,
+    file_columns,
+    schema_error,
+)
 from trainables.usage import UsageError, choose
 
 KEY = ["study", "run_id", "task"]
@@ -53,6 +60,15 @@ class Records:
     table: pa.Table
     files: list[RecordsFile]
     columns: dict[str, Column]  # those of all files, and those of earlier versions
+
+    @property
+    def number_columns(self) -> list[str]:
+        """The measurements with one number per row."""
+        return [
+            name
+            for name, column in self.columns.items()
+            if column.role == "measure" and column.type == REAL
+        ]
 
     def to_frame(self) -> pd.DataFrame:
         """Return the rows as a frame, which notes the columns of the setting."""
@@ -143,7 +159,9 @@ def open_results(results: str) -> tuple[fs.FileSystem, str]:
 def _list_files(filesystem: fs.FileSystem, root: fs.FileInfo) -> list[str]:
     """Return the paths of the files of records in or at `root`."""
 
-    def list_all(folders: Iterable[fs.FileInfo], kind: fs.FileType) -> list[fs.FileInfo]:
+    def list_all(
+        folders: Iterable[fs.FileInfo], kind: fs.FileType
+    ) -> list[fs.FileInfo]:
         return [
             info
             for folder in folders

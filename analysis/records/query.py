@@ -34,12 +34,8 @@ def matching_rows(
 ) -> npt.NDArray[np.int64]:
     """Return the numbers of the rows that a filter matches, ascending.
 
-    As in SQL, a comparison with null matches nothing.
-
-    Args:
-        table: The rows, with all columns that the filter names.
-        where: One expression of DuckDB's SQL, for example "lr = 0.01".
-        columns: The names to suggest for an unknown one.
+    The filter is one expression of DuckDB's SQL, for example "lr = 0.01". As in SQL, a
+    comparison with null matches nothing. `columns` are those that an error suggests.
 
     Raises:
         UsageError: The filter is not an expression, or names an unknown column.
@@ -58,14 +54,10 @@ def matching_rows(
 
 
 def run_query(query: str, tables: Mapping[str, pa.Table]) -> pd.DataFrame:
-    """Return the rows of a SELECT.
-
-    Args:
-        query: A statement of DuckDB's SQL.
-        tables: The tables it can name.
+    """Return the rows of a SELECT of DuckDB's SQL over these tables.
 
     Raises:
-        UsageError: The statement is wrong, or returns no rows as a SELECT does.
+        UsageError: The query is wrong, or no SELECT.
     """
     import duckdb
 

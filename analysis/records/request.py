@@ -26,27 +26,14 @@ CHECKPOINTS, FAILED_FILE = "checkpoints", "failed.json"
 
 @attrs.frozen(kw_only=True)
 class RequestedStudy(Request):
-    """A study's request, and how far it is.
+    """A study's request, and how far it is."""
 
-    Attributes:
-        checkpoints: How many stacks of runs have a checkpoint.
-        failed: Why stacks failed in the last sweep, by their names.
-    """
-
-    checkpoints: int = 0
-    failed: dict[str, str] = attrs.field(factory=dict)
-
-    @property
-    def runs(self) -> int:
-        """The number of requested runs; 0 if unknown."""
-        return sum(map(len, self.seeds.values()))
+    checkpoints: int = 0  # how many stacks of runs have one
+    failed: dict[str, str] = attrs.field(factory=dict)  # reasons, by the stacks' names
 
 
 def read_requests(results: str) -> dict[str, RequestedStudy]:
     """Return the requests by study, of all studies with a readable study.json.
-
-    Args:
-        results: As for `analysis.records.load.load`.
 
     Raises:
         UsageError: The path cannot be read.
@@ -82,23 +69,17 @@ def _read_request(filesystem: fs.FileSystem, folder: str) -> RequestedStudy | No
     except (FileNotFoundError, ValueError, UsageError):
         return None
     selector = fs.FileSelector(f"{folder}/{CHECKPOINTS}", allow_not_found=True)
-    checkpoints = [
-        info
+    checkpoints = sum(
+        info.extension == "pt" and not info.base_name.startswith(".")
         for info in filesystem.get_file_info(selector)
-        if info.extension == "pt" and not info.base_name.startswith(".")
-    ]
-    failed = _read_failed(filesystem, f"{folder}/{FAILED_FILE}")
-    fields = attrs.asdict(request, recurse=False)
-    return RequestedStudy(**fields, checkpoints=len(checkpoints), failed=failed)
-
-
-def _read_failed(filesystem: fs.FileSystem, path: str) -> dict[str, str]:
-    """Return why stacks failed; nothing if the file is absent or corrupt."""
+    )
     try:
-        failed = json.loads(_read_bytes(filesystem, path))
-        return {str(stack): str(reason) for stack, reason in failed.items()}
-    except (FileNotFoundError, ValueError, AttributeError):
-        return {}
+        content = json.loads(_read_bytes(filesystem, f"{folder}/{FAILED_FILE}"))
+        failed = {str(stack): str(reason) for stack, reason in content.items()}
+    except (FileNotFoundError, ValueError, AttributeError):  # absent or corrupt
+        failed = {}
+    fields = attrs.asdict(request, recurse=False)
+    return RequestedStudy(**fields, checkpoints=checkpoints, failed=failed)
 
 
 def _read_bytes(filesystem: fs.FileSystem, path: str) -> bytes:

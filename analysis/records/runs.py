@@ -24,9 +24,6 @@ from trainables.record import SETTING_COLUMNS
 NEEDED = ("study", "setting_id", "run_id", "seed", "task", "diverged")
 """The columns that `by_setting` needs besides the settings and the measurement."""
 
-SEED_FIELDS = ("seeds", "diverged", "incomplete", "missing", "extra", "unmatched")
-"""The fields of `Runs` that hold seeds."""
-
 PROBLEMS = ("permuted", "pairwise")
 OPTIMIZERS = ("sgd", "sam", "gnp")
 """The paper's order; others follow by name."""
@@ -42,31 +39,18 @@ Reals = npt.NDArray[np.float64]
 
 @attrs.frozen(kw_only=True, eq=False)
 class Runs:
-    """The runs of one setting in one study.
-
-    Attributes:
-        study: The study's name.
-        setting_id: Hash of the setting.
-        setting: Its columns; None where one does not apply.
-        seeds: The seed of each row of `matrix`, ascending.
-        matrix: A measurement of the complete runs, shape (runs, tasks).
-        diverged: Seeds of runs that diverged.
-        incomplete: Seeds of runs that lack a task, or the measurement on one.
-        missing: Seeds without any record that at least half of the `peers` have.
-        extra: Seeds with records that fewer than half of the `peers` have.
-        unmatched: Seeds of complete runs without a fresh network to compare with.
-    """
+    """The runs of one setting in one study."""
 
     study: str
     setting_id: str
     setting: Setting
-    seeds: tuple[int, ...]
-    matrix: Reals
-    diverged: tuple[int, ...]
-    incomplete: tuple[int, ...]
-    missing: tuple[int, ...] = ()
-    extra: tuple[int, ...] = ()
-    unmatched: tuple[int, ...] = ()
+    seeds: tuple[int, ...] = ()  # of the complete runs, ascending
+    matrix: Reals  # a measurement of the complete runs, shape (seeds, tasks)
+    diverged: tuple[int, ...] = ()
+    incomplete: tuple[int, ...] = ()  # lack a task, or the measurement on one
+    missing: tuple[int, ...] = ()  # no record here, but in half of the `peers` or more
+    extra: tuple[int, ...] = ()  # records here, and in fewer than half of the `peers`
+    unmatched: tuple[int, ...] = ()  # complete, without a fresh network to compare with
 
     @property
     def key(self) -> tuple[str, str]:
@@ -90,10 +74,11 @@ class Runs:
 
     def select_seeds(self, seeds: Collection[int]) -> Runs:
         """Return the runs of these seeds only."""
-        rows = np.array([seed in seeds for seed in self.seeds], dtype=bool)
+        rows = np.isin(self.seeds, list(seeds))
+        names = ("seeds", "diverged", "incomplete", "missing", "extra", "unmatched")
         fields: dict[str, Any] = {
             name: tuple(seed for seed in getattr(self, name) if seed in seeds)
-            for name in SEED_FIELDS
+            for name in names
         }
         return attrs.evolve(self, matrix=self.matrix[rows], **fields)
 
@@ -111,30 +96,25 @@ def setting_columns(frame: pd.DataFrame) -> list[str]:
 def by_setting(frame: pd.DataFrame, measure: str = "test_accuracy") -> list[Runs]:
     """Return the runs of each setting, in the paper's order.
 
-    Args:
-        frame: Records with `NEEDED`, the columns of the setting and `measure`; each
-            row once.
-        measure: The column that fills the matrices.
+    The frame has each record once, with `NEEDED`, the columns of the setting, and
+    `measure`, which fills the matrices.
     """
     firsts = frame.drop_duplicates(["study", "setting_id"])
     values = firsts[setting_columns(frame)].astype(object)
-    settings = values.where(values.notna(), None).to_dict("records")
+    settings: list[Setting] = values.where(values.notna(), None).to_dict("records")
     rows = frame.groupby(["study", "setting_id"], sort=False, observed=True).indices
-    columns = {
-        name: frame[name].to_numpy() for name in ("seed", "task", "diverged", measure)
-    }
-    runs_of_settings = []
-    for study, setting_id, row in zip(
+    columns = {n: frame[n].to_numpy() for n in ("seed", "task", "diverged", measure)}
+    all_runs = []
+    for study, setting_id, setting in zip(
         firsts["study"], firsts["setting_id"], settings, strict=True
     ):
         chosen = rows[study, setting_id]
         part = {name: column[chosen] for name, column in columns.items()}
-        setting = {str(name): value for name, value in row.items()}
         fields = _sort_by_outcome(part, measure, setting["tasks"])
-        runs_of_settings.append(
+        all_runs.append(
             Runs(study=study, setting_id=setting_id, setting=setting, **fields)
         )
-    return sorted(_compare_seeds(runs_of_settings), key=_order)
+    return sorted(_compare_seeds(all_runs), key=_order)
 
 
 def _sort_by_outcome(
@@ -160,13 +140,13 @@ def _sort_by_outcome(
 
 def _compare_seeds(settings: Sequence[Runs]) -> list[Runs]:
     """Return the runs with the seeds that each misses, or has beyond its peers."""
-    peers = Counter(runs.peers for runs in settings)
+    totals = Counter(runs.peers for runs in settings)
     counts: dict[tuple[Any, ...], Counter[int]] = defaultdict(Counter)
     for runs in settings:
         counts[runs.peers].update(runs.present)
     usual = {
-        key: {seed for seed, count in counts[key].items() if count >= total / 2}
-        for key, total in peers.items()
+        peers: {seed for seed, count in counts[peers].items() if count >= total / 2}
+        for peers, total in totals.items()
     }
     return [
         attrs.evolve(
@@ -185,7 +165,7 @@ def _order(runs: Runs) -> tuple[Any, ...]:
         return (names.index(name) if name in names else len(names), name)
 
     rest = [
-        (value is not None, value if value is not None else 0)
+        (value is not None, 0 if value is None else value)
         for name, value in runs.setting.items()
         if name not in ("problem", "optimizer", "lr")
     ]
@@ -291,28 +271,20 @@ def matrices(
 ) -> list[dict[str, Reals]]:
     """Return other measurements of the same runs; NaN where one was not made.
 
-    Args:
-        frame: The records that `settings` was made from, with the columns `measures`.
-        settings: The runs of some settings.
-        measures: Columns of the records.
-
-    Returns:
-        For each setting the matrix of each measurement, in the shape of `Runs.matrix`.
+    The frame has the records that `settings` was made from, with the columns
+    `measures`. The result has for each setting the matrix of each measurement, in the
+    shape of `Runs.matrix`.
     """
     rows = frame.groupby(["study", "setting_id"], sort=False, observed=True).indices
-    columns = {
-        name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
-        for name in measures
-    }
+    columns = {n: frame[n].to_numpy(np.float64, na_value=np.nan) for n in measures}
     seeds, tasks = frame["seed"].to_numpy(), frame["task"].to_numpy()
     results = []
     for runs in settings:
         all_rows = np.asarray(rows[runs.study, runs.setting_id])
         chosen = all_rows[np.isin(seeds[all_rows], runs.seeds)]
         row = np.searchsorted(np.array(runs.seeds, dtype=np.int64), seeds[chosen])
-        filled = {}
+        filled = {name: np.full(runs.matrix.shape, np.nan) for name in columns}
         for name, values in columns.items():
-            filled[name] = np.full(runs.matrix.shape, np.nan)
             filled[name][row, tasks[chosen]] = values[chosen]
         results.append(filled)
     return results

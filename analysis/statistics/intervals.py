@@ -15,7 +15,7 @@ Reals = npt.NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """A mean and the ends of its interval; NaN where there are too few runs."""
+    """A mean and the ends of its 95% interval; NaN where there are too few runs."""
 
     mean: Reals
     lo: Reals
@@ -27,22 +27,15 @@ class Interval(NamedTuple):
         return {name + end: float(value) for end, value in ends}
 
 
-def mean_interval(values: Reals, confidence: float = 0.95) -> Interval:
-    """Return the mean over the runs and its t-interval.
+def mean_interval(values: Reals) -> Interval:
+    """Return the mean over the runs and its 95% t-interval, in the unit of `values`.
 
-    mean ± t(1 - (1 - confidence) / 2; n - 1) s / sqrt(n), with s the standard deviation
-    of the n runs (divisor n - 1). Source: Student 1908. Equal runs give an interval of
-    width zero, one run has no interval, and no run has no mean either.
+    mean ± t(0.975; n - 1) s / sqrt(n), with s the standard deviation of the n runs
+    (divisor n - 1). Source: Student 1908. Equal runs give an interval of width zero,
+    one run has no interval, and no run has no mean either.
 
     Args:
         values: Shape (runs, ...). Intervals are pointwise, not joint.
-        confidence: Between 0 and 1.
-
-    Returns:
-        Arrays of the shape of one run, in the unit of `values`.
-
-    Raises:
-        ValueError: The confidence is not between 0 and 1.
 
     >>> mean, lo, hi = mean_interval(np.array([4.0, 5.0, 6.0]))
     >>> float(mean), round(float(lo), 3), round(float(hi), 3)
@@ -52,32 +45,25 @@ def mean_interval(values: Reals, confidence: float = 0.95) -> Interval:
     """
     from scipy import stats
 
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}, must lie between 0 and 1")
     values = np.asarray(values, dtype=np.float64)
     n = len(values)
-    undefined = np.full(values.shape[1:], np.nan)
-    if n == 0:
-        return Interval(undefined, undefined, undefined)
-    # Deviations from the first run: constant values then have a spread of exactly 0.
-    deviation = values - values[0]
-    mean = np.asarray(values[0] + deviation.mean(axis=0))
-    if n == 1:
-        return Interval(mean, undefined, undefined)
-    spread = deviation.std(axis=0, ddof=1) / np.sqrt(n)
-    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread
-    return Interval(mean, np.asarray(mean - half), np.asarray(mean + half))
+    mean = lo = hi = np.full(values.shape[1:], np.nan)
+    if n:
+        # Deviations from the first run: equal values have a spread of exactly 0.
+        deviation = values - values[0]
+        mean = np.asarray(values[0] + deviation.mean(axis=0))
+    if n > 1:
+        error = deviation.std(axis=0, ddof=1) / np.sqrt(n)
+        half = float(stats.t.ppf(0.975, n - 1)) * error
+        lo, hi = np.asarray(mean - half), np.asarray(mean + half)
+    return Interval(mean, lo, hi)
 
 
 def welch_interval(one: Reals, other: Reals) -> Interval:
     """Return mean(other) - mean(one) with its 95% interval, for unequal variances.
 
     Source: Welch 1947. Samples with no spread have an interval of width zero; a sample
-    of one has none.
-
-    Args:
-        one: Shape (n,).
-        other: Shape (m,).
+    of one has none. The shapes are (n,) and (m,).
 
     >>> mean, lo, hi = welch_interval(np.array([1.0, 2, 3]), np.array([3.0, 4, 5]))
     >>> round(float(mean), 3), round(float(lo), 3), round(float(hi), 3)
@@ -86,9 +72,8 @@ def welch_interval(one: Reals, other: Reals) -> Interval:
     from scipy import stats
 
     mean = mean_interval(other).mean - mean_interval(one).mean
-    undefined = np.full((), np.nan)
     if min(len(one), len(other)) < 2:
-        return Interval(mean, undefined, undefined)
+        return Interval(mean, *np.full((2, *mean.shape), np.nan))
     if np.ptp(one) == 0 == np.ptp(other):
         return Interval(mean, mean, mean)
     test = stats.ttest_ind(other, one, equal_var=False)

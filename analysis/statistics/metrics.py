@@ -38,8 +38,7 @@ def accuracy_change(values: Trajectories) -> PerRun:
     >>> accuracy_change(np.array([[0.9]])).tolist()
     [nan]
     """
-    tasks = values.shape[1]
-    if tasks < 2:
+    if (tasks := values.shape[1]) < 2:
         return _undefined(values)
     return np.asarray((values[:, -1] - values[:, 0]) / (tasks - 1))
 
@@ -53,8 +52,7 @@ def accuracy_slope(values: Trajectories) -> PerRun:
     >>> accuracy_slope(np.array([[0.9, 0.8, 0.7], [0.5, 0.9, 0.5]])).round(6).tolist()
     [-0.1, 0.0]
     """
-    tasks = values.shape[1]
-    if tasks < 2:
+    if (tasks := values.shape[1]) < 2:
         return _undefined(values)
     t = np.arange(tasks) - (tasks - 1) / 2
     # Subtracting the first column changes only rounding: a constant gives exactly 0.
@@ -98,8 +96,7 @@ def plasticity_loss(values: Trajectories) -> PerRun:
     >>> plasticity_loss(np.linspace(0.9, 0.7, 20)[None]).round(6).tolist()
     [0.189474]
     """
-    tasks = values.shape[1]
-    if tasks < 2:
+    if (tasks := values.shape[1]) < 2:
         return _undefined(values)
     k = max(1, tasks // 10)
     return np.asarray(values[:, :k].mean(axis=1) - values[:, -k:].mean(axis=1))
@@ -115,35 +112,31 @@ def accuracy_area(values: Trajectories) -> PerRun:
     >>> accuracy_area(np.array([[0.8, 1.0, 0.4]])).round(6).tolist()
     [0.8]
     """
-    tasks = values.shape[1]
-    if tasks < 2:
+    if values.shape[1] < 2:
         return _undefined(values)
     return np.asarray((values[:, :-1] + values[:, 1:]).mean(axis=1) / 2)
 
 
 @attrs.frozen
 class Metric:
-    """A metric: its function, and how to read its number.
+    """A metric: a number per run, and how to read it."""
 
-    Attributes:
-        name: Its name; also that of a column in tables.
-        function: From trajectories to a number per run.
-        higher: Whether higher is better.
-        unit: Of the number.
-        definition: One line; the function's docstring has the equation.
-        source: Who defined it.
-        per_task: Whether it is a rate per task.
-        relative: Whether the matrix is of accuracy minus a fresh network's.
-    """
-
-    name: str
     function: Callable[[Trajectories], PerRun]
-    higher: bool
-    unit: str
-    definition: str
-    source: str = "this program"
-    per_task: bool = False
-    relative: bool = False
+    definition: str  # one line; the docstring of the function has the equation
+    source: str = "this program"  # who defined it
+    higher: bool = True  # whether higher is better
+    per_task: bool = False  # whether it is a rate per task
+    relative: bool = False  # whether it is of accuracy minus a fresh network's
+
+    @property
+    def name(self) -> str:
+        """Its name; also that of a column in tables."""
+        return f"{'relative_' if self.relative else ''}{self.function.__name__}"
+
+    @property
+    def unit(self) -> str:
+        """The unit of the number."""
+        return "accuracy per task" if self.per_task else "accuracy"
 
     def __call__(self, values: Trajectories) -> PerRun:
         """Return the metric of each run."""
@@ -154,56 +147,27 @@ METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric(
-            "accuracy_change",
             accuracy_change,
-            True,
-            "accuracy per task",
             "mean change of accuracy from one task to the next, as in the paper",
             "Koster & Kukla 2024 (arXiv 2409.17300), Tables 1 and 2",
             per_task=True,
         ),
         Metric(
-            "accuracy_slope",
             accuracy_slope,
-            True,
-            "accuracy per task",
             "least-squares slope of accuracy by task",
             "ordinary least squares",
             per_task=True,
         ),
+        Metric(mean_accuracy, "mean accuracy over the tasks"),
+        Metric(first_accuracy, "accuracy on the first task"),
+        Metric(last_accuracy, "accuracy on the last task"),
         Metric(
-            "mean_accuracy",
-            mean_accuracy,
-            True,
-            "accuracy",
-            "mean accuracy over the tasks",
-        ),
-        Metric(
-            "first_accuracy",
-            first_accuracy,
-            True,
-            "accuracy",
-            "accuracy on the first task",
-        ),
-        Metric(
-            "last_accuracy",
-            last_accuracy,
-            True,
-            "accuracy",
-            "accuracy on the last task",
-        ),
-        Metric(
-            "plasticity_loss",
             plasticity_loss,
-            False,
-            "accuracy",
             "mean accuracy on the first tenth of the tasks less that on the last tenth",
+            higher=False,
         ),
         Metric(
-            "accuracy_area",
             accuracy_area,
-            True,
-            "accuracy",
             "area under accuracy by task, the stream being one unit long",
             "the trapezoidal rule",
         ),
@@ -213,7 +177,6 @@ METRICS: dict[str, Metric] = {
 RELATIVE: dict[str, Metric] = {
     f"relative_{name}": attrs.evolve(
         metric,
-        name=f"relative_{name}",
         definition=f"{metric.definition}, of accuracy less a fresh network's",
         relative=True,
     )

@@ -28,12 +28,14 @@ class Paired(NamedTuple):
     effect: Reals
 
 
-def paired_difference(one: Reals, other: Reals, confidence: float = 0.95) -> Paired:
+def paired_difference(one: Reals, other: Reals) -> Paired:
     """Return the mean of one - other over the pairs, with interval, p and effect.
+
+    Both have the shape (pairs, ...); each position along the other axes is independent.
 
     With d = one - other, mean m and standard deviation s (divisor n - 1) over n pairs:
 
-    - interval: m ± t(1 - (1 - confidence) / 2; n - 1) s / sqrt(n)
+    - 95% interval: m ± t(0.975; n - 1) s / sqrt(n)
     - p: of the two-sided paired t-test, 2 P(T > |m| sqrt(n) / s) with n - 1 degrees of
       freedom. Source: Student 1908.
     - effect: J m / s, Cohen's d_z (Cohen 1988, section 2.3.5) with Hedges' correction
@@ -44,14 +46,6 @@ def paired_difference(one: Reals, other: Reals, confidence: float = 0.95) -> Pai
     of width zero, and neither p nor effect. Two pairs have no effect, because its
     expectation does not exist.
 
-    Args:
-        one: Shape (pairs, ...); each position along the other axes is independent.
-        other: The same shape.
-        confidence: Of the interval, between 0 and 1.
-
-    Returns:
-        Arrays of the shape of one pair; mean, lo and hi in the unit of the input.
-
     >>> test = paired_difference(np.array([4.0, 5.0, 6.0]), np.array([2.0, 4.0, 3.0]))
     >>> [round(float(value), 3) for value in test]
     [2.0, -0.484, 4.484, 0.074, 1.128]
@@ -61,7 +55,7 @@ def paired_difference(one: Reals, other: Reals, confidence: float = 0.95) -> Pai
     one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
     difference = one - other
     n = len(difference)
-    mean, lo, hi = mean_interval(difference, confidence)
+    mean, lo, hi = mean_interval(difference)
     undefined = np.full(difference.shape[1:], np.nan)
     if n < 2:
         return Paired(mean, lo, hi, undefined, undefined)

@@ -4,7 +4,7 @@ To add one, write a module with a `Table` and add a line to `TABLES`.
 """
 
 from analysis.tables import accuracy
-from analysis.tables.table import Table
+from analysis.tables.formats import Table
 
 TABLES: dict[str, Table] = {"accuracy": accuracy.TABLE}
 """What `python -m analysis table` prints."""

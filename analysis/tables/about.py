@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import attrs
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from analysis.records.load import Records, RecordsFile, load_records
 from analysis.records.request import RequestedStudy, read_requests
-from analysis.records.runs import NEEDED, by_setting, labels
-from analysis.tables.formats import FORMATS, Column, Sheet
-from analysis.tables.printing import print_sheets
-from analysis.tables.words import name_seeds
+from analysis.records.runs import NEEDED, Runs, by_problem, by_setting
+from analysis.tables.formats import Column, Row, Sheet, make_sheet, number, print_sheets
+from analysis.tables.words import name_seeds, value_cell
 from trainables.record import KNOWN_COLUMNS
-from trainables.usage import UsageError, choose
+from trainables.usage import UsageError
 
 COLUMNS = ("test_accuracy", "steps", "seconds", "device")
 """The columns of the records that are needed."""
@@ -46,37 +45,23 @@ EXPLANATION = (
 
 @attrs.frozen
 class StudyFacts:
-    """What is known about one study.
-
-    Attributes:
-        study: Its name.
-        records: Its records, with `COLUMNS`; may be empty.
-        files: The files they came from.
-        request: Its study.json, if there is one.
-        counts: Its `run_counts`.
-    """
+    """What is known about one study."""
 
     study: str
-    records: pd.DataFrame
-    files: Sequence[RecordsFile]
-    request: RequestedStudy | None
-    counts: pd.DataFrame
+    records: pd.DataFrame  # with `COLUMNS`; may be empty
+    files: Sequence[RecordsFile]  # those of the records
+    request: RequestedStudy | None  # its study.json, if there is one
+    counts: pd.DataFrame  # its `run_counts`
 
 
 def print_about(
     results: str = "results", format: str = "rich", where: str | None = None
 ) -> None:
-    """Print what was run.
-
-    Args:
-        results: As for `analysis.records.load.load`.
-        format: One of `FORMATS`, or csv: the `run_counts`.
-        where: A filter of the records; all if None.
+    """Print what was run; as csv, the `run_counts`.
 
     Raises:
         UsageError: There is neither a readable record nor a study.json.
     """
-    choose("format", format, [*FORMATS, "csv"])
     requests = read_requests(results)
     records = load_or_empty(results, COLUMNS, where, requests)
     if where is not None:  # the runs that the filter leaves out are not missing
@@ -117,72 +102,80 @@ def study_facts(
     for study in sorted({*frame["study"].unique(), *requests}):
         own, request = frame[frame["study"] == study], requests.get(study)
         own_files = [file for file in files if study in file.studies]
-        counts = run_counts(own, {study: request} if request else {})
+        counts = run_counts(study, own, request)
         facts.append(StudyFacts(study, own, own_files, request, counts))
     return facts
 
 
 def run_counts(
-    frame: pd.DataFrame, requests: Mapping[str, RequestedStudy]
+    study: str, frame: pd.DataFrame, request: RequestedStudy | None
 ) -> pd.DataFrame:
-    """Return one row per setting: how many of its runs had each outcome.
+    """Return one row per setting of a study: how many runs had each outcome.
 
     Columns: study, setting_id, problem, label; expected, complete, diverged,
     incomplete, missing; diverged_seeds, incomplete_seeds and missing_seeds ("0 3").
 
     Args:
-        frame: Records with `COLUMNS`; may be empty.
-        requests: What was requested, by study, as far as is known.
+        study: The study's name.
+        frame: Its records with `COLUMNS`; may be empty.
+        request: What was requested, if that is known.
     """
-    rows: list[dict[str, Any]] = []
-    settings: list[Mapping[str, Any]] = []
-    for runs in by_setting(frame) if len(frame) else []:
-        request = requests.get(runs.study)
-        requested = set(request.seeds.get(runs.setting_id, ())) if request else set()
+    settings = by_setting(frame) if len(frame) else []
+    if request:
+        recorded = {runs.setting_id for runs in settings}
+        settings = [_compare_with_request(runs, request) for runs in settings]
+        settings += [
+            Runs(
+                study=study,
+                setting_id=setting_id,
+                setting=setting,
+                matrix=np.empty((0, setting["tasks"])),
+                missing=tuple(sorted(request.seeds[setting_id])),
+            )
+            for setting_id, setting in request.settings.items()
+            if setting_id not in recorded
+        ]
+    names = {
+        runs.setting_id: {"problem": problem, "label": label}
+        for problem, group, labels in by_problem(settings)
+        for runs, label in zip(group, labels, strict=True)
+    }
+    rows = []
+    for runs in settings:
         seeds = {
             "complete": runs.seeds,
             "diverged": runs.diverged,
             "incomplete": runs.incomplete,
-            "missing": sorted(requested - runs.present) if requested else runs.missing,
+            "missing": runs.missing,
         }
-        rows.append(_count(runs.study, runs.setting_id, seeds))
-        settings.append(runs.setting)
-    recorded = {(row["study"], row["setting_id"]) for row in rows}
-    for study, request in requests.items():
-        for name, setting in request.settings.items():
-            if (study, name) not in recorded:
-                missing = {"missing": sorted(request.seeds[name])}
-                rows.append(_count(study, name, missing))
-                settings.append(setting)
-    problems = [str(setting["problem"]) for setting in settings]
-    for problem in dict.fromkeys(problems):
-        same = [i for i, other in enumerate(problems) if other == problem]
-        names = labels([settings[i] for i in same])
-        for i, label in zip(same, names, strict=True):
-            rows[i] |= {"problem": problem, "label": label}
-    data = pd.DataFrame(rows)
-    first = ["study", "setting_id", "problem", "label"]
-    return data[first + [name for name in data if name not in first]]
+        rows.append(
+            {
+                "study": study,
+                "setting_id": runs.setting_id,
+                **names[runs.setting_id],
+                "expected": sum(map(len, seeds.values())),
+                **{outcome: len(own) for outcome, own in seeds.items()},
+                **{
+                    f"{outcome}_seeds": " ".join(map(str, seeds[outcome]))
+                    for outcome in OUTCOMES[1:]
+                },
+            }
+        )
+    return pd.DataFrame(rows)
 
 
-def _count(
-    study: str, setting_id: str, seeds: Mapping[str, Sequence[int]]
-) -> dict[str, Any]:
-    """Return a row of `run_counts` from the seeds of each outcome."""
-    counts = {outcome: len(seeds.get(outcome, ())) for outcome in OUTCOMES}
-    names = {
-        f"{outcome}_seeds": " ".join(map(str, seeds.get(outcome, ())))
-        for outcome in OUTCOMES[1:]
-    }
-    expected = sum(counts.values())
-    who = {"study": study, "setting_id": setting_id, "expected": expected}
-    return {**who, **counts, **names}
+def _compare_with_request(runs: Runs, request: RequestedStudy) -> Runs:
+    """Return the runs with the requested seeds that are missing."""
+    requested = request.seeds.get(runs.setting_id)
+    if not requested:
+        return runs
+    return attrs.evolve(runs, missing=tuple(sorted(requested - runs.present)))
 
 
 def about_sheets(facts: StudyFacts) -> list[Sheet]:
     """Return the facts of a study, and the counts of its runs by problem."""
     columns = [Column("what"), Column("is")]
-    sheet = Sheet(f"Study {facts.study}", "", columns, list(_facts(facts)), [])
+    sheet = Sheet(f"Study {facts.study}", "", columns, list(_facts(facts)))
     parts = facts.counts.groupby("problem", sort=False)
     return [sheet, *(runs_sheet(facts.study, str(p), part) for p, part in parts)]
 
@@ -229,35 +222,27 @@ def _with_counts(values: Sequence[str]) -> str:
     >>> _with_counts(["a", "a"]), _with_counts(["a", "b", "a"])
     ('a', 'a (2 files), b (1 file)')
     """
-    counts = Counter(values)
-    if len(counts) == 1:
+    if len(counts := Counter(values).most_common()) == 1:
         return values[0]
-    return ", ".join(
-        f"{value} ({count} file{'s' if count > 1 else ''})"
-        for value, count in counts.most_common()
-    )
+    return ", ".join(f"{v} ({n} file{'s' if n > 1 else ''})" for v, n in counts)
 
 
 def runs_sheet(study: str, problem: str, counts: pd.DataFrame) -> Sheet:
     """Return the counts of the settings of one problem."""
-    numbers = ("expected", *OUTCOMES)
-    columns = [
-        Column("setting"),
-        Column("setting_id"),
-        *(Column(name, right=True) for name in numbers),
-        Column("seeds without a complete run"),
-    ]
-    cells = []
-    for row in counts.to_dict("records"):
-        seeds = [
-            f"{outcome}: {name_seeds(row[f'{outcome}_seeds'])}"
-            for outcome in OUTCOMES[1:]
-            if row[f"{outcome}_seeds"]
-        ]
-        numbers_of_row = [str(row[name]) for name in numbers]
-        start = [row["label"], row["setting_id"]]
-        cells.append([*start, *numbers_of_row, "; ".join(seeds) or "–"])
-    return Sheet(f"Runs on {problem}, study {study}", "", columns, cells, [])
+    cells = {
+        Column("setting"): value_cell("label"),
+        Column("setting_id"): value_cell("setting_id"),
+        **{number(name): value_cell(name) for name in ("expected", *OUTCOMES)},
+        Column("seeds without a complete run"): _incomplete_seeds,
+    }
+    rows = counts.to_dict("records")
+    return make_sheet(f"Runs on {problem}, study {study}", "", cells, rows)
+
+
+def _incomplete_seeds(row: Row) -> str:
+    seeds = {outcome: row[f"{outcome}_seeds"] for outcome in OUTCOMES[1:]}
+    names = [f"{outcome}: {name_seeds(own)}" for outcome, own in seeds.items() if own]
+    return "; ".join(names) or "–"
 
 
 def clock(seconds: float) -> str:

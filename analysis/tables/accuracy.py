@@ -6,7 +6,8 @@ intervals, the slope and the accuracies at the two ends are ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -21,17 +22,17 @@ from analysis.records.runs import (
 )
 from analysis.statistics.intervals import mean_interval
 from analysis.statistics.metrics import METRICS
-from analysis.tables.formats import Column, Sheet
-from analysis.tables.table import Table
+from analysis.tables.formats import Column, Row, Sheet, Table, make_sheet, number
 from analysis.tables.words import (
     ALWAYS,
-    LONGEST,
     PER,
     name_seeds,
     percent,
     percent_interval,
     plain_rows,
-    setting_columns,
+    settings_of,
+    shorten,
+    value_cell,
 )
 
 SHOWN = ("accuracy_change", "accuracy_slope", "first_accuracy", "last_accuracy")
@@ -62,13 +63,16 @@ def accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
     diverged; missing_seeds, incomplete_seeds, diverged_seeds and extra_seeds as text
     ("0 3"); and for each metric M of `SHOWN` its mean M over the runs, and M_lo and
     M_hi, the ends of its 95% t-interval. Fractions, per task for change and slope; NaN
-    where undefined.
-
-    Args:
-        frame: Records with `analysis.records.runs.NEEDED` and test_accuracy.
+    where undefined. The records need `NEEDED` and test_accuracy.
     """
     rows = []
     for runs in by_setting(frame):
+        seeds = {
+            "missing_seeds": runs.missing,
+            "incomplete_seeds": runs.incomplete,
+            "diverged_seeds": runs.diverged,
+            "extra_seeds": runs.extra,
+        }
         row: dict[str, Any] = {
             "study": runs.study,
             "setting_id": runs.setting_id,
@@ -76,10 +80,7 @@ def accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
             "runs": len(runs.seeds),
             "expected": runs.expected,
             "diverged": len(runs.diverged),
-            "missing_seeds": " ".join(map(str, runs.missing)),
-            "incomplete_seeds": " ".join(map(str, runs.incomplete)),
-            "diverged_seeds": " ".join(map(str, runs.diverged)),
-            "extra_seeds": " ".join(map(str, runs.extra)),
+            **{name: " ".join(map(str, own)) for name, own in seeds.items()},
         }
         for name in SHOWN:
             row |= mean_interval(METRICS[name](runs.matrix)).columns(name)
@@ -97,43 +98,38 @@ def accuracy_sheets(data: pd.DataFrame) -> list[Sheet]:
 
 def _sheet(title: str, rows: list[dict[str, Any]]) -> Sheet:
     """Return the sheet of one problem: what settings share goes into the caption."""
-    names = setting_columns(rows, "runs")
-    settings = [{name: row[name] for name in names} for row in rows]
+    settings = settings_of(rows, "runs")
     shared = {n: v for n, v in implied_values(settings).items() if n not in ALWAYS}
     differing = varying_columns(settings)
     named = [*ALWAYS, *(n for n in differing if n not in (*ALWAYS, *shared))]
-    same = {n: rows[0][n] for n in names if n not in (*named, "problem")} | shared
+    same = {n: v for n, v in settings[0].items() if n not in (*named, "problem")}
     caption = ", ".join(
         f"{name} {'none' if value is None else show(value)}"
-        for name, value in same.items()
+        for name, value in (same | shared).items()
         if value is not None or name == "intervention"
     )
-    columns = [
-        *(Column(name, right=name not in PARTS) for name in named),
-        Column("runs", right=True),
-        Column("change", "pp/100 tasks", right=True),
-        Column("slope", "pp/100 tasks", right=True),
-        Column("first", "%", right=True),
-        Column("last", "%", right=True),
-        Column("diverged", right=True),
-    ]
-    cells = [[show(row[name]) for name in named] + _results(row) for row in rows]
-    return Sheet(title, caption, columns, cells, list(_notes(rows, labels(settings))))
+    cells = {
+        **{Column(n, right=n not in PARTS): value_cell(n) for n in named},
+        number("runs"): _count_runs,
+        number("change", "pp/100 tasks"): partial(
+            percent_interval, name="accuracy_change", scale=PER
+        ),
+        number("slope", "pp/100 tasks"): partial(
+            percent_interval, name="accuracy_slope", scale=PER
+        ),
+        number("first", "%"): lambda row: percent(row["first_accuracy"]),
+        number("last", "%"): lambda row: percent(row["last_accuracy"]),
+        number("diverged"): value_cell("diverged"),
+    }
+    return make_sheet(title, caption, cells, rows, _notes(rows, labels(settings)))
 
 
-def _results(row: dict[str, Any]) -> list[str]:
+def _count_runs(row: Row) -> str:
     runs, expected = row["runs"], row["expected"]
-    return [
-        str(runs) if runs == expected else f"{runs} of {expected}",
-        percent_interval(row, "accuracy_change", PER),
-        percent_interval(row, "accuracy_slope", PER),
-        percent(row["first_accuracy"]),
-        percent(row["last_accuracy"]),
-        str(row["diverged"]),
-    ]
+    return str(runs) if runs == expected else f"{runs} of {expected}"
 
 
-def _notes(rows: list[dict[str, Any]], names: list[str]) -> Iterator[str]:
+def _notes(rows: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
     """Yield which seeds the means leave out or add, and why."""
     for column, text in NOTES.items():
         lines = [
@@ -141,10 +137,7 @@ def _notes(rows: list[dict[str, Any]], names: list[str]) -> Iterator[str]:
             for name, row in zip(names, rows, strict=True)
             if row[column]
         ]
-        yield from lines[:LONGEST]
-        if len(lines) > LONGEST:
-            more = len(lines) - LONGEST
-            yield f"The same is true of {more} more settings: --format csv lists them."
+        yield from shorten(lines)
 
 
 TABLE = Table(("test_accuracy",), accuracy_table, accuracy_sheets, EXPLANATION)

@@ -11,41 +11,37 @@ from analysis.statistics.metrics import METRICS
 from analysis.tables.formats import Column, Sheet
 from trainables.record import Column as RecordColumn
 
-STATISTICS = [
-    [
+STATISTICS = (
+    (
         "± (95% t-interval)",
         "half the width of mean ± t(0.975; n - 1) s / sqrt(n) over the n seeds; each "
         "run gives one number first, because its tasks are not independent",
-        "",
         "Student 1908",
-    ],
-    ["p", "two-sided paired t-test over the shared seeds", "", "Student 1908"],
-    [
+    ),
+    ("p", "two-sided paired t-test over the shared seeds", "Student 1908"),
+    (
         "p (Holm)",
         "corrected so that without any effect at most 5% of comparisons show one",
-        "",
         "Holm 1979",
-    ],
-    [
+    ),
+    (
         "d_z",
         "mean difference over its standard deviation, corrected for small samples",
-        "",
         "Cohen 1988; Hedges 1981",
-    ],
-    [
+    ),
+    (
         "Spearman's correlation",
         "Pearson's correlation of the ranks, from -1 to 1",
-        "",
         "Spearman 1904",
-    ],
-]
+    ),
+)
+"""The name, the definition and the source of each."""
 
 
 def definition_sheets(columns: Mapping[str, RecordColumn]) -> list[Sheet]:
     """Return the definitions of metrics, of measurements and of statistics.
 
-    Args:
-        columns: The measurements, as the records' files describe them.
+    `columns` are the measurements, as the records' files describe them.
     """
     metrics = [
         [
@@ -56,13 +52,11 @@ def definition_sheets(columns: Mapping[str, RecordColumn]) -> list[Sheet]:
         ]
         for name, metric in METRICS.items()
     ]
-    measures = [
-        [name, column.meaning, column.unit, column.source]
-        for name, column in columns.items()
-    ]
+    measures = [[name, c.meaning, c.unit, c.source] for name, c in columns.items()]
+    statistics = [[name, meaning, "", source] for name, meaning, source in STATISTICS]
     heads = [Column(name) for name in ("number", "definition", "unit", "source")]
     return [
-        Sheet("Metrics of a run's accuracy by task", "", heads, metrics, []),
-        Sheet("Measurements of a network on a task", "", heads, measures, []),
-        Sheet("Statistics over seeds", "", heads, STATISTICS, []),
+        Sheet("Metrics of a run's accuracy by task", "", heads, metrics),
+        Sheet("Measurements of a network on a task", "", heads, measures),
+        Sheet("Statistics over seeds", "", heads, statistics),
     ]

@@ -6,21 +6,26 @@ the two results share no seed, their means are compared as those of two samples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.records.load import Records, RecordsFile, load_records
+from analysis.records.load import RecordsFile, load_records
 from analysis.records.runs import Runs, by_problem, by_setting
 from analysis.statistics.intervals import mean_interval, welch_interval
 from analysis.statistics.metrics import METRICS, Metric
-from analysis.tables.formats import FORMATS, Column, Sheet
-from analysis.tables.printing import print_sheets
-from analysis.tables.words import PER, first_and_count, percent, percent_interval
-from trainables.record import REAL
-from trainables.usage import UsageError, choose
+from analysis.tables.formats import Column, Row, Sheet, make_sheet, number, print_sheets
+from analysis.tables.words import (
+    first_and_count,
+    metric_and_unit,
+    metric_difference,
+    metric_value,
+    value_cell,
+)
+from trainables.usage import UsageError
 
 METRIC_NAMES = ("accuracy_change", "accuracy_slope", "mean_accuracy", "plasticity_loss")
 """The metrics that are compared."""
@@ -45,51 +50,35 @@ EXPLANATION = (
 def print_difference(
     a: str, b: str, format: str = "rich", where: str | None = None
 ) -> None:
-    """Print the difference of the records under two paths.
-
-    Args:
-        a: As for `analysis.records.load.load`.
-        b: The same; the differences are B less A.
-        format: One of `FORMATS`, or csv.
-        where: A filter of both records; all if None.
+    """Print the differences of the records under `b` less those under `a`.
 
     Raises:
         UsageError: There are no records, or of several studies, or no setting is in
             both.
     """
-    choose("format", format, [*FORMATS, "csv"])
-    records = {results: load_records(results, None, where) for results in (a, b)}
-    for results, each in records.items():
+    records = [load_records(results, None, where) for results in (a, b)]
+    for results, each in zip((a, b), records, strict=True):
         if len(studies := each.table["study"].unique().to_pylist()) > 1:
             raise UsageError(
                 f"{results} has several studies ({', '.join(studies)}): give the "
                 "folder of one"
             )
-    first, second = records[a], records[b]
+    first, second = records
     frames = first.to_frame(), second.to_frame()
     data = difference(*frames)
     if data.empty:
         raise UsageError(f"no setting is in both {a} and {b}: nothing to compare")
-    measures = [m for m in _measures(first) if m in _measures(second)]
+    measures = [m for m in first.number_columns if m in second.number_columns]
     sheets = [
         metadata_sheet(first.files, second.files),
         equality_sheet(*frames, measures),
         *(
-            _difference_sheet(str(problem), part)
+            make_sheet(f"{problem}: B less A", "", CELLS, part.to_dict("records"))
             for problem, part in data.groupby("problem", sort=False)
         ),
     ]
     summary = describe_difference(data, *frames)
     print_sheets(data, sheets, [summary, *EXPLANATION], format)
-
-
-def _measures(records: Records) -> list[str]:
-    """Return the measurements with one number per row."""
-    return [
-        name
-        for name, column in records.columns.items()
-        if column.role == "measure" and column.type == REAL
-    ]
 
 
 def difference(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
@@ -98,11 +87,7 @@ def difference(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     Settings are the same if their setting_id is, whatever the study. Columns:
     setting_id, problem, label, metric; runs_a, runs_b, pairs; a, b (means over the runs
     of each), difference, lo, hi (NaN where there are too few runs), verdict (same,
-    moved, within, or n/a).
-
-    Args:
-        a: Records with `analysis.records.runs.NEEDED` and test_accuracy.
-        b: The same.
+    moved, within, or n/a). The records need `NEEDED` and test_accuracy.
     """
     others = {runs.setting_id: runs for runs in by_setting(b)}
     both = [runs for runs in by_setting(a) if runs.setting_id in others]
@@ -124,9 +109,8 @@ def _compare_runs(one: Runs, other: Runs, metric: Metric) -> dict[str, Any]:
     """Return how a metric of a setting differs."""
     a, b = metric(one.matrix), metric(other.matrix)
     shared = set(one.seeds) & set(other.seeds)
-    pairs = metric(other.select_seeds(shared).matrix) - metric(
-        one.select_seeds(shared).matrix
-    )
+    before, after = (metric(r.select_seeds(shared).matrix) for r in (one, other))
+    pairs = after - before
     mean, lo, hi = mean_interval(pairs) if shared else welch_interval(a, b)
     if shared and not pairs.any():
         verdict = "same"
@@ -164,17 +148,11 @@ def metadata_sheet(a: Sequence[RecordsFile], b: Sequence[RecordsFile]) -> Sheet:
         if one.get(name) != other.get(name)
     ]
     caption = "" if rows else "the same code, versions and hardware"
-    return Sheet("Made by", caption, [Column(n) for n in ("what", "A", "B")], rows, [])
+    return Sheet("Made by", caption, [Column(n) for n in ("what", "A", "B")], rows)
 
 
 def equality_sheet(a: pd.DataFrame, b: pd.DataFrame, measures: Sequence[str]) -> Sheet:
-    """Return how many records are equal in each measurement, and how far others are.
-
-    Args:
-        a: Records of both, with run_id, task and the measurements.
-        b: The same.
-        measures: The measurements.
-    """
+    """Return how many records are equal in each measurement, and how far others are."""
     keys = ["run_id", "task"]
     both = a.merge(b, on=keys, suffixes=("_a", "_b"))
     rows = []
@@ -187,46 +165,32 @@ def equality_sheet(a: pd.DataFrame, b: pd.DataFrame, measures: Sequence[str]) ->
         largest = np.nanmax(np.abs(other - one)[measured], initial=0.0)
         unpaired = int((np.isnan(one) != np.isnan(other)).sum())
         cells = [name, f"{equal.sum():,} of {len(equal):,}", f"{largest:.3g}"]
-        rows.append([*cells, str(unpaired) if unpaired else "–"])
+        rows.append([*cells, str(unpaired or "–")])
     columns = [
         Column("column"),
-        Column("equal", "to the last bit", right=True),
-        Column("largest difference", right=True),
-        Column("null in one", right=True),
+        number("equal", "to the last bit"),
+        number("largest difference"),
+        number("null in one"),
     ]
     alone = [len(frame.drop_duplicates(keys)) - len(both) for frame in (a, b)]
     caption = (
         f"{len(both):,} records of the same run and task; {alone[0]:,} more in A only, "
         f"{alone[1]:,} in B only"
     )
-    return Sheet("Records", caption, columns, rows, [])
+    return Sheet("Records", caption, columns, rows)
 
 
-def _difference_sheet(problem: str, part: pd.DataFrame) -> Sheet:
-    """Return the differences on one problem."""
-    columns = [
-        Column("setting"),
-        Column("metric"),
-        *(Column(name, right=True) for name in ("n", "A", "B", "difference")),
-        Column("verdict"),
-    ]
-    rows = [_cells(row) for row in part.to_dict("records")]
-    return Sheet(f"{problem}: B less A", "", columns, rows, [])
-
-
-def _cells(row: Mapping[Any, Any]) -> list[str]:
-    per_task = METRICS[row["metric"]].per_task
-    scale, unit = (PER, f"pp/{PER} tasks") if per_task else (1, "pp")
-    renamed = {"difference_lo": row["lo"], "difference_hi": row["hi"], **row}
-    return [
-        row["label"],
-        f"{row['metric'].replace('_', ' ')} ({unit})",
-        str(row["pairs"] or f"{row['runs_a']} and {row['runs_b']}"),
-        percent(scale * row["a"]),
-        percent(scale * row["b"]),
-        percent_interval(renamed, "difference", scale),
-        row["verdict"],
-    ]
+CELLS: dict[Column, Callable[[Row], str]] = {
+    Column("setting"): value_cell("label"),
+    Column("metric"): metric_and_unit,
+    number("n"): lambda row: str(
+        row["pairs"] or f"{row['runs_a']} and {row['runs_b']}"
+    ),
+    number("A"): partial(metric_value, name="a"),
+    number("B"): partial(metric_value, name="b"),
+    number("difference"): metric_difference,
+    Column("verdict"): value_cell("verdict"),
+}
 
 
 def describe_difference(data: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""Export records, or a row per run with its metrics, as one file for other programs.
+"""Export or query records, or a table with a row per run.
 
 A Parquet file of records is again input for every command of this program.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,9 +18,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from analysis.records.load import Records, load_records
+from analysis.records.query import run_query
 from analysis.records.runs import Runs, by_setting, setting_columns
 from analysis.records.write import write_file
 from analysis.statistics.metrics import METRICS
+from analysis.tables.formats import Column, Sheet, print_sheets
 from trainables.record import SCHEMA_VERSION
 from trainables.usage import UsageError
 
@@ -33,10 +37,11 @@ def write_export(
 ) -> str:
     """Write a file of records or of runs, and return a line that says so.
 
+    The suffix of `output` is the format. In CSV null is empty, and a list is JSON.
+
     Args:
         results: As for `analysis.records.load.load`.
-        output: The file; its suffix is the format. In CSV null is empty, and a list is
-            JSON.
+        output: The file.
         runs: Write a row per run (`runs_table`) instead of one per run and task.
         where: A filter of the records; all if None.
 
@@ -82,15 +87,39 @@ def _to_csv(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
+def print_query(results: str, query: str, format: str = "rich") -> None:
+    """Print the rows of a SELECT of DuckDB's SQL over the tables records and runs.
+
+    Raises:
+        UsageError: There are no readable records, or the query is wrong.
+    """
+    records = load_records(results)
+    tables = {"records": records.table}
+    if re.search(r"\bruns\b", query, re.IGNORECASE):
+        tables["runs"] = runs_table(records)
+    data = run_query(query, tables)
+    columns = [
+        Column(str(name), right=pd.api.types.is_numeric_dtype(data[name]))
+        for name in data
+    ]
+    rows = [[*map(_show_value, row)] for row in data.itertuples(index=False)]
+    title = f"{len(rows):,} row{'' if len(rows) == 1 else 's'}"
+    print_sheets(data, [Sheet(title, "", columns, rows)], (), format)
+
+
+def _show_value(value: Any) -> str:
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return "–"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def runs_table(records: Records) -> pa.Table:
     """Return one row per run: its outcome and its metrics.
 
-    Columns: study, setting_id, run_id, seed and those of the setting; fate (whole,
-    diverged or incomplete); tasks_done, steps, seconds, device; and every metric of
-    `METRICS`, null unless the run is whole.
-
-    Args:
-        records: Records with `NEEDED` and `RUN_COLUMNS`.
+    Columns: study, setting_id, run_id, seed and those of the setting; outcome
+    (complete, diverged or incomplete); tasks_done, steps, seconds, device; every metric
+    of `METRICS`, null unless the run is complete; and fate, the outcome by its earlier
+    name, where complete is whole. The records need `NEEDED` and `RUN_COLUMNS`.
     """
     frame = records.to_frame()
     settings = setting_columns(frame)
@@ -104,7 +133,8 @@ def runs_table(records: Records) -> pa.Table:
     )
     rows = pd.concat(map(_metric_rows, by_setting(frame)), ignore_index=True)
     rows = rows.join(sums, on=keys)
-    first = ["study", "setting_id", "run_id", "seed", *settings, "fate", *sums]
+    rows["fate"] = rows["outcome"].replace("complete", "whole")
+    first = ["study", "setting_id", "run_id", "seed", *settings, "outcome", *sums]
     rows = rows[list(dict.fromkeys([*first, *rows]))]
     table = pa.Table.from_pandas(rows, preserve_index=False)
     # A column may be null for all runs, which has no type of its own.
@@ -115,16 +145,18 @@ def runs_table(records: Records) -> pa.Table:
 
 def _metric_rows(runs: Runs) -> pd.DataFrame:
     """Return a row per run of one setting, by seed."""
-    seeds = [*runs.seeds, *runs.diverged, *runs.incomplete]
-    undefined = np.full(len(seeds) - len(runs.seeds), np.nan)
-    fates = ["whole"] * len(runs.seeds) + ["diverged"] * len(runs.diverged)
-    fates += ["incomplete"] * len(runs.incomplete)
+    outcomes = {
+        **dict.fromkeys(runs.seeds, "complete"),
+        **dict.fromkeys(runs.diverged, "diverged"),
+        **dict.fromkeys(runs.incomplete, "incomplete"),
+    }
+    undefined = np.full(len(outcomes) - len(runs.seeds), np.nan)
     columns = {
         "study": runs.study,
         "setting_id": runs.setting_id,
-        "seed": seeds,
-        **{name: [value] * len(seeds) for name, value in runs.setting.items()},
-        "fate": fates,
+        "seed": list(outcomes),
+        **{name: [value] * len(outcomes) for name, value in runs.setting.items()},
+        "outcome": list(outcomes.values()),
         **{
             name: np.concatenate([metric(runs.matrix), undefined])
             for name, metric in METRICS.items()

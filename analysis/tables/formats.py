@@ -1,26 +1,32 @@
-"""Formats: a table as text, for a terminal, for Markdown or for LaTeX.
+"""Tables: sheets of text, and their formats: a terminal's, Markdown, LaTeX, CSV.
 
-To add one, write a function and add a line to `FORMATS`.
+To add a format, write a function and add a line to `FORMATS`.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import attrs
+import pandas as pd
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
+
+from trainables.usage import choose
 
 WIDE = 1000
 """The width of files, in characters: no cell is folded."""
 
 PROSE = 100
 """The width of sentences, in characters."""
+
+Row = Mapping[Any, Any]
+"""A row of a frame, by column."""
 
 
 class Column(NamedTuple):
@@ -31,6 +37,11 @@ class Column(NamedTuple):
     right: bool = False
 
 
+def number(name: str, unit: str = "") -> Column:
+    """Return a column of numbers."""
+    return Column(name, unit, right=True)
+
+
 @attrs.frozen
 class Sheet:
     """A table as text; its notes say what is missing from the rows."""
@@ -39,7 +50,52 @@ class Sheet:
     caption: str
     columns: list[Column]
     rows: list[list[str]]
-    notes: list[str]
+    notes: list[str] = attrs.field(factory=list)
+
+
+def make_sheet(
+    title: str,
+    caption: str,
+    cells: Mapping[Column, Callable[[Row], str]],
+    rows: Iterable[Row],
+    notes: Iterable[str] = (),
+) -> Sheet:
+    """Return a sheet; `cells` has the columns, each with what it shows of a row."""
+    texts = [[cell(row) for cell in cells.values()] for row in rows]
+    return Sheet(title, caption, list(cells), texts, list(notes))
+
+
+@attrs.frozen
+class Table:
+    """A table of a study's records."""
+
+    columns: tuple[str, ...]  # those of the records that it needs
+    data: Callable[[pd.DataFrame], pd.DataFrame]  # plain numbers, which csv prints
+    sheets: Callable[[pd.DataFrame], list[Sheet]]  # these numbers as text
+    explanation: tuple[str, ...]  # what a reader needs to understand the text
+
+
+def print_sheets(
+    data: pd.DataFrame, sheets: Sequence[Sheet], explanation: Sequence[str], format: str
+) -> None:
+    """Print a table as text, or its data as csv with the notes on standard error.
+
+    Args:
+        data: The numbers in full precision.
+        sheets: The same numbers as text.
+        explanation: What a reader needs to understand the sheets.
+        format: One of `FORMATS`, or csv.
+
+    Raises:
+        UsageError: The format is unknown.
+    """
+    if choose("format", format, [*FORMATS, "csv"]) != "csv":
+        sys.stdout.write(FORMATS[format](sheets, explanation))
+        return
+    sys.stdout.write(data.to_csv(index=False, lineterminator="\n"))
+    for sheet in sheets:
+        for note in sheet.notes:
+            print(f"note: {sheet.title}: {note}", file=sys.stderr)
 
 
 def set_rich(sheets: Sequence[Sheet], explanation: Sequence[str]) -> str:
@@ -65,8 +121,8 @@ def set_rich(sheets: Sequence[Sheet], explanation: Sequence[str]) -> str:
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 
-def _rich_table(sheet: Sheet, gap: int) -> Table:
-    table = Table(
+def _rich_table(sheet: Sheet, gap: int) -> RichTable:
+    table = RichTable(
         box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, gap - 1, 0, 0)
     )
     for column in sheet.columns:
@@ -108,32 +164,28 @@ def set_latex(sheets: Sequence[Sheet], explanation: Sequence[str]) -> str:
 def _float(sheet: Sheet, explanation: Sequence[str]) -> str:
     sides = "".join("r" if column.right else "l" for column in sheet.columns)
     heads = [
-        _escape(f"{column.name} [{column.unit}]" if column.unit else column.name)
-        for column in sheet.columns
+        _escape(f"{c.name} [{c.unit}]" if c.unit else c.name) for c in sheet.columns
     ]
     rows = [" & ".join(map(_latex_cell, row)) + r" \\" for row in sheet.rows]
+    lines = "\n".join(rows)
     notes = "\n".join(_escape(note) for note in (*sheet.notes, *explanation))
-    return "\n".join(
-        [
-            "% needs \\usepackage{booktabs}",
-            r"\begin{table}[htbp]",
-            r"\centering",
-            rf"\caption{{{_escape(sheet.title)}: {_escape(sheet.caption)}.}}",
-            rf"\begin{{tabular}}{{{sides}}}",
-            r"\toprule",
-            " & ".join(heads) + r" \\",
-            r"\midrule",
-            *rows,
-            r"\bottomrule",
-            r"\end{tabular}",
-            "",
-            r"\smallskip",
-            r"\footnotesize",
-            notes,
-            r"\end{table}",
-            "",
-        ]
-    )
+    return rf"""% needs \usepackage{{booktabs}}
+\begin{{table}}[htbp]
+\centering
+\caption{{{_escape(sheet.title)}: {_escape(sheet.caption)}.}}
+\begin{{tabular}}{{{sides}}}
+\toprule
+{" & ".join(heads)} \\
+\midrule
+{lines}
+\bottomrule
+\end{{tabular}}
+
+\smallskip
+\footnotesize
+{notes}
+\end{{table}}
+"""
 
 
 def _latex_cell(cell: str) -> str:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import pandas as pd
 
 from analysis.comparing.relations import ALL, BETWEEN, LEAST, OUTCOME, relation
 from analysis.records.load import load_records
-from analysis.tables.formats import FORMATS, Column, Sheet
-from analysis.tables.printing import print_sheets
-from trainables.record import REAL
+from analysis.tables.formats import Column, Row, Sheet, make_sheet, number, print_sheets
+from analysis.tables.words import value_cell
 from trainables.usage import UsageError, choose
 
 EXPLANATION = (
@@ -45,15 +44,10 @@ def print_relation(
     Raises:
         UsageError: A probe or the format is unknown, or there are no readable records.
     """
-    choose("format", format, [*FORMATS, "csv"])
     if skip < 0:
         raise UsageError(f"--skip is {skip}: it must be a whole number, at least 0")
     records = load_records(results, [OUTCOME, *probes], where)
-    measures = [
-        name
-        for name, column in records.columns.items()
-        if column.role == "measure" and column.type == REAL and name != OUTCOME
-    ]
+    measures = [name for name in records.number_columns if name != OUTCOME]
     for probe in probes:
         choose("probe", probe, measures)
     data = relation(records.to_frame(), probes, skip)
@@ -63,42 +57,41 @@ def print_relation(
 def relation_sheets(data: pd.DataFrame) -> list[Sheet]:
     """Return a sheet for each study, problem and probe of a `relation`."""
     keys = ["study", "problem", "dataset", "tasks", "probe"]
-    columns = [
-        Column("setting"),
-        *(
-            Column(name, right=True)
-            for name in ("seeds", "over", "spearman", "given the task")
-        ),
-    ]
     sheets = []
     for (study, problem, dataset, tasks, probe), part in data.groupby(keys, sort=False):
-        rows = [_cells(row) for row in part.to_dict("records")]
-        notes = []
+        title = f"{probe} and {OUTCOME}, {problem}, study {study}"
+        caption, notes = f"dataset {dataset}, tasks {tasks}", []
         if part.loc[part["label"] == ALL, "points"].max() < LEAST:
             notes.append(
                 f"{probe} was measured on too few tasks: run the study with "
                 "--landscape-every 1 for all of them."
             )
-        title = f"{probe} and {OUTCOME}, {problem}, study {study}"
-        caption = f"dataset {dataset}, tasks {tasks}"
-        sheets.append(Sheet(title, caption, columns, rows, notes))
+        sheets.append(make_sheet(title, caption, CELLS, part.to_dict("records"), notes))
     return sheets
 
 
-def _cells(row: Mapping[Any, Any]) -> list[str]:
-    between = row["label"] == BETWEEN
-    incomplete = not pd.isna(row["expected"]) and row["runs"] < row["expected"]
-    return [
-        row["label"],
-        f"{row['runs']} of {int(row['expected'])}" if incomplete else str(row["runs"]),
-        f"{row['points']} {'settings' if between else 'tasks'}",
-        _mean_and_half(row, "spearman"),
-        "" if between else _mean_and_half(row, "partial"),
-    ]
+def _seeds(row: Row) -> str:
+    incomplete = row["runs"] < row["expected"]  # expected is NaN between settings
+    return (
+        f"{row['runs']} of {int(row['expected'])}" if incomplete else str(row["runs"])
+    )
 
 
-def _mean_and_half(row: Mapping[Any, Any], name: str) -> str:
+def _mean_and_half(row: Row, name: str) -> str:
     mean, half = row[name], (row[f"{name}_hi"] - row[f"{name}_lo"]) / 2
     if pd.isna(mean):
         return "n/a"
     return f"{mean + 0.0:.2f} ± {'n/a' if pd.isna(half) else f'{half:.2f}'}"
+
+
+CELLS: dict[Column, Callable[[Row], str]] = {
+    Column("setting"): value_cell("label"),
+    number("seeds"): _seeds,
+    number("over"): lambda row: (
+        f"{row['points']} {'settings' if row['label'] == BETWEEN else 'tasks'}"
+    ),
+    number("spearman"): partial(_mean_and_half, name="spearman"),
+    number("given the task"): lambda row: (
+        "" if row["label"] == BETWEEN else _mean_and_half(row, "partial")
+    ),
+}

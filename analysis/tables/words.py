@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis.records.runs import show
+from analysis.statistics.metrics import Metric, find_metric
+from analysis.tables.formats import Row
+from trainables.request import seeds_text
 from trainables.usage import UsageError
 
 ALWAYS = ("optimizer", "lr", "rho", "alpha")
@@ -31,13 +35,10 @@ def percent(fraction: float | None) -> str:
     return f"{np.round(100 * fraction, 2) + 0.0:.2f}"
 
 
-def percent_interval(row: Mapping[str, Any], name: str, scale: int = 1) -> str:
+def percent_interval(row: Row, name: str, scale: int = 1) -> str:
     """Return a mean ± half its interval, in per cent of `scale` times the numbers.
 
-    Args:
-        row: The mean stands under `name`, its interval under `name`_lo and `name`_hi.
-        name: Which number.
-        scale: `PER` for a change per task.
+    The mean stands under `name`, its interval under NAME_lo and NAME_hi.
 
     >>> percent_interval({"x": 0.5, "x_lo": 0.4, "x_hi": 0.6}, "x")
     '50.00 ± 10.00'
@@ -49,6 +50,35 @@ def percent_interval(row: Mapping[str, Any], name: str, scale: int = 1) -> str:
     return f"{percent(scale * mean)} ± {percent(half)}"
 
 
+def unit_of(metric: Metric) -> str:
+    """Return the unit of a difference in a metric, as tables write it."""
+    return f"pp/{PER} tasks" if metric.per_task else "pp"
+
+
+def metric_and_unit(row: Row) -> str:
+    """Return the name and the unit of a row's metric."""
+    return f"{row['metric'].replace('_', ' ')} ({unit_of(find_metric(row['metric']))})"
+
+
+def metric_value(row: Row, name: str) -> str:
+    """Return a number in the unit of the row's metric."""
+    value, scale = row[name], PER if find_metric(row["metric"]).per_task else 1
+    return percent(None if pd.isna(value) else scale * value)
+
+
+def metric_difference(row: Row) -> str:
+    """Return the difference in the row's metric, ± half of its interval (lo, hi)."""
+    interval = {"d": row["difference"], "d_lo": row["lo"], "d_hi": row["hi"]}
+    return percent_interval(
+        interval, "d", PER if find_metric(row["metric"]).per_task else 1
+    )
+
+
+def value_cell(name: str) -> Callable[[Row], str]:
+    """Return the function that shows a column of a row; see `make_sheet`."""
+    return lambda row: show(row[name])
+
+
 def name_seeds(text: str) -> str:
     """Return seeds as words, with neighbours joined.
 
@@ -56,14 +86,7 @@ def name_seeds(text: str) -> str:
     ('seed 4', 'seeds 0-2, 5')
     """
     seeds = [int(seed) for seed in text.split()]
-    spans: list[list[int]] = []
-    for seed in seeds:
-        if spans and seed == spans[-1][-1] + 1:
-            spans[-1].append(seed)
-        else:
-            spans.append([seed])
-    names = ", ".join(str(s[0]) if len(s) == 1 else f"{s[0]}-{s[-1]}" for s in spans)
-    return f"seed{'s' if len(seeds) > 1 else ''} {names}"
+    return f"seed{'s' if len(seeds) > 1 else ''} {seeds_text(seeds).replace('+', ', ')}"
 
 
 def first_and_count(names: Sequence[str]) -> str:
@@ -94,21 +117,28 @@ def too_many(count: int, what: str, most: int) -> UsageError:
     )
 
 
-def setting_columns(rows: Sequence[Mapping[str, Any]], last: str) -> list[str]:
-    """Return the columns of the setting in rows of a table.
+def shorten(lines: Sequence[str], kind: str = "") -> list[str]:
+    """Return the first `LONGEST` of notes on settings, and how many more there are."""
+    if len(lines) <= LONGEST:
+        return list(lines)
+    more = f"{len(lines) - LONGEST} more settings{kind}"
+    return [
+        *lines[:LONGEST],
+        f"The same is true of {more}: --format csv lists them.",
+    ]
 
-    Args:
-        rows: They have study, setting_id, the columns of the setting and `last`, in
-            this order.
-        last: The first column after those of the setting.
+
+def settings_of(rows: Sequence[Row], end: str) -> list[dict[str, Any]]:
+    """Return the settings of a table's rows.
+
+    Their columns stand between setting_id and the column `end`.
     """
     names = list(rows[0])
-    return names[names.index("setting_id") + 1 : names.index(last)]
+    names = names[names.index("setting_id") + 1 : names.index(end)]
+    return [{name: row[name] for name in names} for row in rows]
 
 
 def plain_rows(data: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a frame as plain values, None for null."""
-    return [
-        {str(name): None if pd.isna(value) else value for name, value in row.items()}
-        for row in data.to_dict("records")
-    ]
+    plain = data.astype(object)
+    return plain.where(plain.notna(), None).to_dict("records")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.records.load import load_with_files
+from analysis.records.load import load, load_records
 from analysis.statistics.intervals import welch_interval
 from analysis.tables.diff import (
     difference,
@@ -33,7 +33,7 @@ def put(folder, shift=0.0, seeds=range(4), noise=0.0, **more):
 
 
 def rows(one, other):
-    data = difference(load_with_files(one)[0], load_with_files(other)[0])
+    data = difference(load(one), load(other))
     return {(r["label"][:3], r["metric"]): r for r in data.to_dict("records")}
 
 
@@ -84,14 +84,14 @@ def test_too_few_have_no_interval(values):
 
 def test_what_made_them_stands_side_by_side(tmp_path):
     one, other = put(tmp_path / "a"), put(tmp_path / "b")
-    a, b = load_with_files(one)[1], load_with_files(other)[1]
+    a, b = load_records(one).files, load_records(other).files
     b[0].metadata["commit"] = "other"
     sheet = metadata_sheet(a, b)
     assert sheet.rows == [["commit", "synthetic", "other, synthetic"]]
 
 
 def test_what_one_has_not_measured_is_counted(tmp_path):
-    a, b = (load_with_files(put(tmp_path / n))[0] for n in "ab")
+    a, b = (load(put(tmp_path / n)) for n in "ab")
     b.loc[0, "test_accuracy"] = np.nan
     b.loc[1, "test_accuracy"] += 0.25
     row = {r[0]: r for r in equality_sheet(a, b, ["test_accuracy"]).rows}[

@@ -25,7 +25,7 @@ from trainables.usage import UsageError
 QUERIES = {
     "which settings end highest": """
         SELECT optimizer, lr, avg(last_accuracy) AS last, count(*) AS runs
-        FROM 'runs.parquet' WHERE problem = 'permuted' AND fate = 'whole'
+        FROM 'runs.parquet' WHERE problem = 'permuted' AND outcome = 'complete'
         GROUP BY ALL ORDER BY last DESC
     """,
     "what SAM gains, seed by seed": """
@@ -75,26 +75,28 @@ def test_the_records_come_back(results, tmp_path, suffix):
     assert found.drop(columns=[*held, *lists]).isna().all(axis=None)
 
 
-def test_a_run_has_its_metrics_and_its_fate(results, tmp_path):
+def test_a_run_has_its_metrics_and_its_outcome(results, tmp_path):
     file = tmp_path / "runs.parquet"
     write_export(str(results), str(file), runs=True)
     frame = pd.read_parquet(file)
     assert len(frame) == frame["run_id"].nunique() == 20
-    assert frame["fate"].value_counts().to_dict() == {
-        "whole": 18,
+    assert frame["outcome"].value_counts().to_dict() == {
+        "complete": 18,
         "diverged": 1,
         "incomplete": 1,
     }
-    assert frame.loc[frame["fate"] == "incomplete", "tasks_done"].tolist() == [4]
+    assert frame.loc[frame["outcome"] == "incomplete", "tasks_done"].tolist() == [4]
     records = load(str(results))
-    whole = frame[frame["fate"] == "whole"]
+    whole = frame[frame["outcome"] == "complete"]
+    # the earlier name of the column, for queries that exist
+    assert frame["fate"].equals(frame["outcome"].replace("complete", "whole"))
     for row in whole.to_dict("records"):
         mine = records[records["run_id"] == row["run_id"]].sort_values("task")
         accuracy = mine["test_accuracy"].to_numpy()[None]
         for name, metric in METRICS.items():
             assert row[name] == metric(accuracy)[0]
         assert row["steps"] == mine["steps"].sum()
-    assert frame.loc[frame["fate"] != "whole", list(METRICS)].isna().all(axis=None)
+    assert frame.loc[frame["outcome"] != "complete", list(METRICS)].isna().all(axis=None)
     assert pq.read_schema(file).field("rho").type == KNOWN_COLUMNS["rho"].type
 
 

@@ -216,6 +216,7 @@ def test_csv_is_numbers_that_come_back_exactly(tmp_path, capsys):
 
 
 def test_an_unknown_format_is_refused(tmp_path):
+    write(tmp_path, "x", make_run(SGD, 0))
     with pytest.raises(UsageError, match="did you mean 'markdown'"):
         print_tables(str(tmp_path), "markdwn")
 
