@@ -80,9 +80,8 @@ def real(
     def check(value: Any, field: attrs.Attribute[float]) -> float:
         return check_real(field.name, value, low, high, **exclude)
 
-    return _field(
-        default, check, REAL, unit, meaning, _describe_range(low, high, **exclude)
-    )
+    limits = _describe_range(low, high, **exclude)
+    return _field(default, check, REAL, unit, meaning, limits)
 
 
 def whole(
@@ -97,7 +96,7 @@ def whole(
     return _field(default, check, WHOLE, unit, meaning, limits)
 
 
-def text(default: Any, convert: Any, *, unit: str = "", meaning: str) -> Any:
+def text(default: Any, convert: Any = None, *, unit: str = "", meaning: str) -> Any:
     """Return a field whose column is text.
 
     `convert` is called with the value and the field; it returns the checked value.
@@ -111,7 +110,7 @@ def _field(
     column = Column(type_, True, "setting", unit, meaning)
     return attrs.field(
         default=default,
-        converter=attrs.Converter(check, takes_field=True),
+        converter=check and attrs.Converter(check, takes_field=True),
         metadata={"column": column, "range": limits},
     )
 

@@ -18,6 +18,7 @@ from trainables.probes.lanczos import ROOM
 from trainables.problems import Task
 from trainables.randomness import generator
 from trainables.record import Record, measure_columns
+from trainables.stack import Stack
 from trainables.steps.reference import loss_gradient
 
 TEST_BATCH = 1000
@@ -54,8 +55,7 @@ def test(
 ) -> dict[str, Tensor]:
     """Test every network on its own examples.
 
-    Returns:
-        test_loss and test_accuracy, each of shape (S,), float64.
+    Returns test_loss and test_accuracy, each of shape (S,), float64.
     """
     device = network.weights[0].device
     accuracy, loss = [], []
@@ -75,8 +75,7 @@ def test(
 
 
 def draw_probe_batch(
-    seeds: Sequence[int],
-    number: int,
+    stack: Stack,
     tasks: Sequence[Task],
     examples: Sequence[Examples],
     dataset_labels: np.ndarray,
@@ -89,11 +88,11 @@ def draw_probe_batch(
     counts = np.bincount(dataset_labels)
     smallest_class = int(counts[counts > 0].min())
     chosen = []
-    for seed, task, own in zip(seeds, tasks, examples, strict=True):
+    for seed, task, own in zip(stack.seeds, tasks, examples, strict=True):
         size = min(EXAMPLES, len(task.classes) * smallest_class)
-        order = generator("probe", seed, number).permutation(len(own.labels))
+        order = generator("probe", seed, stack.task).permutation(len(own.labels))
         chosen.append(own.take(order[:size]))
-    return ProbeBatch(seeds, number, chosen)
+    return ProbeBatch(stack.seeds, stack.task, chosen)
 
 
 def measure_network(
@@ -105,16 +104,9 @@ def measure_network(
 ) -> dict[str, Tensor]:
     """Measure the networks after a task.
 
-    Args:
-        network: The networks.
-        batch: Their probe examples.
-        reader: Reads the training images.
-        initial: The networks before the first task.
-        before: The networks before this task.
-
-    Returns:
-        `PROBES`, each of shape (S,) or (S, layers), float64, and `finite`: 1 where all
-        weights are finite, else 0.
+    `initial` are the networks before the first task, `before` those before this task.
+    Returns `PROBES`, each of shape (S,) or (S, layers), float64, and `finite`: 1 where
+    all weights are finite, else 0.
     """
     inputs, labels = batch.read(reader)
     layers, _ = forward(network, inputs)
@@ -133,14 +125,8 @@ def measure_landscape(
 ) -> dict[str, Tensor]:
     """Measure the loss around the networks, for as many seeds at a time as fit.
 
-    Args:
-        probes: `LANDSCAPE`, or `START` before a task.
-        network: The networks.
-        batch: Their probe examples.
-        reader: Reads the training images.
-
-    Returns:
-        A tensor of shape (S,), float64, for each probe.
+    `probes` are `LANDSCAPE`, or `START` before a task. Returns a tensor of shape (S,),
+    float64, for each.
     """
     shapes = [tensor.shape[1:] for tensor in network.tensors()]
     weights = sum(shape.numel() for shape in shapes)

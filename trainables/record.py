@@ -109,8 +109,7 @@ def all_columns() -> dict[str, Column]:
 def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
     """Return the Arrow schema of a file of records.
 
-    Args:
-        metadata: What made the file: commit, versions, hardware.
+    `metadata` say what made the file: commit, versions, hardware.
     """
     fields = [column.to_field(name) for name, column in all_columns().items()]
     written = {

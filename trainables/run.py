@@ -24,6 +24,7 @@ from trainables import measuring
 from trainables.data import Dataset
 from trainables.data.examples import Block, Examples, Reader, blocks, select, to_tensor
 from trainables.hyperparameter import check_whole
+from trainables.measuring import measure_landscape, measure_network
 from trainables.network import Network, initial_network
 from trainables.probes import LANDSCAPE, START
 from trainables.problems import PIXELS, Task
@@ -70,7 +71,7 @@ class ContinualRun:
             seeds: Distinct, each in [0, 2**32).
             dataset: The setting's dataset.
             device: Holds the networks and the images.
-            options: How the run is driven; they change no network.
+            options: They change no network.
             dtype: Of the networks; tests use float64.
             engine: Makes the steps; None: see `trainables.steps.engine`.
         """
@@ -78,10 +79,8 @@ class ContinualRun:
             raise UsageError(f"seeds are {list(seeds)}: give at least one, each once")
         for seed in seeds:
             check_whole("seed", seed, 0, SEEDS - 1)
-        if dataset.name != setting.dataset:
-            raise UsageError(
-                f"dataset is {dataset.name}, the setting's {setting.dataset}"
-            )
+        if (own := setting.dataset) != dataset.name:
+            raise UsageError(f"dataset is {dataset.name}, the setting's {own}")
         self.setting, self.seeds, self.dataset = setting, list(seeds), dataset
         self.options, self.device, self.dtype = options, torch.device(device), dtype
         self._train_images = Reader(to_tensor(dataset.train_images, device), dtype)
@@ -160,39 +159,29 @@ class ContinualRun:
             before = stack.network.map(torch.clone)
             self._start_phase("probes")
             batch = measuring.draw_probe_batch(
-                stack.seeds,
-                self.task,
-                ordered_tasks,
-                examples,
-                self.dataset.train_labels,
+                stack, ordered_tasks, examples, self.dataset.train_labels
             )
             if with_landscape:
                 self._start_phase("landscape")
-                measures |= measuring.measure_landscape(
-                    START, stack.network, batch, images
-                )
+                measures |= measure_landscape(START, stack.network, batch, images)
             self._start_phase("training")
             measures |= self.train(examples)
             self._start_phase("testing")
             measures |= self._test_on(ordered_tasks)
             self._start_phase("probes")
-            measures |= measuring.measure_network(
-                stack.network, batch, images, initial, before
-            )
+            measures |= measure_network(stack.network, batch, images, initial, before)
             if with_landscape:
                 self._start_phase("landscape")
-                measures |= measuring.measure_landscape(
-                    LANDSCAPE, stack.network, batch, images
-                )
+                measures |= measure_landscape(LANDSCAPE, stack.network, batch, images)
             self._start_phase("permuting")
         self._start_phase("testing")
         measures |= self._test_on_previous_tasks()
         self._start_phase("")
-        steps = [
-            setting.epochs * -(-len(e.labels) // setting.batch_size) for e in examples
-        ]
-        rows = zip(stack.seeds, measuring.by_seed(measures), steps, strict=True)
-        return {seed: row | {"steps": count} for seed, row, count in rows}
+        rows = zip(stack.seeds, measuring.by_seed(measures), examples, strict=True)
+        epochs, size = setting.epochs, setting.batch_size
+        return {
+            s: row | {"steps": epochs * -(-len(e[0]) // size)} for s, row, e in rows
+        }
 
     def _sort_stack(self, tasks: dict[int, Task]) -> list[Examples]:
         """Sort the stack by the size of its tasks, largest first (see `examples`)."""
@@ -264,9 +253,8 @@ class ContinualRun:
             update = self._update(block.start, block.stop)
             return train(update, self._train_images, block)
         if self._graphs is None:
-            self._graphs = Graphs(
-                self._update, self.stack.tensors(), self._train_images
-            )
+            tensors = self.stack.tensors()
+            self._graphs = Graphs(self._update, tensors, self._train_images)
         return self._graphs.train(block)
 
     def _update(self, start: int, stop: int) -> Update:

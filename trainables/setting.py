@@ -56,10 +56,6 @@ def parse_hidden(value: Any) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def _keep(value: Any, _: Any) -> Any:
-    return value
-
-
 @attrs.frozen(kw_only=True)
 class Setting:
     """One problem, network, optimizer, intervention and way of training.
@@ -71,9 +67,7 @@ class Setting:
         UsageError: A value is out of range, or the parts do not go together.
     """
 
-    problem: Problem = text(
-        attrs.Factory(Permuted), _keep, meaning="how the stream is made"
-    )
+    problem: Problem = text(attrs.Factory(Permuted), meaning="how the stream is made")
     dataset: str = text(
         "mnist",
         lambda value, field: choose(field.name, value, DATASETS),
@@ -95,14 +89,12 @@ class Setting:
         meaning="widths of the hidden layers, as 100-100-100",
     )
     optimizer: Optimizer = text(
-        attrs.Factory(SGD), _keep, meaning="where the gradient is taken"
+        attrs.Factory(SGD), meaning="where the gradient is taken"
     )
     intervention: Intervention | None = text(
-        None, _keep, meaning="what else is done to keep plasticity"
+        None, meaning="what else is done to keep plasticity"
     )
-    base: Adam | None = text(
-        None, _keep, meaning="turns the gradient into a step; null: SGD"
-    )
+    base: Adam | None = text(None, meaning="turns the gradient into a step; null: SGD")
 
     def __attrs_post_init__(self) -> None:
         longest = self.problem.longest
@@ -199,10 +191,8 @@ def digest(row: Row) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _check(low: int) -> Any:
-    return attrs.Converter(
-        lambda value, field: check_whole(field.name, value, low), takes_field=True
-    )
+def _at_least(low: int) -> Any:
+    return lambda _, field, value: check_whole(field.name, value, low)
 
 
 @attrs.frozen(kw_only=True)
@@ -221,8 +211,8 @@ class RunOptions:
     """
 
     checkpoint_every: int | None = attrs.field(
-        default=None, converter=attrs.converters.optional(_check(1))
+        default=None, validator=attrs.validators.optional(_at_least(1))
     )
     patience: float = 600.0
-    landscape_every: int = attrs.field(default=10, converter=_check(0))
-    look_back: int = attrs.field(default=0, converter=_check(0))
+    landscape_every: int = attrs.field(default=10, validator=_at_least(0))
+    look_back: int = attrs.field(default=0, validator=_at_least(0))

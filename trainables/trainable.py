@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -96,19 +95,15 @@ class ContinualTrainable(tune.Trainable):
 
         trial = config["trial"]
         setting = Setting.from_row(trial["setting"])
+        dataset = self._datasets[setting.dataset]
         device = "cuda" if trial["gpus"] else "cpu"
         # more threads than CPUs slow down all trials of a machine
         torch.set_num_threads(max(1, int(trial["cpus"])))
         if trial["gpus"]:
             torch.cuda.reset_peak_memory_stats()  # of the process's previous trial
         self._name = trial["name"]
-        self._new_run = functools.partial(
-            ContinualRun,
-            setting,
-            trial["seeds"],
-            self._datasets[setting.dataset],
-            device,
-            options=self._options,
+        self._new_run = lambda: ContinualRun(
+            setting, trial["seeds"], dataset, device, options=self._options
         )
         self._run = self._new_run()
         self._records: list[Record] = []
@@ -191,12 +186,10 @@ class ContinualTrainable(tune.Trainable):
             self._keeper.drop_state(self._name)
 
     def _checkpoint_is_due(self) -> bool:
-        every = self._options.checkpoint_every
-        if self._save_failed:
-            return True
-        if every is not None:
-            return self._run.task % every == 0
-        return time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS
+        if every := self._options.checkpoint_every:
+            return self._save_failed or self._run.task % every == 0
+        elapsed = time.monotonic() - self._saved_at
+        return self._save_failed or elapsed >= CHECKPOINT_SECONDS
 
     def _save(self) -> None:
         self._save_failed = True

@@ -59,13 +59,11 @@ class Source:
 
 
 def load(name: str, folder: str | os.PathLike[str] | None = None) -> Dataset:
-    """Return a dataset.
+    """Return the dataset of a name in `DATASETS`.
 
-    Args:
-        name: A key of `DATASETS`.
-        folder: Has the IDX files, perhaps as .gz, in FOLDER/NAME or where torchvision
-            puts them (FOLDER/MNIST/raw). None: $PLASTICITY_DATA; if that is not set,
-            the files are downloaded once into the user's cache.
+    The folder has the IDX files, perhaps as .gz, in FOLDER/NAME or where torchvision
+    puts them (FOLDER/MNIST/raw). Without a folder and $PLASTICITY_DATA, the files are
+    downloaded once into the user's cache.
 
     Raises:
         UsageError: The name is unknown, or a file is missing, damaged or of another

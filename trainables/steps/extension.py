@@ -73,10 +73,7 @@ class Library(NamedTuple):
 
 @functools.cache
 def load(dtype: object) -> Library:
-    """Return the best build for this processor.
-
-    Args:
-        dtype: torch.float32 or torch.float64, or its name.
+    """Return the best build for this processor, for a dtype of torch or its name.
 
     Raises:
         Unavailable: No library is built, or none fits this processor.

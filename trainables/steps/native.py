@@ -34,12 +34,8 @@ def train(
 ) -> StepSums:
     """Train the block's seeds in place, spread over torch's threads.
 
-    Args:
-        network: The block's seeds.
-        velocity: The momentum buffers; None without momentum.
-        optimizer: SGD, SAM or GNP.
-        images: All training images.
-        block: The batches.
+    `velocity` has the momentum buffers (None without momentum); the optimizer is SGD,
+    SAM or GNP; the images are all of the dataset's.
 
     Raises:
         Unavailable: The C extension cannot be used here.
@@ -88,13 +84,9 @@ def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, T
 
 
 def _run_seeds(work: Callable[[int, Sums], Any], seeds: int) -> Tensor:
-    """Call `work` for each seed, on as many threads as torch has.
+    """Call `work` for each seed, on as many threads as torch has; return its sums.
 
-    Returns:
-        (loss, correct) per seed, of shape (S, 2).
-
-    Raises:
-        MemoryError: A call returned other than 0.
+    They are (loss, correct) per seed, of shape (S, 2).
     """
     sums = (Sums * seeds)()
     threads = torch.get_num_threads()
