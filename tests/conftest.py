@@ -114,8 +114,8 @@ def report_page(
     reports: list[Report], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The same as a page."""
-    from analysis.report.page import write_page
+    from analysis.report.report import make_page
 
     file = tmp_path_factory.mktemp("page") / "report.html"
-    write_page(reports, str(file))
+    file.write_text(make_page(reports), "utf-8", errors="replace")
     return file

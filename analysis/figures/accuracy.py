@@ -5,25 +5,23 @@ Source: Koster & Kukla 2024 (arXiv 2409.17300), Figures 4 and 5; the band is our
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.figures.by_task import by_task, draw_by_task, task_sheet
-from analysis.figures.lines import (
+from analysis.figures.by_task import (
+    by_task,
+    by_task_sheets,
     describe_band,
     describe_stream,
-    draw_line,
-    label_lines,
+    draw_by_task,
+    draw_lines,
     rates_of,
-    setting_name,
-    settings_and_looks,
 )
-from analysis.figures.picture import Picture
-from analysis.figures.style import NARROW, draw_title, escape_text
-from analysis.tables.formats import Sheet
+from analysis.figures.picture import NARROW, Picture, draw_title, escape_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,22 +29,14 @@ if TYPE_CHECKING:
 
 
 def accuracy_by_task(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `by_task` of test accuracy, in fractions, with a row for every setting.
-
-    Args:
-        frame: Records with `analysis.records.runs.NEEDED` and test_accuracy.
-    """
+    """Return `by_task` of test accuracy, in fractions, with a row for every setting."""
     return by_task(frame, {"test_accuracy": "test accuracy (%)"}, all_settings=True)
 
 
 def draw_accuracy_figure(data: pd.DataFrame, width: float | None = None) -> Figure:
-    """Return a figure of `accuracy_by_task`, a panel per problem.
+    """Return a figure of `accuracy_by_task`, of one study: a panel per problem.
 
     Lines are named at their ends; in a figure narrower than `NARROW` below the panel.
-
-    Args:
-        data: The data of one study.
-        width: In inches.
 
     Raises:
         UsageError: A panel would have too many lines.
@@ -56,8 +46,8 @@ def draw_accuracy_figure(data: pd.DataFrame, width: float | None = None) -> Figu
     if width is not None and width < NARROW:
         return draw_by_task(data, width)
     panels = [part for _, part in data.groupby("problem", sort=False)]
-    figure = Figure(figsize=(width or 7.5, 0.6 + 3.1 * len(panels)))
-    height = figure.get_figheight()
+    height = 0.6 + 3.1 * len(panels)
+    figure = Figure(figsize=(width or 7.5, height))
     figure.subplots_adjust(
         left=0.09, right=0.745, top=1 - 0.75 / height, bottom=0.5 / height, hspace=0.45
     )
@@ -71,29 +61,19 @@ def draw_accuracy_figure(data: pd.DataFrame, width: float | None = None) -> Figu
     return figure
 
 
-def draw_accuracy(
-    data: pd.DataFrame, ax: Axes, rates: Sequence[float] | None = None
-) -> None:
+def draw_accuracy(data: pd.DataFrame, ax: Axes, rates: Sequence[float]) -> None:
     """Draw one problem of `accuracy_by_task`, a line per setting, named at its end.
 
-    Args:
-        data: Rows of one study and problem.
-        ax: The axes, with room for names at the right.
-        rates: The learning rates in the order of their dashes; those drawn if None.
-            Panels that share them show equal settings alike.
+    The axes need room for names at the right. For `rates` see `draw_lines`.
 
     Raises:
         UsageError: There are too many lines.
     """
-    ends = []
-    looks = settings_and_looks(data, rates_of(data) if rates is None else rates)
-    for setting, look in looks:
-        part = data[data["setting_id"] == setting["setting_id"]]
-        draw_line(part, ax, look, scale=100, dots=1)
-        ends.append((100 * part["mean"].iloc[-1], setting_name(setting), look))
+    ends = draw_lines(data, "test_accuracy", ax, rates, scale=100, dots=1)
     _set_axes(data, ax)
-    label_lines(ax, ends)
-    missing = data.drop_duplicates("setting_id").query("runs == 0")
+    if ends:
+        label_lines(ax, ends)
+    missing = data[data["runs"] == 0]
     if len(missing):
         pairs = zip(missing["label"], missing["diverged"], strict=True)
         names = ", ".join(f"{escape_text(n)} ({count} diverged)" for n, count in pairs)
@@ -144,12 +124,46 @@ def _is_cut(data: pd.DataFrame) -> bool:
     return bool((100 * data["lo"] < bottom).any() or (100 * data["hi"] > top).any())
 
 
-def accuracy_numbers(data: pd.DataFrame) -> list[Sheet]:
-    """Return a sheet per problem of `accuracy_by_task`, in per cent."""
-    return [
-        task_sheet(f"{problem}: test accuracy (%)", part, 100, ".2f")
-        for problem, part in data.groupby("problem", sort=False)
-    ]
+def label_lines(ax: Axes, ends: Sequence[tuple[float, str, dict[str, Any]]]) -> None:
+    """Name lines to the right of the axes, near their ends.
+
+    Names that would overlap are moved apart, with thin leaders to the lines' ends.
+
+    Args:
+        ax: The axes, with their limits set.
+        ends: The last value, the name and the look of each line.
+    """
+    low, high = ax.get_ylim()
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    inches = ax.get_position().height * figure.get_figheight()
+    size = 8.5
+    gap = 1.45 * size / 72 / inches
+    ordered = sorted(ends, key=lambda end: end[0])
+    heights = [(end[0] - low) / (high - low) for end in ordered]
+    beside: Any = {"transform": ax.transAxes, "clip_on": False}
+    beside["solid_capstyle"] = "butt"
+    apart = spread(heights, gap)
+    for (_, name, look), height, y in zip(ordered, heights, apart, strict=True):
+        ax.plot([1.005, 1.035], [height, y], color="0.7", linewidth=0.6, **beside)
+        ax.plot([1.04, 1.105], [y, y], **look, **beside)
+        ax.text(1.12, y, name, transform=ax.transAxes, va="center", size=size)
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Return ascending heights moved as little as possible to be a gap apart.
+
+    Least squares, within [0, 1] if they fit there. With y = z + gap * (0, 1, 2, ...)
+    this is the isotonic regression of z, clipped.
+
+    >>> spread([0.5, 0.5], 0.25), spread([0.1, 0.9], 0.25), spread([0.0, 0.0], 0.5)
+    ([0.375, 0.625], [0.1, 0.9], [0.0, 0.5])
+    """
+    from scipy.optimize import isotonic_regression
+
+    steps = gap * np.arange(len(heights))
+    z = isotonic_regression(np.array(heights) - steps).x
+    return list((np.clip(z, 0, max(0, 1 - steps[-1])) + steps).tolist())
 
 
 FIGURE = Picture(
@@ -159,7 +173,7 @@ FIGURE = Picture(
     columns=("test_accuracy",),
     data=lambda frame, metrics, columns: accuracy_by_task(frame),
     draw=draw_accuracy_figure,
-    numbers=accuracy_numbers,
+    numbers=functools.partial(by_task_sheets, scale=100, unit=" (%)", digits=".2f"),
     cropped=True,
     line_per_setting=True,
 )

@@ -4,8 +4,6 @@ Forgetting is to lose what was learned; loss of plasticity is to lose the abilit
 learn. Source: Koster & Kukla 2024 (arXiv 2409.17300), Figure 1.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 
@@ -25,10 +23,6 @@ def forgetting_by_task(frame: pd.DataFrame) -> pd.DataFrame:
 
     From the second task on, last_task_accuracy is the first entry of backward_accuracy
     and earlier_accuracy the mean of all; fractions.
-
-    Args:
-        frame: Records with `analysis.records.runs.NEEDED`, test_accuracy and
-            backward_accuracy.
 
     Raises:
         UsageError: Earlier tasks were not tested, or no setting has a complete run.

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis.comparing.relations import LEAST, relation
-from analysis.figures.lines import describe_stream
-from analysis.figures.picture import Picture
-from analysis.figures.style import NARROW, escape_text
+from analysis.figures.by_task import describe_stream
+from analysis.figures.picture import NARROW, Picture, escape_text
 from analysis.tables.relations import relation_sheets
 from analysis.tables.words import too_many
 from trainables.usage import UsageError
@@ -19,9 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PROBE = "start_sharpness"
-
-MOST = 40
-"""The most readable rows."""
+MOST = 40  # the most readable rows
 
 CORRELATIONS = {"spearman": "within runs", "partial": "given the task's number"}
 """Columns of `relation`, and how the legend names them."""
@@ -57,21 +54,21 @@ def draw_relation(data: pd.DataFrame, width: float | None = None) -> Figure:
     """
     from matplotlib.figure import Figure
 
+    width = width or 7.0
     parts = [part for _, part in data.groupby("problem", sort=False)]
     rows = [len(part) for part in parts]
     height = 0.4 + sum(0.75 + 0.2 * count for count in rows)
-    figure = Figure(figsize=(width or 7.0, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     grid = figure.subplots(len(parts), 1, squeeze=False, height_ratios=rows)[:, 0]
     for part, ax in zip(parts, grid, strict=True):
         _draw_panel(part.reset_index(drop=True), ax)
-    narrow = width is not None and width < NARROW
     grid[-1].set_xlabel("Spearman's correlation with test accuracy")
     figure.legend(
         *grid[0].get_legend_handles_labels(),
         loc="outside lower right",
         ncols=2,
         frameon=False,
-        fontsize=7 if narrow else 7.5,
+        fontsize=7 if width < NARROW else 7.5,
     )
     return figure
 
@@ -80,11 +77,9 @@ def _draw_panel(part: pd.DataFrame, ax: Axes) -> None:
     """Draw the settings of one problem, the first at the top."""
     for (name, label), shift in zip(CORRELATIONS.items(), (-0.13, 0.13), strict=True):
         y = part.index + shift
+        face = "none" if name == "partial" else None
         ax.hlines(y, part[f"{name}_lo"], part[f"{name}_hi"], color="#0072B2", lw=1)
-        (dots,) = ax.plot(part[name], y, "o", markersize=4, color="#0072B2")
-        dots.set_label(label)
-        if name == "partial":
-            dots.set_markerfacecolor("none")
+        ax.plot(part[name], y, "o", ms=4, color="#0072B2", mfc=face, label=label)
     ax.axvline(0, color="0.35", linewidth=0.8)
     ax.set_xlim(-1, 1)
     ax.set_ylim(len(part) - 0.5, -0.5)

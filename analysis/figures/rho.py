@@ -7,6 +7,8 @@ whichever way the metric goes.
 
 from __future__ import annotations
 
+import functools
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +16,15 @@ import attrs
 import numpy as np
 import pandas as pd
 
-from analysis.figures.lines import describe_stream
-from analysis.figures.over_rho import display_unit, over_rho, rho_sheets, scale_limits
-from analysis.figures.picture import Picture
-from analysis.figures.style import NARROW, draw_title
-from analysis.statistics.metrics import find_metric
-from analysis.tables.words import count_range, too_many
+from analysis.comparing.fresh import runs_for
+from analysis.comparing.winners import common_seeds, winner
+from analysis.figures.by_task import describe_stream, mean_and_half
+from analysis.figures.picture import NARROW, Picture, draw_title
+from analysis.records.runs import by_problem, show, varying_columns
+from analysis.statistics.intervals import mean_interval
+from analysis.statistics.metrics import Metric, find_metric
+from analysis.tables.formats import Column, Sheet, make_sheet, number
+from analysis.tables.words import count_range, too_many, value_cell
 from trainables.usage import UsageError
 
 if TYPE_CHECKING:
@@ -28,61 +33,144 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN = ("plasticity_loss", "mean_accuracy")
-MOST = 24
-"""The most values of rho or of the learning rate in a readable grid."""
-
-PANELS = 6
-"""The most panels of a metric."""
-
-CELL = (0.315, 0.27)
-"""Width and height of a cell, in inches."""
-
-READABLE, NARROWEST = 0.26, 0.17
-"""Widths of a cell in inches: the least for a number, and the least at all."""
-
-LEFT, RIGHT, GAP, LINE_GAP = 0.72, 0.78, 0.14, 0.85
-"""Inches left of the panels, right of them, between them, and between lines of them."""
-
-TITLE, HEAD, FOOT = 0.42, 0.6, 0.66
-"""Inches for the title, above the panels of a metric, and below them."""
-
+KEPT = ("problem", "dataset", "tasks", "optimizer", "lr", "rho")  # columns of the data
+MOST = 24  # the most values of rho or of the learning rate in a readable grid
+PANELS = 6  # the most panels of a metric
 RING = "#D55E00"
+
+# In inches:
+CELL = (0.315, 0.27)  # width and height of a cell
+READABLE, NARROWEST = 0.26, 0.17  # the least width for a number, and the least at all
+LEFT, RIGHT, GAP = 0.72, 0.78, 0.14  # left of the panels, right of them, between them
+LINE_GAP = 0.85  # between lines of panels
+TITLE, HEAD, FOOT = 0.42, 0.6, 0.66  # for the title, above and below a metric's panels
 
 
 def rho_grid(frame: pd.DataFrame, metrics: Sequence[str] = SHOWN) -> pd.DataFrame:
-    """Return `over_rho` of the metrics, if it can be drawn as a grid.
+    """Return the mean of each metric and setting over the seeds.
+
+    Seeds that only few settings have, to confirm a winner, are left out: they would
+    make these settings look better or worse than the others.
+
+    Args:
+        frame: Records with `analysis.records.runs.NEEDED` and test_accuracy.
+        metrics: Names known to `find_metric`.
+
+    Returns:
+        One row per (metric, setting): study, setting_id, problem, dataset, tasks,
+        optimizer, lr, rho (NaN if it has none), panel (the optimizer and what else
+        distinguishes the setting, as "GNP alpha 0.5"), metric, mean, lo, hi (of the 95%
+        t-interval; NaN where there are too few runs), runs, expected, diverged, and
+        best: whether it is the `winner` of its problem by this metric.
 
     Raises:
-        UsageError: No setting has a rho, or there are too many values or panels.
+        UsageError: A metric is unknown, or is relative and there are no fresh networks;
+            no setting has a rho; or there are too many values or panels.
     """
-    data = over_rho(frame, metrics)
+    rows: list[dict[str, Any]] = []
+    for name in metrics:
+        metric = find_metric(name)
+        settings = runs_for(frame, metric)
+        common = common_seeds(settings)
+        for _, group, _ in by_problem(settings):
+            best = winner(group, metric, set.union(*(common[r.peers] for r in group)))
+            panels = panel_names([runs.setting for runs in group])
+            for all_runs, panel in zip(group, panels, strict=True):
+                usual = all_runs.present | set(all_runs.missing)
+                runs = all_runs.select_seeds(usual - set(all_runs.extra))
+                mean, lo, hi = map(float, mean_interval(metric(runs.matrix)))
+                rows.append(
+                    {
+                        "study": runs.study,
+                        "setting_id": runs.setting_id,
+                        **{column: runs.setting[column] for column in KEPT},
+                        "panel": panel,
+                        "metric": name,
+                        "mean": mean,
+                        "lo": lo,
+                        "hi": hi,
+                        "runs": len(runs.seeds),
+                        "expected": runs.expected,
+                        "diverged": len(runs.diverged),
+                        "best": best is not None and runs.key == best.key,
+                    }
+                )
+    data = pd.DataFrame(rows).astype({"rho": float})
     if data["rho"].isna().all():
         raise UsageError("no setting has a rho: there is nothing to draw over it")
-    limits = (("rho", MOST), ("lr", MOST), ("panel", PANELS))
-    for column, most in limits:
+    for column, what, most in (
+        ("rho", "values of rho", MOST),
+        ("lr", "values of lr", MOST),
+        ("panel", "panels", PANELS),
+    ):
         if (count := data[column].nunique()) > most:
-            what = "panels" if column == "panel" else f"values of {column}"
             raise too_many(count, what, most)
     return data
 
 
+def panel_names(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what distinguishes each setting besides rho and the learning rate.
+
+    >>> gnp = {"optimizer": "gnp", "lr": 0.1, "rho": 0.05}
+    >>> panel_names([{**gnp, "alpha": 0.5}, {**gnp, "alpha": 0.8, "rho": 0.1}])
+    ['GNP alpha 0.5', 'GNP alpha 0.8']
+    """
+    by_optimizer: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for setting in settings:
+        by_optimizer[setting["optimizer"]].append(setting)
+    names = []
+    for setting in settings:
+        differing = varying_columns(by_optimizer[setting["optimizer"]])
+        parts = [
+            f"{name} {show(setting[name])}"
+            for name in differing
+            if name not in ("problem", "lr", "rho") and setting[name] is not None
+        ]
+        names.append(" ".join([setting["optimizer"].upper(), *parts]))
+    return names
+
+
+def display_unit(metric: Metric) -> tuple[float, str]:
+    """Return what a metric is multiplied by for display, and its unit then."""
+    if metric.per_task:
+        return 1e4, "pp per 100 tasks"
+    return 100.0, "pp" if metric.relative or not metric.higher else "%"
+
+
+def scale_limits(values: Sequence[float], higher: bool) -> tuple[float, float]:
+    """Return the limits of a colour scale that resolves the good values.
+
+    A large rho ruins a network; a scale down to such values would show nothing else.
+    So the scale starts at the best value and is at most 1.5 times as long as the range
+    of the best 85% of the values. Worse values have the colour of its end.
+
+    Args:
+        values: In any unit.
+        higher: Whether more is better.
+
+    >>> scale_limits([10.0, *range(80, 100)], higher=True)
+    (73.5, 99.0)
+    """
+    sign = 1 if higher else -1
+    good = sign * np.asarray(values, dtype=float)
+    if not len(good):
+        return 0.0, 1.0
+    best, worst = float(good.max()), float(good.min())
+    end = max(worst, best - 1.5 * (best - float(np.quantile(good, 0.15))))
+    if end == best:  # most or all values are equal
+        end = worst if worst < best else best - 1
+    return (end, best) if higher else (-best, -end)
+
+
 @attrs.frozen
 class Grid:
-    """How the panels of a metric are arranged.
+    """How the panels of a metric are arranged."""
 
-    Attributes:
-        panels: The values of rho of each panel; none for an optimizer without rho.
-        rates: The learning rates, from below.
-        lines: Which panels stand beside each other, from the top.
-        cell: The width of a cell in inches.
-        width: The width of the figure in inches.
-    """
-
-    panels: Mapping[str, Sequence[float]]
-    rates: Sequence[float]
-    lines: Sequence[Sequence[str]]
-    cell: float
-    width: float
+    panels: Mapping[str, Sequence[float]]  # as `panels_of` returns them
+    rates: Sequence[float]  # the learning rates, from below
+    lines: Sequence[Sequence[str]]  # the panels beside each other, from the top
+    cell: float  # the width of a cell in inches
+    width: float  # of the figure in inches
 
     @classmethod
     def arrange(cls, data: pd.DataFrame, width: float | None) -> Grid:
@@ -178,9 +266,11 @@ def _draw_row(
                 ax.set_xlabel("")
             left += width + GAP
     place = (grid.width - RIGHT + 0.12, top - grid.height, 0.11, grid.height)
-    draw_scale(row, _add_axes(figure, place), colours)
+    _draw_scale(row, figure, _add_axes(figure, place), colours)
     narrow = grid.width <= NARROW
-    head = describe_row(row)
+    metric = row["metric"].iloc[0]
+    better = "higher" if find_metric(metric).higher else "lower"
+    head = f"{describe_stream(row)}: {metric.replace('_', ' ')}, {better} is better"
     figure.text(
         0.1 / grid.width,
         (top + 0.27) / figure.get_figheight(),
@@ -203,12 +293,9 @@ def colours_of(row: pd.DataFrame) -> ScalarMappable:
     from matplotlib.colors import Normalize
 
     metric = find_metric(row["metric"].iloc[0])
-    scale, _ = display_unit(metric)
-    means = row.loc[row["diverged"] == 0, "mean"].dropna()
-    low, high = scale_limits((scale * means).tolist(), metric.higher)
-    return ScalarMappable(
-        Normalize(low, high), "cividis" if metric.higher else "cividis_r"
-    )
+    means = display_unit(metric)[0] * row.loc[row["diverged"] == 0, "mean"].dropna()
+    limits = Normalize(*scale_limits(means.tolist(), metric.higher))
+    return ScalarMappable(limits, "cividis" if metric.higher else "cividis_r")
 
 
 def draw_panel(
@@ -290,28 +377,20 @@ def _draw_cell(
         ax.add_patch(ring)
 
 
-def draw_scale(row: pd.DataFrame, ax: Axes, colours: ScalarMappable) -> None:
+def _draw_scale(
+    row: pd.DataFrame, figure: Figure, ax: Axes, colours: ScalarMappable
+) -> None:
     """Draw the colour scale of a row, pointed at an end that cells lie beyond."""
     scale, unit = display_unit(find_metric(row["metric"].iloc[0]))
     means = scale * row["mean"].dropna()
     low, high = colours.get_clim()
-    above, below = bool((means > high).any()), bool((means < low).any())
-    ends = {(True, True): "both", (True, False): "max", (False, True): "min"}
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    extend = ends.get((above, below), "neither")
-    bar = figure.colorbar(colours, cax=ax, extend=extend)
+    beyond = bool((means < low).any()), bool((means > high).any())
+    ends = {(True, True): "both", (False, True): "max", (True, False): "min"}
+    bar = figure.colorbar(colours, cax=ax, extend=ends.get(beyond, "neither"))
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7, length=2)
     bar.ax.grid(visible=False)
     bar.set_label(unit, size=8)
-
-
-def describe_row(row: pd.DataFrame) -> str:
-    """Return the heading of a row."""
-    metric = row["metric"].iloc[0]
-    better = "higher" if find_metric(metric).higher else "lower"
-    return f"{describe_stream(row)}: {metric.replace('_', ' ')}, {better} is better"
 
 
 def _legend(data: pd.DataFrame) -> str:
@@ -324,6 +403,27 @@ def _legend(data: pd.DataFrame) -> str:
     if data["diverged"].any():
         parts.append("hatched: this many runs diverged, colour of the others")
     return "; ".join(parts)
+
+
+def rho_sheets(data: pd.DataFrame) -> list[Sheet]:
+    """Return the numbers of `rho_grid` as a sheet for each problem and metric."""
+    sheets = []
+    for (problem, name), part in data.groupby(["problem", "metric"], sort=False):
+        scale, unit = display_unit(find_metric(str(name)))
+        title = f"{problem}: {str(name).replace('_', ' ')}"
+        cells = {
+            Column("panel"): value_cell("panel"),
+            number("lr"): value_cell("lr"),
+            number("rho"): lambda row: "–" if pd.isna(row["rho"]) else show(row["rho"]),
+            number("mean", unit): functools.partial(
+                mean_and_half, scale=scale, digits=".2f"
+            ),
+            number("runs"): lambda row: f"{row['runs']} of {row['expected']}",
+            number("diverged"): value_cell("diverged"),
+            Column(""): lambda row: "best" if row["best"] else "",
+        }
+        sheets.append(make_sheet(title, "", cells, part.to_dict("records")))
+    return sheets
 
 
 FIGURE = Picture(

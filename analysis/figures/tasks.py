@@ -57,8 +57,8 @@ def pictured_tasks(frame: pd.DataFrame) -> pd.DataFrame:
             "seed": first["seed"].iloc[0],
         }
         shown = labels.sort_index().head(SHOWN).to_dict()
-        for row in _images(str(problem), int(common["seed"]), shown, images):
-            rows.append({**common, **row})
+        pictured = _images(str(problem), int(common["seed"]), shown, images)
+        rows += [{**common, **row} for row in pictured]
     return pd.DataFrame(rows)
 
 
@@ -78,17 +78,18 @@ def _images(
                 f"task {index} of seed {seed} is {recorded} in the records and "
                 f"{task.label} in this program, so it cannot be shown"
             )
-        for label in task.classes if task.pixels is None else CLASSES:
+        permuted = task.pixels is not None
+        order = task.pixels if permuted else slice(None)
+        for label in CLASSES if permuted else task.classes:
             image = np.asarray(digits.train_images[digits.train_labels == label][0])
-            shown = {(index, recorded): image}
-            if task.pixels is not None:
-                shown[index, recorded] = image[task.pixels]
-                if index == min(labels):
-                    shown = {(ORIGINAL, "as it is"): image, **shown}
-            for (number, name), pixels in shown.items():
-                text = " ".join(map(str, pixels.tolist()))
-                names = {"task": number, "task_label": name, "label": label}
-                yield {**names, "pixels": text}
+            if permuted and index == min(labels):
+                yield _row(ORIGINAL, "as it is", label, image)
+            yield _row(index, recorded, label, image[order])
+
+
+def _row(task: int, task_label: str, label: int, image: Any) -> dict[str, Any]:
+    pixels = " ".join(map(str, image.tolist()))
+    return {"task": task, "task_label": task_label, "label": label, "pixels": pixels}
 
 
 def _load_images(name: str) -> Dataset:

@@ -10,39 +10,25 @@ import pandas as pd
 
 from analysis.comparing.fresh import FRESH
 from analysis.figures import FIGURES
-from analysis.figures.style import FORMATS, SIZES, STYLE, render
+from analysis.figures.picture import FORMATS, SIZES
 from analysis.records.load import KEY, load, load_records
 from analysis.records.write import write_file
 from analysis.statistics.metrics import find_metric
 from trainables.usage import UsageError, choose
 
-DATA_SUFFIX = "csv"
-"""The suffix of a file with the figure's data, in full precision."""
-
 
 @attrs.frozen(kw_only=True)
 class FigureRequest:
-    """Which figure to draw, of which records.
+    """Which figure to draw, of which records."""
 
-    Attributes:
-        name: One of `FIGURES`.
-        results: As for `analysis.records.load.load`.
-        study: The study to draw, if there are several.
-        problem: Only this problem.
-        metric: The metric to draw, for a figure of metrics.
-        settings: Only these settings, by setting_id.
-        where: A filter of the records; all if None.
-        size: One of `SIZES`; None: the figure's own width.
-    """
-
-    name: str
-    results: str
-    study: str | None = None
-    problem: str | None = None
-    metric: str | None = None
-    settings: Sequence[str] = ()
-    where: str | None = None
-    size: str | None = None
+    name: str  # one of `FIGURES`
+    results: str  # as for `analysis.records.load.load`
+    study: str | None = None  # needed if there are several
+    problem: str | None = None  # only this problem
+    metric: str | None = None  # for a figure of metrics
+    settings: Sequence[str] = ()  # only these, by setting_id
+    where: str | None = None  # a filter of the records
+    size: str | None = None  # one of `SIZES`; None: the figure's own width
 
 
 def draw_to_file(request: FigureRequest, file: str) -> None:
@@ -50,7 +36,8 @@ def draw_to_file(request: FigureRequest, file: str) -> None:
 
     Args:
         request: What to draw.
-        file: Its suffix is the format: one of `FORMATS` or csv.
+        file: Its suffix is the format: one of `FORMATS`, or csv: the figure's data in
+            full precision.
 
     Raises:
         UsageError: A name or the suffix is unknown, there are no records, or the
@@ -58,8 +45,8 @@ def draw_to_file(request: FigureRequest, file: str) -> None:
     """
     picture = FIGURES[choose("figure", request.name, FIGURES)]
     suffix = Path(file).suffix.lower().removeprefix(".")
-    if suffix not in (*FORMATS, DATA_SUFFIX):
-        known = ", ".join(f".{suffix}" for suffix in (*FORMATS, DATA_SUFFIX))
+    if suffix not in (*FORMATS, "csv"):
+        known = ", ".join(f".{suffix}" for suffix in (*FORMATS, "csv"))
         raise UsageError(f"cannot draw {file}: its suffix must be one of {known}")
     width = SIZES[choose("size", request.size, SIZES)] if request.size else None
     metrics = _choose_metrics(request)
@@ -68,22 +55,15 @@ def draw_to_file(request: FigureRequest, file: str) -> None:
     if any(find_metric(metric).relative for metric in metrics):
         frame = _add_fresh(frame, request.results, picture.columns)
     data = picture.data(frame, metrics, records.columns)
-    if suffix == DATA_SUFFIX:
-        write_file(file, data.to_csv(index=False, lineterminator="\n").encode())
-        return
-    from matplotlib import rc_context
-
-    with rc_context(STYLE):
-        figure = picture.draw(data, width)
-        write_file(file, render(figure, suffix, cropped=picture.cropped))
+    if suffix == "csv":
+        content = data.to_csv(index=False, lineterminator="\n").encode()
+    else:
+        content, _ = picture.render(data, suffix, width)
+    write_file(file, content)
 
 
 def _choose_metrics(request: FigureRequest) -> tuple[str, ...]:
-    """Return the metrics to show.
-
-    Raises:
-        UsageError: The metric is unknown, or the figure shows none.
-    """
+    """Return the metrics to show."""
     default = FIGURES[request.name].metrics
     if request.metric is None:
         return default

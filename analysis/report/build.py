@@ -19,14 +19,13 @@ import pandas as pd
 from analysis.comparing.compare import compare, confirm
 from analysis.comparing.relations import relation
 from analysis.figures import FIGURES
-from analysis.figures.lines import LINES
+from analysis.figures.by_task import LINES
 from analysis.figures.picture import Columns
 from analysis.records.runs import by_problem, by_setting
-from analysis.report.parts import Drawing, Part
 from analysis.statistics.metrics import METRICS
 from analysis.tables import TABLES, about, comparison, relations
-from analysis.tables.comparison_sheets import comparison_sheets, winner_sheets
 from analysis.tables.definitions import definition_sheets
+from analysis.tables.formats import Sheet
 from analysis.tables.words import too_many
 from trainables.usage import UsageError
 
@@ -34,28 +33,41 @@ BASELINE, METRIC = "sgd", "plasticity_loss"
 PROBES = ("start_sharpness",)
 
 
+@attrs.frozen
+class Drawing:
+    """A figure in a report."""
+
+    figure: str  # one of `analysis.figures.FIGURES`
+    data: pd.DataFrame  # what it draws
+    alt: str  # what it shows, in words
+    numbers: list[Sheet]  # the data as text
+
+
+@attrs.frozen(kw_only=True)
+class Part:
+    """A section of a report: its content, or the reason why there is none."""
+
+    key: str  # unique in the report
+    title: str
+    command: str = ""  # prints or draws the same
+    lead: str = ""  # a sentence on what the part shows
+    findings: tuple[str, ...] = ()  # sentences on what came out
+    sheets: tuple[Sheet, ...] = ()
+    explanation: tuple[str, ...] = ()  # what a reader of the sheets needs to know
+    drawing: Drawing | None = None
+    problem: str = ""  # why the part could not be made; empty if it was
+    failed: bool = False  # whether that is a fault of this program
+
+
 @attrs.frozen(kw_only=True)
 class Source:
-    """What a report is made from.
+    """What the report of a study is made from."""
 
-    Attributes:
-        results: Where the records are.
-        several: Whether there are other studies.
-        all_records: Those of all studies, which may have a study's fresh networks.
-        columns: What the files say about the columns of the records.
-        facts: Of this study, with its records.
-    """
-
-    results: str
-    several: bool
-    all_records: pd.DataFrame
+    results: str  # where the records are
+    several: bool  # whether there are other studies
+    all_records: pd.DataFrame  # of all studies: another may have the fresh networks
     columns: Columns
-    facts: about.StudyFacts
-
-    @property
-    def study(self) -> str:
-        """The study's name."""
-        return self.facts.study
+    facts: about.StudyFacts  # of this study, with its records
 
     def command(self, name: str, *options: str) -> str:
         """Return the command that makes a part, as a shell reads it."""
@@ -63,28 +75,26 @@ class Source:
 
     def command_where(self, name: str) -> str:
         """Return a command for the records of this study."""
-        quoted = self.study.replace("'", "''")
+        quoted = self.facts.study.replace("'", "''")
         where = ["--where", f"study = '{quoted}'"] if self.several else []
         return self.command(name, self.results, *where)
 
     def study_option(self) -> list[str]:
         """Return the option that names this study, if there are several."""
-        return ["--study", self.study] if self.several else []
+        return ["--study", self.facts.study] if self.several else []
+
+
+Content = dict[str, Any]  # attributes of a `Part`
 
 
 def build_parts(source: Source) -> list[Part]:
     """Return all parts of a study's report."""
-    return [_build(key, title, make, source) for key, (title, make) in PARTS.items()]
+    return [_build(key, source) for key in PARTS]
 
 
-Content = dict[str, Any]
-"""Attributes of a `Part`."""
-
-
-def _build(
-    key: str, title: str, make: Callable[[Source], Content], source: Source
-) -> Part:
+def _build(key: str, source: Source) -> Part:
     """Return one part, or the reason why it could not be made."""
+    title, make = PARTS[key]
     try:
         if source.facts.records.empty and key not in ("about", "definitions"):
             raise UsageError("there are no records yet")
@@ -115,7 +125,7 @@ def _table(source: Source) -> Content:
 
 
 def _compare(source: Source) -> Content:
-    study, metric = source.study if source.several else None, METRICS[METRIC]
+    study, metric = source.facts.study if source.several else None, METRICS[METRIC]
     data = compare(source.all_records, metric, BASELINE, study)
     if data.empty:
         raise UsageError(f"all settings have {BASELINE}: there is nothing to compare")
@@ -128,13 +138,10 @@ def _compare(source: Source) -> Content:
         "command": source.command("compare", source.results, *options),
         "findings": tuple(comparison.describe_verdicts(data, BASELINE)),
         "sheets": (
-            *comparison_sheets(data, BASELINE),
-            *winner_sheets(winners, data, BASELINE),
+            *comparison.comparison_sheets(data, BASELINE),
+            *comparison.winner_sheets(winners, data, BASELINE),
         ),
-        "explanation": (
-            *comparison.EXPLANATION,
-            comparison.describe_correction(data),
-        ),
+        "explanation": (*comparison.EXPLANATION, comparison.describe_correction(data)),
     }
 
 
@@ -167,21 +174,21 @@ def _figure(name: str, source: Source) -> Content:
         records = records[records["setting_id"].isin(chosen)]
     _check_worth(name, records)
     data = picture.data(records, picture.metrics, source.columns)
+    alt = [f"{picture.meaning}, study {source.facts.study}."]
+    if picture.line_per_setting:
+        for problem, part in data.groupby("problem", sort=False):
+            alt.append(f"{problem}: {', '.join(part['label'].unique()[:LINES])}.")
+    alt.append("The numbers are in the table that follows.")
+    options += ["-o", f"{name}.svg"]
     return {
         "lead": lead,
-        "command": source.command(
-            "figure", name, source.results, *options, "-o", f"{name}.svg"
-        ),
-        "drawing": Drawing(name, data, _describe(name, data), picture.numbers(data)),
+        "command": source.command("figure", name, source.results, *options),
+        "drawing": Drawing(name, data, " ".join(alt), picture.numbers(data)),
     }
 
 
 def _check_worth(name: str, records: pd.DataFrame) -> None:
-    """Check that a figure would show something.
-
-    Raises:
-        UsageError: There is at most one rho, or sharpness was not measured.
-    """
+    """Check that there are several values of rho, or that sharpness was measured."""
     rhos = sorted(records["rho"].dropna().unique().tolist())
     if name == "rho" and len(rhos) < 2:
         known = f"only one, {rhos[0]:g}" if rhos else "none"
@@ -223,38 +230,28 @@ def settings_to_draw(frame: pd.DataFrame) -> list[str]:
     return chosen
 
 
-def _describe(name: str, data: pd.DataFrame) -> str:
-    """Return a figure in words, for readers who cannot see it."""
-    sentences = [f"{FIGURES[name].meaning}, study {data['study'].iloc[0]}."]
-    if FIGURES[name].line_per_setting:
-        for problem, part in data.groupby("problem", sort=False):
-            labels = part["label"].unique()[:LINES]
-            sentences.append(f"{problem}: {', '.join(map(str, labels))}.")
-    return " ".join([*sentences, "The numbers are in the table that follows."])
-
-
 def _lost_runs(source: Source) -> Content:
     counts = source.facts.counts
     lost = counts[counts["complete"] < counts["expected"]]
     if lost.empty:
         return {"lead": "None: every requested run is complete."}
-    parts = lost.groupby("problem", sort=False)
+    sheets = [
+        about.runs_sheet(source.facts.study, str(problem), part)
+        for problem, part in lost.groupby("problem", sort=False)
+    ]
     return {
         "lead": f"{len(lost)} of {len(counts)} settings have runs that are in no mean.",
         "command": source.command_where("about"),
-        "sheets": tuple(
-            about.runs_sheet(source.study, str(problem), part)
-            for problem, part in parts
-        ),
+        "sheets": tuple(sheets),
     }
 
 
 def _definitions(source: Source) -> Content:
-    records = source.all_records
+    measured = source.all_records.notna().any()
     columns = {
         name: column
         for name, column in source.columns.items()
-        if column.role == "measure" and name in records and records[name].notna().any()
+        if column.role == "measure" and measured.get(name, default=False)
     }
     return {"sheets": tuple(definition_sheets(columns))}
 

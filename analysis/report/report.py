@@ -1,13 +1,38 @@
-"""Make and write the reports of studies."""
+"""Make the reports of studies, and write them as one page of HTML.
+
+The page has no scripts and needs nothing from a network.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
 from analysis.figures import FIGURES
+from analysis.figures.picture import NARROW, SIZES
 from analysis.records.request import read_requests
-from analysis.report.build import PROBES, Source, build_parts
-from analysis.report.page import write_page
-from analysis.report.parts import Report
+from analysis.records.write import write_file
+from analysis.report.build import PROBES, Drawing, Part, Source, build_parts
 from analysis.tables import about
+
+MOST_ROWS = 100
+"""The most rows of a table on the page; the part's command prints all."""
+
+
+@attrs.frozen
+class Report:
+    """The report of a study."""
+
+    study: str  # its name
+    complete: int  # the number of its complete runs
+    expected: int  # the number of runs it should have
+    parts: list[Part]  # in the order of the page
 
 
 def write_report(results: str, output: str) -> int:
@@ -27,7 +52,7 @@ def write_report(results: str, output: str) -> int:
             cannot be written.
     """
     reports = make_reports(results)
-    write_page(reports, output)
+    write_file(output, make_page(reports).encode("utf-8", errors="replace"))
     for report in reports:
         left_out = [part for part in report.parts if part.problem]
         made = len(report.parts) - len(left_out)
@@ -69,3 +94,42 @@ def make_reports(results: str) -> list[Report]:
         parts = build_parts(source)
         reports.append(Report(study.study, int(complete), int(expected), parts))
     return reports
+
+
+def make_page(reports: Sequence[Report]) -> str:
+    """Return the page; names in the results are escaped, never markup."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("page.html")
+    return template.render(reports=reports, draw=_draw, most=MOST_ROWS)
+
+
+def _draw(drawing: Drawing, name: str) -> list[dict[str, Any]]:
+    """Return a figure in two widths: for a wide screen and for a telephone."""
+    drawn = []
+    for kind, width in (("wide", None), ("narrow", SIZES["one-column"])):
+        prefix = f"{name}-{kind}"
+        picture = FIGURES[drawing.figure]
+        content, inches = picture.render(drawing.data, "svg", width, salt=prefix)
+        svg = content.decode("utf-8")
+        # Matplotlib escapes the text of a figure
+        markup = Markup(unique_ids(svg[svg.index("<svg") :], prefix))
+        fits = inches < NARROW
+        drawn.append({"svg": markup, "fits": fits, "inches": round(inches, 2)})
+    return drawn
+
+
+def unique_ids(svg: str, prefix: str) -> str:
+    """Return an SVG element whose ids begin with a prefix, for a page of several.
+
+    >>> unique_ids('<path id="a"/><use xlink:href="#a" clip-path="url(#b)"/>', "x")
+    '<path id="x-a"/><use xlink:href="#x-a" clip-path="url(#x-b)"/>'
+    """
+    # equal images have equal ids, which nothing refers to
+    svg = re.sub(r'(<image\b[^>]*?) id="[^"]*"', r"\1", svg)
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)

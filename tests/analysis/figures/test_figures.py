@@ -16,9 +16,10 @@ from analysis.figures.accuracy import (
     accuracy_by_task,
     draw_accuracy,
     draw_accuracy_figure,
+    spread,
 )
-from analysis.figures.lines import LINES, line_looks, spread
-from analysis.figures.style import COLOURS, FORMATS, SIZES, STYLE
+from analysis.figures.by_task import LINES, line_looks, rates_of
+from analysis.figures.picture import COLOURS, FORMATS, SIZES, STYLE
 from analysis.figures.to_file import FigureRequest, draw_to_file
 from analysis.statistics.intervals import mean_interval
 from tests.support.synthetic import (
@@ -45,6 +46,10 @@ def request_of(results, name="accuracy", **options):
 
 def texts(ax):
     return [text.get_text() for text in ax.texts]
+
+
+def draw_panel(data, ax):
+    draw_accuracy(data, ax, rates_of(data))
 
 
 def drawn_lines(ax):
@@ -90,7 +95,7 @@ def test_a_setting_without_a_whole_run_is_one_empty_row():
 
 def test_a_panel_is_drawn_on_axes_of_ones_own():
     ax = Figure().subplots()
-    draw_accuracy(accuracy_by_task(frame(*six())), ax=ax)
+    draw_panel(accuracy_by_task(frame(*six())), ax)
     lines = drawn_lines(ax)
     assert len(lines) == 6
     assert len(ax.collections) == 6
@@ -139,7 +144,7 @@ def test_an_axis_of_accuracy_ends_at_100_and_the_lines_fill_it():
 def test_missing_runs_are_said_beside_the_line():
     runs = [*six(seeds=(0, 1)), *(make_run(s, 2) for s in paper_settings()[:3])]
     ax = Figure().subplots()
-    draw_accuracy(accuracy_by_task(frame(*runs)), ax=ax)
+    draw_panel(accuracy_by_task(frame(*runs)), ax)
     assert "SGD lr 0.01" in texts(ax)
     assert "SAM lr 0.001 (2 of 3)" in texts(ax)
 
@@ -147,7 +152,7 @@ def test_missing_runs_are_said_beside_the_line():
 def test_what_cannot_be_drawn_is_said_below():
     lost = make_run(make_setting(lr=0.5), 0, diverged_at=3)
     ax = Figure().subplots()
-    draw_accuracy(accuracy_by_task(frame(*six(seeds=(0,)), lost)), ax=ax)
+    draw_panel(accuracy_by_task(frame(*six(seeds=(0,)), lost)), ax)
     assert "not drawn, no complete run: SGD lr 0.5 (1 diverged)" in texts(ax)
     assert len(drawn_lines(ax)) == 6
     # The rate that is not drawn takes no dashes from those that are.
@@ -191,12 +196,12 @@ def settings_of(count):
 def test_as_many_lines_as_can_be_told_apart_and_no_more():
     runs = [make_run(s, 0, accuracy=[0.5, 0.6, 0.7]) for s in settings_of(LINES + 1)]
     ax = Figure().subplots()
-    draw_accuracy(accuracy_by_task(frame(*runs[:-1])), ax=ax)
+    draw_panel(accuracy_by_task(frame(*runs[:-1])), ax)
     assert len(drawn_lines(ax)) == LINES
     with pytest.raises(
         UsageError, match=r"13 settings.*choose settings with --setting"
     ):
-        draw_accuracy(accuracy_by_task(frame(*runs)), ax=ax)
+        draw_panel(accuracy_by_task(frame(*runs)), ax)
 
 
 PAIRS = st.lists(

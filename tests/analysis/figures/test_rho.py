@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from analysis.figures.over_rho import over_rho, scale_limits
+from analysis.figures.picture import SIZES, STYLE
 from analysis.figures.rho import (
     MOST,
     PANELS,
@@ -22,8 +22,8 @@ from analysis.figures.rho import (
     draw_rho_figure,
     panels_of,
     rho_grid,
+    scale_limits,
 )
-from analysis.figures.style import SIZES, STYLE
 from analysis.figures.to_file import FigureRequest, draw_to_file
 from analysis.records.runs import by_setting
 from analysis.statistics.intervals import mean_interval
@@ -273,4 +273,4 @@ def test_a_metric_is_only_for_figures_of_metrics(tmp_path):
 
 def test_only_relative_rows_need_a_fresh_network(records):
     with pytest.raises(UsageError, match="needs runs with the intervention fresh"):
-        over_rho(records, ["relative_accuracy_slope"])
+        rho_grid(records, ["relative_accuracy_slope"])

@@ -4,10 +4,9 @@ import pyarrow as pa
 import pytest
 from matplotlib import rc_context
 
-from analysis.figures.by_task import by_task, draw_by_task, titles_of
-from analysis.figures.lines import LINES
+from analysis.figures.by_task import LINES, by_task, draw_by_task, titles_of
+from analysis.figures.picture import STYLE
 from analysis.figures.sharpness import SHOWN
-from analysis.figures.style import STYLE
 from analysis.figures.to_file import FigureRequest, draw_to_file
 from analysis.statistics.intervals import mean_interval
 from tests.support.synthetic import make_run, make_setting, paper_settings, write

@@ -18,8 +18,7 @@ from analysis.__main__ import about, compare, figure, relate, table
 from analysis.figures import FIGURES
 from analysis.figures.to_file import FigureRequest, draw_to_file
 from analysis.report import build
-from analysis.report.page import make_page
-from analysis.report.report import make_reports, write_report
+from analysis.report.report import make_page, make_reports, write_report
 from analysis.tables.definitions import definition_sheets
 from tests.support.reported import ODD, rho_settings, with_real_tasks
 from tests.support.synthetic import (
