@@ -56,11 +56,7 @@ def sweep(
 
 
 def _run(options: SweepOptions, study: Study | Search, store: Store) -> int:
-    """Run what is left, and then its confirmation if requested; return the exit code.
-
-    Raises:
-        OSError: Storage fails.
-    """
+    """Run what is left, then its confirmation if requested; return the exit code."""
     if isinstance(study, Search):
         # Optuna takes half a second to import
         from study.searching.session import SearchSession

@@ -14,7 +14,8 @@ from study.spec.studies import STUDIES, Study
 def study_table() -> Table:
     """Return the table of all studies and searches."""
     table = Table("study", "runs", "tasks", "about", box=None)
-    for study in (*STUDIES.values(), *SEARCHES.values()):
+    known: list[Study | Search] = [*STUDIES.values(), *SEARCHES.values()]
+    for study in known:
         if isinstance(study, Study):
             streams = [setting.tasks for setting in study.settings]
         else:

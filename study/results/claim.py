@@ -40,13 +40,10 @@ def claim(files: Files, stale: float = STALE) -> Iterator[None]:
         UsageError: Another sweep has claimed them.
         OSError: Storage fails.
     """
-    if not files.local:
-        with _heartbeat(files, stale):
-            yield
-        return
-    new_folders = [f for f in (files.folder, *files.folder.parents) if not f.exists()]
+    folders = (files.folder, *files.folder.parents) if files.local else ()
+    new_folders = [folder for folder in folders if not folder.exists()]
     try:
-        lock = _lock(files)
+        lock = _lock(files) if files.local else None
         with _heartbeat(files, stale) if lock is None else _locked(lock):
             yield
     finally:

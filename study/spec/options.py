@@ -97,8 +97,7 @@ class SweepOptions:
                 check_whole("--" + name.replace("_", "-"), value, low)
         check_real("--cpus-per-trial", self.cpus_per_trial, exclude_low=True)
         check_real("--patience", self.patience)
-        check_real("--gpus-per-trial", self.gpus_per_trial or 0)
-        gpus = self.gpus_per_trial or 0
+        gpus = check_real("--gpus-per-trial", self.gpus_per_trial or 0)
         if gpus > 1 and gpus % 1:
             raise UsageError(
                 f"--gpus-per-trial is {gpus:g}: above 1 it must be a whole number"

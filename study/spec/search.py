@@ -90,12 +90,10 @@ class Search:
         }
 
     def modify(self, seeds: int | None = None, **changes: Any) -> Search:
-        """Return the search with other values; None: unchanged.
+        """Return the search with so many seeds, and other values; None: unchanged.
 
-        Args:
-            seeds: How many, from 0.
-            changes: `trials`, `objectives`, `asha`, or a value to fix for a field of
-                the settings' rows.
+        `changes` are `trials`, `objectives`, `asha`, and values that fix fields of the
+        settings' rows.
         """
         values = {name: value for name, value in changes.items() if value is not None}
         own = {
