@@ -32,7 +32,7 @@ setup(
         Extension(
             f"trainables.steps._native_{name}_{dtype}",
             sources=[FOLDER + "kernels.c", FOLDER + "steps.c"],
-            depends=[FOLDER + f for f in ("kernels.h", "steps.h", "vector.h")],
+            depends=[FOLDER + "kernels.h", FOLDER + "steps.h"],
             define_macros=macros,
             # a fused multiply-add rounds alike in every build
             extra_compile_args=[

@@ -37,10 +37,8 @@ class Adam:
 
     def begin(self, network: Network, memory: Memory) -> None:
         """Remember two moments and the number of updates, all 0."""
-        memory.moments |= {
-            "first": network.zeros_like(),
-            "second": network.zeros_like(),
-        }
+        memory.moments["first"] = network.zeros_like()
+        memory.moments["second"] = network.zeros_like()
         # float64, because 1 - beta2^t loses digits; one count per seed, because the
         # tasks of seeds differ in length
         counts = network.weights[0].new_zeros(network.seeds)
@@ -55,13 +53,8 @@ class Adam:
         dtype = network.weights[0].dtype
         step_size = (lr / (1 - self.beta1**updates)).to(dtype)
         root = (1 - self.beta2**updates).sqrt().to(dtype)
-        for w, g, m, v in zip(
-            network.tensors(),
-            gradient.tensors(),
-            first.tensors(),
-            second.tensors(),
-            strict=True,
-        ):
+        networks = (network, gradient, first, second)
+        for w, g, m, v in zip(*(n.tensors() for n in networks), strict=True):
             m.lerp_(g, 1 - self.beta1)
             v.mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
             size = v.sqrt().div_(root).add_(self.adam_eps)

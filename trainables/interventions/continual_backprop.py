@@ -22,13 +22,12 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from trainables.hyperparameter import real, whole
-from trainables.interventions.intervention import Intervention
-from trainables.interventions.units import replace_units, widths
+from trainables.interventions.intervention import Intervention, Update
+from trainables.interventions.units import replace_units, split_by_layer, unit_zeros
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.interventions.intervention import Update
     from trainables.network import Network
     from trainables.stack import Memory, Stack
 
@@ -57,13 +56,12 @@ class ContinualBackprop(Intervention):
 
     def begin(self, network: Network, memory: Memory) -> None:
         """Remember each unit's utility and age and each layer's account, all 0."""
-        biases, seeds = network.biases[:-1], network.seeds
-        utility = biases[0].new_zeros(seeds, sum(b.shape[2] for b in biases))
+        utility, layers = unit_zeros(network), len(network.biases) - 1
         memory.marks |= {
             "utility": utility,
             "age": utility.long(),
-            "account": biases[0].new_zeros(seeds, len(biases)).double(),
-            "steps": biases[0].new_zeros(seeds).long(),
+            "account": utility.new_zeros(network.seeds, layers).double(),
+            "steps": utility.new_zeros(network.seeds).long(),
         }
 
     def step(
@@ -80,31 +78,29 @@ class ContinualBackprop(Intervention):
     def judge(self, stack: Stack, outputs: Sequence[Tensor]) -> None:
         """Update utilities, ages and accounts, and replace the units that are due.
 
-        Args:
-            stack: The networks, after the update.
-            outputs: The units' mean outputs by hidden layer, of shape (S, width), at
-                least 0 (ReLU).
+        `outputs` are the units' mean outputs before the update by hidden layer, each of
+        shape (S, width) and at least 0 (ReLU).
         """
         import torch
 
-        marks, sizes = stack.memory.marks, widths(stack)
-        weights = stack.network.weights[1:]
+        marks, weights = stack.memory.marks, stack.network.weights[1:]
         use = [h * w.abs().sum(2) for h, w in zip(outputs, weights, strict=True)]
         marks["utility"].lerp_(torch.cat(use, 1), 1 - self.utility_decay)
         marks["steps"] += 1
         marks["age"] += 1
-        mature = torch.split(marks["age"] > self.maturity, sizes, dim=1)
-        count = torch.stack([layer.sum(1) for layer in mature], 1)
+        is_mature = marks["age"] > self.maturity
+        count = torch.stack([m.sum(1) for m in split_by_layer(stack, is_mature)], 1)
         marks["account"] += self.replacement_rate * count
         due = (marks["account"] > 1) & (count > 0)
         if not due.any():
             return
         marks["account"] -= due.double()
         chosen = []
-        for layer, utility in enumerate(torch.split(marks["utility"], sizes, dim=1)):
-            least = utility.masked_fill(~mature[layer], math.inf).argmin(1, True)
-            least_useful = torch.zeros_like(mature[layer]).scatter_(1, least, True)
-            chosen.append(least_useful & due[:, layer, None])
+        utility = marks["utility"].masked_fill(~is_mature, math.inf)
+        for layer, of_layer in enumerate(split_by_layer(stack, utility)):
+            least = of_layer.argmin(1, keepdim=True)
+            is_least = torch.zeros_like(of_layer, dtype=torch.bool)
+            chosen.append(is_least.scatter_(1, least, True) & due[:, layer, None])
         replace_units(stack, chosen, "replace", marks["steps"])
         for name in ("utility", "age"):
             marks[name].masked_fill_(torch.cat(chosen, 1), 0)

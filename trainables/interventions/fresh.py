@@ -28,8 +28,6 @@ class Fresh(Intervention):
         """Return to the initial weights."""
         from trainables.network import initial_network
 
-        if stack.task == 0:
-            return
         weights = stack.network.weights
         sizes = [w.shape[1] for w in weights] + [weights[-1].shape[2]]
         first = initial_network(sizes, stack.seeds, weights[0].device, weights[0].dtype)

@@ -26,8 +26,6 @@ class HeadReset(Intervention):
         """Draw the output layers as the initial ones are drawn."""
         from trainables.network import kaiming_bound
 
-        if stack.task == 0:
-            return
         w = stack.network.weights[-1]
         bound = kaiming_bound(w.shape[1], output=True)
         for i, seed in enumerate(stack.seeds):

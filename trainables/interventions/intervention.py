@@ -1,7 +1,7 @@
 """The four points of a run at which an intervention can act.
 
     begin        once: create what the intervention remembers
-    begin_task   before each task, with the input axis in the order of the pixels
+    begin_task   before each task but the first, with the input axis in pixel order
     penalize     at each update: add to the gradient, before momentum and Adam
     step         around each update: before it, after it, or both
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from trainables.network import Network
     from trainables.stack import Memory, Stack
 
-    Update = Callable[[Tensor, Tensor], Tensor]
-    """Updates some seeds on a batch: inputs, labels -> the logits before the update."""
+Update = Callable[["Tensor", "Tensor"], "Tensor"]
+"""Updates networks in place on (inputs, labels); returns the logits before that."""
 
 
 @attrs.frozen(kw_only=True)
@@ -42,7 +42,7 @@ class Intervention:
         """Put what these initial networks must remember into the memory."""
 
     def begin_task(self, stack: Stack) -> None:
-        """Change the networks before a task, also before the first one."""
+        """Change the networks before a task, except the first one."""
 
     def penalize(self, stack: Stack, gradient: Network) -> None:
         """Add a penalty's gradient to the gradient, in place."""

@@ -36,8 +36,6 @@ class L2Init(Intervention):
 
     def penalize(self, stack: Stack, gradient: Network) -> None:
         """Add init_decay (w - w0)."""
-        origin = stack.memory.kept["origin"]
-        for g, w, w0 in zip(
-            gradient.tensors(), stack.network.tensors(), origin.tensors(), strict=True
-        ):
+        networks = (gradient, stack.network, stack.memory.kept["origin"])
+        for g, w, w0 in zip(*(n.tensors() for n in networks), strict=True):
             g.add_(w - w0, alpha=self.init_decay)

@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from trainables.hyperparameter import real, whole
-from trainables.interventions.intervention import Intervention
-from trainables.interventions.units import replace_units, widths
+from trainables.interventions.intervention import Intervention, Update
+from trainables.interventions.units import replace_units, split_by_layer, unit_zeros
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.interventions.intervention import Update
     from trainables.network import Network
     from trainables.stack import Memory, Stack
 
@@ -47,17 +46,14 @@ class ReDo(Intervention):
 
     def begin(self, network: Network, memory: Memory) -> None:
         """Remember the number of updates, and the sum of the units' recent outputs."""
-        biases = network.biases[:-1]
-        outputs = biases[0].new_zeros(network.seeds, sum(b.shape[2] for b in biases))
-        steps = biases[0].new_zeros(network.seeds).long()
+        outputs = unit_zeros(network)
+        steps = outputs.new_zeros(network.seeds).long()
         memory.marks |= {"outputs": outputs, "steps": steps}
 
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
     ) -> Tensor:
         """Add up outputs before the last updates of a period; recycle at its end."""
-        import torch
-
         from trainables.network import forward
 
         marks = stack.memory.marks
@@ -65,8 +61,9 @@ class ReDo(Intervention):
         scored = (left <= SCORED)[:, None]
         if scored.any():
             hidden = forward(stack.network, inputs)[0][1:]
-            outputs = torch.cat([h.sum(1) for h in hidden], 1)
-            marks["outputs"] += outputs.where(scored, 0)
+            sums = split_by_layer(stack, marks["outputs"])
+            for total, h in zip(sums, hidden, strict=True):
+                total += h.sum(1).where(scored, 0)
         logits = update(inputs, labels)
         marks["steps"] += 1
         due = (left == 1)[:, None]
@@ -75,18 +72,11 @@ class ReDo(Intervention):
         return logits
 
     def recycle(self, stack: Stack, due: Tensor) -> None:
-        """Reset the dormant units of the seeds that are due.
-
-        Args:
-            stack: The networks.
-            due: Shape (S, 1), truth values.
-        """
-        import torch
-
+        """Reset the dormant units of the seeds that are due: bool of shape (S, 1)."""
         marks = stack.memory.marks
         dormant = [
             (layer <= self.redo_tau * layer.mean(1, keepdim=True)) & due
-            for layer in torch.split(marks["outputs"], widths(stack), dim=1)
+            for layer in split_by_layer(stack, marks["outputs"])
         ]
         replace_units(stack, dormant, "recycle", marks["steps"])
         marks["outputs"].masked_fill_(due, 0)

@@ -28,8 +28,6 @@ class ShrinkPerturb(Intervention):
 
     def begin_task(self, stack: Stack) -> None:
         """Shrink and perturb all weights and biases."""
-        if stack.task == 0:
-            return
         for i, seed in enumerate(stack.seeds):
             random = generator("perturb", seed, stack.task)
             for tensor in stack.network.tensors():

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from trainables.hyperparameter import real
-from trainables.interventions.intervention import Intervention
+from trainables.interventions.intervention import Intervention, Update
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.interventions.intervention import Update
     from trainables.stack import Stack
 
 
@@ -32,9 +31,7 @@ class SpectralNorm(Intervention):
 
     name: ClassVar[str] = "spectral_norm"
     spectral_bound: float = real(
-        1.0,
-        exclude_low=True,
-        meaning="largest spectral norm of the last hidden layer",
+        1.0, exclude_low=True, meaning="largest spectral norm of the last hidden layer"
     )
 
     def step(

@@ -8,15 +8,24 @@ from typing import TYPE_CHECKING
 from trainables.randomness import generator
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
+    from trainables.network import Network
     from trainables.stack import Stack
 
 
-def widths(stack: Stack) -> list[int]:
-    """Return the widths of the hidden layers."""
-    return [w.shape[2] for w in stack.network.weights[:-1]]
+def unit_zeros(network: Network) -> Tensor:
+    """Return a number for each hidden unit, of shape (S, all widths): 0."""
+    widths = sum(b.shape[2] for b in network.biases[:-1])
+    return network.biases[0].new_zeros(network.seeds, widths)
+
+
+def split_by_layer(stack: Stack, numbers: Tensor) -> tuple[Tensor, ...]:
+    """Split a number for each unit by hidden layer: each of shape (S, width)."""
+    import torch
+
+    widths = [w.shape[2] for w in stack.network.weights[:-1]]
+    return torch.split(numbers, widths, dim=1)
 
 
 def replace_units(
@@ -33,29 +42,22 @@ def replace_units(
         purpose: The purpose of the random numbers.
         steps: Shape (S,); tells draws within a task apart.
     """
-    for i, seed in enumerate(stack.seeds):
-        units = [layer[i].nonzero().flatten() for layer in chosen]
-        if any(map(len, units)):
-            random = generator(purpose, seed, stack.task, int(steps[i]))
-            _replace_units_of_seed(stack, i, units, random)
-
-
-def _replace_units_of_seed(
-    stack: Stack, i: int, units: Sequence[Tensor], random: np.random.Generator
-) -> None:
     from trainables.network import kaiming_bound
 
     moments = stack.memory.moments.values()
-    for layer, indices in enumerate(units):
-        w = stack.network.weights[layer][i]
-        bound = kaiming_bound(len(w), output=False)
-        drawn = random.uniform(-bound, bound, (len(indices), len(w)))
-        w[:, indices] = w.new_tensor(drawn).T
-        stack.network.biases[layer][i][:, indices] = 0
-        for moment in moments:
-            moment.weights[layer][i][:, indices] = 0
-            moment.biases[layer][i][:, indices] = 0
-    # after all draws: a weight between new units of adjacent layers must be 0
-    for layer, indices in enumerate(units):
-        for network in (stack.network, *moments):
-            network.weights[layer + 1][i][indices] = 0
+    for i, seed in enumerate(stack.seeds):
+        units = [layer[i].nonzero().flatten() for layer in chosen]
+        random = generator(purpose, seed, stack.task, int(steps[i]))
+        for layer, indices in enumerate(units):
+            w = stack.network.weights[layer][i]
+            bound = kaiming_bound(len(w), output=False)
+            drawn = random.uniform(-bound, bound, (len(indices), len(w)))
+            w[:, indices] = w.new_tensor(drawn).T
+            stack.network.biases[layer][i][:, indices] = 0
+            for moment in moments:
+                moment.weights[layer][i][:, indices] = 0
+                moment.biases[layer][i][:, indices] = 0
+        # after all draws: a weight between new units of adjacent layers must be 0
+        for layer, indices in enumerate(units):
+            for network in (stack.network, *moments):
+                network.weights[layer + 1][i][indices] = 0

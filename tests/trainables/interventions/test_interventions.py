@@ -269,11 +269,14 @@ def test_shrinking_alone_is_exact():
 @pytest.mark.parametrize(
     "intervention", [ShrinkPerturb(), HeadReset(), Fresh()], ids=lambda i: i.name
 )
-def test_nothing_is_reset_before_the_first_task(intervention):
-    stack = stack_of(Setting(intervention=intervention), task=0)
-    before = copies(stack)
-    intervention.begin_task(stack)
-    for now, then in zip(stack.network.tensors(), before, strict=True):
+def test_nothing_is_reset_before_the_first_task(intervention, few):
+    networks = []
+    for one in (None, intervention):
+        setting = Setting(dataset="mnist-5k", hidden=(12,), intervention=one)
+        run = ContinualRun(setting, [4, 1], few)
+        run.next_task()
+        networks.append(run.network)
+    for now, then in zip(*(n.tensors() for n in networks), strict=True):
         assert torch.equal(now, then)
 
 

@@ -10,8 +10,73 @@ order: equal numbers give equal bits.
 #ifndef KERNELS_H
 #define KERNELS_H
 
+#include <float.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "steps.h"
-#include "vector.h"
+
+/* ---- vectors as wide as the instruction set has them ---- */
+
+#ifdef DOUBLE
+typedef double real;
+typedef int64_t integer; /* as wide as a real */
+#define EXP exp
+#define LOG log
+#define REAL_EPSILON DBL_EPSILON
+#define REAL_BYTES 8
+#else
+typedef float real;
+typedef int32_t integer;
+#define EXP expf
+#define LOG logf
+#define REAL_EPSILON FLT_EPSILON
+#define REAL_BYTES 4
+#endif
+
+#if defined __AVX512F__
+#define VECTOR_BYTES 64
+#define REGISTERS 32
+#elif defined __AVX2__ && defined __FMA__
+#define VECTOR_BYTES 32
+#define REGISTERS 16
+#elif defined __aarch64__
+#define VECTOR_BYTES 16
+#define REGISTERS 32
+#else
+#error "without AVX2 and FMA, or NEON, torch is faster"
+#endif
+
+/* Rows of a tile of `multiply` over one panel and over two; rows of a tile of
+   `outer_product`, and vectors per row. A tile fits the registers. */
+#define SINGLE_ROWS 12
+#define PAIR_ROWS (REGISTERS == 16 ? 6 : 12)
+#define OUTER_ROWS (REGISTERS == 16 ? 3 : 5)
+#define OUTER_VECTORS (REGISTERS == 16 ? 4 : 5)
+
+#define LANES (VECTOR_BYTES / REAL_BYTES)
+
+typedef real vec __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef integer lane_numbers __attribute__((vector_size(VECTOR_BYTES)));
+
+#define INLINE static inline __attribute__((always_inline))
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (lane_numbers){__VA_ARGS__})
+#endif
+
+/* Loops of a known number of turns, unrolled so that arrays stay in registers. */
+#define REPEAT(i, count) UNROLL for (int i = 0; i < (count); i++)
+#define REPEAT_HALVING(n, start) UNROLL for (int n = (start); n > 0; n /= 2)
+
+INLINE long min(long a, long b) { return a < b ? a : b; }
+INLINE long ceil_div(long n, long unit) { return (n + unit - 1) / unit; }
+
+/* ---- kernels ---- */
 
 /* The largest batch for which the small-batch products are faster. */
 #define SMALL_BATCH (LANES / 3)

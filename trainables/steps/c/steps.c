@@ -139,20 +139,29 @@ static void lay_out(Network *net, Arena *arena, const int64_t *widths, bool has_
     }
 }
 
-/* Copy weights and biases into rows, and back. */
-static void load_rows(const Layer *layer, real *rows, const real *w, const real *b) {
+/* Copy the caller's weights and biases into rows or, to store them, back. */
+static void copy_rows(const Layer *layer, real *rows, real *w, real *b, bool store) {
+    size_t size = layer->inputs * sizeof(real);
     for (long o = 0; o < layer->outputs; o++) {
-        real *row = rows + o * layer->row_length;
-        memcpy(row, w + o * layer->inputs, layer->inputs * sizeof(real));
-        row[layer->inputs] = b[o];
+        real *row = rows + o * layer->row_length, *weights = w + o * layer->inputs;
+        if (store) {
+            memcpy(weights, row, size);
+            b[o] = row[layer->inputs];
+        } else {
+            memcpy(row, weights, size);
+            row[layer->inputs] = b[o];
+        }
     }
 }
 
-static void store_rows(const Layer *layer, const real *rows, real *w, real *b) {
-    for (long o = 0; o < layer->outputs; o++) {
-        const real *row = rows + o * layer->row_length;
-        memcpy(w + o * layer->inputs, row, layer->inputs * sizeof(real));
-        b[o] = row[layer->inputs];
+static void copy_parameters(const Network *net, const Parameters *caller, bool store) {
+    for (long l = 0; l < net->layers; l++) {
+        const Layer *layer = &net->layer[l];
+        copy_rows(layer, layer->passes[BASE].weights, caller->weights[l],
+                  caller->biases[l], store);
+        if (layer->velocity)
+            copy_rows(layer, layer->velocity, caller->weight_velocities[l],
+                      caller->bias_velocities[l], store);
     }
 }
 
@@ -192,32 +201,13 @@ static int create(Network *net, const Parameters *parameters, long batch,
     arena.used = 0;
     lay_out(net, &arena, parameters->widths, has_ascent, has_velocity);
     set_ones(net);
-    for (long l = 0; l < net->layers; l++) {
-        Layer *layer = &net->layer[l];
-        load_rows(layer, layer->passes[BASE].weights, parameters->weights[l],
-                  parameters->biases[l]);
-        if (has_velocity)
-            load_rows(layer, layer->velocity, parameters->weight_velocities[l],
-                      parameters->bias_velocities[l]);
-    }
+    copy_parameters(net, parameters, false);
     return 0;
 }
 
 static void destroy(Network *net) {
     free(net->memory);
     free(net->layer);
-}
-
-/* Give the trained parameters back to the caller. */
-static void store(const Network *net, const Parameters *parameters) {
-    for (long l = 0; l < net->layers; l++) {
-        const Layer *layer = &net->layer[l];
-        store_rows(layer, layer->passes[BASE].weights, parameters->weights[l],
-                   parameters->biases[l]);
-        if (layer->velocity)
-            store_rows(layer, layer->velocity, parameters->weight_velocities[l],
-                       parameters->bias_velocities[l]);
-    }
 }
 
 /* Read images as reals in [0, 1], and prefetch those of the next batch, if any. */
@@ -424,7 +414,7 @@ int train(const Parameters *parameters, const Batches *batches,
         }
         descend(&net, h);
     }
-    store(&net, parameters);
+    copy_parameters(&net, parameters, true);
     destroy(&net);
     return 0;
 }
