@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -23,7 +23,7 @@ from analysis.figures.picture import NARROW, Picture, draw_title
 from analysis.records.runs import by_problem, show, varying_columns
 from analysis.statistics.intervals import mean_interval
 from analysis.statistics.metrics import Metric, find_metric
-from analysis.tables.formats import Column, Sheet, make_sheet, number
+from analysis.tables.formats import Column, Row, Sheet, make_sheet, number
 from analysis.tables.words import count_range, too_many, value_cell
 from trainables.usage import UsageError
 
@@ -411,7 +411,7 @@ def rho_sheets(data: pd.DataFrame) -> list[Sheet]:
     for (problem, name), part in data.groupby(["problem", "metric"], sort=False):
         scale, unit = display_unit(find_metric(str(name)))
         title = f"{problem}: {str(name).replace('_', ' ')}"
-        cells = {
+        cells: dict[Column, Callable[[Row], str]] = {
             Column("panel"): value_cell("panel"),
             number("lr"): value_cell("lr"),
             number("rho"): lambda row: "–" if pd.isna(row["rho"]) else show(row["rho"]),
