@@ -36,16 +36,14 @@ def search_report(
     ],
 ) -> None:
     """Show what a search has found."""
-    searches = []
-    for store in find_stores(options.results, options.study):
-        try:
-            search = load_search(store)
-        except OSError as error:
-            raise UsageError(
-                f"{store.location()}: storage error: {first_line(error)}"
-            ) from None
-        if search is not None:
-            searches.append((store, search))
+    stores = find_stores(options.results, options.study)
+    try:
+        loaded = [(store, load_search(store)) for store in stores]
+    except OSError as error:
+        raise UsageError(
+            f"{options.results}: storage error: {first_line(error)}"
+        ) from None
+    searches = [(store, search) for store, search in loaded if search is not None]
     if not searches:
         raise UsageError(
             f"no search in {options.results}: run python -m study.sweep search"

@@ -17,14 +17,7 @@ from trainables.setting import Setting
 
 
 def new_seeds(seeds: Collection[int], count: int) -> tuple[int, ...]:
-    """Return the next seeds after those of a study.
-
-    >>> new_seeds((0, 1, 4), 2)
-    (5, 6)
-
-    Raises:
-        UsageError: There are not so many.
-    """
+    """Return the next seeds after those of a study; raise UsageError without them."""
     first = max(seeds) + 1
     check_whole("the last of --confirm-seeds", first + count - 1, first, SEEDS - 1)
     return tuple(range(first, first + count))

@@ -60,17 +60,10 @@ def copy_file(files: Files, source: str, target: str) -> tuple[str, dict[str, st
 
 @attrs.frozen
 class ReachTest:
-    """A file that the driver has written and that a node copies.
-
-    Attributes:
-        files: The study's files.
-        address: The node's address.
-        path: The file's path; its copy has the suffix "-copy".
-        content: Its content.
-    """
+    """A file that the driver has written and that a node copies to PATH-copy."""
 
     files: Files
-    address: str
+    address: str  # the node's
     path: str = attrs.field(factory=lambda: f"{FOLDER}/{uuid.uuid4().hex}")
     content: bytes = attrs.field(factory=lambda: os.urandom(16))
 
@@ -88,11 +81,7 @@ class ReachTest:
         )
 
     def fault(self, answer: Any) -> str:
-        """Return why the node does not reach the results, or ""; compare its versions.
-
-        Args:
-            answer: Of `start`; not waited for.
-        """
+        """Return why the node does not reach the results, or ""; do not wait for it."""
         try:
             fault, versions = ray.get(answer, timeout=0)
         except ray.exceptions.GetTimeoutError:

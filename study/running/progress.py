@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray import tune
@@ -21,10 +21,7 @@ LIVE_SECONDS = 0.2
 
 
 class NotPickled:
-    """A part of Tune that holds terminals or sockets, or whose memory is elsewhere.
-
-    Tune pickles its parts to restore them, which this program never does.
-    """
+    """Tune pickles its parts; this program never restores them, and some cannot be."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -36,31 +33,21 @@ class Tally:
     A restarted trial reports some tasks again, so reports are never added up.
 
     Attributes:
-        trials: By name.
-        tasks_done: By trial.
-        diverged: Runs that have diverged, by trial.
-        failed: The trials that Tune has given up.
-        waiting: The trials that wait for storage.
         runs_before: Runs that earlier sessions finished.
         tasks_before: Their tasks.
-        started: Local time of the first report, in seconds; None: no report yet.
     """
 
     def __init__(
-        self,
-        trials: Sequence[Trial] = (),
-        *,
-        runs_before: int = 0,
-        tasks_before: int = 0,
+        self, trials: Sequence[Trial] = (), runs_before: int = 0, tasks_before: int = 0
     ) -> None:
         """Start with no report of these trials."""
         self.trials = {trial.name: trial for trial in trials}
         self.tasks_done = dict.fromkeys(self.trials, 0)
-        self.diverged = dict.fromkeys(self.trials, 0)
-        self.failed: set[str] = set()
-        self.waiting: set[str] = set()
+        self.diverged = dict.fromkeys(self.trials, 0)  # trial -> diverged runs
+        self.failed: set[str] = set()  # trials that Tune has given up
+        self.waiting: set[str] = set()  # trials that wait for storage
         self.runs_before, self.tasks_before = runs_before, tasks_before
-        self.started: float | None = None
+        self.started: float | None = None  # local time of the first report, in seconds
         self._resumed_tasks: dict[str, int] = {}  # trial -> tasks of earlier sessions
 
     def report(self, result: Mapping[str, Any]) -> None:
@@ -94,13 +81,6 @@ class Tally:
         if computed <= 0:
             return None
         return self._elapsed * (self._total_flops - done) / computed
-
-    def is_stopped(self, failed: Collection[str]) -> bool:
-        """Return whether a trial is neither finished nor failed when Tune has ended."""
-        return any(
-            self.tasks_done[name] < trial.setting.tasks and name not in failed
-            for name, trial in self.trials.items()
-        )
 
     def line(self) -> str:
         """Return the progress in one line."""
@@ -205,10 +185,8 @@ class ProgressDisplay(NotPickled, tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, **info: Any
     ) -> None:
         """Count a trial that Tune has given up."""
-        name = trial.config["trial"]["name"]
-        self.tally.failed.add(name)
-        self.tally.waiting.discard(name)
-        self._show()
+        self.tally.failed.add(trial.config["trial"]["name"])
+        self.tally.waiting.discard(trial.config["trial"]["name"])
 
     def _show(self) -> None:
         """Show the tally, at most once an interval: the sums are long."""

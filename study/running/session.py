@@ -36,15 +36,11 @@ class Session(abc.ABC):
     """One session of a study or a search, whose results this process has claimed.
 
     Attributes:
-        options: How to run it.
-        study: What to run.
-        store: Where its results are.
         request: What its results are to hold, as saved so far.
         finished: The run_ids of the runs that have all their records.
-        unit: What the messages count, in the plural.
     """
 
-    unit: str
+    unit: str  # what the messages count, in the plural
     study: Study | Search
 
     def __init__(
@@ -105,6 +101,7 @@ class Session(abc.ABC):
             OSError: Storage fails.
         """
         self.store.delete_partial_files()
+        self._drop_states()
         if not self.left:
             say(f"All {self.total} {self.unit} of {self.store.study} are finished.")
             return 0
@@ -125,11 +122,7 @@ class Session(abc.ABC):
         return FAILED if self.left else 0
 
     def _run_left(self) -> dict[str, str]:
-        """Run what is left; return why trials failed, by name.
-
-        Raises:
-            KeyboardInterrupt: The session was stopped.
-        """
+        """Run what is left; return why trials failed, by name."""
         data = {
             name: load(name, self.options.data_dir)
             for name in sorted(self._dataset_names())
@@ -200,11 +193,7 @@ class StudySession(Session):
         return len(self.request.settings.keys() - self.study.rows().keys())
 
     def plan(self, slots: int, gpu_memory: float | None = None) -> list[Trial]:
-        """Return the trials of what is left.
-
-        Args:
-            slots: Concurrent trials.
-            gpu_memory: GPU memory per trial, in bytes; None: no GPU.
+        """Return the trials of what is left; see `study.plan.trials.plan`.
 
         Raises:
             OSError: Storage fails.

@@ -69,13 +69,7 @@ def _cluster_config() -> dict[str, Any]:
 
 
 def max_of_workers(config: dict[str, Any], resource: str) -> float:
-    """Return how much of a resource all workers of a cluster's file may have.
-
-    >>> node_type = {"max_workers": 3, "resources": {"CPU": 4}}
-    >>> cluster = {"max_workers": 2, "available_node_types": {"worker": node_type}}
-    >>> max_of_workers(cluster, "CPU")
-    8.0
-    """
+    """Return how much of a resource all workers of a cluster's file may have."""
     amounts = [
         float(node_type.get("resources", {}).get(resource, 0))
         for node_type in config.get("available_node_types", {}).values()
@@ -86,19 +80,12 @@ def max_of_workers(config: dict[str, Any], resource: str) -> float:
 
 @attrs.frozen
 class Shares:
-    """What each trial gets, and how many trials run at once.
-
-    Attributes:
-        cpus: CPUs per trial.
-        gpus: GPUs per trial, a fraction if several share one; 0: none.
-        slots: Concurrent trials.
-        gpu_memory: GPU memory per trial, in bytes; None: no GPU.
-    """
+    """What each trial gets, and how many trials run at once."""
 
     cpus: float
-    gpus: float
-    slots: int
-    gpu_memory: float | None = None
+    gpus: float  # a fraction if several trials share a GPU; 0: none
+    slots: int  # concurrent trials
+    gpu_memory: float | None = None  # of each trial, in bytes; None: no GPU
 
     def __str__(self) -> str:
         return f"{self.slots} at once ({self.cpus:g} CPU, {self.gpus:g} GPU each)"

@@ -24,10 +24,8 @@ class SettingProgress:
     """How far the runs of one setting are.
 
     Attributes:
-        row: The setting's row.
         seeds: All seeds that were requested.
         finished: Seeds that have all their records, diverged ones too.
-        diverged: Those of them that diverged.
         started: Tasks done, by the seeds that have a checkpoint.
         failed: Why, by the seeds that failed in the last sweep.
     """
@@ -48,12 +46,7 @@ class SettingProgress:
 def survey(
     store: Store, request: Request, runs: Mapping[str, StoredRun]
 ) -> list[SettingProgress]:
-    """Return the progress of each setting, sorted by `ORDER`.
-
-    Args:
-        store: The study's results.
-        request: What they are to hold.
-        runs: The finished runs, by run_id.
+    """Return the progress of each setting, given the finished runs, by run_id.
 
     Raises:
         OSError: Storage fails.
@@ -64,9 +57,8 @@ def survey(
     }
     for run in runs.values():  # study.json may be lost
         row = {name: v for name, v in run.setting.items() if v is not None}
-        progress = settings.setdefault(
-            run.setting_id, SettingProgress(row, frozenset())
-        )
+        new = SettingProgress(row, frozenset())
+        progress = settings.setdefault(run.setting_id, new)
         progress.seeds |= {run.seed}
         progress.finished.add(run.seed)
         if run.diverged:
@@ -100,13 +92,7 @@ def _checkpoint_tasks(store: Store, name: str) -> int:
 def time_left(
     settings: Sequence[SettingProgress], runs: Mapping[str, StoredRun], slots: int
 ) -> str:
-    """Return how long the rest takes with so many concurrent trials, as a line.
-
-    Args:
-        settings: Of `survey`.
-        runs: The finished runs, by run_id.
-        slots: Concurrent trials.
-    """
+    """Return how long the rest takes with `slots` concurrent trials, as a line."""
     known: dict[str, Setting] = {}
     flops_left: defaultdict[str, float] = defaultdict(float)  # by optimizer
     for progress in settings:

@@ -52,16 +52,10 @@ GRACE = 10.0
 
 @attrs.frozen(kw_only=True)
 class TrialSource:
-    """Trials that are proposed while others run, in place of a fixed list.
+    """Trials that are proposed while others run, in place of a fixed list."""
 
-    Attributes:
-        searcher: Proposes them.
-        scheduler: May stop them early; None: all run to their end.
-        trainable: What runs them.
-    """
-
-    searcher: Searcher
-    scheduler: TrialScheduler | None = None
+    searcher: Searcher  # proposes them
+    scheduler: TrialScheduler | None = None  # may stop them early
     trainable: type[ContinualTrainable] = ContinualTrainable
 
 
@@ -95,14 +89,13 @@ def run_trials(
     )
     # the dashboard shows this name, not that of Tune's wrapper
     prepared.__qualname__ = ContinualTrainable.__qualname__
-    configs = [
-        trial.config(shares.cpus, shares.gpus) for trial in tally.trials.values()
-    ]
+    trials = tally.trials.values()
+    configs = [trial.config(shares.cpus, shares.gpus) for trial in trials]
     with (
         tempfile.TemporaryDirectory(prefix="plasticity-tune-") as folder,
         only_console_prints(),
         ProgressDisplay(tally) as display,
-        stoppable(),
+        stoppable() as stop_requested,
     ):
         tuner = tune.Tuner(
             prepared,
@@ -141,7 +134,7 @@ def run_trials(
     }
     for name, text in failures.items():
         say(f"Failed: {tally.trials[name].label}: {text}")
-    if tally.is_stopped(failures):
+    if stop_requested.is_set():
         raise KeyboardInterrupt
     return failures
 
@@ -196,9 +189,10 @@ class RetryPolicy(tune.Callback):
 
 
 @contextlib.contextmanager
-def stoppable() -> Iterator[None]:
+def stoppable() -> Iterator[threading.Event]:
     """Let SIGINT and SIGTERM stop Tune after the tasks that are running.
 
+    The event that it yields is set once a signal has come.
     A second signal, or `GRACE` seconds, stop it at once: the last checkpoints remain.
     """
     requested = threading.Event()
@@ -220,7 +214,7 @@ def stoppable() -> Iterator[None]:
     numbers = (signal.SIGINT, signal.SIGTERM)
     handlers = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield
+        yield requested
     finally:
         interrupt.cancel()
         for number, handler in handlers.items():

@@ -34,12 +34,7 @@ class Journal(BaseJournalBackend):
     """The journal in memory, written by `flush`. One sweep at a time has it."""
 
     def __init__(self, files: Files) -> None:
-        """Read the file, if there is one.
-
-        Raises:
-            ValueError: It is damaged.
-            OSError: Storage fails.
-        """
+        """Read the file, if there is one."""
         self._files = files
         lines: list[str] = []
         with contextlib.suppress(FileNotFoundError):
@@ -56,11 +51,7 @@ class Journal(BaseJournalBackend):
         self._logs += json.loads(json.dumps(logs))  # as they will be read
 
     def flush(self) -> None:
-        """Write the file if there are new operations.
-
-        Raises:
-            OSError: Storage fails; a later flush writes them.
-        """
+        """Write the file if there are new operations; raise OSError if that fails."""
         if (count := len(self._logs)) > self._flushed:
             lines = (json.dumps(log, separators=(",", ":")) for log in self._logs)
             self._files.put(JOURNAL, "".join(f"{line}\n" for line in lines).encode())
@@ -68,12 +59,6 @@ class Journal(BaseJournalBackend):
 
 
 def _open_journal(files: Files) -> tuple[Journal, JournalStorage]:
-    """Return the journal, and Optuna's view of it.
-
-    Raises:
-        UsageError: The journal is damaged.
-        OSError: Storage fails.
-    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         journal = Journal(files)

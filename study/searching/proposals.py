@@ -26,7 +26,6 @@ from study.results.store import Store
 from study.searching.journal import SETTING, open_search, setting_of
 from study.spec.objectives import objective_values
 from study.spec.search import Search
-from trainables.setting import Setting
 
 REDUCTION = 3
 """One in so many trials passes a rung of successive halving."""
@@ -35,7 +34,6 @@ FIRST_RUNG = 3
 """Tasks before the first rung; each further rung is `REDUCTION` times as far."""
 
 RUNGS = frozenset(FIRST_RUNG * REDUCTION**i for i in range(20))
-
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -88,11 +86,6 @@ class Proposals:
                 self._to_run.append(trial)
 
     @property
-    def proposed(self) -> int:
-        """How many trials have been proposed."""
-        return len(self._optuna_trials())
-
-    @property
     def ended(self) -> int:
         """How many trials have ended, at the end of their stream or before."""
         return len(self._optuna_trials(*ENDED))
@@ -115,9 +108,8 @@ class Proposals:
         Raises:
             OSError: Storage fails.
         """
-        while not self._to_run and self.proposed < self.search.trials:
-            number, setting = self._propose()
-            trial = Trial(setting, self.search.seeds)
+        while not self._to_run and len(self._optuna_trials()) < self.search.trials:
+            number, trial = self._propose()
             is_running = bool(self._open_numbers.get(trial.name))
             self._open_numbers.setdefault(trial.name, []).append(number)
             if self._has_records(trial):
@@ -143,15 +135,10 @@ class Proposals:
         self._try_save()
 
     def prune(self, trial: Trial, tasks: int, value: float) -> bool:
-        """Return whether a running trial is to be stopped early; Optuna then knows.
+        """Return whether to stop a running trial, with `value` after so many tasks.
 
         Asynchronous successive halving (Li et al. 2018, arXiv 1810.05934), by Optuna.
         Its rungs are in the journal, so they survive a kill.
-
-        Args:
-            trial: The trial.
-            tasks: How many tasks it has done.
-            value: Its objective on them.
         """
         numbers = self._open_numbers.get(trial.name)
         if not numbers or tasks not in RUNGS or tasks >= trial.setting.tasks:
@@ -169,17 +156,18 @@ class Proposals:
         self._try_save()
         return is_pruned
 
-    def _propose(self) -> tuple[int, Setting]:
-        """Have Optuna propose a setting; return its trial's number, too."""
-        random = np.random.SeedSequence([self.search.random_seed, self.proposed])
+    def _propose(self) -> tuple[int, Trial]:
+        """Have Optuna propose a trial; return its number, too."""
+        number = len(self._optuna_trials())
+        random = np.random.SeedSequence([self.search.random_seed, number])
         self.study.sampler = TPESampler(seed=int(random.generate_state(1)[0]))
-        trial = self.study.ask()
+        optuna_trial = self.study.ask()
         setting = self.search.space.make_setting(
-            lambda name, domain: domain.suggest(trial, name)
+            lambda name, domain: domain.suggest(optuna_trial, name)
         )
         row = {k: value for k, value in setting.row().items() if value is not None}
-        trial.set_user_attr(SETTING, row)
-        return trial.number, setting
+        optuna_trial.set_user_attr(SETTING, row)
+        return optuna_trial.number, Trial(setting, self.search.seeds)
 
     def _optuna_trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=states or None)
@@ -188,6 +176,5 @@ class Proposals:
         return {trial.setting.run_id(seed) for seed in trial.seeds} <= self._finished
 
     def _try_save(self) -> None:
-        """Write the journal; if storage fails, the next proposal retries."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the next proposal retries
             self._journal.flush()

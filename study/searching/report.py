@@ -89,12 +89,7 @@ def search_line(
 
 
 def print_report(location: str, study: optuna.Study) -> None:
-    """Print what a search has found so far.
-
-    Args:
-        location: Where its results are, for the reader.
-        study: Of `load_search`.
-    """
+    """Print what a search has found so far; its results are at `location`."""
     trials, states = _complete_trials(study), _states(study)
     say(
         f"{location}: {len(trials)} trials complete, "
@@ -149,12 +144,7 @@ def _importance_table(study: optuna.Study) -> Table:
 
 
 def importance(study: optuna.Study, objective: int = 0) -> dict[str, float]:
-    """Return each hyperparameter's importance for one objective; the sum is 1.
-
-    Args:
-        study: Of `load_search`.
-        objective: The number of the objective.
-    """
+    """Return each hyperparameter's importance for an objective; the sum is 1."""
     sign = 1 if study.directions[objective].name == "MINIMIZE" else -1
 
     def cost(trial: FrozenTrial) -> float:
@@ -180,8 +170,7 @@ def write_front(study: optuna.Study, file: str) -> None:
     """Draw the front into a file, whose suffix is its format.
 
     Raises:
-        UsageError: The suffix is unknown, there is no front, or the file cannot be
-            written.
+        UsageError: The suffix is unknown, there is no front, or writing fails.
     """
     suffix = Path(file).suffix.lower().removeprefix(".")
     if suffix not in FORMATS:
@@ -192,10 +181,6 @@ def write_front(study: optuna.Study, file: str) -> None:
 
 def draw_front(study: optuna.Study, suffix: str) -> bytes:
     """Return a picture of all trials; equal trials give equal bytes.
-
-    Args:
-        study: Of `load_search`.
-        suffix: One of `FORMATS`.
 
     Raises:
         UsageError: There are not two objectives, or no trial is complete.

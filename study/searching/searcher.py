@@ -8,7 +8,6 @@ scheduler stops counts as complete, and storage errors are only logged.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
 from typing import Any
 
 from ray import tune
@@ -24,16 +23,12 @@ from trainables.trainable import ContinualTrainable
 
 
 class SearchTally(Tally):
-    """The tally of a search, whose trials come one after the other.
-
-    Attributes:
-        pruned: The names of trials that were stopped early.
-    """
+    """The tally of a search, whose trials come one after the other."""
 
     def __init__(self, proposals: Proposals) -> None:
         """Start with no trial."""
         super().__init__()
-        self.pruned: set[str] = set()
+        self.pruned: set[str] = set()  # trials that were stopped early
         self._proposals = proposals
         self._ended_before = proposals.ended
 
@@ -41,10 +36,6 @@ class SearchTally(Tally):
         """Add a trial that starts."""
         self.trials[trial.name] = trial
         self.tasks_done[trial.name] = self.diverged[trial.name] = 0
-
-    def is_stopped(self, failed: Collection[str]) -> bool:
-        """Return whether trials are left though none has failed."""
-        return not failed and self._proposals.ended < self._proposals.search.trials
 
     def line(self) -> str:
         """Return the progress in one line."""
@@ -68,14 +59,11 @@ class SearchedTrainable(ContinualTrainable):
 
     def step(self) -> dict[str, Any]:
         """Run the next task."""
-        report = super().step()
-        mean_accuracy = None
+        report, mean = super().step(), None
         if self._records:
-            setting = self._run.setting
-            (mean_accuracy,) = objective_values(
-                ["mean_accuracy"], setting, self._records
-            )
-        return report | {"mean_accuracy": mean_accuracy}
+            setting, records = self._run.setting, self._records
+            (mean,) = objective_values(["mean_accuracy"], setting, records)
+        return report | {"mean_accuracy": mean}
 
 
 class ProposalSearcher(NotPickled, Searcher):

@@ -27,16 +27,11 @@ class SearchSession(Session):
     study: Search
 
     def __init__(self, options: SweepOptions, search: Search, store: Store) -> None:
-        """Read what earlier sessions have done; see `Session`.
-
-        Raises:
-            UsageError: The results are another search's.
-        """
+        """Read what earlier sessions have done; see `Session` and `Proposals`."""
         super().__init__(options, search, store)
         self.proposals = Proposals(
             search, store, self.finished, patience=options.patience
         )
-        self._drop_states()
 
     @property
     def total(self) -> int:
