@@ -101,7 +101,7 @@ def by_setting(frame: pd.DataFrame, measure: str = "test_accuracy") -> list[Runs
     """
     firsts = frame.drop_duplicates(["study", "setting_id"])
     values = firsts[setting_columns(frame)].astype(object)
-    settings: list[Setting] = values.where(values.notna(), None).to_dict("records")
+    settings: list[Any] = values.where(values.notna(), None).to_dict("records")
     rows = frame.groupby(["study", "setting_id"], sort=False, observed=True).indices
     columns = {n: frame[n].to_numpy() for n in ("seed", "task", "diverged", measure)}
     all_runs = []

@@ -13,7 +13,15 @@ import pyarrow as pa
 from analysis.records.load import Records, RecordsFile, load_records
 from analysis.records.request import RequestedStudy, read_requests
 from analysis.records.runs import NEEDED, Runs, by_problem, by_setting
-from analysis.tables.formats import Column, Row, Sheet, make_sheet, number, print_sheets
+from analysis.tables.formats import (
+    Cells,
+    Column,
+    Row,
+    Sheet,
+    make_sheet,
+    number,
+    print_sheets,
+)
 from analysis.tables.words import name_seeds, value_cell
 from trainables.record import KNOWN_COLUMNS
 from trainables.usage import UsageError
@@ -32,6 +40,12 @@ MADE_WITH = {
 """Entries of the files' metadata, and their names in the table."""
 
 OUTCOMES = ("complete", "diverged", "incomplete", "missing")
+
+COUNTS = (
+    *("study", "setting_id", "problem", "label", "expected", *OUTCOMES),
+    *(f"{outcome}_seeds" for outcome in OUTCOMES[1:]),
+)
+"""The columns of `run_counts`."""
 
 EXPLANATION = (
     "complete: the run finished the stream without diverging; means are over these "
@@ -112,13 +126,8 @@ def run_counts(
 ) -> pd.DataFrame:
     """Return one row per setting of a study: how many runs had each outcome.
 
-    Columns: study, setting_id, problem, label; expected, complete, diverged,
-    incomplete, missing; diverged_seeds, incomplete_seeds and missing_seeds ("0 3").
-
-    Args:
-        study: The study's name.
-        frame: Its records with `COLUMNS`; may be empty.
-        request: What was requested, if that is known.
+    The columns are `COUNTS`, with seeds as text ("0 3"). The frame has the records of
+    the study with `COLUMNS`; it may be empty.
     """
     settings = by_setting(frame) if len(frame) else []
     if request:
@@ -161,7 +170,7 @@ def run_counts(
                 },
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COUNTS)
 
 
 def _compare_with_request(runs: Runs, request: RequestedStudy) -> Runs:
@@ -229,7 +238,7 @@ def _with_counts(values: Sequence[str]) -> str:
 
 def runs_sheet(study: str, problem: str, counts: pd.DataFrame) -> Sheet:
     """Return the counts of the settings of one problem."""
-    cells = {
+    cells: Cells = {
         Column("setting"): value_cell("label"),
         Column("setting_id"): value_cell("setting_id"),
         **{number(name): value_cell(name) for name in ("expected", *OUTCOMES)},

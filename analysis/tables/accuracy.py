@@ -22,7 +22,7 @@ from analysis.records.runs import (
 )
 from analysis.statistics.intervals import mean_interval
 from analysis.statistics.metrics import METRICS
-from analysis.tables.formats import Column, Row, Sheet, Table, make_sheet, number
+from analysis.tables.formats import Cells, Column, Row, Sheet, Table, make_sheet, number
 from analysis.tables.words import (
     ALWAYS,
     PER,
@@ -108,7 +108,7 @@ def _sheet(title: str, rows: list[dict[str, Any]]) -> Sheet:
         for name, value in (same | shared).items()
         if value is not None or name == "intervention"
     )
-    cells = {
+    cells: Cells = {
         **{Column(n, right=n not in PARTS): value_cell(n) for n in named},
         number("runs"): _count_runs,
         number("change", "pp/100 tasks"): partial(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 import pandas as pd
@@ -13,7 +13,15 @@ from analysis.comparing.verdicts import LEVEL
 from analysis.records.load import load
 from analysis.records.runs import varying_columns
 from analysis.statistics.metrics import find_metric
-from analysis.tables.formats import Column, Row, Sheet, make_sheet, number, print_sheets
+from analysis.tables.formats import (
+    Cells,
+    Column,
+    Row,
+    Sheet,
+    make_sheet,
+    number,
+    print_sheets,
+)
 from analysis.tables.words import (
     ALWAYS,
     first_and_count,
@@ -153,7 +161,7 @@ def _sheet(title: str, rows: Sequence[Row], baseline: str) -> Sheet:
     elif best := {row["baseline_label"] for row in rows if row["baseline_label"]}:
         several = len(best) > 1
         opponent += "" if several else f", {best.pop()}"
-    cells = {
+    cells: Cells = {
         **{Column(n, right=n != "optimizer"): value_cell(n) for n in named},
         **({Column("baseline"): _baseline} if several else {}),
         number("n"): _pairs,
@@ -200,7 +208,7 @@ def write_p(p: float | None) -> str:
     return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
 
 
-TESTED: dict[Column, Callable[[Row], str]] = {
+TESTED: Cells = {
     number("effect", "d_z"): (
         lambda row: "n/a" if row["effect"] is None else f"{row['effect']:.2f}"
     ),
@@ -263,7 +271,7 @@ def _winner_verdict(row: Row) -> str:
     return "chosen" if row["against"] == "choosing" else str(row["verdict"])
 
 
-WINNER: dict[Column, Callable[[Row], str]] = {
+WINNER: Cells = {
     Column("problem"): value_cell("problem"),
     Column("winner"): value_cell("label"),
     Column("baseline"): value_cell("baseline_label"),

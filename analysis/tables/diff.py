@@ -6,7 +6,7 @@ the two results share no seed, their means are compared as those of two samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,14 @@ from analysis.records.load import RecordsFile, load_records
 from analysis.records.runs import Runs, by_problem, by_setting
 from analysis.statistics.intervals import mean_interval, welch_interval
 from analysis.statistics.metrics import METRICS, Metric
-from analysis.tables.formats import Column, Row, Sheet, make_sheet, number, print_sheets
+from analysis.tables.formats import (
+    Cells,
+    Column,
+    Sheet,
+    make_sheet,
+    number,
+    print_sheets,
+)
 from analysis.tables.words import (
     first_and_count,
     metric_and_unit,
@@ -180,7 +187,7 @@ def equality_sheet(a: pd.DataFrame, b: pd.DataFrame, measures: Sequence[str]) ->
     return Sheet("Records", caption, columns, rows)
 
 
-CELLS: dict[Column, Callable[[Row], str]] = {
+CELLS: Cells = {
     Column("setting"): value_cell("label"),
     Column("metric"): metric_and_unit,
     number("n"): lambda row: str(

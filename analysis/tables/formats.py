@@ -37,6 +37,10 @@ class Column(NamedTuple):
     right: bool = False
 
 
+Cells = dict[Column, Callable[[Row], str]]
+"""The columns of a sheet, each with what it shows of a row."""
+
+
 def number(name: str, unit: str = "") -> Column:
     """Return a column of numbers."""
     return Column(name, unit, right=True)
@@ -56,11 +60,11 @@ class Sheet:
 def make_sheet(
     title: str,
     caption: str,
-    cells: Mapping[Column, Callable[[Row], str]],
+    cells: Cells,
     rows: Iterable[Row],
     notes: Iterable[str] = (),
 ) -> Sheet:
-    """Return a sheet; `cells` has the columns, each with what it shows of a row."""
+    """Return the sheet of these rows."""
     texts = [[cell(row) for cell in cells.values()] for row in rows]
     return Sheet(title, caption, list(cells), texts, list(notes))
 

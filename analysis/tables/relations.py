@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
 import pandas as pd
 
 from analysis.comparing.relations import ALL, BETWEEN, LEAST, OUTCOME, relation
 from analysis.records.load import load_records
-from analysis.tables.formats import Column, Row, Sheet, make_sheet, number, print_sheets
+from analysis.tables.formats import (
+    Cells,
+    Column,
+    Row,
+    Sheet,
+    make_sheet,
+    number,
+    print_sheets,
+)
 from analysis.tables.words import value_cell
 from trainables.usage import UsageError, choose
 
@@ -79,12 +88,12 @@ def _seeds(row: Row) -> str:
 
 def _mean_and_half(row: Row, name: str) -> str:
     mean, half = row[name], (row[f"{name}_hi"] - row[f"{name}_lo"]) / 2
-    if pd.isna(mean):
+    if np.isnan(mean):
         return "n/a"
-    return f"{mean + 0.0:.2f} ± {'n/a' if pd.isna(half) else f'{half:.2f}'}"
+    return f"{mean + 0.0:.2f} ± {'n/a' if np.isnan(half) else f'{half:.2f}'}"
 
 
-CELLS: dict[Column, Callable[[Row], str]] = {
+CELLS: Cells = {
     Column("setting"): value_cell("label"),
     number("seeds"): _seeds,
     number("over"): lambda row: (

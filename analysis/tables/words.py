@@ -43,10 +43,11 @@ def percent_interval(row: Row, name: str, scale: int = 1) -> str:
     >>> percent_interval({"x": 0.5, "x_lo": 0.4, "x_hi": 0.6}, "x")
     '50.00 ± 10.00'
     """
-    mean, lo, hi = row[name], row[f"{name}_lo"], row[f"{name}_hi"]
-    if pd.isna(mean):
+    mean: float | None = row[name]
+    lo: float | None = row[f"{name}_lo"]
+    if mean is None or np.isnan(mean):
         return "n/a"
-    half = None if pd.isna(lo) else scale * (hi - lo) / 2
+    half = None if lo is None else scale * (row[f"{name}_hi"] - lo) / 2
     return f"{percent(scale * mean)} ± {percent(half)}"
 
 
@@ -141,4 +142,5 @@ def settings_of(rows: Sequence[Row], end: str) -> list[dict[str, Any]]:
 def plain_rows(data: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of a frame as plain values, None for null."""
     plain = data.astype(object)
-    return plain.where(plain.notna(), None).to_dict("records")
+    rows: list[Any] = plain.where(plain.notna(), None).to_dict("records")
+    return rows
