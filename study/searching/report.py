@@ -9,6 +9,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
+from typing import Literal
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -202,13 +203,15 @@ def draw_front(study: optuna.Study, suffix: str) -> bytes:
     others = sorted(points.keys() - COLOURS.keys())
     colours = COLOURS | dict(zip(others, SPARE, strict=False))
     front = sorted(study.best_trials, key=lambda trial: trial.values)
-    where = "pre" if study.directions[0].name == "MAXIMIZE" else "post"
     content = io.BytesIO()
     with rc_context({**STYLE, "svg.hashsalt": "plasticity-study"}):
         figure = Figure(figsize=(6.4, 4.2))
-        x, y = (AXIS_LABELS[name] for name in names)
-        ax = figure.add_subplot(xlabel=x, ylabel=y)
+        x_label, y_label = (AXIS_LABELS[name] for name in names)
+        ax = figure.add_subplot(xlabel=x_label, ylabel=y_label)
         steps = zip(*(trial.values for trial in front), strict=True)
+        where: Literal["pre", "post"] = "post"
+        if study.directions[0].name == "MAXIMIZE":
+            where = "pre"
         ax.step(*steps, where=where, color="0.6", label="Pareto front")
         for name in sorted(points):
             x, y = zip(*points[name], strict=True)
