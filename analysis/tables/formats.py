@@ -170,8 +170,7 @@ def _float(sheet: Sheet, explanation: Sequence[str]) -> str:
     heads = [
         _escape(f"{c.name} [{c.unit}]" if c.unit else c.name) for c in sheet.columns
     ]
-    rows = [" & ".join(map(_latex_cell, row)) + r" \\" for row in sheet.rows]
-    lines = "\n".join(rows)
+    lines = [" & ".join(map(_latex_cell, row)) + " \\\\\n" for row in sheet.rows]
     notes = "\n".join(_escape(note) for note in (*sheet.notes, *explanation))
     return rf"""% needs \usepackage{{booktabs}}
 \begin{{table}}[htbp]
@@ -181,8 +180,7 @@ def _float(sheet: Sheet, explanation: Sequence[str]) -> str:
 \toprule
 {" & ".join(heads)} \\
 \midrule
-{lines}
-\bottomrule
+{"".join(lines)}\bottomrule
 \end{{tabular}}
 
 \smallskip
