@@ -38,25 +38,22 @@ settings.register_profile(
 )
 settings.load_profile("tests")
 
-REAL_RAY = {
-    "test_chaos",
-    "test_cluster_lab",
-    "test_search",
-    "test_survival",
-    "test_sweep",
-    "test_trainable",
-}
-"""Modules whose tests start a Ray of their own."""
+RAY_MODULES = {"test_chaos", "test_cluster_lab"}
+RAY_FIXTURES = {"cluster", "nodes", "whole"}
+"""The tests of these modules, and those with these fixtures, start or join a Ray."""
+
+SLOW_FIXTURES = {"reports", "gone_on", "undisturbed"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give all that starts a Ray to one worker: side by side they only wait."""
     for item in items:
-        if item.path.stem in REAL_RAY:
+        fixtures = set(item.fixturenames)
+        if item.path.stem in RAY_MODULES or RAY_FIXTURES & fixtures:
             item.add_marker(pytest.mark.xdist_group("ray"))
-        if {"report_page", "reports"} & set(item.fixturenames):  # made once, in seconds
-            item.add_marker(pytest.mark.xdist_group("report"))
+        for name in SLOW_FIXTURES & fixtures:  # made once, not once a worker
+            item.add_marker(pytest.mark.xdist_group(name))
 
 
 TRAIN_COUNTS = (12, 10, 13, 9, 12, 15, 11, 8, 14, 12)

@@ -1,6 +1,7 @@
 """The command, from outside: exit codes, single lines, what it imports."""
 
 import os
+import runpy
 import subprocess
 import sys
 import typing
@@ -8,6 +9,7 @@ import typing
 import pyarrow.parquet as pq
 import pytest
 
+import analysis.__main__
 from analysis.__main__ import table
 from analysis.tables.formats import FORMATS
 from tests.support.synthetic import make_run, make_setting, write, write_study
@@ -26,6 +28,21 @@ def call(*args, cwd=None, code=("-m", "analysis")):
         check=False,
         env={**os.environ, "PYTHONPATH": place, "PYTHONIOENCODING": "utf-8"},
     )
+
+
+@pytest.fixture
+def refused(monkeypatch, capfd):
+    """Run the command in this process, to save its start; return standard error."""
+
+    def run(*args):
+        monkeypatch.setattr(sys, "argv", ["analysis", *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            runpy.run_path(analysis.__main__.__file__, run_name="__main__")
+        said = capfd.readouterr()
+        assert (stop.value.code, said.out) == (2, "")
+        return said.err
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +81,11 @@ def test_a_query_of_runs_and_records_is_printed(results):
         (["sql", "SELECT * FROM '/etc/hostname'"], "/etc/hostname"),
     ],
 )
-def test_a_wrong_query_is_one_line_and_exit_code_2(results, args, said):
-    done = call(args[0], results, *args[1:])
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert said in done.stderr
+def test_a_wrong_query_is_one_line_and_exit_code_2(results, args, said, refused):
+    error = refused(args[0], results, *args[1:])
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert said in error
 
 
 def test_figures_are_listed():
@@ -101,13 +117,12 @@ def contradict(folder):
         (contradict, "has two different results"),
     ],
 )
-def test_bad_records_are_one_line_and_exit_code_2(tmp_path, make, said):
+def test_bad_records_are_one_line_and_exit_code_2(tmp_path, make, said, refused):
     make(tmp_path)
-    done = call("table", tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert said in done.stderr
+    error = refused("table", tmp_path)
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert said in error
 
 
 @pytest.mark.parametrize(
@@ -133,10 +148,14 @@ def test_bad_records_are_one_line_and_exit_code_2(tmp_path, make, said):
         (["compare", "x", "--baselin", "sgd"], "--baseline"),
     ],
 )
-def test_a_wrong_call_is_explained_with_exit_code_2(args, said):
-    done = call(*args)
+def test_a_wrong_call_is_explained_with_exit_code_2(args, said, refused):
+    assert said in refused(*args)
+
+
+def test_a_wrong_call_of_the_program_is_explained_too():
+    done = call("compare", "x", "--metric", "accuracy")
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert done.stderr.startswith("error: unknown metric 'accuracy'")
 
 
 def imported(code):

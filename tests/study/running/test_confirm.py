@@ -12,6 +12,7 @@ from trainables.interventions import ContinualBackprop
 from trainables.optimizers import SAM, SGD
 from trainables.problems import Pairwise, Permuted
 from trainables.run import ContinualRun
+from trainables.setting import RunOptions
 from trainables.usage import UsageError
 
 STUDY = Study(
@@ -32,7 +33,8 @@ MINE = frozenset(setting.setting_id for setting in STUDY.settings)
 def fill(store, settings, seeds, few):
     """Run settings, for real."""
     for setting in settings:
-        run = ContinualRun(setting, seeds, few)
+        options = RunOptions(landscape_every=0)
+        run = ContinualRun(setting, seeds, few, options=options)
         who = {"study": store.study, "trial_id": "t"}
         rows = [who | row for _ in range(setting.tasks) for row in run.next_task()]
         store.write_records(rows)

@@ -18,6 +18,7 @@ from study.spec.objectives import objective_values
 from study.spec.search import JOURNAL, Search
 from study.spec.space import Space
 from trainables.run import ContinualRun
+from trainables.setting import RunOptions
 from trainables.usage import UsageError
 
 SPACE = Space(
@@ -46,7 +47,8 @@ def begin(results, search):
 
 def run(store, trial, few):
     """Run a trial, for real."""
-    one = ContinualRun(trial.setting, trial.seeds, few)
+    options = RunOptions(landscape_every=0)
+    one = ContinualRun(trial.setting, trial.seeds, few, options=options)
     who = {"study": "mine", "trial_id": "t"}
     rows = [who | row for _ in range(trial.setting.tasks) for row in one.next_task()]
     store.write_records(rows)

@@ -182,7 +182,11 @@ sys.exit(pytest.main(words))
 """
 
 
-CHECKED = "multiply or rows or refused or testing or cancel or (any_batch and GNP)"
+CHECKED = (
+    "multiply or rows or refused or testing or cancel "
+    "or (any_batch and GNP and not 64 and not 200)"
+)
+"""The other shapes of these batches are smaller, and fill vectors in part."""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs LD_PRELOAD")
@@ -190,7 +194,7 @@ def test_the_c_runs_clean_under_sanitizers(tmp_path):
     """Any access out of bounds and any undefined behaviour ends the run."""
     suffix = extension.sysconfig.get_config_var("EXT_SUFFIX")
     name = extension.load("float64").instruction_set
-    flags = "-O1 -std=gnu11 -march=native -fPIC -shared -fno-sanitize-recover=all"
+    flags = "-O0 -std=gnu11 -march=native -fPIC -shared -fno-sanitize-recover=all"
     command = ["cc", *flags.split(), "-fsanitize=address,undefined"]
     sources = sorted((extension.FOLDER / "c").glob("*.c"))
     for dtype, macros in (("float32", []), ("float64", ["-DDOUBLE"])):
