@@ -395,20 +395,27 @@ def told(rows: list[Record]) -> list[list[Any]]:
     return [[row[name] for name in columns] for row in rows]
 
 
+def run_of(setting: Setting, seeds: list[int], data: Dataset, **more) -> ContinualRun:
+    """Without the probes of the landscape, which take longer than all the rest."""
+    return ContinualRun(
+        setting, seeds, data, options=RunOptions(landscape_every=0), **more
+    )
+
+
 @problems
 @optimizers
 def test_a_run_is_the_same_when_stopped_and_gone_on_with(
     optimizer, problem, few: Dataset
 ):
-    straight = ContinualRun(setting(optimizer, problem), SEEDS, few)
+    straight = run_of(setting(optimizer, problem), SEEDS, few)
     expected = [told(straight.next_task()) for _ in range(3)]
     for stop in (1, 2):
-        one = ContinualRun(setting(optimizer, problem), SEEDS, few)
+        one = run_of(setting(optimizer, problem), SEEDS, few)
         got = [told(one.next_task()) for _ in range(stop)]
         file = io.BytesIO()
         torch.save(one.state_dict(), file)
         file.seek(0)
-        other = ContinualRun(setting(optimizer, problem), SEEDS, few)
+        other = run_of(setting(optimizer, problem), SEEDS, few)
         other.load_state_dict(torch.load(file, weights_only=True))
         got += [told(other.next_task()) for _ in range(3 - stop)]
         assert got == expected
@@ -419,9 +426,7 @@ def test_a_run_is_the_same_when_stopped_and_gone_on_with(
 def test_a_seeds_tasks_and_weights_do_not_depend_on_the_optimizer(
     optimizer, problem, few
 ):
-    mine, theirs = (
-        ContinualRun(setting(o, problem), SEEDS, few) for o in (optimizer, SGD())
-    )
+    mine, theirs = (run_of(setting(o, problem), SEEDS, few) for o in (optimizer, SGD()))
     assert_same(mine.network.tensors(), theirs.network.tensors(), 0)
     labels = [
         [row["task_label"] for _ in range(3) for row in one.next_task()]
@@ -442,13 +447,6 @@ def remedied(name: str | None, under: str, problem: Problem) -> Setting:
         tasks=3,
         batch_size=6,
         hidden=(12, 10),
-    )
-
-
-def run_of(setting: Setting, seeds: list[int], data: Dataset, **more) -> ContinualRun:
-    """Without the probes of the landscape, which take longer than all the rest."""
-    return ContinualRun(
-        setting, seeds, data, options=RunOptions(landscape_every=0), **more
     )
 
 
@@ -526,7 +524,7 @@ def test_it_is_paired_with_sgd_and_does_something(name, problem, few):
 @interventions
 def test_a_dead_network_with_it_stays_finite(name, under, few):
     setting = remedied(name, under, Permuted())
-    one = ContinualRun(setting, SEEDS, few)
+    one = run_of(setting, SEEDS, few)
     for tensor in one.network.tensors():
         tensor.zero_()
     one.network.biases[0].fill_(-1000)

@@ -33,10 +33,12 @@ PAIRWISE = Trial(Setting(problem=Pairwise(), optimizer=GNP(), **COMMON), (1,))
 NOT_BITS = {"seconds", "trial_id"}
 
 
-def actor(store, few, trial=PERMUTED, every=None, **options):
+def actor(store, few, trial=PERMUTED, every=None, landscape_every=0, **options):
     class Local(ContinualTrainable):
         def setup(self, config):
-            shared = RunOptions(checkpoint_every=every, **options)
+            shared = RunOptions(
+                checkpoint_every=every, landscape_every=landscape_every, **options
+            )
             super().setup(config, {"mnist-5k": few}, store, shared)
 
     return Local({"trial": trial.config(cpus=1, gpus=0)})
@@ -55,9 +57,10 @@ def written(store, trial):
     return [{k: v for k, v in row.items() if k not in NOT_BITS} for row in rows]
 
 
-def plain(few, trial):
+def plain(few, trial, landscape_every=0):
     """The records of a run that knows nothing of Ray."""
-    run = ContinualRun(trial.setting, trial.seeds, few)
+    options = RunOptions(landscape_every=landscape_every)
+    run = ContinualRun(trial.setting, trial.seeds, few, options=options)
     rows = [row for _ in range(TASKS) for row in run.next_task()]
     return [
         {"study": "mine"} | {k: v for k, v in row.items() if k not in NOT_BITS}
@@ -72,10 +75,10 @@ def store(tmp_path):
 
 @pytest.mark.parametrize("trial", [PERMUTED, PAIRWISE], ids=lambda t: t.label)
 def test_records_are_those_of_the_plain_run(store, few, trial):
-    results = finish(actor(store, few, trial))
+    results = finish(actor(store, few, trial, landscape_every=10))
     assert [r["tasks_done"] for r in results] == [1, 2, 3, 4]
     assert [r["runs_diverged"] for r in results] == [0] * 4
-    assert written(store, trial) == plain(few, trial)
+    assert written(store, trial) == plain(few, trial, landscape_every=10)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from tests.support import chaos
 from tests.support.chaos import SHORT, TASKS, Bucket, Counts, Nodes, Sweep
 from tests.support.gate import Gate
 from trainables.run import ContinualRun
+from trainables.setting import RunOptions
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +36,10 @@ def nodes():
 def expected(digits):
     """The records of runs that nobody has disturbed, and Ray never saw."""
     study = find_study(SHORT)
+    options = RunOptions(landscape_every=study.landscape_every)
     rows = []
     for setting in study.settings:
-        run = ContinualRun(setting, study.seeds, digits)
+        run = ContinualRun(setting, study.seeds, digits, options=options)
         rows += [row for _ in range(TASKS) for row in run.next_task()]
     return sorted(rows, key=lambda row: (row["run_id"], row["task"]))
 

@@ -11,4 +11,5 @@ STUDY = Study(
     grid((Permuted(),), (SGD(momentum=0.9), SAM()), batch_size=8, **COMMON)
     + grid((Pairwise(),), (SGD(), GNP(momentum=0.9)), batch_size=2, **COMMON),
     range(3),
+    landscape_every=0,
 )
