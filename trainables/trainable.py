@@ -102,7 +102,7 @@ class ContinualTrainable(tune.Trainable):
         if trial["gpus"]:
             torch.cuda.reset_peak_memory_stats()  # of the process's previous trial
         self._name = trial["name"]
-        self._new_run = lambda: ContinualRun(
+        self._new_run: Callable[[], ContinualRun] = lambda: ContinualRun(
             setting, trial["seeds"], dataset, device, options=self._options
         )
         self._run = self._new_run()
