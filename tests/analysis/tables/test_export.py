@@ -96,7 +96,9 @@ def test_a_run_has_its_metrics_and_its_outcome(results, tmp_path):
         for name, metric in METRICS.items():
             assert row[name] == metric(accuracy)[0]
         assert row["steps"] == mine["steps"].sum()
-    assert frame.loc[frame["outcome"] != "complete", list(METRICS)].isna().all(axis=None)
+    assert (
+        frame.loc[frame["outcome"] != "complete", list(METRICS)].isna().all(axis=None)
+    )
     assert pq.read_schema(file).field("rho").type == KNOWN_COLUMNS["rho"].type
 
 
