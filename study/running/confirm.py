@@ -1,8 +1,8 @@
 """Confirm a study's winners on new seeds.
 
-The best of many settings is partly lucky (the winner's curse). So the best setting and
-the best SGD of each problem, chosen on the study's own seeds, are run with new seeds,
-on which alone their comparison is fair.
+The best of many settings is partly lucky (the winner's curse). The study's seeds choose
+the best setting and the best SGD of each problem. Both settings then run with new
+seeds. Only the records of the new seeds give a fair comparison.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from trainables.setting import Setting
 
 
 def new_seeds(seeds: Collection[int], count: int) -> tuple[int, ...]:
-    """Return the next seeds after those of a study; raise UsageError without them."""
+    """Return the `count` seeds that follow the largest of a study's `seeds`.
+
+    Raises:
+        UsageError: The last of the new seeds would be too large.
+    """
     first = max(seeds) + 1
     check_whole("the last of --confirm-seeds", first + count - 1, first, SEEDS - 1)
     return tuple(range(first, first + count))
@@ -30,17 +34,17 @@ def confirmation(
     count: int,
     setting_ids: Collection[str] | None = None,
 ) -> Study | None:
-    """Return a study of the best settings with new seeds; None: no run is finished.
+    """Return a study of the best settings with new seeds, or None without runs.
 
     Args:
         store: Where the study's results are.
-        seeds: The study's own seeds, which choose the winners.
-        count: How many new seeds.
-        setting_ids: The study's own settings; None: all of the results.
+        seeds: The study's seeds, whose records choose the best settings.
+        count: The number of new seeds.
+        setting_ids: The settings to choose from, or None for all settings.
 
     Raises:
-        UsageError: The records cannot be read, or there are no new seeds left.
-        OSError: Storage fails.
+        UsageError: The records cannot be read, or a new seed would be too large.
+        OSError: The storage fails.
     """
     from analysis.comparing.compare import best_settings
     from analysis.records.load import load

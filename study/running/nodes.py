@@ -1,8 +1,8 @@
-"""Check that the nodes reach the results; say when nodes join, leave or are awaited.
+"""Check that each node reaches the results. Say when nodes join and leave.
 
-A folder of one machine looks like a shared one until records are missing, and a node
-may lack the right to write to a bucket. So the driver writes a file, each node copies
-it, and the driver reads the copies.
+A folder on one machine looks like a shared folder until records are missing. A node may
+lack the right to write to a bucket. So the driver writes a file, each node copies the
+file, and the driver reads the copies.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from trainables.patience import first_line
 from trainables.usage import UsageError
 
 FOLDER = "reach"
-"""The folder of these files, beside the records."""
+"""The folder of the test files, beside the folder of the records."""
 
 TIMEOUT = 120.0
-"""Seconds that a node has to answer; its first task starts a Python process."""
+"""Seconds in which a node must answer. Its first task also starts a Python process."""
 
 COMPARED_VERSIONS = ("commit", "python", "torch", "numpy")
-"""What must be the same on every node for the records' metadata to be true."""
+"""Versions that must be equal on all nodes: the records' metadata has one of each."""
 
 INTERVAL = 1.0
 """Seconds between two checks of a `NodeWatcher`."""
 
 WAIT = 5.0
-"""Seconds that trials wait for nodes before this is said."""
+"""Seconds that trials wait for nodes before a message says that they wait."""
 
 
 def live_nodes() -> dict[str, str]:
-    """Return the addresses of the nodes that are alive, by node id."""
+    """Return a dictionary from the ID of each live node to the node's address."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return {n["NodeID"]: n["NodeManagerAddress"] for n in nodes if n["Alive"]}
 
 
 def copy_file(files: Files, source: str, target: str) -> tuple[str, dict[str, str]]:
-    """Copy the driver's file on a node; return the error, or "", and its versions."""
+    """Copy the driver's file; return the error, or "", and this node's versions."""
     try:
         files.put(target, files.read(source))
     except OSError as error:
@@ -60,18 +60,18 @@ def copy_file(files: Files, source: str, target: str) -> tuple[str, dict[str, st
 
 @attrs.frozen
 class ReachTest:
-    """A file that the driver has written and that a node copies to PATH-copy."""
+    """The driver writes the file `path`, and a node copies it to `path`-copy."""
 
     files: Files
-    address: str  # the node's
+    address: str  # of the node
     path: str = attrs.field(factory=lambda: f"{FOLDER}/{uuid.uuid4().hex}")
     content: bytes = attrs.field(factory=lambda: os.urandom(16))
 
     def start(self, node: str) -> Any:
-        """Write the file and ask the node; return Ray's reference to its answer.
+        """Write the file and make the node copy it; return Ray's reference to the task.
 
         Raises:
-            OSError: Storage fails.
+            OSError: The storage fails.
         """
         self.files.put(self.path, self.content)
         strategy = NodeAffinitySchedulingStrategy(node, soft=False)
@@ -81,21 +81,24 @@ class ReachTest:
         )
 
     def fault(self, answer: Any) -> str:
-        """Return why the node does not reach the results, or ""; do not wait for it."""
+        """Return why the node does not reach the results, or "" if it reaches them.
+
+        `answer` is Ray's reference from `start`. An unfinished task counts as a fault.
+        """
         try:
             fault, versions = ray.get(answer, timeout=0)
         except ray.exceptions.GetTimeoutError:
-            return "it does not answer"
+            return "the node does not answer"
         except ray.exceptions.RayError as error:
             return first_line(getattr(error, "cause", None) or error)
         if not fault and not self.is_copied():
-            fault = "its writes are not visible to the driver"
+            fault = "the driver cannot read the file that the node wrote"
         if not fault and (differences := version_differences(versions)):
-            say(f"Node {self.address} has other versions: {differences}")
+            say(f"Node {self.address} runs other versions: {differences}")
         return str(fault)
 
     def is_copied(self) -> bool:
-        """Return whether the driver can read the copy."""
+        """Return whether the driver can read the node's copy."""
         try:
             return self.files.read(f"{self.path}-copy") == self.content
         except OSError:
@@ -111,7 +114,7 @@ class ReachTest:
 
 
 def version_differences(versions: Mapping[str, str]) -> str:
-    """Return which versions of a node differ from this machine's, as text."""
+    """Return, as text, a node's versions that differ from this machine's versions."""
     here = software()
     return ", ".join(
         f"{name} {versions[name]} (here {here[name]})"
@@ -121,16 +124,16 @@ def version_differences(versions: Mapping[str, str]) -> str:
 
 
 def check_reach(files: Files) -> None:
-    """Check that every node reaches the results; one node alone is not asked.
+    """Check that every node reaches the results, if there are two or more nodes.
 
     Raises:
         UsageError: A node does not reach the results, or cannot run this program.
-        OSError: Storage fails.
+        OSError: The storage fails.
     """
     if files.local and capacity().can_grow:
         raise UsageError(
-            f"--results is {files.results}, a folder, and this cluster starts more "
-            "nodes, which may not share it: give s3://bucket/prefix"
+            f"--results is the folder {files.results}, and this cluster may start "
+            "nodes that do not share the folder: use s3://bucket/prefix"
         )
     nodes = live_nodes()
     if len(nodes) < 2:
@@ -151,20 +154,20 @@ def check_reach(files: Files) -> None:
             test.clean_up()
     if faults:
         raise UsageError(
-            f"--results is {files.results}, which not every node reaches: "
-            f"{'; '.join(faults)}: give a folder that all share, or s3://bucket/prefix"
+            f"not every node reaches --results {files.results}: {'; '.join(faults)}: "
+            "use a folder that all nodes share, or s3://bucket/prefix"
         )
 
 
 class NodeWatcher(NotPickled, tune.Callback):
     """Says which nodes join and leave, and when trials wait for nodes.
 
-    A node that joins is tested for reaching the results. If it does not, its trials
-    wait and retry as for any storage failure.
+    It also tests whether a node that joins reaches the results. If the node does not
+    reach them, its trials wait and retry as they do whenever the storage fails.
     """
 
     def __init__(self, files: Files, slots: int) -> None:
-        """Watch the nodes of now, on which `slots` trials may run at once."""
+        """Watch the live nodes, where at most `slots` trials run at once."""
         self._files, self._slots = files, slots
         self._nodes = live_nodes()
         self._last_check = time.monotonic()
@@ -173,7 +176,7 @@ class NodeWatcher(NotPickled, tune.Callback):
         self._tests: dict[Any, ReachTest] = {}  # Ray's reference to an answer -> test
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Check once an interval."""
+        """Check the nodes and the trials if `INTERVAL` seconds have passed."""
         now = time.monotonic()
         if now - self._last_check >= INTERVAL:
             self._last_check = now
@@ -182,14 +185,14 @@ class NodeWatcher(NotPickled, tune.Callback):
             self._check_waiting([trial.status for trial in trials], now)
 
     def _compare_nodes(self) -> None:
-        """Say which nodes have joined and left; test the new ones."""
+        """Say which nodes have joined or left; start a test of each new node."""
         before, self._nodes = self._nodes, live_nodes()
         for node, address in before.items():
             if node not in self._nodes:
-                say(f"Node {address} has left; its trials resume elsewhere.")
+                say(f"Node {address} has left; its trials resume on other nodes.")
         new = {node: a for node, a in self._nodes.items() if node not in before}
         if new:
-            say(f"Node {', '.join(new.values())} has joined: {capacity()}")
+            say(f"Node {', '.join(new.values())} has joined. Ray has {capacity()}.")
         for node, address in new.items():
             with contextlib.suppress(OSError):  # the trials say that storage fails
                 test = ReachTest(self._files, address)
@@ -205,11 +208,11 @@ class NodeWatcher(NotPickled, tune.Callback):
             test.clean_up()
 
     def _check_waiting(self, states: list[str], now: float) -> None:
-        """Say when trials wait for nodes, and when they no longer do."""
+        """Say when trials start to wait for nodes, and when all of them run."""
         running = states.count("RUNNING")
         if "PENDING" not in states or running >= self._slots:
             if self._waiting_said:
-                say(f"All {self._slots} concurrent trials run: {capacity()}")
+                say(f"All {self._slots} concurrent trials run. Ray has {capacity()}.")
             self._waiting_since, self._waiting_said = None, False
             return
         self._waiting_since = self._waiting_since or now

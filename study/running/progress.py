@@ -1,4 +1,4 @@
-"""Progress of a session: what its trials report, and how the terminal shows it."""
+"""Sum the reports of a session's trials, and show the progress on the terminal."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from study.plan.machine import format_duration
 from study.plan.trials import Trial
 
 PLAIN_SECONDS = 15.0
-"""Between two lines where standard output is not a terminal."""
+"""Seconds between two progress lines if standard output is not a terminal."""
 
 LIVE_SECONDS = 0.2
-"""Between two updates of the live line on a terminal."""
+"""Seconds between two updates of the live line on a terminal."""
 
 
 class NotPickled:
-    """Tune pickles its parts; this program never restores them, and some cannot be."""
+    """Pickles no attributes. Tune pickles callbacks, but nothing restores them here."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
 class Tally:
-    """The latest report of each trial, and their sums.
+    """The latest report of each trial, and the sums over all trials.
 
-    A restarted trial reports some tasks again, so reports are never added up.
+    A restarted trial reports some tasks again. So each report replaces the one before.
 
     Attributes:
-        runs_before: Runs that earlier sessions finished.
-        tasks_before: Their tasks.
+        runs_before: The number of runs that earlier sessions finished.
+        tasks_before: The number of tasks in those runs.
     """
 
     def __init__(
         self, trials: Sequence[Trial] = (), runs_before: int = 0, tasks_before: int = 0
     ) -> None:
-        """Start with no report of these trials."""
+        """Start without reports."""
         self.trials = {trial.name: trial for trial in trials}
         self.tasks_done = dict.fromkeys(self.trials, 0)
         self.diverged = dict.fromkeys(self.trials, 0)  # trial -> diverged runs
@@ -51,7 +51,7 @@ class Tally:
         self._resumed_tasks: dict[str, int] = {}  # trial -> tasks of earlier sessions
 
     def report(self, result: Mapping[str, Any]) -> None:
-        """Take a trial's report."""
+        """Store the latest report of a trial."""
         name, tasks = result["name"], result["tasks_done"]
         self.waiting.discard(name)
         if result["waiting"]:
@@ -59,8 +59,8 @@ class Tally:
             if tasks == self.tasks_done[name]:
                 return
         if self.started is None:
-            # the first task waited for Ray and PyTorch to start: it says nothing about
-            # the speed of the others, so it counts as done before
+            # the time of the first task includes the start of Ray and PyTorch, so the
+            # speed is measured from the end of that task
             self.started = time.monotonic()
             self._resumed_tasks[name] = tasks
         self._resumed_tasks.setdefault(name, tasks - 1)
@@ -69,13 +69,13 @@ class Tally:
 
     @property
     def fraction(self) -> float:
-        """The fraction of this session's floating-point operations that are done."""
+        """The completed fraction of the trials' floating-point operations."""
         total = self._total_flops
         return self._flops(self.tasks_done) / total if total else 1.0
 
     @property
     def seconds_left(self) -> float | None:
-        """The time left at the mean speed of this session; None: not known yet."""
+        """The seconds left at this session's mean speed, or None before it is known."""
         done = self._flops(self.tasks_done)
         computed = done - self._flops(self._resumed_tasks)
         if computed <= 0:
@@ -119,7 +119,7 @@ class Tally:
         return sum(trial.cost.flops for trial in self.trials.values())
 
     def _flops(self, tasks: Mapping[str, int]) -> float:
-        """Return the operations of so many tasks of each trial."""
+        """Return the operations for `tasks`, which has a number of tasks per trial."""
         return sum(
             self.trials[name].cost.flops * count / self.trials[name].setting.tasks
             for name, count in tasks.items()
@@ -127,10 +127,13 @@ class Tally:
 
 
 class ProgressDisplay(NotPickled, tune.Callback):
-    """Feeds the tally and shows it: a live line on a terminal, else now and then."""
+    """Gives each report to the tally, and shows the tally's line from time to time.
+
+    On a terminal, one live line is updated. Other outputs get a new line each time.
+    """
 
     def __init__(self, tally: Tally) -> None:
-        """Show a tally."""
+        """Prepare to show `tally`."""
         self.tally = tally
         self._restarts = 0
         self._live = console.is_terminal
@@ -161,14 +164,14 @@ class ProgressDisplay(NotPickled, tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
     ) -> None:
-        """Take a report; say once when storage fails, and when it works again."""
+        """Store a report; say when the storage fails and when it works again."""
         self.tally.report(result)
         if result["waiting"] and not self._storage_fails:
             self._storage_fails = True
-            say(f"Storage fails, retrying: {result['waiting']}")
+            say(f"The storage fails. Retrying: {result['waiting']}")
         elif self._storage_fails and not self.tally.waiting:
             self._storage_fails = False
-            say("Storage works again.")
+            say("The storage works again.")
         if result["warning"] and result["name"] not in self._warned:
             self._warned.add(result["name"])
             say(f"{self.tally.trials[result['name']].label}: {result['warning']}")
@@ -189,7 +192,7 @@ class ProgressDisplay(NotPickled, tune.Callback):
         self.tally.waiting.discard(trial.config["trial"]["name"])
 
     def _show(self) -> None:
-        """Show the tally, at most once an interval: the sums are long."""
+        """Show the tally's line, but not too often, because its sums take time."""
         now = time.monotonic()
         if now - self._last_shown < (LIVE_SECONDS if self._live else PLAIN_SECONDS):
             return

@@ -1,9 +1,9 @@
 """Metrics of a study for Prometheus; Ray serves them on the driver's node.
 
-The driver computes them from the latest report of each trial. What a killed trial
-learned after its last checkpoint is taken back when the trial resumes, so in the end
-the sums are those of the records. No tag is a trial's name: Ray keeps a series for
-every value that a tag has ever had.
+The driver computes the metrics from the latest report of each trial. A killed trial
+loses the tasks after its last checkpoint, and its next report no longer counts them. So
+the final sums equal the sums of the records. No tag contains a trial's name, because
+Ray keeps a time series for every value that a tag has ever had.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from study.plan.cost import run_cost
 from study.running.progress import NotPickled, Tally
 
 EARLIER = "before"
-"""The node of tasks that an earlier session learned."""
+"""The value of the tag `node` for tasks that an earlier session completed."""
 
 METRICS: dict[str, tuple[str, ...]] = {
     "plasticity_runs": ("study", "state"),
@@ -29,20 +29,20 @@ METRICS: dict[str, tuple[str, ...]] = {
     "plasticity_test_accuracy": ("study", "problem", "optimizer"),
     "plasticity_gpu_memory_bytes": ("study", "node"),
 }
-"""The tags of each metric, which docs/cluster.md describes; Ray prepends `ray_`."""
+"""The tags of each metric. Ray adds `ray_` to the names; see docs/cluster.md."""
 
 UPDATE_SECONDS = 1.0
-"""Least time between two updates; Ray exports the values every ten seconds."""
+"""The shortest time between two updates. Ray exports the values every ten seconds."""
 
 Values = dict[tuple[str, ...], float]
-"""Values by tags."""
+"""The value of a metric for each combination of tag values."""
 
 
 class Metrics(NotPickled, tune.Callback):
-    """Updates the metrics from Tune's results."""
+    """Updates the metrics from the results that Tune receives."""
 
     def __init__(self, tally: Tally, study: str) -> None:
-        """Create the metrics of a study, of which `tally` has the latest reports."""
+        """Create the metrics of `study`; `tally` counts its runs."""
         self._tally = tally
         self._gauges = {
             name: Gauge(name, tag_keys=tags) for name, tags in METRICS.items()
@@ -50,7 +50,7 @@ class Metrics(NotPickled, tune.Callback):
         for gauge in self._gauges.values():
             gauge.set_default_tags({"study": study})
         self._reports: dict[str, Any] = {}  # by trial
-        self._nodes: dict[str, list[str]] = {}  # of each task, by trial
+        self._nodes: dict[str, list[str]] = {}  # trial -> node of each task
         self._memory: Counter[str] = Counter()  # by node
         self._running: set[str] = set()
         self._exported: dict[str, Values] = {name: {} for name in METRICS}
@@ -59,21 +59,22 @@ class Metrics(NotPickled, tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
     ) -> None:
-        """Take a report."""
+        """Store a trial's report and the node of its latest task."""
         name, node, tasks = result["name"], result["node_ip"], result["tasks_done"]
         self._reports[name] = result
-        # no report: learned before this session; above `tasks`: lost when it was killed
+        # an earlier session completed the tasks without a report; a kill has lost the
+        # tasks above `tasks`
         nodes = (self._nodes.get(name, []) + [EARLIER] * tasks)[:tasks]
         self._nodes[name] = [*nodes[:-1], node] if tasks else []
         self._memory[node] = max(self._memory[node], result["gpu_memory"] or 0)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Update the metrics, at most once in UPDATE_SECONDS."""
+        """Update the metrics if `UPDATE_SECONDS` have passed."""
         if time.monotonic() - self._last_update >= UPDATE_SECONDS:
             self._update(trials)
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
-        """Set the metrics to the final values."""
+        """Set the metrics to their final values."""
         self._update([])
 
     def _update(self, trials: list[Any]) -> None:
@@ -81,14 +82,14 @@ class Metrics(NotPickled, tune.Callback):
         running = (trial for trial in trials if trial.status == "RUNNING")
         self._running = {trial.config["trial"]["name"] for trial in running}
         for name, values in self.values().items():
-            # a node that has left keeps its series, at zero
+            # the time series of a node that has left goes to zero
             self._exported[name] = dict.fromkeys(self._exported[name], 0.0) | values
             for tags, value in self._exported[name].items():
                 named = dict(zip(METRICS[name][1:], tags, strict=True))
                 self._gauges[name].set(value, named)
 
     def values(self) -> dict[str, Values]:
-        """Return the values of each metric, by its tags after `study`."""
+        """Return the values of each metric by its tags, without the tag `study`."""
         tasks: Values = defaultdict(float, {(EARLIER,): self._tally.tasks_before})
         speeds: Values = defaultdict(float)
         sums: Values = defaultdict(float)

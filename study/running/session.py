@@ -1,4 +1,4 @@
-"""One session of a study: plan what is left, run it, and say what became of it."""
+"""One session of a study: plan the runs that are left, run them, and say the result."""
 
 from __future__ import annotations
 
@@ -26,21 +26,23 @@ if TYPE_CHECKING:
     from study.running.tuning import TrialSource
 
 FAILED = 1
-"""Exit code when runs have failed or have no records."""
+"""The exit code if runs have failed or have no records."""
 
 STOPPED = 130
-"""Exit code after an interruption; a shell uses it for Ctrl-C."""
+"""The exit code after an interruption, equal to a shell's code for Ctrl-C."""
 
 
 class Session(abc.ABC):
-    """One session of a study or a search, whose results this process has claimed.
+    """One session of a study or a search.
+
+    This process has claimed the results, unless the session only reads them.
 
     Attributes:
-        request: What its results are to hold, as saved so far.
+        request: All settings and seeds requested so far, as saved with the results.
         finished: The run_ids of the runs that have all their records.
     """
 
-    unit: str  # what the messages count, in the plural
+    unit: str  # the noun of the messages, in the plural
     study: Study | Search
 
     def __init__(
@@ -51,11 +53,11 @@ class Session(abc.ABC):
         *,
         read_only: bool = False,
     ) -> None:
-        """Read what earlier sessions have done; `read_only` repairs no file.
+        """Read the results of earlier sessions; repair files if `read_only` is False.
 
         Raises:
             UsageError: A newer version of this program wrote a file.
-            OSError: Storage fails.
+            OSError: The storage fails.
         """
         self.options, self.study, self.store = options, study, store
         self.request = retry(lambda: store.load_request(repair=not read_only))
@@ -64,41 +66,41 @@ class Session(abc.ABC):
     @property
     @abc.abstractmethod
     def total(self) -> int:
-        """How many runs, or trials of a search, there are."""
+        """The number of runs of a study, or of trials of a search."""
 
     @property
     @abc.abstractmethod
     def left(self) -> int:
-        """How many of them are not finished."""
+        """The number of runs or trials that are not finished."""
 
     @abc.abstractmethod
     def _dataset_names(self) -> Iterable[str]:
-        """Return the datasets that it needs."""
+        """Return the names of the datasets that the runs need."""
 
     @abc.abstractmethod
     def _prepare(self, shares: Shares) -> tuple[Tally, TrialSource | None, Request]:
-        """Plan the trials; return the request that goes with them, too."""
+        """Return the trials, their source if they are proposed, and the new request."""
 
     @abc.abstractmethod
     def _headline(self, tally: Tally) -> str:
-        """Return how much is about to run."""
+        """Return a line that says how many runs or trials will run."""
 
     @abc.abstractmethod
     def _ended_stacks(self) -> Iterable[str]:
-        """Return the names of the stacks that have ended but have a checkpoint."""
+        """Return the names of ended stacks, which need no checkpoint."""
 
     def _drop_states(self) -> None:
-        """Delete the checkpoints that nobody needs."""
+        """Delete the checkpoints of the stacks that have ended."""
         with contextlib.suppress(OSError):  # the next session deletes the rest
             for name in self._ended_stacks():
                 self.store.drop_state(name)
 
     def run(self) -> int:
-        """Run what is left; return the exit code.
+        """Run the unfinished runs or trials; return the exit code.
 
         Raises:
-            UsageError: The cluster cannot run it.
-            OSError: Storage fails.
+            UsageError: The cluster cannot run the trials.
+            OSError: The storage fails.
         """
         self.store.delete_partial_files()
         self._drop_states()
@@ -108,7 +110,7 @@ class Session(abc.ABC):
         try:
             failures = self._run_left()
         except KeyboardInterrupt:
-            self.finished = self.store.finished_runs()  # do not wait for storage
+            self.finished = self.store.finished_runs()  # no retry if the storage fails
             self._drop_states()
             say(
                 f"Stopped: {self.left} of {self.total} {self.unit} are left. "
@@ -122,12 +124,12 @@ class Session(abc.ABC):
         return FAILED if self.left else 0
 
     def _run_left(self) -> dict[str, str]:
-        """Run what is left; return why trials failed, by name."""
+        """Run the unfinished runs or trials; return the errors by name of the trial."""
         data = {
             name: load(name, self.options.data_dir)
             for name in sorted(self._dataset_names())
         }
-        # Ray takes a second to import, which a wrong command must not wait for
+        # the import of Ray takes a second: errors of the command come before it
         from study.running.connection import connected
         from study.running.nodes import check_reach
         from study.running.shares import share_out
@@ -143,7 +145,7 @@ class Session(abc.ABC):
             )
             engine = describe_engine()
             if not shares.gpus and not engine.startswith("native"):
-                say(f"Engine: {engine}; steps in C would be about twice as fast.")
+                say(f"Engine: {engine}. Steps in C would be about twice as fast.")
             tally, source, self.request = self._prepare(shares)
             retry(lambda: self.store.save_request(self.request))
             retry(lambda: self.store.save_failures({}))
@@ -169,7 +171,7 @@ class StudySession(Session):
 
     @functools.cached_property
     def _tasks(self) -> dict[str, int]:
-        """Tasks of each run, by run_id."""
+        """The number of tasks of each run, by run_id."""
         return {
             setting.run_id(seed): setting.tasks
             for setting, seed in itertools.product(
@@ -179,24 +181,24 @@ class StudySession(Session):
 
     @property
     def total(self) -> int:
-        """How many runs the study has."""
+        """The number of the study's runs."""
         return len(self._tasks)
 
     @property
     def left(self) -> int:
-        """How many runs are not finished."""
+        """The number of the study's runs that are not finished."""
         return len(self._tasks.keys() - self.finished)
 
     @property
     def other_settings(self) -> int:
-        """How many settings of the results this study does not have."""
+        """The number of settings that the results have and this study does not."""
         return len(self.request.settings.keys() - self.study.rows().keys())
 
     def plan(self, slots: int, gpu_memory: float | None = None) -> list[Trial]:
-        """Return the trials of what is left; see `study.plan.trials.plan`.
+        """Return the trials of the unfinished runs; see `study.plan.trials.plan`.
 
         Raises:
-            OSError: Storage fails.
+            OSError: The storage fails.
         """
         size = self.options.stack_size
         stacks = retry(self.store.interrupted_stacks)

@@ -1,4 +1,4 @@
-"""What a Ray cluster has and may get, and the share of each trial."""
+"""Find the CPUs and GPUs of a Ray cluster, and each trial's share of them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import yaml
 from trainables.usage import UsageError
 
 BOOTSTRAP = "~/ray_bootstrap_config.yaml"
-"""The cluster's file on its head node, where `ray up` copies it."""
+"""The copy of the cluster file that `ray up` puts on the head node."""
 
 NODE_GROUP = "ray.io/node-group"
-"""Ray's label for the node type of a node that `ray up` has started."""
+"""The name of Ray's label that has the type of a node started by `ray up`."""
 
 
 @attrs.frozen
 class Capacity:
-    """CPUs and GPUs of a cluster: those of now, and with all nodes it may start."""
+    """The CPUs and GPUs of a cluster, now and after it has started all its nodes."""
 
     cpus: float
     gpus: float
@@ -34,7 +34,7 @@ class Capacity:
 
     @property
     def max_text(self) -> str:
-        """What there may be later, as text."""
+        """The CPUs and GPUs after the cluster has started all its nodes, as text."""
         return _text(self.max_cpus, self.max_gpus)
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ def capacity() -> Capacity:
 
 
 def _cluster_config() -> dict[str, Any]:
-    """Return the cluster's file if this machine is its head node, else nothing."""
+    """Return the content of the cluster file, or {} if this is not the head node."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     node_id = ray.get_runtime_context().get_node_id()
     groups = [n["Labels"].get(NODE_GROUP) for n in nodes if n["NodeID"] == node_id]
@@ -64,12 +64,12 @@ def _cluster_config() -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     if not isinstance(config, dict) or groups != [config.get("head_node_type")]:
-        return {}  # left by another cluster whose head this machine was
+        return {}  # a file of an earlier cluster, of which this machine was the head
     return config
 
 
 def max_of_workers(config: dict[str, Any], resource: str) -> float:
-    """Return how much of a resource all workers of a cluster's file may have."""
+    """Return the most of a resource that the workers in a cluster file can have."""
     amounts = [
         float(node_type.get("resources", {}).get(resource, 0))
         for node_type in config.get("available_node_types", {}).values()
@@ -80,27 +80,28 @@ def max_of_workers(config: dict[str, Any], resource: str) -> float:
 
 @attrs.frozen
 class Shares:
-    """What each trial gets, and how many trials run at once."""
+    """The CPUs and GPUs of each trial, and the number of concurrent trials."""
 
     cpus: float
-    gpus: float  # a fraction if several trials share a GPU; 0: none
-    slots: int  # concurrent trials
-    gpu_memory: float | None = None  # of each trial, in bytes; None: no GPU
+    gpus: float  # a fraction if several trials share a GPU
+    slots: int  # the most concurrent trials
+    gpu_memory: float | None = None  # bytes for each trial, or None without a GPU
 
     def __str__(self) -> str:
         return f"{self.slots} at once ({self.cpus:g} CPU, {self.gpus:g} GPU each)"
 
 
 def share_out(*, cpus: float, gpus: float | None, max_concurrent: int | None) -> Shares:
-    """Share the cluster out to trials.
+    """Divide the cluster's CPUs and GPUs among trials.
 
     Args:
-        cpus: CPUs per trial.
-        gpus: GPUs per trial; None: an equal share for as many trials as the CPUs allow.
-        max_concurrent: Most trials at once; None: no limit.
+        cpus: The CPUs of each trial.
+        gpus: The GPUs of each trial. None means that as many trials as the CPUs allow
+            share the GPUs equally.
+        max_concurrent: The most concurrent trials, or None for no limit.
 
     Raises:
-        UsageError: A trial needs more than the cluster has.
+        UsageError: A trial needs more CPUs or GPUs than the cluster has.
     """
     cluster = capacity()
     slots = int(cluster.max_cpus // cpus)
@@ -115,11 +116,11 @@ def share_out(*, cpus: float, gpus: float | None, max_concurrent: int | None) ->
         if needed > available:
             raise UsageError(
                 f"--{kind}s-per-trial is {needed:g}, but Ray has {available:g}: "
-                "ask for less"
+                "use a smaller number"
             )
     if not gpus:
         return Shares(cpus, gpus, max(1, slots))
-    # a sum of equal shares may come out a little above 1
+    # rounding may make the sum of equal shares slightly larger than 1
     slots = min(slots, int(cluster.max_gpus / gpus + 1e-9))
     task = ray.remote(num_gpus=0.01, num_cpus=0, max_calls=1)(_gpu_memory)
     memory = min(1.0, gpus) * float(ray.get(task.remote()))

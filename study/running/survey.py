@@ -1,4 +1,4 @@
-"""How far each setting of a study is, and how long the rest takes."""
+"""Find the progress of each setting of a study, and estimate the time left."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ ORDER = ("problem", "dataset", "tasks", "optimizer", "lr", "rho", "alpha", "mome
 
 @attrs.define
 class SettingProgress:
-    """How far the runs of one setting are.
+    """The progress of the runs of one setting.
 
     Attributes:
         seeds: All seeds that were requested.
-        finished: Seeds that have all their records, diverged ones too.
-        started: Tasks done, by the seeds that have a checkpoint.
-        failed: Why, by the seeds that failed in the last sweep.
+        finished: The seeds that have all their records, including diverged seeds.
+        diverged: The seeds whose runs have diverged.
+        started: The completed tasks of each unfinished seed that has a checkpoint.
+        failed: The error of each seed that failed in the last sweep.
     """
 
     row: Row
@@ -39,23 +40,25 @@ class SettingProgress:
 
     @property
     def missing(self) -> frozenset[int]:
-        """Seeds that have nothing."""
+        """The seeds that are not finished, started or failed."""
         return self.seeds - self.finished - self.started.keys() - self.failed.keys()
 
 
 def survey(
     store: Store, request: Request, runs: Mapping[str, StoredRun]
 ) -> list[SettingProgress]:
-    """Return the progress of each setting, given the finished runs, by run_id.
+    """Return the progress of each setting; `runs` has the finished runs by run_id.
 
     Raises:
-        OSError: Storage fails.
+        OSError: The storage fails.
     """
     settings = {
         setting_id: SettingProgress(row, request.seeds[setting_id])
         for setting_id, row in request.settings.items()
     }
-    for run in runs.values():  # study.json may be lost
+    for (
+        run
+    ) in runs.values():  # the request may be lost: add the settings of the records
         row = {name: v for name, v in run.setting.items() if v is not None}
         new = SettingProgress(row, frozenset())
         progress = settings.setdefault(run.setting_id, new)
@@ -80,7 +83,7 @@ def survey(
 
 
 def _checkpoint_tasks(store: Store, name: str) -> int:
-    """Return how many tasks a checkpoint has; 0: it cannot be read."""
+    """Return the completed tasks in a checkpoint, or 0 if it cannot be read."""
     from trainables.checkpoint import read
 
     try:
@@ -92,13 +95,13 @@ def _checkpoint_tasks(store: Store, name: str) -> int:
 def time_left(
     settings: Sequence[SettingProgress], runs: Mapping[str, StoredRun], slots: int
 ) -> str:
-    """Return how long the rest takes with `slots` concurrent trials, as a line."""
+    """Return a line with the time left if `slots` trials run at once."""
     known: dict[str, Setting] = {}
     flops_left: defaultdict[str, float] = defaultdict(float)  # by optimizer
     for progress in settings:
         try:
             setting = Setting.from_row(progress.row)
-        except UsageError:  # of another version of this program
+        except UsageError:  # another version of this program made the setting
             continue
         known[digest(progress.row)] = setting
         for seed in progress.seeds - progress.finished:
@@ -106,8 +109,8 @@ def time_left(
             flops_left[setting.optimizer.name] += run_cost(setting).flops * fraction
     if not flops_left:
         return "nothing is left"
-    flops: defaultdict[str, float] = defaultdict(float)  # finished, by optimizer
-    seconds: defaultdict[str, float] = defaultdict(float)
+    flops: defaultdict[str, float] = defaultdict(float)  # of finished runs
+    seconds: defaultdict[str, float] = defaultdict(float)  # also by optimizer
     for run in runs.values():
         if run.setting_id in known and run.seconds > 0 and not run.diverged:
             setting = known[run.setting_id]
@@ -115,7 +118,7 @@ def time_left(
             seconds[setting.optimizer.name] += run.seconds
     rates = load_rates() | {name: flops[name] / seconds[name] for name in flops}
     if not flops_left.keys() <= rates.keys():
-        return "time left: unknown (python -m study.benchmark measures the speed)"
+        return "time left: unknown; run python -m study.benchmark to measure the speed"
     total = sum(flops_left[name] / rates[name] for name in flops_left)
     duration = format_duration(total / slots)
     return f"time left: about {duration} with {slots} trials at once"

@@ -1,7 +1,7 @@
 """Run trials with Ray Tune.
 
-Tune schedules, retries and moves trials; it remembers nothing. The results (`Store`)
-say what is finished and how far the rest is, so Tune's own folder is temporary.
+Tune schedules trials, retries them and moves them between nodes. Only the results
+(`Store`) keep the progress between sessions, so Tune's folder is temporary.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-# Ray reads these when it is imported: no log files by Tune, no page-long reports, and
-# `stoppable` handles signals
+# Ray reads these variables when it is imported. They turn off Tune's log files, its
+# page-long reports, and its handler of SIGINT, which `stoppable` replaces.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
@@ -44,18 +44,18 @@ MAX_ERRORS = 3
 """Give a trial up after this many restarts for errors since its last checkpoint."""
 
 MAX_WORKER_DEATHS = 10
-"""The same limit for killed workers (preemption, out of memory)."""
+"""The same limit for restarts because a worker was killed (preemption, no memory)."""
 
 GRACE = 10.0
-"""Seconds that the trials have to finish their task and save it after Ctrl-C."""
+"""Seconds after Ctrl-C in which the trials must finish and save their current task."""
 
 
 @attrs.frozen(kw_only=True)
 class TrialSource:
-    """Trials that are proposed while others run, in place of a fixed list."""
+    """Proposes trials while other trials run, instead of a fixed list of trials."""
 
-    searcher: Searcher  # proposes them
-    scheduler: TrialScheduler | None = None  # may stop them early
+    searcher: Searcher  # proposes trials
+    scheduler: TrialScheduler | None = None  # stops trials early
     trainable: type[ContinualTrainable] = ContinualTrainable
 
 
@@ -68,18 +68,19 @@ def run_trials(
     options: RunOptions,
     source: TrialSource | None = None,
 ) -> dict[str, str]:
-    """Run trials and show their progress; return why some failed, by name.
+    """Run trials and show their progress; return the errors by name of the trial.
 
     Args:
-        tally: Counts what the trials report; without a source, it has all trials.
-        store: Where their records and checkpoints go.
-        datasets: By name.
-        shares: What each trial gets.
-        options: How runs are driven.
-        source: Where the trials come from; None: from the tally.
+        tally: Receives the reports of the trials. If `source` is None, the trials of
+            `tally` are run.
+        store: The place for the records and the checkpoints.
+        datasets: The datasets by name.
+        shares: The CPUs and GPUs of each trial.
+        options: The options of all runs.
+        source: Proposes the trials, or None.
 
     Raises:
-        KeyboardInterrupt: Tune stopped before the end.
+        KeyboardInterrupt: A signal or an error stopped Tune before the end.
     """
     prepared = tune.with_parameters(
         source.trainable if source else ContinualTrainable,
@@ -87,7 +88,7 @@ def run_trials(
         keeper=store,
         options=options,
     )
-    # the dashboard shows this name, not that of Tune's wrapper
+    # the dashboard shows this name instead of the name of Tune's wrapper
     prepared.__qualname__ = ContinualTrainable.__qualname__
     trials = tally.trials.values()
     configs = [trial.config(shares.cpus, shares.gpus) for trial in trials]
@@ -105,7 +106,7 @@ def run_trials(
                 reuse_actors=True,
                 search_alg=source.searcher if source else None,
                 scheduler=source.scheduler if source else None,
-                num_samples=-1 if source else 1,  # -1: until the searcher has no more
+                num_samples=-1 if source else 1,  # -1: all that the searcher proposes
             ),
             run_config=tune.RunConfig(
                 name=store.study,
@@ -140,24 +141,24 @@ def run_trials(
 
 
 def failure_text(error: Exception) -> str:
-    """Return why a trial failed in one line, without Ray's wrapping.
+    """Return one line that says why a trial failed, without Ray's wrapper.
 
     >>> failure_text(FileNotFoundError(2, "No such file", "x"))
     "FileNotFoundError: [Errno 2] No such file: 'x'"
     """
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, ray.exceptions.RayActorError):
-        return "its worker was killed again and again, or could not start"
+        return "the trial's worker was killed repeatedly or could not start"
     if isinstance(cause, UsageError):
         return str(cause).strip().splitlines()[0]
     return first_line(cause)
 
 
 class RetryPolicy(tune.Callback):
-    """Resets a trial's failure count each time it saves a new checkpoint.
+    """Resets a trial's failure count each time the trial saves a new checkpoint.
 
-    On preemptible machines a long trial may lose its worker many times; a trial that
-    fails again and again at the same task has a bug and is given up.
+    On preemptible machines, a long trial may lose its worker many times and still
+    progress. But a trial that always fails at the same task has a bug and is given up.
     """
 
     def __init__(self) -> None:
@@ -168,7 +169,7 @@ class RetryPolicy(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
     ) -> None:
-        """Reset the counts if there is a new checkpoint."""
+        """Reset the failure count if the trial has saved a new checkpoint."""
         name, saved_tasks = result["name"], result["tasks_saved"]
         if saved_tasks > self._saved_tasks.get(name, 0):
             self._saved_tasks[name], self._errors[name] = saved_tasks, 0
@@ -177,10 +178,10 @@ class RetryPolicy(tune.Callback):
     def on_trial_recover(
         self, iteration: int, trials: list[Any], trial: Any, **info: Any
     ) -> None:
-        """Count an error; after the last one allowed, let Tune give the trial up."""
-        with contextlib.suppress(Exception):  # not every error is pickled; Ray's are
+        """Count an error; after `MAX_ERRORS` errors, make Tune stop retrying."""
+        with contextlib.suppress(Exception):  # some errors are not pickled; Ray's are
             error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
-            if isinstance(error, ray.exceptions.RayActorError):  # its worker died
+            if isinstance(error, ray.exceptions.RayActorError):  # the worker was killed
                 return
         name = trial.config["trial"]["name"]
         self._errors[name] = self._errors.get(name, 0) + 1
@@ -190,14 +191,14 @@ class RetryPolicy(tune.Callback):
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[threading.Event]:
-    """Let SIGINT and SIGTERM stop Tune after the tasks that are running.
+    """Let SIGINT or SIGTERM stop Tune after the current task of each trial.
 
-    The event that it yields is set once a signal has come.
-    A second signal, or `GRACE` seconds, stop it at once: the last checkpoints remain.
+    The first signal sets the event that the context yields. A second signal, or the end
+    of `GRACE` seconds, stops Tune at once. The last checkpoints remain.
     """
     requested = threading.Event()
     interrupt = threading.Timer(GRACE, os.kill, (os.getpid(), signal.SIGINT))
-    # if the whole process group got the signal, Ray is gone and Tune waits for ever
+    # a signal to the whole process group also ends Ray; then Tune would wait for ever
     force = threading.Timer(1.5 * GRACE, os._exit, (128 + signal.SIGINT,))
     interrupt.daemon = force.daemon = True
 

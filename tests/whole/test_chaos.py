@@ -161,11 +161,11 @@ def test_the_disk_is_full(tmp_path, expected, counts):
             assert sweep.until(lambda: len(chaos.checkpoints(disk)) > 0)
             ballast = chaos.fill(disk)
             counts.kills += 1
-            assert sweep.until(lambda: "Storage fails, retrying" in sweep.text)
+            assert sweep.until(lambda: "The storage fails. Retrying" in sweep.text)
             time.sleep(counts.random.uniform(5, 10))
             ballast.unlink()
             assert sweep.end() == 0, sweep.text
-        assert "Storage works again" in sweep.text
+        assert "The storage works again" in sweep.text
         counts.check(expected, chaos.read(disk))
         nothing_else_is_left(disk)
     finally:
@@ -203,7 +203,7 @@ def test_the_folder_becomes_read_only(tmp_path, expected, counts):
                 pytest.skip("needs root, to mount a folder read-only")
         counts.kills += 1
         try:
-            assert sweep.until(lambda: "Storage fails, retrying" in sweep.text)
+            assert sweep.until(lambda: "The storage fails. Retrying" in sweep.text)
             time.sleep(counts.random.uniform(5, 10))
         finally:
             for folder in folders:
@@ -223,7 +223,7 @@ def test_an_object_store_that_fails(expected, counts):
             time.sleep(counts.random.uniform(1, 3))
             bucket.down.set()
             counts.kills += 1
-            assert sweep.until(lambda: "Storage fails, retrying" in sweep.text)
+            assert sweep.until(lambda: "The storage fails. Retrying" in sweep.text)
             time.sleep(counts.random.uniform(5, 15))
             bucket.down.clear()
             for _ in range(2):

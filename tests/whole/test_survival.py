@@ -142,12 +142,12 @@ def test_a_disk_that_is_full_for_a_while(tmp_path, nodes, expected, counts, gate
             ballast = chaos.fill(disk)
             counts.kills += 1
             gate.open()
-            assert sweep.until(lambda: "Storage fails, retrying" in sweep.text)
+            assert sweep.until(lambda: "The storage fails. Retrying" in sweep.text)
             ballast.unlink()
             assert sweep.end() == 0, (sweep.text, sweep.err)
         (line,) = [n for n in sweep.out if n.startswith("Storage fails")]
         assert "No space left on device" in line
-        assert "Storage works again.\n" in sweep.out
+        assert "The storage works again.\n" in sweep.out
         counts.check(expected, chaos.read(disk))
     finally:
         chaos.mount("umount", str(disk))
@@ -162,7 +162,7 @@ def test_an_object_store_that_fails_for_a_while(nodes, expected, counts, gate):
             bucket.down.set()
             counts.kills += 1
             gate.open()
-            assert sweep.until(lambda: "Storage fails, retrying" in sweep.text)
+            assert sweep.until(lambda: "The storage fails. Retrying" in sweep.text)
             bucket.down.clear()
             assert sweep.end() == 0, (sweep.text, sweep.err)
         assert bucket.errors > 0

@@ -151,8 +151,8 @@ def test_storage_that_fails_is_said_once_and_again_when_it_answers(display):
     assert out.getvalue().count("\n") == 1
     take(BIG, 2)
     assert out.getvalue().splitlines() == [
-        f"Storage fails, retrying: {full}",
-        "Storage works again.",
+        f"The storage fails. Retrying: {full}",
+        "The storage works again.",
     ]
 
 

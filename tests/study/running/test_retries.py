@@ -74,9 +74,9 @@ def test_what_was_kept_in_between_counts_anew(tmp_path):
             "127.0.0.1:8265",
             "token",
             "Ray dashboard: http://127.0.0.1:8265 "
-            "(asks for a token: `ray get-auth-token` prints it)",
+            "(to get its token, run `ray get-auth-token`)",
         ),
-        ("", None, "Ray dashboard: none; the study runs without it"),
+        ("", None, "Ray has no dashboard. The study runs without a dashboard."),
     ],
 )
 def test_it_is_said_where_the_dashboard_is_or_that_there_is_none(
