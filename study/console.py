@@ -15,7 +15,8 @@ from tyro.constructors import PrimitiveConstructorSpec
 def _number(parse: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec[Any]:
     """Return how to parse an option for a number.
 
-    The command refuses text that is no number, in one line; tyro's own takes ten.
+    Other text is passed on, so that the command shows an error of one line. The error
+    message of tyro would have ten lines.
     """
 
     def parse_words(words: list[str]) -> Any:
@@ -41,20 +42,20 @@ Whole = Annotated[int | None, INT]
 Real = Annotated[float | None, FLOAT]
 
 console = Console(highlight=False, markup=False, emoji=False)
-"""The one console of this process, on whatever `sys.stdout` is at each call."""
+"""The only console of this process. Each call writes to the current `sys.stdout`."""
 
 if not console.is_terminal:
-    console.width = 140  # for tables; rich would take 80
+    console.width = 140  # tables need more than rich's default of 80 columns
 
 
 def say(line: str) -> None:
-    """Print one line, never wrapped or cut; a live line on the terminal stays below."""
+    """Print one line without wrapping or cutting it, above any live line."""
     console.print(line, soft_wrap=True)
 
 
 @contextlib.contextmanager
 def only_console_prints() -> Iterator[None]:
-    """Discard what others print: Ray writes a page for each worker that is killed."""
+    """Discard other output: Ray prints a page for each worker that is killed."""
     console.file = console.file  # pin standard output before it is redirected
     try:
         with open(os.devnull, "w") as devnull, contextlib.redirect_stdout(devnull):

@@ -1,4 +1,4 @@
-"""The command that shows what a search has found."""
+"""The command that shows the results of a search."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from trainables.usage import UsageError, run_command
 
 @attrs.frozen
 class SearchReportOptions:
-    """Show the best trials of a search, and which hyperparameters matter.
+    """Show the best trials of a search, and the importance of each hyperparameter.
 
     Attributes:
-        results: A folder or a URI of results, or one search's in it.
-        study: The search's name, if there are several.
+        results: The folder or URI of all results, or of the results of one search.
+        study: The search's name, if the results have several searches.
         output: A file for the Pareto front of two objectives: .png, .svg or .pdf.
     """
 
@@ -35,7 +35,7 @@ def search_report(
         tyro.conf.OmitArgPrefixes[SearchReportOptions], tyro.conf.arg(name="")
     ],
 ) -> None:
-    """Show what a search has found."""
+    """Show the results of searches."""
     stores = find_stores(options.results, options.study)
     try:
         loaded = [(store, load_search(store)) for store in stores]

@@ -1,4 +1,4 @@
-"""The command that shows how far a study is, and checks its files."""
+"""The command that shows the progress of a study, or checks the study's files."""
 
 from __future__ import annotations
 
@@ -27,15 +27,16 @@ from trainables.usage import UsageError, run_command
 
 @attrs.frozen
 class StatusOptions:
-    """Show how far a study is, by setting, and how long the rest takes.
+    """Show the progress of each setting of a study, and estimate the time left.
 
     Attributes:
-        results: A folder or a URI of results, or one study's in it.
-        study: The study's name; by default every study there.
-        slots: Concurrent trials, for the time left; by default as in the last sweep.
-        check: Check every file instead, and list the bad ones; then the exit code is 1.
-        fix: Check, and set bad files aside (as NAME.damaged): the next sweep makes them
-            again.
+        results: The folder or URI of all results, or of the results of one study.
+        study: The study's name. By default, show every study in the results.
+        slots: Concurrent trials, to estimate the time left. By default, use the number
+            of the last sweep.
+        check: Check every file instead. If files are bad, list them and exit with 1.
+        fix: Check every file, and rename each bad file to NAME.damaged. The next sweep
+            makes the file again.
     """
 
     results: tyro.conf.Positional[str] = "results"
@@ -45,7 +46,7 @@ class StatusOptions:
     fix: Flag = False
 
     def __attrs_post_init__(self) -> None:
-        """Check the number: raise a UsageError."""
+        """Check `slots`; raise UsageError if it is not a positive whole number."""
         if self.slots is not None:
             check_whole("--slots", self.slots)
 
@@ -55,7 +56,7 @@ def status(
         tyro.conf.OmitArgPrefixes[StatusOptions], tyro.conf.arg(name="")
     ],
 ) -> int:
-    """Show how far a study is, or check its files."""
+    """Show the progress of studies, or check their files."""
     bad = 0
     for store in find_stores(options.results, options.study):
         try:
@@ -72,7 +73,7 @@ def status(
 
 
 def _check(store: Store, *, fix: bool) -> int:
-    """Check one study's files and list the bad ones; return how many there are."""
+    """Check one study's files and list the bad files; return their number."""
     checks = [*store.check_files(), *_check_journal(store)]
     bad = [check for check in checks if check.faults]
     for check in bad:
@@ -96,7 +97,7 @@ def _check(store: Store, *, fix: bool) -> int:
 
 
 def _check_journal(store: Store) -> list[FileCheck]:
-    """Check the journal of a search, if there is one."""
+    """Check the journal of a search, if the results have a journal."""
     if JOURNAL not in store.names("", JOURNAL):
         return []
     from study.searching.journal import load_search
@@ -137,7 +138,7 @@ def _show(store: Store, slots: int | None) -> None:
 
 
 def _table(settings: Sequence[SettingProgress], started: str) -> Table:
-    """Return the table of all settings, with a last row of sums."""
+    """Return the table of all settings; its last row has the sums."""
     counted = ("runs", "done", started, "at task", "failed", "diverged", "missing")
     table = Table(*SETTING_HEADER, "tasks", *counted, box=None)
     totals = [0] * 6
@@ -159,7 +160,7 @@ def _table(settings: Sequence[SettingProgress], started: str) -> Table:
 
 
 def _print_failures(store: Store, settings: Sequence[SettingProgress]) -> None:
-    """Print why stacks failed in the last sweep, unless they have finished since."""
+    """Print why stacks failed in the last sweep; omit stacks that are now finished."""
     failed = {digest(progress.row): progress.failed for progress in settings}
     for name, reason in store.load_failures().items():
         setting_id, seeds = parse_stack_name(name)

@@ -1,4 +1,4 @@
-"""The command: run what is left of a study on Ray, then show its results."""
+"""The command that runs a study on Ray, then shows the study's results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from trainables.usage import run_command
 def sweep(
     options: Annotated[tyro.conf.OmitArgPrefixes[SweepOptions], tyro.conf.arg(name="")],
 ) -> int:
-    """Run a study; skip runs that are finished."""
+    """Run a study; skip its finished runs."""
     if options.list:
         console.print(dry_run.study_table())
         return 0
@@ -56,7 +56,7 @@ def sweep(
 
 
 def _run(options: SweepOptions, study: Study | Search, store: Store) -> int:
-    """Run what is left, then its confirmation if requested; return the exit code."""
+    """Run the study, then the confirmation if requested; return the exit code."""
     if isinstance(study, Search):
         # Optuna takes half a second to import
         from study.searching.session import SearchSession
@@ -87,14 +87,14 @@ def _run(options: SweepOptions, study: Study | Search, store: Store) -> int:
 
 
 def _dry_run(options: SweepOptions, study: Study | Search, store: Store) -> None:
-    """Show what is left to run and what it costs; write nothing."""
+    """Show the unfinished runs and their cost; write nothing."""
     slots = options.local_slots
     if isinstance(study, Search):
         sample = dry_run.sample_trials(study)
         console.print(dry_run.search_table(study))
         say(
-            f"{study.trials} trials of {len(study.seeds)} runs each, less those that "
-            "are finished; the time is for settings drawn evenly."
+            f"The search has {study.trials} trials of {len(study.seeds)} runs each. "
+            "The time includes finished trials and assumes random settings."
         )
         say(dry_run.duration_line(sample, slots, study.trials / len(sample)))
         return
@@ -106,7 +106,7 @@ def _dry_run(options: SweepOptions, study: Study | Search, store: Store) -> None
 
 
 def _print_results(study: Study | Search, store: Store) -> None:
-    """Print the results, and the commands that show more."""
+    """Print the results, and the commands that show more results."""
     place = shlex.quote(store.location())
     if isinstance(study, Search):
         from study.searching.journal import load_search

@@ -1,1 +1,1 @@
-"""What is left of a study to run, as trials, and what it costs."""
+"""Plan the trials for the unfinished runs of a study, and estimate their cost."""

@@ -1,4 +1,4 @@
-"""What a run costs: training examples, operations, and GPU memory."""
+"""Estimate the cost of a run: training examples, operations, and GPU memory."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from trainables.problems import CLASSES, PIXELS
 from trainables.setting import Setting
 
 COPIES = 12
-"""Most copies of its weights that a seed needs in a step or in a probe.
+"""The most arrays of the size of its weights that a seed needs in a step or a probe.
 
-The weights and their momentum; what a captured step keeps for a full and for a short
-batch, such as perturbed weights and gradients; and the gradient of a probe.
+They are the weights, the momentum, the gradient of a probe, and the arrays that a
+captured step keeps for a full and for a short batch, such as perturbed weights.
 """
 
 FLOAT32 = 4  # bytes of a number
 
-USABLE = 0.7  # of a GPU's memory; images, libraries and gaps take the rest
+USABLE = 0.7  # fraction of a GPU's memory; images, libraries and gaps take the rest
 
 
 class Cost(NamedTuple):
-    """Training examples, and floating-point operations of their matrix products."""
+    """Training examples, and floating-point operations in matrix products."""
 
     examples: float
     flops: float
@@ -31,8 +31,8 @@ class Cost(NamedTuple):
 def run_cost(setting: Setting) -> Cost:
     """Return the cost of one run.
 
-    A task of c of the ten classes counts as c tenths of the examples: exact for
-    balanced datasets, and for all 45 pairs of any dataset together. A training pass
+    A task with c of the ten classes counts as c tenths of the examples. This is exact
+    for balanced datasets, and for all 45 pairs of any dataset together. A training pass
     costs 2 operations per weight forward, 2 for the weight's gradient, and 2 for the
     gradient of its layer's input, which the first layer does not need. A test costs one
     forward pass.
@@ -50,7 +50,7 @@ def run_cost(setting: Setting) -> Cost:
 
 def bytes_per_seed(setting: Setting) -> int:
     """Return the most GPU memory that one seed of a stack needs, in bytes."""
-    # probes import torch, which --help must not wait for
+    # `trainables.probes` imports torch, and --help must not wait for torch
     from trainables.probes import EXAMPLES
 
     sizes = _layer_sizes(setting)
@@ -61,7 +61,7 @@ def bytes_per_seed(setting: Setting) -> int:
 
 
 def seeds_that_fit(setting: Setting, memory: float) -> int:
-    """Return how many seeds, at least 1, fit the GPU memory of a trial, in bytes."""
+    """Return how many seeds, at least 1, fit into `memory` bytes of a GPU."""
     return max(1, int(USABLE * memory / bytes_per_seed(setting)))
 
 

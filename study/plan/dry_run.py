@@ -26,7 +26,7 @@ def study_table() -> Table:
 
 
 def search_table(search: Search) -> Table:
-    """Return the table of the values or domain of each field of a search."""
+    """Return the table of each field of a search, with its values or domain."""
     table = Table("field", "values", box=None)
     for name, text in search.space.describe().items():
         table.add_row(name, text)
@@ -42,7 +42,7 @@ def sample_trials(search: Search, count: int = 200) -> list[Trial]:
 
 
 def cost_table(study: Study, trials: list[Trial]) -> Table:
-    """Return the table of what is left of each setting, and its cost."""
+    """Return the table of the unfinished trials of each setting and their cost."""
     counted = ("seeds", "trials", "tasks", "examples", "operations")
     table = Table(*SETTING_HEADER, *counted, box=None)
     for setting in study.settings:
@@ -62,9 +62,9 @@ def _totals(trials: list[Trial]) -> tuple[str, ...]:
 
 
 def duration_line(trials: list[Trial], slots: int, scale: float = 1.0) -> str:
-    """Return how long trials take on this machine, on one CPU each, as a line.
+    """Return a line with the time that trials take on this machine, with one CPU each.
 
-    `scale` multiplies the time where the trials are a sample of more or fewer.
+    `scale` multiplies the time, for `trials` that are a sample of all trials.
     """
     if not trials:
         return "Nothing is left to train."

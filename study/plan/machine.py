@@ -1,4 +1,4 @@
-"""This machine: its processor, and how fast the benchmark found that it trains."""
+"""This machine's processor, and the training speeds that the benchmark measured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from study.plan.trials import Trial
 
 
 def processor() -> str:
-    """Return the processor's model."""
+    """Return the name of this machine's processor."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if "model name" in line:
@@ -29,14 +29,14 @@ def rates_file() -> Path:
 
 
 def save_rates(flops_per_second: Mapping[str, float]) -> None:
-    """Save how fast one CPU trains with each optimizer, in operations per second."""
+    """Save the operations per second of one CPU with each optimizer."""
     content = {"processor": processor(), "flops_per_second": dict(flops_per_second)}
     rates_file().parent.mkdir(parents=True, exist_ok=True)
     rates_file().write_text(json.dumps(content))
 
 
 def load_rates() -> dict[str, float]:
-    """Return the saved rates by optimizer; none if another processor has them."""
+    """Return the saved rates by optimizer, or {} if another processor was measured."""
     try:
         content: dict[str, Any] = json.loads(rates_file().read_text())
         if content["processor"] == processor():
@@ -50,10 +50,10 @@ def load_rates() -> dict[str, float]:
 def estimate_seconds(
     trials: list[Trial], slots: int, rates: Mapping[str, float]
 ) -> float | None:
-    """Return how long trials take on so many CPUs; None if a rate is missing.
+    """Return how long trials take on `slots` CPUs, or None if a rate is missing.
 
-    The work divides evenly among the CPUs, but a trial does not divide. `rates` are the
-    operations per second of one CPU, by optimizer.
+    The work is divided evenly among the CPUs, but one trial runs on one CPU. `rates`
+    has the operations per second of one CPU for each optimizer.
     """
     try:
         work = [t.cost.flops / rates[t.setting.optimizer.name] for t in trials]
@@ -63,7 +63,7 @@ def estimate_seconds(
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration for a reader.
+    """Return a duration as text.
 
     >>> format_duration(5), format_duration(65), format_duration(7384)
     ('5 s', '1 min 5 s', '2 h 3 min')

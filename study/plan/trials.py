@@ -1,4 +1,4 @@
-"""Plan what is left of a study as trials: one setting with one stack of seeds each."""
+"""Plan trials for unfinished runs. A trial has one setting and one stack of seeds."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from trainables.record import SETTING_COLUMNS
 from trainables.request import seeds_text, stack_name
 from trainables.setting import Row, Setting
 
-# seeds side by side
-CPU_STACK = 10  # more gain little and do not fit its cache
-GPU_STACK = 64  # launching a kernel costs more than running it
+# the most seeds that are trained side by side
+CPU_STACK = 10  # more seeds gain little and do not fit the CPU's cache
+GPU_STACK = 64  # a GPU takes longer to launch a kernel for few seeds than to run it
 
-LONGEST_NAME = (
-    120  # of a stack, as a file name; scattered seeds may need several stacks
-)
+# seeds are split into several stacks if the file name of one would be longer
+LONGEST_NAME = 120
 
 _SHOWN_FIRST = ("lr", "rho", "alpha", "momentum", "weight_decay")
 
@@ -40,19 +39,19 @@ class Trial:
 
     @functools.cached_property
     def name(self) -> str:
-        """The stack's name, which its files have."""
+        """The stack's name, which is part of its files' names."""
         return stack_name(self.setting.setting_id, self.seeds)
 
     @property
     def label(self) -> str:
-        """The trial for a reader, as permuted sam lr=0.01 rho=0.05, seeds 0-4."""
+        """The trial as text, such as permuted sam lr=0.01 rho=0.05, seeds 0-4."""
         row = self.setting.row()
         what = f"{row['problem']} {row['optimizer']} {hyperparameter_text(row)}"
         return f"{what}, seeds {seeds_text(self.seeds)}"
 
     @functools.cached_property
     def cost(self) -> Cost:
-        """The cost of all its runs."""
+        """The cost of all runs of the trial."""
         return Cost(*(len(self.seeds) * number for number in run_cost(self.setting)))
 
     def config(self, cpus: float, gpus: float) -> dict[str, Any]:
@@ -62,7 +61,7 @@ class Trial:
 
 
 def hyperparameter_text(row: Row) -> str:
-    """Return the hyperparameters that are not 0, base and intervention.
+    """Return, as text, the base, the intervention and the nonzero hyperparameters.
 
     >>> hyperparameter_text(Setting().row() | {"intervention": "redo", "redo_tau": 0.1})
     'lr=0.01 redo redo_tau=0.1'
@@ -78,7 +77,7 @@ SETTING_HEADER = ("problem", "optimizer", "hyperparameters", "dataset")
 
 
 def setting_cells(row: Row) -> tuple[str, ...]:
-    """Return a setting's cells of a table, under `SETTING_HEADER`."""
+    """Return a setting's table cells for the columns of `SETTING_HEADER`."""
     return row["problem"], row["optimizer"], hyperparameter_text(row), row["dataset"]
 
 
@@ -91,16 +90,16 @@ def plan(
     slots: int,
     gpu_memory: float | None = None,
 ) -> list[Trial]:
-    """Return the trials of all runs that are not finished, the costliest first.
+    """Return the trials of all unfinished runs, with the costliest trial first.
 
     Args:
-        study: What to run.
+        study: The study to run.
         finished: The run_ids of finished runs.
-        stacks: setting_id and seeds of the stacks to resume: those with a checkpoint,
-            then those that were planned. Unchanged, they give bit-identical results.
-        stack_size: Seeds per trial; None: `auto_stack_size`.
-        slots: Concurrent trials.
-        gpu_memory: GPU memory of a trial, in bytes; None: no GPU.
+        stacks: The setting_id and seeds of each stack to resume. Those with checkpoints
+            come before planned stacks. Unchanged stacks give bit-identical results.
+        stack_size: The seeds of each trial, or None to use `auto_stack_size`.
+        slots: The number of concurrent trials.
+        gpu_memory: The GPU memory of each trial in bytes, or None without a GPU.
     """
     trials: list[Trial] = []
     left: dict[Setting, list[int]] = {}
@@ -122,7 +121,7 @@ def plan(
 
 
 def auto_stack_size(runs: int, slots: int, *, gpu: bool) -> int:
-    """Return how many seeds to train side by side so that no slot is idle."""
+    """Return the number of seeds to train side by side so that no slot is idle."""
     most = GPU_STACK if gpu else CPU_STACK
     return max(1, min(most, math.ceil(runs / slots)))
 
