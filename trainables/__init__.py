@@ -1,1 +1,1 @@
-"""A continual run, and all that it is made of."""
+"""Continual runs and their parts: settings, problems, steps, probes and records."""

@@ -1,7 +1,7 @@
 """The tables of columns and hyperparameters in docs/records.md.
 
-`python -m trainables.columns` prints them; with a file, as in `python -m
-trainables.columns docs/records.md`, it replaces the tables in the file.
+`python -m trainables.columns` prints the tables. `python -m trainables.columns
+docs/records.md` replaces the tables in that file.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _table(header: str, rows: Iterable[Iterable[object]]) -> str:
 
 
 def with_tables(text: str) -> str:
-    """Return a document with these tables between its two markers."""
+    """Return the document `text` with new tables between its two markers."""
     before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)
     return f"{before}{START}\n{tables()}\n{END}{after}"

@@ -1,11 +1,11 @@
-"""Hyperparameters: a field declares default, range, unit and meaning once.
+"""Hyperparameters: a field declares its default, range, unit and meaning in one place.
 
     @attrs.frozen(kw_only=True)
     class SAM(Optimizer):
         rho: float = real(0.05, meaning="radius of the ascent step")
 
-The setting's row and parser, the columns of the records and their documentation are
-derived from these fields.
+The row of a setting, its parser, the columns of the records and the documentation of
+these columns are all derived from these fields.
 """
 
 from __future__ import annotations
@@ -20,8 +20,14 @@ import pyarrow as pa
 from trainables.usage import UsageError
 
 Role = Literal["identity", "setting", "position", "measure", "outcome"]
-"""Whose row it is; what fixes the run; where in the stream; what was measured; how the
-run went."""
+"""The purpose of a column.
+
+    identity    names the study, setting, run and trial of the row
+    setting     a part of the setting
+    position    the place of the task in the stream
+    measure     a measurement
+    outcome     what happened during the task, e.g. its number of updates
+"""
 
 TEXT, WHOLE, REAL, TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
 REALS = pa.list_(REAL)
@@ -29,14 +35,14 @@ REALS = pa.list_(REAL)
 
 @attrs.frozen
 class Column:
-    """What the records say about a column."""
+    """The description of a column."""
 
     type: pa.DataType
     nullable: bool
     role: Role
     unit: str  # empty for text and for numbers without a unit
     meaning: str  # one line
-    source: str = ""  # who defined the measure
+    source: str = ""  # the publication that defines the measure
 
     def to_field(self, name: str) -> pa.Field:
         """Return the Arrow field; its metadata are role, unit, meaning and source."""
@@ -45,7 +51,7 @@ class Column:
 
     @classmethod
     def from_field(cls, field: pa.Field) -> Column | None:
-        """Return the column that a field's metadata describe; None: they do not."""
+        """Return the column that a field's metadata describe, or None if none do."""
         given = field.metadata or {}
         texts = {
             k: given.get(k.encode(), b"").decode(errors="replace") for k in _METADATA
@@ -59,7 +65,7 @@ _METADATA = ("role", "unit", "meaning", "source")
 
 
 def value_type(field: pa.Field) -> pa.DataType:
-    """Return the type of a field's values, however they are encoded."""
+    """Return the type of a field's values: of the decoded ones in a dictionary."""
     is_encoded = pa.types.is_dictionary(field.type)
     return field.type.value_type if is_encoded else field.type
 
@@ -74,7 +80,7 @@ def real(
     unit: str = "",
     meaning: str,
 ) -> Any:
-    """Return a field for a real number; see `check_real` for the range."""
+    """Return a field for a real number. `check_real` explains the range."""
     exclude = {"exclude_low": exclude_low, "exclude_high": exclude_high}
 
     def check(value: Any, field: attrs.Attribute[float]) -> float:
@@ -87,7 +93,7 @@ def real(
 def whole(
     default: Any, low: int = 1, high: int | None = None, *, unit: str = "", meaning: str
 ) -> Any:
-    """Return a field for a whole number in [low, high]."""
+    """Return a field for a whole number in [low, high]; None is no upper limit."""
 
     def check(value: Any, field: attrs.Attribute[int]) -> int:
         return check_whole(field.name, value, low, high)
@@ -99,7 +105,7 @@ def whole(
 def text(default: Any, convert: Any = None, *, unit: str = "", meaning: str) -> Any:
     """Return a field whose column is text.
 
-    `convert` is called with the value and the field; it returns the checked value.
+    `convert` is called with the value and the field, and returns the checked value.
     """
     return _field(default, convert, TEXT, unit, meaning, "")
 
@@ -116,7 +122,7 @@ def _field(
 
 
 def hyperparameters(part: type) -> dict[str, Column]:
-    """Return the columns of a part's fields."""
+    """Return the columns of the fields of `part`, an attrs class."""
     return {f.name: f.metadata["column"] for f in attrs.fields(part)}
 
 
@@ -142,7 +148,10 @@ def check_real(
     exclude_low: bool = False,
     exclude_high: bool = False,
 ) -> float:
-    """Return a finite number in [low, high] as float.
+    """Return `value` as a float if it is a finite number in the range.
+
+    The range is [low, high], without `low` if `exclude_low`, and without `high` if
+    `exclude_high`.
 
     Raises:
         UsageError: The value is not a number or lies outside the range.
@@ -154,13 +163,14 @@ def check_real(
         and (value > low if exclude_low else value >= low)
         and (value < high if exclude_high else value <= high)
     ):
-        return float(value) + 0.0  # turns -0.0 into 0.0: they have different hashes
+        # + 0.0 turns -0.0 into 0.0: otherwise equal settings would differ in their hash
+        return float(value) + 0.0
     limits = _describe_range(low, high, exclude_low, exclude_high)
     raise UsageError(f"{name} is {value!r}: it must be a number {limits}")
 
 
 def check_whole(name: str, value: Any, low: int = 1, high: int | None = None) -> int:
-    """Return a whole number in [low, high].
+    """Return `value` if it is a whole number in [low, high].
 
     Raises:
         UsageError: The value is not a whole number or lies outside the range.

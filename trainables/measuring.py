@@ -1,4 +1,4 @@
-"""Measurements around a task: tests, probes of the networks, the loss landscape."""
+"""Measurements before and after a task: tests, network probes, the loss landscape."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ from trainables.stack import Stack
 from trainables.steps.reference import loss_gradient
 
 TEST_BATCH = 1000
-"""Test examples that go through a network at once."""
+"""The number of test examples that go through a network at once."""
 
 CHUNK_MEMORY = {"cpu": 0, "cuda": 10**9}
-"""Bytes that measuring the landscape may take: a large stack is measured in chunks. On
-a CPU, one seed at a time is faster because it stays in the cache."""
+"""Memory in bytes, by device type, that measuring the landscape may use.
+
+A stack that needs more is measured in chunks of seeds. On a CPU a chunk is one seed,
+which is fastest because its numbers stay in the cache.
+"""
 
 
 class ProbeBatch(NamedTuple):
@@ -37,7 +40,7 @@ class ProbeBatch(NamedTuple):
     examples: Sequence[Examples]
 
     def part(self, start: int, stop: int) -> ProbeBatch:
-        """Return the batch of the seeds from start to before stop."""
+        """Return the batch of the seeds at positions start to stop - 1."""
         return ProbeBatch(self.seeds[start:stop], self.task, self.examples[start:stop])
 
     def read(self, reader: Reader) -> tuple[Tensor, Tensor]:
@@ -53,9 +56,9 @@ class ProbeBatch(NamedTuple):
 def test(
     network: Network, stack: Sequence[Examples], reader: Reader
 ) -> dict[str, Tensor]:
-    """Test every network on its own examples.
+    """Test the network of each seed on that seed's examples.
 
-    Returns test_loss and test_accuracy, each of shape (S,), float64.
+    Returns test_loss and test_accuracy, each of shape (S,) and dtype float64.
     """
     device = network.weights[0].device
     accuracy, loss = [], []
@@ -80,10 +83,10 @@ def draw_probe_batch(
     examples: Sequence[Examples],
     dataset_labels: np.ndarray,
 ) -> ProbeBatch:
-    """Return those of each seed's training examples that the probes use.
+    """Draw the training examples that the probes use for each seed.
 
-    A seed has `EXAMPLES` of them; fewer where the smallest tasks of so many classes
-    have fewer, so that the seeds of a stack have equally many.
+    A seed gets `EXAMPLES` examples. Every seed of a stack must get the same number. If
+    a task made of the smallest classes would have fewer, every seed gets that number.
     """
     counts = np.bincount(dataset_labels)
     smallest_class = int(counts[counts > 0].min())
@@ -104,9 +107,9 @@ def measure_network(
 ) -> dict[str, Tensor]:
     """Measure the networks after a task.
 
-    `initial` are the networks before the first task, `before` those before this task.
-    Returns `PROBES`, each of shape (S,) or (S, layers), float64, and `finite`: 1 where
-    all weights are finite, else 0.
+    `initial` holds the networks before the first task, `before` the networks before
+    this task. Returns the columns of `PROBES`, each of shape (S,) or (S, layers) and
+    dtype float64, and `finite`, which is 1 where all weights are finite, else 0.
     """
     inputs, labels = batch.read(reader)
     layers, _ = forward(network, inputs)
@@ -123,15 +126,15 @@ def measure_landscape(
     batch: ProbeBatch,
     reader: Reader,
 ) -> dict[str, Tensor]:
-    """Measure the loss around the networks, for as many seeds at a time as fit.
+    """Measure the loss around the networks, in chunks of as many seeds as fit.
 
-    `probes` are `LANDSCAPE`, or `START` before a task. Returns a tensor of shape (S,),
-    float64, for each.
+    `probes` is `START` before a task and `LANDSCAPE` after it. Returns a tensor of
+    shape (S,) and dtype float64 for each probe.
     """
     shapes = [tensor.shape[1:] for tensor in network.tensors()]
     weights = sum(shape.numel() for shape in shapes)
     activations = sum(shape[-1] for shape in shapes) * len(batch.examples[0].labels)
-    # Lanczos's vectors, and the graph that each product goes through
+    # the Lanczos vectors, and the graph that a Hessian product goes through
     numbers = 2 * ROOM * weights + 10 * activations
     seed_memory = network.weights[0].element_size() * numbers
     memory = CHUNK_MEMORY.get(network.weights[0].device.type, 0)
@@ -146,7 +149,7 @@ def measure_landscape(
 
 
 def by_seed(measures: dict[str, Tensor]) -> list[Record]:
-    """Return each seed's measures; their tensors have shape (S,) or, for lists, (S, n).
+    """Return each seed's measures from tensors of shape (S,), or (S, n) for lists.
 
     >>> by_seed({"a": torch.tensor([1, 2]), "b": torch.tensor([[3, 4], [5, 6]])})
     [{'a': 1, 'b': [3, 4]}, {'a': 2, 'b': [5, 6]}]
@@ -173,7 +176,7 @@ def is_finite(measures: Record) -> bool:
 
 
 def measure_values(measures: Record) -> Record:
-    """Return a value for each measure column; null: missing or not finite."""
+    """Return the value of each measure column: None if it is missing or not finite."""
     return {name: _null_if_not_finite(measures.get(name)) for name in measure_columns()}
 
 

@@ -1,8 +1,8 @@
 """A stack of multilayer perceptrons: every tensor has a leading axis of S seeds.
 
-One batched matrix product serves S networks at nearly the price of one, without vmap.
-The loss is averaged over the batch and summed over the seeds, so one backward pass
-gives each seed exactly its own gradient.
+One batched matrix product for S networks costs little more than the product for one
+network, without vmap. The loss is averaged over the batch and summed over the seeds.
+One backward pass therefore gives exactly the gradient of each seed's own loss.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from trainables.randomness import generator
 class Network:
     """Weights and biases of S networks, layer by layer.
 
-    A weight is stored as (S, outputs, inputs), as in torch.nn.Linear, and seen through
-    a transposed view. Its rows are then long, and the update takes 20 to 40% less time
-    on a CPU. The layout is fixed, because another one rounds differently.
+    A weight matrix is stored as (S, outputs, inputs), as in torch.nn.Linear. `weights`
+    are transposed views of this memory. The stored rows are long, so that the update
+    takes 20 to 40% less time on a CPU. All networks have this layout, because another
+    layout rounds differently.
 
-    `normalized`: hidden layers are normalized before their ReLU, see
+    If `normalized`, the hidden layers are normalized before their ReLU: see
     `trainables.interventions.layer_norm`.
     """
 
@@ -51,20 +52,20 @@ class Network:
         return [*self.weights, *self.biases]
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Network:
-        """Return the network of the changed tensors."""
+        """Return a network whose tensors are `change` of this network's tensors."""
         return self.like([change(tensor) for tensor in self.tensors()])
 
     def like(self, tensors: Sequence[Tensor]) -> Network:
-        """Return a network like this one with other tensors, ordered as `tensors`."""
+        """Return a network with new tensors, in the order of `Network.tensors`."""
         layers = len(self.weights)
         return Network(list(tensors[:layers]), list(tensors[layers:]), self.normalized)
 
     def zeros_like(self) -> Network:
-        """Return a network of the same shapes, all zero."""
+        """Return a network of the same shapes with all tensors 0."""
         return self.map(torch.zeros_like)
 
     def part(self, start: int, stop: int) -> Network:
-        """Return the networks from start to before stop, as views."""
+        """Return the networks at positions start to stop - 1, as views."""
         return self.map(lambda tensor: tensor[start:stop])
 
     def take(self, positions: Sequence[int]) -> Network:
@@ -72,9 +73,10 @@ class Network:
         return self.map(lambda tensor: tensor[list(positions)])
 
     def permute_inputs(self, orders: Tensor) -> None:
-        """Permute the input axis in place: input j becomes what orders[s, j] was.
+        """Permute the inputs of the first layer in place.
 
-        `orders` has a permutation for each seed: shape (S, n), int64.
+        In network s, the weights of input orders[s, j] move to input j. `orders` has
+        one permutation per network: shape (S, n), int64.
         """
         first = self.weights[0].mT
         index = orders.to(first.device).unsqueeze(1).expand_as(first)
@@ -91,8 +93,9 @@ def initial_network(
 ) -> Network:
     """Return networks with Kaiming-uniform weights and zero biases.
 
-    So do Dohare et al. 2023 (arXiv 2306.13812); see `kaiming_bound`. `sizes` are the
-    widths from the inputs to the outputs. float32 weights are rounded float64 ones.
+    This initialisation is that of Dohare et al. 2023 (arXiv 2306.13812): see
+    `kaiming_bound`. `sizes` are the widths of all layers, from the inputs to the
+    outputs. Weights are drawn in float64 and then rounded to `dtype`.
     """
     random = [generator("weights", seed) for seed in seeds]
     weights, biases = [], []
@@ -107,8 +110,8 @@ def initial_network(
 def kaiming_bound(fan_in: int, *, output: bool) -> float:
     """Return the bound b of U(-b, b), the distribution of a layer's initial weights.
 
-    b = gain sqrt(3 / fan_in), gain sqrt(2) before a ReLU and 1 at the output (He et
-    al. 2015, arXiv 1502.01852).
+    b = gain sqrt(3 / fan_in), where gain is sqrt(2) before a ReLU and 1 at the output
+    (He et al. 2015, arXiv 1502.01852).
     """
     return math.sqrt((3 if output else 6) / fan_in)
 
@@ -116,7 +119,7 @@ def kaiming_bound(fan_in: int, *, output: bool) -> float:
 def forward(
     network: Network, inputs: Float[Tensor, "S n inputs"]
 ) -> tuple[list[Tensor], Float[Tensor, "S n outputs"]]:
-    """Return the input of each layer, of shape (S, n, width), and the logits."""
+    """Return the inputs of each layer, of shape (S, n, width), and the logits."""
     layer_inputs, last = [inputs], len(network.weights) - 1
     for i, (w, b) in enumerate(zip(network.weights, network.biases, strict=True)):
         if network.normalized and i < last:

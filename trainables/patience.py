@@ -1,4 +1,4 @@
-"""Patience with failing storage: retry after longer and longer pauses, for a while."""
+"""Patience with failing storage: retry after growing pauses, up to a time limit."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ LONGEST_PAUSE = 5.0
 
 @attrs.define
 class Patience:
-    """Time left for errors of a disk or an object store to go away."""
+    """How long to retry while a disk or an object store raises errors."""
 
-    limit: float = 600.0  # seconds
+    limit: float = 600.0  # seconds from the first error
     _since: float | None = attrs.field(default=None, init=False)
     _pause: float = attrs.field(factory=lambda: FIRST_PAUSE, init=False)
 
     def wait(self, error: OSError) -> None:
-        """Sleep before another try.
+        """Sleep before the next try.
 
         Raises:
-            OSError: The error is permanent or has lasted too long.
+            OSError: `error` is permanent, or the first error was `limit` seconds ago.
         """
         now = time.monotonic()
         if self._since is None:
@@ -37,12 +37,12 @@ class Patience:
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def reset(self) -> None:
-        """Start anew: storage works again."""
+        """Forget the earlier errors, because storage works again."""
         self._since, self._pause = None, FIRST_PAUSE
 
 
 def first_line(error: BaseException) -> str:
-    """Return an error's type and message in one line.
+    """Return the type of an error and the first line of its message.
 
     >>> first_line(OSError(28, "No space left on device"))
     'OSError: [Errno 28] No space left on device'

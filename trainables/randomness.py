@@ -1,8 +1,8 @@
 """Random numbers that depend only on their purpose, seed, task and epoch.
 
-Each of these has its own generator. So a resumed run replays nothing, and one more draw
-for one purpose changes no other. The generators are NumPy's: a GPU gets the same
-numbers as a CPU.
+Each combination of these four has its own generator. A resumed run therefore does not
+repeat earlier draws, and one more draw for one purpose changes no numbers of another.
+The generators are NumPy's, so that a GPU gets the same numbers as a CPU.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PURPOSES: dict[str, int] = {
 }
 
 SEEDS = 2**32
-"""Seeds are whole numbers from 0 up to but not including this."""
+"""Seeds are whole numbers of at least 0 and below this number."""
 
 
 def generator(
@@ -24,9 +24,9 @@ def generator(
 ) -> np.random.Generator:
     """Return the generator for one purpose at one point of one seed's stream.
 
-    `SeedSequence` always gets four numbers: to it, [1, 2] and [1, 2, 0] are the same.
-
-    `epoch` may be another number that tells draws apart.
+    `SeedSequence` always gets four numbers, because it gives the same generator for
+    [1, 2] and [1, 2, 0]. Where there is no epoch, `epoch` may be any other number that
+    distinguishes the draws.
     """
     entropy = [seed, PURPOSES[purpose], task, epoch]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))

@@ -1,12 +1,12 @@
-"""The record: one row per (run, task), and the columns that everybody reads.
+"""The record: one row per (run, task), and its columns.
 
-Column names are public: people write SQL and pandas against them. A column keeps its
-name, type and meaning; new ones are nullable. Fractions lie in [0, 1], losses are in
-nats, times in seconds. A measure is null where it was not made, and on every task from
-the one in which the run diverged.
+Column names are public: people write SQL and pandas code against them. A column keeps
+its name, type and meaning. A new column is nullable. Fractions lie in [0, 1], losses
+are in nats, times are in seconds. A measure is null on a task where it was not made.
+In a run that diverged, it is null on the task of the divergence and on all later tasks.
 
-A file describes itself: each field's metadata give role, unit, meaning and source.
-Importing this module does not import torch.
+A file describes itself: the metadata of each field give its role, unit, meaning and
+source. Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = ["REAL", "SETTING_COLUMNS", "Column", "Role"]
 Record = dict[str, Any]
 
 SCHEMA_VERSION = 3
-"""Changes when a column's meaning does; a new nullable column does not change it."""
+"""Increased when the meaning of a column changes, but not for a new nullable column."""
 
 IDENTITY_COLUMNS: dict[str, Column] = {
     "study": Column(TEXT, False, "identity", "", "the study's name"),
@@ -44,14 +44,14 @@ IDENTITY_COLUMNS: dict[str, Column] = {
     "run_id": Column(TEXT, False, "identity", "", "hash of setting and seed"),
     "trial_id": Column(TEXT, False, "identity", "", "Ray Tune trial that made the row"),
     "seed": Column(
-        WHOLE, False, "identity", "", "fixes initial weights, tasks, example order"
+        WHOLE, False, "identity", "", "fixes initial weights, tasks and example order"
     ),
 }
 
 POSITION_COLUMNS: dict[str, Column] = {
     "task": Column(WHOLE, False, "position", "", "position in the stream, from 0"),
     "task_label": Column(
-        TEXT, False, "position", "", "the classes (3v7), or the permutation's CRC-32"
+        TEXT, False, "position", "", "the classes (as 3v7) or the permutation's CRC-32"
     ),
 }
 
@@ -61,11 +61,11 @@ OUTCOME_COLUMNS: dict[str, Column] = {
     ),
     "steps": Column(WHOLE, False, "outcome", "updates", "updates made in this task"),
     "seconds": Column(
-        REAL, False, "outcome", "s", "wall time of the task, divided among its stack"
+        REAL, False, "outcome", "s", "wall time of the stack's task, per trained seed"
     ),
     "device": Column(TEXT, False, "outcome", "", "cpu, or the GPU's name"),
     "engine": Column(
-        TEXT, True, "outcome", "", "what made the steps: reference, torch or native"
+        TEXT, True, "outcome", "", "what trained the run: reference, torch or native"
     ),
 }
 
@@ -75,23 +75,23 @@ KNOWN_MEASURES: dict[str, Column] = {
         Path(__file__).with_name("known_measures.json").read_text()
     ).items()
 }
-"""Measures in files from before fields had metadata. New ones need not be added."""
+"""Measures in files whose fields have no metadata yet. Do not add new measures here."""
 
 
 def _in_order(measures: Mapping[str, Column]) -> dict[str, Column]:
-    """Return all columns of a file with these measures."""
+    """Return all columns of a file with these measures, in the order of the file."""
     setting = {**IDENTITY_COLUMNS, **SETTING_COLUMNS, **POSITION_COLUMNS}
     return {**setting, **measures, **OUTCOME_COLUMNS}
 
 
 KNOWN_COLUMNS: dict[str, Column] = _in_order(KNOWN_MEASURES)
-"""The columns of files from before fields had metadata."""
+"""The columns of files whose fields have no metadata yet."""
 
 
 def measure_columns() -> dict[str, Column]:
-    """Return the measures that this program makes, as the probes declare them.
+    """Return the columns of the measures that this program makes.
 
-    This imports torch.
+    The probes declare these columns, so that this function imports torch.
     """
     from trainables.probes import MEASURES
 
@@ -101,7 +101,7 @@ def measure_columns() -> dict[str, Column]:
 def all_columns() -> dict[str, Column]:
     """Return all columns that this program writes, in the order of a file.
 
-    This imports torch.
+    This function imports torch.
     """
     return _in_order(measure_columns())
 
@@ -109,7 +109,7 @@ def all_columns() -> dict[str, Column]:
 def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
     """Return the Arrow schema of a file of records.
 
-    `metadata` say what made the file: commit, versions, hardware.
+    `metadata` is added to the schema's: commit, versions and hardware of the study.
     """
     fields = [column.to_field(name) for name, column in all_columns().items()]
     written = {
@@ -120,9 +120,10 @@ def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
 
 
 def names_are_intact(file_schema: pa.Schema) -> bool:
-    """Whether a file's columns have the names that were written.
+    """Return whether a file's columns still have the names that were written.
 
-    A damaged name would otherwise pass for one missing and one unknown column.
+    Without this check, a damaged name would look like a missing column and an unknown
+    column.
     """
     checksum = _metadata_text(file_schema, b"column_names_crc")
     return checksum in (None, _names_checksum(file_schema.names))
@@ -138,30 +139,30 @@ def _metadata_text(file_schema: pa.Schema, key: bytes) -> str | None:
 
 
 def check_records(records: Iterable[Record]) -> None:
-    """Check that records have all columns that may not be null, and no unknown one.
+    """Check that records have all required columns and no unknown column.
 
     Raises:
-        ValueError: A column is unknown or missing.
+        ValueError: A column is unknown, or a required column is missing or null.
     """
     columns = all_columns()
     required = {name for name, column in columns.items() if not column.nullable}
     for record in records:
         if unknown := sorted(record.keys() - columns.keys()):
-            raise ValueError(f"record with unknown columns {unknown}")
+            raise ValueError(f"a record has unknown columns {unknown}")
         if missing := sorted(n for n in required if record.get(n) is None):
-            raise ValueError(f"record without a value in {missing}")
+            raise ValueError(f"a record has no value in columns {missing}")
 
 
 def to_table(
     records: Iterable[Record], metadata: Mapping[str, str] | None = None
 ) -> pa.Table:
-    """Return records, as `ContinualRun.next_task` returns them, as a table.
+    """Return a table of records, which are those that `ContinualRun.next_task` returns.
 
-    A nullable column that a record lacks becomes null; study and trial_id become empty.
-    For the metadata see `schema`.
+    A missing nullable column is filled with null; a missing study or trial_id is
+    filled with "". `schema` explains `metadata`.
 
     Raises:
-        ValueError: A record has an unknown column, or lacks one that may not be null.
+        ValueError: A record has an unknown column or lacks a required one.
         pyarrow.ArrowInvalid, pyarrow.ArrowTypeError: A value has the wrong type.
     """
     rows = [{"study": "", "trial_id": ""} | record for record in records]
@@ -172,8 +173,8 @@ def to_table(
 def file_columns(file_schema: pa.Schema) -> dict[str, Column]:
     """Return the columns that a file describes.
 
-    Columns without metadata, from before files had them, are as in `KNOWN_COLUMNS`;
-    those that are unknown there too are left out.
+    Old files have no metadata: their columns are looked up in `KNOWN_COLUMNS`. Columns
+    that are not described in either place are left out.
     """
     return {
         field.name: column
@@ -183,23 +184,23 @@ def file_columns(file_schema: pa.Schema) -> dict[str, Column]:
 
 
 def schema_version(file_schema: pa.Schema) -> int:
-    """Return the version of a file's schema; 0: it is not a file of records."""
+    """Return the version of a file's schema, or 0 if it is not a file of records."""
     text = _metadata_text(file_schema, b"schema_version") or ""
     return int(text) if text.isdecimal() and text.isascii() else 0
 
 
 def schema_error(file_schema: pa.Schema) -> str | None:
-    """Return why a file with this schema cannot be read; None: it can.
+    """Return why a file with this schema cannot be read, or None if it can.
 
-    A file may lack any nullable column, and a file of an earlier version any column.
+    A file may lack nullable columns. A file of an earlier version may lack any column.
     """
     version = schema_version(file_schema)
     if not version:
         return "is not a file of records: its metadata have no schema_version"
     if version > SCHEMA_VERSION:
         return (
-            f"has records of version {version}, this program reads up to "
-            f"{SCHEMA_VERSION}: upgrade it"
+            f"has records of version {version}, but this program reads only versions "
+            f"up to {SCHEMA_VERSION}: upgrade the program"
         )
     for name, column in KNOWN_COLUMNS.items():
         index = file_schema.get_field_index(name)
@@ -208,6 +209,7 @@ def schema_error(file_schema: pa.Schema) -> str | None:
                 return f"is not a file of records: it has no column {name}"
         elif (type_ := value_type(file_schema.field(index))) != column.type:
             return (
-                f"is not a file of records: column {name} is {type_}, not {column.type}"
+                f"is not a file of records: column {name} has type {type_}, "
+                f"not {column.type}"
             )
     return None

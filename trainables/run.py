@@ -1,13 +1,14 @@
-"""One continual run of a stack of seeds: networks that learn task by task, never reset.
+"""One continual run of a stack of seeds: networks learn task after task without resets.
 
     for each task:
-        let the intervention act before it
+        the intervention acts
         measure the loss landscape, if it is due
-        for each batch:  step; the logits from before the update give the online
-                         accuracy and the training loss
-        test on the task's test examples, probe, make one record per seed
+        for each batch:  step; the logits before the update give the online accuracy
+                         and the training loss
+        test on the task's test examples, probe, measure the landscape if it is due,
+        make one record per seed
 
-A run does no input or output: drive it from a test, a notebook or a script.
+A run does no input or output, so that a test, a notebook or a script can control it.
 """
 
 from __future__ import annotations
@@ -40,17 +41,18 @@ from trainables.usage import UsageError
 
 
 class ContinualRun:
-    """One setting with several seeds side by side.
+    """A run of one setting with several seeds, which are trained together.
 
     Attributes:
         task: Number of finished tasks.
         stack: The seeds that have not diverged, with their networks and memory.
         engine: "reference", "torch" or "native".
         phases: Seconds spent so far on permuting, training, testing, probes and the
-            landscape. On a GPU this is the time to launch the work.
+            landscape. On a GPU they count only the launch of the work.
 
     Raises:
-        UsageError: A seed is invalid or repeated, or the dataset is not the setting's.
+        UsageError: A seed is invalid or repeated, or the dataset is not the dataset of
+            the setting.
     """
 
     def __init__(
@@ -68,19 +70,22 @@ class ContinualRun:
 
         Args:
             setting: What to run.
-            seeds: Distinct, each in [0, 2**32).
-            dataset: The setting's dataset.
-            device: Holds the networks and the images.
-            options: They change no network.
-            dtype: Of the networks; tests use float64.
-            engine: Makes the steps; None: see `trainables.steps.engine`.
+            seeds: Distinct seeds, each in [0, 2**32).
+            dataset: The dataset that the setting names.
+            device: Where the networks and the images are.
+            options: Options that change no network.
+            dtype: The dtype of the networks; tests use float64.
+            engine: The name of the engine, or None for the default: see
+                `trainables.steps.engine`.
         """
         if not seeds or len(set(seeds)) < len(seeds):
-            raise UsageError(f"seeds are {list(seeds)}: give at least one, each once")
+            raise UsageError(
+                f"seeds are {list(seeds)}: give at least one seed, and each seed once"
+            )
         for seed in seeds:
             check_whole("seed", seed, 0, SEEDS - 1)
         if (own := setting.dataset) != dataset.name:
-            raise UsageError(f"dataset is {dataset.name}, the setting's {own}")
+            raise UsageError(f"dataset is {dataset.name}, but the setting has {own}")
         self.setting, self.seeds, self.dataset = setting, list(seeds), dataset
         self.options, self.device, self.dtype = options, torch.device(device), dtype
         self._train_images = Reader(to_tensor(dataset.train_images, device), dtype)
@@ -118,13 +123,13 @@ class ContinualRun:
 
     @torch.no_grad()
     def next_task(self) -> list[Record]:
-        """Learn the next task; return one record per seed, in the order of `seeds`.
+        """Train on the next task; return one record per seed, in the order of `seeds`.
 
         Raises:
             StopIteration: The stream has ended.
         """
         if self.finished:
-            raise StopIteration(f"all {self.setting.tasks} tasks are done")
+            raise StopIteration(f"all {self.setting.tasks} tasks are finished")
         started = time.perf_counter()
         self.stack.task = self.task
         tasks = {s: self.setting.problem.task(s, self.task) for s in self.seeds}
@@ -147,7 +152,7 @@ class ContinualRun:
         ordered_tasks = [tasks[seed] for seed in stack.seeds]
         every = self.options.landscape_every
         is_last = self.task == setting.tasks - 1
-        # depends on numbers only: a resumed run measures at the same tasks
+        # these numbers are the same after a resume, and so are the measured tasks
         with_landscape = every > 0 and (self.task % every == 0 or is_last)
         measures: dict[str, Tensor] = {}
         self._start_phase("training")
@@ -184,20 +189,27 @@ class ContinualRun:
         }
 
     def _sort_stack(self, tasks: dict[int, Task]) -> list[Examples]:
-        """Sort the stack by the size of its tasks, largest first (see `examples`)."""
+        """Sort the stack by task size, largest first; return each seed's examples.
+
+        `trainables.data.examples` explains why.
+        """
         examples = [select(tasks[s], self.dataset.train_labels) for s in self.alive]
         order = sorted(range(len(examples)), key=lambda i: -len(examples[i].labels))
         if order != list(range(len(order))):
-            self.stack.reorder(order)  # in place: captured steps need the same memory
+            # in place, because captured steps use the same memory
+            self.stack.reorder(order)
         return [examples[i] for i in order]
 
     def _test_on(self, tasks: list[Task]) -> dict[str, Tensor]:
-        """Test each network on its task; return test_loss and test_accuracy."""
+        """Test each network on its own task; return test_loss and test_accuracy."""
         tests = [select(task, self.dataset.test_labels) for task in tasks]
         return self._test(self.stack.network, tests, self._test_images)
 
     def _test_on_previous_tasks(self) -> dict[str, Tensor]:
-        """Return backward_accuracy, of shape (S, tasks), the latest task first."""
+        """Return backward_accuracy of shape (S, tasks), the latest task first.
+
+        Return {} if there is no previous task to test on.
+        """
         accuracies = []
         for back in range(1, 1 + min(self.options.look_back, self.task)):
             tasks = [self.setting.problem.task(s, self.task - back) for s in self.alive]
@@ -208,7 +220,7 @@ class ContinualRun:
         return {"backward_accuracy": torch.stack(accuracies, dim=1)}
 
     def _start_phase(self, phase: str) -> None:
-        """Add the time since the last call to the phase that ends now."""
+        """End the current phase, add its time to `phases`, and start another phase."""
         now = time.perf_counter()
         if self._phase:
             self.phases[self._phase] += now - self._phase_start
@@ -216,10 +228,10 @@ class ContinualRun:
 
     @torch.no_grad()
     def train(self, examples: list[Examples]) -> dict[str, Tensor]:
-        """Train each seed on its examples, every batch of every epoch.
+        """Train each seed on every batch of every epoch of its examples.
 
-        The examples are in the order of the stack, the largest first. Returns
-        online_accuracy and train_loss, each of shape (S,).
+        `examples` is in the order of the stack: the seed with the most examples comes
+        first. Returns online_accuracy and train_loss, each of shape (S,).
         """
         correct = torch.zeros(len(examples), device=self.device, dtype=torch.float64)
         loss = torch.zeros_like(correct)
@@ -238,14 +250,14 @@ class ContinualRun:
         return {"online_accuracy": correct / seen, "train_loss": loss / seen}
 
     def _train_block(self, block: Block) -> StepSums:
-        """Train on a block with the run's engine; on a GPU, by captured steps."""
+        """Train on a block with the run's engine; on a GPU, replay captured steps."""
         if self.engine == "native":
             part = self.stack.part(block.start, block.stop)
             velocity = part.memory.moments.get("velocity")
             images, optimizer = self._train_images.images, self.setting.optimizer
             return native.train(part.network, velocity, optimizer, images, block)
         intervention = self.setting.intervention
-        # an intervention's own step branches on values, which a graph cannot capture
+        # `Intervention.step` branches on values, which a CUDA graph cannot capture
         can_capture = self.device.type == "cuda" and not (
             intervention and intervention.steps
         )
@@ -258,13 +270,13 @@ class ContinualRun:
         return self._graphs.train(block)
 
     def _update(self, start: int, stop: int) -> Update:
-        """Return the function that updates the seeds from start to before stop."""
+        """Return the function that updates the seeds at positions start to stop - 1."""
         return make_update(self.setting, self.engine, self.stack.part(start, stop))
 
     def _record(
         self, seed: int, task: Task, measures: Record | None, seconds: float
     ) -> Record:
-        """Return a seed's row; without measures it diverged before the task."""
+        """Return the record of a seed; `measures` is None if it diverged earlier."""
         diverged = seed not in self.alive
         on_gpu = self.device.type == "cuda"
         return {
@@ -283,9 +295,9 @@ class ContinualRun:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that resuming needs: plain values and tensors on the CPU.
+        """Return the state that resuming needs: plain values and tensors on the CPU.
 
-        `torch.load(..., weights_only=True)` reads it back.
+        After `torch.save`, `torch.load(..., weights_only=True)` can read the state.
         """
         memory = self.stack.memory.named()
         return {
@@ -298,15 +310,17 @@ class ContinualRun:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from a state: the same bits as if the run had never stopped.
+        """Resume from `state`; the results are bit-identical to those without a stop.
 
         Raises:
-            UsageError: The state belongs to another setting or other seeds.
-            ValueError: The optimizer's memory does not fit the setting.
+            UsageError: The state belongs to another setting or to other seeds.
+            ValueError: The memory in the state does not fit the setting.
         """
         for name, own in (("setting", self.setting.row()), ("seeds", self.seeds)):
             if state[name] != own:
-                raise UsageError(f"the state's {name} is {state[name]}, not {own}")
+                raise UsageError(
+                    f"the saved state has {name} {state[name]}, but this run has {own}"
+                )
         network = self.stack.network.like(
             [t.to(self.device, self.dtype, copy=True) for t in state["network"]]
         )

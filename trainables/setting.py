@@ -1,7 +1,8 @@
-"""A setting: everything that fixes a run except its seed, as one row of plain values.
+"""A setting: everything that determines a run except its seed.
 
-The row is Ray Tune's config, the input of the hashes, and part of each record. Its
-columns are derived from the fields of `Setting` and of the parts in the registries.
+A setting can be written as a row of plain values. The row is used as Ray Tune's config,
+as the input of the hashes, and as a part of each record. Its columns are derived from
+the fields of `Setting` and of the parts in the registries.
 """
 
 from __future__ import annotations
@@ -33,17 +34,17 @@ REGISTRIES: dict[str, Mapping[str, type]] = {
     **{"problem": PROBLEMS, "optimizer": OPTIMIZERS},
     **{"intervention": INTERVENTIONS, "base": BASES},
 }
-"""The parts of a setting that have hyperparameters of their own."""
+"""The possible parts of a setting that have hyperparameters, by kind and name."""
 
 
 def parse_hidden(value: Any) -> tuple[int, ...]:
-    """Return the widths of the hidden layers from numbers or from text.
+    """Return the widths of the hidden layers, given as numbers or as text.
 
     >>> parse_hidden("20-10")
     (20, 10)
 
     Raises:
-        UsageError: There is no width, or one is not a whole number above 0.
+        UsageError: There is no width, or a width is not a whole number above 0.
     """
     if isinstance(value, tuple | list):
         widths = tuple(check_whole("hidden", width) for width in value)
@@ -58,13 +59,13 @@ def parse_hidden(value: Any) -> tuple[int, ...]:
 
 @attrs.frozen(kw_only=True)
 class Setting:
-    """One problem, network, optimizer, intervention and way of training.
+    """The problem, network, optimizer, intervention and training schedule of a run.
 
-    Each field says what it means; an optimizer, an intervention and a base have
-    hyperparameters of their own.
+    Each field states its meaning. The problem, the optimizer, the intervention and the
+    base are objects that may have more hyperparameters.
 
     Raises:
-        UsageError: A value is out of range, or the parts do not go together.
+        UsageError: A value is out of range, or two values cannot be combined.
     """
 
     problem: Problem = text(attrs.Factory(Permuted), meaning="how the stream is made")
@@ -100,17 +101,17 @@ class Setting:
         longest = self.problem.longest
         if longest is not None and self.tasks > longest:
             raise UsageError(
-                f"tasks is {self.tasks}: {self.problem.name} has only {longest}, "
-                "use at most as many"
+                f"tasks is {self.tasks}: {self.problem.name} has only {longest} tasks, "
+                f"so use at most {longest}"
             )
         if self.base is not None and self.optimizer.momentum:
             raise UsageError(
-                f"momentum is {self.optimizer.momentum:g} with base {self.base.name}, "
-                "which has its own averages (beta1): leave momentum out"
+                f"momentum is {self.optimizer.momentum:g}, but base {self.base.name} "
+                "averages the gradient itself (beta1): leave momentum out"
             )
 
     def row(self) -> Row:
-        """Return plain values by column; None where a column does not apply.
+        """Return plain values by column, None where a column does not apply.
 
         >>> row = Setting().row()
         >>> row["optimizer"], row["lr"], row["rho"], row["hidden"]
@@ -127,15 +128,15 @@ class Setting:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Setting:
-        """Return the setting that a row describes; what it lacks has its default.
+        """Return the setting that a row describes; missing values get their defaults.
 
         >>> Setting.from_row({"optimizer": "sam", "roh": 0.1})
         Traceback (most recent call last):
         trainables.usage.UsageError: unknown hyperparameter 'roh': did you mean 'rho'...
 
         Raises:
-            UsageError: A key is unknown, does not belong to the row's parts, or has a
-                wrong value.
+            UsageError: A key of `row` is unknown, does not belong to the parts that
+                the row names, or has a wrong value.
         """
         values = {name: value for name, value in row.items() if value is not None}
         for name in values:
@@ -156,18 +157,18 @@ class Setting:
 
     @property
     def setting_id(self) -> str:
-        """The hash of the row without nulls: a new column does not change it."""
+        """The hash of the row without nulls: a new null column does not change it."""
         return digest(self.row())
 
     def run_id(self, seed: int) -> str:
-        """Return the hash of setting and seed, however the seeds are stacked."""
+        """Return the hash of setting and seed, which does not depend on the stack."""
         return digest(self.row() | {"seed": seed})
 
 
 def _derive_columns() -> dict[str, Column]:
     """Return the columns of the fields of `Setting` and of all parts.
 
-    A column is nullable unless every setting has a value for it.
+    A column is not nullable if every setting has a value for it.
     """
     columns: dict[str, Column] = {}
     for name, column in hyperparameters(Setting).items():
@@ -197,13 +198,15 @@ def _at_least(low: int) -> Any:
 
 @attrs.frozen(kw_only=True)
 class RunOptions:
-    """How runs are driven. No option changes weights, accuracy or loss.
+    """Options of runs that do not change weights, accuracy or loss.
 
     Attributes:
-        checkpoint_every: Tasks between checkpoints; None: about one a minute.
-        patience: Seconds to wait for storage that fails before the trial fails.
-        landscape_every: Tasks between measurements of the loss landscape (sharpness and
-            the like); 0: never. The first and the last task are always measured.
+        checkpoint_every: Tasks between two checkpoints. None means about one checkpoint
+            per minute.
+        patience: While storage fails, retry for this many seconds before the trial
+            fails.
+        landscape_every: Tasks between two measurements of the loss landscape (sharpness
+            etc.). The first and the last task are always measured. 0 measures no task.
         look_back: After each task, test on this many of the previous tasks too.
 
     Raises:

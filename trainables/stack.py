@@ -1,8 +1,9 @@
-"""A stack of seeds in training: their networks and everything that follows each seed.
+"""A stack of seeds in training: the networks of the seeds and their memory.
 
-What an optimizer or an intervention remembers between steps stands in one `Memory`, so
-that it goes wherever the weights go: into checkpoints, out of the stack with a seed
-that diverged, and into another order of seeds or of input pixels.
+A `Memory` holds all numbers that an optimizer or an intervention keeps between steps.
+Whatever happens to the weights also happens to the memory: both are saved in
+checkpoints, removed when a seed diverges, and permuted when the seeds or the input
+pixels get another order.
 """
 
 from __future__ import annotations
@@ -21,17 +22,18 @@ from trainables.problems import Task
 
 @dataclass
 class Memory:
-    """What S seeds remember besides their weights.
+    """The numbers that are kept between steps for S seeds, besides their weights.
 
-    Moments are averages of the gradient (momentum, Adam's two): where a weight is drawn
-    anew, its moments start anew too.
+    Moments are averages of the gradient (of momentum, and the two of Adam). When an
+    intervention redraws a weight, the moments of the weight are reset too.
     """
 
     moments: dict[str, Network] = field(default_factory=dict)
     kept: dict[str, Network] = field(
         default_factory=dict
     )  # other weight-shaped numbers
-    marks: dict[str, Tensor] = field(default_factory=dict)  # other; leading axis of S
+    # other tensors; the leading axis is that of the seeds
+    marks: dict[str, Tensor] = field(default_factory=dict)
 
     def named(self) -> dict[str, Tensor]:
         """Return all tensors by name, e.g. moments/velocity/0."""
@@ -44,7 +46,7 @@ class Memory:
         return tensors | {f"marks/{name}": mark for name, mark in self.marks.items()}
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Memory:
-        """Return the memory of the changed tensors."""
+        """Return a memory whose tensors are `change` of this memory's tensors."""
         return Memory(
             {name: network.map(change) for name, network in self.moments.items()},
             {name: network.map(change) for name, network in self.kept.items()},
@@ -52,20 +54,20 @@ class Memory:
         )
 
     def permute_inputs(self, orders: Tensor) -> None:
-        """Permute the first layers' inputs in place: see `Network.permute_inputs`."""
+        """Permute the inputs of the first layer in place: see `Network`."""
         for network in (*self.moments.values(), *self.kept.values()):
             network.permute_inputs(orders)
 
     def forget(self) -> None:
-        """Set everything to 0."""
+        """Set all tensors to 0."""
         for tensor in self.named().values():
             tensor.zero_()
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Copy tensors as `named` returns them.
+        """Copy `tensors`, a result of `named`, into this memory.
 
         Raises:
-            ValueError: Their names or shapes do not fit this memory.
+            ValueError: The names or shapes of the tensors do not fit this memory.
         """
         own = self.named()
         shapes, own_shapes = (
@@ -80,7 +82,7 @@ class Memory:
 
 @dataclass
 class Stack:
-    """Seeds that are trained side by side."""
+    """Seeds that are trained together."""
 
     seeds: list[int]  # in the order of the tensors' leading axis
     task: int  # number of the current task, from 0
@@ -92,12 +94,12 @@ class Stack:
         return [*self.network.tensors(), *self.memory.named().values()]
 
     def map(self, seeds: list[int], change: Callable[[Tensor], Tensor]) -> Stack:
-        """Return the stack of these seeds and the changed tensors."""
+        """Return a stack of `seeds` whose tensors are `change` of this stack's."""
         memory = self.memory.map(change)
         return Stack(seeds, self.task, self.network.map(change), memory)
 
     def part(self, start: int, stop: int) -> Stack:
-        """Return the seeds from start to before stop, as views."""
+        """Return the seeds at positions start to stop - 1, as views."""
         return self.map(self.seeds[start:stop], lambda tensor: tensor[start:stop])
 
     def take(self, positions: Sequence[int]) -> Stack:
@@ -106,7 +108,7 @@ class Stack:
         return self.map(seeds, lambda tensor: tensor[list(positions)])
 
     def reorder(self, positions: Sequence[int]) -> None:
-        """Permute the seeds in place: the i-th becomes what positions[i] was."""
+        """Permute the seeds in place: the seed at positions[i] moves to position i."""
         self.seeds = [self.seeds[i] for i in positions]
         for tensor in self.tensors():
             tensor.copy_(tensor[list(positions)])
@@ -114,14 +116,14 @@ class Stack:
 
 @contextlib.contextmanager
 def in_pixel_order(tasks: Sequence[Task], *parts: Network | Memory) -> Iterator[None]:
-    """Permute the first layers' inputs in place, so that images need no permutation.
+    """Permute the inputs of the first layer in place, instead of the images' pixels.
 
-    A network sees pixel p[j] at its input j, p the permutation of its task. To permute
-    784 rows of its first layer is cheaper than to permute 60,000 images. On exit the
-    inputs are put back.
+    If p is the permutation of a seed's task, input j of the network sees pixel p[j].
+    Permuting the 784 inputs of the first layer is cheaper than permuting 60,000
+    images. On exit, the inputs get their previous order.
 
-    There is a task for each seed; a problem permutes the pixels in all or in none. The
-    parts are all that has a first layer and is used meanwhile.
+    `tasks` has one task per seed. A problem permutes the pixels in all of its tasks or
+    in none. `parts` must include everything with a first layer that is used meanwhile.
     """
     permutations = [task.pixels for task in tasks if task.pixels is not None]
     if not permutations:

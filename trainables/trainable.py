@@ -16,11 +16,14 @@ from trainables.record import Record
 from trainables.setting import RunOptions, Setting
 
 CHECKPOINT_SECONDS = 60.0
-"""Time between checkpoints where `RunOptions.checkpoint_every` is None."""
+"""Seconds between checkpoints if `RunOptions.checkpoint_every` is None."""
 
 
 class Keeper(Protocol):
-    """Storage (`study.results.store.Store`); each method may raise OSError."""
+    """The storage of a trial (`study.results.store.Store`).
+
+    Each method may raise OSError.
+    """
 
     study: str
 
@@ -31,7 +34,7 @@ class Keeper(Protocol):
         """Save the state of unfinished runs."""
 
     def load_state(self, name: str) -> bytes | None:
-        """Return the last saved state; None: there is none."""
+        """Return the last saved state, or None if no state is saved."""
 
     def drop_state(self, name: str) -> None:
         """Delete the state of finished runs."""
@@ -40,15 +43,20 @@ class Keeper(Protocol):
 class ContinualTrainable(tune.Trainable):
     """A trial whose steps are tasks.
 
-    `config["trial"]` has the setting's row (`setting`), `seeds`, the `name` of the
-    stack, and the `cpus` and `gpus` to request.
+    `config["trial"]` is a dict with these keys:
+
+        setting       the row of the setting
+        seeds         the seeds of the stack
+        name          the name of the stack
+        cpus, gpus    the resources to request
 
     A finished trial writes its records itself. Its checkpoints (the run's state and its
-    records so far) are kept beside the results, not in Tune's folder, so that a study
-    can be resumed whatever happened to that folder.
+    records so far) are stored beside the results. They are not in Tune's folder, so
+    that a study can be resumed even if that folder is lost.
 
-    While storage fails, training goes on without checkpoints. A trial that must read
-    its checkpoint or write its records retries, once per step.
+    While storage fails, training continues without checkpoints. If a trial cannot read
+    its checkpoint or write its records, it retries in its next step. It fails after
+    `RunOptions.patience` seconds of retries.
     """
 
     @classmethod
@@ -57,7 +65,8 @@ class ContinualTrainable(tune.Trainable):
     ) -> tune.PlacementGroupFactory:
         """Return the resources that the config requests.
 
-        `tune.with_resources` does the same but hides the class's name in the dashboard.
+        `tune.with_resources` would do this too, but Ray's dashboard would then not show
+        the name of this class.
         """
         bundle = {"CPU": config["trial"]["cpus"], "GPU": config["trial"]["gpus"]}
         return tune.PlacementGroupFactory([bundle])
@@ -69,16 +78,19 @@ class ContinualTrainable(tune.Trainable):
         keeper: Keeper,
         options: RunOptions,
     ) -> None:
-        """Take what all trials share, and start.
+        """Store the objects that all trials share, and start the first trial.
 
-        The datasets are by name; their arrays lie in Ray's object store.
+        `datasets` are indexed by name, and their arrays lie in Ray's object store.
         """
         self._datasets, self._keeper, self._options = datasets, keeper, options
         self._patience = Patience(options.patience)
         self._start(config)
 
     def __repr__(self) -> str:
-        """Return the dashboard's name of the process, which may run many trials."""
+        """Return the name of this process in Ray's dashboard.
+
+        It names the study because the process may run many trials.
+        """
         keeper: Keeper | None = getattr(self, "_keeper", None)
         return f"trials of the study {keeper.study}" if keeper else super().__repr__()
 
@@ -88,7 +100,7 @@ class ContinualTrainable(tune.Trainable):
         return True
 
     def _start(self, config: dict[str, Any]) -> None:
-        """Start at the first task; the first step looks for a checkpoint."""
+        """Create the run at its first task; the first step looks for a checkpoint."""
         import torch
 
         from trainables.run import ContinualRun
@@ -97,10 +109,10 @@ class ContinualTrainable(tune.Trainable):
         setting = Setting.from_row(trial["setting"])
         dataset = self._datasets[setting.dataset]
         device = "cuda" if trial["gpus"] else "cpu"
-        # more threads than CPUs slow down all trials of a machine
+        # more threads than CPUs would slow down all trials on the machine
         torch.set_num_threads(max(1, int(trial["cpus"])))
         if trial["gpus"]:
-            torch.cuda.reset_peak_memory_stats()  # of the process's previous trial
+            torch.cuda.reset_peak_memory_stats()  # left by the previous trial
         self._name = trial["name"]
         self._new_run: Callable[[], ContinualRun] = lambda: ContinualRun(
             setting, trial["seeds"], dataset, device, options=self._options
@@ -113,7 +125,7 @@ class ContinualTrainable(tune.Trainable):
         self._patience.reset()
 
     def step(self) -> dict[str, Any]:
-        """Run the next task; after the last one, write the records.
+        """Run the next task; after the last task, write the records.
 
         Raises:
             OSError: Storage has failed for too long.
@@ -143,16 +155,16 @@ class ContinualTrainable(tune.Trainable):
         }
 
     def _gpu_memory(self) -> int | None:
-        """Return the peak memory of the run on its GPU, in bytes; None on a CPU."""
+        """Return the peak GPU memory of the run in bytes, or None on a CPU."""
         import torch
 
         on_gpu = self._run.device.type == "cuda"
         return torch.cuda.max_memory_allocated(self._run.device) if on_gpu else None
 
     def _try(self, action: Callable[[], None], *, required: bool = True) -> str | None:
-        """Use storage; return its error, None: it worked.
+        """Run `action`, which uses storage; return its error, or None if it worked.
 
-        A trial that cannot go on without it waits before another try.
+        If the action is `required`, wait after an error so that the caller can retry.
         """
         try:
             action()
@@ -181,7 +193,7 @@ class ContinualTrainable(tune.Trainable):
         if not self._written:
             self._keeper.write_records(self._records)
             self._written, self._tasks_saved = True, self._run.task
-        # the end of the study deletes a state that stays
+        # if this fails, the state is deleted at the end of the study
         with contextlib.suppress(OSError):
             self._keeper.drop_state(self._name)
 
@@ -209,9 +221,9 @@ class ContinualTrainable(tune.Trainable):
         self._resumed = True
 
     def cleanup(self) -> None:
-        """Save the tasks of a trial that is stopped before its end."""
+        """Save the tasks that are not yet saved when the trial is stopped early."""
         if self._run.task > self._tasks_saved and not self._written:
-            # if storage fails, the previous checkpoint stays
+            # if storage fails, the previous checkpoint is still there
             with contextlib.suppress(OSError):
                 self._save()
 
@@ -220,5 +232,5 @@ class ContinualTrainable(tune.Trainable):
         (Path(checkpoint_dir) / "state.pt").write_bytes(self._state())
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]
-        """Resume from a file of `save_checkpoint`, to the last bit."""
+        """Resume from the file of `save_checkpoint`, with bit-identical results."""
         self._restore((Path(checkpoint_dir) / "state.pt").read_bytes())

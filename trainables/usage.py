@@ -1,4 +1,4 @@
-"""Mistakes of the caller, and the command lines that report them."""
+"""The error for mistakes of the caller, and the command lines that report it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Command = Callable[..., "int | None"]
 
 
 class UsageError(Exception):
-    """A mistake of the caller; the text is one line that says what to do."""
+    """A mistake of the caller. Its message is one line that says what to do."""
 
 
 def choose(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return `name` if it is known.
+    """Return `name` if it is one of the `known` names.
 
     >>> choose("dataset", "mnst", ["mnist", "kmnist"])
     Traceback (most recent call last):
@@ -23,7 +23,7 @@ def choose(kind: str, name: str, known: Iterable[str]) -> str:
 did you mean 'mnist'? Known: kmnist, mnist
 
     Raises:
-        UsageError: The name is unknown; the message suggests the nearest name.
+        UsageError: The name is unknown. The message suggests the most similar name.
     """
     names = sorted(known)
     if name in names:
@@ -39,17 +39,17 @@ def run_command(
     description: str | None = None,
     args: Sequence[str] | None = None,
 ) -> NoReturn:
-    """Run a command, or one of several subcommands, and exit with what it returns.
+    """Run a command, or one of several subcommands, and exit with its return value.
 
-    `tyro` makes the options from the parameters and the docstring of a function. The
-    exit code is 2 after a mistake of the caller: tyro explains a wrong option in a
-    box, and a `UsageError` is one line; both go to standard error.
+    `tyro` makes the options from the parameters and the docstring of a function. After
+    a mistake of the caller, the exit code is 2 and an explanation goes to standard
+    error: a box from tyro for a wrong option, or one line for a `UsageError`.
 
     Args:
         command: A function, or a dict of subcommands.
-        prog: How the command is called, as in ``python -m analysis``.
+        prog: The command as the user types it, for example ``python -m analysis``.
         description: The text above the list of subcommands.
-        args: None: the arguments of the process.
+        args: The arguments, or None for the arguments of the process.
     """
     import tyro
 

@@ -550,9 +550,9 @@ def test_a_run_goes_on_after_a_seed_diverged(few, tmp_path):
 
 def test_a_state_of_another_run_is_refused(few):
     state = ContinualRun(small(SGD(), Permuted()), [0, 1], few).state_dict()
-    with pytest.raises(UsageError, match="the state's setting is"):
+    with pytest.raises(UsageError, match="the saved state has setting"):
         ContinualRun(small(SAM(), Permuted()), [0, 1], few).load_state_dict(state)
-    with pytest.raises(UsageError, match=r"the state's seeds is \[0, 1\], not \[1\]"):
+    with pytest.raises(UsageError, match=r"seeds \[0, 1\], but this run has \[1\]"):
         ContinualRun(small(SGD(), Permuted()), [1], few).load_state_dict(state)
 
 
@@ -565,7 +565,7 @@ def test_a_stream_ends(few):
     one.next_task()
     one.next_task()
     assert [one.finished, one.task] == [True, 2]
-    with pytest.raises(StopIteration, match="all 2 tasks are done"):
+    with pytest.raises(StopIteration, match="all 2 tasks are finished"):
         one.next_task()
 
 
@@ -589,7 +589,7 @@ def test_the_largest_seed_runs(few):
 
 
 def test_another_dataset_is_refused(few):
-    with pytest.raises(UsageError, match="dataset is mnist-5k, the setting's mnist"):
+    with pytest.raises(UsageError, match="but the setting has mnist"):
         ContinualRun(Setting(), [0], few)
 
 

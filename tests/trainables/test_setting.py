@@ -133,7 +133,7 @@ def test_defaults_are_filled_in():
         ({"base": "adm"}, "unknown base 'adm': did you mean 'adam'?"),
         (
             {"base": "adam", "momentum": 0.9},
-            "momentum is 0.9 with base adam, .*: leave momentum out",
+            "momentum is 0.9, but base adam .*: leave momentum out",
         ),
         ({"base": "adam", "beta1": 1}, "beta1 is 1: .* at least 0 and below 1"),
         ({"base": "adam", "beta2": -0.1}, "beta2 is -0.1"),
@@ -199,7 +199,7 @@ def test_a_wrong_row_is_refused_in_one_line(row, words):
         ({"hidden": (10, 0)}, "hidden is 0"),
         ({"hidden": (10, 1.5)}, "hidden is 1.5"),
         ({"dataset": "cifar"}, "unknown dataset 'cifar'"),
-        ({"problem": Pairwise(), "tasks": 46}, "has only 45, use at most as many"),
+        ({"problem": Pairwise(), "tasks": 46}, "has only 45 tasks, so use at most 45"),
     ],
 )
 def test_a_wrong_setting_is_refused(values, words):

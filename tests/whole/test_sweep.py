@@ -233,7 +233,7 @@ def wrong(tmp_path_factory):
         ("--dataset mnst", "unknown dataset 'mnst': did you mean 'mnist'?"),
         (
             "--dataset mnist --data-dir idx",
-            "-idx3-ubyte: damaged, 39208 bytes are missing",
+            "-idx3-ubyte is damaged: it has 39208 bytes too few",
         ),
         ("--results file", "file is a file: give --results a folder"),
         ("--results foo://bar", "foo://bar cannot be used for results: Unrecognized"),

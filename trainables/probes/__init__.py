@@ -1,16 +1,18 @@
-"""Probes: what is measured on the networks beside their accuracy.
+"""Probes: measures of the networks other than loss and accuracy.
 
-A probe is a function with a decorator that declares its unit and source. Its column has
-the function's name, and means what the first line of its docstring says. To add one,
-write a file and import it here.
+A probe is a function with a decorator that declares its unit and source. The column of
+the probe has the name of the function, and its meaning is the first line of the
+docstring. To add a probe, write it in a new file and import this file here.
 
-- `PROBES` look at the networks after every task: capacity, norms, distances.
-- `LANDSCAPE` looks at the loss around the weights, every `--landscape-every` tasks.
-- `START` repeats some of them before such a task, on its examples: what the previous
-  task left for the next one. Its columns begin with `start_`.
+- `PROBES` measure the networks after every task: capacity, norms, distances.
+- `LANDSCAPE` probes measure the loss around the weights, every `--landscape-every`
+  tasks.
+- `START` probes repeat some of these measures before the task, on the examples of the
+  task. They show the state in which the previous task left the networks. Their columns
+  begin with `start_`.
 """
 
-# a module declares its measures on import
+# importing a module declares its measures
 from trainables.probes import accuracy, ascent, curvature, dormant, norms, rank  # noqa: F401
 from trainables.probes.landscape import Landscape
 from trainables.probes.measure import LANDSCAPE, MEASURES, PROBES, START, Function

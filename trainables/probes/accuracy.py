@@ -1,4 +1,4 @@
-"""Loss and accuracy: columns that training and testing compute, not a probe."""
+"""Loss and accuracy: columns that training and testing compute without a probe."""
 
 from trainables.probes.measure import declare
 
@@ -8,13 +8,13 @@ declare(
     "online_accuracy",
     unit="fraction",
     source="Dohare et al. 2023 (arXiv 2306.13812)",
-    meaning="accuracy on each batch before its update, mean over the task",
+    meaning="mean accuracy on the training examples, each before its batch's update",
 )
 declare(
     "train_loss",
     unit="nats",
     source="cross-entropy",
-    meaning="loss on each batch before its update, mean over the task",
+    meaning="mean loss on the training examples, each before its batch's update",
 )
 declare(
     "test_loss",

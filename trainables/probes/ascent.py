@@ -1,4 +1,4 @@
-"""How the loss and its gradient grow on a small step uphill."""
+"""The growth of the loss and of its gradient along a small step uphill."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from trainables.probes.norms import double_norm
 from trainables.steps.reference import norm
 
 RADIUS = 0.05
-"""Length of a step: the same for all settings, whatever their rho, so that they can be
-compared. Foret et al.'s choice (arXiv 2010.01412)."""
+"""Length of a step, the value of Foret et al. (arXiv 2010.01412).
+
+All settings have the same length, whatever their own rho is, to be comparable.
+"""
 
 
 @landscape_probe(
     unit="nats", source="Foret et al. 2021 (arXiv 2010.01412)", also_before=True
 )
 def sam_sharpness(landscape: Landscape) -> Float[Tensor, " S"]:
-    """L(w + 0.05 g / ||g||) - L(w), g the gradient at w.
+    """L(w + 0.05 g / ||g||) - L(w), where g is the gradient at w.
 
-    This is what SAM adds to the loss (Foret et al. 2021, eq. 1-2): 0.05 ||g|| to
-    first order. It is 0 where the gradient is 0.
+    SAM adds this term to the loss (Foret et al. 2021, eq. 1-2). To first order it is
+    0.05 ||g||. It is 0 where the gradient is 0.
     """
     ascended = _climb(landscape, landscape.gradient)
     return _loss_at(landscape, ascended) - _loss_at(landscape, landscape.network)
@@ -38,13 +40,13 @@ def sam_sharpness(landscape: Landscape) -> Float[Tensor, " S"]:
     also_before=True,
 )
 def lipschitz(landscape: Landscape) -> Float[Tensor, " S"]:
-    """Largest gradient norm seen within 0.05 of w.
+    """Largest gradient norm at three points within 0.05 of w.
 
-    A lower bound of the loss's Lipschitz constant there. By the mean value theorem the
-    constant is sup ||grad L(w + d)|| over ||d|| <= rho; a small one means a flat
-    minimum (Zhao et al. 2022, sec. 3). The supremum is taken over w and two steps of
-    projected ascent: w_1 = w + rho grad L(w) / ||grad L(w)||, and w_2, the same with
-    grad L(w_1). rho is `RADIUS`.
+    It is a lower bound of the Lipschitz constant of the loss within 0.05 of w. By the
+    mean value theorem, the constant is sup ||grad L(w + d)|| over ||d|| <= rho. A small
+    constant means a flat minimum (Zhao et al. 2022, sec. 3). The three points are w
+    and two steps of projected ascent: w_1 = w + rho grad L(w) / ||grad L(w)|| and
+    w_2 = w + rho grad L(w_1) / ||grad L(w_1)||. rho is `RADIUS`.
     """
     gradients = [landscape.gradient]
     for _ in range(2):
@@ -60,6 +62,6 @@ def _climb(landscape: Landscape, direction: Network) -> Network:
 
 
 def _loss_at(landscape: Landscape, network: Network) -> Float[Tensor, " S"]:
-    """Return the mean loss at a network, summed in float64."""
+    """Return the mean loss of `network`, averaged in float64."""
     _, logits = forward(network, landscape.inputs)
     return cross_entropy(logits, landscape.labels).double().mean(dim=1)

@@ -1,8 +1,9 @@
-"""Curvature: the largest eigenvalue of the training loss's Hessian, and their sum.
+"""Curvature: the largest eigenvalue and the trace of the Hessian of the training loss.
 
-The sum is the trace, estimated (Hutchinson 1990, "A stochastic estimator of the trace
-of the influence matrix"): for z with independent entries +1 or -1, E[z^T H z] = tr H,
-with variance 2 sum_{i != j} H_ij^2, the least of all such estimators.
+The trace is estimated with random vectors z whose entries are independently +1 or -1
+(Hutchinson 1990, "A stochastic estimator of the trace of the influence matrix"). Then
+E[z^T H z] = tr H. The variance, 2 sum_{i != j} H_ij^2, is the smallest that independent
+entries of mean 0 and variance 1 can give.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from trainables.probes.measure import landscape_probe
 from trainables.randomness import generator
 
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-7}
-"""Relative bound on the residual. The error is far smaller (see `lanczos`)."""
+"""Relative bound on the residual. The error is much smaller (see `lanczos`)."""
 
 STEPS = 300
-"""The most Lanczos steps."""
+"""The maximum number of Lanczos steps."""
 
 
 @landscape_probe(
@@ -32,11 +33,11 @@ STEPS = 300
 def sharpness(landscape: Landscape) -> Float[Tensor, " S"]:
     """Largest eigenvalue of the Hessian of the mean loss.
 
-    NaN where it is not found. Lyle et al. 2023 see it grow with the tasks where
-    plasticity is lost. Its error is at most `TOLERANCE`. Products are in the network's
-    dtype, because float64 takes twice the time; the recurrence is in float64. For a
-    network of 100-100-100 it takes 8 to 20 products of about 6 ms on a CPU, with an
-    error of 1e-6 to 1e-5.
+    It is NaN if Lanczos does not converge. Lyle et al. 2023 observe that the eigenvalue
+    grows from task to task where plasticity is lost. The error is at most `TOLERANCE`.
+    Products are in the network's dtype, because float64 would take twice the time; the
+    recurrence is in float64. With hidden layers 100-100-100, Lanczos takes 8 to 20
+    products of about 6 ms each on a CPU, and the error is 1e-6 to 1e-5.
     """
     hessian, inputs = landscape.hessian, landscape.inputs
     vectors = [
@@ -49,9 +50,9 @@ def sharpness(landscape: Landscape) -> Float[Tensor, " S"]:
 
 @landscape_probe(unit="nats", source="Hutchinson 1990")
 def hessian_trace(landscape: Landscape) -> Float[Tensor, " S"]:
-    """Sum of the Hessian's eigenvalues, estimated.
+    """Estimated sum of the Hessian's eigenvalues.
 
-    The mean of z^T H z over 10 random z, an unbiased estimate of tr H.
+    It is the mean of z^T H z over 10 random z, an unbiased estimate of tr H.
     """
     return landscape.quadratic_forms.mean(dim=1)
 
@@ -60,6 +61,6 @@ def hessian_trace(landscape: Landscape) -> Float[Tensor, " S"]:
 def hessian_trace_error(landscape: Landscape) -> Float[Tensor, " S"]:
     """Standard error of hessian_trace.
 
-    s / sqrt(10), s the standard deviation of z^T H z.
+    It is s / sqrt(10), where s is the standard deviation of z^T H z.
     """
     return landscape.quadratic_forms.std(dim=1) / math.sqrt(SAMPLES)

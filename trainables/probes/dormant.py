@@ -1,4 +1,4 @@
-"""Dormant units: hidden units that never fire, or hardly ever."""
+"""Dormant units: hidden units that are never or almost never active."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ SOKAR = "Sokar et al. 2023 (arXiv 2302.12902)"
 DEAD = f"Dohare et al. 2023 (arXiv 2306.13812); {SOKAR} with tau = 0"
 
 TAU = 0.025
-"""Largest score of a dormant unit: a choice of Sokar et al. 2023, sec. 4."""
+"""The largest score of a dormant unit, a value that Sokar et al. 2023 use in sec. 4."""
 
 
 @network_probe(unit="fraction", source=DEAD, also_before=True)
 def dormant_fraction(snapshot: Snapshot) -> Float[Tensor, " S"]:
     """Share of hidden units that are 0 on every probe example.
 
-    Over all hidden layers, in [0, 1]. The tau = 0 case of Sokar et al. 2023; Dohare et
-    al. 2023 call these units dead.
+    The share is over the units of all hidden layers. It is the case tau = 0 of Sokar et
+    al. 2023. Dohare et al. 2023 call these units dead.
     """
     return torch.cat(_silent(snapshot), dim=1).mean(dim=1)
 
@@ -40,10 +40,10 @@ def _silent(snapshot: Snapshot) -> list[Float[Tensor, "S width"]]:
 def dormant_fraction_tau(snapshot: Snapshot) -> Float[Tensor, " S"]:
     """Share of hidden units whose ReDo score is at most 0.025.
 
-    s_i = mean_x |h_i(x)| / (mean over the layer's units k of mean_x |h_k(x)|), Sokar
-    et al. 2023, def. 3.1. Over all
-    hidden layers, in [0, 1]; it does not depend on a layer's scale. In a layer
-    that is 0 everywhere all units are dormant.
+    The score of unit i is mean_x |h_i(x)| / (mean over the layer's units k of
+    mean_x |h_k(x)|) (Sokar et al. 2023, def. 3.1). It does not depend on the scale of
+    the layer. The share is over the units of all hidden layers. If a layer is 0 on
+    every example, all of its units are dormant.
     """
     dormant = []
     for layer in snapshot.hidden:

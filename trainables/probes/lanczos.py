@@ -1,16 +1,17 @@
-r"""The largest eigenvalue of symmetric matrices by Lanczos, of a stack at once.
+r"""The Lanczos method: the largest eigenvalue of each symmetric matrix of a stack.
 
-After k steps A V_k = V_k T_k + beta_k v_{k+1} e_k^T, V_k orthonormal, T_k tridiagonal.
-If T_k s = theta s, then for y = V_k s
+After k steps A V_k = V_k T_k + beta_k v_{k+1} e_k^T, where V_k is orthonormal and T_k
+is tridiagonal. If T_k s = theta s, then for y = V_k s
 
     ||A y - theta y|| = |beta_k s_k|
 
-so that an eigenvalue of A lies that near to theta (Parlett 1998, "The symmetric
-eigenvalue problem", sec. 13.2). theta is the maximum of the Rayleigh quotient over the
-Krylov space, and so never above the largest eigenvalue; its error is about the square
-of the bound over the gap to the next. Every new vector is orthogonalised against all
-the earlier ones, twice (ibid., sec. 6.9): without it copies of found eigenvalues come
-up. Eigenvalues of both signs do no harm, unlike to power iteration.
+so that the distance from theta to an eigenvalue of A is at most this bound (Parlett
+1998, "The symmetric eigenvalue problem", sec. 13.2). theta is the maximum of the
+Rayleigh quotient over the Krylov space, and so never above the largest eigenvalue. Its
+error is about the square of the bound, divided by the gap to the next eigenvalue. Every
+new vector is orthogonalised twice against all earlier vectors (ibid., sec. 6.9),
+because otherwise copies of converged eigenvalues appear. Unlike power iteration, the
+method also works if an eigenvalue below 0 has the largest magnitude.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 ROOM = 32
-"""Vectors that there is room for at first; doubled when they are more."""
+"""Initial capacity of the basis in vectors. It is doubled when the basis is full."""
 
 
 def largest_eigenvalue(
@@ -33,18 +34,19 @@ def largest_eigenvalue(
 ) -> Float64[Tensor, " S"]:
     """Return the largest (algebraic) eigenvalue of each matrix.
 
-    Each seed has its own convergence: its value is that of the step in which the
-    bound was first within the tolerance, whatever the others still need.
+    The seeds converge independently: the value of a seed is from the first step in
+    which its bound was within the tolerance, even if other seeds need more steps.
 
     Args:
-        product: Returns A v of each seed, for vectors of shape (S, P).
-        start: The first vectors, of any length but 0; random ones, so that they have
-            a part along every eigenvector. Their dtype is that of the products.
-        tolerance: Of the residual bound, relative to the eigenvalue.
-        most: The most steps; P are enough for any matrix.
+        product: Returns A v for each seed, from vectors v of shape (S, P).
+        start: The first vectors, with any norm except 0. They should be random, so that
+            they have a part along every eigenvector. The products have their dtype.
+        tolerance: The largest residual bound, relative to the eigenvalue.
+        most: The maximum number of steps. P steps are enough for any matrix.
 
     Returns:
-        NaN for a seed that was not finite, or had not converged after `most` steps.
+        The eigenvalues, with NaN for a seed whose numbers were not finite or that had
+        not converged after `most` steps.
     """
     seeds, size = start.shape
     most = min(most, size)
@@ -62,7 +64,7 @@ def largest_eigenvalue(
         alphas.append(overlap.cpu())
         betas.append(length.cpu())
         value, bound, scale = _ritz(torch.stack(alphas, 1), torch.stack(betas, 1))
-        # what lies below the products' rounding cannot be told from 0
+        # a bound below the rounding error of the products is as good as 0
         rounding = 4 * torch.finfo(start.dtype).eps * scale
         within = bound <= torch.maximum(tolerance * value.abs(), rounding)
         if step + 1 == size:
@@ -78,7 +80,10 @@ def largest_eigenvalue(
 def _orthogonalise(
     vectors: Float[Tensor, "S P"], basis: Float[Tensor, "S k P"]
 ) -> tuple[Float[Tensor, "S P"], Float64[Tensor, " S"]]:
-    """Return the part orthogonal to the basis, and that along its last vector."""
+    """Return the vectors' part orthogonal to `basis`, and their overlap with its last.
+
+    The overlap is the dot product with the last vector of the basis.
+    """
     column = vectors[:, :, None]
     along = torch.zeros(len(vectors), dtype=torch.float64, device=vectors.device)
     for _ in range(2):
@@ -91,10 +96,9 @@ def _orthogonalise(
 def _ritz(
     alphas: Float64[Tensor, "S k"], betas: Float64[Tensor, "S k"]
 ) -> tuple[Float64[Tensor, " S"], Float64[Tensor, " S"], Float64[Tensor, " S"]]:
-    """Return the largest Ritz value, its residual's bound, and the norm of T.
+    """Return the largest Ritz value, the bound of its residual, and the norm of T.
 
-    The value is NaN where the numbers are not finite, of which `eigh` would make an
-    error.
+    The value is NaN where a number is not finite, because `eigh` would raise an error.
     """
     finite = (alphas.isfinite() & betas.isfinite()).all(1)
     alphas, betas = (x.where(finite[:, None], 0) for x in (alphas, betas))

@@ -1,10 +1,10 @@
-"""What a landscape probe sees: the networks, and the loss around their weights.
+"""The input of a landscape probe: the networks, and the loss around their weights.
 
-The loss is summed over the seeds, none of which has a part in another's: one product
-with a vector a seed gives each seed its own H v (Pearlmutter 1994, "Fast exact
-multiplication by the Hessian"). The graph of the gradient is made once; each product
-is then one backward pass through it. Where a ReLU is at its kink, H is that of the side
-where it is off, as for autograd.
+The loss is summed over the seeds, and the loss of a seed depends only on that seed's
+weights. One product with one vector per seed therefore gives each seed's H v
+(Pearlmutter 1994, "Fast exact multiplication by the Hessian"). The graph of the
+gradient is built once; each product is then one backward pass through this graph. If
+the input of a ReLU is exactly 0, H treats the unit as inactive, as autograd does.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from trainables.randomness import generator
 from trainables.steps.reference import loss_gradient
 
 SAMPLES = 10
-"""Random vectors that estimate the trace."""
+"""The number of random vectors that estimate the trace."""
 
 
 class Hessian:
-    """The Hessian of each seed's mean loss, in all P weights and biases of a network.
+    """The Hessian of each seed's mean loss in all P weights and biases of a network.
 
-    It works for whatever `trainables.network.forward` computes. `size` is P.
+    It covers every network that `trainables.network.forward` computes. `size` is P.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Hessian:
         inputs: Float[Tensor, "S n inputs"],
         labels: Int[Tensor, "S n"],
     ) -> None:
-        """Make the graph of the gradient."""
+        """Build the graph of the gradient."""
         leaves = network.map(lambda tensor: tensor.detach().requires_grad_())
         self._leaves = leaves.tensors()
         with torch.enable_grad():
@@ -52,8 +52,8 @@ class Hessian:
     def product(self, vectors: Float[Tensor, "S P"]) -> Float[Tensor, "S P"]:
         """Return H v of each seed, in the network's dtype.
 
-        A vector has the tensors of `Network.tensors` one after the other, each
-        transposed, as weights lie in memory.
+        A vector is the concatenation of the tensors of `Network.tensors`, each
+        transposed to its layout in memory.
         """
         rows = torch.split(vectors, self._sizes, dim=1)
         products = torch.autograd.grad(
@@ -72,14 +72,14 @@ class Hessian:
 
 @dataclass(frozen=True, eq=False)
 class Landscape:
-    """S networks w, and the loss L around them on a fixed batch.
+    """S networks with weights w, and their loss L on a fixed batch.
 
     Attributes:
         network: The networks.
         inputs: The probe examples, of shape (S, n, inputs).
-        labels: Their labels, of shape (S, n).
-        seeds: Of the networks; with `task` they fix the random vectors.
-        task: Its number.
+        labels: The labels of the probe examples, of shape (S, n).
+        seeds: The seeds of the networks. `seeds` and `task` fix the random vectors.
+        task: The number of the task, from 0.
     """
 
     network: Network
@@ -90,7 +90,7 @@ class Landscape:
 
     @functools.cached_property
     def snapshot(self) -> Snapshot:
-        """The networks as probes of the network see them, before a task."""
+        """The input of network probes before a task."""
         layers, _ = forward(self.network, self.inputs)
         network = self.network
         return Snapshot(network, layers[1:], self.gradient, network, network)
@@ -121,5 +121,5 @@ class Landscape:
         return self.gradient_at(self.network)
 
     def gradient_at(self, network: Network) -> Network:
-        """Return the gradient of L at a network."""
+        """Return the gradient of L at the weights of `network`."""
         return loss_gradient(network, self.inputs, self.labels)[0]

@@ -1,4 +1,4 @@
-"""How a column of measurements is declared: beside the function that computes it."""
+"""The declaration of a measure's column, beside the function that computes it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 from trainables.hyperparameter import REAL, REALS, Column
 
 Function = Callable[[Any], Tensor]
-"""Measures S networks; returns float64 of shape (S,), or (S, layers) for a list."""
+"""A probe of S networks: it returns float64 of shape (S,), or (S, layers) for lists."""
 
-# by column; importing a module of probes adds those that it declares
-MEASURES: dict[str, Column] = {}  # all measures, with those that no probe computes
-PROBES: dict[str, Function] = {}  # of a `Snapshot`, after every task
-LANDSCAPE: dict[str, Function] = {}  # of a `Landscape`, at some tasks
-START: dict[str, Function] = {}  # of a `Landscape`, before these tasks
+# The keys are column names. Importing a module of probes adds its columns.
+MEASURES: dict[str, Column] = {}  # all measures, also those that no probe computes
+PROBES: dict[str, Function] = {}  # take a `Snapshot`, after every task
+LANDSCAPE: dict[str, Function] = {}  # take a `Landscape`, after some tasks
+START: dict[str, Function] = {}  # take a `Landscape`, before the same tasks
 
 
 def declare(
@@ -27,13 +27,13 @@ def declare(
 
     Args:
         name: The column's name.
-        source: Who defined the measure.
-        meaning: One line, for tables and files.
-        unit: Empty for a number that has none.
-        is_list: Whether the column is a list: a number per layer, or per task.
+        source: The publication that defines the measure.
+        meaning: The meaning in one line, for tables and files.
+        unit: The unit, or "" for a number without a unit.
+        is_list: Whether a value is a list with one number per layer or per task.
 
     Raises:
-        ValueError: Another measure has this column.
+        ValueError: Another measure has the same name.
     """
     if name in MEASURES:
         raise ValueError(f"two measures are named {name}: rename one of them")
@@ -47,10 +47,11 @@ def _probe(
     also_before: bool = False,
     **column: Any,
 ) -> Callable[[Function], Function]:
-    """Declare a function as the probe whose column has the function's name.
+    """Return a decorator that declares a function as a probe.
 
-    The meaning is the docstring's first line; `also_before` declares `start_<name>`
-    too, the same probe before the task. The other arguments are those of `declare`.
+    The column has the name of the function, and its meaning is the first line of the
+    docstring. `also_before` also declares `start_<name>`, the same measure before the
+    task. `column` has the other arguments of `declare`.
     """
 
     def add(function: Function) -> Function:
@@ -70,7 +71,7 @@ def _probe(
 
 
 def _meaning(function: Function) -> str:
-    """Return the docstring's first line as a table has it: no capital, no full stop."""
+    """Return the docstring's first line for a table, without capital and full stop."""
     line = (function.__doc__ or "").partition("\n")[0].removesuffix(".")
     return line[:1].lower() + line[1:] if line[1:2].islower() else line
 

@@ -1,6 +1,6 @@
-"""Norms of the weights, of their movement and of the gradient: L2, by seed.
+"""L2 norms of each seed's weights, of their movement and of their gradient.
 
-In float64, so that no square overflows.
+The norms are computed in float64, so that no square overflows.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ def gradient_norm(snapshot: Snapshot) -> Float[Tensor, " S"]:
 
 @network_probe(source=KUMAR)
 def initial_distance(snapshot: Snapshot) -> Float[Tensor, " S"]:
-    """L2 distance of the weights from the initial ones.
+    """L2 distance of the weights and biases from their initial values.
 
-    L2-init penalizes its square.
+    L2-init penalizes the square of this distance.
     """
     return double_norm(_difference(snapshot.network, snapshot.initial))
 
@@ -55,7 +55,7 @@ def layer_initial_distance(snapshot: Snapshot) -> Float[Tensor, "S layers"]:
 
 @network_probe(source=LYLE)
 def update_norm(snapshot: Snapshot) -> Float[Tensor, " S"]:
-    """L2 distance of the weights from those before the task."""
+    """L2 distance of the weights and biases from their values before the task."""
     return double_norm(_difference(snapshot.network, snapshot.before))
 
 

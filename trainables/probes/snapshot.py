@@ -1,4 +1,4 @@
-"""What a network probe sees: the networks and their response to a fixed batch."""
+"""The input of a network probe: the networks and their response to a fixed batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from torch import Tensor
 from trainables.network import Network
 
 EXAMPLES = 512
-"""Probe examples: training examples of the task; fewer where the task has fewer."""
+"""The number of probe examples, which are training examples of the task.
+
+There are fewer probe examples if the task has fewer examples.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +47,10 @@ def squared_singular_values(
 ) -> Float[Tensor, "S least"]:
     """Return the squares of each matrix's singular values, ascending, in float64.
 
-    They are the eigenvalues of the smaller of A A^T and A^T A, which cost much less
-    than a singular value decomposition. Singular values below about 1e-7 of the largest
-    are rounding error and become 0. A matrix that is not finite gives NaN, where
-    `eigvalsh` would raise an error.
+    The squares are the eigenvalues of the smaller of A A^T and A^T A, which cost much
+    less than a singular value decomposition. Singular values below about 1e-7 of the
+    largest are rounding errors and become 0. A matrix that is not finite gives NaN,
+    because `eigvalsh` would raise an error.
     """
     gram = smaller_gram(matrix.double())
     finite = gram.isfinite().all(2).all(1)[:, None]

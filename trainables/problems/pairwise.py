@@ -1,7 +1,8 @@
-"""Pairs of classes: class-incremental; every task separates two classes.
+"""Pairs of classes, a class-incremental problem: each task separates two classes.
 
-Koster & Kukla 2024 (arXiv 2409.17300), after the binary ImageNet stream of Dohare et
-al. 2023 (arXiv 2306.13812). All tasks share one head with two outputs.
+Koster & Kukla 2024 (arXiv 2409.17300) define the problem, which is based on the binary
+ImageNet stream of Dohare et al. 2023 (arXiv 2306.13812). All tasks share one head with
+two outputs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _PAIRS = list(itertools.combinations(range(CLASSES), 2))
 
 @attrs.frozen
 class Pairwise:
-    """Each pair of the ten classes once, in an order drawn from the seed."""
+    """Each pair of the ten classes once, in a random order that the seed fixes."""
 
     name: ClassVar[str] = "pairwise"
     outputs: ClassVar[int] = 2

@@ -1,7 +1,8 @@
-"""Permuted pixels: domain-incremental; every task has all classes, shuffled pixels.
+"""Permuted pixels, a domain-incremental problem: each task shuffles the pixels anew.
 
-Goodfellow et al. 2013 (arXiv 1312.6211), used for plasticity by Dohare et al. 2023
-(arXiv 2306.13812) and by Koster & Kukla 2024 (arXiv 2409.17300).
+Every task has all classes. Goodfellow et al. 2013 (arXiv 1312.6211) define the problem.
+Dohare et al. 2023 (arXiv 2306.13812) and Koster & Kukla 2024 (arXiv 2409.17300) use it
+to study plasticity.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from trainables.randomness import generator
 
 @attrs.frozen
 class Permuted:
-    """Each task is a random permutation of the pixels, the first one included."""
+    """Each task, including the first one, has a random permutation of the pixels."""
 
     name: ClassVar[str] = "permuted"
     outputs: ClassVar[int] = CLASSES

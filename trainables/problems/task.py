@@ -1,4 +1,4 @@
-"""Tasks and problems: what a stream is made of."""
+"""Tasks, and problems, which are streams of tasks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import attrs
 import numpy as np
 
 PIXELS = 784
-"""Every dataset's images are 28 x 28."""
+"""The number of pixels of an image: the images of every dataset are 28 x 28."""
 
 CLASSES = 10
-"""Every dataset has ten classes."""
+"""The number of classes of every dataset."""
 
 
 @attrs.frozen(eq=False)
@@ -19,10 +19,11 @@ class Task:
     """One stationary part of a stream.
 
     Attributes:
-        label: Names the task in the records.
-        classes: The dataset's classes in the task; the i-th has label i.
-        pixels: Shape (784,): the network's input j is the image's pixel pixels[j],
-            in training and in testing. None: the pixels keep their order.
+        label: The name of the task in the records.
+        classes: The dataset's classes in the task. Class classes[i] gets label i.
+        pixels: A permutation of shape (784,), or None to keep the order of the pixels.
+            Input j of the network is pixel pixels[j] of the image, in training and in
+            testing.
     """
 
     label: str
@@ -35,11 +36,11 @@ class Problem(Protocol):
 
     name: ClassVar[str]
     outputs: ClassVar[int]
-    """How many labels a task has: the width of the network's only head."""
+    """The number of labels of a task, which is the width of the network's only head."""
     default_tasks: ClassVar[int]
     longest: ClassVar[int | None]
-    """The largest number of tasks; None: no limit."""
+    """The maximum number of tasks, or None if there is no limit."""
 
     def task(self, seed: int, index: int) -> Task:
-        """Return task `index` (from 0) of the seed's stream; a pure function."""
+        """Return task `index` (from 0) of the seed's stream. The function is pure."""
         ...

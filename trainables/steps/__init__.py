@@ -1,1 +1,1 @@
-"""Training steps: four implementations of the same equations, and what chooses one."""
+"""Training steps: three engines for the same equations, and the choice of an engine."""

@@ -1,11 +1,12 @@
-"""The engine that makes the steps of a run: reference, torch or native.
+"""The choice of the engine that trains a run: reference, torch or native.
 
-    reference   autograd (`reference`): defines what the others compute; any network
-    torch       the same equations with fewer operations (`fast`); without layer norm
-    native      compiled C (`native`): SGD, SAM and GNP, on a CPU
+    reference   autograd (`reference`): defines the results; supports every network
+    torch       the same equations with fewer operations (`fast`); no layer norm
+    native      compiled C (`native`): SGD, SAM and GNP on a CPU
 
-The environment variable PLASTICITY_ENGINE names the engine to prefer; the default is
-native. A run that its engine does not cover takes the one above it in the table.
+The environment variable PLASTICITY_ENGINE names the preferred engine; the default is
+native. If the preferred engine does not support a run, the engine above it in the
+table is used.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ ENGINES = ("reference", "torch", "native")
 VARIABLE = "PLASTICITY_ENGINE"
 
 MAX_NATIVE_WEIGHTS = 4_000_000
-"""With more weights per network, memory bandwidth decides, and torch is as fast."""
+"""Larger networks are limited by memory bandwidth, so that torch is as fast as C."""
 
 
 def choose_engine(
@@ -33,18 +34,18 @@ def choose_engine(
 ) -> str:
     """Return the name of the engine that trains these networks.
 
-    `preferred` is one of `ENGINES`; None: PLASTICITY_ENGINE decides.
+    `preferred` is one of `ENGINES`, or None to use PLASTICITY_ENGINE.
 
     Raises:
-        UsageError: There is no such engine, or native is asked for by name and the C
-            extension cannot be used here.
+        UsageError: The engine is unknown, or the user chose native but the C extension
+            cannot be used on this machine.
     """
     named = preferred or os.environ.get(VARIABLE)
     kind = "engine" if preferred else VARIABLE
     engine = choose(kind, named or "native", ENGINES)
     if network.normalized or engine == "reference":
         return "reference"
-    if engine == "native" and is_covered(setting, network):
+    if engine == "native" and c_steps_support(setting, network):
         try:
             extension.load(network.weights[0].dtype)
             return "native"
@@ -54,8 +55,8 @@ def choose_engine(
     return "torch"
 
 
-def is_covered(setting: Setting, network: Network) -> bool:
-    """Tell whether the C steps can train and test a setting's networks."""
+def c_steps_support(setting: Setting, network: Network) -> bool:
+    """Return whether the C steps can train and test the networks of a setting."""
     intervention = setting.intervention
     return (
         network.weights[0].device.type == "cpu"
@@ -68,12 +69,12 @@ def is_covered(setting: Setting, network: Network) -> bool:
 
 
 def describe_engine() -> str:
-    """Return the preferred engine of a CPU, and if it is not native, why.
+    """Return the engine that runs on a CPU use, and its instruction set or the reason.
 
     For example "native (avx2)" or "torch (PLASTICITY_ENGINE=torch)".
 
     Raises:
-        UsageError: PLASTICITY_ENGINE names no engine.
+        UsageError: PLASTICITY_ENGINE names an unknown engine.
     """
     engine = choose(VARIABLE, os.environ.get(VARIABLE) or "native", ENGINES)
     if engine != "native":

@@ -1,7 +1,8 @@
-"""The C extension: finds the build for this processor, and declares its functions.
+"""The C extension: find the library for this processor and declare its functions.
 
-`pip install` builds a library per instruction set and type (`setup.py`), if there is a
-C compiler. The structs are those of `c/steps.h`. No torch is needed here.
+If there is a C compiler, `pip install` builds one library per instruction set and
+floating-point type (`setup.py`). The structs are copies of those in `c/steps.h`. This
+module does not import torch.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from typing import NamedTuple
 FOLDER = Path(__file__).parent
 
 INSTRUCTION_SETS = ("avx512", "avx2", "neon")
-"""The best comes first."""
+"""The fastest instruction set comes first."""
 
 
 class Parameters(ctypes.Structure):
-    """One network; arrays of one pointer per layer."""
+    """One network, with arrays of one pointer per layer."""
 
     _fields_ = (
         ("layers", c_int64),
@@ -33,7 +34,7 @@ class Parameters(ctypes.Structure):
 
 
 class Batches(ctypes.Structure):
-    """Batches of examples, `stride` elements apart."""
+    """Batches of examples, which start `stride` elements apart."""
 
     _fields_ = (
         *((name, c_int64) for name in ("steps", "batch", "stride")),
@@ -51,7 +52,7 @@ class Hyperparameters(ctypes.Structure):
 
 
 class Sums(ctypes.Structure):
-    """Sums over all examples."""
+    """The sums of the losses and of the correct predictions over all examples."""
 
     _fields_ = (("loss", c_double), ("correct", c_double))
 
@@ -60,40 +61,44 @@ STRUCTS = (Parameters, Batches, Hyperparameters, Sums)
 
 
 class Unavailable(Exception):
-    """The extension cannot be used here; the text says why, and what to do."""
+    """The extension cannot be used here. The message says why and what to do."""
 
 
 class Library(NamedTuple):
-    """A build of the C steps, for one type."""
+    """A library of the C steps for one floating-point type."""
 
     instruction_set: str  # one of `INSTRUCTION_SETS`
-    compiler: str  # its name and version, as "gcc 12.2.0"
+    compiler: str  # the compiler's name and version, as "gcc 12.2.0"
     functions: ctypes.CDLL  # `train` and `test` of `c/steps.h`
 
 
 @functools.cache
 def load(dtype: object) -> Library:
-    """Return the best build for this processor, for a dtype of torch or its name.
+    """Return the fastest library for this processor.
+
+    `dtype` is a torch dtype or its name.
 
     Raises:
-        Unavailable: No library is built, or none fits this processor.
+        Unavailable: There is no library, or no library runs on this processor.
     """
     kind = str(dtype).removeprefix("torch.") + sysconfig.get_config_var("EXT_SUFFIX")
     built = [n for n in INSTRUCTION_SETS if (FOLDER / f"_native_{n}_{kind}").exists()]
     if not built:
         raise Unavailable(
-            "the C extension is not built: install a C compiler, then install again"
+            "the C extension is not built: install a C compiler, then reinstall"
         )
     for name in built:
         try:
             functions = ctypes.CDLL(str(FOLDER / f"_native_{name}_{kind}"))
         except OSError as error:
             raise Unavailable(
-                f"the C extension does not load: install again ({error})"
+                f"the C extension cannot be loaded ({error}): install it again"
             ) from error
         sizes = (c_int64 * len(STRUCTS)).in_dll(functions, "struct_sizes")
         if list(sizes) != [ctypes.sizeof(struct) for struct in STRUCTS]:
-            raise Unavailable("the C extension is of an older version: install again")
+            raise Unavailable(
+                "the C extension is of another version: install this package again"
+            )
         if functions.is_supported():
             pointers = [POINTER(struct) for struct in STRUCTS]
             functions.train.argtypes = pointers
@@ -104,7 +109,10 @@ def load(dtype: object) -> Library:
 
 
 def facts() -> dict[str, str]:
-    """Return the compiler and the instruction set, or "none", for the records."""
+    """Return the compiler and the instruction set for the records' metadata.
+
+    The values are "none" if the extension cannot be used.
+    """
     try:
         instruction_set, compiler, _ = load("float32")
     except Unavailable:

@@ -1,11 +1,12 @@
 """The torch engine: steps that cost little more than their matrix products.
 
-For a layer z = h W + b with d = dL/dz (h is batch x in, d is batch x out) the gradient
-is h^T d, of rank at most the batch size, so nothing needs it written out:
+Let z = h W + b be a layer and d = dL/dz (h is batch x in, d is batch x out). The
+gradient is h^T d. Its rank is at most the batch size, so that the following quantities
+can be computed without storing the gradient. Its norm is
 
     ||grad W||^2 + ||grad b||^2 = sum((h h^T + 1) * (d d^T)), elementwise
 
-and, at the perturbed weights w + s grad with s = rho / (norm + EPSILON),
+and, at the perturbed weights w + s grad with s = rho / (norm + EPSILON):
 
     second pass          z' = h' W + b + s (h' h^T + 1) d
                          (the first layer has h' = h, so z' = z + s (h h^T + 1) d)
@@ -13,14 +14,15 @@ and, at the perturbed weights w + s grad with s = rho / (norm + EPSILON),
     update               h'^T d' (SAM) or (1 - alpha) h^T d + alpha h'^T d' (GNP),
                          which for the first layer is one product
 
-For a layer that is small against the batch it is cheaper to write W + s grad W out
-(`_is_explicit`). The update is fused into its product. The code has no factor
-1 / batch: it carries e = batch * d = softmax(logits) - onehot(labels) in place of d.
+For a layer that is small compared with the batch, computing and storing W + s grad W is
+cheaper (`_is_explicit`). The update is fused into the matrix product of the gradient.
+Instead of d, the code uses e = batch * d = softmax(logits) - onehot(labels), which
+avoids the factor 1 / batch.
 
-ASAM scales the gradient by each weight's size, so its gradient and perturbed weights
-are written out. Networks with layer norm are not covered.
+ASAM scales the gradient by the size of each weight, so that its gradient and perturbed
+weights are stored. Networks with layer norm are not supported.
 
-The results equal those of `trainables.steps.reference`, to rounding.
+Except for rounding, the results equal those of `trainables.steps.reference`.
 """
 
 from __future__ import annotations
@@ -37,17 +39,17 @@ from trainables.optimizers import EPSILON, Optimizer
 from trainables.steps.reference import ascended
 
 WRITE_COST = 24
-"""Cost of writing an element out, in multiplications (measured)."""
+"""Cost of storing one element of a gradient, in multiplications (measured)."""
 
 Term = tuple[float, Tensor, Tensor]
-"""(share, h, e): the part share * h^T e / batch of a layer's gradient."""
+"""(share, h, e) is the term share * h^T e / batch of a layer's gradient."""
 
 
 class Pass(NamedTuple):
     """One forward and backward pass: the factors of each layer's gradient."""
 
     h: list[Tensor]  # input of each layer, (S, batch, in)
-    z: Tensor  # the first layer's output before its ReLU; the others' are overwritten
+    z: Tensor  # the first layer's output before its ReLU, if a second pass needs it
     e: list[Tensor]  # batch * dL/dz of each layer, (S, batch, out)
     logits: Tensor
 
@@ -59,7 +61,7 @@ def step(
     inputs: Float[Tensor, "S n inputs"],
     labels: Int[Tensor, "S n"],
 ) -> Float[Tensor, "S n outputs"]:
-    """Do what `trainables.steps.reference.step` does."""
+    """Do the same as `trainables.steps.reference.step`."""
     terms, logits = _terms(network, optimizer, inputs, labels)
     _update(network, velocity, optimizer, terms)
     return logits
@@ -71,7 +73,7 @@ def gradient(
     inputs: Float[Tensor, "S n inputs"],
     labels: Int[Tensor, "S n"],
 ) -> tuple[Network, Float[Tensor, "S n outputs"]]:
-    """Return what `trainables.steps.reference.gradient` returns."""
+    """Return the same as `trainables.steps.reference.gradient`."""
     terms, logits = _terms(network, optimizer, inputs, labels)
     return _explicit_gradient(network, terms), logits
 
@@ -100,7 +102,7 @@ def _terms(
 
 
 def _base_pass(network: Network, inputs: Tensor, labels: Tensor, keep_z: bool) -> Pass:
-    """Go forward and backward at w; keep z if a second pass needs it."""
+    """Go forward and backward at w; `keep_z` keeps z for a second pass."""
     weights, biases = network.weights, network.biases
     h = [inputs]
     z = first = torch.baddbmm(biases[0], inputs, weights[0])
@@ -120,7 +122,7 @@ def _ascent_pass(
     h, e = base.h, base.e
     batch, layers = h[0].shape[1], range(len(h))
     explicit = [_is_explicit(i, batch, *network.weights[i].shape[1:]) for i in layers]
-    # h^T e of an explicit layer, else h h^T + 1
+    # h^T e for an explicit layer, h h^T + 1 for any other layer
     kernels = [
         torch.bmm(h[i].mT, e[i]) if explicit[i] else torch.bmm(h[i], h[i].mT).add_(1)
         for i in layers
@@ -157,10 +159,10 @@ def _ascent_pass(
 
 
 def _is_explicit(layer: int, batch: int, inputs: int, outputs: int) -> bool:
-    """Tell whether writing a layer's perturbed weights out is cheaper.
+    """Return whether it is cheaper to store the perturbed weights of a layer.
 
-    Counts multiplications. Writing an element of the gradient goes through memory,
-    which costs about as much as `WRITE_COST` of them.
+    The costs are compared in multiplications. Storing one element of the gradient costs
+    about as much as `WRITE_COST` multiplications, because it goes through memory.
     """
     pairs = batch * batch
     if layer == 0:
@@ -173,9 +175,10 @@ def _is_explicit(layer: int, batch: int, inputs: int, outputs: int) -> bool:
 def _norm(kernels: list[Tensor], e: list[Tensor], explicit: list[bool]) -> Tensor:
     """Return the norm of batch * gradient over all layers, of shape (S, 1, 1).
 
-    Where the examples' gradients cancel (a dead network on a balanced batch), their
-    products sum to rounding error, even below 0. The sum is kept above that error, or
-    the ascent step, which divides by it, would be far longer than rho.
+    The gradients of the examples can cancel each other, for example in a dead network
+    on a balanced batch. The sum of their products is then a rounding error and may even
+    be negative. The ascent step divides by the norm, so that it would become far longer
+    than rho. The sum is therefore kept above the rounding error.
     """
     squares, products = [], []
     for kernel, error, is_explicit in zip(kernels, e, explicit, strict=True):
@@ -196,8 +199,8 @@ def _error(
 ) -> Float[Tensor, "S n outputs"]:
     """Return softmax(logits) - onehot(labels).
 
-    On a CPU torch vectorises softmax over the middle axis; with ten classes that takes
-    a third to a tenth of the time of the last axis.
+    On a CPU, torch vectorises softmax over the middle axis. With ten classes this takes
+    a third to a tenth of the time of softmax over the last axis.
     """
     e = logits.mT.softmax(1)
     indices = labels.unsqueeze(1)
@@ -225,7 +228,7 @@ def _update(
     optimizer: Optimizer,
     terms: list[list[Term]],
 ) -> None:
-    """Take a step of SGD along the gradient of these terms."""
+    """Take a step of SGD along the gradient that is the sum of `terms`."""
     lr, decay = optimizer.lr, optimizer.weight_decay
     for i, (w, b) in enumerate(zip(network.weights, network.biases, strict=True)):
         if velocity is None:
@@ -240,7 +243,7 @@ def _update(
 
 
 def _explicit_gradient(network: Network, terms: list[list[Term]]) -> Network:
-    """Return the gradient of these terms."""
+    """Return the gradient that is the sum of `terms`."""
     slope = network.zeros_like()
     for w, b, layer_terms in zip(slope.weights, slope.biases, terms, strict=True):
         _add_products(w, b, 0, 1, layer_terms)
@@ -250,7 +253,7 @@ def _explicit_gradient(network: Network, terms: list[list[Term]]) -> Network:
 def _add_products(
     w: Tensor, b: Tensor, keep: float, rate: float, terms: list[Term]
 ) -> None:
-    """Do w <- keep w + rate sum share * h^T e / batch, and the same for the bias."""
+    """Do w <- keep w + rate (sum of share * h^T e / batch), and update the bias too."""
     for share, h, e in terms:
         alpha = rate * share / h.shape[1]
         # the transpose is contiguous (see `Network`)

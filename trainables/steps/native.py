@@ -1,9 +1,10 @@
 """Training and testing on a CPU in C (`c/steps.c`).
 
-Faster than torch for three reasons: a network makes all steps of a block in one call,
-with its weights in the core's cache; a step is one call and not some twenty; and
-products of 16 examples run near the core's peak. Seeds share nothing, so a seed's
-numbers do not depend on its stack.
+The C steps are faster than torch for three reasons. A network does all steps of a block
+in one call, so that its weights stay in the cache of the core. A step does not have the
+overhead of about twenty calls of torch. Products with 16 examples run near the peak
+speed of the core. The seeds share no data, so that a seed's numbers do not depend on
+its stack.
 """
 
 from __future__ import annotations
@@ -32,10 +33,10 @@ def train(
     images: UInt8[Tensor, "N inputs"],
     block: Block,
 ) -> StepSums:
-    """Train the block's seeds in place, spread over torch's threads.
+    """Train the seeds of a block in place, on as many threads as torch has.
 
-    `velocity` has the momentum buffers (None without momentum); the optimizer is SGD,
-    SAM or GNP; the images are all of the dataset's.
+    `velocity` has the momentum buffers, or is None without momentum. `optimizer` is
+    SGD, SAM or GNP. `images` are all training images of the dataset.
 
     Raises:
         Unavailable: The C extension cannot be used here.
@@ -60,7 +61,7 @@ def train(
 
 
 def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, Tensor]:
-    """Test every network on its own examples, as `trainables.measuring.test` does.
+    """Test the network of each seed on its examples, as `trainables.measuring.test`.
 
     Raises:
         Unavailable: The C extension cannot be used here.
@@ -84,9 +85,9 @@ def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, T
 
 
 def _run_seeds(work: Callable[[int, Sums], Any], seeds: int) -> Tensor:
-    """Call `work` for each seed, on as many threads as torch has; return its sums.
+    """Call `work` for each seed, on as many threads as torch has.
 
-    They are (loss, correct) per seed, of shape (S, 2).
+    Returns the sums (loss, correct) of each seed, of shape (S, 2).
     """
     sums = (Sums * seeds)()
     threads = torch.get_num_threads()
@@ -96,12 +97,12 @@ def _run_seeds(work: Callable[[int, Sums], Any], seeds: int) -> Tensor:
         with ThreadPoolExecutor(threads) as pool:
             statuses = list(pool.map(work, range(seeds), sums))
     if any(statuses):
-        raise MemoryError("not enough memory for the steps in C")
+        raise MemoryError("there is not enough memory for the steps in C")
     return torch.frombuffer(sums, dtype=torch.float64).reshape(-1, 2)
 
 
 def _parameters(network: Network, velocity: Network | None, seed: int) -> Parameters:
-    """Return where a seed's tensors lie."""
+    """Return the C struct that points to the tensors of a seed."""
     widths = [w.shape[1] for w in network.weights] + [network.weights[-1].shape[2]]
     networks = [network] if velocity is None else [network, velocity]
     return Parameters(
@@ -121,22 +122,22 @@ def _pointers(tensors: list[Tensor], seed: int) -> Any:
 
 
 def _check_images(network: Network, images: Tensor) -> Tensor:
-    """Return the images as C reads them."""
+    """Check the images; return them in the memory layout that C reads."""
     inputs = network.weights[0].shape[1]
     if images.dtype != torch.uint8 or images.shape[1] != inputs:
-        raise ValueError(f"images must be {inputs} bytes each")
+        raise ValueError(f"each image must have {inputs} bytes")
     return images.contiguous()
 
 
 def _check_examples(
     network: Network, images: Tensor, positions: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return positions and labels as C reads them; C itself checks nothing."""
+    """Check positions and labels, because C does not; return them as C reads them."""
     outputs = network.weights[-1].shape[2]
     for name, indices, stop in (
         ("positions", positions, len(images)),
         ("labels", labels, outputs),
     ):
         if indices.min() < 0 or indices.max() >= stop:
-            raise ValueError(f"{name} must be from 0 to below {stop}")
+            raise ValueError(f"{name} must be at least 0 and below {stop}")
     return positions.long().contiguous(), labels.long().contiguous()

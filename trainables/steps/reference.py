@@ -1,6 +1,6 @@
 """The reference engine: the equations of `trainables.optimizers`, with autograd.
 
-Tests compare the other engines with it.
+Tests compare the results of the other engines with those of this engine.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ def step(
     inputs: Float[Tensor, "S n inputs"],
     labels: Int[Tensor, "S n"],
 ) -> Float[Tensor, "S n outputs"]:
-    """Update the networks in place on a batch of each seed; return the logits before.
+    """Update each network in place on its batch; return the logits before the update.
 
-    `velocity` has the momentum's buffers, updated in place; None without momentum.
+    `velocity` has the momentum buffers, which are updated in place. It is None without
+    momentum.
     """
     slope, logits = gradient(network, optimizer, inputs, labels)
     descend(network, velocity, optimizer, slope)
@@ -37,7 +38,7 @@ def gradient(
     inputs: Float[Tensor, "S n inputs"],
     labels: Int[Tensor, "S n"],
 ) -> tuple[Network, Float[Tensor, "S n outputs"]]:
-    """Return each seed's gradient as the optimizer takes it, and the logits at w."""
+    """Return the optimizer's gradient for each seed, and the logits at w."""
     return mixed_gradient(
         network, optimizer, lambda point: loss_gradient(point, inputs, labels)
     )
@@ -47,7 +48,7 @@ def descend(
     network: Network, velocity: Network | None, optimizer: Optimizer, gradient: Network
 ) -> None:
     """Take a step of SGD along a gradient, in place."""
-    buffers = velocity or network  # without momentum, buffers are not read
+    buffers = velocity or network  # without momentum, the buffers are not used
     for w, g, v in zip(
         network.tensors(), gradient.tensors(), buffers.tensors(), strict=True
     ):
@@ -65,7 +66,7 @@ def mixed_gradient(
 ) -> tuple[Network, Tensor]:
     """Return (1 - alpha) g1 + alpha g2 of each seed, and the logits at w.
 
-    `gradient_of` returns each seed's gradient at a network, and the logits there.
+    `gradient_of` returns each seed's gradient at a given network, and its logits.
     """
     g1, logits = gradient_of(network)
     if optimizer.passes == 1:
@@ -78,7 +79,10 @@ def mixed_gradient(
 
 
 def ascended(network: Network, optimizer: Optimizer, gradient: Network) -> Network:
-    """Return w + rho g / ||g||, or w + rho T^2 g / ||T g||, T the optimizer's."""
+    """Return the ascent point w + rho g / ||g||.
+
+    If the optimizer scales the ascent by T, it is w + rho T^2 g / ||T g||.
+    """
     if not optimizer.scales_ascent:
         size = optimizer.rho / (norm(gradient) + EPSILON)
         return _add(network, size, gradient)
@@ -104,7 +108,7 @@ def loss_gradient(
     inputs: Float[Tensor, "S n inputs"],
     labels: Int[Tensor, "S n"],
 ) -> tuple[Network, Float[Tensor, "S n outputs"]]:
-    """Return each seed's gradient of its mean loss, and the logits."""
+    """Return the gradient of each seed's mean loss, and the logits."""
     leaves = network.map(lambda tensor: tensor.detach().requires_grad_())
     with torch.enable_grad():
         _, logits = forward(leaves, inputs)
@@ -114,6 +118,6 @@ def loss_gradient(
 
 
 def norm(network: Network) -> Float[Tensor, "S 1 1"]:
-    """Return each seed's L2 norm over all its weights and biases."""
+    """Return the L2 norm over all weights and biases of each seed."""
     squares = [t.square().sum((1, 2), keepdim=True) for t in network.tensors()]
     return torch.stack(squares).sum(0).sqrt()

@@ -1,12 +1,13 @@
-"""Train on a block of batches with torch: read images, step, sum losses and hits.
+"""Train on a block of batches with torch: read images, step, sum the losses.
 
-`Graphs` captures whole steps as CUDA graphs: once per shape, replayed for every batch.
-Networks this small leave a GPU idle between kernels: launching a kernel takes longer
-than running it. A captured step (read images, update, sum) is one launch. It reads the
-number of the next batch from a counter on the device, so nothing waits for the host.
+`Graphs` captures a whole step as a CUDA graph once per shape, and replays the graph for
+every batch. Without graphs, networks of this size leave a GPU idle between kernels,
+because launching a kernel takes longer than running it. A captured step (read images,
+update, sum) needs one launch. It reads the number of the next batch from a counter on
+the device, so that the device never waits for the host.
 
-A step is an ordinary function over memory that never moves. Tests run it on a CPU
-without capturing it.
+A step is an ordinary function over memory that never moves, so that tests can run it
+on a CPU without capturing it.
 """
 
 from __future__ import annotations
@@ -23,27 +24,27 @@ from trainables.data.examples import Block, Reader
 from trainables.network import cross_entropy
 
 Update = Callable[[Tensor, Tensor], Float[Tensor, "S n outputs"]]
-"""Updates networks in place on (inputs, labels); returns the logits before that."""
+"""Updates networks in place on (inputs, labels); returns the logits before it does."""
 
 READ_EXAMPLES = 320
-"""Read the images of several steps at once: about as many as a core's cache holds."""
+"""The number of images to read at once, about as many as a core's cache holds."""
 
 MIN_STEPS = 16
-"""Capturing pays off for blocks of at least this many steps."""
+"""Capturing a step saves time for blocks of at least this many steps."""
 
 Capture = Callable[[Callable[[], None]], Callable[[], None]]
-"""Turns a step into a function that replays it."""
+"""Takes a step and returns a function that replays the step."""
 
 
 class StepSums(NamedTuple):
     """Sums over all examples of a block, per seed, from the logits before each step."""
 
     loss: Float64[Tensor, " k"]  # cross-entropy in nats
-    correct: Float64[Tensor, " k"]  # number of examples that were classified correctly
+    correct: Float64[Tensor, " k"]  # number of correctly classified examples
 
 
 def train(update: Update, reader: Reader, block: Block) -> StepSums:
-    """Train the block's seeds in place."""
+    """Train the seeds of a block in place."""
     steps = max(1, READ_EXAMPLES // block.positions[0].numel())
     step_logits = []
     for positions, labels in zip(
@@ -61,13 +62,13 @@ def train(update: Update, reader: Reader, block: Block) -> StepSums:
 
 @dataclass
 class CapturedStep:
-    """The memory of a step of one shape, and the function that replays it."""
+    """The memory of a captured step, and the function that replays the step."""
 
-    positions: Tensor  # (T, k, n): a block of up to T steps fits
+    positions: Tensor  # (T, k, n), for blocks of at most T steps
     labels: Tensor  # (T, k, n)
     next_batch: Tensor  # (1,): number of the next batch, below T
-    loss: Tensor  # (k,), float64: sum so far
-    correct: Tensor  # (k,), float64: sum so far
+    loss: Tensor  # (k,), float64: sum over the batches so far
+    correct: Tensor  # (k,), float64: sum over the batches so far
     replay: Callable[[], None] = field(init=False)  # trains on the next batch
 
 
@@ -75,10 +76,11 @@ class Graphs:
     """The captured steps of one stack, whose tensors must never move.
 
     Args:
-        make_update: Returns the update of the seeds from `start` to before `stop`.
-        tensors: Everything that an update changes.
+        make_update: Takes `start` and `stop`, and returns the update of the seeds at
+            positions start to stop - 1.
+        tensors: All tensors that an update changes.
         reader: Reads the training images.
-        capture: Default: capture a CUDA graph.
+        capture: Captures a step; by default, as a CUDA graph.
     """
 
     def __init__(
@@ -88,13 +90,13 @@ class Graphs:
         reader: Reader,
         capture: Capture | None = None,
     ) -> None:
-        """Capture nothing yet."""
+        """Store the arguments; steps are captured when they are first needed."""
         self._make_update, self._tensors, self._reader = make_update, tensors, reader
         self._capture = capture or self._capture_graph
         self._steps: dict[tuple[int, int, int], CapturedStep] = {}
 
     def train(self, block: Block) -> StepSums:
-        """Train the block's seeds in place, as the function `train` does."""
+        """Train the seeds of a block in place, as the function `train` does."""
         shape = (block.start, block.stop, block.positions.shape[2])
         count = len(block.positions)
         step = self._steps.get(shape)
@@ -109,7 +111,7 @@ class Graphs:
         return StepSums(step.loss.clone(), step.correct.clone())
 
     def _new_step(self, block: Block) -> CapturedStep:
-        """Return the step of a block's shape, with memory for all its batches."""
+        """Capture a step for blocks of this shape, with memory for all batches."""
         step = CapturedStep(
             block.positions.clone(),
             block.labels.clone(),
@@ -135,7 +137,7 @@ class Graphs:
     def _capture_graph(self, train_batch: Callable[[], None]) -> Callable[[], None]:
         """Capture a step as a CUDA graph.
 
-        CUDA needs a few warm-up calls, which change the networks: restore them.
+        CUDA needs a few warm-up calls. They change the networks, which are restored.
         """
         values = [tensor.clone() for tensor in self._tensors]
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]

@@ -4,8 +4,8 @@
     g <-  g + gradient of the intervention's penalty + weight decay
     w <-  w - step of SGD (with momentum), or of the base optimizer
 
-Without a base and a penalty, the engine's own step does it all: there the gradient is
-never written out.
+If there is neither a base nor a penalty, the step of the engine does the whole update
+without storing the gradient.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GRADIENTS = {"reference": reference.gradient, "torch": fast.gradient}
 
 
 def initial_memory(setting: Setting, network: Network) -> Memory:
-    """Return the memory of initial networks: momentum and other buffers, all zero."""
+    """Return the initial memory for `network`: momentum and other buffers."""
     memory = Memory()
     if setting.base is not None:
         setting.base.begin(network, memory)
@@ -37,7 +37,7 @@ def initial_memory(setting: Setting, network: Network) -> Memory:
 
 
 def make_update(setting: Setting, engine: str, stack: Stack) -> Update:
-    """Return the function that updates these seeds in place on a batch.
+    """Return the function that updates the seeds of `stack` in place on a batch.
 
     `engine` is "reference" or "torch".
     """
@@ -56,7 +56,7 @@ def make_update(setting: Setting, engine: str, stack: Stack) -> Update:
 def _explicit_update(
     setting: Setting, engine: str, stack: Stack, inputs: Tensor, labels: Tensor
 ) -> Tensor:
-    """Update the stack by a gradient that is written out; return the logits."""
+    """Update the stack with a stored gradient; return the logits before the update."""
     network, memory, optimizer = stack.network, stack.memory, setting.optimizer
     gradient, logits = GRADIENTS[engine](network, optimizer, inputs, labels)
     if setting.intervention is not None:

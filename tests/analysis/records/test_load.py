@@ -237,13 +237,13 @@ def write_without_version(run):
     [
         (
             write_newer,
-            f"version 99, this program reads up to {SCHEMA_VERSION}: upgrade it",
+            f"version 99, but this program reads only versions up to {SCHEMA_VERSION}",
         ),
         (write_without_version, "no schema_version"),
         (lambda run: run.drop_columns(["steps"]), "it has no column steps"),
         (
             lambda run: replace(run, "lr", pa.array(["0.1"] * 4)),
-            "column lr is string, not double",
+            "column lr has type string, not double",
         ),
         (
             lambda run: replace(run, "seed", pa.nulls(4, pa.int64()), null=True),

@@ -144,7 +144,9 @@ def test_an_unknown_dataset_is_refused(tmp_path):
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path):
-    refused("kmnist", tmp_path / "no", tmp_path / "no", "is not a folder: give one")
+    refused(
+        "kmnist", tmp_path / "no", tmp_path / "no", "is not a folder: give a folder"
+    )
     (tmp_path / "file").write_bytes(b"")
     refused("kmnist", tmp_path / "file", tmp_path / "file", "is not a folder")
 
@@ -167,7 +169,7 @@ def test_a_file_cut_in_half_is_refused(tmp_path, part, zipped):
     path = folder / (file_of(part) + ".gz" * zipped)
     raw = path.read_bytes()
     path.write_bytes(raw[: len(raw) // 2])
-    refused("kmnist", tmp_path, path, ": ", "download it again")
+    refused("kmnist", tmp_path, path, "download the file again")
 
 
 @pytest.mark.parametrize("keep", [0, 3, 4, 7])
@@ -181,9 +183,9 @@ def test_bytes_too_few_or_too_many_are_counted(tmp_path):
     path = write(tmp_path / "kmnist") / file_of("t10k-labels")
     raw = path.read_bytes()
     path.write_bytes(raw[:-3])
-    refused("kmnist", tmp_path, path, "damaged, 3 bytes are missing: download it")
+    refused("kmnist", tmp_path, path, "is damaged: it has 3 bytes too few: download")
     path.write_bytes(raw + b"12")
-    refused("kmnist", tmp_path, path, "damaged, 2 bytes too many")
+    refused("kmnist", tmp_path, path, "it has 2 bytes too many")
 
 
 def test_damaged_compression_is_refused(tmp_path):
@@ -191,9 +193,9 @@ def test_damaged_compression_is_refused(tmp_path):
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 0xFF
     path.write_bytes(raw)
-    refused("kmnist", tmp_path, path, "cannot be read", "download it again")
+    refused("kmnist", tmp_path, path, "cannot be read", "download the file again")
     path.write_bytes(b"<html>404 not found</html>")
-    refused("kmnist", tmp_path, path, "cannot be read", "download it again")
+    refused("kmnist", tmp_path, path, "cannot be read", "download the file again")
 
 
 def test_another_kind_of_file_is_refused(tmp_path):
@@ -208,7 +210,7 @@ def test_another_kind_of_file_is_refused(tmp_path):
         tmp_path,
         path,
         "not an IDX file of 28 x 28 images",
-        "download it again",
+        "download the file again",
     )
     path.write_bytes(good)
     labels = folder / file_of("t10k-labels")
@@ -227,13 +229,13 @@ def test_images_and_labels_must_be_as_many(tmp_path):
 def test_images_must_be_28_by_28(tmp_path):
     folder = write(tmp_path / "kmnist", **{"train-images": np.zeros((TRAIN, 32, 28))})
     path = folder / file_of("train-images")
-    refused("kmnist", tmp_path, path, "images of 32 x 28, not of 28 x 28")
+    refused("kmnist", tmp_path, path, "images of 32 x 28 pixels, not of 28 x 28")
 
 
 def test_labels_must_be_digits(tmp_path):
     folder = write(tmp_path / "kmnist", **{"t10k-labels": np.arange(TEST) + 1})
     path = folder / file_of("t10k-labels")
-    refused("kmnist", tmp_path, path, "has label 10, labels are 0 to 9")
+    refused("kmnist", tmp_path, path, "has label 10: labels must be 0 to 9")
 
 
 @pytest.mark.parametrize("name", ["fashion-mnist", "kmnist"])
@@ -241,14 +243,12 @@ def test_mnist_under_another_name_is_refused(tmp_path, name, monkeypatch):
     fake_mnist(monkeypatch)
     folder = write(tmp_path / name)
     path = folder / file_of("train-images")
-    refused(
-        name, tmp_path, path, f"not a file of {name}, its SHA-256 is MNIST's: download"
-    )
+    refused(name, tmp_path, path, "its SHA-256 is that of MNIST's file: download")
 
 
 def test_another_under_mnists_name_is_refused(tmp_path):
     path = write(tmp_path / "mnist") / file_of("train-images")
-    refused("mnist", tmp_path, path, "not a file of mnist, its SHA-256 is not MNIST's")
+    refused("mnist", tmp_path, path, "its SHA-256 is not that of MNIST's file")
 
 
 def test_files_of_no_name_are_only_mnists(tmp_path):
@@ -287,5 +287,5 @@ def test_a_download_that_fails_says_what_to_do(monkeypatch, error):
     message = str(refusal.value)
     assert message.startswith("fashion-mnist could not be downloaded (")
     assert "--data-dir" in message
-    assert "mnist-5k, which needs no network" in message
+    assert "mnist-5k, which needs no download" in message
     assert "\n" not in message

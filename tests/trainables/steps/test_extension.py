@@ -15,7 +15,7 @@ import torch
 from trainables.network import initial_network
 from trainables.setting import Setting
 from trainables.steps import extension
-from trainables.steps.engine import choose_engine, describe_engine, is_covered
+from trainables.steps.engine import c_steps_support, choose_engine, describe_engine
 from trainables.usage import UsageError
 
 ROOT = Path(__file__).parents[3]
@@ -65,7 +65,7 @@ def not_built(tmp_path, monkeypatch):
 def test_without_the_extension_torch_makes_the_steps(not_built, monkeypatch):
     monkeypatch.delenv("PLASTICITY_ENGINE", raising=False)
     network = initial_network([784, 20, 10], [0])
-    assert is_covered(Setting(), network)
+    assert c_steps_support(Setting(), network)
     assert choose_engine(Setting(), network) == "torch"
     assert describe_engine().startswith("torch (the C extension is not built: install")
     assert set(extension.facts().values()) == {"none"}
@@ -79,7 +79,7 @@ def test_without_the_extension_torch_makes_the_steps(not_built, monkeypatch):
 def test_a_damaged_library_is_named(not_built):
     suffix = extension.sysconfig.get_config_var("EXT_SUFFIX")
     (not_built / f"_native_avx2_float32{suffix}").write_text("no library")
-    assert "does not load: install again" in describe_engine()
+    assert "install it again" in describe_engine()
 
 
 def test_the_environment_chooses_the_engine(monkeypatch):

@@ -18,7 +18,7 @@ from trainables.optimizers import ASAM, GNP, SAM, SGD, Optimizer
 from trainables.run import ContinualRun
 from trainables.setting import Setting
 from trainables.steps import native, reference, training
-from trainables.steps.engine import is_covered
+from trainables.steps.engine import c_steps_support
 
 OPTIMIZERS = [
     SGD(lr=0.05),
@@ -254,7 +254,7 @@ def test_what_is_out_of_range_is_refused():
     for name, value in (("positions", 500), ("positions", -1), ("labels", 6)):
         wrong = getattr(batches, name).clone()
         wrong[1, 1, 1] = value
-        with pytest.raises(ValueError, match=f"{name} must be from 0"):
+        with pytest.raises(ValueError, match=f"{name} must be at least 0"):
             native.train(
                 network, None, SGD(), images, batches._replace(**{name: wrong})
             )
@@ -303,10 +303,10 @@ def test_whole_runs_are_those_of_torch(few):
 
 def test_what_it_does_not_cover_goes_by_torch(few):
     network = initial_network([784, 20, 10], [0])
-    assert is_covered(Setting(), network)
-    assert not is_covered(Setting(optimizer=ASAM()), network)
-    assert not is_covered(
+    assert c_steps_support(Setting(), network)
+    assert not c_steps_support(Setting(optimizer=ASAM()), network)
+    assert not c_steps_support(
         Setting(), initial_network([784, 20, 10], [0], normalized=True)
     )
     large = [784, 2000, 2000, 10]
-    assert not is_covered(Setting(), initial_network(large, [0]))
+    assert not c_steps_support(Setting(), initial_network(large, [0]))
