@@ -574,7 +574,7 @@ def test_a_stream_ends(few):
     [
         ([-1], "seed is -1"),
         ([2**32], "seed is 4294967296"),
-        ([0, 1, 0], "each once"),
+        ([0, 1, 0], "each seed once"),
         ([], "at least one"),
         ([True], "seed is True"),
     ],
