@@ -145,7 +145,7 @@ def test_a_disk_that_is_full_for_a_while(tmp_path, nodes, expected, counts, gate
             assert sweep.until(lambda: "The storage fails. Retrying" in sweep.text)
             ballast.unlink()
             assert sweep.end() == 0, (sweep.text, sweep.err)
-        (line,) = [n for n in sweep.out if n.startswith("Storage fails")]
+        (line,) = [n for n in sweep.out if n.startswith("The storage fails")]
         assert "No space left on device" in line
         assert "The storage works again.\n" in sweep.out
         counts.check(expected, chaos.read(disk))
