@@ -1,1 +1,1 @@
-"""What runs: studies, their trials, their results, and the command."""
+"""Plan and run studies, store their results, and show their progress."""

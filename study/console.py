@@ -1,4 +1,4 @@
-"""The console of the commands, and the types of their options."""
+"""The console that all commands print to, and types of command-line options."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 
 def _number(parse: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec[Any]:
-    """Return how to parse an option for a number.
+    """Return tyro's description of an option whose value is a number.
 
-    Other text is passed on, so that the command shows an error of one line. The error
-    message of tyro would have ten lines.
+    Text that is not a number is returned unchanged. The command then shows an error of
+    one line. The error message of tyro would have ten lines.
     """
 
     def parse_words(words: list[str]) -> Any:
@@ -49,14 +49,17 @@ if not console.is_terminal:
 
 
 def say(line: str) -> None:
-    """Print one line without wrapping or cutting it, above any live line."""
+    """Print one line above the progress display; do not wrap or cut the line."""
     console.print(line, soft_wrap=True)
 
 
 @contextlib.contextmanager
 def only_console_prints() -> Iterator[None]:
-    """Discard other output: Ray prints a page for each worker that is killed."""
-    console.file = console.file  # pin standard output before it is redirected
+    """Discard standard output except the text that `console` prints.
+
+    Ray prints a page of text for each worker that is killed.
+    """
+    console.file = console.file  # keep the real standard output for the console
     try:
         with open(os.devnull, "w") as devnull, contextlib.redirect_stdout(devnull):
             yield

@@ -20,9 +20,10 @@ class SearchReportOptions:
     """Show the best trials of a search, and the importance of each hyperparameter.
 
     Attributes:
-        results: The folder or URI of all results, or of the results of one search.
-        study: The search's name, if the results have several searches.
-        output: A file for the Pareto front of two objectives: .png, .svg or .pdf.
+        results: The folder or URI with the results of all studies, or of one search.
+        study: The name of one search. By default, show every search in the results.
+        output: Also draw the Pareto front to this .png, .svg or .pdf file. The search
+            must have two objectives.
     """
 
     results: tyro.conf.Positional[str] = "results"
@@ -35,7 +36,7 @@ def search_report(
         tyro.conf.OmitArgPrefixes[SearchReportOptions], tyro.conf.arg(name="")
     ],
 ) -> None:
-    """Show the results of searches."""
+    """Print a report of each search; draw the Pareto front if there is an output."""
     stores = find_stores(options.results, options.study)
     try:
         loaded = [(store, load_search(store)) for store in stores]
@@ -46,11 +47,14 @@ def search_report(
     searches = [(store, search) for store, search in loaded if search is not None]
     if not searches:
         raise UsageError(
-            f"no search in {options.results}: run python -m study.sweep search"
+            f"no search in {options.results}: run python -m study.sweep search first"
         )
     if options.output and len(searches) > 1:
         names = ", ".join(store.study for store, _ in searches)
-        raise UsageError(f"{len(searches)} searches: choose one with --study ({names})")
+        raise UsageError(
+            f"--output draws one search, but {options.results} has {len(searches)}: "
+            f"choose one with --study ({names})"
+        )
     for store, search in searches:
         print_report(store.location(), search)
         if options.output:

@@ -30,13 +30,14 @@ class StatusOptions:
     """Show the progress of each setting of a study, and estimate the time left.
 
     Attributes:
-        results: The folder or URI of all results, or of the results of one study.
-        study: The study's name. By default, show every study in the results.
-        slots: Concurrent trials, to estimate the time left. By default, use the number
-            of the last sweep.
-        check: Check every file instead. If files are bad, list them and exit with 1.
+        results: The folder or URI with the results of all studies, or of one study.
+        study: The name of one study. By default, show every study in the results.
+        slots: How many trials run at the same time, to estimate the time left. The
+            default is the number in the last sweep.
+        check: Check every file instead of showing the progress. If any file is bad,
+            list the bad files and exit with 1.
         fix: Check every file, and rename each bad file to NAME.damaged. The next sweep
-            makes the file again.
+            repeats the work and creates the file again.
     """
 
     results: tyro.conf.Positional[str] = "results"
@@ -56,7 +57,7 @@ def status(
         tyro.conf.OmitArgPrefixes[StatusOptions], tyro.conf.arg(name="")
     ],
 ) -> int:
-    """Show the progress of studies, or check their files."""
+    """Show the progress of studies, or check their files; return the exit code."""
     bad = 0
     for store in find_stores(options.results, options.study):
         try:
@@ -73,22 +74,22 @@ def status(
 
 
 def _check(store: Store, *, fix: bool) -> int:
-    """Check one study's files and list the bad files; return their number."""
+    """Check one study's files, list the bad files, and return how many are bad."""
     checks = [*store.check_files(), *_check_journal(store)]
     bad = [check for check in checks if check.faults]
     for check in bad:
         text = f"bad: {store.location(check.path)}: {check.faults[0]}"
         if check.faults[1:]:
             text += f" (and {len(check.faults) - 1} more)"
-        # a file of a newer version is good, but this program cannot read it
+        # do not rename a file that a newer version of this program wrote: it is good
         if fix and not check.newer:
             store.set_aside(check.path)
-            text += f"; set aside as {check.path}.damaged"
+            text += f"; renamed to {check.path}.damaged"
         say(text)
     runs = sum(len(check.runs) for check in checks if not check.faults)
     checkpoints = sum(check.path.startswith("checkpoints/") for check in checks)
     result = f"{len(bad)} files are bad" if bad else "no file is bad"
-    hint = "; --fix sets them aside" if bad and not fix else ""
+    hint = "; --fix renames them to NAME.damaged" if bad and not fix else ""
     say(
         f"{store.location()}: {runs} finished runs, {checkpoints} checkpoints, "
         f"{result}{hint}"
@@ -97,7 +98,10 @@ def _check(store: Store, *, fix: bool) -> int:
 
 
 def _check_journal(store: Store) -> list[FileCheck]:
-    """Check the journal of a search, if the results have a journal."""
+    """Check the journal, the file in which Optuna keeps the trials of a search.
+
+    Return [] if the study has no journal or the journal is good.
+    """
     if JOURNAL not in store.names("", JOURNAL):
         return []
     from study.searching.journal import load_search
@@ -111,7 +115,7 @@ def _check_journal(store: Store) -> list[FileCheck]:
 
 
 def _show(store: Store, slots: int | None) -> None:
-    """Print the status of one study."""
+    """Print one study's progress, the trials that failed, and the time left."""
     checks = store.check_records()
     good = [check for check in checks if not check.faults]
     runs = {run_id: run for check in good for run_id, run in check.runs.items()}
@@ -128,7 +132,10 @@ def _show(store: Store, slots: int | None) -> None:
     console.print(_table(settings, "running" if is_running else "interrupted"))
     _print_failures(store, settings)
     if bad := len(checks) - len(good):
-        say(f"{bad} files are bad: python -m study.status {store.location()} --check")
+        say(
+            f"{bad} files are bad; to list them, run "
+            f"python -m study.status {store.location()} --check"
+        )
     slots = slots or request.slots or os.cpu_count() or 1
     if request.search is None:
         say(time_left(settings, runs, slots))
@@ -138,7 +145,10 @@ def _show(store: Store, slots: int | None) -> None:
 
 
 def _table(settings: Sequence[SettingProgress], started: str) -> Table:
-    """Return the table of all settings; its last row has the sums."""
+    """Return a table with the progress of each setting and, in the last row, the sums.
+
+    `started` is the heading of the column that counts the seeds with a checkpoint.
+    """
     counted = ("runs", "done", started, "at task", "failed", "diverged", "missing")
     table = Table(*SETTING_HEADER, "tasks", *counted, box=None)
     totals = [0] * 6
@@ -160,7 +170,10 @@ def _table(settings: Sequence[SettingProgress], started: str) -> Table:
 
 
 def _print_failures(store: Store, settings: Sequence[SettingProgress]) -> None:
-    """Print why stacks failed in the last sweep; omit stacks that are now finished."""
+    """Print the error of each trial that failed in the last sweep.
+
+    Skip a trial if all its seeds are finished now.
+    """
     failed = {digest(progress.row): progress.failed for progress in settings}
     for name, reason in store.load_failures().items():
         setting_id, seeds = parse_stack_name(name)

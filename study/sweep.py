@@ -26,7 +26,7 @@ from trainables.usage import run_command
 def sweep(
     options: Annotated[tyro.conf.OmitArgPrefixes[SweepOptions], tyro.conf.arg(name="")],
 ) -> int:
-    """Run a study; skip its finished runs."""
+    """Run a study, and skip the runs that are already finished."""
     if options.list:
         console.print(dry_run.study_table())
         return 0
@@ -42,9 +42,9 @@ def sweep(
         if code != STOPPED:
             _print_results(study, store)
     except KeyboardInterrupt:
-        say("Stopped before any trial started.")
+        say("Stopped before any trial started. Run the same command to start.")
         return STOPPED
-    except BrokenPipeError:  # nobody reads the output
+    except BrokenPipeError:  # the program that read the output has ended
         raise
     except OSError as error:
         say(
@@ -56,7 +56,10 @@ def sweep(
 
 
 def _run(options: SweepOptions, study: Study | Search, store: Store) -> int:
-    """Run the study, then the confirmation if requested; return the exit code."""
+    """Run the study and return the exit code.
+
+    If --confirm-seeds is set, then run the best settings again with new seeds.
+    """
     if isinstance(study, Search):
         # Optuna takes half a second to import
         from study.searching.session import SearchSession
@@ -66,8 +69,8 @@ def _run(options: SweepOptions, study: Study | Search, store: Store) -> int:
         session = StudySession(options, study, store)
         if session.other_settings:
             say(
-                f"{store.location()} also holds {session.other_settings} settings of "
-                "earlier commands."
+                f"{store.location()} also has {session.other_settings} settings of "
+                "earlier commands. This command does not run those settings."
             )
         code, setting_ids = session.run(), frozenset(study.rows())
     if code or options.confirm_seeds is None:
@@ -78,11 +81,11 @@ def _run(options: SweepOptions, study: Study | Search, store: Store) -> int:
         store, seeds=study.seeds, count=options.confirm_seeds, setting_ids=setting_ids
     )
     if winners is None:
-        say("Nothing to confirm: no setting has finished runs.")
+        say("No setting can be confirmed on new seeds: no setting has finished runs.")
         return 0
     winners = attrs.evolve(winners, landscape_every=study.landscape_every)
     for setting in winners.settings:
-        say(f"To be confirmed: {Trial(setting, winners.seeds).label}")
+        say(f"Will run with new seeds: {Trial(setting, winners.seeds).label}")
     return StudySession(options, winners, store).run()
 
 
@@ -94,7 +97,8 @@ def _dry_run(options: SweepOptions, study: Study | Search, store: Store) -> None
         console.print(dry_run.search_table(study))
         say(
             f"The search has {study.trials} trials of {len(study.seeds)} runs each. "
-            "The time includes finished trials and assumes random settings."
+            "The time below is for all trials, including finished trials. It assumes "
+            "random settings."
         )
         say(dry_run.duration_line(sample, slots, study.trials / len(sample)))
         return

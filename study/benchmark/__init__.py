@@ -1,1 +1,1 @@
-"""Measure how fast this machine trains, next to its limit and the usual loop."""
+"""Measure how fast this machine trains, and compare with a usual PyTorch loop."""

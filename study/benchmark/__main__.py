@@ -1,7 +1,8 @@
-"""The benchmark command: how close training on this machine comes to its limit.
+"""The command that measures how fast this machine trains.
 
-All contenders are timed in turn, round after round, in one process: a machine that
-slows down slows them all, so ratios are stable where seconds are not.
+One process times all training loops one after another, and repeats this in many rounds.
+If the machine slows down, all loops slow down. Therefore ratios between the loops are
+more stable than their times.
 """
 
 from __future__ import annotations
@@ -30,17 +31,22 @@ def benchmark(
     ray_trials: int = 1000,
     json: Text = None,
 ) -> int:
-    """Measure how fast this machine trains, next to its limit and the usual loop.
+    """Measure how fast this machine trains, and compare with a usual PyTorch loop.
+
+    The training loop of this project is also compared with the "floor": the time of the
+    matrix products in one step of SGD.
 
     Args:
-        hidden: Widths of the hidden layers.
-        batch_sizes: Batch sizes, as 1,16,64.
-        stacks: Seeds side by side, as 1,10; auto: 1 and the size that a sweep chooses.
-        rounds: Rounds; each times every contender once.
-        device: cpu, cuda, or auto.
-        threads: Threads of PyTorch.
-        ray_trials: Trials of the part that times Ray; 0: skip it.
-        json: A file for the measurements.
+        hidden: The widths of the hidden layers, for example 100-100-100.
+        batch_sizes: The batch sizes, for example 1,16,64.
+        stacks: How many seeds to train together, for example 1,10. "auto" uses 1 and
+            the largest number that a sweep uses.
+        rounds: The number of rounds. Each round times every training loop once.
+        device: cpu, cuda or auto. "auto" uses cuda if PyTorch finds a GPU.
+        threads: The number of PyTorch's CPU threads.
+        ray_trials: The number of trials that measure the time that Ray adds to
+            training. 0 skips this measurement.
+        json: Write the measurements to this JSON file.
     """
     shapes = {
         size: Setting(batch_size=size, hidden=parse_hidden(hidden))
@@ -74,13 +80,13 @@ def benchmark(
     if device == "cpu":
         save_rates({name: task["flops_per_second"] for name, task in tasks.items()})
         results["side_by_side"] = ratio = trials.side_by_side(shape, stack)
-        say(f"Two trials side by side: {ratio:.2f} times the rate of one.")
+        say(f"Two trials at the same time: {ratio:.2f} times the speed of one trial.")
     if ray_trials:
         results["ray"] = overhead = trials.time_ray(ray_trials)
         say(
-            f"Ray: {overhead['per_trial']:.4f} s per trial above its training, "
-            f"{overhead['floor']:.4f} s with a trainable that does nothing, "
-            f"{overhead['per_report']:.4f} s per reported task."
+            f"Ray adds {overhead['per_trial']:.4f} s to the training time of a trial, "
+            f"and {overhead['per_report']:.4f} s for each task after the first. "
+            f"A trial that does nothing takes {overhead['floor']:.4f} s."
         )
     if json:
         Path(json).write_text(json_format.dumps(results, indent=1))
@@ -88,14 +94,16 @@ def benchmark(
 
 
 def parse_numbers(option: str, text: str) -> list[int]:
-    """Parse a list of positive whole numbers, as 1,16,64; return each once, in order.
+    """Return the different numbers in a text such as 1,16,64, sorted.
 
     Raises:
-        UsageError: The text is not such a list.
+        UsageError: The text is not a list of whole numbers above 0.
     """
     parts = text.split(",")
     if not all(part.isdecimal() and int(part) for part in parts):
-        raise UsageError(f"{option} is {text!r}: give whole numbers, as 1,16,64")
+        raise UsageError(
+            f"{option} is {text!r}: give whole numbers above 0, such as 1,16,64"
+        )
     return sorted(set(map(int, parts)))
 
 

@@ -1,9 +1,12 @@
-"""The time of a step next to its floor and the usual loop, round after round.
+"""Time the training steps of this project, and compare them with two other loops.
 
-A contender is a function that makes some steps and returns their number, times the
-runs that made each. All have the same shapes and train on real digits. A shared machine
-is sometimes slow, so ratios are taken within each round, and the table shows their
-medians.
+The loops are called contenders. The two others are the "floor", which computes only the
+matrix products of a step, and a usual PyTorch loop. All contenders have networks of the
+same size.
+
+A contender is a function that makes some steps. It returns the number of steps times
+the number of runs that are trained together. A shared machine is sometimes slow.
+Therefore ratios are computed within each round, and the table shows their medians.
 """
 
 from __future__ import annotations
@@ -29,21 +32,26 @@ from trainables.run import ContinualRun
 from trainables.setting import Setting
 
 Contender = Callable[[], int]
-Name = tuple[int, str]  # the stack, and "floor", an optimizer, or "usual" and one
+# the number of seeds, and "floor", an optimizer such as "sam", or "usual sam"
+Name = tuple[int, str]
 Result = TypeVar("Result")
 
 ROUND_SECONDS = 0.1  # about how long each contender runs in a round
-MIN_STEPS, MAX_STEPS = 4, 400  # in a round; a real run prepares about 400 at a time
+# limits for the steps in a round; a real run prepares about 400 steps at a time
+MIN_STEPS, MAX_STEPS = 4, 400
 
 
 def digits() -> Dataset:
-    """Return as many real digits as MNIST has; those of mnist-5k repeat."""
+    """Return a dataset of MNIST's size, made by repeating the images of mnist-5k."""
     source = DATASETS["mnist"]
     return repeat_images(load("mnist-5k"), source.train, source.test)
 
 
 def repeat_images(data: Dataset, train: int, test: int) -> Dataset:
-    """Return a dataset of MNIST's name with these numbers of images, which repeat."""
+    """Return a dataset named mnist with `train` training and `test` test images.
+
+    The images of `data` are repeated or cut to these numbers.
+    """
     return Dataset(
         "mnist",
         np.resize(data.train_images, (train, PIXELS)),
@@ -56,17 +64,18 @@ def repeat_images(data: Dataset, train: int, test: int) -> Dataset:
 def products(
     setting: Setting, stack: int, steps: int, device: str, data: Dataset
 ) -> Contender:
-    """Return the floor of SGD: the matrix products of a step and nothing else.
+    """Return a contender that computes only the matrix products of a step of SGD.
 
-    Forward, backward to every layer but the first, and the update fused into the
-    product that makes the gradient, in the memory layout of the real step.
+    The time of this contender is called the floor. The products are the forward pass,
+    the backward pass to every layer except the first, and the update. One operation
+    computes both the gradient and the update. The memory layout is that of a real step.
     """
     sizes = [PIXELS, *setting.hidden, setting.problem.outputs]
     shape = stack, setting.batch_size
     activations, errors, out = (
         [torch.rand(*shape, size, device=device) for size in sizes] for _ in range(3)
     )
-    # a network keeps (outputs, inputs), and uses the transpose
+    # a network stores weights of shape (outputs, inputs), and uses their transpose
     weights = [
         torch.rand(stack, outputs, inputs, device=device).mT
         for inputs, outputs in itertools.pairwise(sizes)
@@ -88,7 +97,10 @@ def products(
 def our_loop(
     setting: Setting, stack: int, steps: int, device: str, data: Dataset
 ) -> Contender:
-    """Return the training of a real run: draw, step, count correct answers."""
+    """Return a contender that trains as a real run of this project does.
+
+    It draws examples, makes training steps and counts the correct answers.
+    """
     run = ContinualRun(setting, range(stack), data, device)
     random = np.random.default_rng(0)
     examples = []
@@ -106,10 +118,12 @@ def our_loop(
 def usual_loop(
     setting: Setting, stack: int, steps: int, device: str, data: Dataset
 ) -> Contender:
-    """Return the loop that people write, for one run: it has no stack.
+    """Return a contender with the PyTorch training loop that most people write.
 
-    nn.Sequential, torch.optim.SGD and a DataLoader over a TensorDataset of permuted
-    images; for two passes SAM as it is usually written, in place over the parameters.
+    The loop trains a single run and ignores `stack`. It uses nn.Sequential,
+    torch.optim.SGD, and a DataLoader over a TensorDataset of permuted images. If the
+    optimizer has a rho, the loop is SAM as people usually write it: the second pass
+    changes the parameters in place.
     """
     sizes = [PIXELS, *setting.hidden, setting.problem.outputs]
     layers: list[nn.Module] = []
@@ -132,7 +146,7 @@ def usual_loop(
         return logits
 
     def sam_gradient(x: Tensor, y: Tensor) -> None:
-        """Replace the gradient by that at the perturbed weights."""
+        """Replace the gradient with the gradient at SAM's perturbed weights."""
         parameters = list(model.parameters())
         gradients = [p.grad for p in parameters if p.grad is not None]
         norm = torch.stack([g.norm(2) for g in gradients]).norm(2)
@@ -160,7 +174,7 @@ def usual_loop(
 
 
 def timed(call: Callable[[], Result], device: str) -> tuple[float, Result]:
-    """Return the seconds of a call, GPU work included, and its result."""
+    """Call a function; return its seconds, including GPU work, and its result."""
     start = time.perf_counter()
     result = call()
     if device == "cuda":
@@ -171,7 +185,11 @@ def timed(call: Callable[[], Result], device: str) -> tuple[float, Result]:
 def time_steps(
     shape: Setting, stacks: list[int], rounds: int, device: str, data: Dataset
 ) -> list[dict[str, Any]]:
-    """Time the steps of all contenders at one batch size; see `summarize`."""
+    """Time the steps of all contenders at one batch size.
+
+    Returns:
+        A row for each contender: the batch size and the values of `summarize`.
+    """
     settings = {
         name: attrs.evolve(shape, optimizer=kind(lr=1e-3))
         for name, kind in OPTIMIZERS.items()
@@ -196,7 +214,10 @@ def time_steps(
 def interleave(
     contenders: Mapping[Name, Contender], rounds: int, device: str
 ) -> dict[Name, np.ndarray]:
-    """Return microseconds per step and run, one round each after one not counted."""
+    """Time every contender in every round; return microseconds per step and run.
+
+    A first, extra round warms up the contenders. Its times are not returned.
+    """
     times: dict[Name, list[float]] = {name: [] for name in contenders}
     for _ in track(range(rounds + 1), "timing", console=console, transient=True):
         for name, contender in contenders.items():
@@ -206,10 +227,15 @@ def interleave(
 
 
 def summarize(name: Name, times: Mapping[Name, np.ndarray]) -> dict[str, Any]:
-    """Return one contender's times over the rounds, and the medians of its ratios.
+    """Return the times of one contender over all rounds, and two ratios.
 
-    of_floor is the floor's time, once per pass, over its own; None for the usual loop.
-    of_usual is the usual loop's time over its own; None except for an optimizer.
+    The times median, least and most are in microseconds per step and run. Each ratio is
+    computed in every round, and its median is returned:
+
+    - of_floor: the floor's time divided by the contender's time. If the optimizer makes
+      two passes per step, the floor's time counts twice. None for the usual loop.
+    - of_usual: the usual loop's time divided by the contender's time. None for the
+      floor and the usual loop.
     """
     (stack, kind), own = name, times[name]
     optimizer = OPTIMIZERS[kind]() if kind in OPTIMIZERS else None
@@ -228,7 +254,11 @@ def summarize(name: Name, times: Mapping[Name, np.ndarray]) -> dict[str, Any]:
 
 
 def step_table(steps: list[dict[str, Any]]) -> Table:
-    """Return the table of steps: time, ratio to the floor, gain over the usual loop."""
+    """Return a table with the time of each contender's steps.
+
+    The last two columns are the floor's time and the usual loop's time, each divided by
+    the contender's time.
+    """
     columns = ("batch", "stack", "what", "us per step and run", "least-most")
     table = Table(*columns, "floor / it", "usual loop / it", box=None)
     for step in steps:

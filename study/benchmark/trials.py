@@ -1,4 +1,4 @@
-"""The time of whole tasks by phase, of two trials side by side, and what Ray adds."""
+"""Time whole tasks, two trials at the same time, and the work that Ray adds."""
 
 from __future__ import annotations
 
@@ -36,10 +36,14 @@ RATE_SECONDS = 5.0  # how long `side_by_side` measures
 def time_tasks(
     shape: Setting, stack: int, device: str, data: Dataset
 ) -> dict[str, dict[str, float]]:
-    """Time a whole task for each optimizer: seconds by phase, and the rate.
+    """Time one whole task with each optimizer.
 
-    The first task of a run measures the loss landscape. Most tasks do not, so only
-    their average share of that time is counted.
+    The first task of a run measures the loss landscape, but most tasks do not.
+    Therefore the landscape counts with its average time per task.
+
+    Returns:
+        For each optimizer: the seconds of each phase, the seconds of the whole task
+        ("all"), and the operations per second.
     """
     times = {}
     for name, kind in OPTIMIZERS.items():
@@ -58,7 +62,7 @@ def time_tasks(
 
 
 def task_table(tasks: Mapping[str, Mapping[str, float]]) -> Table:
-    """Return the table of whole tasks: the share of each phase."""
+    """Return a table with the seconds of a task and the percentage of each phase."""
     table = Table("whole task", "seconds", *PHASES, "operations/s", box=None)
     for name, task in tasks.items():
         shares = [f"{100 * task[phase] / task['all']:.1f}%" for phase in PHASES]
@@ -68,12 +72,15 @@ def task_table(tasks: Mapping[str, Mapping[str, float]]) -> Table:
 
 
 def side_by_side(shape: Setting, stack: int) -> float:
-    """Return the rate of two trials at once over the rate of one alone."""
+    """Return the speed of two trials at the same time, divided by the speed of one.
+
+    2.0 means that the two trials do not slow each other down.
+    """
     spawn = multiprocessing.get_context("spawn")
     rates = []
     for processes in (1, 2):
         with spawn.Pool(processes, torch.set_num_threads, (1,)) as pool:
-            for seconds in (0.0, RATE_SECONDS):  # the first call imports and loads
+            for seconds in (0.0, RATE_SECONDS):  # the first call is a warm-up
                 rate = functools.partial(_rate, shape, stack)
                 answers = pool.map(rate, [seconds] * processes, chunksize=1)
         rates.append(sum(answers))
@@ -81,7 +88,7 @@ def side_by_side(shape: Setting, stack: int) -> float:
 
 
 def _rate(shape: Setting, stack: int, seconds: float) -> float:
-    """Return the steps per second of one process, times the runs."""
+    """Return the training steps per second of one process, summed over its runs."""
     loop = our_loop(shape, stack, 100, "cpu", digits())
     loop()
     start, steps = time.perf_counter(), 0
@@ -91,22 +98,24 @@ def _rate(shape: Setting, stack: int, seconds: float) -> float:
 
 
 class EmptyTrainable(tune.Trainable):
-    """Does nothing, once: the floor of Ray."""
+    """A trainable that does nothing, to measure the time that Ray itself needs."""
 
     def step(self) -> dict[str, Any]:
-        """Finish."""
+        """Report that the trial is finished."""
         return {"done": True}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Accept the next trial."""
+        """Accept the config of the next trial, so that Ray can reuse this actor."""
         return True
 
 
 def time_ray(trials: int) -> dict[str, float]:
-    """Return seconds per trial above its training, of an empty trial, and per report.
+    """Measure how many seconds Ray adds to the training of tiny trials.
 
-    A trial is one run of one task of one step. The cost of a report is what a further
-    task adds above its training.
+    Returns:
+        per_trial: The seconds that Ray adds to a trial of one run and one task.
+        floor: The seconds of a trial that does nothing.
+        per_report: The seconds that Ray adds for each further task of a trial.
     """
     with connected(None, "benchmark"):
         shares = share_out(cpus=1.0, gpus=0.0, max_concurrent=None)
@@ -131,7 +140,10 @@ def time_ray(trials: int) -> dict[str, float]:
 
 
 def _seconds_above_training(trials: int, tasks: int, shares: Shares) -> float:
-    """Return the time of a study of tiny trials without the time of their tasks."""
+    """Return the seconds of a study of tiny trials, minus their training time.
+
+    The training time is divided by the number of trials that run at the same time.
+    """
     tiny = Setting(
         problem=Pairwise(),
         dataset="mnist-5k",

@@ -1,1 +1,1 @@
-"""Check cluster.yaml, and create and delete what the cluster needs on AWS."""
+"""Commands that check cluster.yaml and manage the cluster's roles on AWS."""

@@ -1,4 +1,4 @@
-"""The cluster command: check cluster.yaml; create and delete what it needs on AWS."""
+"""The command that checks cluster.yaml and manages the cluster's roles on AWS."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ if __name__ == "__main__":
     run_command(
         {"check": check, "prepare": prepare, "remove": remove},
         prog="python -m study.cluster",
-        description="Prepare a Ray cluster on AWS and check its file.",
+        description="Prepare a Ray cluster on AWS, and check its cluster file.",
     )

@@ -1,8 +1,11 @@
-"""Problems of a cluster file that Ray does not report, and its highest cost per hour.
+"""Find problems in a cluster file that Ray does not report, and compute its cost.
 
-Ray validates the keys that it reads. The checks here are about the rest: what EC2 would
-refuse only when the head already costs, open ports, the token, files that are missing,
-and nodes that go on costing.
+Ray validates the keys that it reads. The checks in this module find other problems:
+
+- values that EC2 would refuse only after the head node has started to cost money,
+- ports that are open to the world,
+- a missing token, or other missing files,
+- nodes that are stopped instead of terminated, so that their disks still cost money.
 """
 
 from __future__ import annotations
@@ -25,30 +28,34 @@ NODE_KEYS = {
     "SecurityGroupIds": "Ray's own group opens port 22 to the world; run `prepare`",
     "IamInstanceProfile": "the node cannot write the results; run `prepare`",
 }
-"""Keys that each node_config must have, and what happens without them."""
+"""Keys that each node_config must have, and what goes wrong if a key is missing."""
 
 LOOKUPS = (
     ("ImageId", "describe_images", "image-id", "Images"),
     ("SecurityGroupIds", "describe_security_groups", "group-id", "SecurityGroups"),
 )
-"""A key of node_config, the EC2 call that looks its value up, its filter and answer."""
+"""How to look up the value of a node_config key on EC2.
+
+Each entry has the key, the EC2 call, the call's filter, and the key of its answer.
+"""
 
 
 def check(file: FileOption = "cluster.yaml", aws: Flag = False) -> int:
-    """Show the problems of a cluster file, and its highest cost per hour.
+    """Show the problems of a cluster file, and the cluster's highest cost per hour.
 
-    Starts and changes nothing. The exit code is 1 if there is a problem.
+    This command starts and changes nothing. The exit code is 1 if there is a problem.
 
     Args:
-        file: The cluster file, as for `ray up`.
-        aws: If there is no problem so far, ask AWS whether image, group, roles and
-            bucket exist, and whether a port is open to the world.
+        file: The cluster file that `ray up` will read.
+        aws: Also ask AWS whether the image, the security group, the roles and the
+            bucket exist, and whether a port is open to the world. If the file has
+            other problems, AWS is not asked.
     """
     cluster = ClusterFile.read(file)
     problems = list(file_problems(cluster))
-    hint = " (AWS not asked; use --aws)"
+    hint = " (AWS was not asked; to ask AWS, use --aws)"
     if aws:
-        hint = " (AWS not asked; solve them first)" if problems else ""
+        hint = " (AWS was not asked; solve these problems first)" if problems else ""
         problems = problems or aws_problems(cluster)
     for problem in problems:
         say(f"{file}: {problem}")
@@ -58,52 +65,62 @@ def check(file: FileOption = "cluster.yaml", aws: Flag = False) -> int:
 
 
 def file_problems(file: ClusterFile) -> Iterator[str]:
-    """Yield the problems that can be seen without asking AWS, one line each."""
+    """Yield each problem that can be found without asking AWS, as one line of text."""
     for number, line in enumerate(file.text.splitlines(), 1):
         for mark in PLACEHOLDER.findall(line.split("#")[0]):
             yield f"line {number}: replace the placeholder {mark} with your value"
     if file.config["provider"].get("cache_stopped_nodes") is not False:
         yield (
-            "provider.cache_stopped_nodes is not false; nodes would be stopped, not "
-            "terminated, and their disks go on costing"
+            "provider.cache_stopped_nodes is not false; set it to false, because the "
+            "disks of stopped nodes still cost money"
         )
     for key in ("head_start_ray_commands", "worker_start_ray_commands"):
         if "RAY_AUTH_MODE=token" not in str(file.config[key]):
-            yield f"{key}: no RAY_AUTH_MODE=token before `ray start`"
+            yield f"{key}: no RAY_AUTH_MODE=token before `ray start`; add it"
     yield from _mount_problems(file)
     yield from _node_problems(file)
 
 
 def _mount_problems(file: ClusterFile) -> Iterator[str]:
-    """Yield missing files, and another Ray in constraints.txt than on this machine."""
+    """Yield each problem of the key file_mounts, as one line of text.
+
+    Problems are missing files, an empty token file, and a version of Ray in
+    constraints.txt that differs from the version on this machine.
+    """
     mounts = file.config["file_mounts"]
     if TOKEN_FILE not in mounts:
-        yield f"file_mounts: no {TOKEN_FILE}; workers could not join the cluster"
+        yield (
+            f"file_mounts: no {TOKEN_FILE}; add it, or workers cannot join the cluster"
+        )
     for remote, local in mounts.items():
         path = Path(str(local)).expanduser()
         if not path.exists():
             yield f"file_mounts.{remote}: {local} does not exist in {Path.cwd()}"
         elif remote == TOKEN_FILE and not path.read_text().strip():
-            yield f"file_mounts.{remote}: {local} is empty; `prepare` fills it"
+            yield f"file_mounts.{remote}: {local} is empty; run `prepare` to fill it"
         elif path.name == "constraints.txt":
             here = importlib.metadata.version("ray")
             for version in re.findall(r"(?m)^ray==(\S+)", path.read_text()):
                 if version != here:
                     yield (
-                        f"Ray is {here} here and {version} on the cluster; run "
-                        f"pip install -c {local} -e '.[cluster]'"
+                        f"this machine has Ray {here}, but {local} installs {version} "
+                        f"on the cluster; run pip install -c {local} -e '.[cluster]'"
                     )
 
 
 def _node_problems(file: ClusterFile) -> Iterator[str]:
-    """Yield missing keys, and what EC2 would refuse by botocore's model of it."""
+    """Yield each missing key, and each value that EC2 would refuse.
+
+    botocore's description of EC2 tells which values EC2 would refuse.
+    """
     ec2 = botocore.session.get_session().get_service_model("ec2")
     shape = ec2.operation_model("RunInstances").input_shape
     for name, config in file.node_configs.items():
         for key, reason in NODE_KEYS.items():
             if not config.get(key):
                 yield f"{name}.node_config: no {key}; {reason}"
-        # Ray chooses one of SubnetIds, which EC2 does not know, and adds the counts
+        # EC2 does not know the key SubnetIds, from which Ray chooses one subnet; Ray
+        # also adds the two counts
         arguments = {k: v for k, v in config.items() if k != "SubnetIds"}
         arguments |= {"MinCount": 1, "MaxCount": 1}
         report = ParamValidator().validate(arguments, shape).generate_report()
@@ -112,17 +129,20 @@ def _node_problems(file: ClusterFile) -> Iterator[str]:
 
 
 def aws_problems(file: ClusterFile) -> list[str]:
-    """Return what does not exist on AWS, or is open to the world, one line each.
+    """Return each problem that only AWS can show, as one line of text.
 
-    The file must have no other problems.
+    A problem is something that does not exist on AWS, or a port that is open to the
+    world. `file_problems` must find no problem in the file.
 
     Raises:
-        UsageError: AWS does not answer, or the file has no bucket or region.
+        UsageError: A request to AWS fails, or the file has no bucket or region.
     """
     try:
         return [*_ec2_problems(file), *_storage_problems(file)]
     except (BotoCoreError, ClientError) as error:
-        raise UsageError(f"AWS does not answer: {error}") from None
+        raise UsageError(
+            f"a request to AWS failed; check your network and AWS credentials: {error}"
+        ) from None
 
 
 def _ec2_problems(file: ClusterFile) -> Iterator[str]:
@@ -140,11 +160,14 @@ def _ec2_problems(file: ClusterFile) -> Iterator[str]:
                 for source in [*rule["IpRanges"], *rule["Ipv6Ranges"]]:
                     network = source.get("CidrIp") or source["CidrIpv6"]
                     if network.endswith("/0"):
-                        yield f"{value}: ports {ports} are open to the world, {network}"
+                        yield (
+                            f"{value}: ports {ports} are open to the world, {network}; "
+                            "allow only your own network"
+                        )
 
 
 def _storage_problems(file: ClusterFile) -> Iterator[str]:
-    """Yield the bucket and the roles that do not exist."""
+    """Yield one line of text for a missing bucket and for each missing role."""
     bucket, _ = file.results_location()
     try:
         file.client("s3").head_bucket(Bucket=bucket)
@@ -158,14 +181,15 @@ def _storage_problems(file: ClusterFile) -> Iterator[str]:
             try:
                 iam.get_instance_profile(InstanceProfileName=name)
             except iam.exceptions.NoSuchEntityException:
-                yield f"{kind}: role {name} does not exist; `prepare` creates it"
+                yield f"{kind}: role {name} does not exist; run `prepare` to create it"
 
 
 def cost(file: ClusterFile) -> str:
-    """Return the highest cost per hour, as a line.
+    """Return a line of text with the highest cost of the cluster per hour.
 
-    The prices are the file's: AWS ends a spot worker before it costs more than its
-    MaxPrice; the price of the head, and of workers on demand, is looked up by the user.
+    The prices come from the file. A spot worker costs at most its MaxPrice, because AWS
+    ends a worker whose price would be higher. The user looks up the price of the head,
+    and of workers that are not spot instances.
     """
     head, most = file.config["head_node_type"], file.config["max_workers"]
     total, parts = 0.0, []
@@ -180,9 +204,9 @@ def cost(file: ClusterFile) -> str:
                 price = market["SpotOptions"]["MaxPrice"]
             total += count * float(price)
         except (AttributeError, KeyError, TypeError, ValueError):
-            return f"cost: unknown; set {key} in US dollars an hour"
+            return f"cost: unknown; set {key} to US dollars per hour"
         parts.append(f"{count} x {name} {float(price):.2f}")
     return (
-        f"cost: at most ${total:.2f} an hour ({' + '.join(parts)}; prices of the "
-        "file, without disks and traffic)"
+        f"cost: at most ${total:.2f} an hour ({' + '.join(parts)}; prices from the "
+        "file; disks and traffic cost extra)"
     )

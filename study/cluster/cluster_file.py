@@ -1,7 +1,7 @@
-"""The cluster file, cluster.yaml, as `ray up` reads it.
+"""Read the cluster file, cluster.yaml, and validate it with Ray's own functions.
 
-Ray does not read `metadata`. The user's settings stand there, and YAML anchors copy
-them to the keys that Ray reads.
+The user's settings are in the section `metadata`, which Ray does not read. YAML anchors
+copy the settings to the keys that Ray reads.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trainables.usage import UsageError
 FileOption = tyro.conf.Positional[str]
 
 TOKEN_FILE = "~/.ray/auth_token"
-"""Where Ray looks for its token, on every machine."""
+"""The file in which Ray looks for its authentication token, on every machine."""
 
 PLACEHOLDER = re.compile(r"<[A-Z][A-Z-]*>")
 
@@ -33,7 +33,7 @@ class ClusterFile:
     """A cluster file that Ray accepts.
 
     Attributes:
-        config: The content, with Ray's defaults for missing keys.
+        config: The content of the file, with Ray's defaults for missing keys.
     """
 
     path: Path
@@ -51,20 +51,25 @@ class ClusterFile:
             text = Path(path).read_text()
             content = yaml.safe_load(text)
         except OSError as error:
-            raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+            raise UsageError(
+                f"{path}: cannot be read: {error.strerror}; give the path of your "
+                "cluster file"
+            ) from None
         except (UnicodeDecodeError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise UsageError(f"{path}: not valid YAML: {reason}") from None
         if not isinstance(content, dict):
-            raise UsageError(f"{path}: has no keys; cluster.yaml is an example")
+            raise UsageError(f"{path}: has no keys; see the example cluster.yaml")
         try:
-            with only_console_prints():  # Ray warns of mounts that are files
+            with only_console_prints():  # Ray warns about each file in file_mounts
                 config = prepare_config(content)
                 validate_config(config)
-        except Exception as error:  # Ray raises anything if the structure is wrong
+        except Exception as error:  # a wrong structure makes Ray raise any error
             key = ".".join(map(str, getattr(error, "absolute_path", ())))
             reason = getattr(error, "message", f"{type(error).__name__}: {error}")
-            raise UsageError(f"{path}: Ray refuses {key or 'it'}: {reason}") from None
+            raise UsageError(
+                f"{path}: Ray refuses {key or 'the file'}: {reason}"
+            ) from None
         return cls(Path(path), text, config)
 
     @property
@@ -74,38 +79,40 @@ class ClusterFile:
 
     @property
     def node_configs(self) -> dict[str, dict[str, Any]]:
-        """The arguments of EC2's RunInstances, by node type."""
+        """The arguments of EC2's call RunInstances for each node type."""
         types = self.config["available_node_types"]
         return {name: kind["node_config"] for name, kind in types.items()}
 
     def setting(self, name: str, section: str = "metadata") -> str:
-        """Return a setting of the user.
+        """Return a value that the user must set in a section of the file.
 
         Raises:
-            UsageError: The setting is missing or still a placeholder.
+            UsageError: The value is missing or still a placeholder.
         """
         value = self.config.get(section, {}).get(name)
         if value is None or PLACEHOLDER.search(str(value)):
-            raise UsageError(f"{self.path}: set {section}.{name} to your value")
+            raise UsageError(
+                f"{self.path}: no value yet; set {section}.{name} to your value"
+            )
         return str(value)
 
     def client(self, service: str) -> Any:
         """Return boto3's client of an AWS service in the cluster's region.
 
-        Credentials come from where the AWS command line keeps them.
+        The client uses the credentials that the AWS command line uses.
         """
         return boto3.client(service, region_name=self.setting("region", "provider"))
 
     def results_location(self) -> tuple[str, str]:
-        """Return the bucket and the prefix of the results.
+        """Return the bucket and the prefix in which the results are stored.
 
         Raises:
-            UsageError: metadata.results is not an s3:// URI, or contains keys.
+            UsageError: metadata.results is not an s3:// URI, or contains access keys.
         """
         parts = urllib.parse.urlsplit(self.setting("results"))
         if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc:
             raise UsageError(
-                f"{self.path}: metadata.results is not s3://bucket/prefix; set it so, "
-                "without keys"
+                f"{self.path}: metadata.results is not s3://bucket/prefix; use this "
+                "form, without access keys"
             )
         return parts.netloc, parts.path.strip("/")

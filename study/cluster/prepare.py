@@ -1,8 +1,9 @@
-"""Create and delete what a cluster needs on AWS: two roles and a security group.
+"""Create and delete two roles and a security group on AWS for a cluster.
 
-The head's role may start and terminate nodes and pass the workers' role to them. Both
-roles may read and write the results, and nothing else in S3. (Ray's default role may do
-anything in EC2 and S3, and may not pass a role.)
+The head node's role may start and terminate worker nodes, and may give the workers
+their role. Both roles may read and write the results, and nothing else in S3. Ray's
+default role is not used: it may do anything in EC2 and S3, but may not give the workers
+a role.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ NODE_ACTIONS = [
 def prepare(file: FileOption = "cluster.yaml") -> None:
     """Create the token, the roles and the security group, and fill in the cluster file.
 
-    Uses what exists already. None of it costs anything; `remove` deletes it.
+    This command keeps what already exists and creates nothing that costs money. To
+    delete the roles and the security group, use `remove`.
 
     Args:
-        file: The cluster file; its placeholders for group and image are replaced.
+        file: The cluster file. This command replaces its placeholders for the security
+            group and the image.
 
     Raises:
-        UsageError: A setting is missing or cannot be used.
+        UsageError: A setting is missing or invalid.
     """
     cluster = ClusterFile.read(file)
     ssh = _ssh_rule(cluster.setting("ssh_from"))
@@ -47,7 +50,7 @@ def prepare(file: FileOption = "cluster.yaml") -> None:
     token = Path(TOKEN_FILE).expanduser()
     if not token.exists() or not token.read_text().strip():
         token.parent.mkdir(parents=True, exist_ok=True)
-        token.touch(mode=0o600)  # `ray get-auth-token` lets everybody read it
+        token.touch(mode=0o600)  # only for this user
         token.write_text(secrets.token_hex(32))
         say(f"created {token}")
     objects = "/".join(filter(None, (bucket, prefix, "*")))
@@ -68,21 +71,21 @@ def prepare(file: FileOption = "cluster.yaml") -> None:
         if not images:
             raise UsageError(
                 "metadata.image_name: the region has no image "
-                f"{metadata['image_name']!r}; choose a newer date, Amazon deletes old "
-                "images"
+                f"{metadata['image_name']!r}; choose an image with a newer date, "
+                "because Amazon deletes old images"
             )
         _fill(cluster, "image", "<IMAGE>", images[0]["ImageId"])
 
 
 def _ssh_rule(source: str) -> dict[str, Any]:
-    """Return the rule of a security group that allows SSH from a network."""
+    """Return a security group's rule that allows SSH from the network `source`."""
     try:
         network = ipaddress.ip_network(source)
         if network.prefixlen == 0:
             raise ValueError("port 22 would be open to the world")
     except ValueError as error:
         raise UsageError(
-            f"metadata.ssh_from is {source}: {error}; give your network, as "
+            f"metadata.ssh_from is {source}: {error}; give your network, for example "
             "203.0.113.7/32"
         ) from None
     rule = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22}
@@ -92,19 +95,28 @@ def _ssh_rule(source: str) -> dict[str, Any]:
 
 
 def _fill(file: ClusterFile, name: str, placeholder: str, value: str) -> None:
-    """Replace a placeholder, except in comments, unless another value stands there."""
+    """Replace a placeholder in the cluster file with `value`, except in comments.
+
+    If metadata.`name` is not the placeholder but another value, keep that value.
+    """
     current = file.config["metadata"].get(name)
     if current == placeholder:
         text = file.path.read_text()
         pattern = rf"(?m)^([^#\n]*){placeholder}"
         file.path.write_text(re.sub(pattern, rf"\g<1>{value}", text))
-        say(f"{file.path}: {placeholder} is now {value}")
+        say(f"{file.path}: replaced {placeholder} with {value}")
     elif current != value:
-        say(f"{file.path}: metadata.{name} stays {current}; `prepare` made {value}")
+        say(
+            f"{file.path}: metadata.{name} is still {current}; to use {value}, which "
+            "`prepare` created, write it into the file"
+        )
 
 
 def _create_role(iam: Any, name: str, rights: list[dict[str, Any]]) -> str:
-    """Create a role and its instance profile, or renew its rights; return its ARN."""
+    """Create a role and its instance profile, and return the role's ARN.
+
+    If the role already exists, replace its rights.
+    """
 
     def policy(statements: list[dict[str, Any]]) -> str:
         allowed = [{"Effect": "Allow"} | statement for statement in statements]
@@ -125,7 +137,10 @@ def _create_role(iam: Any, name: str, rights: list[dict[str, Any]]) -> str:
 
 
 def _create_group(ec2: Any, name: str, ssh: dict[str, Any]) -> str:
-    """Create the security group, or renew its rules; return its id."""
+    """Create the security group and return its id.
+
+    If the group already exists, replace its rules.
+    """
     if groups := _groups(ec2, name):
         group = groups[0]["GroupId"]
         if rules := groups[0]["IpPermissions"]:
@@ -134,10 +149,10 @@ def _create_group(ec2: Any, name: str, ssh: dict[str, Any]) -> str:
         about = "SSH from one network, and all traffic among the nodes of a Ray cluster"
         try:
             answer = ec2.create_security_group(GroupName=name, Description=about)
-        except ClientError as error:  # without a VPC's id it is the default one
+        except ClientError as error:  # the account may have no default VPC
             raise UsageError(
-                "no security group was created; create one in your VPC and put its id "
-                f"into metadata.security_group: {error}"
+                "cannot create a security group; create one in your VPC and set "
+                f"metadata.security_group to its id: {error}"
             ) from None
         group = answer["GroupId"]
         say(f"created security group {name}, {group}")
@@ -155,7 +170,7 @@ def remove(file: FileOption = "cluster.yaml") -> None:
     """Delete the roles and the security group that `prepare` created.
 
     Args:
-        file: The cluster file, which names the cluster.
+        file: The cluster file, which has the cluster's name.
 
     Raises:
         UsageError: Nodes still use the security group.
@@ -166,7 +181,10 @@ def remove(file: FileOption = "cluster.yaml") -> None:
         try:
             ec2.delete_security_group(GroupId=group["GroupId"])
         except ClientError as error:
-            raise UsageError(f"run `ray down {file}` first: {error}") from None
+            raise UsageError(
+                "cannot delete the security group; run `ray down "
+                f"{file}` first: {error}"
+            ) from None
         say(f"deleted security group {group['GroupId']}")
     for name in (f"{cluster.name}-head", f"{cluster.name}-worker"):
         role, profile = {"RoleName": name}, {"InstanceProfileName": name}
@@ -175,7 +193,7 @@ def remove(file: FileOption = "cluster.yaml") -> None:
             (iam.delete_instance_profile, profile),
             (iam.delete_role_policy, role | {"PolicyName": name}),
             (iam.delete_role, role),
-        ):  # an interrupted `remove` may have done some of these steps
+        ):  # an interrupted `remove` may already have deleted some of these
             with contextlib.suppress(iam.exceptions.NoSuchEntityException):
                 delete(**arguments)
         say(f"deleted role {name}")

@@ -1,1 +1,1 @@
-"""Plan the trials for the unfinished runs of a study, and estimate their cost."""
+"""Plan the trials that run the unfinished runs of a study, and estimate their cost."""

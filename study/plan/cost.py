@@ -1,4 +1,8 @@
-"""Estimate the cost of a run: training examples, operations, and GPU memory."""
+"""Estimate the cost of a run.
+
+The cost is the number of training examples, the number of floating-point operations,
+and the GPU memory.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +14,41 @@ from trainables.problems import CLASSES, PIXELS
 from trainables.setting import Setting
 
 COPIES = 12
-"""The most arrays of the size of its weights that a seed needs in a step or a probe.
+"""The largest number of arrays as large as the weights that one seed needs on a GPU.
 
-They are the weights, the momentum, the gradient of a probe, and the arrays that a
-captured step keeps for a full and for a short batch, such as perturbed weights.
+The arrays are the weights, the momentum, and the gradient of a probe (a measurement of
+the network). The other arrays belong to the CUDA graphs of a step, for example the
+perturbed weights. There is one graph for full batches and one for short batches.
 """
 
-FLOAT32 = 4  # bytes of a number
+FLOAT32 = 4  # bytes of a float32 number
 
-USABLE = 0.7  # fraction of a GPU's memory; images, libraries and gaps take the rest
+# the fraction of a GPU's memory for the seeds; images, libraries and fragmentation need
+# the rest
+USABLE = 0.7
 
 
 class Cost(NamedTuple):
-    """Training examples, and floating-point operations in matrix products."""
+    """The number of training examples, and the number of floating-point operations.
+
+    Only the operations of matrix products are counted.
+    """
 
     examples: float
     flops: float
 
 
 def run_cost(setting: Setting) -> Cost:
-    """Return the cost of one run.
+    """Return the number of training examples and operations of one run.
 
-    A task with c of the ten classes counts as c tenths of the examples. This is exact
-    for balanced datasets, and for all 45 pairs of any dataset together. A training pass
-    costs 2 operations per weight forward, 2 for the weight's gradient, and 2 for the
-    gradient of its layer's input, which the first layer does not need. A test costs one
-    forward pass.
+    A task with c of the ten classes counts as c tenths of the dataset. This is exact if
+    all classes have equally many examples. It is also exact for the sum over all 45
+    pairs of classes.
+
+    A training pass on one example costs 6 operations per weight: 2 for the forward
+    pass, 2 for the gradient of the weight, and 2 for the gradient of the layer's input.
+    The first layer does not need the gradient of its input. A test on one example costs
+    one forward pass.
     """
     source = DATASETS[setting.dataset]
     share = len(setting.problem.task(0, 0).classes) / CLASSES
@@ -49,19 +62,22 @@ def run_cost(setting: Setting) -> Cost:
 
 
 def bytes_per_seed(setting: Setting) -> int:
-    """Return the most GPU memory that one seed of a stack needs, in bytes."""
-    # `trainables.probes` imports torch, and --help must not wait for torch
+    """Return an upper bound on the GPU memory of one seed of a trial, in bytes."""
+    # import `trainables.probes` late: it imports torch, which would make --help slow
     from trainables.probes import EXAMPLES
 
     sizes = _layer_sizes(setting)
     weights = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
-    # forward and backward pass over the examples of a probe or a step
+    # the arrays of a forward and a backward pass on the examples of a probe or a step
     activations = 3 * sum(sizes) * max(EXAMPLES, setting.batch_size)
     return FLOAT32 * (COPIES * weights + activations)
 
 
 def seeds_that_fit(setting: Setting, memory: float) -> int:
-    """Return how many seeds, at least 1, fit into `memory` bytes of a GPU."""
+    """Return how many seeds of a setting fit into `memory` bytes of a GPU.
+
+    The result is at least 1.
+    """
     return max(1, int(USABLE * memory / bytes_per_seed(setting)))
 
 

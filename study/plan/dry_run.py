@@ -1,4 +1,4 @@
-"""Show studies and their cost without running anything."""
+"""Show what a study would run and how long the runs would take (--dry-run)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from study.spec.studies import STUDIES, Study
 
 
 def study_table() -> Table:
-    """Return the table of all studies and searches."""
+    """Return a table of all built-in studies and searches, with their size."""
     table = Table("study", "runs", "tasks", "about", box=None)
     known: list[Study | Search] = [*STUDIES.values(), *SEARCHES.values()]
     for study in known:
@@ -26,7 +26,7 @@ def study_table() -> Table:
 
 
 def search_table(search: Search) -> Table:
-    """Return the table of each field of a search, with its values or domain."""
+    """Return a table of the fields of a search, with the values of each field."""
     table = Table("field", "values", box=None)
     for name, text in search.space.describe().items():
         table.add_row(name, text)
@@ -36,13 +36,13 @@ def search_table(search: Search) -> Table:
 
 
 def sample_trials(search: Search, count: int = 200) -> list[Trial]:
-    """Return trials of a search, drawn uniformly from its space."""
+    """Return random trials of a search, drawn uniformly from its search space."""
     random = np.random.Generator(np.random.PCG64(0))
     return [Trial(search.space.draw(random), search.seeds) for _ in range(count)]
 
 
 def cost_table(study: Study, trials: list[Trial]) -> Table:
-    """Return the table of the unfinished trials of each setting and their cost."""
+    """Return a table of the unfinished trials of each setting, with their cost."""
     counted = ("seeds", "trials", "tasks", "examples", "operations")
     table = Table(*SETTING_HEADER, *counted, box=None)
     for setting in study.settings:
@@ -54,7 +54,11 @@ def cost_table(study: Study, trials: list[Trial]) -> Table:
 
 
 def _totals(trials: list[Trial]) -> tuple[str, ...]:
-    """Return the number of trials, and their tasks, examples and operations."""
+    """Return table cells with the totals of some trials.
+
+    The cells are the number of trials, tasks, training examples, and floating-point
+    operations.
+    """
     tasks = sum(len(trial.seeds) * trial.setting.tasks for trial in trials)
     examples = sum(trial.cost.examples for trial in trials)
     flops = sum(trial.cost.flops for trial in trials)
@@ -62,16 +66,20 @@ def _totals(trials: list[Trial]) -> tuple[str, ...]:
 
 
 def duration_line(trials: list[Trial], slots: int, scale: float = 1.0) -> str:
-    """Return a line with the time that trials take on this machine, with one CPU each.
+    """Return a line that estimates how long trials take on this machine's CPUs.
 
-    `scale` multiplies the time, for `trials` that are a sample of all trials.
+    Args:
+        trials: The trials. Each trial uses one CPU.
+        slots: The number of trials that run at the same time.
+        scale: Multiply the time by this factor. If `trials` is a sample, use the number
+            of all trials divided by the size of the sample.
     """
     if not trials:
-        return "Nothing is left to train."
+        return "All runs are finished. Nothing is left to train."
     seconds = estimate_seconds(trials, slots, load_rates())
     if seconds is None:
         return "Time: unknown. Run python -m study.benchmark to measure this machine."
     return (
-        f"Time: about {format_duration(scale * seconds)} on this machine's CPUs, "
-        f"{slots} trials at once, at the rates that study.benchmark measured."
+        f"Time: about {format_duration(scale * seconds)} on this machine's CPUs with "
+        f"{slots} trials at once, at the speeds that study.benchmark measured."
     )

@@ -1,4 +1,4 @@
-"""This machine's processor, and the training speeds that the benchmark measured."""
+"""The processor of this machine, and its training speeds from the benchmark."""
 
 from __future__ import annotations
 
@@ -24,19 +24,27 @@ def processor() -> str:
 
 
 def rates_file() -> Path:
-    """Return the file that keeps the rates between commands."""
+    """Return the path of the file that has the measured training speeds."""
     return platformdirs.user_cache_path("plasticity-study") / "rates.json"
 
 
 def save_rates(flops_per_second: Mapping[str, float]) -> None:
-    """Save the operations per second of one CPU with each optimizer."""
+    """Save the measured training speeds of this machine.
+
+    `flops_per_second` has the floating-point operations per second of one CPU, by the
+    name of the optimizer.
+    """
     content = {"processor": processor(), "flops_per_second": dict(flops_per_second)}
     rates_file().parent.mkdir(parents=True, exist_ok=True)
     rates_file().write_text(json.dumps(content))
 
 
 def load_rates() -> dict[str, float]:
-    """Return the saved rates by optimizer, or {} if another processor was measured."""
+    """Return the saved training speeds of this machine, by the name of the optimizer.
+
+    A speed is in floating-point operations per second of one CPU. If no speeds are
+    saved, or if they are the speeds of another processor, return {}.
+    """
     try:
         content: dict[str, Any] = json.loads(rates_file().read_text())
         if content["processor"] == processor():
@@ -50,10 +58,16 @@ def load_rates() -> dict[str, float]:
 def estimate_seconds(
     trials: list[Trial], slots: int, rates: Mapping[str, float]
 ) -> float | None:
-    """Return how long trials take on `slots` CPUs, or None if a rate is missing.
+    """Return how many seconds trials take, or None if a speed is missing.
 
-    The work is divided evenly among the CPUs, but one trial runs on one CPU. `rates`
-    has the operations per second of one CPU for each optimizer.
+    The estimate divides the work evenly among the CPUs. But it is never shorter than
+    the time of the longest trial, because each trial runs on one CPU.
+
+    Args:
+        trials: The trials.
+        slots: The number of CPUs, which is the number of trials that run at once.
+        rates: The floating-point operations per second of one CPU, by the name of the
+            optimizer.
     """
     try:
         work = [t.cost.flops / rates[t.setting.optimizer.name] for t in trials]
@@ -63,7 +77,7 @@ def estimate_seconds(
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration as text.
+    """Return a duration in seconds as text, in hours, minutes and seconds.
 
     >>> format_duration(5), format_duration(65), format_duration(7384)
     ('5 s', '1 min 5 s', '2 h 3 min')

@@ -1,4 +1,8 @@
-"""Plan trials for unfinished runs. A trial has one setting and one stack of seeds."""
+"""Plan the trials that run the unfinished runs of a study.
+
+A trial has one setting and one stack. A stack is a group of seeds that are trained side
+by side.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +20,15 @@ from trainables.record import SETTING_COLUMNS
 from trainables.request import seeds_text, stack_name
 from trainables.setting import Row, Setting
 
-# the most seeds that are trained side by side
-CPU_STACK = 10  # more seeds gain little and do not fit the CPU's cache
-GPU_STACK = 64  # a GPU takes longer to launch a kernel for few seeds than to run it
+# The largest number of seeds that one trial trains side by side, if the user sets none.
+# On a CPU, more seeds are hardly faster, because they do not fit into the cache.
+CPU_STACK = 10
+# On a GPU, many seeds are efficient, because launching a kernel for few seeds takes
+# longer than running the kernel.
+GPU_STACK = 64
 
-# seeds are split into several stacks if the file name of one would be longer
+# The largest number of characters that the seeds of a stack (side-by-side seeds) may
+# take in its file name. If they take more, the seeds are split into several stacks.
 LONGEST_NAME = 120
 
 _SHOWN_FIRST = ("lr", "rho", "alpha", "momentum", "weight_decay")
@@ -32,36 +40,42 @@ _NOT_SHOWN = frozenset(
 
 @attrs.frozen
 class Trial:
-    """One setting with the seeds that are trained side by side."""
+    """A trial: one setting, and the seeds that the trial trains side by side."""
 
     setting: Setting
     seeds: tuple[int, ...]
 
     @functools.cached_property
     def name(self) -> str:
-        """The stack's name, which is part of its files' names."""
+        """The name of the trial, which is part of the names of its files."""
         return stack_name(self.setting.setting_id, self.seeds)
 
     @property
     def label(self) -> str:
-        """The trial as text, such as permuted sam lr=0.01 rho=0.05, seeds 0-4."""
+        """The trial as text, such as "permuted sam lr=0.01 rho=0.05, seeds 0-4"."""
         row = self.setting.row()
         what = f"{row['problem']} {row['optimizer']} {hyperparameter_text(row)}"
         return f"{what}, seeds {seeds_text(self.seeds)}"
 
     @functools.cached_property
     def cost(self) -> Cost:
-        """The cost of all runs of the trial."""
+        """The sum of the costs of all runs of the trial."""
         return Cost(*(len(self.seeds) * number for number in run_cost(self.setting)))
 
     def config(self, cpus: float, gpus: float) -> dict[str, Any]:
-        """Return the config of `trainables.trainable.ContinualTrainable`."""
+        """Return the trial as a dictionary for `ContinualTrainable`, which runs it.
+
+        `cpus` and `gpus` are the numbers of CPUs and GPUs of the trial.
+        """
         run = {"setting": self.setting.row(), "seeds": list(self.seeds)}
         return {**run, "name": self.name, "cpus": cpus, "gpus": gpus}
 
 
 def hyperparameter_text(row: Row) -> str:
-    """Return, as text, the base, the intervention and the nonzero hyperparameters.
+    """Return a text that describes the hyperparameters of a setting.
+
+    The text leaves out empty and zero values. It also leaves out columns that tables
+    show separately, such as the problem and the optimizer.
 
     >>> hyperparameter_text(Setting().row() | {"intervention": "redo", "redo_tau": 0.1})
     'lr=0.01 redo redo_tau=0.1'
@@ -77,7 +91,7 @@ SETTING_HEADER = ("problem", "optimizer", "hyperparameters", "dataset")
 
 
 def setting_cells(row: Row) -> tuple[str, ...]:
-    """Return a setting's table cells for the columns of `SETTING_HEADER`."""
+    """Return the table cells of a setting, one for each name in `SETTING_HEADER`."""
     return row["problem"], row["optimizer"], hyperparameter_text(row), row["dataset"]
 
 
@@ -90,15 +104,18 @@ def plan(
     slots: int,
     gpu_memory: float | None = None,
 ) -> list[Trial]:
-    """Return the trials of all unfinished runs, with the costliest trial first.
+    """Return the trials that run all unfinished runs, with the costliest trial first.
 
     Args:
         study: The study to run.
         finished: The run_ids of finished runs.
-        stacks: The setting_id and seeds of each stack to resume. Those with checkpoints
-            come before planned stacks. Unchanged stacks give bit-identical results.
-        stack_size: The seeds of each trial, or None to use `auto_stack_size`.
-        slots: The number of concurrent trials.
+        stacks: The setting_id and the seeds of each stack to resume. A stack is a group
+            of seeds that one trial trains side by side. A resumed stack gives
+            bit-identical results only with the same seeds. If two stacks share a seed,
+            the first stack is used, so stacks with checkpoints must come first.
+        stack_size: The largest number of seeds of a new trial, or None to choose it
+            automatically.
+        slots: The number of trials that run at the same time.
         gpu_memory: The GPU memory of each trial in bytes, or None without a GPU.
     """
     trials: list[Trial] = []
@@ -121,13 +138,21 @@ def plan(
 
 
 def auto_stack_size(runs: int, slots: int, *, gpu: bool) -> int:
-    """Return the number of seeds to train side by side so that no slot is idle."""
+    """Return how many seeds one trial should train side by side.
+
+    The number is small enough that all concurrent trials have work.
+
+    Args:
+        runs: The number of runs to train.
+        slots: The number of trials that run at the same time.
+        gpu: Whether the trials use a GPU.
+    """
     most = GPU_STACK if gpu else CPU_STACK
     return max(1, min(most, math.ceil(runs / slots)))
 
 
 def _split(seeds: list[int], size: int) -> list[tuple[int, ...]]:
-    """Split seeds into stacks of about equal size, at most `size`."""
+    """Split seeds into groups of about equal size, with at most `size` seeds each."""
     count = math.ceil(len(seeds) / size)
     bounds = [round(i * len(seeds) / count) for i in range(count + 1)] if count else []
     stacks = [tuple(seeds[a:b]) for a, b in itertools.pairwise(bounds)]

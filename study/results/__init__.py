@@ -1,1 +1,1 @@
-"""Where results live: files, the store, claims, definitions and provenance."""
+"""Load, save and check the results of a study."""

@@ -1,4 +1,4 @@
-"""Check that a file of a study is whole: bytes are never trusted."""
+"""Check the files of a study, because any file may be damaged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ from trainables.setting import Row, digest
 
 @attrs.frozen
 class StoredRun:
-    """One run in a records file; `setting` is its setting's row, nulls included."""
+    """One run in a records file.
+
+    Attributes:
+        setting: The columns of the run's setting. Columns without a value are None.
+    """
 
     setting_id: str
     setting: Row
@@ -35,13 +39,14 @@ class StoredRun:
 
 @attrs.frozen
 class FileCheck:
-    """What is in a file of a study, and what is wrong with it.
+    """The result of checking one file of a study.
 
     Attributes:
-        path: Relative to the study's folder.
-        faults: Why it cannot be used, in a few words each; none: it is good.
+        path: The path of the file in the study's folder.
+        faults: The reasons why the file cannot be used, or () if the file is good.
         runs: The runs in a records file, by run_id.
-        newer: Whether a newer version of this program wrote it: it is then not damaged.
+        newer: Whether a newer version of this program wrote the file. Such a file is
+            not damaged.
     """
 
     path: str
@@ -51,7 +56,7 @@ class FileCheck:
 
 
 def check_records_file(path: str, content: bytes) -> FileCheck:
-    """Check a records file by itself."""
+    """Check one records file; do not compare it with other files."""
     try:
         source = pa.BufferReader(content)
         with pq.ParquetFile(source, page_checksum_verification=True) as parquet:
@@ -88,7 +93,10 @@ def check_records_file(path: str, content: bytes) -> FileCheck:
 
 
 def _run_fault(row: dict[str, Any], setting: Row) -> str | None:
-    """Return what is wrong with one run's rows, if anything is."""
+    """Return the first fault in the rows of one run, or None if they are good.
+
+    `row` has the columns of the run and the counts of its tasks.
+    """
     if digest(setting | {"seed": row["seed"]}) != row["run_id"]:
         return "run_id does not match its columns"
     if digest(setting) != row["setting_id"]:
@@ -102,7 +110,7 @@ def _run_fault(row: dict[str, Any], setting: Row) -> str | None:
 
 
 def check_checkpoint(path: str, content: bytes) -> FileCheck:
-    """Check a stack's checkpoint."""
+    """Check a trial's checkpoint file, whose name has the setting and the seeds."""
     from trainables.checkpoint import read
 
     try:
@@ -110,7 +118,7 @@ def check_checkpoint(path: str, content: bytes) -> FileCheck:
         setting_id, seeds = parse_stack_name(PurePath(path).stem)
         setting_ids = {row["setting_id"] for row in state["records"]}
         if sorted(state["run"]["seeds"]) != list(seeds) or setting_ids - {setting_id}:
-            return FileCheck(path, ("belongs to another stack",))
+            return FileCheck(path, ("is of another setting or other seeds",))
     except Exception as error:  # corrupt input can raise anything
         fault = f"cannot be read as a checkpoint: {first_line(error)}"
         return FileCheck(path, (fault,))
@@ -118,13 +126,16 @@ def check_checkpoint(path: str, content: bytes) -> FileCheck:
 
 
 def reject_duplicates(checks: Iterable[FileCheck]) -> list[FileCheck]:
-    """Return the checks; a run in two good files is a fault of the smaller one."""
+    """Return the checks sorted by path, after adding a fault for each duplicate run.
+
+    If a run is in two good files, the file with fewer runs gets the fault.
+    """
     owners: dict[str, str] = {}
     result: list[FileCheck] = []
     for check in sorted(checks, key=lambda c: (-len(c.runs), c.path)):
         if not check.faults:
             if duplicates := [run_id for run_id in check.runs if run_id in owners]:
-                fault = f"run {duplicates[0]} is in {owners[duplicates[0]]} too"
+                fault = f"run {duplicates[0]} is also in {owners[duplicates[0]]}"
                 check = attrs.evolve(check, faults=(fault,))
             else:
                 owners |= dict.fromkeys(check.runs, check.path)

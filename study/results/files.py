@@ -1,6 +1,7 @@
-"""A study's files, in a local or shared folder or in an object store.
+"""Read and write a study's files, in a local or shared folder or an object store.
 
-A file appears whole or not at all. Storage errors are always OSErrors.
+A reader never sees a file that is only partly written. Every storage error is an
+OSError.
 """
 
 from __future__ import annotations
@@ -25,32 +26,36 @@ from trainables.usage import UsageError
 
 T = TypeVar("T")
 
-PARTIAL_FILE_AGE = 60.0  # seconds after which its writer must have been killed
+PARTIAL_FILE_AGE = 60.0  # seconds; the writer of an older partial file was killed
 
 
 def _check_results(results: str) -> str:
-    """Return a URI without keys, or a folder's absolute path, as trials need it."""
+    """Return a URI unchanged, or the absolute path of a folder.
+
+    Raises:
+        UsageError: `results` is empty, or is a URI with access keys.
+    """
     if not results:
         raise UsageError("--results is empty: give a folder or a URI")
     if "://" not in results:
         return str(Path(results).expanduser().absolute())
     if urllib.parse.urlsplit(results).username:
         raise UsageError(
-            "--results contains keys, which others could see: leave them out and set "
-            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            "--results contains access keys, which other people could see: remove the "
+            "keys and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         )
     return results
 
 
 @attrs.frozen
 class Files:
-    """The files of one study. A path is relative to the study's folder.
+    """Read and write the files of one study, by their paths in the study's folder.
 
-    Every method raises OSError when storage fails.
+    Every method raises OSError if the storage fails.
 
     Attributes:
-        results: A folder, or a URI that pyarrow knows, as s3://bucket/prefix. The keys
-            for an object store come from where its own tools find them.
+        results: A folder, or a URI that pyarrow accepts, such as s3://bucket/prefix.
+            The access keys for an object store are those that its own tools use.
         study: The study's name.
     """
 
@@ -58,7 +63,7 @@ class Files:
     study: str
 
     def location(self, path: str = "") -> str:
-        """Return the full path or URI of a file, or of the study.
+        """Return the full path or URI of a file, or of the study's folder.
 
         >>> Files("s3://bucket/a?scheme=http", "mine").location("records")
         's3://bucket/a/mine/records?scheme=http'
@@ -69,44 +74,55 @@ class Files:
 
     @property
     def local(self) -> bool:
-        """Whether the files are in a folder, of this machine or shared."""
+        """Whether the files are in a local or shared folder, not in an object store."""
         return isinstance(self._root()[0], pyarrow.fs.LocalFileSystem)
 
     @property
     def folder(self) -> Path:
-        """The study's folder, if `local`."""
+        """The path of the study's folder. Use it only if `local` is true."""
         return Path(self._root()[1])
 
     def check_access(self) -> None:
-        """Check, without writing, that files can be written, or raise a UsageError."""
+        """Check, without writing anything, that files can be written.
+
+        Raises:
+            UsageError: The bucket does not exist, or the folder cannot be written to.
+        """
         if not self.local:
             fs, root = self._root()
             bucket = root.split("/")[0]
             if fs.get_file_info(bucket).type == pyarrow.fs.FileType.NotFound:
-                raise _unusable(self.results, f"there is no {bucket}")
+                raise _unusable(self.results, f"bucket {bucket} does not exist")
             return
         folders = (self.folder, *self.folder.parents)
         parent = next(folder for folder in folders if folder.exists())
         if not parent.is_dir():
             raise UsageError(f"{parent} is a file: give --results a folder")
         if not os.access(parent, os.W_OK | os.X_OK):
-            raise UsageError(f"{parent} is write-protected: choose another")
+            raise UsageError(f"{parent} is write-protected: choose another folder")
 
     def names(self, folder: str, suffix: str) -> list[str]:
-        """Return the sorted names of a folder's files; none if there is no folder."""
+        """Return the sorted names of the files in a folder that end with `suffix`.
+
+        Hidden files are skipped. If the folder does not exist, return [].
+        """
         fs, root = self._root()
         selector = pyarrow.fs.FileSelector(f"{root}/{folder}", allow_not_found=True)
         names = sorted(f.base_name for f in fs.get_file_info(selector) if f.is_file)
         return [n for n in names if n.endswith(suffix) and n[0] not in "._"]
 
     def read(self, path: str) -> bytes:
-        """Return the content of a file, or raise a FileNotFoundError."""
+        """Return the content of a file.
+
+        Raises:
+            FileNotFoundError: The file does not exist.
+        """
         fs, root = self._root()
         with fs.open_input_stream(f"{root}/{path}", compression=None) as source:
             return bytes(source.read())
 
     def put(self, path: str, content: bytes) -> None:
-        """Write a file; readers see all of it or nothing."""
+        """Write a file. A reader never sees a file that is only partly written."""
         fs, root = self._root()
         target = f"{root}/{path}"
         if not self.local:
@@ -134,13 +150,16 @@ class Files:
             fs.delete_file(f"{root}/{path}")
 
     def set_aside(self, path: str) -> str:
-        """Rename a damaged file so that nothing reads it; return its new location."""
+        """Rename a damaged file to NAME.damaged, and return its new location.
+
+        No command reads files with such names.
+        """
         fs, root = self._root()
         fs.move(f"{root}/{path}", f"{root}/{path}.damaged")
         return self.location(f"{path}.damaged")
 
     def delete_partial_files(self) -> None:
-        """Delete the partial files of writers that were killed."""
+        """Delete the partly written files that killed processes have left."""
         if self.local:
             for partial in self.folder.glob("*/.*.*"):
                 with contextlib.suppress(OSError):
@@ -148,13 +167,16 @@ class Files:
                         partial.unlink()
 
     def _root(self) -> tuple[Any, str]:
-        """Return the filesystem and the path of the study's folder in it."""
+        """Return pyarrow's filesystem, and the path of the study's folder in it."""
         fs, path = open_results(self.results)
         return fs, f"{path}/{self.study}"
 
 
 def split_query(results: str) -> tuple[str, str, str]:
-    """Split a URI at its query, into path, '?' and query; a folder has none."""
+    """Split a URI into its path, '?' and its query, such as region=us-west-2.
+
+    For a folder, and for a URI without a query, the last two are empty.
+    """
     return results.partition("?") if "://" in results else (results, "", "")
 
 
@@ -162,7 +184,7 @@ def open_results(results: str) -> tuple[Any, str]:
     """Return pyarrow's filesystem for a folder or URI, and the path in it.
 
     Raises:
-        UsageError: pyarrow does not know such a URI, or it names no bucket.
+        UsageError: pyarrow does not accept the URI, or the URI has no bucket.
     """
     if "://" not in results:
         results = str(Path(results).expanduser().absolute())
@@ -171,7 +193,7 @@ def open_results(results: str) -> tuple[Any, str]:
     except (pa.ArrowInvalid, OSError) as error:
         raise _unusable(results, str(error).splitlines()[0]) from None
     if not path:
-        raise _unusable(results, "it names no bucket")
+        raise _unusable(results, "it has no bucket name")
     return fs, path.rstrip("/")
 
 
@@ -183,10 +205,11 @@ _from_uri = functools.cache(pyarrow.fs.FileSystem.from_uri)
 
 
 def retry(action: Callable[[], T], limit: float = 60.0) -> T:
-    """Return what an action returns; retry it when storage fails.
+    """Call `action` and return its result; retry if the storage fails.
 
     Raises:
-        OSError: Storage fails for longer than the limit, in seconds, or for good.
+        OSError: The storage fails for more than `limit` seconds, or with an error that
+            a retry cannot fix.
     """
     patience, warned = Patience(limit), False
     while True:
@@ -194,6 +217,6 @@ def retry(action: Callable[[], T], limit: float = 60.0) -> T:
             return action()
         except OSError as error:
             if not warned:
-                say(f"Retrying storage for up to {limit:g} s: {first_line(error)}")
+                say(f"Storage error, retrying for {limit:g} s: {first_line(error)}")
             warned = True
             patience.wait(error)

@@ -1,4 +1,7 @@
-"""Metadata of a records file: code, libraries and hardware, but no personal names."""
+"""Metadata of a records file: versions of code and libraries, and the hardware.
+
+The metadata has no personal names.
+"""
 
 from __future__ import annotations
 
@@ -10,21 +13,24 @@ from pathlib import Path
 
 from study.plan.machine import processor
 
-# files that decide what a record contains
+# the folders and files whose changes can change a record
 CODE = ("study", "trainables", "constraints.txt")
 
 PACKAGES = ("plasticity-study", "torch", "numpy", "ray", "pyarrow")
 
 
 def software() -> dict[str, str]:
-    """Return the git commit and the versions of Python and packages."""
+    """Return the git commit of this code and the versions of Python and packages."""
     versions = {name: _version(name) for name in PACKAGES}
     return {"commit": _commit(), "python": platform.python_version(), **versions}
 
 
 @functools.cache
 def hardware() -> dict[str, str]:
-    """Return the models of processor and GPU, and how the steps in C are built."""
+    """Return the models of the processor and the GPU, and the C compiler.
+
+    The C compiler is the one that compiled the training steps.
+    """
     import torch
 
     from trainables.steps import extension
@@ -41,9 +47,9 @@ def _version(package: str) -> str:
 
 
 def _commit() -> str:
-    """Return the commit of this checkout, with '+' if its code has changed since.
+    """Return the git commit of this code, with '+' if the code has changed since.
 
-    It is 'unknown' without git, or where the code is not a checkout.
+    Return 'unknown' if git is not installed or the code is not a git checkout.
     """
     root = Path(__file__).resolve().parents[2]
 
@@ -54,7 +60,7 @@ def _commit() -> str:
     try:
         if not git("ls-files", "study/results/provenance.py"):
             return "unknown"
-        # a cluster's nodes have only the code: missing tests are no change
+        # look only at CODE: the nodes of a cluster have no tests and no docs
         changed = git("status", "--porcelain", "--untracked-files=no", "--", *CODE)
         return git("rev-parse", "HEAD") + ("+" if changed else "")
     except OSError:

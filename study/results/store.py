@@ -1,12 +1,12 @@
-"""The results of a study: whole files, named after their content.
+"""Load and save the results of a study. The name of a file tells its content.
 
-    RESULTS/STUDY/study.json                            the settings and seeds requested
+    RESULTS/STUDY/study.json                            the requested settings and seeds
     RESULTS/STUDY/records/SETTING-seeds-0-9.parquet     the rows of finished runs
     RESULTS/STUDY/checkpoints/SETTING-seeds-0-9.pt      unfinished runs and their rows
-    RESULTS/STUDY/failed.json                           what failed in the last sweep
+    RESULTS/STUDY/failed.json                           the errors of the last sweep
 
-Writing a file twice is harmless, and the records themselves say which runs are
-finished, so nothing else has to survive a kill.
+To write a file twice does no harm. The records show which runs are finished. Therefore
+a process can be killed at any time, and no other file is needed to resume.
 """
 
 from __future__ import annotations
@@ -34,29 +34,32 @@ from trainables.usage import UsageError
 
 FAILED = "failed.json"
 
-# a study's folder has at least one of these
+# a folder is the folder of a study if it has at least one of these
 STUDY_FILES = ("records", "checkpoints", REQUEST_FILE, JOURNAL)
 
 
 @attrs.frozen
 class Store(Files):
-    """A study's files by what they hold: request, records, checkpoints, failures.
+    """Load and save the request, records, checkpoints and failures of a study.
 
-    Every method raises OSError when storage fails.
+    The request is the settings and seeds that the user asked for. Every method raises
+    OSError if the storage fails.
 
     Attributes:
-        made_by: Metadata of each records file beside the hardware: `software()`.
+        made_by: Metadata for each records file, from `software()`. The hardware is
+            added when a file is written.
     """
 
     made_by: Mapping[str, str] = attrs.field(factory=dict)
 
     def load_request(self, *, repair: bool = False) -> Request:
-        """Return what was requested; nothing if the file is missing or damaged.
+        """Return the settings and seeds that the user asked for in this study.
 
-        If `repair`, set a damaged file aside.
+        If the file is missing or damaged, return an empty request. If `repair` is true,
+        also rename a damaged file to NAME.damaged.
 
         Raises:
-            UsageError: A newer version of this program wrote it.
+            UsageError: A newer version of this program wrote the file.
         """
         try:
             content = self.read(REQUEST_FILE)
@@ -68,11 +71,11 @@ class Store(Files):
             pass
         except ValueError:
             if repair:
-                say(f"Unreadable, set aside: {self.set_aside(REQUEST_FILE)}")
+                say(f"Damaged file renamed to {self.set_aside(REQUEST_FILE)}")
         return Request(study=self.study)
 
     def save_request(self, request: Request) -> None:
-        """Write what is requested, if it has changed."""
+        """Save the request, unless the file already has this content."""
         content = request.to_bytes()
         with contextlib.suppress(FileNotFoundError):
             if self.read(REQUEST_FILE) == content:
@@ -80,7 +83,7 @@ class Store(Files):
         self.put(REQUEST_FILE, content)
 
     def write_records(self, records: Sequence[Record]) -> None:
-        """Write the records of one setting's finished runs, as one file."""
+        """Write the records of finished runs to one file; all runs have one setting."""
         table = to_table(records, {**self.made_by, **hardware()})
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
@@ -88,7 +91,7 @@ class Store(Files):
         self.put(f"records/{name}.parquet", sink.getvalue().to_pybytes())
 
     def read_records(self, setting_id: str, seeds: Collection[int]) -> list[Record]:
-        """Return the records of a setting's finished runs with these seeds."""
+        """Return the records of one setting's finished runs with the given seeds."""
         stack = f"{stack_name(setting_id, seeds)}.parquet"
         names = self.names("records", ".parquet")
         records: dict[tuple[int, int], Record] = {}
@@ -101,13 +104,13 @@ class Store(Files):
         return [row for (seed, _), row in records.items() if seed in seeds]
 
     def check_records(self) -> list[FileCheck]:
-        """Check each records file, by itself and against the others."""
+        """Check each records file, and that no run is in two files."""
 
         def check(name: str) -> FileCheck | None:
             path = f"records/{name}"
             try:
                 return file_check.check_records_file(path, self.read(path))
-            except FileNotFoundError:  # deleted since it was listed
+            except FileNotFoundError:  # deleted after its name was listed
                 return None
 
         with ThreadPoolExecutor(8) as pool:
@@ -118,7 +121,7 @@ class Store(Files):
         """Check the records, the checkpoints and study.json."""
         checks = self.check_records()
         for name in self.names("checkpoints", ".pt"):
-            # a checkpoint is deleted when its trial ends
+            # skip a checkpoint that its trial has just deleted
             if (content := self.load_state(name.removesuffix(".pt"))) is not None:
                 checks.append(
                     file_check.check_checkpoint(f"checkpoints/{name}", content)
@@ -134,12 +137,13 @@ class Store(Files):
         return checks
 
     def finished_runs(self, *, repair: bool = False) -> set[str]:
-        """Return the run_ids that have all their records.
+        """Return the run_ids of the runs that have a record for every task.
 
-        If `repair`, set damaged files aside, so that their runs are trained again.
+        If `repair` is true, rename each damaged file to NAME.damaged. Runs that are
+        then missing will be trained again.
 
         Raises:
-            UsageError: A newer version of this program wrote a file.
+            UsageError: A newer version of this program wrote one of the files.
         """
         run_ids: set[str] = set()
         for check in self.check_records():
@@ -149,38 +153,47 @@ class Store(Files):
                 run_ids |= check.runs.keys()
             elif repair:
                 new = self.set_aside(check.path)
-                say(f"Damaged, set aside to be made again: {new}: {check.faults[0]}")
+                say(
+                    f"Damaged file renamed to {new}; missing runs will be repeated: "
+                    f"{check.faults[0]}"
+                )
         return run_ids
 
     def save_state(self, name: str, state: bytes) -> None:
-        """Save the checkpoint of a stack, by its name."""
+        """Save the checkpoint of the trial with this name."""
         self.put(f"checkpoints/{name}.pt", state)
 
     def load_state(self, name: str) -> bytes | None:
-        """Return the last checkpoint of a stack, or None."""
+        """Return the last checkpoint of a trial, or None if the trial has none."""
         try:
             return self.read(f"checkpoints/{name}.pt")
         except FileNotFoundError:
             return None
 
     def drop_state(self, name: str) -> None:
-        """Delete the checkpoint of a stack."""
+        """Delete the checkpoint of the trial with this name, if there is one."""
         self.delete(f"checkpoints/{name}.pt")
 
     def interrupted_stacks(self) -> list[tuple[str, tuple[int, ...]]]:
-        """Return setting_id and seeds of each stack that has a checkpoint."""
+        """Return the setting_id and the seeds of each trial that has a checkpoint."""
         names = self.names("checkpoints", ".pt")
         return [parse_stack_name(name.removesuffix(".pt")) for name in names]
 
     def save_failures(self, reasons: Mapping[str, str]) -> None:
-        """Save why stacks failed in the last sweep, by their names."""
+        """Save the error of each trial that failed in this sweep, by trial name.
+
+        If there are no errors, delete the file of the earlier errors.
+        """
         if reasons:
             self.put(FAILED, json.dumps(dict(reasons), indent=1).encode())
         else:
             self.delete(FAILED)
 
     def load_failures(self) -> dict[str, str]:
-        """Return why stacks failed in the last sweep, by their names."""
+        """Return the error of each trial that failed in the last sweep, by name.
+
+        Return {} if the file of the errors is missing or damaged.
+        """
         try:
             reasons = json.loads(self.read(FAILED))
             return {str(name): str(reason) for name, reason in reasons.items()}
@@ -189,14 +202,14 @@ class Store(Files):
 
 
 def find_stores(results: str, study: str | None = None) -> list[Store]:
-    """Return the studies under a folder or URI, sorted by name.
+    """Return a store for each study in a folder or URI, sorted by name.
 
     Args:
-        results: A folder or URI of results, or of one study in them.
-        study: The name of the study; None: all.
+        results: The folder or URI with the results of all studies, or of one study.
+        study: The name of one study, or None for all studies.
 
     Raises:
-        UsageError: There is no study, or none of this name.
+        UsageError: No study is found, or the storage cannot be read.
     """
     base, mark, query = split_query(results)
     base = base.rstrip("/")
@@ -213,7 +226,7 @@ def find_stores(results: str, study: str | None = None) -> list[Store]:
         raise UsageError(f"cannot read {results}: {first_line(error)}") from None
     if not stores:
         what = "no study" if study is None else f"no study {study}"
-        raise UsageError(f"{what} in {results}: give the folder of results")
+        raise UsageError(f"{what} in {results}: give a folder that has results")
     return stores
 
 

@@ -1,1 +1,1 @@
-"""Running a study on Ray Tune."""
+"""Run a study with Ray Tune."""

@@ -1,8 +1,9 @@
-"""Confirm a study's winners on new seeds.
+"""Run the best settings of a study again with new seeds, to compare them fairly.
 
-The best of many settings is partly lucky (the winner's curse). The study's seeds choose
-the best setting and the best SGD of each problem. Both settings then run with new
-seeds. Only the records of the new seeds give a fair comparison.
+The best of many settings is partly lucky (the winner's curse). The results on the
+study's seeds decide which setting and which SGD setting are the best of each problem.
+These best settings then run with new seeds. Only the records of the new seeds give a
+fair comparison.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from trainables.setting import Setting
 
 
 def new_seeds(seeds: Collection[int], count: int) -> tuple[int, ...]:
-    """Return the `count` seeds that follow the largest of a study's `seeds`.
+    """Return `count` new seeds: the numbers after the largest seed in `seeds`.
 
     Raises:
-        UsageError: The last of the new seeds would be too large.
+        UsageError: The largest new seed would exceed the largest allowed seed.
     """
     first = max(seeds) + 1
-    check_whole("the last of --confirm-seeds", first + count - 1, first, SEEDS - 1)
+    check_whole(
+        "the largest new seed of --confirm-seeds", first + count - 1, first, SEEDS - 1
+    )
     return tuple(range(first, first + count))
 
 
@@ -34,16 +37,20 @@ def confirmation(
     count: int,
     setting_ids: Collection[str] | None = None,
 ) -> Study | None:
-    """Return a study of the best settings with new seeds, or None without runs.
+    """Return a study that runs the best settings with new seeds.
+
+    The settings are the best setting and the best SGD setting of each problem. If there
+    are no records to choose from, return None.
 
     Args:
-        store: Where the study's results are.
-        seeds: The study's seeds, whose records choose the best settings.
+        store: The storage that has the study's results.
+        seeds: The seeds of the study. Their records decide which settings are best.
         count: The number of new seeds.
         setting_ids: The settings to choose from, or None for all settings.
 
     Raises:
-        UsageError: The records cannot be read, or a new seed would be too large.
+        UsageError: The records cannot be read, or a new seed would exceed the largest
+            allowed seed.
         OSError: The storage fails.
     """
     from analysis.comparing.compare import best_settings

@@ -1,8 +1,9 @@
-"""Check that each node reaches the results. Say when nodes join and leave.
+"""Check that each node can read and write the results. Say when nodes join or leave.
 
-A folder on one machine looks like a shared folder until records are missing. A node may
-lack the right to write to a bucket. So the driver writes a file, each node copies the
-file, and the driver reads the copies.
+If the results folder is not shared between the nodes, records would be lost. If a node
+has no right to write to a bucket, its trials would fail. So the driver (the process of
+the sweep command) writes a test file, each node copies the file, and the driver reads
+the copies.
 """
 
 from __future__ import annotations
@@ -28,29 +29,35 @@ from trainables.patience import first_line
 from trainables.usage import UsageError
 
 FOLDER = "reach"
-"""The folder of the test files, beside the folder of the records."""
+"""The name of the folder for test files, in the results folder of a study."""
 
 TIMEOUT = 120.0
-"""Seconds in which a node must answer. Its first task also starts a Python process."""
+"""Seconds that a node has to copy a file. This includes the start of Python."""
 
 COMPARED_VERSIONS = ("commit", "python", "torch", "numpy")
-"""Versions that must be equal on all nodes: the records' metadata has one of each."""
+"""The versions that should be equal on all nodes.
+
+If a node has another version, a message says so.
+"""
 
 INTERVAL = 1.0
-"""Seconds between two checks of a `NodeWatcher`."""
+"""Seconds between two checks of the nodes by a `NodeWatcher`."""
 
 WAIT = 5.0
-"""Seconds that trials wait for nodes before a message says that they wait."""
+"""If trials have waited for nodes for this many seconds, show a message."""
 
 
 def live_nodes() -> dict[str, str]:
-    """Return a dictionary from the ID of each live node to the node's address."""
+    """Return the address of each live node, by the ID of the node."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return {n["NodeID"]: n["NodeManagerAddress"] for n in nodes if n["Alive"]}
 
 
 def copy_file(files: Files, source: str, target: str) -> tuple[str, dict[str, str]]:
-    """Copy the driver's file; return the error, or "", and this node's versions."""
+    """Copy a file on a node; return the error and the software versions of the node.
+
+    If the copy succeeds, the error is the empty string.
+    """
     try:
         files.put(target, files.read(source))
     except OSError as error:
@@ -60,15 +67,22 @@ def copy_file(files: Files, source: str, target: str) -> tuple[str, dict[str, st
 
 @attrs.frozen
 class ReachTest:
-    """The driver writes the file `path`, and a node copies it to `path`-copy."""
+    """Tests whether a node can read and write the results.
+
+    The driver (the process of the sweep command) writes a file. The node copies the
+    file. The driver then reads the copy.
+    """
 
     files: Files
-    address: str  # of the node
+    address: str  # the address of the node
+    # the path of the file; the path of the copy is this path followed by "-copy"
     path: str = attrs.field(factory=lambda: f"{FOLDER}/{uuid.uuid4().hex}")
     content: bytes = attrs.field(factory=lambda: os.urandom(16))
 
     def start(self, node: str) -> Any:
-        """Write the file and make the node copy it; return Ray's reference to the task.
+        """Write the test file and start a Ray task that copies the file on a node.
+
+        Return Ray's reference to the result of the task.
 
         Raises:
             OSError: The storage fails.
@@ -81,9 +95,10 @@ class ReachTest:
         )
 
     def fault(self, answer: Any) -> str:
-        """Return why the node does not reach the results, or "" if it reaches them.
+        """Return why the node cannot use the results, or "" if it can use them.
 
-        `answer` is Ray's reference from `start`. An unfinished task counts as a fault.
+        `answer` is the reference that `start` returned. If the task of `answer` is not
+        finished, the node counts as a node that does not answer.
         """
         try:
             fault, versions = ray.get(answer, timeout=0)
@@ -94,18 +109,21 @@ class ReachTest:
         if not fault and not self.is_copied():
             fault = "the driver cannot read the file that the node wrote"
         if not fault and (differences := version_differences(versions)):
-            say(f"Node {self.address} runs other versions: {differences}")
+            say(
+                f"Node {self.address} has other versions than this machine: "
+                f"{differences}. Install the same versions on all nodes."
+            )
         return str(fault)
 
     def is_copied(self) -> bool:
-        """Return whether the driver can read the node's copy."""
+        """Return whether this process can read the copy that the node wrote."""
         try:
             return self.files.read(f"{self.path}-copy") == self.content
         except OSError:
             return False
 
     def clean_up(self) -> None:
-        """Delete the file and its copy."""
+        """Delete the test file and its copy. Ignore errors of the storage."""
         with contextlib.suppress(OSError):
             self.files.delete(self.path)
             self.files.delete(f"{self.path}-copy")
@@ -114,7 +132,10 @@ class ReachTest:
 
 
 def version_differences(versions: Mapping[str, str]) -> str:
-    """Return, as text, a node's versions that differ from this machine's versions."""
+    """Return a text that lists how the software of a node differs from this machine's.
+
+    If there is no difference, return the empty string.
+    """
     here = software()
     return ", ".join(
         f"{name} {versions[name]} (here {here[name]})"
@@ -124,21 +145,24 @@ def version_differences(versions: Mapping[str, str]) -> str:
 
 
 def check_reach(files: Files) -> None:
-    """Check that every node reaches the results, if there are two or more nodes.
+    """Check that every node of the Ray cluster can read and write the results.
+
+    If the cluster has only one node, no test file is written.
 
     Raises:
-        UsageError: A node does not reach the results, or cannot run this program.
+        UsageError: A node cannot use the results or cannot run this program. Or the
+            results are in a local folder, and the cluster may start more nodes.
         OSError: The storage fails.
     """
     if files.local and capacity().can_grow:
         raise UsageError(
-            f"--results is the folder {files.results}, and this cluster may start "
-            "nodes that do not share the folder: use s3://bucket/prefix"
+            f"--results is the folder {files.results}, but this cluster may start "
+            "nodes that do not have this folder. Use --results s3://bucket/prefix"
         )
     nodes = live_nodes()
     if len(nodes) < 2:
         return
-    tests: dict[Any, ReachTest] = {}  # Ray's reference to an answer -> test
+    tests: dict[Any, ReachTest] = {}  # Ray's reference to a task's result -> test
     try:
         for node, address in nodes.items():
             test = ReachTest(files, address)
@@ -154,29 +178,30 @@ def check_reach(files: Files) -> None:
             test.clean_up()
     if faults:
         raise UsageError(
-            f"not every node reaches --results {files.results}: {'; '.join(faults)}: "
-            "use a folder that all nodes share, or s3://bucket/prefix"
+            f"some nodes cannot use --results {files.results}: {'; '.join(faults)}. "
+            "Use a folder that all nodes share, or s3://bucket/prefix"
         )
 
 
 class NodeWatcher(NotPickled, tune.Callback):
-    """Says which nodes join and leave, and when trials wait for nodes.
+    """Says which nodes join or leave the cluster, and when trials wait for nodes.
 
-    It also tests whether a node that joins reaches the results. If the node does not
-    reach them, its trials wait and retry as they do whenever the storage fails.
+    The watcher also tests whether each new node can read and write the results. If the
+    test fails, the watcher shows a message, and the study continues.
     """
 
     def __init__(self, files: Files, slots: int) -> None:
-        """Watch the live nodes, where at most `slots` trials run at once."""
+        """Start to watch the live nodes. At most `slots` trials run at once."""
         self._files, self._slots = files, slots
         self._nodes = live_nodes()
         self._last_check = time.monotonic()
         self._waiting_since: float | None = None
         self._waiting_said = False
-        self._tests: dict[Any, ReachTest] = {}  # Ray's reference to an answer -> test
+        # Ray's reference to a task's result -> test
+        self._tests: dict[Any, ReachTest] = {}
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Check the nodes and the trials if `INTERVAL` seconds have passed."""
+        """Check the nodes and the trials once every `INTERVAL` seconds."""
         now = time.monotonic()
         if now - self._last_check >= INTERVAL:
             self._last_check = now
@@ -185,34 +210,47 @@ class NodeWatcher(NotPickled, tune.Callback):
             self._check_waiting([trial.status for trial in trials], now)
 
     def _compare_nodes(self) -> None:
-        """Say which nodes have joined or left; start a test of each new node."""
+        """Say which nodes have joined or left, and start a test of each new node."""
         before, self._nodes = self._nodes, live_nodes()
         for node, address in before.items():
             if node not in self._nodes:
-                say(f"Node {address} has left; its trials resume on other nodes.")
+                say(
+                    f"Node {address} has left the cluster. The trials of this node "
+                    "resume on other nodes."
+                )
         new = {node: a for node, a in self._nodes.items() if node not in before}
         if new:
-            say(f"Node {', '.join(new.values())} has joined. Ray has {capacity()}.")
+            say(
+                f"Node {', '.join(new.values())} has joined the cluster. "
+                f"Ray now has {capacity()}."
+            )
         for node, address in new.items():
-            with contextlib.suppress(OSError):  # the trials say that storage fails
+            # if the storage fails here, it also fails in the trials, which report it
+            with contextlib.suppress(OSError):
                 test = ReachTest(self._files, address)
                 self._tests[test.start(node)] = test
 
     def _read_answers(self) -> None:
-        """Say which new nodes do not reach the results."""
+        """Read the finished tests; say which new nodes cannot use the results."""
         ready = ray.wait(list(self._tests), timeout=0)[0] if self._tests else []
         for answer in ready:
             test = self._tests.pop(answer)
             if fault := test.fault(answer):
-                say(f"Node {test.address} does not reach the results: {fault}")
+                say(
+                    f"Node {test.address} cannot use the results: {fault}. "
+                    "Give the node access to the results, or remove the node."
+                )
             test.clean_up()
 
     def _check_waiting(self, states: list[str], now: float) -> None:
-        """Say when trials start to wait for nodes, and when all of them run."""
+        """Say when trials wait for new nodes, and when they no longer wait."""
         running = states.count("RUNNING")
         if "PENDING" not in states or running >= self._slots:
             if self._waiting_said:
-                say(f"All {self._slots} concurrent trials run. Ray has {capacity()}.")
+                say(
+                    "Trials no longer wait for nodes. "
+                    f"Up to {self._slots} trials run at once. Ray has {capacity()}."
+                )
             self._waiting_since, self._waiting_said = None, False
             return
         self._waiting_since = self._waiting_since or now
@@ -222,6 +260,6 @@ class NodeWatcher(NotPickled, tune.Callback):
         if cluster.can_grow:
             self._waiting_said = True
             say(
-                f"Waiting for nodes: {running} of {self._slots} concurrent trials run; "
-                f"Ray has {cluster} and may start nodes up to {cluster.max_text}"
+                f"Waiting for nodes: {running} of {self._slots} concurrent trials run. "
+                f"Ray has {cluster} and may start nodes up to {cluster.max_text}."
             )

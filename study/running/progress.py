@@ -1,4 +1,4 @@
-"""Sum the reports of a session's trials, and show the progress on the terminal."""
+"""Add up the reports of all trials, and show the progress of a study."""
 
 from __future__ import annotations
 
@@ -14,41 +14,47 @@ from study.plan.machine import format_duration
 from study.plan.trials import Trial
 
 PLAIN_SECONDS = 15.0
-"""Seconds between two progress lines if standard output is not a terminal."""
+"""Seconds between two progress lines if the output is not a terminal."""
 
 LIVE_SECONDS = 0.2
-"""Seconds between two updates of the live line on a terminal."""
+"""Seconds between two updates of the progress line on a terminal."""
 
 
 class NotPickled:
-    """Pickles no attributes. Tune pickles callbacks, but nothing restores them here."""
+    """A base class of callbacks that are pickled without their attributes.
+
+    Tune pickles all callbacks, but this program never loads the pickled callbacks.
+    """
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
 class Tally:
-    """The latest report of each trial, and the sums over all trials.
+    """Keeps the latest report of each trial, and adds up the reports of all trials.
 
-    A restarted trial reports some tasks again. So each report replaces the one before.
+    A restarted trial reports some tasks again. So a new report of a trial replaces the
+    previous report of this trial.
 
     Attributes:
         runs_before: The number of runs that earlier sessions finished.
-        tasks_before: The number of tasks in those runs.
+        tasks_before: The number of tasks that earlier sessions completed in these runs.
     """
 
     def __init__(
         self, trials: Sequence[Trial] = (), runs_before: int = 0, tasks_before: int = 0
     ) -> None:
-        """Start without reports."""
+        """Start with no reports."""
         self.trials = {trial.name: trial for trial in trials}
         self.tasks_done = dict.fromkeys(self.trials, 0)
         self.diverged = dict.fromkeys(self.trials, 0)  # trial -> diverged runs
-        self.failed: set[str] = set()  # trials that Tune has given up
-        self.waiting: set[str] = set()  # trials that wait for storage
+        self.failed: set[str] = set()  # trials that Tune does not retry any more
+        self.waiting: set[str] = set()  # trials that retry failing storage
         self.runs_before, self.tasks_before = runs_before, tasks_before
         self.started: float | None = None  # local time of the first report, in seconds
-        self._resumed_tasks: dict[str, int] = {}  # trial -> tasks of earlier sessions
+        # trial -> completed tasks that do not count for the speed, such as those of an
+        # earlier session
+        self._resumed_tasks: dict[str, int] = {}
 
     def report(self, result: Mapping[str, Any]) -> None:
         """Store the latest report of a trial."""
@@ -59,8 +65,8 @@ class Tally:
             if tasks == self.tasks_done[name]:
                 return
         if self.started is None:
-            # the time of the first task includes the start of Ray and PyTorch, so the
-            # speed is measured from the end of that task
+            # measure the speed from the end of the first task, because the start of Ray
+            # and PyTorch makes the first task slow
             self.started = time.monotonic()
             self._resumed_tasks[name] = tasks
         self._resumed_tasks.setdefault(name, tasks - 1)
@@ -69,13 +75,13 @@ class Tally:
 
     @property
     def fraction(self) -> float:
-        """The completed fraction of the trials' floating-point operations."""
+        """The fraction of the work of all trials that is done, from 0 to 1."""
         total = self._total_flops
         return self._flops(self.tasks_done) / total if total else 1.0
 
     @property
     def seconds_left(self) -> float | None:
-        """The seconds left at this session's mean speed, or None before it is known."""
+        """The seconds left at the mean speed so far, or None if no speed is known."""
         done = self._flops(self.tasks_done)
         computed = done - self._flops(self._resumed_tasks)
         if computed <= 0:
@@ -83,7 +89,7 @@ class Tally:
         return self._elapsed * (self._total_flops - done) / computed
 
     def line(self) -> str:
-        """Return the progress in one line."""
+        """Return one line of text that shows the progress of all trials."""
         runs = done = self.runs_before
         tasks = total = 0
         for name, trial in self.trials.items():
@@ -119,7 +125,10 @@ class Tally:
         return sum(trial.cost.flops for trial in self.trials.values())
 
     def _flops(self, tasks: Mapping[str, int]) -> float:
-        """Return the operations for `tasks`, which has a number of tasks per trial."""
+        """Return the number of floating-point operations of some tasks.
+
+        `tasks` has the number of tasks of each trial, by the name of the trial.
+        """
         return sum(
             self.trials[name].cost.flops * count / self.trials[name].setting.tasks
             for name, count in tasks.items()
@@ -127,13 +136,14 @@ class Tally:
 
 
 class ProgressDisplay(NotPickled, tune.Callback):
-    """Gives each report to the tally, and shows the tally's line from time to time.
+    """Passes each report of a trial to a `Tally`, and shows the progress.
 
-    On a terminal, one live line is updated. Other outputs get a new line each time.
+    On a terminal, the same line is updated each time. In a file or a pipe, a new line
+    is printed each time.
     """
 
     def __init__(self, tally: Tally) -> None:
-        """Prepare to show `tally`."""
+        """Prepare to show the progress that `tally` counts."""
         self.tally = tally
         self._restarts = 0
         self._live = console.is_terminal
@@ -146,7 +156,7 @@ class ProgressDisplay(NotPickled, tune.Callback):
             TextColumn("{task.description}"),
             console=console,
             transient=True,
-            redirect_stdout=False,  # `only_console_prints` redirects it
+            redirect_stdout=False,  # `only_console_prints` redirects standard output
             redirect_stderr=False,
             disable=not self._live,
         )
@@ -164,7 +174,7 @@ class ProgressDisplay(NotPickled, tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
     ) -> None:
-        """Store a report; say when the storage fails and when it works again."""
+        """Store a report of a trial. Say when the storage fails or works again."""
         self.tally.report(result)
         if result["waiting"] and not self._storage_fails:
             self._storage_fails = True
@@ -180,19 +190,22 @@ class ProgressDisplay(NotPickled, tune.Callback):
     def on_trial_recover(
         self, iteration: int, trials: list[Any], trial: Any, **info: Any
     ) -> None:
-        """Count a restart."""
+        """Count a restart of a trial after a failure."""
         self._restarts += 1
         self.tally.waiting.discard(trial.config["trial"]["name"])
 
     def on_trial_error(
         self, iteration: int, trials: list[Any], trial: Any, **info: Any
     ) -> None:
-        """Count a trial that Tune has given up."""
+        """Count a trial that has failed and that Tune does not retry."""
         self.tally.failed.add(trial.config["trial"]["name"])
         self.tally.waiting.discard(trial.config["trial"]["name"])
 
     def _show(self) -> None:
-        """Show the tally's line, but not too often, because its sums take time."""
+        """Show the progress line, unless it was shown a short time ago.
+
+        The sums over all trials take time, so they are not computed for each report.
+        """
         now = time.monotonic()
         if now - self._last_shown < (LIVE_SECONDS if self._live else PLAIN_SECONDS):
             return

@@ -1,9 +1,10 @@
-"""Metrics of a study for Prometheus; Ray serves them on the driver's node.
+"""Export metrics of a study to Prometheus. Ray serves the metrics on the driver's node.
 
-The driver computes the metrics from the latest report of each trial. A killed trial
-loses the tasks after its last checkpoint, and its next report no longer counts them. So
-the final sums equal the sums of the records. No tag contains a trial's name, because
-Ray keeps a time series for every value that a tag has ever had.
+The driver is the process of the sweep command. It computes the metrics from the latest
+report of each trial. If a trial is killed, it loses the tasks after its last
+checkpoint, and its next report does not count these tasks. So the final numbers are
+equal to the numbers in the records. No tag contains the name of a trial, because Ray
+keeps a time series for every value of a tag.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from study.plan.cost import run_cost
 from study.running.progress import NotPickled, Tally
 
 EARLIER = "before"
-"""The value of the tag `node` for tasks that an earlier session completed."""
+"""The value of the tag `node` for tasks that earlier sessions completed."""
 
 METRICS: dict[str, tuple[str, ...]] = {
     "plasticity_runs": ("study", "state"),
@@ -29,29 +30,32 @@ METRICS: dict[str, tuple[str, ...]] = {
     "plasticity_test_accuracy": ("study", "problem", "optimizer"),
     "plasticity_gpu_memory_bytes": ("study", "node"),
 }
-"""The tags of each metric. Ray adds `ray_` to the names; see docs/cluster.md."""
+"""The tags of each metric, by the name of the metric.
+
+In Prometheus the names start with `ray_`. docs/cluster.md explains the metrics.
+"""
 
 UPDATE_SECONDS = 1.0
-"""The shortest time between two updates. Ray exports the values every ten seconds."""
+"""The least seconds between two updates. Ray exports the metrics every ten seconds."""
 
 Values = dict[tuple[str, ...], float]
-"""The value of a metric for each combination of tag values."""
+"""The values of one metric. Each key has the values of the tags, without `study`."""
 
 
 class Metrics(NotPickled, tune.Callback):
-    """Updates the metrics from the results that Tune receives."""
+    """Updates the Prometheus metrics of a study from the reports of its trials."""
 
     def __init__(self, tally: Tally, study: str) -> None:
-        """Create the metrics of `study`; `tally` counts its runs."""
+        """Create the metrics of `study`. `tally` has the counts of the runs."""
         self._tally = tally
         self._gauges = {
             name: Gauge(name, tag_keys=tags) for name, tags in METRICS.items()
         }
         for gauge in self._gauges.values():
             gauge.set_default_tags({"study": study})
-        self._reports: dict[str, Any] = {}  # by trial
+        self._reports: dict[str, Any] = {}  # trial -> latest report
         self._nodes: dict[str, list[str]] = {}  # trial -> node of each task
-        self._memory: Counter[str] = Counter()  # by node
+        self._memory: Counter[str] = Counter()  # node -> GPU memory in bytes
         self._running: set[str] = set()
         self._exported: dict[str, Values] = {name: {} for name in METRICS}
         self._last_update = 0.0
@@ -59,22 +63,22 @@ class Metrics(NotPickled, tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
     ) -> None:
-        """Store a trial's report and the node of its latest task."""
+        """Store a report of a trial, and the node that ran its latest task."""
         name, node, tasks = result["name"], result["node_ip"], result["tasks_done"]
         self._reports[name] = result
-        # an earlier session completed the tasks without a report; a kill has lost the
-        # tasks above `tasks`
+        # If tasks have no report yet, an earlier session completed them. If there were
+        # reports of more than `tasks` tasks, the trial was killed and lost the rest.
         nodes = (self._nodes.get(name, []) + [EARLIER] * tasks)[:tasks]
         self._nodes[name] = [*nodes[:-1], node] if tasks else []
         self._memory[node] = max(self._memory[node], result["gpu_memory"] or 0)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Update the metrics if `UPDATE_SECONDS` have passed."""
+        """Update the metrics, at most once every `UPDATE_SECONDS` seconds."""
         if time.monotonic() - self._last_update >= UPDATE_SECONDS:
             self._update(trials)
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
-        """Set the metrics to their final values."""
+        """Set the metrics to their final values when the study ends."""
         self._update([])
 
     def _update(self, trials: list[Any]) -> None:
@@ -82,14 +86,14 @@ class Metrics(NotPickled, tune.Callback):
         running = (trial for trial in trials if trial.status == "RUNNING")
         self._running = {trial.config["trial"]["name"] for trial in running}
         for name, values in self.values().items():
-            # the time series of a node that has left goes to zero
+            # if a node has left, set its metrics to zero
             self._exported[name] = dict.fromkeys(self._exported[name], 0.0) | values
             for tags, value in self._exported[name].items():
                 named = dict(zip(METRICS[name][1:], tags, strict=True))
                 self._gauges[name].set(value, named)
 
     def values(self) -> dict[str, Values]:
-        """Return the values of each metric by its tags, without the tag `study`."""
+        """Return the values of each metric, by the name of the metric."""
         tasks: Values = defaultdict(float, {(EARLIER,): self._tally.tasks_before})
         speeds: Values = defaultdict(float)
         sums: Values = defaultdict(float)

@@ -1,4 +1,4 @@
-"""One session of a study: plan the runs that are left, run them, and say the result."""
+"""One session of a study: plan and run its unfinished runs, and print the result."""
 
 from __future__ import annotations
 
@@ -26,23 +26,25 @@ if TYPE_CHECKING:
     from study.running.tuning import TrialSource
 
 FAILED = 1
-"""The exit code if runs have failed or have no records."""
+"""The exit code of the sweep command if runs have failed or have no records."""
 
 STOPPED = 130
-"""The exit code after an interruption, equal to a shell's code for Ctrl-C."""
+"""The exit code after an interruption. Shells use the same code for Ctrl-C."""
 
 
 class Session(abc.ABC):
-    """One session of a study or a search.
+    """A session runs the unfinished runs of a study, or the trials of a search.
 
-    This process has claimed the results, unless the session only reads them.
+    Before a session writes results, this process must lock the results
+    (`study.results.claim.claim`).
 
     Attributes:
-        request: All settings and seeds requested so far, as saved with the results.
+        request: All settings and seeds that sessions have requested so far. They are
+            saved with the results.
         finished: The run_ids of the runs that have all their records.
     """
 
-    unit: str  # the noun of the messages, in the plural
+    unit: str  # "runs" or "trials", for messages
     study: Study | Search
 
     def __init__(
@@ -53,10 +55,12 @@ class Session(abc.ABC):
         *,
         read_only: bool = False,
     ) -> None:
-        """Read the results of earlier sessions; repair files if `read_only` is False.
+        """Read the results of earlier sessions.
+
+        If `read_only` is False, also set damaged files aside.
 
         Raises:
-            UsageError: A newer version of this program wrote a file.
+            UsageError: A newer version of this program wrote a file of the results.
             OSError: The storage fails.
         """
         self.options, self.study, self.store = options, study, store
@@ -66,12 +70,12 @@ class Session(abc.ABC):
     @property
     @abc.abstractmethod
     def total(self) -> int:
-        """The number of runs of a study, or of trials of a search."""
+        """The number of all runs of the study, or of all trials of the search."""
 
     @property
     @abc.abstractmethod
     def left(self) -> int:
-        """The number of runs or trials that are not finished."""
+        """The number of unfinished runs of the study, or trials of the search."""
 
     @abc.abstractmethod
     def _dataset_names(self) -> Iterable[str]:
@@ -79,24 +83,32 @@ class Session(abc.ABC):
 
     @abc.abstractmethod
     def _prepare(self, shares: Shares) -> tuple[Tally, TrialSource | None, Request]:
-        """Return the trials, their source if they are proposed, and the new request."""
+        """Return the tally of the trials, the source of trials, and the new request.
+
+        A search has a source, which proposes trials while other trials run. For a
+        study, the source is None, because all its trials are planned before the start.
+        """
 
     @abc.abstractmethod
     def _headline(self, tally: Tally) -> str:
-        """Return a line that says how many runs or trials will run."""
+        """Return the start of a message that says how many runs or trials will run."""
 
     @abc.abstractmethod
     def _ended_stacks(self) -> Iterable[str]:
-        """Return the names of ended stacks, which need no checkpoint."""
+        """Return the names of the stacks whose checkpoints are no longer needed.
+
+        A stack is the seeds of one setting that are trained side by side.
+        """
 
     def _drop_states(self) -> None:
-        """Delete the checkpoints of the stacks that have ended."""
-        with contextlib.suppress(OSError):  # the next session deletes the rest
+        """Delete the checkpoints that are no longer needed."""
+        # if the storage fails, the next session deletes these checkpoints
+        with contextlib.suppress(OSError):
             for name in self._ended_stacks():
                 self.store.drop_state(name)
 
     def run(self) -> int:
-        """Run the unfinished runs or trials; return the exit code.
+        """Run the unfinished runs or trials; return the exit code of the command.
 
         Raises:
             UsageError: The cluster cannot run the trials.
@@ -110,10 +122,11 @@ class Session(abc.ABC):
         try:
             failures = self._run_left()
         except KeyboardInterrupt:
-            self.finished = self.store.finished_runs()  # no retry if the storage fails
+            # do not retry failing storage, so that the process stops quickly
+            self.finished = self.store.finished_runs()
             self._drop_states()
             say(
-                f"Stopped: {self.left} of {self.total} {self.unit} are left. "
+                f"Stopped: {self.left} of {self.total} {self.unit} are not finished. "
                 "Progress is saved; run the same command to resume."
             )
             return STOPPED
@@ -124,12 +137,16 @@ class Session(abc.ABC):
         return FAILED if self.left else 0
 
     def _run_left(self) -> dict[str, str]:
-        """Run the unfinished runs or trials; return the errors by name of the trial."""
+        """Run the unfinished runs or trials with Ray Tune; return the trials' errors.
+
+        The dictionary has the error of each failed trial, by the name of the trial.
+        """
         data = {
             name: load(name, self.options.data_dir)
             for name in sorted(self._dataset_names())
         }
-        # the import of Ray takes a second: errors of the command come before it
+        # import Ray after loading the data, because the import takes a second and wrong
+        # options must fail quickly
         from study.running.connection import connected
         from study.running.nodes import check_reach
         from study.running.shares import share_out
@@ -145,7 +162,10 @@ class Session(abc.ABC):
             )
             engine = describe_engine()
             if not shares.gpus and not engine.startswith("native"):
-                say(f"Engine: {engine}. Steps in C would be about twice as fast.")
+                say(
+                    f"Training uses the engine {engine}. "
+                    "The engine native (compiled C) is about twice as fast."
+                )
             tally, source, self.request = self._prepare(shares)
             retry(lambda: self.store.save_request(self.request))
             retry(lambda: self.store.save_failures({}))
@@ -164,14 +184,14 @@ class Session(abc.ABC):
 
 
 class StudySession(Session):
-    """One session of a study."""
+    """A session that runs the unfinished runs of a study."""
 
     unit = "runs"
     study: Study
 
     @functools.cached_property
     def _tasks(self) -> dict[str, int]:
-        """The number of tasks of each run, by run_id."""
+        """The number of tasks of each run of the study, by run_id."""
         return {
             setting.run_id(seed): setting.tasks
             for setting, seed in itertools.product(
@@ -181,21 +201,27 @@ class StudySession(Session):
 
     @property
     def total(self) -> int:
-        """The number of the study's runs."""
+        """The number of all runs of the study."""
         return len(self._tasks)
 
     @property
     def left(self) -> int:
-        """The number of the study's runs that are not finished."""
+        """The number of unfinished runs of the study."""
         return len(self._tasks.keys() - self.finished)
 
     @property
     def other_settings(self) -> int:
-        """The number of settings that the results have and this study does not."""
+        """The number of settings in the results that are not in this study."""
         return len(self.request.settings.keys() - self.study.rows().keys())
 
     def plan(self, slots: int, gpu_memory: float | None = None) -> list[Trial]:
-        """Return the trials of the unfinished runs; see `study.plan.trials.plan`.
+        """Return the trials that run the unfinished runs of the study.
+
+        A trial is one setting with some seeds. Interrupted trials are resumed.
+
+        Args:
+            slots: The number of trials that run at the same time.
+            gpu_memory: The GPU memory of each trial in bytes, or None without a GPU.
 
         Raises:
             OSError: The storage fails.

@@ -1,4 +1,4 @@
-"""Find the CPUs and GPUs of a Ray cluster, and each trial's share of them."""
+"""Find the CPUs and GPUs of a Ray cluster, and divide them among the trials."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ import yaml
 from trainables.usage import UsageError
 
 BOOTSTRAP = "~/ray_bootstrap_config.yaml"
-"""The copy of the cluster file that `ray up` puts on the head node."""
+"""The path of the cluster file that `ray up` copies to the head node."""
 
 NODE_GROUP = "ray.io/node-group"
-"""The name of Ray's label that has the type of a node started by `ray up`."""
+"""The label of a Ray node that has its node type, if `ray up` started the node."""
 
 
 @attrs.frozen
 class Capacity:
-    """The CPUs and GPUs of a cluster, now and after it has started all its nodes."""
+    """The CPUs and GPUs of a Ray cluster.
+
+    `cpus` and `gpus` are the numbers now. `max_cpus` and `max_gpus` are the numbers
+    after the autoscaler has started all nodes that it may start.
+    """
 
     cpus: float
     gpus: float
@@ -29,12 +33,12 @@ class Capacity:
 
     @property
     def can_grow(self) -> bool:
-        """Whether the autoscaler may start more nodes."""
+        """Whether the cluster may start more nodes."""
         return self.max_cpus > self.cpus or self.max_gpus > self.gpus
 
     @property
     def max_text(self) -> str:
-        """The CPUs and GPUs after the cluster has started all its nodes, as text."""
+        """A text with the CPUs and GPUs after the cluster has started all its nodes."""
         return _text(self.max_cpus, self.max_gpus)
 
     def __str__(self) -> str:
@@ -46,7 +50,7 @@ def _text(cpus: float, gpus: float) -> str:
 
 
 def capacity() -> Capacity:
-    """Return the capacity of the cluster that this process is connected to."""
+    """Return the CPUs and GPUs of the Ray cluster that this process uses."""
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     config = _cluster_config()
     now = [resources.get(kind, 0.0) for kind in ("CPU", "GPU")]
@@ -55,7 +59,7 @@ def capacity() -> Capacity:
 
 
 def _cluster_config() -> dict[str, Any]:
-    """Return the content of the cluster file, or {} if this is not the head node."""
+    """Return the content of the cluster file, or {} on a node that is not the head."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     node_id = ray.get_runtime_context().get_node_id()
     groups = [n["Labels"].get(NODE_GROUP) for n in nodes if n["NodeID"] == node_id]
@@ -64,12 +68,18 @@ def _cluster_config() -> dict[str, Any]:
     except (OSError, ValueError, yaml.YAMLError):
         return {}
     if not isinstance(config, dict) or groups != [config.get("head_node_type")]:
-        return {}  # a file of an earlier cluster, of which this machine was the head
+        # this machine was the head of an earlier cluster, and the file is still there
+        return {}
     return config
 
 
 def max_of_workers(config: dict[str, Any], resource: str) -> float:
-    """Return the most of a resource that the workers in a cluster file can have."""
+    """Return how much of a resource all worker nodes together can have at most.
+
+    Args:
+        config: The content of the cluster file.
+        resource: Ray's name of the resource, for example "CPU".
+    """
     amounts = [
         float(node_type.get("resources", {}).get(resource, 0))
         for node_type in config.get("available_node_types", {}).values()
@@ -84,24 +94,28 @@ class Shares:
 
     cpus: float
     gpus: float  # a fraction if several trials share a GPU
-    slots: int  # the most concurrent trials
-    gpu_memory: float | None = None  # bytes for each trial, or None without a GPU
+    slots: int  # the number of trials that run at the same time
+    gpu_memory: float | None = None  # bytes of each trial, or None without a GPU
 
     def __str__(self) -> str:
-        return f"{self.slots} at once ({self.cpus:g} CPU, {self.gpus:g} GPU each)"
+        return (
+            f"{self.slots} trials at once ({self.cpus:g} CPU, {self.gpus:g} GPU each)"
+        )
 
 
 def share_out(*, cpus: float, gpus: float | None, max_concurrent: int | None) -> Shares:
     """Divide the cluster's CPUs and GPUs among trials.
 
     Args:
-        cpus: The CPUs of each trial.
-        gpus: The GPUs of each trial. None means that as many trials as the CPUs allow
-            share the GPUs equally.
-        max_concurrent: The most concurrent trials, or None for no limit.
+        cpus: The number of CPUs of each trial.
+        gpus: The number of GPUs of each trial, or None. With None, the CPUs and
+            `max_concurrent` determine how many trials run at once. These trials share
+            the GPUs equally.
+        max_concurrent: The largest number of trials that may run at once, or None for
+            no limit.
 
     Raises:
-        UsageError: A trial needs more CPUs or GPUs than the cluster has.
+        UsageError: A trial needs more CPUs or GPUs than the cluster can have.
     """
     cluster = capacity()
     slots = int(cluster.max_cpus // cpus)
@@ -115,12 +129,12 @@ def share_out(*, cpus: float, gpus: float | None, max_concurrent: int | None) ->
     ):
         if needed > available:
             raise UsageError(
-                f"--{kind}s-per-trial is {needed:g}, but Ray has {available:g}: "
-                "use a smaller number"
+                f"--{kind}s-per-trial is {needed:g}, but the Ray cluster has at most "
+                f"{available:g}. Use a smaller number"
             )
     if not gpus:
         return Shares(cpus, gpus, max(1, slots))
-    # rounding may make the sum of equal shares slightly larger than 1
+    # rounding errors may make the quotient slightly smaller than a whole number
     slots = min(slots, int(cluster.max_gpus / gpus + 1e-9))
     task = ray.remote(num_gpus=0.01, num_cpus=0, max_calls=1)(_gpu_memory)
     memory = min(1.0, gpus) * float(ray.get(task.remote()))

@@ -1,4 +1,4 @@
-"""Find the progress of each setting of a study, and estimate the time left."""
+"""Find the progress of each setting of a study, and estimate the remaining time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainables.setting import Row, Setting, digest
 from trainables.usage import UsageError
 
 ORDER = ("problem", "dataset", "tasks", "optimizer", "lr", "rho", "alpha", "momentum")
-"""Columns by which settings are sorted."""
+"""The columns by which the settings are sorted."""
 
 
 @attrs.define
@@ -24,11 +24,13 @@ class SettingProgress:
     """The progress of the runs of one setting.
 
     Attributes:
-        seeds: All seeds that were requested.
+        row: The hyperparameters of the setting, as a row.
+        seeds: All seeds that were requested for the setting.
         finished: The seeds that have all their records, including diverged seeds.
-        diverged: The seeds whose runs have diverged.
-        started: The completed tasks of each unfinished seed that has a checkpoint.
-        failed: The error of each seed that failed in the last sweep.
+        diverged: The finished seeds whose runs have diverged.
+        started: The unfinished seeds that have a checkpoint. The value is the number of
+            completed tasks.
+        failed: The seeds that failed in the last sweep. The value is the error.
     """
 
     row: Row
@@ -40,14 +42,19 @@ class SettingProgress:
 
     @property
     def missing(self) -> frozenset[int]:
-        """The seeds that are not finished, started or failed."""
+        """The seeds that have no records, no checkpoint and no error."""
         return self.seeds - self.finished - self.started.keys() - self.failed.keys()
 
 
 def survey(
     store: Store, request: Request, runs: Mapping[str, StoredRun]
 ) -> list[SettingProgress]:
-    """Return the progress of each setting; `runs` has the finished runs by run_id.
+    """Return the progress of each setting of a study.
+
+    Args:
+        store: The storage that has the study's results.
+        request: The settings and seeds that were requested.
+        runs: The finished runs, by run_id.
 
     Raises:
         OSError: The storage fails.
@@ -56,9 +63,8 @@ def survey(
         setting_id: SettingProgress(row, request.seeds[setting_id])
         for setting_id, row in request.settings.items()
     }
-    for (
-        run
-    ) in runs.values():  # the request may be lost: add the settings of the records
+    # the file of the request may be lost, so also add the settings of finished runs
+    for run in runs.values():
         row = {name: v for name, v in run.setting.items() if v is not None}
         new = SettingProgress(row, frozenset())
         progress = settings.setdefault(run.setting_id, new)
@@ -83,7 +89,7 @@ def survey(
 
 
 def _checkpoint_tasks(store: Store, name: str) -> int:
-    """Return the completed tasks in a checkpoint, or 0 if it cannot be read."""
+    """Return the number of completed tasks in a checkpoint, or 0 if it is damaged."""
     from trainables.checkpoint import read
 
     try:
@@ -95,9 +101,19 @@ def _checkpoint_tasks(store: Store, name: str) -> int:
 def time_left(
     settings: Sequence[SettingProgress], runs: Mapping[str, StoredRun], slots: int
 ) -> str:
-    """Return a line with the time left if `slots` trials run at once."""
+    """Return a line that estimates the time until all runs are finished.
+
+    The speed of each optimizer comes from the finished runs. If an optimizer has no
+    finished run, its speed comes from the benchmark.
+
+    Args:
+        settings: The progress of each setting.
+        runs: The finished runs, by run_id.
+        slots: The number of trials that run at the same time.
+    """
     known: dict[str, Setting] = {}
-    flops_left: defaultdict[str, float] = defaultdict(float)  # by optimizer
+    # the floating-point operations of unfinished runs, by optimizer
+    flops_left: defaultdict[str, float] = defaultdict(float)
     for progress in settings:
         try:
             setting = Setting.from_row(progress.row)
@@ -108,9 +124,10 @@ def time_left(
             fraction = 1 - progress.started.get(seed, 0) / setting.tasks
             flops_left[setting.optimizer.name] += run_cost(setting).flops * fraction
     if not flops_left:
-        return "nothing is left"
-    flops: defaultdict[str, float] = defaultdict(float)  # of finished runs
-    seconds: defaultdict[str, float] = defaultdict(float)  # also by optimizer
+        return "nothing is left to run"
+    # the floating-point operations and the seconds of finished runs, by optimizer
+    flops: defaultdict[str, float] = defaultdict(float)
+    seconds: defaultdict[str, float] = defaultdict(float)
     for run in runs.values():
         if run.setting_id in known and run.seconds > 0 and not run.diverged:
             setting = known[run.setting_id]
@@ -118,7 +135,10 @@ def time_left(
             seconds[setting.optimizer.name] += run.seconds
     rates = load_rates() | {name: flops[name] / seconds[name] for name in flops}
     if not flops_left.keys() <= rates.keys():
-        return "time left: unknown; run python -m study.benchmark to measure the speed"
+        return (
+            "time left: unknown. Run python -m study.benchmark to measure the speed of "
+            "this machine"
+        )
     total = sum(flops_left[name] / rates[name] for name in flops_left)
     duration = format_duration(total / slots)
     return f"time left: about {duration} with {slots} trials at once"

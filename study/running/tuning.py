@@ -1,7 +1,7 @@
 """Run trials with Ray Tune.
 
-Tune schedules trials, retries them and moves them between nodes. Only the results
-(`Store`) keep the progress between sessions, so Tune's folder is temporary.
+Tune schedules trials, retries failed trials and moves trials between nodes. The
+progress is saved with the results (`Store`), so Tune's own folder is temporary.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-# Ray reads these variables when it is imported. They turn off Tune's log files, its
-# page-long reports, and its handler of SIGINT, which `stoppable` replaces.
+# Ray reads these variables when it is imported. They turn off Tune's log files, Tune's
+# long reports, and Tune's handler of SIGINT. `stoppable` replaces this handler.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
@@ -41,21 +41,24 @@ from trainables.trainable import ContinualTrainable
 from trainables.usage import UsageError
 
 MAX_ERRORS = 3
-"""Give a trial up after this many restarts for errors since its last checkpoint."""
+"""The most restarts of a trial after errors. A new checkpoint resets the count."""
 
 MAX_WORKER_DEATHS = 10
-"""The same limit for restarts because a worker was killed (preemption, no memory)."""
+"""The most restarts of a trial for any reason. A new checkpoint resets the count.
+
+The usual reason is a killed worker process (preemption, out of memory).
+"""
 
 GRACE = 10.0
-"""Seconds after Ctrl-C in which the trials must finish and save their current task."""
+"""Seconds that the trials have after Ctrl-C to finish and save their current task."""
 
 
 @attrs.frozen(kw_only=True)
 class TrialSource:
-    """Proposes trials while other trials run, instead of a fixed list of trials."""
+    """Proposes new trials while other trials run. A search uses a source of trials."""
 
-    searcher: Searcher  # proposes trials
-    scheduler: TrialScheduler | None = None  # stops trials early
+    searcher: Searcher  # proposes new trials
+    scheduler: TrialScheduler | None = None  # stops bad trials early
     trainable: type[ContinualTrainable] = ContinualTrainable
 
 
@@ -68,19 +71,21 @@ def run_trials(
     options: RunOptions,
     source: TrialSource | None = None,
 ) -> dict[str, str]:
-    """Run trials and show their progress; return the errors by name of the trial.
+    """Run trials with Ray Tune and show their progress; return the trials' errors.
+
+    The dictionary has the error of each failed trial, by the name of the trial.
 
     Args:
-        tally: Receives the reports of the trials. If `source` is None, the trials of
-            `tally` are run.
-        store: The place for the records and the checkpoints.
-        datasets: The datasets by name.
-        shares: The CPUs and GPUs of each trial.
+        tally: Counts the progress of the trials. If `source` is None, the trials in
+            `tally` run.
+        store: The storage for the records and the checkpoints.
+        datasets: The datasets, by name.
+        shares: The CPUs and GPUs of each trial, and the number of concurrent trials.
         options: The options of all runs.
-        source: Proposes the trials, or None.
+        source: An object that proposes the trials, or None to run a fixed list.
 
     Raises:
-        KeyboardInterrupt: A signal or an error stopped Tune before the end.
+        KeyboardInterrupt: Tune stopped early, because of a signal or an error.
     """
     prepared = tune.with_parameters(
         source.trainable if source else ContinualTrainable,
@@ -88,7 +93,7 @@ def run_trials(
         keeper=store,
         options=options,
     )
-    # the dashboard shows this name instead of the name of Tune's wrapper
+    # Ray's dashboard shows this name; without it, the dashboard shows Tune's wrapper
     prepared.__qualname__ = ContinualTrainable.__qualname__
     trials = tally.trials.values()
     configs = [trial.config(shares.cpus, shares.gpus) for trial in trials]
@@ -106,7 +111,8 @@ def run_trials(
                 reuse_actors=True,
                 search_alg=source.searcher if source else None,
                 scheduler=source.scheduler if source else None,
-                num_samples=-1 if source else 1,  # -1: all that the searcher proposes
+                # -1: run all trials that the searcher proposes
+                num_samples=-1 if source else 1,
             ),
             run_config=tune.RunConfig(
                 name=store.study,
@@ -125,8 +131,8 @@ def run_trials(
         try:
             results = tuner.fit()
         except (OSError, EOFError, ray.exceptions.RayError, tune.TuneError) as error:
-            # the disk of the temporary folder may be full
-            say(f"Ray Tune has stopped: {failure_text(error)}")
+            # for example, the disk that has Tune's temporary folder may be full
+            say(f"Ray Tune failed: {failure_text(error)}")
             raise KeyboardInterrupt from None
     failures = {
         (result.config or {})["trial"]["name"]: failure_text(result.error)
@@ -141,14 +147,17 @@ def run_trials(
 
 
 def failure_text(error: Exception) -> str:
-    """Return one line that says why a trial failed, without Ray's wrapper.
+    """Return one line that says why a trial failed.
+
+    Ray wraps the error of a trial in an error of its own. The line describes the error
+    inside.
 
     >>> failure_text(FileNotFoundError(2, "No such file", "x"))
     "FileNotFoundError: [Errno 2] No such file: 'x'"
     """
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, ray.exceptions.RayActorError):
-        return "the trial's worker was killed repeatedly or could not start"
+        return "the trial's worker process was killed repeatedly or could not start"
     if isinstance(cause, UsageError):
         return str(cause).strip().splitlines()[0]
     return first_line(cause)
@@ -157,12 +166,13 @@ def failure_text(error: Exception) -> str:
 class RetryPolicy(tune.Callback):
     """Resets a trial's failure count each time the trial saves a new checkpoint.
 
-    On preemptible machines, a long trial may lose its worker many times and still
-    progress. But a trial that always fails at the same task has a bug and is given up.
+    On preemptible machines, the worker process of a long trial may be killed many
+    times, but the trial still makes progress. A trial that always fails at the same
+    task has a bug, so Tune stops retrying this trial.
     """
 
     def __init__(self) -> None:
-        """Start with no checkpoints and no errors."""
+        """Start without known checkpoints and errors."""
         self._saved_tasks: dict[str, int] = {}  # trial -> tasks in its last checkpoint
         self._errors: dict[str, int] = {}  # trial -> errors since that checkpoint
 
@@ -178,8 +188,13 @@ class RetryPolicy(tune.Callback):
     def on_trial_recover(
         self, iteration: int, trials: list[Any], trial: Any, **info: Any
     ) -> None:
-        """Count an error; after `MAX_ERRORS` errors, make Tune stop retrying."""
-        with contextlib.suppress(Exception):  # some errors are not pickled; Ray's are
+        """Count an error of a trial that restarts.
+
+        After `MAX_ERRORS` errors since the last checkpoint, Tune does not retry the
+        next failure. A killed worker process does not count as an error.
+        """
+        # some errors cannot be pickled, but the errors for killed workers can
+        with contextlib.suppress(Exception):
             error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
             if isinstance(error, ray.exceptions.RayActorError):  # the worker was killed
                 return
@@ -193,17 +208,19 @@ class RetryPolicy(tune.Callback):
 def stoppable() -> Iterator[threading.Event]:
     """Let SIGINT or SIGTERM stop Tune after the current task of each trial.
 
-    The first signal sets the event that the context yields. A second signal, or the end
-    of `GRACE` seconds, stops Tune at once. The last checkpoints remain.
+    The context yields an event, which the first signal sets. If a second signal comes,
+    or `GRACE` seconds pass, Tune stops immediately. In every case the last saved
+    checkpoints remain.
     """
     requested = threading.Event()
     interrupt = threading.Timer(GRACE, os.kill, (os.getpid(), signal.SIGINT))
-    # a signal to the whole process group also ends Ray; then Tune would wait for ever
+    # If the signal goes to the whole process group, Ray ends too, and Tune would wait
+    # forever. Therefore `force` ends this process.
     force = threading.Timer(1.5 * GRACE, os._exit, (128 + signal.SIGINT,))
     interrupt.daemon = force.daemon = True
 
     def stop(signum: int, frame: object) -> None:
-        # Tune handles SIGUSR1 only while it runs
+        # Tune installs a handler of SIGUSR1 only while Tune runs
         if requested.is_set() or not callable(signal.getsignal(signal.SIGUSR1)):
             raise KeyboardInterrupt
         requested.set()

@@ -1,8 +1,9 @@
-"""The memory of a search: Optuna's journal, a file beside the records.
+"""The journal of a search: the file, next to the records, with Optuna's data.
 
-The format is Optuna's: a JSON line for each operation, which its `JournalStorage`
-reads. But Optuna appends to the file, so a killed writer leaves half a line, after
-which the file cannot be read. Here the whole file is replaced at each flush.
+The file has Optuna's own format: one line of JSON for each operation. Optuna's
+`JournalStorage` can read it. Optuna's own writer appends to the file. If the writer is
+killed, the last line may be incomplete, and the file cannot be read any more. This
+module instead replaces the whole file at each flush.
 """
 
 from __future__ import annotations
@@ -24,17 +25,23 @@ from trainables.setting import Setting
 from trainables.usage import UsageError
 
 REQUEST = "asked"
-"""Attribute of Optuna's study: `Search.request()`. Old journals fix its name."""
+"""The attribute of Optuna's study that has `Search.request()`.
+
+Do not rename it, because existing journals use this name.
+"""
 
 SETTING = "setting"
-"""Attribute of Optuna's trials: the setting's row without nulls."""
+"""The attribute of Optuna's trials that has the setting, as a row without nulls."""
 
 
 class Journal(BaseJournalBackend):
-    """The journal in memory, written by `flush`. One sweep at a time has it."""
+    """Optuna's operations in memory. `flush` writes them to the file of the search.
+
+    Only one sweep at a time may write the file.
+    """
 
     def __init__(self, files: Files) -> None:
-        """Read the file, if there is one."""
+        """Read the file if it exists."""
         self._files = files
         lines: list[str] = []
         with contextlib.suppress(FileNotFoundError):
@@ -43,15 +50,19 @@ class Journal(BaseJournalBackend):
         self._flushed = len(self._logs)
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
-        """Return the operations from a number on."""
+        """Return all operations from the number `log_number_from` to the last."""
         return self._logs[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Add operations in memory."""
-        self._logs += json.loads(json.dumps(logs))  # as they will be read
+        """Add operations in memory. Only `flush` writes them to the file."""
+        self._logs += json.loads(json.dumps(logs))  # same types as from the file
 
     def flush(self) -> None:
-        """Write the file if there are new operations; raise OSError if that fails."""
+        """Write the file if there are new operations.
+
+        Raises:
+            OSError: The storage fails.
+        """
         if (count := len(self._logs)) > self._flushed:
             lines = (json.dumps(log, separators=(",", ":")) for log in self._logs)
             self._files.put(JOURNAL, "".join(f"{line}\n" for line in lines).encode())
@@ -68,16 +79,17 @@ def _open_journal(files: Files) -> tuple[Journal, JournalStorage]:
     except Exception as error:  # corrupt input can raise anything
         raise UsageError(
             f"{files.location(JOURNAL)} cannot be read ({type(error).__name__}): "
-            "python -m study.status --fix sets it aside, and the search starts again"
+            "run python -m study.status --fix to set it aside, then start the search "
+            "again"
         ) from error
 
 
 def open_search(files: Files, search: Search) -> tuple[Journal, optuna.Study]:
-    """Return the journal and Optuna's study of a search, new if there is none.
+    """Load or create the journal of a search; return it and Optuna's study.
 
     Raises:
-        UsageError: The journal is damaged, or is another search's.
-        OSError: Storage fails.
+        UsageError: The journal is damaged or belongs to another search.
+        OSError: The storage fails.
     """
     journal, storage = _open_journal(files)
     study = optuna.create_study(
@@ -92,18 +104,18 @@ def open_search(files: Files, search: Search) -> tuple[Journal, optuna.Study]:
     elif saved != request:
         changes = [key for key in request if saved.get(key) != request[key]]
         raise UsageError(
-            f"{files.location()} holds a search with other {' and '.join(changes)}: "
-            "give it the same, or another --results"
+            f"{files.location()} has a search with other {' and '.join(changes)}: use "
+            "the same values, or choose another folder with --results"
         )
     return journal, study
 
 
 def load_search(files: Files) -> optuna.Study | None:
-    """Return Optuna's study of a search, to read only; None: there is no search.
+    """Load Optuna's study of a search to read it. Return None if there is no search.
 
     Raises:
         UsageError: The journal is damaged.
-        OSError: Storage fails.
+        OSError: The storage fails.
     """
     _, storage = _open_journal(files)
     names = optuna.get_all_study_names(storage)
@@ -111,5 +123,5 @@ def load_search(files: Files) -> optuna.Study | None:
 
 
 def setting_of(trial: FrozenTrial) -> Setting:
-    """Return the setting of one of Optuna's trials."""
+    """Return the setting of a trial of Optuna."""
     return Setting.from_row(trial.user_attrs[SETTING])

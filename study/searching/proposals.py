@@ -1,13 +1,16 @@
-"""Propose the trials of a search with Optuna, and resume after a kill.
+"""Let Optuna propose the trials of a search, and resume a search that was killed.
 
-The journal has what was proposed, the records have the results, and each is checked
-against the other. A proposed trial without records runs again, with the same parameters
-and number; a trial with records that Optuna has not been given is only given to it. So
-a search that was killed keeps its trials, and ends with as many as were requested.
+The journal has the proposed trials, and the records have their results. A resumed
+search compares the journal with the records. If a proposed trial has no records, the
+trial runs again with the same parameters and the same number. If a trial has records
+but Optuna does not have its result, Optuna gets the result and the trial does not run.
+So a search that was killed loses no trials and ends with the requested number of
+trials.
 
-Optuna's sampler gets its own random numbers for each trial number. A proposal depends
-on the number and on the results so far, not on how often the search was killed; with
-one trial at a time, on nothing else.
+For each trial, Optuna's sampler gets a new random seed, made from the trial's number.
+So a proposal depends on this number and on the results so far, but not on how often the
+search was killed. If trials run one at a time, a search always proposes the same
+trials.
 """
 
 from __future__ import annotations
@@ -28,49 +31,60 @@ from study.spec.objectives import objective_values
 from study.spec.search import Search
 
 REDUCTION = 3
-"""One in so many trials passes a rung of successive halving."""
+"""One in this many trials continues after each rung.
+
+Successive halving compares trials after certain numbers of tasks, called rungs. It
+stops the bad trials there.
+"""
 
 FIRST_RUNG = 3
-"""Tasks before the first rung; each further rung is `REDUCTION` times as far."""
+"""The number of tasks before the first rung, where bad trials are stopped.
+
+Each later rung comes after `REDUCTION` times as many tasks as the rung before.
+"""
 
 RUNGS = frozenset(FIRST_RUNG * REDUCTION**i for i in range(20))
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class Proposals:
-    """The trials of a search; those that earlier sessions left come first.
+    """The trials of a search. Unfinished trials of earlier sessions come first.
 
-    Optuna may propose a setting twice. Its trials then have several numbers, but it
-    runs once: the records would be the same.
+    Optuna may propose the same setting several times, each time with a new trial
+    number. The setting runs only once, because its records would be the same.
     """
 
     def __init__(
         self, search: Search, store: Store, finished: set[str], *, patience: float
     ) -> None:
-        """Read what earlier sessions have proposed.
+        """Load the trials that earlier sessions proposed.
 
         Args:
             search: The search.
-            store: Its results, claimed by this process.
-            finished: The run_ids that have all their records.
-            patience: Seconds to retry storage.
+            store: The results of the search. This process must have claimed them.
+            finished: The run_ids of the runs that have all their records.
+            patience: How many seconds to retry if the storage fails.
 
         Raises:
-            UsageError: The journal is damaged, or is another search's.
-            OSError: Storage fails.
+            UsageError: The journal is damaged or belongs to another search.
+            OSError: The storage fails.
         """
         self.search, self._store, self._patience = search, store, patience
         self._journal, self.study = retry(lambda: open_search(store, search), patience)
         self.study.pruner = SuccessiveHalvingPruner(FIRST_RUNG, REDUCTION)
         self._finished = set(finished)
         self._to_run: list[Trial] = []
-        self._open_numbers: dict[str, list[int]] = {}  # stack -> numbers without result
+        self._open_numbers: dict[str, list[int]] = {}  # name -> trials without result
         for optuna_trial in self._optuna_trials():
             self._resume(optuna_trial)
         retry(self._journal.flush, patience)
 
     def _resume(self, optuna_trial: FrozenTrial) -> None:
-        """Take up a trial that was proposed before."""
+        """Resume a trial that an earlier session proposed.
+
+        If the trial has all its records, give Optuna its result. Otherwise, add it to
+        the trials to run.
+        """
         trial = Trial(setting_of(optuna_trial), self.search.seeds)
         if optuna_trial.state == TrialState.RUNNING:
             numbers = self._open_numbers.setdefault(trial.name, [])
@@ -80,33 +94,33 @@ class Proposals:
             elif len(numbers) == 1:
                 self._to_run.append(trial)
         elif optuna_trial.state == TrialState.COMPLETE and not self._has_records(trial):
-            # its records are lost; Optuna has its result already
+            # Optuna has the result, but the records are missing: run the trial again
             self._open_numbers.setdefault(trial.name, [])
             if trial not in self._to_run:
                 self._to_run.append(trial)
 
     @property
     def ended(self) -> int:
-        """How many trials have ended, at the end of their stream or before."""
+        """The number of trials that have ended, after their last task or earlier."""
         return len(self._optuna_trials(*ENDED))
 
     @property
     def left(self) -> int:
-        """How many trials are left to run, with those whose records are lost."""
+        """The number of trials to run, including those whose records are missing."""
         lost = sum(not self._open_numbers[trial.name] for trial in self._to_run)
         return max(0, self.search.trials - self.ended) + lost
 
     def ended_stacks(self) -> set[str]:
-        """Return the stack names of trials that have ended and need not run again."""
+        """Return the names of the trials that have ended and do not run again."""
         ended = self._optuna_trials(*ENDED)
         names = {Trial(setting_of(old), self.search.seeds).name for old in ended}
         return names - {trial.name for trial in self._to_run}
 
     def next(self) -> Trial | None:
-        """Return the next trial to run; None: all have been proposed.
+        """Return the next trial to run, or None if there are no more trials.
 
         Raises:
-            OSError: Storage fails.
+            OSError: The storage fails.
         """
         while not self._to_run and len(self._optuna_trials()) < self.search.trials:
             number, trial = self._propose()
@@ -120,14 +134,16 @@ class Proposals:
         return self._to_run.pop(0) if self._to_run else None
 
     def complete(self, trial: Trial) -> None:
-        """Give Optuna the objectives of a trial whose records are written.
+        """Give Optuna the values of the objectives for a trial that has ended.
+
+        If some records of the trial are missing, do nothing.
 
         Raises:
-            OSError: The records cannot be read now; the next session gives them.
+            OSError: The records cannot be read. The next session reads them again.
         """
         records = self._store.read_records(trial.setting.setting_id, trial.seeds)
         if len(records) < len(trial.seeds) * trial.setting.tasks:
-            return  # stopped while it waited for storage
+            return  # the trial stopped before it could write all records
         values = objective_values(self.search.objectives, trial.setting, records)
         for number in self._open_numbers.pop(trial.name, ()):
             self.study.tell(number, list(values))
@@ -135,18 +151,24 @@ class Proposals:
         self._try_save()
 
     def prune(self, trial: Trial, tasks: int, value: float) -> bool:
-        """Return whether to stop a running trial, with `value` after so many tasks.
+        """Return whether to stop a running trial because its accuracy is too low.
 
-        Asynchronous successive halving (Li et al. 2018, arXiv 1810.05934), by Optuna.
-        Its rungs are in the journal, so they survive a kill.
+        The method is asynchronous successive halving (Li et al. 2018, arXiv
+        1810.05934), as implemented in Optuna. The values that it compares are saved in
+        the journal, so they are not lost if the search is killed.
+
+        Args:
+            trial: The running trial.
+            tasks: The number of finished tasks of the trial.
+            value: The mean accuracy of the trial on these tasks.
         """
         numbers = self._open_numbers.get(trial.name)
         if not numbers or tasks not in RUNGS or tasks >= trial.setting.tasks:
             return False
         frozen = self._optuna_trials()[numbers[0]]
         if (frozen.last_step or 0) >= tasks:
-            return False  # reported before a kill, and not stopped then
-        # the only way to report on a trial of an earlier session
+            return False  # an earlier session has already judged this value
+        # Optuna has no other way to report on a trial of an earlier session
         optuna_trial = optuna.trial.Trial(self.study, frozen._trial_id)
         optuna_trial.report(value, tasks)
         is_pruned = optuna_trial.should_prune()
@@ -157,7 +179,7 @@ class Proposals:
         return is_pruned
 
     def _propose(self) -> tuple[int, Trial]:
-        """Have Optuna propose a trial; return its number, too."""
+        """Let Optuna propose a trial; return its number and the trial."""
         number = len(self._optuna_trials())
         random = np.random.SeedSequence([self.search.random_seed, number])
         self.study.sampler = TPESampler(seed=int(random.generate_state(1)[0]))
@@ -176,5 +198,5 @@ class Proposals:
         return {trial.setting.run_id(seed) for seed in trial.seeds} <= self._finished
 
     def _try_save(self) -> None:
-        with contextlib.suppress(OSError):  # the next proposal retries
+        with contextlib.suppress(OSError):  # the call of `next` retries
             self._journal.flush()

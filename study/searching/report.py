@@ -1,4 +1,4 @@
-"""What a search has found: how far it is, its best trials, and what they depend on."""
+"""Reports on a search: its progress, best trials and important hyperparameters."""
 
 from __future__ import annotations
 
@@ -27,23 +27,25 @@ from trainables.setting import digest
 from trainables.usage import UsageError
 
 MOST_TRIALS = 10
-"""Trials in the table of the best."""
+"""The largest number of rows in the table of the best trials."""
 
 PICTURE = "pareto.svg"
-"""The Pareto front of two objectives, beside the records."""
+"""The name of the file, next to the records, that shows the Pareto front."""
 
 AXIS_LABELS = {
-    "mean_accuracy": "mean test accuracy over the stream (more is better)",
-    "plasticity_loss": "plasticity loss (less is better)",
+    "mean_accuracy": "mean test accuracy over all tasks (higher is better)",
+    "plasticity_loss": "plasticity loss (lower is better)",
 }
 
 
 def add_trials(request: Request, store: Store) -> Request:
-    """Return a search's request with the settings of its trials, but the pruned ones.
+    """Return the request of a search, with the settings of its trials added.
+
+    The settings of trials that were stopped early are not added.
 
     Raises:
         UsageError: The journal is damaged.
-        OSError: Storage fails.
+        OSError: The storage fails.
     """
     study = load_search(store)
     if study is None or request.search is None:
@@ -59,17 +61,17 @@ def add_trials(request: Request, store: Store) -> Request:
 def search_line(
     request: Request, store: Store, run_seconds: Collection[float], slots: int
 ) -> str:
-    """Return how many trials have ended, and about how long the rest takes.
+    """Return a line with the number of ended trials and the estimated time left.
 
     Args:
-        request: A search's.
-        store: Its results.
-        run_seconds: Training time of each finished run.
-        slots: Concurrent trials.
+        request: The request of the search.
+        store: The results of the search.
+        run_seconds: The training time of each finished run, in seconds.
+        slots: The number of trials that run at once.
 
     Raises:
         UsageError: The journal is damaged.
-        OSError: Storage fails.
+        OSError: The storage fails.
     """
     assert request.search is not None
     study, total = load_search(store), request.search["trials"]
@@ -79,7 +81,7 @@ def search_line(
     line = f"search: {ended} of {total} trials have ended"
     if pruned:
         line += f" ({pruned} of them stopped early)"
-    line += f", {states.count(TrialState.RUNNING)} have started"
+    line += f", {states.count(TrialState.RUNNING)} have started but not ended"
     if ended >= total:
         return line
     if not run_seconds:
@@ -90,17 +92,25 @@ def search_line(
 
 
 def print_report(location: str, study: optuna.Study) -> None:
-    """Print what a search has found so far; its results are at `location`."""
+    """Print a search's progress, best trials and important hyperparameters.
+
+    Args:
+        location: The folder or URI of the results, which is shown as a title.
+        study: Optuna's study of the search.
+    """
     trials, states = _complete_trials(study), _states(study)
     say(
-        f"{location}: {len(trials)} trials complete, "
+        f"{location}: {len(trials)} trials finished, "
         f"{states.count(TrialState.PRUNED)} stopped early, "
-        f"{states.count(TrialState.RUNNING)} have started"
+        f"{states.count(TrialState.RUNNING)} started but not ended"
     )
     if not trials:
         return
     if len(_objectives(study)) > 1:
-        say("Pareto front: trials that no other trial equals or beats in everything")
+        say(
+            "Pareto front: the trials for which no other trial is better in one "
+            "objective and at least as good in the other objective"
+        )
         best = sorted(study.best_trials, key=lambda trial: trial.values)
     else:
         sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
@@ -116,9 +126,9 @@ def print_report(location: str, study: optuna.Study) -> None:
     console.print(table)
     console.print(_importance_table(study))
     say(
-        "Importance: how much a hyperparameter decides whether a trial is among the "
-        f"best tenth ({math.ceil(len(trials) / 10)} of {len(trials)}); "
-        "Optuna's PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255)."
+        "Importance: how strongly a hyperparameter decides whether a trial is among "
+        f"the best tenth ({math.ceil(len(trials) / 10)} of {len(trials)} trials). The "
+        "method is PED-ANOVA in Optuna (Watanabe et al. 2023, arXiv 2304.10255)."
     )
 
 
@@ -145,7 +155,14 @@ def _importance_table(study: optuna.Study) -> Table:
 
 
 def importance(study: optuna.Study, objective: int = 0) -> dict[str, float]:
-    """Return each hyperparameter's importance for an objective; the sum is 1."""
+    """Return the importance of each hyperparameter for an objective.
+
+    The importances add up to 1. With fewer than two finished trials, return {}.
+
+    Args:
+        study: Optuna's study of a search.
+        objective: The position of the objective in the search, from 0.
+    """
     sign = 1 if study.directions[objective].name == "MINIMIZE" else -1
 
     def cost(trial: FrozenTrial) -> float:
@@ -154,13 +171,13 @@ def importance(study: optuna.Study, objective: int = 0) -> dict[str, float]:
     if len(_complete_trials(study)) < 2:
         return {}
     with warnings.catch_warnings():
-        # Optuna warns that a low target counts as good, which is what `cost` is for
+        # Optuna warns that low values must be good; `cost` makes good values low
         warnings.simplefilter("ignore")
         return optuna.importance.get_param_importances(study, target=cost)
 
 
 def save_pareto_front(store: Store, study: optuna.Study) -> None:
-    """Draw the Pareto front of two objectives into the results, if there is one."""
+    """If a search has two objectives, save a picture of its Pareto front."""
     if len(_objectives(study)) == 2 and _complete_trials(study):
         with contextlib.suppress(OSError):
             store.put(PICTURE, draw_front(study, "svg"))
@@ -168,10 +185,11 @@ def save_pareto_front(store: Store, study: optuna.Study) -> None:
 
 
 def write_front(study: optuna.Study, file: str) -> None:
-    """Draw the front into a file, whose suffix is its format.
+    """Save a picture of the Pareto front. The file's suffix chooses the format.
 
     Raises:
-        UsageError: The suffix is unknown, there is no front, or writing fails.
+        UsageError: The suffix is unknown, the search has no Pareto front, or the file
+            cannot be written.
     """
     suffix = Path(file).suffix.lower().removeprefix(".")
     if suffix not in FORMATS:
@@ -181,19 +199,22 @@ def write_front(study: optuna.Study, file: str) -> None:
 
 
 def draw_front(study: optuna.Study, suffix: str) -> bytes:
-    """Return a picture of all trials; equal trials give equal bytes.
+    """Return a picture of all finished trials and their Pareto front, as bytes.
+
+    Equal trials give equal bytes.
 
     Raises:
-        UsageError: There are not two objectives, or no trial is complete.
+        UsageError: The search does not have two objectives, or no trial is finished.
     """
     names, trials = _objectives(study), _complete_trials(study)
     if len(names) != 2:
         raise UsageError(
-            f"a front has two objectives, this search has {', '.join(names)}: give "
-            "--objective mean_accuracy,plasticity_loss and another --results"
+            "a Pareto front needs two objectives, but this search has only "
+            f"{', '.join(names)}: start a new search with "
+            "--objective mean_accuracy,plasticity_loss and another --results folder"
         )
     if not trials:
-        raise UsageError("no trial has ended yet: there is nothing to draw")
+        raise UsageError("there is nothing to draw: wait until a trial is finished")
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

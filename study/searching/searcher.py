@@ -1,8 +1,9 @@
 """Connect the proposals of a search to Ray Tune.
 
-Tune's own `OptunaSearch` cannot resume after a kill (Ray 2.60, Optuna 5): trials that
-were running stay so for ever, the sampler repeats its random numbers, a trial that a
-scheduler stops counts as complete, and storage errors are only logged.
+Tune has its own `OptunaSearch`, but it cannot resume a search that was killed (Ray
+2.60, Optuna 5). Trials that were running never end. The sampler repeats its random
+numbers. A trial that a scheduler stops counts as complete. Storage errors are only
+logged.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from trainables.trainable import ContinualTrainable
 
 
 class SearchTally(Tally):
-    """The tally of a search, whose trials come one after the other."""
+    """Counts the progress of a search. Trials are added when they start."""
 
     def __init__(self, proposals: Proposals) -> None:
-        """Start with no trial."""
+        """Start with no trials."""
         super().__init__()
         self.pruned: set[str] = set()  # trials that were stopped early
         self._proposals = proposals
         self._ended_before = proposals.ended
 
     def add(self, trial: Trial) -> None:
-        """Add a trial that starts."""
+        """Add a trial when it starts."""
         self.trials[trial.name] = trial
         self.tasks_done[trial.name] = self.diverged[trial.name] = 0
 
@@ -46,7 +47,10 @@ class SearchTally(Tally):
 
     @property
     def _total_flops(self) -> float:
-        """The operations of this session, if trials to come cost as those so far."""
+        """The estimated number of floating-point operations in this session.
+
+        The estimate assumes that later trials cost as much as the mean trial so far.
+        """
         if not self.trials:
             return 0.0
         mean = super()._total_flops / len(self.trials)
@@ -55,10 +59,10 @@ class SearchTally(Tally):
 
 
 class SearchedTrainable(ContinualTrainable):
-    """A trial that reports its mean accuracy so far, by which it may be stopped."""
+    """A trial that also reports its mean accuracy so far. Bad trials are stopped."""
 
     def step(self) -> dict[str, Any]:
-        """Run the next task."""
+        """Run the next task; return its report with the mean accuracy so far."""
         report, mean = super().step(), None
         if self._records:
             setting, records = self._run.setting, self._records
@@ -67,18 +71,18 @@ class SearchedTrainable(ContinualTrainable):
 
 
 class ProposalSearcher(NotPickled, Searcher):
-    """Gives Tune the proposed trials, and Optuna their results."""
+    """Gives the proposed trials to Tune, and their results to Optuna."""
 
     def __init__(
         self, proposals: Proposals, tally: SearchTally, shares: Shares
     ) -> None:
-        """Start with no trial."""
+        """Start with no trials."""
         super().__init__()
         self._proposals, self._tally, self._shares = proposals, tally, shares
         self._trials: dict[str, Trial] = {}  # Tune's trial_id -> trial
 
     def suggest(self, trial_id: str) -> Any:
-        """Return the config of the next trial, or that there is none."""
+        """Return the config of the next trial, or `FINISHED` if there is none."""
         trial = self._proposals.next()
         if trial is None:
             return Searcher.FINISHED
@@ -89,29 +93,32 @@ class ProposalSearcher(NotPickled, Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Give Optuna the result; a failed trial runs again in the next session."""
+        """Give Optuna the result of a trial that has run all its tasks.
+
+        If the trial failed, Optuna gets no result; the next session runs it again.
+        """
         trial = self._trials.pop(trial_id)
         if result and result["tasks_done"] >= trial.setting.tasks and not error:
-            # if its records cannot be read now, the next session reads them
+            # if the records cannot be read now, the next session reads them
             with contextlib.suppress(OSError):
                 self._proposals.complete(trial)
 
     def save(self, checkpoint_path: str) -> None:
-        """Do nothing: the journal is the memory."""
+        """Do nothing, because the journal already saves the search."""
 
 
 class Halving(NotPickled, FIFOScheduler):
-    """Stops bad trials early: see `Proposals.prune`."""
+    """Stops bad trials before their last task; `Proposals.prune` decides which."""
 
     def __init__(self, proposals: Proposals, tally: SearchTally) -> None:
-        """Judge the trials of a tally."""
+        """Prepare to stop trials that `tally` counts."""
         super().__init__()  # type: ignore[no-untyped-call]
         self._proposals, self._tally = proposals, tally
 
     def on_trial_result(
         self, tune_controller: Any, trial: tune.experiment.Trial, result: dict[str, Any]
     ) -> str:
-        """Return whether a trial goes on."""
+        """Return Tune's code to stop a trial or to continue it."""
         own_trial, value = self._tally.trials[result["name"]], result["mean_accuracy"]
         is_new = value is not None and not result["waiting"]
         if is_new and self._proposals.prune(own_trial, result["tasks_done"], value):

@@ -1,4 +1,4 @@
-"""One session of a search: Optuna proposes its trials while others run."""
+"""One session of a search: Optuna proposes new trials while other trials run."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class SearchSession(Session):
-    """One session of a search."""
+    """Runs the trials of a search that are left, in one call of the sweep command."""
 
     unit = "trials"
     study: Search
 
     def __init__(self, options: SweepOptions, search: Search, store: Store) -> None:
-        """Read what earlier sessions have done; see `Session` and `Proposals`."""
+        """Load the results and the trials of earlier sessions of the search."""
         super().__init__(options, search, store)
         self.proposals = Proposals(
             search, store, self.finished, patience=options.patience
@@ -35,12 +35,12 @@ class SearchSession(Session):
 
     @property
     def total(self) -> int:
-        """How many trials the search has."""
+        """The number of trials of the search."""
         return self.study.trials
 
     @property
     def left(self) -> int:
-        """How many trials are left to run."""
+        """The number of trials that are left to run."""
         return self.proposals.left
 
     def _dataset_names(self) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ class SearchSession(Session):
     def _headline(self, tally: Tally) -> str:
         search = self.study
         return (
-            f"{search.name}: {self.left} of {search.trials} trials, "
+            f"{search.name}: {self.left} of {search.trials} trials are left, "
             f"{len(search.seeds)} seeds each"
         )
 

@@ -1,4 +1,4 @@
-"""Domains: the values that a field of a setting may take in a search."""
+"""Domains: the possible values of one field of a setting, such as the step size."""
 
 from __future__ import annotations
 
@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Domain:
-    """Values of a field, which may depend on other fields. `str` identifies it.
+    """The possible values of one field of a setting, with optional conditions.
+
+    Saved results identify a domain by its text from `str`.
 
     Attributes:
-        kind: A choice of values, or a range of real numbers that are uniform, real
-            numbers whose logarithm is uniform, or whole numbers.
-        extremes: All values of a choice; the least and the greatest of a range.
-        conditions: Values by other field: the field exists only where each of those
-            fields has one of its values. Empty: always.
+        kind: "choice" is a list of values. The other kinds are ranges. "uniform" has
+            real numbers, "log" has real numbers on a log scale, and "whole" has whole
+            numbers.
+        extremes: All values of a choice, or the smallest and the largest value of a
+            range.
+        conditions: Maps the name of another field to its allowed values. If a condition
+            is not met, a setting does not have the field of this domain.
     """
 
     kind: Literal["choice", "uniform", "log", "whole"]
@@ -33,7 +37,10 @@ class Domain:
     conditions: Mapping[str, tuple[Any, ...]] = attrs.field(factory=dict)
 
     def when(self, **fields: Any) -> Domain:
-        """Return the domain of a field that exists only under conditions.
+        """Return a copy of the domain, for a field that only some settings have.
+
+        Each argument names another field and gives the value or values that the other
+        field must have.
 
         >>> log(0.01, 1).when(optimizer=("sam", "gnp")).conditions
         {'optimizer': ('sam', 'gnp')}
@@ -45,7 +52,11 @@ class Domain:
         return attrs.evolve(self, conditions={**self.conditions, **conditions})
 
     def check(self, field: str) -> None:
-        """Check the values: raise a UsageError that names the field."""
+        """Check that the domain is valid for the field that is named `field`.
+
+        Raises:
+            UsageError: A value is wrong. The message names the field.
+        """
         if self.kind == "choice":
             _check_choice(field, self.extremes)
             return
@@ -60,12 +71,12 @@ class Domain:
             check_real(f"high of {field}", high, low)
 
     def draw(self, random: np.random.Generator) -> Any:
-        """Return a value, drawn uniformly."""
+        """Return a random value. For the kind "log", its logarithm is uniform."""
         if self.kind == "choice":
             return self.extremes[int(random.integers(len(self.extremes)))]
         low, high = self.extremes
         if self.kind == "whole":
-            # all integers are equally likely once the number is rounded down
+            # rounding down makes all whole numbers equally likely
             return min(math.floor(random.uniform(low, high + 1)), high)
         if self.kind == "log":
             value = math.exp(random.uniform(math.log(low), math.log(high)))
@@ -74,7 +85,7 @@ class Domain:
         return min(max(value, low), high)
 
     def suggest(self, trial: Trial, field: str) -> Any:
-        """Return the value that a trial of Optuna suggests for a field."""
+        """Return the value that Optuna suggests for the field in one of its trials."""
         if self.kind == "choice":
             return trial.suggest_categorical(field, self.extremes)
         low, high = self.extremes
@@ -99,14 +110,16 @@ def _check_choice(field: str, values: tuple[Any, ...]) -> None:
     for value in values:
         if not isinstance(value, str | int | float):
             raise UsageError(
-                f"choice of {field} has {value!r}: give only texts and numbers"
+                f"choice of {field} has {value!r}: give only strings and numbers"
             )
     if len(set(values)) < len(values):
-        raise UsageError(f"choice of {field} repeats a value: {values!r}")
+        raise UsageError(
+            f"choice of {field} repeats a value in {values!r}: give each value once"
+        )
 
 
 def choice(*values: Any) -> Domain:
-    """Return the domain of some values.
+    """Return a domain that has only these values.
 
     >>> str(choice("sgd", "sam"))
     'one of sgd, sam'
@@ -115,12 +128,12 @@ def choice(*values: Any) -> Domain:
 
 
 def uniform(low: float, high: float) -> Domain:
-    """Return the domain of the real numbers in [low, high]."""
+    """Return a domain of real numbers from `low` to `high`, all equally likely."""
     return Domain("uniform", (low, high))
 
 
 def log(low: float, high: float) -> Domain:
-    """Return the domain of the real numbers in [low, high] with a uniform logarithm.
+    """Return a domain of positive real numbers from `low` to `high`, on a log scale.
 
     >>> str(log(0.001, 2).when(optimizer="sam"))
     "log 0.001 to 2 when optimizer in ['sam']"
@@ -129,7 +142,7 @@ def log(low: float, high: float) -> Domain:
 
 
 def integer(low: int, high: int) -> Domain:
-    """Return the domain of the integers in [low, high].
+    """Return a domain of whole numbers from `low` to `high`, with both ends included.
 
     >>> str(integer(1, 5))
     'whole 1 to 5'

@@ -1,12 +1,13 @@
-"""Objectives: the number that a search maximises or minimises for each setting.
+"""Objectives: the numbers that a search maximises or minimises for each setting.
 
-An objective is the mean over seeds of a metric of the analysis
-(`analysis.statistics.metrics`), taken on test accuracy: what tables and figures show.
+An objective is a metric of `analysis.statistics.metrics`, averaged over the seeds. The
+metric is computed from the test accuracy, as in the tables and figures.
 
-A seed that diverges is a bad outcome, not a missing one. Its accuracy counts as chance
-from the task in which it diverged, since a network of NaNs can do no better. Its
-plasticity loss is the largest possible, from perfect to chance: otherwise a network
-that diverges in the first task would seem to lose nothing and end a Pareto front.
+A run that diverges counts as a bad result, not as a missing result. From the task in
+which the run diverges, its accuracy counts as chance, because a network of NaNs only
+guesses. The plasticity loss of the run is the largest possible loss: from perfect
+accuracy to chance. Otherwise, a network that diverges in the first task would show no
+loss and would be on the Pareto front.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from trainables.usage import choose
 
 @attrs.frozen
 class Objective:
-    """How a search uses a metric.
+    """How a search uses a metric as its objective.
 
     Attributes:
-        direction: Whether larger or smaller is better, as Optuna names it.
-        worst: Returns, from chance accuracy, the value of a run that diverged. None:
-            the metric itself, with chance accuracy for the missing tasks.
-        least_tasks: The shortest stream on which it is defined.
+        direction: "maximize" if a larger value is better, else "minimize".
+        worst: A function that takes the accuracy of guessing (chance) and returns the
+            value of a run that diverged. None: compute the metric for such a run too,
+            with chance as the accuracy on every task without an accuracy.
+        least_tasks: The smallest number of tasks for which the metric is defined.
     """
 
     direction: Literal["maximize", "minimize"]
@@ -45,10 +47,10 @@ OBJECTIVES: dict[str, Objective] = {
 
 
 def parse_objectives(text: str) -> tuple[str, ...]:
-    """Return the names in a list like mean_accuracy,plasticity_loss.
+    """Return the objective names in a text like "mean_accuracy,plasticity_loss".
 
     Raises:
-        UsageError: A name is unknown.
+        UsageError: There is no objective with one of the names.
     """
     return tuple(choose("objective", name, OBJECTIVES) for name in text.split(","))
 
@@ -56,9 +58,13 @@ def parse_objectives(text: str) -> tuple[str, ...]:
 def objective_values(
     names: Iterable[str], setting: Setting, records: Sequence[Mapping[str, Any]]
 ) -> tuple[float, ...]:
-    """Return the objectives of a setting on the tasks so far.
+    """Return the value of each objective for a setting, as a mean over its seeds.
 
-    `records` has one for each seed and each task so far, in any order.
+    Args:
+        names: The names of the objectives.
+        setting: The setting of the runs.
+        records: The records of the runs, in any order: one record for each seed and
+            each finished task. All seeds have finished the same tasks.
     """
     seeds = sorted({row["seed"] for row in records})
     tasks = len(records) // len(seeds)

@@ -1,4 +1,4 @@
-"""The options of the sweep command, and their valid values."""
+"""The options of the command `python -m study.sweep`, and their valid values."""
 
 from __future__ import annotations
 
@@ -22,47 +22,52 @@ LEAST = {
     **dict.fromkeys(("checkpoint_every", "trials", "confirm_seeds"), 1),
     **dict.fromkeys(("landscape_every", "look_back"), 0),
 }
-"""The options that are whole numbers, and the least value of each."""
+"""The smallest valid value of each option that is a whole number."""
 
 
 @attrs.frozen
 class SweepOptions:
-    """Run a study; skip runs that are finished.
+    """Run a study, and skip the runs that are already finished.
 
     Attributes:
-        study: A study's name (see --list), or a Python file that defines STUDY.
-        results: A folder, or a URI as s3://bucket/prefix; the records become Parquet
-            files in RESULTS/STUDY/records.
-        dataset: mnist, fashion-mnist, kmnist or mnist-5k, instead of the study's.
-        data_dir: A folder with the dataset's IDX files, plain or .gz. Without it and
-            without $PLASTICITY_DATA they are downloaded, once.
-        tasks: Length of each stream.
-        seeds: How many seeds, from 0.
-        hidden: Widths of the hidden layers, as 100-100-100.
-        batch_size: Examples per update.
-        epochs: Passes over each task's training examples.
-        stack: Seeds that a trial trains side by side: auto, or a number.
-        cpus_per_trial: CPUs, and threads, per trial.
-        gpus_per_trial: GPUs per trial, also fractions; by default the GPUs, where there
-            are any, are shared equally among the trials that the CPUs allow.
-        max_concurrent: Most concurrent trials.
-        checkpoint_every: Tasks between checkpoints; by default about a minute of work.
-        landscape_every: Tasks between measurements of the loss landscape (sharpness and
-            the like), before and after the task; 0: none. By default the study says.
-            The first and the last task are always measured.
-        look_back: After each task, test on this many of the previous tasks too, to
-            measure forgetting.
-        patience: Seconds that a trial retries storage that fails, as a full disk.
-        trials: Settings that a search tries.
-        objective: Objective of a search: mean_accuracy, plasticity_loss, or both,
-            joined by a comma.
-        asha: Stop bad trials of a search before the end of their stream.
-        confirm_seeds: After the study, run the best setting and the best SGD of each
-            problem with this many new seeds: the study's seeds chose them, so they
-            flatter them.
-        address: Address of a Ray cluster; by default the running one, else a local Ray.
-        dry_run: Show what would run and what it costs; start and write nothing.
-        list: List the studies.
+        study: The name of a study (see --list), or a Python file that defines STUDY.
+        results: The folder for the results, or a URI such as s3://bucket/prefix. The
+            records are Parquet files in RESULTS/STUDY/records.
+        dataset: Train on mnist, fashion-mnist, kmnist or mnist-5k. By default, the
+            study chooses the dataset.
+        data_dir: The folder with the dataset's IDX files, plain or .gz. The default is
+            $PLASTICITY_DATA. If neither is given, the files are downloaded once.
+        tasks: The number of tasks in each run. By default, the study sets this number.
+        seeds: The number of seeds. For example, 3 gives the seeds 0, 1 and 2.
+        hidden: The widths of the hidden layers, for example 100-100-100.
+        batch_size: The number of training examples in each update of the weights.
+        epochs: How many times each task's training examples are used.
+        stack: The number of seeds that one trial trains together, or auto.
+        cpus_per_trial: The CPUs of each trial. A trial also uses this many threads.
+        gpus_per_trial: The GPUs of each trial, for example 0.5. By default, the trials
+            that the CPUs can run at once share all GPUs equally.
+        max_concurrent: The largest number of trials that run at once.
+        checkpoint_every: The number of tasks between two checkpoints. By default, a
+            trial saves a checkpoint about once a minute.
+        landscape_every: The number of tasks between two measurements of the loss
+            landscape (sharpness etc.). By default, the study sets this number. The
+            first and the last task are always measured. 0 measures no task.
+        look_back: After each task, also test the network on this many of the previous
+            tasks, to measure forgetting.
+        patience: If the storage fails (for example, the disk is full), a trial retries
+            for this many seconds.
+        trials: The number of settings that a search tries.
+        objective: What a search optimizes: mean_accuracy, plasticity_loss, or
+            mean_accuracy,plasticity_loss.
+        asha: In a search, stop bad trials before their last task.
+        confirm_seeds: After the study, run the best setting and the best SGD setting of
+            each problem with this many new seeds. Their results on the study's own
+            seeds are too good, because these seeds were used to choose them.
+        address: The address of a Ray cluster. By default, use a running cluster. If
+            there is none, start Ray on this machine.
+        dry_run: Show what would run and how long it would take. Nothing is started or
+            written.
+        list: Show the names of all studies.
     """
 
     study: tyro.conf.Positional[str] = "quickstart"
@@ -91,7 +96,7 @@ class SweepOptions:
     list: Flag = False
 
     def __attrs_post_init__(self) -> None:
-        """Check the values: raise a UsageError."""
+        """Raise a UsageError if the value of an option is not valid."""
         for name, low in LEAST.items():
             if (value := getattr(self, name)) is not None:
                 check_whole("--" + name.replace("_", "-"), value, low)
@@ -110,17 +115,17 @@ class SweepOptions:
 
     @property
     def stack_size(self) -> int | None:
-        """Seeds per trial; None: automatic."""
+        """The number of seeds that one trial trains together, or None for "auto"."""
         return None if self.stack == "auto" else int(self.stack)
 
     @property
     def local_slots(self) -> int:
-        """Concurrent trials that this machine's CPUs allow."""
+        """The number of trials that this machine's CPUs can run at once."""
         slots = max(1, int((os.cpu_count() or 1) // self.cpus_per_trial))
         return min(slots, self.max_concurrent or slots)
 
     def run_options(self, study: Study | Search) -> RunOptions:
-        """Return how the runs of a study are driven."""
+        """Return the options for checkpoints, retries and measurements of each run."""
         every = self.landscape_every
         return RunOptions(
             checkpoint_every=self.checkpoint_every,
@@ -130,10 +135,10 @@ class SweepOptions:
         )
 
     def load_study(self) -> Study | Search:
-        """Return the study, modified by the options.
+        """Load the study, and return it with the changes that the options ask for.
 
         Raises:
-            UsageError: There is no such study, or an option does not go with it.
+            UsageError: The study does not exist, or an option is wrong for the study.
         """
         study = find_study(self.study)
         names = ("seeds", "dataset", "tasks", "batch_size", "epochs", "hidden")
@@ -142,14 +147,14 @@ class SweepOptions:
             for name in ("trials", "objective", "asha"):
                 if getattr(self, name):
                     raise UsageError(
-                        f"--{name} is for a search, which {study.name} is not: leave "
-                        "it out"
+                        f"--{name} is for a search, but {study.name} is not a search: "
+                        f"leave out --{name}"
                     )
             return study.modify(**changes)
         if self.stack_size:
             raise UsageError(
-                f"--stack is {self.stack}: a search trains all seeds of a setting side "
-                "by side, leave it out"
+                f"--stack is {self.stack}: a search trains all seeds of a setting "
+                "together, so leave out --stack"
             )
         return study.modify(
             trials=self.trials,

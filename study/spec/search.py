@@ -1,4 +1,4 @@
-"""Searches: studies whose settings Optuna suggests, one after the other."""
+"""Searches: studies in which Optuna chooses the settings, one after the other."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from trainables.hyperparameter import check_whole
 from trainables.usage import UsageError, choose
 
 JOURNAL = "optuna.journal"
-"""Optuna's memory of a search: a file beside the records."""
+"""The name of the file, next to the records, in which Optuna saves a search."""
 
 
 @attrs.frozen
 class Search:
-    """A named search: each trial is one setting with all the seeds.
+    """A named search for good settings. Each trial runs one setting with all seeds.
 
     Attributes:
         name, seeds, about, landscape_every: See `Study`.
-        space: The settings to choose from.
-        trials: How many settings.
-        objectives: One or two of `study.spec.objectives.OBJECTIVES`.
-        asha: Whether to stop bad trials before the end of their stream.
-        random_seed: Of Optuna's sampler, at least 0.
+        space: The settings that Optuna can choose from.
+        trials: The number of settings to try.
+        objectives: One or two names from `study.spec.objectives.OBJECTIVES`.
+        asha: Whether to stop bad trials before their last task.
+        random_seed: The seed of Optuna's random choices, at least 0.
     """
 
     name: str = attrs.field(validator=check_name)
@@ -56,32 +56,35 @@ class Search:
     )
 
     def __attrs_post_init__(self) -> None:
-        """Check the values: raise a UsageError."""
+        """Raise a UsageError if a value is not valid."""
         check_whole("trials", self.trials)
         check_whole("random_seed", self.random_seed, 0)
         if len(self.objectives) > 2:
-            raise UsageError(f"{len(self.objectives)} objectives: give at most 2")
+            raise UsageError(
+                f"{len(self.objectives)} objectives are too many: give at most 2"
+            )
         least_tasks = min(self.space.extremes("tasks"))
         for name in self.objectives:
             needed = OBJECTIVES[choose("objective", name, OBJECTIVES)].least_tasks
             if least_tasks < needed:
                 raise UsageError(
-                    f"{name} of {least_tasks} tasks: it needs at least {needed}"
+                    f"the number of tasks is {least_tasks}: {name} needs at least "
+                    f"{needed}"
                 )
         if self.asha and self.objectives != ("mean_accuracy",):
             raise UsageError(
                 "--asha stops trials before the end of their stream, so it works only "
-                f"with mean_accuracy, not with {', '.join(self.objectives)}: leave one "
-                "out"
+                "with the objective mean_accuracy: leave out --asha, or leave out "
+                "plasticity_loss"
             )
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """The datasets of all settings."""
+        """The names of the datasets that the settings can use."""
         return self.space.extremes("dataset")
 
     def request(self) -> dict[str, Any]:
-        """Return what all trials have in common, as plain values that identify it."""
+        """Return the values that identify the search in its saved results."""
         return {
             "space": self.space.describe(),
             "seeds": list(self.seeds),
@@ -90,10 +93,12 @@ class Search:
         }
 
     def modify(self, seeds: int | None = None, **changes: Any) -> Search:
-        """Return the search with so many seeds, and other values; None: unchanged.
+        """Return a copy of the search with some changes. None changes nothing.
 
-        `changes` are `trials`, `objectives`, `asha`, and values that fix fields of the
-        settings' rows.
+        Args:
+            seeds: The new number of seeds. The first seed is 0.
+            **changes: New values of `trials`, `objectives` or `asha`. Any other name is
+                a field of the settings, and all settings get the new value.
         """
         values = {name: value for name, value in changes.items() if value is not None}
         own = {
@@ -125,7 +130,7 @@ SEARCHES: dict[str, Search] = {
                 weight_decay=log(1e-6, 1e-2),
             ),
             seeds=range(5),
-            about="the best optimizer, lr, rho, alpha, momentum, decay, by Optuna",
+            about="Optuna looks for the best optimizer and its hyperparameters",
         ),
     )
 }

@@ -1,10 +1,11 @@
-"""A space of settings: each field has a value or a domain.
+"""A space of settings: each field has one value, or a domain of possible values.
 
     Space(dataset="mnist-5k", optimizer=choice("sgd", "sam"), lr=log(1e-3, 0.3),
           rho=log(1e-3, 2).when(optimizer="sam"))
 
-Fields have the names of a setting's row (`trainables.setting`). A grid is all settings
-of a space; a random study draws some; a search lets Optuna suggest them.
+The fields have the same names as in a setting's row (see `trainables.setting`). A grid
+has all settings of a space. A random study draws some settings at random. In a search,
+Optuna chooses the settings.
 """
 
 from __future__ import annotations
@@ -23,24 +24,31 @@ from trainables.setting import Row, Setting
 from trainables.usage import UsageError, choose
 
 Pick = Callable[[str, Domain], Any]
-"""Returns a value for a field's name and domain."""
+"""A function that gets the name and the domain of a field, and returns a value."""
 
 DRAWS = 100
-"""Draws for each random setting before the space counts as too small."""
+"""`Space.random` gives up after this many draws per requested setting."""
 
 
 @attrs.frozen(init=False)
 class Space:
-    """The value or domain of each field; a field that is left out has its default."""
+    """A set of settings. Each field has one value, or a domain of possible values.
+
+    A field that is not given has its default value.
+    """
 
     fields: Mapping[str, Any]
 
     def __init__(self, **fields: Any) -> None:
-        """Take values and domains, by the names of a setting's row.
+        """Create the space from a value or a `Domain` for each field.
+
+        Args:
+            **fields: The values and domains, by the name of the field in a setting's
+                row.
 
         Raises:
-            UsageError: A name is unknown, a value or domain is wrong, or a field does
-                not belong to some of the settings.
+            UsageError: A name is unknown, a value or domain is wrong, or a field is
+                given for settings that cannot have it, such as rho for SGD.
         """
         self.__attrs_init__(fields)
         for name in fields:
@@ -53,15 +61,19 @@ class Space:
 
     @property
     def domains(self) -> dict[str, Domain]:
-        """The fields that have a domain."""
+        """The domains by name of the field, without the fields that have one value."""
         return {n: d for n, d in self.fields.items() if isinstance(d, Domain)}
 
     def fix(self, **values: Any) -> Space:
-        """Return the space with these values for some fields."""
+        """Return a copy of the space, in which the named fields have these values."""
         return Space(**{**self.fields, **values})
 
     def extremes(self, name: str) -> tuple[Any, ...]:
-        """Return the least and the greatest value of a field, or all of a choice."""
+        """Return the smallest and the largest possible value of a field.
+
+        If the domain of the field is a choice, return all values. If the field has one
+        value, return only this value.
+        """
         field = self.fields.get(name)
         if isinstance(field, Domain):
             return field.extremes
@@ -69,14 +81,16 @@ class Space:
 
     @property
     def example(self) -> Setting:
-        """One of the settings."""
+        """The setting with the first value of each domain."""
         return self.make_setting(_pick({}))
 
     def make_setting(self, pick: Pick) -> Setting:
-        """Return the setting with a picked value in each domain.
+        """Return the setting for which `pick` chooses a value from each domain.
+
+        The setting does not have a field if the conditions of its domain are not met.
 
         Raises:
-            UsageError: There is no such setting.
+            UsageError: The values do not make a valid setting.
         """
         row: Row = {}
         for name, value in self.fields.items():
@@ -89,15 +103,15 @@ class Space:
         except UsageError as error:
             if "does not belong" not in str(error):
                 raise
-            hint = "give a condition, as rho=log(0.01, 1).when(optimizer='sam')"
+            hint = "give a condition such as rho=log(0.01, 1).when(optimizer='sam')"
             raise UsageError(f"{error}, or {hint}") from None
 
     def draw(self, random: np.random.Generator) -> Setting:
-        """Return a setting, drawn uniformly."""
+        """Return a setting with a random value from each domain."""
         return self.make_setting(lambda _, domain: domain.draw(random))
 
     def grid(self) -> tuple[Setting, ...]:
-        """Return all settings of a space of choices.
+        """Return all settings of the space. Every domain must be a choice of values.
 
         >>> from study.spec.domain import choice
         >>> space = Space(optimizer=choice("sgd", "sam"), lr=choice(0.1, 0.01))
@@ -105,21 +119,25 @@ class Space:
         [('sgd', 0.1), ('sgd', 0.01), ('sam', 0.1), ('sam', 0.01)]
 
         Raises:
-            UsageError: A domain is not a choice.
+            UsageError: A domain is a range.
         """
         for name, domain in self.domains.items():
             if domain.kind != "choice":
-                raise UsageError(f"{name} is {domain}: a grid needs a choice of values")
+                raise UsageError(
+                    f"{name} is {domain}: a grid needs a choice of values, such as "
+                    f"{name}=choice(...)"
+                )
         products = itertools.product(*(d.extremes for d in self.domains.values()))
         points = [dict(zip(self.domains, values, strict=True)) for values in products]
-        # points that differ in a field that does not exist there are one setting
+        # Two points give the same setting if they differ only in a field that the
+        # setting does not have. The dict keeps one of them.
         return tuple(dict.fromkeys(self.make_setting(_pick(p)) for p in points))
 
     def random(self, count: int, seed: int = 0) -> tuple[Setting, ...]:
-        """Return different settings, drawn uniformly; equal seeds draw equal settings.
+        """Return `count` different random settings. Equal seeds give equal settings.
 
         Raises:
-            UsageError: The space has too few.
+            UsageError: The draws found fewer than `count` different settings.
         """
         random = np.random.Generator(np.random.PCG64(check_whole("seed", seed, 0)))
         settings: dict[Setting, None] = {}
@@ -127,14 +145,17 @@ class Space:
             settings[self.draw(random)] = None
             if len(settings) == count:
                 return tuple(settings)
-        raise UsageError(f"{count} random settings: the space has only {len(settings)}")
+        raise UsageError(
+            f"cannot draw {count} random settings: only {len(settings)} were found, so "
+            "ask for fewer settings"
+        )
 
     def describe(self) -> dict[str, str]:
-        """Return each field in words; they identify the space."""
+        """Return a text for each field. Saved searches compare the texts."""
         return {name: str(value) for name, value in self.fields.items()}
 
     def _check_conditions(self, name: str, domain: Domain) -> None:
-        """Check that a condition is on a value that an earlier field can have."""
+        """Check that each condition names an earlier field and its possible values."""
         earlier = itertools.takewhile(lambda other: other != name, self.fields)
         fields = {other: self.fields[other] for other in earlier}
         for other, values in domain.conditions.items():
@@ -147,20 +168,25 @@ class Space:
                 known = field.extremes
                 if field.kind != "choice":
                     raise UsageError(
-                        f"{name} cannot depend on {other}, which is {field}"
+                        f"{name} cannot depend on {other}, which is {field}: use a "
+                        "condition on a field with a choice of values"
                     )
             for value in values:
-                choose(f"{other} on which {name} depends", str(value), map(str, known))
+                choose(
+                    f"{other} (in the condition of {name})",
+                    str(value),
+                    map(str, known),
+                )
 
     def _corners(self) -> Iterator[Pick]:
-        """Yield picks that take each extreme of each domain at least once."""
+        """Yield functions that together pick every extreme value of every domain."""
         yield _pick({})
         for name, domain in self.domains.items():
             for extreme in domain.extremes:
                 yield _pick({**self._conditions_met(name), name: extreme})
 
     def _conditions_met(self, name: str) -> dict[str, Any]:
-        """Return values of other fields with which a field exists."""
+        """Return values of other fields that meet the conditions of the named field."""
         values: dict[str, Any] = {}
         if isinstance(domain := self.fields[name], Domain):
             for other, allowed in domain.conditions.items():
@@ -169,5 +195,8 @@ class Space:
 
 
 def _pick(values: Mapping[str, Any]) -> Pick:
-    """Return the pick of these values, and of the first extreme for other fields."""
+    """Return a function that picks the values of fields.
+
+    It picks the field's value in `values`, or the first value of its domain.
+    """
     return lambda name, domain: values.get(name, domain.extremes[0])

@@ -1,7 +1,7 @@
-"""Studies: settings and seeds, as plain data.
+"""Studies: named sets of settings and seeds.
 
-The text of Koster & Kukla 2024 (arXiv 2409.17300) that we have does not show its
-numbers: the learning rates, rho, widths, batch size and epochs below are ours.
+Our copy of Koster & Kukla 2024 (arXiv 2409.17300) does not show the values of the
+hyperparameters. We chose the learning rates, rho, widths, batch size and epochs below.
 """
 
 from __future__ import annotations
@@ -22,49 +22,52 @@ from trainables.randomness import SEEDS
 from trainables.setting import Row, RunOptions, Setting
 from trainables.usage import UsageError
 
-# two of those of Dohare et al. 2023 (arXiv 2306.13812) on permuted MNIST
+# two learning rates of Dohare et al. 2023 (arXiv 2306.13812) on permuted MNIST
 LEARNING_RATES = (0.01, 0.001)
-# those of Dohare et al., with one between each two and one above
+# the learning rates of Dohare et al., and more values between and above them
 MAP_LEARNING_RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
-# Foret et al. 2021 (arXiv 2010.01412), section 3.1
+# the value in section 3.1 of Foret et al. 2021 (arXiv 2010.01412)
 RHO = 0.05
-# from 0.001 to 2, equally spaced on a logarithmic scale, to two digits
+# from 0.001 to 2, equally spaced on a log scale and rounded to two digits
 RHOS = (0.001, 0.0026, 0.0067, 0.017, 0.045, 0.12, 0.3, 0.77, 2.0)
-# Zhao et al. 2022 (arXiv 2202.03599), section 5: the best of those tried
+# the best value in section 5 of Zhao et al. 2022 (arXiv 2202.03599)
 ALPHA = 0.8
 
 LANDSCAPE_EVERY = RunOptions().landscape_every
 
 
 def check_name(study: Any, attribute: Any, name: Any) -> None:
-    """Check that a study's name can be used as a folder name."""
+    """Raise a UsageError if the name of a study cannot be the name of a folder."""
     if not re.fullmatch(r"[A-Za-z0-9][\w-]*", str(name)):
         raise UsageError(
-            f"the study's name is {name!r}: use letters, digits, '-' and '_'"
+            f"the study's name is {name!r}: use letters, digits, '-' and '_', and "
+            "begin with a letter or a digit"
         )
 
 
 def check_distinct(study: Any, attribute: Any, items: Sequence[Any]) -> None:
-    """Check that a study has at least one item, and no duplicates."""
+    """Raise a UsageError if `items` is empty or if two items are equal."""
     kind = attribute.name
     if not items:
         raise UsageError(f"study {study.name} has no {kind}: give at least one")
     if len(set(items)) < len(items):
-        raise UsageError(f"study {study.name} repeats one of its {kind}")
+        raise UsageError(
+            f"study {study.name} repeats one of its {kind}: give each only once"
+        )
 
 
 def to_tuple(items: Iterable[Any]) -> tuple[Any, ...]:
-    """Convert to a tuple; mypy does not take the class for a converter."""
+    """Return a tuple. mypy does not accept the class `tuple` as a converter."""
     return tuple(items)
 
 
 def check_seeds(seeds: Iterable[int]) -> tuple[int, ...]:
-    """Return seeds, each a whole number in [0, 2**32)."""
+    """Return the seeds; raise a UsageError unless all are integers in [0, 2**32)."""
     return tuple(check_whole("seed", seed, 0, SEEDS - 1) for seed in seeds)
 
 
 def check_landscape_every(tasks: int) -> int:
-    """Return the tasks between measurements of the loss landscape, at least 0."""
+    """Return `tasks`, or raise a UsageError unless it is an integer of at least 0."""
     return check_whole("landscape_every", tasks, 0)
 
 
@@ -73,12 +76,15 @@ class Study:
     """A named set of runs: every setting with every seed.
 
     Attributes:
-        name: Letters, digits, '-' and '_'; also the name of the folder of results.
-        settings: Distinct settings.
-        seeds: Distinct, each in [0, 2**32).
-        about: A line for `--list`.
-        landscape_every: Tasks between measurements of the loss landscape, without
-            `--landscape-every`; 0: none. One takes about 0.3 s a seed, for any task.
+        name: The name of the study and of its results folder. It has only letters,
+            digits, '-' and '_'.
+        settings: The settings. All are different.
+        seeds: The seeds. All are different integers in [0, 2**32).
+        about: One line that describes the study. The option `--list` shows it.
+        landscape_every: The number of tasks between two measurements of the loss
+            landscape (sharpness etc.). 0 measures no task. The option
+            `--landscape-every` replaces this number. One measurement takes about 0.3
+            seconds per seed.
     """
 
     name: str = attrs.field(validator=check_name)
@@ -94,16 +100,19 @@ class Study:
     )
 
     def rows(self) -> dict[str, Row]:
-        """Return the settings' rows by setting_id."""
+        """Return a dict from the setting_id of each setting to its row of fields."""
         return {setting.setting_id: setting.row() for setting in self.settings}
 
     def modify(self, seeds: int | None = None, **fields: Any) -> Study:
-        """Return the study with so many seeds, and other fields in all its settings.
+        """Return a copy of the study with some changes. None changes nothing.
 
-        None: unchanged.
+        Args:
+            seeds: The new number of seeds. The first seed is 0.
+            **fields: New values for fields of the settings, such as `tasks`. All
+                settings get the new values.
 
         Raises:
-            UsageError: A value is wrong, or two settings become equal.
+            UsageError: A value is wrong, or two settings are equal after the change.
         """
         values = {name: value for name, value in fields.items() if value is not None}
         settings = [attrs.evolve(setting, **values) for setting in self.settings]
@@ -112,14 +121,17 @@ class Study:
 
 
 def count_seeds(count: int | None, default: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the first seeds, from 0; the default if the count is None."""
+    """Return the seeds 0 to `count` - 1, or `default` if `count` is None."""
     return default if count is None else tuple(range(check_whole("seeds", count)))
 
 
 def grid(
     problems: Sequence[Problem], optimizers: Sequence[Optimizer], **fields: Any
 ) -> tuple[Setting, ...]:
-    """Return a setting for each problem and optimizer, with these other fields."""
+    """Return one setting for each pair of a problem and an optimizer.
+
+    All settings get the values in `fields` for their other fields.
+    """
     return tuple(
         Setting(problem=problem, optimizer=optimizer, **fields)
         for problem, optimizer in itertools.product(problems, optimizers)
@@ -129,7 +141,10 @@ def grid(
 def over_rho(
     rhos: Sequence[float], learning_rates: Sequence[float], alphas: Sequence[float]
 ) -> tuple[Optimizer, ...]:
-    """Return SGD at each learning rate, and SAM and GNP at each rho there too."""
+    """Return SGD, SAM and GNP optimizers with all combinations of these values.
+
+    SGD has only a learning rate. SAM also has a rho, and GNP a rho and an alpha.
+    """
     pairs = list(itertools.product(learning_rates, rhos))
     return (
         *(SGD(lr=lr) for lr in learning_rates),
@@ -140,21 +155,24 @@ def over_rho(
 
 NETWORK: dict[str, Any] = {"hidden": (100, 100, 100), "batch_size": 16}
 MNIST: dict[str, Any] = {"dataset": "mnist", "epochs": 1, **NETWORK}
-# two epochs: a task has a fourteenth of the examples of one of MNIST
+# two epochs, because a task of mnist-5k has 14 times fewer examples than one of MNIST
 DIGITS: dict[str, Any] = {"dataset": "mnist-5k", "epochs": 2, **NETWORK}
 
 PAPER_OPTIMIZERS = over_rho([RHO], LEARNING_RATES, [ALPHA])
-# with the smaller learning rates, 5,000 digits are too few to learn from
+# without the two smallest learning rates, for which 5,000 digits are too few to learn
 SMALL_MAP_OPTIMIZERS = over_rho(RHOS[::2], MAP_LEARNING_RATES[:3], [ALPHA])
 
 
 def quickstart() -> tuple[Setting, ...]:
-    """Return two settings that lose plasticity and two that keep it.
+    """Return two settings that lose plasticity and two settings that keep it.
 
-    Batches of one example make enough steps on the 5,000 digits to see it. All four
-    have the same learning rate. They were chosen from the following, measured on 40
-    tasks with ten seeds (*: five): the mean accuracy of the last tenth of the stream
-    less that of tasks 1 to 4, in points, and its 95% interval.
+    The batch size is 1. Larger batches make too few updates on 5,000 digits to show a
+    loss of plasticity. All four settings have the same learning rate.
+
+    The settings were chosen with the help of this table. It shows the change of
+    accuracy on 40 tasks, as a mean over ten seeds (five seeds for *) with a 95%
+    interval. The change is the mean accuracy on the last tenth of the tasks minus the
+    mean accuracy on tasks 1 to 4, in percentage points.
 
     | optimizer                          | change       |
     | ---------------------------------- | -----------: |
@@ -165,7 +183,7 @@ def quickstart() -> tuple[Setting, ...]:
     | SAM, lr 0.003, rho 0.05 *          | -10.1 +- 1.3 |
     | GNP, lr 0.01, rho 0.05, alpha 0.8  | -10.1 +- 2.1 |
 
-    Pairwise streams of these digits show no loss.
+    On the problem `pairwise`, these digits show no loss of plasticity.
     """
     lr = 0.003
     optimizers = (
@@ -179,11 +197,12 @@ def quickstart() -> tuple[Setting, ...]:
 
 
 def remedies() -> tuple[Setting, ...]:
-    """Return every intervention under SGD, SAM and Adam, and what to compare them with.
+    """Return settings with each intervention, and baseline settings without one.
 
-    Each has the hyperparameters of its paper, its defaults; nothing is tuned. Adam has
-    its usual learning rate. Its weight decay and L2-init are ten times less than SGD's,
-    because Adam scales a penalty up with the gradient.
+    Each intervention is combined with SGD, SAM and Adam. The hyperparameters are the
+    defaults, which come from the papers; they are not tuned. Adam has its usual
+    learning rate. With Adam, weight decay and L2-init are ten times smaller than with
+    SGD, because Adam scales a penalty up together with the gradient.
     """
     shared: dict[str, Any] = {"tasks": 20, **DIGITS}
     settings = []
@@ -210,7 +229,7 @@ STUDIES: dict[str, Study] = {
             "quickstart",
             quickstart(),
             seeds=range(5),
-            about="what loses plasticity and what keeps it, in about two minutes",
+            about="two settings lose plasticity, two keep it; about two minutes",
         ),
         Study(
             "paper",
@@ -226,21 +245,21 @@ STUDIES: dict[str, Study] = {
                 **MNIST,
             ),
             seeds=range(10),
-            about="SAM and GNP over rho and learning rate, with SGD as the baseline",
+            about="SAM and GNP with many values of rho and lr; SGD as the baseline",
         ),
         Study(
             "rho-small",
             grid([Permuted()], SMALL_MAP_OPTIMIZERS, tasks=20, **DIGITS)
             + grid([Pairwise()], SMALL_MAP_OPTIMIZERS, **DIGITS),
             seeds=range(5),
-            about="part of rho for two cores: every second rho, on the 5,000 digits",
+            about="a smaller version of the study rho: every second rho, 5,000 digits",
             landscape_every=45,
         ),
         Study(
             "remedies",
             remedies(),
             seeds=range(5),
-            about="every intervention under SGD, SAM and Adam, in some minutes",
+            about="every intervention with SGD, SAM and Adam; about ten minutes",
             landscape_every=20,
         ),
     )

@@ -1,4 +1,4 @@
-"""Find a study by its name, or in a user's Python file."""
+"""Find a study by its name, or load a study from a user's Python file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from study.spec.studies import STUDIES, Study
 from trainables.setting import REGISTRIES, Setting
 from trainables.usage import UsageError, choose
 
-# modules of `study` that are in `study.spec` now
+# modules that were moved from `study` to `study.spec`
 MOVED = ("studies", "search", "space", "domain")
-# old keywords of `Study`, and their new names
+# old names of the arguments of `Study`, and their new names
 RENAMED = {"probe_every": "landscape_every"}
 
 PARTS: dict[str, Any] = {
@@ -29,20 +29,20 @@ PARTS: dict[str, Any] = {
         *(p for r in REGISTRIES.values() for p in r.values()),
     )
 }
-"""The classes whose wrong keywords are explained, by name."""
+"""Classes by name. If a file uses a wrong keyword for one, the error has a hint."""
 
 
 def find_study(name: str) -> Study | Search:
     """Return a study by its name, or the STUDY that a Python file defines.
 
     Raises:
-        UsageError: There is no such study, or the file fails.
+        UsageError: The study or the file does not exist, or the file raises an error.
     """
     if not name.endswith(".py"):
         known: dict[str, Study | Search] = {**STUDIES, **SEARCHES}
         return known[choose("study", name, known)]
     if not Path(name).is_file():
-        raise UsageError(f"{name}: no such file")
+        raise UsageError(f"{name}: no such file. Check the path of the Python file")
     try:
         study = runpy.run_path(name).get("STUDY")
     except (Exception, SystemExit) as error:
@@ -50,13 +50,13 @@ def find_study(name: str) -> Study | Search:
     if not isinstance(study, Study | Search):
         raise UsageError(
             f"{name} must define STUDY = Study(name, settings, seeds) or "
-            "Search(name, space, seeds)"
+            "STUDY = Search(name, space, seeds)"
         )
     return study
 
 
 def _failed_line(name: str, error: BaseException) -> str:
-    """Return a file and its line that raised an error, as FILE:LINE."""
+    """Return the line of a file that raised an error, as the text FILE:LINE."""
     if isinstance(error, SyntaxError):
         return f"{name}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)
@@ -65,7 +65,7 @@ def _failed_line(name: str, error: BaseException) -> str:
 
 
 def _explain(error: BaseException) -> str:
-    """Return an error in one line, with a hint where the file is out of date."""
+    """Return an error as one line, with a hint if a name is old or misspelled."""
     if isinstance(error, UsageError):
         return str(error)
     if isinstance(error, ModuleNotFoundError):
