@@ -1,1 +1,1 @@
-"""Continual runs and their parts: settings, problems, steps, probes and records."""
+"""Train networks on a stream of tasks without resets, and record the results."""

@@ -1,8 +1,9 @@
-"""A checkpoint: the state of a run and its records so far, as plain tensors and values.
+"""Save a run in a checkpoint, and load the checkpoint to resume the run.
 
-Reading a checkpoint does not unpickle code (`weights_only=True`), so that a malicious
-file cannot run code. A checkpoint is used only if it is undamaged and belongs to the
-same run.
+A checkpoint contains the state of a run and the records of its finished tasks, as
+tensors and plain values. `torch.load` reads it with `weights_only=True`, which never
+executes code from the file. A malicious file therefore cannot run code. A checkpoint is
+used only if the file is undamaged and belongs to the same run.
 """
 
 from __future__ import annotations
@@ -18,37 +19,40 @@ from trainables.run import ContinualRun
 
 
 def pack(run: ContinualRun, records: list[Record]) -> bytes:
-    """Return the bytes of a file with a run's state and records, for `torch.load`."""
+    """Return a checkpoint, as bytes, of the run's state and these records."""
     buffer = io.BytesIO()
     torch.save({"run": run.state_dict(), "records": records}, buffer)
     return buffer.getvalue()
 
 
 def read(content: bytes) -> dict[str, Any]:
-    """Return the state ("run") and the records ("records") of a checkpoint.
+    """Check the bytes of a checkpoint and return its contents as a dict.
+
+    The key "run" has the state of the run. The key "records" has the records.
 
     Raises:
-        ValueError: The file is damaged or was written by another program.
-        Exception: The file is not a checkpoint: zipfile and torch can raise anything.
+        ValueError: The checkpoint is damaged, or another program wrote it.
+        Exception: `content` is not a checkpoint. zipfile and torch can raise any error.
     """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        # torch does not verify checksums
+        # torch.load does not verify the checksums in the archive
         if damaged := archive.testzip():
-            raise ValueError(f"{damaged} is damaged")
+            raise ValueError(f"{damaged} in the checkpoint is damaged")
     parts = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     if not isinstance(parts, dict):
-        raise ValueError("not a checkpoint of this program")
+        raise ValueError("the file is not a checkpoint of this program")
     return parts
 
 
 def unpack(content: bytes, run: ContinualRun, study: str) -> list[Record]:
-    """Load a checkpoint into `run`, a new run of the study; return its records.
+    """Load a checkpoint into `run` and return the records in the checkpoint.
 
-    After an error, `run` must not be used any more.
+    `run` must be a new run of the study. After an error, do not use `run` any more,
+    because its state may be incomplete.
 
     Raises:
         ValueError: The checkpoint belongs to another run or study.
-        Exception: The file is damaged or is not a checkpoint: see `read`.
+        Exception: The checkpoint is damaged or is not a checkpoint: see `read`.
     """
     parts = read(content)
     records: list[Record] = parts["records"]
@@ -56,13 +60,18 @@ def unpack(content: bytes, run: ContinualRun, study: str) -> list[Record]:
     run.load_state_dict(parts["run"])
     alive = len(run.alive)
     if len(set(run.alive) & set(run.seeds)) != alive:
-        raise ValueError(f"seeds {run.alive} are alive, but the run has {run.seeds}")
+        raise ValueError(
+            f"the checkpoint has networks of seeds {run.alive}, but the run has seeds "
+            f"{run.seeds}"
+        )
     if [t.shape for t in run.network.tensors()] != [(alive, *s) for s in shapes]:
-        raise ValueError("the networks in the checkpoint have another shape")
+        raise ValueError("the networks in the checkpoint do not have the run's shape")
     expected = [(run.setting.run_id(s), i) for s in run.seeds for i in range(run.task)]
     if sorted((row["run_id"], row["task"]) for row in records) != sorted(expected):
-        raise ValueError("the records do not match the run's finished tasks")
+        raise ValueError(
+            "the records in the checkpoint do not match the finished tasks of the run"
+        )
     check_records(records)
     if any(row["study"] != study for row in records):
-        raise ValueError("the records belong to another study")
+        raise ValueError("the records in the checkpoint belong to another study")
     return records

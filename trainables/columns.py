@@ -1,4 +1,4 @@
-"""The tables of columns and hyperparameters in docs/records.md.
+"""Generate the tables of columns and hyperparameters in docs/records.md.
 
 `python -m trainables.columns` prints the tables. `python -m trainables.columns
 docs/records.md` replaces the tables in that file.
@@ -19,7 +19,7 @@ START, END = "<!-- columns -->\n", "<!-- /columns -->\n"
 
 
 def tables() -> str:
-    """Return both tables as Markdown."""
+    """Return the table of columns and the table of hyperparameters as Markdown."""
     columns = (
         (f"`{name}`", c.role, _type(c), c.unit, c.meaning, c.source)
         for name, c in all_columns().items()
@@ -50,7 +50,7 @@ def _table(header: str, rows: Iterable[Iterable[object]]) -> str:
 
 
 def with_tables(text: str) -> str:
-    """Return the document `text` with new tables between its two markers."""
+    """Return the document `text` with new tables between `START` and `END`."""
     before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)
     return f"{before}{START}\n{tables()}\n{END}{after}"

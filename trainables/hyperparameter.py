@@ -1,11 +1,11 @@
-"""Hyperparameters: a field declares its default, range, unit and meaning in one place.
+"""Declare hyperparameters: each field has a default, a range, a unit and a meaning.
 
     @attrs.frozen(kw_only=True)
     class SAM(Optimizer):
         rho: float = real(0.05, meaning="radius of the ascent step")
 
-The row of a setting, its parser, the columns of the records and the documentation of
-these columns are all derived from these fields.
+These fields are the only place where a hyperparameter is declared. The columns of the
+records, the parser of settings and the tables in docs/records.md are derived from them.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from trainables.usage import UsageError
 Role = Literal["identity", "setting", "position", "measure", "outcome"]
 """The purpose of a column.
 
-    identity    names the study, setting, run and trial of the row
-    setting     a part of the setting
-    position    the place of the task in the stream
-    measure     a measurement
-    outcome     what happened during the task, e.g. its number of updates
+    identity    identifies the study, setting, run and trial of the row
+    setting     a value of the setting, e.g. the learning rate
+    position    the position of the task in the stream of tasks
+    measure     a measurement, e.g. the test accuracy
+    outcome     what happened during the task, e.g. the number of updates
 """
 
 TEXT, WHOLE, REAL, TRUTH = pa.string(), pa.int64(), pa.float64(), pa.bool_()
@@ -35,23 +35,26 @@ REALS = pa.list_(REAL)
 
 @attrs.frozen
 class Column:
-    """The description of a column."""
+    """The description of a column of the records."""
 
     type: pa.DataType
     nullable: bool
     role: Role
     unit: str  # empty for text and for numbers without a unit
     meaning: str  # one line
-    source: str = ""  # the publication that defines the measure
+    source: str = ""  # the publication that defines the measure, if any
 
     def to_field(self, name: str) -> pa.Field:
-        """Return the Arrow field; its metadata are role, unit, meaning and source."""
+        """Return the Arrow field `name`; role, unit, etc. become its metadata."""
         metadata = {key: getattr(self, key) for key in _METADATA}
         return pa.field(name, self.type, nullable=self.nullable, metadata=metadata)
 
     @classmethod
     def from_field(cls, field: pa.Field) -> Column | None:
-        """Return the column that a field's metadata describe, or None if none do."""
+        """Return the column that the metadata of an Arrow field describe.
+
+        Return None if the metadata do not contain a valid role.
+        """
         given = field.metadata or {}
         texts = {
             k: given.get(k.encode(), b"").decode(errors="replace") for k in _METADATA
@@ -65,7 +68,10 @@ _METADATA = ("role", "unit", "meaning", "source")
 
 
 def value_type(field: pa.Field) -> pa.DataType:
-    """Return the type of a field's values: of the decoded ones in a dictionary."""
+    """Return the type of the values in an Arrow field.
+
+    If the field is dictionary-encoded, this is the type of the decoded values.
+    """
     is_encoded = pa.types.is_dictionary(field.type)
     return field.type.value_type if is_encoded else field.type
 
@@ -80,7 +86,10 @@ def real(
     unit: str = "",
     meaning: str,
 ) -> Any:
-    """Return a field for a real number. `check_real` explains the range."""
+    """Return an attrs field for a real number in a range.
+
+    `check_real` explains the range and raises an error for values outside of it.
+    """
     exclude = {"exclude_low": exclude_low, "exclude_high": exclude_high}
 
     def check(value: Any, field: attrs.Attribute[float]) -> float:
@@ -93,7 +102,10 @@ def real(
 def whole(
     default: Any, low: int = 1, high: int | None = None, *, unit: str = "", meaning: str
 ) -> Any:
-    """Return a field for a whole number in [low, high]; None is no upper limit."""
+    """Return an attrs field for a whole number of at least `low` and at most `high`.
+
+    If `high` is None, there is no upper limit.
+    """
 
     def check(value: Any, field: attrs.Attribute[int]) -> int:
         return check_whole(field.name, value, low, high)
@@ -103,9 +115,10 @@ def whole(
 
 
 def text(default: Any, convert: Any = None, *, unit: str = "", meaning: str) -> Any:
-    """Return a field whose column is text.
+    """Return an attrs field whose column in the records is text.
 
-    `convert` is called with the value and the field, and returns the checked value.
+    If `convert` is given, `convert(value, field)` checks a new value of the field and
+    returns the value to store.
     """
     return _field(default, convert, TEXT, unit, meaning, "")
 
@@ -122,14 +135,14 @@ def _field(
 
 
 def hyperparameters(part: type) -> dict[str, Column]:
-    """Return the columns of the fields of `part`, an attrs class."""
+    """Return the column of each field of the attrs class `part`, by field name."""
     return {f.name: f.metadata["column"] for f in attrs.fields(part)}
 
 
 def _describe_range(
     low: float, high: float, exclude_low: bool = False, exclude_high: bool = False
 ) -> str:
-    """Return a range in words.
+    """Return a range in words, for messages and documentation.
 
     >>> _describe_range(0, 1, exclude_high=True)
     'at least 0 and below 1'
@@ -150,11 +163,11 @@ def check_real(
 ) -> float:
     """Return `value` as a float if it is a finite number in the range.
 
-    The range is [low, high], without `low` if `exclude_low`, and without `high` if
-    `exclude_high`.
+    The range goes from `low` to `high` and contains both limits. If `exclude_low` is
+    true, the range does not contain `low`. `exclude_high` does the same for `high`.
 
     Raises:
-        UsageError: The value is not a number or lies outside the range.
+        UsageError: `value` is not a finite number, or it is outside the range.
     """
     if (
         isinstance(value, int | float)
@@ -163,17 +176,19 @@ def check_real(
         and (value > low if exclude_low else value >= low)
         and (value < high if exclude_high else value <= high)
     ):
-        # + 0.0 turns -0.0 into 0.0: otherwise equal settings would differ in their hash
+        # + 0.0 turns -0.0 into 0.0, so that equal settings have the same hash
         return float(value) + 0.0
     limits = _describe_range(low, high, exclude_low, exclude_high)
     raise UsageError(f"{name} is {value!r}: it must be a number {limits}")
 
 
 def check_whole(name: str, value: Any, low: int = 1, high: int | None = None) -> int:
-    """Return `value` if it is a whole number in [low, high].
+    """Return `value` if it is a whole number of at least `low` and at most `high`.
+
+    If `high` is None, there is no upper limit.
 
     Raises:
-        UsageError: The value is not a whole number or lies outside the range.
+        UsageError: `value` is not a whole number, or it is outside the range.
     """
     is_whole = isinstance(value, int) and not isinstance(value, bool)
     if is_whole and value >= low and (high is None or value <= high):

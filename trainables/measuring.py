@@ -1,4 +1,4 @@
-"""Measurements before and after a task: tests, network probes, the loss landscape."""
+"""Measure networks before and after a task: tests, probes and the loss landscape."""
 
 from __future__ import annotations
 
@@ -22,29 +22,37 @@ from trainables.stack import Stack
 from trainables.steps.reference import loss_gradient
 
 TEST_BATCH = 1000
-"""The number of test examples that go through a network at once."""
+"""The number of test examples that a network processes at once."""
 
 CHUNK_MEMORY = {"cpu": 0, "cuda": 10**9}
-"""Memory in bytes, by device type, that measuring the landscape may use.
+"""The memory in bytes that a measurement of the loss landscape may use, by device type.
 
-A stack that needs more is measured in chunks of seeds. On a CPU a chunk is one seed,
-which is fastest because its numbers stay in the cache.
+If all seeds together need more memory, they are measured in chunks of seeds. On a CPU,
+each chunk has one seed. This is fastest, because the data of one seed stays in the
+CPU's cache.
 """
 
 
 class ProbeBatch(NamedTuple):
-    """The examples that the probes of a stack use, in the order of the stack."""
+    """The training examples on which the probes measure the network of each seed.
+
+    `examples` has one item per seed, in the order of `seeds`. `task` is the number of
+    the task.
+    """
 
     seeds: Sequence[int]
     task: int
     examples: Sequence[Examples]
 
     def part(self, start: int, stop: int) -> ProbeBatch:
-        """Return the batch of the seeds at positions start to stop - 1."""
+        """Return the examples of the seeds at positions start to stop - 1."""
         return ProbeBatch(self.seeds[start:stop], self.task, self.examples[start:stop])
 
     def read(self, reader: Reader) -> tuple[Tensor, Tensor]:
-        """Return images of shape (S, n, inputs) and labels of shape (S, n)."""
+        """Return images of shape (S, n, inputs) and labels of shape (S, n).
+
+        S is the number of seeds, and n is the number of examples per seed.
+        """
         device = reader.images.device
         positions, labels = (
             torch.from_numpy(np.stack(arrays)).to(device)
@@ -56,9 +64,10 @@ class ProbeBatch(NamedTuple):
 def test(
     network: Network, stack: Sequence[Examples], reader: Reader
 ) -> dict[str, Tensor]:
-    """Test the network of each seed on that seed's examples.
+    """Test the network of each seed on that seed's test examples.
 
-    Returns test_loss and test_accuracy, each of shape (S,) and dtype float64.
+    `stack` has the test examples of each of the S seeds. Returns test_loss and
+    test_accuracy, each of shape (S,) and dtype float64.
     """
     device = network.weights[0].device
     accuracy, loss = [], []
@@ -83,10 +92,11 @@ def draw_probe_batch(
     examples: Sequence[Examples],
     dataset_labels: np.ndarray,
 ) -> ProbeBatch:
-    """Draw the training examples that the probes use for each seed.
+    """Draw the training examples on which the probes measure each seed's network.
 
-    A seed gets `EXAMPLES` examples. Every seed of a stack must get the same number. If
-    a task made of the smallest classes would have fewer, every seed gets that number.
+    Every seed must get the same number of examples. This number is usually `EXAMPLES`.
+    If a task with the dataset's smallest classes would have fewer examples, every seed
+    gets only that smaller number of examples.
     """
     counts = np.bincount(dataset_labels)
     smallest_class = int(counts[counts > 0].min())
@@ -105,11 +115,11 @@ def measure_network(
     initial: Network,
     before: Network,
 ) -> dict[str, Tensor]:
-    """Measure the networks after a task.
+    """Measure the networks of S seeds after a task, with all probes in `PROBES`.
 
-    `initial` holds the networks before the first task, `before` the networks before
-    this task. Returns the columns of `PROBES`, each of shape (S,) or (S, layers) and
-    dtype float64, and `finite`, which is 1 where all weights are finite, else 0.
+    `initial` has the networks before the first task. `before` has the networks before
+    this task. Returns a tensor for each probe, of shape (S,) or (S, layers) and dtype
+    float64. Also returns `finite`: 1 if all weights of a seed are finite, else 0.
     """
     inputs, labels = batch.read(reader)
     layers, _ = forward(network, inputs)
@@ -126,15 +136,16 @@ def measure_landscape(
     batch: ProbeBatch,
     reader: Reader,
 ) -> dict[str, Tensor]:
-    """Measure the loss around the networks, in chunks of as many seeds as fit.
+    """Measure the loss landscape, which is the loss at weights near those of a network.
 
-    `probes` is `START` before a task and `LANDSCAPE` after it. Returns a tensor of
-    shape (S,) and dtype float64 for each probe.
+    `probes` is `START` before a task and `LANDSCAPE` after a task. The seeds are
+    measured in chunks. A chunk has as many seeds as `CHUNK_MEMORY` allows, but at least
+    one. Returns a tensor for each probe, of shape (S,) for S seeds and dtype float64.
     """
     shapes = [tensor.shape[1:] for tensor in network.tensors()]
     weights = sum(shape.numel() for shape in shapes)
     activations = sum(shape[-1] for shape in shapes) * len(batch.examples[0].labels)
-    # the Lanczos vectors, and the graph that a Hessian product goes through
+    # an estimate: the Lanczos vectors, and the graph of a Hessian-vector product
     numbers = 2 * ROOM * weights + 10 * activations
     seed_memory = network.weights[0].element_size() * numbers
     memory = CHUNK_MEMORY.get(network.weights[0].device.type, 0)
@@ -149,13 +160,15 @@ def measure_landscape(
 
 
 def by_seed(measures: dict[str, Tensor]) -> list[Record]:
-    """Return each seed's measures from tensors of shape (S,), or (S, n) for lists.
+    """Convert the measures of S seeds from one tensor per column to one dict per seed.
+
+    A tensor has the shape (S,) if the column has numbers, and (S, n) if it has lists.
 
     >>> by_seed({"a": torch.tensor([1, 2]), "b": torch.tensor([[3, 4], [5, 6]])})
     [{'a': 1, 'b': [3, 4]}, {'a': 2, 'b': [5, 6]}]
     """
     columns = [values.reshape(len(values), -1) for values in measures.values()]
-    table = torch.cat(columns, dim=1).tolist()  # one transfer from a GPU
+    table = torch.cat(columns, dim=1).tolist()  # copy all numbers from a GPU at once
     rows = []
     for row in map(iter, table):
         rows.append(
@@ -170,13 +183,17 @@ def by_seed(measures: dict[str, Tensor]) -> list[Record]:
 
 
 def is_finite(measures: Record) -> bool:
-    """Return whether a seed's losses and weights are finite."""
+    """Return whether the train loss, the test loss and the weights are finite."""
     losses = (measures["train_loss"], measures["test_loss"])
     return measures["finite"] == 1 and all(map(math.isfinite, losses))
 
 
 def measure_values(measures: Record) -> Record:
-    """Return the value of each measure column: None if it is missing or not finite."""
+    """Return the value of each measure column of the records.
+
+    If a measure is missing, its value is None. A number that is not finite is replaced
+    by None.
+    """
     return {name: _null_if_not_finite(measures.get(name)) for name in measure_columns()}
 
 

@@ -1,4 +1,4 @@
-"""Patience with failing storage: retry after growing pauses, up to a time limit."""
+"""If storage fails, retry after longer and longer pauses, up to a time limit."""
 
 from __future__ import annotations
 
@@ -7,26 +7,30 @@ import time
 import attrs
 
 PERMANENT = (IsADirectoryError, NotADirectoryError, FileExistsError)
-"""Errors that retrying cannot fix."""
+"""Errors that a retry cannot fix."""
 
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 5.0
-"""Seconds before a retry: the pause doubles from the first to the longest."""
+"""The first and the longest pause before a retry, in seconds.
+
+Each pause is twice as long as the previous one, but not longer than `LONGEST_PAUSE`.
+"""
 
 
 @attrs.define
 class Patience:
-    """How long to retry while a disk or an object store raises errors."""
+    """Pauses between retries, and a time limit, while a disk or object store fails."""
 
-    limit: float = 600.0  # seconds from the first error
+    limit: float = 600.0  # give up this many seconds after the first error
     _since: float | None = attrs.field(default=None, init=False)
     _pause: float = attrs.field(factory=lambda: FIRST_PAUSE, init=False)
 
     def wait(self, error: OSError) -> None:
-        """Sleep before the next try.
+        """Sleep before the next retry.
 
         Raises:
-            OSError: `error` is permanent, or the first error was `limit` seconds ago.
+            OSError: `error` itself, if a retry cannot fix it or if the first error was
+                at least `limit` seconds ago.
         """
         now = time.monotonic()
         if self._since is None:
@@ -37,7 +41,7 @@ class Patience:
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def reset(self) -> None:
-        """Forget the earlier errors, because storage works again."""
+        """Forget the earlier errors. Call this method when storage works again."""
         self._since, self._pause = None, FIRST_PAUSE
 
 

@@ -1,8 +1,9 @@
-"""Random numbers that depend only on their purpose, seed, task and epoch.
+"""Random number generators that depend only on purpose, seed, task and epoch.
 
-Each combination of these four has its own generator. A resumed run therefore does not
-repeat earlier draws, and one more draw for one purpose changes no numbers of another.
-The generators are NumPy's, so that a GPU gets the same numbers as a CPU.
+Each combination of purpose, seed, task and epoch has its own generator. To resume at a
+task, a run therefore does not need the random numbers of earlier tasks. An additional
+draw for one purpose does not change the numbers for other purposes. NumPy draws the
+numbers, so that a run on a GPU gets the same numbers as a run on a CPU.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ PURPOSES: dict[str, int] = {
 }
 
 SEEDS = 2**32
-"""Seeds are whole numbers of at least 0 and below this number."""
+"""The number of possible seeds. A seed is a whole number from 0 to SEEDS - 1."""
 
 
 def generator(
     purpose: str, seed: int, task: int = 0, epoch: int = 0
 ) -> np.random.Generator:
-    """Return the generator for one purpose at one point of one seed's stream.
+    """Return the random generator for this purpose, seed, task and epoch.
 
     `SeedSequence` always gets four numbers, because it gives the same generator for
-    [1, 2] and [1, 2, 0]. Where there is no epoch, `epoch` may be any other number that
-    distinguishes the draws.
+    [1, 2] and [1, 2, 0]. If a purpose has no epochs, `epoch` may be another number that
+    distinguishes the draws within a task.
     """
     entropy = [seed, PURPOSES[purpose], task, epoch]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))

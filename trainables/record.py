@@ -1,12 +1,14 @@
-"""The record: one row per (run, task), and its columns.
+"""Records: one row per run and task. This module defines the columns of the records.
 
-Column names are public: people write SQL and pandas code against them. A column keeps
-its name, type and meaning. A new column is nullable. Fractions lie in [0, 1], losses
-are in nats, times are in seconds. A measure is null on a task where it was not made.
-In a run that diverged, it is null on the task of the divergence and on all later tasks.
+Users write SQL and pandas code with the names of the columns. A column must therefore
+keep its name, type and meaning. A new column must be nullable (null is allowed).
 
-A file describes itself: the metadata of each field give its role, unit, meaning and
-source. Importing this module does not import torch.
+Fractions are in [0, 1], losses are in nats and times are in seconds. If a measure was
+not made on a task, its value is null. If a run diverged on a task, all its measures are
+null on that task and on all later tasks.
+
+A file of records describes itself: the metadata of each field contain its role, unit,
+meaning and source. Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -36,7 +38,10 @@ __all__ = ["REAL", "SETTING_COLUMNS", "Column", "Role"]
 Record = dict[str, Any]
 
 SCHEMA_VERSION = 3
-"""Increased when the meaning of a column changes, but not for a new nullable column."""
+"""The version of the columns. Increase it when the meaning of a column changes.
+
+A new nullable column does not need a new version.
+"""
 
 IDENTITY_COLUMNS: dict[str, Column] = {
     "study": Column(TEXT, False, "identity", "", "the study's name"),
@@ -51,21 +56,29 @@ IDENTITY_COLUMNS: dict[str, Column] = {
 POSITION_COLUMNS: dict[str, Column] = {
     "task": Column(WHOLE, False, "position", "", "position in the stream, from 0"),
     "task_label": Column(
-        TEXT, False, "position", "", "the classes (as 3v7) or the permutation's CRC-32"
+        TEXT,
+        False,
+        "position",
+        "",
+        "the task's classes (e.g. 3v7) or the CRC-32 of its pixel permutation",
     ),
 }
 
 OUTCOME_COLUMNS: dict[str, Column] = {
     "diverged": Column(
-        TRUTH, False, "outcome", "", "whether the loss or a weight is not finite"
+        TRUTH, False, "outcome", "", "true if the loss or a weight is not finite"
     ),
     "steps": Column(WHOLE, False, "outcome", "updates", "updates made in this task"),
     "seconds": Column(
-        REAL, False, "outcome", "s", "wall time of the stack's task, per trained seed"
+        REAL,
+        False,
+        "outcome",
+        "s",
+        "wall time of the task, divided by the number of seeds trained together",
     ),
     "device": Column(TEXT, False, "outcome", "", "cpu, or the GPU's name"),
     "engine": Column(
-        TEXT, True, "outcome", "", "what trained the run: reference, torch or native"
+        TEXT, True, "outcome", "", "code that trained the run: reference, torch, native"
     ),
 }
 
@@ -75,23 +88,26 @@ KNOWN_MEASURES: dict[str, Column] = {
         Path(__file__).with_name("known_measures.json").read_text()
     ).items()
 }
-"""Measures in files whose fields have no metadata yet. Do not add new measures here."""
+"""The measures in old files, whose fields have no metadata.
+
+Do not add new measures here.
+"""
 
 
 def _in_order(measures: Mapping[str, Column]) -> dict[str, Column]:
-    """Return all columns of a file with these measures, in the order of the file."""
+    """Return the columns of a file that has these measures, in the file's order."""
     setting = {**IDENTITY_COLUMNS, **SETTING_COLUMNS, **POSITION_COLUMNS}
     return {**setting, **measures, **OUTCOME_COLUMNS}
 
 
 KNOWN_COLUMNS: dict[str, Column] = _in_order(KNOWN_MEASURES)
-"""The columns of files whose fields have no metadata yet."""
+"""The columns of old files, whose fields have no metadata."""
 
 
 def measure_columns() -> dict[str, Column]:
-    """Return the columns of the measures that this program makes.
+    """Return the columns of all measures that this program makes.
 
-    The probes declare these columns, so that this function imports torch.
+    This function imports torch, because the probes declare these columns.
     """
     from trainables.probes import MEASURES
 
@@ -99,7 +115,7 @@ def measure_columns() -> dict[str, Column]:
 
 
 def all_columns() -> dict[str, Column]:
-    """Return all columns that this program writes, in the order of a file.
+    """Return all columns that this program writes to a file, in the file's order.
 
     This function imports torch.
     """
@@ -109,7 +125,8 @@ def all_columns() -> dict[str, Column]:
 def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
     """Return the Arrow schema of a file of records.
 
-    `metadata` is added to the schema's: commit, versions and hardware of the study.
+    `metadata` describes the study: its commit, versions and hardware. It is added to
+    the metadata of the schema.
     """
     fields = [column.to_field(name) for name, column in all_columns().items()]
     written = {
@@ -120,10 +137,10 @@ def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
 
 
 def names_are_intact(file_schema: pa.Schema) -> bool:
-    """Return whether a file's columns still have the names that were written.
+    """Return whether the column names in a file match the checksum in its metadata.
 
-    Without this check, a damaged name would look like a missing column and an unknown
-    column.
+    Without this check, a damaged name would look like one missing column and one
+    unknown column. If the file has no checksum, return True.
     """
     checksum = _metadata_text(file_schema, b"column_names_crc")
     return checksum in (None, _names_checksum(file_schema.names))
@@ -139,7 +156,7 @@ def _metadata_text(file_schema: pa.Schema, key: bytes) -> str | None:
 
 
 def check_records(records: Iterable[Record]) -> None:
-    """Check that records have all required columns and no unknown column.
+    """Check that each record has all required columns and no unknown column.
 
     Raises:
         ValueError: A column is unknown, or a required column is missing or null.
@@ -150,19 +167,19 @@ def check_records(records: Iterable[Record]) -> None:
         if unknown := sorted(record.keys() - columns.keys()):
             raise ValueError(f"a record has unknown columns {unknown}")
         if missing := sorted(n for n in required if record.get(n) is None):
-            raise ValueError(f"a record has no value in columns {missing}")
+            raise ValueError(f"a record has no value in required columns {missing}")
 
 
 def to_table(
     records: Iterable[Record], metadata: Mapping[str, str] | None = None
 ) -> pa.Table:
-    """Return a table of records, which are those that `ContinualRun.next_task` returns.
+    """Return an Arrow table of the records that `ContinualRun.next_task` returned.
 
-    A missing nullable column is filled with null; a missing study or trial_id is
-    filled with "". `schema` explains `metadata`.
+    If a record lacks a nullable column, its value is null. If a record lacks study or
+    trial_id, the value is "". `schema` explains `metadata`.
 
     Raises:
-        ValueError: A record has an unknown column or lacks a required one.
+        ValueError: A record has an unknown column or lacks a required column.
         pyarrow.ArrowInvalid, pyarrow.ArrowTypeError: A value has the wrong type.
     """
     rows = [{"study": "", "trial_id": ""} | record for record in records]
@@ -171,10 +188,11 @@ def to_table(
 
 
 def file_columns(file_schema: pa.Schema) -> dict[str, Column]:
-    """Return the columns that a file describes.
+    """Return the descriptions of a file's columns, by name.
 
-    Old files have no metadata: their columns are looked up in `KNOWN_COLUMNS`. Columns
-    that are not described in either place are left out.
+    Each description is read from the metadata of the field. The fields of old files
+    have no metadata, so their columns are looked up in `KNOWN_COLUMNS`. A column
+    without a description is left out.
     """
     return {
         field.name: column
@@ -184,15 +202,16 @@ def file_columns(file_schema: pa.Schema) -> dict[str, Column]:
 
 
 def schema_version(file_schema: pa.Schema) -> int:
-    """Return the version of a file's schema, or 0 if it is not a file of records."""
+    """Return the schema version of a file of records, or 0 for any other file."""
     text = _metadata_text(file_schema, b"schema_version") or ""
     return int(text) if text.isdecimal() and text.isascii() else 0
 
 
 def schema_error(file_schema: pa.Schema) -> str | None:
-    """Return why a file with this schema cannot be read, or None if it can.
+    """Return why a file with this schema cannot be read, or None if it can be read.
 
-    A file may lack nullable columns. A file of an earlier version may lack any column.
+    A file may lack nullable columns. A file with an earlier schema version may lack any
+    column.
     """
     version = schema_version(file_schema)
     if not version:

@@ -1,8 +1,9 @@
-"""The request: the settings and seeds that a study's results are to hold.
+"""The request of a study: the settings and seeds that its results must contain.
 
-`study.json` keeps it beside the records. It says which runs are missing, and which
-seeds are trained side by side: a stack of other seeds gives results that are equal only
-to rounding, so an interrupted study resumes with the stacks that it began with.
+The request is saved in `study.json`, next to the records. It shows which runs are
+missing. It also shows which seeds are trained together: such a group of seeds is a
+stack. Different stacks give results that differ by rounding errors. An interrupted
+study therefore resumes with the stacks with which it began.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from trainables.usage import UsageError
 REQUEST_FILE = "study.json"
 
 MOST = 1_000_000
-"""Most seeds in a text: a corrupt one must not fill the memory."""
+"""The maximum number of seeds in a text. Corrupt text must not fill the memory."""
 
 NEEDED = ("problem", "dataset", "tasks", "optimizer", "lr")
-"""Columns that every setting has."""
+"""Columns for which every setting must have a value."""
 
 
 def seeds_text(seeds: Iterable[int]) -> str:
-    """Return different seeds as text: spans joined by '+'.
+    """Return distinct seeds as text: ranges of seeds, joined by '+'.
 
     >>> seeds_text([2, 0, 1, 7])
     '0-2+7'
@@ -42,28 +43,29 @@ def seeds_text(seeds: Iterable[int]) -> str:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Return the seeds of a text that `seeds_text` made, in order.
+    """Return the seeds in a text that `seeds_text` returned, in ascending order.
 
     >>> parse_seeds("0-2+7")
     (0, 1, 2, 7)
 
     Raises:
-        ValueError: `seeds_text` makes no such text, or it has more than `MOST` seeds.
+        ValueError: `text` is not in the format of `seeds_text`, or it has more than
+            `MOST` seeds.
     """
     seeds: list[int] = []
     for span in text.split("+"):
         first, _, last = span.partition("-")
         start, stop = int(first), int(last or first) + 1
         if len(seeds) + stop - start > MOST:
-            raise ValueError(f"seeds {text!r}: more than {MOST}")
+            raise ValueError(f"the text {text!r} has more than {MOST} seeds")
         seeds.extend(range(start, stop))
     if seeds_text(set(seeds)) != text:
-        raise ValueError(f"seeds {text!r}")
+        raise ValueError(f"the text {text!r} is not a valid list of seeds")
     return tuple(seeds)
 
 
 def stack_name(setting_id: str, seeds: Iterable[int]) -> str:
-    """Return the name of a stack's files, without their suffix.
+    """Return the file name of a stack (seeds trained together), without the suffix.
 
     >>> stack_name("f00d", [2, 0, 1, 7])
     'f00d-seeds-0-2+7'
@@ -72,7 +74,10 @@ def stack_name(setting_id: str, seeds: Iterable[int]) -> str:
 
 
 def parse_stack_name(name: str) -> tuple[str, tuple[int, ...]]:
-    """Return the setting_id and the seeds of a stack; no seeds for any other name.
+    """Return the setting_id and the seeds in the name of a stack.
+
+    A stack is a group of seeds that are trained together. If `name` is not the name of
+    a stack, return `name` and no seeds.
 
     >>> parse_stack_name("f00d-seeds-0-2+7")
     ('f00d', (0, 1, 2, 7))
@@ -89,24 +94,29 @@ def parse_stack_name(name: str) -> tuple[str, tuple[int, ...]]:
 
 @attrs.frozen(kw_only=True)
 class Request:
-    """All settings and seeds that were ever requested under a study's name.
+    """All settings and seeds that were ever requested for a study.
 
-    Settings are rows without nulls; they and their seeds are by setting_id. A search
-    requests a space, seeds, objectives and a number of trials; its settings are in its
-    journal.
+    The keys of `settings` and `seeds` are setting_ids. A setting is a row of values
+    without nulls. If the study is a search, `search` has the search space, the seeds,
+    the objectives and the number of trials. The settings of a search are in the journal
+    of the search.
     """
 
     study: str  # the study's name
     settings: Mapping[str, dict[str, Any]] = attrs.field(factory=dict)
     seeds: Mapping[str, frozenset[int]] = attrs.field(factory=dict)
-    stacks: tuple[str, ...] = ()  # names of planned stacks; some may be finished
-    slots: int = 0  # how many trials could run at once when they were planned
-    search: dict[str, Any] | None = None  # None: not a search
+    stacks: tuple[str, ...] = ()  # names of the planned groups of seeds
+    slots: int = 0  # number of parallel trials when the stacks were planned
+    search: dict[str, Any] | None = None  # None if the study is not a search
 
     def with_settings(
         self, rows: Mapping[str, Mapping[str, Any]], seeds: Collection[int]
     ) -> Request:
-        """Return the request with these setting rows, by setting_id, and seeds."""
+        """Return the request with more settings and seeds.
+
+        The keys of `rows` are setting_ids. Each of these settings gets all `seeds`, and
+        also keeps the seeds that it already has.
+        """
         added = {
             setting_id: {k: value for k, value in row.items() if value is not None}
             for setting_id, row in rows.items()
@@ -119,21 +129,27 @@ class Request:
     def with_stacks(
         self, setting_ids: Collection[str], names: Iterable[str], slots: int
     ) -> Request:
-        """Return the request with new stacks, by name, for some of its settings."""
+        """Return the request with new planned stacks for some of its settings.
+
+        A stack is a group of seeds that are trained together. The stacks `names`
+        replace all earlier stacks of the settings in `setting_ids`. `slots` is the
+        number of trials that can run at once.
+        """
         rest = {s for s in self.stacks if parse_stack_name(s)[0] not in setting_ids}
         stacks = tuple(sorted(rest.union(names)))
         return attrs.evolve(self, stacks=stacks, slots=max(slots, self.slots))
 
     def stacks_to_resume(self, slots: int) -> list[tuple[str, tuple[int, ...]]]:
-        """Return setting_id and seeds of the planned stacks.
+        """Return the setting_id and the seeds of each planned stack.
 
-        None are resumed when more trials can run at once than before: new, smaller
-        stacks make use of that.
+        A stack is a group of seeds that are trained together. `slots` is the number of
+        trials that can run at once. If it has grown since the stacks were planned,
+        return no stacks: the caller then plans smaller stacks that use all slots.
         """
         return [parse_stack_name(s) for s in self.stacks if slots <= self.slots]
 
     def to_bytes(self) -> bytes:
-        """Serialise; equal requests give equal bytes."""
+        """Serialise the request to JSON. Equal requests give equal bytes."""
         content = {
             "schema_version": SCHEMA_VERSION,
             "study": self.study,
@@ -150,20 +166,20 @@ class Request:
 
     @classmethod
     def from_bytes(cls, content: bytes, study: str) -> Request:
-        """Read what `to_bytes` wrote, in this or an earlier version.
+        """Return the request that `to_bytes` of this or an earlier version wrote.
 
-        `study` is the study's name where the content has none.
+        If the content does not contain the study's name, the name is `study`.
 
         Raises:
             ValueError: The content is corrupt.
-            UsageError: A newer version of this program wrote it.
+            UsageError: A newer version of this program wrote the content.
         """
         try:
             data = json.loads(content)
             if (version := int(data["schema_version"])) > SCHEMA_VERSION:
                 raise UsageError(
-                    f"{REQUEST_FILE} has schema version {version}, this program reads "
-                    f"up to {SCHEMA_VERSION}: upgrade it"
+                    f"{REQUEST_FILE} has schema version {version}, but this program "
+                    f"reads only versions up to {SCHEMA_VERSION}: upgrade the program"
                 )
             entries = {str(e["setting_id"]): e for e in data["settings"]}
             search = data.get("search")

@@ -1,14 +1,19 @@
-"""One continual run of a stack of seeds: networks learn task after task without resets.
+"""A continual run: networks learn one task after another and are never reset.
+
+The networks of several seeds are trained together (a stack). A run does this:
 
     for each task:
-        the intervention acts
+        apply the intervention, if the setting has one (not before the first task)
         measure the loss landscape, if it is due
-        for each batch:  step; the logits before the update give the online accuracy
-                         and the training loss
-        test on the task's test examples, probe, measure the landscape if it is due,
+        for each batch:
+            predict the labels, which gives the online accuracy and the training loss
+            update the networks
+        test on the task's test examples and run the probes
+        measure the loss landscape, if it is due
         make one record per seed
 
-A run does no input or output, so that a test, a notebook or a script can control it.
+A run itself does no input or output. A test, a notebook or a script can therefore
+control it.
 """
 
 from __future__ import annotations
@@ -44,15 +49,15 @@ class ContinualRun:
     """A run of one setting with several seeds, which are trained together.
 
     Attributes:
-        task: Number of finished tasks.
+        task: The number of finished tasks.
         stack: The seeds that have not diverged, with their networks and memory.
-        engine: "reference", "torch" or "native".
-        phases: Seconds spent so far on permuting, training, testing, probes and the
-            landscape. On a GPU they count only the launch of the work.
+        engine: The code that trains the networks: "reference", "torch" or "native".
+        phases: The seconds spent so far in each phase: permuting, training, testing,
+            probes and landscape. On a GPU, only the time to launch the work is counted.
 
     Raises:
-        UsageError: A seed is invalid or repeated, or the dataset is not the dataset of
-            the setting.
+        UsageError: No seed is given, a seed is invalid or repeated, or the setting
+            needs another dataset.
     """
 
     def __init__(
@@ -66,26 +71,28 @@ class ContinualRun:
         dtype: torch.dtype = torch.float32,
         engine: str | None = None,
     ) -> None:
-        """Draw the initial networks.
+        """Check the arguments and draw the initial networks.
 
         Args:
-            setting: What to run.
+            setting: Everything that determines the run except its seeds.
             seeds: Distinct seeds, each in [0, 2**32).
             dataset: The dataset that the setting names.
-            device: Where the networks and the images are.
-            options: Options that change no network.
-            dtype: The dtype of the networks; tests use float64.
-            engine: The name of the engine, or None for the default: see
+            device: The device of the networks and the images.
+            options: Options that do not change the results of training.
+            dtype: The dtype of the networks. Tests use float64.
+            engine: The engine that trains the networks, or None for the default: see
                 `trainables.steps.engine`.
         """
         if not seeds or len(set(seeds)) < len(seeds):
             raise UsageError(
-                f"seeds are {list(seeds)}: give at least one seed, and each seed once"
+                f"seeds are {list(seeds)}: give at least one seed, and no seed twice"
             )
         for seed in seeds:
             check_whole("seed", seed, 0, SEEDS - 1)
         if (own := setting.dataset) != dataset.name:
-            raise UsageError(f"dataset is {dataset.name}, but the setting has {own}")
+            raise UsageError(
+                f"the dataset is {dataset.name}, but the setting has {own}: load {own}"
+            )
         self.setting, self.seeds, self.dataset = setting, list(seeds), dataset
         self.options, self.device, self.dtype = options, torch.device(device), dtype
         self._train_images = Reader(to_tensor(dataset.train_images, device), dtype)
@@ -97,7 +104,7 @@ class ContinualRun:
             dtype,
             normalized=bool(setting.intervention and setting.intervention.normalizes),
         )
-        self._initial = network.map(torch.clone)  # in the order of `seeds`
+        self._initial = network.map(torch.clone)  # in the order of `self.seeds`
         self.task = 0
         self.stack = Stack(list(seeds), 0, network, initial_memory(setting, network))
         self.engine = choose_engine(setting, network, engine)
@@ -108,25 +115,27 @@ class ContinualRun:
 
     @property
     def alive(self) -> list[int]:
-        """The seeds that have not diverged, in the order of the stack."""
+        """The seeds that have not diverged, in the order of `stack`."""
         return self.stack.seeds
 
     @property
     def network(self) -> Network:
-        """The networks of the stack."""
+        """The networks of the seeds that have not diverged."""
         return self.stack.network
 
     @property
     def finished(self) -> bool:
-        """Whether the stream has ended."""
+        """Whether all tasks of the stream are finished."""
         return self.task >= self.setting.tasks
 
     @torch.no_grad()
     def next_task(self) -> list[Record]:
-        """Train on the next task; return one record per seed, in the order of `seeds`.
+        """Train on the next task and return one record per seed.
+
+        The records are in the order of `seeds`.
 
         Raises:
-            StopIteration: The stream has ended.
+            StopIteration: All tasks of the stream are finished.
         """
         if self.finished:
             raise StopIteration(f"all {self.setting.tasks} tasks are finished")
@@ -146,13 +155,16 @@ class ContinualRun:
         return records
 
     def _learn(self, tasks: dict[int, Task]) -> dict[int, Record]:
-        """Train, test and probe the stack; return each seed's measures."""
+        """Train on the next task, test and probe; return the measures of each seed.
+
+        `tasks` has the next task of each seed.
+        """
         examples = self._sort_stack(tasks)
         stack, setting, images = self.stack, self.setting, self._train_images
         ordered_tasks = [tasks[seed] for seed in stack.seeds]
         every = self.options.landscape_every
         is_last = self.task == setting.tasks - 1
-        # these numbers are the same after a resume, and so are the measured tasks
+        # depends only on task numbers, so that a resumed run measures the same tasks
         with_landscape = every > 0 and (self.task % every == 0 or is_last)
         measures: dict[str, Tensor] = {}
         self._start_phase("training")
@@ -189,26 +201,31 @@ class ContinualRun:
         }
 
     def _sort_stack(self, tasks: dict[int, Task]) -> list[Examples]:
-        """Sort the stack by task size, largest first; return each seed's examples.
+        """Sort the seeds by task size, largest first; return the examples of each seed.
 
-        `trainables.data.examples` explains why.
+        The examples are in the new order of the seeds. `trainables.data.examples`
+        explains why the seeds are sorted.
         """
         examples = [select(tasks[s], self.dataset.train_labels) for s in self.alive]
         order = sorted(range(len(examples)), key=lambda i: -len(examples[i].labels))
         if order != list(range(len(order))):
-            # in place, because captured steps use the same memory
+            # in place, because captured CUDA graphs use the memory of these tensors
             self.stack.reorder(order)
         return [examples[i] for i in order]
 
     def _test_on(self, tasks: list[Task]) -> dict[str, Tensor]:
-        """Test each network on its own task; return test_loss and test_accuracy."""
+        """Test the network of each seed on the task of that seed.
+
+        Returns test_loss and test_accuracy, each of shape (S,) for S seeds.
+        """
         tests = [select(task, self.dataset.test_labels) for task in tasks]
         return self._test(self.stack.network, tests, self._test_images)
 
     def _test_on_previous_tasks(self) -> dict[str, Tensor]:
-        """Return backward_accuracy of shape (S, tasks), the latest task first.
+        """Test the network of each seed on the last `options.look_back` tasks again.
 
-        Return {} if there is no previous task to test on.
+        Returns backward_accuracy, of shape (S, tasks), with the latest task first.
+        Returns {} if there is no previous task to test on.
         """
         accuracies = []
         for back in range(1, 1 + min(self.options.look_back, self.task)):
@@ -220,7 +237,7 @@ class ContinualRun:
         return {"backward_accuracy": torch.stack(accuracies, dim=1)}
 
     def _start_phase(self, phase: str) -> None:
-        """End the current phase, add its time to `phases`, and start another phase."""
+        """Add the time of the current phase to `phases`, and start the next phase."""
         now = time.perf_counter()
         if self._phase:
             self.phases[self._phase] += now - self._phase_start
@@ -228,10 +245,11 @@ class ContinualRun:
 
     @torch.no_grad()
     def train(self, examples: list[Examples]) -> dict[str, Tensor]:
-        """Train each seed on every batch of every epoch of its examples.
+        """Train the network of each seed on that seed's examples, for all epochs.
 
-        `examples` is in the order of the stack: the seed with the most examples comes
-        first. Returns online_accuracy and train_loss, each of shape (S,).
+        `examples` has one item for each of the S seeds. The seed with the most examples
+        comes first. Returns online_accuracy and train_loss, each of shape (S,). Each
+        example is evaluated before the update with its batch.
         """
         correct = torch.zeros(len(examples), device=self.device, dtype=torch.float64)
         loss = torch.zeros_like(correct)
@@ -250,14 +268,17 @@ class ContinualRun:
         return {"online_accuracy": correct / seen, "train_loss": loss / seen}
 
     def _train_block(self, block: Block) -> StepSums:
-        """Train on a block with the run's engine; on a GPU, replay captured steps."""
+        """Train on a block, which has the batches of several steps.
+
+        On a GPU, replay the steps from a captured CUDA graph if possible.
+        """
         if self.engine == "native":
             part = self.stack.part(block.start, block.stop)
             velocity = part.memory.moments.get("velocity")
             images, optimizer = self._train_images.images, self.setting.optimizer
             return native.train(part.network, velocity, optimizer, images, block)
         intervention = self.setting.intervention
-        # `Intervention.step` branches on values, which a CUDA graph cannot capture
+        # a CUDA graph cannot capture `Intervention.step`, which branches on values
         can_capture = self.device.type == "cuda" and not (
             intervention and intervention.steps
         )
@@ -270,13 +291,19 @@ class ContinualRun:
         return self._graphs.train(block)
 
     def _update(self, start: int, stop: int) -> Update:
-        """Return the function that updates the seeds at positions start to stop - 1."""
+        """Return the function that updates the networks of some seeds on one batch.
+
+        The seeds are at positions start to stop - 1 of the stack.
+        """
         return make_update(self.setting, self.engine, self.stack.part(start, stop))
 
     def _record(
         self, seed: int, task: Task, measures: Record | None, seconds: float
     ) -> Record:
-        """Return the record of a seed; `measures` is None if it diverged earlier."""
+        """Return the record of one seed for the current task.
+
+        `measures` is None if the seed diverged on an earlier task.
+        """
         diverged = seed not in self.alive
         on_gpu = self.device.type == "cuda"
         return {
@@ -295,9 +322,10 @@ class ContinualRun:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state that resuming needs: plain values and tensors on the CPU.
+        """Return the state from which the run can resume.
 
-        After `torch.save`, `torch.load(..., weights_only=True)` can read the state.
+        The state contains only plain values and tensors on the CPU. If `torch.save`
+        saves the state, `torch.load(..., weights_only=True)` can load it.
         """
         memory = self.stack.memory.named()
         return {
@@ -310,16 +338,19 @@ class ContinualRun:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Resume from `state`; the results are bit-identical to those without a stop.
+        """Load a state that `state_dict` returned, to resume the run from there.
+
+        A resumed run gives bit-identical results to an uninterrupted run.
 
         Raises:
             UsageError: The state belongs to another setting or to other seeds.
-            ValueError: The memory in the state does not fit the setting.
+            ValueError: The optimizer's memory in the state does not fit the setting.
         """
         for name, own in (("setting", self.setting.row()), ("seeds", self.seeds)):
             if state[name] != own:
                 raise UsageError(
-                    f"the saved state has {name} {state[name]}, but this run has {own}"
+                    f"the saved state has {name} {state[name]}, "
+                    f"but this run has {name} {own}"
                 )
         network = self.stack.network.like(
             [t.to(self.device, self.dtype, copy=True) for t in state["network"]]

@@ -1,8 +1,9 @@
 """A setting: everything that determines a run except its seed.
 
-A setting can be written as a row of plain values. The row is used as Ray Tune's config,
-as the input of the hashes, and as a part of each record. Its columns are derived from
-the fields of `Setting` and of the parts in the registries.
+A setting can be converted to a row, which is a dict of plain values. The row is used in
+Ray Tune's config, in the hashes that identify settings and runs, and in each record.
+The columns of the row are derived from the fields of `Setting` and of the classes in
+`REGISTRIES`.
 """
 
 from __future__ import annotations
@@ -34,26 +35,30 @@ REGISTRIES: dict[str, Mapping[str, type]] = {
     **{"problem": PROBLEMS, "optimizer": OPTIMIZERS},
     **{"intervention": INTERVENTIONS, "base": BASES},
 }
-"""The possible parts of a setting that have hyperparameters, by kind and name."""
+"""The classes that the parts of a setting can have, by kind of part and by name."""
 
 
 def parse_hidden(value: Any) -> tuple[int, ...]:
-    """Return the widths of the hidden layers, given as numbers or as text.
+    """Return the widths of the hidden layers as a tuple of numbers.
+
+    `value` is a list of widths, or a text of widths that are joined by '-'.
 
     >>> parse_hidden("20-10")
     (20, 10)
 
     Raises:
-        UsageError: There is no width, or a width is not a whole number above 0.
+        UsageError: No width is given, or a width is not a whole number above 0.
     """
     if isinstance(value, tuple | list):
         widths = tuple(check_whole("hidden", width) for width in value)
         if not widths:
-            raise UsageError("hidden is empty: give at least one width, as in 100-100")
+            raise UsageError("hidden is empty: give at least one width, e.g. 100-100")
         return widths
     parts = str(value).split("-")
     if not all(p.isdecimal() and int(p) > 0 for p in parts):
-        raise UsageError(f"hidden is {value!r}: give widths joined by '-', as 100-100")
+        raise UsageError(
+            f"hidden is {value!r}: give widths joined by '-', e.g. 100-100"
+        )
     return tuple(map(int, parts))
 
 
@@ -61,18 +66,20 @@ def parse_hidden(value: Any) -> tuple[int, ...]:
 class Setting:
     """The problem, network, optimizer, intervention and training schedule of a run.
 
-    Each field states its meaning. The problem, the optimizer, the intervention and the
-    base are objects that may have more hyperparameters.
+    The problem, the optimizer, the intervention and the base are objects, which may
+    have more hyperparameters.
 
     Raises:
         UsageError: A value is out of range, or two values cannot be combined.
     """
 
-    problem: Problem = text(attrs.Factory(Permuted), meaning="how the stream is made")
+    problem: Problem = text(
+        attrs.Factory(Permuted), meaning="kind of stream from which the tasks come"
+    )
     dataset: str = text(
         "mnist",
         lambda value, field: choose(field.name, value, DATASETS),
-        meaning="what the tasks are made from",
+        meaning="dataset from which the tasks are made",
     )
     tasks: int = whole(
         attrs.Factory(lambda setting: setting.problem.default_tasks, takes_self=True),
@@ -87,15 +94,17 @@ class Setting:
         (100, 100, 100),
         lambda value, _: parse_hidden(value),
         unit="units",
-        meaning="widths of the hidden layers, as 100-100-100",
+        meaning="widths of the hidden layers, e.g. 100-100-100",
     )
     optimizer: Optimizer = text(
-        attrs.Factory(SGD), meaning="where the gradient is taken"
+        attrs.Factory(SGD), meaning="optimizer that computes the gradient"
     )
     intervention: Intervention | None = text(
-        None, meaning="what else is done to keep plasticity"
+        None, meaning="extra method to keep plasticity; null: no method"
     )
-    base: Adam | None = text(None, meaning="turns the gradient into a step; null: SGD")
+    base: Adam | None = text(
+        None, meaning="rule that turns the gradient into a step; null: SGD"
+    )
 
     def __attrs_post_init__(self) -> None:
         longest = self.problem.longest
@@ -107,11 +116,13 @@ class Setting:
         if self.base is not None and self.optimizer.momentum:
             raise UsageError(
                 f"momentum is {self.optimizer.momentum:g}, but base {self.base.name} "
-                "averages the gradient itself (beta1): leave momentum out"
+                "already averages the gradient (beta1): leave out momentum"
             )
 
     def row(self) -> Row:
-        """Return plain values by column, None where a column does not apply.
+        """Return the setting as a row: a dict of plain values, by column.
+
+        If a column does not apply to the setting, its value is None.
 
         >>> row = Setting().row()
         >>> row["optimizer"], row["lr"], row["rho"], row["hidden"]
@@ -128,15 +139,15 @@ class Setting:
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Setting:
-        """Return the setting that a row describes; missing values get their defaults.
+        """Return the setting that a row describes. Missing values get their defaults.
 
         >>> Setting.from_row({"optimizer": "sam", "roh": 0.1})
         Traceback (most recent call last):
         trainables.usage.UsageError: unknown hyperparameter 'roh': did you mean 'rho'...
 
         Raises:
-            UsageError: A key of `row` is unknown, does not belong to the parts that
-                the row names, or has a wrong value.
+            UsageError: A key of `row` is unknown, its value is wrong, or it is a
+                hyperparameter of a part (e.g. an optimizer) that is not in the row.
         """
         values = {name: value for name, value in row.items() if value is not None}
         for name in values:
@@ -152,23 +163,29 @@ class Setting:
         for name in values:
             if name not in hyperparameters(cls):
                 owners = " and ".join(f"{k} {part.name}" for k, part in parts.items())
-                raise UsageError(f"{name} does not belong to {owners}: leave it out")
+                raise UsageError(
+                    f"{name} does not belong to {owners}: leave out {name}"
+                )
         return cls(**parts, **values)
 
     @property
     def setting_id(self) -> str:
-        """The hash of the row without nulls: a new null column does not change it."""
+        """The hash of the setting's row.
+
+        Null values are left out of the hash. A new column therefore does not change the
+        hash of a setting in which the column is null.
+        """
         return digest(self.row())
 
     def run_id(self, seed: int) -> str:
-        """Return the hash of setting and seed, which does not depend on the stack."""
+        """Return the hash of the setting and this seed, which identifies a run."""
         return digest(self.row() | {"seed": seed})
 
 
 def _derive_columns() -> dict[str, Column]:
-    """Return the columns of the fields of `Setting` and of all parts.
+    """Return the columns of the fields of `Setting` and of all classes in `REGISTRIES`.
 
-    A column is not nullable if every setting has a value for it.
+    A column is nullable if some settings have no value for it.
     """
     columns: dict[str, Column] = {}
     for name, column in hyperparameters(Setting).items():
@@ -186,7 +203,7 @@ SETTING_COLUMNS: dict[str, Column] = _derive_columns()
 
 
 def digest(row: Row) -> str:
-    """Return the hash of a row without its nulls."""
+    """Return a hash of the row's values that are not None, as 16 hexadecimal digits."""
     values = {name: value for name, value in row.items() if value is not None}
     content = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()[:16]
@@ -198,16 +215,16 @@ def _at_least(low: int) -> Any:
 
 @attrs.frozen(kw_only=True)
 class RunOptions:
-    """Options of runs that do not change weights, accuracy or loss.
+    """Options of a run that do not change its weights, accuracy or loss.
 
     Attributes:
-        checkpoint_every: Tasks between two checkpoints. None means about one checkpoint
-            per minute.
-        patience: While storage fails, retry for this many seconds before the trial
-            fails.
-        landscape_every: Tasks between two measurements of the loss landscape (sharpness
-            etc.). The first and the last task are always measured. 0 measures no task.
-        look_back: After each task, test on this many of the previous tasks too.
+        checkpoint_every: The number of tasks between two checkpoints. None means about
+            one checkpoint per minute.
+        patience: If storage fails, retry for this many seconds before the trial fails.
+        landscape_every: The number of tasks between two measurements of the loss
+            landscape (e.g. sharpness). If it is 0, no task is measured. Otherwise, the
+            first and the last task are always measured.
+        look_back: After each task, also test on this many of the previous tasks.
 
     Raises:
         UsageError: A number is out of range.

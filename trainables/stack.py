@@ -1,9 +1,9 @@
-"""A stack of seeds in training: the networks of the seeds and their memory.
+"""A stack: the seeds that are trained together, with their networks and memory.
 
-A `Memory` holds all numbers that an optimizer or an intervention keeps between steps.
-Whatever happens to the weights also happens to the memory: both are saved in
-checkpoints, removed when a seed diverges, and permuted when the seeds or the input
-pixels get another order.
+A `Memory` has the numbers that an optimizer or an intervention needs in later steps. It
+is treated like the weights. Checkpoints contain the memory. When a seed diverges, its
+memory is removed. When the seeds or the input pixels are reordered, the memory is
+reordered too.
 """
 
 from __future__ import annotations
@@ -22,21 +22,20 @@ from trainables.problems import Task
 
 @dataclass
 class Memory:
-    """The numbers that are kept between steps for S seeds, besides their weights.
+    """The numbers that are kept between steps for S seeds, in addition to the weights.
 
-    Moments are averages of the gradient (of momentum, and the two of Adam). When an
-    intervention redraws a weight, the moments of the weight are reset too.
+    `moments` are the running averages of momentum and Adam. When an intervention
+    redraws a weight, the moments of this weight are set to 0.
     """
 
     moments: dict[str, Network] = field(default_factory=dict)
-    kept: dict[str, Network] = field(
-        default_factory=dict
-    )  # other weight-shaped numbers
-    # other tensors; the leading axis is that of the seeds
+    # other numbers, with one number per weight
+    kept: dict[str, Network] = field(default_factory=dict)
+    # other tensors, whose first axis has one entry per seed
     marks: dict[str, Tensor] = field(default_factory=dict)
 
     def named(self) -> dict[str, Tensor]:
-        """Return all tensors by name, e.g. moments/velocity/0."""
+        """Return all tensors of the memory by name, e.g. moments/velocity/0."""
         tensors = {
             f"{kind}/{name}/{i}": tensor
             for kind, networks in (("moments", self.moments), ("kept", self.kept))
@@ -46,7 +45,7 @@ class Memory:
         return tensors | {f"marks/{name}": mark for name, mark in self.marks.items()}
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Memory:
-        """Return a memory whose tensors are `change` of this memory's tensors."""
+        """Apply `change` to each tensor, and return a memory of the results."""
         return Memory(
             {name: network.map(change) for name, network in self.moments.items()},
             {name: network.map(change) for name, network in self.kept.items()},
@@ -54,17 +53,17 @@ class Memory:
         )
 
     def permute_inputs(self, orders: Tensor) -> None:
-        """Permute the inputs of the first layer in place: see `Network`."""
+        """Permute the inputs of the first layer as `Network.permute_inputs` does."""
         for network in (*self.moments.values(), *self.kept.values()):
             network.permute_inputs(orders)
 
     def forget(self) -> None:
-        """Set all tensors to 0."""
+        """Set all numbers in the memory to 0."""
         for tensor in self.named().values():
             tensor.zero_()
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Copy `tensors`, a result of `named`, into this memory.
+        """Copy tensors that `named` returned into this memory.
 
         Raises:
             ValueError: The names or shapes of the tensors do not fit this memory.
@@ -75,40 +74,40 @@ class Memory:
             for named in (tensors, own)
         )
         if shapes != own_shapes:
-            raise ValueError("the optimizer's memory belongs to another setting")
+            raise ValueError("the optimizer's saved memory belongs to another setting")
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
 
 
 @dataclass
 class Stack:
-    """Seeds that are trained together."""
+    """Several seeds of one setting, which are trained together."""
 
-    seeds: list[int]  # in the order of the tensors' leading axis
+    seeds: list[int]  # in the order of the first axis of each tensor
     task: int  # number of the current task, from 0
     network: Network
     memory: Memory
 
     def tensors(self) -> list[Tensor]:
-        """Return all tensors: weights, biases and memory."""
+        """Return all tensors of the stack: weights, biases and memory."""
         return [*self.network.tensors(), *self.memory.named().values()]
 
     def map(self, seeds: list[int], change: Callable[[Tensor], Tensor]) -> Stack:
-        """Return a stack of `seeds` whose tensors are `change` of this stack's."""
+        """Apply `change` to each tensor; return a stack of `seeds` with the results."""
         memory = self.memory.map(change)
         return Stack(seeds, self.task, self.network.map(change), memory)
 
     def part(self, start: int, stop: int) -> Stack:
-        """Return the seeds at positions start to stop - 1, as views."""
+        """Return a stack of the seeds at positions start to stop - 1, as views."""
         return self.map(self.seeds[start:stop], lambda tensor: tensor[start:stop])
 
     def take(self, positions: Sequence[int]) -> Stack:
-        """Return copies of the seeds at these positions, in this order."""
+        """Return a stack with copies of the seeds at `positions`, in this order."""
         seeds = [self.seeds[i] for i in positions]
         return self.map(seeds, lambda tensor: tensor[list(positions)])
 
     def reorder(self, positions: Sequence[int]) -> None:
-        """Permute the seeds in place: the seed at positions[i] moves to position i."""
+        """Reorder the seeds in place: the seed at positions[i] moves to position i."""
         self.seeds = [self.seeds[i] for i in positions]
         for tensor in self.tensors():
             tensor.copy_(tensor[list(positions)])
@@ -116,14 +115,15 @@ class Stack:
 
 @contextlib.contextmanager
 def in_pixel_order(tasks: Sequence[Task], *parts: Network | Memory) -> Iterator[None]:
-    """Permute the inputs of the first layer in place, instead of the images' pixels.
+    """Permute the inputs of the first layer instead of the pixels of all images.
 
-    If p is the permutation of a seed's task, input j of the network sees pixel p[j].
-    Permuting the 784 inputs of the first layer is cheaper than permuting 60,000
-    images. On exit, the inputs get their previous order.
+    Use this function in a `with` statement. If p is the pixel permutation of a seed's
+    task, input j of the network must get pixel p[j]. It is cheaper to permute the 784
+    inputs of the first layer than to permute 60,000 images. At the end of the `with`
+    statement, the inputs return to their previous order.
 
-    `tasks` has one task per seed. A problem permutes the pixels in all of its tasks or
-    in none. `parts` must include everything with a first layer that is used meanwhile.
+    `tasks` has one task per seed. Either all tasks permute the pixels or no task does.
+    `parts` must contain every network and memory that the `with` statement uses.
     """
     permutations = [task.pixels for task in tasks if task.pixels is not None]
     if not permutations:

@@ -1,4 +1,4 @@
-"""The Ray adapter: a trial of Ray Tune is one setting with one stack of seeds."""
+"""The Ray Tune adapter: one trial trains one setting with several seeds together."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from trainables.record import Record
 from trainables.setting import RunOptions, Setting
 
 CHECKPOINT_SECONDS = 60.0
-"""Seconds between checkpoints if `RunOptions.checkpoint_every` is None."""
+"""The seconds between two checkpoints if `RunOptions.checkpoint_every` is None."""
 
 
 class Keeper(Protocol):
-    """The storage of a trial (`study.results.store.Store`).
+    """The storage that a trial uses. `study.results.store.Store` implements it.
 
-    Each method may raise OSError.
+    If the storage fails, each method may raise OSError.
     """
 
     study: str
@@ -31,42 +31,42 @@ class Keeper(Protocol):
         """Write the records of finished runs."""
 
     def save_state(self, name: str, state: bytes) -> None:
-        """Save the state of unfinished runs."""
+        """Save the state of unfinished runs under `name`."""
 
     def load_state(self, name: str) -> bytes | None:
-        """Return the last saved state, or None if no state is saved."""
+        """Return the last state saved under `name`, or None if no state is saved."""
 
     def drop_state(self, name: str) -> None:
-        """Delete the state of finished runs."""
+        """Delete the state saved under `name`, because its runs are finished."""
 
 
 class ContinualTrainable(tune.Trainable):
-    """A trial whose steps are tasks.
+    """A trial of Ray Tune: each step of the trial trains on one task.
 
     `config["trial"]` is a dict with these keys:
 
-        setting       the row of the setting
-        seeds         the seeds of the stack
+        setting       the setting, as a row of plain values
+        seeds         the seeds, which are trained together (a stack)
         name          the name of the stack
-        cpus, gpus    the resources to request
+        cpus, gpus    the numbers of CPUs and GPUs to request
 
-    A finished trial writes its records itself. Its checkpoints (the run's state and its
-    records so far) are stored beside the results. They are not in Tune's folder, so
-    that a study can be resumed even if that folder is lost.
+    A finished trial writes its records itself. A checkpoint contains the state of the
+    run and its records so far. Checkpoints are stored next to the results and not in
+    Tune's folder. A study can therefore be resumed even if Tune's folder is lost.
 
-    While storage fails, training continues without checkpoints. If a trial cannot read
-    its checkpoint or write its records, it retries in its next step. It fails after
-    `RunOptions.patience` seconds of retries.
+    If a checkpoint cannot be saved, training continues without the checkpoint. If a
+    trial cannot read its checkpoint or write its records, it retries in its next step.
+    After `RunOptions.patience` seconds of retries, the trial fails.
     """
 
     @classmethod
     def default_resource_request(
         cls, config: dict[str, Any]
     ) -> tune.PlacementGroupFactory:
-        """Return the resources that the config requests.
+        """Return the CPUs and GPUs that the config requests.
 
-        `tune.with_resources` would do this too, but Ray's dashboard would then not show
-        the name of this class.
+        `tune.with_resources` would also request them, but then Ray's dashboard would
+        not show the name of this class.
         """
         bundle = {"CPU": config["trial"]["cpus"], "GPU": config["trial"]["gpus"]}
         return tune.PlacementGroupFactory([bundle])
@@ -80,27 +80,28 @@ class ContinualTrainable(tune.Trainable):
     ) -> None:
         """Store the objects that all trials share, and start the first trial.
 
-        `datasets` are indexed by name, and their arrays lie in Ray's object store.
+        `datasets` has the datasets by name. Their arrays are in Ray's object store.
         """
         self._datasets, self._keeper, self._options = datasets, keeper, options
         self._patience = Patience(options.patience)
         self._start(config)
 
     def __repr__(self) -> str:
-        """Return the name of this process in Ray's dashboard.
+        """Return the text that Ray's dashboard shows for this process.
 
-        It names the study because the process may run many trials.
+        The text names the study and not a trial, because the process may run many
+        trials.
         """
         keeper: Keeper | None = getattr(self, "_keeper", None)
         return f"trials of the study {keeper.study}" if keeper else super().__repr__()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Start another trial in the same process."""
+        """Start another trial in the same process; return True, as Ray Tune expects."""
         self._start(new_config)
         return True
 
     def _start(self, config: dict[str, Any]) -> None:
-        """Create the run at its first task; the first step looks for a checkpoint."""
+        """Create the run of a trial. The first step loads a checkpoint, if any."""
         import torch
 
         from trainables.run import ContinualRun
@@ -112,7 +113,7 @@ class ContinualTrainable(tune.Trainable):
         # more threads than CPUs would slow down all trials on the machine
         torch.set_num_threads(max(1, int(trial["cpus"])))
         if trial["gpus"]:
-            torch.cuda.reset_peak_memory_stats()  # left by the previous trial
+            torch.cuda.reset_peak_memory_stats()  # forget the previous trial
         self._name = trial["name"]
         self._new_run: Callable[[], ContinualRun] = lambda: ContinualRun(
             setting, trial["seeds"], dataset, device, options=self._options
@@ -125,10 +126,13 @@ class ContinualTrainable(tune.Trainable):
         self._patience.reset()
 
     def step(self) -> dict[str, Any]:
-        """Run the next task; after the last task, write the records.
+        """Run the next task, and return the progress of the trial.
+
+        After the last task, write the records. If the checkpoint could not be read or
+        the records could not be written, this step only tries that again.
 
         Raises:
-            OSError: Storage has failed for too long.
+            OSError: The storage has failed for longer than `RunOptions.patience`.
         """
         waiting = None if self._resumed else self._try(self._resume)
         if self._resumed:
@@ -162,9 +166,10 @@ class ContinualTrainable(tune.Trainable):
         return torch.cuda.max_memory_allocated(self._run.device) if on_gpu else None
 
     def _try(self, action: Callable[[], None], *, required: bool = True) -> str | None:
-        """Run `action`, which uses storage; return its error, or None if it worked.
+        """Run `action`, which uses the storage, and catch its error.
 
-        If the action is `required`, wait after an error so that the caller can retry.
+        Return the error as text, or None if the action succeeded. If `required` is
+        true, wait after an error, because the caller will retry the action.
         """
         try:
             action()
@@ -176,7 +181,7 @@ class ContinualTrainable(tune.Trainable):
         return None
 
     def _resume(self) -> None:
-        """Resume from the checkpoint, if there is one that belongs to this trial."""
+        """Resume from the checkpoint of this trial, if there is a usable checkpoint."""
         state = self._keeper.load_state(self._name)
         self._resumed = True
         try:
@@ -184,16 +189,16 @@ class ContinualTrainable(tune.Trainable):
                 self._restore(state)
         except Exception as error:  # corrupt input can raise anything
             fault = first_line(error)
-            self._warning = f"ignoring unusable checkpoint, restarting: {fault}"
+            self._warning = f"restarted, because the checkpoint cannot be used: {fault}"
             self._run, self._records = self._new_run(), []
         self._tasks_saved = self._run.task
 
     def _finish(self) -> None:
-        """Write the records."""
+        """Write the records, then delete the saved state."""
         if not self._written:
             self._keeper.write_records(self._records)
             self._written, self._tasks_saved = True, self._run.task
-        # if this fails, the state is deleted at the end of the study
+        # if this fails, the end of the study deletes the state
         with contextlib.suppress(OSError):
             self._keeper.drop_state(self._name)
 
@@ -221,16 +226,19 @@ class ContinualTrainable(tune.Trainable):
         self._resumed = True
 
     def cleanup(self) -> None:
-        """Save the tasks that are not yet saved when the trial is stopped early."""
+        """If the trial is stopped early, save the tasks that are not saved yet."""
         if self._run.task > self._tasks_saved and not self._written:
-            # if storage fails, the previous checkpoint is still there
+            # if the storage fails, the previous checkpoint still exists
             with contextlib.suppress(OSError):
                 self._save()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Save the run's state and its records so far as one file."""
+        """Save the run's state and its records so far in the file state.pt."""
         (Path(checkpoint_dir) / "state.pt").write_bytes(self._state())
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]
-        """Resume from the file of `save_checkpoint`, with bit-identical results."""
+        """Resume from the file that `save_checkpoint` wrote.
+
+        A resumed run gives bit-identical results to an uninterrupted run.
+        """
         self._restore((Path(checkpoint_dir) / "state.pt").read_bytes())

@@ -1,4 +1,4 @@
-"""The error for mistakes of the caller, and the command lines that report it."""
+"""Report the mistakes of users: an error class, and a function that runs commands."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Command = Callable[..., "int | None"]
 
 
 class UsageError(Exception):
-    """A mistake of the caller. Its message is one line that says what to do."""
+    """The user made a mistake. The message is one line and says what to do."""
 
 
 def choose(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return `name` if it is one of the `known` names.
+    """Return `name` if it is in `known`; otherwise raise an error with a suggestion.
 
     >>> choose("dataset", "mnst", ["mnist", "kmnist"])
     Traceback (most recent call last):
@@ -23,7 +23,8 @@ def choose(kind: str, name: str, known: Iterable[str]) -> str:
 did you mean 'mnist'? Known: kmnist, mnist
 
     Raises:
-        UsageError: The name is unknown. The message suggests the most similar name.
+        UsageError: `name` is not in `known`. The message suggests a similar name, if
+            there is a similar name.
     """
     names = sorted(known)
     if name in names:
@@ -41,12 +42,12 @@ def run_command(
 ) -> NoReturn:
     """Run a command, or one of several subcommands, and exit with its return value.
 
-    `tyro` makes the options from the parameters and the docstring of a function. After
-    a mistake of the caller, the exit code is 2 and an explanation goes to standard
-    error: a box from tyro for a wrong option, or one line for a `UsageError`.
+    `tyro` derives the options from the parameters and the docstring of a function. If
+    the user made a mistake, the exit code is 2 and the error is printed to standard
+    error. tyro prints a box for a wrong option. A `UsageError` is printed as one line.
 
     Args:
-        command: A function, or a dict of subcommands.
+        command: A function, or a dict of functions by the name of the subcommand.
         prog: The command as the user types it, for example ``python -m analysis``.
         description: The text above the list of subcommands.
         args: The arguments, or None for the arguments of the process.

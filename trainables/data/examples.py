@@ -1,8 +1,9 @@
-"""The examples of a task, and the batches in which a stack trains on them.
+"""Select the examples of a task, and make batches for seeds that train together.
 
-The seeds of a stack may have tasks of different sizes, as with pairs of classes. The
-seeds are sorted by task size, largest first. The seeds that still have a whole batch
-are then a slice of the stack, and each seed gets the same batches as if it were alone.
+The seeds that train together are a stack. Their tasks may have different sizes, e.g. if
+a task is a pair of classes. The seeds are therefore sorted by task size, largest first.
+In each step, the seeds that still have a whole batch are then neighbours in the stack.
+Each seed gets the same batches as if it were trained alone.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ BLOCK_EXAMPLES = 2**16
 
 
 class Examples(NamedTuple):
-    """One seed's examples of a task."""
+    """The examples of a task, for one seed."""
 
-    positions: np.ndarray  # of the examples in the dataset
-    labels: np.ndarray  # of the examples in the task
+    positions: np.ndarray  # where the examples are in the dataset
+    labels: np.ndarray  # the labels in the task, which start at 0
 
     def take(self, order: np.ndarray) -> Examples:
         """Return the examples at the positions `order`, in this order."""
@@ -35,17 +36,23 @@ class Examples(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """Consecutive steps of the seeds at positions start to stop - 1."""
+    """Consecutive steps in which the same seeds train on batches of the same size.
+
+    The seeds are at positions start to stop - 1 of all seeds that train together.
+    """
 
     first: int  # index of the first step in the epoch
     steps: int  # number of steps
     start: int
     stop: int
-    size: int  # examples per seed and step
+    size: int  # number of examples per seed and step
 
 
 class Block(NamedTuple):
-    """T steps with n examples each, of the k seeds at positions start to stop - 1."""
+    """The batches of T steps, with n examples per step for each of k seeds.
+
+    The seeds are at positions start to stop - 1 of all seeds that train together.
+    """
 
     start: int
     stop: int
@@ -54,10 +61,10 @@ class Block(NamedTuple):
 
 
 def to_tensor(array: np.ndarray, device: torch.device | str) -> Tensor:
-    """Return an array as a tensor, without a copy on a CPU.
+    """Return an array as a tensor on a device; on a CPU, without copying the array.
 
-    Arrays from Ray's object store are read-only, and torch warns about such arrays. The
-    warning is suppressed, because this program never writes to them.
+    Arrays from Ray's object store are read-only. torch warns about read-only arrays.
+    The warning is suppressed, because this program never writes to the tensor.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*not writable.*")
@@ -65,7 +72,7 @@ def to_tensor(array: np.ndarray, device: torch.device | str) -> Tensor:
 
 
 def select(task: Task, dataset_labels: np.ndarray) -> Examples:
-    """Return the examples whose classes are in the task, in the dataset's order."""
+    """Return the examples of the task's classes, in the order of the dataset."""
     label_of = np.full(256, -1)
     label_of[list(task.classes)] = np.arange(len(task.classes))
     labels = label_of[dataset_labels]
@@ -74,9 +81,11 @@ def select(task: Task, dataset_labels: np.ndarray) -> Examples:
 
 
 def schedule(sizes: Sequence[int], batch_size: int) -> list[Segment]:
-    """Return segments that cover all examples of all seeds.
+    """Return the steps of one epoch, in which each seed trains on all its examples.
 
-    `sizes` has each seed's number of examples, in descending order.
+    The steps are returned as segments. All steps of a segment have the same seeds and
+    the same batch size. `sizes` has the number of examples of each seed, in descending
+    order.
 
     >>> schedule([7, 5], batch_size=2)
     [Segment(first=0, steps=2, start=0, stop=2, size=2), \
@@ -102,10 +111,10 @@ Segment(first=3, steps=1, start=0, stop=1, size=1)]
 def blocks(
     stack: Sequence[Examples], batch_size: int, device: torch.device | str
 ) -> Iterator[Block]:
-    """Yield the steps of one epoch in blocks, as tensors on a device.
+    """Yield the batches of one epoch as blocks, which are tensors on a device.
 
-    `stack` has each seed's examples in training order; the seed with the most examples
-    comes first.
+    A block has the batches of several steps. `stack` has the examples of each seed, in
+    training order. The seed with the most examples must come first.
     """
     for segment in schedule([len(s.positions) for s in stack], batch_size):
         members = stack[segment.start : segment.stop]
@@ -123,23 +132,23 @@ def blocks(
 
 
 class Reader:
-    """Reads images as floating-point numbers in [0, 1].
+    """Reads images of a dataset as floating-point numbers in [0, 1].
 
     A reader reuses its memory, because allocating memory takes longer than the
-    arithmetic. The next call for the same number of images overwrites the result.
+    arithmetic. A result is overwritten by the next call for the same number of images.
     """
 
     def __init__(self, images: UInt8[Tensor, "N inputs"], dtype: torch.dtype) -> None:
-        """Store the images of the dataset and the dtype of the results."""
+        """Store the images of a dataset, and the dtype in which they are returned."""
         self.images, self._dtype = images, dtype
-        self._memory: dict[int, tuple[Tensor, Tensor]] = {}  # by number of images
+        self._memory: dict[int, tuple[Tensor, Tensor]] = {}  # key: number of images
 
     def clone(self) -> Reader:
         """Return a reader of the same images with its own memory."""
         return Reader(self.images, self._dtype)
 
     def read(self, positions: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape inputs"]:
-        """Return the images at these positions."""
+        """Return the images at these positions in the dataset."""
         count = positions.numel()
         if count not in self._memory:
             raw = self.images.new_empty(count, self.images.shape[1])

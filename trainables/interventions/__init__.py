@@ -1,4 +1,8 @@
-"""Interventions that keep plasticity: one file each, and one line below."""
+"""Interventions: methods that help a network to keep its plasticity.
+
+To add an intervention, write it in a new file and import it here. Then add it to
+`INTERVENTIONS` and `__all__`.
+"""
 
 from trainables.interventions.continual_backprop import ContinualBackprop
 from trainables.interventions.fresh import Fresh

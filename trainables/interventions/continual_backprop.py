@@ -1,16 +1,22 @@
-"""Continual backprop (Dohare et al. 2023, arXiv 2306.13812; Nature 632, 2024, Alg. 1).
+"""Continual backprop: regularly replace the hidden units that contribute least.
 
-Each hidden unit i has a utility, a running average of its contribution,
+The algorithm is Algorithm 1 of Dohare et al. 2024 (Nature 632). An earlier version is
+in Dohare et al. 2023 (arXiv 2306.13812). Each hidden unit i has a utility u_i, a
+running average of its contribution to the next layer:
 
     u_i <- eta u_i + (1 - eta) |h_i| sum_k |w_ik|
 
-where h_i is its output before the update (here the mean over the batch) and w_ik are
-its outgoing weights after the update. A unit is mature if its age is above m. At every
-update a layer's account grows by the replacement rate times the number of its mature
-units. When the account is above 1, it falls by 1 and the mature unit with the least
-utility is replaced: new incoming weights; outgoing weights, utility and age 0. This is
-the paper of 2024; the paper of 2023 also subtracts the running mean from h_i and
-divides by the sum of the incoming weights.
+Here, h_i is the output of the unit before the update, averaged over the batch. w_ik are
+the unit's outgoing weights after the update. The age of a unit is the number of updates
+since the unit was created. A unit is mature if its age is above m.
+
+Each layer has an account. At every update, the account grows by the replacement rate
+times the number of mature units of the layer. When the account is above 1, it falls by
+1, and the mature unit with the least utility is replaced. The new unit gets new
+incoming weights. Its outgoing weights, utility and age are 0.
+
+The paper of 2023 also subtracts the running mean from h_i, and divides the contribution
+by the sum of the incoming weights.
 """
 
 from __future__ import annotations
@@ -34,28 +40,35 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class ContinualBackprop(Intervention):
-    """Occasionally replaces the least useful of the mature units.
+    """Replaces, from time to time, the mature hidden unit with the least utility.
 
-    The defaults are the papers'; utility_decay is their eta.
+    The defaults are those of Dohare et al. 2023 and 2024. utility_decay is eta in these
+    papers.
     """
 
     name: ClassVar[str] = "continual_backprop"
     replacement_rate: float = real(
-        1e-4, 0, 1, meaning="share of a layer's mature units to replace per update"
+        1e-4,
+        0,
+        1,
+        meaning="share of the units older than maturity to replace per update",
     )
     maturity: int = whole(
-        100, 0, unit="updates", meaning="age above which a unit is mature"
+        100, 0, unit="updates", meaning="age above which a hidden unit may be replaced"
     )
     utility_decay: float = real(
         0.99,
         0,
         1,
         exclude_high=True,
-        meaning="decay of the running average of a unit's utility",
+        meaning="decay per update of a unit's utility, a running average",
     )
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Remember each unit's utility and age and each layer's account, all 0."""
+        """Create each unit's utility and age, and each layer's account, in the memory.
+
+        All of these numbers start at 0.
+        """
         utility, layers = unit_zeros(network), len(network.biases) - 1
         memory.marks |= {
             "utility": utility,
@@ -67,7 +80,10 @@ class ContinualBackprop(Intervention):
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
     ) -> Tensor:
-        """Update, then update the utilities and replace units."""
+        """Update the networks, then update the utilities and replace units.
+
+        Returns the logits before the update.
+        """
         from trainables.network import forward
 
         hidden = forward(stack.network, inputs)[0][1:]
@@ -78,8 +94,14 @@ class ContinualBackprop(Intervention):
     def judge(self, stack: Stack, outputs: Sequence[Tensor]) -> None:
         """Update utilities, ages and accounts, and replace the units that are due.
 
-        `outputs` are the units' mean outputs before the update by hidden layer, each of
-        shape (S, width) and at least 0 (ReLU).
+        If the account of a layer is above 1, the layer's mature unit with the least
+        utility is due.
+
+        Args:
+            stack: The networks and their memory.
+            outputs: Each unit's output before the update, averaged over the batch.
+                There is one tensor of shape (S, width) per hidden layer. Outputs are at
+                least 0, because they are outputs of a ReLU.
         """
         import torch
 

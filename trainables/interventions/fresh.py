@@ -1,9 +1,12 @@
-"""Fresh: the whole network is reset before every task, as an upper bound for others.
+"""Fresh: reset the whole network to its initial weights before every task.
 
-It returns to the seed's initial weights and forgets all moments. So on every task it is
-the network that a run of that seed begins with. The difference between another setting
-and this one on a task is paired and starts from equal weights: only what the other
-network learned before can cause it. The first task is as without intervention.
+Fresh is meant as an upper bound for other interventions. Before every task, the network
+gets the initial weights of its seed, and the optimizer's moments become 0. The network
+thus starts every task as it started the first task.
+
+On each seed and task, another setting can be compared with Fresh. Both networks started
+with the same initial weights. Only what the other network learned in earlier tasks can
+therefore cause a difference. On the first task, Fresh changes nothing.
 """
 
 from __future__ import annotations
@@ -20,12 +23,15 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Fresh(Intervention):
-    """Before every task but the first: the initial weights, and moments 0."""
+    """Resets the network before every task except the first.
+
+    The weights become the initial weights, and the optimizer's moments become 0.
+    """
 
     name: ClassVar[str] = "fresh"
 
     def begin_task(self, stack: Stack) -> None:
-        """Return to the initial weights."""
+        """Reset the weights to the initial weights, and the memory to 0."""
         from trainables.network import initial_network
 
         weights = stack.network.weights

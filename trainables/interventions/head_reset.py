@@ -1,6 +1,7 @@
-"""Head reset: the output layer is drawn again before every task.
+"""Head reset: draw new weights for the output layer before every task.
 
-Nikishin et al. 2022 (arXiv 2205.07802) reset the last layers against primacy bias.
+Nikishin et al. 2022 (arXiv 2205.07802) reset the last layers of a network against
+primacy bias, which is overfitting to early data.
 """
 
 from __future__ import annotations
@@ -18,12 +19,19 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class HeadReset(Intervention):
-    """Before every task but the first: new output weights, biases and moments 0."""
+    """Resets the output layer before every task except the first.
+
+    The weights are drawn again. The layer's biases and its moments in the optimizer
+    become 0.
+    """
 
     name: ClassVar[str] = "head_reset"
 
     def begin_task(self, stack: Stack) -> None:
-        """Draw the output layers as the initial ones are drawn."""
+        """Draw new output weights, from the distribution of the initial output weights.
+
+        The biases and the moments of the output layer become 0.
+        """
         from trainables.network import kaiming_bound
 
         w = stack.network.weights[-1]

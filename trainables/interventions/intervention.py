@@ -1,16 +1,20 @@
-"""The four points of a run at which an intervention can act.
+"""The base class of interventions. A run calls its methods at four points.
 
-    begin        once: create what the intervention remembers
-    begin_task   before each task but the first, with the input axis in pixel order
+    begin        once: create the numbers that the intervention needs between steps
+    begin_task   before each task except the first: change the networks
     penalize     at each update: add to the gradient, before momentum and Adam
-    step         around each update: before it, after it, or both
+    step         at each update: call the update, and act before or after the call
 
-A run whose intervention overrides neither `penalize` nor `step` takes the same steps
-as without one. An intervention changes the networks in place. It treats each seed
-independently and draws random numbers from `trainables.randomness` for a purpose of its
-own, so that no seed depends on the others in its stack.
+In `begin_task`, the inputs of the first layer are in pixel order. If an intervention
+overrides neither `penalize` nor `step`, the updates are the same as without an
+intervention.
 
-Functions import torch themselves: settings are also made where torch is not needed.
+An intervention changes the networks in place and treats each seed independently. It
+draws random numbers from `trainables.randomness`, for a purpose that nothing else uses.
+A seed's results therefore do not depend on the other seeds that are trained together.
+
+The methods import torch when they are called, because settings are also created where
+torch is not needed.
 """
 
 from __future__ import annotations
@@ -27,38 +31,44 @@ if TYPE_CHECKING:
     from trainables.stack import Memory, Stack
 
 Update = Callable[["Tensor", "Tensor"], "Tensor"]
-"""Updates networks in place on (inputs, labels); returns the logits before that."""
+"""The type of a function that updates networks in place on (inputs, labels).
+
+It returns the logits before the update.
+"""
 
 
 @attrs.frozen(kw_only=True)
 class Intervention:
-    """The hyperparameters of an intervention, and what it does."""
+    """Base class: the hyperparameters of an intervention, and its actions in a run."""
 
     name: ClassVar[str]
     normalizes: ClassVar[bool] = False
     """Whether the networks normalize their layers (see `Network.normalized`)."""
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Put what these initial networks must remember into the memory."""
+        """Add the numbers that the intervention needs between steps to `memory`."""
 
     def begin_task(self, stack: Stack) -> None:
-        """Change the networks before a task, except the first one."""
+        """Change the networks in place before a task, except before the first task."""
 
     def penalize(self, stack: Stack, gradient: Network) -> None:
-        """Add a penalty's gradient to the gradient, in place."""
+        """Add the gradient of a penalty to `gradient`, in place."""
 
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
     ) -> Tensor:
-        """Call the update and return its logits."""
+        """Call `update` on the batch and return its logits.
+
+        An intervention that overrides this method also acts before or after the call.
+        """
         return update(inputs, labels)
 
     @property
     def penalizes(self) -> bool:
-        """Whether `penalize` does anything."""
+        """Whether the intervention overrides `penalize`."""
         return type(self).penalize is not Intervention.penalize
 
     @property
     def steps(self) -> bool:
-        """Whether `step` does more than the update."""
+        """Whether the intervention overrides `step`."""
         return type(self).step is not Intervention.step

@@ -1,8 +1,9 @@
-"""L2-init: L2 regularization towards the initial weights (Kumar et al. 2023).
+"""L2-init: an L2 penalty on the distance of the weights from their initial values.
 
-arXiv 2308.11958: L(w) + lambda ||w - w0||^2, whose gradient adds
-2 lambda (w - w0). Like weight decay, the penalty belongs to the step: SAM's ascent
-ignores it.
+The penalty of Kumar et al. 2023 (arXiv 2308.11958) changes the loss to L(w) + lambda
+||w - w0||^2, where w0 are the initial weights. The gradient gets the term 2 lambda (w -
+w0). Like weight decay, this term is added only to the gradient of the final step. The
+ascent step of SAM does not use it.
 """
 
 from __future__ import annotations
@@ -21,21 +22,24 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class L2Init(Intervention):
-    """Weight decay towards the initial weights.
+    """Pulls the weights towards their initial values, as weight decay does towards 0.
 
-    init_decay is 2 lambda: it multiplies (w - w0) in the gradient. Kumar et al. search
-    lambda over powers of ten from 1e-5 to 1e-2.
+    w are the weights and w0 the initial weights. init_decay is the factor of (w - w0)
+    in the gradient, which is 2 lambda in Kumar et al. 2023. They search lambda over
+    powers of ten from 1e-5 to 1e-2.
     """
 
     name: ClassVar[str] = "l2_init"
-    init_decay: float = real(0.01, meaning="L2 coefficient towards the initial weights")
+    init_decay: float = real(
+        0.01, meaning="factor of (weights - initial weights) added to the gradient"
+    )
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Remember the initial weights."""
+        """Add a copy of the initial weights and biases to the memory."""
         memory.kept["origin"] = network.map(lambda tensor: tensor.clone())
 
     def penalize(self, stack: Stack, gradient: Network) -> None:
-        """Add init_decay (w - w0)."""
+        """Add init_decay (w - w0) to the gradient; w0 are the initial weights."""
         networks = (gradient, stack.network, stack.memory.kept["origin"])
         for g, w, w0 in zip(*(n.tensors() for n in networks), strict=True):
             g.add_(w - w0, alpha=self.init_decay)

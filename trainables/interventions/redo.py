@@ -1,12 +1,14 @@
-"""ReDo: recycling dormant neurons (Sokar et al. 2023, arXiv 2302.12902, Alg. 1).
+"""ReDo: regularly reset dormant hidden units (Sokar et al. 2023, arXiv 2302.12902).
 
-The score of a hidden unit is its mean output over the mean of its layer's,
+This is Algorithm 1 of Sokar et al. The score s_i of a hidden unit is its mean output,
+divided by the mean output of all units of its layer:
 
     s_i = E|h_i| / mean_k E|h_k|
 
-Every redo_every updates, each unit with s_i <= tau gets new incoming weights, and
-outgoing weights of 0; if a layer is silent, all its units do. Sokar et al. take the
-expectation over a batch from a replay buffer, here it is over the last 32 batches.
+After every redo_every updates, the dormant units are reset. A unit is dormant if s_i <=
+tau. It gets new incoming weights, and its outgoing weights become 0. If all outputs of
+a layer are 0, all units of the layer are reset. The mean E is over the last 32 batches.
+Sokar et al. instead use one batch from a replay buffer.
 """
 
 from __future__ import annotations
@@ -26,26 +28,34 @@ if TYPE_CHECKING:
     from trainables.stack import Memory, Stack
 
 SCORED = 32
-"""Batches that a score averages over; all of them if redo_every is smaller."""
+"""The number of batches before a reset over which a score is averaged.
+
+If redo_every is smaller than this number, the average is over all batches since the
+last reset.
+"""
 
 
 @attrs.frozen(kw_only=True)
 class ReDo(Intervention):
-    """Regularly resets the units that are nearly silent.
+    """Resets dormant hidden units every redo_every updates.
 
-    The default redo_every is Sokar et al.'s.
+    A unit is dormant if its mean output is small compared with the mean of its layer.
+    The default of redo_every is that of Sokar et al. 2023.
     """
 
     name: ClassVar[str] = "redo"
     redo_tau: float = real(
-        0.1, meaning="largest score of a dormant unit, which is reset"
+        0.1, meaning="a unit is reset if its ReDo score is at most this value"
     )
     redo_every: int = whole(
         1000, unit="updates", meaning="updates between resets of dormant units"
     )
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Remember the number of updates, and the sum of the units' recent outputs."""
+        """Create the number of updates and the sums of units' outputs in the memory.
+
+        All of these numbers start at 0.
+        """
         outputs = unit_zeros(network)
         steps = outputs.new_zeros(network.seeds).long()
         memory.marks |= {"outputs": outputs, "steps": steps}
@@ -53,7 +63,11 @@ class ReDo(Intervention):
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
     ) -> Tensor:
-        """Add up outputs before the last updates of a period; recycle at its end."""
+        """Update the networks, and reset dormant units after every redo_every updates.
+
+        Before each of the last `SCORED` updates before a reset, the outputs of the
+        units are added to their sums. Returns the logits before the update.
+        """
         from trainables.network import forward
 
         marks = stack.memory.marks
@@ -72,7 +86,11 @@ class ReDo(Intervention):
         return logits
 
     def recycle(self, stack: Stack, due: Tensor) -> None:
-        """Reset the dormant units of the seeds that are due: bool of shape (S, 1)."""
+        """Reset the dormant units of the seeds for which `due` is true.
+
+        `due` has shape (S, 1). For these seeds, the sums of the units' outputs become
+        0.
+        """
         marks = stack.memory.marks
         dormant = [
             (layer <= self.redo_tau * layer.mean(1, keepdim=True)) & due

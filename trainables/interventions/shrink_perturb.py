@@ -1,7 +1,8 @@
-"""Shrink and perturb (Ash & Adams 2020, arXiv 1910.08475).
+"""Shrink and perturb: shrink the weights and add noise before every task.
 
-Before every task but the first, w <- shrink w + perturb e with e ~ N(0, 1), for every
-weight and bias.
+The method is from Ash & Adams 2020 (arXiv 1910.08475). Before every task except the
+first, every weight and bias w becomes shrink w + perturb e. The noise e is drawn from
+N(0, 1).
 """
 
 from __future__ import annotations
@@ -20,14 +21,21 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class ShrinkPerturb(Intervention):
-    """Shrinks the weights towards 0 and adds noise; the defaults are Ash & Adams's."""
+    """Shrinks the weights towards 0 and adds noise, before every task except the first.
+
+    The defaults are those of Ash & Adams 2020.
+    """
 
     name: ClassVar[str] = "shrink_perturb"
-    shrink: float = real(0.6, 0, 1, meaning="factor of the weights before a task")
-    perturb: float = real(0.01, meaning="standard deviation of the noise before a task")
+    shrink: float = real(
+        0.6, 0, 1, meaning="factor that multiplies all weights before a task"
+    )
+    perturb: float = real(
+        0.01, meaning="standard deviation of the noise added to weights before a task"
+    )
 
     def begin_task(self, stack: Stack) -> None:
-        """Shrink and perturb all weights and biases."""
+        """Multiply all weights and biases by `shrink`, and add noise."""
         for i, seed in enumerate(stack.seeds):
             random = generator("perturb", seed, stack.task)
             for tensor in stack.network.tensors():

@@ -1,13 +1,15 @@
-"""Spectral normalization: ||W||_2 never exceeds a bound (Gogianu et al. 2021).
+"""Spectral normalization: limit the spectral norm ||W||_2 of one weight matrix W.
 
-arXiv 2105.05246, after Miyato et al. 2018 (arXiv 1802.05957), who divide W by a power
-iteration's estimate of its largest singular value. W belongs to the last hidden layer:
-Gogianu et al. find that one layer, the penultimate, is enough. Here W is projected
-after every step, W <- W min(1, bound / ||W||_2), as in Gouk et al. 2018 (arXiv
-1804.04368), with an exact ||W||_2 from the eigenvalues of W^T W. A single power
-iteration per step would underestimate it where singular values are close, and the bound
-brings them close. So the bound holds after every step to rounding (1e-5 relative in
-float32).
+||W||_2 is the largest singular value of W. W belongs to the last hidden layer, because
+Gogianu et al. 2021 (arXiv 2105.05246) find that normalizing this one layer is enough.
+After every step, W becomes W min(1, bound / ||W||_2), as in Gouk et al. 2018 (arXiv
+1804.04368).
+
+||W||_2 is computed exactly, from the eigenvalues of W^T W. The bound therefore holds
+after every step, with a relative rounding error of 1e-5 in float32. Gogianu et al.
+follow Miyato et al. 2018 (arXiv 1802.05957), who estimate ||W||_2 by power iteration.
+With one iteration per step, the estimate is too small if singular values are close
+together. The bound makes them close.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class SpectralNorm(Intervention):
-    """Bounds how much the last hidden layer stretches its input; the papers' is 1."""
+    """Limits the spectral norm of the last hidden layer's weights after every step.
+
+    The default bound is 1, as in Gogianu et al. 2021 and Miyato et al. 2018.
+    """
 
     name: ClassVar[str] = "spectral_norm"
     spectral_bound: float = real(
@@ -37,7 +42,10 @@ class SpectralNorm(Intervention):
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
     ) -> Tensor:
-        """Update, then scale the weights down to the bound."""
+        """Update the networks, then limit the spectral norm of the last hidden layer.
+
+        Returns the logits before the update.
+        """
         logits = update(inputs, labels)
         w = stack.network.weights[-2]
         w.mul_((self.spectral_bound / largest_singular_value(w)).clamp_(max=1))
@@ -45,7 +53,10 @@ class SpectralNorm(Intervention):
 
 
 def largest_singular_value(w: Tensor) -> Tensor:
-    """Return ||W||_2 of each seed's matrix, of shape (S, 1, 1); 0 if not finite."""
+    """Return ||W||_2, the largest singular value, of each seed's matrix W.
+
+    The result has shape (S, 1, 1). If a matrix is not finite, its value is 0.
+    """
     import torch
 
     gram = w.mT @ w if w.shape[1] >= w.shape[2] else w @ w.mT

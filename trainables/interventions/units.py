@@ -1,4 +1,4 @@
-"""Replacing hidden units, as continual backprop and ReDo do."""
+"""Replace hidden units, as the interventions continual backprop and ReDo do."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 
 def unit_zeros(network: Network) -> Tensor:
-    """Return a number for each hidden unit, of shape (S, all widths): 0."""
+    """Return one 0 for each hidden unit, of shape (S, number of hidden units)."""
     widths = sum(b.shape[2] for b in network.biases[:-1])
     return network.biases[0].new_zeros(network.seeds, widths)
 
 
 def split_by_layer(stack: Stack, numbers: Tensor) -> tuple[Tensor, ...]:
-    """Split a number for each unit by hidden layer: each of shape (S, width)."""
+    """Split `numbers` into one tensor of shape (S, width) per hidden layer.
+
+    `numbers` has one number per hidden unit, of shape (S, number of hidden units).
+    """
     import torch
 
     widths = [w.shape[2] for w in stack.network.weights[:-1]]
@@ -31,16 +34,19 @@ def split_by_layer(stack: Stack, numbers: Tensor) -> tuple[Tensor, ...]:
 def replace_units(
     stack: Stack, chosen: Sequence[Tensor], purpose: str, steps: Tensor
 ) -> None:
-    """Replace hidden units by new ones that can learn but do not act on the output yet.
+    """Replace hidden units by new units, which do not change the output at first.
 
-    Incoming weights are drawn like the initial ones; biases, outgoing weights and the
-    moments of all of them become 0.
+    The incoming weights of a new unit are drawn like initial weights. Its bias and its
+    outgoing weights become 0. The optimizer's moments of these weights and biases
+    become 0 too.
 
     Args:
         stack: The networks.
-        chosen: The units to replace: for each hidden layer, bool of shape (S, width).
-        purpose: The purpose of the random numbers.
-        steps: Shape (S,); tells draws within a task apart.
+        chosen: The units to replace: one bool tensor of shape (S, width) per hidden
+            layer.
+        purpose: The purpose of the random numbers: see `trainables.randomness`.
+        steps: The number of updates of each seed, of shape (S,). Different numbers give
+            different random numbers within a task.
     """
     from trainables.network import kaiming_bound
 
@@ -57,7 +63,7 @@ def replace_units(
             for moment in moments:
                 moment.weights[layer][i][:, indices] = 0
                 moment.biases[layer][i][:, indices] = 0
-        # after all draws: a weight between new units of adjacent layers must be 0
+        # do this after all draws: a weight that joins two new units must be 0
         for layer, indices in enumerate(units):
             for network in (stack.network, *moments):
                 network.weights[layer + 1][i][indices] = 0

@@ -1,4 +1,4 @@
-"""Optimizers: one file each, with hyperparameters and source, and one line below."""
+"""Optimizers. Each optimizer has its own file and an entry in `OPTIMIZERS`."""
 
 from trainables.optimizers.asam import ASAM
 from trainables.optimizers.gnp import GNP

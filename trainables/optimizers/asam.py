@@ -2,9 +2,10 @@
 
     T = |w| + eta, elementwise;   g = grad L(w + rho T^2 g1 / ||T g1||_2)
 
-The ascent step is the longest within an ellipsoid that scales with the weights, so
-sharpness does not change when layers are rescaled and compute the same function. T
-includes the biases, as in the paper; the authors' code leaves them out.
+where g1 = grad L(w). The ascent step goes to the surface of an ellipsoid that scales
+with the weights. If the layers are rescaled and the network computes the same function,
+this sharpness therefore does not change. T includes the biases, as in the paper. The
+authors' code leaves the biases out.
 """
 
 from __future__ import annotations
@@ -22,15 +23,20 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class ASAM(SAM):
-    """SAM with a radius relative to the size of each weight; two passes.
+    """SAM with a perturbation that is relative to the size of each weight.
 
-    The defaults are Kwon et al.'s on CIFAR-10.
+    Each update needs two forward and backward passes. The default hyperparameters are
+    those of Kwon et al. for CIFAR-10.
     """
 
     name: ClassVar[str] = "asam"
     rho: float = real(0.5, meaning="radius of the ascent step")
-    eta: float = real(0.01, exclude_low=True, meaning="ASAM: added to |w| in T")
+    eta: float = real(
+        0.01,
+        exclude_low=True,
+        meaning="ASAM: added to |w| in the scale of the ascent step",
+    )
 
     def ascent_scale(self, weights: Tensor) -> Tensor:
-        """Return |w| + eta."""
+        """Return |w| + eta, the scale of the ascent step for each weight w."""
         return weights.abs() + self.eta

@@ -1,11 +1,11 @@
 """GNP: gradient norm penalty (Zhao et al. 2022, arXiv 2202.03599, eq. 9, Alg. 1).
 
-Descends L(w) + lambda ||grad L(w)||_2, whose gradient is, to first order in rho,
+GNP minimizes L(w) + lambda ||grad L(w)||_2. To first order in rho, the gradient is
 
     g = (1 - alpha) grad L(w) + alpha grad L(w + rho grad L(w) / ||grad L(w)||_2)
 
 with alpha = lambda / rho. The authors' published code also divides grad L(w) by its
-norm; this follows the paper, which does not.
+norm. This module follows the paper, which does not do this.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from trainables.optimizers.optimizer import Optimizer
 
 @attrs.frozen(kw_only=True)
 class GNP(Optimizer):
-    """A mixture of the gradients at w and at the worst point nearby; two passes.
+    """Mixes the gradient at the weights with the gradient at the perturbed weights.
 
-    rho is the paper's r; the default alpha is Zhao et al.'s.
+    The perturbed weights are one ascent step of length rho away from the weights. Each
+    update needs two forward and backward passes. Zhao et al. write r for rho. The
+    default of alpha is that of Zhao et al.
     """
 
     name: ClassVar[str] = "gnp"

@@ -1,18 +1,20 @@
-"""What all optimizers share: a gradient, then one step of SGD with it.
+"""The base class of all optimizers: compute a gradient, then make one step of SGD.
 
-The gradient is GNP's (Zhao et al. 2022, arXiv 2202.03599):
+The gradient is that of GNP (Zhao et al. 2022, arXiv 2202.03599):
 
     g1 = grad L(w),   g2 = grad L(w + rho g1 / (||g1|| + EPSILON))
     g  = (1 - alpha) g1 + alpha g2
 
-SGD has alpha = 0 and SAM has alpha = 1. The norm is over all weights and biases of a
-seed. An optimizer may scale the ascent step elementwise by T (ASAM does): then
-g2 = grad L(w + rho T^2 g1 / (||T g1|| + EPSILON)). The step is torch.optim.SGD's: with
-weight decay c and momentum m,
+SGD has alpha = 0 and SAM has alpha = 1. The norm is over all weights and biases of one
+seed. ASAM scales the ascent step elementwise by T:
+
+    g2 = grad L(w + rho T^2 g1 / (||T g1|| + EPSILON))
+
+The step is the same as in torch.optim.SGD, with weight decay c and momentum m:
 
     g <- g + c w,   v <- m v + g,   w <- w - lr v
 
-so momentum sees only the final gradient.
+Momentum therefore averages only the final gradient g, and not g1 or g2.
 """
 
 from __future__ import annotations
@@ -27,12 +29,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EPSILON = 1e-12
-"""Added to the gradient's norm: where the gradient is 0, the ascent step is 0 too."""
+"""A small number that is added to the norm of the gradient, to avoid dividing by 0."""
 
 
 @attrs.frozen(kw_only=True)
 class Optimizer:
-    """The hyperparameters of the step, and the point where the gradient is taken."""
+    """The hyperparameters of the gradient and of the step."""
 
     name: ClassVar[str]
     lr: float = real(0.01, exclude_low=True, meaning="learning rate")
@@ -41,24 +43,27 @@ class Optimizer:
 
     @property
     def rho(self) -> float:
-        """The radius of the ascent step; 0: no step."""
+        """The radius of the ascent step. 0 means that there is no ascent step."""
         return 0.0
 
     @property
     def alpha(self) -> float:
-        """The weight of the gradient at the perturbed weights."""
+        """The factor (0 to 1) of the gradient at the perturbed weights."""
         return 0.0
 
     @property
     def passes(self) -> int:
-        """Forward and backward passes per update: 2 where g2 is needed, else 1."""
+        """The number of forward and backward passes per update: 1 or 2.
+
+        The second pass computes the gradient at the perturbed weights.
+        """
         return 2 if self.rho > 0 and self.alpha > 0 else 1
 
     def ascent_scale(self, weights: Tensor) -> Tensor:
-        """Return T, which scales the ascent step of these weights or biases."""
+        """Return the elementwise scale T of the ascent step for these weights."""
         return weights.new_ones(())
 
     @property
     def scales_ascent(self) -> bool:
-        """Whether T is not 1."""
+        """Whether the optimizer scales the ascent step (its scale T is not 1)."""
         return type(self).ascent_scale is not Optimizer.ascent_scale

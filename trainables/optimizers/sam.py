@@ -15,9 +15,11 @@ from trainables.optimizers.optimizer import Optimizer
 
 @attrs.frozen(kw_only=True)
 class SAM(Optimizer):
-    """The gradient at the worst point nearby, to first order; two passes.
+    """Uses the gradient at the perturbed weights instead of the current weights.
 
-    The default rho is Foret et al.'s.
+    The perturbed weights are one ascent step of length rho away from the weights. To
+    first order, the loss is largest there. Each update needs two forward and backward
+    passes. The default of rho is that of Foret et al.
     """
 
     name: ClassVar[str] = "sam"
@@ -25,5 +27,5 @@ class SAM(Optimizer):
 
     @property
     def alpha(self) -> float:
-        """1: only the gradient at the perturbed weights counts."""
+        """1, because SAM uses only the gradient at the perturbed weights."""
         return 1.0

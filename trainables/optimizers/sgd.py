@@ -11,6 +11,9 @@ from trainables.optimizers.optimizer import Optimizer
 
 @attrs.frozen(kw_only=True)
 class SGD(Optimizer):
-    """g = grad L(w); one pass."""
+    """Uses the gradient of the loss at the weights: g = grad L(w).
+
+    Each update needs one forward and backward pass.
+    """
 
     name: ClassVar[str] = "sgd"

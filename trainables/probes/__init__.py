@@ -1,18 +1,20 @@
-"""Probes: measures of the networks other than loss and accuracy.
+"""Probes: functions that measure the networks, for example their rank or sharpness.
 
-A probe is a function with a decorator that declares its unit and source. The column of
-the probe has the name of the function, and its meaning is the first line of the
-docstring. To add a probe, write it in a new file and import this file here.
+A decorator declares a function as a probe, with the unit and the source of its measure.
+The column of the probe has the name of the function. The meaning of the column is the
+first line of the function's docstring. To add a probe, write it in a new file and
+import this file here.
 
-- `PROBES` measure the networks after every task: capacity, norms, distances.
-- `LANDSCAPE` probes measure the loss around the weights, every `--landscape-every`
-  tasks.
+There are three groups of probes:
+
+- `PROBES` measure the networks after every task, for example their ranks and norms.
+- `LANDSCAPE` probes measure the loss near the weights, every `--landscape-every` tasks.
 - `START` probes repeat some of these measures before the task, on the examples of the
-  task. They show the state in which the previous task left the networks. Their columns
-  begin with `start_`.
+  task. They show how the previous task left the networks. Their columns begin with
+  `start_`.
 """
 
-# importing a module declares its measures
+# importing one of these modules declares its measures
 from trainables.probes import accuracy, ascent, curvature, dormant, norms, rank  # noqa: F401
 from trainables.probes.landscape import Landscape
 from trainables.probes.measure import LANDSCAPE, MEASURES, PROBES, START, Function

@@ -1,4 +1,7 @@
-"""Loss and accuracy: columns that training and testing compute without a probe."""
+"""Declare the columns of loss and accuracy.
+
+No probe computes these columns, because training and testing already do.
+"""
 
 from trainables.probes.measure import declare
 
@@ -8,13 +11,13 @@ declare(
     "online_accuracy",
     unit="fraction",
     source="Dohare et al. 2023 (arXiv 2306.13812)",
-    meaning="mean accuracy on the training examples, each before its batch's update",
+    meaning="mean accuracy on the training examples, measured before the update on each batch",
 )
 declare(
     "train_loss",
     unit="nats",
     source="cross-entropy",
-    meaning="mean loss on the training examples, each before its batch's update",
+    meaning="mean loss on the training examples, measured before the update on each batch",
 )
 declare(
     "test_loss",

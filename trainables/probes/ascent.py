@@ -1,4 +1,4 @@
-"""The growth of the loss and of its gradient along a small step uphill."""
+"""Probes that step uphill on the loss, and measure the loss or its gradient there."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from trainables.probes.norms import double_norm
 from trainables.steps.reference import norm
 
 RADIUS = 0.05
-"""Length of a step, the value of Foret et al. (arXiv 2010.01412).
+"""Length of an uphill step, the value of Foret et al. (arXiv 2010.01412).
 
-All settings have the same length, whatever their own rho is, to be comparable.
+All settings use this length, so that their measures can be compared. The rho of a
+setting's optimizer does not change it.
 """
 
 
@@ -26,8 +27,9 @@ All settings have the same length, whatever their own rho is, to be comparable.
 def sam_sharpness(landscape: Landscape) -> Float[Tensor, " S"]:
     """L(w + 0.05 g / ||g||) - L(w), where g is the gradient at w.
 
-    SAM adds this term to the loss (Foret et al. 2021, eq. 1-2). To first order it is
-    0.05 ||g||. It is 0 where the gradient is 0.
+    SAM adds this term to the loss L (Foret et al. 2021, eq. 1-2). If the loss is almost
+    linear near the weights w, the term is about 0.05 ||g||. If the gradient is 0, the
+    term is 0.
     """
     ascended = _climb(landscape, landscape.gradient)
     return _loss_at(landscape, ascended) - _loss_at(landscape, landscape.network)
@@ -42,11 +44,15 @@ def sam_sharpness(landscape: Landscape) -> Float[Tensor, " S"]:
 def lipschitz(landscape: Landscape) -> Float[Tensor, " S"]:
     """Largest gradient norm at three points within 0.05 of w.
 
-    It is a lower bound of the Lipschitz constant of the loss within 0.05 of w. By the
-    mean value theorem, the constant is sup ||grad L(w + d)|| over ||d|| <= rho. A small
-    constant means a flat minimum (Zhao et al. 2022, sec. 3). The three points are w
-    and two steps of projected ascent: w_1 = w + rho grad L(w) / ||grad L(w)|| and
-    w_2 = w + rho grad L(w_1) / ||grad L(w_1)||. rho is `RADIUS`.
+    The three points are the weights w and two points that are one uphill step from w:
+
+        w_1 = w + rho grad L(w) / ||grad L(w)||
+        w_2 = w + rho grad L(w_1) / ||grad L(w_1)||
+
+    where rho is `RADIUS`, 0.05. The largest gradient norm anywhere within rho of w is
+    the Lipschitz constant of the loss L there, by the mean value theorem. This probe
+    gives a lower bound of the constant. A small constant means a flat minimum (Zhao et
+    al. 2022, sec. 3).
     """
     gradients = [landscape.gradient]
     for _ in range(2):
@@ -55,13 +61,13 @@ def lipschitz(landscape: Landscape) -> Float[Tensor, " S"]:
 
 
 def _climb(landscape: Landscape, direction: Network) -> Network:
-    """Return w after a step of length `RADIUS` in a direction."""
+    """Return the networks after a step of length `RADIUS` from w along `direction`."""
     size = RADIUS / (norm(direction) + EPSILON)
     steps = iter(direction.tensors())
     return landscape.network.map(lambda tensor: tensor + size * next(steps))
 
 
 def _loss_at(landscape: Landscape, network: Network) -> Float[Tensor, " S"]:
-    """Return the mean loss of `network`, averaged in float64."""
+    """Return the mean loss of `network` on the probe examples, averaged in float64."""
     _, logits = forward(network, landscape.inputs)
     return cross_entropy(logits, landscape.labels).double().mean(dim=1)

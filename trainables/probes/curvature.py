@@ -1,9 +1,10 @@
-"""Curvature: the largest eigenvalue and the trace of the Hessian of the training loss.
+"""Probes of curvature: the largest eigenvalue and the trace of the Hessian H.
 
-The trace is estimated with random vectors z whose entries are independently +1 or -1
-(Hutchinson 1990, "A stochastic estimator of the trace of the influence matrix"). Then
-E[z^T H z] = tr H. The variance, 2 sum_{i != j} H_ij^2, is the smallest that independent
-entries of mean 0 and variance 1 can give.
+H is the Hessian of the mean loss on the probe examples. Its trace is estimated with
+random vectors z, whose entries are independently +1 or -1 (Hutchinson 1990, "A
+stochastic estimator of the trace of the influence matrix"). The expected value of z^T H
+z is tr H. The variance of z^T H z is 2 sum_{i != j} H_ij^2. This is the smallest
+variance for independent entries with mean 0 and variance 1.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from trainables.probes.measure import landscape_probe
 from trainables.randomness import generator
 
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-7}
-"""Relative bound on the residual. The error is much smaller (see `lanczos`)."""
+"""Largest residual bound of an eigenvalue, relative to the eigenvalue.
+
+The error of the eigenvalue is much smaller than this bound (see `lanczos`).
+"""
 
 STEPS = 300
-"""The maximum number of Lanczos steps."""
+"""The maximum number of Lanczos steps for one eigenvalue."""
 
 
 @landscape_probe(
@@ -33,11 +37,15 @@ STEPS = 300
 def sharpness(landscape: Landscape) -> Float[Tensor, " S"]:
     """Largest eigenvalue of the Hessian of the mean loss.
 
-    It is NaN if Lanczos does not converge. Lyle et al. 2023 observe that the eigenvalue
-    grows from task to task where plasticity is lost. The error is at most `TOLERANCE`.
-    Products are in the network's dtype, because float64 would take twice the time; the
-    recurrence is in float64. With hidden layers 100-100-100, Lanczos takes 8 to 20
-    products of about 6 ms each on a CPU, and the error is 1e-6 to 1e-5.
+    The Lanczos method computes the eigenvalue with a relative error of at most
+    `TOLERANCE`. If Lanczos does not converge, the value is NaN. Lyle et al. 2023
+    observe that this eigenvalue grows from task to task when a network loses
+    plasticity.
+
+    Products of the Hessian and a vector use the network's dtype, because float64 would
+    take twice the time. Lanczos keeps its coefficients in float64. If the hidden layers
+    are 100-100-100, Lanczos takes 8 to 20 products of about 6 ms each on a CPU. The
+    error is then 1e-6 to 1e-5.
     """
     hessian, inputs = landscape.hessian, landscape.inputs
     vectors = [
@@ -52,7 +60,8 @@ def sharpness(landscape: Landscape) -> Float[Tensor, " S"]:
 def hessian_trace(landscape: Landscape) -> Float[Tensor, " S"]:
     """Estimated sum of the Hessian's eigenvalues.
 
-    It is the mean of z^T H z over 10 random z, an unbiased estimate of tr H.
+    The sum of the eigenvalues is the trace of the Hessian H. The estimate is the mean
+    of z^T H z over 10 random vectors z, whose entries are +1 or -1. It is unbiased.
     """
     return landscape.quadratic_forms.mean(dim=1)
 
@@ -61,6 +70,7 @@ def hessian_trace(landscape: Landscape) -> Float[Tensor, " S"]:
 def hessian_trace_error(landscape: Landscape) -> Float[Tensor, " S"]:
     """Standard error of hessian_trace.
 
-    It is s / sqrt(10), where s is the standard deviation of z^T H z.
+    hessian_trace is the mean of z^T H z over 10 random vectors z. Its standard error is
+    s / sqrt(10), where s is the standard deviation of the 10 values of z^T H z.
     """
     return landscape.quadratic_forms.std(dim=1) / math.sqrt(SAMPLES)

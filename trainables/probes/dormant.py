@@ -1,4 +1,4 @@
-"""Dormant units: hidden units that are never or almost never active."""
+"""Probes that count dormant units: hidden units with outputs of 0 or almost 0."""
 
 from __future__ import annotations
 
@@ -13,22 +13,29 @@ SOKAR = "Sokar et al. 2023 (arXiv 2302.12902)"
 DEAD = f"Dohare et al. 2023 (arXiv 2306.13812); {SOKAR} with tau = 0"
 
 TAU = 0.025
-"""The largest score of a dormant unit, a value that Sokar et al. 2023 use in sec. 4."""
+"""A unit is dormant if its ReDo score is at most this value.
+
+Sokar et al. 2023 use this value in sec. 4.
+"""
 
 
 @network_probe(unit="fraction", source=DEAD, also_before=True)
 def dormant_fraction(snapshot: Snapshot) -> Float[Tensor, " S"]:
     """Share of hidden units that are 0 on every probe example.
 
-    The share is over the units of all hidden layers. It is the case tau = 0 of Sokar et
-    al. 2023. Dohare et al. 2023 call these units dead.
+    The units of all hidden layers are counted together. Dohare et al. 2023 call these
+    units dead. Sokar et al. 2023 call them dormant with the threshold tau = 0.
     """
     return torch.cat(_silent(snapshot), dim=1).mean(dim=1)
 
 
 @network_probe(unit="fraction", source=DEAD, is_list=True)
 def layer_dormant_fraction(snapshot: Snapshot) -> Float[Tensor, "S hidden"]:
-    """dormant_fraction by hidden layer."""
+    """dormant_fraction by hidden layer.
+
+    For each hidden layer, this is the share of its units that are 0 on every probe
+    example.
+    """
     return torch.stack([units.mean(dim=1) for units in _silent(snapshot)], dim=1)
 
 
@@ -40,10 +47,13 @@ def _silent(snapshot: Snapshot) -> list[Float[Tensor, "S width"]]:
 def dormant_fraction_tau(snapshot: Snapshot) -> Float[Tensor, " S"]:
     """Share of hidden units whose ReDo score is at most 0.025.
 
-    The score of unit i is mean_x |h_i(x)| / (mean over the layer's units k of
-    mean_x |h_k(x)|) (Sokar et al. 2023, def. 3.1). It does not depend on the scale of
-    the layer. The share is over the units of all hidden layers. If a layer is 0 on
-    every example, all of its units are dormant.
+    The ReDo score of unit i is its mean output divided by the mean output of its layer:
+    mean_x |h_i(x)| / (mean over the layer's units k of mean_x |h_k(x)|). The mean over
+    x is over the probe examples (Sokar et al. 2023, def. 3.1). If all outputs of a
+    layer are multiplied by the same number, the scores do not change.
+
+    The units of all hidden layers are counted together. If a layer is 0 on every
+    example, all of its units are dormant.
     """
     dormant = []
     for layer in snapshot.hidden:

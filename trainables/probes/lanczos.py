@@ -1,17 +1,23 @@
-r"""The Lanczos method: the largest eigenvalue of each symmetric matrix of a stack.
+r"""The Lanczos method: compute the largest eigenvalue of each of S symmetric matrices.
 
-After k steps A V_k = V_k T_k + beta_k v_{k+1} e_k^T, where V_k is orthonormal and T_k
-is tridiagonal. If T_k s = theta s, then for y = V_k s
+Let A be one of the matrices. After k steps of the method,
+
+    A V_k = V_k T_k + beta_k v_{k+1} e_k^T
+
+where V_k has orthonormal columns and T_k is tridiagonal. Let theta be the largest
+eigenvalue of T_k, with the unit eigenvector s, and let y = V_k s. Then
 
     ||A y - theta y|| = |beta_k s_k|
 
-so that the distance from theta to an eigenvalue of A is at most this bound (Parlett
-1998, "The symmetric eigenvalue problem", sec. 13.2). theta is the maximum of the
-Rayleigh quotient over the Krylov space, and so never above the largest eigenvalue. Its
-error is about the square of the bound, divided by the gap to the next eigenvalue. Every
-new vector is orthogonalised twice against all earlier vectors (ibid., sec. 6.9),
-because otherwise copies of converged eigenvalues appear. Unlike power iteration, the
-method also works if an eigenvalue below 0 has the largest magnitude.
+This number is the residual bound: A has an eigenvalue whose distance from theta is at
+most this number (Parlett 1998, "The symmetric eigenvalue problem", sec. 13.2). theta is
+never above the largest eigenvalue of A, because theta is the maximum of the Rayleigh
+quotient over the columns' span. The error of theta is about the square of the bound,
+divided by the gap to the next eigenvalue.
+
+Every new vector is orthogonalised twice against all earlier vectors (ibid., sec. 6.9).
+Otherwise, copies of eigenvalues that have converged would appear. Power iteration fails
+if a negative eigenvalue has the largest magnitude, but the Lanczos method works.
 """
 
 from __future__ import annotations
@@ -23,7 +29,10 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 ROOM = 32
-"""Initial capacity of the basis in vectors. It is doubled when the basis is full."""
+"""The number of vectors for which the basis has memory at the start.
+
+When the basis is full, its memory is doubled.
+"""
 
 
 def largest_eigenvalue(
@@ -32,21 +41,23 @@ def largest_eigenvalue(
     tolerance: float,
     most: int,
 ) -> Float64[Tensor, " S"]:
-    """Return the largest (algebraic) eigenvalue of each matrix.
+    """Return the largest (most positive) eigenvalue of each seed's symmetric matrix.
 
-    The seeds converge independently: the value of a seed is from the first step in
-    which its bound was within the tolerance, even if other seeds need more steps.
+    The result of a seed is from the first step in which the seed's residual bound is
+    within the tolerance. If other seeds need more steps, this result does not change.
 
     Args:
-        product: Returns A v for each seed, from vectors v of shape (S, P).
-        start: The first vectors, with any norm except 0. They should be random, so that
-            they have a part along every eigenvector. The products have their dtype.
+        product: Takes one vector v per seed, of shape (S, P), and returns A v for each
+            seed, where A is the matrix of the seed.
+        start: The first vector of each seed. It must not be 0. It should be random, so
+            that it has a part along every eigenvector. Its dtype is the dtype of the
+            products.
         tolerance: The largest residual bound, relative to the eigenvalue.
         most: The maximum number of steps. P steps are enough for any matrix.
 
     Returns:
-        The eigenvalues, with NaN for a seed whose numbers were not finite or that had
-        not converged after `most` steps.
+        The eigenvalues. The value of a seed is NaN if it has not converged after `most`
+        steps, or if a number of the seed is not finite.
     """
     seeds, size = start.shape
     most = min(most, size)
@@ -64,7 +75,7 @@ def largest_eigenvalue(
         alphas.append(overlap.cpu())
         betas.append(length.cpu())
         value, bound, scale = _ritz(torch.stack(alphas, 1), torch.stack(betas, 1))
-        # a bound below the rounding error of the products is as good as 0
+        # a bound below the rounding error of the products counts as converged
         rounding = 4 * torch.finfo(start.dtype).eps * scale
         within = bound <= torch.maximum(tolerance * value.abs(), rounding)
         if step + 1 == size:
@@ -80,9 +91,9 @@ def largest_eigenvalue(
 def _orthogonalise(
     vectors: Float[Tensor, "S P"], basis: Float[Tensor, "S k P"]
 ) -> tuple[Float[Tensor, "S P"], Float64[Tensor, " S"]]:
-    """Return the vectors' part orthogonal to `basis`, and their overlap with its last.
+    """Return the part of each vector that is orthogonal to `basis`, and an overlap.
 
-    The overlap is the dot product with the last vector of the basis.
+    The overlap is the dot product of the vector with the last vector of the basis.
     """
     column = vectors[:, :, None]
     along = torch.zeros(len(vectors), dtype=torch.float64, device=vectors.device)
@@ -96,9 +107,12 @@ def _orthogonalise(
 def _ritz(
     alphas: Float64[Tensor, "S k"], betas: Float64[Tensor, "S k"]
 ) -> tuple[Float64[Tensor, " S"], Float64[Tensor, " S"], Float64[Tensor, " S"]]:
-    """Return the largest Ritz value, the bound of its residual, and the norm of T.
+    """Return the largest eigenvalue of each matrix T, its residual bound, and ||T||.
 
-    The value is NaN where a number is not finite, because `eigh` would raise an error.
+    T is the tridiagonal matrix of the Lanczos method. `alphas` are its diagonal and
+    `betas` the elements beside the diagonal. The last beta is only part of the bound.
+    If a number of a seed is not finite, the seed's eigenvalue is NaN, because `eigh`
+    would raise an error.
     """
     finite = (alphas.isfinite() & betas.isfinite()).all(1)
     alphas, betas = (x.where(finite[:, None], 0) for x in (alphas, betas))

@@ -1,10 +1,11 @@
-"""The input of a landscape probe: the networks, and the loss around their weights.
+"""The input of a landscape probe: the networks, and the loss near their weights.
 
-The loss is summed over the seeds, and the loss of a seed depends only on that seed's
-weights. One product with one vector per seed therefore gives each seed's H v
-(Pearlmutter 1994, "Fast exact multiplication by the Hessian"). The graph of the
-gradient is built once; each product is then one backward pass through this graph. If
-the input of a ReLU is exactly 0, H treats the unit as inactive, as autograd does.
+The Hessian H of the loss is not stored. Only products H v with vectors v are computed
+(Pearlmutter 1994, "Fast exact multiplication by the Hessian"). The loss is summed over
+the seeds, and the loss of a seed depends only on that seed's weights. One backward pass
+therefore gives the product H v of every seed. The graph of the gradient is built once
+and used for all products. If the input of a ReLU is exactly 0, H treats the unit as
+inactive, as autograd does.
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ from trainables.randomness import generator
 from trainables.steps.reference import loss_gradient
 
 SAMPLES = 10
-"""The number of random vectors that estimate the trace."""
+"""The number of random vectors for an estimate of the Hessian's trace."""
 
 
 class Hessian:
-    """The Hessian of each seed's mean loss in all P weights and biases of a network.
+    """The Hessian of each seed's mean loss, in all weights and biases of the network.
 
-    It covers every network that `trainables.network.forward` computes. `size` is P.
+    Only its product with a vector can be computed. `size` is P, the number of weights
+    and biases of one network. Every network that `trainables.network.forward` accepts
+    is supported.
     """
 
     def __init__(
@@ -39,7 +42,7 @@ class Hessian:
         inputs: Float[Tensor, "S n inputs"],
         labels: Int[Tensor, "S n"],
     ) -> None:
-        """Build the graph of the gradient."""
+        """Build the graph of the gradient, which `product` uses."""
         leaves = network.map(lambda tensor: tensor.detach().requires_grad_())
         self._leaves = leaves.tensors()
         with torch.enable_grad():
@@ -50,10 +53,11 @@ class Hessian:
         self.size = sum(self._sizes)
 
     def product(self, vectors: Float[Tensor, "S P"]) -> Float[Tensor, "S P"]:
-        """Return H v of each seed, in the network's dtype.
+        """Return H v for each seed, in the network's dtype; H is the Hessian.
 
-        A vector is the concatenation of the tensors of `Network.tensors`, each
-        transposed to its layout in memory.
+        A vector v has one entry per weight and bias, in the order of `Network.tensors`.
+        The entries of a tensor have the order of the tensor's memory, which is
+        transposed.
         """
         rows = torch.split(vectors, self._sizes, dim=1)
         products = torch.autograd.grad(
@@ -72,13 +76,14 @@ class Hessian:
 
 @dataclass(frozen=True, eq=False)
 class Landscape:
-    """S networks with weights w, and their loss L on a fixed batch.
+    """The networks of S seeds with weights w, and their loss L on a fixed batch.
 
     Attributes:
         network: The networks.
         inputs: The probe examples, of shape (S, n, inputs).
         labels: The labels of the probe examples, of shape (S, n).
-        seeds: The seeds of the networks. `seeds` and `task` fix the random vectors.
+        seeds: The seeds of the networks. `seeds` and `task` determine the random
+            vectors.
         task: The number of the task, from 0.
     """
 
@@ -90,19 +95,22 @@ class Landscape:
 
     @functools.cached_property
     def snapshot(self) -> Snapshot:
-        """The input of network probes before a task."""
+        """The networks before the task, as a `Snapshot` for network probes."""
         layers, _ = forward(self.network, self.inputs)
         network = self.network
         return Snapshot(network, layers[1:], self.gradient, network, network)
 
     @functools.cached_property
     def hessian(self) -> Hessian:
-        """The Hessian of L at w."""
+        """The Hessian of the mean loss L at the weights w."""
         return Hessian(self.network, self.inputs, self.labels)
 
     @functools.cached_property
     def quadratic_forms(self) -> Tensor:
-        """z^T H z for `SAMPLES` random sign vectors z: shape (S, SAMPLES), float64."""
+        """z^T H z for each of `SAMPLES` random vectors z with entries +1 or -1.
+
+        H is the Hessian of the loss. The shape is (S, SAMPLES), the dtype float64.
+        """
         shape = (SAMPLES, self.hessian.size)
         bits = [
             generator("hutchinson", seed, self.task).integers(2, size=shape)
@@ -117,9 +125,9 @@ class Landscape:
 
     @functools.cached_property
     def gradient(self) -> Network:
-        """The gradient of L at w."""
+        """The gradient of the mean loss L at the weights w."""
         return self.gradient_at(self.network)
 
     def gradient_at(self, network: Network) -> Network:
-        """Return the gradient of L at the weights of `network`."""
+        """Return the gradient of the mean loss L at the weights of `network`."""
         return loss_gradient(network, self.inputs, self.labels)[0]

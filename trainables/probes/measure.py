@@ -1,4 +1,4 @@
-"""The declaration of a measure's column, beside the function that computes it."""
+"""Declare the column of a measure next to the function that computes the measure."""
 
 from __future__ import annotations
 
@@ -11,26 +11,30 @@ from torch import Tensor
 from trainables.hyperparameter import REAL, REALS, Column
 
 Function = Callable[[Any], Tensor]
-"""A probe of S networks: it returns float64 of shape (S,), or (S, layers) for lists."""
+"""The type of a probe: a function that measures the networks of S seeds.
 
-# The keys are column names. Importing a module of probes adds its columns.
-MEASURES: dict[str, Column] = {}  # all measures, also those that no probe computes
-PROBES: dict[str, Function] = {}  # take a `Snapshot`, after every task
-LANDSCAPE: dict[str, Function] = {}  # take a `Landscape`, after some tasks
-START: dict[str, Function] = {}  # take a `Landscape`, before the same tasks
+It returns float64 numbers of shape (S,), or of shape (S, layers) if the column is a
+list.
+"""
+
+# The keys of these dicts are column names. Importing a module of probes fills them.
+MEASURES: dict[str, Column] = {}  # all measures, with and without a probe
+PROBES: dict[str, Function] = {}  # `Snapshot` probes, after every task
+LANDSCAPE: dict[str, Function] = {}  # `Landscape` probes, after some tasks
+START: dict[str, Function] = {}  # `Landscape` probes, before the same tasks
 
 
 def declare(
     name: str, *, source: str, meaning: str, unit: str = "", is_list: bool = False
 ) -> None:
-    """Add a column to `MEASURES`.
+    """Add the column of a measure to `MEASURES`.
 
     Args:
         name: The column's name.
         source: The publication that defines the measure.
         meaning: The meaning in one line, for tables and files.
         unit: The unit, or "" for a number without a unit.
-        is_list: Whether a value is a list with one number per layer or per task.
+        is_list: Whether each value is a list, with one number per layer or per task.
 
     Raises:
         ValueError: Another measure has the same name.
@@ -49,9 +53,14 @@ def _probe(
 ) -> Callable[[Function], Function]:
     """Return a decorator that declares a function as a probe.
 
-    The column has the name of the function, and its meaning is the first line of the
-    docstring. `also_before` also declares `start_<name>`, the same measure before the
-    task. `column` has the other arguments of `declare`.
+    The name of the function becomes the name of the column. The first line of its
+    docstring becomes the meaning of the column.
+
+    Args:
+        subject: The type of the function's argument: a `Snapshot` or a `Landscape`.
+        also_before: Whether to also declare `start_<name>`, the same measure before the
+            task.
+        column: The other arguments of `declare`, for example `unit`.
     """
 
     def add(function: Function) -> Function:
@@ -71,13 +80,23 @@ def _probe(
 
 
 def _meaning(function: Function) -> str:
-    """Return the docstring's first line for a table, without capital and full stop."""
+    """Return the meaning of a probe's column: the first line of its docstring.
+
+    The full stop at the end is removed. If the line starts with an ordinary word, the
+    first letter becomes lowercase.
+    """
     line = (function.__doc__ or "").partition("\n")[0].removesuffix(".")
     return line[:1].lower() + line[1:] if line[1:2].islower() else line
 
 
 network_probe = functools.partial(_probe, "snapshot")
-"""Declares a function of a `Snapshot` as a probe, measured after every task."""
+"""Decorator for a probe with a `Snapshot` as its argument.
+
+The probe measures the networks after every task.
+"""
 
 landscape_probe = functools.partial(_probe, "landscape")
-"""Declares a function of a `Landscape`, measured every `--landscape-every` tasks."""
+"""Decorator for a probe with a `Landscape` as its argument.
+
+The probe measures the networks every `--landscape-every` tasks.
+"""

@@ -1,6 +1,6 @@
-"""L2 norms of each seed's weights, of their movement and of their gradient.
+"""Probes of L2 norms: of each seed's weights, their changes and their gradient.
 
-The norms are computed in float64, so that no square overflows.
+The norms are computed in float64, because squares could overflow in float32.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ def weight_norm(snapshot: Snapshot) -> Float[Tensor, " S"]:
 
 @network_probe(source=LYLE, is_list=True)
 def layer_weight_norm(snapshot: Snapshot) -> Float[Tensor, "S layers"]:
-    """weight_norm by layer."""
+    """weight_norm by layer.
+
+    For each layer, this is the L2 norm of its weights and biases.
+    """
     return _layer_norms(snapshot.network.map(Tensor.double))
 
 
@@ -42,14 +45,18 @@ def gradient_norm(snapshot: Snapshot) -> Float[Tensor, " S"]:
 def initial_distance(snapshot: Snapshot) -> Float[Tensor, " S"]:
     """L2 distance of the weights and biases from their initial values.
 
-    L2-init penalizes the square of this distance.
+    The intervention L2-init penalizes the square of this distance.
     """
     return double_norm(_difference(snapshot.network, snapshot.initial))
 
 
 @network_probe(source=KUMAR, is_list=True)
 def layer_initial_distance(snapshot: Snapshot) -> Float[Tensor, "S layers"]:
-    """initial_distance by layer."""
+    """initial_distance by layer.
+
+    For each layer, this is the L2 distance of its weights and biases from their initial
+    values.
+    """
     return _layer_norms(_difference(snapshot.network, snapshot.initial))
 
 
@@ -61,12 +68,16 @@ def update_norm(snapshot: Snapshot) -> Float[Tensor, " S"]:
 
 @network_probe(source=LYLE, is_list=True)
 def layer_update_norm(snapshot: Snapshot) -> Float[Tensor, "S layers"]:
-    """update_norm by layer."""
+    """update_norm by layer.
+
+    For each layer, this is the L2 distance of its weights and biases from their values
+    before the task.
+    """
     return _layer_norms(_difference(snapshot.network, snapshot.before))
 
 
 def double_norm(network: Network) -> Float[Tensor, " S"]:
-    """Return the L2 norm of all weights and biases in float64."""
+    """Return each seed's L2 norm of all weights and biases, in float64."""
     return norm(network.map(Tensor.double)).flatten()
 
 

@@ -1,8 +1,9 @@
-"""Ranks of the last hidden layer's activations A, of shape (examples, units).
+"""Probes of rank: how many directions the last hidden layer's activations A use.
 
-All ranks except the participation ratio are computed in float64 from the singular
-values sigma of A, which is not centred. A rank is 0 if every activation is 0. Otherwise
-it lies between 1 and the rank of the matrix.
+A has shape (examples, units). The participation ratio is computed from the covariance
+of A. All other ranks are computed in float64 from the singular values sigma of A,
+without centring A. If every activation is 0, these ranks are 0. Otherwise, they lie
+between 1 and the rank of A.
 """
 
 from __future__ import annotations
@@ -15,18 +16,19 @@ from trainables.probes.measure import network_probe
 from trainables.probes.snapshot import Snapshot, smaller_gram
 
 SHARE = 0.99
-"""1 - delta: the share of the sum that the counted singular values reach."""
+"""The share of the total that the counted values must reach: 1 - delta."""
 
 TIE = 1e-9
-"""Relative tolerance for rounding errors when a partial sum is compared."""
+"""Relative tolerance for rounding errors when a sum is compared with `SHARE`."""
 
 
 @network_probe(source="Roy & Vetterli 2007 (EUSIPCO)", also_before=True)
 def effective_rank(snapshot: Snapshot) -> Float[Tensor, " S"]:
     """exp(entropy) of the singular values of the last hidden layer.
 
-    It is exp(H(p)), where p are the singular values divided by their sum and the
-    entropy H is in nats (Roy & Vetterli 2007, "The effective rank", def. 2.1).
+    The value is exp(H(p)). p are the singular values of the activations, divided by
+    their sum. H is the entropy in nats (Roy & Vetterli 2007, "The effective rank", def.
+    2.1).
     """
     values = snapshot.spectrum.sqrt()
     total = values.sum(dim=1, keepdim=True)
@@ -37,7 +39,10 @@ def effective_rank(snapshot: Snapshot) -> Float[Tensor, " S"]:
 
 @network_probe(source="Rudelson & Vershynin 2007 (arXiv math/0503442)")
 def stable_rank(snapshot: Snapshot) -> Float[Tensor, " S"]:
-    """||A||_F^2 / ||A||_2^2, where A are the activations of the last hidden layer."""
+    """||A||_F^2 / ||A||_2^2, where A are the activations of the last hidden layer.
+
+    This is the sum of the squared singular values of A, divided by the largest of them.
+    """
     largest = snapshot.spectrum.amax(dim=1)
     return snapshot.spectrum.sum(dim=1) / torch.where(largest > 0, largest, 1)
 
@@ -46,8 +51,9 @@ def stable_rank(snapshot: Snapshot) -> Float[Tensor, " S"]:
 def srank(snapshot: Snapshot) -> Float[Tensor, " S"]:
     """Number of largest singular values that reach 99% of the sum of all.
 
-    It is min{k: sum_{i<=k} sigma_i / sum_i sigma_i >= 1 - delta} with delta = 0.01,
-    the effective rank of Kumar et al. 2021, sec. 3.
+    The singular values sigma are those of the last hidden layer's activations, in
+    descending order. The value is the effective rank of Kumar et al. 2021, sec. 3, with
+    delta = 0.01: the smallest k with sum_{i<=k} sigma_i / sum_i sigma_i >= 1 - delta.
     """
     return _count_to_share(snapshot.spectrum.sqrt())
 
@@ -56,15 +62,20 @@ def srank(snapshot: Snapshot) -> Float[Tensor, " S"]:
 def approximate_rank(snapshot: Snapshot) -> Float[Tensor, " S"]:
     """Number of largest squared singular values that reach 99% of the sum of all.
 
-    It is min{k: sum_{i<=k} sigma_i^2 / sum_i sigma_i^2 >= 0.99}, which is at most
-    `srank`. Yang et al. 2019 define it, and Dohare et al. 2023 (arXiv 2306.13812) use
-    it for representations.
+    The singular values sigma are those of the last hidden layer's activations, in
+    descending order. The value is the smallest k with sum_{i<=k} sigma_i^2 / sum_i
+    sigma_i^2 >= 0.99. It is at most `srank`. Yang et al. 2019 define this rank. Dohare
+    et al. 2023 (arXiv 2306.13812) use it for representations.
     """
     return _count_to_share(snapshot.spectrum)
 
 
 def _count_to_share(ascending: Tensor) -> Float[Tensor, " S"]:
-    """Return how many of the largest values make up `SHARE` of the sum of all."""
+    """Return how many of the largest values make up `SHARE` of the sum of all values.
+
+    `ascending` has one row of values per seed, in ascending order. If all values of a
+    seed are 0, the count is 0. If a value is not finite, the count is NaN.
+    """
     partial = ascending.flip(1).cumsum(dim=1)
     total = partial[:, -1]
     below = (partial < SHARE * total[:, None] * (1 - TIE)).sum(dim=1).double()
@@ -75,17 +86,17 @@ def _count_to_share(ascending: Tensor) -> Float[Tensor, " S"]:
 def participation_ratio(snapshot: Snapshot) -> Float[Tensor, " S"]:
     """(tr C)^2 / tr(C^2), where C is the covariance of the last hidden layer's units.
 
-    It is the number of directions in which the activations vary (Gao et al. 2017, "A
-    theory of multineuronal dimensionality, dynamics and measurement"). The formula is
-    from Chun et al. 2025 (arXiv 2509.26560), who write it with the eigenvalues of C.
-    The activations are centred, unlike those of the other ranks. The ratio is 0 if no
-    activation varies.
+    The ratio measures in how many directions the activations vary (Gao et al. 2017, "A
+    theory of multineuronal dimensionality, dynamics and measurement"). Chun et al. 2025
+    (arXiv 2509.26560) give the same formula with the eigenvalues of C. Unlike the other
+    ranks, this ratio uses centred activations. If every activation is constant, the
+    ratio is 0.
     """
     activations = snapshot.hidden[-1].double()
-    # subtract the first example before the mean, so that a constant unit is exactly 0
+    # first subtract the first example, so that a constant unit becomes exactly 0
     varying = activations - activations[:, :1]
     gram = smaller_gram(varying - varying.mean(dim=1, keepdim=True))
     trace = gram.diagonal(dim1=1, dim2=2).sum(dim=1)
-    # divide by the trace, so that no square overflows or vanishes
+    # divide by the trace, so that the squares stay in the range of float64
     share = gram / torch.where(trace == 0, 1, trace)[:, None, None]
     return torch.where(trace == 0, 0, 1 / share.square().sum(dim=(1, 2)))

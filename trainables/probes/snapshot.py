@@ -1,4 +1,4 @@
-"""The input of a network probe: the networks and their response to a fixed batch."""
+"""The input of a network probe: networks and their activations on a fixed batch."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import Tensor
 from trainables.network import Network
 
 EXAMPLES = 512
-"""The number of probe examples, which are training examples of the task.
+"""The number of probe examples: training examples of the task on which probes run.
 
-There are fewer probe examples if the task has fewer examples.
+If the task is small, there are fewer probe examples.
 """
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """The networks before or after a task.
+    """The networks of S seeds before or after a task, as the input of network probes.
 
     Attributes:
-        network: The S networks.
+        network: The networks of the S seeds.
         hidden: Activations of each hidden layer on the probe examples, (S, n, width).
         gradient: Gradient of the mean loss on the probe examples.
         initial: The networks before the first task.
@@ -45,11 +45,12 @@ class Snapshot:
 def squared_singular_values(
     matrix: Float[Tensor, "S n width"],
 ) -> Float[Tensor, "S least"]:
-    """Return the squares of each matrix's singular values, ascending, in float64.
+    """Return the squared singular values of each matrix, ascending, in float64.
 
-    The squares are the eigenvalues of the smaller of A A^T and A^T A, which cost much
-    less than a singular value decomposition. Singular values below about 1e-7 of the
-    largest are rounding errors and become 0. A matrix that is not finite gives NaN,
+    For a matrix A, they are the eigenvalues of A A^T or A^T A, whichever is smaller.
+    Computing these eigenvalues takes much less time than a singular value
+    decomposition. Singular values below about 1e-7 of the largest singular value are
+    rounding errors, and become 0. If a matrix is not finite, its values are NaN,
     because `eigvalsh` would raise an error.
     """
     gram = smaller_gram(matrix.double())
@@ -61,6 +62,6 @@ def squared_singular_values(
 
 
 def smaller_gram(matrix: Tensor) -> Tensor:
-    """Return the smaller of A^T A and A A^T of each matrix."""
+    """Return A^T A or A A^T for each matrix A, whichever is smaller."""
     is_tall = matrix.shape[1] >= matrix.shape[2]
     return matrix.mT @ matrix if is_tall else matrix @ matrix.mT

@@ -1,4 +1,4 @@
-"""Problems, which are streams of tasks. Each has a file and an entry in `PROBLEMS`."""
+"""Problems (streams of tasks). Each problem has a file and an entry in `PROBLEMS`."""
 
 from trainables.problems.pairwise import Pairwise
 from trainables.problems.permuted import Permuted

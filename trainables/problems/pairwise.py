@@ -1,8 +1,9 @@
-"""Pairs of classes, a class-incremental problem: each task separates two classes.
+"""The problem `pairwise`: in each task, the network learns to separate two classes.
 
-Koster & Kukla 2024 (arXiv 2409.17300) define the problem, which is based on the binary
-ImageNet stream of Dohare et al. 2023 (arXiv 2306.13812). All tasks share one head with
-two outputs.
+The problem is class-incremental: each task has another pair of classes. All tasks use
+the same two outputs of the network. Koster & Kukla 2024 (arXiv 2409.17300) define the
+problem. They adapted the binary ImageNet stream of Dohare et al. 2023 (arXiv
+2306.13812).
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ _PAIRS = list(itertools.combinations(range(CLASSES), 2))
 
 @attrs.frozen
 class Pairwise:
-    """Each pair of the ten classes once, in a random order that the seed fixes."""
+    """A stream with one task per pair of classes, in a random order.
+
+    The seed determines the order.
+    """
 
     name: ClassVar[str] = "pairwise"
     outputs: ClassVar[int] = 2
@@ -28,7 +32,9 @@ class Pairwise:
     longest: ClassVar[int | None] = len(_PAIRS)
 
     def task(self, seed: int, index: int) -> Task:
-        """Return task `index`, in which the smaller digit has label 0.
+        """Return task number `index` (from 0) of the seed's stream.
+
+        The smaller class of the pair has label 0.
 
         >>> sorted(Pairwise().task(7, i).label for i in range(45))[:3]
         ['0v1', '0v2', '0v3']

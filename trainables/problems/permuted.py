@@ -1,8 +1,8 @@
-"""Permuted pixels, a domain-incremental problem: each task shuffles the pixels anew.
+"""The problem `permuted`: each task has a new random order of the pixels.
 
-Every task has all classes. Goodfellow et al. 2013 (arXiv 1312.6211) define the problem.
-Dohare et al. 2023 (arXiv 2306.13812) and Koster & Kukla 2024 (arXiv 2409.17300) use it
-to study plasticity.
+The problem is domain-incremental: every task has all classes, but other inputs.
+Goodfellow et al. 2013 (arXiv 1312.6211) define the problem. Dohare et al. 2023 (arXiv
+2306.13812) and Koster & Kukla 2024 (arXiv 2409.17300) use it to study plasticity.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from trainables.randomness import generator
 
 @attrs.frozen
 class Permuted:
-    """Each task, including the first one, has a random permutation of the pixels."""
+    """A stream in which each task, also the first, randomly permutes the pixels."""
 
     name: ClassVar[str] = "permuted"
     outputs: ClassVar[int] = CLASSES
@@ -26,7 +26,9 @@ class Permuted:
     longest: ClassVar[int | None] = None
 
     def task(self, seed: int, index: int) -> Task:
-        """Return task `index`; its label is the CRC-32 of the permutation.
+        """Return task number `index` (from 0) of the seed's stream.
+
+        The name of the task is the CRC-32 of its pixel permutation.
 
         >>> Permuted().task(seed=0, index=3).label == Permuted().task(0, 3).label
         True

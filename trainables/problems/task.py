@@ -1,4 +1,4 @@
-"""Tasks, and problems, which are streams of tasks."""
+"""Tasks and problems. A problem is a stream of tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 PIXELS = 784
-"""The number of pixels of an image: the images of every dataset are 28 x 28."""
+"""The number of pixels of an image. In every dataset, images have 28 x 28 pixels."""
 
 CLASSES = 10
 """The number of classes of every dataset."""
@@ -16,14 +16,15 @@ CLASSES = 10
 
 @attrs.frozen(eq=False)
 class Task:
-    """One stationary part of a stream.
+    """One part of a stream, during which the data distribution does not change.
 
     Attributes:
         label: The name of the task in the records.
-        classes: The dataset's classes in the task. Class classes[i] gets label i.
-        pixels: A permutation of shape (784,), or None to keep the order of the pixels.
-            Input j of the network is pixel pixels[j] of the image, in training and in
-            testing.
+        classes: The classes of the dataset that are in the task. In the task, class
+            classes[i] has the label i.
+        pixels: A permutation of the pixels, of shape (784,), or None to keep the order
+            of the pixels. In training and testing, input j of the network is pixel
+            pixels[j] of the image.
     """
 
     label: str
@@ -32,15 +33,18 @@ class Task:
 
 
 class Problem(Protocol):
-    """A stream of tasks."""
+    """A problem defines a stream of tasks for each seed."""
 
     name: ClassVar[str]
     outputs: ClassVar[int]
-    """The number of labels of a task, which is the width of the network's only head."""
+    """The number of outputs of the network, one for each label of a task."""
     default_tasks: ClassVar[int]
     longest: ClassVar[int | None]
-    """The maximum number of tasks, or None if there is no limit."""
+    """The maximum number of tasks in the stream, or None if there is no limit."""
 
     def task(self, seed: int, index: int) -> Task:
-        """Return task `index` (from 0) of the seed's stream. The function is pure."""
+        """Return task number `index` (from 0) of the seed's stream.
+
+        Equal arguments must give equal tasks.
+        """
         ...

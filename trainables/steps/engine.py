@@ -1,12 +1,12 @@
-"""The choice of the engine that trains a run: reference, torch or native.
+"""Choose the engine that trains a run: reference, torch or native.
 
     reference   autograd (`reference`): defines the results; supports every network
     torch       the same equations with fewer operations (`fast`); no layer norm
     native      compiled C (`native`): SGD, SAM and GNP on a CPU
 
-The environment variable PLASTICITY_ENGINE names the preferred engine; the default is
-native. If the preferred engine does not support a run, the engine above it in the
-table is used.
+The environment variable PLASTICITY_ENGINE names the preferred engine. The default is
+native. If an engine does not support a run, the run uses the engine above it in this
+table.
 """
 
 from __future__ import annotations
@@ -26,19 +26,23 @@ ENGINES = ("reference", "torch", "native")
 VARIABLE = "PLASTICITY_ENGINE"
 
 MAX_NATIVE_WEIGHTS = 4_000_000
-"""Larger networks are limited by memory bandwidth, so that torch is as fast as C."""
+"""The largest number of weights of a network that the native engine trains.
+
+Memory bandwidth limits the speed of larger networks, so that torch is as fast as C.
+"""
 
 
 def choose_engine(
     setting: Setting, network: Network, preferred: str | None = None
 ) -> str:
-    """Return the name of the engine that trains these networks.
+    """Return the name of the engine that trains these networks, one of `ENGINES`.
 
-    `preferred` is one of `ENGINES`, or None to use PLASTICITY_ENGINE.
+    `preferred` is the name of the preferred engine. If it is None, PLASTICITY_ENGINE
+    names the preferred engine.
 
     Raises:
-        UsageError: The engine is unknown, or the user chose native but the C extension
-            cannot be used on this machine.
+        UsageError: The name of the preferred engine is unknown. Or the preferred engine
+            is native, but the C extension cannot be used on this machine.
     """
     named = preferred or os.environ.get(VARIABLE)
     kind = "engine" if preferred else VARIABLE
@@ -51,7 +55,9 @@ def choose_engine(
             return "native"
         except extension.Unavailable as error:
             if named:
-                raise UsageError(f"engine native: {error}") from error
+                raise UsageError(
+                    f"the native engine cannot run, because {error}"
+                ) from error
     return "torch"
 
 
@@ -69,9 +75,10 @@ def c_steps_support(setting: Setting, network: Network) -> bool:
 
 
 def describe_engine() -> str:
-    """Return the engine that runs on a CPU use, and its instruction set or the reason.
+    """Return a text with the engine that runs on a CPU use, such as "native (avx2)".
 
-    For example "native (avx2)" or "torch (PLASTICITY_ENGINE=torch)".
+    The text in brackets is the instruction set of the native engine, or the reason for
+    another engine, as in "torch (PLASTICITY_ENGINE=torch)".
 
     Raises:
         UsageError: PLASTICITY_ENGINE names an unknown engine.

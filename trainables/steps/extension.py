@@ -1,8 +1,8 @@
 """The C extension: find the library for this processor and declare its functions.
 
 If there is a C compiler, `pip install` builds one library per instruction set and
-floating-point type (`setup.py`). The structs are copies of those in `c/steps.h`. This
-module does not import torch.
+floating-point type (see `setup.py`). The structs in this module must equal the structs
+in `c/steps.h`. This module does not import torch.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import NamedTuple
 FOLDER = Path(__file__).parent
 
 INSTRUCTION_SETS = ("avx512", "avx2", "neon")
-"""The fastest instruction set comes first."""
+"""The instruction sets for which a library can be built, the fastest first."""
 
 
 class Parameters(ctypes.Structure):
-    """One network, with arrays of one pointer per layer."""
+    """The C struct of one network. Its arrays have one pointer per layer."""
 
     _fields_ = (
         ("layers", c_int64),
@@ -34,7 +34,7 @@ class Parameters(ctypes.Structure):
 
 
 class Batches(ctypes.Structure):
-    """Batches of examples, which start `stride` elements apart."""
+    """The C struct of batches of examples. Batch t starts at element t * `stride`."""
 
     _fields_ = (
         *((name, c_int64) for name in ("steps", "batch", "stride")),
@@ -43,7 +43,7 @@ class Batches(ctypes.Structure):
 
 
 class Hyperparameters(ctypes.Structure):
-    """An optimizer's hyperparameters."""
+    """The C struct of an optimizer's hyperparameters."""
 
     _fields_ = tuple(
         (name, c_double)
@@ -52,7 +52,7 @@ class Hyperparameters(ctypes.Structure):
 
 
 class Sums(ctypes.Structure):
-    """The sums of the losses and of the correct predictions over all examples."""
+    """The C struct of two sums over all examples: loss and correct predictions."""
 
     _fields_ = (("loss", c_double), ("correct", c_double))
 
@@ -61,43 +61,47 @@ STRUCTS = (Parameters, Batches, Hyperparameters, Sums)
 
 
 class Unavailable(Exception):
-    """The extension cannot be used here. The message says why and what to do."""
+    """The C extension cannot be used on this machine. The message says what to do."""
 
 
 class Library(NamedTuple):
-    """A library of the C steps for one floating-point type."""
+    """A loaded library of the C steps, for one floating-point type."""
 
     instruction_set: str  # one of `INSTRUCTION_SETS`
-    compiler: str  # the compiler's name and version, as "gcc 12.2.0"
+    compiler: str  # name and version, for example "gcc 12.2.0"
     functions: ctypes.CDLL  # `train` and `test` of `c/steps.h`
 
 
 @functools.cache
 def load(dtype: object) -> Library:
-    """Return the fastest library for this processor.
+    """Load the fastest C library that this processor supports, and return it.
 
     `dtype` is a torch dtype or its name.
 
     Raises:
-        Unavailable: There is no library, or no library runs on this processor.
+        Unavailable: No library is built, a library cannot be loaded, or no library
+            supports this processor.
     """
     kind = str(dtype).removeprefix("torch.") + sysconfig.get_config_var("EXT_SUFFIX")
     built = [n for n in INSTRUCTION_SETS if (FOLDER / f"_native_{n}_{kind}").exists()]
     if not built:
         raise Unavailable(
-            "the C extension is not built: install a C compiler, then reinstall"
+            "the C extension is not built: install a C compiler, "
+            "then install this package again"
         )
     for name in built:
         try:
             functions = ctypes.CDLL(str(FOLDER / f"_native_{name}_{kind}"))
         except OSError as error:
             raise Unavailable(
-                f"the C extension cannot be loaded ({error}): install it again"
+                f"the C extension cannot be loaded ({error}): "
+                "install this package again"
             ) from error
         sizes = (c_int64 * len(STRUCTS)).in_dll(functions, "struct_sizes")
         if list(sizes) != [ctypes.sizeof(struct) for struct in STRUCTS]:
             raise Unavailable(
-                "the C extension is of another version: install this package again"
+                "the C extension and the Python code are of different versions: "
+                "install this package again"
             )
         if functions.is_supported():
             pointers = [POINTER(struct) for struct in STRUCTS]
@@ -105,13 +109,16 @@ def load(dtype: object) -> Library:
             functions.test.argtypes = [pointers[0], pointers[1], pointers[3]]
             text = (ctypes.c_char * 80).in_dll(functions, "compiler")
             return Library(name, text.value.decode(), functions)
-    raise Unavailable(f"the C extension needs a processor with {' or '.join(built)}")
+    raise Unavailable(
+        f"the C extension needs a processor with {' or '.join(built)}: "
+        "use the engine torch on this machine"
+    )
 
 
 def facts() -> dict[str, str]:
-    """Return the compiler and the instruction set for the records' metadata.
+    """Return the C compiler and the instruction set, for the metadata of the records.
 
-    The values are "none" if the extension cannot be used.
+    If the C extension cannot be used, both values are "none".
     """
     try:
         instruction_set, compiler, _ = load("float32")

@@ -1,28 +1,31 @@
-"""The torch engine: steps that cost little more than their matrix products.
+"""The torch engine: training steps that cost little more than their matrix products.
 
-Let z = h W + b be a layer and d = dL/dz (h is batch x in, d is batch x out). The
-gradient is h^T d. Its rank is at most the batch size, so that the following quantities
-can be computed without storing the gradient. Its norm is
+Let z = h W + b be a layer, where h is the input of the layer, with shape (batch, in).
+Let d = dL/dz, with shape (batch, out). The gradient of W is h^T d. Its rank is at most
+the batch size. The following numbers can therefore be computed without storing the
+gradient. The squared norm of the gradient is
 
     ||grad W||^2 + ||grad b||^2 = sum((h h^T + 1) * (d d^T)), elementwise
 
-and, at the perturbed weights w + s grad with s = rho / (norm + EPSILON):
+SAM and GNP need a second pass at the perturbed weights w + s grad, where s = rho /
+(norm + EPSILON). In the second pass, h, z and d are called h', z' and d':
 
-    second pass          z' = h' W + b + s (h' h^T + 1) d
+    forward pass         z' = h' W + b + s (h' h^T + 1) d
                          (the first layer has h' = h, so z' = z + s (h h^T + 1) d)
-    its backward         d' (W + s grad W)^T = d' W^T + s (d' d^T) h
-    update               h'^T d' (SAM) or (1 - alpha) h^T d + alpha h'^T d' (GNP),
-                         which for the first layer is one product
+    backward pass        d' (W + s grad W)^T = d' W^T + s (d' d^T) h
+    gradient for update  SAM: h'^T d'
+                         GNP: (1 - alpha) h^T d + alpha h'^T d'
+                         (for the first layer, GNP needs only one product)
 
-For a layer that is small compared with the batch, computing and storing W + s grad W is
-cheaper (`_is_explicit`). The update is fused into the matrix product of the gradient.
-Instead of d, the code uses e = batch * d = softmax(logits) - onehot(labels), which
-avoids the factor 1 / batch.
+If a layer is small compared with the batch, computing and storing W + s grad W is
+cheaper (`_is_explicit`). The matrix product that computes the gradient also does the
+update. Instead of d, the code uses e = batch * d, to avoid the factor 1 / batch. For
+the last layer, e = softmax(logits) - onehot(labels).
 
-ASAM scales the gradient by the size of each weight, so that its gradient and perturbed
-weights are stored. Networks with layer norm are not supported.
+ASAM scales the gradient by the size of each weight. For ASAM, the gradient and the
+perturbed weights are therefore stored. Networks with layer norm are not supported.
 
-Except for rounding, the results equal those of `trainables.steps.reference`.
+The results equal those of `trainables.steps.reference`, except for rounding.
 """
 
 from __future__ import annotations
@@ -39,17 +42,20 @@ from trainables.optimizers import EPSILON, Optimizer
 from trainables.steps.reference import ascended
 
 WRITE_COST = 24
-"""Cost of storing one element of a gradient, in multiplications (measured)."""
+"""Measured cost of storing one element of a gradient, in multiplications."""
 
 Term = tuple[float, Tensor, Tensor]
-"""(share, h, e) is the term share * h^T e / batch of a layer's gradient."""
+"""A part of a layer's gradient: (share, h, e) means share * h^T e / batch."""
 
 
 class Pass(NamedTuple):
-    """One forward and backward pass: the factors of each layer's gradient."""
+    """The results of a forward and a backward pass.
+
+    The gradient of a layer is h^T e / batch.
+    """
 
     h: list[Tensor]  # input of each layer, (S, batch, in)
-    z: Tensor  # the first layer's output before its ReLU, if a second pass needs it
+    z: Tensor  # the first layer's output before its ReLU, only with `keep_z`
     e: list[Tensor]  # batch * dL/dz of each layer, (S, batch, out)
     logits: Tensor
 
@@ -61,7 +67,10 @@ def step(
     inputs: Float[Tensor, "S n inputs"],
     labels: Int[Tensor, "S n"],
 ) -> Float[Tensor, "S n outputs"]:
-    """Do the same as `trainables.steps.reference.step`."""
+    """Update each network in place on its batch; return the logits before the update.
+
+    The arguments are those of `trainables.steps.reference.step`.
+    """
     terms, logits = _terms(network, optimizer, inputs, labels)
     _update(network, velocity, optimizer, terms)
     return logits
@@ -73,7 +82,10 @@ def gradient(
     inputs: Float[Tensor, "S n inputs"],
     labels: Int[Tensor, "S n"],
 ) -> tuple[Network, Float[Tensor, "S n outputs"]]:
-    """Return the same as `trainables.steps.reference.gradient`."""
+    """Return the optimizer's gradient for each seed, and the logits at the weights w.
+
+    The arguments are those of `trainables.steps.reference.gradient`.
+    """
     terms, logits = _terms(network, optimizer, inputs, labels)
     return _explicit_gradient(network, terms), logits
 
@@ -81,7 +93,7 @@ def gradient(
 def _terms(
     network: Network, optimizer: Optimizer, inputs: Tensor, labels: Tensor
 ) -> tuple[list[list[Term]], Tensor]:
-    """Return the terms of each layer's gradient, and the logits."""
+    """Return the terms whose sum is each layer's gradient, and the logits."""
     base = _base_pass(network, inputs, labels, keep_z=optimizer.passes == 2)
     alpha, h, e = optimizer.alpha, base.h, base.e
     terms: list[list[Term]] = [[(1, a, b)] for a, b in zip(h, e, strict=True)]
@@ -102,7 +114,11 @@ def _terms(
 
 
 def _base_pass(network: Network, inputs: Tensor, labels: Tensor, keep_z: bool) -> Pass:
-    """Go forward and backward at w; `keep_z` keeps z for a second pass."""
+    """Do a forward and a backward pass at the weights w.
+
+    If `keep_z` is true, the first layer's output before its ReLU is kept for a second
+    pass.
+    """
     weights, biases = network.weights, network.biases
     h = [inputs]
     z = first = torch.baddbmm(biases[0], inputs, weights[0])
@@ -118,17 +134,21 @@ def _base_pass(network: Network, inputs: Tensor, labels: Tensor, keep_z: bool) -
 def _ascent_pass(
     network: Network, rho: float, base: Pass, labels: Tensor
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """Go forward and backward at w + s grad; return h' and e' of each layer."""
+    """Do a forward and a backward pass at the perturbed weights w + s grad.
+
+    `base` is the pass at w. Returns h' and e' of each layer: its input and its error
+    (batch * dL/dz) in the new pass.
+    """
     h, e = base.h, base.e
     batch, layers = h[0].shape[1], range(len(h))
     explicit = [_is_explicit(i, batch, *network.weights[i].shape[1:]) for i in layers]
-    # h^T e for an explicit layer, h h^T + 1 for any other layer
+    # h^T e if the layer's perturbed weights are stored (explicit), else h h^T + 1
     kernels = [
         torch.bmm(h[i].mT, e[i]) if explicit[i] else torch.bmm(h[i], h[i].mT).add_(1)
         for i in layers
     ]
     norm = _norm(kernels, e, explicit).div_(batch)
-    # s grad W = h^T scaled_e
+    # scaled_e = e * s / batch, so that s grad W = h^T scaled_e
     scale = norm.add_(EPSILON).reciprocal_().mul_(rho / batch)
     scaled_e = [e[i] * scale for i in layers]
     weights = [
@@ -159,10 +179,11 @@ def _ascent_pass(
 
 
 def _is_explicit(layer: int, batch: int, inputs: int, outputs: int) -> bool:
-    """Return whether it is cheaper to store the perturbed weights of a layer.
+    """Return whether the perturbed weights of a layer are stored.
 
-    The costs are compared in multiplications. Storing one element of the gradient costs
-    about as much as `WRITE_COST` multiplications, because it goes through memory.
+    They are stored if this is cheaper. The costs are compared in multiplications.
+    Storing one element of the gradient costs about as much as `WRITE_COST`
+    multiplications, because memory is slow.
     """
     pairs = batch * batch
     if layer == 0:
@@ -175,10 +196,11 @@ def _is_explicit(layer: int, batch: int, inputs: int, outputs: int) -> bool:
 def _norm(kernels: list[Tensor], e: list[Tensor], explicit: list[bool]) -> Tensor:
     """Return the norm of batch * gradient over all layers, of shape (S, 1, 1).
 
-    The gradients of the examples can cancel each other, for example in a dead network
-    on a balanced batch. The sum of their products is then a rounding error and may even
-    be negative. The ascent step divides by the norm, so that it would become far longer
-    than rho. The sum is therefore kept above the rounding error.
+    The gradients of the examples can cancel each other, for example if all units of a
+    network are dead and the batch is balanced. The sum of their products is then only a
+    rounding error, and may even be negative. The ascent step is divided by the norm.
+    With a norm that is a rounding error, the step would be far longer than rho. The sum
+    is therefore set to at least the size of its rounding error.
     """
     squares, products = [], []
     for kernel, error, is_explicit in zip(kernels, e, explicit, strict=True):
@@ -197,10 +219,10 @@ def _norm(kernels: list[Tensor], e: list[Tensor], explicit: list[bool]) -> Tenso
 def _error(
     logits: Float[Tensor, "S n outputs"], labels: Int[Tensor, "S n"]
 ) -> Float[Tensor, "S n outputs"]:
-    """Return softmax(logits) - onehot(labels).
+    """Return softmax(logits) - onehot(labels), the error of the last layer.
 
-    On a CPU, torch vectorises softmax over the middle axis. With ten classes this takes
-    a third to a tenth of the time of softmax over the last axis.
+    On a CPU, torch vectorises softmax over the middle axis. With ten classes, this
+    takes 10% to 33% of the time of softmax over the last axis.
     """
     e = logits.mT.softmax(1)
     indices = labels.unsqueeze(1)
@@ -216,7 +238,7 @@ def _minus_one(dtype: torch.dtype, device: torch.device) -> Tensor:
 def _through_relu(
     e: Float[Tensor, "S n width"], h: Float[Tensor, "S n width"]
 ) -> Float[Tensor, "S n width"]:
-    """Set e to 0 in place where h is 0, and return it."""
+    """Set e to 0 in place where h, the output of a ReLU, is 0; return e."""
     backward: Any = torch.ops.aten.threshold_backward.grad_input
     backward(e, h, 0, grad_input=e)
     return e
@@ -228,7 +250,7 @@ def _update(
     optimizer: Optimizer,
     terms: list[list[Term]],
 ) -> None:
-    """Take a step of SGD along the gradient that is the sum of `terms`."""
+    """Take a step of SGD in place, along the gradient that is the sum of `terms`."""
     lr, decay = optimizer.lr, optimizer.weight_decay
     for i, (w, b) in enumerate(zip(network.weights, network.biases, strict=True)):
         if velocity is None:
@@ -243,7 +265,7 @@ def _update(
 
 
 def _explicit_gradient(network: Network, terms: list[list[Term]]) -> Network:
-    """Return the gradient that is the sum of `terms`."""
+    """Return the gradient that is the sum of `terms`, as stored tensors."""
     slope = network.zeros_like()
     for w, b, layer_terms in zip(slope.weights, slope.biases, terms, strict=True):
         _add_products(w, b, 0, 1, layer_terms)
@@ -253,10 +275,14 @@ def _explicit_gradient(network: Network, terms: list[list[Term]]) -> Network:
 def _add_products(
     w: Tensor, b: Tensor, keep: float, rate: float, terms: list[Term]
 ) -> None:
-    """Do w <- keep w + rate (sum of share * h^T e / batch), and update the bias too."""
+    """Do w <- keep w + rate (sum of share * h^T e / batch) in place.
+
+    Each term in `terms` is (share, h, e). The bias b gets the same update, with the sum
+    of e over the batch instead of h^T e.
+    """
     for share, h, e in terms:
         alpha = rate * share / h.shape[1]
-        # the transpose is contiguous (see `Network`)
+        # w.mT is contiguous in memory (see `Network`)
         w.mT.baddbmm_(e.mT, h, beta=keep, alpha=alpha)
         if keep != 1:
             b.mul_(keep)

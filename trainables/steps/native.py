@@ -1,10 +1,14 @@
-"""Training and testing on a CPU in C (`c/steps.c`).
+"""The native engine: training and testing in C on a CPU (`c/steps.c`).
 
-The C steps are faster than torch for three reasons. A network does all steps of a block
-in one call, so that its weights stay in the cache of the core. A step does not have the
-overhead of about twenty calls of torch. Products with 16 examples run near the peak
-speed of the core. The seeds share no data, so that a seed's numbers do not depend on
-its stack.
+The C steps are faster than torch for three reasons:
+
+- A network does all steps of a block of batches in one call. Its weights therefore stay
+  in the cache of the core.
+- A step does not have the overhead of about twenty calls of torch.
+- Matrix products with 16 examples run near the peak speed of the core.
+
+The seeds share no data. The results of a seed therefore do not depend on the other
+seeds that are trained together.
 """
 
 from __future__ import annotations
@@ -33,14 +37,16 @@ def train(
     images: UInt8[Tensor, "N inputs"],
     block: Block,
 ) -> StepSums:
-    """Train the seeds of a block in place, on as many threads as torch has.
+    """Train the seeds of a block in place; return each seed's sums over the block.
 
-    `velocity` has the momentum buffers, or is None without momentum. `optimizer` is
-    SGD, SAM or GNP. `images` are all training images of the dataset.
+    The seeds are trained in parallel, on as many threads as torch uses. `velocity` has
+    the momentum buffers, or is None without momentum. `optimizer` is SGD, SAM or GNP.
+    `images` are all training images of the dataset.
 
     Raises:
-        Unavailable: The C extension cannot be used here.
-        ValueError: A position or a label is out of range.
+        Unavailable: The C extension cannot be used on this machine.
+        ValueError: A position or a label is out of range, or the images do not fit the
+            network.
     """
     functions = extension.load(network.weights[0].dtype).functions
     steps, seeds, batch = block.positions.shape
@@ -61,11 +67,14 @@ def train(
 
 
 def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, Tensor]:
-    """Test the network of each seed on its examples, as `trainables.measuring.test`.
+    """Test the network of each seed on that seed's examples.
+
+    The result is that of `trainables.measuring.test`: test_loss and test_accuracy.
 
     Raises:
-        Unavailable: The C extension cannot be used here.
-        ValueError: A position or a label is out of range.
+        Unavailable: The C extension cannot be used on this machine.
+        ValueError: A position or a label is out of range, or the images do not fit the
+            network.
     """
     functions = extension.load(network.weights[0].dtype).functions
     images = _check_images(network, reader.images)
@@ -85,9 +94,9 @@ def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, T
 
 
 def _run_seeds(work: Callable[[int, Sums], Any], seeds: int) -> Tensor:
-    """Call `work` for each seed, on as many threads as torch has.
+    """Call `work` for each seed in parallel, on as many threads as torch uses.
 
-    Returns the sums (loss, correct) of each seed, of shape (S, 2).
+    Returns the sums (loss, correct predictions) of each seed, of shape (S, 2).
     """
     sums = (Sums * seeds)()
     threads = torch.get_num_threads()
@@ -97,12 +106,12 @@ def _run_seeds(work: Callable[[int, Sums], Any], seeds: int) -> Tensor:
         with ThreadPoolExecutor(threads) as pool:
             statuses = list(pool.map(work, range(seeds), sums))
     if any(statuses):
-        raise MemoryError("there is not enough memory for the steps in C")
+        raise MemoryError("memory ran out in the C steps: free some memory and retry")
     return torch.frombuffer(sums, dtype=torch.float64).reshape(-1, 2)
 
 
 def _parameters(network: Network, velocity: Network | None, seed: int) -> Parameters:
-    """Return the C struct that points to the tensors of a seed."""
+    """Return the C struct that points to the weights and velocities of a seed."""
     widths = [w.shape[1] for w in network.weights] + [network.weights[-1].shape[2]]
     networks = [network] if velocity is None else [network, velocity]
     return Parameters(
@@ -122,17 +131,26 @@ def _pointers(tensors: list[Tensor], seed: int) -> Any:
 
 
 def _check_images(network: Network, images: Tensor) -> Tensor:
-    """Check the images; return them in the memory layout that C reads."""
+    """Return the images as contiguous memory, which the C code needs.
+
+    Raises:
+        ValueError: An image does not have one byte per input of the network.
+    """
     inputs = network.weights[0].shape[1]
     if images.dtype != torch.uint8 or images.shape[1] != inputs:
-        raise ValueError(f"each image must have {inputs} bytes")
+        raise ValueError(f"each image must have {inputs} bytes, one per network input")
     return images.contiguous()
 
 
 def _check_examples(
     network: Network, images: Tensor, positions: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Check positions and labels, because C does not; return them as C reads them."""
+    """Return positions and labels as contiguous int64, which the C code needs.
+
+    Raises:
+        ValueError: A position or a label is out of range. The C code does not check
+            this.
+    """
     outputs = network.weights[-1].shape[2]
     for name, indices, stop in (
         ("positions", positions, len(images)),

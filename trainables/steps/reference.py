@@ -1,6 +1,7 @@
-"""The reference engine: the equations of `trainables.optimizers`, with autograd.
+"""The reference engine: training steps with autograd, which define the results.
 
-Tests compare the results of the other engines with those of this engine.
+The equations are in `trainables.optimizers.optimizer`. Tests compare the results of the
+other engines with the results of this engine.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ def step(
 ) -> Float[Tensor, "S n outputs"]:
     """Update each network in place on its batch; return the logits before the update.
 
-    `velocity` has the momentum buffers, which are updated in place. It is None without
-    momentum.
+    `velocity` has the momentum buffers, which are updated in place. Without momentum,
+    it is None.
     """
     slope, logits = gradient(network, optimizer, inputs, labels)
     descend(network, velocity, optimizer, slope)
@@ -38,7 +39,7 @@ def gradient(
     inputs: Float[Tensor, "S n inputs"],
     labels: Int[Tensor, "S n"],
 ) -> tuple[Network, Float[Tensor, "S n outputs"]]:
-    """Return the optimizer's gradient for each seed, and the logits at w."""
+    """Return the optimizer's gradient for each seed, and the logits at the weights."""
     return mixed_gradient(
         network, optimizer, lambda point: loss_gradient(point, inputs, labels)
     )
@@ -47,8 +48,12 @@ def gradient(
 def descend(
     network: Network, velocity: Network | None, optimizer: Optimizer, gradient: Network
 ) -> None:
-    """Take a step of SGD along a gradient, in place."""
-    buffers = velocity or network  # without momentum, the buffers are not used
+    """Take a step of SGD along `gradient`, in place.
+
+    The step includes weight decay and momentum. `velocity` has the momentum buffers, or
+    is None without momentum.
+    """
+    buffers = velocity or network  # without momentum, these values are not used
     for w, g, v in zip(
         network.tensors(), gradient.tensors(), buffers.tensors(), strict=True
     ):
@@ -64,9 +69,11 @@ def mixed_gradient(
     optimizer: Optimizer,
     gradient_of: Callable[[Network], tuple[Network, Tensor]],
 ) -> tuple[Network, Tensor]:
-    """Return (1 - alpha) g1 + alpha g2 of each seed, and the logits at w.
+    """Return (1 - alpha) g1 + alpha g2 of each seed, and the logits at the weights w.
 
-    `gradient_of` returns each seed's gradient at a given network, and its logits.
+    g1 is the gradient at w, and g2 is the gradient at the ascent point (see
+    `ascended`). If the optimizer uses only one pass, as SGD does, g1 is returned.
+    `gradient_of` takes networks, and returns each seed's gradient and logits.
     """
     g1, logits = gradient_of(network)
     if optimizer.passes == 1:
@@ -79,9 +86,10 @@ def mixed_gradient(
 
 
 def ascended(network: Network, optimizer: Optimizer, gradient: Network) -> Network:
-    """Return the ascent point w + rho g / ||g||.
+    """Return the networks at the ascent point w + rho g / ||g||, where g is `gradient`.
 
-    If the optimizer scales the ascent by T, it is w + rho T^2 g / ||T g||.
+    If the optimizer scales the ascent elementwise by T, as ASAM does, the ascent point
+    is w + rho T^2 g / ||T g||.
     """
     if not optimizer.scales_ascent:
         size = optimizer.rho / (norm(gradient) + EPSILON)
@@ -98,7 +106,7 @@ def _times(scales: list[Tensor], network: Network) -> Network:
 
 
 def _add(one: Network, share: float | Tensor, other: Network) -> Network:
-    """Return one + share * other."""
+    """Return the networks one + share * other."""
     pairs = zip(one.tensors(), other.tensors(), strict=True)
     return one.like([a + share * b for a, b in pairs])
 
@@ -108,7 +116,7 @@ def loss_gradient(
     inputs: Float[Tensor, "S n inputs"],
     labels: Int[Tensor, "S n"],
 ) -> tuple[Network, Float[Tensor, "S n outputs"]]:
-    """Return the gradient of each seed's mean loss, and the logits."""
+    """Return the gradient of each seed's mean loss on its batch, and the logits."""
     leaves = network.map(lambda tensor: tensor.detach().requires_grad_())
     with torch.enable_grad():
         _, logits = forward(leaves, inputs)
@@ -118,6 +126,6 @@ def loss_gradient(
 
 
 def norm(network: Network) -> Float[Tensor, "S 1 1"]:
-    """Return the L2 norm over all weights and biases of each seed."""
+    """Return each seed's L2 norm of all weights and biases."""
     squares = [t.square().sum((1, 2), keepdim=True) for t in network.tensors()]
     return torch.stack(squares).sum(0).sqrt()

@@ -1,13 +1,13 @@
-"""Train on a block of batches with torch: read images, step, sum the losses.
+"""Train with torch on a block of batches: read images, update, sum the losses.
 
-`Graphs` captures a whole step as a CUDA graph once per shape, and replays the graph for
-every batch. Without graphs, networks of this size leave a GPU idle between kernels,
-because launching a kernel takes longer than running it. A captured step (read images,
-update, sum) needs one launch. It reads the number of the next batch from a counter on
-the device, so that the device never waits for the host.
+On a GPU, launching a kernel for networks of this size takes longer than running it. The
+GPU would therefore be idle between kernels. `Graphs` captures a whole step (read
+images, update, sum) as a CUDA graph, once per shape. It replays the graph for every
+batch, with one launch per step. A captured step reads the number of the next batch from
+a counter on the device. The device therefore never waits for the host.
 
-A step is an ordinary function over memory that never moves, so that tests can run it
-on a CPU without capturing it.
+A step is an ordinary function, and its memory never moves. Tests can therefore run a
+step on a CPU without capturing it.
 """
 
 from __future__ import annotations
@@ -24,27 +24,36 @@ from trainables.data.examples import Block, Reader
 from trainables.network import cross_entropy
 
 Update = Callable[[Tensor, Tensor], Float[Tensor, "S n outputs"]]
-"""Updates networks in place on (inputs, labels); returns the logits before it does."""
+"""The type of a function that updates networks in place on (inputs, labels).
+
+It returns the logits before the update.
+"""
 
 READ_EXAMPLES = 320
-"""The number of images to read at once, about as many as a core's cache holds."""
+"""The number of images to read at once.
+
+About this many images fit in the cache of a core.
+"""
 
 MIN_STEPS = 16
-"""Capturing a step saves time for blocks of at least this many steps."""
+"""The smallest number of steps in a block for which capturing a step saves time."""
 
 Capture = Callable[[Callable[[], None]], Callable[[], None]]
-"""Takes a step and returns a function that replays the step."""
+"""The type of a function that captures a step, and returns a function to replay it."""
 
 
 class StepSums(NamedTuple):
-    """Sums over all examples of a block, per seed, from the logits before each step."""
+    """Each seed's sums over all examples of a block of batches.
+
+    The sums are computed from the logits before each update.
+    """
 
     loss: Float64[Tensor, " k"]  # cross-entropy in nats
     correct: Float64[Tensor, " k"]  # number of correctly classified examples
 
 
 def train(update: Update, reader: Reader, block: Block) -> StepSums:
-    """Train the seeds of a block in place."""
+    """Train the seeds of a block in place; return each seed's sums over the block."""
     steps = max(1, READ_EXAMPLES // block.positions[0].numel())
     step_logits = []
     for positions, labels in zip(
@@ -62,25 +71,31 @@ def train(update: Update, reader: Reader, block: Block) -> StepSums:
 
 @dataclass
 class CapturedStep:
-    """The memory of a captured step, and the function that replays the step."""
+    """The memory of a captured step, and the function that replays the step.
+
+    A captured step trains k seeds on n examples each.
+    """
 
     positions: Tensor  # (T, k, n), for blocks of at most T steps
     labels: Tensor  # (T, k, n)
-    next_batch: Tensor  # (1,): number of the next batch, below T
+    next_batch: Tensor  # (1,): number of the next batch in the block
     loss: Tensor  # (k,), float64: sum over the batches so far
     correct: Tensor  # (k,), float64: sum over the batches so far
     replay: Callable[[], None] = field(init=False)  # trains on the next batch
 
 
 class Graphs:
-    """The captured steps of one stack, whose tensors must never move.
+    """Trains the seeds of one stack with captured steps (CUDA graphs).
+
+    A captured step uses fixed memory addresses. The tensors of the stack must therefore
+    never move to other memory.
 
     Args:
         make_update: Takes `start` and `stop`, and returns the update of the seeds at
             positions start to stop - 1.
         tensors: All tensors that an update changes.
         reader: Reads the training images.
-        capture: Captures a step; by default, as a CUDA graph.
+        capture: Captures a step. The default captures the step as a CUDA graph.
     """
 
     def __init__(
@@ -90,13 +105,13 @@ class Graphs:
         reader: Reader,
         capture: Capture | None = None,
     ) -> None:
-        """Store the arguments; steps are captured when they are first needed."""
+        """Store the arguments. A step is captured when it is first needed."""
         self._make_update, self._tensors, self._reader = make_update, tensors, reader
         self._capture = capture or self._capture_graph
         self._steps: dict[tuple[int, int, int], CapturedStep] = {}
 
     def train(self, block: Block) -> StepSums:
-        """Train the seeds of a block in place, as the function `train` does."""
+        """Train the seeds of a block in place, and return each seed's sums."""
         shape = (block.start, block.stop, block.positions.shape[2])
         count = len(block.positions)
         step = self._steps.get(shape)
@@ -111,7 +126,10 @@ class Graphs:
         return StepSums(step.loss.clone(), step.correct.clone())
 
     def _new_step(self, block: Block) -> CapturedStep:
-        """Capture a step for blocks of this shape, with memory for all batches."""
+        """Capture a step for blocks with the shape of `block`.
+
+        The step has memory for as many batches as `block` has.
+        """
         step = CapturedStep(
             block.positions.clone(),
             block.labels.clone(),
@@ -121,7 +139,7 @@ class Graphs:
             ),
         )
         update = self._make_update(block.start, block.stop)
-        reader = self._reader.clone()  # a reader's memory must not move either
+        reader = self._reader.clone()  # the memory of the reader must not move either
 
         def train_batch() -> None:
             positions = step.positions.index_select(0, step.next_batch)[0]
@@ -135,9 +153,10 @@ class Graphs:
         return step
 
     def _capture_graph(self, train_batch: Callable[[], None]) -> Callable[[], None]:
-        """Capture a step as a CUDA graph.
+        """Capture a step as a CUDA graph; return the function that replays the step.
 
-        CUDA needs a few warm-up calls. They change the networks, which are restored.
+        CUDA needs a few warm-up calls of the step before the capture. These calls
+        change the networks, so the previous values are restored afterwards.
         """
         values = [tensor.clone() for tensor in self._tensors]
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]

@@ -1,11 +1,12 @@
-"""One update: the optimizer's gradient, the intervention's penalty, the base's step.
+"""The update of one batch: gradient, penalty of the intervention, and step.
 
     g  =  the optimizer's gradient, from the engine
     g <-  g + gradient of the intervention's penalty + weight decay
     w <-  w - step of SGD (with momentum), or of the base optimizer
 
-If there is neither a base nor a penalty, the step of the engine does the whole update
-without storing the gradient.
+A base optimizer, such as Adam, replaces the step of SGD. If a setting has neither a
+base optimizer nor a penalty, the engine does the whole update. The gradient is then not
+stored.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ GRADIENTS = {"reference": reference.gradient, "torch": fast.gradient}
 
 
 def initial_memory(setting: Setting, network: Network) -> Memory:
-    """Return the initial memory for `network`: momentum and other buffers."""
+    """Return the memory of `network` at the start of a run.
+
+    It has the buffers of momentum or of the base optimizer, and those of the
+    intervention.
+    """
     memory = Memory()
     if setting.base is not None:
         setting.base.begin(network, memory)
@@ -37,7 +42,7 @@ def initial_memory(setting: Setting, network: Network) -> Memory:
 
 
 def make_update(setting: Setting, engine: str, stack: Stack) -> Update:
-    """Return the function that updates the seeds of `stack` in place on a batch.
+    """Return the function that updates the networks of `stack` in place on a batch.
 
     `engine` is "reference" or "torch".
     """
@@ -56,7 +61,11 @@ def make_update(setting: Setting, engine: str, stack: Stack) -> Update:
 def _explicit_update(
     setting: Setting, engine: str, stack: Stack, inputs: Tensor, labels: Tensor
 ) -> Tensor:
-    """Update the stack with a stored gradient; return the logits before the update."""
+    """Update the networks of `stack` in place; return the logits before the update.
+
+    The gradient is stored in memory, so that the intervention and the base optimizer
+    can use it.
+    """
     network, memory, optimizer = stack.network, stack.memory, setting.optimizer
     gradient, logits = GRADIENTS[engine](network, optimizer, inputs, labels)
     if setting.intervention is not None:

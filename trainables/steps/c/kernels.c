@@ -1,8 +1,8 @@
 #include "kernels.h"
 
-#define DEPTH 224 /* columns that are summed at once: their panels fit the L1 cache */
+#define DEPTH 224 /* columns of A to use at once, so that panels fit the L1 cache */
 
-/* ---- C = A X: a tile of C stays in registers while k runs ---- */
+/* ---- matrix product C = A X: a tile of C stays in registers during its sums ---- */
 
 INLINE void multiply_tile(const int rows, const int panels, Matrix a, long depth,
                           Panels x, Panels c, bool add) {
@@ -23,7 +23,7 @@ INLINE void multiply_tile(const int rows, const int panels, Matrix a, long depth
         REPEAT (p, panels) *(vec *)(c.values + p * c.stride + m * LANES) = sum[m][p];
 }
 
-/* Call the tile that was compiled for so many rows. */
+/* Call the version of `multiply_tile` that is compiled for this number of rows. */
 INLINE void multiply_rows(const int panels, long rows, Matrix a, long depth, Panels x,
                           Panels c, bool add) {
 #define CASE(n) \
@@ -59,7 +59,7 @@ INLINE void multiply_tiles(Matrix a, long rows, long all_depth, Panels x, Panels
 
 void multiply(Matrix a, int64_t rows, int64_t depth, Panels x, Panels c, int64_t panels,
               bool add) {
-    if (a.column_stride == 1) { /* compile for each stride that is known to be 1 */
+    if (a.column_stride == 1) { /* two versions, each with one constant stride */
         a.column_stride = 1;
         multiply_tiles(a, rows, depth, x, c, panels, add);
     } else {
@@ -68,7 +68,7 @@ void multiply(Matrix a, int64_t rows, int64_t depth, Panels x, Panels c, int64_t
     }
 }
 
-/* ---- sum_b e h^T, fused with its use ---- */
+/* ---- outer products sum_b e h^T, and updates of weights with them ---- */
 
 INLINE void apply(const Update *update, long at, vec sum) {
     if (update->sum_output) {
@@ -132,9 +132,10 @@ void outer_product(const real *e, int64_t rows, const real *h, int64_t row_lengt
 #undef CASE
 }
 
-/* ---- between rows and panels ---- */
+/* ---- convert rows to panels, and panels to rows ---- */
 
-/* Lane numbers that interleave the lower halves of two vectors, and the upper ones. */
+/* Lane numbers that interleave two vectors: LOWER interleaves their lower halves, and
+   UPPER their upper halves. */
 #if LANES == 2
 #define LOWER 0, 2
 #define UPPER 1, 3
@@ -149,7 +150,8 @@ void outer_product(const real *e, int64_t rows, const real *h, int64_t row_lengt
 #define UPPER 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #endif
 
-/* Transpose: interleave row i with row i + LANES / 2, log2(LANES) times. */
+/* Transpose a square of LANES vectors. For this, interleave row i with row
+   i + LANES / 2, and do this log2(LANES) times. */
 INLINE void transpose_square(vec *square) {
     vec next[LANES];
     REPEAT_HALVING (n, LANES / 2) {
@@ -182,13 +184,14 @@ void panels_to_rows(const real *from, int64_t row_length, int64_t panels, real *
                       rows + p * LANES * row_length + i, row_length);
 }
 
-/* ---- products of a batch that would fill only a few lanes: vectors run along rows
- * ---- */
+/* ---- products for small batches, which would fill only a few lanes of a panel ---- */
+
+/* A vector holds a part of one row here, instead of one feature of many examples. */
 
 void multiply_small_batch(const real *a, int64_t rows, const real *h,
                           int64_t row_length, int64_t batch, real *c) {
     for (long first = 0; first < rows; first += LANES) {
-        const real *row[LANES]; /* past the end, the last one again */
+        const real *row[LANES]; /* rows past the end repeat the last row */
         for (long i = 0; i < LANES; i++)
             row[i] = a + min(first + i, rows - 1) * row_length;
         for (long b = 0; b < batch; b++) {
@@ -198,7 +201,7 @@ void multiply_small_batch(const real *a, int64_t rows, const real *h,
                 vec part = *(const vec *)(h + b * row_length + k);
                 REPEAT (i, LANES) sum[i] += *(const vec *)(row[i] + k) * part;
             }
-            transpose_square(sum); /* so that the lanes of all sums add up at once */
+            transpose_square(sum); /* now add the lanes of all sums at once */
             REPEAT_HALVING (n, LANES / 2)
                 REPEAT (i, n) sum[i] += sum[i + n];
             for (long i = 0; i < min(LANES, rows - first); i++)
@@ -212,7 +215,7 @@ void multiply_back_small_batch(const real *e, int64_t outputs, const real *w,
                                real *c) {
     for (long i = 0; i < inputs; i += LANES)
         for (long b = 0; b < batch; b++) {
-            vec sum[4] = {{0}}; /* four chains of additions run in parallel */
+            vec sum[4] = {{0}}; /* the processor adds four sums in parallel */
             for (long o = 0; o < outputs; o++)
                 sum[o % 4] += e[o * LANES + b] * *(const vec *)(w + o * row_length + i);
             vec total = (sum[0] + sum[1]) + (sum[2] + sum[3]);

@@ -1,11 +1,13 @@
-/* Many steps of one network on a CPU, close to the speed of its arithmetic.
+/* Train and test one network on a CPU, close to the peak speed of its arithmetic.
 
-The equations are those of trainables/steps/fast.py. A layer's weights are rows, one per
-output, with the bias as one more column whose input is always 1. Activations are kept
-in panels, and as rows too, because the gradient needs them so (see kernels.h). All
-steps of a block run one after the other, so that the weights stay in the core's cache.
+The equations are those of trainables/steps/fast.py. A layer's weights are stored as
+rows, one row per output. The bias is one more column of weights, whose input is always
+1. Activations are stored in panels, and also as rows for the gradient (see kernels.h).
+All steps of a block of batches run one after the other, so that the weights stay in the
+core's cache.
 
-An error e is batch * dL/dz. Lanes beyond the batch have e = 0.
+An error e is batch * dL/dz, where z is a layer's output before the ReLU. Lanes beyond
+the batch have e = 0.
 */
 
 #include "steps.h"
@@ -15,7 +17,7 @@ An error e is batch * dL/dz. Lanes beyond the batch have e = 0.
 
 #include "kernels.h"
 
-#ifdef __SANITIZE_ADDRESS__ /* gaps between arrays that must not be touched */
+#ifdef __SANITIZE_ADDRESS__ /* leave gaps between arrays, to detect wrong accesses */
 #include <sanitizer/asan_interface.h>
 #define GAP VECTOR_BYTES
 #else
@@ -23,7 +25,7 @@ An error e is batch * dL/dz. Lanes beyond the batch have e = 0.
 #define ASAN_POISON_MEMORY_REGION(start, size) (void)(start)
 #endif
 
-#define TEST_BATCH 64 /* examples that are tested at once */
+#define TEST_BATCH 64 /* number of examples that are tested at once */
 
 const int64_t struct_sizes[4] = {sizeof(Parameters), sizeof(Batches),
                                  sizeof(Hyperparameters), sizeof(Sums)};
@@ -34,7 +36,7 @@ const char compiler[80] = __VERSION__;
 const char compiler[80] = "gcc " __VERSION__;
 #endif
 
-/* setup.py gives the flags that need what is tested here. */
+/* Test for all instructions that the compiler flags of setup.py allow. */
 int is_supported(void) {
 #if defined __AVX512F__
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -43,27 +45,28 @@ int is_supported(void) {
 #elif defined __AVX2__
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #else
-    return 1; /* each 64-bit ARM has NEON */
+    return 1; /* every 64-bit ARM processor has NEON */
 #endif
 }
 
 /* ---- a network in memory ---- */
 
-/* A step goes forward and backward at w and, for SAM and GNP, at the ascent point
-   w + rho gradient / (norm + epsilon). */
+/* The passes of a step. BASE goes forward and backward at the weights w. For SAM and
+   GNP, ASCENT does the same at the ascent point w + rho gradient / (norm + epsilon). */
 typedef enum { BASE, ASCENT, PASSES } PassName;
 
 typedef struct {
-    real *weights;    /* at this point; NULL: first layer, implicit (see `lay_out`) */
-    real *inputs;     /* panels of row_length features */
-    real *input_rows; /* the same, a row per example */
-    real *errors;     /* panels of outputs features */
+    real *weights;    /* weights at this point; NULL if implicit (see is_explicit) */
+    real *inputs;     /* in panels of row_length features */
+    real *input_rows; /* the same inputs as rows, one row per example */
+    real *errors;     /* in panels of `outputs` features */
 } Pass;
 
+/* One layer. row_length is inputs + 1, rounded up to a multiple of LANES. */
 typedef struct {
-    long inputs, outputs, row_length; /* row_length: inputs + 1, rounded up to LANES */
-    real *velocity;                   /* NULL without momentum */
-    real *gradient; /* batch * gradient; NULL where it is not needed */
+    long inputs, outputs, row_length;
+    real *velocity; /* NULL without momentum */
+    real *gradient; /* batch * gradient; NULL if it is not stored */
     Pass passes[PASSES];
 } Layer;
 
@@ -72,15 +75,16 @@ typedef struct {
     bool is_small_batch;
     Layer *layer;
     real *logits;
-    /* Of an implicit first layer, else NULL: */
-    real *first_outputs;  /* before the ReLU */
-    real *input_products; /* h h^T + 1: panels of examples */
+    /* Only for an implicit first layer (see is_explicit), otherwise NULL: */
+    real *first_outputs;  /* outputs before the ReLU */
+    real *input_products; /* h h^T + 1, in panels of examples */
     real *error_products; /* e e^T */
     real *ascent_errors;  /* e * rho / (batch * (norm + epsilon)) */
     void *memory;
 } Network;
 
-/* One piece of memory. Without `start` it only counts what is taken. */
+/* A block of memory from which `take` takes arrays. If `start` is NULL, `take` only
+   counts the bytes. */
 typedef struct {
     char *start;
     size_t used;
@@ -96,11 +100,13 @@ static real *take(Arena *arena, long count) {
     return (real *)(arena->start + offset);
 }
 
-/* Tell whether the ascent point of a layer is written out.
+/* Return whether a layer's weights at the ascent point are stored (explicit).
 
-   In multiplications, written out the gradient and the second product with the weights
-   take 2 batch in out. The first layer, which has the same inputs in both passes, can
-   do without: h h^T takes batch^2 in, e e^T and its use batch^2 out each. */
+   The first layer has the same inputs in both passes. It can therefore do without these
+   weights (implicit), if this takes fewer multiplications. With the weights, the
+   gradient and the second product take 2 * batch * inputs * outputs. Without the
+   weights, h h^T takes batch^2 * inputs, and e e^T and its use take batch^2 * outputs
+   each. The other layers always store these weights. */
 static bool is_explicit(const Network *net, long l, long inputs, long outputs) {
     return l > 0 || net->batch * (inputs + 2 * outputs) > 2 * inputs * outputs;
 }
@@ -139,7 +145,8 @@ static void lay_out(Network *net, Arena *arena, const int64_t *widths, bool has_
     }
 }
 
-/* Copy the caller's weights and biases into rows or, to store them, back. */
+/* Copy the caller's weights and biases into rows. If `store` is true, copy the rows
+   back to the caller instead. */
 static void copy_rows(const Layer *layer, real *rows, real *w, real *b, bool store) {
     size_t size = layer->inputs * sizeof(real);
     for (long o = 0; o < layer->outputs; o++) {
@@ -165,7 +172,7 @@ static void copy_parameters(const Network *net, const Parameters *caller, bool s
     }
 }
 
-/* Set the inputs that are always 1, which make biases weights. */
+/* Set the last input of each layer to 1. The weights of this input are the biases. */
 static void set_ones(const Network *net) {
     for (long l = 0; l < net->layers; l++) {
         const Layer *layer = &net->layer[l];
@@ -180,7 +187,7 @@ static void set_ones(const Network *net) {
     }
 }
 
-/* Make a network of the caller's parameters. Return 0, or 1 if memory runs out. */
+/* Create a network with the caller's parameters. Return 0, or 1 if memory runs out. */
 static int create(Network *net, const Parameters *parameters, long batch,
                   bool has_ascent) {
     *net = (Network){.layers = parameters->layers,
@@ -210,7 +217,8 @@ static void destroy(Network *net) {
     free(net->layer);
 }
 
-/* Read images as reals in [0, 1], and prefetch those of the next batch, if any. */
+/* Read the images of a batch as reals in [0, 1]. If next_positions is not NULL, also
+   prefetch the images of the next batch. */
 static void read_images(const Network *net, const uint8_t *images,
                         const int64_t *positions, const int64_t *next_positions) {
     const Layer *first = net->layer;
@@ -229,7 +237,8 @@ static void read_images(const Network *net, const uint8_t *images,
 
 /* ---- a step ---- */
 
-/* Write z + s (h h^T + 1) e, the first layer's outputs at an implicit ascent point. */
+/* Write the first layer's outputs at the ascent point, without its weights there. They
+   are z + s (h h^T + 1) e, where z are the outputs at w and s e are ascent_errors. */
 static void forward_implicit(const Network *net, real *z, long z_stride) {
     const Layer *first = net->layer;
     long stride = first->outputs * LANES;
@@ -245,7 +254,7 @@ static void forward_implicit(const Network *net, real *z, long z_stride) {
     }
 }
 
-/* Go forward to the logits. */
+/* Compute the outputs of all layers, up to the logits. */
 static void forward(const Network *net, PassName name) {
     for (long l = 0; l < net->layers; l++) {
         const Layer *layer = &net->layer[l], *next = layer + 1;
@@ -277,7 +286,8 @@ static void forward(const Network *net, PassName name) {
     }
 }
 
-/* Go back from the logits to the errors of all layers. */
+/* Compute the errors of all layers, from the last layer to the first. If `sums` is not
+   NULL, add the losses and the number of correct predictions to `sums`. */
 static void backward(const Network *net, PassName name, const int64_t *labels,
                      Sums *sums) {
     const Layer *last = &net->layer[net->layers - 1];
@@ -302,7 +312,7 @@ static void backward(const Network *net, PassName name, const int64_t *labels,
     }
 }
 
-/* Compute a layer's gradient of a pass, and use it. */
+/* Compute batch * the gradient of a layer in a pass, and use it as `update` says. */
 static void use_gradient(const Network *net, const Layer *layer, PassName name,
                          const Update *update) {
     const Pass *pass = &layer->passes[name];
@@ -310,8 +320,9 @@ static void use_gradient(const Network *net, const Layer *layer, PassName name,
                   net->batch, update);
 }
 
-/* Return ||batch * gradient||^2 of an implicit first layer:
-   sum((h h^T + 1) * (e e^T)), elementwise. Leave h h^T + 1 for `forward_implicit`. */
+/* Return ||batch * gradient||^2 of the first layer without storing the gradient. The
+   result is sum((h h^T + 1) * (e e^T)), elementwise. Keep h h^T + 1 in input_products
+   for `forward_implicit`. */
 static double implicit_squares(const Network *net) {
     const Layer *first = net->layer;
     const Pass *base = &first->passes[BASE];
@@ -336,7 +347,8 @@ static double implicit_squares(const Network *net) {
     return pair_sum(net->input_products, net->error_products, net->panels, net->batch);
 }
 
-/* Go to the ascent point. Its weights are written out, but for an implicit layer. */
+/* Compute the weights at the ascent point. For an implicit first layer, compute only
+   ascent_errors. */
 static void ascend(const Network *net, double rho, double epsilon) {
     double squares = 0;
     for (long l = 0; l < net->layers; l++) {
@@ -364,7 +376,7 @@ static void ascend(const Network *net, double rho, double epsilon) {
 
 static bool has_ascent(const Hyperparameters *h) { return h->rho > 0 && h->alpha > 0; }
 
-/* Descend along (1 - alpha) * base gradient + alpha * ascent gradient. */
+/* Update the weights with (1 - alpha) * base gradient + alpha * ascent gradient. */
 static void descend(const Network *net, const Hyperparameters *h) {
     double alpha = h->alpha;
     for (long l = 0; l < net->layers; l++) {
@@ -380,7 +392,7 @@ static void descend(const Network *net, const Hyperparameters *h) {
             use_gradient(net, layer, BASE, &update);
             continue;
         }
-        if (!layer->gradient) { /* equal inputs in both passes: mix the errors */
+        if (!layer->gradient) { /* both passes have the same inputs: mix the errors */
             for (long i = 0; i < net->panels * layer->outputs * LANES; i++)
                 ascent->errors[i] = (real)(1 - alpha) * base->errors[i] +
                                     (real)alpha * ascent->errors[i];

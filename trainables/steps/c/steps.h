@@ -1,24 +1,26 @@
-/* The steps in C: what Python calls. trainables/steps/extension.py declares the same.
- */
+/* The C functions and structs that Python uses. trainables/steps/extension.py declares
+   the same structs. */
 
 #ifndef STEPS_H
 #define STEPS_H
 
 #include <stdint.h>
 
-/* One network in the caller's memory, changed in place. Arrays of one pointer per
-   layer: weights (outputs x inputs) and biases (outputs), of float or, in a build with
-   DOUBLE, of double; velocities NULL without momentum. */
+/* One network in the caller's memory, which is changed in place. Each array has one
+   pointer per layer. The pointers are to weights (outputs x inputs), to biases
+   (outputs), and to their velocities. The numbers are float, or double if DOUBLE is
+   defined. Without momentum, the arrays of velocities are NULL. */
 typedef struct {
     int64_t layers;
-    const int64_t *widths; /* layers + 1: inputs, hidden layers, outputs */
+    const int64_t *widths; /* layers + 1 numbers: inputs, hidden layers, outputs */
     void **weights, **biases, **weight_velocities, **bias_velocities;
 } Parameters;
 
-/* Batches of examples. Batch t begins at positions[t * stride], labels[t * stride]. */
+/* Batches of examples. Batch t begins at positions[t * stride] and labels[t * stride].
+   `positions` are numbers of images. */
 typedef struct {
     int64_t steps, batch, stride;
-    const uint8_t *images; /* 0 to 255, widths[0] bytes each */
+    const uint8_t *images; /* widths[0] bytes per image, each from 0 to 255 */
     const int64_t *positions, *labels;
 } Batches;
 
@@ -26,22 +28,24 @@ typedef struct {
     double lr, weight_decay, momentum, rho, alpha, epsilon;
 } Hyperparameters;
 
-/* Sums over the examples, of the logits before each step. */
+/* Sums of the losses and of the correct predictions over all examples. They are
+   computed from the logits before each step. */
 typedef struct {
     double loss, correct;
 } Sums;
 
-/* Sizes of the structs above in their order, which the caller compares with its own. */
+/* Sizes of the structs above, in this order. Python compares these sizes with the sizes
+   of its own structs. */
 extern const int64_t struct_sizes[4];
 
-/* Name and version, as "gcc 12.2.0". */
+/* Name and version of the compiler, for example "gcc 12.2.0". */
 extern const char compiler[80];
 
-/* Tell whether this processor has the instruction set that this file is compiled for.
- */
+/* Return whether this processor has the instruction set for which this file is
+   compiled. */
 int is_supported(void);
 
-/* Train a network, batch after batch. Return 0, or 1 if memory runs out. */
+/* Train a network on one batch after another. Return 0, or 1 if memory runs out. */
 int train(const Parameters *parameters, const Batches *batches,
           const Hyperparameters *hyperparameters, Sums *sums);
 
