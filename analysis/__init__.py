@@ -1,1 +1,1 @@
-"""From records to metrics, tables and figures."""
+"""Turn recorded results into metrics, tables and figures."""

@@ -1,6 +1,6 @@
-"""Command line: python -m analysis report, table, figure NAME and so on, and RESULTS.
+"""The command line `python -m analysis COMMAND RESULTS`, for example `table results`.
 
-Slow packages are imported inside the commands, so that help and wrong calls answer at
+Each command imports slow packages itself, so that `--help` and error messages appear at
 once.
 """
 
@@ -16,26 +16,30 @@ Results = Annotated[
     str,
     tyro.conf.arg(
         metavar="RESULTS",
-        help="Studies, a study, its records or one .parquet; or s3://bucket/prefix.",
+        help="A folder of studies, the folder of one study, its subfolder records, or "
+        "one .parquet file. RESULTS is a path or a URI such as s3://bucket/prefix.",
     ),
 ]
 Where = Annotated[
     str | None,
     tyro.conf.arg(
         metavar="FILTER",
-        help="Only these records, for example \"optimizer = 'sam' and lr = 0.01\".",
+        help="Use only the records that match this SQL condition, for example "
+        "\"optimizer = 'sam' and lr = 0.01\".",
     ),
 ]
 Format = Annotated[
     Literal["rich", "markdown", "latex", "csv"],
     tyro.conf.arg(
-        help="rich is for the terminal; csv has fractions and other numbers in full "
-        "precision."
+        help="Output format. rich is for the terminal. csv has all numbers in full "
+        "precision, and fractions instead of percent."
     ),
 ]
-Study = Annotated[str | None, tyro.conf.arg(metavar="NAME", help="Only this study.")]
+Study = Annotated[
+    str | None, tyro.conf.arg(metavar="NAME", help="Use only this study.")
+]
 Problem = Annotated[
-    str | None, tyro.conf.arg(metavar="NAME", help="Only this problem.")
+    str | None, tyro.conf.arg(metavar="NAME", help="Use only this problem.")
 ]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
 RequiredName = Annotated[str, tyro.conf.arg(metavar="NAME")]
@@ -47,11 +51,12 @@ Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 def table(
     results: Results = "results", /, format: Format = "rich", where: Where = None
 ) -> None:
-    """Print how test accuracy changes along the stream, a row per setting.
+    """Print how test accuracy changes along the stream of tasks, one row per setting.
 
-    These are Tables 1 and 2 of the paper: beside the mean change from task to task,
-    the least-squares slope, the ends of the stream, the number of runs and how many
-    diverged. 95% t-intervals are over seeds. Seeds that are missing are named.
+    The tables are Tables 1 and 2 of the paper with more columns. Columns: the mean
+    change of accuracy from task to task, its least-squares slope, the accuracy at both
+    ends of the stream, the number of runs, and the number of runs that diverged.
+    The 95% t-intervals are over seeds. A note lists missing seeds.
     """
     from analysis.tables.printing import print_tables
 
@@ -71,19 +76,21 @@ def figure(
     size: Literal["one-column", "two-column"] | None = None,
     list: Flag = False,
 ) -> None:
-    """Draw a figure into a file; --list lists the figures.
+    """Draw a figure and save it as a file.
 
-    Lines are means over seeds with their 95% t-bands. A file whose name ends in .csv
-    gets the numbers of the figure.
+    Each line is a mean over seeds, and the band around the line is its 95% t-interval.
+    If the file name ends in .csv, the file gets the numbers of the figure.
 
     Args:
-        name: The figure; --list lists them.
-        output: The file; its suffix (.png, .svg, .pdf or .csv) is its format.
-        metric: Draw this metric, in the figure rho: plasticity_loss, accuracy_slope,
-            relative_plasticity_loss and so on.
-        setting: Draw only these, by setting_id (table --format csv lists the IDs).
-        size: As wide as one column of a paper (3.35 inches), or as two (7).
-        list: List the figures, and draw none.
+        name: The name of the figure; --list lists all names.
+        output: The file to write. The suffix (.png, .svg, .pdf or .csv) sets the
+            format.
+        metric: The metric to draw, for example plasticity_loss, accuracy_slope or
+            relative_plasticity_loss. Only the figure rho uses this option.
+        setting: Draw only the settings with these setting_ids (table --format csv
+            lists the IDs).
+        size: The width: one column of a paper (3.35 inches) or two columns (7 inches).
+        list: List the figures and draw nothing.
     """
     from analysis.figures import FIGURES
     from analysis.figures.to_file import FigureRequest, draw_to_file
@@ -92,7 +99,10 @@ def figure(
         for key, entry in FIGURES.items():
             print(f"{key}  {entry.meaning}")
     elif not name:
-        raise UsageError("no figure named: python -m analysis figure --list lists them")
+        raise UsageError(
+            "no figure named: give the name of a figure "
+            "(python -m analysis figure --list lists all names)"
+        )
     elif not output:
         raise UsageError("no output file: give one with --output FILE.png")
     else:
@@ -121,16 +131,19 @@ def compare(
 ) -> None:
     """Compare every setting with a baseline, paired by seed, and confirm the winner.
 
-    Each setting is compared with the baseline with all else equal, and with the best of
-    the baseline: the difference with its 95% t-interval, a paired t-test with Holm's
-    correction over all comparisons, and the effect size. The winner is judged on seeds
-    that did not choose it, if there are any. Runs that diverged or are missing are
-    named.
+    Each setting is compared with two baselines: the baseline setting that is equal in
+    everything else, and the best baseline setting. For each pair the table shows the
+    difference with its 95% t-interval, a paired t-test with Holm's correction for all
+    comparisons, and the effect size. If there are seeds that were not used to choose
+    the winner, the winner is tested on these seeds. Notes list the runs that diverged
+    or are missing.
 
     Args:
-        baseline: An optimizer, an intervention, or none: no intervention.
-        metric: plasticity_loss, accuracy_slope, mean_accuracy and so on; relative_...:
-            of accuracy minus that of a network that is fresh on every task.
+        baseline: The name of an optimizer or of an intervention; "none" means the
+            settings without an intervention.
+        metric: The metric to compare, for example plasticity_loss, accuracy_slope or
+            mean_accuracy. With the prefix relative_, the accuracy of a network that is
+            reset at every task is subtracted first.
     """
     from analysis.tables.comparison import print_comparison
 
@@ -147,13 +160,16 @@ def relate(
 ) -> None:
     """Correlate a probe, such as sharpness before a task, with test accuracy.
 
-    Spearman's rank correlation within each setting, over the tasks of each run, and
-    between settings, over each seed's means: apart, so that a difference between
-    settings does not look like a cause. 95% t-intervals are over seeds.
+    The table shows Spearman's rank correlation in two ways. "Within" is over the tasks
+    of each run of one setting. "Between" is over the settings, from the mean of each
+    run. They are separate because a difference between settings is no evidence of a
+    cause. The 95% t-intervals are over seeds.
 
     Args:
-        probe: Columns of the records: start_sharpness, start_effective_rank and so on.
-        skip: How many first tasks to leave out: before task 0 nothing is learned yet.
+        probe: Columns of the records to correlate, for example start_sharpness or
+            start_effective_rank.
+        skip: How many tasks to leave out at the start of the stream. The default leaves
+            out task 0, because before task 0 the network has learned nothing.
     """
     from analysis.tables.relations import print_relation
 
@@ -163,10 +179,11 @@ def relate(
 def about(
     results: Results = "results", /, format: Format = "rich", where: Where = None
 ) -> None:
-    """Print what was run: settings, seeds, code, machines, time, and what is missing.
+    """Print the settings, seeds, code, machines and time of a study, and missing runs.
 
-    For a running study it says how many of the runs are finished. With --format csv it
-    is the number of runs by outcome, a row per setting.
+    While a study is running, the output also shows how many of its runs are finished.
+    With --format csv the output has one row per setting, with the number of runs that
+    are complete, diverged, incomplete or missing.
     """
     from analysis.tables.about import print_about
 
@@ -174,14 +191,15 @@ def about(
 
 
 def report(results: Results = "results", /, output: Output = None) -> int:
-    """Write one page with all results: what was run and what came out.
+    """Write one HTML page with all settings and results.
 
-    It has tables, figures with their numbers, the comparison with intervals and
-    corrected tests, the runs that diverged or are missing, the meaning of every number,
-    and beside each part the command that makes it.
+    The page has the tables, the figures with their numbers, and the comparison with
+    intervals and corrected tests. It lists the runs that diverged or are missing and
+    explains every number. Each part shows the command that prints this part alone.
 
     Args:
-        output: The page, as report.html: one file that needs no network.
+        output: The page to write, for example report.html. The page is one file that
+            opens without a network.
     """
     from analysis.report.report import write_report
 
@@ -197,11 +215,12 @@ def export(
     runs: Flag = False,
     where: Where = None,
 ) -> None:
-    """Write the records into one file, for R, DuckDB or a spreadsheet.
+    """Write the records to one file, for R, DuckDB or a spreadsheet.
 
     Args:
-        output: The file; its suffix (.csv or .parquet) is its format.
-        runs: A row per run, with every metric, instead of a row per run and task.
+        output: The file to write. The suffix (.csv or .parquet) sets the format.
+        runs: Write one row per run, with every metric. Without this option the file
+            has one row per run and task.
     """
     from analysis.tables.export import write_export
 
@@ -216,13 +235,15 @@ def sql(
     /,
     format: Format = "rich",
 ) -> None:
-    """Print the rows of a SELECT over the tables records and runs.
+    """Run a SELECT on the results and print its rows.
 
-    records has a row per run and task, runs a row per run with every metric, as in
-    export --runs. The SQL is DuckDB's; it cannot read or write files.
+    There are two tables. The table records has one row per run and task. The table runs
+    has one row per run, with every metric (as in export --runs). The query is in
+    DuckDB's SQL and cannot read or write files.
 
     Args:
-        query: For example "SELECT optimizer, avg(mean_accuracy) FROM runs GROUP BY 1".
+        query: The SELECT, for example
+            "SELECT optimizer, avg(mean_accuracy) FROM runs GROUP BY 1".
     """
     from analysis.tables.export import print_query
 
@@ -238,13 +259,13 @@ def diff(
 ) -> None:
     """Show what differs between two results of the same settings.
 
-    With other code or on another machine: which records are equal to the bit, which
-    numbers moved, and whether by more than the 95% t-interval of the difference over
-    seeds.
+    Use this command after a change of the code or on another machine. The output shows
+    which records are equal bit for bit and which numbers changed. A change is compared
+    with the 95% t-interval of the difference over seeds.
 
     Args:
-        a: Results, as for any other command.
-        b: Results to compare with them; the differences are B less A.
+        a: The first results: a folder, a .parquet file or a URI.
+        b: The second results. The differences are B minus A.
     """
     from analysis.tables.diff import print_difference
 
@@ -256,5 +277,5 @@ if __name__ == "__main__":
     run_command(
         {command.__name__: command for command in commands},
         prog="python -m analysis",
-        description="Reports, tables, figures and comparisons of recorded results.",
+        description="Make reports, tables, figures and comparisons of results.",
     )

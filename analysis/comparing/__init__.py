@@ -1,1 +1,1 @@
-"""Which settings differ: baselines, winners, verdicts and relations."""
+"""Compare settings with each other, and probes with accuracy."""

@@ -1,9 +1,9 @@
-"""Compare every setting with a baseline, and the winner on seeds of its own.
+"""Compare every setting with a baseline, and test the winner on other seeds.
 
-Each setting is compared with the baseline with all else equal ("matched") and with the
-best of the baseline's settings ("best"). The best is chosen by mean accuracy, on the
-seeds that all settings have: by a metric of the trend alone, a setting that learns
-nothing would win, because it has nothing to lose.
+Each setting is compared with two baseline settings: the one that is equal in everything
+else ("matched") and the best one ("best"). The best setting is the one with the highest
+mean accuracy over the seeds that all settings have. A metric such as plasticity loss
+would choose a setting that learns nothing, because that setting has nothing to lose.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from analysis.records.runs import Runs, by_problem
 from analysis.statistics.metrics import METRICS, Metric
 
 CHOSEN_BY = "mean_accuracy"
-"""The metric that chooses the best setting."""
+"""The best setting is the one with the highest value of this metric."""
 
 AGAINST = ("matched", "best")
+"""The two baseline settings that each setting is compared with."""
 
 
 def compare(
@@ -33,22 +34,29 @@ def compare(
     study: str | None = None,
     problem: str | None = None,
 ) -> pd.DataFrame:
-    """Return two rows per setting: against the matched baseline, and against its best.
+    """Compare each setting with the baseline; return two rows per setting.
+
+    The first row ("matched") is the comparison with the baseline setting that is equal
+    in everything else. The second row ("best") is the comparison with the best baseline
+    setting.
 
     Columns: study, setting_id and the columns of the setting; label, a short name;
-    against ("matched" or "best"); baseline_id and baseline_label, null where there is
-    none; and those of `verdicts.judge`. The seeds are those that all settings of a
-    problem should have; seeds that only some have are left to `confirm`.
+    against ("matched" or "best"); baseline_id and baseline_label, null if there is no
+    such baseline; and the columns that `verdicts.judge` returns. Seeds that only a few
+    settings have are not used here; `confirm` uses them.
 
     Args:
-        frame: Records with `analysis.records.runs.NEEDED` and test_accuracy.
+        frame: Records with the columns `analysis.records.runs.NEEDED` and
+            test_accuracy.
         metric: The metric to compare.
-        baseline: An optimizer, an intervention or "none".
-        study: Only this study; fresh networks may come from any.
-        problem: Only this problem.
+        baseline: An optimizer, an intervention, or "none" for no intervention.
+        study: Compare only the settings of this study. The fresh networks (reset at
+            every task) of a relative metric may come from other studies.
+        problem: Compare only the settings of this problem.
 
     Raises:
-        UsageError: The baseline is unknown, or a relative metric has no fresh network.
+        UsageError: The baseline is unknown, or the metric is relative and there are no
+            runs with the intervention "fresh".
     """
     settings = _select_runs(frame, metric, study, problem)
     base = find_baseline(baseline, settings)
@@ -67,7 +75,8 @@ def compare(
         for against, others in zip(
             AGAINST, (base.matches(runs, group), best_of_group), strict=True
         ):
-            # Several matches are ambiguous: treat them as none.
+            # With several matches it is not clear which one is the baseline, so use
+            # none of them.
             other = others[0] if len(others) == 1 else None
             seeds = _usual_seeds(runs) | (_usual_seeds(other) if other else set())
             rows.append(
@@ -85,13 +94,18 @@ def confirm(
     study: str | None = None,
     problem: str | None = None,
 ) -> pd.DataFrame:
-    """Return how the best setting compares with the best baseline, and on which seeds.
+    """Compare the best setting with the best baseline setting; return the rows.
 
-    For each stream and way of training it (`baselines.GROUP`): the mean accuracy, which
-    chose the two, and the metric if it is another. Each has a row for the seeds that
-    chose, whose column against is "choosing", and one for the seeds that both settings
-    have and that did not choose ("confirming"). On the choosing seeds a p-value would
-    mean nothing and is null. Arguments, other columns and errors are as in `compare`.
+    The two settings are chosen by mean accuracy, separately for each combination of
+    tasks, length of training and network (`baselines.GROUP`). They are compared by mean
+    accuracy and by `metric`. Each metric has two rows, which differ in column against:
+
+    - "choosing": the seeds on which the two settings were chosen. A p-value on these
+      seeds would be too small, so p is null.
+    - "confirming": the seeds that the two settings have and that were not used to
+      choose them.
+
+    The arguments, the other columns and the errors are those of `compare`.
     """
     chosen_by = METRICS[CHOSEN_BY]
     metrics = [chosen_by] if metric == chosen_by else [chosen_by, metric]
@@ -114,17 +128,21 @@ def confirm(
 
 
 def best_settings(frame: pd.DataFrame) -> dict[str, list[str]]:
-    """Return by problem the settings to confirm: the best one and the best SGD.
+    """Return the setting_ids of the best setting and of the best SGD setting.
 
-    For each stream and way of training it (`baselines.GROUP`), by mean accuracy on the
-    seeds that all settings of the problem have. One of the two is the best of all. A
-    problem with nothing to choose from has none.
+    `--confirm-seeds` runs these settings with new seeds. They are chosen by mean
+    accuracy over the seeds that all settings of the problem have, separately for each
+    combination of tasks, length of training and network (`baselines.GROUP`).
 
     Args:
-        frame: Records of one study with `NEEDED` and test_accuracy.
+        frame: Records of one study with the columns `analysis.records.runs.NEEDED` and
+            test_accuracy.
+
+    Returns:
+        The setting_ids of each problem. The list is empty if nothing can be chosen.
 
     Raises:
-        UsageError: No setting has SGD.
+        UsageError: No setting has the optimizer SGD.
     """
     chosen_by = METRICS[CHOSEN_BY]
     settings = runs_for(frame, chosen_by)
@@ -138,7 +156,10 @@ def best_settings(frame: pd.DataFrame) -> dict[str, list[str]]:
 def _select_runs(
     frame: pd.DataFrame, metric: Metric, study: str | None, problem: str | None
 ) -> list[Runs]:
-    """Return the runs for a metric, of one study and problem if these are named."""
+    """Return the runs of each setting, with the accuracy that a metric needs.
+
+    If a study or a problem is given, return only its settings.
+    """
     return [
         runs
         for runs in runs_for(frame, metric)
@@ -147,7 +168,7 @@ def _select_runs(
 
 
 def _labels(settings: list[Runs]) -> dict[tuple[str, str], str]:
-    """Return a label for each setting, by `Runs.key`."""
+    """Return a dict from `Runs.key` to the short name of the setting."""
     return {
         runs.key: label
         for _, group, labels in by_problem(settings)
@@ -158,7 +179,7 @@ def _labels(settings: list[Runs]) -> dict[tuple[str, str], str]:
 def _describe(
     runs: Runs, other: Runs | None, names: dict[tuple[str, str], str]
 ) -> dict[str, Any]:
-    """Return the columns that name the two settings."""
+    """Return the columns that identify a setting and its baseline setting."""
     return {
         "study": runs.study,
         "setting_id": runs.setting_id,
@@ -170,5 +191,5 @@ def _describe(
 
 
 def _usual_seeds(runs: Runs) -> set[int]:
-    """Return the seeds that a setting should have, as its peers do."""
+    """Return the seeds that a setting should have, without its `extra` seeds."""
     return (runs.present | set(runs.missing)) - set(runs.extra)

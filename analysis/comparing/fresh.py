@@ -1,15 +1,15 @@
-"""Fresh networks: accuracy minus that of a network that learned no task before.
+"""Subtract the accuracy of a fresh network, which is reset at every task.
 
-On a stream whose tasks differ in difficulty, as `pairwise`, falling accuracy may mean
-that the stream becomes harder. So a metric can be taken of the difference, task by task
-and seed by seed, to a network that is reset at every task (intervention "fresh"): it
-learns the same task from weights of the same distribution, but has no past.
+If the tasks of a stream differ in difficulty, as in `pairwise`, accuracy may fall
+because the tasks become harder. So a metric can be relative: first subtract the
+accuracy of a network that is reset at every task (intervention "fresh"), on the same
+task and seed. The reset network has new random weights and has learned no earlier task.
 
-The fresh network is the one with the same optimizer and hyperparameters: plasticity is
-the ability to learn that training has left, not how well an optimizer learns a single
-task. Without one, plain SGD with the same learning rate takes its place; a difference
-between two settings that share a fresh network does not depend on it, because every
-metric is linear in accuracy.
+The fresh network has the same optimizer and hyperparameters as the setting. Then the
+result shows the effect of the earlier tasks, and not how well the optimizer learns a
+single task. If there are no such runs, fresh networks of plain SGD with the same
+learning rate are used. If the same fresh network is subtracted from two settings, it
+does not change the difference between them, because all metrics are linear in accuracy.
 """
 
 from __future__ import annotations
@@ -25,22 +25,26 @@ from analysis.statistics.metrics import Metric
 from trainables.usage import UsageError
 
 FRESH = "fresh"
-"""The intervention that resets the network at every task."""
+"""The name of the intervention that resets the network at every task."""
 
 SUBSTITUTE = "sgd"
-"""The optimizer whose fresh networks replace those that were not run."""
+"""If a setting has no fresh network of its optimizer, use those of this optimizer."""
 
 
 def runs_for(frame: pd.DataFrame, metric: Metric) -> list[Runs]:
-    """Return the runs of each setting, with the accuracy that a metric is taken of.
+    """Return the runs of each setting, with the accuracy that a metric needs.
+
+    For a relative metric, the accuracy of a network that is reset at every task (a
+    fresh network) is subtracted.
 
     Args:
-        frame: Records with `analysis.records.runs.NEEDED` and test_accuracy; for a
-            relative metric also those of the fresh networks, of any study.
+        frame: Records with the columns `analysis.records.runs.NEEDED` and
+            test_accuracy. For a relative metric they must include fresh networks, of
+            any study.
         metric: The metric.
 
     Raises:
-        UsageError: The metric is relative and there is no fresh network.
+        UsageError: The metric is relative and there are no fresh networks.
     """
     settings = by_setting(frame)
     return subtract_fresh(settings) if metric.relative else settings
@@ -49,18 +53,19 @@ def runs_for(frame: pd.DataFrame, metric: Metric) -> list[Runs]:
 def subtract_fresh(settings: Sequence[Runs]) -> list[Runs]:
     """Return the runs with the accuracy of their fresh networks subtracted.
 
-    A seed without a complete run of the fresh network has no row in the matrix; it is
-    `unmatched`. Fresh networks of several studies are joined by seed. They themselves
-    are left out.
+    A fresh network is reset at every task (intervention "fresh"). If a seed has no
+    complete run of the fresh network, the seed moves from `seeds` to `unmatched`. The
+    fresh networks may come from several studies. The result does not contain them.
 
     Raises:
-        UsageError: There is no fresh network.
+        UsageError: There are no fresh networks.
     """
     fresh = [runs for runs in settings if runs.setting["intervention"] == FRESH]
     if not fresh:
         raise UsageError(
-            "a relative metric needs runs with the intervention fresh, and there are "
-            "none: add Setting(..., intervention=Fresh()) to the study and run it"
+            "a relative metric needs runs with the intervention fresh, but there are "
+            "none: add Setting(..., intervention=Fresh()) to the study and run the "
+            "study again"
         )
     return [
         _subtract(runs, _references(runs, fresh))
@@ -70,7 +75,10 @@ def subtract_fresh(settings: Sequence[Runs]) -> list[Runs]:
 
 
 def _references(runs: Runs, fresh: Sequence[Runs]) -> list[Runs]:
-    """Return the fresh networks of a setting, of its own optimizer if there are any."""
+    """Return the fresh networks (reset at every task) to subtract from a setting.
+
+    They have the optimizer of the setting, or SGD if there are none with its optimizer.
+    """
     candidates = [reference for reference in fresh if _fits(reference, runs)]
     optimizer = runs.setting["optimizer"]
     own = [other for other in candidates if other.setting["optimizer"] == optimizer]
@@ -78,7 +86,12 @@ def _references(runs: Runs, fresh: Sequence[Runs]) -> list[Runs]:
 
 
 def _fits(fresh: Runs, runs: Runs) -> bool:
-    """Return whether they differ only in the intervention, or in what SGD lacks."""
+    """Return True if `fresh` can be the fresh network of `runs`.
+
+    The optimizer must be the same, or the one of `fresh` must be SGD. All other columns
+    must be equal, except the intervention. A column that is None in one of the two
+    settings is ignored.
+    """
     reference, setting = fresh.setting, runs.setting
     if reference["optimizer"] not in (setting["optimizer"], SUBSTITUTE):
         return False
@@ -92,10 +105,10 @@ def _fits(fresh: Runs, runs: Runs) -> bool:
 
 
 def _subtract(runs: Runs, references: Sequence[Runs]) -> Runs:
-    """Return the runs minus those of the references, seed by seed."""
+    """Subtract from each run the accuracy of the reference run with the same seed."""
     rows = {
         seed: row
-        for reference in reversed(references)  # so that the first one counts
+        for reference in reversed(references)  # so that the first reference wins
         for seed, row in zip(reference.seeds, reference.matrix, strict=True)
     }
     matched = runs.select_seeds(rows.keys())

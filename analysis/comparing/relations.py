@@ -1,16 +1,17 @@
-"""How a probe before a task correlates with the accuracy on it.
+"""Correlate a probe, measured before a task, with the accuracy on that task.
 
-There are two questions, which one pooled correlation would mix up:
+There are two kinds of correlation, because pooling all records would mix them:
 
-- within a setting, over the tasks of each run: a run's tasks differ only in the task
-  and in what the earlier ones left behind. Two measurements that both drift along the
-  stream correlate too, so there is also the partial correlation given the task.
-- between settings, over the settings of each seed, of their means over the tasks. A
-  learning rate changes both, so this correlation alone is no evidence of a cause.
+- Within a setting: over the tasks of each run. Two measurements also correlate if they
+  only drift along the stream. So the partial correlation, which controls for the task
+  number, is computed too.
+- Between settings: for each seed, over the settings, from the means over the tasks. A
+  learning rate changes the probe and the accuracy, so this correlation alone is no
+  evidence of a cause.
 
-Rank correlation (Spearman 1904) detects any monotone relation. Each run or seed first
-gives one number, and intervals are over seeds, because a run's tasks are not
-independent.
+Rank correlation (Spearman 1904) detects any monotone relation. The tasks of a run are
+not independent. So each run or seed first gives one number, and the intervals are over
+seeds.
 """
 
 from __future__ import annotations
@@ -27,25 +28,34 @@ from analysis.records.runs import Reals, Runs, by_setting, labels, matrices
 from analysis.statistics.intervals import mean_interval
 
 OUTCOME = "test_accuracy"
+"""The column that the probes are correlated with."""
 
 LEAST = 4
-"""The fewest tasks, or settings, to correlate: of three, half the orders give ±1."""
+"""The smallest number of tasks or settings to correlate.
+
+With three points, a third of all orders give a correlation of exactly 1 or -1.
+"""
 
 ALL = "all settings, within"
+"""Label of the row with the mean of the correlations within the settings."""
+
 BETWEEN = "between settings"
+"""Label of the row with the correlation between the settings."""
 
 
 def spearman(one: Reals, other: Reals, given: Reals | None = None) -> Reals:
-    """Return the rank correlation of each row of two matrices; NaN where undefined.
+    """Return the rank correlation of each row of `one` with the same row of `other`.
 
-    Ties have their mean rank. With `given`, the partial correlation
-    (r_xy - r_xz r_yz) / sqrt((1 - r_xz^2)(1 - r_yz^2)) of the ranks.
-    `scipy.stats.spearmanr` gives the same, but one row at a time.
+    Equal values get their mean rank. If `given` is passed, return the partial
+    correlation of the ranks, (r_xy - r_xz r_yz) / sqrt((1 - r_xz^2)(1 - r_yz^2)), where
+    x is `one`, y is `other` and z is `given`. `scipy.stats.spearmanr` computes the same
+    rank correlation for one row at a time. A correlation is NaN if it is undefined or
+    has fewer than `LEAST` points.
 
     Args:
-        one: Shape (rows, n); a position with a NaN in either matrix is left out.
-        other: The same shape.
-        given: The same shape; without NaN.
+        one: Shape (rows, n). A position is left out if `one` or `other` is NaN there.
+        other: The same shape as `one`.
+        given: The same shape as `one`, without NaN. The values to control for.
 
     >>> spearman(np.array([[1.0, 2, 3, 9]]), np.array([[2.0, 4, 8, 5]])).tolist()
     [0.8]
@@ -62,13 +72,17 @@ def spearman(one: Reals, other: Reals, given: Reals | None = None) -> Reals:
         return xy
     xz, yz = _pearson(x, z[0]), _pearson(y, z[0])
     rest = (1 - xz**2) * (1 - yz**2)
-    # Without a rest, the task's number alone determines one of the two.
+    # If `given` alone determines x or y, the partial correlation is undefined. The
+    # number 1e-12 is far above rounding error.
     rest = np.where(rest > 1e-12, rest, np.nan)
     return np.asarray((xy - xz * yz) / np.sqrt(rest))
 
 
 def _pearson(one: Reals, other: Reals) -> Reals:
-    """Return the correlation of each row; both have their NaNs in the same places."""
+    """Return the linear correlation of each row of `one` with the same row of `other`.
+
+    The two matrices must have NaN at the same positions.
+    """
     count = np.maximum((~np.isnan(one)).sum(axis=1, keepdims=True), 1)
     x, y = (
         np.nan_to_num(values - np.nansum(values, axis=1, keepdims=True) / count)
@@ -83,11 +97,11 @@ class Correlations:
     """The correlations within each run of one setting.
 
     Attributes:
-        runs: The runs.
-        probe: The probe, shape (runs, tasks); NaN where it was not measured.
-        outcome: The accuracy, the same shape.
-        plain: The rank correlation of each run.
-        partial: The same given the task's number.
+        runs: The runs of the setting.
+        probe: The values of the probe, shape (runs, tasks); NaN if not measured.
+        outcome: The accuracy, in the same shape as `probe`.
+        plain: The rank correlation of each run, over its tasks.
+        partial: The partial rank correlation, which controls for the task number.
     """
 
     runs: Runs
@@ -98,14 +112,14 @@ class Correlations:
 
     @classmethod
     def of(cls, runs: Runs, probe: Reals, skip: int) -> Correlations:
-        """Correlate a probe with the runs' accuracy, without the first tasks."""
+        """Correlate probe and accuracy in each run, without the first `skip` tasks."""
         x, y = probe[:, skip:], runs.matrix[:, skip:]
         task = np.broadcast_to(np.arange(x.shape[1], dtype=np.float64), x.shape)
         return cls(runs, x, y, spearman(x, y), spearman(x, y, task))
 
     @property
     def points(self) -> int:
-        """The most tasks of a run on which the probe was measured."""
+        """The number of tasks with a value of the probe, in the run with the most."""
         return int((~np.isnan(self.probe)).sum(axis=1).max(initial=0))
 
 
@@ -113,16 +127,26 @@ def relation(frame: pd.DataFrame, probes: Sequence[str], skip: int = 1) -> pd.Da
     """Return how probes correlate with accuracy, within and between settings.
 
     Args:
-        frame: Records with `analysis.records.runs.NEEDED`, `OUTCOME` and the probes.
-        probes: Columns of the records.
-        skip: How many of the first tasks to leave out.
+        frame: Records with the columns `analysis.records.runs.NEEDED`, test_accuracy
+            and the probes.
+        probes: The columns to correlate with test_accuracy.
+        skip: How many tasks to leave out at the start of the stream.
 
     Returns:
-        Rows by (study, problem, dataset, tasks, probe): one per setting, then `ALL`
-        (each seed's mean over the settings), then `BETWEEN`. Columns: the above, label,
-        setting_id (None for the last two), runs (of the setting, or seeds), expected,
-        points (the most tasks, or settings, of a correlation); spearman and partial,
-        each with _lo and _hi. partial is NaN between settings.
+        For each study, problem, dataset, number of tasks and probe: one row per
+        setting, then a row for the mean of the settings (label `ALL`) and a row for the
+        correlation between settings (label `BETWEEN`). Columns:
+
+        - study, problem, dataset, tasks and probe
+        - label, a short name of the setting
+        - setting_id, None in the rows `ALL` and `BETWEEN`
+        - runs: the number of runs of the setting; in `ALL` and `BETWEEN`, of seeds
+        - expected: the number of runs that the setting should have
+        - points: the largest number of points of a correlation (tasks, or settings in
+          `BETWEEN`)
+        - spearman, spearman_lo, spearman_hi: the correlation and its 95% interval
+        - partial, partial_lo, partial_hi: the same, controlled for the task number; NaN
+          in `BETWEEN`
     """
     groups: dict[tuple[Any, ...], list[Runs]] = defaultdict(list)
     for runs in by_setting(frame, OUTCOME):
@@ -142,7 +166,7 @@ def relation(frame: pd.DataFrame, probes: Sequence[str], skip: int = 1) -> pd.Da
 
 
 def _rows(settings: Sequence[Correlations]) -> list[dict[str, Any]]:
-    """Return the rows of one problem and probe."""
+    """Return the rows of one problem and one probe: one per setting, then two more."""
     names = labels([setting.runs.setting for setting in settings])
     rows = [
         {
@@ -160,7 +184,11 @@ def _rows(settings: Sequence[Correlations]) -> list[dict[str, Any]]:
 
 
 def _row_within(settings: Sequence[Correlations]) -> dict[str, Any]:
-    """Return the row of each seed's mean correlation over the settings."""
+    """Return the row `ALL`: the mean correlation within the settings.
+
+    Each seed first gives the mean of its correlations over the settings. The row has
+    the mean and the interval over the seeds.
+    """
     by_seed: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for setting in settings:
         pairs = zip(setting.plain, setting.partial, strict=True)
@@ -181,7 +209,11 @@ def _row_within(settings: Sequence[Correlations]) -> dict[str, Any]:
 
 
 def _row_between(settings: Sequence[Correlations]) -> dict[str, Any]:
-    """Return the row of the correlation of each seed's means, over the settings."""
+    """Return the row `BETWEEN`: the correlation between the settings.
+
+    For each seed, every setting gives the mean of the probe and the mean of the
+    accuracy. The correlation of the seed is over the settings.
+    """
     by_seed: dict[int, list[tuple[float, float]]] = defaultdict(list)
     for setting in settings:
         for i, seed in enumerate(setting.runs.seeds):
@@ -205,5 +237,5 @@ def _row_between(settings: Sequence[Correlations]) -> dict[str, Any]:
 
 
 def _interval(name: str, values: Reals) -> dict[str, float]:
-    """Return the mean and interval of those values that are not NaN."""
+    """Return the mean and the 95% interval of the values that are not NaN."""
     return mean_interval(values[~np.isnan(values)]).columns(name)

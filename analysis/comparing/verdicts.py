@@ -1,7 +1,7 @@
-"""Verdicts: what the paired difference of two settings shows, among many comparisons.
+"""Decide which settings are better or worse than their baseline setting.
 
-A setting of which some runs diverged is not tested: the surviving runs are no fair
-sample, and a test of them would be biased in its favour.
+If a run of a setting diverged, the setting is not tested. The runs that did not diverge
+are not a random sample, so a test of these runs alone would favour the setting.
 """
 
 from __future__ import annotations
@@ -17,18 +17,32 @@ from analysis.statistics.metrics import Metric
 from analysis.statistics.paired import holm, paired_difference
 
 LEVEL = 0.05
-"""A corrected p-value below it is a difference."""
+"""A setting counts as better or worse if its corrected p-value is below this level."""
 
 
 def pair_up(
     runs: Runs, other: Runs | None, metric: Metric, seeds: Collection[int]
 ) -> dict[str, Any]:
-    """Return the paired difference over those of the seeds that both settings have.
+    """Return the paired difference of two settings as a row (column name to value).
 
-    Columns: metric, its name; mean and baseline_mean over the pairs; pairs, their
-    number; difference, lo, hi, p and effect of `paired_difference`; and as text ("0 3")
-    paired_seeds, diverged_seeds of the setting, baseline_diverged_seeds, and
-    missing_seeds, of which one of the two lacks a complete run for another reason.
+    A pair is a seed with a complete run of the setting and of its baseline setting.
+
+    Columns:
+
+    - metric: the name of the metric
+    - mean, baseline_mean: the mean of the metric over the pairs, for each setting
+    - pairs: the number of pairs
+    - difference, lo, hi, p, effect: the result of `paired_difference`
+    - paired_seeds: the seeds of the pairs; here and below as text such as "0 3"
+    - diverged_seeds: the seeds whose run of the setting diverged
+    - baseline_diverged_seeds: the seeds whose run of the baseline setting diverged
+    - missing_seeds: the other seeds for which a complete run is missing
+
+    Args:
+        runs: The runs of the setting.
+        other: The runs of the baseline setting; None if there is no such setting.
+        metric: The metric to compare.
+        seeds: Use only these seeds.
     """
     shared = set(seeds) & set(runs.seeds) & set(other.seeds if other else ())
     values = metric(runs.select_seeds(shared).matrix)
@@ -55,16 +69,22 @@ def pair_up(
 
 
 def judge(rows: list[dict[str, Any]], metrics: Iterable[Metric]) -> pd.DataFrame:
-    """Return rows of `pair_up` as a frame, with p_holm and verdict.
+    """Return the rows of `pair_up` as a frame, with the columns p_holm and verdict.
 
-    p_holm is corrected over all tests in the frame. A pair of settings that occurs
-    twice, because the matched baseline is also the best one, counts once. verdict:
-    better, worse or undecided; diverged: not tested because some runs diverged; n/a:
-    not tested, without a baseline, two pairs, or differences that vary.
+    p_holm is the p-value after Holm's correction for all tests in the frame. A pair of
+    settings can occur twice, if the matched baseline setting (equal in everything else)
+    is also the best one. Such a pair counts as one test.
+
+    The column verdict is one of:
+
+    - better, worse or undecided: the result of the test
+    - diverged: not tested, because a run of one of the two settings diverged
+    - n/a: not tested, because there is no baseline setting, there are fewer than two
+      pairs, or all differences are equal
 
     Args:
-        rows: With the columns that name the settings.
-        metrics: The metrics of the rows.
+        rows: Rows of `pair_up`, with the columns study, setting_id and baseline_id.
+        metrics: The metrics that occur in the rows.
     """
     if not rows:
         return pd.DataFrame()

@@ -1,7 +1,7 @@
-"""Winners: the best of many settings, and the seeds that chose it.
+"""Choose the best of many settings, and the seeds to choose it on.
 
-The mean of the best of many is too good on the seeds that chose it, even if all are
-equal, because luck chose it too. On other seeds it is fair.
+The best of many settings wins partly by luck. So its mean is too high on the seeds on
+which it was chosen. Its mean on other seeds is unbiased.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from analysis.statistics.metrics import Metric
 
 
 def common_seeds(settings: Iterable[Runs]) -> dict[tuple[Any, ...], set[int]]:
-    """Return by `Runs.peers` the seeds with which every setting finished or diverged.
+    """Return the seeds with which the run of every setting finished or diverged.
 
-    Only these may choose the best. Seeds that only some settings have, as those of
-    `--confirm-seeds`, choose nothing.
+    The best setting is chosen on these seeds only. Seeds that only some settings have,
+    for example those of `--confirm-seeds`, are not used to choose.
+
+    Returns:
+        A dict whose keys are `Runs.peers`: one entry for all settings that should have
+        the same seeds.
     """
     common: dict[tuple[Any, ...], set[int]] = {}
     for runs in settings:
@@ -35,8 +39,9 @@ def winner(
 ) -> Runs | None:
     """Return the setting with the best mean of a metric over the seeds, or None.
 
-    A setting that lacks a complete run with one of the seeds cannot win, nor can one
-    whose network is reset at every task, unless all are. Of equals the first wins.
+    A setting can win only if it has a complete run with every seed. A setting with the
+    intervention "fresh" (the network is reset at every task) can win only if all
+    settings have this intervention. If means are equal, the first setting wins.
     """
     if not seeds:
         return None
@@ -47,7 +52,7 @@ def winner(
             continue
         mean = float(metric(runs.select_seeds(seeds).matrix).mean())
         score = mean if metric.higher else -mean
-        if score > best_score:  # never true of NaN, an undefined metric
+        if score > best_score:  # False if the metric is undefined (NaN)
             best, best_score = runs, score
     return best
 
@@ -55,10 +60,12 @@ def winner(
 def winners(
     base: Baseline, settings: Sequence[Runs], metric: Metric
 ) -> list[tuple[Runs, Runs]]:
-    """Return the best setting and the best baseline of each stream and training.
+    """Return pairs of the best setting and the best baseline setting.
 
-    The setting is the best of those that have a baseline to be compared with. Both are
-    chosen on the seeds that all settings have. Where nothing can win there is no pair.
+    There is one pair for each combination of tasks, length of training and network
+    (`baselines.GROUP`), or none if no setting can win. The best setting is chosen among
+    the settings that have a baseline setting to compare with. The two settings are
+    chosen on the seeds that all settings have.
     """
     seeds = common_seeds(settings)
     bests = best_baselines(base, settings, metric)
@@ -76,7 +83,11 @@ def winners(
 def best_baselines(
     base: Baseline, settings: Sequence[Runs], metric: Metric
 ) -> dict[tuple[Any, ...], Runs]:
-    """Return by `Baseline.group` the best baseline, if one can win."""
+    """Return the best baseline setting of each group of comparable settings.
+
+    The keys are `Baseline.group`. A group in which no baseline setting can win is left
+    out.
+    """
     seeds = common_seeds(settings)
     bests = {
         key: winner(group, metric, seeds[group[0].peers])

@@ -1,6 +1,6 @@
-"""Figures: from records to data, and from data to a drawing.
+"""All figures by name. A figure makes data from records and draws the data.
 
-To add one, write a module with a `Picture` and add a line to `FIGURES`.
+To add a figure, write a module with a `Picture` and add a line to `FIGURES`.
 """
 
 from analysis.figures import (

@@ -1,6 +1,7 @@
 """The figure of test accuracy by task.
 
-Source: Koster & Kukla 2024 (arXiv 2409.17300), Figures 4 and 5; the band is ours.
+Source: Koster & Kukla 2024 (arXiv 2409.17300), Figures 4 and 5. The band of the 95%
+interval is an addition of this study.
 """
 
 from __future__ import annotations
@@ -29,17 +30,26 @@ if TYPE_CHECKING:
 
 
 def accuracy_by_task(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `by_task` of test accuracy, in fractions, with a row for every setting."""
+    """Return the mean test accuracy of each setting after each task, from 0 to 1.
+
+    The columns are those of `by_task`. A setting without a complete run has one row,
+    with runs = 0.
+    """
     return by_task(frame, {"test_accuracy": "test accuracy (%)"}, all_settings=True)
 
 
 def draw_accuracy_figure(data: pd.DataFrame, width: float | None = None) -> Figure:
-    """Return a figure of `accuracy_by_task`, of one study: a panel per problem.
+    """Return the figure of test accuracy by task, with a panel for each problem.
 
-    Lines are named at their ends; in a figure narrower than `NARROW` below the panel.
+    The name of each setting stands at the right end of its line. In a figure narrower
+    than `NARROW`, a legend below the panel shows the names.
+
+    Args:
+        data: One study, as `accuracy_by_task` returns it.
+        width: The width in inches. None means 7.5.
 
     Raises:
-        UsageError: A panel would have too many lines.
+        UsageError: A problem has more settings than one panel can show (`LINES`).
     """
     from matplotlib.figure import Figure
 
@@ -55,19 +65,22 @@ def draw_accuracy_figure(data: pd.DataFrame, width: float | None = None) -> Figu
     for panel, ax in zip(panels, grid, strict=True):
         draw_accuracy(panel, ax, rates_of(data))
     cut = any(_is_cut(panel) for panel in panels)
-    more = " (cut off where it leaves the axes)" if cut else ""
+    more = " Bands are cut off at the edge of a panel." if cut else ""
     title = f"Test accuracy after each task, study {data['study'].iloc[0]}"
     draw_title(figure, title, describe_band(data) + more)
     return figure
 
 
 def draw_accuracy(data: pd.DataFrame, ax: Axes, rates: Sequence[float]) -> None:
-    """Draw one problem of `accuracy_by_task`, a line per setting, named at its end.
+    """Draw the test accuracy by task on one problem: a line with a name per setting.
 
-    The axes need room for names at the right. For `rates` see `draw_lines`.
+    Args:
+        data: Rows of `accuracy_by_task` for one problem.
+        ax: The axes. The names need free space to the right of the axes.
+        rates: The learning rates, as in `draw_lines`.
 
     Raises:
-        UsageError: There are too many lines.
+        UsageError: The problem has more settings than one panel can show (`LINES`).
     """
     ends = draw_lines(data, "test_accuracy", ax, rates, scale=100, dots=1)
     _set_axes(data, ax)
@@ -77,7 +90,7 @@ def draw_accuracy(data: pd.DataFrame, ax: Axes, rates: Sequence[float]) -> None:
     if len(missing):
         pairs = zip(missing["label"], missing["diverged"], strict=True)
         names = ", ".join(f"{escape_text(n)} ({count} diverged)" for n, count in pairs)
-        text = f"not drawn, no complete run: {names}"
+        text = f"settings without a complete run are not drawn: {names}"
         below: Any = {"xytext": (0, -34), "textcoords": "offset points", "va": "top"}
         ax.annotate(
             text, (0, 0), xycoords="axes fraction", size=8, color="0.35", **below
@@ -85,7 +98,7 @@ def draw_accuracy(data: pd.DataFrame, ax: Axes, rates: Sequence[float]) -> None:
 
 
 def _set_axes(data: pd.DataFrame, ax: Axes) -> None:
-    """Set limits, ticks, labels and the title."""
+    """Set the limits, the ticks, the labels and the title of a panel."""
     from matplotlib.ticker import MaxNLocator
 
     last = int(data["tasks"].max()) - 1
@@ -103,10 +116,11 @@ def _set_axes(data: pd.DataFrame, ax: Axes) -> None:
 
 
 def _limits(data: pd.DataFrame) -> tuple[float, float]:
-    """Return the limits of the axis of accuracy, in per cent.
+    """Return the lower and the upper limit of the accuracy axis, in percent.
 
-    The lines take at least two fifths of it. The band of few seeds on a hard task may
-    be far wider, even beyond 100%, and is cut off.
+    The lines fill at least two fifths of the axis, unless all means are nearly equal.
+    With few seeds, a 95% band can be much wider than that and even exceed 100%. The
+    parts of a band outside the limits are cut off.
     """
     mean, lo, hi = (100 * data[n].to_numpy(dtype=float) for n in ("mean", "lo", "hi"))
     if np.isnan(mean).all():
@@ -119,19 +133,21 @@ def _limits(data: pd.DataFrame) -> tuple[float, float]:
 
 
 def _is_cut(data: pd.DataFrame) -> bool:
-    """Return whether a band leaves the axes."""
+    """Return whether a part of a 95% band lies outside the limits of the axes."""
     bottom, top = _limits(data)
     return bool((100 * data["lo"] < bottom).any() or (100 * data["hi"] > top).any())
 
 
 def label_lines(ax: Axes, ends: Sequence[tuple[float, str, dict[str, Any]]]) -> None:
-    """Name lines to the right of the axes, near their ends.
+    """Write the name of each line to the right of the axes, near the end of the line.
 
-    Names that would overlap are moved apart, with thin leaders to the lines' ends.
+    Names that would overlap are moved apart. A thin grey line connects each name to the
+    end of its line.
 
     Args:
-        ax: The axes, with their limits set.
-        ends: The last value, the name and the look of each line.
+        ax: The axes. Their limits must be set before.
+        ends: For each line: its last value, its name, and its style as keyword
+            arguments of `Axes.plot`.
     """
     low, high = ax.get_ylim()
     figure = ax.get_figure(root=True)
@@ -151,10 +167,11 @@ def label_lines(ax: Axes, ends: Sequence[tuple[float, str, dict[str, Any]]]) -> 
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Return ascending heights moved as little as possible to be a gap apart.
+    """Move heights apart until neighbours differ by at least `gap`; return them.
 
-    Least squares, within [0, 1] if they fit there. With y = z + gap * (0, 1, 2, ...)
-    this is the isotonic regression of z, clipped.
+    The heights must be ascending. The sum of the squared moves is as small as possible.
+    The result lies within [0, 1] if all heights fit there. For y = z + gap * (0, 1, 2,
+    ...), the solution is the isotonic regression of z, clipped to the allowed range.
 
     >>> spread([0.5, 0.5], 0.25), spread([0.1, 0.9], 0.25), spread([0.0, 0.0], 0.5)
     ([0.375, 0.625], [0.1, 0.9], [0.0, 0.5])
@@ -167,9 +184,9 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
 
 
 FIGURE = Picture(
-    title="Accuracy by task (Figures 4 and 5)",
-    meaning="test accuracy by task: a panel per problem, a line per setting "
-    "(Figures 4 and 5)",
+    title="Accuracy by task (the paper's Figures 4 and 5)",
+    meaning="test accuracy by task: a panel per problem, a line per setting (as in "
+    "Figures 4 and 5 of Koster & Kukla 2024)",
     columns=("test_accuracy",),
     data=lambda frame, metrics, columns: accuracy_by_task(frame),
     draw=draw_accuracy_figure,

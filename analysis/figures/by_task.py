@@ -1,7 +1,8 @@
-"""Measurements by task: data and drawing of the figures with a line per setting.
+"""Data and drawing of the figures that show measurements by task, a line per setting.
 
-A measurement is a column of the records, such as sharpness. Its title comes from the
-column's unit, so that a new probe needs no change here.
+A measurement is a column of the records, for example sharpness. The title of a panel
+comes from the name and the unit of the column. So a new measurement needs no change in
+this module.
 """
 
 from __future__ import annotations
@@ -34,25 +35,34 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-KEPT = ("problem", "dataset", "optimizer", "lr", "tasks")  # columns of the data
+# The columns of the setting that `by_task` copies into its result.
+KEPT = ("problem", "dataset", "optimizer", "lr", "tasks")
 
 LOGARITHMIC = ("start_sharpness", "sharpness")
-"""Measurements drawn on a logarithmic axis: sharpness varies over decades."""
+"""Measurements on a logarithmic axis, because sharpness spans several powers of 10."""
 
-FEW = 24  # lines over at most this many tasks have a dot at each
-LISTED = 11  # the most tasks that a sheet lists
+FEW = 24  # a line over at most this many tasks has a dot at each task
+LISTED = 11  # the maximum number of tasks in a table of numbers
 
 LINES = 12
-"""The most lines of a panel that readers can tell apart."""
+"""The maximum number of lines in a panel. Readers cannot tell more lines apart."""
 
 SERIES = (*COLOURS.values(), *SPARE[:-1])
-"""Colours that number settings; the last spare one, yellow, is too pale."""
+"""Colours for settings when a colour cannot stand for one optimizer.
+
+The last colour of `SPARE`, yellow, is left out because it is too pale for a line.
+"""
 
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)))
 
 
 def titles_of(names: Sequence[str], columns: Columns) -> dict[str, str]:
-    """Return the titles of panels: the name of each column of the records, its unit."""
+    """Return the title of each panel: the name of a column in words, and its unit.
+
+    Args:
+        names: The columns of the records to show.
+        columns: The descriptions of all columns of the records, which have the units.
+    """
     titles = {}
     for name in names:
         words = name.replace("_", " ")
@@ -66,25 +76,28 @@ def titles_of(names: Sequence[str], columns: Columns) -> dict[str, str]:
 def by_task(
     frame: pd.DataFrame, titles: Mapping[str, str], *, all_settings: bool = False
 ) -> pd.DataFrame:
-    """Return the mean of measurements after each task, with 95% t-intervals.
+    """Return the mean of each measurement after each task, with its 95% t-interval.
 
-    The mean is over the complete runs of a setting. The interval holds at each task by
-    itself. A task on which something was not measured has no row.
+    The mean is over the complete runs of a setting. A run is complete if it finished
+    all tasks and did not diverge. Each interval is valid for its task only, not for the
+    whole line. If a run has no measurement at a task, the task has no row.
 
     Args:
-        frame: Records with `analysis.records.runs.NEEDED`, test_accuracy and the
-            measurements.
-        titles: The measurements, and the title of each; with "%" in it, a fraction is
-            drawn in per cent.
-        all_settings: Give a setting without a complete run one row: runs = 0, task 0.
+        frame: Records with the columns of `analysis.records.runs.NEEDED`,
+            test_accuracy and the measurements.
+        titles: The title of each measurement, by its column. If a title contains "%",
+            figures show the fractions in percent.
+        all_settings: Whether a setting without a complete run has one row, with
+            runs = 0 and task = 0. If False, it has no row.
 
     Returns:
-        One row per (setting, measure, task): study, setting_id, problem, dataset,
-        optimizer, lr, tasks, label, runs, expected, diverged, measure, title, task,
-        mean, lo, hi (NaN where there are too few runs).
+        One row per (setting, measure, task), with the columns study, setting_id,
+        problem, dataset, optimizer, lr, tasks, label, runs, expected, diverged,
+        measure, title, task, mean, lo and hi. lo and hi are the ends of the interval;
+        they are NaN if there are fewer than two runs.
 
     Raises:
-        UsageError: No setting has a complete run, or nothing was measured.
+        UsageError: No setting has a complete run, or the measurements were not made.
     """
     settings = [runs for runs in by_setting(frame) if runs.seeds or all_settings]
     parts = []
@@ -107,18 +120,28 @@ def by_task(
                 means = mean_interval(matrix[:, tasks])._asdict()
                 parts.append(pd.DataFrame({**row, **columns, **means}))
     if not parts:
-        raise UsageError("no setting has a complete run: there is nothing to draw")
+        raise UsageError(
+            "no setting has a complete run (all tasks finished, not diverged), so the "
+            "figure would be empty: run the study again to finish its runs"
+        )
     data = pd.concat(parts, ignore_index=True)
     if data.empty:
-        raise UsageError(f"none of {', '.join(titles)} was measured")
+        raise UsageError(
+            f"the figure would be empty, because none of {', '.join(titles)} was "
+            "measured: choose another figure (python -m analysis figure --list)"
+        )
     return data
 
 
 def draw_by_task(data: pd.DataFrame, width: float | None = None) -> Figure:
-    """Return a figure of `by_task`, of one study: a panel per problem and measurement.
+    """Return a figure with a panel for each problem and each measurement.
+
+    Args:
+        data: One study, as `by_task` returns it.
+        width: The width in inches. None means 8.2.
 
     Raises:
-        UsageError: A panel would have too many lines.
+        UsageError: A problem has more settings than one panel can show (`LINES`).
     """
     from matplotlib.figure import Figure
 
@@ -153,7 +176,10 @@ def _draw_block(
     block: SubFigure,
     shape: tuple[int, int],
 ) -> None:
-    """Draw the panels of one problem, with their legend below."""
+    """Draw the panels of one problem, with a common legend below the panels.
+
+    `shape` is the number of rows and the number of columns of panels.
+    """
     block.suptitle(describe_stream(part), x=0.01, ha="left", size=9.5, weight="bold")
     panels = block.subplots(*shape, squeeze=False).ravel()
     for ax in panels[len(titles) :]:
@@ -180,13 +206,19 @@ def _draw_block(
 
 
 def _legend_columns(part: pd.DataFrame, width: float) -> int:
-    """Return how many names of lines stand beside each other in so many inches."""
+    """Return the number of columns (1 to 3) of a legend that is `width` inches wide."""
     inches = 0.06 * part["label"].str.len().max() + 0.6
     return int(np.clip(width // inches, 1, 3))
 
 
 def draw_measure(part: pd.DataFrame, measure: str, ax: Axes) -> None:
-    """Draw one measurement of one problem of `by_task`, a line per setting."""
+    """Draw one measurement by task, with a line for each setting.
+
+    Args:
+        part: Rows of `by_task` for one problem.
+        measure: The measurement to draw.
+        ax: The axes to draw on.
+    """
     from matplotlib.ticker import LogFormatter, MaxNLocator
 
     rows = part[(part["measure"] == measure) & (part["runs"] > 0)]
@@ -200,12 +232,13 @@ def draw_measure(part: pd.DataFrame, measure: str, ax: Axes) -> None:
     low, high = float(mean.min()), float(mean.max())
     if measure in LOGARITHMIC and low > 0:
         ax.set_yscale("log")
-        # powers of ten take too much room, and there are few of them
+        # Write 20 and not 2 x 10^1, which is wider. Label the minor ticks too, because
+        # the axis has few powers of ten.
         ax.yaxis.set_major_formatter(LogFormatter())
         ax.yaxis.set_minor_formatter(LogFormatter())
         ax.set_ylim(low / 1.6, high * 1.6)
         return
-    # show all lines, and of the bands what is near them
+    # The limits show all lines. The parts of a band far from the lines are cut off.
     room = max(0.3 * (high - low), 0.02 * abs(high), 1e-9)
     top = min(100.5, high + room) if scale == 100 else high + room
     ax.set_ylim(max(0.0, low - room), top)
@@ -214,15 +247,19 @@ def draw_measure(part: pd.DataFrame, measure: str, ax: Axes) -> None:
 def line_looks(
     settings: Sequence[tuple[str, float]], rates: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """Return how to draw the line of each setting; no two look the same.
+    """Return the colour and the dashes of each setting's line. All lines differ.
 
-    The colour is the optimizer's and the dashes are the learning rate's. If two
-    settings would then look the same, or there are too many of either, colours and
-    dashes number the settings.
+    The colour shows the optimizer, and the dashes show the learning rate. If two
+    settings have the same optimizer and learning rate, this is not possible. It is also
+    not possible if there are too many optimizers or learning rates. In these two cases,
+    each setting gets the next free combination of colour and dashes.
 
     Args:
-        settings: The optimizer and the learning rate of each, at most `LINES`.
-        rates: The learning rates, in the order of the dashes.
+        settings: The optimizer and the learning rate of each setting. At most `LINES`.
+        rates: All learning rates. The first rate gets the first entry of `DASHES`.
+
+    Returns:
+        For each setting, keyword arguments of `Axes.plot`.
     """
     others = [name for name, _ in settings if name not in COLOURS]
     colours = COLOURS | dict(zip(dict.fromkeys(others), SPARE, strict=False))
@@ -236,7 +273,7 @@ def line_looks(
 
 
 def rates_of(data: pd.DataFrame) -> list[float]:
-    """Return the learning rates of the lines, the largest first."""
+    """Return the learning rates of settings with complete runs, largest first."""
     return sorted(set(data.loc[data["runs"] > 0, "lr"].tolist()), reverse=True)
 
 
@@ -249,22 +286,23 @@ def draw_lines(
     scale: float,
     dots: int,
 ) -> list[tuple[float, str, dict[str, Any]]]:
-    """Draw each setting's mean by task with its band; skip settings without runs.
+    """Draw the mean by task and its 95% band for each setting with complete runs.
 
     Args:
-        part: Rows of `by_task`, of one problem.
+        part: Rows of `by_task` for one problem.
         measure: The measurement to draw.
-        ax: The axes.
-        rates: The learning rates in the order of their dashes. Panels that share them
-            show equal settings alike.
-        scale: What the numbers are multiplied by.
-        dots: Mark every task of a line over at most this many.
+        ax: The axes to draw on.
+        rates: The learning rates, as in `line_looks`. Use the same rates for all panels
+            of a figure, so that a setting looks the same in all panels.
+        scale: The factor for all numbers, for example 100 to draw fractions in percent.
+        dots: A line over at most this many tasks has a dot at each task.
 
     Returns:
-        The last value, the name and the look of each line.
+        For each line: its last value, its name, and its style as keyword arguments of
+        `Axes.plot`.
 
     Raises:
-        UsageError: There are more settings than `LINES`.
+        UsageError: `part` has more than `LINES` settings.
     """
     settings = part.drop_duplicates("setting_id")
     if len(settings) > LINES:
@@ -289,14 +327,14 @@ def draw_lines(
         marker = "o" if len(own) <= dots else None
         ax.plot(task, band[:, 0], label=name, marker=marker, markersize=2.5, **look)
         ax.fill_between(task, *band[:, 1:].T, color=look["color"], alpha=0.1, lw=0)
-        if len(own) == 1:  # a band over one task has no width
+        if len(own) == 1:  # A band over one task has no width: draw a vertical line.
             ax.vlines(task, *band[:, 1:].T, color=look["color"], lw=0.8)
         ends.append((float(band[-1, 0]), name, look))
     return ends
 
 
 def describe_stream(data: pd.DataFrame) -> str:
-    """Return the heading of a problem's panels: "permuted (mnist, 100 tasks)"."""
+    """Return the heading of one problem, as in "permuted (mnist, 100 tasks)"."""
     sets = ", ".join(sorted(set(data["dataset"])))
     lengths = " or ".join(map(str, sorted(set(data["tasks"]))))
     plural = "" if lengths == "1" else "s"
@@ -305,28 +343,29 @@ def describe_stream(data: pd.DataFrame) -> str:
 
 
 def describe_band(data: pd.DataFrame) -> str:
-    """Return what the lines and bands of a figure are."""
+    """Return a sentence that explains the lines and the bands of a figure."""
     counts = set(data.loc[data["runs"] > 0, "runs"])
     if not counts:
         return "No setting has a complete run."
     if counts == {1}:
         return "One run per setting, so there is no interval."
-    return f"Mean over {count_range(counts)} seeds; band: 95% t-interval at each task"
+    seeds = count_range(counts)
+    return f"Line: mean over {seeds} seeds. Band: 95% t-interval at each task."
 
 
 def by_task_sheets(
     data: pd.DataFrame, scale: float = 1, unit: str = "", digits: str = ".4g"
 ) -> list[Sheet]:
-    """Return means ± half their intervals: a sheet for each problem and measurement.
+    """Return a table of means and their intervals for each problem and measurement.
 
-    It has a row per task and a column per setting. A long stream is listed at `LISTED`
-    tasks from its start to its end.
+    A table has a row per task and a column per setting. A table shows at most `LISTED`
+    tasks, at equal distances from the first task to the last task.
 
     Args:
         data: As `by_task` returns it.
-        scale: What the numbers are multiplied by.
-        unit: Their unit after that, in brackets.
-        digits: A format of numbers.
+        scale: The factor for all numbers, for example 100 to show fractions in percent.
+        unit: The text after the title that names the unit, for example " (%)".
+        digits: The format of a number, for example ".2f".
     """
     sheets = []
     groups = data.groupby(["problem", "measure"], sort=False)
@@ -343,13 +382,19 @@ def by_task_sheets(
         columns = [Column(str(name), right=True) for name in ("task", *labels)]
         rows = [[str(task), *row] for task, *row in table.itertuples()]
         title = f"{problem}: {str(measure).replace('_', ' ')}{unit}"
-        caption = "mean ± half of its 95% t-interval"
+        caption = (
+            "mean over the seeds ± half of its 95% t-interval; n/a: not measured, or "
+            "too few seeds"
+        )
         sheets.append(Sheet(title, caption, columns, rows, []))
     return sheets
 
 
 def mean_and_half(row: Mapping[Any, Any], scale: float, digits: str) -> str:
-    """Return mean ± half the interval of a row with mean, lo and hi.
+    """Return the mean and half of its interval as text, from a row of `by_task`.
+
+    The row needs the entries mean, lo and hi, which are multiplied by `scale`. `digits`
+    is the format of the numbers.
 
     >>> mean_and_half({"mean": 0.5, "lo": 0.4, "hi": 0.6}, 100, ".2f")
     '50.00 ± 10.00'
@@ -367,7 +412,7 @@ def mean_and_half(row: Mapping[Any, Any], scale: float, digits: str) -> str:
 
 
 def picture_by_task(title: str, meaning: str, shown: Sequence[str]) -> Picture:
-    """Return the figure of some measurements, given by their columns."""
+    """Return the figure that shows the columns `shown` by task, a panel per column."""
     return Picture(
         title=title,
         meaning=meaning,

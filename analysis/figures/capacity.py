@@ -1,10 +1,10 @@
-"""The figure of capacity by task: dormant units, ranks, norms and distances."""
+"""The figure of network capacity by task: dormant units, ranks, norms, distances."""
 
 from analysis.figures.by_task import picture_by_task
 
 FIGURE = picture_by_task(
     "Capacity by task",
-    "dormant units, ranks, norms and distances by task",
+    "dormant units, ranks, norms and distances of the network, by task",
     (
         "dormant_fraction",
         "dormant_fraction_tau",

@@ -1,11 +1,11 @@
-"""What a figure is, the style that all share, and how one becomes the bytes of a file.
+"""The class of a figure, the style of all figures, and their export to a file.
 
-A figure is data made from records, and a drawing made from the data. So the data can be
-tested without pixels, and be drawn on the axes of another figure.
+A figure makes data from records and then draws the data. So tests can check the data
+without pixels, and the data can be drawn on the axes of another figure.
 
-Colours are those of Okabe & Ito (2008), which readers with the common forms of colour
-blindness tell apart. Those of the paper's three optimizers differ in lightness too, so
-that they can be told apart in grey.
+The colours are those of Okabe & Ito (2008). Readers with the common forms of colour
+blindness can tell these colours apart. The colours of SGD, SAM and GNP also differ in
+lightness, so readers can tell these three apart in grey.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
     from analysis.tables.formats import Sheet
 
-Columns = Mapping[str, Column]  # the columns of records: type, unit and meaning
+Columns = Mapping[str, Column]  # type, unit and meaning of each column of the records
 
 SIZES: dict[str, float] = {"one-column": 3.35, "two-column": 7.0}
-"""Widths in inches that fit the columns of a paper."""
+"""Widths of figures in inches that fit one or two columns of a paper."""
 
 NARROW = 5.0
-"""Below this width in inches, legends stand below the axes and titles are left out."""
+"""A figure narrower than this many inches has its legend below and has no title."""
 
 FORMATS: dict[str, dict[str, Any]] = {
     "png": {"dpi": 200, "bbox_inches": "tight"},
     "svg": {"metadata": {"Date": None}, "bbox_inches": "tight"},
     "pdf": {"metadata": {"CreationDate": None}, "bbox_inches": "tight"},
 }
-"""Options of `savefig`; without a date, so that equal figures are equal files."""
+"""Options of `savefig` by format. Files have no date: equal figures are equal files."""
 
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -60,7 +60,7 @@ STYLE: Any = {
     "xtick.labelcolor": "black",
     "ytick.labelcolor": "black",
 }
-"""Matplotlib's settings; text stays text in SVG and PDF."""
+"""Settings of matplotlib for all figures. Text stays text in SVG and PDF files."""
 
 COLOURS = {"sgd": "#000000", "sam": "#0072B2", "gnp": "#E69F00"}
 SPARE = ("#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#F0E442")  # other optimizers
@@ -68,21 +68,24 @@ SPARE = ("#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#F0E442")  # other optimiz
 
 @attrs.frozen(kw_only=True)
 class Picture:
-    """A figure.
+    """A figure: its texts, and the functions that make its data and its drawing.
 
     Attributes:
-        title: The heading of its part of a report.
-        meaning: What it shows, in one line.
-        columns: The columns of the records that it needs besides
+        title: The heading of the figure in a report.
+        meaning: What the figure shows, in one line.
+        columns: The columns of the records that the figure needs, besides
             `analysis.records.runs.NEEDED`.
-        data: From records of one study, the metrics to show (see `metrics`) and the
-            columns of the records to a frame with one row per point.
-        draw: From that frame and a width in inches (None: the figure's own) to a
-            figure.
-        numbers: From that frame to text that a reader looks numbers up in.
-        metrics: The metrics it shows by default; empty if it shows none.
-        cropped: Whether the file is cut to what is drawn; else it has its exact width.
-        line_per_setting: Whether many settings are too many to draw.
+        data: A function that makes the data of the figure, a frame with one row per
+            point. Its arguments are the records of one study, the metrics to show (see
+            `metrics`) and the columns of the records.
+        draw: A function that draws the data. Its arguments are the data and a width in
+            inches; None means the default width of the figure.
+        numbers: A function that makes tables of numbers from the data.
+        metrics: The metrics that the figure shows by default; empty if it shows none.
+        cropped: Whether empty margins are cut off. If False, the file has exactly the
+            requested width.
+        line_per_setting: Whether the figure has a line per setting. Such a figure
+            cannot show many settings.
     """
 
     title: str
@@ -102,13 +105,14 @@ class Picture:
         width: float | None = None,
         salt: str = "plasticity-study",
     ) -> tuple[bytes, float]:
-        """Return the figure as the bytes of a file, and its width in inches.
+        """Draw the figure; return the bytes of a file and the width in inches.
 
         Args:
-            data: As `data` returns it.
-            suffix: One of `FORMATS`.
-            width: In inches; None: the figure's own.
-            salt: Makes the ids in an SVG; figures on one page need different ones.
+            data: The data, as the function `data` of this class returns it.
+            suffix: The format, a key of `FORMATS`.
+            width: The width in inches. None means the default width of the figure.
+            salt: Text from which the ids in an SVG file are made. Figures on the same
+                web page need different salts, so that their ids differ.
         """
         from matplotlib import rc_context
 
@@ -117,7 +121,7 @@ class Picture:
             options["bbox_inches"] = None
         content = io.BytesIO()
         with rc_context({**STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
-            # the name of a study may have characters that the font lacks
+            # The name of a study may have characters that are missing in the font.
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             figure = self.draw(data, width)
             figure.savefig(content, format=suffix, **options)
@@ -125,7 +129,10 @@ class Picture:
 
 
 def escape_text(text: str) -> str:
-    r"""Return text that matplotlib shows as it is: no mathematics, no control signs.
+    r"""Escape text so that matplotlib shows it without change.
+
+    A "$" would start a formula, so it gets a backslash. Characters that cannot be
+    printed are replaced.
 
     >>> escape_text("a$b$"), escape_text("bell\x07")
     ('a\\$b\\$', 'bell�')
@@ -135,7 +142,7 @@ def escape_text(text: str) -> str:
 
 
 def draw_title(figure: Figure, title: str, subtitle: str) -> None:
-    """Write a title and a line of explanation at the top left of a figure."""
+    """Write a title and a line that explains the figure at the figure's top left."""
     width, height = figure.get_size_inches()
     left, top = 0.1 / width, 1 - 0.1 / height
     figure.text(left, top, escape_text(title), size=11, weight="bold", va="top")

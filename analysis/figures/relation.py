@@ -1,4 +1,4 @@
-"""The figure of how sharpness before a task correlates with accuracy on it."""
+"""The figure of correlations of sharpness before a task with accuracy on the task."""
 
 from __future__ import annotations
 
@@ -17,29 +17,33 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PROBE = "start_sharpness"
-MOST = 40  # the most readable rows
+PROBE = "start_sharpness"  # the sharpness before a task
+MOST = 40  # the maximum number of settings (rows) that stays readable
 
-CORRELATIONS = {"spearman": "within runs", "partial": "given the task's number"}
-"""Columns of `relation`, and how the legend names them."""
+CORRELATIONS = {"spearman": "within each run", "partial": "controlled for task number"}
+"""The columns of `relation` that the figure shows, and their names in the legend."""
 
 
 def relation_by_setting(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return `analysis.comparing.relations.relation` of `PROBE`.
+    """Return the correlation of sharpness before a task with accuracy, by setting.
+
+    The columns are those of `analysis.comparing.relations.relation`.
 
     Raises:
-        UsageError: The probe was not measured, or on too few tasks, or there are too
-            many settings.
+        UsageError: The sharpness before a task was not measured, or was measured on too
+            few tasks or in too few runs, or there are more than `MOST` settings.
     """
     if frame[PROBE].isna().all():
         raise UsageError(
-            f"{PROBE} was not measured: run the study with --landscape-every 1"
+            f"{PROBE} (the sharpness before a task) was not measured: run the study "
+            "with --landscape-every 1 to measure it on every task"
         )
     data = relation(frame, (PROBE,))
     if data["spearman"].isna().all():
         raise UsageError(
-            f"{PROBE} was measured on too few tasks or in too few runs: a correlation "
-            f"needs {LEAST} tasks after the first (--landscape-every 1 measures all)"
+            f"{PROBE} (the sharpness before a task) was measured on too few tasks or "
+            f"in too few runs: a correlation needs {LEAST} measured tasks after the "
+            "first task; run the study with --landscape-every 1 to measure every task"
         )
     if (count := data["setting_id"].nunique()) > MOST:
         raise too_many(count, "settings", MOST)
@@ -47,10 +51,15 @@ def relation_by_setting(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_relation(data: pd.DataFrame, width: float | None = None) -> Figure:
-    """Return a figure of `relation_by_setting`: a panel per problem, a row per setting.
+    """Return the figure of correlations: a panel per problem, a row per setting.
 
-    A dot is the mean over seeds, its bar the 95% t-interval. Full dots are Spearman's
-    correlation within runs, hollow dots the partial one given the task's number.
+    A dot is the mean of a correlation over seeds. The bar through the dot is the 95%
+    t-interval of the mean. A full dot is Spearman's correlation over the tasks of a
+    run. A hollow dot is the partial correlation, controlled for the task's number.
+
+    Args:
+        data: As `relation_by_setting` returns it.
+        width: The width in inches. None means 7.
     """
     from matplotlib.figure import Figure
 
@@ -74,7 +83,7 @@ def draw_relation(data: pd.DataFrame, width: float | None = None) -> Figure:
 
 
 def _draw_panel(part: pd.DataFrame, ax: Axes) -> None:
-    """Draw the settings of one problem, the first at the top."""
+    """Draw the correlations of one problem: a row per setting, the first at the top."""
     for (name, label), shift in zip(CORRELATIONS.items(), (-0.13, 0.13), strict=True):
         y = part.index + shift
         face = "none" if name == "partial" else None
@@ -91,8 +100,8 @@ def _draw_panel(part: pd.DataFrame, ax: Axes) -> None:
 
 FIGURE = Picture(
     title="Does sharpness predict the accuracy that follows?",
-    meaning="how sharpness before a task correlates with accuracy on it: a row per "
-    "setting",
+    meaning="correlation of sharpness before a task with accuracy on the task: a row "
+    "per setting",
     columns=("test_accuracy", PROBE),
     data=lambda frame, metrics, columns: relation_by_setting(frame),
     draw=draw_relation,

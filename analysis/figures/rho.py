@@ -1,8 +1,9 @@
-"""The heat maps of a sweep of rho: a metric over rho and learning rate.
+"""The figure rho: heat maps of a metric over rho and the learning rate.
 
-The colours are cividis, which readers with and without colour blindness see alike
-(Nunez, Anderton & Renslow 2018) and which is ordered in grey too. Lighter is better,
-whichever way the metric goes.
+rho is the radius of the ascent step of optimizers such as SAM. The colours are cividis.
+Readers with and without colour blindness see cividis in nearly the same way (Nunez,
+Anderton & Renslow 2018), and its order is also visible in grey. Lighter is better for
+every metric, also for a metric whose low values are good.
 """
 
 from __future__ import annotations
@@ -32,40 +33,48 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
-SHOWN = ("plasticity_loss", "mean_accuracy")
-KEPT = ("problem", "dataset", "tasks", "optimizer", "lr", "rho")  # columns of the data
-MOST = 24  # the most values of rho or of the learning rate in a readable grid
-PANELS = 6  # the most panels of a metric
-RING = "#D55E00"
+SHOWN = ("plasticity_loss", "mean_accuracy")  # the metrics shown by default
+# The columns of the setting that `rho_grid` copies into its result.
+KEPT = ("problem", "dataset", "tasks", "optimizer", "lr", "rho")
+MOST = 24  # the maximum number of rhos, or of learning rates, in a readable grid
+PANELS = 6  # the maximum number of panels of a metric
+RING = "#D55E00"  # the colour of the ring around the best setting
 
-# In inches:
+# All sizes are in inches.
 CELL = (0.315, 0.27)  # width and height of a cell
-READABLE, NARROWEST = 0.26, 0.17  # the least width for a number, and the least at all
-LEFT, RIGHT, GAP = 0.72, 0.78, 0.14  # left of the panels, right of them, between them
-LINE_GAP = 0.85  # between lines of panels
-TITLE, HEAD, FOOT = 0.42, 0.6, 0.66  # for the title, above and below a metric's panels
+# The smallest width of a cell with a number, and of a cell without a number.
+READABLE, NARROWEST = 0.26, 0.17
+# The space left of the panels, right of the panels, and between two panels.
+LEFT, RIGHT, GAP = 0.72, 0.78, 0.14
+LINE_GAP = 0.85  # the vertical space between two lines of panels
+# The height of the title, of the space above a metric's panels, and of the space below.
+TITLE, HEAD, FOOT = 0.42, 0.6, 0.66
 
 
 def rho_grid(frame: pd.DataFrame, metrics: Sequence[str] = SHOWN) -> pd.DataFrame:
-    """Return the mean of each metric and setting over the seeds.
+    """Return the mean of each metric over the seeds, for each setting.
 
-    Seeds that only few settings have, to confirm a winner, are left out: they would
-    make these settings look better or worse than the others.
+    Some seeds were run for a few settings only, for example to confirm the best
+    setting. The means leave these seeds out, so that all settings are compared on the
+    same seeds.
 
     Args:
-        frame: Records with `analysis.records.runs.NEEDED` and test_accuracy.
-        metrics: Names known to `find_metric`.
+        frame: Records with the columns of `analysis.records.runs.NEEDED` and
+            test_accuracy.
+        metrics: The names of the metrics, as in `find_metric`.
 
     Returns:
-        One row per (metric, setting): study, setting_id, problem, dataset, tasks,
-        optimizer, lr, rho (NaN if it has none), panel (the optimizer and what else
-        distinguishes the setting, as "GNP alpha 0.5"), metric, mean, lo, hi (of the 95%
-        t-interval; NaN where there are too few runs), runs, expected, diverged, and
-        best: whether it is the `winner` of its problem by this metric.
+        One row per (metric, setting), with the columns study, setting_id, problem,
+        dataset, tasks, optimizer, lr, rho, panel, metric, mean, lo, hi, runs, expected,
+        diverged and best. rho is NaN if the optimizer has no rho. panel is the name of
+        the setting's panel, for example "GNP alpha 0.5". lo and hi are the ends of the
+        95% t-interval; they are NaN if there are too few runs. best says whether the
+        setting is the best of its problem by this metric (see `winner`).
 
     Raises:
-        UsageError: A metric is unknown, or is relative and there are no fresh networks;
-            no setting has a rho; or there are too many values or panels.
+        UsageError: A metric is unknown; a metric is relative, but no run has the
+            intervention "fresh"; no setting has a rho; or there are too many values of
+            rho or lr, or too many panels.
     """
     rows: list[dict[str, Any]] = []
     for name in metrics:
@@ -97,7 +106,10 @@ def rho_grid(frame: pd.DataFrame, metrics: Sequence[str] = SHOWN) -> pd.DataFram
                 )
     data = pd.DataFrame(rows).astype({"rho": float})
     if data["rho"].isna().all():
-        raise UsageError("no setting has a rho: there is nothing to draw over it")
+        raise UsageError(
+            "no setting has a rho, so the figure would be empty: choose results of an "
+            "optimizer that has a rho, for example SAM"
+        )
     for column, what, most in (
         ("rho", "values of rho", MOST),
         ("lr", "values of lr", MOST),
@@ -109,7 +121,9 @@ def rho_grid(frame: pd.DataFrame, metrics: Sequence[str] = SHOWN) -> pd.DataFram
 
 
 def panel_names(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """Return what distinguishes each setting besides rho and the learning rate.
+    """Return the panel of each setting: its optimizer and the values that differ.
+
+    rho and the learning rate are left out, because they are the axes of a panel.
 
     >>> gnp = {"optimizer": "gnp", "lr": 0.1, "rho": 0.05}
     >>> panel_names([{**gnp, "alpha": 0.5}, {**gnp, "alpha": 0.8, "rho": 0.1}])
@@ -131,22 +145,23 @@ def panel_names(settings: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def display_unit(metric: Metric) -> tuple[float, str]:
-    """Return what a metric is multiplied by for display, and its unit then."""
+    """Return the factor and the unit with which figures show a metric."""
     if metric.per_task:
         return 1e4, "pp per 100 tasks"
     return 100.0, "pp" if metric.relative or not metric.higher else "%"
 
 
 def scale_limits(values: Sequence[float], higher: bool) -> tuple[float, float]:
-    """Return the limits of a colour scale that resolves the good values.
+    """Return the limits of a colour scale on which good values have different colours.
 
-    A large rho ruins a network; a scale down to such values would show nothing else.
-    So the scale starts at the best value and is at most 1.5 times as long as the range
-    of the best 85% of the values. Worse values have the colour of its end.
+    A network with a large rho can be very bad. If the scale reached down to its value,
+    all good values would have nearly the same colour. So the scale starts at the best
+    value. The scale is at most 1.5 times as long as the range of the best 85% of the
+    values. All values beyond the bad end of the scale have the colour of that end.
 
     Args:
-        values: In any unit.
-        higher: Whether more is better.
+        values: The values, in any unit.
+        higher: Whether higher values are better.
 
     >>> scale_limits([10.0, *range(80, 100)], higher=True)
     (73.5, 99.0)
@@ -164,19 +179,21 @@ def scale_limits(values: Sequence[float], higher: bool) -> tuple[float, float]:
 
 @attrs.frozen
 class Grid:
-    """How the panels of a metric are arranged."""
+    """The arrangement of the panels of a metric in lines."""
 
-    panels: Mapping[str, Sequence[float]]  # as `panels_of` returns them
-    rates: Sequence[float]  # the learning rates, from below
-    lines: Sequence[Sequence[str]]  # the panels beside each other, from the top
+    panels: Mapping[str, Sequence[float]]  # the rhos of each panel, from `panels_of`
+    rates: Sequence[float]  # the learning rates, from the bottom row to the top row
+    lines: Sequence[Sequence[str]]  # the names of the panels in each line, from the top
     cell: float  # the width of a cell in inches
-    width: float  # of the figure in inches
+    width: float  # the width of the figure in inches
 
     @classmethod
     def arrange(cls, data: pd.DataFrame, width: float | None) -> Grid:
-        """Return the grid of a `rho_grid`; as wide as it needs if `width` is None.
+        """Arrange the panels of `rho_grid` in a figure of `width` inches.
 
-        Otherwise as many panels stand beside each other as leave room for numbers.
+        If `width` is None, all panels stand in one line and the figure is as wide as
+        necessary. Otherwise a line has as many panels as possible, as long as each cell
+        has room for its number.
         """
         panels = panels_of(data)
         names, rates = list(panels), sorted(set(data["lr"]))
@@ -198,26 +215,36 @@ class Grid:
 
     @property
     def panel_height(self) -> float:
-        """The height of a panel in inches."""
+        """The height of one panel in inches."""
         return CELL[1] * len(self.rates)
 
     @property
     def height(self) -> float:
-        """The height of all panels of a metric in inches."""
+        """The height in inches of all lines of panels of one metric."""
         return len(self.lines) * (self.panel_height + LINE_GAP) - LINE_GAP
 
 
 def panels_of(data: pd.DataFrame) -> dict[str, list[float]]:
-    """Return the panels in order, with the values of rho of each; it may have none."""
+    """Return the values of rho of each panel, by the name of the panel.
+
+    All panels with a rho have the same values. The list of an optimizer without rho is
+    empty.
+    """
     rhos = sorted(set(data["rho"].dropna()))
     has_rho = data.groupby("panel", sort=False)["rho"].count() > 0
     return {str(panel): rhos if has else [] for panel, has in has_rho.items()}
 
 
 def draw_rho_figure(data: pd.DataFrame, width: float | None = None) -> Figure:
-    """Return a figure of `rho_grid`: a row per metric, a panel per optimizer.
+    """Return the figure of heat maps: a row per metric, a panel per optimizer.
 
-    All panels of a row share the colour scale.
+    An optimizer whose settings differ in more than rho and the learning rate has
+    several panels. Each problem has its own rows. All panels of a row have the same
+    colour scale.
+
+    Args:
+        data: As `rho_grid` returns it.
+        width: The width in inches. None means as wide as necessary.
     """
     from matplotlib.figure import Figure
 
@@ -227,7 +254,8 @@ def draw_rho_figure(data: pd.DataFrame, width: float | None = None) -> Figure:
         for _, row in part.groupby("metric", sort=False)
     ]
     grid = Grid.arrange(data, width)
-    separate = len(grid.lines) > 1  # each row needs its own axis of rho
+    # If a row has several lines of panels, each row shows the values of rho.
+    separate = len(grid.lines) > 1
     step = HEAD + grid.height + (FOOT if separate else 0.0)
     title = TITLE if width is None else 0.0
     figure = Figure(figsize=(grid.width, title + len(rows) * step + FOOT))
@@ -237,14 +265,18 @@ def draw_rho_figure(data: pd.DataFrame, width: float | None = None) -> Figure:
         _draw_row(row, figure, grid, top - i * step - HEAD, label_rho=last)
     if width is None:
         study = data["study"].iloc[0]
-        draw_title(figure, f"Over rho and learning rate, study {study}", _legend(data))
+        draw_title(figure, f"Metrics by rho and lr, study {study}", _legend(data))
     return figure
 
 
 def _draw_row(
     row: pd.DataFrame, figure: Figure, grid: Grid, top: float, *, label_rho: bool
 ) -> None:
-    """Draw the panels of one problem and metric, `top` inches from below."""
+    """Draw the panels of one problem and metric.
+
+    `top` is the upper edge of the panels, in inches from the bottom of the figure.
+    `label_rho` says whether to write the values of rho below the panels.
+    """
     colours = colours_of(row)
     for i, line in enumerate(grid.lines):
         bottom = top - i * (grid.panel_height + LINE_GAP) - grid.panel_height
@@ -281,14 +313,14 @@ def _draw_row(
 
 
 def _add_axes(figure: Figure, inches: tuple[float, float, float, float]) -> Axes:
-    """Return axes at left, bottom, width and height in inches."""
+    """Add axes to a figure; `inches` is their left, bottom, width and height."""
     width, height = figure.get_size_inches()
     left, bottom, across, up = inches
     return figure.add_axes((left / width, bottom / height, across / width, up / height))
 
 
 def colours_of(row: pd.DataFrame) -> ScalarMappable:
-    """Return the colours of the values of a row, in the metric's `display_unit`."""
+    """Return the colour scale of a row of panels, in the unit of `display_unit`."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -307,18 +339,19 @@ def draw_panel(
     *,
     numbers: bool = True,
 ) -> None:
-    """Draw one panel of `rho_grid`: a cell per setting.
+    """Draw one panel: a cell for each setting, over rho and the learning rate.
 
-    A setting of which runs diverged is hatched, with their number; its colour is the
-    mean of the others, or grey. A setting that was not run has no cell.
+    If some runs of a setting diverged, its cell is hatched and shows their number. The
+    colour of the cell is the mean of the other runs. The cell is grey if there is no
+    such mean. A setting that was not run has no cell.
 
     Args:
-        data: Rows of one study, problem, metric and panel.
-        ax: The axes.
-        rhos: The columns; none for an optimizer without rho.
-        rates: The rows, from below.
-        colours: As `colours_of` returns them.
-        numbers: Whether there is room for a number in a cell.
+        data: Rows of `rho_grid` for one study, problem, metric and panel.
+        ax: The axes to draw on.
+        rhos: The rho of each column; empty for an optimizer without rho.
+        rates: The learning rate of each row, from the bottom to the top.
+        colours: The colour scale, as `colours_of` returns it.
+        numbers: Whether to write a number in each cell.
     """
     for cell in data.to_dict("records"):
         corner = (rhos.index(cell["rho"]) if rhos else 0, rates.index(cell["lr"]))
@@ -346,7 +379,10 @@ def _draw_cell(
     *,
     numbers: bool,
 ) -> None:
-    """Draw one setting: its colour, its number, and a ring if it is the best."""
+    """Draw the cell of a setting: colour, number, and a ring if it is the best.
+
+    `corner` is the lower left corner of the cell.
+    """
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import Stroke, withStroke
 
@@ -368,7 +404,7 @@ def _draw_cell(
     if numbers:
         text = ax.text(x + 0.5, y + 0.47, number, ha="center", va="center")
         text.set(size=6.3 if len(number) < 5 else 5.6, color="white" if dark else "k")
-        if cell["diverged"]:  # the hatching would make it hard to read
+        if cell["diverged"]:  # An outline makes the number readable on the hatching.
             text.set_path_effects([withStroke(linewidth=2.2, foreground=colour)])
     if cell["best"]:
         ring = Rectangle((x + 0.05, y + 0.05), 0.9, 0.9, fill=False, zorder=5)
@@ -380,7 +416,10 @@ def _draw_cell(
 def _draw_scale(
     row: pd.DataFrame, figure: Figure, ax: Axes, colours: ScalarMappable
 ) -> None:
-    """Draw the colour scale of a row, pointed at an end that cells lie beyond."""
+    """Draw the colour scale of a row of panels.
+
+    An end of the scale is an arrow if some values lie beyond that end.
+    """
     scale, unit = display_unit(find_metric(row["metric"].iloc[0]))
     means = scale * row["mean"].dropna()
     low, high = colours.get_clim()
@@ -394,19 +433,19 @@ def _draw_scale(
 
 
 def _legend(data: pd.DataFrame) -> str:
-    """Return what the colours and signs of the cells mean."""
+    """Return a line that explains the colours and the signs of the cells."""
     counts = set(data["expected"])
     seeds = f"{count_range(counts)} seed{'s' if max(counts) > 1 else ''}"
     parts = [f"Mean over {seeds}", "lighter is better"]
     if data["best"].any():
-        parts.append("ring: the best")
+        parts.append("ring: the best setting")
     if data["diverged"].any():
-        parts.append("hatched: this many runs diverged, colour of the others")
+        parts.append("hatched: diverged/all runs (colour: the other runs)")
     return "; ".join(parts)
 
 
 def rho_sheets(data: pd.DataFrame) -> list[Sheet]:
-    """Return the numbers of `rho_grid` as a sheet for each problem and metric."""
+    """Return a table of the numbers of `rho_grid` for each problem and metric."""
     sheets = []
     for (problem, name), part in data.groupby(["problem", "metric"], sort=False):
         scale, unit = display_unit(find_metric(str(name)))
@@ -427,7 +466,7 @@ def rho_sheets(data: pd.DataFrame) -> list[Sheet]:
 
 
 FIGURE = Picture(
-    title="Over rho and the learning rate",
+    title="Metrics by rho and learning rate (lr)",
     meaning="plasticity loss and mean accuracy over rho and learning rate: a heat map "
     "per optimizer",
     columns=("test_accuracy",),

@@ -1,6 +1,7 @@
-"""The figure of sharpness by task, beside other signs of lost plasticity.
+"""The figure of sharpness by task, with other signs that a network loses plasticity.
 
-Source: Lyle et al. 2023 (arXiv 2303.01486): sharpness grows as plasticity is lost.
+Source: Lyle et al. 2023 (arXiv 2303.01486), who find that sharpness grows while a
+network loses plasticity.
 """
 
 from analysis.figures.by_task import picture_by_task
@@ -16,6 +17,6 @@ SHOWN = (
 
 FIGURE = picture_by_task(
     "Sharpness by task",
-    "sharpness, dormant units, rank and weight norm by task, beside accuracy",
+    "accuracy, sharpness, dormant units, effective rank and weight norm, by task",
     SHOWN,
 )

@@ -1,8 +1,8 @@
-"""The figure of tasks: images of the first tasks of each problem.
+"""The figure of tasks: example images of the first tasks of each problem.
 
-Source: Koster & Kukla 2024 (arXiv 2409.17300), Figures 2 and 3. The tasks are those of
-the smallest seed in the records, made again from the seed; they must have the labels
-that the records have.
+The figure shows the tasks of the smallest seed in the records. Records have no images,
+so the tasks are made again from the seed. The labels of the tasks must be equal to the
+labels in the records. Source: Koster & Kukla 2024 (arXiv 2409.17300), Figures 2 and 3.
 """
 
 from __future__ import annotations
@@ -23,26 +23,28 @@ if TYPE_CHECKING:
 
     from trainables.data import Dataset
 
-BUNDLED = "mnist-5k"  # the bundled subset of MNIST, for when its files are missing
-SHOWN = 4  # the number of tasks shown of each problem
-CLASSES = (3, 5, 8)  # the classes shown of a permuted task
-ORIGINAL = -1  # stands for the task of an image that is not permuted
+BUNDLED = "mnist-5k"  # a subset of MNIST that needs no download
+SHOWN = 4  # the number of tasks to show for each problem
+CLASSES = (3, 5, 8)  # the classes to show for a permuted task
+ORIGINAL = -1  # the task number of an image that is not permuted
 
 
 def pictured_tasks(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the images of the first tasks of each problem.
+    """Return example images of the first tasks of each problem.
 
     Args:
-        frame: Records with `analysis.records.runs.NEEDED` and task_label.
+        frame: Records with the columns of `analysis.records.runs.NEEDED` and
+            task_label.
 
     Returns:
-        One row per image: study, problem, dataset, drawn_from (the dataset of the
-        image), seed, task (-1: the image as it is), task_label, label (the class) and
-        pixels (784 values from 0 to 255, as text).
+        One row per image, with the columns study, problem, dataset, drawn_from, seed,
+        task, task_label, label and pixels. drawn_from is the dataset from which the
+        image was loaded. task is -1 for an image that is not permuted. label is the
+        class of the image. pixels is a text of 784 values from 0 to 255.
 
     Raises:
-        UsageError: The dataset's files are missing, or this program makes other tasks
-            than the one that made the records.
+        UsageError: The dataset's files are missing, the problem is unknown, or a task
+            made from the seed differs from the task in the records.
     """
     rows: list[dict[str, Any]] = []
     for problem, part in frame.groupby("problem", sort=False):
@@ -65,18 +67,25 @@ def pictured_tasks(frame: pd.DataFrame) -> pd.DataFrame:
 def _images(
     problem: str, seed: int, labels: Mapping[Any, str], digits: Dataset
 ) -> Iterator[dict[str, Any]]:
-    """Yield the images of the tasks that have labels in the records."""
+    """Yield a row of `pictured_tasks` for each image of some tasks of one problem.
+
+    `labels` has the label of each task in the records, by the number of the task.
+    """
     from trainables.problems import PROBLEMS
 
     if problem not in PROBLEMS:
-        raise UsageError(f"this program does not know the problem {problem}")
+        raise UsageError(
+            f"cannot show the tasks of the problem {problem}, because this version of "
+            "the program does not have it: use the version that made the records"
+        )
     stream = PROBLEMS[problem]()
     for index, recorded in labels.items():
         task = stream.task(seed, int(index))
         if task.label != recorded:
             raise UsageError(
-                f"task {index} of seed {seed} is {recorded} in the records and "
-                f"{task.label} in this program, so it cannot be shown"
+                f"cannot show task {index} of seed {seed}: the records have the task "
+                f"{recorded}, but this version of the program makes the task "
+                f"{task.label}; use the version that made the records"
             )
         permuted = task.pixels is not None
         order = task.pixels if permuted else slice(None)
@@ -93,21 +102,32 @@ def _row(task: int, task_label: str, label: int, image: Any) -> dict[str, Any]:
 
 
 def _load_images(name: str) -> Dataset:
-    """Return a dataset from the disk, or the bundled one in the place of MNIST."""
+    """Load a dataset from the folder PLASTICITY_DATA.
+
+    If PLASTICITY_DATA is not set, use the subset `BUNDLED` in place of MNIST.
+
+    Raises:
+        UsageError: PLASTICITY_DATA is not set and the dataset is not MNIST.
+    """
     from trainables.data import load
 
     if not os.environ.get("PLASTICITY_DATA"):
         if name not in (BUNDLED, "mnist"):
             raise UsageError(
-                f"the images of {name} are missing: set PLASTICITY_DATA to the folder "
-                "that has its files"
+                f"cannot show images of {name}, because PLASTICITY_DATA is not set: "
+                f"set it to the folder that has the files of {name}"
             )
         name = BUNDLED
     return load(name)
 
 
 def draw_tasks(data: pd.DataFrame, width: float | None = None) -> Figure:
-    """Return a figure of `pictured_tasks`: a block per problem, a column per task."""
+    """Return the figure of example images: a block per problem, a column per task.
+
+    Args:
+        data: As `pictured_tasks` returns it.
+        width: The width in inches. None means 6.
+    """
     from matplotlib.figure import Figure
 
     width = width or 6.0
@@ -125,7 +145,7 @@ def draw_tasks(data: pd.DataFrame, width: float | None = None) -> Figure:
         for ax in grid.ravel():
             ax.set_axis_off()
         for column, (task, rows) in zip(grid.T, part.groupby("task"), strict=False):
-            name = "the image" if task == ORIGINAL else f"task {task}"
+            name = "original" if task == ORIGINAL else f"task {task}"
             if task != ORIGINAL and width >= NARROW:
                 name = f"{name}: {rows['task_label'].iloc[0]}"
             column[0].set_title(name, size=7.5, color="0.35", loc="center")
@@ -136,19 +156,20 @@ def draw_tasks(data: pd.DataFrame, width: float | None = None) -> Figure:
 
 
 def task_sheets(data: pd.DataFrame) -> list[Sheet]:
-    """Return a sheet of the tasks that are shown."""
-    columns = [Column("problem"), Column("seed", right=True), Column("tasks' labels")]
+    """Return a table with the labels of the tasks in the figure."""
+    columns = [Column("problem"), Column("seed", right=True), Column("task labels")]
     shown = data.drop_duplicates(["problem", "seed", "task"])
     rows = [
         [str(problem), str(seed), ", ".join(part["task_label"])]
         for (problem, seed), part in shown.groupby(["problem", "seed"], sort=False)
     ]
-    return [Sheet("Tasks shown", "", columns, rows, [])]
+    return [Sheet("Tasks in the figure", "", columns, rows, [])]
 
 
 FIGURE = Picture(
-    title="What the tasks look like (Figures 2 and 3)",
-    meaning="what a permuted and a pairwise task look like (Figures 2 and 3)",
+    title="Images of the tasks (the paper's Figures 2 and 3)",
+    meaning="example images of the first tasks of each problem (as in Figures 2 and 3 "
+    "of Koster & Kukla 2024)",
     columns=("task_label",),
     data=lambda frame, metrics, columns: pictured_tasks(frame),
     draw=draw_tasks,

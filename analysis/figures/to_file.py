@@ -1,4 +1,4 @@
-"""Draw a figure of recorded results into a file."""
+"""Draw a figure from the records of a study and write it to a file."""
 
 from __future__ import annotations
 
@@ -19,29 +19,31 @@ from trainables.usage import UsageError, choose
 
 @attrs.frozen(kw_only=True)
 class FigureRequest:
-    """Which figure to draw, of which records."""
+    """The figure to draw, and the records to draw it from."""
 
-    name: str  # one of `FIGURES`
-    results: str  # as for `analysis.records.load.load`
-    study: str | None = None  # needed if there are several
-    problem: str | None = None  # only this problem
-    metric: str | None = None  # for a figure of metrics
-    settings: Sequence[str] = ()  # only these, by setting_id
-    where: str | None = None  # a filter of the records
-    size: str | None = None  # one of `SIZES`; None: the figure's own width
+    name: str  # the name of the figure, a key of `FIGURES`
+    results: str  # the folder of results, as in `analysis.records.load.load_records`
+    study: str | None = None  # the study to draw; required if there are several studies
+    problem: str | None = None  # the problem to draw; None means all
+    metric: str | None = None  # the metric to draw; None means the figure's defaults
+    settings: Sequence[str] = ()  # the setting_ids to draw; empty means all
+    where: str | None = None  # an SQL filter of the records; None means all records
+    size: str | None = None  # a key of `SIZES`; None means the figure's default width
 
 
 def draw_to_file(request: FigureRequest, file: str) -> None:
-    """Write a figure, or its data as csv; equal records give equal bytes.
+    """Write a figure to a file, or write the data of the figure as CSV.
+
+    Equal records give equal bytes.
 
     Args:
-        request: What to draw.
-        file: Its suffix is the format: one of `FORMATS`, or csv: the figure's data in
-            full precision.
+        request: The figure and the records.
+        file: The path of the file. Its suffix sets the format: a key of `FORMATS`, or
+            csv. A CSV file has the data of the figure in full precision.
 
     Raises:
-        UsageError: A name or the suffix is unknown, there are no records, or the
-            figure cannot be drawn.
+        UsageError: A name or the suffix is unknown, there are no records, the figure
+            cannot be drawn, or the file cannot be written.
     """
     picture = FIGURES[choose("figure", request.name, FIGURES)]
     suffix = Path(file).suffix.lower().removeprefix(".")
@@ -63,7 +65,11 @@ def draw_to_file(request: FigureRequest, file: str) -> None:
 
 
 def _choose_metrics(request: FigureRequest) -> tuple[str, ...]:
-    """Return the metrics to show."""
+    """Return the requested metric, or the default metrics of the figure.
+
+    Raises:
+        UsageError: The metric is unknown, or the figure shows no metric.
+    """
     default = FIGURES[request.name].metrics
     if request.metric is None:
         return default
@@ -72,16 +78,17 @@ def _choose_metrics(request: FigureRequest) -> tuple[str, ...]:
         others = ", ".join(name for name, other in FIGURES.items() if other.metrics)
         raise UsageError(
             f"the figure {request.name} shows no metric: leave out --metric "
-            f"{request.metric} (only {others} takes it)"
+            f"{request.metric} (figures that show a metric: {others})"
         )
     return (request.metric,)
 
 
 def select(frame: pd.DataFrame, request: FigureRequest) -> pd.DataFrame:
-    """Return the records to draw.
+    """Return the records of the requested study, problem and settings.
 
     Raises:
-        UsageError: A name is unknown, or there are several studies and none is named.
+        UsageError: A name is unknown, or the records have several studies and the
+            request names no study.
     """
     studies = sorted(set(frame["study"].tolist()))
     if request.study is None and len(studies) > 1:
@@ -103,9 +110,13 @@ def select(frame: pd.DataFrame, request: FigureRequest) -> pd.DataFrame:
 def _add_fresh(
     frame: pd.DataFrame, results: str, columns: Sequence[str]
 ) -> pd.DataFrame:
-    """Add the records of fresh networks, which may be in another study."""
+    """Add the records of the intervention "fresh" from all studies.
+
+    "fresh" resets the network before every task. A relative metric subtracts the
+    accuracy of these runs.
+    """
     try:
         fresh = load(results, columns, f"intervention = '{FRESH}'")
-    except UsageError:  # there are none; the metric reports that
+    except UsageError:  # No record is of "fresh". The metric reports this later.
         return frame
     return pd.concat([frame, fresh]).drop_duplicates(KEY, ignore_index=True)

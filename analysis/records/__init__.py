@@ -1,1 +1,1 @@
-"""From Parquet files to data frames and runs."""
+"""Load the Parquet files of a study as data frames and runs."""

@@ -1,8 +1,8 @@
 """Load the records of one or more studies.
 
-Records lie in RESULTS/<study>/records/*.parquet, on a disk or in a bucket, and RESULTS
-may name any of these levels. No other file is opened. The columns are those that the
-files describe, so a new hyperparameter or probe needs no change here.
+Records are in RESULTS/STUDY/records/*.parquet, on a disk or in a bucket. The path to
+load can be the folder RESULTS, STUDY or records, or one of the files. The files
+describe their columns, so a new hyperparameter or probe needs no change here.
 """
 
 from __future__ import annotations
@@ -34,36 +34,36 @@ from trainables.record import (
 from trainables.usage import UsageError, choose
 
 KEY = ["study", "run_id", "task"]
-"""The columns that identify a row."""
+"""The columns that together identify a row of the records."""
 
 ROLES: tuple[Role, ...] = ("identity", "setting", "position", "measure", "outcome")
-"""The order of columns."""
+"""Columns are sorted by their role, in this order."""
 
 MAX_VALUES = 8
-"""The most values of a column that an error lists."""
+"""An error message lists at most this many values of a column."""
 
 
 @attrs.frozen
 class RecordsFile:
-    """A file of records, without the rows."""
+    """The description of one file of records, without its rows."""
 
     path: str
     studies: tuple[str, ...]
-    metadata: dict[str, str]  # what made it (commit, versions, hardware)
-    columns: dict[str, Column]  # those that it describes
+    metadata: dict[str, str]  # the commit, versions and hardware that made it
+    columns: dict[str, Column]  # the columns that the file describes
 
 
 @attrs.frozen
 class Records:
-    """Records, one row per (study, run, task)."""
+    """Records, with one row per study, run and task."""
 
     table: pa.Table
     files: list[RecordsFile]
-    columns: dict[str, Column]  # those of all files, and those of earlier versions
+    columns: dict[str, Column]  # the columns of all files, and `KNOWN_COLUMNS`
 
     @property
     def number_columns(self) -> list[str]:
-        """The measurements with one number per row."""
+        """The names of the measurements that have one number per row."""
         return [
             name
             for name, column in self.columns.items()
@@ -71,7 +71,11 @@ class Records:
         ]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the rows as a frame, which notes the columns of the setting."""
+        """Return the rows as a data frame.
+
+        `frame.attrs["setting_columns"]` has the names of the columns that describe the
+        setting.
+        """
         frame: pd.DataFrame = self.table.to_pandas()
         settings = tuple(n for n, c in self.columns.items() if c.role == "setting")
         frame.attrs["setting_columns"] = settings
@@ -81,34 +85,37 @@ class Records:
 def load(
     results: str, columns: Iterable[str] | None = None, where: str | None = None
 ) -> pd.DataFrame:
-    """Return records as a frame; see `load_records`."""
+    """Load records as a data frame. `load_records` explains the arguments."""
     return load_records(results, columns, where).to_frame()
 
 
 def load_records(
     results: str, columns: Iterable[str] | None = None, where: str | None = None
 ) -> Records:
-    """Return the records under `results`.
+    """Load the records in a folder, a file or a bucket.
 
-    Equal rows count once, with a note on standard error.
+    If a row occurs several times with equal results, it is loaded once and a note is
+    printed to standard error.
 
     Args:
         results: A folder of studies, the folder of a study, a folder named records, or
-            one .parquet file; a path or a URI (s3://bucket/results).
-        columns: The columns to read beside those that identify a row or belong to its
-            setting; None: all.
-        where: A filter of the rows: an expression of DuckDB's SQL; None: all rows.
+            one .parquet file. It can be a path or a URI (s3://bucket/results).
+        columns: The columns to read. The columns that identify a row or describe its
+            setting are always read. None reads all columns.
+        where: Load only the rows that match this expression in DuckDB's SQL. None loads
+            all rows.
 
     Raises:
-        UsageError: There are no records; a file is damaged, is not of records or was
-            written by a newer version; two rows contradict each other; a column is
+        UsageError: There are no records; a file is damaged, is not a file of records or
+            was written by a newer version; two rows contradict each other; a column is
             unknown; or the filter is wrong or matches no row.
     """
     filesystem, paths = _find_files(results)
     words = re.findall(r"\w+", (where or "").lower())
     names = None if columns is None else {*NEEDED, *columns, *words}
     read = functools.partial(_read_file, filesystem, names)
-    # Local reads are limited by Python's lock, remote ones by waiting.
+    # Two threads are enough for local files, because Python's lock limits them. Remote
+    # files need more threads, because a thread mostly waits for the network.
     with ThreadPoolExecutor(2 if _is_local(filesystem) else None) as pool:
         tables, files = zip(*pool.map(read, paths), strict=True)
     known = _merge_columns(files)
@@ -130,12 +137,14 @@ def load_records(
 
 
 def _find_files(results: str) -> tuple[fs.FileSystem, list[str]]:
-    """Return the file system and the sorted paths of the files of records."""
+    """Return the file system of `results` and the sorted paths of its record files."""
     try:
         filesystem, root = open_results(results)
         info = filesystem.get_file_info(root)
         if info.type == fs.FileType.NotFound:
-            raise UsageError(f"{results} does not exist: give the folder of results")
+            raise UsageError(
+                f"{results} does not exist: give an existing folder of results"
+            )
         paths = _list_files(filesystem, info)
     except (OSError, pa.ArrowException) as error:
         raise UsageError(f"cannot read {results}: {one_line(error)}") from None
@@ -145,10 +154,11 @@ def _find_files(results: str) -> tuple[fs.FileSystem, list[str]]:
 
 
 def open_results(results: str) -> tuple[fs.FileSystem, str]:
-    """Return the file system of a path or URI, and the path in it.
+    """Return the file system of a path or URI, and the path in this file system.
 
     Raises:
-        OSError, pyarrow.ArrowException: There is no such file system.
+        OSError, pyarrow.ArrowException: The URI has an unknown or unreachable file
+            system.
     """
     if "://" in results:
         filesystem, root = fs.FileSystem.from_uri(results)
@@ -157,7 +167,7 @@ def open_results(results: str) -> tuple[fs.FileSystem, str]:
 
 
 def _list_files(filesystem: fs.FileSystem, root: fs.FileInfo) -> list[str]:
-    """Return the paths of the files of records in or at `root`."""
+    """Return the paths of the record files that `root` is or contains."""
 
     def list_all(
         folders: Iterable[fs.FileInfo], kind: fs.FileType
@@ -187,7 +197,10 @@ def _is_local(filesystem: fs.FileSystem) -> bool:
 def _choose_columns(
     columns: Mapping[str, Column], names: Collection[str] | None
 ) -> list[str]:
-    """Return the named columns and those of the setting; None: all."""
+    """Return the columns in `names` and all columns that describe the setting.
+
+    If `names` is None, return all columns.
+    """
     return [
         name
         for name, column in columns.items()
@@ -198,7 +211,11 @@ def _choose_columns(
 def _read_file(
     filesystem: fs.FileSystem, names: set[str] | None, path: str
 ) -> tuple[pa.Table, RecordsFile]:
-    """Return the named columns and those of the setting, as plain values."""
+    """Read a file of records; return its rows and its description.
+
+    The rows have the columns in `names` and all columns that describe the setting. If
+    `names` is None, they have all columns.
+    """
     try:
         with (
             filesystem.open_input_file(path) as source,
@@ -209,17 +226,20 @@ def _read_file(
                 raise UsageError(f"{path} {error}")
             columns = file_columns(schema)
             chosen = _choose_columns(columns, names)
-            # Files are read side by side, so the columns of each need not be.
+            # Several files are read in parallel, so there is no need to read the
+            # columns of one file in parallel.
             table = parquet.read(chosen, use_threads=False)
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise UsageError(
-            f"{path} is damaged or not a Parquet file ({one_line(error)}): "
-            "move it away, and run the study again to make its records anew"
+            f"{path} is damaged or not a Parquet file ({one_line(error)}): move the "
+            "file to another folder and run the study again to replace its records"
         ) from None
     for name in chosen:
         nullable = KNOWN_COLUMNS.get(name, columns[name]).nullable
         if table[name].null_count and not nullable:
-            raise UsageError(f"{path} is not a file of records: {name} has a null")
+            raise UsageError(
+                f"{path} is not a file of records: column {name} has missing values"
+            )
     types = pa.schema([(name, columns[name].type) for name in chosen])
     table = table.select(chosen).cast(types)
     metadata = {
@@ -232,7 +252,11 @@ def _read_file(
 
 
 def _merge_columns(files: Sequence[RecordsFile]) -> dict[str, Column]:
-    """Return the columns of all files, and those of earlier versions, in file order."""
+    """Return the columns of all files and `KNOWN_COLUMNS`, sorted by role.
+
+    Raises:
+        UsageError: Two files have different types for the same column.
+    """
     merged = dict(KNOWN_COLUMNS)
     for file in files:
         for name, column in file.columns.items():
@@ -240,8 +264,9 @@ def _merge_columns(files: Sequence[RecordsFile]) -> dict[str, Column]:
                 merged[name] = column
             elif merged.setdefault(name, column).type != column.type:
                 raise UsageError(
-                    f"{file.path}: column {name} is {column.type}, in another file it "
-                    f"is {merged[name].type}: analyse the two apart"
+                    f"column {name} has type {column.type} in {file.path} but type "
+                    f"{merged[name].type} in another file: analyse the two files "
+                    "separately"
                 )
     order = sorted(merged, key=lambda name: ROLES.index(merged[name].role))
     return {name: merged[name] for name in order}
@@ -250,7 +275,7 @@ def _merge_columns(files: Sequence[RecordsFile]) -> dict[str, Column]:
 def _concatenate(
     tables: Iterable[pa.Table], known: dict[str, Column], names: set[str] | None
 ) -> pa.Table:
-    """Return all rows, with nulls in the columns that a file lacks."""
+    """Join the rows of all files; a column that a file does not have is null there."""
     table = pa.concat_tables(tables, promote_options="default")
     chosen = _choose_columns(known, names)
     for name in chosen:
@@ -263,10 +288,15 @@ def _concatenate(
 def _drop_duplicates(
     table: pa.Table, known: dict[str, Column], path_of: Callable[[int], str]
 ) -> pa.Table:
-    """Return each row once; `path_of` returns the file of a row.
+    """Return the table with each row once, and print a note about repeated rows.
+
+    Args:
+        table: The rows, some of which may be repeated.
+        known: The description of each column.
+        path_of: Returns the path of the file that a row number comes from.
 
     Raises:
-        UsageError: Two rows of one run and task differ in a measurement.
+        UsageError: Two rows of the same run and task differ in a measurement.
     """
     keys = table.select(KEY).to_pandas()
     again = keys.duplicated().to_numpy()
@@ -291,11 +321,11 @@ def _drop_duplicates(
         raise UsageError(
             f"task {row['task']} of run {row['run_id']} (study {row['study']}) has two "
             f"different results, in {path_of(first)} and {path_of(second)}: move the "
-            "wrong file away"
+            "wrong file to another folder"
         )
     print(
-        f"note: {again.sum()} rows occur more than once (for example in "
-        f"{path_of(np.flatnonzero(again)[0])}), with equal results; each counts once",
+        f"note: {again.sum()} rows are repeated with equal results (for example in "
+        f"{path_of(np.flatnonzero(again)[0])}); each row is used only once",
         file=sys.stderr,
     )
     return table.filter(pa.array(~again))
@@ -303,15 +333,18 @@ def _drop_duplicates(
 
 def _no_records(results: str) -> UsageError:
     return UsageError(
-        f"no records in {results} (looked for STUDY/records/*.parquet): "
-        "make some with python -m study.sweep"
+        f"no records in {results} (the expected files are STUDY/records/*.parquet): "
+        "run a study with python -m study.sweep"
     )
 
 
 def _no_match(
     results: str, table: pa.Table, where: str, names: Sequence[str]
 ) -> UsageError:
-    """Return the error of a filter without a match, with the values there are."""
+    """Return the error for a filter that matches no row.
+
+    The message lists the values of the columns in `names`.
+    """
     texts = []
     for name in names:
         if pa.types.is_list(table[name].type):
@@ -319,7 +352,7 @@ def _no_match(
         values = sorted(table[name].drop_null().unique().to_pylist())
         listed = ", ".join(map(str, values[:MAX_VALUES])) or "null everywhere"
         texts.append(f"{name} is {listed}{', ...' if len(values) > MAX_VALUES else ''}")
-    hint = f": there {'; '.join(texts)}" if texts else ""
+    hint = f": in these records {'; '.join(texts)}" if texts else ""
     return UsageError(f'--where "{where}" matches no record in {results}{hint}')
 
 

@@ -1,6 +1,6 @@
-"""Query tables with DuckDB: a filter of rows, or a whole SELECT.
+"""Query tables with DuckDB: filter the rows, or run a SELECT.
 
-The database is in memory and cannot reach files, the network or Python's variables.
+The database is in memory. A query cannot read files, the network or Python variables.
 """
 
 from __future__ import annotations
@@ -26,19 +26,23 @@ CLOSED = {
     "python_enable_replacements": "false",
     "lock_configuration": "true",
 }
-"""DuckDB's configuration: no files, no network, no Python variables as tables."""
+"""DuckDB options that block files, the network and Python variables in a query."""
 
 
 def matching_rows(
     table: pa.Table, where: str, columns: Iterable[str]
 ) -> npt.NDArray[np.int64]:
-    """Return the numbers of the rows that a filter matches, ascending.
+    """Return the row numbers (from 0, ascending) of the rows that match a filter.
 
-    The filter is one expression of DuckDB's SQL, for example "lr = 0.01". As in SQL, a
-    comparison with null matches nothing. `columns` are those that an error suggests.
+    Args:
+        table: The rows to filter.
+        where: The filter, an expression in DuckDB's SQL, for example "lr = 0.01". As in
+            SQL, a comparison with null does not match.
+        columns: Column names. If the filter has an unknown column, the error suggests
+            the most similar of these names.
 
     Raises:
-        UsageError: The filter is not an expression, or names an unknown column.
+        UsageError: The filter is not an expression, or has an unknown column.
     """
     import duckdb
 
@@ -54,10 +58,14 @@ def matching_rows(
 
 
 def run_query(query: str, tables: Mapping[str, pa.Table]) -> pd.DataFrame:
-    """Return the rows of a SELECT of DuckDB's SQL over these tables.
+    """Run a SELECT in DuckDB's SQL on these tables and return its rows.
+
+    Args:
+        query: The SELECT.
+        tables: The tables, by the names that the query uses.
 
     Raises:
-        UsageError: The query is wrong, or no SELECT.
+        UsageError: The query is wrong or returns no table.
     """
     import duckdb
 
@@ -69,7 +77,7 @@ def run_query(query: str, tables: Mapping[str, pa.Table]) -> pd.DataFrame:
         except duckdb.Error as error:
             raise _query_error("the query", error, columns) from None
     if frame is None:
-        raise UsageError("the query returns no table: give a SELECT")
+        raise UsageError("the query returns no table: use a SELECT")
     return frame
 
 
@@ -83,7 +91,10 @@ def _connect(tables: Mapping[str, pa.Table]) -> duckdb.DuckDBPyConnection:
 
 
 def _query_error(subject: str, error: Exception, columns: Iterable[str]) -> UsageError:
-    """Return DuckDB's error as one line; of an unknown column, with the nearest one."""
+    """Return an error of DuckDB as a `UsageError` of one line.
+
+    If a column is unknown, the message suggests the most similar of `columns`.
+    """
     message = str(error).split("\n\nLINE")[0]
     if unknown := re.search(r'column "([^"]*)" not found', message):
         try:

@@ -1,11 +1,11 @@
-"""Read what a study requested and how far it is, from the files beside its records.
+"""Read which runs a study requested, and which of them are unfinished or failed.
 
     RESULTS/STUDY/study.json     the settings and seeds that were requested
-    RESULTS/STUDY/checkpoints/   runs that are not finished
-    RESULTS/STUDY/failed.json    what failed in the last sweep
+    RESULTS/STUDY/checkpoints/   the checkpoints of unfinished runs
+    RESULTS/STUDY/failed.json    the trials that failed in the last sweep, with reasons
 
-The sweep writes these, and each may be absent: then the records alone show which runs
-are missing.
+`study.sweep` writes these files. Each file can be missing. If study.json is missing,
+only the records can show which runs are missing.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ CHECKPOINTS, FAILED_FILE = "checkpoints", "failed.json"
 
 @attrs.frozen(kw_only=True)
 class RequestedStudy(Request):
-    """A study's request, and how far it is."""
+    """The settings and seeds that a study requested, and its unfinished trials."""
 
-    checkpoints: int = 0  # how many stacks of runs have one
-    failed: dict[str, str] = attrs.field(factory=dict)  # reasons, by the stacks' names
+    checkpoints: int = 0  # the number of trials that have a checkpoint
+    failed: dict[str, str] = attrs.field(factory=dict)  # trial -> reason
 
 
 def read_requests(results: str) -> dict[str, RequestedStudy]:
-    """Return the requests by study, of all studies with a readable study.json.
+    """Return the request of each study that has a readable study.json, by study name.
 
     Raises:
-        UsageError: The path cannot be read.
+        UsageError: The folder or bucket `results` cannot be read.
     """
     try:
         filesystem, root = open_results(results)
@@ -51,7 +51,7 @@ def read_requests(results: str) -> dict[str, RequestedStudy]:
 
 
 def _study_folders(filesystem: fs.FileSystem, root: str) -> list[str]:
-    """Return the folders that may be a study's."""
+    """Return the folders that may be the folder of a study."""
     if root.endswith(".parquet"):
         return [os.path.dirname(os.path.dirname(root))]
     if os.path.basename(root) == "records":
@@ -62,7 +62,7 @@ def _study_folders(filesystem: fs.FileSystem, root: str) -> list[str]:
 
 
 def _read_request(filesystem: fs.FileSystem, folder: str) -> RequestedStudy | None:
-    """Return the request of a folder, if it has a readable study.json."""
+    """Return the request in `folder`, or None if it has no readable study.json."""
     try:
         content = _read_bytes(filesystem, f"{folder}/{REQUEST_FILE}")
         request = Request.from_bytes(content, os.path.basename(folder))
@@ -76,7 +76,7 @@ def _read_request(filesystem: fs.FileSystem, folder: str) -> RequestedStudy | No
     try:
         content = json.loads(_read_bytes(filesystem, f"{folder}/{FAILED_FILE}"))
         failed = {str(stack): str(reason) for stack, reason in content.items()}
-    except (FileNotFoundError, ValueError, AttributeError):  # absent or corrupt
+    except (FileNotFoundError, ValueError, AttributeError):  # missing or damaged
         failed = {}
     fields = attrs.asdict(request, recurse=False)
     return RequestedStudy(**fields, checkpoints=checkpoints, failed=failed)

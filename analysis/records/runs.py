@@ -1,11 +1,12 @@
-"""Runs: the records of each setting as a matrix, and the seeds that are not in it.
+"""Group records by setting: a matrix of the complete runs, and the other seeds.
 
-Only a run that finished its stream without diverging has a row in the matrix. The seeds
-of all other runs are kept beside it, by what happened to them.
+Only a run that finished all tasks without diverging has a row in the matrix. The seeds
+of all other runs are listed by outcome: diverged, incomplete or missing.
 
-A setting should have the seeds that at least half of its peers have. A seed that fewer
-have was added to these few, as `--confirm-seeds` adds some to a winner: it is `extra`
-there, and the other settings do not miss it.
+The settings with the same study, problem, dataset and number of tasks should have the
+same seeds. If at least half of these settings have a seed, it counts as `missing` in
+the others. If fewer settings have a seed, it counts as `extra` in these settings. For
+example, `--confirm-seeds` adds extra seeds to a winner.
 """
 
 from __future__ import annotations
@@ -22,58 +23,81 @@ import pandas as pd
 from trainables.record import SETTING_COLUMNS
 
 NEEDED = ("study", "setting_id", "run_id", "seed", "task", "diverged")
-"""The columns that `by_setting` needs besides the settings and the measurement."""
+"""The columns that `by_setting` needs.
+
+It also needs the columns that describe the setting, and the measurement.
+"""
 
 PROBLEMS = ("permuted", "pairwise")
+"""The problems in the order of the paper. Other problems follow, sorted by name."""
+
 OPTIMIZERS = ("sgd", "sam", "gnp")
-"""The paper's order; others follow by name."""
+"""The optimizers in the order of the paper. Others follow, sorted by name."""
 
 PARTS = ("optimizer", "base", "intervention")
-"""The columns whose value names a part of the setting in one word."""
+"""The columns whose values are names, for example "sam" or "redo"."""
 
 Setting = dict[str, Any]
-"""The columns of a setting by name; None where one does not apply."""
+"""The values of a setting by column name. None means that a column does not apply."""
 
 Reals = npt.NDArray[np.float64]
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Runs:
-    """The runs of one setting in one study."""
+    """The runs of one setting in one study.
+
+    Attributes:
+        study: The name of the study.
+        setting_id: The ID of the setting.
+        setting: The values of the setting, by column name.
+        seeds: The seeds of the complete runs, ascending.
+        matrix: A measurement of the complete runs, shape (seeds, tasks).
+        diverged: The seeds of the runs that diverged.
+        incomplete: The seeds of the runs that lack a task, or the measurement on a
+            task.
+        missing: The seeds without records here that at least half of the `peers` have.
+        extra: The seeds with records here that fewer than half of the `peers` have.
+        unmatched: The seeds of complete runs for which there is no fresh network (reset
+            at every task) to subtract. They are not in `seeds`.
+    """
 
     study: str
     setting_id: str
     setting: Setting
-    seeds: tuple[int, ...] = ()  # of the complete runs, ascending
-    matrix: Reals  # a measurement of the complete runs, shape (seeds, tasks)
+    seeds: tuple[int, ...] = ()
+    matrix: Reals
     diverged: tuple[int, ...] = ()
-    incomplete: tuple[int, ...] = ()  # lack a task, or the measurement on one
-    missing: tuple[int, ...] = ()  # no record here, but in half of the `peers` or more
-    extra: tuple[int, ...] = ()  # records here, and in fewer than half of the `peers`
-    unmatched: tuple[int, ...] = ()  # complete, without a fresh network to compare with
+    incomplete: tuple[int, ...] = ()
+    missing: tuple[int, ...] = ()
+    extra: tuple[int, ...] = ()
+    unmatched: tuple[int, ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:
-        """The study and the setting_id, which together are unique."""
+        """The study and the setting_id. No two `Runs` have the same key."""
         return self.study, self.setting_id
 
     @property
     def present(self) -> set[int]:
-        """The seeds that have any record."""
+        """The seeds that have at least one record."""
         return {*self.seeds, *self.diverged, *self.incomplete, *self.unmatched}
 
     @property
     def expected(self) -> int:
-        """The number of runs that the setting should have, extra ones included."""
+        """The number of runs with records plus the number of missing runs."""
         return len(self.present) + len(self.missing)
 
     @property
     def peers(self) -> tuple[Any, ...]:
-        """The values that are equal in all settings that should have the same seeds."""
+        """The study, problem, dataset and number of tasks.
+
+        Settings with equal `peers` should have the same seeds.
+        """
         return (self.study, *(self.setting[c] for c in ("problem", "dataset", "tasks")))
 
     def select_seeds(self, seeds: Collection[int]) -> Runs:
-        """Return the runs of these seeds only."""
+        """Return a copy with only the runs of the given seeds."""
         rows = np.isin(self.seeds, list(seeds))
         names = ("seeds", "diverged", "incomplete", "missing", "extra", "unmatched")
         fields: dict[str, Any] = {
@@ -86,18 +110,20 @@ class Runs:
 def setting_columns(frame: pd.DataFrame) -> list[str]:
     """Return the columns of a frame of records that describe the setting.
 
-    `Records.to_frame` notes in the frame which they are; of other frames they are those
-    that this program writes.
+    `Records.to_frame` saves their names in `frame.attrs`. If `frame.attrs` does not
+    have them, return the columns of the frame that are in `SETTING_COLUMNS`.
     """
     names = frame.attrs.get("setting_columns", SETTING_COLUMNS)
     return [name for name in names if name in frame]
 
 
 def by_setting(frame: pd.DataFrame, measure: str = "test_accuracy") -> list[Runs]:
-    """Return the runs of each setting, in the paper's order.
+    """Return the runs of each setting, sorted in the order of the paper.
 
-    The frame has each record once, with `NEEDED`, the columns of the setting, and
-    `measure`, which fills the matrices.
+    Args:
+        frame: Records without repeated rows, with the columns `NEEDED`, the columns of
+            the setting and the column `measure`.
+        measure: The column whose values fill `Runs.matrix`.
     """
     firsts = frame.drop_duplicates(["study", "setting_id"])
     values = firsts[setting_columns(frame)].astype(object)
@@ -120,14 +146,24 @@ def by_setting(frame: pd.DataFrame, measure: str = "test_accuracy") -> list[Runs
 def _sort_by_outcome(
     part: Mapping[str, npt.NDArray[Any]], measure: str, tasks: int
 ) -> dict[str, Any]:
-    """Return the matrix of one setting, and its seeds by outcome."""
+    """Return the matrix of complete runs of one setting, and its seeds by outcome.
+
+    Args:
+        part: The columns seed, task, diverged and `measure` of the setting's records.
+        measure: The column whose values fill the matrix.
+        tasks: The number of tasks of a complete run.
+
+    Returns:
+        The values of seeds, matrix, diverged and incomplete for `Runs`.
+    """
     seeds, row = np.unique(part["seed"], return_inverse=True)
     length = max(tasks, int(part["task"].max()) + 1)
     matrix = np.full((len(seeds), length), np.nan)
     matrix[row, part["task"]] = part[measure].astype(np.float64)
     diverged = np.zeros(len(seeds), dtype=bool)
     diverged[row[part["diverged"].astype(bool)]] = True
-    # A run with a null, or with a task too many, is as incomplete as a shorter one.
+    # A run is incomplete if a task or its measurement is missing. If any run has a
+    # task number that is too large, all runs of the setting are incomplete.
     complete = ~np.isnan(matrix).any(axis=1) & (length == tasks)
     chosen = complete & ~diverged
     return {
@@ -139,7 +175,11 @@ def _sort_by_outcome(
 
 
 def _compare_seeds(settings: Sequence[Runs]) -> list[Runs]:
-    """Return the runs with the seeds that each misses, or has beyond its peers."""
+    """Fill in `missing` and `extra`: compare the seeds of settings with equal `peers`.
+
+    A seed is usual if at least half of these settings have it. A usual seed without
+    records is missing, and a seed that is not usual is extra.
+    """
     totals = Counter(runs.peers for runs in settings)
     counts: dict[tuple[Any, ...], Counter[int]] = defaultdict(Counter)
     for runs in settings:
@@ -159,7 +199,7 @@ def _compare_seeds(settings: Sequence[Runs]) -> list[Runs]:
 
 
 def _order(runs: Runs) -> tuple[Any, ...]:
-    """Return the sort key of a setting: the paper's order, then by its values."""
+    """Return the sort key of a setting: the order of the paper, then its values."""
 
     def rank(name: str, names: Sequence[str]) -> tuple[int, str]:
         return (names.index(name) if name in names else len(names), name)
@@ -181,7 +221,7 @@ def _order(runs: Runs) -> tuple[Any, ...]:
 def by_problem(
     settings: Iterable[Runs],
 ) -> Iterator[tuple[str, list[Runs], list[str]]]:
-    """Yield each problem, the runs of its settings, and a label for each of these."""
+    """Yield each problem, the runs of its settings, and the label of each setting."""
     groups: dict[str, list[Runs]] = defaultdict(list)
     for runs in settings:
         groups[runs.setting["problem"]].append(runs)
@@ -190,7 +230,7 @@ def by_problem(
 
 
 def varying_columns(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the columns in which the settings differ.
+    """Return the names of the columns in which the settings differ.
 
     >>> varying_columns([{"lr": 0.1, "tasks": 5}, {"lr": 0.2, "tasks": 5}])
     ['lr']
@@ -200,10 +240,11 @@ def varying_columns(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a short name for each setting that differs from the names of the others.
+    """Return a short name for each setting, different from all other names.
 
-    It has the `PARTS`, the learning rate, and what else differs between settings with
-    these parts: that SAM has a rho and SGD has none is not worth saying.
+    A name has the values of `PARTS` and the learning rate. It also has the columns that
+    differ between the settings with the same values of `PARTS`. So rho is in the names
+    of the SAM settings only if SAM occurs with different values of rho.
 
     >>> sam = {"optimizer": "sam", "lr": 0.01}
     >>> labels([{**sam, "rho": 0.05}, {**sam, "rho": 0.1}])
@@ -227,7 +268,10 @@ def labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def implied_values(settings: Sequence[Mapping[str, Any]]) -> Setting:
-    """Return the columns that follow from the `PARTS`, with their only value.
+    """Return the values that need no column of their own in a table of settings.
+
+    A column is returned if it has one value in all settings that use it, and if `PARTS`
+    (optimizer, base and intervention) tell which settings use it.
 
     >>> implied_values([{"intervention": "redo", "redo_tau": 0.1}, {"redo_tau": None}])
     {'redo_tau': 0.1}
@@ -256,7 +300,7 @@ def _by_parts(
 
 
 def show(value: Any) -> str:
-    """Return a setting's value as text.
+    """Return one value of a setting as text.
 
     >>> [show(value) for value in (None, 0.05, 1e-05, "100-100", 16)]
     ['–', '0.05', '1e-05', '100-100', '16']
@@ -269,11 +313,16 @@ def show(value: Any) -> str:
 def matrices(
     frame: pd.DataFrame, settings: Sequence[Runs], measures: Sequence[str]
 ) -> list[dict[str, Reals]]:
-    """Return other measurements of the same runs; NaN where one was not made.
+    """Return the matrices of more measurements, for the complete runs of each setting.
 
-    The frame has the records that `settings` was made from, with the columns
-    `measures`. The result has for each setting the matrix of each measurement, in the
-    shape of `Runs.matrix`.
+    Args:
+        frame: The records from which `settings` was made.
+        settings: The runs of each setting.
+        measures: The columns of the measurements.
+
+    Returns:
+        For each setting, a dict from a measurement to its matrix, in the shape of
+        `Runs.matrix`. A value that was not measured is NaN.
     """
     rows = frame.groupby(["study", "setting_id"], sort=False, observed=True).indices
     columns = {n: frame[n].to_numpy(np.float64, na_value=np.nan) for n in measures}

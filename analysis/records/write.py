@@ -1,4 +1,4 @@
-"""Write a file that appears whole or not at all."""
+"""Write a file in one step, so that no half-written file is ever visible."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from trainables.usage import UsageError
 
 
 def write_file(file: str, content: bytes) -> None:
-    """Write a file under a temporary name, then rename it.
+    """Write a file under a temporary name and then rename it.
+
+    If writing fails, an existing file stays unchanged.
 
     Raises:
         UsageError: The file cannot be written.
@@ -19,7 +21,7 @@ def write_file(file: str, content: bytes) -> None:
     target = Path(os.path.realpath(file))
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        if target.exists() and not target.is_file():  # /dev/stdout cannot be renamed
+        if target.exists() and not target.is_file():  # for example /dev/stdout
             target.write_bytes(content)
             return
         temporary.write_bytes(content)

@@ -1,1 +1,1 @@
-"""The report: one page with everything."""
+"""The report: one HTML page with all tables and figures of the studies."""

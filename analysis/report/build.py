@@ -1,7 +1,8 @@
-"""Build the parts of a report, from the functions that the commands call.
+"""Build the parts of a report with the functions that the commands call.
 
-A part that cannot be made says why, and the others stand. To add one, write a function
-and add a line to `PARTS`; a figure of `FIGURES` needs the line only.
+If a part cannot be made, the report shows the reason and the other parts. To add a
+part, write a function and add a line to `PARTS`. For a figure in `FIGURES`, only add
+the line.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ from analysis.tables.words import too_many
 from trainables.usage import UsageError
 
 BASELINE, METRIC = "sgd", "plasticity_loss"
+"""The baseline and the metric of the comparison in a report."""
+
 PROBES = ("start_sharpness",)
+"""The measurements that a report correlates with accuracy."""
 
 
 @attrs.frozen
@@ -38,62 +42,63 @@ class Drawing:
     """A figure in a report."""
 
     figure: str  # one of `analysis.figures.FIGURES`
-    data: pd.DataFrame  # what it draws
-    alt: str  # what it shows, in words
-    numbers: list[Sheet]  # the data as text
+    data: pd.DataFrame  # the numbers that the figure draws
+    alt: str  # a description in words, for screen readers
+    numbers: list[Sheet]  # the numbers as text
 
 
 @attrs.frozen(kw_only=True)
 class Part:
-    """A section of a report: its content, or the reason why there is none."""
+    """A section of a report: its content, or the reason why it was left out."""
 
     key: str  # unique in the report
     title: str
-    command: str = ""  # prints or draws the same
-    lead: str = ""  # a sentence on what the part shows
-    findings: tuple[str, ...] = ()  # sentences on what came out
+    command: str = ""  # the shell command that prints or draws the same
+    lead: str = ""  # sentences that say what the part shows
+    findings: tuple[str, ...] = ()  # sentences that state the results
     sheets: tuple[Sheet, ...] = ()
-    explanation: tuple[str, ...] = ()  # what a reader of the sheets needs to know
+    explanation: tuple[str, ...] = ()  # sentences that explain the sheets
     drawing: Drawing | None = None
-    problem: str = ""  # why the part could not be made; empty if it was
-    failed: bool = False  # whether that is a fault of this program
+    problem: str = ""  # why the part was left out; empty if it was made
+    failed: bool = False  # whether an error in this program is the reason
 
 
 @attrs.frozen(kw_only=True)
 class Source:
-    """What the report of a study is made from."""
+    """The input from which the report of one study is made."""
 
-    results: str  # where the records are
-    several: bool  # whether there are other studies
-    all_records: pd.DataFrame  # of all studies: another may have the fresh networks
-    columns: Columns
-    facts: about.StudyFacts  # of this study, with its records
+    results: str  # the folder, file or URI of the records
+    several: bool  # whether `results` has more than one study
+    # The records of all studies: relative metrics may need runs of another study.
+    all_records: pd.DataFrame
+    columns: Columns  # the columns of the records
+    facts: about.StudyFacts  # the facts about this study, with its records
 
     def command(self, name: str, *options: str) -> str:
-        """Return the command that makes a part, as a shell reads it."""
+        """Return the shell command for an analysis command with these options."""
         return shlex.join(["python", "-m", "analysis", name, *options])
 
     def command_where(self, name: str) -> str:
-        """Return a command for the records of this study."""
+        """Return the shell command for the records of this study only."""
         quoted = self.facts.study.replace("'", "''")
         where = ["--where", f"study = '{quoted}'"] if self.several else []
         return self.command(name, self.results, *where)
 
     def study_option(self) -> list[str]:
-        """Return the option that names this study, if there are several."""
+        """Return the option --study NAME if there are several studies, else nothing."""
         return ["--study", self.facts.study] if self.several else []
 
 
-Content = dict[str, Any]  # attributes of a `Part`
+Content = dict[str, Any]  # the attributes of a `Part`, by name
 
 
 def build_parts(source: Source) -> list[Part]:
-    """Return all parts of a study's report."""
+    """Return all parts of the report of one study."""
     return [_build(key, source) for key in PARTS]
 
 
 def _build(key: str, source: Source) -> Part:
-    """Return one part, or the reason why it could not be made."""
+    """Return one part of a report, with its content or the reason why it has none."""
     title, make = PARTS[key]
     try:
         if source.facts.records.empty and key not in ("about", "definitions"):
@@ -101,7 +106,7 @@ def _build(key: str, source: Source) -> Part:
         return Part(key=key, title=title, **make(source))
     except UsageError as error:
         return Part(key=key, title=title, problem=str(error))
-    except Exception as error:  # a fault in one part must not lose the others
+    except Exception as error:  # an error must not stop the other parts
         traceback.print_exc(file=sys.stderr)
         reason = f"this program failed ({type(error).__name__}: {error})"
         return Part(key=key, title=title, problem=reason, failed=True)
@@ -128,13 +133,13 @@ def _compare(source: Source) -> Content:
     study, metric = source.facts.study if source.several else None, METRICS[METRIC]
     data = compare(source.all_records, metric, BASELINE, study)
     if data.empty:
-        raise UsageError(f"all settings have {BASELINE}: there is nothing to compare")
+        raise UsageError(f"there is nothing to compare: all settings use {BASELINE}")
     winners = confirm(source.all_records, metric, BASELINE, study)
     options = ["--baseline", BASELINE, *source.study_option()]
     name = METRIC.replace("_", " ")
     return {
-        "lead": f"Every setting against {BASELINE.upper()}, paired by seed, by {name}: "
-        f"{metric.definition}.",
+        "lead": f"Every setting is compared with {BASELINE.upper()}, seed by seed. The "
+        f"metric is {name}: {metric.definition}.",
         "command": source.command("compare", source.results, *options),
         "findings": tuple(comparison.describe_verdicts(data, BASELINE)),
         "sheets": (
@@ -160,16 +165,16 @@ def _relate(source: Source) -> Content:
 
 
 def _figure(name: str, source: Source) -> Content:
-    """Return the part of a figure of `FIGURES`."""
+    """Return the content of the part that shows a figure from `FIGURES`."""
     picture, records = FIGURES[name], source.facts.records
     lead = f"{picture.meaning[0].upper()}{picture.meaning[1:]}."
     options = source.study_option()
     if picture.line_per_setting and (chosen := settings_to_draw(records)):
         options += ["--setting", *chosen]
         lead += (
-            f" There are {records['setting_id'].nunique()} settings; the figure shows "
-            "those of each optimizer with the highest mean accuracy and no diverged "
-            "run."
+            f" There are {records['setting_id'].nunique()} settings, too many for one "
+            "figure. The figure shows the settings with the highest mean "
+            "accuracy of each optimizer, among those without a diverged run."
         )
         records = records[records["setting_id"].isin(chosen)]
     _check_worth(name, records)
@@ -188,13 +193,20 @@ def _figure(name: str, source: Source) -> Content:
 
 
 def _check_worth(name: str, records: pd.DataFrame) -> None:
-    """Check that there are several values of rho, or that sharpness was measured."""
+    """Check that a figure has enough data to be useful.
+
+    The figure "rho" needs two values of rho. The figure "sharpness" needs measurements
+    of sharpness.
+
+    Raises:
+        UsageError: The records have too few values of rho, or no sharpness.
+    """
     rhos = sorted(records["rho"].dropna().unique().tolist())
     if name == "rho" and len(rhos) < 2:
         known = f"only one, {rhos[0]:g}" if rhos else "none"
         raise UsageError(
-            f"a map over rho needs several values of rho, and there is {known} "
-            "(python -m study.sweep rho-small has five)"
+            f"a map over rho needs several values of rho, but there is {known}: run a "
+            "study with several, for example python -m study.sweep rho-small"
         )
     sharpness = records[["sharpness", "start_sharpness"]]
     if name == "sharpness" and sharpness.isna().all(axis=None):
@@ -205,13 +217,14 @@ def _check_worth(name: str, records: pd.DataFrame) -> None:
 
 
 def settings_to_draw(frame: pd.DataFrame) -> list[str]:
-    """Return the settings to draw if a panel would have too many lines; else none.
+    """Return the IDs of the settings to draw; an empty list means all settings.
 
-    They are those of each problem and optimizer with the highest mean test accuracy
-    and no diverged run, about half of `LINES` in all.
+    A panel can show `LINES` settings of a problem. If there are more, choose the
+    settings without a diverged run that have the highest mean test accuracy. Each
+    optimizer gets the same share. About half of `LINES` are chosen for each problem.
 
     Raises:
-        UsageError: All settings have diverged or incomplete runs only.
+        UsageError: Each setting has a diverged run or no complete run.
     """
     settings = frame.drop_duplicates("setting_id")
     if settings.groupby("problem", observed=True).size().max() <= LINES:
@@ -226,7 +239,7 @@ def settings_to_draw(frame: pd.DataFrame) -> list[str]:
             own = [r.setting_id for r in good if r.setting["optimizer"] == kind]
             chosen += own[:each]
     if not chosen:
-        raise too_many(len(settings), "settings, each with a diverged run", LINES)
+        raise too_many(len(settings), "settings, none with complete runs only", LINES)
     return chosen
 
 
@@ -234,13 +247,14 @@ def _lost_runs(source: Source) -> Content:
     counts = source.facts.counts
     lost = counts[counts["complete"] < counts["expected"]]
     if lost.empty:
-        return {"lead": "None: every requested run is complete."}
+        return {"lead": "There are none: every requested run is complete."}
     sheets = [
         about.runs_sheet(source.facts.study, str(problem), part)
         for problem, part in lost.groupby("problem", sort=False)
     ]
     return {
-        "lead": f"{len(lost)} of {len(counts)} settings have runs that are in no mean.",
+        "lead": f"{len(lost)} of {len(counts)} settings have diverged, incomplete or "
+        "missing runs. The means in this report leave these runs out.",
         "command": source.command_where("about"),
         "sheets": tuple(sheets),
     }
@@ -274,4 +288,4 @@ PARTS: dict[str, tuple[str, Callable[[Source], Content]]] = {
     "lost": ("Diverged and missing runs", _lost_runs),
     "definitions": ("What every number means", _definitions),
 }
-"""The title of each part, and the function that makes its content."""
+"""The title of each part by key, and the function that makes its content."""

@@ -1,6 +1,6 @@
-"""Make the reports of studies, and write them as one page of HTML.
+"""Make the reports of studies, and write them as one HTML page.
 
-The page has no scripts and needs nothing from a network.
+The page has no scripts and loads nothing from a network.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from analysis.report.build import PROBES, Drawing, Part, Source, build_parts
 from analysis.tables import about
 
 MOST_ROWS = 100
-"""The most rows of a table on the page; the part's command prints all."""
+"""The maximum number of rows of a table on the page."""
 
 
 @attrs.frozen
@@ -30,25 +30,25 @@ class Report:
     """The report of a study."""
 
     study: str  # its name
-    complete: int  # the number of its complete runs
-    expected: int  # the number of runs it should have
-    parts: list[Part]  # in the order of the page
+    complete: int  # the number of runs that are complete
+    expected: int  # the number of runs that the study should have
+    parts: list[Part]  # the sections, in the order of the page
 
 
 def write_report(results: str, output: str) -> int:
-    """Write the report of all studies under `results`, and print a summary.
+    """Write one page that reports all studies under `results`, and print a summary.
 
-    The same records give the same bytes.
+    The same records give the same file, byte for byte.
 
     Args:
-        results: As for `analysis.records.load.load`.
-        output: The file.
+        results: The folder, file or URI of the records; see `load_records`.
+        output: The path of the HTML file.
 
     Returns:
-        An exit status: 1 if this program failed to make a part, else 0.
+        The exit status: 1 if an error in this program prevented a part, else 0.
 
     Raises:
-        UsageError: There is neither a readable record nor a study.json, or `output`
+        UsageError: There are no readable records and no study.json, or the file
             cannot be written.
     """
     reports = make_reports(results)
@@ -57,8 +57,8 @@ def write_report(results: str, output: str) -> int:
         left_out = [part for part in report.parts if part.problem]
         made = len(report.parts) - len(left_out)
         print(
-            f"{report.study}: {report.complete} of {report.expected} runs, "
-            f"{made} of {len(report.parts)} parts"
+            f"{report.study}: {report.complete} of {report.expected} runs are "
+            f"complete; the report has {made} of {len(report.parts)} parts"
         )
         for part in left_out:
             print(f"  left out: {part.title}: {part.problem}")
@@ -67,17 +67,17 @@ def write_report(results: str, output: str) -> int:
 
 
 def make_reports(results: str) -> list[Report]:
-    """Return the report of each study under `results`, by name.
+    """Return a report for each study under `results`, sorted by name.
 
     Raises:
-        UsageError: There is neither a readable record nor a study.json.
+        UsageError: There are no readable records and no study.json.
     """
     requests = read_requests(results)
     needed = {*about.COLUMNS, *PROBES}
     needed.update(*(picture.columns for picture in FIGURES.values()))
     records = about.load_or_empty(results, sorted(needed), None, requests)
     frame = records.to_frame()
-    # text as numbers: it is grouped again and again
+    # Grouping by categories is faster than grouping by text.
     text = frame.select_dtypes(["object", "str"]).columns.drop("backward_accuracy")
     frame = frame.astype(dict.fromkeys(text, "category"))
     facts = about.study_facts(frame, records.files, requests)
@@ -97,7 +97,7 @@ def make_reports(results: str) -> list[Report]:
 
 
 def make_page(reports: Sequence[Report]) -> str:
-    """Return the page; names in the results are escaped, never markup."""
+    """Return the HTML page of the reports. Text from the results is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -110,14 +110,14 @@ def make_page(reports: Sequence[Report]) -> str:
 
 
 def _draw(drawing: Drawing, name: str) -> list[dict[str, Any]]:
-    """Return a figure in two widths: for a wide screen and for a telephone."""
+    """Return a figure as SVG in two widths: for a wide screen and for a phone."""
     drawn = []
     for kind, width in (("wide", None), ("narrow", SIZES["one-column"])):
         prefix = f"{name}-{kind}"
         picture = FIGURES[drawing.figure]
         content, inches = picture.render(drawing.data, "svg", width, salt=prefix)
         svg = content.decode("utf-8")
-        # Matplotlib escapes the text of a figure
+        # `Markup` is safe here, because Matplotlib escapes the text of a figure.
         markup = Markup(unique_ids(svg[svg.index("<svg") :], prefix))
         fits = inches < NARROW
         drawn.append({"svg": markup, "fits": fits, "inches": round(inches, 2)})
@@ -125,11 +125,11 @@ def _draw(drawing: Drawing, name: str) -> list[dict[str, Any]]:
 
 
 def unique_ids(svg: str, prefix: str) -> str:
-    """Return an SVG element whose ids begin with a prefix, for a page of several.
+    """Return an SVG with a prefix before each id, so that one page can have several.
 
     >>> unique_ids('<path id="a"/><use xlink:href="#a" clip-path="url(#b)"/>', "x")
     '<path id="x-a"/><use xlink:href="#x-a" clip-path="url(#x-b)"/>'
     """
-    # equal images have equal ids, which nothing refers to
+    # Equal images have equal ids. Remove these ids, because nothing refers to them.
     svg = re.sub(r'(<image\b[^>]*?) id="[^"]*"', r"\1", svg)
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)

@@ -1,1 +1,1 @@
-"""Metrics of a run, intervals and paired tests."""
+"""Compute the metrics of runs, confidence intervals and paired tests."""

@@ -1,7 +1,7 @@
-"""Intervals: how well a mean over runs is known.
+"""Compute the 95% interval of a mean over runs.
 
-Runs are independent of each other; the tasks of a run are not. So each run first gives
-one number, and the interval is over runs only.
+Different runs are independent, but the tasks of one run are not. So each run first
+gives one number, and the interval is over these numbers.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ Reals = npt.NDArray[np.float64]
 
 
 class Interval(NamedTuple):
-    """A mean and the ends of its 95% interval; NaN where there are too few runs."""
+    """A mean and the two ends of its 95% interval; NaN if there are too few runs."""
 
     mean: Reals
     lo: Reals
     hi: Reals
 
     def columns(self, name: str) -> dict[str, float]:
-        """Return the cells of one number in a table: NAME, NAME_lo and NAME_hi."""
+        """Return the mean and both ends as table columns: NAME, NAME_lo and NAME_hi."""
         ends = zip(("", "_lo", "_hi"), self, strict=True)
         return {name + end: float(value) for end, value in ends}
 
@@ -30,12 +30,14 @@ class Interval(NamedTuple):
 def mean_interval(values: Reals) -> Interval:
     """Return the mean over the runs and its 95% t-interval, in the unit of `values`.
 
-    mean ± t(0.975; n - 1) s / sqrt(n), with s the standard deviation of the n runs
-    (divisor n - 1). Source: Student 1908. Equal runs give an interval of width zero,
-    one run has no interval, and no run has no mean either.
+    The interval is mean ± t(0.975; n - 1) s / sqrt(n), where s is the standard
+    deviation of the n runs (divisor n - 1). Source: Student 1908. If all runs are
+    equal, the interval has width zero. With one run, the interval is NaN. With no runs,
+    the mean is NaN too.
 
     Args:
-        values: Shape (runs, ...). Intervals are pointwise, not joint.
+        values: Shape (runs, ...). Each position along the other axes gets a separate
+            interval.
 
     >>> mean, lo, hi = mean_interval(np.array([4.0, 5.0, 6.0]))
     >>> float(mean), round(float(lo), 3), round(float(hi), 3)
@@ -49,7 +51,8 @@ def mean_interval(values: Reals) -> Interval:
     n = len(values)
     mean = lo = hi = np.full(values.shape[1:], np.nan)
     if n:
-        # Deviations from the first run: equal values have a spread of exactly 0.
+        # Subtract the first run, so that equal values have a standard deviation of
+        # exactly 0, without rounding error.
         deviation = values - values[0]
         mean = np.asarray(values[0] + deviation.mean(axis=0))
     if n > 1:
@@ -62,8 +65,9 @@ def mean_interval(values: Reals) -> Interval:
 def welch_interval(one: Reals, other: Reals) -> Interval:
     """Return mean(other) - mean(one) with its 95% interval, for unequal variances.
 
-    Source: Welch 1947. Samples with no spread have an interval of width zero; a sample
-    of one has none. The shapes are (n,) and (m,).
+    Source: Welch 1947. If all values of `one` are equal and all values of `other` are
+    equal, the interval has width zero. If `one` or `other` has fewer than two values,
+    the interval is NaN. The shapes are (n,) and (m,).
 
     >>> mean, lo, hi = welch_interval(np.array([1.0, 2, 3]), np.array([3.0, 4, 5]))
     >>> round(float(mean), 3), round(float(lo), 3), round(float(hi), 3)

@@ -1,13 +1,14 @@
-"""Metrics: one number per run, from its accuracy on every task of its stream.
+"""Metrics: one number per run, computed from its accuracy on every task.
 
-Each is a pure function of a matrix with a row per run and a column per task, in the
-order of the stream. A run with a NaN where the metric looks, and a run for which the
-metric is undefined, gives NaN without a warning; no run is dropped. To add a metric:
-a function and an entry in `METRICS`.
+Each metric is a pure function of a matrix with one row per run and one column per task,
+in the order of the stream. The result is NaN, without a warning, if the metric is
+undefined or uses a value that is NaN. No run is dropped. To add a metric, write a
+function and add an entry to `METRICS`.
 
-Where tasks differ in difficulty, a metric can be taken of the accuracy minus that of a
-fresh network on the same task (`analysis.comparing.fresh`); `RELATIVE` has a name for
-each. What is lost relative to a fresh network is plasticity, whatever the stream does.
+If tasks differ in difficulty, use a relative metric (`RELATIVE`). For a relative
+metric, `analysis.comparing.fresh` first subtracts the accuracy of a fresh network: one
+that is reset at every task. A loss relative to a fresh network is a loss of plasticity,
+even if the tasks become harder.
 """
 
 from __future__ import annotations
@@ -21,17 +22,18 @@ import numpy.typing as npt
 from trainables.usage import choose
 
 Trajectories = npt.NDArray[np.float64]
-"""Shape (runs, tasks): a measurement of each run after each task."""
+"""A measurement of each run after each task, shape (runs, tasks)."""
 
 PerRun = npt.NDArray[np.float64]
-"""Shape (runs,): one number per run."""
+"""One number per run, shape (runs,)."""
 
 
 def accuracy_change(values: Trajectories) -> PerRun:
     """Return the mean change of accuracy from one task to the next.
 
-    mean over t of a[t+1] - a[t] = (a[T-1] - a[0]) / (T - 1): the sum telescopes, so
-    only the two ends of the stream count. Undefined for a single task.
+    The mean over t of a[t+1] - a[t] equals (a[T-1] - a[0]) / (T - 1), where a[t] is the
+    accuracy on task t of T tasks. So only the first and the last task count. The result
+    is NaN if there is only one task.
 
     >>> accuracy_change(np.array([[0.9, 0.2, 0.7], [0.5, 0.5, 0.5]])).round(6).tolist()
     [-0.1, 0.0]
@@ -46,8 +48,9 @@ def accuracy_change(values: Trajectories) -> PerRun:
 def accuracy_slope(values: Trajectories) -> PerRun:
     """Return the least-squares slope of accuracy by task.
 
-    sum over t of (t - mean t)(a[t] - mean a) / sum over t of (t - mean t)^2: every
-    task counts. Undefined for a single task.
+    With the accuracy a[t] on task t, the slope is the sum over t of
+    (t - mean t)(a[t] - mean a), divided by the sum over t of (t - mean t)^2. Every task
+    counts. The result is NaN if there is only one task.
 
     >>> accuracy_slope(np.array([[0.9, 0.8, 0.7], [0.5, 0.9, 0.5]])).round(6).tolist()
     [-0.1, 0.0]
@@ -55,12 +58,13 @@ def accuracy_slope(values: Trajectories) -> PerRun:
     if (tasks := values.shape[1]) < 2:
         return _undefined(values)
     t = np.arange(tasks) - (tasks - 1) / 2
-    # Subtracting the first column changes only rounding: a constant gives exactly 0.
+    # Subtract the first column, so that constant accuracy has a slope of exactly 0. The
+    # slope changes only by rounding.
     return np.asarray((values - values[:, :1]) @ t / (t @ t))
 
 
 def mean_accuracy(values: Trajectories) -> PerRun:
-    """Return the mean accuracy over the tasks.
+    """Return the mean accuracy over all tasks.
 
     >>> mean_accuracy(np.array([[0.9, 0.8, 0.7]])).round(6).tolist()
     [0.8]
@@ -69,7 +73,7 @@ def mean_accuracy(values: Trajectories) -> PerRun:
 
 
 def first_accuracy(values: Trajectories) -> PerRun:
-    """Return the accuracy on the first task, of a fresh network.
+    """Return the accuracy on the first task.
 
     >>> first_accuracy(np.array([[0.9, 0.8, 0.7]])).tolist()
     [0.9]
@@ -87,11 +91,12 @@ def last_accuracy(values: Trajectories) -> PerRun:
 
 
 def plasticity_loss(values: Trajectories) -> PerRun:
-    """Return how much lower accuracy is on the last tenth of the tasks than the first.
+    """Return the fall of accuracy from the first to the last tenth of the tasks.
 
-    mean of the first k tasks minus the mean of the last k, k = max(1, T // 10):
-    positive if plasticity is lost. It has less noise than `accuracy_change`, which
-    looks at one task at each end. Undefined for a single task.
+    The result is the mean over the first k of T tasks minus the mean over the last k,
+    with k = max(1, T // 10). It is positive if plasticity is lost. It has less noise
+    than `accuracy_change`, which uses one task at each end. The result is NaN if there
+    is only one task.
 
     >>> plasticity_loss(np.linspace(0.9, 0.7, 20)[None]).round(6).tolist()
     [0.189474]
@@ -103,11 +108,12 @@ def plasticity_loss(values: Trajectories) -> PerRun:
 
 
 def accuracy_area(values: Trajectories) -> PerRun:
-    """Return the area under the accuracy by task, the stream being one unit long.
+    """Return the area under the curve of accuracy by task, scaled to a length of 1.
 
-    Trapezoids: sum over t of (a[t] + a[t+1]) / 2, over T - 1. It is the mean accuracy
-    with half the weight on the first and the last task: T mean = (T - 1) area +
-    (a[0] + a[T-1]) / 2. Undefined for a single task.
+    The area is the sum over t of the trapezoids (a[t] + a[t+1]) / 2, divided by T - 1,
+    where a[t] is the accuracy on task t of T tasks. It equals a mean accuracy in which
+    the first and the last task have half the weight of the others. The result is NaN if
+    there is only one task.
 
     >>> accuracy_area(np.array([[0.8, 1.0, 0.4]])).round(6).tolist()
     [0.8]
@@ -119,27 +125,27 @@ def accuracy_area(values: Trajectories) -> PerRun:
 
 @attrs.frozen
 class Metric:
-    """A metric: a number per run, and how to read it."""
+    """A metric: the function that computes one number per run, and how to read it."""
 
     function: Callable[[Trajectories], PerRun]
-    definition: str  # one line; the docstring of the function has the equation
-    source: str = "this program"  # who defined it
-    higher: bool = True  # whether higher is better
-    per_task: bool = False  # whether it is a rate per task
-    relative: bool = False  # whether it is of accuracy minus a fresh network's
+    definition: str  # one line; the equation is in the docstring of `function`
+    source: str = "this program"  # the publication or method that defines the metric
+    higher: bool = True  # True if higher values are better
+    per_task: bool = False  # True if the number is a change per task
+    relative: bool = False  # True if a fresh network's accuracy is subtracted
 
     @property
     def name(self) -> str:
-        """Its name; also that of a column in tables."""
+        """The name of the metric, and of its column in tables."""
         return f"{'relative_' if self.relative else ''}{self.function.__name__}"
 
     @property
     def unit(self) -> str:
-        """The unit of the number."""
+        """The unit of the metric: accuracy is a fraction from 0 to 1."""
         return "accuracy per task" if self.per_task else "accuracy"
 
     def __call__(self, values: Trajectories) -> PerRun:
-        """Return the metric of each run."""
+        """Return the value of the metric for each run."""
         return self.function(values)
 
 
@@ -158,17 +164,18 @@ METRICS: dict[str, Metric] = {
             "ordinary least squares",
             per_task=True,
         ),
-        Metric(mean_accuracy, "mean accuracy over the tasks"),
+        Metric(mean_accuracy, "mean accuracy over all tasks"),
         Metric(first_accuracy, "accuracy on the first task"),
         Metric(last_accuracy, "accuracy on the last task"),
         Metric(
             plasticity_loss,
-            "mean accuracy on the first tenth of the tasks less that on the last tenth",
+            "mean accuracy on the first tenth of the tasks minus mean accuracy on the "
+            "last tenth",
             higher=False,
         ),
         Metric(
             accuracy_area,
-            "area under accuracy by task, the stream being one unit long",
+            "area under the curve of accuracy by task, scaled to a length of 1",
             "the trapezoidal rule",
         ),
     )
@@ -177,19 +184,22 @@ METRICS: dict[str, Metric] = {
 RELATIVE: dict[str, Metric] = {
     f"relative_{name}": attrs.evolve(
         metric,
-        definition=f"{metric.definition}, of accuracy less a fresh network's",
+        definition=f"{metric.definition}, after subtracting a fresh network's accuracy",
         relative=True,
     )
     for name, metric in METRICS.items()
 }
-"""The same, of accuracy minus that of a fresh network on the same task and seed."""
+"""The metrics of `METRICS`, computed after subtracting the accuracy of a fresh network.
+
+A fresh network is reset at every task. It has the same task and seed.
+"""
 
 
 def find_metric(name: str) -> Metric:
-    """Return a metric of `METRICS` or `RELATIVE`.
+    """Return the metric with this name, from `METRICS` or `RELATIVE`.
 
     Raises:
-        UsageError: The name is unknown.
+        UsageError: There is no metric with this name.
     """
     known = METRICS | RELATIVE
     return known[choose("metric", name, known)]

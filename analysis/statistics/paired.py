@@ -1,8 +1,8 @@
-"""Paired differences: the same seeds under two settings.
+"""Compare two settings by paired differences: run by run with the same seed.
 
-A seed fixes the initial weights, the stream of tasks and the order of examples, so the
-difference of two settings with the same seed is due to the settings. Each run first
-gives one number, its metric; the seeds are the sample.
+A seed fixes the initial weights, the tasks and the order of examples. So if two runs
+have the same seed, their difference is due to their settings. Each run first gives one
+number, its metric. The sample is the differences, one per seed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ import numpy as np
 from analysis.statistics.intervals import Reals, mean_interval
 
 ROUNDING = 16 * np.finfo(np.float64).eps
-"""Relative tolerance below which a spread of differences counts as rounding error."""
+"""Differences count as equal if they vary only by rounding error.
+
+They do if their standard deviation, divided by the largest absolute value in the two
+samples, is at most this number.
+"""
 
 
 class Paired(NamedTuple):
-    """A mean difference, its interval, p-value and effect size; NaN where undefined."""
+    """A mean difference, 95% interval, p-value and effect size; NaN if undefined."""
 
     mean: Reals
     lo: Reals
@@ -31,20 +35,22 @@ class Paired(NamedTuple):
 def paired_difference(one: Reals, other: Reals) -> Paired:
     """Return the mean of one - other over the pairs, with interval, p and effect.
 
-    Both have the shape (pairs, ...); each position along the other axes is independent.
+    The shape of `one` and of `other` is (pairs, ...). Each position along the other
+    axes is tested separately.
 
-    With d = one - other, mean m and standard deviation s (divisor n - 1) over n pairs:
+    Let d = one - other, with mean m and standard deviation s (divisor n - 1) over the n
+    pairs. Then:
 
     - 95% interval: m ± t(0.975; n - 1) s / sqrt(n)
-    - p: of the two-sided paired t-test, 2 P(T > |m| sqrt(n) / s) with n - 1 degrees of
-      freedom. Source: Student 1908.
-    - effect: J m / s, Cohen's d_z (Cohen 1988, section 2.3.5) with Hedges' correction
-      of its bias in small samples (Hedges 1981):
-      J = Gamma(f / 2) / (sqrt(f / 2) Gamma((f - 1) / 2)), f = n - 1.
+    - p: the p-value of the two-sided paired t-test, 2 P(T > |m| sqrt(n) / s) with
+      n - 1 degrees of freedom. Source: Student 1908.
+    - effect: J m / s. This is Cohen's d_z (Cohen 1988, section 2.3.5) with Hedges'
+      correction for bias in small samples (Hedges 1981):
+      J = Gamma(f / 2) / (sqrt(f / 2) Gamma((f - 1) / 2)), where f = n - 1.
 
-    One pair has a mean and nothing else. Differences that do not vary have an interval
-    of width zero, and neither p nor effect. Two pairs have no effect, because its
-    expectation does not exist.
+    With one pair, all values except the mean are NaN. If all differences are equal, the
+    interval has width zero, and p and effect are NaN. With two pairs, effect is NaN,
+    because its expected value does not exist.
 
     >>> test = paired_difference(np.array([4.0, 5.0, 6.0]), np.array([2.0, 4.0, 3.0]))
     >>> [round(float(value), 3) for value in test]
@@ -63,7 +69,7 @@ def paired_difference(one: Reals, other: Reals) -> Paired:
     size = np.maximum(np.abs(one), np.abs(other)).max(axis=0)
     varies = spread > ROUNDING * size
     ratio = np.divide(mean, spread, out=undefined.copy(), where=varies)
-    # stats.ttest_rel would warn of differences that do not vary.
+    # stats.ttest_rel is not used, because it warns if all differences are equal.
     p = np.asarray(2 * stats.t.sf(np.abs(ratio) * np.sqrt(n), n - 1))
     if n == 2:
         return Paired(mean, lo, hi, p, undefined)
@@ -74,12 +80,13 @@ def paired_difference(one: Reals, other: Reals) -> Paired:
 
 
 def holm(p: Sequence[float] | Reals) -> Reals:
-    """Return p-values corrected for the number of tests.
+    """Return p-values with Holm's correction for the number of tests.
 
-    Of m values in ascending order, the i-th (from 0) becomes the largest of
-    (m - j) p[j] over j <= i, and at most 1. Values below 5% then include a true null
-    hypothesis in at most 5% of studies, however the tests depend on each other.
-    Source: Holm 1979. NaN stays NaN and is not counted.
+    Sort the m p-values in ascending order, from p[0]. The corrected value i is the
+    largest of (m - j) p[j] over all j <= i, and at most 1. If corrected values below 5%
+    count as significant, the chance of any false positive is at most 5%. This also
+    holds if the tests depend on each other. Source: Holm 1979. NaN stays NaN and is not
+    counted as a test.
 
     >>> holm([0.01, 0.04, 0.03, float("nan")]).round(3).tolist()
     [0.03, 0.06, 0.06, nan]

@@ -1,10 +1,10 @@
-"""Tables: from records to numbers, and from numbers to text.
+"""Tables: compute numbers from records, and show the numbers as text.
 
-To add one, write a module with a `Table` and add a line to `TABLES`.
+To add a table, write a module with a `Table` and add a line to `TABLES`.
 """
 
 from analysis.tables import accuracy
 from analysis.tables.formats import Table
 
 TABLES: dict[str, Table] = {"accuracy": accuracy.TABLE}
-"""What `python -m analysis table` prints."""
+"""The tables that `python -m analysis table` prints, by name."""

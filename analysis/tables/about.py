@@ -1,4 +1,4 @@
-"""What was run: settings, seeds, code, machines, time, and which runs are missing."""
+"""Show what was run: settings, seeds, code, machines, time and missing runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from trainables.record import KNOWN_COLUMNS
 from trainables.usage import UsageError
 
 COLUMNS = ("test_accuracy", "steps", "seconds", "device")
-"""The columns of the records that are needed."""
+"""The columns of the records that this module reads, besides `NEEDED`."""
 
 MADE_WITH = {
     "commit": "code",
@@ -37,48 +37,52 @@ MADE_WITH = {
     "gpu": "GPU",
     "schema_version": "schema",
 }
-"""Entries of the files' metadata, and their names in the table."""
+"""The metadata keys of the records files, and the name of each key in the table."""
 
 OUTCOMES = ("complete", "diverged", "incomplete", "missing")
+"""The states of a run, explained in `EXPLANATION`."""
 
 COUNTS = (
     *("study", "setting_id", "problem", "label", "expected", *OUTCOMES),
     *(f"{outcome}_seeds" for outcome in OUTCOMES[1:]),
 )
-"""The columns of `run_counts`."""
+"""The columns of the table that `run_counts` returns."""
 
 EXPLANATION = (
-    "complete: the run finished the stream without diverging; means are over these "
-    "only. diverged: the loss or a weight became infinite or not a number. incomplete: "
-    "there are records of some tasks only. missing: the run was requested and has no "
-    "records (without a study.json: at least half of the settings have the seed).",
-    "training time: wall time of the tasks, each run's share of its stack's, summed "
-    "over all runs. examples: updates times the batch size.",
+    "complete: the run finished all its tasks and did not diverge. The means in all "
+    "tables are over complete runs only. diverged: the loss or a weight became "
+    "infinite or not a number. incomplete: some tasks of the run have no records. "
+    "missing: the run was requested, but it has no records. If the study has no "
+    "study.json, a seed counts as requested if at least half of the settings have it.",
+    "training time: wall time of the tasks, summed over all runs. Runs that train "
+    "together (a stack) share the time equally. examples: updates times the batch "
+    "size.",
 )
 
 
 @attrs.frozen
 class StudyFacts:
-    """What is known about one study."""
+    """The facts about one study that the tables and the report show."""
 
     study: str
-    records: pd.DataFrame  # with `COLUMNS`; may be empty
-    files: Sequence[RecordsFile]  # those of the records
-    request: RequestedStudy | None  # its study.json, if there is one
-    counts: pd.DataFrame  # its `run_counts`
+    records: pd.DataFrame  # its records with `COLUMNS`; may be empty
+    files: Sequence[RecordsFile]  # the files that contain the records
+    request: RequestedStudy | None  # None if it has no study.json
+    counts: pd.DataFrame  # the result of `run_counts`
 
 
 def print_about(
     results: str = "results", format: str = "rich", where: str | None = None
 ) -> None:
-    """Print what was run; as csv, the `run_counts`.
+    """Print what was run. In the format csv, print only the table of `run_counts`.
 
     Raises:
-        UsageError: There is neither a readable record nor a study.json.
+        UsageError: There are no readable records and no study.json.
     """
     requests = read_requests(results)
     records = load_or_empty(results, COLUMNS, where, requests)
-    if where is not None:  # the runs that the filter leaves out are not missing
+    if where is not None:
+        # The filter excludes runs. Without the requests, these do not count as missing.
         requests = {}
     facts = study_facts(records.to_frame(), records.files, requests)
     sheets = [sheet for study in facts for sheet in about_sheets(study)]
@@ -92,10 +96,11 @@ def load_or_empty(
     where: str | None,
     requests: Mapping[str, RequestedStudy],
 ) -> Records:
-    """Load records; there may be none if a study was requested.
+    """Load records, or return an empty table if a study has only a request.
 
     Raises:
-        UsageError: As for `load_records`, unless there are only requests.
+        UsageError: `load_records` failed. If a study was requested and there is no
+            filter, it is not an error that no records exist.
     """
     try:
         return load_records(results, columns, where)
@@ -111,7 +116,7 @@ def study_facts(
     files: Sequence[RecordsFile],
     requests: Mapping[str, RequestedStudy],
 ) -> list[StudyFacts]:
-    """Return the facts of each study that has records or was requested, by name."""
+    """Return the facts of each study with records or a request, sorted by name."""
     facts = []
     for study in sorted({*frame["study"].unique(), *requests}):
         own, request = frame[frame["study"] == study], requests.get(study)
@@ -124,10 +129,15 @@ def study_facts(
 def run_counts(
     study: str, frame: pd.DataFrame, request: RequestedStudy | None
 ) -> pd.DataFrame:
-    """Return one row per setting of a study: how many runs had each outcome.
+    """Return one row per setting of a study: its number of runs with each outcome.
 
-    The columns are `COUNTS`, with seeds as text ("0 3"). The frame has the records of
-    the study with `COLUMNS`; it may be empty.
+    The columns of the result are `COUNTS`. The columns that end in _seeds list the
+    seeds as text, for example "0 3".
+
+    Args:
+        study: The name of the study.
+        frame: The records of the study, with `COLUMNS`; may be empty.
+        request: The settings and seeds of the study.json; None if it is absent.
     """
     settings = by_setting(frame) if len(frame) else []
     if request:
@@ -174,7 +184,7 @@ def run_counts(
 
 
 def _compare_with_request(runs: Runs, request: RequestedStudy) -> Runs:
-    """Return the runs with the requested seeds that are missing."""
+    """Return the runs, with `missing` set to the requested seeds without records."""
     requested = request.seeds.get(runs.setting_id)
     if not requested:
         return runs
@@ -182,7 +192,7 @@ def _compare_with_request(runs: Runs, request: RequestedStudy) -> Runs:
 
 
 def about_sheets(facts: StudyFacts) -> list[Sheet]:
-    """Return the facts of a study, and the counts of its runs by problem."""
+    """Return a sheet of facts about a study, and a sheet of run counts per problem."""
     columns = [Column("what"), Column("is")]
     sheet = Sheet(f"Study {facts.study}", "", columns, list(_facts(facts)))
     parts = facts.counts.groupby("problem", sort=False)
@@ -190,7 +200,7 @@ def about_sheets(facts: StudyFacts) -> list[Sheet]:
 
 
 def _facts(facts: StudyFacts) -> Iterator[list[str]]:
-    """Yield the name and the value of each fact."""
+    """Yield one row of text per fact: its name and its value."""
     counts, request, records = facts.counts, facts.request, facts.records
     sums = counts[["expected", *OUTCOMES]].sum()
     numbers = ", ".join(f"{sums[outcome]:,} {outcome}" for outcome in OUTCOMES[1:])
@@ -199,10 +209,18 @@ def _facts(facts: StudyFacts) -> Iterator[list[str]]:
         f"{sums['complete']:,} of {sums['expected']:,} complete, {numbers}",
     ]
     if request and request.checkpoints:
-        yield ["running", f"{request.checkpoints} stacks of runs have a checkpoint"]
+        yield [
+            "running",
+            f"{request.checkpoints} stacks (runs that train together) have a "
+            "checkpoint",
+        ]
     if request and request.failed:
         stack, reason = next(iter(request.failed.items()))
-        yield ["failed", f"{len(request.failed)} stacks, for example {stack}: {reason}"]
+        yield [
+            "failed",
+            f"{len(request.failed)} stacks (runs that train together), for example "
+            f"{stack}: {reason}",
+        ]
     yield ["settings", f"{len(counts):,}"]
     if records.empty:
         return
@@ -226,7 +244,7 @@ def _facts(facts: StudyFacts) -> Iterator[list[str]]:
 
 
 def _with_counts(values: Sequence[str]) -> str:
-    """Return the values of files, with the number of files where they differ.
+    """Return the distinct values; if they differ, count the files of each.
 
     >>> _with_counts(["a", "a"]), _with_counts(["a", "b", "a"])
     ('a', 'a (2 files), b (1 file)')
@@ -237,7 +255,7 @@ def _with_counts(values: Sequence[str]) -> str:
 
 
 def runs_sheet(study: str, problem: str, counts: pd.DataFrame) -> Sheet:
-    """Return the counts of the settings of one problem."""
+    """Return a sheet of the run counts of one problem, with one row per setting."""
     cells: Cells = {
         Column("setting"): value_cell("label"),
         Column("setting_id"): value_cell("setting_id"),
@@ -255,7 +273,7 @@ def _incomplete_seeds(row: Row) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Return a duration in one or two units.
+    """Return a duration in seconds as text, in one or two units.
 
     >>> clock(4.21), clock(200), clock(3700)
     ('4.2 s', '3 min 20 s', '1 h 1 min')

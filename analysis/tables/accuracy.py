@@ -1,7 +1,8 @@
-"""The table of test accuracy along the stream.
+"""The table of test accuracy along the stream of tasks.
 
-Source: Koster & Kukla 2024 (arXiv 2409.17300), Tables 1 and 2, for the change; the
-intervals, the slope and the accuracies at the two ends are ours.
+The change of accuracy is that of Tables 1 and 2 of Koster & Kukla 2024 (arXiv
+2409.17300). This program adds the intervals, the slope, and the accuracy on the first
+and the last task.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from analysis.tables.words import (
 )
 
 SHOWN = ("accuracy_change", "accuracy_slope", "first_accuracy", "last_accuracy")
+"""The metrics that the table shows."""
 
 NOTES = {
     "missing_seeds": "{setting} has no records of {seeds}.",
@@ -43,27 +45,38 @@ NOTES = {
     "diverged_seeds": "{setting} diverged with {seeds}.",
     "extra_seeds": "{setting} also has {seeds}, which most other settings lack.",
 }
-"""What a note says about a setting, by the column of the seeds."""
+"""The text of each note, by the column that lists its seeds."""
 
 EXPLANATION = (
-    "Test accuracy after each task: mean ± half of the 95% t-interval over the runs "
-    "that finished the stream without diverging. pp: percentage points; "
-    "1 pp/100 tasks is a change of 0.0001 per task. n/a: too few runs or tasks.",
-    "change: mean of acc[t+1] - acc[t] over the tasks, as in Tables 1 and 2 of "
-    "Koster & Kukla (2024, arXiv 2409.17300). It equals (last - first) / (tasks - 1), "
-    "so it depends on the first and the last task only.",
-    "slope: slope of the least-squares line through the accuracy on all tasks.",
+    "Test accuracy is measured on each task after training on it. The numbers are "
+    "means ± half of their 95% t-interval, over the runs that finished all tasks and "
+    "did not diverge. pp: percentage points. 1 pp/100 tasks: the accuracy (from 0 to "
+    "1) changes by 0.0001 per task. n/a: there are too few runs or tasks.",
+    "change: the mean change of accuracy from one task to the next, as in Tables 1 and "
+    "2 of Koster & Kukla (2024, arXiv 2409.17300). It equals (last - first) / "
+    "(tasks - 1), so it depends on the first and the last task only.",
+    "slope: the slope of the least-squares line through the accuracy on all tasks.",
 )
 
 
 def accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Return one row per setting: how its test accuracy changes along the stream.
 
-    Columns: study, setting_id and the setting; runs (the number averaged), expected,
-    diverged; missing_seeds, incomplete_seeds, diverged_seeds and extra_seeds as text
-    ("0 3"); and for each metric M of `SHOWN` its mean M over the runs, and M_lo and
-    M_hi, the ends of its 95% t-interval. Fractions, per task for change and slope; NaN
-    where undefined. The records need `NEEDED` and test_accuracy.
+    The columns are:
+
+    - study, setting_id and the columns of the setting
+    - runs: the number of complete runs, which the means are over
+    - expected, diverged: the number of expected runs and of diverged runs
+    - missing_seeds, incomplete_seeds, diverged_seeds, extra_seeds: seeds as text, for
+      example "0 3"
+    - for each metric M of `SHOWN`: M, the mean over the runs; M_lo and M_hi, the ends
+      of its 95% t-interval
+
+    Accuracies are fractions from 0 to 1. The change and the slope are per task. An
+    undefined number is NaN.
+
+    Args:
+        frame: Records with the columns `NEEDED` and test_accuracy.
     """
     rows = []
     for runs in by_setting(frame):
@@ -89,7 +102,7 @@ def accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def accuracy_sheets(data: pd.DataFrame) -> list[Sheet]:
-    """Return a sheet for each study and problem of an `accuracy_table`."""
+    """Return one sheet per study and problem; `data` is from `accuracy_table`."""
     return [
         _sheet(f"{problem}, study {study}", plain_rows(part))
         for (study, problem), part in data.groupby(["study", "problem"], sort=False)
@@ -97,7 +110,7 @@ def accuracy_sheets(data: pd.DataFrame) -> list[Sheet]:
 
 
 def _sheet(title: str, rows: list[dict[str, Any]]) -> Sheet:
-    """Return the sheet of one problem: what settings share goes into the caption."""
+    """Return the sheet of one problem, with the shared values in its caption."""
     settings = settings_of(rows, "runs")
     shared = {n: v for n, v in implied_values(settings).items() if n not in ALWAYS}
     differing = varying_columns(settings)
@@ -130,7 +143,7 @@ def _count_runs(row: Row) -> str:
 
 
 def _notes(rows: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
-    """Yield which seeds the means leave out or add, and why."""
+    """Yield notes on the missing, incomplete, diverged and extra seeds of settings."""
     for column, text in NOTES.items():
         lines = [
             text.format(setting=name, seeds=name_seeds(row[column]))

@@ -1,4 +1,4 @@
-"""Print the comparison of every setting with a baseline, and the winners."""
+"""Print tables that compare every setting, and the best one, with a baseline."""
 
 from __future__ import annotations
 
@@ -41,30 +41,33 @@ VERDICTS = {
     "better": "better",
     "worse": "worse",
     "undecided": "undecided",
-    "diverged": "not tested because it or the baseline diverged",
+    "diverged": "not tested because a run diverged",
     "n/a": "not testable",
 }
-"""How a sentence says each verdict; the first three always appear."""
+"""The words for each verdict. Better, worse and undecided always get a count."""
 
 EXPLANATION = (
-    "difference: the setting's metric minus the baseline's on the same seed, mean over "
-    "the n seeds that both have, ± half of its own 95% t-interval. p: two-sided paired "
-    "t-test. effect: Cohen's d_z, the mean difference over its standard deviation, "
-    "with Hedges' correction for small samples.",
-    "Not tested: pairs of which a run diverged (the difference over the surviving runs "
-    "is biased, and shown only), and pairs with fewer than two seeds or with equal "
-    "differences (n/a).",
-    "The winner and the best baseline have the highest "
-    f"{CHOSEN_BY.replace('_', ' ')} over the seeds that all settings have, among the "
-    "settings of which no run diverged. The seeds that chose a winner overstate it: "
-    "only other seeds can confirm it.",
+    "difference: the metric of the setting minus the metric of the baseline with the "
+    "same seed. The mean is over the n seeds that both settings have, ± half of its "
+    "95% t-interval. p: the p-value of a two-sided paired t-test. effect: Cohen's d_z, "
+    "which is the mean of the differences divided by their standard deviation, with "
+    "Hedges' correction for small samples.",
+    "A setting is not tested if one of its runs or of the baseline's runs diverged. "
+    "Its difference is shown, but biased, because it is over the remaining runs only. "
+    "n/a: a setting is also not tested if it has no baseline, if the two share fewer "
+    "than two seeds, or if all differences are equal.",
+    "The best baseline is the baseline setting with the highest "
+    f"{CHOSEN_BY.replace('_', ' ')} over the seeds that all settings have. The winner "
+    "is the best of the other settings. A setting with a diverged run on these seeds "
+    "cannot be chosen. The seeds that chose the winner overstate its accuracy, so only "
+    "other seeds can confirm it.",
 )
 
 RELATIVE_EXPLANATION = (
-    "relative: the metric of accuracy minus the accuracy of a network that is reset at "
-    "every task, on the same task and seed. That network has the same optimizer and "
-    "hyperparameters if the records have one, else plain SGD with the same learning "
-    "rate."
+    "relative: from the accuracy on each task, the accuracy of a fresh network on the "
+    "same task and seed is subtracted first. A fresh network is reset at every task. "
+    "Its optimizer and hyperparameters are those of the setting. If the records have "
+    "no such network, plain SGD with the same learning rate takes its place."
 )
 
 
@@ -76,11 +79,11 @@ def print_comparison(
     study: str | None = None,
     problem: str | None = None,
 ) -> None:
-    """Print how every setting and the winner compare with a baseline.
+    """Print how every setting, and the best setting, compare with a baseline.
 
     Raises:
-        UsageError: There are no readable records, a name is unknown, or all settings
-            have the baseline.
+        UsageError: There are no readable records, the name of an argument is unknown,
+            or all settings belong to the baseline.
     """
     measure = find_metric(metric)
     frame = load(results, ["test_accuracy"])
@@ -90,7 +93,8 @@ def print_comparison(
     data = compare(frame, measure, baseline, study, problem)
     if data.empty:
         raise UsageError(
-            f"all settings in {results} have {baseline}: there is nothing to compare"
+            f"there is nothing to compare: all settings in {results} belong to the "
+            f"baseline {baseline} (choose another with --baseline)"
         )
     winners = confirm(frame, measure, baseline, study, problem)
     sheets = [
@@ -108,18 +112,19 @@ def print_comparison(
 
 
 def describe_correction(data: pd.DataFrame) -> str:
-    """Return how many tests the p-values of a `compare` are corrected for."""
+    """Return a sentence on the number of tests in the result of `compare`."""
     pairs = ["study", "setting_id", "baseline_id"]
     tests = len(data.dropna(subset="p").drop_duplicates(pairs))
     return (
-        f"p (Holm): corrected for the {tests} tests of different pairs of settings in "
-        f"this comparison (Holm 1979); a setting with p below {LEVEL:g} is better or "
-        "worse. The winners' tests on confirming seeds are corrected separately."
+        "p (Holm): the p-value with Holm's correction (Holm 1979) for the number of "
+        f"tests in this comparison, which is {tests}. A setting with p (Holm) below "
+        f"{LEVEL:g} is better or worse than the baseline. The tests of the winners on "
+        "confirming seeds are corrected separately."
     )
 
 
 def describe_verdicts(data: pd.DataFrame, baseline: str) -> Iterator[str]:
-    """Yield for each study and problem how many settings are better, worse, neither."""
+    """Yield a text per study and problem that counts the settings by verdict."""
     names = (f"{baseline} with all else equal", f"the best {baseline}")
     for (study, problem), part in data.groupby(["study", "problem"], sort=False):
         clauses = []
@@ -130,18 +135,18 @@ def describe_verdicts(data: pd.DataFrame, baseline: str) -> Iterator[str]:
                 for verdict, word in VERDICTS.items()
                 if verdict in counts or verdict not in ("diverged", "n/a")
             )
-            clauses.append(f"against {name} {numbers}")
+            clauses.append(f"Against {name}: {numbers}.")
         diverged = part.loc[part["diverged_seeds"] != "", "label"].unique().tolist()
-        ending = f" Diverged with some seed: {first_and_count(diverged)}."
+        ending = f" Settings with a diverged run: {first_and_count(diverged)}."
         yield (
-            f"{problem}, study {study}, {part['metric'].iloc[0].replace('_', ' ')}: of "
-            f"{part['setting_id'].nunique()} settings, {'; '.join(clauses)}."
+            f"{problem}, study {study}, {part['metric'].iloc[0].replace('_', ' ')}: "
+            f"{part['setting_id'].nunique()} settings. {' '.join(clauses)}"
             f"{ending if diverged else ''}"
         )
 
 
 def comparison_sheets(data: pd.DataFrame, baseline: str) -> Iterator[Sheet]:
-    """Yield a sheet for each study, problem and kind of baseline of a `compare`."""
+    """Yield one sheet per study, problem and kind of baseline from a `compare`."""
     for (study, problem), part in data.groupby(["study", "problem"], sort=False):
         for against in AGAINST:
             rows = plain_rows(part[part["against"] == against])
@@ -188,7 +193,7 @@ def _baseline(row: Row) -> str:
 
 
 def _pairs(row: Row) -> str:
-    """Return the number of pairs, and of the seeds that could have made one."""
+    """Return the number of paired seeds, as "2 of 3" if a seed has no pair."""
     columns = ("diverged_seeds", "baseline_diverged_seeds", "missing_seeds")
     lost = {seed for name in columns for seed in row[name].split()}
     total = row["pairs"] + len(lost)
@@ -196,7 +201,7 @@ def _pairs(row: Row) -> str:
 
 
 def write_p(p: float | None) -> str:
-    """Return a p-value to the digits that matter.
+    """Return a p-value as text: with three decimals, or in scientific notation.
 
     >>> write_p(0.04321), write_p(0.0000321), write_p(1.0), write_p(0.0), write_p(None)
     ('0.043', '3e-05', '1.000', '<1e-99', 'n/a')
@@ -215,11 +220,11 @@ TESTED: Cells = {
     number("p"): lambda row: write_p(row["p"]),
     number("p", "Holm"): lambda row: write_p(row["p_holm"]),
 }
-"""The columns of the effect size and of the p-values."""
+"""The table columns for the effect size and the p-values."""
 
 
 def _notes(rows: Sequence[Row], baseline: str) -> Iterator[str]:
-    """Yield which seeds are not compared, and why; each setting once."""
+    """Yield notes on seeds that are not compared and on missing baselines."""
     notes: dict[str, list[str]] = {"diverged": [], "missing": [], "no baseline": []}
     for row in rows:
         label, opponent = row["label"], row["baseline_label"]
@@ -242,25 +247,30 @@ def _notes(rows: Sequence[Row], baseline: str) -> Iterator[str]:
         yield from shorten(list(dict.fromkeys(lines)), f" ({kind})")
     if rows[0]["against"] == "best" and any(not row["baseline_id"] for row in rows):
         yield (
-            f"baseline none: no {baseline} setting has a complete run of every seed "
-            "that all settings have."
+            f"Rows without a baseline: no {baseline} setting could be chosen. The best "
+            "baseline must have a complete run of every seed that all settings have."
         )
 
 
 def winner_sheets(
     winners: pd.DataFrame, data: pd.DataFrame, baseline: str
 ) -> Iterator[Sheet]:
-    """Yield a sheet per study: each winner on choosing and on confirming seeds.
+    """Yield one sheet per study that compares each winner with the best baseline.
 
-    `winners` is as `confirm` returns it, and `data` as `compare`.
+    A winner is the best setting of a problem. The rows are for the seeds that chose
+    the winner (choosing) and for other seeds (confirming).
+
+    Args:
+        winners: The result of `confirm`.
+        data: The result of `compare`.
+        baseline: The name of the baseline.
     """
     for study, part in data.groupby("study", sort=False):
         own = plain_rows(winners[winners["study"] == study]) if len(winners) else []
         yield make_sheet(
-            f"study {study}: the winner against the best {baseline}, "
-            "on seeds that did not choose it",
-            "chosen by mean accuracy; the choosing seeds overstate the winner and are "
-            "shown for comparison",
+            f"study {study}: the winner against the best {baseline}",
+            "the choosing seeds chose the winner by mean accuracy, so they overstate "
+            "its accuracy; only the confirming seeds are tested",
             WINNER,
             own,
             _winner_notes(own, str(study), part["problem"].unique()),
@@ -282,33 +292,34 @@ WINNER: Cells = {
     **TESTED,
     Column("verdict"): _winner_verdict,
 }
-"""The columns of a `winner_sheets`."""
+"""The columns of the sheets that `winner_sheets` yields."""
 
 
 def _winner_notes(
     rows: Sequence[Row], study: str, problems: Iterable[str]
 ) -> Iterator[str]:
-    """Yield which seeds chose the winners, and how to run others."""
+    """Yield notes on the seeds of the winners, and how to run confirming seeds."""
     for row in rows:
         if row["metric"] == CHOSEN_BY:
-            seeds = name_seeds(row["paired_seeds"]) if row["pairs"] else "no seeds yet"
-            yield f"{row['problem']}: {row['label']}, {row['against']}: {seeds}."
+            seeds = name_seeds(row["paired_seeds"]) if row["pairs"] else "none yet"
+            yield f"{row['problem']}, {row['label']}, {row['against']} seeds: {seeds}."
     confirming = [row for row in rows if row["against"] == "confirming"]
     if any(row["metric"] == CHOSEN_BY and not row["pairs"] for row in confirming):
         yield (
-            f"A winner has no confirming seeds yet: python -m study.sweep {study} "
-            "--confirm-seeds 10 runs ten for it and ten for the best baseline."
+            "A winner has no confirming seeds yet. To run ten seeds of the winner and "
+            "of the best baseline, run python -m study.sweep "
+            f"{study} --confirm-seeds 10."
         )
     for row in confirming:
         if row["missing_seeds"]:
             metric, seeds = row["metric"].replace("_", " "), row["missing_seeds"]
             yield (
                 f"{row['problem']}: {row['label']} or {row['baseline_label']} has no "
-                f"{metric} of {name_seeds(seeds)}."
+                f"{metric} with {name_seeds(seeds)}."
             )
     for problem in problems:
         if all(row["problem"] != problem for row in rows):
             yield (
-                f"{problem}: there is no winner, because no setting (or no baseline of "
-                "one) has a complete run of every seed that all settings have."
+                f"{problem}: there is no winner. A winner and its best baseline must "
+                "have a complete run of every seed that all settings have."
             )

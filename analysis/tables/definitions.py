@@ -1,6 +1,7 @@
-"""Definitions: the meaning, unit and source of every number.
+"""The definition, unit and source of every number in the tables.
 
-Metrics and the columns of the records bring their own; statistics stand here.
+This module defines the statistics. The modules of the metrics and of the records define
+their own numbers.
 """
 
 from __future__ import annotations
@@ -14,19 +15,26 @@ from trainables.record import Column as RecordColumn
 STATISTICS = (
     (
         "± (95% t-interval)",
-        "half the width of mean ± t(0.975; n - 1) s / sqrt(n) over the n seeds; each "
-        "run gives one number first, because its tasks are not independent",
+        "half the width of the 95% interval of a mean, t(0.975; n - 1) s / sqrt(n), "
+        "with s the standard deviation of n numbers. Each run gives one number, "
+        "because its tasks are not independent",
         "Student 1908",
     ),
-    ("p", "two-sided paired t-test over the shared seeds", "Student 1908"),
+    (
+        "p",
+        "p-value of a two-sided paired t-test over the seeds that both settings have",
+        "Student 1908",
+    ),
     (
         "p (Holm)",
-        "corrected so that without any effect at most 5% of comparisons show one",
+        "p-value corrected for the number of tests. If no setting has an effect, the "
+        "chance that any test has p (Holm) below 0.05 is at most 5%",
         "Holm 1979",
     ),
     (
         "d_z",
-        "mean difference over its standard deviation, corrected for small samples",
+        "mean of the paired differences divided by their standard deviation, "
+        "corrected for small samples",
         "Cohen 1988; Hedges 1981",
     ),
     (
@@ -35,13 +43,14 @@ STATISTICS = (
         "Spearman 1904",
     ),
 )
-"""The name, the definition and the source of each."""
+"""The name, the definition and the source of each statistic."""
 
 
 def definition_sheets(columns: Mapping[str, RecordColumn]) -> list[Sheet]:
-    """Return the definitions of metrics, of measurements and of statistics.
+    """Return three sheets of definitions: metrics, measurements and statistics.
 
-    `columns` are the measurements, as the records' files describe them.
+    Args:
+        columns: The columns of the measurements, as the records files describe them.
     """
     metrics = [
         [
@@ -56,7 +65,7 @@ def definition_sheets(columns: Mapping[str, RecordColumn]) -> list[Sheet]:
     statistics = [[name, meaning, "", source] for name, meaning, source in STATISTICS]
     heads = [Column(name) for name in ("number", "definition", "unit", "source")]
     return [
-        Sheet("Metrics of a run's accuracy by task", "", heads, metrics),
+        Sheet("Metrics of the accuracy of a run on all tasks", "", heads, metrics),
         Sheet("Measurements of a network on a task", "", heads, measures),
         Sheet("Statistics over seeds", "", heads, statistics),
     ]

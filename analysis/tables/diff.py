@@ -1,7 +1,7 @@
-"""Compare two results of the same settings: other code, or another machine.
+"""Compare two results (A and B) of the same settings, from other code or machines.
 
-Runs of one setting and seed are paired, so that the effect of the seed cancels. Where
-the two results share no seed, their means are compared as those of two samples.
+Two runs with the same setting and seed are a pair, so the effect of the seed cancels.
+If A and B share no seed of a setting, the means over all its runs are compared.
 """
 
 from __future__ import annotations
@@ -35,52 +35,57 @@ from analysis.tables.words import (
 from trainables.usage import UsageError
 
 METRIC_NAMES = ("accuracy_change", "accuracy_slope", "mean_accuracy", "plasticity_loss")
-"""The metrics that are compared."""
+"""The metrics that `difference` compares."""
 
 VERDICTS = {
     "same": "are the same",
-    "within": "differ within their interval",
-    "moved": "moved by more than their interval",
+    "within": "differ, but the 95% interval of the difference includes 0",
+    "moved": "moved (the 95% interval of the difference excludes 0)",
     "n/a": "cannot be compared",
 }
-"""How a sentence says each verdict; "same" and "moved" always appear."""
+"""The words for each verdict. "same" and "moved" always get a count."""
 
 EXPLANATION = (
-    "A and B: mean over the runs of each. difference: B less A, run by run with the "
-    "same setting and seed, mean ± half of its 95% t-interval over the n seeds that "
-    "both have; where they share none, Welch's interval of the two means. same: no run "
-    "differs. moved: by more than the interval. By chance alone one in twenty of the "
-    "differences that are not the same would move.",
+    "A and B: the mean over the runs in each result. difference: B minus A, from pairs "
+    "of runs with the same setting and seed. It is the mean ± half of its 95% "
+    "t-interval over the n shared seeds. If A and B share no seed, it is the "
+    "difference of the two means with Welch's interval. same: all pairs are equal. "
+    "within: the interval includes 0. moved: the interval excludes 0. If nothing "
+    "really changed, about one in twenty differences that are not the same still "
+    "counts as moved.",
 )
 
 
 def print_difference(
     a: str, b: str, format: str = "rich", where: str | None = None
 ) -> None:
-    """Print the differences of the records under `b` less those under `a`.
+    """Print how the records under `b` differ from the records under `a`.
 
     Raises:
-        UsageError: There are no records, or of several studies, or no setting is in
-            both.
+        UsageError: `a` or `b` has no records or has several studies, or no setting is
+            in both.
     """
     records = [load_records(results, None, where) for results in (a, b)]
     for results, each in zip((a, b), records, strict=True):
         if len(studies := each.table["study"].unique().to_pylist()) > 1:
             raise UsageError(
                 f"{results} has several studies ({', '.join(studies)}): give the "
-                "folder of one"
+                "folder of one study"
             )
     first, second = records
     frames = first.to_frame(), second.to_frame()
     data = difference(*frames)
     if data.empty:
-        raise UsageError(f"no setting is in both {a} and {b}: nothing to compare")
+        raise UsageError(
+            f"no setting is in both {a} and {b}, so there is nothing to compare: give "
+            "two results of the same settings"
+        )
     measures = [m for m in first.number_columns if m in second.number_columns]
     sheets = [
         metadata_sheet(first.files, second.files),
         equality_sheet(*frames, measures),
         *(
-            make_sheet(f"{problem}: B less A", "", CELLS, part.to_dict("records"))
+            make_sheet(f"{problem}: B minus A", "", CELLS, part.to_dict("records"))
             for problem, part in data.groupby("problem", sort=False)
         ),
     ]
@@ -89,12 +94,21 @@ def print_difference(
 
 
 def difference(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each setting that is in both, and each metric.
+    """Return one row per metric for each setting that is in both frames.
 
-    Settings are the same if their setting_id is, whatever the study. Columns:
-    setting_id, problem, label, metric; runs_a, runs_b, pairs; a, b (means over the runs
-    of each), difference, lo, hi (NaN where there are too few runs), verdict (same,
-    moved, within, or n/a). The records need `NEEDED` and test_accuracy.
+    Settings with the same setting_id are equal, even if their studies differ. The
+    columns are:
+
+    - setting_id, problem, label, metric
+    - runs_a, runs_b, pairs: the number of complete runs in `a`, in `b`, and of pairs
+    - a, b: the mean over the runs in `a` and in `b`
+    - difference, lo, hi: `b` minus `a`, and the ends of the 95% interval; NaN if there
+      are too few runs
+    - verdict: same, moved, within or n/a
+
+    Args:
+        a: Records with the columns `NEEDED` and test_accuracy.
+        b: The records to compare, with the same columns.
     """
     others = {runs.setting_id: runs for runs in by_setting(b)}
     both = [runs for runs in by_setting(a) if runs.setting_id in others]
@@ -113,7 +127,7 @@ def difference(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 
 
 def _compare_runs(one: Runs, other: Runs, metric: Metric) -> dict[str, Any]:
-    """Return how a metric of a setting differs."""
+    """Return how one metric of a setting differs between two results."""
     a, b = metric(one.matrix), metric(other.matrix)
     shared = set(one.seeds) & set(other.seeds)
     before, after = (metric(r.select_seeds(shared).matrix) for r in (one, other))
@@ -139,7 +153,7 @@ def _compare_runs(one: Runs, other: Runs, metric: Metric) -> dict[str, Any]:
 
 
 def metadata_sheet(a: Sequence[RecordsFile], b: Sequence[RecordsFile]) -> Sheet:
-    """Return the metadata (code, versions, hardware) in which the files differ."""
+    """Return a sheet of the metadata (code, versions, hardware) that differ."""
 
     def collect(files: Sequence[RecordsFile]) -> Mapping[str, str]:
         names = dict.fromkeys(name for file in files for name in file.metadata)
@@ -155,11 +169,11 @@ def metadata_sheet(a: Sequence[RecordsFile], b: Sequence[RecordsFile]) -> Sheet:
         if one.get(name) != other.get(name)
     ]
     caption = "" if rows else "the same code, versions and hardware"
-    return Sheet("Made by", caption, [Column(n) for n in ("what", "A", "B")], rows)
+    return Sheet("Provenance", caption, [Column(n) for n in ("what", "A", "B")], rows)
 
 
 def equality_sheet(a: pd.DataFrame, b: pd.DataFrame, measures: Sequence[str]) -> Sheet:
-    """Return how many records are equal in each measurement, and how far others are."""
+    """Return a sheet of the equal values and the largest difference per measurement."""
     keys = ["run_id", "task"]
     both = a.merge(b, on=keys, suffixes=("_a", "_b"))
     rows = []
@@ -181,8 +195,8 @@ def equality_sheet(a: pd.DataFrame, b: pd.DataFrame, measures: Sequence[str]) ->
     ]
     alone = [len(frame.drop_duplicates(keys)) - len(both) for frame in (a, b)]
     caption = (
-        f"{len(both):,} records of the same run and task; {alone[0]:,} more in A only, "
-        f"{alone[1]:,} in B only"
+        f"{len(both):,} records (one per run and task) are in A and B, {alone[0]:,} in "
+        f"A only, {alone[1]:,} in B only"
     )
     return Sheet("Records", caption, columns, rows)
 
@@ -201,7 +215,7 @@ CELLS: Cells = {
 
 
 def describe_difference(data: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame) -> str:
-    """Return in a sentence how many numbers have each verdict."""
+    """Return a sentence that counts the compared numbers by verdict."""
     counts = data["verdict"].value_counts()
     clauses = ", ".join(
         f"{counts.get(verdict, 0)} {words}"
@@ -209,6 +223,6 @@ def describe_difference(data: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame) ->
         if verdict in counts or verdict in ("same", "moved")
     )
     alone = sorted(set(a["setting_id"]) ^ set(b["setting_id"]))
-    ending = f" Only in one: {first_and_count(alone)}." if alone else ""
+    ending = f" Settings in A or B only: {first_and_count(alone)}." if alone else ""
     settings = data["setting_id"].nunique()
-    return f"Of {len(data)} numbers of {settings} settings {clauses}.{ending}"
+    return f"Of {len(data)} numbers of {settings} settings, {clauses}.{ending}"

@@ -1,6 +1,6 @@
-"""Export or query records, or a table with a row per run.
+"""Export records or a table of runs to a file, or query them with SQL.
 
-A Parquet file of records is again input for every command of this program.
+Every analysis command can read a Parquet file of exported records.
 """
 
 from __future__ import annotations
@@ -27,23 +27,25 @@ from trainables.record import SCHEMA_VERSION
 from trainables.usage import UsageError
 
 SUFFIXES = (".csv", ".parquet")
+"""The suffixes of the formats that `write_export` can write."""
 
 RUN_COLUMNS = ("test_accuracy", "steps", "seconds", "device")
-"""The columns of the records that `runs_table` needs beside `NEEDED`."""
+"""The columns of the records that `runs_table` needs, besides `NEEDED`."""
 
 
 def write_export(
     results: str, output: str, runs: bool = False, where: str | None = None
 ) -> str:
-    """Write a file of records or of runs, and return a line that says so.
+    """Write records or runs to a file, and return a message with their number.
 
-    The suffix of `output` is the format. In CSV null is empty, and a list is JSON.
+    In CSV, a null is an empty cell and a list is written as JSON.
 
     Args:
-        results: As for `analysis.records.load.load`.
-        output: The file.
-        runs: Write a row per run (`runs_table`) instead of one per run and task.
-        where: A filter of the records; all if None.
+        results: The folder, file or URI of the records; see `load_records`.
+        output: The path of the file. Its suffix, .csv or .parquet, sets the format.
+        runs: Whether to write one row per run (see `runs_table`). Otherwise there is
+            one row per run and task.
+        where: A filter of the records in SQL; None selects all records.
 
     Raises:
         UsageError: The suffix is unknown, there are no records, or the file cannot be
@@ -52,7 +54,7 @@ def write_export(
     suffix = Path(output).suffix.lower()
     if suffix not in SUFFIXES:
         known = " or ".join(SUFFIXES)
-        raise UsageError(f"cannot write {output}: give it a suffix, {known}")
+        raise UsageError(f"cannot write {output}: the file name must end in {known}")
     records = load_records(results, RUN_COLUMNS if runs else None, where)
     table = runs_table(records) if runs else _with_metadata(records)
     write_file(output, _to_csv(table) if suffix == ".csv" else _to_parquet(table))
@@ -61,7 +63,7 @@ def write_export(
 
 
 def _with_metadata(records: Records) -> pa.Table:
-    """Return the records as a table that describes itself, as a records file does."""
+    """Return the records as a table with the metadata of a records file."""
     fields = [records.columns[n].to_field(n) for n in records.table.column_names]
     metadata = {
         "schema_version": str(SCHEMA_VERSION),
@@ -88,10 +90,10 @@ def _to_csv(table: pa.Table) -> bytes:
 
 
 def print_query(results: str, query: str, format: str = "rich") -> None:
-    """Print the rows of a SELECT of DuckDB's SQL over the tables records and runs.
+    """Run a DuckDB SELECT query on the tables records and runs, and print its rows.
 
     Raises:
-        UsageError: There are no readable records, or the query is wrong.
+        UsageError: There are no readable records, or the query is invalid.
     """
     records = load_records(results)
     tables = {"records": records.table}
@@ -114,12 +116,19 @@ def _show_value(value: Any) -> str:
 
 
 def runs_table(records: Records) -> pa.Table:
-    """Return one row per run: its outcome and its metrics.
+    """Return a table with one row per run: its outcome and its metrics.
 
-    Columns: study, setting_id, run_id, seed and those of the setting; outcome
-    (complete, diverged or incomplete); tasks_done, steps, seconds, device; every metric
-    of `METRICS`, null unless the run is complete; and fate, the outcome by its earlier
-    name, where complete is whole. The records need `NEEDED` and `RUN_COLUMNS`.
+    The columns are:
+
+    - study, setting_id, run_id, seed, and the columns of the setting
+    - outcome: complete, diverged or incomplete
+    - tasks_done, steps, seconds, device
+    - every metric of `METRICS`; null if the run is not complete
+    - fate: the outcome under its old column name, for older queries; a complete run
+      is called whole
+
+    Args:
+        records: Records with the columns `NEEDED` and `RUN_COLUMNS`.
     """
     frame = records.to_frame()
     settings = setting_columns(frame)
@@ -137,14 +146,14 @@ def runs_table(records: Records) -> pa.Table:
     first = ["study", "setting_id", "run_id", "seed", *settings, "outcome", *sums]
     rows = rows[list(dict.fromkeys([*first, *rows]))]
     table = pa.Table.from_pandas(rows, preserve_index=False)
-    # A column may be null for all runs, which has no type of its own.
+    # A column that is null for all runs has no type. Use the type in the records.
     types = {name: records.columns[name].type for name in settings}
     schema = pa.schema([(f.name, types.get(f.name, f.type)) for f in table.schema])
     return table.cast(schema)
 
 
 def _metric_rows(runs: Runs) -> pd.DataFrame:
-    """Return a row per run of one setting, by seed."""
+    """Return one row per run of one setting, sorted by seed."""
     outcomes = {
         **dict.fromkeys(runs.seeds, "complete"),
         **dict.fromkeys(runs.diverged, "diverged"),

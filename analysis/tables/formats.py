@@ -1,4 +1,4 @@
-"""Tables: sheets of text, and their formats: a terminal's, Markdown, LaTeX, CSV.
+"""Formats of tables: text for a terminal, Markdown, LaTeX and CSV.
 
 To add a format, write a function and add a line to `FORMATS`.
 """
@@ -20,13 +20,13 @@ from rich.text import Text
 from trainables.usage import choose
 
 WIDE = 1000
-"""The width of files, in characters: no cell is folded."""
+"""The width of lines in a file, in characters; wide enough that no cell is wrapped."""
 
 PROSE = 100
-"""The width of sentences, in characters."""
+"""The maximum width of a line of sentences, in characters."""
 
 Row = Mapping[Any, Any]
-"""A row of a frame, by column."""
+"""A row of a table: its values by column name."""
 
 
 class Column(NamedTuple):
@@ -38,17 +38,17 @@ class Column(NamedTuple):
 
 
 Cells = dict[Column, Callable[[Row], str]]
-"""The columns of a sheet, each with what it shows of a row."""
+"""The columns of a sheet, each with the function that returns its cell of a row."""
 
 
 def number(name: str, unit: str = "") -> Column:
-    """Return a column of numbers."""
+    """Return a right-aligned column for numbers."""
     return Column(name, unit, right=True)
 
 
 @attrs.frozen
 class Sheet:
-    """A table as text; its notes say what is missing from the rows."""
+    """A table whose cells are text, with notes on runs that are missing from it."""
 
     title: str
     caption: str
@@ -64,30 +64,30 @@ def make_sheet(
     rows: Iterable[Row],
     notes: Iterable[str] = (),
 ) -> Sheet:
-    """Return the sheet of these rows."""
+    """Return a sheet with one line per row; `cells` turns a row into text."""
     texts = [[cell(row) for cell in cells.values()] for row in rows]
     return Sheet(title, caption, list(cells), texts, list(notes))
 
 
 @attrs.frozen
 class Table:
-    """A table of a study's records."""
+    """A kind of table: how to make it from the records of a study."""
 
-    columns: tuple[str, ...]  # those of the records that it needs
-    data: Callable[[pd.DataFrame], pd.DataFrame]  # plain numbers, which csv prints
-    sheets: Callable[[pd.DataFrame], list[Sheet]]  # these numbers as text
-    explanation: tuple[str, ...]  # what a reader needs to understand the text
+    columns: tuple[str, ...]  # the columns of the records that it needs
+    data: Callable[[pd.DataFrame], pd.DataFrame]  # returns the numbers for csv
+    sheets: Callable[[pd.DataFrame], list[Sheet]]  # returns the numbers as text
+    explanation: tuple[str, ...]  # sentences that explain the text
 
 
 def print_sheets(
     data: pd.DataFrame, sheets: Sequence[Sheet], explanation: Sequence[str], format: str
 ) -> None:
-    """Print a table as text, or its data as csv with the notes on standard error.
+    """Print a table as text. For csv, print the data, and notes to standard error.
 
     Args:
-        data: The numbers in full precision.
-        sheets: The same numbers as text.
-        explanation: What a reader needs to understand the sheets.
+        data: The numbers in full precision; only csv prints them.
+        sheets: The same numbers as text, for the other formats.
+        explanation: Sentences that explain the sheets.
         format: One of `FORMATS`, or csv.
 
     Raises:
@@ -103,7 +103,7 @@ def print_sheets(
 
 
 def set_rich(sheets: Sequence[Sheet], explanation: Sequence[str]) -> str:
-    """Return sheets for the terminal, or as plain text if it is not one."""
+    """Return sheets as text: with styles if the output is a terminal, else plain."""
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else WIDE)
     with console.capture() as capture:
@@ -131,7 +131,7 @@ def _rich_table(sheet: Sheet, gap: int) -> RichTable:
     )
     for column in sheet.columns:
         table.add_column(
-            # as Text, so that a bracket is not markup of rich
+            # rich would read brackets in a plain string as markup
             Text(f"{column.name}\n{column.unit}".rstrip()),
             justify="right" if column.right else "left",
             overflow="fold",
@@ -146,7 +146,7 @@ def _print_prose(console: Console, text: str) -> None:
 
 
 def set_markdown(sheets: Sequence[Sheet], explanation: Sequence[str]) -> str:
-    """Return sheets as tables of GitHub-flavoured Markdown."""
+    """Return sheets as tables in GitHub-flavoured Markdown."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -161,7 +161,10 @@ def set_markdown(sheets: Sequence[Sheet], explanation: Sequence[str]) -> str:
 
 
 def set_latex(sheets: Sequence[Sheet], explanation: Sequence[str]) -> str:
-    """Return sheets as LaTeX floats, each with the explanation; they need booktabs."""
+    """Return sheets as LaTeX tables, which need the LaTeX package booktabs.
+
+    Each table is followed by its notes and the explanation.
+    """
     return "\n".join(_float(sheet, explanation) for sheet in sheets)
 
 
@@ -191,7 +194,7 @@ def _float(sheet: Sheet, explanation: Sequence[str]) -> str:
 
 
 def _latex_cell(cell: str) -> str:
-    r"""Return a cell for LaTeX, with numbers as mathematics.
+    r"""Return the LaTeX code of a table cell, with numbers in math mode.
 
     >>> _latex_cell("-0.1 ± n/a"), _latex_cell("100_1")
     ('$-0.1 \\pm {}$n/a', '100\\_1')
@@ -203,7 +206,7 @@ def _latex_cell(cell: str) -> str:
 
 
 def _escape(text: str) -> str:
-    r"""Return text without LaTeX's special characters.
+    r"""Return text with the special characters of LaTeX escaped.
 
     >>> _escape("50% of a_b ± 1 ~ {x}")
     '50\\% of a\\_b $\\pm$ 1 \\textasciitilde{} \\{x\\}'

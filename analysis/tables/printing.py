@@ -1,4 +1,4 @@
-"""Print the tables of `TABLES`."""
+"""Print all tables in `TABLES`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from analysis.tables.formats import print_sheets
 def print_tables(
     results: str = "results", format: str = "rich", where: str | None = None
 ) -> None:
-    """Print every table of `TABLES` for the records under `results`; see `load`.
+    """Print every table in `TABLES` for the records under `results`.
+
+    Args:
+        results: The folder, file or URI of the records; see `load_records`.
+        format: One of `FORMATS`, or csv.
+        where: A filter of the records in SQL; None selects all records.
 
     Raises:
         UsageError: The format is unknown, or there are no readable records.

@@ -1,4 +1,4 @@
-"""Print how probes correlate with accuracy."""
+"""Print tables of how probes (measurements of a network) correlate with accuracy."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ from analysis.tables.words import value_cell
 from trainables.usage import UsageError, choose
 
 EXPLANATION = (
-    "Spearman's rank correlation of the probe with test accuracy on the task, from -1 "
-    "to 1; mean over seeds ± half of its 95% t-interval; n/a: too few seeds, fewer "
-    f"than {LEAST} tasks (or settings) to correlate over, or no variation.",
-    "within: over the tasks of each run. given the task: the partial correlation given "
-    "the task's number, in which a common drift along the stream does not count.",
-    "between settings: over the settings of each seed, of their means over the tasks. "
-    "Whatever differs between settings, such as the learning rate, may change both: it "
-    "is no evidence of a cause if the runs of one setting show nothing.",
+    "spearman: Spearman's rank correlation of the probe (a measurement of the network) "
+    "with test accuracy on the task, from -1 to 1. It is the mean over seeds ± half of "
+    "its 95% t-interval. n/a: there are too few seeds, there are fewer than "
+    f"{LEAST} tasks (or settings), or the values do not vary.",
+    "within: each run has one correlation, over its tasks. given the task: the partial "
+    "correlation given the task number. It controls for a trend along the stream that "
+    "the probe and the accuracy share.",
+    "between settings: each seed has one correlation, over the settings. It uses the "
+    "mean over the tasks for each setting. The learning rate, for example, may change "
+    "both the probe and the accuracy. So this correlation shows no cause if the "
+    "correlation within runs is about 0.",
 )
 
 
@@ -41,17 +44,18 @@ def print_relation(
     format: str = "rich",
     where: str | None = None,
 ) -> None:
-    """Print how probes correlate with accuracy.
+    """Print how probes (measurements of a network) correlate with test accuracy.
 
     Args:
-        results: As for `analysis.records.load.load`.
-        probes: Measurements of the records, with one number per row.
-        skip: How many of the first tasks to leave out.
+        results: The folder, file or URI of the records; see `load_records`.
+        probes: The names of measurements with one number per record.
+        skip: The number of tasks to ignore at the start of the stream.
         format: One of `FORMATS`, or csv.
-        where: A filter of the records; all if None.
+        where: A filter of the records in SQL; None selects all records.
 
     Raises:
-        UsageError: A probe or the format is unknown, or there are no readable records.
+        UsageError: A probe or the format is unknown, `skip` is negative, or there are
+            no readable records.
     """
     if skip < 0:
         raise UsageError(f"--skip is {skip}: it must be a whole number, at least 0")
@@ -64,7 +68,7 @@ def print_relation(
 
 
 def relation_sheets(data: pd.DataFrame) -> list[Sheet]:
-    """Return a sheet for each study, problem and probe of a `relation`."""
+    """Return one sheet per stream of tasks and probe; `data` is from `relation`."""
     keys = ["study", "problem", "dataset", "tasks", "probe"]
     sheets = []
     for (study, problem, dataset, tasks, probe), part in data.groupby(keys, sort=False):
@@ -72,15 +76,16 @@ def relation_sheets(data: pd.DataFrame) -> list[Sheet]:
         caption, notes = f"dataset {dataset}, tasks {tasks}", []
         if part.loc[part["label"] == ALL, "points"].max() < LEAST:
             notes.append(
-                f"{probe} was measured on too few tasks: run the study with "
-                "--landscape-every 1 for all of them."
+                f"{probe} was measured on too few tasks. To measure it on every task, "
+                "run the study with --landscape-every 1."
             )
         sheets.append(make_sheet(title, caption, CELLS, part.to_dict("records"), notes))
     return sheets
 
 
 def _seeds(row: Row) -> str:
-    incomplete = row["runs"] < row["expected"]  # expected is NaN between settings
+    # In rows over all settings `expected` is NaN, so the comparison is False.
+    incomplete = row["runs"] < row["expected"]
     return (
         f"{row['runs']} of {int(row['expected'])}" if incomplete else str(row["runs"])
     )

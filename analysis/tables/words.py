@@ -1,4 +1,4 @@
-"""How tables write numbers, seeds and settings."""
+"""Format numbers, seeds and settings as text for tables."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from trainables.request import seeds_text
 from trainables.usage import UsageError
 
 ALWAYS = ("optimizer", "lr", "rho", "alpha")
-"""The columns of a setting that every table has."""
+"""The columns of a setting that every table shows."""
 
 PER = 100
-"""Changes and slopes are reported per 100 tasks; per task they would round to zero."""
+"""Tables show changes per this many tasks; changes per task would round to zero."""
 
 LONGEST = 12
-"""The most settings that a note names; it counts the others."""
+"""The maximum number of names in a note. The note counts the other names."""
 
 
 def percent(fraction: float | None) -> str:
-    """Return a fraction in per cent, without a minus before a zero.
+    """Return a fraction as text in per cent. A zero has no minus sign.
 
     >>> percent(0.91234), percent(-1e-9), percent(None)
     ('91.23', '0.00', 'n/a')
@@ -36,9 +36,10 @@ def percent(fraction: float | None) -> str:
 
 
 def percent_interval(row: Row, name: str, scale: int = 1) -> str:
-    """Return a mean ± half its interval, in per cent of `scale` times the numbers.
+    """Return a mean ± half of its interval as text in per cent, times `scale`.
 
-    The mean stands under `name`, its interval under NAME_lo and NAME_hi.
+    The row has the mean in the column `name` and the ends of its interval in the
+    columns NAME_lo and NAME_hi.
 
     >>> percent_interval({"x": 0.5, "x_lo": 0.4, "x_hi": 0.6}, "x")
     '50.00 ± 10.00'
@@ -52,23 +53,26 @@ def percent_interval(row: Row, name: str, scale: int = 1) -> str:
 
 
 def unit_of(metric: Metric) -> str:
-    """Return the unit of a difference in a metric, as tables write it."""
+    """Return the unit in which tables show a difference of the metric."""
     return f"pp/{PER} tasks" if metric.per_task else "pp"
 
 
 def metric_and_unit(row: Row) -> str:
-    """Return the name and the unit of a row's metric."""
+    """Return the name and the unit of the metric in a row, as text."""
     return f"{row['metric'].replace('_', ' ')} ({unit_of(find_metric(row['metric']))})"
 
 
 def metric_value(row: Row, name: str) -> str:
-    """Return a number in the unit of the row's metric."""
+    """Return the number in a column as text, in the unit of the row's metric."""
     value, scale = row[name], PER if find_metric(row["metric"]).per_task else 1
     return percent(None if pd.isna(value) else scale * value)
 
 
 def metric_difference(row: Row) -> str:
-    """Return the difference in the row's metric, ± half of its interval (lo, hi)."""
+    """Return the difference ± half of its interval, in the unit of the row's metric.
+
+    The row has the columns metric, difference, lo and hi.
+    """
     interval = {"d": row["difference"], "d_lo": row["lo"], "d_hi": row["hi"]}
     return percent_interval(
         interval, "d", PER if find_metric(row["metric"]).per_task else 1
@@ -76,12 +80,12 @@ def metric_difference(row: Row) -> str:
 
 
 def value_cell(name: str) -> Callable[[Row], str]:
-    """Return the function that shows a column of a row; see `make_sheet`."""
+    """Return a function that returns the text of one column of a row."""
     return lambda row: show(row[name])
 
 
 def name_seeds(text: str) -> str:
-    """Return seeds as words, with neighbours joined.
+    """Return seeds as words. Consecutive seeds become a range.
 
     >>> name_seeds("4"), name_seeds("0 1 2 5")
     ('seed 4', 'seeds 0-2, 5')
@@ -91,7 +95,7 @@ def name_seeds(text: str) -> str:
 
 
 def first_and_count(names: Sequence[str]) -> str:
-    """Return the first `LONGEST` names, and how many more there are.
+    """Return the first `LONGEST` names as text, and the number of other names.
 
     >>> first_and_count(["a", "b"]), first_and_count(list("abcdefghijklmn"))[-12:]
     ('a, b', 'l and 2 more')
@@ -101,7 +105,7 @@ def first_and_count(names: Sequence[str]) -> str:
 
 
 def count_range(counts: Iterable[int]) -> str:
-    """Return how many there are of something, from the fewest to the most.
+    """Return the smallest and the largest of some counts as text.
 
     >>> count_range([3, 3]), count_range([2, 5, 3])
     ('3', '2 to 5')
@@ -111,28 +115,34 @@ def count_range(counts: Iterable[int]) -> str:
 
 
 def too_many(count: int, what: str, most: int) -> UsageError:
-    """Return the error of a figure that cannot show so many of something."""
+    """Return the error for a figure that cannot show this many items.
+
+    Args:
+        count: The number of items.
+        what: What the items are, for example "settings".
+        most: The maximum number of items in the figure.
+    """
     return UsageError(
-        f"there are {count} {what}, and a figure shows at most {most}: choose settings "
-        "with --setting ID (table --format csv lists the IDs)"
+        f"there are {count} {what}, but a figure shows at most {most}: choose settings "
+        "with --setting ID (python -m analysis table --format csv lists the IDs)"
     )
 
 
 def shorten(lines: Sequence[str], kind: str = "") -> list[str]:
-    """Return the first `LONGEST` of notes on settings, and how many more there are."""
+    """Return the first `LONGEST` notes on settings; a last note counts the others."""
     if len(lines) <= LONGEST:
         return list(lines)
     more = f"{len(lines) - LONGEST} more settings{kind}"
     return [
         *lines[:LONGEST],
-        f"The same is true of {more}: --format csv lists them.",
+        f"The same is true of {more}. Use --format csv to list them.",
     ]
 
 
 def settings_of(rows: Sequence[Row], end: str) -> list[dict[str, Any]]:
-    """Return the settings of a table's rows.
+    """Return the columns of the setting from each row of a table.
 
-    Their columns stand between setting_id and the column `end`.
+    These columns are between the column setting_id and the column `end`.
     """
     names = list(rows[0])
     names = names[names.index("setting_id") + 1 : names.index(end)]
@@ -140,7 +150,7 @@ def settings_of(rows: Sequence[Row], end: str) -> list[dict[str, Any]]:
 
 
 def plain_rows(data: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a frame as plain values, None for null."""
+    """Return the rows of a frame as dicts, with None for null."""
     plain = data.astype(object)
     rows: list[Any] = plain.where(plain.notna(), None).to_dict("records")
     return rows
