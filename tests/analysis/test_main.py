@@ -140,7 +140,10 @@ def test_bad_records_are_one_line_and_exit_code_2(tmp_path, make, said, refused)
         (["figure", "rho", "x", "-o", "f.png", "--size", "A4"], "one-column"),
         (["report", "nowhere"], "--output report.html"),
         (["report", "nowhere", "-o", "r.html"], "nowhere does not exist"),
-        (["export", "nowhere", "-o", "x.xlsx"], "a suffix, .csv or .parquet"),
+        (
+            ["export", "nowhere", "-o", "x.xlsx"],
+            "the file name must end in .csv or .parquet",
+        ),
         (["diff", "nowhere"], "B"),
         (["about", "nowhere"], "nowhere does not exist"),
         (["compare", "nowhere"], "nowhere does not exist"),
@@ -196,7 +199,7 @@ def test_a_whole_comparison_imports_neither_torch_nor_ray(tmp_path):
     sam = {**SHORT, "optimizer": "sam", "rho": 0.05}
     for name, setting in (("x", SHORT), ("y", sam)):
         write(tmp_path, name, *(make_run(setting, seed) for seed in (0, 1)))
-    code = RUN.format(args=["compare", str(tmp_path)], said="of 1 settings")
+    code = RUN.format(args=["compare", str(tmp_path)], said="1 settings. Against")
     assert imported(code) & {"torch", "ray", "matplotlib"} == set()
 
 

@@ -71,7 +71,7 @@ def test_bad_files_are_named_and_set_aside(store, by):
     assert lines[1].startswith(f"bad: {twice}: run ")
     assert "run_id does not match its columns" in lines[1]
     assert lines[2].startswith(f"bad: {state}: cannot be read as a checkpoint: ")
-    assert lines[3].endswith("3 files are bad; --fix sets them aside")
+    assert lines[3].endswith("3 files are bad; --fix renames them to NAME.damaged")
     assert cut.exists()
     code, lines = call(status, StatusOptions(where, fix=True))
     assert code == 1
@@ -149,7 +149,7 @@ def test_every_run_stands_somewhere(tmp_path, few):
 
 def test_without_a_request_there_is_still_a_status(store):
     said = call(status, StatusOptions(store.results))[1]
-    assert said[-1] == "nothing is left"
+    assert said[-1] == "nothing is left to run"
     assert store.load_request() == Request(study="mine")
 
 

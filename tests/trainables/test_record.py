@@ -177,7 +177,7 @@ def test_an_unknown_column_is_refused():
 
 @pytest.mark.parametrize("name", [n for n, c in COLUMNS.items() if not c.nullable])
 def test_a_row_without_a_required_value_is_refused(name):
-    with pytest.raises(ValueError, match=f"has no value in columns \\['{name}'\\]$"):
+    with pytest.raises(ValueError, match=f"value in required columns \\['{name}'\\]$"):
         to_table([record(), record(**{name: None})])
 
 

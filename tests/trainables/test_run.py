@@ -552,7 +552,7 @@ def test_a_state_of_another_run_is_refused(few):
     state = ContinualRun(small(SGD(), Permuted()), [0, 1], few).state_dict()
     with pytest.raises(UsageError, match="the saved state has setting"):
         ContinualRun(small(SAM(), Permuted()), [0, 1], few).load_state_dict(state)
-    with pytest.raises(UsageError, match=r"seeds \[0, 1\], but this run has \[1\]"):
+    with pytest.raises(UsageError, match=r"\[0, 1\], but this run has seeds \[1\]"):
         ContinualRun(small(SGD(), Permuted()), [1], few).load_state_dict(state)
 
 
@@ -574,7 +574,7 @@ def test_a_stream_ends(few):
     [
         ([-1], "seed is -1"),
         ([2**32], "seed is 4294967296"),
-        ([0, 1, 0], "each seed once"),
+        ([0, 1, 0], "no seed twice"),
         ([], "at least one"),
         ([True], "seed is True"),
     ],

@@ -119,7 +119,7 @@ def test_defaults_are_filled_in():
         ),
         (
             {"rho": 0.1},
-            "rho does not belong to problem permuted and optimizer sgd: leave it out",
+            "rho does not belong to problem permuted and optimizer sgd: leave out rho",
         ),
         ({"optimizer": "sam", "alpha": 0.5}, "alpha does not belong to"),
         ({"intervention": "l2_int"}, "did you mean 'l2_init'?"),
@@ -127,13 +127,13 @@ def test_defaults_are_filled_in():
         ({"redo_tau": 0.1}, "redo_tau does not belong to problem permuted and opt"),
         (
             {"intervention": "fresh", "redo_tau": 0.1},
-            "redo_tau does not belong to .* sgd and intervention fresh: leave it out",
+            "redo_tau does not belong to .* and intervention fresh: leave out redo_tau",
         ),
         ({"beta1": 0.9}, "beta1 does not belong to"),
         ({"base": "adm"}, "unknown base 'adm': did you mean 'adam'?"),
         (
             {"base": "adam", "momentum": 0.9},
-            "momentum is 0.9, but base adam .*: leave momentum out",
+            "momentum is 0.9, but base adam .*: leave out momentum",
         ),
         ({"base": "adam", "beta1": 1}, "beta1 is 1: .* at least 0 and below 1"),
         ({"base": "adam", "beta2": -0.1}, "beta2 is -0.1"),

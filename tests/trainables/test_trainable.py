@@ -385,7 +385,7 @@ def test_a_checkpoint_that_is_not_this_runs_is_not_used(store, few, how):
     results = finish(actor(store, few))
     assert [r["tasks_done"] for r in results] == [1, 2, 3, 4]
     assert results[0]["warning"].startswith(
-        "ignoring unusable checkpoint, restarting: "
+        "restarted, because the checkpoint cannot be used: "
     )
     assert "\n" not in results[0]["warning"]
     assert written(store, PERMUTED) == plain(few, PERMUTED)

@@ -69,7 +69,8 @@ def test_a_search_that_is_killed_has_the_same_trials_and_goes_on(tmp_path, clust
     last = sweep(*words)
     assert (last.returncode, last.stderr) == (0, "")
     assert (
-        f"finder: {6 - len(ended)} of 6 trials, 2 seeds each, 2 at once" in last.stdout
+        f"finder: {6 - len(ended)} of 6 trials are left, 2 seeds each, 2 trials at once"
+        in last.stdout
     )
     assert re.search(r"^trials 6/6, .* diverged 0, failed 0$", last.stdout, re.M)
     after = trials(tmp_path)
@@ -126,14 +127,14 @@ def test_what_does_badly_is_stopped_and_a_search_that_is_stopped_goes_on(
         assert (stopped.end(60), stopped.err) == (130, [])
     gate.open()
     over = sum(state != "RUNNING" for state in states())
-    assert f"Stopped: {8 - over} of 8 trials are left." in stopped.text
+    assert f"Stopped: {8 - over} of 8 trials are not finished." in stopped.text
     last = sweep(*words)
     assert (last.returncode, last.stderr) == (0, "")
     early = states().count("PRUNED")
     assert early > 0
     assert states().count("COMPLETE") == 8 - early
     assert (
-        f"{8 - early} trials complete, {early} stopped early, 0 have started"
+        f"{8 - early} trials finished, {early} stopped early, 0 started but not ended"
         in last.stdout
     )
     # those stopped have left nothing but a line in the journal

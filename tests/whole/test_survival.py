@@ -106,7 +106,7 @@ def test_killed_workers_a_killed_driver_a_lost_node_and_damaged_files(
         gate.open()
         assert sweep.end() == 0, (sweep.text, sweep.err)
     assert sweep.err == []
-    assert "ignoring unusable checkpoint, restarting: BadZipFile" in sweep.text
+    assert "restarted, because the checkpoint cannot be used: BadZipFile" in sweep.text
     counts.restarts += 1 + chaos.restarts_said(sweep)
     counts.check(expected, chaos.read(tmp_path))
 
@@ -121,7 +121,7 @@ def test_killed_workers_a_killed_driver_a_lost_node_and_damaged_files(
         assert f"bad: {path}: " in bad.stdout
     with Sweep(*words) as sweep:
         assert sweep.end() == 0, (sweep.text, sweep.err)
-    assert sweep.text.count("set aside to be made again: ") == 3
+    assert sweep.text.count("; missing runs will be repeated: ") == 3
     counts.restarts += 1
     counts.check(expected, chaos.read_whole(tmp_path))
     assert command("study.status", tmp_path, "--check").returncode == 0

@@ -242,7 +242,7 @@ def wrong(tmp_path_factory):
         ("syntax.py", "syntax.py:2: SyntaxError: '(' was never closed"),
         ("--stack 0", "--stack is '0': it must be auto or a whole number, at least 1"),
         ("--stack x", "--stack is 'x': it must be auto or a whole number, at least 1"),
-        ("--hidden 10-x", "hidden is '10-x': give widths joined by '-', as 100-100"),
+        ("--hidden 10-x", "hidden is '10-x': give widths joined by '-', e.g. 100-100"),
         ("--cpus-per-trial 0", "--cpus-per-trial is 0.0: it must be a number above 0"),
         ("--gpus-per-trial 1.5", "--gpus-per-trial is 1.5: above 1 it must be a whole"),
         ("--max-concurrent 0", "--max-concurrent is 0: it must be a whole number"),
@@ -258,11 +258,11 @@ def wrong(tmp_path_factory):
         ("--patience -1", "--patience is -1.0: it must be a number at least 0"),
         (
             "--results s3://me:hidden@b/x",
-            "--results contains keys, which others could see",
+            "--results contains access keys, which other people could see",
         ),
         (
             "--trials 5",
-            "--trials is for a search, which quickstart is not: leave it",
+            "--trials is for a search, but quickstart is not a search: leave",
         ),
         ("search --trials 0", "--trials is 0: it must be a whole number, at least 1"),
         ("search --stack 2", "--stack is 2: a search trains all seeds of a setting"),
@@ -299,7 +299,7 @@ def test_a_wrong_call_is_one_line_and_does_nothing(
         ("--address ray://here:10001", "Ray's client cannot run a study"),
         (
             "--address 127.0.0.1:1",
-            "no Ray at 127.0.0.1:1: [Errno 111] Connection refused",
+            "cannot connect to Ray at 127.0.0.1:1: [Errno 111] Connection refused",
         ),
     ],
 )
@@ -420,7 +420,7 @@ def test_the_same_command_again_trains_nothing(whole):
     # an address where there is no Ray: it is not even asked for
     again = sweep(*words, "--results", results, "--address", "127.0.0.1:1")
     assert (again.returncode, again.stderr) == (0, "")
-    assert "also holds" not in again.stdout
+    assert "earlier commands" not in again.stdout
     assert "All 12 runs of mixed are finished." in again.stdout
     assert "dashboard" not in again.stdout
     assert sum(line.split()[:1] == ["gnp"] for line in again.stdout.splitlines()) == 2
@@ -522,7 +522,7 @@ def test_what_stops_a_study_changes_no_record(tmp_path, whole, cluster, digits):
         assert (code, session.err) == (130, [])
         assert not NOISE.search(session.text)
         assert session.out[-1] == (
-            "Stopped: 4 of 4 runs are left. Progress is saved; "
+            "Stopped: 4 of 4 runs are not finished. Progress is saved; "
             "run the same command to resume.\n"
         )
         sessions.append(saved())

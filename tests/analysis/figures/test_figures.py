@@ -153,7 +153,8 @@ def test_what_cannot_be_drawn_is_said_below():
     lost = make_run(make_setting(lr=0.5), 0, diverged_at=3)
     ax = Figure().subplots()
     draw_panel(accuracy_by_task(frame(*six(seeds=(0,)), lost)), ax)
-    assert "not drawn, no complete run: SGD lr 0.5 (1 diverged)" in texts(ax)
+    note = "settings without a complete run are not drawn: SGD lr 0.5 (1 diverged)"
+    assert note in texts(ax)
     assert len(drawn_lines(ax)) == 6
     # The rate that is not drawn takes no dashes from those that are.
     assert drawn_lines(ax)[0].get_linestyle() == "-"
@@ -163,7 +164,7 @@ def test_what_cannot_be_drawn_is_said_below():
     ("seeds", "said"),
     [
         ((0,), "One run per setting"),
-        ((0, 1), "Mean over 2 seeds; band: 95% t-interval"),
+        ((0, 1), "Line: mean over 2 seeds. Band: 95% t-interval"),
     ],
 )
 def test_the_figure_says_what_its_band_is(seeds, said):

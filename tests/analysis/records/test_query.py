@@ -93,7 +93,7 @@ def test_a_query_returns_its_rows():
     }
     with pytest.raises(UsageError, match="did you mean 'optimizer'"):
         run_query("SELECT optimiser FROM records", {"records": TABLE})
-    with pytest.raises(UsageError, match="give a SELECT"):
+    with pytest.raises(UsageError, match="use a SELECT"):
         run_query("-- nothing", {"records": TABLE})
 
 
@@ -113,7 +113,7 @@ def test_a_filter_may_name_columns_that_are_not_loaded(tmp_path):
 def test_a_filter_without_a_match_lists_the_values(tmp_path):
     write(tmp_path, "x", *(make_run(setting, 0) for setting in SETTINGS))
     with pytest.raises(
-        UsageError, match=r"matches no record.*: there optimizer is gnp,"
+        UsageError, match=r"matches no record.*: in these records optimizer is gnp,"
     ):
         load(str(tmp_path), None, "optimizer = 'asam'")
     with pytest.raises(UsageError, match="intervention is null everywhere"):

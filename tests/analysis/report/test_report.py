@@ -218,7 +218,7 @@ def test_missing_seeds_and_runs_that_diverged(tmp_path, capsys):
     write(tmp_path, "f", *(make_run(settings[5], s, diverged_at=2) for s in (0, 1, 2)))
     text, _ = broken_parts(tmp_path, capsys)
     assert "13 of 18 runs are complete" in text
-    assert "2 of 6 settings have runs that are in no mean" in text
+    assert "2 of 6 settings have diverged, incomplete or missing runs" in text
     assert "incomplete: seed 1; missing: seed 2" in text
     assert "diverged: seeds 0-2" in text
 
@@ -284,7 +284,7 @@ def test_a_study_that_runs_says_how_much_is_there(tmp_path, capsys):
     assert set(why.values()) >= {"there are no records yet"}
     assert "about" not in why
     assert "0 of 24 runs are complete" in text
-    assert "1 stacks of runs have a checkpoint" in text
+    assert "1 stacks (runs that train together) have a checkpoint" in text
     write_study(tmp_path, settings[:2], (0, 1, 2, 7))
     text, _ = broken_parts(tmp_path, capsys)
     assert "8 of 24 runs are complete" in text

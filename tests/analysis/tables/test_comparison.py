@@ -57,7 +57,7 @@ def test_each_problem_has_two_sheets_and_each_study_its_winners(sweep):
         "permuted, study rho: against the best sgd, SGD lr 0.01",
         "pairwise, study rho: against sgd with all else equal",
         "pairwise, study rho: against the best sgd, SGD lr 0.01",
-        "study rho: the winner against the best sgd, on seeds that did not choose it",
+        "study rho: the winner against the best sgd",
     ]
     assert err == ""
 
@@ -69,12 +69,11 @@ def test_the_last_words_count_every_setting_once(sweep):
     counts = data[data["against"] == "matched"]["verdict"].value_counts()
     assert counts.sum() == len(rho_settings("permuted", **SMALL)) - 2 == 18
     assert last.startswith(
-        f"of 18 settings, against sgd with all else equal {counts.get('better', 0)} "
+        f"18 settings. Against sgd with all else equal: {counts.get('better', 0)} "
         f"better, {counts.get('worse', 0)} worse, {counts.get('undecided', 0)} "
-        f"undecided, {counts['diverged']} not tested because it or the baseline "
-        "diverged;"
+        f"undecided, {counts['diverged']} not tested because a run diverged."
     )
-    assert "Diverged with some seed: SAM lr 0.1 rho 2," in last
+    assert "Settings with a diverged run: SAM lr 0.1 rho 2," in last
 
 
 def test_what_is_missing_and_what_diverged_is_named(sweep):
@@ -94,7 +93,7 @@ def test_how_to_confirm_is_said_and_done(sweep, tmp_path):
     confirm(tmp_path, range(4, 8), **SMALL)
     out, _ = printed(tmp_path)
     assert "--confirm-seeds" not in out
-    assert "confirming: seeds 4-7." in out
+    assert "confirming seeds: seeds 4-7." in out
 
 
 def test_csv_has_all_that_was_compared_and_words_go_elsewhere(sweep):
@@ -139,7 +138,7 @@ def test_a_relative_metric_says_what_it_is_relative_to(tmp_path):
         runs = [make_run(k, s, study, rng.random(4)) for k in kinds for s in range(4)]
         write(tmp_path, "x", *runs)
     out, _ = printed(tmp_path, metric="relative_accuracy_slope", study="rho")
-    assert "of accuracy less a fresh network's" in flat(out)
+    assert "subtracting a fresh network's accuracy" in flat(out)
     assert "study fresh" not in out
 
 

@@ -41,9 +41,9 @@ def test_the_same_records_are_the_same_to_the_bit(tmp_path, capsys):
     one, other = put(tmp_path / "a"), put(tmp_path / "b", study="renamed")
     print_difference(one, other)
     said = capsys.readouterr().out
-    assert "Of 8 numbers of 2 settings 8 are the same, 0 moved" in said
+    assert "Of 8 numbers of 2 settings, 8 are the same, 0 moved" in said
     assert "the same code, versions and hardware" in said
-    assert "64 records of the same run and task; 0 more in A only" in said
+    assert "64 records (one per run and task) are in A and B, 0 in A only" in said
 
 
 def test_what_moved_is_told_from_what_did_not(tmp_path):

@@ -88,7 +88,7 @@ MISTAKES = {
     ),
     "token mount": (
         put("file_mounts", TOKEN_FILE, None),
-        "file_mounts: no ~/.ray/auth_token; workers could not join",
+        "file_mounts: no ~/.ray/auth_token; add it, or workers cannot join",
     ),
     "token file": (
         put("file_mounts", TOKEN_FILE, "~/none"),
@@ -108,7 +108,7 @@ MISTAKES = {
     ),
     "stopped disks": (
         put("provider", "cache_stopped_nodes", True),
-        "their disks go on costing",
+        "the disks of stopped nodes still cost money",
     ),
     "image": (put(*NODE, "ImageId", None), "no ImageId"),
 }
@@ -157,9 +157,10 @@ def test_check_shows_every_problem_at_once_and_exits_with_1(make_file, capsys):
     output = capsys.readouterr().out
     for name in names:
         assert MISTAKES[name][1] in output
-    assert "3 problems (AWS not asked; solve them first)" in output
+    assert "3 problems (AWS was not asked; solve these problems first)" in output
     assert check(make_file()) == 0
-    assert "no problems found (AWS not asked; use --aws)" in capsys.readouterr().out
+    hint = "no problems found (AWS was not asked; to ask AWS, use --aws)"
+    assert hint in capsys.readouterr().out
 
 
 def test_the_cost_is_that_of_the_head_and_all_workers(make_file):
@@ -170,7 +171,7 @@ def test_the_cost_is_that_of_the_head_and_all_workers(make_file):
     assert line("max_workers", 4).startswith(start)
     options = (*NODE, "InstanceMarketOptions")
     assert line(*options, None).startswith(start)  # on demand
-    unknown = "cost: unknown; set gpu_worker: SpotOptions.MaxPrice in US dollars"
+    unknown = "cost: unknown; set gpu_worker: SpotOptions.MaxPrice to US dollars"
     assert line(*options, "SpotOptions", None).startswith(unknown)
 
 
@@ -178,7 +179,7 @@ def test_another_ray_here_than_on_the_cluster_is_a_problem(make_file, home):
     (home / "constraints.txt").write_text("ray==2.1.0\n")
     change = put("file_mounts", "~/constraints.txt", "~/constraints.txt")
     (problem,) = file_problems(ClusterFile.read(make_file(change)))
-    assert "2.1.0 on the cluster" in problem
+    assert "installs 2.1.0 on the cluster" in problem
 
 
 @pytest.mark.parametrize(
@@ -286,7 +287,10 @@ def test_prepare_again_changes_no_file_and_closes_an_open_port(prepared, cloud, 
         GroupId=group, IpPermissions=[world | {"IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
     )
     problems = aws_problems(ClusterFile.read(prepared))
-    assert problems == [f"{group}: ports 22-22 are open to the world, 0.0.0.0/0"]
+    assert problems == [
+        f"{group}: ports 22-22 are open to the world, 0.0.0.0/0; "
+        "allow only your own network"
+    ]
     capsys.readouterr()
     prepare(prepared)
     assert capsys.readouterr().out == ""
@@ -324,7 +328,7 @@ def test_an_image_that_does_not_exist_is_one_line(cloud, home):
         ("ssh_from", "home", "give your network"),
         ("ssh_from", None, "set metadata.ssh_from"),
         ("results", "~/results", "is not s3://bucket/prefix"),
-        ("results", "s3://key:secret@mine/x", "without keys"),
+        ("results", "s3://key:secret@mine/x", "without access keys"),
     ],
 )
 def test_prepare_refuses_wrong_settings(make_file, setting, value, message):

@@ -45,7 +45,7 @@ def test_records_come_back_and_bad_ones_are_set_aside(store, capsys):
     store.put(f"records/{name}", content[: len(content) // 2])
     assert store.finished_runs(repair=True) == every - {SETTING.run_id(2)}
     aside = store.location(f"records/{name}.damaged")
-    assert f"set aside to be made again: {aside}: " in capsys.readouterr().out
+    assert f"Damaged file renamed to {aside}; " in capsys.readouterr().out
     assert store.read(f"records/{name}.damaged")
     store.save_state("f00d-seeds-1", b"one")
     assert store.load_state("f00d-seeds-1") == b"one"
@@ -68,7 +68,7 @@ def test_while_it_fails_no_file_is_set_aside(store, bucket):
 
 def test_a_bucket_that_is_not_there_is_refused(store):
     wrong = Store(store.results.replace("bucket", "nobucket"), "mine")
-    with pytest.raises(UsageError, match="there is no nobucket"):
+    with pytest.raises(UsageError, match="bucket nobucket does not exist"):
         wrong.check_access()
 
 

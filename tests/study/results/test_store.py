@@ -148,7 +148,8 @@ def test_a_run_that_is_in_two_files_is_kept_once(store, capsys):
     every = {SETTING.run_id(seed) for seed in (0, 1, 2)}
     assert store.finished_runs(repair=True) == every
     message = capsys.readouterr().out
-    assert f"seeds-1.parquet.damaged: run {SETTING.run_id(1)} is in " in message
+    assert "seeds-1.parquet.damaged; missing runs" in message
+    assert f": run {SETTING.run_id(1)} is also in " in message
     assert len(list(Path(store.location(), "records").glob("*.parquet"))) == 1
 
 
@@ -246,7 +247,7 @@ def test_a_damaged_file_is_set_aside_and_its_runs_are_to_be_made_again(
     aside = Path(f"{path}.damaged")
     assert store.finished_runs(repair=True) == {SETTING.run_id(1)}
     (message,) = capsys.readouterr().out.splitlines()
-    assert message.startswith(f"Damaged, set aside to be made again: {aside}: ")
+    assert message.startswith(f"Damaged file renamed to {aside}; missing runs will be ")
     assert aside.read_bytes() == damaged
     assert not path.exists()
     assert store.finished_runs() == {SETTING.run_id(1)}
@@ -388,7 +389,7 @@ def test_storage_that_fails_is_retried_and_then_given_up(monkeypatch, capsys):
 
     assert retry(action, limit=5) == 7
     (message,) = capsys.readouterr().out.splitlines()
-    assert message == "Retrying storage for up to 5 s: OSError: [Errno 28] full"
+    assert message == "Storage error, retrying for 5 s: OSError: [Errno 28] full"
     with pytest.raises(OSError, match="full"):
         retry(lambda: (_ for _ in ()).throw(OSError(28, "full")), limit=0)
 
@@ -433,5 +434,5 @@ def test_a_damaged_request_is_set_aside(store, capsys):
     assert store.read(REQUEST_FILE) == b"{"
     assert store.load_request(repair=True) == Request(study="mine")
     aside = store.location(f"{REQUEST_FILE}.damaged")
-    assert capsys.readouterr().out == f"Unreadable, set aside: {aside}\n"
+    assert capsys.readouterr().out == f"Damaged file renamed to {aside}\n"
     assert store.read(f"{REQUEST_FILE}.damaged") == b"{"

@@ -83,5 +83,7 @@ def test_whole_numbers_come_back_whole_where_other_settings_have_none(tmp_path, 
 
 def test_there_must_be_seeds_above():
     assert new_seeds((3, 0), 2) == (4, 5)
-    with pytest.raises(UsageError, match="the last of --confirm-seeds is 4294967296"):
+    with pytest.raises(
+        UsageError, match="the largest new seed of --confirm-seeds is 4294967296"
+    ):
         new_seeds((2**32 - 1,), 1)

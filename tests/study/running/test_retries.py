@@ -74,7 +74,7 @@ def test_what_was_kept_in_between_counts_anew(tmp_path):
             "127.0.0.1:8265",
             "token",
             "Ray dashboard: http://127.0.0.1:8265 "
-            "(to get its token, run `ray get-auth-token`)",
+            "(to show the token, run `ray get-auth-token`)",
         ),
         ("", None, "Ray has no dashboard. The study runs without a dashboard."),
     ],

@@ -187,7 +187,7 @@ def test_another_search_in_the_same_place_is_refused(tmp_path):
         (searching(objectives=BOTH[:1]), "objectives"),
         (searching(random_seed=1), "random_seed"),
     ):
-        with pytest.raises(UsageError, match=f"a search with other {what}: give it"):
+        with pytest.raises(UsageError, match=f"a search with other {what}: use"):
             begin(tmp_path, wrong)
     begin(tmp_path, searching(trials=9))
 
@@ -220,7 +220,7 @@ def test_a_damaged_journal_is_refused_in_one_line(tmp_path, content):
         lambda: begin(tmp_path, searching()),
         lambda: load_search(store),
     ):
-        with pytest.raises(UsageError, match="--fix sets it aside") as caught:
+        with pytest.raises(UsageError, match="--fix to set it aside") as caught:
             read()
         assert "\n" not in str(caught.value)
 
@@ -233,7 +233,7 @@ def test_storage_that_fails_is_waited_for_before_a_trial_begins(tmp_path, capsys
     with pytest.raises(OSError, match="directory"):
         proposals.next()
     line = capsys.readouterr().out
-    assert line.startswith("Retrying storage for up to 0 s: IsADirectoryError")
+    assert line.startswith("Storage error, retrying for 0 s: IsADirectoryError")
 
 
 def test_what_does_badly_is_stopped_and_stays_stopped(tmp_path, few):

@@ -57,7 +57,7 @@ def test_the_best_is_named_and_what_it_hung_on(tmp_path, said):
     assert f"{best.value:.4f}" in first
     order = [n.split()[0] for n in text.splitlines() if n.split()[0] in shares]
     assert order == ["lr", "momentum"]
-    assert "the best tenth (8 of 80)" in text
+    assert "the best tenth (8 of 80 trials)" in text
     assert "Pareto" not in text
 
 
@@ -107,8 +107,8 @@ def test_a_front_is_listed_and_drawn_the_same_each_time(tmp_path, said):
 def test_the_command_needs_a_search_and_two_objectives_for_a_front(tmp_path, capsys):
     store, study = found(tmp_path, lambda row: row["lr"], BOTH[:1], trials=3)
     search_report(SearchReportOptions(str(tmp_path)))
-    assert "3 trials complete" in capsys.readouterr().out
-    with pytest.raises(UsageError, match="a front has two objectives, this search has"):
+    assert "3 trials finished" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="a Pareto front needs two objectives, but"):
         search_report(
             SearchReportOptions(store.location(), output=str(tmp_path / "x.png"))
         )
@@ -130,10 +130,10 @@ def test_a_search_that_found_nothing_yet_says_so(tmp_path, said):
     assert (
         said(store, study)
         .strip()
-        .endswith("0 trials complete, 0 stopped early, 0 have started")
+        .endswith("0 trials finished, 0 stopped early, 0 started but not ended")
     )
     assert importance(study) == {}
-    with pytest.raises(UsageError, match="has two objectives"):
+    with pytest.raises(UsageError, match="needs two objectives"):
         draw_front(study, "svg")
 
 

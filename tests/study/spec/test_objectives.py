@@ -71,7 +71,7 @@ def test_a_list_of_objectives():
         ({"objectives": NAMES, "asha": True}, "--asha stops trials before the end"),
         (
             {"objectives": ("plasticity_loss",), "tasks": 1},
-            "plasticity_loss of 1 tasks",
+            "number of tasks is 1: plasticity_loss needs at least 2",
         ),
         ({"objectives": ()}, "no objectives"),
         ({"objectives": ("mean_accuracy",) * 2}, "repeats one of its objectives"),
@@ -90,6 +90,6 @@ def test_a_search_knows_what_its_space_may_need():
     space = Space(dataset=choice("mnist", "mnist-5k"), tasks=integer(1, 5))
     search = Search("mine", space, range(2))
     assert (space.extremes("tasks"), search.datasets) == ((1, 5), ("mnist", "mnist-5k"))
-    with pytest.raises(UsageError, match="plasticity_loss of 1 tasks"):
+    with pytest.raises(UsageError, match="plasticity_loss needs at least 2"):
         search.modify(objectives=("plasticity_loss",))
     assert search.modify(tasks=4).space.extremes("tasks") == (4,)

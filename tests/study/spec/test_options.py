@@ -35,7 +35,7 @@ def test_a_value_out_of_range_is_refused(options, message):
     ("options", "message"),
     [
         ({"study": "search", "stack": "3"}, "--stack is 3: a search trains all seeds"),
-        ({"trials": 3}, "--trials is for a search, which quickstart is not"),
+        ({"trials": 3}, "--trials is for a search, but quickstart is not"),
         ({"asha": True}, "--asha is for a search"),
         ({"objective": "mean_accuracy"}, "--objective is for a search"),
         ({"dataset": "mnst"}, "did you mean 'mnist'"),

@@ -87,7 +87,7 @@ def test_random_settings_are_different_and_the_same_for_a_seed():
     assert len(set(one)) == 20
     assert not set(one) & set(other)
     assert SPACE.random(5) == one[:5]
-    with pytest.raises(UsageError, match="2 random settings: the space has only 1"):
+    with pytest.raises(UsageError, match="2 random settings: only 1 were found"):
         Space(lr=choice(0.1)).random(2)
 
 
@@ -102,14 +102,14 @@ def test_random_settings_are_different_and_the_same_for_a_seed():
         ({"tasks": integer(40, 50), "problem": "pairwise"}, "tasks is 50: pairwise"),
         (
             {"optimizer": choice("sam", "sgd"), "rho": log(0.1, 1)},
-            "or give a condition, as rho=log(0.01, 1).when(optimizer='sam')",
+            "or give a condition such as rho=log(0.01, 1).when(optimizer='sam')",
         ),
         (
             {
                 "optimizer": choice("sgd", "sam"),
                 "rho": log(0.1, 1).when(optimizer="sm"),
             },
-            "unknown optimizer on which rho depends 'sm': did you mean 'sam'?",
+            "unknown optimizer (in the condition of rho) 'sm': did you mean 'sam'?",
         ),
         (
             {"rho": log(0.1, 1).when(optimizer="sam"), "optimizer": choice("sam")},
@@ -133,7 +133,7 @@ def test_what_cannot_be_a_setting_is_one_line(fields, message):
     [
         (lambda: choice(), "choice of lr is empty"),
         (lambda: choice(1, 1), "choice of lr repeats a value"),
-        (lambda: choice([1]), r"choice of lr has \[1\]: give only texts and numbers"),
+        (lambda: choice([1]), r"choice of lr has \[1\]: give only strings and numbers"),
         (lambda: log(0, 1), "low of lr is 0: it must be a number above 0"),
         (lambda: log(1, 0.1), "high of lr is 0.1: it must be a number at least 1"),
         (

@@ -159,7 +159,7 @@ def test_a_missing_file_is_named(tmp_path, name, part, monkeypatch):
     if name != "mnist":
         monkeypatch.setattr(datasets, "MNIST_SHA256", dict.fromkeys(PARTS, ""))
     (folder / file_of(part)).unlink()
-    refused(name, tmp_path, file_of(part), tmp_path, "put the four IDX files there")
+    refused(name, tmp_path, file_of(part), tmp_path, "put the four IDX files into")
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -243,12 +243,12 @@ def test_mnist_under_another_name_is_refused(tmp_path, name, monkeypatch):
     fake_mnist(monkeypatch)
     folder = write(tmp_path / name)
     path = folder / file_of("train-images")
-    refused(name, tmp_path, path, "its SHA-256 is that of MNIST's file: download")
+    refused(name, tmp_path, path, "checksum is the checksum of MNIST's file: download")
 
 
 def test_another_under_mnists_name_is_refused(tmp_path):
     path = write(tmp_path / "mnist") / file_of("train-images")
-    refused("mnist", tmp_path, path, "its SHA-256 is not that of MNIST's file")
+    refused("mnist", tmp_path, path, "checksum is not the checksum of MNIST's file")
 
 
 def test_files_of_no_name_are_only_mnists(tmp_path):

@@ -79,7 +79,7 @@ def test_without_the_extension_torch_makes_the_steps(not_built, monkeypatch):
 def test_a_damaged_library_is_named(not_built):
     suffix = extension.sysconfig.get_config_var("EXT_SUFFIX")
     (not_built / f"_native_avx2_float32{suffix}").write_text("no library")
-    assert "install it again" in describe_engine()
+    assert "install this package again" in describe_engine()
 
 
 def test_the_environment_chooses_the_engine(monkeypatch):
