@@ -38,7 +38,7 @@ class Capacity:
 
     @property
     def max_text(self) -> str:
-        """A text with the CPUs and GPUs after the cluster has started all its nodes."""
+        """The number of CPUs and GPUs of the fully started cluster, as text."""
         return _text(self.max_cpus, self.max_gpus)
 
     def __str__(self) -> str:

@@ -93,7 +93,9 @@ class Search:
         }
 
     def modify(self, seeds: int | None = None, **changes: Any) -> Search:
-        """Return a copy of the search with some changes. None changes nothing.
+        """Return a copy of the search with some changes.
+
+        If an argument is None, that attribute stays the same.
 
         Args:
             seeds: The new number of seeds. The first seed is 0.

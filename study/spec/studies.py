@@ -104,7 +104,9 @@ class Study:
         return {setting.setting_id: setting.row() for setting in self.settings}
 
     def modify(self, seeds: int | None = None, **fields: Any) -> Study:
-        """Return a copy of the study with some changes. None changes nothing.
+        """Return a copy of the study with some changes.
+
+        If an argument is None, that attribute stays the same.
 
         Args:
             seeds: The new number of seeds. The first seed is 0.
