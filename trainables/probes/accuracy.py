@@ -11,13 +11,14 @@ declare(
     "online_accuracy",
     unit="fraction",
     source="Dohare et al. 2023 (arXiv 2306.13812)",
-    meaning="mean accuracy on the training examples, measured before the update on each batch",
+    meaning="mean accuracy on the training examples, measured before each batch's "
+    "update",
 )
 declare(
     "train_loss",
     unit="nats",
     source="cross-entropy",
-    meaning="mean loss on the training examples, measured before the update on each batch",
+    meaning="mean loss on the training examples, measured before each batch's update",
 )
 declare(
     "test_loss",
