@@ -131,6 +131,15 @@ class ReachTest:
                 (self.files.folder / FOLDER).rmdir()
 
 
+def delete_test_files(files: Files) -> None:
+    """Delete the test files that an interrupted session or a slow node has left."""
+    with contextlib.suppress(OSError):
+        for name in files.names(FOLDER, ""):
+            files.delete(f"{FOLDER}/{name}")
+        if files.local:
+            (files.folder / FOLDER).rmdir()
+
+
 def version_differences(versions: Mapping[str, str]) -> str:
     """Return a text that lists how the software of a node differs from this machine's.
 
@@ -154,6 +163,7 @@ def check_reach(files: Files) -> None:
             results are in a local folder, and the cluster may start more nodes.
         OSError: The storage fails.
     """
+    delete_test_files(files)
     if files.local and capacity().can_grow:
         raise UsageError(
             f"--results is the folder {files.results}, but this cluster may start "
@@ -208,6 +218,12 @@ class NodeWatcher(NotPickled, tune.Callback):
             self._compare_nodes()
             self._read_answers()
             self._check_waiting([trial.status for trial in trials], now)
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """Wait a little for the tests that still run, and delete the test files."""
+        if self._tests:
+            ray.wait(list(self._tests), num_returns=len(self._tests), timeout=WAIT)
+            delete_test_files(self._files)
 
     def _compare_nodes(self) -> None:
         """Say which nodes have joined or left, and start a test of each new node."""

@@ -394,7 +394,9 @@ def test_what_is_said_off_a_terminal_is_plain(whole):
     assert said.stderr == ""
     assert not NOISE.search(said.stdout)
     lines = said.stdout.splitlines()
-    assert re.match(r"Ray dashboard: http://\S+:\d+( \(to get its token, |$)", lines[0])
+    assert re.match(
+        r"Ray dashboard: http://\S+:\d+( \(to show the token, |$)", lines[0]
+    )
     assert lines[1].startswith("mixed: 12 runs in 6 trials, ")
     assert lines[2].startswith("runs ")
     last = [line for line in lines if line.startswith("runs ")][-1]
