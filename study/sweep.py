@@ -15,7 +15,12 @@ from study.results.claim import claim
 from study.results.files import retry
 from study.results.provenance import software
 from study.results.store import Store
-from study.running.session import FAILED, STOPPED, StudySession
+from study.running.session import (
+    FAILED,
+    STOPPED,
+    ConfirmationSession,
+    StudySession,
+)
 from study.spec.options import SweepOptions
 from study.spec.search import Search
 from study.spec.studies import Study
@@ -86,7 +91,7 @@ def _run(options: SweepOptions, study: Study | Search, store: Store) -> int:
     winners = attrs.evolve(winners, landscape_every=study.landscape_every)
     for setting in winners.settings:
         say(f"Will run with new seeds: {Trial(setting, winners.seeds).label}")
-    return StudySession(options, winners, store).run()
+    return ConfirmationSession(options, winners, store).run()
 
 
 def _dry_run(options: SweepOptions, study: Study | Search, store: Store) -> None:
@@ -106,6 +111,8 @@ def _dry_run(options: SweepOptions, study: Study | Search, store: Store) -> None
     trials = session.plan(slots)
     console.print(dry_run.cost_table(study, trials))
     say(f"{session.left} of {session.total} runs are left to run.")
+    for line in dry_run.power_lines(study):
+        say(line)
     say(dry_run.duration_line(trials, slots))
 
 

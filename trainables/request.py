@@ -108,22 +108,32 @@ class Request:
     stacks: tuple[str, ...] = ()  # names of the planned groups of seeds
     slots: int = 0  # number of parallel trials when the stacks were planned
     search: dict[str, Any] | None = None  # None if the study is not a search
+    confirming: frozenset[int] = frozenset()  # seeds that were run by --confirm-seeds
 
     def with_settings(
-        self, rows: Mapping[str, Mapping[str, Any]], seeds: Collection[int]
+        self,
+        rows: Mapping[str, Mapping[str, Any]],
+        seeds: Collection[int],
+        *,
+        confirming: bool = False,
     ) -> Request:
         """Return the request with more settings and seeds.
 
         The keys of `rows` are setting_ids. Each of these settings gets all `seeds`, and
-        also keeps the seeds that it already has.
+        also keeps the seeds that it already has. `confirming` says whether the seeds
+        only confirm the best settings; a seed that a study requests itself does not.
         """
         added = {
             setting_id: {k: value for k, value in row.items() if value is not None}
             for setting_id, row in rows.items()
         }
         union = {i: self.seeds.get(i, frozenset()) | set(seeds) for i in rows}
+        change = self.confirming.union if confirming else self.confirming.difference
         return attrs.evolve(
-            self, settings={**self.settings, **added}, seeds={**self.seeds, **union}
+            self,
+            settings={**self.settings, **added},
+            seeds={**self.seeds, **union},
+            confirming=change(seeds),
         )
 
     def with_stacks(
@@ -160,6 +170,8 @@ class Request:
             "slots": self.slots,
             "stacks": list(self.stacks),
         }
+        if self.confirming:
+            content["confirming"] = seeds_text(self.confirming)
         if self.search is not None:
             content["search"] = self.search
         return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
@@ -182,7 +194,7 @@ class Request:
                     f"reads only versions up to {SCHEMA_VERSION}: upgrade the program"
                 )
             entries = {str(e["setting_id"]): e for e in data["settings"]}
-            search = data.get("search")
+            search, text = data.get("search"), data.get("confirming")
             seeds = {i: parse_seeds(e["seeds"]) for i, e in entries.items()}
             return cls(
                 study=str(data.get("study", study)),
@@ -191,6 +203,7 @@ class Request:
                 stacks=tuple(map(str, data.get("stacks", ()))),
                 slots=int(data.get("slots", 0)),
                 search=None if search is None else dict(search),
+                confirming=frozenset(parse_seeds(text) if text else ()),
             )
         except UsageError:
             raise

@@ -1,9 +1,9 @@
 """Run the best settings of a study again with new seeds, to compare them fairly.
 
 The best of many settings is partly lucky (the winner's curse). The results on the
-study's seeds decide which setting and which SGD setting are the best of each problem.
-These best settings then run with new seeds. Only the records of the new seeds give a
-fair comparison.
+study's seeds decide which setting of each method, SGD included, is the best of each
+problem. These best settings then run with new seeds. Only the records of the new seeds
+give a fair comparison.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def confirmation(
 ) -> Study | None:
     """Return a study that runs the best settings with new seeds.
 
-    The settings are the best setting and the best SGD setting of each problem. If there
-    are no records to choose from, return None.
+    The settings are the best setting of each method and the best SGD setting of each
+    problem. If there are no records to choose from, return None.
 
     Args:
         store: The storage that has the study's results.

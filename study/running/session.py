@@ -186,6 +186,7 @@ class Session(abc.ABC):
 class StudySession(Session):
     """A session that runs the unfinished runs of a study."""
 
+    confirming = False  # whether the seeds only confirm the best settings
     unit = "runs"
     study: Study
 
@@ -247,9 +248,9 @@ class StudySession(Session):
 
         trials = self.plan(shares.slots, shares.gpu_memory)
         rows = self.study.rows()
-        request = self.request.with_settings(rows, self.study.seeds).with_stacks(
-            rows, [trial.name for trial in trials], shares.slots
-        )
+        request = self.request.with_settings(
+            rows, self.study.seeds, confirming=self.confirming
+        ).with_stacks(rows, [trial.name for trial in trials], shares.slots)
         before = [tasks for run, tasks in self._tasks.items() if run in self.finished]
         tally = Tally(trials, runs_before=len(before), tasks_before=sum(before))
         return tally, None, request
@@ -265,3 +266,9 @@ class StudySession(Session):
                 and {digest(row | {"seed": seed}) for seed in seeds} <= self.finished
             ):
                 yield stack_name(setting_id, seeds)
+
+
+class ConfirmationSession(StudySession):
+    """A session that runs the best settings of a study with new seeds."""
+
+    confirming = True

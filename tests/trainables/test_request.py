@@ -65,6 +65,9 @@ def test_many_spans_of_seeds_are_limited_together():
 def test_a_request_comes_back():
     request = REQUEST.with_stacks({SETTING.setting_id}, ["f00d-seeds-0-1"], 2)
     assert Request.from_bytes(request.to_bytes(), "other") == request
+    rows = {SETTING.setting_id: SETTING.row()}
+    request = request.with_settings(rows, (2, 3), confirming=True)
+    assert Request.from_bytes(request.to_bytes(), "other") == request
     search = Request(study="mine", search={"seeds": [0], "trials": 3})
     assert Request.from_bytes(search.to_bytes(), "other") == search
 
@@ -77,6 +80,17 @@ def test_equal_requests_give_equal_bytes_in_whatever_order_they_grew():
     two = two.with_settings({SETTING.setting_id: SETTING.row()}, (1, 0))
     assert one.to_bytes() == two.to_bytes()
     assert one.seeds[other.setting_id] == {4, 5}
+
+
+def test_the_seeds_that_confirm_are_told_from_those_of_the_study():
+    rows = {SETTING.setting_id: SETTING.row()}
+    assert REQUEST.confirming == frozenset()
+    more = REQUEST.with_settings(rows, (2, 3), confirming=True)
+    assert more.confirming == {2, 3}
+    assert more.seeds[SETTING.setting_id] == {0, 1, 2, 3}
+    # To run the study again changes nothing; to ask for more seeds makes them its own.
+    assert more.with_settings(rows, (0, 1)) == more
+    assert more.with_settings(rows, (0, 1, 2)).confirming == {3}
 
 
 def test_the_first_versions_lacked_some_fields():
@@ -115,6 +129,8 @@ def corrupted(**fields):
         corrupted(slots="many"),
         corrupted(slots=float("inf")),
         corrupted(search=1),
+        corrupted(confirming="2-1"),
+        corrupted(confirming=[3]),
     ],
 )
 def test_corrupt_content_is_a_value_error(content):

@@ -1,4 +1,4 @@
-"""The winner is confirmed on seeds that did not choose it, whenever it is asked."""
+"""The best of each method is confirmed on seeds that did not choose it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import pytest
 
 from study.results.store import Store
 from study.running.confirm import confirmation, new_seeds
+from study.running.session import ConfirmationSession, StudySession
 from study.spec.studies import Study, grid
 from trainables.interventions import ContinualBackprop
-from trainables.optimizers import SAM, SGD
+from trainables.optimizers import GNP, SAM, SGD
 from trainables.problems import Pairwise, Permuted
+from trainables.request import Request
 from trainables.run import ContinualRun
 from trainables.setting import RunOptions
 from trainables.usage import UsageError
@@ -63,6 +65,31 @@ def test_the_best_and_the_best_sgd_get_the_next_seeds(tmp_path, few):
     ids = frozenset(setting.setting_id for setting in other.settings)
     others = confirmation(store, seeds=other.seeds, count=1, setting_ids=ids)
     assert {setting.optimizer.lr for setting in others.settings} == {1e-5}
+
+
+def test_each_method_is_confirmed_with_its_own_best_rate(tmp_path, few):
+    """Not the best of all only: SAM's question and GNP's are both asked."""
+    kinds = [kind(lr=lr) for kind in (SGD, SAM, GNP) for lr in (0.05, 1e-5)]
+    study = Study(
+        "mine",
+        grid(
+            (Permuted(),), kinds, dataset="mnist-5k", tasks=2, batch_size=4, hidden=(8,)
+        ),
+        (0, 1),
+    )
+    store = Store(str(tmp_path), "mine")
+    fill(store, study.settings, study.seeds, few)
+    more = confirmation(store, seeds=study.seeds, count=2)
+    chosen = {(s.optimizer.name, s.optimizer.lr) for s in more.settings}
+    assert chosen == {(kind, 0.05) for kind in ("sgd", "sam", "gnp")}
+
+
+def test_the_request_says_which_seeds_confirm():
+    rows = STUDY.rows()
+    request = Request(study="mine").with_settings(rows, STUDY.seeds)
+    for kind, seeds in ((StudySession, frozenset()), (ConfirmationSession, {2, 3})):
+        more = request.with_settings(rows, (2, 3), confirming=kind.confirming)
+        assert more.confirming == seeds
 
 
 def test_whole_numbers_come_back_whole_where_other_settings_have_none(tmp_path, few):
