@@ -45,7 +45,7 @@ def mean_interval(values: Reals) -> Interval:
     >>> mean_interval(np.array([4.0])).lo
     array(nan)
     """
-    from scipy import stats
+    from scipy import special
 
     values = np.asarray(values, dtype=np.float64)
     n = len(values)
@@ -57,7 +57,7 @@ def mean_interval(values: Reals) -> Interval:
         mean = np.asarray(values[0] + deviation.mean(axis=0))
     if n > 1:
         error = deviation.std(axis=0, ddof=1) / np.sqrt(n)
-        half = float(stats.t.ppf(0.975, n - 1)) * error
+        half = float(special.stdtrit(n - 1, 0.975)) * error
         lo, hi = np.asarray(mean - half), np.asarray(mean + half)
     return Interval(mean, lo, hi)
 

@@ -1,14 +1,17 @@
-"""Metrics: one number per run, computed from its accuracy on every task.
+"""Metrics: one number per run, from a measure of the run after every task.
 
-Each metric is a pure function of a matrix with one row per run and one column per task,
-in the order of the stream. The result is NaN, without a warning, if the metric is
-undefined or uses a value that is NaN. No run is dropped. To add a metric, write a
-function and add an entry to `METRICS`.
+Each metric is a pure function of a matrix that has a row per run and a column per task,
+in the order of the stream. If a run has a NaN where the metric looks, or the metric is
+undefined, the result is NaN without a warning. No run is dropped. To add a metric,
+write a function and add an entry to `METRICS`.
 
-If tasks differ in difficulty, use a relative metric (`RELATIVE`). For a relative
-metric, `analysis.comparing.fresh` first subtracts the accuracy of a fresh network: one
-that is reset at every task. A loss relative to a fresh network is a loss of plasticity,
-even if the tasks become harder.
+A metric is either a level (how well the network learns) or a trend (how that changes
+along the stream). Plasticity needs both: see `analysis.comparing.verdicts`.
+
+A metric can be of any measure of `MEASURES`, and of the measure minus that of a fresh
+network on the same task (`analysis.comparing.fresh`), whose names start with
+"relative_". If the tasks of a stream differ in difficulty, only the relative metrics
+tell plasticity from difficulty.
 """
 
 from __future__ import annotations
@@ -22,18 +25,29 @@ import numpy.typing as npt
 from trainables.usage import choose
 
 Trajectories = npt.NDArray[np.float64]
-"""A measurement of each run after each task, shape (runs, tasks)."""
+"""Shape (runs, tasks): a measurement of each run after each task."""
 
 PerRun = npt.NDArray[np.float64]
-"""One number per run, shape (runs,)."""
+"""Shape (runs,): one number per run."""
+
+
+def late_accuracy(values: Trajectories) -> PerRun:
+    """Return the mean accuracy over the last tenth of the tasks (one at least).
+
+    It is the level that training has left. It does not tell whether the network ever
+    learned better: see `plasticity_loss` and `peak_loss`.
+
+    >>> late_accuracy(np.linspace(0.9, 0.7, 20)[None]).round(6).tolist()
+    [0.705263]
+    """
+    return np.asarray(values[:, -_tenth(values) :].mean(axis=1))
 
 
 def accuracy_change(values: Trajectories) -> PerRun:
     """Return the mean change of accuracy from one task to the next.
 
-    The mean over t of a[t+1] - a[t] equals (a[T-1] - a[0]) / (T - 1), where a[t] is the
-    accuracy on task t of T tasks. So only the first and the last task count. The result
-    is NaN if there is only one task.
+    mean over t of a[t+1] - a[t] = (a[T-1] - a[0]) / (T - 1). The sum telescopes, so
+    only the two ends of the stream count. Undefined for a single task.
 
     >>> accuracy_change(np.array([[0.9, 0.2, 0.7], [0.5, 0.5, 0.5]])).round(6).tolist()
     [-0.1, 0.0]
@@ -48,9 +62,9 @@ def accuracy_change(values: Trajectories) -> PerRun:
 def accuracy_slope(values: Trajectories) -> PerRun:
     """Return the least-squares slope of accuracy by task.
 
-    With the accuracy a[t] on task t, the slope is the sum over t of
-    (t - mean t)(a[t] - mean a), divided by the sum over t of (t - mean t)^2. Every task
-    counts. The result is NaN if there is only one task.
+    sum over t of (t - mean t)(a[t] - mean a) / sum over t of (t - mean t)^2. Every task
+    counts. Undefined for a single task. A straight line misses a rise that a fall
+    follows: see `peak_loss`.
 
     >>> accuracy_slope(np.array([[0.9, 0.8, 0.7], [0.5, 0.9, 0.5]])).round(6).tolist()
     [-0.1, 0.0]
@@ -58,13 +72,12 @@ def accuracy_slope(values: Trajectories) -> PerRun:
     if (tasks := values.shape[1]) < 2:
         return _undefined(values)
     t = np.arange(tasks) - (tasks - 1) / 2
-    # Subtract the first column, so that constant accuracy has a slope of exactly 0. The
-    # slope changes only by rounding.
+    # Subtracting the first column changes only rounding: a constant gives exactly 0.
     return np.asarray((values - values[:, :1]) @ t / (t @ t))
 
 
 def mean_accuracy(values: Trajectories) -> PerRun:
-    """Return the mean accuracy over all tasks.
+    """Return the mean accuracy over the tasks.
 
     >>> mean_accuracy(np.array([[0.9, 0.8, 0.7]])).round(6).tolist()
     [0.8]
@@ -73,7 +86,7 @@ def mean_accuracy(values: Trajectories) -> PerRun:
 
 
 def first_accuracy(values: Trajectories) -> PerRun:
-    """Return the accuracy on the first task.
+    """Return the accuracy on the first task, of a network that learned nothing before.
 
     >>> first_accuracy(np.array([[0.9, 0.8, 0.7]])).tolist()
     [0.9]
@@ -91,29 +104,47 @@ def last_accuracy(values: Trajectories) -> PerRun:
 
 
 def plasticity_loss(values: Trajectories) -> PerRun:
-    """Return the fall of accuracy from the first to the last tenth of the tasks.
+    """Return how much lower accuracy is on the last tenth of the tasks than the first.
 
-    The result is the mean over the first k of T tasks minus the mean over the last k,
-    with k = max(1, T // 10). It is positive if plasticity is lost. It has less noise
-    than `accuracy_change`, which uses one task at each end. The result is NaN if there
-    is only one task.
+    mean of the first k tasks minus the mean of the last k, k = max(1, T // 10):
+    positive if plasticity is lost. It has less noise than `accuracy_change`, which
+    looks at one task at each end. It is blind to a rise before the fall, and 0 for a
+    network that never learns. Undefined for a single task.
 
     >>> plasticity_loss(np.linspace(0.9, 0.7, 20)[None]).round(6).tolist()
     [0.189474]
     """
-    if (tasks := values.shape[1]) < 2:
+    if values.shape[1] < 2:
         return _undefined(values)
-    k = max(1, tasks // 10)
+    k = _tenth(values)
     return np.asarray(values[:, :k].mean(axis=1) - values[:, -k:].mean(axis=1))
 
 
-def accuracy_area(values: Trajectories) -> PerRun:
-    """Return the area under the curve of accuracy by task, scaled to a length of 1.
+def peak_loss(values: Trajectories) -> PerRun:
+    """Return the peak of the accuracy minus its mean on the last tenth of the tasks.
 
-    The area is the sum over t of the trapezoids (a[t] + a[t+1]) / 2, divided by T - 1,
-    where a[t] is the accuracy on task t of T tasks. It equals a mean accuracy in which
-    the first and the last task have half the weight of the others. The result is NaN if
-    there is only one task.
+    The peak is the largest mean over k consecutive tasks, k = max(1, T // 10). A
+    network whose accuracy rises and then falls has a peak loss, where
+    `plasticity_loss` may be 0. Noise alone makes the peak loss positive, so compare it
+    with a baseline's. It is 0 for a network that never learns. Undefined for a single
+    task.
+
+    >>> peak_loss(np.array([[0.8, 0.9, 0.7], [0.5, 0.5, 0.5]])).round(6).tolist()
+    [0.2, 0.0]
+    """
+    if values.shape[1] < 2:
+        return _undefined(values)
+    windows = np.lib.stride_tricks.sliding_window_view(values, _tenth(values), axis=1)
+    means = windows.mean(axis=2)
+    return np.asarray(means.max(axis=1) - means[:, -1])
+
+
+def accuracy_area(values: Trajectories) -> PerRun:
+    """Return the area under the accuracy by task, the stream being one unit long.
+
+    Trapezoids: sum over t of (a[t] + a[t+1]) / 2, over T - 1. It is the mean accuracy
+    with half the weight on the first and the last task: T mean = (T - 1) area +
+    (a[0] + a[T-1]) / 2. Undefined for a single task.
 
     >>> accuracy_area(np.array([[0.8, 1.0, 0.4]])).round(6).tolist()
     [0.8]
@@ -124,58 +155,136 @@ def accuracy_area(values: Trajectories) -> PerRun:
 
 
 @attrs.frozen
+class Measure:
+    """A column of the records that metrics can be of."""
+
+    words: str  # how text names it
+    higher: bool  # whether more is better
+    scale: float  # what text multiplies it by
+    unit: str  # of a level, in text
+    unit_of_difference: str
+
+
+MEASURES: dict[str, Measure] = {
+    "test_accuracy": Measure("accuracy", True, 100, "%", "pp"),
+    "online_accuracy": Measure("online accuracy", True, 100, "%", "pp"),
+    "train_loss": Measure("train loss", False, 1, "nats", "nats"),
+}
+"""The measures, by column. The first is the default."""
+
+MEASURE = "test_accuracy"
+
+
+@attrs.frozen
 class Metric:
-    """A metric: the function that computes one number per run, and how to read it."""
+    """A metric: a number per run, and how to read it."""
 
     function: Callable[[Trajectories], PerRun]
-    definition: str  # one line; the equation is in the docstring of `function`
-    source: str = "this program"  # the publication or method that defines the metric
-    higher: bool = True  # True if higher values are better
-    per_task: bool = False  # True if the number is a change per task
-    relative: bool = False  # True if a fresh network's accuracy is subtracted
+    definition: str  # one line; the docstring of the function has the equation
+    source: str = "this program"  # who defined it
+    higher: bool = True  # whether more is better
+    trend: bool = False  # whether it tells a change, and not a level
+    per_task: bool = False  # whether it is a rate per task
+    relative: bool = False  # whether it is of the measure minus a fresh network's
+    measure: str = MEASURE  # a key of MEASURES
 
     @property
     def name(self) -> str:
-        """The name of the metric, and of its column in tables."""
+        """Its name on the command line; also that of a column in tables."""
         return f"{'relative_' if self.relative else ''}{self.function.__name__}"
 
     @property
+    def words(self) -> str:
+        """Its name in text, with the measure."""
+        words, measure = self.name.replace("_", " "), MEASURES[self.measure].words
+        if self.measure == MEASURE:
+            return words
+        if "accuracy" in words:
+            return words.replace("accuracy", measure)
+        return f"{words} of {measure}"
+
+    @property
     def unit(self) -> str:
-        """The unit of the metric: accuracy is a fraction from 0 to 1."""
-        return "accuracy per task" if self.per_task else "accuracy"
+        """The unit of the number."""
+        unit = "nats" if MEASURES[self.measure].unit == "nats" else "accuracy"
+        return f"{unit} per task" if self.per_task else unit
+
+    @property
+    def level(self) -> Metric:
+        """The level that this metric is shown beside: the late one of its measure."""
+        relative = RELATIVE[f"relative_{DEFAULT}"]
+        return (relative if self.relative else METRICS[DEFAULT]).of(self.measure)
+
+    @property
+    def absolute(self) -> Metric:
+        """The metric of the measure itself, with no fresh network subtracted."""
+        return METRICS[self.function.__name__].of(self.measure)
+
+    def of(self, measure: str) -> Metric:
+        """Return this metric of another measure. Of a loss, less is better."""
+        old, new = MEASURES[self.measure], MEASURES[measure]
+        return attrs.evolve(
+            self,
+            measure=measure,
+            higher=self.higher != (old.higher != new.higher),
+            definition=self.definition.replace(old.words, new.words),
+        )
+
+    def steps(self, tasks: int) -> int:
+        """Return what a rate is multiplied by to give the change over the stream."""
+        return max(1, tasks - 1) if self.per_task else 1
+
+    def beside(self, values: Trajectories) -> PerRun:
+        """Return the late level if this is a trend, else the trend over the stream."""
+        if self.trend:
+            return self.level(values)
+        return np.asarray((values.shape[1] - 1) * accuracy_slope(values))
 
     def __call__(self, values: Trajectories) -> PerRun:
-        """Return the value of the metric for each run."""
+        """Return the metric of each run."""
         return self.function(values)
 
+
+DEFAULT = "late_accuracy"
+"""The metric that comparisons use by default, and that chooses the best settings."""
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
+        Metric(late_accuracy, "mean accuracy over the last tenth of the tasks"),
         Metric(
             accuracy_change,
             "mean change of accuracy from one task to the next, as in the paper",
             "Koster & Kukla 2024 (arXiv 2409.17300), Tables 1 and 2",
+            trend=True,
             per_task=True,
         ),
         Metric(
             accuracy_slope,
             "least-squares slope of accuracy by task",
             "ordinary least squares",
+            trend=True,
             per_task=True,
         ),
-        Metric(mean_accuracy, "mean accuracy over all tasks"),
+        Metric(mean_accuracy, "mean accuracy over the tasks"),
         Metric(first_accuracy, "accuracy on the first task"),
         Metric(last_accuracy, "accuracy on the last task"),
         Metric(
             plasticity_loss,
-            "mean accuracy on the first tenth of the tasks minus mean accuracy on the "
-            "last tenth",
+            "mean accuracy on the first tenth of the tasks less that on the last tenth",
             higher=False,
+            trend=True,
+        ),
+        Metric(
+            peak_loss,
+            "largest mean accuracy over a tenth of the tasks, less that on the last "
+            "tenth",
+            higher=False,
+            trend=True,
         ),
         Metric(
             accuracy_area,
-            "area under the curve of accuracy by task, scaled to a length of 1",
+            "area under accuracy by task, the stream being one unit long",
             "the trapezoidal rule",
         ),
     )
@@ -184,25 +293,27 @@ METRICS: dict[str, Metric] = {
 RELATIVE: dict[str, Metric] = {
     f"relative_{name}": attrs.evolve(
         metric,
-        definition=f"{metric.definition}, after subtracting a fresh network's accuracy",
+        definition=f"{metric.definition}, of accuracy less a fresh network's",
         relative=True,
     )
     for name, metric in METRICS.items()
 }
-"""The metrics of `METRICS`, computed after subtracting the accuracy of a fresh network.
-
-A fresh network is reset at every task. It has the same task and seed.
-"""
+"""The same, of accuracy minus that of a fresh network on the same task and seed."""
 
 
-def find_metric(name: str) -> Metric:
-    """Return the metric with this name, from `METRICS` or `RELATIVE`.
+def find_metric(name: str, measure: str = MEASURE) -> Metric:
+    """Return a metric of `METRICS` or `RELATIVE`, of a measure of `MEASURES`.
 
     Raises:
-        UsageError: There is no metric with this name.
+        UsageError: The name or the measure is unknown.
     """
     known = METRICS | RELATIVE
-    return known[choose("metric", name, known)]
+    metric = known[choose("metric", name, known)]
+    return metric.of(choose("measure", measure, MEASURES))
+
+
+def _tenth(values: Trajectories) -> int:
+    return max(1, int(values.shape[1]) // 10)
 
 
 def _undefined(values: Trajectories) -> PerRun:

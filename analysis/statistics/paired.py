@@ -56,7 +56,7 @@ def paired_difference(one: Reals, other: Reals) -> Paired:
     >>> [round(float(value), 3) for value in test]
     [2.0, -0.484, 4.484, 0.074, 1.128]
     """
-    from scipy import special, stats
+    from scipy import special
 
     one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
     difference = one - other
@@ -70,7 +70,7 @@ def paired_difference(one: Reals, other: Reals) -> Paired:
     varies = spread > ROUNDING * size
     ratio = np.divide(mean, spread, out=undefined.copy(), where=varies)
     # stats.ttest_rel is not used, because it warns if all differences are equal.
-    p = np.asarray(2 * stats.t.sf(np.abs(ratio) * np.sqrt(n), n - 1))
+    p = np.asarray(2 * special.stdtr(n - 1, -np.abs(ratio) * np.sqrt(n)))
     if n == 2:
         return Paired(mean, lo, hi, p, undefined)
     half = (n - 1) / 2

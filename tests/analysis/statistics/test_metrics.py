@@ -5,15 +5,22 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from analysis.statistics.metrics import (
+    MEASURES,
     METRICS,
+    RELATIVE,
     accuracy_area,
     accuracy_change,
     accuracy_slope,
+    find_metric,
+    late_accuracy,
+    peak_loss,
     plasticity_loss,
 )
+from trainables.usage import UsageError
 
 ENDS = ("accuracy_change", "first_accuracy", "last_accuracy")
 PER_TASK = ("accuracy_change", "accuracy_slope")
+TRENDS = (*PER_TASK, "plasticity_loss", "peak_loss")
 ACCURACY = st.floats(0, 1, allow_subnormal=False)
 
 
@@ -25,12 +32,14 @@ def trajectories(shortest=2):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
+        ("late_accuracy", 0.711),
         ("accuracy_change", -0.002),
         ("accuracy_slope", -0.002),
         ("mean_accuracy", 0.801),
         ("first_accuracy", 0.9),
         ("last_accuracy", 0.702),
         ("plasticity_loss", 0.18),
+        ("peak_loss", 0.18),
         ("accuracy_area", 0.801),
     ],
 )
@@ -62,6 +71,34 @@ def test_plasticity_loss_looks_at_whole_tenths():
     assert plasticity_loss(np.array([[0.9, 0.1, 0.4]])) == pytest.approx([0.5])
 
 
+def test_the_late_level_is_that_of_the_last_whole_tenth():
+    values = np.zeros((1, 29))
+    values[:, -2:] = 0.5, 0.75
+    assert late_accuracy(values) == pytest.approx([0.625])
+    assert late_accuracy(np.array([[0.9, 0.1, 0.4]])) == pytest.approx([0.4])
+
+
+@given(values=trajectories())
+def test_the_peak_is_the_best_tenth_wherever_it_is(values):
+    k = max(1, values.shape[1] // 10)
+    starts = range(values.shape[1] - k + 1)
+    peak = np.max([values[:, i : i + k].mean(axis=1) for i in starts], axis=0)
+    assert peak_loss(values) == pytest.approx(peak - late_accuracy(values), abs=1e-12)
+
+
+@given(values=trajectories())
+def test_a_peak_loses_at_least_as_much_as_the_start(values):
+    assert (peak_loss(values) >= plasticity_loss(values) - 1e-12).all()
+    assert (peak_loss(values) >= -1e-12).all()
+
+
+def test_only_the_peak_sees_a_fall_that_follows_a_rise():
+    rise = np.concatenate([np.linspace(0.5, 0.9, 50), np.linspace(0.9, 0.5, 50)])
+    assert plasticity_loss(rise[None]) == pytest.approx([0], abs=1e-12)
+    assert accuracy_slope(rise[None]) == pytest.approx([0], abs=1e-12)
+    assert peak_loss(rise[None])[0] > 0.3
+
+
 def test_area_is_that_of_the_trapezoids():
     values = np.random.default_rng(2).random((3, 12))
     expected = np.trapezoid(values, dx=1 / 11, axis=1)
@@ -76,9 +113,9 @@ def test_area_is_the_mean_but_for_the_ends(values):
     assert mean == pytest.approx(METRICS["mean_accuracy"](values), abs=1e-12)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", [name for name in METRICS if name != "peak_loss"])
 @given(values=trajectories(), other=st.floats(0, 1))
-def test_every_metric_is_linear(name, values, other):
+def test_every_metric_but_the_peak_is_linear(name, values, other):
     """So a difference of two settings does not depend on what is taken off both."""
     taken = other * np.sin(np.arange(values.shape[1]))
     metric = METRICS[name]
@@ -103,7 +140,7 @@ def test_a_longer_stream_has_less_of_what_is_per_task(name):
     assert metric.unit.endswith("per task") == metric.per_task
 
 
-@pytest.mark.parametrize("name", [*PER_TASK, "plasticity_loss", "accuracy_area"])
+@pytest.mark.parametrize("name", [*TRENDS, "accuracy_area"])
 def test_of_a_single_task_no_trend_is_known(name):
     assert np.isnan(METRICS[name](np.array([[0.5], [0.6]]))).tolist() == [True, True]
 
@@ -154,7 +191,7 @@ def test_the_slope_sees_the_middle(values):
     assert moved == pytest.approx(t[1] / (t @ t), abs=1e-9)
 
 
-@pytest.mark.parametrize("name", [*PER_TASK, "plasticity_loss"])
+@pytest.mark.parametrize("name", TRENDS)
 @given(values=trajectories(), level=st.floats(-1, 1))
 def test_a_trend_does_not_depend_on_the_level(name, values, level):
     metric = METRICS[name]
@@ -172,3 +209,69 @@ def test_a_trend_backwards_is_its_opposite(name, values):
 def test_a_constant_has_no_trend_at_all(level, tasks):
     flat = np.full((2, tasks), level)
     assert accuracy_slope(flat).tolist() == accuracy_change(flat).tolist() == [0, 0]
+
+
+def test_a_trend_says_that_it_is_one():
+    """A network that never learns has a trend of 0, which only a trend rewards."""
+    trends = {name for name, metric in METRICS.items() if metric.trend}
+    assert trends == set(TRENDS)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@given(values=trajectories())
+def test_a_trend_has_the_level_beside_it_and_a_level_the_trend(name, values):
+    metric, tasks = METRICS[name], values.shape[1]
+    slope = (tasks - 1) * accuracy_slope(values)
+    expected = late_accuracy(values) if metric.trend else slope
+    assert metric.beside(values) == pytest.approx(expected, abs=1e-12)
+
+
+@given(values=trajectories())
+def test_a_rate_over_the_stream_is_what_an_accuracy_can_change_by(values):
+    """So no table shows a change of more than 100 points, or a slope of more than 150.
+
+    The steepest least-squares line is that of a step in the middle of the stream.
+    """
+    tasks = values.shape[1]
+    change, slope = METRICS["accuracy_change"], METRICS["accuracy_slope"]
+    difference = values[:, -1] - values[:, 0]
+    assert change.steps(tasks) * change(values) == pytest.approx(difference, abs=1e-12)
+    assert (np.abs(slope.steps(tasks) * slope(values)) <= 1.5).all()
+    line = np.linspace(0.9, 0.2, tasks)[None]
+    assert slope.steps(tasks) * slope(line) == pytest.approx([-0.7])
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_can_be_of_every_measure(name):
+    metric = METRICS[name]
+    for measure, entry in MEASURES.items():
+        other = find_metric(name, measure)
+        assert (other.measure, other.name) == (measure, name)
+        # Of a loss less is better, so what was good in an accuracy is bad in it.
+        assert other.higher == (metric.higher == entry.higher)
+        assert (other.level.measure, other.level.trend) == (measure, False)
+        assert other.of(metric.measure) == metric
+        assert entry.words in other.words or measure == "test_accuracy"
+        assert entry.words in other.definition
+        assert ("accuracy" in other.definition) == ("accuracy" in entry.words)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_relative_metric_has_a_relative_level(name):
+    metric = RELATIVE[f"relative_{name}"]
+    assert metric.relative
+    assert metric.level == RELATIVE["relative_late_accuracy"]
+    assert metric.absolute.name == name
+    assert metric.level.absolute == METRICS["late_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("late_acuracy",), "unknown metric .* did you mean 'late_accuracy'"),
+        (("late_accuracy", "test_acc"), "unknown measure .* 'test_accuracy'"),
+    ],
+)
+def test_an_unknown_name_offers_the_nearest(names, message):
+    with pytest.raises(UsageError, match=message):
+        find_metric(*names)

@@ -1,0 +1,91 @@
+"""Power: which differences a paired t-test finds, and how many seeds that takes.
+
+A test that finds nothing says little if it could not have found much. These functions
+say how much: the smallest true difference that the test finds with 80% probability, and
+whether a difference is shown to be smaller than a margin.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from analysis.statistics.intervals import Reals
+
+POWER = 0.8
+"""The probability with which a detectable difference is found."""
+
+LEVEL = 0.05
+"""The error probability of one family of tests."""
+
+MOST_SEEDS = 1000
+"""The largest number of seeds that `seeds_needed` returns."""
+
+
+@functools.cache
+def detectable_effect(n: int, tests: int = 1) -> float:
+    """Return the smallest difference that n pairs find, in standard deviations.
+
+    The true mean difference, divided by the standard deviation of the differences,
+    which the two-sided paired t-test at level `LEVEL` / tests (Bonferroni; Holm's test
+    finds it too) finds with probability `POWER`. The noncentral t distribution gives
+    the probability. Infinite for fewer than two pairs.
+
+    >>> round(detectable_effect(10), 2), round(detectable_effect(3, 540) , 0)
+    (1.0, 76.0)
+    """
+    from scipy import optimize, stats
+
+    if n < 2:
+        return float("inf")
+    critical = stats.t.isf(LEVEL / tests / 2, n - 1)
+
+    def shortfall(effect: float) -> float:
+        # The other tail adds less than LEVEL / 2 and is left out.
+        return float(stats.nct.sf(critical, n - 1, effect * np.sqrt(n))) - POWER
+
+    # Just above the critical value the power is about one half.
+    high = (critical + 3) / np.sqrt(n)
+    while not shortfall(high) > 0:
+        high *= 2
+    return float(optimize.brentq(shortfall, 0, high, xtol=1e-6 * high))
+
+
+def seeds_needed(effect: float, tests: int = 1) -> int | None:
+    """Return how many pairs find a difference, in standard deviations.
+
+    None if `MOST_SEEDS` do not find it.
+
+    >>> seeds_needed(1.0), seeds_needed(0.5), seeds_needed(0.01)
+    (10, 34, None)
+    """
+    low, high = 2, MOST_SEEDS
+    if not effect > 0 or detectable_effect(high, tests) > effect:
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        if detectable_effect(middle, tests) <= effect:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def is_equivalent(differences: Reals, margin: float) -> bool:
+    """Return whether the mean difference is shown to be within ± margin.
+
+    Two one-sided t-tests at 5% (TOST, Schuirmann 1987): the 90% t-interval of the mean
+    lies inside the margin. Fewer than two pairs show nothing.
+
+    >>> is_equivalent(np.array([0.1, -0.1, 0.05, -0.05]), 0.2)
+    True
+    """
+    from scipy import special
+
+    n = len(differences)
+    if n < 2:
+        return False
+    error = float(np.std(differences, ddof=1)) / np.sqrt(n)
+    half = float(special.stdtrit(n - 1, 0.95)) * error
+    return bool(abs(float(np.mean(differences))) + half < margin)
