@@ -8,7 +8,6 @@ describe their columns, so a new hyperparameter or probe needs no change here.
 from __future__ import annotations
 
 import functools
-import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -18,11 +17,14 @@ import attrs
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
 from analysis.records.query import matching_rows
+from analysis.records.request import read_confirming
 from analysis.records.runs import NEEDED
+from analysis.records.source import is_local, one_line, open_results
 from trainables.record import (
     KNOWN_COLUMNS,
     REAL,
@@ -39,6 +41,16 @@ KEY = ["study", "run_id", "task"]
 ROLES: tuple[Role, ...] = ("identity", "setting", "position", "measure", "outcome")
 """Columns are sorted by their role, in this order."""
 
+REQUIRED = (
+    *("study", "setting_id", "run_id", "trial_id", "seed", "problem", "dataset"),
+    *("tasks", "optimizer", "task", "task_label", "diverged"),
+)
+"""The columns without which nothing can be said of a row.
+
+A file that declares another column as nullable may have nulls in it: results of other
+programs (`analysis.records.csv_import`) may have no learning rate.
+"""
+
 MAX_VALUES = 8
 """An error message lists at most this many values of a column."""
 
@@ -54,12 +66,23 @@ class RecordsFile:
 
 
 @attrs.frozen
+class Selection:
+    """The records that a command uses; see `load_records`."""
+
+    where: str | None = None  # an SQL filter, the option --where; None means all
+    tasks: str | None = None  # START:STOP, the option --tasks; None means all
+
+
+@attrs.frozen
 class Records:
     """Records, with one row per study, run and task."""
 
     table: pa.Table
     files: list[RecordsFile]
     columns: dict[str, Column]  # the columns of all files, and `KNOWN_COLUMNS`
+    # By study, the seeds that were run only to confirm its best settings.
+    confirming: dict[str, frozenset[int]] = attrs.field(factory=dict)
+    first_task: int = 0  # the number in the stream of the task that has number 0 here
 
     @property
     def number_columns(self) -> list[str]:
@@ -74,28 +97,40 @@ class Records:
         """Return the rows as a data frame.
 
         `frame.attrs["setting_columns"]` has the names of the columns that describe the
-        setting.
+        setting. `frame.attrs["confirming"]` has by study the seeds that were run only
+        to confirm its best settings. `frame.attrs["first_task"]` is the number in the
+        stream of the task that has number 0 in the frame.
         """
         frame: pd.DataFrame = self.table.to_pandas()
         settings = tuple(n for n, c in self.columns.items() if c.role == "setting")
-        frame.attrs["setting_columns"] = settings
+        frame.attrs |= {
+            "setting_columns": settings,
+            "confirming": self.confirming,
+            "first_task": self.first_task,
+        }
         return frame
 
 
 def load(
-    results: str, columns: Iterable[str] | None = None, where: str | None = None
+    results: str,
+    columns: Iterable[str] | None = None,
+    where: str | None = None,
+    tasks: str | None = None,
 ) -> pd.DataFrame:
     """Load records as a data frame. `load_records` explains the arguments."""
-    return load_records(results, columns, where).to_frame()
+    return load_records(results, columns, where, tasks).to_frame()
 
 
 def load_records(
-    results: str, columns: Iterable[str] | None = None, where: str | None = None
+    results: str,
+    columns: Iterable[str] | None = None,
+    where: str | None = None,
+    tasks: str | None = None,
 ) -> Records:
     """Load the records in a folder, a file or a bucket.
 
-    If a row occurs several times with equal results, it is loaded once and a note is
-    printed to standard error.
+    If a row occurs several times with equal results, it is loaded once. Notes on such
+    rows, and on what the filter removed, are printed to standard error.
 
     Args:
         results: A folder of studies, the folder of a study, a folder named records, or
@@ -104,19 +139,24 @@ def load_records(
             setting are always read. None reads all columns.
         where: Load only the rows that match this expression in DuckDB's SQL. None loads
             all rows.
+        tasks: Load only these tasks of each stream, as START:STOP, as if the stream
+            were no longer: START gets the number 0, and the column tasks is the number
+            of these tasks. None loads all tasks.
 
     Raises:
         UsageError: There are no records; a file is damaged, is not a file of records or
             was written by a newer version; two rows contradict each other; a column is
-            unknown; or the filter is wrong or matches no row.
+            unknown; the filter is wrong or matches no row; or `tasks` is no range or
+            leaves no task of a stream.
     """
-    filesystem, paths = _find_files(results)
+    part = None if tasks is None else _parse_tasks(tasks)
+    filesystem, root, paths = _find_files(results)
     words = re.findall(r"\w+", (where or "").lower())
     names = None if columns is None else {*NEEDED, *columns, *words}
     read = functools.partial(_read_file, filesystem, names)
     # Two threads are enough for local files, because Python's lock limits them. Remote
     # files need more threads, because a thread mostly waits for the network.
-    with ThreadPoolExecutor(2 if _is_local(filesystem) else None) as pool:
+    with ThreadPoolExecutor(2 if is_local(filesystem) else None) as pool:
         tables, files = zip(*pool.map(read, paths), strict=True)
     known = _merge_columns(files)
     for name in columns or ():
@@ -129,15 +169,120 @@ def load_records(
         rows = matching_rows(table, where, known)
         if not len(rows):
             raise _no_match(results, table, where, [n for n in known if n in words])
+        everything = table
         table, origin = table.take(rows), origin[rows]
+        _describe_filter(everything, table)
         if columns is not None:
             table = table.select(_choose_columns(known, {*NEEDED, *columns}))
     table = _drop_duplicates(table, known, lambda row: files[origin[row]].path)
-    return Records(table, list(files), known)
+    _check_fractions(table, known)
+    if part is not None:
+        table = _select_tasks(table, part)
+    return Records(
+        table,
+        list(files),
+        known,
+        read_confirming(filesystem, root),
+        first_task=part.start if part is not None else 0,
+    )
 
 
-def _find_files(results: str) -> tuple[fs.FileSystem, list[str]]:
-    """Return the file system of `results` and the sorted paths of its record files."""
+def _describe_filter(table: pa.Table, kept: pa.Table) -> None:
+    """Print to standard error what a filter kept, and whether it cut runs short."""
+
+    def count(keys: list[str], rows: pa.Table) -> pd.Series[int]:
+        groups = rows.group_by(keys).aggregate([([], "count_all")])
+        counts: pd.DataFrame = groups.to_pandas().set_index(keys)
+        return counts["count_all"]
+
+    setting, run = ["study", "setting_id"], ["study", "run_id"]
+    before, after = (len(count(setting, rows)) for rows in (table, kept))
+    print(
+        f"where: kept {kept.num_rows:,} of {table.num_rows:,} records, {after:,} of "
+        f"{before:,} settings",
+        file=sys.stderr,
+    )
+    left = count(run, kept)
+    if cut := int((count(run, table).reindex(left.index) > left).sum()):
+        print(
+            f"note: the filter removed some tasks of {cut:,} of {len(left):,} runs, so "
+            "these runs count as incomplete: use --tasks START:STOP to choose tasks",
+            file=sys.stderr,
+        )
+
+
+def _parse_tasks(text: str) -> slice:
+    """Return START:STOP as a slice; START is 0 if the text does not have it.
+
+    >>> _parse_tasks("1:"), _parse_tasks(":10")
+    (slice(1, None, None), slice(0, 10, None))
+
+    Raises:
+        UsageError: The text is no range of tasks.
+    """
+    match = re.fullmatch(r"([0-9]{0,9}):([0-9]{0,9})", text)
+    start, stop = match.groups() if match else ("", "0")
+    part = slice(int(start or 0), int(stop) if stop else None)
+    if part.stop is not None and part.stop <= part.start:
+        raise UsageError(
+            f"--tasks is {text!r}: give START:STOP with START below STOP, for example "
+            "1: for all tasks but the first, or 0:10 for the first ten"
+        )
+    return part
+
+
+def _select_tasks(table: pa.Table, part: slice) -> pa.Table:
+    """Return the records of some tasks, as if each stream had only these tasks.
+
+    A run that diverged before these tasks, and has no record of them, keeps one record
+    with `diverged`. Otherwise it would look as if the run was never made.
+
+    Raises:
+        UsageError: A stream has none of these tasks.
+    """
+    run = ["study", "run_id"]
+    frame = table.select([*run, "task", "tasks", "diverged"]).to_pandas()
+    stops = frame["tasks"].clip(upper=part.stop)
+    if (stops <= part.start).any():
+        shortest = frame["tasks"].min()
+        raise UsageError(
+            f"--tasks begins at task {part.start}, but there is a stream that has only "
+            f"{shortest} tasks: leave out its problem with --where, or begin earlier"
+        )
+    inside = (frame["task"] >= part.start) & (frame["task"] < stops)
+    early = frame["diverged"] & (frame["task"] < part.start)
+    if early.any():
+        keys = [frame[name] for name in run]
+        gone = frame[early & ~inside.groupby(keys).transform("any")]
+        inside[gone.drop_duplicates(run).index] = True
+    table = table.filter(pa.array(inside))
+    task = (frame["task"] - part.start).clip(lower=0)[inside]
+    for name, values in (("task", task), ("tasks", (stops - part.start)[inside])):
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, table.schema.field(name), pa.array(values))
+    return table
+
+
+def _check_fractions(table: pa.Table, known: Mapping[str, Column]) -> None:
+    """Check that each accuracy lies between 0 and 1.
+
+    Raises:
+        UsageError: An accuracy is outside, for example because it is in per cent.
+    """
+    for name in table.column_names:
+        if known[name].unit != "fraction" or known[name].type != REAL:
+            continue
+        ends = pc.min_max(table[name]).as_py()
+        if ends["min"] is not None and not 0 <= ends["min"] <= ends["max"] <= 1:
+            raise UsageError(
+                f"{name} is from {ends['min']:g} to {ends['max']:g}, but it is a "
+                "fraction from 0 to 1: divide it by 100 if it is in per cent, or move "
+                "the wrong file to another folder"
+            )
+
+
+def _find_files(results: str) -> tuple[fs.FileSystem, str, list[str]]:
+    """Return the file system and path of `results`, and the paths of its records."""
     try:
         filesystem, root = open_results(results)
         info = filesystem.get_file_info(root)
@@ -150,20 +295,7 @@ def _find_files(results: str) -> tuple[fs.FileSystem, list[str]]:
         raise UsageError(f"cannot read {results}: {one_line(error)}") from None
     if not paths:
         raise _no_records(results)
-    return filesystem, sorted(paths)
-
-
-def open_results(results: str) -> tuple[fs.FileSystem, str]:
-    """Return the file system of a path or URI, and the path in this file system.
-
-    Raises:
-        OSError, pyarrow.ArrowException: The URI has an unknown or unreachable file
-            system.
-    """
-    if "://" in results:
-        filesystem, root = fs.FileSystem.from_uri(results)
-        return filesystem, root.rstrip("/")
-    return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(results))
+    return filesystem, root, sorted(paths)
 
 
 def _list_files(filesystem: fs.FileSystem, root: fs.FileInfo) -> list[str]:
@@ -188,10 +320,6 @@ def _list_files(filesystem: fs.FileSystem, root: fs.FileInfo) -> list[str]:
             folders = [info for info in folders if info.base_name == "records"]
         files = list_all(folders, fs.FileType.File)
     return [info.path for info in files if info.extension == "parquet"]
-
-
-def _is_local(filesystem: fs.FileSystem) -> bool:
-    return isinstance(filesystem, fs.LocalFileSystem)
 
 
 def _choose_columns(
@@ -219,7 +347,7 @@ def _read_file(
     try:
         with (
             filesystem.open_input_file(path) as source,
-            pq.ParquetFile(source, pre_buffer=not _is_local(filesystem)) as parquet,
+            pq.ParquetFile(source, pre_buffer=not is_local(filesystem)) as parquet,
         ):
             schema = parquet.schema_arrow
             if error := schema_error(schema):
@@ -235,7 +363,8 @@ def _read_file(
             "file to another folder and run the study again to replace its records"
         ) from None
     for name in chosen:
-        nullable = KNOWN_COLUMNS.get(name, columns[name]).nullable
+        own, known = columns[name], KNOWN_COLUMNS.get(name)
+        nullable = known.nullable if known and name in REQUIRED else own.nullable
         if table[name].null_count and not nullable:
             raise UsageError(
                 f"{path} is not a file of records: column {name} has missing values"
@@ -261,7 +390,8 @@ def _merge_columns(files: Sequence[RecordsFile]) -> dict[str, Column]:
     for file in files:
         for name, column in file.columns.items():
             if name in KNOWN_COLUMNS and column.meaning:
-                merged[name] = column
+                nullable = column.nullable or merged[name].nullable
+                merged[name] = attrs.evolve(column, nullable=nullable)
             elif merged.setdefault(name, column).type != column.type:
                 raise UsageError(
                     f"column {name} has type {column.type} in {file.path} but type "
@@ -354,8 +484,3 @@ def _no_match(
         texts.append(f"{name} is {listed}{', ...' if len(values) > MAX_VALUES else ''}")
     hint = f": in these records {'; '.join(texts)}" if texts else ""
     return UsageError(f'--where "{where}" matches no record in {results}{hint}')
-
-
-def one_line(error: Exception) -> str:
-    """Return the text of an error as one line without a full stop."""
-    return " ".join(str(error).split()).rstrip(".")

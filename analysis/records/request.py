@@ -17,7 +17,7 @@ import attrs
 import pyarrow as pa
 from pyarrow import fs
 
-from analysis.records.load import one_line, open_results
+from analysis.records.source import one_line, open_results
 from trainables.request import REQUEST_FILE, Request
 from trainables.usage import UsageError
 
@@ -50,6 +50,18 @@ def read_requests(results: str) -> dict[str, RequestedStudy]:
     return {request.study: request for request in requests}
 
 
+def read_confirming(filesystem: fs.FileSystem, root: str) -> dict[str, frozenset[int]]:
+    """Return by study the seeds that were run only to confirm its best settings.
+
+    A study.json that is missing or damaged names none.
+    """
+    confirming = {}
+    for folder in _study_folders(filesystem, root):
+        if request := _read_study_file(filesystem, folder):
+            confirming[request.study] = request.confirming
+    return confirming
+
+
 def _study_folders(filesystem: fs.FileSystem, root: str) -> list[str]:
     """Return the folders that may be the folder of a study."""
     if root.endswith(".parquet"):
@@ -63,10 +75,8 @@ def _study_folders(filesystem: fs.FileSystem, root: str) -> list[str]:
 
 def _read_request(filesystem: fs.FileSystem, folder: str) -> RequestedStudy | None:
     """Return the request in `folder`, or None if it has no readable study.json."""
-    try:
-        content = _read_bytes(filesystem, f"{folder}/{REQUEST_FILE}")
-        request = Request.from_bytes(content, os.path.basename(folder))
-    except (FileNotFoundError, ValueError, UsageError):
+    request = _read_study_file(filesystem, folder)
+    if request is None:
         return None
     selector = fs.FileSelector(f"{folder}/{CHECKPOINTS}", allow_not_found=True)
     checkpoints = sum(
@@ -80,6 +90,14 @@ def _read_request(filesystem: fs.FileSystem, folder: str) -> RequestedStudy | No
         failed = {}
     fields = attrs.asdict(request, recurse=False)
     return RequestedStudy(**fields, checkpoints=checkpoints, failed=failed)
+
+
+def _read_study_file(filesystem: fs.FileSystem, folder: str) -> Request | None:
+    try:
+        content = _read_bytes(filesystem, f"{folder}/{REQUEST_FILE}")
+        return Request.from_bytes(content, os.path.basename(folder))
+    except (FileNotFoundError, NotADirectoryError, ValueError, UsageError):
+        return None
 
 
 def _read_bytes(filesystem: fs.FileSystem, path: str) -> bytes:

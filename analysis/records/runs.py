@@ -5,8 +5,9 @@ of all other runs are listed by outcome: diverged, incomplete or missing.
 
 The settings with the same study, problem, dataset and number of tasks should have the
 same seeds. If at least half of these settings have a seed, it counts as `missing` in
-the others. If fewer settings have a seed, it counts as `extra` in these settings. For
-example, `--confirm-seeds` adds extra seeds to a winner.
+the others. If fewer settings have a seed, it counts as `extra` in these settings. So
+does a seed that the study ran only to confirm its best settings (`--confirm-seeds`).
+Tables, heat maps and comparisons of settings leave extra seeds out.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class Runs:
         incomplete: The seeds of the runs that lack a task, or the measurement on a
             task.
         missing: The seeds without records here that at least half of the `peers` have.
-        extra: The seeds with records here that fewer than half of the `peers` have.
+        extra: The seeds with records here that fewer than half of the `peers` have, or
+            that only confirm the best settings.
         unmatched: The seeds of complete runs for which there is no fresh network (reset
             at every task) to subtract. They are not in `seeds`.
     """
@@ -82,6 +84,11 @@ class Runs:
     def present(self) -> set[int]:
         """The seeds that have at least one record."""
         return {*self.seeds, *self.diverged, *self.incomplete, *self.unmatched}
+
+    @property
+    def usual_seeds(self) -> set[int]:
+        """The seeds that the setting should have, as its `peers` do."""
+        return (self.present | {*self.missing}) - {*self.extra}
 
     @property
     def expected(self) -> int:
@@ -140,7 +147,8 @@ def by_setting(frame: pd.DataFrame, measure: str = "test_accuracy") -> list[Runs
         all_runs.append(
             Runs(study=study, setting_id=setting_id, setting=setting, **fields)
         )
-    return sorted(_compare_seeds(all_runs), key=_order)
+    confirming = frame.attrs.get("confirming", {})
+    return sorted(_compare_seeds(all_runs, confirming), key=_order)
 
 
 def _sort_by_outcome(
@@ -174,20 +182,25 @@ def _sort_by_outcome(
     }
 
 
-def _compare_seeds(settings: Sequence[Runs]) -> list[Runs]:
+def _compare_seeds(
+    settings: Sequence[Runs], confirming: Mapping[str, frozenset[int]]
+) -> list[Runs]:
     """Fill in `missing` and `extra`: compare the seeds of settings with equal `peers`.
 
-    A seed is usual if at least half of these settings have it. A usual seed without
+    A seed is usual if at least half of these settings have it, unless the study ran the
+    seed to confirm its best settings (`confirming`, by study). If no seed is usual, all
+    are: a filter may have left only the seeds that confirm. A usual seed without
     records is missing, and a seed that is not usual is extra.
     """
     totals = Counter(runs.peers for runs in settings)
     counts: dict[tuple[Any, ...], Counter[int]] = defaultdict(Counter)
     for runs in settings:
         counts[runs.peers].update(runs.present)
-    usual = {
-        peers: {seed for seed, count in counts[peers].items() if count >= total / 2}
-        for peers, total in totals.items()
-    }
+    usual: dict[tuple[Any, ...], set[int]] = {}
+    for runs in settings:
+        seeds = counts[runs.peers]
+        most = {seed for seed in seeds if seeds[seed] >= totals[runs.peers] / 2}
+        usual[runs.peers] = most - confirming.get(runs.study, set()) or set(seeds)
     return [
         attrs.evolve(
             runs,
@@ -213,7 +226,7 @@ def _order(runs: Runs) -> tuple[Any, ...]:
         runs.study,
         rank(runs.setting["problem"], PROBLEMS),
         rank(runs.setting["optimizer"], OPTIMIZERS),
-        -runs.setting["lr"],
+        -(runs.setting["lr"] or 0.0),
         *rest,
     )
 
@@ -242,9 +255,9 @@ def varying_columns(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 def labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a short name for each setting, different from all other names.
 
-    A name has the values of `PARTS` and the learning rate. It also has the columns that
-    differ between the settings with the same values of `PARTS`. So rho is in the names
-    of the SAM settings only if SAM occurs with different values of rho.
+    A name has the values of `PARTS`, and the learning rate if it is known. It also has
+    the columns that differ between the settings with the same values of `PARTS`. So rho
+    is in the names of the SAM settings only if SAM occurs with different values of rho.
 
     >>> sam = {"optimizer": "sam", "lr": 0.01}
     >>> labels([{**sam, "rho": 0.05}, {**sam, "rho": 0.1}])
@@ -257,7 +270,8 @@ def labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     names = []
     for setting in settings:
         optimizer, base, intervention = parts = _parts(setting)
-        words = [optimizer.upper(), base, f"lr {setting['lr']:g}", intervention]
+        rate = "" if setting.get("lr") is None else f"lr {setting['lr']:g}"
+        words = [optimizer.upper(), base, rate, intervention]
         words += [
             f"{name} {show(setting[name])}"
             for name in varying[parts]

@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tests.support.synthetic import LENGTH, hash_of, make_run, make_setting, write
+from tests.support.synthetic import (
+    LENGTH,
+    hash_of,
+    make_run,
+    make_setting,
+    write,
+    write_request,
+)
 
 RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
 RHOS = tuple(float(f"{rho:.2g}") for rho in np.geomspace(0.001, 2, 9))
@@ -110,7 +117,7 @@ def main() -> None:
 
 
 def confirm(results: Path, seeds: Sequence[int], **changes: Any) -> None:
-    """Add the seeds to the settings that won, as the sweep's --confirm-seeds does."""
+    """Add the seeds to the best settings, as the sweep's --confirm-seeds does."""
     from analysis.comparing.compare import best_settings
     from analysis.records.load import load
 
@@ -120,10 +127,14 @@ def confirm(results: Path, seeds: Sequence[int], **changes: Any) -> None:
         for problem in frame["problem"].unique()
         for setting in rho_settings(problem, **changes)
     }
-    for best in best_settings(frame).values():
-        for name in best:
-            runs = [rho_run(settings[name], seed) for seed in seeds]
-            write(results, f"confirm-{name}", *runs)
+    best = [name for names in best_settings(frame).values() for name in names]
+    for name in best:
+        runs = [rho_run(settings[name], seed) for seed in seeds]
+        write(results, f"confirm-{name}", *runs)
+    own = sorted(frame["seed"].unique().tolist())
+    write_request(
+        results, settings.values(), own, "rho", confirming=(best, list(seeds))
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,14 @@ import pytest
 
 from analysis.records.load import load, load_records
 from analysis.records.runs import NEEDED, by_problem, by_setting
-from tests.support.synthetic import make_run, make_setting, write, write_study
+from tests.support.synthetic import (
+    hash_of,
+    make_run,
+    make_setting,
+    write,
+    write_request,
+    write_study,
+)
 from trainables.record import (
     KNOWN_COLUMNS,
     REAL,
@@ -283,6 +290,36 @@ def test_a_file_with_a_hole_is_named(results):
     file.write_bytes(content)
     with pytest.raises(UsageError, match="is damaged"):
         load(str(results))
+
+
+@pytest.mark.parametrize(
+    ("values", "ends"),
+    [([91.0, 90.0, 89.5, 90.2], "89.5 to 91"), ([-0.1, 0.5, 0.5, 0.5], "-0.1 to 0.5")],
+)
+def test_accuracies_that_are_no_fractions_are_refused(tmp_path, values, ends):
+    """In per cent they would be averaged with fractions."""
+    write(tmp_path, "odd", make_run(SHORT, 7, accuracy=values))
+    message = f"^test_accuracy is from {ends}, but it is a fraction from 0 to 1: divide"
+    with pytest.raises(UsageError, match=message):
+        load(str(tmp_path), ["test_accuracy"])
+
+
+@pytest.mark.parametrize("under", ["", "a", "a/records"])
+def test_the_seeds_that_confirm_are_read_from_the_request(results, under):
+    best = hash_of(SHORT)
+    write_request(results, [SHORT], (0, 1), "a", confirming=([best], (1, 2)))
+    frame = load(f"{results}/{under}")
+    assert frame.attrs["confirming"]["a"] == {1, 2}
+    (runs,) = [runs for runs in by_setting(frame) if runs.study == "a"]
+    assert (runs.seeds, runs.extra) == ((0, 1), (1,))
+    # The study itself asks for seed 1 now, for every setting.
+    write_request(results, [SHORT], (0, 1), "a", confirming=([best], (2,)))
+    assert load(f"{results}/{under}").attrs["confirming"]["a"] == {2}
+
+
+def test_a_damaged_request_names_no_seeds(results):
+    (results / "a" / "study.json").write_text("{")
+    assert load(str(results)).attrs["confirming"] == {}
 
 
 def test_a_place_that_does_not_exist_is_named():

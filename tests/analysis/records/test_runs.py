@@ -94,6 +94,26 @@ def test_seeds_of_few_settings_are_theirs_alone():
     assert [r.expected for r in found] == [4, 4, 2, 2, 2]
 
 
+def test_seeds_that_a_study_ran_to_confirm_are_extra_however_many_have_them():
+    records = frame(
+        *(make_run(SGD, s) for s in (0, 1, 2)), *(make_run(SAM, s) for s in (0, 1, 2))
+    )
+    records.attrs["confirming"] = {"paper": frozenset({2}), "other": frozenset({0})}
+    for runs in by_setting(records):
+        assert (runs.seeds, runs.extra, runs.missing) == ((0, 1, 2), (2,), ())
+        assert runs.usual_seeds == {0, 1}
+    # Where a filter left no other seed, they are the usual ones.
+    for runs in by_setting(records[records["seed"] == 2]):
+        assert (runs.seeds, runs.extra, runs.usual_seeds) == ((2,), (), {2})
+
+
+def test_usual_seeds_are_those_that_a_setting_should_have():
+    kinds = [{**SAM, "rho": rho} for rho in (0.1, 0.2, 0.3)]
+    runs = [make_run(k, s) for k in kinds for s in (0, 1)]
+    found = by_setting(frame(make_run(SGD, 0), make_run(SGD, 7), *runs))
+    assert [r.usual_seeds for r in found] == [{0, 1}] * 4
+
+
 def test_half_of_the_settings_make_a_seed_everyones():
     runs = [make_run(SGD, s) for s in (0, 1)] + [make_run(SAM, 0)]
     sgd, sam = by_setting(frame(*runs))

@@ -1,0 +1,65 @@
+"""Open the place of results: a path or a URI."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+
+from pyarrow import fs
+
+PATIENCE = 20.0
+"""How long to wait for the first answer of a bucket, in seconds.
+
+Without a network or credentials, the libraries of some object stores retry for a
+quarter of an hour.
+"""
+
+
+def open_results(results: str) -> tuple[fs.FileSystem, str]:
+    """Return the file system of a path or URI, and the path in this file system.
+
+    Raises:
+        OSError, pyarrow.ArrowException: The URI has an unknown or unreachable file
+            system, or the file system does not answer within `PATIENCE`.
+    """
+    if "://" in results:
+        return _open_uri(results)
+    return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(results))
+
+
+def _open_uri(uri: str) -> tuple[fs.FileSystem, str]:
+    """Open a URI in a thread, because the call has no time limit of its own."""
+    answers: queue.Queue[tuple[fs.FileSystem, str] | BaseException] = queue.Queue()
+
+    def connect() -> None:
+        try:
+            filesystem, root = fs.FileSystem.from_uri(uri)
+            root = root.rstrip("/")
+            filesystem.get_file_info(root)  # the first access to the network
+            answers.put((filesystem, root))
+        except BaseException as error:
+            answers.put(error)
+
+    # A daemon, so that the program can end while the thread still waits.
+    threading.Thread(target=connect, daemon=True).start()
+    try:
+        answer = answers.get(timeout=PATIENCE)
+    except queue.Empty:
+        raise TimeoutError(
+            f"no answer within {PATIENCE:g} seconds; check the name of the bucket, the "
+            "network and the credentials"
+        ) from None
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+def is_local(filesystem: fs.FileSystem) -> bool:
+    """Return whether the file system is this machine's."""
+    return isinstance(filesystem, fs.LocalFileSystem)
+
+
+def one_line(error: Exception) -> str:
+    """Return the text of an error as one line without a full stop."""
+    return " ".join(str(error).split()).rstrip(".")
