@@ -1,99 +1,146 @@
-"""Find the baseline setting that another setting is compared with.
+"""Baselines: which settings another setting is compared with.
 
-A baseline is an optimizer (such as "sgd") or an intervention ("none" means no
-intervention). A setting is compared with the baseline setting that is equal in
-everything else. A hyperparameter that only one of the two settings has, such as rho,
-is ignored.
+A baseline is one value of one part of the setting: an optimizer ("sgd"), a base
+("adam", or "plain" for none) or a remedy ("redo", "weight_decay", or "none"). The
+matched baseline of a setting equals the setting in everything else. A hyperparameter
+that one of the two methods does not have, as SGD has no rho, cannot differ.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from analysis.records.runs import Runs
+from analysis.records.runs import Runs, Setting
 from trainables.usage import choose
 
-NONE = "none"
-"""The name of the baseline without an intervention."""
+PARTS: dict[str, tuple[str, ...]] = {
+    "optimizer": ("optimizer",),
+    "base": ("base",),
+    "remedy": ("intervention", "weight_decay"),
+}
+"""The parts of a setting that a baseline can be a value of, and their columns."""
 
-KINDS = ("optimizer", "intervention")
-"""The columns whose values can be the baseline, for example optimizer "sgd"."""
+WITHOUT = {"base": "plain", "remedy": "none"}
+"""The name of a baseline that lacks the part."""
 
-GROUP = ("problem", "dataset", "tasks", "epochs", "batch_size", "hidden")
-"""The columns that must be equal in all settings among which the best is chosen.
+STREAM = ("problem", "dataset", "tasks", "epochs", "batch_size", "hidden")
+"""The columns that settings must share to compete: the stream, the length of training
+and the network. Other columns, such as the learning rate, can be tuned."""
 
-They fix the tasks, the length of training and the network. The best setting is the best
-choice of the other columns, such as the learning rate.
-"""
+
+def part_of(setting: Setting, part: str) -> str | None:
+    """Return the value of a part of a setting; None if the setting lacks the part.
+
+    Weight decay is a remedy, although every optimizer has it as a hyperparameter.
+
+    >>> part_of({"intervention": "redo", "weight_decay": 0.1}, "remedy")
+    'redo+weight_decay'
+    """
+    if part != "remedy":
+        value: str | None = setting.get(part)
+        return value
+    names = [setting.get("intervention")]
+    names += ["weight_decay"] if setting.get("weight_decay") else []
+    return "+".join(filter(None, names)) or None
+
+
+def method_of(setting: Setting) -> tuple[str | None, ...]:
+    """Return the values of all parts. Settings of one method differ in numbers only."""
+    return tuple(part_of(setting, part) for part in PARTS)
 
 
 @attrs.frozen
 class Baseline:
-    """A baseline: all settings with one value of one column, as optimizer "sgd".
+    """The settings with one value of one part."""
 
-    Attributes:
-        column: One of `KINDS`.
-        value: The value of the column; None means no intervention.
-    """
-
-    column: str
+    part: str  # a key of PARTS
     value: str | None
+    absent: Mapping[tuple[str, str | None], frozenset[str]]
+    """The columns that are null in every setting of a study with a value of the part,
+    by study and value: the method lacks these hyperparameters."""
+
+    @property
+    def name(self) -> str:
+        """The name that chooses the baseline on the command line."""
+        return WITHOUT[self.part] if self.value is None else self.value
 
     def has(self, runs: Runs) -> bool:
-        """Return True if the setting of `runs` belongs to the baseline."""
-        return bool(runs.setting[self.column] == self.value)
-
-    def group(self, runs: Runs) -> tuple[Any, ...]:
-        """Return the values that must be equal in a setting and its baseline."""
-        others = (runs.setting[kind] for kind in KINDS if kind != self.column)
-        return (*self.stream(runs), *others)
+        """Return whether a setting belongs to the baseline."""
+        return part_of(runs.setting, self.part) == self.value
 
     def stream(self, runs: Runs) -> tuple[Any, ...]:
-        """Return the values that must be equal in settings that compete as best."""
-        return (runs.study, *(runs.setting[name] for name in GROUP))
+        """Return the values that all competing settings share."""
+        return (runs.study, *(runs.setting[name] for name in STREAM))
+
+    def group(self, runs: Runs) -> tuple[Any, ...]:
+        """Return the values that a setting shares with the baselines it may have."""
+        others = (part_of(runs.setting, part) for part in PARTS if part != self.part)
+        return (*self.stream(runs), *others)
 
     def groups(self, settings: Iterable[Runs]) -> dict[tuple[Any, ...], list[Runs]]:
-        """Return the baseline settings, in a dict whose keys come from `group`."""
+        """Return the settings of the baseline, by `group`."""
         groups: dict[tuple[Any, ...], list[Runs]] = defaultdict(list)
         for runs in settings:
             if self.has(runs):
                 groups[self.group(runs)].append(runs)
         return groups
 
-    def matches(self, runs: Runs, candidates: Sequence[Runs]) -> list[Runs]:
-        """Return the candidates that differ from a setting only in the baseline column.
+    def matches(self, settings: Iterable[Runs]) -> dict[tuple[str, str], Runs]:
+        """Return the matched baseline of each setting that has one, by `Runs.key`.
 
-        A hyperparameter that only one of the two settings has is ignored.
+        The matched baseline equals the setting in all but the baseline's part. If
+        several settings of the baseline do, the setting has none.
         """
-        return [other for other in candidates if self._equals(other, runs)]
+        settings = list(settings)
+        groups, matches = self.groups(settings), {}
+        tables: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Runs]]] = {}
+        for runs in settings:
+            if self.has(runs):
+                continue
+            value, group = part_of(runs.setting, self.part), self.group(runs)
+            # A column that is absent from one of the two methods cannot differ.
+            ignored = self.absent[runs.study, value].union(
+                self.absent.get((runs.study, self.value), ())
+            )
+            names = [n for n in runs.setting if n not in (*PARTS[self.part], *ignored)]
+            if (value, *group) not in tables:
+                table: dict[tuple[Any, ...], list[Runs]] = defaultdict(list)
+                for other in groups.get(group, []):
+                    table[tuple(other.setting[n] for n in names)].append(other)
+                tables[value, *group] = table
+            candidates = tables[value, *group].get(
+                tuple(runs.setting[n] for n in names), []
+            )
+            if len(candidates) == 1:
+                matches[runs.key] = candidates[0]
+        return matches
 
-    def _equals(self, other: Runs, runs: Runs) -> bool:
-        # Compare the last columns first: they are hyperparameters, which differ most
-        # often.
-        return all(
-            value is None or runs.setting[name] is None or value == runs.setting[name]
-            for name, value in reversed(other.setting.items())
-            if name != self.column
-        )
 
-
-def find_baseline(name: str, settings: Iterable[Runs]) -> Baseline:
-    """Return the baseline with this name.
-
-    Args:
-        name: An optimizer, an intervention, or "none" for no intervention.
-        settings: The runs of all settings.
+def find_baseline(name: str, settings: Sequence[Runs]) -> Baseline:
+    """Return the baseline of a name: an optimizer, base or remedy, "plain" or "none".
 
     Raises:
-        UsageError: No setting has this optimizer or intervention.
+        UsageError: No setting has it.
     """
     known: dict[str, Baseline] = {}
-    for runs in settings:
-        for kind in KINDS:
-            value = runs.setting[kind]
-            known[NONE if value is None else value] = Baseline(kind, value)
+    for part in PARTS:
+        absent = _absent_columns(part, settings)
+        for _, value in absent:
+            baseline = Baseline(part, value, absent)
+            known.setdefault(baseline.name, baseline)
     return known[choose("baseline", name, known)]
+
+
+def _absent_columns(
+    part: str, settings: Sequence[Runs]
+) -> dict[tuple[str, str | None], frozenset[str]]:
+    absent: dict[tuple[str, str | None], set[str]] = {}
+    for runs in settings:
+        nulls = {name for name, value in runs.setting.items() if value is None}
+        key = runs.study, part_of(runs.setting, part)
+        absent[key] = absent.get(key, nulls) & nulls
+    return {key: frozenset(names) for key, names in absent.items()}

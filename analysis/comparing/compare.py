@@ -1,174 +1,194 @@
-"""Compare every setting with a baseline, and test the winner on other seeds.
+"""Compare every setting with a baseline, and the best of each method with the best one.
 
-Each setting is compared with two baseline settings: the one that is equal in everything
-else ("matched") and the best one ("best"). The best setting is the one with the highest
-mean accuracy over the seeds that all settings have. A metric such as plasticity loss
-would choose a setting that learns nothing, because that setting has nothing to lose.
+Three comparisons answer three questions.
+
+    matched     Does it help to change this one part? All else is equal.
+    best        Is this setting better than the best baseline? One half of the seeds
+                chooses the best baseline, the other half judges.
+    method      Is the method better, if each method has its own best learning rate and
+                other numbers? Some seeds choose the best setting of each method and of
+                the baseline, other seeds judge: those of `--confirm-seeds` if there are
+                any, otherwise the other half.
+
+The best is chosen by its level, never by its trend: a setting that learns nothing has
+nothing to lose.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+import attrs
 import pandas as pd
 
-from analysis.comparing.baselines import find_baseline
-from analysis.comparing.fresh import runs_for
+from analysis.comparing.baselines import Baseline, find_baseline, method_of
+from analysis.comparing.fresh import subtract_fresh
 from analysis.comparing.verdicts import judge, pair_up
-from analysis.comparing.winners import best_baselines, common_seeds, winners
-from analysis.records.runs import Runs, by_problem
-from analysis.statistics.metrics import METRICS, Metric
-
-CHOSEN_BY = "mean_accuracy"
-"""The best setting is the one with the highest value of this metric."""
+from analysis.comparing.winners import (
+    Seeds,
+    best_baselines,
+    best_methods,
+    common_seeds,
+    halve,
+)
+from analysis.records.runs import Runs, by_problem, by_setting
+from analysis.statistics.metrics import DEFAULT, METRICS, Metric
 
 AGAINST = ("matched", "best")
-"""The two baseline settings that each setting is compared with."""
+
+MARGIN = 0.005
+"""The difference that counts as none: half a point of accuracy, 0.005 nats of loss."""
 
 
-def compare(
-    frame: pd.DataFrame,
-    metric: Metric = METRICS["plasticity_loss"],
-    baseline: str = "sgd",
-    study: str | None = None,
-    problem: str | None = None,
-) -> pd.DataFrame:
-    """Compare each setting with the baseline; return two rows per setting.
+@attrs.frozen(kw_only=True)
+class Question:
+    """What is compared: a metric, a baseline, and in which study and problem."""
 
-    The first row ("matched") is the comparison with the baseline setting that is equal
-    in everything else. The second row ("best") is the comparison with the best baseline
-    setting.
+    metric: Metric = METRICS[DEFAULT]
+    baseline: str = "sgd"
+    study: str | None = None
+    problem: str | None = None
+    margin: float = MARGIN
+
+
+def compare(frame: pd.DataFrame, question: Question | None = None) -> pd.DataFrame:
+    """Return two rows per setting: against its matched baseline, and against the best.
 
     Columns: study, setting_id and the columns of the setting; label, a short name;
-    against ("matched" or "best"); baseline_id and baseline_label, null if there is no
-    such baseline; and the columns that `verdicts.judge` returns. Seeds that only a few
-    settings have are not used here; `confirm` uses them.
+    against ("matched" or "best"); baseline_id and baseline_label, null where there is
+    none; and the columns of `verdicts.judge`. Seeds that only some settings have are
+    left to `confirm`.
 
     Args:
-        frame: Records with the columns `analysis.records.runs.NEEDED` and
-            test_accuracy.
-        metric: The metric to compare.
-        baseline: An optimizer, an intervention, or "none" for no intervention.
-        study: Compare only the settings of this study. The fresh networks (reset at
-            every task) of a relative metric may come from other studies.
-        problem: Compare only the settings of this problem.
+        frame: Records with `analysis.records.runs.NEEDED` and the metric's measure.
+        question: What is compared; None: the defaults.
 
     Raises:
-        UsageError: The baseline is unknown, or the metric is relative and there are no
-            runs with the intervention "fresh".
+        UsageError: The baseline is unknown, or a relative metric has no fresh network.
     """
-    settings = _select_runs(frame, metric, study, problem)
-    base = find_baseline(baseline, settings)
-    groups, names = base.groups(settings), _labels(settings)
-    chosen_by = METRICS[CHOSEN_BY]
-    bests = best_baselines(
-        base, _select_runs(frame, chosen_by, study, problem), chosen_by
-    )
+    question = question or Question()
+    data = _prepare(frame, question)
+    matches, names = data.base.matches(data.runs), _labels(data.runs)
+    halves = {peers: halve(seeds) for peers, seeds in data.common.items()}
+    choosing = {peers: seeds.choosing for peers, seeds in halves.items()}
+    bests = best_baselines(data.base, data.levels, data.level, choosing)
+    by_key = {runs.key: runs for runs in data.runs}
     rows = []
-    for runs in settings:
-        if base.has(runs):
+    for runs in data.runs:
+        if data.base.has(runs):
             continue
-        group = groups.get(base.group(runs), [])
-        best = bests.get(base.group(runs))
-        best_of_group = [other for other in group if best and other.key == best.key]
-        for against, others in zip(
-            AGAINST, (base.matches(runs, group), best_of_group), strict=True
+        matched, best = matches.get(runs.key), bests.get(data.base.group(runs))
+        usual = runs.usual_seeds | (matched.usual_seeds if matched else set())
+        for against, other, seeds in (
+            ("matched", matched, usual),
+            ("best", best and by_key.get(best.key), halves[runs.peers].judging),
         ):
-            # With several matches it is not clear which one is the baseline, so use
-            # none of them.
-            other = others[0] if len(others) == 1 else None
-            seeds = _usual_seeds(runs) | (_usual_seeds(other) if other else set())
             rows.append(
                 _describe(runs, other, names)
                 | {"against": against}
-                | pair_up(runs, other, metric, seeds)
+                | pair_up(runs, other, question.metric, seeds, question.margin)
             )
-    return judge(rows, [metric])
+    return judge(rows, question.metric, question.margin)
 
 
-def confirm(
-    frame: pd.DataFrame,
-    metric: Metric = METRICS["plasticity_loss"],
-    baseline: str = "sgd",
-    study: str | None = None,
-    problem: str | None = None,
-) -> pd.DataFrame:
-    """Compare the best setting with the best baseline setting; return the rows.
+def confirm(frame: pd.DataFrame, question: Question | None = None) -> pd.DataFrame:
+    """Return how the best setting of each method compares with the best baseline.
 
-    The two settings are chosen by mean accuracy, separately for each combination of
-    tasks, length of training and network (`baselines.GROUP`). They are compared by mean
-    accuracy and by `metric`. Each metric has two rows, which differ in column against:
-
-    - "choosing": the seeds on which the two settings were chosen. A p-value on these
-      seeds would be too small, so p is null.
-    - "confirming": the seeds that the two settings have and that were not used to
-      choose them.
-
-    The arguments, the other columns and the errors are those of `compare`.
+    Each method has a row for the seeds that chose, whose column against is "choosing",
+    and a row for the seeds that judge: "confirming" if they were run for that
+    (`--confirm-seeds`), "held out" if they are the other half of the study's seeds. On
+    the choosing seeds a p-value means nothing and is null. Arguments, other columns and
+    errors are as in `compare`.
     """
-    chosen_by = METRICS[CHOSEN_BY]
-    metrics = [chosen_by] if metric == chosen_by else [chosen_by, metric]
-    by_metric = {each: _select_runs(frame, each, study, problem) for each in metrics}
-    settings = by_metric[chosen_by]
-    base = find_baseline(baseline, settings)
-    common, names = common_seeds(settings), _labels(settings)
+    question = question or Question()
+    data = _prepare(frame, question)
+    names = _labels(data.runs)
+    by_key = {runs.key: runs for runs in data.runs}
     rows = []
-    for best, other in winners(base, settings, chosen_by):
-        choosing = common[best.peers]
-        confirming = (best.present & other.present) - choosing
-        for each, measured in by_metric.items():
-            runs = {runs.key: runs for runs in measured}
-            for against, seeds in (("choosing", choosing), ("confirming", confirming)):
-                row = pair_up(runs[best.key], runs[other.key], each, seeds)
-                if against == "choosing":
-                    row["p"] = np.nan
-                rows.append(_describe(best, other, names) | {"against": against} | row)
-    return judge(rows, metrics)
+    for best, other, seeds, kind in _duels(data):
+        if best.key not in by_key or other.key not in by_key:
+            continue  # a fresh network, which has no relative metric
+        pair = by_key[best.key], by_key[other.key]
+        for against, part in (("choosing", seeds.choosing), (kind, seeds.judging)):
+            row = pair_up(*pair, question.metric, part, question.margin)
+            if against == "choosing":
+                row["p"], row["same"] = float("nan"), False
+            rows.append(_describe(*pair, names) | {"against": against} | row)
+    return judge(rows, question.metric, question.margin)
 
 
 def best_settings(frame: pd.DataFrame) -> dict[str, list[str]]:
-    """Return the setting_ids of the best setting and of the best SGD setting.
+    """Return by problem the settings to confirm: the best of each method, by level.
 
-    `--confirm-seeds` runs these settings with new seeds. They are chosen by mean
-    accuracy over the seeds that all settings of the problem have, separately for each
-    combination of tasks, length of training and network (`baselines.GROUP`).
+    The best SGD settings are among them. All seeds that the settings of a problem share
+    choose. A problem with nothing to compare has none.
 
     Args:
-        frame: Records of one study with the columns `analysis.records.runs.NEEDED` and
-            test_accuracy.
-
-    Returns:
-        The setting_ids of each problem. The list is empty if nothing can be chosen.
+        frame: Records of one study with `NEEDED` and test_accuracy.
 
     Raises:
-        UsageError: No setting has the optimizer SGD.
+        UsageError: No setting has SGD.
     """
-    chosen_by = METRICS[CHOSEN_BY]
-    settings = runs_for(frame, chosen_by)
-    chosen: dict[str, list[str]] = {runs.setting["problem"]: [] for runs in settings}
-    for pair in winners(find_baseline("sgd", settings), settings, chosen_by):
+    data = _prepare(frame, Question())
+    chosen: dict[str, list[str]] = {r.setting["problem"]: [] for r in data.levels}
+    for pair in best_methods(data.base, data.levels, data.level, data.common):
         names = chosen[pair[0].setting["problem"]]
         names += [runs.setting_id for runs in pair if runs.setting_id not in names]
     return chosen
 
 
-def _select_runs(
-    frame: pd.DataFrame, metric: Metric, study: str | None, problem: str | None
-) -> list[Runs]:
-    """Return the runs of each setting, with the accuracy that a metric needs.
+@attrs.frozen
+class _Data:
+    """The runs that a question is about."""
 
-    If a study or a problem is given, return only its settings.
-    """
-    return [
-        runs
-        for runs in runs_for(frame, metric)
-        if study in (None, runs.study) and problem in (None, runs.setting["problem"])
-    ]
+    runs: list[Runs]  # with the values that the metric is of
+    levels: list[Runs]  # with the values that choose the best settings
+    level: Metric  # the metric that chooses
+    base: Baseline
+    common: dict[tuple[Any, ...], set[int]]  # seeds of all settings, by `Runs.peers`
+
+
+def _prepare(frame: pd.DataFrame, question: Question) -> _Data:
+    metric = question.metric
+    everything = by_setting(frame, metric.measure)
+    measured = subtract_fresh(everything) if metric.relative else everything
+
+    def select(settings: list[Runs]) -> list[Runs]:
+        return [
+            runs
+            for runs in settings
+            if question.study in (None, runs.study)
+            and question.problem in (None, runs.setting["problem"])
+        ]
+
+    levels = select(everything)
+    base = find_baseline(question.baseline, levels)
+    level = metric.level.absolute
+    return _Data(select(measured), levels, level, base, common_seeds(levels))
+
+
+def _duels(data: _Data) -> list[tuple[Runs, Runs, Seeds, str]]:
+    """Return the best of each method, the best baseline, their seeds and their kind."""
+    base, levels, common = data.base, data.levels, data.common
+    halves = {peers: halve(seeds) for peers, seeds in common.items()}
+    choosing = {peers: seeds.choosing for peers, seeds in halves.items()}
+    duels = {
+        _method(base, best): (best, other, halves[best.peers], "held out")
+        for best, other in best_methods(base, levels, data.level, choosing)
+    }
+    for best, other in best_methods(base, levels, data.level, common):
+        if judging := frozenset(best.extra) & frozenset(other.extra):
+            seeds = Seeds(frozenset(common[best.peers]), judging)
+            duels[_method(base, best)] = (best, other, seeds, "confirming")
+    return list(duels.values())
+
+
+def _method(base: Baseline, runs: Runs) -> tuple[Any, ...]:
+    return (*base.stream(runs), *method_of(runs.setting))
 
 
 def _labels(settings: list[Runs]) -> dict[tuple[str, str], str]:
-    """Return a dict from `Runs.key` to the short name of the setting."""
+    """Return a label for each setting, by `Runs.key`."""
     return {
         runs.key: label
         for _, group, labels in by_problem(settings)
@@ -179,7 +199,7 @@ def _labels(settings: list[Runs]) -> dict[tuple[str, str], str]:
 def _describe(
     runs: Runs, other: Runs | None, names: dict[tuple[str, str], str]
 ) -> dict[str, Any]:
-    """Return the columns that identify a setting and its baseline setting."""
+    """Return the columns that name the two settings."""
     return {
         "study": runs.study,
         "setting_id": runs.setting_id,
@@ -188,8 +208,3 @@ def _describe(
         "baseline_id": other and other.setting_id,
         "baseline_label": other and names[other.key],
     }
-
-
-def _usual_seeds(runs: Runs) -> set[int]:
-    """Return the seeds that a setting should have, without its `extra` seeds."""
-    return (runs.present | set(runs.missing)) - set(runs.extra)

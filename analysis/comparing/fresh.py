@@ -9,7 +9,8 @@ The fresh network has the same optimizer and hyperparameters as the setting. The
 result shows the effect of the earlier tasks, and not how well the optimizer learns a
 single task. If there are no such runs, fresh networks of plain SGD with the same
 learning rate are used. If the same fresh network is subtracted from two settings, it
-does not change the difference between them, because all metrics are linear in accuracy.
+does not change the difference between them, because all metrics except `peak_loss` are
+linear in accuracy.
 """
 
 from __future__ import annotations
@@ -32,21 +33,21 @@ SUBSTITUTE = "sgd"
 
 
 def runs_for(frame: pd.DataFrame, metric: Metric) -> list[Runs]:
-    """Return the runs of each setting, with the accuracy that a metric needs.
+    """Return the runs of each setting, with the values that a metric needs.
 
-    For a relative metric, the accuracy of a network that is reset at every task (a
-    fresh network) is subtracted.
+    For a relative metric, the values of a network that is reset at every task (a fresh
+    network) are subtracted.
 
     Args:
-        frame: Records with the columns `analysis.records.runs.NEEDED` and
-            test_accuracy. For a relative metric they must include fresh networks, of
+        frame: Records with the columns `analysis.records.runs.NEEDED` and the measure
+            of the metric. For a relative metric they must include fresh networks, of
             any study.
         metric: The metric.
 
     Raises:
         UsageError: The metric is relative and there are no fresh networks.
     """
-    settings = by_setting(frame)
+    settings = by_setting(frame, metric.measure)
     return subtract_fresh(settings) if metric.relative else settings
 
 
@@ -88,12 +89,14 @@ def _references(runs: Runs, fresh: Sequence[Runs]) -> list[Runs]:
 def _fits(fresh: Runs, runs: Runs) -> bool:
     """Return True if `fresh` can be the fresh network of `runs`.
 
-    The optimizer must be the same, or the one of `fresh` must be SGD. All other columns
-    must be equal, except the intervention. A column that is None in one of the two
-    settings is ignored.
+    The optimizer must be the same, or the one of `fresh` must be SGD. The base must be
+    the same. All other columns must be equal, except the intervention. A hyperparameter
+    that is None in one of the two settings is ignored: one of the methods lacks it.
     """
     reference, setting = fresh.setting, runs.setting
     if reference["optimizer"] not in (setting["optimizer"], SUBSTITUTE):
+        return False
+    if reference.get("base") != setting.get("base"):
         return False
     return all(
         reference[name] == setting[name]

@@ -3,93 +3,42 @@
 There are two kinds of correlation, because pooling all records would mix them:
 
 - Within a setting: over the tasks of each run. Two measurements also correlate if they
-  only drift along the stream. So the partial correlation, which controls for the task
-  number, is computed too.
+  only drift along the stream. So a second correlation takes a smooth trend off both.
 - Between settings: for each seed, over the settings, from the means over the tasks. A
   learning rate changes the probe and the accuracy, so this correlation alone is no
   evidence of a cause.
 
-Rank correlation (Spearman 1904) detects any monotone relation. The tasks of a run are
-not independent. So each run or seed first gives one number, and the intervals are over
-seeds.
+Rank correlation detects any monotone relation; see `analysis.statistics.correlations`.
+The tasks of a run are not independent. So each run or seed first gives one number, and
+the intervals are over seeds.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from analysis.records.runs import Reals, Runs, by_setting, labels, matrices
-from analysis.statistics.intervals import mean_interval
+from analysis.statistics.correlations import (
+    detrended_spearman,
+    mean_correlation,
+    spearman,
+)
 
 OUTCOME = "test_accuracy"
 """The column that the probes are correlated with."""
-
-LEAST = 4
-"""The smallest number of tasks or settings to correlate.
-
-With three points, a third of all orders give a correlation of exactly 1 or -1.
-"""
 
 ALL = "all settings, within"
 """Label of the row with the mean of the correlations within the settings."""
 
 BETWEEN = "between settings"
 """Label of the row with the correlation between the settings."""
-
-
-def spearman(one: Reals, other: Reals, given: Reals | None = None) -> Reals:
-    """Return the rank correlation of each row of `one` with the same row of `other`.
-
-    Equal values get their mean rank. If `given` is passed, return the partial
-    correlation of the ranks, (r_xy - r_xz r_yz) / sqrt((1 - r_xz^2)(1 - r_yz^2)), where
-    x is `one`, y is `other` and z is `given`. `scipy.stats.spearmanr` computes the same
-    rank correlation for one row at a time. A correlation is NaN if it is undefined or
-    has fewer than `LEAST` points.
-
-    Args:
-        one: Shape (rows, n). A position is left out if `one` or `other` is NaN there.
-        other: The same shape as `one`.
-        given: The same shape as `one`, without NaN. The values to control for.
-
-    >>> spearman(np.array([[1.0, 2, 3, 9]]), np.array([[2.0, 4, 8, 5]])).tolist()
-    [0.8]
-    """
-    missing = np.isnan(one) | np.isnan(other)
-    x, y, *z = (
-        pd.DataFrame(np.where(missing, np.nan, values)).rank(axis=1).to_numpy()
-        for values in (one, other, given)
-        if values is not None
-    )
-    few = (~missing).sum(axis=1) < LEAST
-    xy = np.where(few, np.nan, _pearson(x, y))
-    if not z:
-        return xy
-    xz, yz = _pearson(x, z[0]), _pearson(y, z[0])
-    rest = (1 - xz**2) * (1 - yz**2)
-    # If `given` alone determines x or y, the partial correlation is undefined. The
-    # number 1e-12 is far above rounding error.
-    rest = np.where(rest > 1e-12, rest, np.nan)
-    return np.asarray((xy - xz * yz) / np.sqrt(rest))
-
-
-def _pearson(one: Reals, other: Reals) -> Reals:
-    """Return the linear correlation of each row of `one` with the same row of `other`.
-
-    The two matrices must have NaN at the same positions.
-    """
-    count = np.maximum((~np.isnan(one)).sum(axis=1, keepdims=True), 1)
-    x, y = (
-        np.nan_to_num(values - np.nansum(values, axis=1, keepdims=True) / count)
-        for values in (one, other)
-    )
-    size = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
-    return np.asarray((x * y).sum(axis=1) / np.where(size > 0, size, np.nan))
 
 
 @attrs.frozen
@@ -101,7 +50,7 @@ class Correlations:
         probe: The values of the probe, shape (runs, tasks); NaN if not measured.
         outcome: The accuracy, in the same shape as `probe`.
         plain: The rank correlation of each run, over its tasks.
-        partial: The partial rank correlation, which controls for the task number.
+        partial: The rank correlation of each run without a smooth trend over the tasks.
     """
 
     runs: Runs
@@ -114,8 +63,7 @@ class Correlations:
     def of(cls, runs: Runs, probe: Reals, skip: int) -> Correlations:
         """Correlate probe and accuracy in each run, without the first `skip` tasks."""
         x, y = probe[:, skip:], runs.matrix[:, skip:]
-        task = np.broadcast_to(np.arange(x.shape[1], dtype=np.float64), x.shape)
-        return cls(runs, x, y, spearman(x, y), spearman(x, y, task))
+        return cls(runs, x, y, spearman(x, y), detrended_spearman(x, y))
 
     @property
     def points(self) -> int:
@@ -144,9 +92,14 @@ def relation(frame: pd.DataFrame, probes: Sequence[str], skip: int = 1) -> pd.Da
         - expected: the number of runs that the setting should have
         - points: the largest number of points of a correlation (tasks, or settings in
           `BETWEEN`)
-        - spearman, spearman_lo, spearman_hi: the correlation and its 95% interval
-        - partial, partial_lo, partial_hi: the same, controlled for the task number; NaN
-          in `BETWEEN`
+        - spearman, spearman_lo, spearman_hi: the mean correlation over the runs and its
+          95% interval
+        - no_spearman: the seeds without this correlation, as text ("0 3"): fewer than
+          `LEAST` points, or the probe or the accuracy does not vary
+        - partial, partial_lo, partial_hi: the same without a smooth trend over the
+          tasks; NaN in `BETWEEN`
+        - no_partial: the seeds that have the first correlation but not this one, as
+          text: the trend leaves nothing of the probe or of the accuracy
     """
     groups: dict[tuple[Any, ...], list[Runs]] = defaultdict(list)
     for runs in by_setting(frame, OUTCOME):
@@ -175,8 +128,9 @@ def _rows(settings: Sequence[Correlations]) -> list[dict[str, Any]]:
             "runs": len(setting.runs.seeds),
             "expected": setting.runs.expected,
             "points": setting.points,
-            **_interval("spearman", setting.plain),
-            **_interval("partial", setting.partial),
+            **_columns(
+                setting.runs.seeds, setting.plain, setting.partial, setting.points
+            ),
         }
         for label, setting in zip(names, settings, strict=True)
     ]
@@ -189,23 +143,30 @@ def _row_within(settings: Sequence[Correlations]) -> dict[str, Any]:
     Each seed first gives the mean of its correlations over the settings. The row has
     the mean and the interval over the seeds.
     """
-    by_seed: dict[int, list[tuple[float, float]]] = defaultdict(list)
+    points = max(setting.points for setting in settings)
+    plain: dict[int, list[float]] = defaultdict(list)
+    partial: dict[int, list[float]] = defaultdict(list)
     for setting in settings:
-        pairs = zip(setting.plain, setting.partial, strict=True)
-        for seed, pair in zip(setting.runs.seeds, pairs, strict=True):
-            if not np.isnan(pair[0]):
-                by_seed[seed].append(pair)
-    means = np.array([np.mean(pairs, axis=0) for pairs in by_seed.values()])
-    plain, partial = means.reshape(-1, 2).T
+        for i, seed in enumerate(setting.runs.seeds):
+            plain[seed].append(setting.plain[i])
+            partial[seed].append(setting.partial[i])
+    seeds = sorted(plain)
+    plain_means, partial_means = (
+        np.array([_mean(by_seed[seed], points) for seed in seeds])
+        for by_seed in (plain, partial)
+    )
     return {
         "label": ALL,
         "setting_id": None,
-        "runs": len(by_seed),
+        "runs": len(seeds),
         "expected": None,
-        "points": max(setting.points for setting in settings),
-        **_interval("spearman", plain),
-        **_interval("partial", partial),
+        "points": points,
+        **_columns(seeds, plain_means, partial_means, points),
     }
+
+
+def _mean(correlations: Iterable[float], points: int) -> float:
+    return float(mean_correlation(np.array(list(correlations)), points).mean)
 
 
 def _row_between(settings: Sequence[Correlations]) -> dict[str, Any]:
@@ -221,21 +182,33 @@ def _row_between(settings: Sequence[Correlations]) -> dict[str, Any]:
             if measured.any():
                 means = setting.probe[i, measured], setting.outcome[i, measured]
                 by_seed[seed].append((float(means[0].mean()), float(means[1].mean())))
-    correlations = [
-        spearman(np.array([x]), np.array([y]))[0]
-        for x, y in (zip(*pairs, strict=True) for pairs in by_seed.values())
-    ]
+    seeds = sorted(by_seed)
+    correlations = [spearman(*np.array(by_seed[seed]).T[:, None])[0] for seed in seeds]
+    points = max(map(len, by_seed.values()), default=0)
+    undefined = np.full(len(seeds), np.nan)
     return {
         "label": BETWEEN,
         "setting_id": None,
         "runs": len(by_seed),
         "expected": None,
-        "points": max(map(len, by_seed.values()), default=0),
-        **_interval("spearman", np.array(correlations)),
-        **_interval("partial", np.array([])),
+        "points": points,
+        **_columns(seeds, np.array(correlations), undefined, points),
+        "no_partial": "",
     }
 
 
-def _interval(name: str, values: Reals) -> dict[str, float]:
-    """Return the mean and the 95% interval of the values that are not NaN."""
-    return mean_interval(values[~np.isnan(values)]).columns(name)
+def _columns(
+    seeds: Sequence[int], plain: Reals, partial: Reals, points: int
+) -> dict[str, Any]:
+    """Return the columns of both correlations: means, intervals, and seeds without."""
+    no_plain = np.isnan(plain)
+    return {
+        **mean_correlation(plain, points).columns("spearman"),
+        "no_spearman": _name(seeds, no_plain),
+        **mean_correlation(partial, points).columns("partial"),
+        "no_partial": _name(seeds, np.isnan(partial) & ~no_plain),
+    }
+
+
+def _name(seeds: Sequence[int], chosen: npt.NDArray[np.bool_]) -> str:
+    return " ".join(str(seed) for seed, yes in zip(seeds, chosen, strict=True) if yes)

@@ -1,7 +1,12 @@
-"""Decide which settings are better or worse than their baseline setting.
+"""Verdicts: what the paired difference of two settings shows, among many comparisons.
 
-If a run of a setting diverged, the setting is not tested. The runs that did not diverge
-are not a random sample, so a test of these runs alone would favour the setting.
+Plasticity is a level (how well the network still learns late in the stream) and a trend
+(how that changes). A network that never learns has the best possible trend, because it
+has nothing to lose. So a metric of the trend alone never makes a setting "better": its
+level must not be lower either.
+
+A setting of which some runs diverged is not tested: the surviving runs are not a fair
+sample, and a test of them would be biased in favour of the setting.
 """
 
 from __future__ import annotations
@@ -15,52 +20,85 @@ import pandas as pd
 from analysis.records.runs import Runs
 from analysis.statistics.metrics import Metric
 from analysis.statistics.paired import holm, paired_difference
+from analysis.statistics.power import LEVEL, detectable_effect, is_equivalent
 
-LEVEL = 0.05
-"""A setting counts as better or worse if its corrected p-value is below this level."""
+VERDICTS = {
+    "better": "better",
+    "worse": "worse",
+    "flatter but lower": "flatter but lower",
+    "flatter, level open": "flatter, with a level that may be lower",
+    "steeper but higher": "steeper but higher",
+    "the same": "the same within the margin",
+    "undecided": "undecided",
+    "diverged": "not tested because it or the baseline diverged",
+    "n/a": "not testable",
+}
+"""How a sentence says each verdict."""
+
+FAMILY = ["study", "problem", "metric"]
+"""The columns that tests must share to be corrected together."""
 
 
 def pair_up(
-    runs: Runs, other: Runs | None, metric: Metric, seeds: Collection[int]
+    runs: Runs,
+    other: Runs | None,
+    metric: Metric,
+    seeds: Collection[int],
+    margin: float,
 ) -> dict[str, Any]:
-    """Return the paired difference of two settings as a row (column name to value).
+    """Return how a setting differs from its baseline, seed by seed.
 
-    A pair is a seed with a complete run of the setting and of its baseline setting.
-
-    Columns:
-
-    - metric: the name of the metric
-    - mean, baseline_mean: the mean of the metric over the pairs, for each setting
-    - pairs: the number of pairs
-    - difference, lo, hi, p, effect: the result of `paired_difference`
-    - paired_seeds: the seeds of the pairs; here and below as text such as "0 3"
-    - diverged_seeds: the seeds whose run of the setting diverged
-    - baseline_diverged_seeds: the seeds whose run of the baseline setting diverged
-    - missing_seeds: the other seeds for which a complete run is missing
+    The seeds are those of `seeds` with which both settings finished their stream.
 
     Args:
-        runs: The runs of the setting.
-        other: The runs of the baseline setting; None if there is no such setting.
-        metric: The metric to compare.
-        seeds: Use only these seeds.
+        runs: The setting.
+        other: The baseline, or None if the setting has none.
+        metric: The metric that is compared.
+        seeds: The seeds that should be compared.
+        margin: The difference, in the unit of the metric over the stream, that counts
+            as none.
+
+    Returns:
+        The columns difference, lo, hi, p and effect of `paired_difference`, and:
+
+        - metric: its name; pairs: the number of seeds; mean, baseline_mean
+        - sd: the standard deviation of the differences
+        - same: whether the difference is shown to be within the margin
+        - beside, beside_lo, beside_hi: the difference in the metric `Metric.beside`;
+          beside_setting, beside_baseline: its two means
+        - paired_seeds, diverged_seeds, baseline_diverged_seeds: seeds as text ("0 3")
+        - missing_seeds: the seeds with which one of the two settings lacks a complete
+          run for another reason
     """
     shared = set(seeds) & set(runs.seeds) & set(other.seeds if other else ())
-    values = metric(runs.select_seeds(shared).matrix)
-    baseline = metric(other.select_seeds(shared).matrix) if other else values
+    own = runs.select_seeds(shared).matrix
+    base = other.select_seeds(shared).matrix if other else own
     diverged = set(seeds) & set(runs.diverged)
     baseline_diverged = set(seeds) & set(other.diverged if other else ())
     missing = set(seeds) - shared - diverged - baseline_diverged if other else set()
+    values, baseline = metric(own), metric(base)
     test = paired_difference(values, baseline)
+    own_beside, base_beside = metric.beside(own), metric.beside(base)
+    beside = paired_difference(own_beside, base_beside)
+    differences = values - baseline
+    limit = margin / metric.steps(runs.setting["tasks"])
     return {
         "metric": metric.name,
+        "pairs": len(shared),
         "mean": values.mean() if shared else np.nan,
         "baseline_mean": baseline.mean() if shared else np.nan,
-        "pairs": len(shared),
         "difference": float(test.mean),
         "lo": float(test.lo),
         "hi": float(test.hi),
+        "sd": float(differences.std(ddof=1)) if len(shared) > 1 else np.nan,
         "p": float(test.p),
         "effect": float(test.effect),
+        "same": other is not None and is_equivalent(differences, limit),
+        "beside_setting": own_beside.mean() if shared else np.nan,
+        "beside_baseline": base_beside.mean() if shared else np.nan,
+        "beside": float(beside.mean),
+        "beside_lo": float(beside.lo),
+        "beside_hi": float(beside.hi),
         "paired_seeds": _to_text(shared),
         "diverged_seeds": _to_text(diverged),
         "baseline_diverged_seeds": _to_text(baseline_diverged),
@@ -68,41 +106,79 @@ def pair_up(
     }
 
 
-def judge(rows: list[dict[str, Any]], metrics: Iterable[Metric]) -> pd.DataFrame:
-    """Return the rows of `pair_up` as a frame, with the columns p_holm and verdict.
+def judge(rows: list[dict[str, Any]], metric: Metric, margin: float) -> pd.DataFrame:
+    """Return rows of `pair_up` as a frame, with the verdicts.
 
-    p_holm is the p-value after Holm's correction for all tests in the frame. A pair of
-    settings can occur twice, if the matched baseline setting (equal in everything else)
-    is also the best one. Such a pair counts as one test.
-
-    The column verdict is one of:
-
-    - better, worse or undecided: the result of the test
-    - diverged: not tested, because a run of one of the two settings diverged
-    - n/a: not tested, because there is no baseline setting, there are fewer than two
-      pairs, or all differences are equal
+    The tests of one study, problem and metric are one family. A pair of settings that
+    occurs twice with the same seeds, because the matched baseline is also the best one,
+    is one test.
 
     Args:
-        rows: Rows of `pair_up`, with the columns study, setting_id and baseline_id.
-        metrics: The metrics that occur in the rows.
+        rows: Rows of `pair_up`, with the columns that name the settings.
+        metric: The metric of the rows.
+        margin: As for `pair_up`.
+
+    Returns:
+        The rows with tests, the number of tests of the family; p_holm, the p-value
+        corrected for them; detectable, the true difference that the test of this row
+        finds with a probability of 80%; and verdict, a key of `VERDICTS`.
     """
     if not rows:
         return pd.DataFrame()
     data = pd.DataFrame(rows)
     diverged = (data["diverged_seeds"] != "") | (data["baseline_diverged_seeds"] != "")
     data.loc[diverged, "p"] = np.nan
-    test = ["study", "setting_id", "baseline_id", "metric", "paired_seeds"]
-    once = ~data.duplicated(test)
-    p_holm = holm(data.loc[once, "p"].to_numpy())
-    corrected = data.loc[once, test].assign(p_holm=p_holm)
-    data = data.merge(corrected, on=test, how="left", validate="many_to_one")
-    signs = {metric.name: 1 if metric.higher else -1 for metric in metrics}
+    test = [*FAMILY, "setting_id", "baseline_id", "paired_seeds"]
+    once = data.loc[~data.duplicated(test), [*test, "p"]]
+    families = once.groupby(FAMILY, sort=False)["p"]
+    once = once.assign(
+        p_holm=families.transform(lambda p: holm(p.to_numpy())),
+        tests=families.transform("count"),
+    )
+    data = data.merge(once.drop(columns="p"), on=test, how="left")
+    data["detectable"] = [
+        sd * detectable_effect(pairs, max(tests, 1)) if sd > 0 else np.nan
+        for sd, pairs, tests in zip(
+            data["sd"], data["pairs"], data["tests"], strict=True
+        )
+    ]
     data["verdict"] = np.select(
-        [diverged, data["p_holm"].isna(), data["p_holm"] >= LEVEL],
-        ["diverged", "n/a", "undecided"],
-        np.where(data["metric"].map(signs) * data["difference"] > 0, "better", "worse"),
+        [diverged, data["p_holm"].isna()],
+        ["diverged", "n/a"],
+        _decide(data, metric, margin),
     )
     return data
+
+
+def _decide(data: pd.DataFrame, metric: Metric, margin: float) -> Any:
+    """Return the verdict of each row that was tested."""
+    sign = 1 if metric.higher else -1
+    good = sign * data["difference"] > 0
+    tested = data["p_holm"] < LEVEL
+    small = np.where(data["same"].astype(bool), "the same", "undecided")
+    if not metric.trend:
+        return np.where(tested, np.where(good, "better", "worse"), small)
+    level = metric.level
+    lo, hi = data["beside_lo"], data["beside_hi"]
+    if not level.higher:
+        lo, hi = -hi, -lo
+    return np.select(
+        [
+            tested & good & (lo >= -margin),
+            tested & good & (hi < 0),
+            tested & good,
+            tested & (lo > 0),
+            tested,
+        ],
+        [
+            "better",
+            "flatter but lower",
+            "flatter, level open",
+            "steeper but higher",
+            "worse",
+        ],
+        small,
+    )
 
 
 def _to_text(seeds: Iterable[int]) -> str:

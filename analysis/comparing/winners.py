@@ -1,37 +1,53 @@
-"""Choose the best of many settings, and the seeds to choose it on.
+"""Winners: the best of many settings, and the seeds that chose it.
 
-The best of many settings wins partly by luck. So its mean is too high on the seeds on
-which it was chosen. Its mean on other seeds is unbiased.
+On the seeds that chose it, the best of many settings has a mean that is too good: luck
+chose it too, even if all settings are equal. On other seeds its mean is fair. So some
+seeds choose, and other seeds judge.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 
-from analysis.comparing.baselines import Baseline
+from analysis.comparing.baselines import Baseline, method_of
 from analysis.comparing.fresh import FRESH
 from analysis.records.runs import Runs
 from analysis.statistics.metrics import Metric
 
 
+@attrs.frozen
+class Seeds:
+    """The seeds that choose the best setting, and the seeds that judge it."""
+
+    choosing: frozenset[int]
+    judging: frozenset[int]
+
+
 def common_seeds(settings: Iterable[Runs]) -> dict[tuple[Any, ...], set[int]]:
-    """Return the seeds with which the run of every setting finished or diverged.
+    """Return by `Runs.peers` the seeds that every setting has, without extra seeds.
 
-    The best setting is chosen on these seeds only. Seeds that only some settings have,
-    for example those of `--confirm-seeds`, are not used to choose.
-
-    Returns:
-        A dict whose keys are `Runs.peers`: one entry for all settings that should have
-        the same seeds.
+    A setting has a seed if its run finished the stream or diverged. Seeds that were run
+    for some settings only (`--confirm-seeds`) never choose.
     """
     common: dict[tuple[Any, ...], set[int]] = {}
     for runs in settings:
-        seeds = {*runs.seeds, *runs.diverged, *runs.unmatched}
+        seeds = {*runs.seeds, *runs.diverged, *runs.unmatched} - set(runs.extra)
         common[runs.peers] = common.get(runs.peers, seeds) & seeds
     return common
+
+
+def halve(seeds: Iterable[int]) -> Seeds:
+    """Return every second seed to choose, and the others to judge.
+
+    >>> sorted(halve(range(5)).choosing), sorted(halve(range(5)).judging)
+    ([1, 3], [0, 2, 4])
+    """
+    ordered = sorted(seeds)
+    return Seeds(frozenset(ordered[1::2]), frozenset(ordered[0::2]))
 
 
 def winner(
@@ -39,9 +55,9 @@ def winner(
 ) -> Runs | None:
     """Return the setting with the best mean of a metric over the seeds, or None.
 
-    A setting can win only if it has a complete run with every seed. A setting with the
-    intervention "fresh" (the network is reset at every task) can win only if all
-    settings have this intervention. If means are equal, the first setting wins.
+    A setting that lacks a complete run with one of the seeds cannot win. A setting
+    whose network is reset at every task cannot win, unless all settings reset it. If
+    two settings are equally good, the first one wins.
     """
     if not seeds:
         return None
@@ -52,45 +68,51 @@ def winner(
             continue
         mean = float(metric(runs.select_seeds(seeds).matrix).mean())
         score = mean if metric.higher else -mean
-        if score > best_score:  # False if the metric is undefined (NaN)
+        if score > best_score:  # false if the metric is undefined (NaN)
             best, best_score = runs, score
     return best
 
 
-def winners(
-    base: Baseline, settings: Sequence[Runs], metric: Metric
-) -> list[tuple[Runs, Runs]]:
-    """Return pairs of the best setting and the best baseline setting.
-
-    There is one pair for each combination of tasks, length of training and network
-    (`baselines.GROUP`), or none if no setting can win. The best setting is chosen among
-    the settings that have a baseline setting to compare with. The two settings are
-    chosen on the seeds that all settings have.
-    """
-    seeds = common_seeds(settings)
-    bests = best_baselines(base, settings, metric)
-    rivals: dict[tuple[Any, ...], list[Runs]] = {}
-    for runs in settings:
-        if not base.has(runs) and base.group(runs) in bests:
-            rivals.setdefault(base.stream(runs), []).append(runs)
-    pairs = []
-    for group in rivals.values():
-        if best := winner(group, metric, seeds[group[0].peers]):
-            pairs.append((best, bests[base.group(best)]))
-    return pairs
-
-
 def best_baselines(
-    base: Baseline, settings: Sequence[Runs], metric: Metric
+    base: Baseline,
+    settings: Sequence[Runs],
+    metric: Metric,
+    choosing: Mapping[tuple[Any, ...], Collection[int]],
 ) -> dict[tuple[Any, ...], Runs]:
-    """Return the best baseline setting of each group of comparable settings.
+    """Return by `Baseline.group` the best setting of the baseline, if one can win.
 
-    The keys are `Baseline.group`. A group in which no baseline setting can win is left
-    out.
+    Args:
+        base: The baseline.
+        settings: All settings.
+        metric: The metric that chooses.
+        choosing: The seeds that choose, by `Runs.peers`.
     """
-    seeds = common_seeds(settings)
     bests = {
-        key: winner(group, metric, seeds[group[0].peers])
+        key: winner(group, metric, choosing[group[0].peers])
         for key, group in base.groups(settings).items()
     }
     return {key: best for key, best in bests.items() if best}
+
+
+def best_methods(
+    base: Baseline,
+    settings: Sequence[Runs],
+    metric: Metric,
+    choosing: Mapping[tuple[Any, ...], Collection[int]],
+) -> list[tuple[Runs, Runs]]:
+    """Return the best setting of each method with the best baseline of its group.
+
+    So each method has its own learning rate, as the baseline does. A method without a
+    winner, or whose group has no baseline, is left out.
+    """
+    bests = best_baselines(base, settings, metric, choosing)
+    rivals: dict[tuple[Any, ...], list[Runs]] = {}
+    for runs in settings:
+        if not base.has(runs) and base.group(runs) in bests:
+            key = (*base.stream(runs), *method_of(runs.setting))
+            rivals.setdefault(key, []).append(runs)
+    pairs = []
+    for group in rivals.values():
+        if best := winner(group, metric, choosing[group[0].peers]):
+            pairs.append((best, bests[base.group(best)]))
+    return pairs

@@ -51,6 +51,8 @@ def test_a_fresh_network_of_its_own_optimizer_comes_first():
         {"epochs": 2},
         {"hidden": "10"},
         {"dataset": "kmnist"},
+        {"weight_decay": 0.1},
+        {"base": "adam", "beta1": 0.9},
         {"optimizer": "gnp", "rho": 0.05, "alpha": 0.5},
     ],
 )

@@ -1,0 +1,315 @@
+"""The claims ledger: what the data say of each claim of the paper.
+
+The paper is Koster & Kukla 2024 (arXiv 2409.17300). A claim is an entry of `CLAIMS`:
+its words, how it is judged as a sentence, and the rule that judges it. To add a claim,
+write a function in `analysis.comparing.rules` and add an entry.
+
+A claim is judged on each stream of tasks that has the settings of the claim. A stream
+can differ from that of the study `paper`, for example in the batch size. Then the
+column setup says how, because the verdict is about that stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+import pandas as pd
+
+from analysis.comparing import rules
+from analysis.comparing.compare import MARGIN
+from analysis.comparing.evidence import (
+    UNDECIDED,
+    UNDEFINED,
+    UNMEASURED,
+    Decision,
+    Statement,
+    decide,
+)
+from analysis.comparing.rules import MEASURE_ALL, SIMILAR, UNRELATED
+from analysis.comparing.streams import METHODS, Stream, split_streams
+
+COLUMNS = ("test_accuracy", "sharpness", "start_sharpness")
+"""The measures of the records that the claims need."""
+
+BETWEEN = "; "
+"""What separates the numbers of a claim in the column evidence."""
+
+
+@attrs.frozen(kw_only=True)
+class Claim:
+    """A claim of the paper, and how the data judge it.
+
+    Attributes:
+        id: The number of the claim.
+        text: The claim, in the words of the paper where they are short.
+        section: Where the paper says so.
+        how: How it is judged, as a sentence; or why data do not judge it.
+        judge: The rule. None: data do not judge the claim.
+        problems: The problems that the claim is about.
+        needs: The optimizers that the rule needs.
+        rates: How many learning rates of each of them it needs.
+    """
+
+    id: str
+    text: str
+    section: str
+    how: str
+    judge: Callable[[Stream], Statement] | None = None
+    problems: tuple[str, ...] = ("permuted", "pairwise")
+    needs: tuple[str, ...] = METHODS
+    rates: int = 1
+
+
+_POINTS = f"{100 * MARGIN:g} points"
+
+CLAIMS: dict[str, Claim] = {
+    claim.id: claim
+    for claim in (
+        Claim(
+            id="C1",
+            text="sharpness regularization has no significant effect on plasticity "
+            "loss",
+            section="abstract",
+            how="Supported if every difference in plasticity loss between SAM or GNP "
+            "and SGD with the same learning rate is shown to be within "
+            f"± {_POINTS} (TOST); contradicted if one difference is significant after "
+            "Holm's correction, in either direction.",
+            judge=rules.no_effect,
+        ),
+        Claim(
+            id="C2",
+            text="sharpness regularization may worsen plasticity loss",
+            section="4",
+            how="Supported if SAM or GNP loses significantly more plasticity than SGD "
+            "with some learning rate, after Holm's correction; contradicted if every "
+            f"such difference is shown to be below {_POINTS}.",
+            judge=rules.may_worsen,
+        ),
+        Claim(
+            id="C3",
+            text="SGD has a slight positive change with one learning rate",
+            section="4",
+            how="Supported if the change of accuracy of at least one SGD setting is "
+            "significantly above 0, after Holm's correction; contradicted if every "
+            "change is significantly below 0.",
+            judge=rules.one_rises,
+            problems=("permuted",),
+            needs=("sgd",),
+            rates=2,
+        ),
+        Claim(
+            id="C4",
+            text="SAM and GNP with higher learning rates decline noticeably",
+            section="4",
+            how="Supported if SAM and GNP with their largest learning rate are both "
+            f"shown to fall by more than {_POINTS} over the stream; contradicted if "
+            "one of them is shown not to.",
+            judge=rules.fast_ones_decline,
+            problems=("permuted",),
+            needs=("sam", "gnp"),
+            rates=2,
+        ),
+        Claim(
+            id="C5a",
+            text="the change of SGD is near zero",
+            section="4",
+            how="Supported if the change of every SGD setting is shown to be within "
+            f"± {_POINTS} (TOST); contradicted if one is shown to be outside.",
+            judge=rules.sgd_stays,
+            problems=("pairwise",),
+            needs=("sgd",),
+        ),
+        Claim(
+            id="C5b",
+            text="SAM declines significantly",
+            section="4",
+            how="Supported if the change of every SAM setting is significantly below "
+            "0; contradicted if one is shown not to be a fall by more than "
+            f"{_POINTS}.",
+            judge=rules.sam_declines,
+            problems=("pairwise",),
+            needs=("sam",),
+        ),
+        Claim(
+            id="C5c",
+            text="GNP is the most effective",
+            section="4",
+            how="Supported if the change of GNP is significantly above those of SGD "
+            "and of SAM with every learning rate; contradicted if it is shown not to "
+            f"exceed one of them by more than {_POINTS}.",
+            judge=rules.gnp_leads,
+            problems=("pairwise",),
+        ),
+        Claim(
+            id="C6",
+            text="all methods have similar accuracy over 100 tasks",
+            section="4",
+            how="Supported if every difference in mean accuracy between two methods "
+            f"with the same learning rate is shown to be within ± {100 * SIMILAR:g} "
+            "point (TOST); contradicted if one is shown to be outside, after Holm's "
+            "correction.",
+            judge=rules.similar_accuracy,
+            problems=("permuted",),
+        ),
+        Claim(
+            id="C7",
+            text="the largest Hessian eigenvalue increases over tasks",
+            section="1, after Lyle et al. 2023",
+            how="Supported if the logarithm of sharpness rises significantly along the "
+            "stream in every SGD setting; contradicted if one setting is shown not to "
+            "rise by more than 10% over the stream.",
+            judge=rules.sharpness_grows,
+            needs=("sgd",),
+        ),
+        Claim(
+            id="C8",
+            text="a flat minimum of task A transfers better to task B",
+            section="1",
+            how="Look-back records tell how much of task A is kept, not how well B is "
+            "learned. C12 tells whether sharpness before a task predicts the accuracy "
+            "on it.",
+        ),
+        Claim(
+            id="C9",
+            text="the first to apply sharpness regularization to continual learning",
+            section="2.2",
+            how="It is a matter of dates. PLASTIC (arXiv 2306.10711, June 2023) used "
+            "SAM against loss of plasticity before.",
+        ),
+        Claim(
+            id="C10",
+            text="loss of plasticity is caused by inactive units, weight norm and low "
+            "rank",
+            section="2.2",
+            how="It is a summary of the literature. The study remedies changes these "
+            "quantities, but each of its methods changes more than one.",
+        ),
+        Claim(
+            id="C12",
+            text="sharpness is not a cause of loss of plasticity",
+            section="4.1",
+            how="Data of this kind only tell whether sharpness predicts. Supported as "
+            "far as that goes if the correlation of sharpness before a task with the "
+            "accuracy on it, within runs and without a smooth trend, is shown to be "
+            f"within ± {UNRELATED:g}; never contradicted, because a prediction is no "
+            "cause.",
+            judge=rules.sharpness_predicts_nothing,
+            needs=("sgd",),
+        ),
+        Claim(
+            id="C13",
+            text="permuted MNIST may not be an adequate example",
+            section="4.1",
+            how="It is an opinion on what a benchmark should show.",
+        ),
+    )
+}
+"""The claims, by id."""
+
+
+def claims(frame: pd.DataFrame, results: str = "results") -> pd.DataFrame:
+    """Return what the data say of the claims of the paper: a row per claim and problem.
+
+    If the results have several streams of a problem, a claim has a row for each stream
+    that measured it. Claims that data do not judge have no row.
+
+    Args:
+        frame: Records with `analysis.records.runs.NEEDED` and `COLUMNS`.
+        results: The folder, file or URI of the records, for the commands.
+
+    Returns:
+        Columns: claim, text, section and how, from the claim; study, problem, and
+        setup, how the stream differs from the one of the study `paper` (null if the
+        claim is not measured). verdict: supported, contradicted, undecided or "not
+        measured". by_slope: the verdict by the slope, for a claim on the change of
+        accuracy. The number that decides: subject, n (seeds), value with its 95%
+        interval lo and hi, in unit; p, of the test that decides, with Holm's
+        correction where the rule has one; tests, the number of tests of the family;
+        detectable, the true difference that the test finds with 80%, in the unit.
+        evidence: all numbers of the claim, separated by `BETWEEN`. command: prints the
+        number, or measures it if the verdict is "not measured".
+    """
+    streams = list(split_streams(frame, results))
+    rows = []
+    for claim in CLAIMS.values():
+        if claim.judge is None:
+            continue
+        for problem in claim.problems:
+            own = [_row(claim, s) for s in streams if s.problem == problem]
+            measured = [row for row in own if row["verdict"] != UNMEASURED]
+            rows += measured or own[:1] or [_unmeasured(claim, problem)]
+    return pd.DataFrame(rows)
+
+
+def _row(claim: Claim, stream: Stream) -> dict[str, Any]:
+    """Return the row of a claim on one stream."""
+    statement = Statement(missing=MEASURE_ALL)
+    assert claim.judge is not None
+    if all(len(stream.rates(name)) >= claim.rates for name in claim.needs):
+        statement = claim.judge(stream)
+    decision = decide(statement)
+    row = _describe(claim, stream.problem, decision)
+    row |= {"study": stream.study, "setup": stream.setup}
+    row["evidence"] = BETWEEN.join(_sentences(statement, decision))
+    row["by_slope"] = statement.by_slope or None
+    if decision.number is None:
+        row["command"] = MEASURE_ALL if statement.numbers else statement.missing
+    return row
+
+
+def _unmeasured(claim: Claim, problem: str) -> dict[str, Any]:
+    """Return the row of a claim on a problem that the results do not have."""
+    row = _describe(claim, problem, Decision(UNMEASURED))
+    return row | {"command": MEASURE_ALL}
+
+
+def _describe(claim: Claim, problem: str, decision: Decision) -> dict[str, Any]:
+    number = decision.number
+    value, lo, hi = number.interval if number else (UNDEFINED,) * 3
+    return {
+        "claim": claim.id,
+        "text": claim.text,
+        "section": claim.section,
+        "how": claim.how,
+        "study": None,
+        "problem": problem,
+        "setup": None,
+        "verdict": decision.verdict,
+        "by_slope": None,
+        "subject": number and number.subject,
+        "n": number.n if number else 0,
+        "value": value,
+        "lo": lo,
+        "hi": hi,
+        "unit": number and number.unit.name,
+        "p": decision.p,
+        "tests": decision.tests,
+        "detectable": number.detectable(decision.tests) if number else UNDEFINED,
+        "evidence": "",
+        "command": number.command if number else "",
+    }
+
+
+def _sentences(statement: Statement, decision: Decision) -> Iterator[str]:
+    """Yield all numbers of a claim, and what could have been seen if undecided."""
+    number = decision.number
+    if decision.verdict == UNDECIDED and number:
+        found = number.unit.say(number.detectable(decision.tests))
+        yield (
+            f"undecided does not mean equal: for {number.subject}, a difference of "
+            f"{found} would have been found with a probability of 80%"
+        )
+        if statement.same:
+            bound = max(n.bound for n in statement.numbers if n.tested)
+            yield f"sameness is shown only within ± {number.unit.say(bound)}"
+    for number in statement.numbers:
+        notes = [number.note, number.untested and f"not tested: {number.untested}"]
+        yield ", ".join(
+            [
+                f"{number.subject}: {number.text} {number.unit.name}",
+                *filter(None, notes),
+            ]
+        )
+    yield from statement.notes

@@ -1,0 +1,294 @@
+"""Rules that judge the claims of the paper: a function per claim.
+
+A rule returns a `Statement` on a stream of tasks. These choices keep a verdict from
+saying too much:
+
+- A trend is judged by the paper's own measure, the change of accuracy from the first
+  to the last task, times (tasks - 1). Only two tasks count in it. So the statement is
+  judged by the slope too, and both verdicts are told.
+- "No effect" and "similar" need differences that are shown to lie within a margin. That
+  no difference was found is not enough.
+- Methods are compared at the same learning rate: otherwise the learning rate would
+  decide.
+- A setting of which a run diverged is not tested: the surviving runs are no fair
+  sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import numpy as np
+
+from analysis.comparing.compare import MARGIN
+from analysis.comparing.evidence import (
+    CORRELATION,
+    FACTOR,
+    INFINITE,
+    POINTS_OVER_STREAM,
+    Number,
+    Region,
+    Statement,
+    decide,
+    number_of,
+)
+from analysis.comparing.relations import ALL, relation
+from analysis.comparing.streams import Stream, quote
+from analysis.records.runs import Reals, Runs, matrices
+from analysis.statistics.metrics import METRICS, Metric
+from analysis.statistics.power import LEVEL
+
+SIMILAR = 0.01
+"""The margin of similar accuracy: one point."""
+
+FLAT = float(np.log(1.1))
+"""An increase of sharpness by less than 10% over the stream counts as none."""
+
+UNRELATED = 0.1
+"""A rank correlation between -0.1 and 0.1 counts as none."""
+
+POSITIVE, NEGATIVE = (0.0, INFINITE), (-INFINITE, 0.0)
+
+MEASURE_ALL = "python -m study.sweep paper"
+MEASURE_LANDSCAPE = "python -m study.sweep paper --landscape-every 1"
+"""The commands that make the records that a claim needs."""
+
+
+def no_effect(stream: Stream) -> Statement:
+    """C1: no matched pair differs in plasticity loss."""
+
+    def judge(number: Number, p_holm: float) -> Number:
+        # The corrected test of `compare` contradicts, however small the difference.
+        p_for = 1.0 if p_holm < LEVEL else number.p_inside((-MARGIN, MARGIN))
+        return attrs.evolve(number, p_for=p_for, p_against=p_holm)
+
+    return _plasticity_loss(stream, judge, Statement(same=True))
+
+
+def may_worsen(stream: Stream) -> Statement:
+    """C2: at least one matched pair has a larger plasticity loss than SGD."""
+
+    def judge(number: Number, p_holm: float) -> Number:
+        p_for = p_holm if number.mean > 0 else 1.0
+        p_against = 1.0 if p_for < LEVEL else number.p_outside((MARGIN, INFINITE))
+        return attrs.evolve(number, p_for=p_for, p_against=p_against)
+
+    return _plasticity_loss(stream, judge, Statement(every=False))
+
+
+def _plasticity_loss(
+    stream: Stream, judge: Callable[[Number, float], Number], statement: Statement
+) -> Statement:
+    """Return the statement with the numbers of `compare`, judged by their p_holm."""
+    compared = stream.compare(METRICS["plasticity_loss"], "sgd", MARGIN)
+    numbers, family = [], 1
+    for number, row in compared.numbers():
+        if not number.untested:
+            number = judge(number, row["p_holm"])
+            number = attrs.evolve(number, note=row["verdict"])
+            family = int(row["tests"])
+        numbers.append(number)
+    return attrs.evolve(statement, numbers=numbers, family=family)
+
+
+def _by_both(judge: Callable[[Metric], Statement]) -> Statement:
+    """Return the statement on the paper's change, with the verdict by the slope."""
+    statement, other = (
+        judge(METRICS[name]) for name in ("accuracy_change", "accuracy_slope")
+    )
+    slope = decide(other)
+    if not slope.number:
+        return statement
+    note = (
+        f"by the slope, in which every task counts: {slope.verdict}, "
+        f"{slope.number.subject} {slope.number.text} {slope.number.unit.name}"
+    )
+    return attrs.evolve(statement, by_slope=slope.verdict, notes=(note,))
+
+
+def _trends(
+    stream: Stream, optimizer: str, metric: Metric, lr: float | None = None
+) -> list[Number]:
+    """Return the change of accuracy over the stream of each setting, not judged yet."""
+    numbers = []
+    for runs, name in stream.named(optimizer):
+        if lr in (None, runs.setting["lr"]):
+            values = stream.steps * metric(runs.matrix)
+            number = number_of(values, name, POINTS_OVER_STREAM)
+            command = stream.command_where("table")
+            numbers.append(_of_runs(number, runs, command))
+    return numbers
+
+
+def _of_runs(number: Number, runs: Runs, command: str) -> Number:
+    untested = "a run diverged" if runs.diverged else ""
+    if not untested and not (number.n > 1 and number.sd > 0):
+        untested = "too few seeds" if number.n < 2 else "the seeds do not differ"
+    return attrs.evolve(number, command=command, untested=untested)
+
+
+def one_rises(stream: Stream) -> Statement:
+    """C3: SGD has a positive change with at least one learning rate."""
+
+    def judge(metric: Metric) -> Statement:
+        numbers = [n.judge(POSITIVE) for n in _trends(stream, "sgd", metric)]
+        return Statement(numbers=numbers, every=False)
+
+    return _by_both(judge)
+
+
+def fast_ones_decline(stream: Stream) -> Statement:
+    """C4: SAM and GNP decline by more than the margin with the largest lr."""
+
+    def judge(metric: Metric) -> Statement:
+        numbers = [
+            number.judge((-INFINITE, -MARGIN))
+            for optimizer in ("sam", "gnp")
+            for number in _trends(stream, optimizer, metric, stream.rates(optimizer)[0])
+        ]
+        return Statement(numbers=numbers)
+
+    return _by_both(judge)
+
+
+def sgd_stays(stream: Stream) -> Statement:
+    """C5a: the change of every SGD setting is within the margin."""
+    return _judge_trends(stream, "sgd", (-MARGIN, MARGIN))
+
+
+def sam_declines(stream: Stream) -> Statement:
+    """C5b: the change of every SAM setting is negative."""
+    return _judge_trends(stream, "sam", NEGATIVE, (-INFINITE, -MARGIN))
+
+
+def _judge_trends(
+    stream: Stream, optimizer: str, region: Region, refuted: Region | None = None
+) -> Statement:
+    def judge(metric: Metric) -> Statement:
+        numbers = _trends(stream, optimizer, metric)
+        judged = [number.judge(region, refuted) for number in numbers]
+        return Statement(numbers=judged, same=refuted is None)
+
+    return _by_both(judge)
+
+
+def gnp_leads(stream: Stream) -> Statement:
+    """C5c: the change of GNP is above those of SGD and SAM with the same lr."""
+
+    def judge(metric: Metric) -> Statement:
+        numbers = [
+            number.judge(POSITIVE, (MARGIN, INFINITE))
+            for baseline in ("sgd", "sam")
+            for number, row in stream.compare(metric, baseline, MARGIN).numbers()
+            if row["optimizer"] == "gnp"
+        ]
+        return Statement(numbers=numbers)
+
+    return _by_both(judge)
+
+
+def similar_accuracy(stream: Stream) -> Statement:
+    """C6: the mean accuracies of the methods with the same lr are similar."""
+    metric = METRICS["mean_accuracy"]
+    numbers = [
+        number.judge((-SIMILAR, SIMILAR))
+        for baseline in ("sgd", "sam")
+        for number, _ in stream.compare(metric, baseline, SIMILAR).numbers()
+    ]
+    return Statement(numbers=numbers, same=True)
+
+
+def sharpness_grows(stream: Stream) -> Statement:
+    """C7: the logarithm of sharpness rises in every SGD setting."""
+    settings = list(stream.named("sgd"))
+    measured = matrices(stream.frame, [runs for runs, _ in settings], ["sharpness"])
+    numbers = []
+    for (runs, name), values in zip(settings, measured, strict=True):
+        slopes = stream.steps * log_slope(values["sharpness"])
+        if not np.isnan(slopes).all():
+            number = number_of(slopes[~np.isnan(slopes)], name, FACTOR)
+            command = _sharpness_query(stream, runs, number.n)
+            number = _of_runs(number, runs, command)
+            numbers.append(number.judge(POSITIVE, (FLAT, INFINITE)))
+    return Statement(numbers=numbers, missing=MEASURE_LANDSCAPE)
+
+
+def log_slope(values: Reals) -> Reals:
+    """Return the least-squares slope of the logarithm by task, of each run.
+
+    Args:
+        values: Shape (runs, tasks). NaN where a task was not measured.
+
+    Returns:
+        Shape (runs,). NaN if fewer than three tasks were measured, or a value is not
+        positive.
+
+    >>> log_slope(np.exp([[0.0, 0.5, 1.0], [0.0, np.nan, 2.0]])).tolist()
+    [0.5, nan]
+    """
+    slopes = np.full(len(values), np.nan)
+    for i, row in enumerate(values):
+        tasks = np.flatnonzero(~np.isnan(row))
+        if len(tasks) > 2 and row[tasks].min() > 0:
+            t = tasks - tasks.mean()
+            slopes[i] = t @ np.log(row[tasks]) / (t @ t)
+    return slopes
+
+
+def _sharpness_query(stream: Stream, runs: Runs, n: int) -> str:
+    """Return the command that prints the factor of one setting and its interval."""
+    from scipy import special
+
+    t = float(special.stdtrit(max(n - 1, 1), 0.975))
+    conditions = [*stream.in_study, f"problem = {quote(stream.problem)}"]
+    conditions += ["optimizer = 'sgd'", f"lr = {runs.setting['lr']:g}"]
+    half = f"{t:.4f} * stddev(change) / sqrt(count(*))"
+    query = (
+        f"SELECT exp(avg(change)) AS factor, exp(avg(change) - {half}) AS lo, "
+        f"exp(avg(change) + {half}) AS hi, count(*) AS seeds FROM (SELECT seed, "
+        f"{stream.steps} * regr_slope(ln(CASE WHEN sharpness > 0 THEN sharpness END), "
+        f"task) AS change FROM records WHERE {' AND '.join(conditions)} "
+        "GROUP BY seed HAVING NOT bool_or(diverged) AND min(sharpness) > 0)"
+    )
+    return stream.command("sql", query)
+
+
+def sharpness_predicts_nothing(stream: Stream) -> Statement:
+    """C12: sharpness before a task does not predict the accuracy on the task."""
+    missing = Statement(missing=MEASURE_LANDSCAPE)
+    if stream.frame["start_sharpness"].isna().all():
+        return missing
+    data = relation(stream.frame, ["start_sharpness"])
+    row = data[data["label"] == ALL].iloc[0]
+    n = int(row["runs"]) - len(str(row.get("no_partial", "")).split())
+    n -= len(str(row.get("no_spearman", "")).split())
+    # The interval is of Fisher's z, so that its ends stay between -1 and 1.
+    ends = [row["partial"], row["partial_lo"], row["partial_hi"]]
+    with np.errstate(divide="ignore"):
+        mean, lo, hi = np.arctanh(np.array(ends, dtype=np.float64))
+    if not np.isfinite([mean, lo, hi]).all() or n < 2:
+        return missing
+    from scipy import special
+
+    half = (hi - lo) / 2
+    number = Number(
+        subject=str(ALL),
+        mean=float(mean),
+        sd=float(half / special.stdtrit(n - 1, 0.975) * np.sqrt(n)),
+        n=n,
+        unit=CORRELATION,
+        command=stream.command_where("relate"),
+    )
+    if not number.sd > 0:
+        return missing
+    limit = float(np.arctanh(UNRELATED))
+    # Data that predict would not contradict the claim: a prediction is no cause.
+    judged = attrs.evolve(number, p_for=number.p_inside((-limit, limit)), p_against=1.0)
+    notes: tuple[str, ...] = ()
+    if number.p_outside((0.0, 0.0)) < LEVEL:
+        notes = (
+            "sharpness predicts accuracy here, which a cause would explain, and "
+            "something that changes both would explain too",
+        )
+    return Statement(numbers=[judged], same=True, notes=notes)

@@ -1,0 +1,230 @@
+"""Streams of tasks on which the paper's claims can be judged, and their commands.
+
+The paper is Koster & Kukla 2024 (arXiv 2409.17300). Its settings are SGD, SAM and GNP
+with two learning rates, on permuted and on pairwise MNIST.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import attrs
+import pandas as pd
+
+from analysis.comparing.baselines import part_of
+from analysis.comparing.compare import MARGIN, Question, compare
+from analysis.comparing.evidence import POINTS, POINTS_OVER_STREAM, Number
+from analysis.records.runs import Runs, by_setting, labels
+from analysis.statistics.metrics import Metric
+
+METHODS = ("sgd", "sam", "gnp")
+"""The optimizers of the paper."""
+
+SETUP: dict[str, Any] = {
+    "dataset": "mnist",
+    "epochs": 1,
+    "batch_size": 16,
+    "hidden": "100-100-100",
+    "momentum": 0.0,
+    "rho": 0.05,
+    "alpha": 0.8,
+}
+"""The values of the study `paper`. The text of the paper does not give all of them."""
+
+LENGTHS = {"permuted": 100, "pairwise": 45}
+"""The number of tasks of each problem in the study `paper`."""
+
+TUNED = ("optimizer", "lr", "rho", "alpha")
+"""The columns in which the settings of one stream differ."""
+
+
+@attrs.frozen(kw_only=True)
+class Stream:
+    """The records of SGD, SAM and GNP on one stream of tasks, in one study.
+
+    Attributes:
+        frame: The records.
+        settings: The runs of each setting.
+        conditions: What chooses these records from those of the study, in SQL.
+        several: Whether the results have more studies than this one.
+        results: The folder, file or URI of the records, for the commands.
+    """
+
+    frame: pd.DataFrame
+    settings: list[Runs]
+    conditions: tuple[str, ...]
+    several: bool
+    results: str
+
+    @property
+    def study(self) -> str:
+        """The study."""
+        return self.settings[0].study
+
+    @property
+    def problem(self) -> str:
+        """The problem."""
+        return str(self.settings[0].setting["problem"])
+
+    @property
+    def steps(self) -> int:
+        """The number of steps from the first to the last task."""
+        return max(1, int(self.settings[0].setting["tasks"]) - 1)
+
+    @property
+    def setup(self) -> str:
+        """How the stream and the settings differ from those of the study `paper`."""
+        usual = SETUP | {"tasks": LENGTHS.get(self.problem)}
+        names: dict[str, None] = {}
+        for runs in self.settings:
+            for name, value in usual.items():
+                if runs.setting.get(name) not in (value, None):
+                    names[f"{name} {runs.setting[name]}"] = None
+        return ", ".join(names)
+
+    def rates(self, optimizer: str) -> list[float]:
+        """Return the learning rates of an optimizer, the largest first."""
+        settings = [runs.setting for runs in self.settings]
+        rates = {s["lr"] for s in settings if s["optimizer"] == optimizer}
+        return sorted(rates - {None}, reverse=True)
+
+    def named(self, *optimizers: str) -> Iterator[tuple[Runs, str]]:
+        """Yield the settings of some optimizers, on their usual seeds, and a label."""
+        names = labels([runs.setting for runs in self.settings])
+        for runs, name in zip(self.settings, names, strict=True):
+            if runs.setting["optimizer"] in optimizers:
+                yield runs.select_seeds(runs.usual_seeds), name
+
+    def compare(self, metric: Metric, baseline: str, margin: float) -> Compared:
+        """Compare SAM and GNP with a baseline of the same learning rate."""
+        question = Question(metric=metric, baseline=baseline, margin=margin)
+        data = compare(self.frame, question)
+        rows = data[
+            (data["against"] == "matched")
+            & data["baseline_id"].notna()
+            & data["optimizer"].isin(METHODS[METHODS.index(baseline) + 1 :])
+        ]
+        options = ["--metric", metric.name, "--problem", self.problem]
+        options += ["--baseline", baseline] if baseline != "sgd" else []
+        options += ["--margin", f"{100 * margin:g}"] if margin != MARGIN else []
+        options += ["--study", self.study] if self.several else []
+        command = self.command("compare", *options, *self._where(self.conditions))
+        return Compared(metric, rows.to_dict("records"), command)
+
+    def command(self, name: str, *options: str) -> str:
+        """Return a shell command of the analysis of these results."""
+        return shlex.join(["python", "-m", "analysis", name, self.results, *options])
+
+    def command_where(self, name: str) -> str:
+        """Return the shell command for the records of this stream."""
+        return self.command(name, *self._where(self.in_study))
+
+    @property
+    def in_study(self) -> tuple[str, ...]:
+        """What chooses these records from those of all studies, in SQL."""
+        own = (f"study = {quote(self.study)}",) if self.several else ()
+        return (*own, *self.conditions)
+
+    def _where(self, conditions: Sequence[str]) -> list[str]:
+        return ["--where", " AND ".join(conditions)] if conditions else []
+
+
+@attrs.frozen
+class Compared:
+    """Rows of `compare`, with the metric and the command that prints them."""
+
+    metric: Metric
+    rows: list[dict[Any, Any]]
+    command: str
+
+    def numbers(self) -> Iterator[tuple[Number, dict[Any, Any]]]:
+        """Yield each difference as a number that is not judged yet, and its row."""
+        unit = POINTS_OVER_STREAM if self.metric.per_task else POINTS
+        for row in self.rows:
+            steps = self.metric.steps(row["tasks"])
+            untested = {
+                "diverged": "a run diverged",
+                "n/a": "too few seeds, or equal differences",
+            }
+            number = Number(
+                subject=f"{row['label']} minus {row['baseline_label']}",
+                mean=steps * row["difference"],
+                sd=steps * row["sd"],
+                n=row["pairs"],
+                unit=unit,
+                command=self.command,
+                untested=untested.get(row["verdict"], ""),
+            )
+            yield number, row
+
+
+def split_streams(frame: pd.DataFrame, results: str) -> Iterator[Stream]:
+    """Yield the streams of tasks with settings of the paper, in the order of the paper.
+
+    These are SGD, SAM and GNP without another base and without a remedy. If a stream
+    has several values of rho or alpha, those of the study `paper` are taken.
+    """
+    groups: dict[tuple[Any, ...], list[Runs]] = defaultdict(list)
+    everything = by_setting(frame)
+    for runs in everything:
+        setting = runs.setting
+        plain = all(part_of(setting, part) is None for part in ("base", "remedy"))
+        if setting["optimizer"] in METHODS and plain:
+            shared = [value for name, value in setting.items() if name not in TUNED]
+            groups[runs.study, *shared].append(runs)
+    for group in groups.values():
+        chosen = _usual_numbers(group)
+        if not chosen:
+            continue
+        study, problem = chosen[0].study, chosen[0].setting["problem"]
+        ids = [runs.setting_id for runs in chosen]
+        part = frame[(frame["study"] == study) & frame["setting_id"].isin(ids)]
+        peers = [
+            runs
+            for runs in everything
+            if runs.study == study and runs.setting["problem"] == problem
+        ]
+        yield Stream(
+            frame=part,
+            settings=by_setting(part),
+            conditions=tuple(_conditions(chosen, peers)),
+            several=len(frame["study"].unique()) > 1,
+            results=results,
+        )
+
+
+def _usual_numbers(group: list[Runs]) -> list[Runs]:
+    """Return the settings with the usual rho and alpha, if there are several values."""
+    for name in ("rho", "alpha"):
+        values = {runs.setting.get(name) for runs in group} - {None}
+        if len(values) > 1:
+            usual = (None, SETUP[name])
+            group = [runs for runs in group if runs.setting.get(name) in usual]
+    return group
+
+
+def _conditions(chosen: list[Runs], peers: list[Runs]) -> Iterator[str]:
+    """Yield what chooses some settings from all settings of the problem, in SQL."""
+    for name in chosen[0].setting:
+        values = {runs.setting.get(name) for runs in chosen}
+        if name == "lr" or {runs.setting.get(name) for runs in peers} == values:
+            continue
+        texts = sorted(map(quote, values - {None}))
+        equal = [f"{name} IN ({', '.join(texts)})"] if texts else []
+        null = [f"{name} IS NULL"] if None in values else []
+        both = " OR ".join(equal + null)
+        yield f"({both})" if equal and null else both
+
+
+def quote(value: Any) -> str:
+    """Return a value as SQL.
+
+    >>> quote("it's"), quote(0.05)
+    ("'it''s'", '0.05')
+    """
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,135 @@
+"""What the verdicts promise, tried on simulated studies.
+
+`python -m tests.analysis.comparing.test_promises 1000` prints the table of the
+documentation; the tests use fewer studies.
+"""
+
+import itertools
+import sys
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.comparing.compare import Question, compare, confirm
+from analysis.statistics.metrics import METRICS
+from tests.support.synthetic import make_frame, make_setting
+
+TASKS = 10
+SGD = make_setting(tasks=TASKS)
+SAM = {**SGD, "optimizer": "sam", "rho": 0.05}
+DIFFERENT = ["better", "worse"]
+
+
+def rates(count):
+    return [0.001 * 1.3**i for i in range(count)]
+
+
+def equal_settings(rng, baselines, seeds):
+    """Return a study of SGD and SAM at several rates, without any difference."""
+    luck = rng.normal(0, 0.02, (seeds, 1))
+    settings = [{**kind, "lr": lr} for lr in rates(baselines) for kind in (SGD, SAM)]
+    return make_frame(
+        (s, 0.9 + luck + rng.normal(0, 0.01, (seeds, TASKS))) for s in settings
+    )
+
+
+def simulate(baselines, seeds, studies):
+    """Return family-wise errors, raw p against the best baseline, and coverage."""
+    rng = np.random.default_rng([baselines, seeds])
+    errors, method_errors, raw, covered = [], [], [], []
+    for _ in range(studies):
+        records = equal_settings(rng, baselines, seeds)
+        data = compare(records)
+        errors.append(data["verdict"].isin(DIFFERENT).any())
+        best = data[data["against"] == "best"].iloc[0]
+        raw.append(best["p"])
+        covered += [best["lo"] <= 0 <= best["hi"]]
+        matched = data[data["against"] == "matched"].iloc[0]
+        covered += [matched["lo"] <= 0 <= matched["hi"]]
+        methods = confirm(records)
+        method_errors.append(methods["verdict"].isin(DIFFERENT).any())
+    return (
+        np.mean(errors),
+        np.mean(method_errors),
+        np.array(raw, dtype=float),
+        np.mean(covered),
+    )
+
+
+CASES = [*itertools.product((1, 5, 24), (3, 5, 10))]
+
+
+@pytest.mark.parametrize(("baselines", "seeds"), CASES)
+def test_without_an_effect_errors_are_as_rare_as_promised(baselines, seeds):
+    studies = 20 if baselines == 24 else 50
+    errors, method_errors, raw, covered = simulate(baselines, seeds, studies)
+    noise = 3 * np.sqrt(0.05 * 0.95 / studies)
+    assert errors <= 0.06 + noise
+    assert method_errors <= 0.06 + noise
+    assert stats.kstest(raw[~np.isnan(raw)], "uniform").pvalue > 0.001
+    assert abs(covered - 0.95) < 0.02 + noise
+
+
+def trajectories(start, end, seeds=8, noise=0.004):
+    rng = np.random.default_rng([round(1e6 * start), round(1e6 * end)])
+    return np.linspace(start, end, TASKS) + rng.normal(0, noise, (seeds, TASKS))
+
+
+@pytest.mark.parametrize(
+    "metric", ["late_accuracy", "plasticity_loss", "accuracy_slope"]
+)
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(0.1, 0.1), (0.3, 0.5), (0.85, 0.85)],
+    ids=["dead", "slow", "flat but low"],
+)
+def test_what_learns_less_is_never_better(metric, start, end):
+    records = make_frame(
+        [(SGD, trajectories(0.95, 0.9)), (SAM, trajectories(start, end))]
+    )
+    question = Question(metric=METRICS[metric])
+    verdicts = {
+        *compare(records, question)["verdict"],
+        *confirm(records, question)["verdict"],
+    }
+    assert "better" not in verdicts
+    assert verdicts & {"worse", "flatter but lower"}
+
+
+def test_a_flatter_trend_at_an_equal_level_is_better():
+    records = make_frame(
+        [(SGD, trajectories(0.95, 0.9)), (SAM, trajectories(0.93, 0.92))]
+    )
+    data = compare(records, Question(metric=METRICS["plasticity_loss"]))
+    assert set(data["verdict"]) == {"better"}
+
+
+def test_undecided_is_not_the_same():
+    noisy = make_frame(
+        [(SGD, trajectories(0.9, 0.9, 3, 0.1)), (SAM, trajectories(0.9, 0.9, 3, 0.11))]
+    )
+    assert set(compare(noisy)["verdict"]) == {"undecided"}
+    equal = make_frame(
+        [
+            (SGD, trajectories(0.9, 0.9, 10, 1e-3)),
+            (SAM, trajectories(0.9, 0.9001, 10, 1e-3)),
+        ]
+    )
+    (matched, _) = compare(equal).to_dict("records")
+    assert matched["verdict"] == "the same"
+
+
+if __name__ == "__main__":
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    print("baselines seeds  settings  methods  raw p < 0.05  KS p  covered")
+    for baselines, seeds in CASES:
+        errors, method_errors, raw, covered = simulate(baselines, seeds, count)
+        raw = raw[~np.isnan(raw)]
+        ks = stats.kstest(raw, "uniform").pvalue if len(raw) else np.nan
+        below = np.mean(raw < 0.05) if len(raw) else np.nan
+        print(
+            f"{baselines:9d} {seeds:5d}  {errors:8.3f}  {method_errors:7.3f}  "
+            f"{below:12.3f}  {ks:4.2f}  {covered:7.3f}",
+            flush=True,
+        )
