@@ -28,6 +28,14 @@ Where = Annotated[
         "\"optimizer = 'sam' and lr = 0.01\".",
     ),
 ]
+Tasks = Annotated[
+    str | None,
+    tyro.conf.arg(
+        metavar="START:STOP",
+        help="Use only the tasks from START to STOP - 1, as if the stream had no other "
+        "tasks. 1: leaves out the first task, 0:10 uses the first ten.",
+    ),
+]
 Format = Annotated[
     Literal["rich", "markdown", "latex", "csv"],
     tyro.conf.arg(
@@ -41,6 +49,13 @@ Study = Annotated[
 Problem = Annotated[
     str | None, tyro.conf.arg(metavar="NAME", help="Use only this problem.")
 ]
+Measure = Annotated[
+    Literal["test_accuracy", "online_accuracy", "train_loss"],
+    tyro.conf.arg(
+        help="What the metrics are of. online_accuracy is measured while the network "
+        "learns a task, before each update."
+    ),
+]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
 RequiredName = Annotated[str, tyro.conf.arg(metavar="NAME")]
 Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")]
@@ -49,18 +64,24 @@ Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
 def table(
-    results: Results = "results", /, format: Format = "rich", where: Where = None
+    results: Results = "results",
+    /,
+    measure: Measure = "test_accuracy",
+    format: Format = "rich",
+    where: Where = None,
+    tasks: Tasks = None,
 ) -> None:
-    """Print how test accuracy changes along the stream of tasks, one row per setting.
+    """Print how accuracy changes along the stream of tasks, one row per setting.
 
     The tables are Tables 1 and 2 of the paper with more columns. Columns: the mean
     change of accuracy from task to task, its least-squares slope, the accuracy at both
     ends of the stream, the number of runs, and the number of runs that diverged.
     The 95% t-intervals are over seeds. A note lists missing seeds.
     """
+    from analysis.records.load import Selection
     from analysis.tables.printing import print_tables
 
-    print_tables(results, format, where)
+    print_tables(results, format, Selection(where, tasks), measure)
 
 
 def figure(
@@ -71,14 +92,17 @@ def figure(
     study: Study = None,
     problem: Problem = None,
     metric: Name = None,
+    measure: Measure = "test_accuracy",
+    baseline: RequiredName = "sgd",
     setting: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ID")] = (),
     where: Where = None,
+    tasks: Tasks = None,
     size: Literal["one-column", "two-column"] | None = None,
     list: Flag = False,
 ) -> None:
     """Draw a figure and save it as a file.
 
-    Each line is a mean over seeds, and the band around the line is its 95% t-interval.
+    Each line is a mean over seeds, and the band around the line is its 95% interval.
     If the file name ends in .csv, the file gets the numbers of the figure.
 
     Args:
@@ -86,7 +110,8 @@ def figure(
         output: The file to write. The suffix (.png, .svg, .pdf or .csv) sets the
             format.
         metric: The metric to draw, for example plasticity_loss, accuracy_slope or
-            relative_plasticity_loss. Only the figure rho uses this option.
+            relative_plasticity_loss. Only the figures rho and forest use this option.
+        baseline: The baseline of the figures forest and difference, as in compare.
         setting: Draw only the settings with these setting_ids (table --format csv
             lists the IDs).
         size: The width: one column of a paper (3.35 inches) or two columns (7 inches).
@@ -112,8 +137,11 @@ def figure(
             study=study,
             problem=problem,
             metric=metric,
+            measure=measure,
+            baseline=baseline,
             settings=setting,
             where=where,
+            tasks=tasks,
             size=size,
         )
         draw_to_file(request, output)
@@ -124,30 +152,65 @@ def compare(
     results: Results = "results",
     /,
     baseline: RequiredName = "sgd",
-    metric: RequiredName = "plasticity_loss",
+    metric: RequiredName = "late_accuracy",
+    measure: Measure = "test_accuracy",
+    margin: float | None = None,
+    detect: float | None = None,
     format: Format = "rich",
     study: Study = None,
     problem: Problem = None,
+    where: Where = None,
+    tasks: Tasks = None,
 ) -> None:
-    """Compare every setting with a baseline, paired by seed, and confirm the winner.
+    """Compare every setting, and the best of each method, with a baseline.
 
-    Each setting is compared with two baselines: the baseline setting that is equal in
-    everything else, and the best baseline setting. For each pair the table shows the
-    difference with its 95% t-interval, a paired t-test with Holm's correction for all
-    comparisons, and the effect size. If there are seeds that were not used to choose
-    the winner, the winner is tested on these seeds. Notes list the runs that diverged
-    or are missing.
+    Runs with the same seed are compared. Each setting is compared with the baseline
+    whose other values are all equal, and with the best baseline. The best setting of
+    each method is compared with the best baseline on seeds that did not choose the two.
+    The tables show the difference with its 95% t-interval, a paired t-test with Holm's
+    correction over each study and problem, and the difference that the test could have
+    found.
 
     Args:
-        baseline: The name of an optimizer or of an intervention; "none" means the
-            settings without an intervention.
-        metric: The metric to compare, for example plasticity_loss, accuracy_slope or
-            mean_accuracy. With the prefix relative_, the accuracy of a network that is
-            reset at every task is subtracted first.
+        baseline: An optimizer (sgd), a base (adam, or plain for none), or a remedy
+            (redo, weight_decay, or none for no remedy).
+        metric: The metric to compare: late_accuracy, plasticity_loss, peak_loss,
+            accuracy_slope, mean_accuracy and so on. relative_NAME is the same metric
+            after subtracting a network that is reset at every task.
+        margin: The difference that counts as none, in the unit of the table. The
+            default is 0.5 points, or 0.005 nats.
+        detect: Say how many seeds would find this difference, in the unit of the table.
     """
+    from analysis.comparing.compare import MARGIN, Question
+    from analysis.records.load import Selection
+    from analysis.statistics.metrics import MEASURES, find_metric
     from analysis.tables.comparison import print_comparison
 
-    print_comparison(results, baseline, metric, format, study, problem)
+    chosen, scale = find_metric(metric, measure), MEASURES[measure].scale
+    for name, value in (("--margin", margin), ("--detect", detect)):
+        if value is not None and not value > 0:
+            raise UsageError(f"{name} is {value:g}: give a number above 0")
+    question = Question(
+        metric=chosen,
+        baseline=baseline,
+        study=study,
+        problem=problem,
+        margin=MARGIN if margin is None else margin / scale,
+    )
+    selection = Selection(where, tasks)
+    print_comparison(results, question, format, detect=detect, selection=selection)
+
+
+def claims(results: Results = "results", /, format: Format = "rich") -> None:
+    """Print what the records say of each claim of the paper.
+
+    A claim is supported, contradicted, undecided or not measured. The table has the
+    number that decides, with its 95% t-interval, the rule, and the command that prints
+    the number. For an undecided claim it says which difference would have been found.
+    """
+    from analysis.tables.claims import print_claims
+
+    print_claims(results, format)
 
 
 def relate(
@@ -157,6 +220,7 @@ def relate(
     skip: int = 1,
     format: Format = "rich",
     where: Where = None,
+    tasks: Tasks = None,
 ) -> None:
     """Correlate a probe, such as sharpness before a task, with test accuracy.
 
@@ -171,9 +235,10 @@ def relate(
         skip: How many tasks to leave out at the start of the stream. The default leaves
             out task 0, because before task 0 the network has learned nothing.
     """
+    from analysis.records.load import Selection
     from analysis.tables.relations import print_relation
 
-    print_relation(results, probe, skip, format, where)
+    print_relation(results, probe, skip, format, Selection(where, tasks))
 
 
 def about(
@@ -214,6 +279,7 @@ def export(
     output: Output = None,
     runs: Flag = False,
     where: Where = None,
+    tasks: Tasks = None,
 ) -> None:
     """Write the records to one file, for R, DuckDB or a spreadsheet.
 
@@ -222,11 +288,39 @@ def export(
         runs: Write one row per run, with every metric. Without this option the file
             has one row per run and task.
     """
+    from analysis.records.load import Selection
     from analysis.tables.export import write_export
 
     if not output:
         raise UsageError("no output file: give one with --output FILE.csv")
-    print(write_export(results, output, runs, where))
+    print(write_export(results, output, runs, Selection(where, tasks)))
+
+
+def import_(
+    file: Annotated[str, tyro.conf.arg(metavar="FILE.csv")],
+    /,
+    output: Annotated[
+        str, tyro.conf.arg(aliases=["-o"], metavar="RESULTS")
+    ] = "results",
+    study: Name = None,
+    problem: RequiredName = "imported",
+) -> None:
+    """Read accuracies that another program measured, so that all commands work on them.
+
+    FILE.csv has the columns run (or seed), task and accuracy, and a row per run and
+    task. Other columns, for example optimizer and lr, are settings, or measures if they
+    are numbers that change within a run. The file can also have a row per run and a
+    column per task, named 0, 1, 2, ... Accuracies are fractions from 0 to 1. Runs of
+    two settings with the same seed are compared.
+
+    Args:
+        output: The folder of results. The records are written to RESULTS/STUDY/records.
+        study: The name of the study. The default is the name of the file.
+        problem: The name of the stream of tasks, if there is no column problem.
+    """
+    from analysis.records.csv_import import import_csv
+
+    print(import_csv(file, output, study, problem))
 
 
 def sql(
@@ -273,9 +367,12 @@ def diff(
 
 
 if __name__ == "__main__":
-    commands = (report, table, figure, compare, relate, about, export, sql, diff)
+    commands = (
+        *(report, claims, table, figure, compare, relate, about),
+        *(export, import_, sql, diff),
+    )
     run_command(
-        {command.__name__: command for command in commands},
+        {command.__name__.rstrip("_"): command for command in commands},
         prog="python -m analysis",
         description="Make reports, tables, figures and comparisons of results.",
     )

@@ -233,10 +233,16 @@ def _facts(facts: StudyFacts) -> Iterator[list[str]]:
     yield ["seeds", f"{len(seeds)} ({spans})"]
     files = len(facts.files)
     yield ["records", f"{len(records):,} (one per run and task) in {files:,} files"]
-    yield ["updates", f"{int(records['steps'].sum()):,}"]
-    yield ["examples", f"{int((records['steps'] * records['batch_size']).sum()):,}"]
-    yield ["training time", clock(float(records["seconds"].sum()))]
-    yield ["device", ", ".join(sorted(set(records["device"].tolist())))]
+    # The results of other programs may have no steps and no times.
+    if records["steps"].notna().any():
+        yield ["updates", f"{int(records['steps'].sum()):,}"]
+    examples = records["steps"] * records["batch_size"]
+    if examples.notna().any():
+        yield ["examples", f"{int(examples.sum()):,}"]
+    if records["seconds"].notna().any():
+        yield ["training time", clock(float(records["seconds"].sum()))]
+    if devices := sorted(set(records["device"].dropna().tolist())):
+        yield ["device", ", ".join(devices)]
     for key, name in MADE_WITH.items():
         values = [file.metadata.get(key, "unknown") for file in facts.files]
         if set(values) != {"unknown"}:

@@ -22,53 +22,64 @@ from analysis.records.runs import (
     varying_columns,
 )
 from analysis.statistics.intervals import mean_interval
-from analysis.statistics.metrics import METRICS
+from analysis.statistics.metrics import MEASURE, MEASURES, METRICS, Metric
 from analysis.tables.formats import Cells, Column, Row, Sheet, Table, make_sheet, number
 from analysis.tables.words import (
     ALWAYS,
-    PER,
     name_seeds,
-    percent,
-    percent_interval,
     plain_rows,
     settings_of,
     shorten,
+    unit_of_level,
     value_cell,
+    write_interval,
+    write_value,
 )
 
-SHOWN = ("accuracy_change", "accuracy_slope", "first_accuracy", "last_accuracy")
+SHOWN = (
+    "accuracy_change",
+    "accuracy_slope",
+    "first_accuracy",
+    "last_accuracy",
+    "late_accuracy",
+)
 """The metrics that the table shows."""
 
 NOTES = {
     "missing_seeds": "{setting} has no records of {seeds}.",
     "incomplete_seeds": "{setting} has not finished the stream with {seeds}.",
     "diverged_seeds": "{setting} diverged with {seeds}.",
-    "extra_seeds": "{setting} also has {seeds}, which most other settings lack.",
+    "extra_seeds": "{setting} also has {seeds}, which most other settings lack. They "
+    "are left out here.",
 }
 """The text of each note, by the column that lists its seeds."""
 
 EXPLANATION = (
     "Test accuracy is measured on each task after training on it. The numbers are "
     "means ± half of their 95% t-interval, over the runs that finished all tasks and "
-    "did not diverge. pp: percentage points. 1 pp/100 tasks: the accuracy (from 0 to "
-    "1) changes by 0.0001 per task. n/a: there are too few runs or tasks.",
-    "change: the mean change of accuracy from one task to the next, as in Tables 1 and "
-    "2 of Koster & Kukla (2024, arXiv 2409.17300). It equals (last - first) / "
-    "(tasks - 1), so it depends on the first and the last task only.",
-    "slope: the slope of the least-squares line through the accuracy on all tasks.",
+    "did not diverge. pp over stream: percentage points from the first task to the "
+    "last. n/a: there are too few runs or tasks.",
+    "change: last minus first. Divided by the number of tasks less 1 it is the mean "
+    "change from one task to the next, as in Tables 1 and 2 of Koster & Kukla (2024, "
+    "arXiv 2409.17300); --format csv prints that. It depends on two tasks only.",
+    "slope: the slope of the least-squares line through the accuracy on all tasks, "
+    "times the number of tasks less 1.",
+    "late: the mean over the last tenth of the tasks: the level that is left.",
 )
 
 
-def accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per setting: how its test accuracy changes along the stream.
+def accuracy_table(frame: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
+    """Return one row per setting: how its accuracy changes along the stream.
 
     The columns are:
 
     - study, setting_id and the columns of the setting
     - runs: the number of complete runs, which the means are over
-    - expected, diverged: the number of expected runs and of diverged runs
+    - expected, diverged: the number of expected runs and of diverged runs; extra seeds
+      are left out of these numbers and of the means
     - missing_seeds, incomplete_seeds, diverged_seeds, extra_seeds: seeds as text, for
       example "0 3"
+    - measure: the name of the measure
     - for each metric M of `SHOWN`: M, the mean over the runs; M_lo and M_hi, the ends
       of its 95% t-interval
 
@@ -76,15 +87,17 @@ def accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
     undefined number is NaN.
 
     Args:
-        frame: Records with the columns `NEEDED` and test_accuracy.
+        frame: Records with the columns `NEEDED` and the measure.
+        measure: The measure that the metrics are of, a key of `MEASURES`.
     """
     rows = []
-    for runs in by_setting(frame):
+    for all_runs in by_setting(frame, measure):
+        runs = all_runs.select_seeds(all_runs.usual_seeds)
         seeds = {
             "missing_seeds": runs.missing,
             "incomplete_seeds": runs.incomplete,
             "diverged_seeds": runs.diverged,
-            "extra_seeds": runs.extra,
+            "extra_seeds": all_runs.extra,
         }
         row: dict[str, Any] = {
             "study": runs.study,
@@ -95,6 +108,7 @@ def accuracy_table(frame: pd.DataFrame) -> pd.DataFrame:
             "diverged": len(runs.diverged),
             **{name: " ".join(map(str, own)) for name, own in seeds.items()},
         }
+        row["measure"] = measure
         for name in SHOWN:
             row |= mean_interval(METRICS[name](runs.matrix)).columns(name)
         rows.append(row)
@@ -124,17 +138,35 @@ def _sheet(title: str, rows: list[dict[str, Any]]) -> Sheet:
     cells: Cells = {
         **{Column(n, right=n not in PARTS): value_cell(n) for n in named},
         number("runs"): _count_runs,
-        number("change", "pp/100 tasks"): partial(
-            percent_interval, name="accuracy_change", scale=PER
-        ),
-        number("slope", "pp/100 tasks"): partial(
-            percent_interval, name="accuracy_slope", scale=PER
-        ),
-        number("first", "%"): lambda row: percent(row["first_accuracy"]),
-        number("last", "%"): lambda row: percent(row["last_accuracy"]),
+        **_numbers(rows[0]["measure"]),
         number("diverged"): value_cell("diverged"),
     }
+    if rows[0]["measure"] != MEASURE:
+        title = f"{title}: {MEASURES[rows[0]['measure']].words}"
     return make_sheet(title, caption, cells, rows, _notes(rows, labels(settings)))
+
+
+def _numbers(measure: str) -> Cells:
+    """Return the columns of the metrics, of a measure."""
+    metrics = {name: METRICS[name].of(measure) for name in SHOWN}
+    unit = unit_of_level(metrics["late_accuracy"])
+    cells: Cells = {}
+    for heading, name in (("change", "accuracy_change"), ("slope", "accuracy_slope")):
+        metric = metrics[name]
+        cells[number(heading, unit_of_level(metric))] = partial(
+            write_interval, name=name, metric=metric
+        )
+    for heading, name in (("first", "first_accuracy"), ("last", "last_accuracy")):
+        cells[number(heading, unit)] = partial(_value, name=name, metric=metrics[name])
+    late = metrics["late_accuracy"]
+    cells[number("late", unit)] = partial(
+        write_interval, name="late_accuracy", metric=late
+    )
+    return cells
+
+
+def _value(row: Row, name: str, metric: Metric) -> str:
+    return write_value(row[name], metric)
 
 
 def _count_runs(row: Row) -> str:

@@ -1,4 +1,4 @@
-"""Print tables that compare every setting, and the best one, with a baseline."""
+"""Print how every setting and the best of each method compare with a baseline."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
+import attrs
 import pandas as pd
 
-from analysis.comparing.compare import AGAINST, CHOSEN_BY, compare, confirm
-from analysis.comparing.verdicts import LEVEL
-from analysis.records.load import load
+from analysis.comparing.compare import AGAINST, Question, compare, confirm
+from analysis.comparing.verdicts import VERDICTS
+from analysis.records.load import Selection, load
 from analysis.records.runs import varying_columns
-from analysis.statistics.metrics import find_metric
+from analysis.statistics.metrics import MEASURES, Metric
+from analysis.statistics.power import LEVEL, seeds_needed
 from analysis.tables.formats import (
     Cells,
     Column,
@@ -25,137 +27,182 @@ from analysis.tables.formats import (
 from analysis.tables.words import (
     ALWAYS,
     first_and_count,
-    metric_and_unit,
-    metric_difference,
-    metric_value,
     name_seeds,
     plain_rows,
     settings_of,
     shorten,
-    unit_of,
+    unit_of_difference,
+    unit_of_level,
     value_cell,
+    write_difference,
+    write_interval,
+    write_value,
 )
 from trainables.usage import UsageError, choose
 
-VERDICTS = {
-    "better": "better",
-    "worse": "worse",
-    "undecided": "undecided",
-    "diverged": "not tested because a run diverged",
-    "n/a": "not testable",
-}
-"""The words for each verdict. Better, worse and undecided always get a count."""
-
-EXPLANATION = (
-    "difference: the metric of the setting minus the metric of the baseline with the "
-    "same seed. The mean is over the n seeds that both settings have, ± half of its "
-    "95% t-interval. p: the p-value of a two-sided paired t-test. effect: Cohen's d_z, "
-    "which is the mean of the differences divided by their standard deviation, with "
-    "Hedges' correction for small samples.",
-    "A setting is not tested if one of its runs or of the baseline's runs diverged. "
-    "Its difference is shown, but biased, because it is over the remaining runs only. "
-    "n/a: a setting is also not tested if it has no baseline, if the two share fewer "
-    "than two seeds, or if all differences are equal.",
-    "The best baseline is the baseline setting with the highest "
-    f"{CHOSEN_BY.replace('_', ' ')} over the seeds that all settings have. The winner "
-    "is the best of the other settings. A setting with a diverged run on these seeds "
-    "cannot be chosen. The seeds that chose the winner overstate its accuracy, so only "
-    "other seeds can confirm it.",
-)
-
 RELATIVE_EXPLANATION = (
-    "relative: from the accuracy on each task, the accuracy of a fresh network on the "
-    "same task and seed is subtracted first. A fresh network is reset at every task. "
-    "Its optimizer and hyperparameters are those of the setting. If the records have "
-    "no such network, plain SGD with the same learning rate takes its place."
+    "relative: the metric of the accuracy minus the accuracy of a network that is "
+    "reset at every task, on the same task and seed. That network has the same "
+    "optimizer and hyperparameters if the records have one, otherwise plain SGD with "
+    "the same learning rate."
 )
 
 
 def print_comparison(
-    results: str = "results",
-    baseline: str = "sgd",
-    metric: str = "plasticity_loss",
+    results: str,
+    question: Question,
     format: str = "rich",
-    study: str | None = None,
-    problem: str | None = None,
+    *,
+    detect: float | None = None,
+    selection: Selection | None = None,
 ) -> None:
-    """Print how every setting, and the best setting, compare with a baseline.
+    """Print how every setting, and the best of each method, compare with a baseline.
+
+    Args:
+        results: The folder or bucket of the records.
+        question: What is compared.
+        format: One of `formats.FORMATS`, or csv.
+        detect: Say how many seeds would find this difference.
+        selection: The records to use; None means all.
 
     Raises:
-        UsageError: There are no readable records, the name of an argument is unknown,
-            or all settings belong to the baseline.
+        UsageError: There are no readable records, a name is unknown, or no setting is
+            left to compare with the baseline.
     """
-    measure = find_metric(metric)
-    frame = load(results, ["test_accuracy"])
-    for column, value in (("study", study), ("problem", problem)):
+    selection = selection or Selection()
+    columns = [question.metric.measure]
+    frame = load(results, columns, selection.where, selection.tasks)
+    for column in ("study", "problem"):
+        value = getattr(question, column)
         if value is not None:
             choose(column, value, frame[column].unique())
-    data = compare(frame, measure, baseline, study, problem)
+    data = compare(frame, question)
     if data.empty:
         raise UsageError(
-            f"there is nothing to compare: all settings in {results} belong to the "
-            f"baseline {baseline} (choose another with --baseline)"
+            f"nothing to compare in {results}: every setting that has a "
+            f"{question.metric.words} belongs to the baseline {question.baseline}; "
+            "choose another one with --baseline"
         )
-    winners = confirm(frame, measure, baseline, study, problem)
+    winners = confirm(frame, question)
     sheets = [
-        *comparison_sheets(data, baseline),
-        *winner_sheets(winners, data, baseline),
+        *comparison_sheets(data, question),
+        *method_sheets(winners, data, question),
     ]
-    verdicts = [*describe_verdicts(data, baseline)]
-    relative = [RELATIVE_EXPLANATION] if measure.relative else []
-    explanation = [*EXPLANATION, *relative, describe_correction(data), *verdicts]
+    verdicts = [
+        *describe_verdicts(data, question),
+        *describe_power(data, question, detect),
+    ]
     all_rows = pd.concat([data, winners], ignore_index=True)
-    print_sheets(all_rows, sheets, explanation, format)
+    print_sheets(all_rows, sheets, [*explain(data, question), *verdicts], format)
     if format == "csv":
         for line in verdicts:
             print(f"note: {line}", file=sys.stderr)
 
 
-def describe_correction(data: pd.DataFrame) -> str:
-    """Return a sentence on the number of tests in the result of `compare`."""
-    pairs = ["study", "setting_id", "baseline_id"]
-    tests = len(data.dropna(subset="p").drop_duplicates(pairs))
-    return (
-        "p (Holm): the p-value with Holm's correction (Holm 1979) for the number of "
-        f"tests in this comparison, which is {tests}. A setting with p (Holm) below "
-        f"{LEVEL:g} is better or worse than the baseline. The tests of the winners on "
-        "confirming seeds are corrected separately."
+def explain(data: pd.DataFrame, question: Question) -> list[str]:
+    """Return what a reader needs to understand the tables of a comparison."""
+    metric = question.metric
+    margin = f"{write_value(question.margin, metric)} {unit_of_difference(metric)}"
+    lines = [
+        "difference: the setting's metric minus the baseline's on the same seed, mean "
+        "over the n seeds that both have, ± half of its 95% t-interval. "
+        "p: two-sided paired t-test.",
+        f"p (Holm): corrected for all tests of one study, problem and metric (Holm "
+        f"1979). A setting with a corrected p below {LEVEL:g} is better or worse. The "
+        "tests of the methods' best settings are corrected apart from the others.",
+        "detectable: the smallest true difference that this test would find with a "
+        "probability of 80%, given the spread of the differences and the correction.",
+        f"the same: the difference is shown to be within ± {margin} (two one-sided "
+        "t-tests at 5%, not corrected). undecided: neither a difference nor sameness "
+        "is shown, so undecided does not mean equal.",
+    ]
+    if metric.trend:
+        lines.append(
+            f"better: the trend is better, and the {metric.level.words} is not lower "
+            f"by more than {margin} (95% interval). flatter but lower: the trend is "
+            "better, but the level is lower. A network that never learns is as flat as "
+            "can be. flatter, level open: the trend is better, and the level may be "
+            "lower."
+        )
+    lines.append(
+        "not tested: pairs of settings of which a run diverged, because the difference "
+        "over the surviving runs is biased (it is shown only); and pairs with fewer "
+        "than two seeds or with equal differences (n/a)."
     )
+    if metric.relative:
+        lines.append(RELATIVE_EXPLANATION)
+    return lines
 
 
-def describe_verdicts(data: pd.DataFrame, baseline: str) -> Iterator[str]:
-    """Yield a text per study and problem that counts the settings by verdict."""
+def describe_verdicts(data: pd.DataFrame, question: Question) -> Iterator[str]:
+    """Yield for each study and problem how many settings have each verdict."""
+    baseline = question.baseline
     names = (f"{baseline} with all else equal", f"the best {baseline}")
     for (study, problem), part in data.groupby(["study", "problem"], sort=False):
         clauses = []
         for against, name in zip(AGAINST, names, strict=True):
             counts = part.loc[part["against"] == against, "verdict"].value_counts()
             numbers = ", ".join(
-                f"{counts.get(verdict, 0)} {word}"
-                for verdict, word in VERDICTS.items()
-                if verdict in counts or verdict not in ("diverged", "n/a")
+                f"{counts.get(verdict, 0)} {words}"
+                for verdict, words in VERDICTS.items()
+                if verdict in counts or verdict in ("better", "worse", "undecided")
             )
-            clauses.append(f"Against {name}: {numbers}.")
+            clauses.append(f"{name}: {numbers}")
         diverged = part.loc[part["diverged_seeds"] != "", "label"].unique().tolist()
-        ending = f" Settings with a diverged run: {first_and_count(diverged)}."
+        ending = f" Diverged with some seed: {first_and_count(diverged)}."
+        count = part["setting_id"].nunique()
         yield (
-            f"{problem}, study {study}, {part['metric'].iloc[0].replace('_', ' ')}: "
-            f"{part['setting_id'].nunique()} settings. {' '.join(clauses)}"
+            f"{problem}, study {study}, {question.metric.words}: {count} "
+            f"setting{'' if count == 1 else 's'}. Against {'; against '.join(clauses)}."
             f"{ending if diverged else ''}"
         )
 
 
-def comparison_sheets(data: pd.DataFrame, baseline: str) -> Iterator[Sheet]:
-    """Yield one sheet per study, problem and kind of baseline from a `compare`."""
+def describe_power(
+    data: pd.DataFrame, question: Question, detect: float | None = None
+) -> Iterator[str]:
+    """Yield for each study and problem which differences would have been found.
+
+    With `detect`, a difference in the unit of the table, also yield how many seeds
+    would find that difference with a probability of 80%.
+    """
+    metric = question.metric
+    unit = unit_of_difference(metric)
+    for (study, problem), part in data.groupby(["study", "problem"], sort=False):
+        part = part[(part["against"] == "matched") & part["p"].notna()]
+        if part.empty:
+            continue
+        steps = [metric.steps(tasks) for tasks in part["tasks"]]
+        found = (part["detectable"] * steps).median()
+        line = (
+            f"{problem}, study {study}: {part['tests'].iloc[0]:.0f} tests in the "
+            "family. With all else equal, half of the tests would have found a true "
+            f"difference of {write_value(found, metric)} {unit} with a probability of "
+            "80%."
+        )
+        if detect is not None:
+            spread = float((part["sd"] * steps).median())
+            needed = seeds_needed(
+                detect / MEASURES[metric.measure].scale / spread,
+                int(part["tests"].iloc[0]),
+            )
+            line += (
+                f" To find {detect:g} {unit}: "
+                f"{'more than 1000' if needed is None else needed} seeds."
+            )
+        yield line
+
+
+def comparison_sheets(data: pd.DataFrame, question: Question) -> Iterator[Sheet]:
+    """Yield a sheet for each study, problem and kind of baseline of a `compare`."""
     for (study, problem), part in data.groupby(["study", "problem"], sort=False):
         for against in AGAINST:
             rows = plain_rows(part[part["against"] == against])
-            yield _sheet(f"{problem}, study {study}", rows, baseline)
+            yield _sheet(f"{problem}, study {study}", rows, question)
 
 
-def _sheet(title: str, rows: Sequence[Row], baseline: str) -> Sheet:
-    metric = find_metric(rows[0]["metric"])
-    level = unit_of(metric) if metric.relative or metric.per_task else "%"
+def _sheet(title: str, rows: Sequence[Row], question: Question) -> Sheet:
+    metric, baseline = question.metric, question.baseline
     differing = [
         n for n in varying_columns(settings_of(rows, "label")) if n not in ALWAYS
     ]
@@ -170,22 +217,61 @@ def _sheet(title: str, rows: Sequence[Row], baseline: str) -> Sheet:
         **{Column(n, right=n != "optimizer"): value_cell(n) for n in named},
         **({Column("baseline"): _baseline} if several else {}),
         number("n"): _pairs,
-        number("setting", level): partial(metric_value, name="mean"),
-        number("baseline's" if several else "baseline", level): partial(
-            metric_value, name="baseline_mean"
+        number("setting", unit_of_level(metric)): _value("mean", metric),
+        number("baseline's" if several else "baseline", unit_of_level(metric)): _value(
+            "baseline_mean", metric
         ),
-        number("difference", unit_of(metric)): metric_difference,
-        **TESTED,
-        Column("verdict"): value_cell("verdict"),
+        **_tested(metric),
     }
     better = "higher" if metric.higher else "lower"
+    chosen = (
+        ""
+        if rows[0]["against"] == "matched"
+        else (
+            "; one half of the seeds chose the best baseline by its "
+            f"{metric.level.absolute.words}, the other half is compared"
+        )
+    )
     return make_sheet(
         f"{title}: against {opponent}",
-        f"{metric.name.replace('_', ' ')}: {metric.definition} ({better} is better)",
+        f"{metric.words}: {metric.definition} ({better} is better){chosen}",
         cells,
         rows,
-        _notes(rows, baseline),
+        _notes(rows, question),
     )
+
+
+def _tested(metric: Metric) -> Cells:
+    """Return the columns of the difference, the test and the verdict."""
+    beside = "level" if metric.trend else "trend"
+    other = metric.level if metric.trend else attrs.evolve(metric, per_task=True)
+    return {
+        number("difference", unit_of_difference(metric)): partial(
+            write_difference, metric=metric
+        ),
+        number("detectable", unit_of_difference(metric)): _value("detectable", metric),
+        number("p"): lambda row: write_p(row["p"]),
+        number("p", "Holm"): lambda row: write_p(row["p_holm"]),
+        number(f"{beside} beside", unit_of_difference(other)): partial(
+            # Both are over the whole stream, as the late level is.
+            write_interval,
+            name="beside",
+            metric=metric.level,
+        ),
+        Column("verdict"): lambda row: (
+            "chosen" if row["against"] == "choosing" else str(row["verdict"])
+        ),
+    }
+
+
+def _value(name: str, metric: Metric) -> partial[str]:
+    return partial(_write_column, name=name, metric=metric)
+
+
+def _write_column(row: Row, name: str, metric: Metric) -> str:
+    value = row[name]
+    steps = metric.steps(row["tasks"])
+    return write_value(None if value is None else steps * value, metric)
 
 
 def _baseline(row: Row) -> str:
@@ -193,7 +279,7 @@ def _baseline(row: Row) -> str:
 
 
 def _pairs(row: Row) -> str:
-    """Return the number of paired seeds, as "2 of 3" if a seed has no pair."""
+    """Return the number of pairs, and of the seeds that could have made one."""
     columns = ("diverged_seeds", "baseline_diverged_seeds", "missing_seeds")
     lost = {seed for name in columns for seed in row[name].split()}
     total = row["pairs"] + len(lost)
@@ -201,7 +287,7 @@ def _pairs(row: Row) -> str:
 
 
 def write_p(p: float | None) -> str:
-    """Return a p-value as text: with three decimals, or in scientific notation.
+    """Return a p-value to the digits that matter.
 
     >>> write_p(0.04321), write_p(0.0000321), write_p(1.0), write_p(0.0), write_p(None)
     ('0.043', '3e-05', '1.000', '<1e-99', 'n/a')
@@ -213,18 +299,8 @@ def write_p(p: float | None) -> str:
     return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
 
 
-TESTED: Cells = {
-    number("effect", "d_z"): (
-        lambda row: "n/a" if row["effect"] is None else f"{row['effect']:.2f}"
-    ),
-    number("p"): lambda row: write_p(row["p"]),
-    number("p", "Holm"): lambda row: write_p(row["p_holm"]),
-}
-"""The table columns for the effect size and the p-values."""
-
-
-def _notes(rows: Sequence[Row], baseline: str) -> Iterator[str]:
-    """Yield notes on seeds that are not compared and on missing baselines."""
+def _notes(rows: Sequence[Row], question: Question) -> Iterator[str]:
+    """Yield which seeds are not compared, and why. Name each setting once."""
     notes: dict[str, list[str]] = {"diverged": [], "missing": [], "no baseline": []}
     for row in rows:
         label, opponent = row["label"], row["baseline_label"]
@@ -241,85 +317,73 @@ def _notes(rows: Sequence[Row], baseline: str) -> Iterator[str]:
             line = f"{label} or its baseline has no complete run of {seeds}."
             notes["missing"].append(line)
         if opponent is None:
-            line = f"{label} has no single {baseline} baseline with all else equal."
+            line = f"{label} has no single {question.baseline} with all else equal."
             notes["no baseline"].append(line)
     for kind, lines in notes.items():
         yield from shorten(list(dict.fromkeys(lines)), f" ({kind})")
     if rows[0]["against"] == "best" and any(not row["baseline_id"] for row in rows):
         yield (
-            f"Rows without a baseline: no {baseline} setting could be chosen. The best "
-            "baseline must have a complete run of every seed that all settings have."
+            f"baseline none: no {question.baseline} setting has a complete run of "
+            "every seed that chooses."
         )
 
 
-def winner_sheets(
-    winners: pd.DataFrame, data: pd.DataFrame, baseline: str
+def method_sheets(
+    winners: pd.DataFrame, data: pd.DataFrame, question: Question
 ) -> Iterator[Sheet]:
-    """Yield one sheet per study that compares each winner with the best baseline.
+    """Yield a sheet per study: the best of each method against the best baseline.
 
-    A winner is the best setting of a problem. The rows are for the seeds that chose
-    the winner (choosing) and for other seeds (confirming).
-
-    Args:
-        winners: The result of `confirm`.
-        data: The result of `compare`.
-        baseline: The name of the baseline.
+    `winners` is as `confirm` returns it, and `data` as `compare`.
     """
+    metric = question.metric
+    cells: Cells = {
+        Column("problem"): value_cell("problem"),
+        Column("best setting"): value_cell("label"),
+        Column("baseline"): value_cell("baseline_label"),
+        Column("seeds"): value_cell("against"),
+        number("n"): _pairs,
+        **_tested(metric),
+    }
     for study, part in data.groupby("study", sort=False):
         own = plain_rows(winners[winners["study"] == study]) if len(winners) else []
         yield make_sheet(
-            f"study {study}: the winner against the best {baseline}",
-            "the choosing seeds chose the winner by mean accuracy, so they overstate "
-            "its accuracy; only the confirming seeds are tested",
-            WINNER,
+            f"study {study}: the best of each method against the best "
+            f"{question.baseline}",
+            f"{metric.words}; chosen by {metric.level.absolute.words} on the choosing "
+            "seeds, which overstate the best setting; judged on seeds that did not "
+            "choose",
+            cells,
             own,
-            _winner_notes(own, str(study), part["problem"].unique()),
+            _method_notes(own, str(study), part["problem"].unique()),
         )
 
 
-def _winner_verdict(row: Row) -> str:
-    return "chosen" if row["against"] == "choosing" else str(row["verdict"])
-
-
-WINNER: Cells = {
-    Column("problem"): value_cell("problem"),
-    Column("winner"): value_cell("label"),
-    Column("baseline"): value_cell("baseline_label"),
-    Column("metric"): metric_and_unit,
-    Column("seeds"): value_cell("against"),
-    number("n"): _pairs,
-    number("difference"): metric_difference,
-    **TESTED,
-    Column("verdict"): _winner_verdict,
-}
-"""The columns of the sheets that `winner_sheets` yields."""
-
-
-def _winner_notes(
+def _method_notes(
     rows: Sequence[Row], study: str, problems: Iterable[str]
 ) -> Iterator[str]:
-    """Yield notes on the seeds of the winners, and how to run confirming seeds."""
+    """Yield which seeds chose and judged, and how to run more."""
+    told = set()
     for row in rows:
-        if row["metric"] == CHOSEN_BY:
-            seeds = name_seeds(row["paired_seeds"]) if row["pairs"] else "none yet"
-            yield f"{row['problem']}, {row['label']}, {row['against']} seeds: {seeds}."
-    confirming = [row for row in rows if row["against"] == "confirming"]
-    if any(row["metric"] == CHOSEN_BY and not row["pairs"] for row in confirming):
+        seeds = name_seeds(row["paired_seeds"]) if row["pairs"] else "no seed"
+        line = f"{row['problem']}, {row['against']}: {seeds}."
+        if line not in told:
+            told.add(line)
+            yield line
+    if any(row["against"] == "held out" for row in rows):
         yield (
-            "A winner has no confirming seeds yet. To run ten seeds of the winner and "
-            "of the best baseline, run python -m study.sweep "
-            f"{study} --confirm-seeds 10."
+            "Half of the study's seeds judge. For a test with more seeds: "
+            f"python -m study.sweep {study} --confirm-seeds 10 runs ten new seeds for "
+            "the best setting of each method."
         )
-    for row in confirming:
+    for row in rows:
         if row["missing_seeds"]:
-            metric, seeds = row["metric"].replace("_", " "), row["missing_seeds"]
             yield (
                 f"{row['problem']}: {row['label']} or {row['baseline_label']} has no "
-                f"{metric} with {name_seeds(seeds)}."
+                f"complete run of {name_seeds(row['missing_seeds'])}."
             )
     for problem in problems:
         if all(row["problem"] != problem for row in rows):
             yield (
-                f"{problem}: there is no winner. A winner and its best baseline must "
-                "have a complete run of every seed that all settings have."
+                f"{problem}: no method has a best setting, because no setting (or no "
+                "baseline of one) has a complete run of every seed that chooses."
             )

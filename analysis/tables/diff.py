@@ -20,6 +20,7 @@ from analysis.statistics.metrics import METRICS, Metric
 from analysis.tables.formats import (
     Cells,
     Column,
+    Row,
     Sheet,
     make_sheet,
     number,
@@ -27,10 +28,10 @@ from analysis.tables.formats import (
 )
 from analysis.tables.words import (
     first_and_count,
-    metric_and_unit,
-    metric_difference,
-    metric_value,
+    unit_of_difference,
     value_cell,
+    write_difference,
+    write_value,
 )
 from trainables.usage import UsageError
 
@@ -99,7 +100,7 @@ def difference(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     Settings with the same setting_id are equal, even if their studies differ. The
     columns are:
 
-    - setting_id, problem, label, metric
+    - setting_id, problem, label, metric, tasks
     - runs_a, runs_b, pairs: the number of complete runs in `a`, in `b`, and of pairs
     - a, b: the mean over the runs in `a` and in `b`
     - difference, lo, hi: `b` minus `a`, and the ends of the 95% interval; NaN if there
@@ -118,6 +119,7 @@ def difference(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
             "problem": problem,
             "label": label,
             "metric": name,
+            "tasks": runs.setting["tasks"],
             **_compare_runs(runs, others[runs.setting_id], METRICS[name]),
         }
         for problem, group, labels in by_problem(both)
@@ -201,15 +203,26 @@ def equality_sheet(a: pd.DataFrame, b: pd.DataFrame, measures: Sequence[str]) ->
     return Sheet("Records", caption, columns, rows)
 
 
+def _metric(row: Row) -> Metric:
+    return METRICS[row["metric"]]
+
+
+def _value(row: Row, name: str) -> str:
+    metric = _metric(row)
+    return write_value(metric.steps(row["tasks"]) * row[name], metric)
+
+
 CELLS: Cells = {
     Column("setting"): value_cell("label"),
-    Column("metric"): metric_and_unit,
+    Column("metric"): lambda row: (
+        f"{_metric(row).words} ({unit_of_difference(_metric(row))})"
+    ),
     number("n"): lambda row: str(
         row["pairs"] or f"{row['runs_a']} and {row['runs_b']}"
     ),
-    number("A"): partial(metric_value, name="a"),
-    number("B"): partial(metric_value, name="b"),
-    number("difference"): metric_difference,
+    number("A"): partial(_value, name="a"),
+    number("B"): partial(_value, name="b"),
+    number("difference"): lambda row: write_difference(row, _metric(row)),
     Column("verdict"): value_cell("verdict"),
 }
 

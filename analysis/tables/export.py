@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from analysis.records.load import Records, load_records
+from analysis.records.load import Records, Selection, load_records
 from analysis.records.query import run_query
 from analysis.records.runs import Runs, by_setting, setting_columns
 from analysis.records.write import write_file
@@ -34,7 +34,7 @@ RUN_COLUMNS = ("test_accuracy", "steps", "seconds", "device")
 
 
 def write_export(
-    results: str, output: str, runs: bool = False, where: str | None = None
+    results: str, output: str, runs: bool = False, selection: Selection | None = None
 ) -> str:
     """Write records or runs to a file, and return a message with their number.
 
@@ -45,7 +45,7 @@ def write_export(
         output: The path of the file. Its suffix, .csv or .parquet, sets the format.
         runs: Whether to write one row per run (see `runs_table`). Otherwise there is
             one row per run and task.
-        where: A filter of the records in SQL; None selects all records.
+        selection: The records to use; None means all.
 
     Raises:
         UsageError: The suffix is unknown, there are no records, or the file cannot be
@@ -55,7 +55,9 @@ def write_export(
     if suffix not in SUFFIXES:
         known = " or ".join(SUFFIXES)
         raise UsageError(f"cannot write {output}: the file name must end in {known}")
-    records = load_records(results, RUN_COLUMNS if runs else None, where)
+    selection = selection or Selection()
+    columns = RUN_COLUMNS if runs else None
+    records = load_records(results, columns, selection.where, selection.tasks)
     table = runs_table(records) if runs else _with_metadata(records)
     write_file(output, _to_csv(table) if suffix == ".csv" else _to_parquet(table))
     rows = "runs" if runs else "records"
@@ -133,13 +135,11 @@ def runs_table(records: Records) -> pa.Table:
     frame = records.to_frame()
     settings = setting_columns(frame)
     keys = ["study", "setting_id", "seed"]
-    sums = frame.groupby(keys, sort=False, observed=True).agg(
-        run_id=("run_id", "first"),
-        tasks_done=("task", "size"),
-        steps=("steps", "sum"),
-        seconds=("seconds", "sum"),
-        device=("device", "first"),
-    )
+    groups = frame.groupby(keys, sort=False, observed=True)
+    sums = groups.agg(run_id=("run_id", "first"), tasks_done=("task", "size"))
+    # The sum of nulls is null: the results of other programs may have no times.
+    sums = sums.join(groups[["steps", "seconds"]].sum(min_count=1))
+    sums = sums.join(groups["device"].first())
     rows = pd.concat(map(_metric_rows, by_setting(frame)), ignore_index=True)
     rows = rows.join(sums, on=keys)
     rows["fate"] = rows["outcome"].replace("complete", "whole")

@@ -22,6 +22,9 @@ from trainables.usage import choose
 WIDE = 1000
 """The width of lines in a file, in characters; wide enough that no cell is wrapped."""
 
+MOST_ROWS = 200
+"""The maximum number of rows of a sheet in the terminal."""
+
 PROSE = 100
 """The maximum width of a line of sentences, in characters."""
 
@@ -74,7 +77,7 @@ class Table:
     """A kind of table: how to make it from the records of a study."""
 
     columns: tuple[str, ...]  # the columns of the records that it needs
-    data: Callable[[pd.DataFrame], pd.DataFrame]  # returns the numbers for csv
+    data: Callable[[pd.DataFrame, str], pd.DataFrame]  # returns the numbers for csv
     sheets: Callable[[pd.DataFrame], list[Sheet]]  # returns the numbers as text
     explanation: tuple[str, ...]  # sentences that explain the text
 
@@ -113,9 +116,9 @@ def set_rich(sheets: Sequence[Sheet], explanation: Sequence[str]) -> str:
             console.print()
             console.print(_rich_table(sheet, 2 if console.width >= PROSE else 1))
             console.print()
-            for note in sheet.notes:
+            for note in _all_notes(sheet):
                 console.print(Text(note, style="yellow"))
-            if sheet.notes:
+            if _all_notes(sheet):
                 console.print()
         for line in explanation:
             _print_prose(console, line)
@@ -123,6 +126,13 @@ def set_rich(sheets: Sequence[Sheet], explanation: Sequence[str]) -> str:
     if terminal:
         return text
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+
+
+def _all_notes(sheet: Sheet) -> list[str]:
+    """Return the notes, and how many rows the terminal does not show."""
+    more = len(sheet.rows) - MOST_ROWS
+    ending = [f"{more:,} more rows: --format csv prints them."] if more > 0 else []
+    return [*sheet.notes, *ending]
 
 
 def _rich_table(sheet: Sheet, gap: int) -> RichTable:
@@ -136,7 +146,7 @@ def _rich_table(sheet: Sheet, gap: int) -> RichTable:
             justify="right" if column.right else "left",
             overflow="fold",
         )
-    for row in sheet.rows:
+    for row in sheet.rows[:MOST_ROWS]:
         table.add_row(*(Text(cell) for cell in row))
     return table
 

@@ -9,16 +9,13 @@ import numpy as np
 import pandas as pd
 
 from analysis.records.runs import show
-from analysis.statistics.metrics import Metric, find_metric
+from analysis.statistics.metrics import MEASURES, Metric
 from analysis.tables.formats import Row
 from trainables.request import seeds_text
 from trainables.usage import UsageError
 
 ALWAYS = ("optimizer", "lr", "rho", "alpha")
 """The columns of a setting that every table shows."""
-
-PER = 100
-"""Tables show changes per this many tasks; changes per task would round to zero."""
 
 LONGEST = 12
 """The maximum number of names in a note. The note counts the other names."""
@@ -30,53 +27,65 @@ def percent(fraction: float | None) -> str:
     >>> percent(0.91234), percent(-1e-9), percent(None)
     ('91.23', '0.00', 'n/a')
     """
-    if fraction is None or np.isnan(fraction):
+    return _write(fraction, 100)
+
+
+def _write(value: float | None, scale: float) -> str:
+    if value is None or np.isnan(value):
         return "n/a"
-    return f"{np.round(100 * fraction, 2) + 0.0:.2f}"
+    digits = 2 if scale == 100 else 3
+    return f"{np.round(scale * value, digits) + 0.0:.{digits}f}"
 
 
-def percent_interval(row: Row, name: str, scale: int = 1) -> str:
-    """Return a mean ± half of its interval as text in per cent, times `scale`.
+def unit_of_level(metric: Metric) -> str:
+    """Return the unit in which tables show the metric of a setting."""
+    if metric.trend or metric.relative:
+        return unit_of_difference(metric)
+    return MEASURES[metric.measure].unit
 
-    The row has the mean in the column `name` and the ends of its interval in the
-    columns NAME_lo and NAME_hi.
 
-    >>> percent_interval({"x": 0.5, "x_lo": 0.4, "x_hi": 0.6}, "x")
+def unit_of_difference(metric: Metric) -> str:
+    """Return the unit in which tables show a difference of the metric.
+
+    Tables show a rate per task as the change over the whole stream: per task it would
+    round to zero, and per 100 tasks it would exceed 100 points on a short stream.
+    """
+    unit = MEASURES[metric.measure].unit_of_difference
+    return f"{unit} over stream" if metric.per_task else unit
+
+
+def write_value(value: float | None, metric: Metric) -> str:
+    """Return a value or a difference of a metric as text; see `unit_of_level`."""
+    return _write(value, MEASURES[metric.measure].scale)
+
+
+def write_interval(row: Row, name: str, metric: Metric) -> str:
+    """Return a mean ± half of its interval as text, in the unit of the metric.
+
+    The row has the mean in the column `name`, the ends of its interval in the columns
+    NAME_lo and NAME_hi, and the number of tasks in the column tasks.
+
+    >>> from analysis.statistics.metrics import find_metric
+    >>> row = {"x": 0.5, "x_lo": 0.4, "x_hi": 0.6, "tasks": 20}
+    >>> write_interval(row, "x", find_metric("mean_accuracy"))
     '50.00 ± 10.00'
     """
-    mean: float | None = row[name]
-    lo: float | None = row[f"{name}_lo"]
+    return _interval(row[name], row[f"{name}_lo"], row[f"{name}_hi"], row, metric)
+
+
+def write_difference(row: Row, metric: Metric) -> str:
+    """Return the column difference ± half of its interval (lo, hi) as text."""
+    return _interval(row["difference"], row["lo"], row["hi"], row, metric)
+
+
+def _interval(
+    mean: float | None, lo: float | None, hi: float | None, row: Row, metric: Metric
+) -> str:
     if mean is None or np.isnan(mean):
         return "n/a"
-    half = None if lo is None else scale * (row[f"{name}_hi"] - lo) / 2
-    return f"{percent(scale * mean)} ± {percent(half)}"
-
-
-def unit_of(metric: Metric) -> str:
-    """Return the unit in which tables show a difference of the metric."""
-    return f"pp/{PER} tasks" if metric.per_task else "pp"
-
-
-def metric_and_unit(row: Row) -> str:
-    """Return the name and the unit of the metric in a row, as text."""
-    return f"{row['metric'].replace('_', ' ')} ({unit_of(find_metric(row['metric']))})"
-
-
-def metric_value(row: Row, name: str) -> str:
-    """Return the number in a column as text, in the unit of the row's metric."""
-    value, scale = row[name], PER if find_metric(row["metric"]).per_task else 1
-    return percent(None if pd.isna(value) else scale * value)
-
-
-def metric_difference(row: Row) -> str:
-    """Return the difference ± half of its interval, in the unit of the row's metric.
-
-    The row has the columns metric, difference, lo and hi.
-    """
-    interval = {"d": row["difference"], "d_lo": row["lo"], "d_hi": row["hi"]}
-    return percent_interval(
-        interval, "d", PER if find_metric(row["metric"]).per_task else 1
-    )
+    steps = metric.steps(row["tasks"])
+    half = None if lo is None or hi is None else steps * (hi - lo) / 2
+    return f"{write_value(steps * mean, metric)} ± {write_value(half, metric)}"
 
 
 def value_cell(name: str) -> Callable[[Row], str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
+
 import numpy as np
 from rich.table import Table
 
@@ -63,6 +66,42 @@ def _totals(trials: list[Trial]) -> tuple[str, ...]:
     examples = sum(trial.cost.examples for trial in trials)
     flops = sum(trial.cost.flops for trial in trials)
     return f"{len(trials):,}", f"{tasks:,}", f"{examples:.2e}", f"{flops:.2e}"
+
+
+def power_lines(study: Study) -> Iterator[str]:
+    """Yield which differences the study can find, a line per number of comparisons.
+
+    A difference is in standard deviations of the difference between two runs with the
+    same seed. The lines are of `python -m analysis compare` with its defaults: every
+    setting that is not SGD is compared with two baselines, the matched one and the best
+    one. These comparisons on one problem are corrected together.
+    """
+    # Imported here, because other commands of this module need no scipy.
+    from analysis.statistics.power import detectable_effect, seeds_needed
+
+    rivals = Counter(
+        setting.problem.name
+        for setting in study.settings
+        if setting.optimizer.name != "sgd"
+    )
+    by_count: dict[int, list[str]] = {}
+    for problem, count in rivals.items():
+        by_count.setdefault(2 * count, []).append(problem)
+    seeds = len(study.seeds)
+    for comparisons, problems in by_count.items():
+        needed = seeds_needed(1, comparisons)
+        found = "no difference can be tested"
+        if seeds > 1:
+            effect = detectable_effect(seeds, comparisons)
+            found = (
+                f"a true difference of {effect:.1f} standard deviations is found with "
+                "a probability of 80%"
+            )
+        yield (
+            f"{' and '.join(problems)}: with {seeds} "
+            f"seed{'' if seeds == 1 else 's'} and {comparisons} comparisons, {found}. "
+            f"A difference of 1 standard deviation needs {needed} seeds."
+        )
 
 
 def duration_line(trials: list[Trial], slots: int, scale: float = 1.0) -> str:

@@ -140,6 +140,9 @@ def test_bad_records_are_one_line_and_exit_code_2(tmp_path, make, said, refused)
         (["figure", "rho", "x", "-o", "f.png", "--size", "A4"], "one-column"),
         (["report", "nowhere"], "--output report.html"),
         (["report", "nowhere", "-o", "r.html"], "nowhere does not exist"),
+        (["report", "nowhere", "-o", "r.pdf"], "the file name must end in .html"),
+        (["table", "nowhere", "--tasks", "1"], "give START:STOP"),
+        (["import", "nowhere.csv"], "cannot read nowhere.csv"),
         (
             ["export", "nowhere", "-o", "x.xlsx"],
             "the file name must end in .csv or .parquet",
@@ -148,6 +151,9 @@ def test_bad_records_are_one_line_and_exit_code_2(tmp_path, make, said, refused)
         (["about", "nowhere"], "nowhere does not exist"),
         (["compare", "nowhere"], "nowhere does not exist"),
         (["compare", "x", "--metric", "accuracy"], "unknown metric 'accuracy'"),
+        (["compare", "x", "--margin", "0"], "--margin is 0: give a number above 0"),
+        (["compare", "x", "--detect", "-1"], "--detect is -1: give a number above 0"),
+        (["compare", "x", "--measure", "loss"], "train_loss"),
         (["compare", "x", "--baselin", "sgd"], "--baseline"),
     ],
 )
@@ -199,7 +205,7 @@ def test_a_whole_comparison_imports_neither_torch_nor_ray(tmp_path):
     sam = {**SHORT, "optimizer": "sam", "rho": 0.05}
     for name, setting in (("x", SHORT), ("y", sam)):
         write(tmp_path, name, *(make_run(setting, seed) for seed in (0, 1)))
-    code = RUN.format(args=["compare", str(tmp_path)], said="1 settings. Against")
+    code = RUN.format(args=["compare", str(tmp_path)], said="1 setting. Against")
     assert imported(code) & {"torch", "ray", "matplotlib"} == set()
 
 

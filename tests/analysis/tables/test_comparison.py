@@ -8,7 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.records.load import load
+from analysis.comparing.compare import Question, compare
+from analysis.records.load import Selection, load
+from analysis.statistics.metrics import find_metric
+from analysis.statistics.power import seeds_needed
 from analysis.tables.comparison import print_comparison
 from analysis.tables.formats import FORMATS
 from tests.support.synthetic import hash_of, make_run, make_setting, write
@@ -30,10 +33,13 @@ def sweep(tmp_path_factory):
     return results
 
 
-def printed(results, *options, **named):
+def printed(results, format="rich", *, metric="late_accuracy", **options):
+    """Return what is printed; other options than detect and selection are asked."""
+    shown = {k: options.pop(k) for k in ("detect", "selection") if k in options}
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        print_comparison(str(results), *options, **named)
+        question = Question(metric=find_metric(metric), **options)
+        print_comparison(str(results), question, format, **shown)
     return out.getvalue(), err.getvalue()
 
 
@@ -42,7 +48,7 @@ def flat(text):
 
 
 @pytest.mark.parametrize("format", [*FORMATS, "csv"])
-@pytest.mark.parametrize("metric", ["plasticity_loss", "accuracy_change"])
+@pytest.mark.parametrize("metric", ["late_accuracy", "accuracy_change"])
 def test_no_table_has_a_nan(sweep, format, metric):
     out, err = printed(sweep, metric=metric, format=format)
     assert "study rho" in out + err
@@ -57,7 +63,7 @@ def test_each_problem_has_two_sheets_and_each_study_its_winners(sweep):
         "permuted, study rho: against the best sgd, SGD lr 0.01",
         "pairwise, study rho: against sgd with all else equal",
         "pairwise, study rho: against the best sgd, SGD lr 0.01",
-        "study rho: the winner against the best sgd",
+        "study rho: the best of each method against the best sgd",
     ]
     assert err == ""
 
@@ -65,15 +71,21 @@ def test_each_problem_has_two_sheets_and_each_study_its_winners(sweep):
 def test_the_last_words_count_every_setting_once(sweep):
     out, _ = printed(sweep, problem="permuted")
     data = pd.read_csv(io.StringIO(printed(sweep, problem="permuted", format="csv")[0]))
-    last = flat(out).rpartition("permuted, study rho, plasticity loss: ")[2]
+    last = flat(out).rpartition("permuted, study rho, late accuracy: ")[2]
     counts = data[data["against"] == "matched"]["verdict"].value_counts()
     assert counts.sum() == len(rho_settings("permuted", **SMALL)) - 2 == 18
+    same = (
+        f"{counts['the same']} the same within the margin, "
+        if "the same" in counts
+        else ""
+    )
     assert last.startswith(
         f"18 settings. Against sgd with all else equal: {counts.get('better', 0)} "
-        f"better, {counts.get('worse', 0)} worse, {counts.get('undecided', 0)} "
-        f"undecided, {counts['diverged']} not tested because a run diverged."
+        f"better, {counts.get('worse', 0)} worse, {same}{counts.get('undecided', 0)} "
+        f"undecided, {counts['diverged']} not tested because it or the baseline "
+        "diverged; against the best sgd: "
     )
-    assert "Settings with a diverged run: SAM lr 0.1 rho 2," in last
+    assert "Diverged with some seed: SAM lr 0.1 rho 2," in last
 
 
 def test_what_is_missing_and_what_diverged_is_named(sweep):
@@ -88,20 +100,24 @@ def test_what_is_missing_and_what_diverged_is_named(sweep):
 def test_how_to_confirm_is_said_and_done(sweep, tmp_path):
     out, _ = printed(sweep, problem="pairwise")
     assert "python -m study.sweep rho --confirm-seeds 10" in out
+    assert "pairwise, held out: seeds 0, 2." in out
     runs = rho_runs("pairwise", range(4), **SMALL)
     write(tmp_path, "pairwise", *runs)
     confirm(tmp_path, range(4, 8), **SMALL)
     out, _ = printed(tmp_path)
     assert "--confirm-seeds" not in out
-    assert "confirming seeds: seeds 4-7." in out
+    assert "pairwise, confirming: seeds 4-7." in out
 
 
 def test_csv_has_all_that_was_compared_and_words_go_elsewhere(sweep):
     out, err = printed(sweep, format="csv")
     data = pd.read_csv(io.StringIO(out))
-    rows = {"matched": 36, "best": 36, "choosing": 4, "confirming": 4}
+    # SAM and GNP each have a best setting, on both problems
+    rows = {"matched": 36, "best": 36, "choosing": 4, "held out": 4}
     assert data["against"].value_counts().to_dict() == rows
-    assert err.rstrip().splitlines()[-1].startswith("note: pairwise, study rho,")
+    verdicts, power = err.rstrip().splitlines()[-3], err.rstrip().splitlines()[-1]
+    assert verdicts.startswith("note: pairwise, study rho, late accuracy: 18 settings.")
+    assert power.startswith("note: pairwise, study rho: ")
     assert all(line.startswith("note: ") for line in err.splitlines())
 
 
@@ -138,7 +154,7 @@ def test_a_relative_metric_says_what_it_is_relative_to(tmp_path):
         runs = [make_run(k, s, study, rng.random(4)) for k in kinds for s in range(4)]
         write(tmp_path, "x", *runs)
     out, _ = printed(tmp_path, metric="relative_accuracy_slope", study="rho")
-    assert "subtracting a fresh network's accuracy" in flat(out)
+    assert "minus the accuracy of a network that is reset at every task" in flat(out)
     assert "study fresh" not in out
 
 
@@ -151,7 +167,8 @@ def test_a_relative_metric_says_what_it_is_relative_to(tmp_path):
         ({"baseline": "adam"}, "unknown baseline 'adam'"),
         ({"format": "html"}, "unknown format 'html'"),
         ({"metric": "relative_accuracy_slope"}, "needs runs with the intervention"),
-        ({"baseline": "none"}, "there is nothing to compare"),
+        ({"baseline": "none"}, "nothing to compare in .* belongs to the baseline none"),
+        ({"selection": Selection("lr > 9")}, "matches no record"),
     ],
 )
 def test_mistakes_are_named(sweep, options, said):
@@ -164,7 +181,104 @@ def test_confirming_adds_seeds_to_the_best_only(tmp_path):
     confirm(tmp_path, range(3, 5), **SMALL)
     frame = load(str(tmp_path))
     counts = frame.groupby("setting_id")["seed"].nunique()
-    assert sorted(counts)[-3:] == [3, 5, 5]
+    # the best SGD, SAM and GNP
+    assert sorted(counts)[-4:] == [3, 5, 5, 5]
     assert counts.index.isin(
         [hash_of(s) for s in rho_settings("pairwise", **SMALL)]
     ).all()
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory):
+    """A study of SGD and SAM with five seeds that differ by several points."""
+    results = tmp_path_factory.mktemp("noisy")
+    rng = np.random.default_rng(0)
+    for name, setting in (("sgd", SGD), ("sam", SAM)):
+        values = 0.8 + rng.normal(0, 0.03, (5, 4))
+        write(
+            results,
+            name,
+            *(make_run(setting, s, "rho", v) for s, v in enumerate(values)),
+        )
+    return results
+
+
+def test_the_difference_that_would_have_been_found_is_printed(noisy):
+    out, _ = printed(noisy)
+    (row, _) = compare(load(str(noisy))).to_dict("records")
+    assert row["verdict"] == "undecided"
+    points = f"{100 * row['detectable']:.2f}"
+    assert (
+        "permuted, study rho: 2 tests in the family. With all else equal, half of the "
+        f"tests would have found a true difference of {points} pp with a probability "
+        "of 80%."
+    ) in flat(out)
+    assert "undecided does not mean equal" in flat(out)
+    assert "the same within the margin" not in flat(out)
+
+
+def test_how_many_seeds_a_difference_needs_is_said(noisy):
+    (row, _) = compare(load(str(noisy))).to_dict("records")
+    needed = seeds_needed(0.02 / row["sd"], 2)
+    assert needed > 5
+    assert f"To find 2 pp: {needed} seeds." in flat(printed(noisy, detect=2.0)[0])
+    found = flat(printed(noisy, detect=0.001)[0])
+    assert "To find 0.001 pp: more than 1000 seeds." in found
+    assert "To find" not in flat(printed(noisy)[0])
+
+
+def test_a_trend_is_detected_over_the_stream(noisy):
+    """Per task the slope would read as a third of what it is over four tasks."""
+    question = Question(metric=find_metric("accuracy_slope"))
+    (row, _) = compare(load(str(noisy)), question).to_dict("records")
+    out = flat(printed(noisy, metric="accuracy_slope", detect=2.0)[0])
+    points = f"{100 * 3 * row['detectable']:.2f}"
+    assert f"a true difference of {points} pp over stream with" in out
+    needed = seeds_needed(0.02 / (3 * row["sd"]), 2)
+    assert f"To find 2 pp over stream: {needed} seeds." in out
+
+
+@pytest.mark.parametrize("detect", [None, 1.0])
+def test_where_nothing_was_tested_no_power_is_told(tmp_path, detect):
+    """Each setting has two whole runs and one that diverged: no test, but a spread."""
+    rng = np.random.default_rng(0)
+    for name, setting in (("sgd", SGD), ("sam", SAM)):
+        runs = [make_run(setting, s, accuracy=rng.uniform(0.5, 1, 4)) for s in (0, 1)]
+        write(tmp_path, name, *runs, make_run(setting, 2, diverged_at=1))
+    out, _ = printed(tmp_path, detect=detect)
+    assert "in the family" not in flat(out)
+
+
+def test_only_a_fresh_network_is_no_rival_on_a_relative_metric(tmp_path):
+    for name, setting in (("sgd", SGD), ("fresh", {**SGD, "intervention": "fresh"})):
+        write(tmp_path, name, *(make_run(setting, s) for s in (0, 1)))
+    with pytest.raises(UsageError) as error:
+        printed(tmp_path, metric="relative_plasticity_loss", baseline="none")
+    assert str(error.value) == (
+        f"nothing to compare in {tmp_path}: every setting that has a relative "
+        "plasticity loss belongs to the baseline none; choose another one with "
+        "--baseline"
+    )
+
+
+def test_a_filter_chooses_what_is_compared(sweep):
+    out, _ = printed(
+        sweep, "csv", selection=Selection("problem = 'pairwise' and seed < 3")
+    )
+    data = pd.read_csv(io.StringIO(out))
+    assert set(data["problem"]) == {"pairwise"}
+    assert data.loc[data["against"] == "matched", "pairs"].max() == 3
+
+
+def test_the_table_says_what_was_flatter_but_lower(tmp_path):
+    rng = np.random.default_rng(0)
+    fall = np.array([0.9, 0.88, 0.86, 0.84])
+    for name, setting, values in (("sgd", SGD, fall), ("sam", SAM, 0 * fall + 0.1)):
+        runs = [
+            make_run(setting, s, accuracy=values + rng.normal(0, 0.002, 4))
+            for s in range(6)
+        ]
+        write(tmp_path, name, *runs)
+    out, _ = printed(tmp_path, metric="plasticity_loss")
+    assert "0 better, 0 worse, 1 flatter but lower, 0 undecided" in flat(out)
+    assert "A network that never learns is as flat as can be." in flat(out)

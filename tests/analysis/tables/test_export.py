@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analysis.records.load import load
+from analysis.records.load import Selection, load
 from analysis.statistics.metrics import METRICS
 from analysis.tables.export import write_export
 from tests.support.synthetic import (
@@ -124,10 +124,11 @@ def test_lists_are_json_in_csv(tmp_path):
 
 def test_a_filter_chooses_what_is_written(results, tmp_path):
     file = tmp_path / "x.csv"
-    write_export(str(results), str(file), where="optimizer = 'gnp' and seed < 2")
+    gnp = Selection("optimizer = 'gnp' and seed < 2")
+    write_export(str(results), str(file), selection=gnp)
     assert set(pd.read_csv(file)["optimizer"]) == {"gnp"}
     with pytest.raises(UsageError, match="matches no record"):
-        write_export(str(results), str(file), where="seed = 99")
+        write_export(str(results), str(file), selection=Selection("seed = 99"))
 
 
 @pytest.mark.parametrize("file", ["x.xlsx", "x", "no/such/folder/x.csv"])
