@@ -6,6 +6,8 @@ To add a figure, write a module with a `Picture` and add a line to `FIGURES`.
 from analysis.figures import (
     accuracy,
     capacity,
+    difference,
+    forest,
     forgetting,
     relation,
     rho,
@@ -16,6 +18,8 @@ from analysis.figures.picture import Picture
 
 FIGURES: dict[str, Picture] = {
     "accuracy": accuracy.FIGURE,
+    "forest": forest.FIGURE,
+    "difference": difference.FIGURE,
     "rho": rho.FIGURE,
     "sharpness": sharpness.FIGURE,
     "capacity": capacity.FIGURE,

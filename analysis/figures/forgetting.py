@@ -48,7 +48,7 @@ FIGURE = Picture(
     meaning="accuracy on the new task and on earlier tasks (as in Figure 1 of Koster & "
     "Kukla 2024)",
     columns=("test_accuracy", "backward_accuracy"),
-    data=lambda frame, metrics, columns: forgetting_by_task(frame),
+    data=lambda frame, view, columns: forgetting_by_task(frame),
     draw=draw_by_task,
     numbers=by_task_sheets,
     line_per_setting=True,

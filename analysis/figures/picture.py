@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from analysis.statistics.metrics import MEASURE
 from trainables.record import Column
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ SIZES: dict[str, float] = {"one-column": 3.35, "two-column": 7.0}
 """Widths of figures in inches that fit one or two columns of a paper."""
 
 NARROW = 5.0
-"""A figure narrower than this many inches has its legend below and has no title."""
+"""A figure narrower than this many inches has smaller text and no title."""
 
 FORMATS: dict[str, dict[str, Any]] = {
-    "png": {"dpi": 200, "bbox_inches": "tight"},
-    "svg": {"metadata": {"Date": None}, "bbox_inches": "tight"},
-    "pdf": {"metadata": {"CreationDate": None}, "bbox_inches": "tight"},
+    "png": {"dpi": 200},
+    "svg": {"metadata": {"Date": None}},
+    "pdf": {"metadata": {"CreationDate": None}},
 }
 """Options of `savefig` by format. Files have no date: equal figures are equal files."""
 
@@ -67,6 +68,15 @@ SPARE = ("#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#F0E442")  # other optimiz
 
 
 @attrs.frozen(kw_only=True)
+class View:
+    """What a figure shows, where there is a choice."""
+
+    metrics: tuple[str, ...] = ()  # names of metrics; see `Picture.metrics`
+    measure: str = MEASURE  # what the metrics are of, a key of `metrics.MEASURES`
+    baseline: str = "sgd"  # what settings are compared with; see `comparing.baselines`
+
+
+@attrs.frozen(kw_only=True)
 class Picture:
     """A figure: its texts, and the functions that make its data and its drawing.
 
@@ -76,27 +86,35 @@ class Picture:
         columns: The columns of the records that the figure needs, besides
             `analysis.records.runs.NEEDED`.
         data: A function that makes the data of the figure, a frame with one row per
-            point. Its arguments are the records of one study, the metrics to show (see
-            `metrics`) and the columns of the records.
+            point. Its arguments are the records of one study, what to show of them, and
+            the columns of the records.
         draw: A function that draws the data. Its arguments are the data and a width in
             inches; None means the default width of the figure.
         numbers: A function that makes tables of numbers from the data.
         metrics: The metrics that the figure shows by default; empty if it shows none.
-        cropped: Whether empty margins are cut off. If False, the file has exactly the
-            requested width.
         line_per_setting: Whether the figure has a line per setting. Such a figure
             cannot show many settings.
+        any_measure: Whether the figure can show each measure of `metrics.MEASURES`.
+        compares: Whether the figure compares settings with a baseline, so that it needs
+            the records of the baseline too.
     """
 
     title: str
     meaning: str
     columns: tuple[str, ...]
-    data: Callable[[pd.DataFrame, tuple[str, ...], Columns], pd.DataFrame]
+    data: Callable[[pd.DataFrame, View, Columns], pd.DataFrame]
     draw: Callable[[pd.DataFrame, float | None], Figure]
     numbers: Callable[[Any], list[Sheet]]
     metrics: tuple[str, ...] = ()
-    cropped: bool = False
     line_per_setting: bool = False
+    any_measure: bool = False
+    compares: bool = False
+
+    def columns_for(self, measure: str) -> tuple[str, ...]:
+        """Return the columns of the records that the figure of a measure needs."""
+        if not self.any_measure:
+            return self.columns
+        return tuple(measure if name == MEASURE else name for name in self.columns)
 
     def render(
         self,
@@ -116,15 +134,12 @@ class Picture:
         """
         from matplotlib import rc_context
 
-        options = dict(FORMATS[suffix])
-        if not self.cropped:
-            options["bbox_inches"] = None
         content = io.BytesIO()
         with rc_context({**STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
             # The name of a study may have characters that are missing in the font.
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             figure = self.draw(data, width)
-            figure.savefig(content, format=suffix, **options)
+            figure.savefig(content, format=suffix, **FORMATS[suffix])
         return content.getvalue(), float(figure.get_figwidth())
 
 
@@ -141,9 +156,88 @@ def escape_text(text: str) -> str:
     return shown.replace("$", r"\$")
 
 
-def draw_title(figure: Figure, title: str, subtitle: str) -> None:
-    """Write a title and a line that explains the figure at the figure's top left."""
-    width, height = figure.get_size_inches()
-    left, top = 0.1 / width, 1 - 0.1 / height
-    figure.text(left, top, escape_text(title), size=11, weight="bold", va="top")
-    figure.text(left, top - 0.21 / height, subtitle, size=8.5, color="0.35", va="top")
+def baseline_words(baseline: str) -> str:
+    """Return how text names a baseline.
+
+    >>> baseline_words("none"), baseline_words("sgd")
+    ('no remedy', 'sgd')
+    """
+    return {"none": "no remedy", "plain": "no base"}.get(baseline, baseline)
+
+
+@attrs.frozen
+class Heading:
+    """The text at the top of a figure, in lines that fit the width of the figure.
+
+    A figure narrower than `NARROW` has no title: the caption in a paper has it.
+    """
+
+    title: str
+    text: str  # explains the figure; names in it are escaped
+    width: float  # of the figure, in inches
+
+    @property
+    def inches(self) -> float:
+        """The height of the heading, with the space below it."""
+        lines = [part.count("\n") + 1 if part else 0 for part, _, _ in self._parts]
+        sizes = [size for _, size, _ in self._parts]
+        heights = [LINE * n * size for n, size in zip(lines, sizes, strict=True)]
+        return sum(heights) / 72 + (0.16 if any(lines) else 0.0)
+
+    @property
+    def _parts(self) -> tuple[tuple[str, float, dict[str, Any]], ...]:
+        """The texts, with their sizes in points and their looks."""
+        narrow, inches = self.width < NARROW, self.width - 0.2
+        title = "" if narrow else escape_text(self.title)
+        title = wrap_text(title, inches, 11, bold=True)
+        size = 6.5 if narrow else 8.5
+        text = wrap_text(self.text, inches, size)
+        return (title, 11, {"weight": "bold"}), (text, size, {"color": "0.35"})
+
+    def draw(self, figure: Figure) -> None:
+        """Write the heading at the top left of a figure."""
+        height = figure.get_figheight()
+        left, top = 0.1 / self.width, height - 0.08
+        for text, size, look in self._parts:
+            if text:
+                look = {**look, "size": size, "va": "top", "linespacing": 1.2}
+                figure.text(left, top / height, text, **look)
+                top -= LINE * size * (text.count("\n") + 1) / 72
+
+
+LINE = 1.35
+"""The height of a line of text in a heading, in multiples of the size of the font."""
+
+
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """Return the largest width of a line of text in inches; `size` is in points.
+
+    A PNG rounds the width of each sign to pixels, which makes a line up to 6% wider.
+    """
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    weight = "bold" if bold else "normal"
+    font = FontProperties(family=STYLE["font.family"], size=size, weight=weight)
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return 1.06 * float(width) / 72
+
+
+def wrap_text(text: str, inches: float, size: float, *, bold: bool = False) -> str:
+    """Break text into lines of at most `inches`, between words where possible.
+
+    >>> wrap_text("loss of plasticity", 0.8, 9).splitlines()
+    ['loss of', 'plasticity']
+    """
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if text_width(longer, size, bold=bold) <= inches:
+            lines[-1] = longer
+            continue
+        lines += [""] if lines[-1] else []
+        for sign in word:  # Only a word that is wider than a line is broken.
+            if lines[-1] and text_width(lines[-1] + sign, size, bold=bold) > inches:
+                lines.append("")
+            lines[-1] += sign
+    return "\n".join(lines)

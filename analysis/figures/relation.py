@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from analysis.comparing.relations import LEAST, relation
+from analysis.comparing.relations import BETWEEN, relation
 from analysis.figures.by_task import describe_stream
-from analysis.figures.picture import NARROW, Picture, escape_text
+from analysis.figures.picture import NARROW, Picture, escape_text, wrap_text
+from analysis.statistics.correlations import LEAST
 from analysis.tables.relations import relation_sheets
 from analysis.tables.words import too_many
 from trainables.usage import UsageError
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 PROBE = "start_sharpness"  # the sharpness before a task
 MOST = 40  # the maximum number of settings (rows) that stays readable
 
-CORRELATIONS = {"spearman": "within each run", "partial": "controlled for task number"}
+CORRELATIONS = {
+    "spearman": "within each run",
+    "partial": "without trend along the stream",
+}
 """The columns of `relation` that the figure shows, and their names in the legend."""
 
 
@@ -54,8 +58,9 @@ def draw_relation(data: pd.DataFrame, width: float | None = None) -> Figure:
     """Return the figure of correlations: a panel per problem, a row per setting.
 
     A dot is the mean of a correlation over seeds. The bar through the dot is the 95%
-    t-interval of the mean. A full dot is Spearman's correlation over the tasks of a
-    run. A hollow dot is the partial correlation, controlled for the task's number.
+    interval of the mean. A full dot is Spearman's correlation over the tasks of a run.
+    A hollow dot is the same without a smooth trend over the tasks. "n/a" stands for a
+    correlation that is undefined.
 
     Args:
         data: As `relation_by_setting` returns it.
@@ -66,12 +71,14 @@ def draw_relation(data: pd.DataFrame, width: float | None = None) -> Figure:
     width = width or 7.0
     parts = [part for _, part in data.groupby("problem", sort=False)]
     rows = [len(part) for part in parts]
-    height = 0.4 + sum(0.75 + 0.2 * count for count in rows)
+    row = 0.27 if width < NARROW else 0.2  # a narrow figure breaks long names
+    height = 0.4 + sum(0.75 + row * count for count in rows)
     figure = Figure(figsize=(width, height), layout="constrained")
     grid = figure.subplots(len(parts), 1, squeeze=False, height_ratios=rows)[:, 0]
     for part, ax in zip(parts, grid, strict=True):
         _draw_panel(part.reset_index(drop=True), ax)
-    grid[-1].set_xlabel("Spearman's correlation with test accuracy")
+    gap = "\n" if width < NARROW else " "
+    grid[-1].set_xlabel(f"Spearman's correlation{gap}with test accuracy")
     figure.legend(
         *grid[0].get_legend_handles_labels(),
         loc="outside lower right",
@@ -89,13 +96,21 @@ def _draw_panel(part: pd.DataFrame, ax: Axes) -> None:
         face = "none" if name == "partial" else None
         ax.hlines(y, part[f"{name}_lo"], part[f"{name}_hi"], color="#0072B2", lw=1)
         ax.plot(part[name], y, "o", ms=4, color="#0072B2", mfc=face, label=label)
+        undefined = part[name].isna() & ~((name == "partial") & (part.label == BETWEEN))
+        for i in part.index[undefined]:
+            ax.text(0.02, y[i], "n/a", fontsize=6.5, color="0.35", va="center")
     ax.axvline(0, color="0.35", linewidth=0.8)
     ax.set_xlim(-1, 1)
     ax.set_ylim(len(part) - 0.5, -0.5)
-    ax.set_yticks(part.index, [escape_text(label) for label in part["label"]])
-    ax.tick_params(axis="y", length=0, labelsize=7.5)
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    width = figure.get_figwidth()
+    size = 6.5 if width < NARROW else 7.5
+    labels = [wrap_text(escape_text(n), 0.4 * width, size) for n in part["label"]]
+    ax.set_yticks(part.index, labels)
+    ax.tick_params(axis="y", length=0, labelsize=size)
     ax.grid(axis="x")
-    ax.set_title(describe_stream(part))
+    ax.set_title(wrap_text(describe_stream(part), 0.5 * width, 9.5))
 
 
 FIGURE = Picture(
@@ -103,7 +118,7 @@ FIGURE = Picture(
     meaning="correlation of sharpness before a task with accuracy on the task: a row "
     "per setting",
     columns=("test_accuracy", PROBE),
-    data=lambda frame, metrics, columns: relation_by_setting(frame),
+    data=lambda frame, view, columns: relation_by_setting(frame),
     draw=draw_relation,
     numbers=relation_sheets,
 )

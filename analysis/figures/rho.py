@@ -9,6 +9,7 @@ every metric, also for a metric whose low values are good.
 from __future__ import annotations
 
 import functools
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,12 +21,18 @@ import pandas as pd
 from analysis.comparing.fresh import runs_for
 from analysis.comparing.winners import common_seeds, winner
 from analysis.figures.by_task import describe_stream, mean_and_half
-from analysis.figures.picture import NARROW, Picture, draw_title
-from analysis.records.runs import by_problem, show, varying_columns
+from analysis.figures.picture import (
+    NARROW,
+    Heading,
+    Picture,
+    text_width,
+    wrap_text,
+)
+from analysis.records.runs import by_problem, by_setting, show, varying_columns
 from analysis.statistics.intervals import mean_interval
-from analysis.statistics.metrics import Metric, find_metric
+from analysis.statistics.metrics import MEASURE, MEASURES, Metric, find_metric
 from analysis.tables.formats import Column, Row, Sheet, make_sheet, number
-from analysis.tables.words import count_range, too_many, value_cell
+from analysis.tables.words import count_range, too_many, unit_of_level, value_cell
 from trainables.usage import UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
-SHOWN = ("plasticity_loss", "mean_accuracy")  # the metrics shown by default
+SHOWN = ("late_accuracy", "plasticity_loss")  # the metrics shown by default
 # The columns of the setting that `rho_grid` copies into its result.
 KEPT = ("problem", "dataset", "tasks", "optimizer", "lr", "rho")
 MOST = 24  # the maximum number of rhos, or of learning rates, in a readable grid
@@ -42,16 +49,20 @@ RING = "#D55E00"  # the colour of the ring around the best setting
 
 # All sizes are in inches.
 CELL = (0.315, 0.27)  # width and height of a cell
-# The smallest width of a cell with a number, and of a cell without a number.
-READABLE, NARROWEST = 0.26, 0.17
+# The smallest width of a cell with a number, and of a cell in a line of panels.
+READABLE, NARROWEST = 0.26, 0.15
+TICK = 0.12  # the smallest distance of two values of rho below a panel
 # The space left of the panels, right of the panels, and between two panels.
 LEFT, RIGHT, GAP = 0.72, 0.78, 0.14
 LINE_GAP = 0.85  # the vertical space between two lines of panels
-# The height of the title, of the space above a metric's panels, and of the space below.
-TITLE, HEAD, FOOT = 0.42, 0.6, 0.66
+# The height of the space above a metric's panels without its title, of a line of the
+# title, and of the space below.
+HEAD, HEAD_LINE, FOOT = 0.34, 0.17, 0.66
 
 
-def rho_grid(frame: pd.DataFrame, metrics: Sequence[str] = SHOWN) -> pd.DataFrame:
+def rho_grid(
+    frame: pd.DataFrame, metrics: Sequence[str] = SHOWN, measure: str = MEASURE
+) -> pd.DataFrame:
     """Return the mean of each metric over the seeds, for each setting.
 
     Some seeds were run for a few settings only, for example to confirm the best
@@ -59,17 +70,19 @@ def rho_grid(frame: pd.DataFrame, metrics: Sequence[str] = SHOWN) -> pd.DataFram
     same seeds.
 
     Args:
-        frame: Records with the columns of `analysis.records.runs.NEEDED` and
-            test_accuracy.
+        frame: Records with the columns of `analysis.records.runs.NEEDED` and the
+            measure.
         metrics: The names of the metrics, as in `find_metric`.
+        measure: What the metrics are of, a key of `MEASURES`.
 
     Returns:
         One row per (metric, setting), with the columns study, setting_id, problem,
-        dataset, tasks, optimizer, lr, rho, panel, metric, mean, lo, hi, runs, expected,
-        diverged and best. rho is NaN if the optimizer has no rho. panel is the name of
-        the setting's panel, for example "GNP alpha 0.5". lo and hi are the ends of the
-        95% t-interval; they are NaN if there are too few runs. best says whether the
-        setting is the best of its problem by this metric (see `winner`).
+        dataset, tasks, optimizer, lr, rho, panel, metric, measure, mean, lo, hi, runs,
+        expected, diverged and best. rho is NaN if the optimizer has no rho. panel is
+        the name of the setting's panel, for example "GNP alpha 0.5". lo and hi are the
+        ends of the 95% t-interval; they are NaN if there are too few runs. best says
+        whether the setting has the best late level of its problem (see `winner`): the
+        best trend alone may belong to a network that learns nothing.
 
     Raises:
         UsageError: A metric is unknown; a metric is relative, but no run has the
@@ -78,11 +91,12 @@ def rho_grid(frame: pd.DataFrame, metrics: Sequence[str] = SHOWN) -> pd.DataFram
     """
     rows: list[dict[str, Any]] = []
     for name in metrics:
-        metric = find_metric(name)
-        settings = runs_for(frame, metric)
-        common = common_seeds(settings)
-        for _, group, _ in by_problem(settings):
-            best = winner(group, metric, set.union(*(common[r.peers] for r in group)))
+        metric = find_metric(name, measure)
+        level, plain = metric.level.absolute, by_setting(frame, metric.measure)
+        common = common_seeds(plain)
+        levels = {problem: group for problem, group, _ in by_problem(plain)}
+        for problem, group, _ in by_problem(runs_for(frame, metric)):
+            chosen = winner(levels[problem], level, common[group[0].peers])
             panels = panel_names([runs.setting for runs in group])
             for all_runs, panel in zip(group, panels, strict=True):
                 usual = all_runs.present | set(all_runs.missing)
@@ -95,13 +109,14 @@ def rho_grid(frame: pd.DataFrame, metrics: Sequence[str] = SHOWN) -> pd.DataFram
                         **{column: runs.setting[column] for column in KEPT},
                         "panel": panel,
                         "metric": name,
+                        "measure": measure,
                         "mean": mean,
                         "lo": lo,
                         "hi": hi,
                         "runs": len(runs.seeds),
                         "expected": runs.expected,
                         "diverged": len(runs.diverged),
-                        "best": best is not None and runs.key == best.key,
+                        "best": chosen is not None and runs.key == chosen.key,
                     }
                 )
     data = pd.DataFrame(rows).astype({"rho": float})
@@ -109,6 +124,11 @@ def rho_grid(frame: pd.DataFrame, metrics: Sequence[str] = SHOWN) -> pd.DataFram
         raise UsageError(
             "no setting has a rho, so the figure would be empty: choose results of an "
             "optimizer that has a rho, for example SAM"
+        )
+    if data["lr"].isna().any():
+        raise UsageError(
+            "a setting has no lr, so it has no place on a map over rho and lr: choose "
+            'settings that have one, with --where "lr is not null"'
         )
     for column, what, most in (
         ("rho", "values of rho", MOST),
@@ -144,11 +164,15 @@ def panel_names(settings: Sequence[dict[str, Any]]) -> list[str]:
     return names
 
 
-def display_unit(metric: Metric) -> tuple[float, str]:
-    """Return the factor and the unit with which figures show a metric."""
-    if metric.per_task:
-        return 1e4, "pp per 100 tasks"
-    return 100.0, "pp" if metric.relative or not metric.higher else "%"
+def metric_of(row: Mapping[Any, Any] | pd.Series[Any]) -> Metric:
+    """Return the metric of a row of `rho_grid`."""
+    return find_metric(row["metric"], row["measure"])
+
+
+def display_unit(metric: Metric, tasks: int) -> tuple[float, str]:
+    """Return the factor and the unit with which figures show a metric of a stream."""
+    factor = MEASURES[metric.measure].scale * metric.steps(tasks)
+    return factor, unit_of_level(metric)
 
 
 def scale_limits(values: Sequence[float], higher: bool) -> tuple[float, float]:
@@ -177,6 +201,11 @@ def scale_limits(values: Sequence[float], higher: bool) -> tuple[float, float]:
     return (end, best) if higher else (-best, -end)
 
 
+def slot(name: str, rhos: int, cell: float) -> float:
+    """Return the width in inches of a panel with its name, for cells of one width."""
+    return max(max(1, rhos) * cell, text_width(name, 8.5))
+
+
 @attrs.frozen
 class Grid:
     """The arrangement of the panels of a metric in lines."""
@@ -198,19 +227,26 @@ class Grid:
         panels = panels_of(data)
         names, rates = list(panels), sorted(set(data["lr"]))
 
-        def cells(line: Sequence[str]) -> int:
-            return sum(max(1, len(panels[name])) for name in line)
+        def inches(line: Sequence[str], cell: float) -> float:
+            widths = [slot(name, len(panels[name]), cell) for name in line]
+            return sum(widths) + GAP * (len(line) - 1)
 
         if width is None:
-            inches = cells(names) * CELL[0] + GAP * (len(names) - 1)
-            return cls(panels, rates, [names], CELL[0], LEFT + inches + RIGHT)
+            needed = LEFT + inches(names, CELL[0]) + RIGHT
+            return cls(panels, rates, [names], CELL[0], needed)
         room = width - LEFT - RIGHT
-        for beside in range(len(names), 0, -1):
-            lines = [names[i : i + beside] for i in range(0, len(names), beside)]
-            cell = min((room - GAP * (len(line) - 1)) / cells(line) for line in lines)
-            if cell >= READABLE:
+        for least in (READABLE, NARROWEST):
+            lines: list[list[str]] = []
+            for name in names:
+                if lines and inches([*lines[-1], name], least) <= room:
+                    lines[-1].append(name)
+                else:
+                    lines.append([name])
+            # Between 0 and the usual width, take the largest width that fits.
+            sizes = [CELL[0] * share for share in np.linspace(1, 0.01, 100)]
+            fitting = (c for c in sizes if max(inches(n, c) for n in lines) <= room)
+            if (cell := next(fitting, sizes[-1])) >= least - 0.01:
                 break
-        cell = min(CELL[0], max(NARROWEST, cell))
         return cls(panels, rates, lines, cell, width)
 
     @property
@@ -256,17 +292,39 @@ def draw_rho_figure(data: pd.DataFrame, width: float | None = None) -> Figure:
     grid = Grid.arrange(data, width)
     # If a row has several lines of panels, each row shows the values of rho.
     separate = len(grid.lines) > 1
-    step = HEAD + grid.height + (FOOT if separate else 0.0)
-    title = TITLE if width is None else 0.0
-    figure = Figure(figsize=(grid.width, title + len(rows) * step + FOOT))
-    top = figure.get_figheight() - title
-    for i, row in enumerate(rows):
+    heads = [_head(row, grid.width) for row in rows]
+    above = HEAD + HEAD_LINE * max(head.count("\n") + 1 for head in heads)
+    step = above + grid.height + (FOOT if separate else 0.0)
+    title = f"Metrics by rho and lr, study {data['study'].iloc[0]}"
+    heading = Heading(title, _legend(data), grid.width)
+    height = heading.inches + len(rows) * step + (0.0 if separate else FOOT)
+    figure = Figure(figsize=(grid.width, height))
+    for i, (row, head) in enumerate(zip(rows, heads, strict=True)):
         last = separate or i == len(rows) - 1
-        _draw_row(row, figure, grid, top - i * step - HEAD, label_rho=last)
-    if width is None:
-        study = data["study"].iloc[0]
-        draw_title(figure, f"Metrics by rho and lr, study {study}", _legend(data))
+        top = height - heading.inches - i * step - above
+        figure.text(
+            0.1 / grid.width,
+            (top + 0.27) / height,
+            head,
+            size=_head_size(grid.width),
+            weight="bold",
+        )
+        _draw_row(row, figure, grid, top, label_rho=last)
+    heading.draw(figure)
     return figure
+
+
+def _head(row: pd.DataFrame, width: float) -> str:
+    """Return the title of the panels of a metric, in lines that fit the figure."""
+    metric = metric_of(row.iloc[0])
+    _, unit = display_unit(metric, row["tasks"].iloc[0])
+    better = "higher" if metric.higher else "lower"
+    text = f"{describe_stream(row)}: {metric.words} ({unit}), {better} is better"
+    return wrap_text(text, width - 0.2, _head_size(width), bold=True)
+
+
+def _head_size(width: float) -> float:
+    return 8 if width < NARROW else 9.5
 
 
 def _draw_row(
@@ -292,24 +350,13 @@ def _draw_row(
             if left > LEFT:
                 ax.set_yticklabels([])
             else:
-                ax.set_ylabel("learning rate")
+                ax.set_ylabel("learning rate" if grid.panel_height > 0.9 else "lr")
             if not label_rho:
                 ax.set_xticklabels([])
                 ax.set_xlabel("")
-            left += width + GAP
+            left += slot(panel, len(grid.panels[panel]), grid.cell) + GAP
     place = (grid.width - RIGHT + 0.12, top - grid.height, 0.11, grid.height)
     _draw_scale(row, figure, _add_axes(figure, place), colours)
-    narrow = grid.width <= NARROW
-    metric = row["metric"].iloc[0]
-    better = "higher" if find_metric(metric).higher else "lower"
-    head = f"{describe_stream(row)}: {metric.replace('_', ' ')}, {better} is better"
-    figure.text(
-        0.1 / grid.width,
-        (top + 0.27) / figure.get_figheight(),
-        head.replace(": ", ":\n", 1) if narrow else head,
-        size=8 if narrow else 9.5,
-        weight="bold",
-    )
 
 
 def _add_axes(figure: Figure, inches: tuple[float, float, float, float]) -> Axes:
@@ -324,8 +371,11 @@ def colours_of(row: pd.DataFrame) -> ScalarMappable:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    metric = find_metric(row["metric"].iloc[0])
-    means = display_unit(metric)[0] * row.loc[row["diverged"] == 0, "mean"].dropna()
+    metric = metric_of(row.iloc[0])
+    means = (
+        display_unit(metric, row["tasks"].iloc[0])[0]
+        * row.loc[row["diverged"] == 0, "mean"].dropna()
+    )
     limits = Normalize(*scale_limits(means.tolist(), metric.higher))
     return ScalarMappable(limits, "cividis" if metric.higher else "cividis_r")
 
@@ -341,9 +391,9 @@ def draw_panel(
 ) -> None:
     """Draw one panel: a cell for each setting, over rho and the learning rate.
 
-    If some runs of a setting diverged, its cell is hatched and shows their number. The
-    colour of the cell is the mean of the other runs. The cell is grey if there is no
-    such mean. A setting that was not run has no cell.
+    If some runs of a setting diverged, its cell is grey and hatched, and shows their
+    number: the mean of the runs that survived would look too good. A setting that was
+    not run has no cell.
 
     Args:
         data: Rows of `rho_grid` for one study, problem, metric and panel.
@@ -358,7 +408,12 @@ def draw_panel(
         _draw_cell(cell, ax, corner, colours, numbers=numbers)
     ax.set_xlim(0, max(1, len(rhos)))
     ax.set_ylim(0, len(rates))
-    ax.set_xticks(np.arange(len(rhos)) + 0.5, [f"{rho:g}" for rho in rhos])
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    inches = ax.get_window_extent().width / figure.dpi
+    each = math.ceil(TICK * len(rhos) / inches) if rhos else 1
+    ticks = np.arange(len(rhos))[::each] + 0.5
+    ax.set_xticks(ticks, [f"{rho:g}" for rho in rhos[::each]])
     ax.tick_params(axis="x", labelsize=7, labelrotation=90, length=2)
     ax.set_yticks(np.arange(len(rates)) + 0.5, [f"{rate:g}" for rate in rates])
     ax.tick_params(axis="y", labelsize=7.5, length=2)
@@ -386,9 +441,9 @@ def _draw_cell(
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import Stroke, withStroke
 
-    scale, _ = display_unit(find_metric(cell["metric"]))
+    scale, _ = display_unit(metric_of(cell), cell["tasks"])
     value = scale * cell["mean"]
-    known = not np.isnan(value)
+    known = not np.isnan(value) and not cell["diverged"]
     colour = colours.to_rgba(value) if known else (0.93, 0.93, 0.93, 1.0)
     dark = float(np.dot(colour[:3], (0.2126, 0.7152, 0.0722))) < 0.42
     x, y = corner
@@ -420,7 +475,7 @@ def _draw_scale(
 
     An end of the scale is an arrow if some values lie beyond that end.
     """
-    scale, unit = display_unit(find_metric(row["metric"].iloc[0]))
+    scale, unit = display_unit(metric_of(row.iloc[0]), row["tasks"].iloc[0])
     means = scale * row["mean"].dropna()
     low, high = colours.get_clim()
     beyond = bool((means < low).any()), bool((means > high).any())
@@ -438,18 +493,20 @@ def _legend(data: pd.DataFrame) -> str:
     seeds = f"{count_range(counts)} seed{'s' if max(counts) > 1 else ''}"
     parts = [f"Mean over {seeds}", "lighter is better"]
     if data["best"].any():
-        parts.append("ring: the best setting")
+        level = metric_of(data.iloc[0]).level.absolute.words
+        parts.append(f"ring: the best {level}")
     if data["diverged"].any():
-        parts.append("hatched: diverged/all runs (colour: the other runs)")
-    return "; ".join(parts)
+        parts.append("grey and hatched: diverged/all runs")
+    return f"{'; '.join(parts)}."
 
 
 def rho_sheets(data: pd.DataFrame) -> list[Sheet]:
     """Return a table of the numbers of `rho_grid` for each problem and metric."""
     sheets = []
-    for (problem, name), part in data.groupby(["problem", "metric"], sort=False):
-        scale, unit = display_unit(find_metric(str(name)))
-        title = f"{problem}: {str(name).replace('_', ' ')}"
+    for (problem, _), part in data.groupby(["problem", "metric"], sort=False):
+        metric = metric_of(part.iloc[0])
+        scale, unit = display_unit(metric, part["tasks"].iloc[0])
+        title = f"{problem}: {metric.words}"
         cells: dict[Column, Callable[[Row], str]] = {
             Column("panel"): value_cell("panel"),
             number("lr"): value_cell("lr"),
@@ -467,12 +524,12 @@ def rho_sheets(data: pd.DataFrame) -> list[Sheet]:
 
 FIGURE = Picture(
     title="Metrics by rho and learning rate (lr)",
-    meaning="plasticity loss and mean accuracy over rho and learning rate: a heat map "
+    meaning="late accuracy and plasticity loss over rho and learning rate: a heat map "
     "per optimizer",
-    columns=("test_accuracy",),
-    data=lambda frame, metrics, columns: rho_grid(frame, metrics),
+    columns=(MEASURE,),
+    data=lambda frame, view, columns: rho_grid(frame, view.metrics, view.measure),
     draw=draw_rho_figure,
     numbers=rho_sheets,
     metrics=SHOWN,
-    cropped=True,
+    any_measure=True,
 )

@@ -50,6 +50,8 @@ def pictured_tasks(frame: pd.DataFrame) -> pd.DataFrame:
     for problem, part in frame.groupby("problem", sort=False):
         first = part[part["seed"] == part["seed"].min()]
         labels = first.drop_duplicates("task").set_index("task")["task_label"]
+        labels.index += frame.attrs.get("first_task", 0)  # of the option --tasks
+        _check_known(str(problem))
         images = _load_images(first["dataset"].iloc[0])
         common = {
             "study": first["study"].iloc[0],
@@ -64,6 +66,16 @@ def pictured_tasks(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _check_known(problem: str) -> None:
+    from trainables.problems import PROBLEMS
+
+    if problem not in PROBLEMS:
+        raise UsageError(
+            f"cannot show the tasks of the problem {problem}, because this version of "
+            "the program does not have it: use the version that made the records"
+        )
+
+
 def _images(
     problem: str, seed: int, labels: Mapping[Any, str], digits: Dataset
 ) -> Iterator[dict[str, Any]]:
@@ -73,11 +85,6 @@ def _images(
     """
     from trainables.problems import PROBLEMS
 
-    if problem not in PROBLEMS:
-        raise UsageError(
-            f"cannot show the tasks of the problem {problem}, because this version of "
-            "the program does not have it: use the version that made the records"
-        )
     stream = PROBLEMS[problem]()
     for index, recorded in labels.items():
         task = stream.task(seed, int(index))
@@ -171,7 +178,7 @@ FIGURE = Picture(
     meaning="example images of the first tasks of each problem (as in Figures 2 and 3 "
     "of Koster & Kukla 2024)",
     columns=("task_label",),
-    data=lambda frame, metrics, columns: pictured_tasks(frame),
+    data=lambda frame, view, columns: pictured_tasks(frame),
     draw=draw_tasks,
     numbers=task_sheets,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import attrs
@@ -10,10 +10,10 @@ import pandas as pd
 
 from analysis.comparing.fresh import FRESH
 from analysis.figures import FIGURES
-from analysis.figures.picture import FORMATS, SIZES
+from analysis.figures.picture import FORMATS, SIZES, Picture, View
 from analysis.records.load import KEY, load, load_records
 from analysis.records.write import write_file
-from analysis.statistics.metrics import find_metric
+from analysis.statistics.metrics import MEASURE, find_metric
 from trainables.usage import UsageError, choose
 
 
@@ -26,8 +26,11 @@ class FigureRequest:
     study: str | None = None  # the study to draw; required if there are several studies
     problem: str | None = None  # the problem to draw; None means all
     metric: str | None = None  # the metric to draw; None means the figure's defaults
+    measure: str = MEASURE  # what is drawn, or what the metric is of
+    baseline: str = "sgd"  # what a figure that compares settings compares them with
     settings: Sequence[str] = ()  # the setting_ids to draw; empty means all
     where: str | None = None  # an SQL filter of the records; None means all records
+    tasks: str | None = None  # the tasks to use, as START:STOP; None means all
     size: str | None = None  # a key of `SIZES`; None means the figure's default width
 
 
@@ -51,12 +54,19 @@ def draw_to_file(request: FigureRequest, file: str) -> None:
         known = ", ".join(f".{suffix}" for suffix in (*FORMATS, "csv"))
         raise UsageError(f"cannot draw {file}: its suffix must be one of {known}")
     width = SIZES[choose("size", request.size, SIZES)] if request.size else None
-    metrics = _choose_metrics(request)
-    records = load_records(request.results, picture.columns, request.where)
+    view = _choose_view(request, picture)
+    columns = picture.columns_for(view.measure)
+    records = load_records(request.results, columns, request.where, request.tasks)
     frame = select(records.to_frame(), request)
-    if any(find_metric(metric).relative for metric in metrics):
-        frame = _add_fresh(frame, request.results, picture.columns)
-    data = picture.data(frame, metrics, records.columns)
+    if picture.any_measure and frame[view.measure].isna().all():
+        raise UsageError(
+            f"the records have no {view.measure}: choose another one with --measure"
+        )
+    if any(find_metric(metric).relative for metric in view.metrics):
+        frame = _add_fresh(frame, request, columns)
+    data = picture.data(frame, view, records.columns)
+    if picture.compares and request.settings:
+        data = _choose(data, "setting_id", request.settings)
     if suffix == "csv":
         content = data.to_csv(index=False, lineterminator="\n").encode()
     else:
@@ -64,27 +74,39 @@ def draw_to_file(request: FigureRequest, file: str) -> None:
     write_file(file, content)
 
 
-def _choose_metrics(request: FigureRequest) -> tuple[str, ...]:
-    """Return the requested metric, or the default metrics of the figure.
+def _choose_view(request: FigureRequest, picture: Picture) -> View:
+    """Return what the figure shows.
 
     Raises:
-        UsageError: The metric is unknown, or the figure shows no metric.
+        UsageError: A metric is unknown, or the figure shows no metric or measure.
     """
-    default = FIGURES[request.name].metrics
-    if request.metric is None:
-        return default
-    find_metric(request.metric)
-    if not default:
-        others = ", ".join(name for name, other in FIGURES.items() if other.metrics)
+    if request.metric is not None:
+        find_metric(request.metric, request.measure)
+        _check_option("metric", request, [n for n, f in FIGURES.items() if f.metrics])
+    if request.measure != MEASURE:
+        names = [name for name, other in FIGURES.items() if other.any_measure]
+        _check_option("measure", request, names)
+    return View(
+        metrics=picture.metrics if request.metric is None else (request.metric,),
+        measure=request.measure,
+        baseline=request.baseline,
+    )
+
+
+def _check_option(option: str, request: FigureRequest, names: Sequence[str]) -> None:
+    """Check that the figure is one of `names`, those that have the option."""
+    if request.name not in names:
         raise UsageError(
-            f"the figure {request.name} shows no metric: leave out --metric "
-            f"{request.metric} (figures that show a metric: {others})"
+            f"the figure {request.name} shows no {option}: leave out --{option} "
+            f"{getattr(request, option)} (figures that show a {option}: "
+            f"{', '.join(names)})"
         )
-    return (request.metric,)
 
 
 def select(frame: pd.DataFrame, request: FigureRequest) -> pd.DataFrame:
     """Return the records of the requested study, problem and settings.
+
+    A figure that compares settings keeps all settings, because it needs the baselines.
 
     Raises:
         UsageError: A name is unknown, or the records have several studies and the
@@ -96,27 +118,34 @@ def select(frame: pd.DataFrame, request: FigureRequest) -> pd.DataFrame:
             f"{request.results} has several studies: choose one with --study "
             f"({', '.join(studies)})"
         )
-    for column, names in (
-        ("study", [request.study] if request.study else []),
-        ("problem", [request.problem] if request.problem else []),
-        ("setting_id", request.settings),
-    ):
-        if names:
-            kind, known = column.removesuffix("_id"), frame[column].unique()
-            frame = frame[frame[column].isin([choose(kind, n, known) for n in names])]
-    return frame
+    kept = () if FIGURES[request.name].compares else request.settings
+    frame = _choose(frame, "study", filter(None, [request.study]))
+    frame = _choose(frame, "problem", filter(None, [request.problem]))
+    return _choose(frame, "setting_id", kept)
+
+
+def _choose(frame: pd.DataFrame, column: str, names: Iterable[str]) -> pd.DataFrame:
+    """Return the rows with one of some names in a column; all rows if there are none.
+
+    Raises:
+        UsageError: A name is unknown.
+    """
+    if not (names := list(names)):
+        return frame
+    kind, known = column.removesuffix("_id"), frame[column].unique()
+    return frame[frame[column].isin([choose(kind, name, known) for name in names])]
 
 
 def _add_fresh(
-    frame: pd.DataFrame, results: str, columns: Sequence[str]
+    frame: pd.DataFrame, request: FigureRequest, columns: Sequence[str]
 ) -> pd.DataFrame:
     """Add the records of the intervention "fresh" from all studies.
 
     "fresh" resets the network before every task. A relative metric subtracts the
     accuracy of these runs.
     """
-    try:
-        fresh = load(results, columns, f"intervention = '{FRESH}'")
-    except UsageError:  # No record is of "fresh". The metric reports this later.
-        return frame
-    return pd.concat([frame, fresh]).drop_duplicates(KEY, ignore_index=True)
+    everything = load(request.results, columns, None, request.tasks)
+    fresh = everything[everything["intervention"] == FRESH]
+    both = pd.concat([frame, fresh]).drop_duplicates(KEY, ignore_index=True)
+    both.attrs |= frame.attrs  # `concat` keeps only attributes that are equal
+    return both

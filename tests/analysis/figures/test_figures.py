@@ -1,25 +1,30 @@
 import itertools
-import re
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import rc_context
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from analysis.figures import FIGURES
-from analysis.figures.accuracy import (
-    accuracy_by_task,
-    draw_accuracy,
-    draw_accuracy_figure,
-    spread,
+from analysis.figures.accuracy import accuracy_by_task
+from analysis.figures.by_task import (
+    LINES,
+    SEEDS,
+    by_task,
+    draw_by_task,
+    draw_measure,
+    line_looks,
+    smooth,
+    window_of,
 )
-from analysis.figures.by_task import LINES, line_looks, rates_of
-from analysis.figures.picture import COLOURS, FORMATS, SIZES, STYLE
+from analysis.figures.labels import spread
+from analysis.figures.picture import COLOURS, FORMATS, STYLE
 from analysis.figures.to_file import FigureRequest, draw_to_file
 from analysis.statistics.intervals import mean_interval
 from tests.support.synthetic import (
@@ -49,7 +54,7 @@ def texts(ax):
 
 
 def draw_panel(data, ax):
-    draw_accuracy(data, ax, rates_of(data))
+    draw_measure(data, "test_accuracy", ax)
 
 
 def drawn_lines(ax):
@@ -98,21 +103,23 @@ def test_a_panel_is_drawn_on_axes_of_ones_own():
     draw_panel(accuracy_by_task(frame(*six())), ax)
     lines = drawn_lines(ax)
     assert len(lines) == 6
-    assert len(ax.collections) == 6
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("task", "test accuracy (%)")
-    assert ax.get_title() == "permuted (mnist, 100 tasks)"
     first = accuracy_by_task(frame(*six()))["mean"][:100]
     assert lines[0].get_ydata() == pytest.approx(100 * first)
 
 
-def test_a_panel_a_problem():
-    figure = draw_accuracy_figure(accuracy_by_task(frame(*six(), *six("pairwise"))))
+def test_a_panel_a_problem_says_what_it_measures():
+    figure = draw_by_task(accuracy_by_task(frame(*six(), *six("pairwise"))))
     assert [len(drawn_lines(ax)) for ax in figure.axes] == [6, 6]
+    assert [ax.get_title().replace("\n", " ") for ax in figure.axes] == [
+        "permuted (mnist, 100 tasks): test accuracy (%), moving mean over 5 tasks",
+        "pairwise (mnist, 45 tasks): test accuracy (%)",
+    ]
+    assert [ax.get_xlabel() for ax in figure.axes] == ["task", "task"]
 
 
 def test_names_stand_beside_the_data_and_apart():
     with rc_context(STYLE):
-        figure = draw_accuracy_figure(accuracy_by_task(frame(*six("pairwise"))))
+        figure = draw_by_task(accuracy_by_task(frame(*six("pairwise"))))
         figure.draw_without_rendering()
     (ax,) = figure.axes
     boxes = [text.get_window_extent() for text in ax.texts]
@@ -132,29 +139,33 @@ def test_an_axis_of_accuracy_ends_at_100_and_the_lines_fill_it():
     ]
     data = accuracy_by_task(frame(*runs))
     assert data["hi"].max() > 1
-    figure = draw_accuracy_figure(data)
+    figure = draw_by_task(data)
     bottom, top = figure.axes[0].get_ylim()
     assert top < 101
     assert bottom >= 0
     low, high = 100 * data["mean"].min(), 100 * data["mean"].max()
     assert (high - low) / (top - bottom) > 0.4
-    assert "cut off" in figure.texts[1].get_text()
+    # The band is far wider than the axis, so it would hide the lines.
+    text = figure.texts[1].get_text().replace("\n", " ")
+    assert "Bands wider than two thirds of a panel are left out." in text
+    assert not bands_of(figure.axes[0])
 
 
 def test_missing_runs_are_said_beside_the_line():
     runs = [*six(seeds=(0, 1)), *(make_run(s, 2) for s in paper_settings()[:3])]
     ax = Figure().subplots()
     draw_panel(accuracy_by_task(frame(*runs)), ax)
-    assert "SGD lr 0.01" in texts(ax)
-    assert "SAM lr 0.001 (2 of 3)" in texts(ax)
+    names = ax.get_legend_handles_labels()[1]
+    assert "SGD lr 0.01" in names
+    assert "SAM lr 0.001 (2 of 3)" in names
 
 
-def test_what_cannot_be_drawn_is_said_below():
+def test_what_cannot_be_drawn_is_said():
     lost = make_run(make_setting(lr=0.5), 0, diverged_at=3)
-    ax = Figure().subplots()
-    draw_panel(accuracy_by_task(frame(*six(seeds=(0,)), lost)), ax)
-    note = "settings without a complete run are not drawn: SGD lr 0.5 (1 diverged)"
-    assert note in texts(ax)
+    figure = draw_by_task(accuracy_by_task(frame(*six(seeds=(0,)), lost)))
+    (ax,) = figure.axes
+    note = "permuted, not drawn because no run is complete: SGD lr 0.5 (1 diverged)."
+    assert note in figure.texts[1].get_text().replace("\n", " ")
     assert len(drawn_lines(ax)) == 6
     # The rate that is not drawn takes no dashes from those that are.
     assert drawn_lines(ax)[0].get_linestyle() == "-"
@@ -168,13 +179,13 @@ def test_what_cannot_be_drawn_is_said_below():
     ],
 )
 def test_the_figure_says_what_its_band_is(seeds, said):
-    figure = draw_accuracy_figure(accuracy_by_task(frame(*six(seeds=seeds))))
+    figure = draw_by_task(accuracy_by_task(frame(*six(seeds=seeds))))
     assert figure.texts[1].get_text().startswith(said)
 
 
 def test_a_single_task_is_a_dot():
     setting = make_setting(tasks=1)
-    figure = draw_accuracy_figure(
+    figure = draw_by_task(
         accuracy_by_task(frame(*(make_run(setting, s, accuracy=[0.5]) for s in (0, 1))))
     )
     (ax,) = figure.axes
@@ -185,7 +196,7 @@ def test_a_single_task_is_a_dot():
 
 def test_nothing_but_divergence_still_draws():
     lost = make_run(make_setting(), 0, diverged_at=3)
-    figure = draw_accuracy_figure(accuracy_by_task(frame(lost)))
+    figure = draw_by_task(accuracy_by_task(frame(lost)))
     assert drawn_lines(figure.axes[0]) == []
     assert "No setting has a complete run" in figure.texts[1].get_text()
 
@@ -337,18 +348,112 @@ def test_drawing_leaves_matplotlib_as_it_was(results, tmp_path):
     assert dict(matplotlib.rcParams) == before
 
 
-@pytest.mark.parametrize("size", ["one-column", "two-column"])
-def test_a_figure_for_a_paper_has_the_width_of_a_column(results, tmp_path, size):
-    file = tmp_path / "f.svg"
-    draw_to_file(request_of(results, name="capacity", size=size), str(file))
-    width = float(re.search(r'width="([\d.]+)pt"', file.read_text("utf-8"))[1])
-    assert width / 72 == pytest.approx(SIZES[size], abs=0.01)
+@pytest.mark.parametrize(("width", "at_ends"), [(3.35, True), (1.4, False)])
+def test_names_stand_at_the_lines_where_they_fit(width, at_ends):
+    figure = draw_by_task(accuracy_by_task(frame(*six("pairwise"))), width)
+    assert ("SGD lr 0.01" in texts(figure.axes[0])) == at_ends
+    legends = figure.subfigs[0].legends
+    names = [text.get_text() for legend in legends for text in legend.get_texts()]
+    assert ("SGD lr 0.01" in names) != at_ends
 
 
-def test_a_narrow_figure_names_its_lines_below():
-    figure = draw_accuracy_figure(accuracy_by_task(frame(*six())), SIZES["one-column"])
-    (legend,) = figure.subfigs[0].legends
-    assert "SGD lr 0.01" in [text.get_text() for text in legend.get_texts()]
+def bands_of(ax):
+    return [item for item in ax.collections if isinstance(item, PolyCollection)]
+
+
+def seeds_of(ax):
+    lines = [item for item in ax.collections if isinstance(item, LineCollection)]
+    return [segment for item in lines for segment in item.get_segments()]
+
+
+@pytest.mark.parametrize("seeds", [2, SEEDS - 1, SEEDS])
+def test_fewer_than_ten_seeds_have_lines_of_their_own(seeds):
+    setting = make_setting(tasks=5)
+    runs = [make_run(setting, seed) for seed in range(seeds)]
+    figure = draw_by_task(accuracy_by_task(frame(*runs)))
+    lines = seeds_of(figure.axes[0])
+    assert len(lines) == (seeds if seeds < SEEDS else 0)
+    if lines:
+        values = [100 * run["test_accuracy"].to_numpy() for run in runs]
+        drawn = [line[:, 1].tolist() for line in lines]
+        assert drawn == [pytest.approx(row.tolist()) for row in values]
+    said = "single seeds" in figure.texts[1].get_text()
+    assert said == (seeds < SEEDS)
+
+
+@pytest.mark.parametrize(("noise", "drawn"), [(0.001, 1), (0.2, 0)])
+def test_a_band_that_would_fill_the_axis_is_left_out(noise, drawn):
+    setting, random = make_setting(tasks=5), np.random.default_rng(0)
+    level = np.linspace(0.9, 0.6, 5)
+    runs = [
+        make_run(setting, seed, accuracy=level + random.normal(0, noise, 5))
+        for seed in range(3)
+    ]
+    figure = draw_by_task(accuracy_by_task(frame(*runs)))
+    assert len(bands_of(figure.axes[0])) == drawn
+    assert ("are left out" in figure.texts[1].get_text()) != bool(drawn)
+
+
+def test_long_streams_are_smoothed_seed_by_seed():
+    assert [window_of(tasks) for tasks in (1, 60, 61, 200)] == [1, 1, 3, 11]
+    setting = make_setting(tasks=100)
+    data = accuracy_by_task(frame(*(make_run(setting, s) for s in range(3))))
+    values = np.stack(
+        [make_run(setting, s)["test_accuracy"].to_numpy() for s in range(3)]
+    )
+    middle = [values[:, t - 2 : t + 3].mean() for t in range(2, 98)]
+    assert data["mean"].tolist()[2:98] == pytest.approx(middle)
+    expected = mean_interval(smooth(values, 5))
+    assert data["hi"].tolist() == pytest.approx(expected.hi.tolist())
+    assert set(data["window"]) == {5}
+
+
+@given(tasks=st.integers(1, 500))
+def test_a_window_is_odd_and_a_twentieth_of_the_tasks(tasks):
+    window = window_of(tasks)
+    assert window % 2 == 1
+    assert window == 1 if tasks <= 60 else abs(window - tasks / 20) <= 1.5
+    constant = np.full((2, tasks), 0.7)
+    assert smooth(constant, window) == pytest.approx(constant)
+
+
+@pytest.mark.parametrize("measure", ["online_accuracy", "train_loss"])
+def test_another_measure_can_be_drawn(results, tmp_path, measure):
+    file = tmp_path / "f.csv"
+    draw_to_file(request_of(results, measure=measure), str(file))
+    data = pd.read_csv(file)
+    assert set(data["measure"]) == {measure}
+    unit = "nats" if measure == "train_loss" else "%"
+    assert set(data["title"]) == {f"{measure.replace('_', ' ')} ({unit})"}
+    run = make_run(make_setting(tasks=5), 0)
+    others = make_run(make_setting(tasks=5), 1)
+    mean = (run[measure][0].as_py() + others[measure][0].as_py()) / 2
+    own = data[data["setting_id"] == run["setting_id"][0].as_py()]
+    assert own["mean"].iloc[0] == pytest.approx(mean)
+    svg = tmp_path / "f.svg"
+    draw_to_file(request_of(results, measure=measure), str(svg))
+    assert f"{measure.replace('_', ' ')} ({unit})" in svg.read_text("utf-8")
+
+
+def test_a_measure_that_was_not_made_or_not_shown_is_named(tmp_path):
+    run = make_run(make_setting(tasks=2), 0)
+    place = run.column_names.index("online_accuracy")
+    empty = pa.array([None, None], run.schema.field(place).type)
+    write(tmp_path, "x", run.set_column(place, run.schema.field(place), empty))
+    with pytest.raises(UsageError, match="the records have no online_accuracy"):
+        draw_to_file(request_of(tmp_path, measure="online_accuracy"), "f.svg")
+    with pytest.raises(UsageError, match="figure capacity shows no measure"):
+        draw_to_file(
+            request_of(tmp_path, name="capacity", measure="online_accuracy"), "f.svg"
+        )
+
+
+def test_numbers_below_zero_stay_on_the_axis():
+    records = frame(*(make_run(make_setting(tasks=3), s) for s in range(2)))
+    records["hessian_trace"] = [-5.0, -4.0, -3.0] * 2
+    figure = draw_by_task(by_task(records, {"hessian_trace": "hessian trace"}))
+    low, high = figure.axes[0].get_ylim()
+    assert low < -5 < -3 < high
 
 
 def test_every_figure_says_what_it_shows():

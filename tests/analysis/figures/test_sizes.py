@@ -1,0 +1,100 @@
+"""Every figure at both sizes: its width, and that no text is cut off or covered."""
+
+import io
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+
+from analysis.figures import FIGURES
+from analysis.figures.picture import FORMATS, SIZES, STYLE, View, wrap_text
+from tests.support.boxes import covered_texts, cut_texts
+from tests.support.synthetic import make_run, make_setting, paper_settings
+from trainables.problems import PROBLEMS
+from trainables.record import KNOWN_COLUMNS
+
+DPI = 200
+
+
+def make_records():
+    """Return both problems with the paper's settings, more rhos and a long name."""
+    runs = []
+    for problem in ("permuted", "pairwise"):
+        settings = paper_settings(problem)[::2]
+        settings.append(make_setting(problem, optimizer="sam", rho=0.1, momentum=0.9))
+        for setting in settings:
+            setting |= {"tasks": 12}
+            runs += [make_run(setting, seed).to_pandas() for seed in range(3)]
+    frame = pd.concat(runs, ignore_index=True)
+    random = np.random.default_rng(0)
+    for name in ("start_sharpness", "sharpness", "weight_norm"):
+        frame[name] = random.uniform(1, 9, len(frame))
+    for problem, part in frame.groupby("problem"):
+        stream = PROBLEMS[problem]()
+        labels = [
+            stream.task(seed, task).label
+            for seed, task in zip(part["seed"], part["task"], strict=True)
+        ]
+        frame.loc[part.index, "task_label"] = labels
+    return frame
+
+
+@pytest.fixture(scope="module")
+def drawn_data():
+    frame = make_records()
+    return {
+        name: picture.data(frame, View(metrics=picture.metrics), KNOWN_COLUMNS)
+        for name, picture in FIGURES.items()
+    }
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_has_exactly_the_width_of_a_column_and_no_text_is_cut_off_or_covered(
+    drawn_data, name, size
+):
+    inches, content = SIZES[size], io.BytesIO()
+    with rc_context(STYLE):
+        figure = FIGURES[name].draw(drawn_data[name], inches)
+        assert cut_texts(figure) == []
+        assert covered_texts(figure) == []
+        figure.savefig(content, format="png", **FORMATS["png"])
+    content.seek(0)
+    assert imread(content).shape[1] == round(DPI * inches)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ["accuracy", "rho"])
+def test_a_file_has_exactly_the_width_of_a_column(drawn_data, name, size):
+    svg, width = FIGURES[name].render(drawn_data[name], "svg", SIZES[size])
+    assert width == SIZES[size]
+    points = re.search(r'<svg[^>]* width="([\d.]+)pt"', svg.decode())[1]
+    assert float(points) / 72 == pytest.approx(SIZES[size], abs=1e-4)
+    assert not any("bbox_inches" in options for options in FORMATS.values())
+
+
+def test_the_checks_see_a_text_that_is_cut_off_and_one_that_is_covered():
+    figure = Figure(figsize=(2, 2))
+    figure.text(0.9, 0.5, "too long for the figure")
+    assert cut_texts(figure) == ["too long for the figure"]
+    figure.text(0.8, 0.5, "covered")
+    assert covered_texts(figure) == [("too long for the figure", "covered")]
+
+
+def test_a_word_that_is_wider_than_a_line_is_broken():
+    lines = wrap_text("a " + "w" * 40 + " b", 1, 9).splitlines()
+    assert len(lines) > 4
+    assert "".join(lines) == "a" + "w" * 40 + " b"
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_long_name_of_a_study_fits(size):
+    frame = make_records().assign(study="a-very-long-name-" * 12)
+    data = FIGURES["accuracy"].data(frame, View(), KNOWN_COLUMNS)
+    with rc_context(STYLE):
+        figure = FIGURES["accuracy"].draw(data, SIZES[size])
+        assert cut_texts(figure) == []
