@@ -17,21 +17,25 @@ from typing import Any
 import attrs
 import pandas as pd
 
-from analysis.comparing.compare import compare, confirm
+from analysis.comparing.claims import claims
+from analysis.comparing.compare import Question, compare, confirm
+from analysis.comparing.evidence import UNMEASURED
 from analysis.comparing.relations import relation
 from analysis.figures import FIGURES
 from analysis.figures.by_task import LINES
-from analysis.figures.picture import Columns
+from analysis.figures.picture import Columns, View
 from analysis.records.runs import by_problem, by_setting
-from analysis.statistics.metrics import METRICS
+from analysis.statistics.metrics import MEASURE
 from analysis.tables import TABLES, about, comparison, relations
+from analysis.tables import claims as claim_tables
 from analysis.tables.definitions import definition_sheets
 from analysis.tables.formats import Sheet
+from analysis.tables.headline import headlines
 from analysis.tables.words import too_many
 from trainables.usage import UsageError
 
-BASELINE, METRIC = "sgd", "plasticity_loss"
-"""The baseline and the metric of the comparison in a report."""
+BASELINE = "sgd"
+"""The baseline of the comparison in a report."""
 
 PROBES = ("start_sharpness",)
 """The measurements that a report correlates with accuracy."""
@@ -124,29 +128,62 @@ def _table(source: Source) -> Content:
     table = TABLES["accuracy"]
     return {
         "command": source.command_where("table"),
-        "sheets": tuple(table.sheets(table.data(source.facts.records))),
+        "sheets": tuple(table.sheets(table.data(source.facts.records, MEASURE))),
         "explanation": table.explanation,
     }
 
 
+def _question(source: Source) -> Question:
+    study = source.facts.study if source.several else None
+    return Question(baseline=BASELINE, study=study)
+
+
+def _answer(source: Source) -> Content:
+    question = _question(source)
+    winners = confirm(source.all_records, question)
+    return {
+        "lead": "The best setting of each method is compared with the best "
+        f"{BASELINE.upper()}. Other seeds chose them than those that judge.",
+        "command": source.command("compare", source.results, *source.study_option()),
+        "findings": tuple(headlines(winners, question)),
+    }
+
+
+def _claims(source: Source) -> Content:
+    data = claims(source.facts.records, source.results)
+    if (data["verdict"] == UNMEASURED).all():
+        raise UsageError(
+            "the claims are about SGD, SAM and GNP at two learning rates, and this "
+            "study has not all of them: run python -m study.sweep paper"
+        )
+    return {
+        "lead": "What these records say of the claims of Koster & Kukla 2024.",
+        "command": source.command("claims", source.results),
+        "sheets": (claim_tables.verdict_sheet(data), claim_tables.number_sheet(data)),
+        "explanation": claim_tables.EXPLANATION,
+    }
+
+
 def _compare(source: Source) -> Content:
-    study, metric = source.facts.study if source.several else None, METRICS[METRIC]
-    data = compare(source.all_records, metric, BASELINE, study)
+    question = _question(source)
+    data = compare(source.all_records, question)
     if data.empty:
         raise UsageError(f"there is nothing to compare: all settings use {BASELINE}")
-    winners = confirm(source.all_records, metric, BASELINE, study)
-    options = ["--baseline", BASELINE, *source.study_option()]
-    name = METRIC.replace("_", " ")
+    winners = confirm(source.all_records, question)
+    metric = question.metric
     return {
         "lead": f"Every setting is compared with {BASELINE.upper()}, seed by seed. The "
-        f"metric is {name}: {metric.definition}.",
-        "command": source.command("compare", source.results, *options),
-        "findings": tuple(comparison.describe_verdicts(data, BASELINE)),
-        "sheets": (
-            *comparison.comparison_sheets(data, BASELINE),
-            *comparison.winner_sheets(winners, data, BASELINE),
+        f"metric is {metric.words}: {metric.definition}.",
+        "command": source.command("compare", source.results, *source.study_option()),
+        "findings": (
+            *comparison.describe_verdicts(data, question),
+            *comparison.describe_power(data, question),
         ),
-        "explanation": (*comparison.EXPLANATION, comparison.describe_correction(data)),
+        "sheets": (
+            *comparison.comparison_sheets(data, question),
+            *comparison.method_sheets(winners, data, question),
+        ),
+        "explanation": tuple(comparison.explain(data, question)),
     }
 
 
@@ -178,7 +215,7 @@ def _figure(name: str, source: Source) -> Content:
         )
         records = records[records["setting_id"].isin(chosen)]
     _check_worth(name, records)
-    data = picture.data(records, picture.metrics, source.columns)
+    data = picture.data(records, View(metrics=picture.metrics), source.columns)
     alt = [f"{picture.meaning}, study {source.facts.study}."]
     if picture.line_per_setting:
         for problem, part in data.groupby("problem", sort=False):
@@ -275,10 +312,13 @@ def _figure_part(name: str) -> tuple[str, Callable[[Source], Content]]:
 
 
 PARTS: dict[str, tuple[str, Callable[[Source], Content]]] = {
-    "about": ("What was run", _about),
+    "answer": ("The answer", _answer),
+    "forest": _figure_part("forest"),
+    "claims": ("The claims of the paper", _claims),
     "table": ("Accuracy along the stream (Tables 1 and 2)", _table),
     "accuracy": _figure_part("accuracy"),
-    "compare": ("Against SGD", _compare),
+    "difference": _figure_part("difference"),
+    "compare": ("Every setting against SGD", _compare),
     "rho": _figure_part("rho"),
     "sharpness": _figure_part("sharpness"),
     "relate": ("Does sharpness predict the accuracy that follows?", _relate),
@@ -286,6 +326,7 @@ PARTS: dict[str, tuple[str, Callable[[Source], Content]]] = {
     "tasks": _figure_part("tasks"),
     "forgetting": _figure_part("forgetting"),
     "lost": ("Diverged and missing runs", _lost_runs),
+    "about": ("What was run", _about),
     "definitions": ("What every number means", _definitions),
 }
 """The title of each part by key, and the function that makes its content."""

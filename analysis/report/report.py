@@ -20,6 +20,10 @@ from analysis.records.request import read_requests
 from analysis.records.write import write_file
 from analysis.report.build import PROBES, Drawing, Part, Source, build_parts
 from analysis.tables import about
+from trainables.usage import UsageError
+
+SUFFIXES = ("", ".html", ".htm")
+"""The suffixes that the name of the page can have; /dev/stdout has none."""
 
 MOST_ROWS = 100
 """The maximum number of rows of a table on the page."""
@@ -48,9 +52,14 @@ def write_report(results: str, output: str) -> int:
         The exit status: 1 if an error in this program prevented a part, else 0.
 
     Raises:
-        UsageError: There are no readable records and no study.json, or the file
-            cannot be written.
+        UsageError: There are no readable records and no study.json, the suffix of the
+            file is not that of a web page, or the file cannot be written.
     """
+    if Path(output).suffix.lower() not in SUFFIXES:
+        raise UsageError(
+            f"cannot write {output}: the report is a web page, so the file name must "
+            "end in .html (a browser can print it as PDF)"
+        )
     reports = make_reports(results)
     write_file(output, make_page(reports).encode("utf-8", errors="replace"))
     for report in reports:
