@@ -323,8 +323,9 @@ def _heading(forests: Sequence[Forest], data: pd.DataFrame, width: float) -> Hea
             )
         if forest.unmatched:
             sentences.append(
-                f"{problem}: {forest.unmatched} settings are not drawn, because no "
-                "seed has a complete run of both the setting and its baseline."
+                f"{problem}: {forest.unmatched} settings are not drawn, because they "
+                "have no baseline with all else equal, or no seed with a complete run "
+                "of both."
             )
     name = baseline_words(row["baseline"])
     title = f"Every setting against {name}, study {row['study']}"
