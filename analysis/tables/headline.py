@@ -46,7 +46,9 @@ def _headline(row: Row, metric: Metric) -> str:
     unit = unit_of_difference(metric)
     steps = metric.steps(row["tasks"])
     own, base = (
-        f"{write_value(steps * row[name], metric)} {unit_of_level(metric)}"
+        f"{write_value(steps * row[name], metric)} {unit_of_level(metric)}".replace(
+            " %", "%"
+        )
         for name in ("mean", "baseline_mean")
     )
     return (
