@@ -24,6 +24,7 @@ from analysis.tables.formats import (
     number,
     print_sheets,
 )
+from analysis.tables.headline import headlines
 from analysis.tables.words import (
     ALWAYS,
     first_and_count,
@@ -36,6 +37,7 @@ from analysis.tables.words import (
     value_cell,
     write_difference,
     write_interval,
+    write_p,
     write_value,
 )
 from trainables.usage import UsageError, choose
@@ -89,6 +91,7 @@ def print_comparison(
         *method_sheets(winners, data, question),
     ]
     verdicts = [
+        *headlines(winners, question),
         *describe_verdicts(data, question),
         *describe_power(data, question, detect),
     ]
@@ -284,19 +287,6 @@ def _pairs(row: Row) -> str:
     lost = {seed for name in columns for seed in row[name].split()}
     total = row["pairs"] + len(lost)
     return f"{row['pairs']} of {total}" if lost else str(row["pairs"])
-
-
-def write_p(p: float | None) -> str:
-    """Return a p-value to the digits that matter.
-
-    >>> write_p(0.04321), write_p(0.0000321), write_p(1.0), write_p(0.0), write_p(None)
-    ('0.043', '3e-05', '1.000', '<1e-99', 'n/a')
-    """
-    if p is None:
-        return "n/a"
-    if p < 1e-99:
-        return "<1e-99"
-    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
 
 
 def _notes(rows: Sequence[Row], question: Question) -> Iterator[str]:

@@ -6,7 +6,6 @@ import pandas as pd
 
 from analysis.comparing.compare import Question
 from analysis.statistics.metrics import Metric
-from analysis.tables.comparison import write_p
 from analysis.tables.formats import Row
 from analysis.tables.words import (
     name_seeds,
@@ -14,6 +13,7 @@ from analysis.tables.words import (
     unit_of_difference,
     unit_of_level,
     write_difference,
+    write_p,
     write_value,
 )
 

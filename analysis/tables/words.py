@@ -88,6 +88,19 @@ def _interval(
     return f"{write_value(steps * mean, metric)} ± {write_value(half, metric)}"
 
 
+def write_p(p: float | None) -> str:
+    """Return a p-value to the digits that matter.
+
+    >>> write_p(0.04321), write_p(0.0000321), write_p(1.0), write_p(0.0), write_p(None)
+    ('0.043', '3e-05', '1.000', '<1e-99', 'n/a')
+    """
+    if p is None:
+        return "n/a"
+    if p < 1e-99:
+        return "<1e-99"
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
+
+
 def value_cell(name: str) -> Callable[[Row], str]:
     """Return a function that returns the text of one column of a row."""
     return lambda row: show(row[name])

@@ -58,9 +58,16 @@ def simulate(baselines, seeds, studies):
 
 
 CASES = [*itertools.product((1, 5, 24), (3, 5, 10))]
+QUICK = [(1, 3), (5, 5), (24, 10)]
 
 
-@pytest.mark.parametrize(("baselines", "seeds"), CASES)
+@pytest.mark.parametrize(
+    ("baselines", "seeds"),
+    [
+        pytest.param(*case, marks=[] if case in QUICK else pytest.mark.chaos)
+        for case in CASES
+    ],
+)
 def test_without_an_effect_errors_are_as_rare_as_promised(baselines, seeds):
     studies = 20 if baselines == 24 else 50
     errors, method_errors, raw, covered = simulate(baselines, seeds, studies)

@@ -56,7 +56,16 @@ SIZES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "runs", "tasks"), SIZES)
+QUICK = [("fading", 5, 20), ("seed and noise", 10, 20)]
+
+
+@pytest.mark.parametrize(
+    ("name", "runs", "tasks"),
+    [
+        pytest.param(*size, marks=[] if size in QUICK else pytest.mark.chaos)
+        for size in SIZES
+    ],
+)
 def test_the_whole_curve_lies_inside_as_often_as_promised(name, runs, tasks):
     random, studies = np.random.default_rng(1), 150
     truth = 0.3 * np.sin(np.arange(tasks))
