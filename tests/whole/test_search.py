@@ -16,7 +16,7 @@ from study.spec.objectives import objective_values
 from study.status import StatusOptions, status
 from tests.study.searching.test_proposals import trials_of
 from tests.study.test_status import call
-from tests.support.chaos import Sweep
+from tests.support.chaos import Sweep, parents
 from tests.support.gate import Gate
 from tests.whole.test_sweep import (
     HERE,
@@ -40,6 +40,14 @@ def trials(results):
     return []
 
 
+def no_trial_runs():
+    """Wait until Ray has ended the trials of a driver that was killed."""
+    deadline = time.monotonic() + 60
+    while any(c.startswith("ray::ContinualTrainable.") for _, c in parents().values()):
+        assert time.monotonic() < deadline, "Ray did not end the trials"
+        time.sleep(0.1)
+
+
 def test_a_search_that_is_killed_has_the_same_trials_and_goes_on(tmp_path, cluster):
     words = (FINDER, "--results", tmp_path, "--address", cluster, "--objective", BOTH)
 
@@ -55,8 +63,8 @@ def test_a_search_that_is_killed_has_the_same_trials_and_goes_on(tmp_path, clust
     with Sweep(FINDER, tmp_path, *more, gate=gate, **folders) as killed:
         assert killed.until(in_the_middle), killed.text
         killed.kill()
+    no_trial_runs()  # only then can no trial end any more
     gate.open()
-    time.sleep(1)  # its workers are told
     before = trials(tmp_path)
     ended = {number for number, state, *_ in before if state == "COMPLETE"}
     assert 2 <= len(ended) < len(before) <= 6
