@@ -296,10 +296,10 @@ def _sentences(statement: Statement, decision: Decision) -> Iterator[str]:
     """Yield all numbers of a claim, and what could have been seen if undecided."""
     number = decision.number
     if decision.verdict == UNDECIDED and number:
-        found = number.unit.say(number.detectable(decision.tests))
+        detectable = number.unit.say(number.detectable(decision.tests))
         yield (
             f"undecided does not mean equal: for {number.subject}, a difference of "
-            f"{found} would have been found with a probability of 80%"
+            f"{detectable} would have been found with a probability of 80%"
         )
         if statement.same:
             bound = max(n.bound for n in statement.numbers if n.tested)

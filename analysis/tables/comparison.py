@@ -176,12 +176,12 @@ def describe_power(
         if part.empty:
             continue
         steps = [metric.steps(tasks) for tasks in part["tasks"]]
-        found = (part["detectable"] * steps).median()
+        detectable = (part["detectable"] * steps).median()
         line = (
             f"{problem}, study {study}: {part['tests'].iloc[0]:.0f} tests in the "
             "family. With all else equal, half of the tests would have found a true "
-            f"difference of {write_value(found, metric)} {unit} with a probability of "
-            "80%."
+            f"difference of {write_value(detectable, metric)} {unit} with a "
+            "probability of 80%."
         )
         if detect is not None:
             spread = float((part["sd"] * steps).median())
@@ -352,12 +352,12 @@ def _method_notes(
     rows: Sequence[Row], study: str, problems: Iterable[str]
 ) -> Iterator[str]:
     """Yield which seeds chose and judged, and how to run more."""
-    told = set()
+    seed_notes = set()
     for row in rows:
         seeds = name_seeds(row["paired_seeds"]) if row["pairs"] else "no seed"
         line = f"{row['problem']}, {row['against']}: {seeds}."
-        if line not in told:
-            told.add(line)
+        if line not in seed_notes:
+            seed_notes.add(line)
             yield line
     if any(row["against"] == "held out" for row in rows):
         yield (

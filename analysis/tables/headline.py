@@ -67,10 +67,10 @@ def _conclusion(row: Row, metric: Metric) -> str:
         return "not testable, because all seeds differ by the same amount"
     if row["verdict"] != "undecided":
         return f"{row['verdict']} (p = {write_p(row['p_holm'])} after correction)"
-    found = write_value(metric.steps(row["tasks"]) * row["detectable"], metric)
+    detectable = write_value(metric.steps(row["tasks"]) * row["detectable"], metric)
     return (
         f"undecided (p = {write_p(row['p_holm'])} after correction; a true difference "
-        f"of {found} {unit} would have been found with a probability of 80%)"
+        f"of {detectable} {unit} would have been found with a probability of 80%)"
     )
 
 

@@ -90,16 +90,16 @@ def power_lines(study: Study) -> Iterator[str]:
     seeds = len(study.seeds)
     for comparisons, problems in by_count.items():
         needed = seeds_needed(1, comparisons)
-        found = "no difference can be tested"
+        power = "no difference can be tested"
         if seeds > 1:
             effect = detectable_effect(seeds, comparisons)
-            found = (
+            power = (
                 f"a true difference of {effect:.1f} standard deviations is found with "
                 "a probability of 80%"
             )
         yield (
             f"{' and '.join(problems)}: with {seeds} "
-            f"seed{'' if seeds == 1 else 's'} and {comparisons} comparisons, {found}. "
+            f"seed{'' if seeds == 1 else 's'} and {comparisons} comparisons, {power}. "
             f"A difference of 1 standard deviation needs {needed} seeds."
         )
 
