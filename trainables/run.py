@@ -40,6 +40,7 @@ from trainables.setting import RunOptions, Setting
 from trainables.stack import Stack, in_pixel_order
 from trainables.steps import native
 from trainables.steps.engine import choose_engine
+from trainables.steps.memory import keep_freed_memory
 from trainables.steps.training import MIN_STEPS, Graphs, StepSums, Update, train
 from trainables.steps.update import initial_memory, make_update
 from trainables.usage import UsageError
@@ -93,6 +94,7 @@ class ContinualRun:
             raise UsageError(
                 f"the dataset is {dataset.name}, but the setting has {own}: load {own}"
             )
+        keep_freed_memory()
         self.setting, self.seeds, self.dataset = setting, list(seeds), dataset
         self.options, self.device, self.dtype = options, torch.device(device), dtype
         self._train_images = Reader(to_tensor(dataset.train_images, device), dtype)

@@ -1,0 +1,35 @@
+"""Keep freed memory in the process, so that steps need not ask the system for it again.
+
+The torch engine allocates tensors in each step and frees them again. The C library of
+Linux (glibc) may return such memory to the system after every step. The next step then
+waits while the system fills thousands of pages with zeros. Whether this happens depends
+on where tensors lie in memory, that is, on luck. It made steps of ASAM up to twice as
+slow.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+
+# numbers of parameters in malloc.h of glibc, see `man mallopt`
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+
+KEPT_BYTES = 2**30
+"""Free memory of up to 1 GiB is kept."""
+
+LARGEST_BYTES = 2**25
+"""Only larger tensors, above 32 MiB, get memory of their own. glibc allows no more."""
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Tell the C library to keep freed memory; return whether it has such a setting."""
+    try:
+        set_parameter = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # macOS and Windows have none
+        return False
+    return bool(
+        set_parameter(M_TRIM_THRESHOLD, KEPT_BYTES)
+        and set_parameter(M_MMAP_THRESHOLD, LARGEST_BYTES)
+    )
