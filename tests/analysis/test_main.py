@@ -1,7 +1,6 @@
 """The command, from outside: exit codes, single lines, what it imports."""
 
 import os
-import runpy
 import subprocess
 import sys
 import typing
@@ -9,40 +8,31 @@ import typing
 import pyarrow.parquet as pq
 import pytest
 
-import analysis.__main__
 from analysis.__main__ import table
 from analysis.tables.formats import FORMATS
+from tests.support.command import call
 from tests.support.synthetic import make_run, make_setting, write, write_study
 
 SHORT = make_setting(tasks=4)
 HEAVY = ("torch", "ray", "pandas", "pyarrow", "duckdb", "scipy", "matplotlib")
 
 
-def call(*args, cwd=None, code=("-m", "analysis")):
+def start(*args, code=("-m", "analysis")):
     place = os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [sys.executable, "-W", "error", *code, *map(str, args)],
         capture_output=True,
         text=True,
-        cwd=cwd,
         check=False,
         env={**os.environ, "PYTHONPATH": place, "PYTHONIOENCODING": "utf-8"},
     )
 
 
-@pytest.fixture
-def refused(monkeypatch, capfd):
-    """Run the command in this process, to save its start; return standard error."""
-
-    def run(*args):
-        monkeypatch.setattr(sys, "argv", ["analysis", *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            runpy.run_path(analysis.__main__.__file__, run_name="__main__")
-        said = capfd.readouterr()
-        assert (stop.value.code, said.out) == (2, "")
-        return said.err
-
-    return run
+def refused(*args):
+    """Return what the command prints of a wrong call."""
+    done = call(*args)
+    assert (done.returncode, done.stdout) == (2, "")
+    return done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +71,7 @@ def test_a_query_of_runs_and_records_is_printed(results):
         (["sql", "SELECT * FROM '/etc/hostname'"], "/etc/hostname"),
     ],
 )
-def test_a_wrong_query_is_one_line_and_exit_code_2(results, args, said, refused):
+def test_a_wrong_query_is_one_line_and_exit_code_2(results, args, said):
     error = refused(args[0], results, *args[1:])
     assert error.startswith("error: ")
     assert error.count("\n") == 1
@@ -117,7 +107,7 @@ def contradict(folder):
         (contradict, "has two different results"),
     ],
 )
-def test_bad_records_are_one_line_and_exit_code_2(tmp_path, make, said, refused):
+def test_bad_records_are_one_line_and_exit_code_2(tmp_path, make, said):
     make(tmp_path)
     error = refused("table", tmp_path)
     assert error.startswith("error: ")
@@ -157,12 +147,12 @@ def test_bad_records_are_one_line_and_exit_code_2(tmp_path, make, said, refused)
         (["compare", "x", "--baselin", "sgd"], "--baseline"),
     ],
 )
-def test_a_wrong_call_is_explained_with_exit_code_2(args, said, refused):
+def test_a_wrong_call_is_explained_with_exit_code_2(args, said):
     assert said in refused(*args)
 
 
 def test_a_wrong_call_of_the_program_is_explained_too():
-    done = call("compare", "x", "--metric", "accuracy")
+    done = start("compare", "x", "--metric", "accuracy")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: unknown metric 'accuracy'")
 
@@ -170,7 +160,7 @@ def test_a_wrong_call_of_the_program_is_explained_too():
 def imported(code):
     """Return which of the heavy packages are imported after some code."""
     report = f"import sys\n{code}\nprint(*[n for n in {HEAVY} if n in sys.modules])"
-    done = call(code=("-c", report))
+    done = start(code=("-c", report))
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split("\n")[-2].split())
 

@@ -12,8 +12,10 @@ SLACK = 1.0  # pixels by which a text may stick out: anti-aliasing
 
 def text_boxes(figure: Figure) -> list[tuple[str, Bbox]]:
     """Return each text that is drawn, with its box in pixels."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # so that another call need not arrange it again
+    if figure.stale:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # another call need not arrange it again
+        figure.stale = False
     beyond = set(_ticks_beyond(figure))
     return [
         (text.get_text(), Text.get_window_extent(text))

@@ -131,6 +131,7 @@ def test_killed_workers_a_killed_driver_a_lost_node_and_damaged_files(
     assert os.uname().nodename.encode() not in held
 
 
+@pytest.mark.chaos
 def test_a_disk_that_is_full_for_a_while(tmp_path, nodes, expected, counts, gate):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -153,6 +154,7 @@ def test_a_disk_that_is_full_for_a_while(tmp_path, nodes, expected, counts, gate
         chaos.mount("umount", str(disk))
 
 
+@pytest.mark.chaos
 def test_an_object_store_that_fails_for_a_while(nodes, expected, counts, gate):
     bucket = Bucket()
     try:

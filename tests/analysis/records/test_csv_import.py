@@ -1,10 +1,7 @@
 """Import: the numbers of a CSV file give the metrics that they define."""
 
 import io
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +17,7 @@ from analysis.report.report import write_report
 from analysis.statistics.metrics import METRICS
 from analysis.tables.export import write_export
 from analysis.tables.printing import print_tables
+from tests.support.command import call
 from trainables.hyperparameter import TEXT
 from trainables.record import REAL
 from trainables.usage import UsageError
@@ -95,17 +93,6 @@ def test_a_report_is_made(results, tmp_path, capsys):
     page = (tmp_path / "r.html").read_text()
     assert "REPLAY" in page
     assert not re.search(r"\bnan\b", re.sub(r"<svg.*?</svg>", "", page, flags=re.S))
-
-
-def call(*args, cwd):
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "analysis", *args],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": os.getcwd()},
-        check=False,
-    )
 
 
 def test_the_command_says_what_it_imported(tmp_path):

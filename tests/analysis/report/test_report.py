@@ -16,6 +16,7 @@ import pytest
 
 from analysis.__main__ import about, claims, compare, figure, relate, table
 from analysis.figures import FIGURES
+from analysis.figures.picture import Picture
 from analysis.figures.to_file import FigureRequest, draw_to_file
 from analysis.report import build
 from analysis.report.report import make_page, make_reports, write_report
@@ -109,7 +110,13 @@ def test_figures_are_text_and_have_words_for_those_who_do_not_see_them(report_pa
     assert {"SGD lr 0.001", "SAM lr 0.001 rho 0.05", "0.001"} <= written
 
 
-def test_the_same_records_give_the_same_bytes(tmp_path):
+def keep_parts(monkeypatch, *names):
+    """Make reports of these parts only: figures take seconds."""
+    monkeypatch.setattr(build, "PARTS", {name: build.PARTS[name] for name in names})
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path, monkeypatch):
+    keep_parts(monkeypatch, "answer", "accuracy", "table", "about")
     write_study(tmp_path, [make_setting(tasks=3)], (0, 1))
     files = [tmp_path / f"{name}.html" for name in "ab"]
     for file in files:
@@ -180,8 +187,7 @@ def test_every_number_of_a_figure_is_the_one_that_its_command_writes(
 
 
 def test_markup_in_a_name_is_text(tmp_path, monkeypatch):
-    few = {key: build.PARTS[key] for key in ("about", "table", "accuracy", "compare")}
-    monkeypatch.setattr(build, "PARTS", few)
+    keep_parts(monkeypatch, "about", "table", "accuracy", "compare")
     folder = tmp_path / "odd" / "records"
     folder.mkdir(parents=True)
     runs = [
@@ -202,6 +208,12 @@ def test_markup_in_a_name_is_text(tmp_path, monkeypatch):
     assert "<script" not in (tmp_path / "f.svg").read_text("utf-8")
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Have all figures' numbers, without the seconds that it takes to draw them."""
+    monkeypatch.setattr(Picture, "render", lambda *_, **__: (b"<svg></svg>", 7.0))
+
+
 def broken_parts(folder, capsys):
     """Return the page, and why parts of it were not made."""
     (report,) = make_reports(str(folder))
@@ -212,7 +224,7 @@ def broken_parts(folder, capsys):
     return text, {part.key: part.problem for part in report.parts if part.problem}
 
 
-def test_one_setting_only(tmp_path, capsys):
+def test_one_setting_only(tmp_path, capsys, undrawn):
     write_study(tmp_path, [make_setting(tasks=5)], (0, 1))
     _, why = broken_parts(tmp_path, capsys)
     assert "nothing to compare" in why["compare"]
@@ -232,7 +244,7 @@ def test_missing_seeds_and_runs_that_diverged(tmp_path, capsys):
     assert "diverged: seeds 0-2" in text
 
 
-def test_columns_of_nulls_and_records_of_the_first_version(tmp_path, capsys):
+def test_columns_of_nulls_and_records_of_the_first_version(tmp_path, capsys, undrawn):
     old = [n for n in KNOWN_COLUMNS if n not in set(list(KNOWN_MEASURES)[10:])]
     for setting in paper_settings(tasks=5)[:4]:
         runs = pa.concat_tables([make_run(setting, s) for s in (0, 1)])
@@ -285,7 +297,7 @@ def asked(folder, settings, seeds, study="paper"):
     (folder / study / "study.json").write_text(json.dumps(whole))
 
 
-def test_a_study_that_runs_says_how_much_is_there(tmp_path, capsys):
+def test_a_study_that_runs_says_how_much_is_there(tmp_path, capsys, undrawn):
     settings = paper_settings(tasks=5)
     asked(tmp_path, settings, "0-2+7")
     (tmp_path / "paper" / "checkpoints" / "a-seeds-0.pt").write_bytes(b"")
@@ -360,7 +372,9 @@ def test_the_report_imports_neither_torch_nor_ray(tmp_path):
     run = with_real_tasks(make_run(make_setting(tasks=2), 0))
     results = write(tmp_path, "x", run).parent
     code = (
-        "import sys; from analysis.report.report import write_report; "
+        "import sys; from analysis.report import build; "
+        "from analysis.report.report import write_report; "
+        "build.PARTS = {n: build.PARTS[n] for n in ('table', 'tasks', 'about')}; "
         f"write_report({str(results)!r}, {str(tmp_path / 'r.html')!r}); "
         "assert not {'torch', 'ray'} & set(sys.modules)"
     )

@@ -67,10 +67,10 @@ def assert_same(one, other, tolerance: float) -> None:
 
 @pytest.mark.parametrize(("seeds", "hyperparameters"), HYPERPARAMETERS)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_200_steps_are_the_same(name, seeds, hyperparameters):
+def test_many_steps_are_the_same(name, seeds, hyperparameters):
     sizes = [30, 20, 20, 6]
     optimizer = OPTIMIZERS[name](**hyperparameters)
-    batches = stream(200, seeds, 16, sizes, last=7)
+    batches = stream(60, seeds, 16, sizes, last=7)
     torch_, reference_ = (train(engine, optimizer, batches, sizes) for engine in STEPS)
     assert_same(torch_, reference_, 1e-9)
     assert (
@@ -106,7 +106,7 @@ def test_whatever_is_written_out(optimizer, batch, sizes, written):
 def test_a_batch_of_one(name):
     sizes = [30, 20, 20, 6]
     optimizer = OPTIMIZERS[name](lr=0.01, momentum=0.5)
-    batches = stream(200, 2, 1, sizes)
+    batches = stream(60, 2, 1, sizes)
     assert_same(*(train(engine, optimizer, batches, sizes) for engine in STEPS), 1e-9)
 
 
@@ -125,7 +125,7 @@ def dead_and_sure(network: Network) -> None:
 def test_a_dead_hidden_layer(name):
     sizes, seeds = [30, 20, 20, 6], 2
     optimizer = OPTIMIZERS[name](lr=0.01, momentum=0.9)
-    batches = stream(200, seeds, 16, sizes, last=3)
+    batches = stream(60, seeds, 16, sizes, last=3)
     runs = [train(engine, optimizer, batches, sizes, dead_middle) for engine in STEPS]
     assert_same(*runs, 1e-9)
     start = initial_network(sizes, range(seeds), dtype=torch.float64)
