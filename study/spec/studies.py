@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from study.spec.replications import dohare_2024
 from trainables.bases import Adam
 from trainables.hyperparameter import check_whole
 from trainables.interventions import INTERVENTIONS
@@ -263,6 +264,12 @@ STUDIES: dict[str, Study] = {
             seeds=range(5),
             about="every intervention with SGD, SAM and Adam; about ten minutes",
             landscape_every=20,
+        ),
+        Study(
+            "dohare-2024",
+            dohare_2024(),
+            seeds=range(10),
+            about="online permuted MNIST of Dohare et al. 2024; SAM and GNP beside it",
         ),
     )
 }

@@ -85,6 +85,25 @@ def test_the_remedies_are_every_intervention_under_three_optimizers():
     assert {s.dataset for s in study.settings} == {"mnist-5k"}
 
 
+def test_dohare_2024_is_the_authors_stream_for_three_optimizers():
+    study = STUDIES["dohare-2024"]
+    assert study.seeds == tuple(range(10))
+    shared = {
+        "problem": "permuted",
+        "dataset": "mnist",
+        "tasks": 101,
+        "epochs": 1,
+        "batch_size": 1,
+        "hidden": "100-100-100",
+        "lr": 0.003,
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+    }
+    rows = study.rows().values()
+    assert [row["optimizer"] for row in rows] == ["sgd", "sam", "gnp"]
+    assert all(shared.items() <= row.items() for row in rows)
+
+
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "../a", "-a", ".a", "a.b", "_a"])
 def test_a_name_that_is_no_folders_is_refused(name):
     with pytest.raises(UsageError, match=re.escape(repr(name))):
