@@ -40,10 +40,16 @@ def trials(results):
     return []
 
 
-def no_trial_runs():
+def running_trials():
+    """Return the processes of trials on this machine, also of other studies."""
+    name = "ray::ContinualTrainable."
+    return {pid for pid, (_, words) in parents().items() if words.startswith(name)}
+
+
+def wait_for_the_end_of_trials(others):
     """Wait until Ray has ended the trials of a driver that was killed."""
     deadline = time.monotonic() + 60
-    while any(c.startswith("ray::ContinualTrainable.") for _, c in parents().values()):
+    while running_trials() - others:
         assert time.monotonic() < deadline, "Ray did not end the trials"
         time.sleep(0.1)
 
@@ -56,6 +62,7 @@ def test_a_search_that_is_killed_has_the_same_trials_and_goes_on(tmp_path, clust
         ended = [number for number, _, _, values in trials(tmp_path) if values]
         return len(ended) > 1 and list(tmp_path.glob("finder/checkpoints/*.pt"))
 
+    others = running_trials()
     gate = Gate(tmp_path / "gate")
     gate.close(tasks=1, after_files=2, records=tmp_path / "finder" / "records")
     folders = {"TMPDIR": str(tmp_path), "RAY_TMPDIR": "/tmp"}
@@ -63,7 +70,7 @@ def test_a_search_that_is_killed_has_the_same_trials_and_goes_on(tmp_path, clust
     with Sweep(FINDER, tmp_path, *more, gate=gate, **folders) as killed:
         assert killed.until(in_the_middle), killed.text
         killed.kill()
-    no_trial_runs()  # only then can no trial end any more
+    wait_for_the_end_of_trials(others)  # only then can no trial end any more
     gate.open()
     before = trials(tmp_path)
     ended = {number for number, state, *_ in before if state == "COMPLETE"}
