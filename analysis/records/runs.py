@@ -234,12 +234,23 @@ def _order(runs: Runs) -> tuple[Any, ...]:
 def by_problem(
     settings: Iterable[Runs],
 ) -> Iterator[tuple[str, list[Runs], list[str]]]:
-    """Yield each problem, the runs of its settings, and the label of each setting."""
+    """Yield each problem, the runs of its settings, and the label of each setting.
+
+    The label of a setting depends only on the settings of its own study. So it stays
+    the same if the folder gets another study.
+    """
     groups: dict[str, list[Runs]] = defaultdict(list)
+    studies: dict[tuple[str, str], list[Runs]] = defaultdict(list)
     for runs in settings:
         groups[runs.setting["problem"]].append(runs)
+        studies[runs.setting["problem"], runs.study].append(runs)
+    names = {
+        runs.key: label
+        for own in studies.values()
+        for runs, label in zip(own, labels([r.setting for r in own]), strict=True)
+    }
     for problem, group in groups.items():
-        yield problem, group, labels([runs.setting for runs in group])
+        yield problem, group, [names[runs.key] for runs in group]
 
 
 def varying_columns(settings: Sequence[Mapping[str, Any]]) -> list[str]:

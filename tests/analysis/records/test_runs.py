@@ -176,6 +176,15 @@ def test_runs_are_grouped_by_problem_with_their_labels():
     ]
 
 
+def test_a_label_does_not_depend_on_another_study():
+    """rho is named only where the study itself has several values of rho."""
+    wide = {**SAM, "rho": 0.5}
+    one, both = make_run(SAM, 0, "one"), [make_run(s, 0, "two") for s in (SAM, wide)]
+    ((_, settings, names),) = by_problem(by_setting(frame(one, *both)))
+    assert [runs.study for runs in settings] == ["one", "two", "two"]
+    assert names == ["SAM lr 0.01", "SAM lr 0.01 rho 0.05", "SAM lr 0.01 rho 0.5"]
+
+
 def test_varying_columns_are_those_that_differ():
     assert varying_columns([SGD, {**SGD, "epochs": 2, "hidden": "10"}]) == [
         "epochs",
