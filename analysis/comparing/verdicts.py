@@ -63,7 +63,8 @@ def pair_up(
 
         - metric: its name; pairs: the number of seeds; mean, baseline_mean
         - sd: the standard deviation of the differences
-        - same: whether the difference is shown to be within the margin
+        - same: whether the difference is shown to be within the margin, or the two
+          settings are equal with every seed
         - beside, beside_lo, beside_hi: the difference in the metric `Metric.beside`;
           beside_setting, beside_baseline: its two means
         - paired_seeds, diverged_seeds, baseline_diverged_seeds: seeds as text ("0 3")
@@ -82,6 +83,9 @@ def pair_up(
     beside = paired_difference(own_beside, base_beside)
     differences = values - baseline
     limit = margin / metric.steps(runs.setting["tasks"])
+    equal = len(shared) > 1 and not differences.any()
+    # Equal differences other than 0 have no spread, and so no test, of either kind.
+    similar = not np.isnan(test.p) and is_equivalent(differences, limit)
     return {
         "metric": metric.name,
         "pairs": len(shared),
@@ -93,7 +97,7 @@ def pair_up(
         "sd": float(differences.std(ddof=1)) if len(shared) > 1 else np.nan,
         "p": float(test.p),
         "effect": float(test.effect),
-        "same": other is not None and is_equivalent(differences, limit),
+        "same": other is not None and (equal or similar),
         "beside_setting": own_beside.mean() if shared else np.nan,
         "beside_baseline": base_beside.mean() if shared else np.nan,
         "beside": float(beside.mean),
@@ -142,9 +146,10 @@ def judge(rows: list[dict[str, Any]], metric: Metric, margin: float) -> pd.DataF
             data["sd"], data["pairs"], data["tests"], strict=True
         )
     ]
+    same, untested = data["same"].astype(bool), data["p_holm"].isna()
     data["verdict"] = np.select(
-        [diverged, data["p_holm"].isna()],
-        ["diverged", "n/a"],
+        [diverged, untested & same, untested],
+        ["diverged", "the same", "n/a"],
         _decide(data, metric, margin),
     )
     return data

@@ -116,8 +116,8 @@ def explain(data: pd.DataFrame, question: Question) -> list[str]:
         "detectable: the smallest true difference that this test would find with a "
         "probability of 80%, given the spread of the differences and the correction.",
         f"the same: the difference is shown to be within ± {margin} (two one-sided "
-        "t-tests at 5%, not corrected). undecided: neither a difference nor sameness "
-        "is shown, so undecided does not mean equal.",
+        "t-tests at 5%, not corrected), or exactly 0 with every seed. undecided: "
+        "neither a difference nor sameness is shown, so undecided does not mean equal.",
     ]
     if metric.trend:
         lines.append(
@@ -130,7 +130,7 @@ def explain(data: pd.DataFrame, question: Question) -> list[str]:
     lines.append(
         "not tested: pairs of settings of which a run diverged, because the difference "
         "over the surviving runs is biased (it is shown only); and pairs with fewer "
-        "than two seeds or with equal differences (n/a)."
+        "than two seeds or with equal differences other than 0 (n/a)."
     )
     if metric.relative:
         lines.append(RELATIVE_EXPLANATION)

@@ -206,8 +206,8 @@ def test_the_detectable_difference_is_that_of_the_family():
         (
             frame(
                 *(
-                    make_run(k, s, accuracy=[0.5] * 4)
-                    for k in (SGD, SAM)
+                    make_run(k, s, accuracy=[mean] * 4)
+                    for k, mean in ((SGD, 0.5), (SAM, 0.501))
                     for s in (0, 1)
                 )
             ),
@@ -225,6 +225,18 @@ def test_where_nothing_can_be_tested_nothing_is(records, pairs):
     assert found["pairs"] == pairs
     assert found["verdict"] == ("diverged" if not pairs else "n/a")
     assert np.isnan(found["p_holm"])
+
+
+@pytest.mark.parametrize("metric", ["late_accuracy", "accuracy_slope"])
+def test_runs_that_are_equal_with_every_seed_are_the_same(metric):
+    runs = [level(SGD, seed, 0.7) for seed in (0, 1)]
+    copies = [make_run(SAM, s, accuracy=r["test_accuracy"]) for s, r in enumerate(runs)]
+    found = row(ask(frame(*runs, *copies), metric), SAM)
+    assert (found["difference"], found["verdict"]) == (0, "the same")
+    assert np.isnan(found["p_holm"])
+    # one pair shows nothing
+    found = row(ask(frame(runs[0], copies[0]), metric), SAM)
+    assert (found["difference"], found["verdict"]) == (0, "n/a")
 
 
 def test_the_winner_is_the_best_that_is_whole():
