@@ -86,7 +86,10 @@ def _run(options: SweepOptions, study: Study | Search, store: Store) -> int:
         store, seeds=study.seeds, count=options.confirm_seeds, setting_ids=setting_ids
     )
     if winners is None:
-        say("No setting can be confirmed on new seeds: no setting has finished runs.")
+        say(
+            "No setting is confirmed on new seeds: there are no two methods with "
+            "finished runs to compare."
+        )
         return 0
     winners = attrs.evolve(winners, landscape_every=study.landscape_every)
     for setting in winners.settings:

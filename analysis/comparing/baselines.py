@@ -53,6 +53,11 @@ def method_of(setting: Setting) -> tuple[str | None, ...]:
     return tuple(part_of(setting, part) for part in PARTS)
 
 
+def stream_of(runs: Runs) -> tuple[Any, ...]:
+    """Return the study and the values of `STREAM`, which competing settings share."""
+    return (runs.study, *(runs.setting[name] for name in STREAM))
+
+
 @attrs.frozen
 class Baseline:
     """The settings with one value of one part."""
@@ -72,14 +77,10 @@ class Baseline:
         """Return whether a setting belongs to the baseline."""
         return part_of(runs.setting, self.part) == self.value
 
-    def stream(self, runs: Runs) -> tuple[Any, ...]:
-        """Return the values that all competing settings share."""
-        return (runs.study, *(runs.setting[name] for name in STREAM))
-
     def group(self, runs: Runs) -> tuple[Any, ...]:
         """Return the values that a setting shares with the baselines it may have."""
         others = (part_of(runs.setting, part) for part in PARTS if part != self.part)
-        return (*self.stream(runs), *others)
+        return (*stream_of(runs), *others)
 
     def groups(self, settings: Iterable[Runs]) -> dict[tuple[Any, ...], list[Runs]]:
         """Return the settings of the baseline, by `group`."""

@@ -21,13 +21,14 @@ from typing import Any
 import attrs
 import pandas as pd
 
-from analysis.comparing.baselines import Baseline, find_baseline, method_of
+from analysis.comparing.baselines import Baseline, find_baseline, method_of, stream_of
 from analysis.comparing.fresh import subtract_fresh
 from analysis.comparing.verdicts import judge, pair_up
 from analysis.comparing.winners import (
     Seeds,
     best_baselines,
     best_methods,
+    best_of_each_method,
     common_seeds,
     halve,
 )
@@ -35,6 +36,9 @@ from analysis.records.runs import Runs, by_problem, by_setting
 from analysis.statistics.metrics import DEFAULT, METRICS, Metric
 
 AGAINST = ("matched", "best")
+
+BASELINE = "sgd"
+"""The baseline of comparisons that name none."""
 
 MARGIN = 0.005
 """The difference that counts as none: half a point of accuracy, 0.005 nats of loss."""
@@ -45,7 +49,7 @@ class Question:
     """What is compared: a metric, a baseline, and in which study and problem."""
 
     metric: Metric = METRICS[DEFAULT]
-    baseline: str = "sgd"
+    baseline: str = BASELINE
     study: str | None = None
     problem: str | None = None
     margin: float = MARGIN
@@ -120,20 +124,24 @@ def confirm(frame: pd.DataFrame, question: Question | None = None) -> pd.DataFra
 def best_settings(frame: pd.DataFrame) -> dict[str, list[str]]:
     """Return by problem the settings to confirm: the best of each method, by level.
 
-    The best SGD settings are among them. All seeds that the settings of a problem share
-    choose. A problem with nothing to compare has none.
+    The best SGD settings are among them. A method that no SGD setting can be compared
+    with has none, unless the problem has no SGD at all: then the methods are compared
+    with each other. All seeds that the settings of a problem share choose. A problem
+    with nothing to compare has none.
 
     Args:
         frame: Records of one study with `NEEDED` and test_accuracy.
-
-    Raises:
-        UsageError: No setting has SGD.
     """
-    data = _prepare(frame, Question())
-    chosen: dict[str, list[str]] = {r.setting["problem"]: [] for r in data.levels}
-    for pair in best_methods(data.base, data.levels, data.level, data.common):
-        names = chosen[pair[0].setting["problem"]]
-        names += [runs.setting_id for runs in pair if runs.setting_id not in names]
+    settings, level = by_setting(frame), METRICS[DEFAULT]
+    common = common_seeds(settings)
+    chosen = {}
+    for problem, group, _ in by_problem(settings):
+        if any(runs.setting["optimizer"] == BASELINE for runs in group):
+            pairs = best_methods(find_baseline(BASELINE, group), group, level, common)
+            best = [runs for pair in pairs for runs in pair]
+        else:
+            best = best_of_each_method(group, level, common)
+        chosen[problem] = list(dict.fromkeys(runs.setting_id for runs in best))
     return chosen
 
 
@@ -173,18 +181,18 @@ def _duels(data: _Data) -> list[tuple[Runs, Runs, Seeds, str]]:
     halves = {peers: halve(seeds) for peers, seeds in common.items()}
     choosing = {peers: seeds.choosing for peers, seeds in halves.items()}
     duels = {
-        _method(base, best): (best, other, halves[best.peers], "held out")
+        _method(best): (best, other, halves[best.peers], "held out")
         for best, other in best_methods(base, levels, data.level, choosing)
     }
     for best, other in best_methods(base, levels, data.level, common):
         if judging := frozenset(best.extra) & frozenset(other.extra):
             seeds = Seeds(frozenset(common[best.peers]), judging)
-            duels[_method(base, best)] = (best, other, seeds, "confirming")
+            duels[_method(best)] = (best, other, seeds, "confirming")
     return list(duels.values())
 
 
-def _method(base: Baseline, runs: Runs) -> tuple[Any, ...]:
-    return (*base.stream(runs), *method_of(runs.setting))
+def _method(runs: Runs) -> tuple[Any, ...]:
+    return (*stream_of(runs), *method_of(runs.setting))
 
 
 def _labels(settings: list[Runs]) -> dict[tuple[str, str], str]:

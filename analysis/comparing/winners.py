@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from analysis.comparing.baselines import Baseline, method_of
+from analysis.comparing.baselines import Baseline, method_of, stream_of
 from analysis.comparing.fresh import FRESH
 from analysis.records.runs import Runs
 from analysis.statistics.metrics import Metric
@@ -109,10 +109,33 @@ def best_methods(
     rivals: dict[tuple[Any, ...], list[Runs]] = {}
     for runs in settings:
         if not base.has(runs) and base.group(runs) in bests:
-            key = (*base.stream(runs), *method_of(runs.setting))
+            key = (*stream_of(runs), *method_of(runs.setting))
             rivals.setdefault(key, []).append(runs)
     pairs = []
     for group in rivals.values():
         if best := winner(group, metric, choosing[group[0].peers]):
             pairs.append((best, bests[base.group(best)]))
     return pairs
+
+
+def best_of_each_method(
+    settings: Sequence[Runs],
+    metric: Metric,
+    choosing: Mapping[tuple[Any, ...], Collection[int]],
+) -> list[Runs]:
+    """Return the best setting of each method, where a stream has several methods.
+
+    Networks that are reset at every task are no method.
+    """
+    streams: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Runs]]] = {}
+    for runs in settings:
+        if runs.setting["intervention"] != FRESH:
+            methods = streams.setdefault(stream_of(runs), {})
+            methods.setdefault(method_of(runs.setting), []).append(runs)
+    bests = [
+        winner(group, metric, choosing[group[0].peers])
+        for methods in streams.values()
+        if len(methods) > 1
+        for group in methods.values()
+    ]
+    return [best for best in bests if best]

@@ -39,8 +39,8 @@ def confirmation(
 ) -> Study | None:
     """Return a study that runs the best settings with new seeds.
 
-    The settings are the best setting of each method and the best SGD setting of each
-    problem. If there are no records to choose from, return None.
+    The settings are those of `analysis.comparing.compare.best_settings`. If there are
+    none, because no two methods have finished runs, return None.
 
     Args:
         store: The storage that has the study's results.

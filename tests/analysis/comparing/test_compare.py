@@ -350,6 +350,22 @@ def test_each_method_has_its_own_best_setting():
     assert best_settings(records) == {"permuted": expected}
 
 
+def test_without_sgd_the_best_of_each_method_is_confirmed():
+    fresh = {**GNP, "intervention": "fresh"}
+    adam = {**SAM, "base": "adam", "lr": 0.001}
+    means = ((SAM, 0.7), (WIDE, 0.8), (GNP, 0.6), (adam, 0.5), (fresh, 0.9))
+    records = frame(*(level(k, s, m) for k, m in means for s in (0, 1)))
+    expected = [hash_of(WIDE), hash_of(adam), hash_of(GNP)]
+    assert best_settings(records) == {"permuted": expected}
+    # one method has nothing to be compared with
+    sam = records[records["setting_id"].isin([hash_of(SAM), hash_of(WIDE)])]
+    assert best_settings(sam) == {"permuted": []}
+    # a stream with SGD is compared with SGD
+    other = [level(make_setting("pairwise", tasks=4), 0, 0.7)]
+    both = pd.concat([records, frame(*other)], ignore_index=True)
+    assert best_settings(both) == {"permuted": expected, "pairwise": []}
+
+
 def test_where_all_diverged_there_is_no_winner():
     lost = frame(*(make_run(k, s, diverged_at=0) for k in (SGD, SAM) for s in (0, 1)))
     assert confirm(lost).empty
