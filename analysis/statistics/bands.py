@@ -29,7 +29,7 @@ less:
 
 from __future__ import annotations
 
-import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,9 +40,6 @@ LEVEL = 0.95
 
 DRAWS = 2000
 """The number of simulated samples."""
-
-SAMPLES_PER_BLOCK = 250
-"""The number of samples in memory at the same time."""
 
 
 def simultaneous_band(values: Reals) -> Interval:
@@ -87,23 +84,55 @@ def _critical_value(residuals: Reals) -> float:
     least, most = -special.stdtrit(n - 1, tails)
     if tasks == 1:
         return float(least)
-    correlation = _fit_correlation(_mean_correlation_by_distance(residuals))
-    distance = np.abs(np.subtract.outer(np.arange(tasks), np.arange(tasks)))
-    sizes, vectors = np.linalg.eigh(correlation[distance])
-    root = (vectors * np.sqrt(np.maximum(sizes, 0))).T.astype(np.float32)
+    parts = _fit_correlation(_mean_correlation_by_distance(residuals))
+    largest = _largest_ratios(parts, n, tasks)
+    return float(np.clip(np.quantile(largest, LEVEL), least, most))
+
+
+class Parts(NamedTuple):
+    """The parts of the variance of a task, which add up to 1.
+
+    The correlation of two tasks at distance k > 0 is shared + fading * decay ** k.
+    """
+
+    shared: float
+    fading: float
+    decay: float
+
+    @property
+    def noise(self) -> float:
+        """The part that no two tasks share."""
+        return max(0.0, 1 - self.shared - self.fading)
+
+
+def _largest_ratios(parts: Parts, n: int, tasks: int) -> Reals:
+    """Return the largest |mean| sqrt(n) / s over the tasks of each simulated sample.
+
+    The fading part is an autoregression, so that the samples take a time proportional
+    to the number of tasks, and need no correlation matrix.
+
+    Returns:
+        Shape (DRAWS,).
+    """
     random = np.random.default_rng(0)
-    largest = [
-        _largest_ratios(random.standard_normal((block, n, tasks), np.float32) @ root)
-        for block in [SAMPLES_PER_BLOCK] * (DRAWS // SAMPLES_PER_BLOCK)
-    ]
-    return float(np.clip(np.quantile(np.concatenate(largest), LEVEL), least, most))
 
+    def draw(variance: float) -> np.typing.NDArray[np.float32]:
+        sample = random.standard_normal((n, DRAWS), np.float32)
+        return np.multiply(sample, np.float32(np.sqrt(variance)), out=sample)
 
-def _largest_ratios(samples: np.typing.NDArray[np.float32]) -> Reals:
-    """Return the largest |mean| sqrt(n) / s of samples of shape (samples, n, tasks)."""
-    n = samples.shape[1]
-    ratio = np.abs(samples.mean(axis=1)) / samples.std(axis=1, ddof=1)
-    return np.asarray(np.sqrt(n) * ratio.max(axis=1), dtype=np.float64)
+    shared, fading = draw(parts.shared), draw(parts.fading)
+    largest = np.zeros(DRAWS, np.float32)
+    for _ in range(tasks):
+        values = draw(parts.noise)
+        values += shared
+        values += fading
+        mean = values.mean(axis=0)
+        values -= mean
+        variance = np.einsum("ij,ij->j", values, values) / (n - 1)
+        np.maximum(largest, n * mean**2 / variance, out=largest)
+        fading *= np.float32(parts.decay)
+        fading += draw(parts.fading * (1 - parts.decay**2))
+    return np.sqrt(largest, dtype=np.float64)
 
 
 def _mean_correlation_by_distance(residuals: Reals) -> Reals:
@@ -116,10 +145,9 @@ def _mean_correlation_by_distance(residuals: Reals) -> Reals:
     return np.asarray(sums / (n - 1) / np.arange(tasks, 0, -1))
 
 
-def _fit_correlation(observed: Reals) -> Reals:
-    """Return the correlation by distance: shared part + fading part + noise.
+def _fit_correlation(observed: Reals) -> Parts:
+    """Return the parts whose correlation by distance fits best, none of them negative.
 
-    r(0) = 1 and r(k) = a + b exp(-k / length) for k > 0, with a, b >= 0 and a + b <= 1.
     Least squares, where each distance counts as often as it occurs.
 
     Args:
@@ -128,21 +156,15 @@ def _fit_correlation(observed: Reals) -> Reals:
     from scipy import optimize
 
     tasks = len(observed)
-    weights = np.sqrt(np.arange(tasks - 1, 0, -1))
-    best = (np.inf, observed)
-    for fading in _fading_parts(tasks):
-        parts = np.stack([np.ones(tasks), fading], axis=1)
-        sizes, _ = optimize.nnls(parts[1:] * weights[:, None], observed[1:] * weights)
-        fit = parts @ (sizes / max(1, sizes.sum()))
-        error = float(np.linalg.norm((fit - observed)[1:] * weights))
-        best = min(best, (error, fit), key=lambda pair: pair[0])
-    correlation = best[1].copy()
-    correlation[0] = 1
-    return correlation
-
-
-@functools.cache
-def _fading_parts(tasks: int) -> list[Reals]:
-    """Return exp(-k / length) for distances k < tasks, one array per length."""
-    lengths = np.geomspace(0.5, 2 * tasks, 14)
-    return [np.exp(-np.arange(tasks) / length) for length in lengths]
+    distance = np.arange(1, tasks)
+    weights = np.sqrt(tasks - distance)
+    best, least = Parts(0.0, 0.0, 0.0), np.inf
+    for decay in np.exp(-1 / np.geomspace(0.5, 2 * tasks, 14)):
+        curves = np.stack([np.ones(tasks - 1), decay**distance], axis=1)
+        sizes, _ = optimize.nnls(curves * weights[:, None], observed[1:] * weights)
+        sizes = sizes / max(1, sizes.sum())
+        error = float(np.linalg.norm((curves @ sizes - observed[1:]) * weights))
+        if error < least:
+            shared, fading = sizes.tolist()
+            best, least = Parts(shared, fading, float(decay)), error
+    return best

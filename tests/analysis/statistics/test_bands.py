@@ -1,7 +1,5 @@
 """Simultaneous bands: closed forms, and the coverage of whole curves by simulation."""
 
-import time
-
 import numpy as np
 import pytest
 from scipy import special
@@ -153,16 +151,10 @@ def test_the_fit_finds_the_parts():
     k = np.arange(60)
     truth = 0.3 + 0.5 * np.exp(-k / 5.0)
     truth[0] = 1
-    assert _fit_correlation(truth) == pytest.approx(truth, abs=0.03)
+    parts = _fit_correlation(truth)
+    fit = parts.shared + parts.fading * parts.decay**k
+    fit[0] += parts.noise
+    assert fit == pytest.approx(truth, abs=0.03)
     # correlations below 0 count as none
-    assert _fit_correlation(np.array([1, -0.5, -0.4])).tolist() == [1, 0, 0]
-
-
-def test_it_is_fast():
-    values = np.random.default_rng(9).standard_normal((10, 100))
-    times = []
-    for _ in range(5):
-        start = time.process_time()
-        simultaneous_band(values)
-        times.append(time.process_time() - start)
-    assert min(times) < 0.3  # 0.05 s on a machine with nothing else to do
+    parts = _fit_correlation(np.array([1, -0.5, -0.4]))
+    assert (parts.shared, parts.fading, parts.noise) == (0, 0, 1)
