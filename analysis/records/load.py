@@ -7,11 +7,12 @@ describe their columns, so a new hyperparameter or probe needs no change here.
 
 from __future__ import annotations
 
-import functools
+import itertools
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import attrs
 import numpy as np
@@ -153,18 +154,19 @@ def load_records(
     filesystem, root, paths = _find_files(results)
     words = re.findall(r"\w+", (where or "").lower())
     names = None if columns is None else {*NEEDED, *columns, *words}
-    read = functools.partial(_read_file, filesystem, names)
+    reader = _Reader(filesystem, names)
     # Two threads are enough for local files, because Python's lock limits them. Remote
     # files need more threads, because a thread mostly waits for the network.
     with ThreadPoolExecutor(2 if is_local(filesystem) else None) as pool:
-        tables, files = zip(*pool.map(read, paths), strict=True)
+        parts = list(pool.map(reader.read, paths))
+    files = [part.file for part in parts]
     known = _merge_columns(files)
     for name in columns or ():
         choose("column", name, known)
-    table = _concatenate(tables, known, names)
+    table = _concatenate(parts, known, names)
     if not table.num_rows:
         raise _no_records(results)
-    origin = np.repeat(np.arange(len(files)), [part.num_rows for part in tables])
+    origin = np.repeat(np.arange(len(parts)), [p.table.num_rows for p in parts])
     if where is not None:
         rows = matching_rows(table, where, known)
         if not len(rows):
@@ -180,7 +182,7 @@ def load_records(
         table = _select_tasks(table, part)
     return Records(
         table,
-        list(files),
+        files,
         known,
         read_confirming(filesystem, root),
         first_task=part.start if part is not None else 0,
@@ -336,48 +338,70 @@ def _choose_columns(
     ]
 
 
-def _read_file(
-    filesystem: fs.FileSystem, names: set[str] | None, path: str
-) -> tuple[pa.Table, RecordsFile]:
-    """Read a file of records; return its rows and its description.
+@attrs.frozen
+class _Part:
+    """The description of a file of records, and its rows as they are in the file."""
 
-    The rows have the columns in `names` and all columns that describe the setting. If
-    `names` is None, they have all columns.
+    file: RecordsFile
+    table: pa.Table
+
+
+class _Reader:
+    """Reads files of records; files with equal schemas share one description.
+
+    To describe the columns of a file takes as long as to read them, and the thousands
+    of files of a study have one schema.
     """
-    try:
-        with (
-            filesystem.open_input_file(path) as source,
-            pq.ParquetFile(source, pre_buffer=not is_local(filesystem)) as parquet,
-        ):
-            schema = parquet.schema_arrow
-            if error := schema_error(schema):
-                raise UsageError(f"{path} {error}")
-            columns = file_columns(schema)
-            chosen = _choose_columns(columns, names)
-            # Several files are read in parallel, so there is no need to read the
-            # columns of one file in parallel.
-            table = parquet.read(chosen, use_threads=False)
-    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path} is damaged or not a Parquet file ({one_line(error)}): move the "
-            "file to another folder and run the study again to replace its records"
-        ) from None
-    for name in chosen:
-        own, known = columns[name], KNOWN_COLUMNS.get(name)
-        nullable = known.nullable if known and name in REQUIRED else own.nullable
-        if table[name].null_count and not nullable:
+
+    def __init__(self, filesystem: fs.FileSystem, names: set[str] | None) -> None:
+        """Read the columns in `names` and those of the setting; None reads all."""
+        self._filesystem = filesystem
+        self._names = names
+        # By the metadata of a file: its schema and the description.
+        self._known: dict[Any, tuple[pq.ParquetSchema, RecordsFile]] = {}
+
+    def read(self, path: str) -> _Part:
+        """Return the description and the rows of a file."""
+        try:
+            with (
+                self._filesystem.open_input_file(path) as source,
+                pq.ParquetFile(
+                    source, pre_buffer=not is_local(self._filesystem)
+                ) as parquet,
+            ):
+                file = self._describe(path, parquet)
+                # Several files are read in parallel, so there is no need to read the
+                # columns of one file in parallel.
+                table = parquet.read(
+                    _choose_columns(file.columns, self._names), use_threads=False
+                )
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise UsageError(
-                f"{path} is not a file of records: column {name} has missing values"
-            )
-    types = pa.schema([(name, columns[name].type) for name in chosen])
-    table = table.select(chosen).cast(types)
-    metadata = {
-        key.decode(errors="replace"): value.decode(errors="replace")
-        for key, value in (schema.metadata or {}).items()
-        if not key.startswith((b"ARROW:", b"pandas"))
-    }
-    studies = tuple(sorted(table["study"].unique().to_pylist()))
-    return table, RecordsFile(path, studies, metadata, columns)
+                f"{path} is damaged or not a Parquet file ({one_line(error)}): move "
+                "the file to another folder and run the study again to replace its "
+                "records"
+            ) from None
+        studies = tuple(sorted(table["study"].unique().to_pylist()))
+        return _Part(attrs.evolve(file, path=path, studies=studies), table)
+
+    def _describe(self, path: str, parquet: pq.ParquetFile) -> RecordsFile:
+        """Return the description of a file, without its studies."""
+        # The metadata include the Arrow schema, and so those of each column.
+        key = frozenset((parquet.metadata.metadata or {}).items())
+        known = self._known.get(key)
+        if known and parquet.schema.equals(known[0]):
+            return known[1]
+        schema = parquet.schema_arrow
+        if error := schema_error(schema):
+            raise UsageError(f"{path} {error}")
+        metadata = {
+            name.decode(errors="replace"): value.decode(errors="replace")
+            for name, value in (schema.metadata or {}).items()
+            if not name.startswith((b"ARROW:", b"pandas"))
+        }
+        file = RecordsFile(path, (), metadata, file_columns(schema))
+        self._known[key] = parquet.schema, file
+        return file
 
 
 def _merge_columns(files: Sequence[RecordsFile]) -> dict[str, Column]:
@@ -387,7 +411,8 @@ def _merge_columns(files: Sequence[RecordsFile]) -> dict[str, Column]:
         UsageError: Two files have different types for the same column.
     """
     merged = dict(KNOWN_COLUMNS)
-    for file in files:
+    firsts = {id(file.columns): file for file in reversed(files)}
+    for file in reversed(firsts.values()):
         for name, column in file.columns.items():
             if name in KNOWN_COLUMNS and column.meaning:
                 nullable = column.nullable or merged[name].nullable
@@ -403,9 +428,27 @@ def _merge_columns(files: Sequence[RecordsFile]) -> dict[str, Column]:
 
 
 def _concatenate(
-    tables: Iterable[pa.Table], known: dict[str, Column], names: set[str] | None
+    parts: Sequence[_Part], known: dict[str, Column], names: set[str] | None
 ) -> pa.Table:
-    """Join the rows of all files; a column that a file does not have is null there."""
+    """Join the rows of all files; a column that a file does not have is null there.
+
+    Raises:
+        UsageError: A column has missing values, but must not have any.
+    """
+    tables = []
+    # Files in succession that have equal columns are checked and cast together.
+    for _, group in itertools.groupby(parts, lambda part: id(part.file.columns)):
+        own = list(group)
+        columns = own[0].file.columns
+        chosen = _choose_columns(columns, names)
+        table = pa.concat_tables([part.table for part in own]).select(chosen)
+        for name in chosen:
+            if table[name].null_count and not _is_nullable(name, columns[name]):
+                path = next(p.file.path for p in own if p.table[name].null_count)
+                raise UsageError(
+                    f"{path} is not a file of records: column {name} has missing values"
+                )
+        tables.append(table.cast(pa.schema([(n, columns[n].type) for n in chosen])))
     table = pa.concat_tables(tables, promote_options="default")
     chosen = _choose_columns(known, names)
     for name in chosen:
@@ -413,6 +456,12 @@ def _concatenate(
             nulls = pa.nulls(table.num_rows, known[name].type)
             table = table.append_column(name, nulls)
     return table.select(chosen)
+
+
+def _is_nullable(name: str, column: Column) -> bool:
+    """Return whether a column of a file may have nulls; see `REQUIRED`."""
+    known = KNOWN_COLUMNS.get(name)
+    return known.nullable if known and name in REQUIRED else column.nullable
 
 
 def _drop_duplicates(
@@ -428,7 +477,7 @@ def _drop_duplicates(
     Raises:
         UsageError: Two rows of the same run and task differ in a measurement.
     """
-    keys = table.select(KEY).to_pandas()
+    keys = _number_keys(table)
     again = keys.duplicated().to_numpy()
     if not again.any():
         return table
@@ -459,6 +508,15 @@ def _drop_duplicates(
         file=sys.stderr,
     )
     return table.filter(pa.array(~again))
+
+
+def _number_keys(table: pa.Table) -> pd.Series[int]:
+    """Return a number for each row; rows have equal numbers if their `KEY` is equal."""
+    numbers = np.zeros(table.num_rows, dtype=np.int64)
+    for name in KEY:
+        column = table[name].dictionary_encode().combine_chunks()
+        numbers = numbers * len(column.dictionary) + column.indices.to_numpy()
+    return pd.Series(numbers)
 
 
 def _no_records(results: str) -> UsageError:
