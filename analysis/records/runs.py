@@ -105,10 +105,11 @@ class Runs:
 
     def select_seeds(self, seeds: Collection[int]) -> Runs:
         """Return a copy with only the runs of the given seeds."""
-        rows = np.isin(self.seeds, list(seeds))
+        wanted = set(seeds)
+        rows = np.array([seed in wanted for seed in self.seeds], dtype=bool)
         names = ("seeds", "diverged", "incomplete", "missing", "extra", "unmatched")
         fields: dict[str, Any] = {
-            name: tuple(seed for seed in getattr(self, name) if seed in seeds)
+            name: tuple(seed for seed in getattr(self, name) if seed in wanted)
             for name in names
         }
         return attrs.evolve(self, matrix=self.matrix[rows], **fields)
@@ -132,16 +133,18 @@ def by_setting(frame: pd.DataFrame, measure: str = "test_accuracy") -> list[Runs
             the setting and the column `measure`.
         measure: The column whose values fill `Runs.matrix`.
     """
-    firsts = frame.drop_duplicates(["study", "setting_id"])
+    groups = frame.groupby(["study", "setting_id"], sort=False, observed=True)
+    number = groups.ngroup().to_numpy()
+    stops = np.cumsum(np.bincount(number))
+    rows = np.split(np.argsort(number, kind="stable"), stops)[: len(stops)]
+    firsts = frame.iloc[[own[0] for own in rows]]
     values = firsts[setting_columns(frame)].astype(object)
     settings: list[Any] = values.where(values.notna(), None).to_dict("records")
-    rows = frame.groupby(["study", "setting_id"], sort=False, observed=True).indices
     columns = {n: frame[n].to_numpy() for n in ("seed", "task", "diverged", measure)}
     all_runs = []
-    for study, setting_id, setting in zip(
-        firsts["study"], firsts["setting_id"], settings, strict=True
+    for study, setting_id, setting, chosen in zip(
+        firsts["study"], firsts["setting_id"], settings, rows, strict=True
     ):
-        chosen = rows[study, setting_id]
         part = {name: column[chosen] for name, column in columns.items()}
         fields = _sort_by_outcome(part, measure, setting["tasks"])
         all_runs.append(

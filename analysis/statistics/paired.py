@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.statistics.intervals import Reals, mean_interval
+from analysis.statistics.intervals import Reals, mean_interval, standard_deviation
 
 ROUNDING = 16 * np.finfo(np.float64).eps
 """Differences count as equal if they vary only by rounding error.
@@ -65,7 +65,7 @@ def paired_difference(one: Reals, other: Reals) -> Paired:
     undefined = np.full(difference.shape[1:], np.nan)
     if n < 2:
         return Paired(mean, lo, hi, undefined, undefined)
-    spread = np.asarray((difference - difference[0]).std(axis=0, ddof=1))
+    spread = standard_deviation(difference)
     size = np.maximum(np.abs(one), np.abs(other)).max(axis=0)
     varies = spread > ROUNDING * size
     ratio = np.divide(mean, spread, out=undefined.copy(), where=varies)

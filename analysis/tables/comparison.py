@@ -9,7 +9,7 @@ from functools import partial
 import attrs
 import pandas as pd
 
-from analysis.comparing.compare import AGAINST, Question, compare, confirm
+from analysis.comparing.compare import AGAINST, Question, compare_and_confirm
 from analysis.comparing.verdicts import VERDICTS
 from analysis.records.load import Selection, load
 from analysis.records.runs import varying_columns
@@ -78,14 +78,13 @@ def print_comparison(
         value = getattr(question, column)
         if value is not None:
             choose(column, value, frame[column].unique())
-    data = compare(frame, question)
+    data, winners = compare_and_confirm(frame, question)
     if data.empty:
         raise UsageError(
             f"nothing to compare in {results}: every setting that has a "
             f"{question.metric.words} belongs to the baseline {question.baseline}; "
             "choose another one with --baseline"
         )
-    winners = confirm(frame, question)
     sheets = [
         *comparison_sheets(data, question),
         *method_sheets(winners, data, question),
