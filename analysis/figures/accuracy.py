@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.figures.by_task import by_task, by_task_sheets, draw_by_task
+from analysis.figures.curves.data import by_task
+from analysis.figures.curves.figure import draw_by_task
+from analysis.figures.curves.sheets import by_task_sheets
 from analysis.figures.picture import Picture
 from analysis.statistics.metrics import MEASURE, MEASURES
 

@@ -1,6 +1,6 @@
 """The figure of network capacity by task: dormant units, ranks, norms, distances."""
 
-from analysis.figures.by_task import picture_by_task
+from analysis.figures.curves.figure import picture_by_task
 
 FIGURE = picture_by_task(
     "Capacity by task",

@@ -12,14 +12,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparing.baselines import find_baseline
-from analysis.figures.by_task import (
-    Kind,
-    by_task_sheets,
-    curve,
-    describe_runs,
-    draw_by_task,
-    in_stream,
-)
+from analysis.figures.curves.data import curve, describe_runs, in_stream
+from analysis.figures.curves.figure import draw_by_task
+from analysis.figures.curves.panel import Kind
+from analysis.figures.curves.sheets import by_task_sheets
 from analysis.figures.picture import Picture, View, baseline_words
 from analysis.records.runs import by_problem, by_setting
 from analysis.statistics.bands import simultaneous_band

@@ -18,7 +18,7 @@ import pandas as pd
 from analysis.comparing.baselines import method_of
 from analysis.comparing.compare import MARGIN, Question, compare
 from analysis.comparing.verdicts import VERDICTS
-from analysis.figures.by_task import describe_stream
+from analysis.figures.curves.words import describe_stream
 from analysis.figures.picture import (
     NARROW,
     Heading,

@@ -7,7 +7,9 @@ the ability to learn. Source: Koster & Kukla 2024 (arXiv 2409.17300), Figure 1.
 import numpy as np
 import pandas as pd
 
-from analysis.figures.by_task import by_task, by_task_sheets, draw_by_task
+from analysis.figures.curves.data import by_task
+from analysis.figures.curves.figure import draw_by_task
+from analysis.figures.curves.sheets import by_task_sheets
 from analysis.figures.picture import Picture
 from trainables.usage import UsageError
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from analysis.comparing.relations import BETWEEN, relation
-from analysis.figures.by_task import describe_stream
+from analysis.figures.curves.words import describe_stream
 from analysis.figures.picture import NARROW, Picture, escape_text, wrap_text
 from analysis.statistics.correlations import LEAST
 from analysis.tables.relations import relation_sheets

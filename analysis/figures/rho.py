@@ -20,7 +20,8 @@ import pandas as pd
 
 from analysis.comparing.fresh import runs_for
 from analysis.comparing.winners import common_seeds, winner
-from analysis.figures.by_task import describe_stream, mean_and_half
+from analysis.figures.curves.sheets import mean_and_half
+from analysis.figures.curves.words import describe_stream
 from analysis.figures.picture import (
     NARROW,
     Heading,

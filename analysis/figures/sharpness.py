@@ -4,7 +4,7 @@ Source: Lyle et al. 2023 (arXiv 2303.01486), who find that sharpness grows while
 network loses plasticity.
 """
 
-from analysis.figures.by_task import picture_by_task
+from analysis.figures.curves.figure import picture_by_task
 
 SHOWN = (
     "test_accuracy",

@@ -22,7 +22,7 @@ from analysis.comparing.compare import Question, compare, confirm
 from analysis.comparing.evidence import UNMEASURED
 from analysis.comparing.relations import relation
 from analysis.figures import FIGURES
-from analysis.figures.by_task import LINES
+from analysis.figures.curves.panel import LINES
 from analysis.figures.picture import Columns, View
 from analysis.records.runs import by_problem, by_setting
 from analysis.statistics.metrics import MEASURE

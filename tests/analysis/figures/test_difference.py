@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.figures.by_task import draw_by_task
+from analysis.figures.curves.figure import draw_by_task
 from analysis.figures.difference import FIGURE, KIND, difference_by_task
 from analysis.figures.picture import View
 from analysis.statistics.bands import simultaneous_band

@@ -13,16 +13,10 @@ from matplotlib.figure import Figure
 
 from analysis.figures import FIGURES
 from analysis.figures.accuracy import accuracy_by_task
-from analysis.figures.by_task import (
-    LINES,
-    SEEDS,
-    by_task,
-    draw_by_task,
-    draw_measure,
-    line_looks,
-    smooth,
-    window_of,
-)
+from analysis.figures.curves.data import SEEDS, by_task, smooth, window_of
+from analysis.figures.curves.figure import draw_by_task
+from analysis.figures.curves.looks import line_looks
+from analysis.figures.curves.panel import LINES, draw_measure
 from analysis.figures.labels import spread
 from analysis.figures.picture import COLOURS, FORMATS, STYLE
 from analysis.figures.to_file import FigureRequest, draw_to_file

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.figures.by_task import draw_by_task
+from analysis.figures.curves.figure import draw_by_task
 from analysis.figures.forgetting import TITLES, forgetting_by_task
 from tests.support.synthetic import make_run, make_setting
 from trainables.usage import UsageError

@@ -4,7 +4,9 @@ import pyarrow as pa
 import pytest
 from matplotlib import rc_context
 
-from analysis.figures.by_task import LINES, by_task, draw_by_task, titles_of
+from analysis.figures.curves.data import by_task, titles_of
+from analysis.figures.curves.figure import draw_by_task
+from analysis.figures.curves.panel import LINES
 from analysis.figures.picture import STYLE
 from analysis.figures.sharpness import SHOWN
 from analysis.figures.to_file import FigureRequest, draw_to_file

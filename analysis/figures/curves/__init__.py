@@ -1,0 +1,1 @@
+"""Figures of measurements by task, with a line per setting."""

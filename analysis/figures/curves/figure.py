@@ -1,0 +1,207 @@
+"""A figure by task: panels for each problem and measurement, with their names."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+import pandas as pd
+
+from analysis.figures.curves.data import by_task, titles_of
+from analysis.figures.curves.heading import make_heading
+from analysis.figures.curves.looks import rates_of
+from analysis.figures.curves.panel import BY_TASK, Kind, draw_measure
+from analysis.figures.curves.sheets import by_task_sheets
+from analysis.figures.curves.words import describe_stream, moving_mean, name_line
+from analysis.figures.labels import label_ends, names_fit
+from analysis.figures.picture import NARROW, Picture, text_width, wrap_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+
+
+def draw_by_task(
+    data: pd.DataFrame, width: float | None = None, kind: Kind = BY_TASK
+) -> Figure:
+    """Return a figure with a panel for each problem and each measurement.
+
+    If there is a single measurement and room, the names of the settings stand at the
+    ends of their lines. Otherwise a legend below the panels shows them.
+
+    Args:
+        data: One study, as `by_task` returns it.
+        width: The width in inches. None means 7.5 for one measurement, otherwise 8.2.
+        kind: What the curves are.
+
+    Raises:
+        UsageError: A problem has more settings than one panel can show.
+    """
+    from matplotlib.figure import Figure
+
+    titles = dict(zip(data["measure"], data["title"], strict=True))
+    width = width or (7.5 if len(titles) == 1 else 8.2)
+    problems = [part for _, part in data.groupby("problem", sort=False)]
+    blocks = [Block.arrange(part, titles, width) for part in problems]
+    head = make_heading(data, titles, width, kind)
+    inches = [block.inches for block in blocks]
+    height = sum(inches) + head.inches
+    figure = Figure(figsize=(width, height), layout="constrained")
+    engine: Any = figure.get_layout_engine()
+    engine.set(rect=(0, 0, 1, sum(inches) / height))
+    places = figure.subfigures(len(blocks), 1, squeeze=False, height_ratios=inches)
+    for place, block in zip(places[:, 0], blocks, strict=True):
+        _draw_block(block, place, rates_of(data), kind)
+    head.draw(figure)
+    return figure
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Block:
+    """The arrangement of the panels of one problem. All lengths are in inches."""
+
+    part: pd.DataFrame  # rows of `by_task` for the problem
+    titles: Mapping[str, str]  # of the panels, by measurement
+    width: float  # of the figure
+    at_ends: bool  # whether the names stand at the ends of the lines
+    columns: int  # of the legend
+
+    @classmethod
+    def arrange(
+        cls, part: pd.DataFrame, titles: Mapping[str, str], width: float
+    ) -> Block:
+        """Arrange the panels in a figure of `width` inches."""
+        size = 7 if width < NARROW else 8.5
+        names = [
+            name_line(row)
+            for row in part.drop_duplicates("setting_id").to_dict("records")
+        ]
+        tall = 1.3 if width < NARROW else 2.1
+        across = max(text_width(name, size) for name in names) + 0.5
+        return cls(
+            part=part,
+            titles=titles,
+            width=width,
+            at_ends=len(titles) == 1 and names_fit(names, size, (width, tall)),
+            columns=int(np.clip((width - 0.1) // across, 1, 4)),
+        )
+
+    @property
+    def size(self) -> float:
+        """The size of the font of names and ticks in points."""
+        return 7 if self.width < NARROW else 8.5
+
+    @property
+    def across(self) -> int:
+        """The number of panels side by side."""
+        return min(len(self.titles), 2 if self.width < NARROW else 3)
+
+    @property
+    def down(self) -> int:
+        """The number of panels below each other."""
+        return math.ceil(len(self.titles) / self.across)
+
+    @property
+    def axes_inches(self) -> float:
+        """The smallest height of the axes of a panel."""
+        narrow = self.width < NARROW
+        if len(self.titles) == 1:
+            return 1.3 if narrow else 2.1
+        return 0.95 if narrow else 1.25
+
+    @property
+    def inches(self) -> float:
+        """The height of the block."""
+        count = self.part["setting_id"].nunique()
+        legend = 0 if self.at_ends else 0.1 + 0.18 * math.ceil(count / self.columns)
+        lines = max(title.count("\n") + 1 for title in self.panel_titles.values())
+        room = 0.3 + 0.16 * lines
+        return 0.45 + self.down * (self.axes_inches + room) + legend
+
+    @property
+    def head(self) -> str:
+        """The title above several panels; empty if there is one panel."""
+        if len(self.titles) == 1:
+            return ""
+        windows = set(self._windows.values())
+        text = f"{describe_stream(self.part)}{moving_mean(windows)}"
+        return wrap_text(text, self.width - 0.3, 9.5, bold=True)
+
+    @functools.cached_property
+    def panel_titles(self) -> dict[str, str]:
+        """The title of each panel by measurement: what it shows, and the unit."""
+        titles, windows = {}, self._windows
+        for name, title in self.titles.items():
+            if len(self.titles) == 1:
+                title = f"{describe_stream(self.part)}: {title}"
+            if len(self.titles) == 1 or len(set(windows.values())) > 1:
+                title += moving_mean({windows[name]})
+            room = self.width / self.across - 0.55
+            titles[name] = wrap_text(title, room, self.title_size)
+        return titles
+
+    @property
+    def _windows(self) -> dict[str, int]:
+        """The window of each measurement; see `curve`."""
+        windows = self.part.groupby("measure")["window"].max()
+        return {name: int(windows.get(name, 1)) for name in self.titles}
+
+    @property
+    def title_size(self) -> float:
+        """The size of the font of the titles of panels in points."""
+        return 9.5 if self.width >= NARROW and len(self.titles) == 1 else self.size
+
+
+def _draw_block(
+    block: Block, place: SubFigure, rates: Sequence[float], kind: Kind
+) -> None:
+    """Draw the panels of one problem, with a common legend if names are not at lines.
+
+    Args:
+        block: The panels.
+        place: The part of the figure to draw on.
+        rates: The learning rates, as in `line_looks`.
+        kind: What the curves are.
+    """
+    if block.head:
+        place.suptitle(block.head, x=0.01, ha="left", size=9.5, weight="bold")
+    panels = place.subplots(block.down, block.across, squeeze=False).ravel()
+    for ax in panels[len(block.titles) :]:
+        ax.remove()
+    panels = panels[: len(block.titles)]
+    for (measure, title), ax in zip(block.panel_titles.items(), panels, strict=True):
+        ends = draw_measure(block.part, measure, ax, rates, kind)
+        ax.set_title(title, size=block.title_size)
+        ax.tick_params(labelsize=block.size, which="both")
+        if block.at_ends and ends:
+            label_ends(ax, ends, block.size, block.axes_inches)
+    for ax in panels[-block.across :]:
+        ax.set_xlabel("task", size=block.size)
+    legends = [ax.get_legend_handles_labels() for ax in panels]
+    if not block.at_ends:
+        place.legend(
+            *max(legends, key=lambda legend: len(legend[1])),
+            loc="outside lower left",
+            ncols=block.columns,
+            frameon=False,
+            fontsize=min(block.size, 8),
+            labelspacing=0.3,
+            columnspacing=1,
+            handlelength=1.8,
+        )
+
+
+def picture_by_task(title: str, meaning: str, shown: Sequence[str]) -> Picture:
+    """Return the figure that shows the columns `shown` by task, a panel per column."""
+    return Picture(
+        title=title,
+        meaning=meaning,
+        columns=tuple(dict.fromkeys(("test_accuracy", *shown))),
+        data=lambda frame, view, columns: by_task(frame, titles_of(shown, columns)),
+        draw=draw_by_task,
+        numbers=by_task_sheets,
+        line_per_setting=True,
+    )
