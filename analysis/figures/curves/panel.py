@@ -49,12 +49,12 @@ class Panel:
     part: pd.DataFrame  # rows of `by_task` for one problem and one measurement
     kind: Kind
 
-    @property
+    @functools.cached_property
     def scale(self) -> float:
         """The factor for all numbers; see `scale_of`."""
         return scale_of("".join(self.part["title"].head(1)))
 
-    @property
+    @functools.cached_property
     def drawn(self) -> pd.DataFrame:
         """The rows of settings with complete runs."""
         return self.part[self.part["runs"] > 0]
@@ -65,7 +65,7 @@ class Panel:
         seeds = list(itertools.chain.from_iterable(self.drawn["seed_values"]))
         return self.scale * np.array([*self.drawn["mean"], *seeds], dtype=float)
 
-    @property
+    @functools.cached_property
     def logarithmic(self) -> bool:
         """Whether the axis is logarithmic."""
         names = set(self.drawn["measure"])
