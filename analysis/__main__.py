@@ -213,6 +213,24 @@ def claims(results: Results = "results", /, format: Format = "rich") -> None:
     print_claims(results, format)
 
 
+def replication(
+    results: Results = "results",
+    /,
+    format: Format = "rich",
+    where: Where = None,
+    tasks: Tasks = None,
+) -> None:
+    """Print published numbers beside ours, and whether they are reproduced.
+
+    A setting is compared with a publication if all its values are those of the
+    published experiment. The studies dohare-2024 and so on have such settings.
+    """
+    from analysis.records.load import Selection
+    from analysis.tables.replication import print_replication
+
+    print_replication(results, format, Selection(where, tasks))
+
+
 def relate(
     results: Results = "results",
     /,
@@ -368,7 +386,7 @@ def diff(
 
 if __name__ == "__main__":
     commands = (
-        *(report, claims, table, figure, compare, relate, about),
+        *(report, claims, table, figure, compare, replication, relate, about),
         *(export, import_, sql, diff),
     )
     run_command(

@@ -10,6 +10,7 @@ from analysis.figures import (
     forest,
     forgetting,
     relation,
+    replication,
     rho,
     sharpness,
     tasks,
@@ -26,4 +27,5 @@ FIGURES: dict[str, Picture] = {
     "relate": relation.FIGURE,
     "tasks": tasks.FIGURE,
     "forgetting": forgetting.FIGURE,
+    "replication": replication.FIGURE,
 }

@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 import pandas as pd
 
+from analysis.comparing import published
 from analysis.comparing.claims import claims
 from analysis.comparing.compare import Question, compare, confirm
 from analysis.comparing.evidence import UNMEASURED
@@ -28,6 +29,7 @@ from analysis.records.runs import by_problem, by_setting
 from analysis.statistics.metrics import MEASURE
 from analysis.tables import TABLES, about, comparison, relations
 from analysis.tables import claims as claim_tables
+from analysis.tables import replication as replication_tables
 from analysis.tables.definitions import definition_sheets
 from analysis.tables.formats import Sheet
 from analysis.tables.headline import headlines
@@ -280,6 +282,16 @@ def settings_to_draw(frame: pd.DataFrame) -> list[str]:
     return chosen
 
 
+def _replication(source: Source) -> Content:
+    data = published.replication(source.facts.records)
+    return {
+        **_figure("replication", source),
+        "findings": tuple(replication_tables.verdicts(data)),
+        "sheets": tuple(replication_tables.replication_sheets(data)),
+        "explanation": replication_tables.EXPLANATION,
+    }
+
+
 def _lost_runs(source: Source) -> Content:
     counts = source.facts.counts
     lost = counts[counts["complete"] < counts["expected"]]
@@ -325,6 +337,7 @@ PARTS: dict[str, tuple[str, Callable[[Source], Content]]] = {
     "capacity": _figure_part("capacity"),
     "tasks": _figure_part("tasks"),
     "forgetting": _figure_part("forgetting"),
+    "replication": (FIGURES["replication"].title, _replication),
     "lost": ("Diverged and missing runs", _lost_runs),
     "about": ("What was run", _about),
     "definitions": ("What every number means", _definitions),

@@ -131,6 +131,7 @@ def curve(
     matrix: Reals,
     tasks: npt.NDArray[np.integer],
     interval: Callable[[Reals], Interval] = mean_interval,
+    window: int | None = None,
 ) -> dict[str, Any]:
     """Return the columns of `by_task` that describe a curve over some tasks.
 
@@ -138,6 +139,7 @@ def curve(
         matrix: A measurement of each run after each task, shape (runs, all tasks).
         tasks: The tasks that were measured.
         interval: Returns the mean and its interval at each task.
+        window: The number of tasks in the moving mean; None means `window_of`.
 
     Returns:
         The columns task, mean, lo, hi, window and seed_values. lo and hi are the ends
@@ -146,7 +148,7 @@ def curve(
         smoothed. seed_values has the value of each run in the order of their seeds if
         there are fewer than `SEEDS` runs, and is empty if there are more.
     """
-    window = window_of(len(tasks))
+    window = window_of(len(tasks)) if window is None else window
     values = smooth(matrix[:, tasks], window)
     few = 1 < len(values) < SEEDS
     return {

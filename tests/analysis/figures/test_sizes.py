@@ -42,8 +42,14 @@ def make_records():
 @pytest.fixture(scope="module")
 def drawn_data():
     frame = make_records()
+    repeated = make_setting(batch_size=1, lr=0.003, tasks=12)
+    beside = {**repeated, "optimizer": "sam", "rho": 0.02}
+    runs = [make_run(setting, s) for setting in (repeated, beside) for s in range(3)]
+    own = {"replication": pd.concat([run.to_pandas() for run in runs])}
     return {
-        name: picture.data(frame, View(metrics=picture.metrics), KNOWN_COLUMNS)
+        name: picture.data(
+            own.get(name, frame), View(metrics=picture.metrics), KNOWN_COLUMNS
+        )
         for name, picture in FIGURES.items()
     }
 

@@ -1,0 +1,196 @@
+"""Compare records with published numbers of other people's experiments.
+
+The published numbers are in `published.csv`, with one row per number: the name of the
+publication, the task, the value as a fraction, and its standard error if it is known. A
+row without a task has the mean over all tasks. To add a publication, add its numbers to
+that file and an entry to `PUBLICATIONS`.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pandas as pd
+
+from analysis.records.runs import Runs, by_setting
+from analysis.statistics.intervals import mean_interval
+
+COLUMNS = ("online_accuracy",)
+"""The measures that the publications report."""
+
+
+@attrs.frozen(kw_only=True)
+class Publication:
+    """An experiment with published numbers, and the setting that repeats it.
+
+    Attributes:
+        name: The name in `published.csv`.
+        study: The study that repeats the experiment.
+        source: The publication, and the figure or table that has the numbers.
+        method: How the numbers were obtained from it.
+        measure: The column of the records that repeats the numbers.
+        setting: All values of the setting that are not null. The number of tasks may be
+            left out: then a shorter stream repeats the first numbers.
+        runs: The number of runs of the publication, each with its own seed.
+        reading_error: The largest error of reading a number from a picture, in the unit
+            of the numbers.
+        tolerance: A number is reproduced if the difference is at most this large.
+    """
+
+    name: str
+    study: str
+    source: str
+    method: str
+    measure: str
+    setting: dict[str, Any]
+    runs: int
+    reading_error: float = 0.0
+    tolerance: float
+
+    def is_repeated_by(self, setting: dict[str, Any]) -> bool:
+        """Return whether a setting of the records repeats the experiment."""
+        names = (setting.keys() | self.setting.keys()) - {"tasks"}
+        tasks = self.setting.get("tasks", setting["tasks"])
+        return setting["tasks"] == tasks and all(
+            setting.get(name) == self.setting.get(name) for name in names
+        )
+
+
+ONLINE: dict[str, Any] = {
+    "problem": "permuted",
+    "dataset": "mnist",
+    "epochs": 1,
+    "optimizer": "sgd",
+    "momentum": 0.0,
+    "weight_decay": 0.0,
+}
+
+PUBLICATIONS: dict[str, Publication] = {
+    publication.name: publication
+    for publication in (
+        Publication(
+            name="dohare-2024",
+            study="dohare-2024",
+            source="Dohare et al. 2024, Nature 632, 768-774, Extended Data Figure 3b, "
+            "network width 100",
+            method="read from the picture of this figure in the authors' repository, "
+            "shibhansh/loss-of-plasticity@63c35f3:"
+            "lop/permuted_mnist/plots/mnist_accuracy.png",
+            measure="online_accuracy",
+            setting={**ONLINE, "batch_size": 1, "hidden": "100-100-100", "lr": 0.003},
+            runs=30,
+            reading_error=0.0004,
+            tolerance=0.003,
+        ),
+    )
+}
+
+
+@functools.cache
+def published_numbers(name: str) -> pd.DataFrame:
+    """Return the numbers of a publication, in the order of the file.
+
+    The columns are task (NaN: the mean over all tasks), value, and the ends lo and hi
+    of the 95% interval. The interval is value ± (t(0.975; runs - 1) standard errors +
+    the reading error). It is NaN if the standard error is not known.
+    """
+    from scipy import special
+
+    publication = PUBLICATIONS[name]
+    everything = pd.read_csv(Path(__file__).with_name("published.csv"))
+    rows = everything[everything["publication"] == name].reset_index(drop=True)
+    t = float(special.stdtrit(publication.runs - 1, 0.975))
+    half = t * rows["standard_error"] + publication.reading_error
+    return pd.DataFrame(
+        {
+            "task": rows["task"].astype(float),
+            "value": rows["value"],
+            "lo": rows["value"] - half,
+            "hi": rows["value"] + half,
+        }
+    )
+
+
+def repeated_runs(frame: pd.DataFrame) -> list[tuple[Publication, Runs]]:
+    """Return each publication with the runs that repeat it, if a run is complete.
+
+    `frame` has records with the columns of `analysis.records.runs.NEEDED` and
+    `COLUMNS`.
+    """
+    pairs = []
+    for publication in PUBLICATIONS.values():
+        for runs in by_setting(frame, publication.measure):
+            if runs.seeds and publication.is_repeated_by(runs.setting):
+                pairs.append((publication, runs))
+    return pairs
+
+
+def replication(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the published numbers beside those of the runs that repeat them.
+
+    Args:
+        frame: Records, as in `repeated_runs`.
+
+    Returns:
+        One row per number, with the columns
+
+            publication, study, setting_id
+            task            NaN: the mean over all tasks
+            mean, lo, hi    ours, with the 95% t-interval over the runs
+            runs            the number of our runs
+            published, published_lo, published_hi, published_runs
+            difference      ours minus the published number
+            tolerance       see `Publication`
+            reproduced      whether the difference is within the tolerance
+    """
+    parts = []
+    first = frame.attrs.get("first_task", 0)
+    for publication, runs in repeated_runs(frame):
+        numbers = published_numbers(publication.name)
+        tasks = numbers["task"] - first
+        kept = numbers[tasks.isna() | tasks.between(0, runs.matrix.shape[1] - 1)]
+        own = [
+            mean_interval(
+                runs.matrix.mean(axis=1)
+                if np.isnan(task)
+                else runs.matrix[:, int(task) - first]
+            )
+            for task in kept["task"]
+        ]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "publication": publication.name,
+                    "study": runs.study,
+                    "setting_id": runs.setting_id,
+                    "task": kept["task"],
+                    "mean": [float(interval.mean) for interval in own],
+                    "lo": [float(interval.lo) for interval in own],
+                    "hi": [float(interval.hi) for interval in own],
+                    "runs": len(runs.seeds),
+                    "published": kept["value"],
+                    "published_lo": kept["lo"],
+                    "published_hi": kept["hi"],
+                    "published_runs": publication.runs,
+                    "tolerance": publication.tolerance,
+                }
+            )
+        )
+    if not parts:
+        return pd.DataFrame(columns=list(NAMES))
+    data = pd.concat(parts, ignore_index=True)
+    data["difference"] = data["mean"] - data["published"]
+    data["reproduced"] = data["difference"].abs() <= data["tolerance"]
+    return data[list(NAMES)]
+
+
+NAMES = (
+    *("publication", "study", "setting_id", "task", "mean", "lo", "hi", "runs"),
+    *("published", "published_lo", "published_hi", "published_runs"),
+    *("difference", "tolerance", "reproduced"),
+)
+"""The columns of `replication`."""

@@ -1,0 +1,152 @@
+"""Print published numbers beside ours, and whether they are reproduced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from analysis.comparing.published import COLUMNS, PUBLICATIONS, Publication, replication
+from analysis.records.load import Selection, load
+from analysis.statistics.metrics import MEASURES
+from analysis.tables.formats import Cells, Row, Sheet, make_sheet, number, print_sheets
+from analysis.tables.words import plain_rows
+
+LISTED = 11
+"""The number of tasks of a curve that the table shows, besides the worst one."""
+
+KEY = ["publication", "study", "setting_id"]
+"""The columns that identify a publication and the setting that repeats it."""
+
+EXPLANATION = (
+    "ours: the mean over the complete runs ± half of its 95% t-interval. published: ± "
+    "half of the 95% interval that follows from the published standard error and, if "
+    "the number was read from a picture, from the reading error.",
+    "A publication is reproduced if every difference is within the tolerance. The "
+    "table shows some tasks of a curve, and the one with the largest difference; "
+    "--format csv prints all tasks.",
+)
+
+
+def print_replication(
+    results: str, format: str = "rich", selection: Selection | None = None
+) -> None:
+    """Print published numbers beside those of the runs that repeat them.
+
+    Args:
+        results: The folder, file or URI of the records; see `load_records`.
+        format: One of `FORMATS`, or csv.
+        selection: The records to use; None means all.
+
+    Raises:
+        UsageError: The format is unknown, or there are no readable records.
+    """
+    selection = selection or Selection()
+    data = replication(load(results, COLUMNS, selection.where, selection.tasks))
+    print_sheets(data, replication_sheets(data), EXPLANATION, format)
+    if format != "csv":
+        print("\n".join([*verdicts(data), *unrepeated(data)]))
+
+
+def verdicts(data: pd.DataFrame) -> list[str]:
+    """Return for each repeated publication whether it is reproduced, and how nearly.
+
+    `data` is as `analysis.comparing.published.replication` returns it.
+    """
+    lines = []
+    for (name, _, _), part in data.groupby(KEY, sort=False):
+        lines.append(f"{name}: {_verdict(part, PUBLICATIONS[str(name)])}")
+    return lines
+
+
+def unrepeated(data: pd.DataFrame) -> list[str]:
+    """Return a sentence per publication that no setting repeats: what would repeat it.
+
+    `data` is as `analysis.comparing.published.replication` returns it.
+    """
+    return [
+        f"{name}: not repeated in these results. To repeat it: python -m study.sweep "
+        f"{publication.study}"
+        for name, publication in PUBLICATIONS.items()
+        if name not in set(data["publication"])
+    ]
+
+
+def _verdict(part: pd.DataFrame, publication: Publication) -> str:
+    """Return the sentences on the numbers of one publication and one setting."""
+    measure = MEASURES[publication.measure]
+    unit, scale = measure.unit_of_difference, measure.scale
+    difference = scale * part["difference"].to_numpy(dtype=float)
+    worst = int(np.abs(difference).argmax())
+    wrong = int((~part["reproduced"].astype(bool)).sum())
+    within = f"reproduced within {scale * publication.tolerance:.2f} {unit}"
+    counts = f"{part['runs'].iloc[0]} runs here, {publication.runs} there"
+    if len(part) == 1:
+        return (
+            f"{'not ' if wrong else ''}{within}: the difference is "
+            f"{difference[0]:+.2f} {unit} ({counts})."
+        )
+    if wrong:
+        within = f"not {within}, but at {len(part) - wrong} of {len(part)} tasks"
+    tasks = part["task"].to_numpy(dtype=float)
+    peaks = [int(tasks[part[name].argmax()]) for name in ("mean", "published")]
+    peak = f"The peak is at task {peaks[0]} here and at task {peaks[1]} there."
+    return (
+        f"{within}. The largest difference is {difference[worst]:+.2f} {unit}, at task "
+        f"{tasks[worst]:.0f}; the mean difference over {len(part)} tasks is "
+        f"{difference.mean():+.2f} {unit} ({counts}). {peak}"
+    )
+
+
+def replication_sheets(data: pd.DataFrame) -> list[Sheet]:
+    """Return a table for each setting that repeats a publication.
+
+    `data` is as `analysis.comparing.published.replication` returns it.
+    """
+    return [
+        _sheet(part, PUBLICATIONS[str(name)], str(study))
+        for (name, study, _), part in data.groupby(KEY, sort=False)
+    ]
+
+
+def _sheet(part: pd.DataFrame, publication: Publication, study: str) -> Sheet:
+    measure = MEASURES[publication.measure]
+
+    def level(row: Row, name: str, lo: str, hi: str) -> str:
+        half = "n/a"
+        if row[lo] is not None:
+            half = f"{measure.scale * (row[hi] - row[lo]) / 2:.2f}"
+        return f"{measure.scale * row[name]:.2f} ± {half}"
+
+    cells: Cells = {
+        number("task"): lambda row: (
+            "all" if row["task"] is None else f"{row['task']:.0f}"
+        ),
+        number("ours", measure.unit): lambda row: level(row, "mean", "lo", "hi"),
+        number("published", measure.unit): lambda row: level(
+            row, "published", "published_lo", "published_hi"
+        ),
+        number("difference", measure.unit_of_difference): lambda row: (
+            f"{measure.scale * row['difference']:+.2f}"
+        ),
+        number("within"): lambda row: "yes" if row["reproduced"] else "no",
+    }
+    return make_sheet(
+        f"{publication.name}, study {study}",
+        f"{measure.words} of {publication.source}; {publication.method}",
+        cells,
+        plain_rows(part.iloc[list(_shown(part))]),
+    )
+
+
+def _shown(part: pd.DataFrame) -> Iterator[int]:
+    """Yield the positions of the rows to show: some at equal distances, and the worst.
+
+    The first tasks are the ones at which a curve changes most, so task 1 and 2 are
+    shown too.
+    """
+    places = np.linspace(0, len(part) - 1, min(LISTED, len(part))).round().astype(int)
+    worst = int(part["difference"].abs().to_numpy().argmax())
+    early = range(min(3, len(part)))
+    yield from sorted({*places.tolist(), *early, worst})

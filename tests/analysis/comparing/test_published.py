@@ -1,0 +1,132 @@
+"""Published numbers beside ours."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.comparing.published import (
+    PUBLICATIONS,
+    published_numbers,
+    replication,
+)
+from analysis.figures.picture import View
+from analysis.figures.replication import FIGURE, replication_curves
+from analysis.records.runs import setting_columns
+from analysis.tables.replication import replication_sheets, unrepeated, verdicts
+from study.spec.studies import STUDIES
+from tests.support.synthetic import make_run, make_setting
+from trainables.usage import UsageError
+
+DOHARE = make_setting(batch_size=1, lr=0.003, tasks=101)
+
+
+def published_curve():
+    """Return all published values; between two of them, a straight line."""
+    numbers = published_numbers("dohare-2024")
+    return np.interp(np.arange(101), numbers["task"], numbers["value"])
+
+
+def records(offset=0.0, setting=DOHARE, seeds=range(3)):
+    """Return runs whose online accuracy is the published one plus an offset.
+
+    The seeds differ by ± 0.001, so their mean is exact.
+    """
+    runs = []
+    for seed in seeds:
+        run = make_run(setting, seed, accuracy=[0.5] * setting["tasks"]).to_pandas()
+        curve = published_curve()[: setting["tasks"]]
+        run["online_accuracy"] = curve + offset + 0.001 * (seed - 1)
+        runs.append(run)
+    return pd.concat(runs, ignore_index=True)
+
+
+@pytest.mark.parametrize("name", PUBLICATIONS)
+def test_a_study_has_the_setting_of_each_publication(name):
+    publication = PUBLICATIONS[name]
+    rows = STUDIES[publication.study].rows().values()
+    assert sum(publication.is_repeated_by(row) for row in rows) == 1
+
+
+@pytest.mark.parametrize("name", PUBLICATIONS)
+def test_published_numbers_are_fractions_with_intervals_around_them(name):
+    numbers = published_numbers(name)
+    assert len(numbers) > 0
+    assert numbers["value"].between(0, 1).all()
+    assert not numbers["task"].duplicated().any()
+    known = numbers.dropna(subset=["lo"])
+    assert (known["lo"] < known["value"]).all()
+    assert (known["value"] < known["hi"]).all()
+
+
+def test_the_difference_is_ours_minus_the_published_number():
+    data = replication(records(offset=0.002))
+    assert data["difference"].to_numpy(float) == pytest.approx(0.002)
+    assert data["reproduced"].all()
+    assert (data["hi"] - data["mean"]).to_numpy(float) == pytest.approx(
+        4.30265 * 0.001 / np.sqrt(3), rel=1e-5
+    )
+    (line,) = verdicts(data)
+    assert line.startswith("dohare-2024: reproduced within 0.30 pp. The largest ")
+    assert "is +0.20 pp" in line
+    assert line.endswith("The peak is at task 1 here and at task 1 there.")
+    assert unrepeated(data) == []
+
+
+def test_one_task_that_differs_too_much_is_not_reproduced():
+    frame = records()
+    frame.loc[frame["task"] == 50, "online_accuracy"] -= 0.01
+    data = replication(frame)
+    (line,) = verdicts(data)
+    assert "not reproduced within 0.30 pp, but at" in line
+    assert "is -1.00 pp, at task 50" in line
+    (sheet,) = replication_sheets(data)
+    row = next(row for row in sheet.rows if row[0] == "50")
+    assert row[-2:] == ["-1.00", "no"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"lr": 0.001}, {"batch_size": 2}, {"hidden": "100"}, {"weight_decay": 0.1}],
+)
+def test_another_setting_repeats_nothing(change):
+    frame = records(setting={**DOHARE, **change})
+    assert replication(frame).empty
+    with pytest.raises(UsageError, match="no setting"):
+        replication_curves(frame)
+    assert any("study.sweep dohare-2024" in line for line in unrepeated(frame_of()))
+
+
+def frame_of():
+    return replication(records(setting={**DOHARE, "lr": 0.001}))
+
+
+def test_a_shorter_stream_repeats_the_first_numbers():
+    data = replication(records(setting={**DOHARE, "tasks": 4}))
+    assert data["task"].max() <= 3
+    assert len(data) >= 3
+
+
+def test_tasks_keep_their_numbers_when_the_first_ones_are_left_out():
+    frame = records()
+    frame = frame[frame["task"] >= 1].assign(tasks=100)
+    frame["task"] -= 1
+    frame.attrs |= {"first_task": 1, "setting_columns": tuple(setting_columns(frame))}
+    data = replication(frame)
+    assert data["task"].min() == 1
+    assert data["difference"].to_numpy(float) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_figure_has_the_published_curve_first_and_all_settings_of_the_stream():
+    sam = make_setting(batch_size=1, lr=0.003, tasks=101, optimizer="sam", rho=0.02)
+    frame = pd.concat([records(), records(setting=sam)], ignore_index=True)
+    data = FIGURE.data(frame, View(), {})
+    assert data["label"].unique().tolist() == [
+        "dohare-2024, published",
+        "SGD lr 0.003",
+        "SAM lr 0.003",
+    ]
+    published = data[data["setting_id"] == "dohare-2024"]
+    numbers = published_numbers("dohare-2024")
+    assert published["mean"].tolist() == numbers["value"].tolist()
+    assert published["lo"].tolist() == numbers["lo"].tolist()
+    assert set(data["window"]) == {1}
