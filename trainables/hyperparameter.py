@@ -77,7 +77,7 @@ def value_type(field: pa.Field) -> pa.DataType:
 
 
 def real(
-    default: float,
+    default: float | None,
     low: float = 0.0,
     high: float = math.inf,
     *,
@@ -88,7 +88,8 @@ def real(
 ) -> Any:
     """Return an attrs field for a real number in a range.
 
-    `check_real` explains the range and raises an error for values outside of it.
+    If the default is None, the field may be None. `check_real` explains the range and
+    raises an error for values outside of it.
     """
     exclude = {"exclude_low": exclude_low, "exclude_high": exclude_high}
 
@@ -104,7 +105,8 @@ def whole(
 ) -> Any:
     """Return an attrs field for a whole number of at least `low` and at most `high`.
 
-    If `high` is None, there is no upper limit.
+    If `high` is None, there is no upper limit. If the default is None, the field may be
+    None.
     """
 
     def check(value: Any, field: attrs.Attribute[int]) -> int:
@@ -127,9 +129,14 @@ def _field(
     default: Any, check: Any, type_: pa.DataType, unit: str, meaning: str, limits: str
 ) -> Any:
     column = Column(type_, True, "setting", unit, meaning)
+
+    def convert(value: Any, field: attrs.Attribute[Any]) -> Any:
+        """Check a value, unless it is None and the field may be None."""
+        return None if value is None and default is None else check(value, field)
+
     return attrs.field(
         default=default,
-        converter=check and attrs.Converter(check, takes_field=True),
+        converter=check and attrs.Converter(convert, takes_field=True),
         metadata={"column": column, "range": limits},
     )
 

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trainables.initialization import INITIALIZATIONS
 from trainables.randomness import generator
 
 
@@ -91,20 +92,28 @@ def initial_network(
     dtype: torch.dtype = torch.float32,
     *,
     normalized: bool = False,
+    initialization: str | None = None,
 ) -> Network:
-    """Draw a new network for each seed, with Kaiming-uniform weights and zero biases.
+    """Draw a new network for each seed.
 
-    `sizes` are the widths of all layers, from the inputs to the outputs. The
-    initialisation follows Dohare et al. 2023 (arXiv 2306.13812): see `kaiming_bound`.
-    The weights are drawn in float64 and then rounded to `dtype`.
+    `sizes` are the widths of all layers, from the inputs to the outputs. If
+    `initialization` is None, the weights are Kaiming uniform and the biases are zero,
+    as in Dohare et al. 2023 (arXiv 2306.13812): see `kaiming_bound`. Otherwise, it is a
+    key of `trainables.initialization.INITIALIZATIONS`. The weights are drawn in float64
+    and then rounded to `dtype`.
     """
     random = [generator("weights", seed) for seed in seeds]
     weights, biases = [], []
     for layer, shape in enumerate(itertools.pairwise(sizes)):
         bound = kaiming_bound(shape[0], output=layer == len(sizes) - 2)
+        if initialization is not None:
+            bound = INITIALIZATIONS[initialization](shape[0])
         drawn = np.stack([r.uniform(-bound, bound, shape) for r in random])
         weights.append(torch.from_numpy(drawn).to(device, dtype))
-        biases.append(torch.zeros(len(seeds), 1, shape[1], device=device, dtype=dtype))
+        drawn = np.zeros((len(seeds), 1, shape[1]))
+        if initialization is not None:
+            drawn = np.stack([r.uniform(-bound, bound, (1, shape[1])) for r in random])
+        biases.append(torch.from_numpy(drawn).to(device, dtype))
     return Network(weights, biases, normalized)
 
 

@@ -28,7 +28,15 @@ from torch import Tensor
 
 from trainables import measuring
 from trainables.data import Dataset
-from trainables.data.examples import Block, Examples, Reader, blocks, select, to_tensor
+from trainables.data.examples import (
+    Block,
+    Examples,
+    Reader,
+    blocks,
+    draw,
+    select,
+    to_tensor,
+)
 from trainables.hyperparameter import check_whole
 from trainables.measuring import measure_landscape, measure_network
 from trainables.network import Network, initial_network
@@ -97,19 +105,24 @@ class ContinualRun:
         keep_freed_memory()
         self.setting, self.seeds, self.dataset = setting, list(seeds), dataset
         self.options, self.device, self.dtype = options, torch.device(device), dtype
-        self._train_images = Reader(to_tensor(dataset.train_images, device), dtype)
-        self._test_images = Reader(to_tensor(dataset.test_images, device), dtype)
+        self._train_images, self._test_images = (
+            Reader(to_tensor(images, device), dtype, setting.input_low)
+            for images in (dataset.train_images, dataset.test_images)
+        )
         network = initial_network(
             [PIXELS, *setting.hidden, setting.problem.outputs],
             self.seeds,
             device,
             dtype,
             normalized=bool(setting.intervention and setting.intervention.normalizes),
+            initialization=setting.initialization,
         )
         self._initial = network.map(torch.clone)  # in the order of `self.seeds`
         self.task = 0
         self.stack = Stack(list(seeds), 0, network, initial_memory(setting, network))
         self.engine = choose_engine(setting, network, engine)
+        if self.engine == "native" and setting.input_low is not None:
+            self.engine = "torch"  # the C steps read images as numbers in [0, 1]
         self._test = native.test if self.engine == "native" else measuring.test
         self._graphs: Graphs | None = None
         self.phases: dict[str, float] = collections.defaultdict(float)
@@ -186,7 +199,7 @@ class ContinualRun:
             self._start_phase("training")
             measures |= self.train(examples)
             self._start_phase("testing")
-            measures |= self._test_on(ordered_tasks)
+            measures |= self._test_on(ordered_tasks, self.task)
             self._start_phase("probes")
             measures |= measure_network(stack.network, batch, images, initial, before)
             if with_landscape:
@@ -208,20 +221,32 @@ class ContinualRun:
         The examples are in the new order of the seeds. `trainables.data.examples`
         explains why the seeds are sorted.
         """
-        examples = [select(tasks[s], self.dataset.train_labels) for s in self.alive]
+        examples = [self._draw(s, tasks[s], self.task) for s in self.alive]
         order = sorted(range(len(examples)), key=lambda i: -len(examples[i].labels))
         if order != list(range(len(order))):
             # in place, because captured CUDA graphs use the memory of these tensors
             self.stack.reorder(order)
         return [examples[i] for i in order]
 
-    def _test_on(self, tasks: list[Task]) -> dict[str, Tensor]:
-        """Test the network of each seed on the task of that seed.
+    def _draw(self, seed: int, task: Task, index: int) -> Examples:
+        """Return the training examples of task number `index` of the seed's stream."""
+        labels, count = self.dataset.train_labels, self.setting.examples
+        return draw(task, labels, count, seed, index)
 
-        Returns test_loss and test_accuracy, each of shape (S,) for S seeds.
+    def _test_on(self, tasks: list[Task], index: int) -> dict[str, Tensor]:
+        """Test the network of each seed on task number `index` of that seed.
+
+        If the labels are shuffled, there is nothing to generalise, and the network is
+        tested on its training examples. Returns test_loss and test_accuracy, each of
+        shape (S,) for S seeds.
         """
         tests = [select(task, self.dataset.test_labels) for task in tasks]
-        return self._test(self.stack.network, tests, self._test_images)
+        images = self._test_images
+        if tasks[0].shuffled:
+            pairs = zip(self.alive, tasks, strict=True)
+            tests = [self._draw(seed, task, index) for seed, task in pairs]
+            images = self._train_images
+        return self._test(self.stack.network, tests, images)
 
     def _test_on_previous_tasks(self) -> dict[str, Tensor]:
         """Test the network of each seed on the last `options.look_back` tasks again.
@@ -231,9 +256,10 @@ class ContinualRun:
         """
         accuracies = []
         for back in range(1, 1 + min(self.options.look_back, self.task)):
-            tasks = [self.setting.problem.task(s, self.task - back) for s in self.alive]
+            index = self.task - back
+            tasks = [self.setting.problem.task(s, index) for s in self.alive]
             with in_pixel_order(tasks, self.stack.network):
-                accuracies.append(self._test_on(tasks)["test_accuracy"])
+                accuracies.append(self._test_on(tasks, index)["test_accuracy"])
         if not accuracies:
             return {}
         return {"backward_accuracy": torch.stack(accuracies, dim=1)}

@@ -21,9 +21,11 @@ from trainables.hyperparameter import (
     Column,
     check_whole,
     hyperparameters,
+    real,
     text,
     whole,
 )
+from trainables.initialization import INITIALIZATIONS
 from trainables.interventions import INTERVENTIONS, Intervention
 from trainables.optimizers import OPTIMIZERS, SGD, Optimizer
 from trainables.problems import PROBLEMS, Permuted, Problem
@@ -105,6 +107,25 @@ class Setting:
     base: Adam | None = text(
         None, meaning="rule that turns the gradient into a step; null: SGD"
     )
+    examples: int | None = whole(
+        None,
+        unit="examples",
+        meaning="training examples of each task, drawn anew for each task; null: all",
+    )
+    initialization: str | None = text(
+        None,
+        lambda value, field: choose(field.name, value, INITIALIZATIONS),
+        meaning="distribution of the initial weights: pytorch (the default of "
+        "torch.nn.Linear); null: Kaiming uniform, with zero biases, from which "
+        "interventions always draw",
+    )
+    input_low: float | None = real(
+        None,
+        -1.0,
+        0.0,
+        exclude_high=True,
+        meaning="input of a black pixel, if a white one is 1; null: 0",
+    )
 
     def __attrs_post_init__(self) -> None:
         longest = self.problem.longest
@@ -117,6 +138,22 @@ class Setting:
             raise UsageError(
                 f"momentum is {self.optimizer.momentum:g}, but base {self.base.name} "
                 "already averages the gradient (beta1): leave out momentum"
+            )
+
+        if (
+            self.initialization
+            and self.intervention
+            and self.intervention.name == "fresh"
+        ):
+            raise UsageError(
+                "intervention fresh can restore only the default initial weights: "
+                "leave out initialization"
+            )
+        available = DATASETS[self.dataset].train
+        if self.examples is not None and self.examples > available:
+            raise UsageError(
+                f"examples is {self.examples}: {self.dataset} has only {available} "
+                "training examples"
             )
 
     def row(self) -> Row:
@@ -189,7 +226,7 @@ def _derive_columns() -> dict[str, Column]:
     """
     columns: dict[str, Column] = {}
     for name, column in hyperparameters(Setting).items():
-        is_optional = name in ("intervention", "base")
+        is_optional = attrs.fields_dict(Setting)[name].default is None
         columns[name] = attrs.evolve(column, nullable=is_optional)
         parts = [hyperparameters(part) for part in REGISTRIES.get(name, {}).values()]
         for part in parts:

@@ -7,6 +7,7 @@ and the GPU memory.
 from __future__ import annotations
 
 import itertools
+import math
 from typing import NamedTuple
 
 from trainables.data import DATASETS
@@ -55,8 +56,10 @@ def run_cost(setting: Setting) -> Cost:
     weights = [a * b for a, b in itertools.pairwise(_layer_sizes(setting))]
     forward = 2 * sum(weights)
     one_pass = 3 * forward - 2 * weights[0]
-    trained = setting.tasks * setting.epochs * share * source.train
-    tested = setting.tasks * share * source.test
+    examples = min(share * source.train, setting.examples or math.inf)
+    trained = setting.tasks * setting.epochs * examples
+    shuffled = setting.problem.task(0, 0).shuffled
+    tested = setting.tasks * (examples if shuffled else share * source.test)
     flops = trained * one_pass * setting.optimizer.passes + tested * forward
     return Cost(trained, flops)
 

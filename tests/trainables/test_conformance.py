@@ -35,7 +35,13 @@ from trainables.interventions import (
 from trainables.network import Network, forward, initial_network
 from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD, Optimizer
 from trainables.probes import LANDSCAPE, MEASURES, PROBES, START, Landscape, Snapshot
-from trainables.problems import PROBLEMS, Pairwise, Permuted, Problem
+from trainables.problems import (
+    PROBLEMS,
+    Pairwise,
+    Permuted,
+    Problem,
+    RandomLabels,
+)
 from trainables.record import SETTING_COLUMNS, Record, measure_columns
 from trainables.run import ContinualRun
 from trainables.setting import REGISTRIES, RunOptions, Setting
@@ -112,6 +118,7 @@ UNDER: dict[str, Setting] = {
 PROBLEM_CASES: dict[str, Problem] = {
     "permuted": Permuted(),
     "pairwise": Pairwise(),
+    "random-labels": RandomLabels(),
 }
 
 PROBE_CASES: dict[str, list[float]] = {

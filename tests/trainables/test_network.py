@@ -26,6 +26,20 @@ def test_weights_are_kaiming_uniform_and_biases_zero():
         assert w.var() == pytest.approx(gain**2 / fan_in, rel=0.05)
 
 
+def test_weights_and_biases_of_pytorch_are_those_of_its_layers():
+    sizes = [50, 40, 10]
+    network = initial_network(
+        sizes, range(60), dtype=torch.float64, initialization="pytorch"
+    )
+    for w, b, fan_in in zip(network.weights, network.biases, sizes, strict=False):
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(fan_in, 1000, dtype=torch.float64)
+        for own, theirs in ((w, layer.weight), (b, layer.bias)):
+            bound = theirs.abs().max().item()  # of many draws
+            assert 0.95 * bound < own.abs().max() <= 1.01 * bound
+            assert own.var() == pytest.approx(theirs.var().item(), rel=0.15)
+
+
 def test_only_the_last_of_layers_of_one_shape_is_an_output():
     network = initial_network([50, 50, 50, 50], range(20), dtype=torch.float64)
     largest = [w.abs().max().item() for w in network.weights]

@@ -7,6 +7,7 @@ The golden numbers are made anew, after a change that is meant to change them, b
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
@@ -22,7 +23,13 @@ from trainables.data import Dataset, examples
 from trainables.network import initial_network
 from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD, Optimizer
 from trainables.probes import LANDSCAPE, MEASURES, START, Landscape
-from trainables.problems import PROBLEMS, Pairwise, Permuted, Problem
+from trainables.problems import (
+    PROBLEMS,
+    Pairwise,
+    Permuted,
+    Problem,
+    RandomLabels,
+)
 from trainables.randomness import generator
 from trainables.record import (
     OUTCOME_COLUMNS,
@@ -43,10 +50,15 @@ BITS = [*MEASURES, "diverged", "steps", "task", "task_label", "seed"]
 AROUND = [*LANDSCAPE, *START]
 """What is null where the loss's landscape is not looked at."""
 
+STREAMS = (Permuted, Pairwise)
+OTHERS = [p for p in PROBLEMS.values() if p not in STREAMS]
+
 EVERY = [
     pytest.param(o(lr=0.05, momentum=0.5), p(), id=f"{o.name}-{p.name}")
-    for o in OPTIMIZERS.values()
-    for p in PROBLEMS.values()
+    for o, p in (
+        *itertools.product(OPTIMIZERS.values(), STREAMS),
+        *itertools.product([SGD], OTHERS),  # one optimizer, to save time
+    )
 ]
 
 
@@ -101,7 +113,9 @@ LOOK_BACK = 2
 def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
     """One network as anyone would write it: permute the images, loop, measure."""
     sizes = [784, *setting.hidden, setting.problem.outputs]
-    start = initial_network(sizes, [seed], dtype=torch.float64)
+    start = initial_network(
+        sizes, [seed], dtype=torch.float64, initialization=setting.initialization
+    )
     layers: list[torch.nn.Module] = []
     for w, b in zip(start.weights, start.biases, strict=True):
         linear = torch.nn.Linear(*w[0].shape, dtype=torch.float64)
@@ -114,12 +128,21 @@ def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
         parameters, lr=o.lr, momentum=o.momentum, weight_decay=o.weight_decay
     )
 
-    def task_data(task, images, labels):
+    low = setting.input_low or 0
+
+    def task_data(task, images, labels, index=None):
         mine = [i for i, label in enumerate(labels) if label in task.classes]
-        x = torch.tensor(images[mine] / 255)
+        if index is not None and setting.examples is not None:
+            draw = generator("examples", seed, 0 if task.shuffled else index)
+            order = draw.permutation(len(mine))[: setting.examples]
+            mine = [mine[i] for i in sorted(order)]
+        x = torch.tensor(low + (1 - low) * images[mine] / 255)
         if task.pixels is not None:
             x = x[:, task.pixels]
-        return x, torch.tensor([task.classes.index(labels[i]) for i in mine])
+        y = [task.classes.index(labels[i]) for i in mine]
+        if task.shuffled:
+            y = generator("labels", seed, index).permutation(y)
+        return x, torch.tensor(y)
 
     def gradients(x, y):
         logits = model(x)
@@ -142,7 +165,7 @@ def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
     for index in range(setting.tasks):
         before = [p.detach().clone() for p in parameters]
         task = setting.problem.task(seed, index)
-        x, y = task_data(task, data.train_images, data.train_labels)
+        x, y = task_data(task, data.train_images, data.train_labels, index)
         correct = loss_sum = steps = 0
         for epoch in range(setting.epochs):
             order = generator("order", seed, index, epoch).permutation(len(y))
@@ -167,7 +190,9 @@ def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
                     p.grad = g
                 sgd.step()
         seen = setting.epochs * len(y)
-        test_x, test_y = task_data(task, data.test_images, data.test_labels)
+        test_x, test_y = x, y
+        if not task.shuffled:
+            test_x, test_y = task_data(task, data.test_images, data.test_labels)
         earlier = [
             (model(old_x).argmax(1) == old_y).double().mean().item()
             for old_x, old_y in tests[: -1 - LOOK_BACK : -1]
@@ -247,12 +272,39 @@ def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
 def test_a_run_is_the_naive_loop(
     optimizer, problem, epochs, batch, few, monkeypatch: pytest.MonkeyPatch
 ):
+    setting = small(optimizer, problem, epochs=epochs, batch_size=batch)
+    check_naive(setting, few, monkeypatch)
+
+
+@pytest.mark.parametrize("problem", [problem() for problem in OTHERS], ids=str)
+def test_a_run_on_another_stream_is_the_naive_loop(problem, few, monkeypatch):
+    check_naive(small(SGD(lr=0.05), problem), few, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("problem", "protocol"),
+    [
+        (Permuted(), {"examples": 60}),
+        (RandomLabels(), {"examples": 60}),
+        (Permuted(), {"initialization": "pytorch"}),
+        (Permuted(), {"input_low": -1.0}),
+        (Pairwise(), {"input_low": -0.5, "initialization": "pytorch", "examples": 55}),
+    ],
+    ids=str,
+)
+def test_a_run_with_another_protocol_is_the_naive_loop(
+    problem, protocol, few, monkeypatch
+):
+    setting = small(SAM(lr=0.01, rho=0.02), problem, **protocol)
+    check_naive(setting, few, monkeypatch)
+
+
+def check_naive(setting, few, monkeypatch: pytest.MonkeyPatch):
     # so that testing and gathering take several pieces, and probes not every example
     monkeypatch.setattr(measuring, "TEST_BATCH", 7)
     monkeypatch.setattr(measuring, "EXAMPLES", 50)
     monkeypatch.setattr(examples, "BLOCK_EXAMPLES", 60)
     monkeypatch.setattr(training, "READ_EXAMPLES", 30)
-    setting = small(optimizer, problem, epochs=epochs, batch_size=batch)
     looks = {"landscape_every": 0, "look_back": LOOK_BACK}
     rows = records_of(setting, [3, 5], few, dtype=torch.float64, **looks)
     for seed in (3, 5):

@@ -177,6 +177,14 @@ def test_defaults_are_filled_in():
         ({"batch_size": "abc"}, "batch_size is 'abc'"),
         ({"batch_size": 1.5}, "batch_size is 1.5"),
         ({"batch_size": True}, "batch_size is True"),
+        ({"examples": 0}, "examples is 0"),
+        ({"examples": 60_001}, "mnist has only 60000 training examples"),
+        (
+            {"initialization": "pytorch", "intervention": "fresh"},
+            "fresh can restore only the default initial weights",
+        ),
+        ({"initialization": "torch"}, "did you mean 'pytorch'?"),
+        ({"input_low": 0.0}, "input_low is 0.0: it must be a number at least -1 and"),
         ({"hidden": "100-"}, "hidden is '100-': give widths joined by '-'"),
         ({"hidden": "0"}, "hidden is '0'"),
         ({"hidden": "-5"}, "hidden is '-5'"),
@@ -257,6 +265,9 @@ def test_every_field_is_in_the_identifier():
         {"weight_decay": 0.5},
         {"rho": 0.5},
         {"alpha": 0.5},
+        {"examples": 1000},
+        {"initialization": "pytorch"},
+        {"input_low": -1.0},
     ]
     settings = [Setting.from_row(base | change) for change in changes]
     touched = {key for change in changes for key in change}

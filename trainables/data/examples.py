@@ -19,6 +19,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from trainables.problems import Task
+from trainables.randomness import generator
 
 BLOCK_EXAMPLES = 2**16
 """The approximate number of examples in a block of batches."""
@@ -80,6 +81,26 @@ def select(task: Task, dataset_labels: np.ndarray) -> Examples:
     return Examples(positions, labels[positions])
 
 
+def draw(
+    task: Task, dataset_labels: np.ndarray, count: int | None, seed: int, index: int
+) -> Examples:
+    """Return the training examples of task number `index` of the seed's stream.
+
+    Without a `count`, these are all examples of the task's classes. Otherwise, they are
+    `count` of them (or all, if there are fewer), drawn anew for each task. A task with
+    shuffled labels has the same images as the other tasks of the seed.
+    """
+    examples = select(task, dataset_labels)
+    if count is not None:
+        random = generator("examples", seed, 0 if task.shuffled else index)
+        chosen = random.permutation(len(examples.labels))[:count]
+        examples = examples.take(np.sort(chosen))
+    if task.shuffled:
+        random = generator("labels", seed, index)
+        examples = examples._replace(labels=random.permutation(examples.labels))
+    return examples
+
+
 def schedule(sizes: Sequence[int], batch_size: int) -> list[Segment]:
     """Return the steps of one epoch, in which each seed trains on all its examples.
 
@@ -132,20 +153,29 @@ def blocks(
 
 
 class Reader:
-    """Reads images of a dataset as floating-point numbers in [0, 1].
+    """Reads images of a dataset as floating-point numbers in [low, 1].
 
     A reader reuses its memory, because allocating memory takes longer than the
     arithmetic. A result is overwritten by the next call for the same number of images.
     """
 
-    def __init__(self, images: UInt8[Tensor, "N inputs"], dtype: torch.dtype) -> None:
-        """Store the images of a dataset, and the dtype in which they are returned."""
-        self.images, self._dtype = images, dtype
+    def __init__(
+        self,
+        images: UInt8[Tensor, "N inputs"],
+        dtype: torch.dtype,
+        low: float | None = None,
+    ) -> None:
+        """Store the images of a dataset, and how they are returned.
+
+        `dtype` is the dtype of the numbers. `low` is the number of a black pixel; None
+        means 0.
+        """
+        self.images, self._dtype, self._low = images, dtype, low
         self._memory: dict[int, tuple[Tensor, Tensor]] = {}  # key: number of images
 
     def clone(self) -> Reader:
         """Return a reader of the same images with its own memory."""
-        return Reader(self.images, self._dtype)
+        return Reader(self.images, self._dtype, self._low)
 
     def read(self, positions: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape inputs"]:
         """Return the images at these positions in the dataset."""
@@ -155,4 +185,8 @@ class Reader:
             self._memory = {count: (raw, torch.empty_like(raw, dtype=self._dtype))}
         raw, reals = self._memory[count]
         torch.index_select(self.images, 0, positions.flatten(), out=raw)
-        return reals.copy_(raw).mul_(1 / 255).view(*positions.shape, -1)
+        if self._low is None:
+            reals.copy_(raw).mul_(1 / 255)
+        else:
+            reals.copy_(raw).mul_((1 - self._low) / 255).add_(self._low)
+        return reals.view(*positions.shape, -1)

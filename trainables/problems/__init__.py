@@ -2,11 +2,22 @@
 
 from trainables.problems.pairwise import Pairwise
 from trainables.problems.permuted import Permuted
+from trainables.problems.random_labels import RandomLabels
 from trainables.problems.task import CLASSES, PIXELS, Problem, Task
 
 PROBLEMS: dict[str, type[Problem]] = {
     "permuted": Permuted,
     "pairwise": Pairwise,
+    "random-labels": RandomLabels,
 }
 
-__all__ = ["CLASSES", "PIXELS", "PROBLEMS", "Pairwise", "Permuted", "Problem", "Task"]
+__all__ = [
+    "CLASSES",
+    "PIXELS",
+    "PROBLEMS",
+    "Pairwise",
+    "Permuted",
+    "Problem",
+    "RandomLabels",
+    "Task",
+]

@@ -25,11 +25,15 @@ class Task:
         pixels: A permutation of the pixels, of shape (784,), or None to keep the order
             of the pixels. In training and testing, input j of the network is pixel
             pixels[j] of the image.
+        shuffled: Whether the labels of the images are shuffled, so that they can only
+            be memorized. All such tasks of a seed have the same images, and the network
+            is tested on the images on which it was trained.
     """
 
     label: str
     classes: tuple[int, ...]
     pixels: np.ndarray | None = None
+    shuffled: bool = False
 
 
 class Problem(Protocol):

@@ -6,7 +6,7 @@ import pytest
 
 from study.plan.cost import run_cost
 from trainables.optimizers import ASAM, GNP, SAM, SGD
-from trainables.problems import Pairwise, Permuted
+from trainables.problems import Pairwise, Permuted, RandomLabels
 from trainables.run import ContinualRun
 from trainables.setting import Setting
 
@@ -21,6 +21,17 @@ def test_operations_of_a_small_network_by_hand():
     update = 2 * weights + 2 * weights + 2 * (5 * 4 + 4 * 10)
     assert cost.examples == 3 * 2 * 4290
     assert cost.flops == 3 * 2 * 4290 * update + 3 * 710 * 2 * weights
+
+
+def test_shuffled_labels_are_tested_on_the_images_that_were_drawn():
+    fields = {"dataset": "mnist-5k", "tasks": 3, "epochs": 2, "hidden": (5,)}
+    cost = run_cost(Setting(problem=RandomLabels(), examples=100, **fields))
+    weights = 784 * 5 + 5 * 10
+    update = 4 * weights + 2 * 5 * 10
+    assert cost.examples == 3 * 2 * 100
+    assert cost.flops == 3 * 2 * 100 * update + 3 * 100 * 2 * weights
+    tested_apart = run_cost(Setting(problem=Permuted(), examples=100, **fields))
+    assert tested_apart.flops - cost.flops == 3 * 610 * 2 * weights
 
 
 def test_all_pairs_of_mnist_meet_every_example_nine_times():

@@ -13,7 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainables.problems import PROBLEMS, Pairwise, Permuted, Task
+from trainables.data.examples import draw
+from trainables.problems import (
+    PROBLEMS,
+    Pairwise,
+    Permuted,
+    RandomLabels,
+    Task,
+)
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "problems.json"
 
@@ -44,6 +51,30 @@ def test_a_default_stream_fits(problem):
     assert one.longest is None or one.default_tasks <= one.longest
     last = one.task(0, one.default_tasks - 1)
     assert len(last.classes) == one.outputs
+
+
+def test_shuffled_labels_are_those_of_the_same_images():
+    labels = np.repeat(np.arange(10), 20)
+    drawn = [draw(RandomLabels().task(4, i), labels, 50, 4, i) for i in range(3)]
+    for examples in drawn:
+        assert examples.positions.tolist() == drawn[0].positions.tolist()
+        own = labels[examples.positions]
+        assert sorted(examples.labels) == sorted(own)
+        assert (examples.labels == own).mean() < 0.4
+    assert drawn[0].labels.tolist() != drawn[1].labels.tolist()
+    other = draw(RandomLabels().task(5, 0), labels, 50, 5, 0)
+    assert other.positions.tolist() != drawn[0].positions.tolist()
+
+
+def test_examples_are_drawn_anew_for_each_task():
+    labels = np.repeat(np.arange(10), 20)
+    drawn = [draw(Permuted().task(4, i), labels, 50, 4, i) for i in range(2)]
+    for examples in drawn:
+        assert len(set(examples.positions)) == 50
+        assert examples.labels.tolist() == labels[examples.positions].tolist()
+    assert drawn[0].positions.tolist() != drawn[1].positions.tolist()
+    pair = draw(Pairwise().task(4, 0), labels, 500, 4, 0)  # it has only 40
+    assert len(pair.labels) == 40
 
 
 def test_permutations_are_permutations_of_all_classes():

@@ -1,0 +1,41 @@
+"""The problem `random-labels`: each task gives the same images new random labels.
+
+The labels do not depend on what the images show, so the network can only memorize them.
+Accuracy is measured on the training images. Zhang et al. 2017 (arXiv 1611.03530) fit
+random labels. Lyle et al. 2023 (arXiv 2303.01486) and Kumar et al. 2023 (arXiv
+2308.11958) use a stream of such tasks to study plasticity.
+
+As in the code of Kumar et al., the labels of a task are those of the images in a random
+order, so all tasks have equally many images of each label
+(skumar9876/L2_Init@3f86d26:environments/random_label_envs.py:70-74).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+from trainables.problems.task import CLASSES, Task
+
+
+@attrs.frozen
+class RandomLabels:
+    """A stream in which each task, also the first, shuffles the labels of the images.
+
+    `Setting.examples` is the number of images, 1200 in the experiments of Kumar et al.
+    A seed has the same images in all tasks.
+    """
+
+    name: ClassVar[str] = "random-labels"
+    outputs: ClassVar[int] = CLASSES
+    default_tasks: ClassVar[int] = 50
+    longest: ClassVar[int | None] = None
+
+    def task(self, seed: int, index: int) -> Task:
+        """Return task number `index` (from 0) of the seed's stream.
+
+        >>> RandomLabels().task(seed=0, index=3).label
+        'shuffle 3'
+        """
+        return Task(f"shuffle {index}", tuple(range(CLASSES)), shuffled=True)
