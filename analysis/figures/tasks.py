@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 import pandas as pd
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from trainables.data import Dataset
+    from trainables.problems import Problem
 
 BUNDLED = "mnist-5k"  # a subset of MNIST that needs no download
 SHOWN = 4  # the number of tasks to show for each problem
@@ -49,9 +51,12 @@ def pictured_tasks(frame: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for problem, part in frame.groupby("problem", sort=False):
         first = part[part["seed"] == part["seed"].min()]
+        _check_known(str(problem))
+        stream = _first_stream(str(problem), first)
+        for name, value in attrs.asdict(stream).items():
+            first = first[first[name] == value]
         labels = first.drop_duplicates("task").set_index("task")["task_label"]
         labels.index += frame.attrs.get("first_task", 0)  # of the option --tasks
-        _check_known(str(problem))
         images = _load_images(first["dataset"].iloc[0])
         common = {
             "study": first["study"].iloc[0],
@@ -61,7 +66,7 @@ def pictured_tasks(frame: pd.DataFrame) -> pd.DataFrame:
             "seed": first["seed"].iloc[0],
         }
         shown = labels.sort_index().head(SHOWN).to_dict()
-        pictured = _images(str(problem), int(common["seed"]), shown, images)
+        pictured = _images(stream, int(common["seed"]), shown, images)
         rows += [{**common, **row} for row in pictured]
     return pd.DataFrame(rows)
 
@@ -76,16 +81,22 @@ def _check_known(problem: str) -> None:
         )
 
 
+def _first_stream(problem: str, records: pd.DataFrame) -> Problem:
+    """Return the problem with the hyperparameters of the first record."""
+    from trainables.hyperparameter import hyperparameters
+    from trainables.problems import PROBLEMS
+
+    own = {name: records[name].iloc[0] for name in hyperparameters(PROBLEMS[problem])}
+    return PROBLEMS[problem](**own)
+
+
 def _images(
-    problem: str, seed: int, labels: Mapping[Any, str], digits: Dataset
+    stream: Problem, seed: int, labels: Mapping[Any, str], digits: Dataset
 ) -> Iterator[dict[str, Any]]:
     """Yield a row of `pictured_tasks` for each image of some tasks of one problem.
 
     `labels` has the label of each task in the records, by the number of the task.
     """
-    from trainables.problems import PROBLEMS
-
-    stream = PROBLEMS[problem]()
     for index, recorded in labels.items():
         task = stream.task(seed, int(index))
         if task.label != recorded:

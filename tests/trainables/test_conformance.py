@@ -37,7 +37,10 @@ from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD, Optimizer
 from trainables.probes import LANDSCAPE, MEASURES, PROBES, START, Landscape, Snapshot
 from trainables.problems import (
     PROBLEMS,
+    Gradual,
+    LabelPermuted,
     Pairwise,
+    PairwiseOriented,
     Permuted,
     Problem,
     RandomLabels,
@@ -118,6 +121,9 @@ UNDER: dict[str, Setting] = {
 PROBLEM_CASES: dict[str, Problem] = {
     "permuted": Permuted(),
     "pairwise": Pairwise(),
+    "pairwise-oriented": PairwiseOriented(),
+    "gradual": Gradual(pixel_share=0.25),
+    "label-permuted": LabelPermuted(),
     "random-labels": RandomLabels(),
 }
 

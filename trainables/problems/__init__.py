@@ -1,6 +1,9 @@
 """Problems (streams of tasks). Each problem has a file and an entry in `PROBLEMS`."""
 
+from trainables.problems.gradual import Gradual
+from trainables.problems.label_permuted import LabelPermuted
 from trainables.problems.pairwise import Pairwise
+from trainables.problems.pairwise_oriented import PairwiseOriented
 from trainables.problems.permuted import Permuted
 from trainables.problems.random_labels import RandomLabels
 from trainables.problems.task import CLASSES, PIXELS, Problem, Task
@@ -8,6 +11,9 @@ from trainables.problems.task import CLASSES, PIXELS, Problem, Task
 PROBLEMS: dict[str, type[Problem]] = {
     "permuted": Permuted,
     "pairwise": Pairwise,
+    "pairwise-oriented": PairwiseOriented,
+    "gradual": Gradual,
+    "label-permuted": LabelPermuted,
     "random-labels": RandomLabels,
 }
 
@@ -15,7 +21,10 @@ __all__ = [
     "CLASSES",
     "PIXELS",
     "PROBLEMS",
+    "Gradual",
+    "LabelPermuted",
     "Pairwise",
+    "PairwiseOriented",
     "Permuted",
     "Problem",
     "RandomLabels",

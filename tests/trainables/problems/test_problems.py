@@ -16,7 +16,10 @@ import pytest
 from trainables.data.examples import draw
 from trainables.problems import (
     PROBLEMS,
+    Gradual,
+    LabelPermuted,
     Pairwise,
+    PairwiseOriented,
     Permuted,
     RandomLabels,
     Task,
@@ -51,6 +54,40 @@ def test_a_default_stream_fits(problem):
     assert one.longest is None or one.default_tasks <= one.longest
     last = one.task(0, one.default_tasks - 1)
     assert len(last.classes) == one.outputs
+
+
+def test_labels_are_permuted_and_images_are_not():
+    tasks = [LabelPermuted().task(s, i) for s in range(5) for i in range(20)]
+    assert all(sorted(task.classes) == list(range(10)) for task in tasks)
+    assert all(task.pixels is None for task in tasks)
+    assert len({task.classes for task in tasks}) == 100
+    # each class has each label about equally often
+    assert np.mean([task.classes for task in tasks], axis=0) == pytest.approx(
+        4.5, abs=1.2
+    )
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_about_half_of_the_oriented_pairs_are_swapped(seed):
+    tasks = [PairwiseOriented().task(seed, i) for i in range(45)]
+    plain = [Pairwise().task(seed, i) for i in range(45)]
+    assert [sorted(t.classes) for t in tasks] == [list(t.classes) for t in plain]
+    swapped = sum(t.classes != p.classes for t, p in zip(tasks, plain, strict=True))
+    assert 12 <= swapped <= 33
+    assert all(t.label == "v".join(map(str, t.classes)) for t in tasks)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 1.0])
+def test_a_gradual_task_permutes_its_share_of_the_pixels_of_the_task_before(share):
+    problem, count = Gradual(pixel_share=share), round(784 * share)
+    tasks = [problem.task(3, i).pixels for i in range(6)]
+    assert tasks[0].tolist() == list(range(784))
+    for before, after in itertools.pairwise(tasks):
+        assert sorted(after) == list(range(784))
+        # a random permutation leaves about one pixel in its place
+        assert count - 6 <= (before != after).sum() <= count
+    moved = np.mean(tasks[5] != np.arange(784))
+    assert moved == pytest.approx(1 - (1 - share) ** 5, abs=0.06)
 
 
 def test_shuffled_labels_are_those_of_the_same_images():

@@ -1,0 +1,37 @@
+"""The problem `label-permuted`: each task gives the classes a new order of labels.
+
+The images stay the same, and each task has a new map from classes to labels. So the
+features that the network has learned stay useful, and only the outputs must change.
+Lewandowski et al. 2023 (arXiv 2312.00246) and Lee et al. 2023 (arXiv 2306.10711) use
+such streams: input plasticity and label plasticity can be lost separately.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+from trainables.problems.task import CLASSES, Task
+from trainables.randomness import generator
+
+
+@attrs.frozen
+class LabelPermuted:
+    """A stream in which each task, also the first, randomly permutes the labels."""
+
+    name: ClassVar[str] = "label-permuted"
+    outputs: ClassVar[int] = CLASSES
+    default_tasks: ClassVar[int] = 100
+    longest: ClassVar[int | None] = None
+
+    def task(self, seed: int, index: int) -> Task:
+        """Return task number `index` (from 0) of the seed's stream.
+
+        The name of the task has the classes with the labels 0, 1, ... in this order.
+
+        >>> sorted(LabelPermuted().task(seed=0, index=3).label)
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']
+        """
+        classes = tuple(generator("stream", seed, index).permutation(CLASSES).tolist())
+        return Task("".join(map(str, classes)), classes)
