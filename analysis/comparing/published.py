@@ -86,6 +86,32 @@ PUBLICATIONS: dict[str, Publication] = {
             reading_error=0.0004,
             tolerance=0.003,
         ),
+        Publication(
+            name="kumar-2023",
+            study="kumar-2023",
+            source="Kumar et al. 2023, arXiv 2308.11958, Table 2, L2 Init, total "
+            "online accuracy",
+            method="printed there",
+            measure="online_accuracy",
+            setting={
+                **ONLINE,
+                "tasks": 20,
+                "examples": 10_000,
+                "batch_size": 16,
+                "hidden": "100-100",
+                "initialization": "pytorch",
+                "input_low": -1.0,
+                "lr": 0.001,
+                "base": "adam",
+                "beta1": 0.9,
+                "beta2": 0.999,
+                "adam_eps": 1e-8,
+                "intervention": "l2_init",
+                "init_decay": 0.001,
+            },
+            runs=5,
+            tolerance=0.005,
+        ),
     )
 }
 

@@ -5,7 +5,12 @@ The settings follow the authors' code, which each docstring cites.
 
 from __future__ import annotations
 
+from typing import Any
+
+from trainables.bases import Adam
+from trainables.interventions import L2Init
 from trainables.optimizers import GNP, SAM, SGD
+from trainables.problems import RandomLabels
 from trainables.setting import Setting
 
 
@@ -38,3 +43,62 @@ def dohare_2024() -> tuple[Setting, ...]:
         Setting(optimizer=optimizer, dataset="mnist", tasks=101, batch_size=1)
         for optimizer in optimizers
     )
+
+
+# MLP with two hidden layers, nn.Linear's initial weights, pixels in [-1, 1], batch 16
+# (skumar9876/L2_Init@3f86d26: nets/mlp.py:28-51, utils/load_data.py:17-18,
+# utils/commands/train/parallel_runs_permuted_mnist.py:32-35)
+KUMAR: dict[str, Any] = {
+    "dataset": "mnist",
+    "batch_size": 16,
+    "hidden": (100, 100),
+    "initialization": "pytorch",
+    "input_low": -1.0,
+    "base": Adam(),
+}
+
+
+def kumar_2023() -> tuple[Setting, ...]:
+    """Return the 20 tasks of Table 2 of Kumar et al. 2023 (arXiv 2308.11958).
+
+    L2-init with lambda 0.001 is the setting of the table. A network without a remedy
+    and one with weight decay are beside it. All have Adam with step size 0.001, and
+    each task has 10,000 images, drawn anew
+    (skumar9876/L2_Init@3f86d26:environments/permuted_mnist.py:105-112).
+
+    Their first task is not permuted, and ours is. A network whose initial weights all
+    have the same distribution cannot tell a permuted image from another one, so this
+    does not matter. Their last batch of a task repeats examples of the task
+    (permuted_mnist.py:144-145), and ours does not: 16 of 10,000 examples.
+    """
+    decay = 0.001
+    shared: dict[str, Any] = {**KUMAR, "tasks": 20, "examples": 10_000}
+    return (
+        Setting(optimizer=SGD(lr=0.001), **shared),
+        Setting(optimizer=SGD(lr=0.001, weight_decay=decay), **shared),
+        Setting(
+            optimizer=SGD(lr=0.001), intervention=L2Init(init_decay=decay), **shared
+        ),
+    )
+
+
+def random_labels() -> tuple[Setting, ...]:
+    """Return random-label MNIST of Kumar et al. 2023 (arXiv 2308.11958).
+
+    In each of 50 tasks, the network memorizes new random labels of the same 1,200
+    images in 400 epochs (skumar9876/L2_Init@3f86d26: config/env/random_label_mnist.yaml
+    and environments/random_label_envs.py). They report that the network without a
+    remedy and the one with weight decay lose plasticity, and that L2-init keeps it.
+    Both strengths are in the authors' search.
+    """
+    shared: dict[str, Any] = {**KUMAR, "problem": RandomLabels()}
+    shared |= {"tasks": 50, "epochs": 400, "examples": 1_200}
+    settings = [Setting(optimizer=SGD(lr=0.001), **shared)]
+    for decay in (0.01, 0.001):
+        settings += [
+            Setting(optimizer=SGD(lr=0.001, weight_decay=decay), **shared),
+            Setting(
+                optimizer=SGD(lr=0.001), intervention=L2Init(init_decay=decay), **shared
+            ),
+        ]
+    return tuple(settings)

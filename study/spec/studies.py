@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from study.spec.replications import dohare_2024
+from study.spec.replications import dohare_2024, kumar_2023, random_labels
 from trainables.bases import Adam
 from trainables.hyperparameter import check_whole
 from trainables.interventions import INTERVENTIONS
@@ -270,6 +270,18 @@ STUDIES: dict[str, Study] = {
             dohare_2024(),
             seeds=range(10),
             about="online permuted MNIST of Dohare et al. 2024; SAM and GNP beside it",
+        ),
+        Study(
+            "kumar-2023",
+            kumar_2023(),
+            seeds=range(5),
+            about="20 tasks of Kumar et al. 2023: L2-init and weight decay with Adam",
+        ),
+        Study(
+            "random-labels",
+            random_labels(),
+            seeds=range(5),
+            about="memorize random labels: L2-init and weight decay with Adam",
         ),
     )
 }

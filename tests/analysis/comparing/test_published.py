@@ -69,7 +69,7 @@ def test_the_difference_is_ours_minus_the_published_number():
     assert line.startswith("dohare-2024: reproduced within 0.30 pp. The largest ")
     assert "is +0.20 pp" in line
     assert line.endswith("The peak is at task 1 here and at task 1 there.")
-    assert unrepeated(data) == []
+    assert [line.split(":")[0] for line in unrepeated(data)] == ["kumar-2023"]
 
 
 def test_one_task_that_differs_too_much_is_not_reproduced():
@@ -98,6 +98,23 @@ def test_another_setting_repeats_nothing(change):
 
 def frame_of():
     return replication(records(setting={**DOHARE, "lr": 0.001}))
+
+
+def test_a_number_over_all_tasks_is_the_mean_of_the_stream():
+    setting = make_setting(**PUBLICATIONS["kumar-2023"].setting)
+    runs = [make_run(setting, seed).to_pandas() for seed in range(2)]
+    for run, step in zip(runs, (-0.001, 0.003), strict=True):
+        run["online_accuracy"] = 0.811 + step + np.linspace(-0.1, 0.1, 20)
+    data = replication(pd.concat(runs, ignore_index=True))
+    assert data["mean"].to_numpy(float) == pytest.approx(0.812)
+    assert verdicts(data) == [
+        "kumar-2023: reproduced within 0.50 pp: the difference is +0.10 pp (2 runs "
+        "here, 5 there)."
+    ]
+    (sheet,) = replication_sheets(data)
+    assert sheet.rows == [["all", "81.20 ± 2.54", "81.10 ± n/a", "+0.10", "yes"]]
+    longer = pd.concat(runs).assign(tasks=40)
+    assert replication(longer).empty
 
 
 def test_a_shorter_stream_repeats_the_first_numbers():
