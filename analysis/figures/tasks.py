@@ -52,7 +52,7 @@ def pictured_tasks(frame: pd.DataFrame) -> pd.DataFrame:
     for problem, part in frame.groupby("problem", sort=False):
         first = part[part["seed"] == part["seed"].min()]
         _check_known(str(problem))
-        stream = _first_stream(str(problem), first)
+        stream: Any = _first_stream(str(problem), first)
         for name, value in attrs.asdict(stream).items():
             first = first[first[name] == value]
         labels = first.drop_duplicates("task").set_index("task")["task_label"]

@@ -510,7 +510,7 @@ def _drop_duplicates(
     return table.filter(pa.array(~again))
 
 
-def _number_keys(table: pa.Table) -> pd.Series[int]:
+def _number_keys(table: pa.Table) -> pd.Series[Any]:
     """Return a number for each row; rows have equal numbers if their `KEY` is equal."""
     numbers = np.zeros(table.num_rows, dtype=np.int64)
     for name in KEY:

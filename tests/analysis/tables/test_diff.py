@@ -1,5 +1,6 @@
 """The difference of two results: what is the same, what moved, and by how much."""
 
+import attrs
 import numpy as np
 import pandas as pd
 import pytest
@@ -85,7 +86,7 @@ def test_too_few_have_no_interval(values):
 def test_what_made_them_stands_side_by_side(tmp_path):
     one, other = put(tmp_path / "a"), put(tmp_path / "b")
     a, b = load_records(one).files, load_records(other).files
-    b[0].metadata["commit"] = "other"
+    b[0] = attrs.evolve(b[0], metadata={**b[0].metadata, "commit": "other"})
     sheet = metadata_sheet(a, b)
     assert sheet.rows == [["commit", "synthetic", "other, synthetic"]]
 
