@@ -233,7 +233,8 @@ def test_one_setting_only(tmp_path, capsys, undrawn):
     assert {"table", "accuracy", "capacity", "about"}.isdisjoint(why)
 
 
-def test_missing_seeds_and_runs_that_diverged(tmp_path, capsys):
+def test_missing_seeds_and_runs_that_diverged(tmp_path, capsys, monkeypatch):
+    keep_parts(monkeypatch, "answer", "about", "table", "accuracy", "rho", "lost")
     settings = paper_settings(tasks=5)
     write_study(tmp_path, settings[:4], (0, 1, 2))
     write(tmp_path, "e", make_run(settings[4], 0), make_run(settings[4], 1, rows=3))
