@@ -15,6 +15,7 @@ from study.console import Flag, Text, Whole, console, say
 from study.plan.trials import SETTING_HEADER, setting_cells
 from study.results.claim import claim, is_claimed
 from study.results.file_check import FileCheck
+from study.results.files import DAMAGED
 from study.results.store import Store, find_stores
 from study.running.survey import SettingProgress, survey, time_left
 from study.spec.search import JOURNAL
@@ -36,8 +37,8 @@ class StatusOptions:
             default is the number in the last sweep.
         check: Check every file instead of showing the progress. If any file is bad,
             list the bad files and exit with 1.
-        fix: Check every file, and rename each bad file to NAME.damaged. The next sweep
-            repeats the work and creates the file again.
+        fix: Check every file, and move each bad file to the folder damaged of the
+            study. The next sweep repeats the work and creates the file again.
     """
 
     results: tyro.conf.Positional[str] = "results"
@@ -75,21 +76,22 @@ def status(
 
 def _check(store: Store, *, fix: bool) -> int:
     """Check one study's files, list the bad files, and return how many are bad."""
+    if fix:
+        store.move_old_damaged_files()
     checks = [*store.check_files(), *_check_journal(store)]
     bad = [check for check in checks if check.faults]
     for check in bad:
         text = f"bad: {store.location(check.path)}: {check.faults[0]}"
         if check.faults[1:]:
             text += f" (and {len(check.faults) - 1} more)"
-        # do not rename a file that a newer version of this program wrote: it is good
+        # do not move a file that a newer version of this program wrote: it is good
         if fix and not check.newer:
-            store.set_aside(check.path)
-            text += f"; renamed to {check.path}.damaged"
+            text += f"; moved to {store.set_aside(check.path)}"
         say(text)
     runs = sum(len(check.runs) for check in checks if not check.faults)
     checkpoints = sum(check.path.startswith("checkpoints/") for check in checks)
     result = f"{len(bad)} files are bad" if bad else "no file is bad"
-    hint = "; --fix renames them to NAME.damaged" if bad and not fix else ""
+    hint = f"; --fix moves them to {DAMAGED}/" if bad and not fix else ""
     say(
         f"{store.location()}: {runs} finished runs, {checkpoints} checkpoints, "
         f"{result}{hint}"
@@ -135,6 +137,11 @@ def _show(store: Store, slots: int | None) -> None:
         say(
             f"{bad} files are bad; to list them, run "
             f"python -m study.status {store.location()} --check"
+        )
+    if damaged := store.count_damaged_files():
+        say(
+            f"{store.location(DAMAGED)} keeps {damaged} damaged files, which no "
+            "command reads"
         )
     slots = slots or request.slots or os.cpu_count() or 1
     if request.search is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import time
 import urllib.parse
@@ -27,6 +28,8 @@ from trainables.usage import UsageError
 T = TypeVar("T")
 
 PARTIAL_FILE_AGE = 60.0  # seconds; the writer of an older partial file was killed
+DAMAGED = "damaged"  # the folder of damaged files, beside the folder of the records
+OLD_SUFFIX = ".damaged"  # older versions renamed a damaged file, so it stayed in place
 
 
 def _check_results(results: str) -> str:
@@ -150,13 +153,37 @@ class Files:
             fs.delete_file(f"{root}/{path}")
 
     def set_aside(self, path: str) -> str:
-        """Rename a damaged file to NAME.damaged, and return its new location.
+        """Move a damaged file to the folder `DAMAGED`, and return its new location.
 
-        No command reads files with such names.
+        No command reads the files in this folder. A file that is already there keeps
+        its content: the moved file then gets a number after its name.
         """
         fs, root = self._root()
-        fs.move(f"{root}/{path}", f"{root}/{path}.damaged")
-        return self.location(f"{path}.damaged")
+        name = path.rpartition("/")[2].removesuffix(OLD_SUFFIX)
+        taken, numbers = self.names(DAMAGED, ""), itertools.count(2)
+        new = name
+        while new in taken:
+            new = f"{name}.{next(numbers)}"
+        if self.local:
+            (self.folder / DAMAGED).mkdir(exist_ok=True)
+        fs.move(f"{root}/{path}", f"{root}/{DAMAGED}/{new}")
+        return self.location(f"{DAMAGED}/{new}")
+
+    def move_old_damaged_files(self) -> None:
+        """Move the files that an older version renamed to NAME.damaged."""
+        for path in self._old_damaged_files():
+            self.set_aside(path)
+
+    def count_damaged_files(self) -> int:
+        """Return how many damaged files are kept, which no command reads."""
+        return len(self.names(DAMAGED, "")) + len(self._old_damaged_files())
+
+    def _old_damaged_files(self) -> list[str]:
+        return [
+            f"{folder}{name}"
+            for folder in ("", "records/", "checkpoints/")
+            for name in self.names(folder.rstrip("/"), OLD_SUFFIX)
+        ]
 
     def delete_partial_files(self) -> None:
         """Delete the partly written files that killed processes have left."""

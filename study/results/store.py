@@ -4,6 +4,7 @@
     RESULTS/STUDY/records/SETTING-seeds-0-9.parquet     the rows of finished runs
     RESULTS/STUDY/checkpoints/SETTING-seeds-0-9.pt      unfinished runs and their rows
     RESULTS/STUDY/failed.json                           the errors of the last sweep
+    RESULTS/STUDY/damaged/                              files that could not be read
 
 To write a file twice does no harm. The records show which runs are finished. Therefore
 a process can be killed at any time, and no other file is needed to resume.
@@ -56,7 +57,7 @@ class Store(Files):
         """Return the settings and seeds that the user asked for in this study.
 
         If the file is missing or damaged, return an empty request. If `repair` is true,
-        also rename a damaged file to NAME.damaged.
+        also move a damaged file to the folder of damaged files.
 
         Raises:
             UsageError: A newer version of this program wrote the file.
@@ -71,7 +72,7 @@ class Store(Files):
             pass
         except ValueError:
             if repair:
-                say(f"Damaged file renamed to {self.set_aside(REQUEST_FILE)}")
+                say(f"Damaged file moved to {self.set_aside(REQUEST_FILE)}")
         return Request(study=self.study)
 
     def save_request(self, request: Request) -> None:
@@ -139,8 +140,8 @@ class Store(Files):
     def finished_runs(self, *, repair: bool = False) -> set[str]:
         """Return the run_ids of the runs that have a record for every task.
 
-        If `repair` is true, rename each damaged file to NAME.damaged. Runs that are
-        then missing will be trained again.
+        If `repair` is true, move each damaged file to the folder of damaged files. Runs
+        that are then missing will be trained again.
 
         Raises:
             UsageError: A newer version of this program wrote one of the files.
@@ -154,7 +155,7 @@ class Store(Files):
             elif repair:
                 new = self.set_aside(check.path)
                 say(
-                    f"Damaged file renamed to {new}; missing runs will be repeated: "
+                    f"Damaged file moved to {new}; missing runs will be repeated: "
                     f"{check.faults[0]}"
                 )
         return run_ids

@@ -57,13 +57,15 @@ class Session(abc.ABC):
     ) -> None:
         """Read the results of earlier sessions.
 
-        If `read_only` is False, also set damaged files aside.
+        If `read_only` is False, also move damaged files to a folder of their own.
 
         Raises:
             UsageError: A newer version of this program wrote a file of the results.
             OSError: The storage fails.
         """
         self.options, self.study, self.store = options, study, store
+        if not read_only:
+            retry(store.move_old_damaged_files)
         self.request = retry(lambda: store.load_request(repair=not read_only))
         self.finished = retry(lambda: store.finished_runs(repair=not read_only))
 

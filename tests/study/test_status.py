@@ -71,15 +71,17 @@ def test_bad_files_are_named_and_set_aside(store, by):
     assert lines[1].startswith(f"bad: {twice}: run ")
     assert "run_id does not match its columns" in lines[1]
     assert lines[2].startswith(f"bad: {state}: cannot be read as a checkpoint: ")
-    assert lines[3].endswith("3 files are bad; --fix renames them to NAME.damaged")
+    assert lines[3].endswith("3 files are bad; --fix moves them to damaged/")
     assert cut.exists()
     code, lines = call(status, StatusOptions(where, fix=True))
     assert code == 1
     for path in (cut, twice, state):
         assert not path.exists()
-        assert Path(f"{path}.damaged").exists()
+        assert Path(store.location("damaged"), path.name).exists()
     code, lines = call(status, StatusOptions(where, check=True))
     assert (code, len(lines)) == (0, 1)
+    said = call(status, StatusOptions(where))[1]
+    assert f"{store.location('damaged')} keeps 3 damaged files, which no" in said[-2]
     assert store.finished_runs() == {SETTING.run_id(0), SETTING.run_id(1)}
 
 

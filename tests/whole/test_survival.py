@@ -126,7 +126,8 @@ def test_killed_workers_a_killed_driver_a_lost_node_and_damaged_files(
     counts.check(expected, chaos.read_whole(tmp_path))
     assert command("study.status", tmp_path, "--check").returncode == 0
     left = {p.suffix for p in tmp_path.rglob("*") if p.is_file()}
-    assert left == {".parquet", ".damaged", ".json"}
+    assert left == {".parquet", ".json"}
+    assert len(list((tmp_path / "survivor" / "damaged").iterdir())) == 3
     held = b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
     assert os.uname().nodename.encode() not in held
 

@@ -44,9 +44,10 @@ def test_records_come_back_and_bad_ones_are_set_aside(store, capsys):
     content = store.read(f"records/{name}")
     store.put(f"records/{name}", content[: len(content) // 2])
     assert store.finished_runs(repair=True) == every - {SETTING.run_id(2)}
-    aside = store.location(f"records/{name}.damaged")
-    assert f"Damaged file renamed to {aside}; " in capsys.readouterr().out
-    assert store.read(f"records/{name}.damaged")
+    aside = store.location(f"damaged/{name}")
+    assert f"Damaged file moved to {aside}; " in capsys.readouterr().out
+    assert store.read(f"damaged/{name}")
+    assert store.count_damaged_files() == 1
     store.save_state("f00d-seeds-1", b"one")
     assert store.load_state("f00d-seeds-1") == b"one"
     assert store.interrupted_stacks() == [("f00d", (1,))]

@@ -59,9 +59,10 @@ def test_damaged_files_are_named_and_set_aside(store):
     assert faults[state].startswith("cannot be read as a checkpoint: ")
     assert "corrupt" in faults[REQUEST_FILE]
     for path in faults:
-        store.set_aside(path)
+        new = store.set_aside(path)
         assert not Path(store.location(path)).exists()
-        assert Path(store.location(f"{path}.damaged")).exists()
+        assert new == store.location(f"damaged/{Path(path).name}")
+        assert Path(new).exists()
     assert damaged(store) == {}
     assert store.finished_runs() == {SETTING.run_id(0), SETTING.run_id(1)}
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import attrs
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -112,7 +113,8 @@ def rewrite(store, change, seeds=(0,)):
     pq.write_table(table, path)
     (check,) = store.check_records()
     assert store.finished_runs(repair=True) == set()
-    assert files(store) == [f"{name}.damaged"]
+    assert Path(store.location("damaged"), name).exists()
+    assert files(store) == [name]
     (fault,) = check.faults
     return fault
 
@@ -148,9 +150,13 @@ def test_a_run_that_is_in_two_files_is_kept_once(store, capsys):
     every = {SETTING.run_id(seed) for seed in (0, 1, 2)}
     assert store.finished_runs(repair=True) == every
     message = capsys.readouterr().out
-    assert "seeds-1.parquet.damaged; missing runs" in message
+    assert "damaged/" in message
+    assert "seeds-1.parquet; missing runs" in message
     assert f": run {SETTING.run_id(1)} is also in " in message
-    assert len(list(Path(store.location(), "records").glob("*.parquet"))) == 1
+    # other programs that read the folder find each run once
+    rows = pd.read_parquet(store.location("records"))
+    assert sorted(rows["seed"].unique()) == [0, 1, 2]
+    assert len(rows) == 3 * SETTING.tasks
 
 
 def test_storage_that_fails_sets_no_file_aside(store, monkeypatch):
@@ -244,13 +250,35 @@ def test_a_damaged_file_is_set_aside_and_its_runs_are_to_be_made_again(
     # to look changes nothing
     assert store.finished_runs() == {SETTING.run_id(1)}
     assert path.read_bytes() == damaged
-    aside = Path(f"{path}.damaged")
+    aside = Path(store.location("damaged"), path.name)
     assert store.finished_runs(repair=True) == {SETTING.run_id(1)}
     (message,) = capsys.readouterr().out.splitlines()
-    assert message.startswith(f"Damaged file renamed to {aside}; missing runs will be ")
+    assert message.startswith(f"Damaged file moved to {aside}; missing runs will be ")
     assert aside.read_bytes() == damaged
     assert not path.exists()
     assert store.finished_runs() == {SETTING.run_id(1)}
+    assert set(pd.read_parquet(store.location("records"))["seed"]) == {1}
+
+
+def test_a_file_that_is_damaged_twice_is_kept_twice(store):
+    for content in (b"one", b"two"):
+        store.put("records/a.parquet", content)
+        new = store.set_aside("records/a.parquet")
+        assert Path(new).read_bytes() == content
+    assert files(store) == ["a.parquet", "a.parquet.2"]
+    assert store.names("records", "") == []
+
+
+def test_damaged_files_of_older_versions_are_counted_and_moved(store):
+    store.write_records(records())
+    old = ("records/a.parquet.damaged", "checkpoints/b.pt.damaged", "c.json.damaged")
+    for path in old:
+        store.put(path, b"bad")
+    assert store.count_damaged_files() == 3
+    store.move_old_damaged_files()
+    assert store.names("damaged", "") == ["a.parquet", "b.pt", "c.json"]
+    assert store.count_damaged_files() == 3
+    assert len(pd.read_parquet(store.location("records"))) == 2 * SETTING.tasks
 
 
 def test_a_file_of_a_newer_version_is_refused_and_left_alone(store):
@@ -433,6 +461,6 @@ def test_a_damaged_request_is_set_aside(store, capsys):
     assert store.load_request() == Request(study="mine")
     assert store.read(REQUEST_FILE) == b"{"
     assert store.load_request(repair=True) == Request(study="mine")
-    aside = store.location(f"{REQUEST_FILE}.damaged")
-    assert capsys.readouterr().out == f"Damaged file renamed to {aside}\n"
-    assert store.read(f"{REQUEST_FILE}.damaged") == b"{"
+    aside = store.location(f"damaged/{REQUEST_FILE}")
+    assert capsys.readouterr().out == f"Damaged file moved to {aside}\n"
+    assert store.read(f"damaged/{REQUEST_FILE}") == b"{"
