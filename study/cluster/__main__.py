@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
+from study.cluster.check import check
+from study.cluster.prepare import prepare, remove
 from trainables.usage import run_command
-
-try:
-    from study.cluster.check import check
-    from study.cluster.prepare import prepare, remove
-except ModuleNotFoundError as error:
-    sys.exit(f"error: {error}; run pip install -c constraints.txt -e '.[cluster]'")
 
 if __name__ == "__main__":
     run_command(

@@ -104,7 +104,7 @@ def _mount_problems(file: ClusterFile) -> Iterator[str]:
                 if version != here:
                     yield (
                         f"this machine has Ray {here}, but {local} installs {version} "
-                        f"on the cluster; run pip install -c {local} -e '.[cluster]'"
+                        f"on the cluster; run pip install -c {local} -e ."
                     )
 
 

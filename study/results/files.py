@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.fs
 
 from study.console import say
+from study.results.objects import Objects
 from trainables.patience import Patience, first_line
 from trainables.usage import UsageError
 
@@ -128,14 +129,18 @@ class Files:
         """Write a file. A reader never sees a file that is only partly written."""
         fs, root = self._root()
         target = f"{root}/{path}"
-        if not self.local:
-            # an object store shows an object only when it is complete
-            with fs.open_output_stream(target, compression=None) as sink:
-                sink.write(content)
+        if fs.type_name == "s3":
+            objects(self.results).put(target, content)
             return
         folder, name = os.path.split(target)
-        os.makedirs(folder, exist_ok=True)
         partial = f"{folder}/.{name}.{uuid.uuid4().hex}"
+        if not self.local:
+            # an interrupt may complete a part of the content: so write another object
+            with fs.open_output_stream(partial, compression=None) as sink:
+                sink.write(content)
+            fs.move(partial, target)
+            return
+        os.makedirs(folder, exist_ok=True)
         try:
             with open(partial, "wb") as sink:
                 sink.write(content)
@@ -229,6 +234,12 @@ def _unusable(results: str, reason: str) -> UsageError:
 
 
 _from_uri = functools.cache(pyarrow.fs.FileSystem.from_uri)
+
+
+@functools.cache
+def objects(results: str) -> Objects:
+    """Return the objects of the S3 store with this URI."""
+    return Objects.connect(open_results(results)[0])
 
 
 def retry(action: Callable[[], T], limit: float = 60.0) -> T:

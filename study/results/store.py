@@ -53,14 +53,14 @@ class Store(Files):
 
     made_by: Mapping[str, str] = attrs.field(factory=dict)
 
-    def load_request(self, *, repair: bool = False) -> Request:
+    def load_request(self) -> Request:
         """Return the settings and seeds that the user asked for in this study.
 
-        If the file is missing or damaged, return an empty request. If `repair` is true,
-        also move a damaged file to the folder of damaged files.
+        If the file is missing, return an empty request.
 
         Raises:
-            UsageError: A newer version of this program wrote the file.
+            UsageError: The file is damaged, or a newer version of this program wrote
+                the file.
         """
         try:
             content = self.read(REQUEST_FILE)
@@ -69,11 +69,13 @@ class Store(Files):
         except UsageError as error:
             raise UsageError(f"{self.location()}: {error}") from None
         except FileNotFoundError:
-            pass
-        except ValueError:
-            if repair:
-                say(f"Damaged file moved to {self.set_aside(REQUEST_FILE)}")
-        return Request(study=self.study)
+            return Request(study=self.study)
+        except ValueError as error:
+            raise UsageError(
+                f"{self.location(REQUEST_FILE)} cannot be read ({first_line(error)}): "
+                "run python -m study.status --fix to set it aside, then run the study "
+                "again"
+            ) from None
 
     def save_request(self, request: Request) -> None:
         """Save the request, unless the file already has this content."""

@@ -60,13 +60,14 @@ class Session(abc.ABC):
         If `read_only` is False, also move damaged files to a folder of their own.
 
         Raises:
-            UsageError: A newer version of this program wrote a file of the results.
+            UsageError: The request is damaged, or a newer version of this program
+                wrote a file of the results.
             OSError: The storage fails.
         """
         self.options, self.study, self.store = options, study, store
         if not read_only:
             retry(store.move_old_damaged_files)
-        self.request = retry(lambda: store.load_request(repair=not read_only))
+        self.request = retry(store.load_request)
         self.finished = retry(lambda: store.finished_runs(repair=not read_only))
 
     @property

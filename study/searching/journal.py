@@ -41,11 +41,18 @@ class Journal(BaseJournalBackend):
     """
 
     def __init__(self, files: Files) -> None:
-        """Read the file if it exists."""
+        """Read the file if it exists.
+
+        Raises:
+            ValueError: The file is empty or incomplete.
+        """
         self._files = files
         lines: list[str] = []
         with contextlib.suppress(FileNotFoundError):
-            lines = files.read(JOURNAL).decode().splitlines()
+            content = files.read(JOURNAL)
+            if not content.endswith(b"\n"):  # an empty file is not a new search
+                raise ValueError("the file is empty or its end is missing")
+            lines = content.decode().splitlines()
         self._logs = [json.loads(line) for line in lines]
         self._flushed = len(self._logs)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import random
@@ -219,15 +220,29 @@ class Bucket:
         from moto.server import DomainDispatcherApplication, create_backend_app
 
         inner = DomainDispatcherApplication(create_backend_app)
+        one_put = threading.Lock()  # moto checks the condition of a put, then writes
         self.down, self.flaky = threading.Event(), 0.0
         self.errors, self.random = 0, random.Random(SEED)
+        self.delay = 0.0  # the mean wait before a put, and after it, in seconds
+        self.posts = 0  # how many uploads in parts have begun
 
         def app(environ, start):
+            self.posts += environ["REQUEST_METHOD"] == "POST"
             if self.down.is_set() or self.random.random() < self.flaky:
                 self.errors += 1
                 start("503 Slow Down", [("Content-Type", "application/xml")])
                 return [b"<Error><Code>SlowDown</Code></Error>"]
-            return inner(environ, start)
+            if environ["REQUEST_METHOD"] != "PUT":
+                return inner(environ, start)
+            # read the whole put first: a client that goes away holds nobody up
+            size = int(environ.get("CONTENT_LENGTH") or 0)
+            environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(size))
+            # a put may wait on its way to the store, and its answer on its way back
+            time.sleep(self.random.uniform(0, 2 * self.delay))
+            with one_put:
+                answer = inner(environ, start)
+            time.sleep(self.random.uniform(0, 2 * self.delay))
+            return answer
 
         class Silent(WSGIRequestHandler):
             def log(self, *words):

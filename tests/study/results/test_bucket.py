@@ -17,17 +17,6 @@ from trainables.request import Request
 from trainables.usage import UsageError
 
 
-@pytest.fixture(scope="module")
-def bucket():
-    patch = pytest.MonkeyPatch()
-    for name, value in chaos.KEYS.items():
-        patch.setenv(name, value)
-    made = chaos.Bucket()
-    yield made
-    made.close()
-    patch.undo()
-
-
 @pytest.fixture
 def store(bucket, request):
     return Store(bucket.uri.replace("prefix", request.node.name), "mine")

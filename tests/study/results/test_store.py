@@ -451,16 +451,16 @@ def test_a_request_of_a_newer_version_is_refused_and_left(store):
     newer = json.dumps(content).encode()
     store.put(REQUEST_FILE, newer)
     with pytest.raises(UsageError, match=f"version {SCHEMA_VERSION + 1}") as caught:
-        store.load_request(repair=True)
+        store.load_request()
     assert str(caught.value).startswith(store.location())
     assert store.read(REQUEST_FILE) == newer
 
 
-def test_a_damaged_request_is_set_aside(store, capsys):
-    store.put(REQUEST_FILE, b"{")
-    assert store.load_request() == Request(study="mine")
-    assert store.read(REQUEST_FILE) == b"{"
-    assert store.load_request(repair=True) == Request(study="mine")
-    aside = store.location(f"damaged/{REQUEST_FILE}")
-    assert capsys.readouterr().out == f"Damaged file moved to {aside}\n"
-    assert store.read(f"damaged/{REQUEST_FILE}") == b"{"
+@pytest.mark.parametrize("content", [b"", b"{", REQUEST.to_bytes()[:-9]])
+def test_a_damaged_request_is_refused_in_one_line_and_left(store, content):
+    store.put(REQUEST_FILE, content)
+    with pytest.raises(UsageError, match=r"study\.status --fix") as caught:
+        store.load_request()
+    assert str(caught.value).startswith(store.location(REQUEST_FILE))
+    assert "\n" not in str(caught.value)
+    assert store.read(REQUEST_FILE) == content

@@ -225,6 +225,18 @@ def test_a_damaged_journal_is_refused_in_one_line(tmp_path, content):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("cut", ["all", "one byte", "half"])
+def test_a_journal_whose_end_is_missing_is_no_new_search(tmp_path, cut):
+    store, _ = begin(tmp_path, searching())
+    path = Path(store.location(), JOURNAL)
+    content = path.read_bytes()
+    left = {"all": 0, "one byte": len(content) - 1, "half": len(content) // 2}
+    path.write_bytes(content[: left[cut]])
+    with pytest.raises(UsageError, match="--fix to set it aside"):
+        begin(tmp_path, searching())
+    assert path.read_bytes() == content[: left[cut]]
+
+
 def test_storage_that_fails_is_waited_for_before_a_trial_begins(tmp_path, capsys):
     store, proposals = begin(tmp_path, searching())
     path = Path(store.location(), JOURNAL)

@@ -1,0 +1,91 @@
+"""Write single objects to S3, or to a store that has the interface of S3.
+
+pyarrow writes even a small object in several requests (a multipart upload). If a signal
+comes between them, pyarrow completes an object that has a part of the content, or
+nothing. Here, a put is one request, so the object is either the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+CONNECT_SECONDS = 5
+"""How long to wait for a connection to an object store."""
+
+ANSWER_SECONDS = 15
+"""How long to wait for each answer of an object store."""
+
+ATTEMPTS = 2
+"""How often a request is sent before it fails."""
+
+_creation = threading.Lock()  # boto3 creates one client at a time
+
+
+@attrs.frozen
+class Objects:
+    """The objects of a store. A path is BUCKET/KEY. All errors are OSErrors."""
+
+    client: Any  # boto3's client of S3
+
+    @classmethod
+    def connect(cls, filesystem: Any) -> Objects:
+        """Connect to the store of pyarrow's S3FileSystem; send no request."""
+        import boto3
+        from botocore.config import Config
+
+        options = s3_options(filesystem)
+        endpoint = options["endpoint_override"]
+        if endpoint and "://" not in endpoint:
+            endpoint = f"{options['scheme']}://{endpoint}"
+        variables = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+        own_endpoint = endpoint or any(os.environ.get(name) for name in variables)
+        config = Config(
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=ANSWER_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            # as pyarrow does: other stores may know neither of these
+            s3={"addressing_style": "path" if own_endpoint else "auto"},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        with _creation:
+            client = boto3.session.Session().client(
+                "s3",
+                region_name=options["region"] or None,
+                endpoint_url=endpoint or None,
+                config=config,
+            )
+        return cls(client)
+
+    def put(self, path: str, content: bytes) -> None:
+        """Write an object in one request."""
+        with _os_errors(path):
+            self.client.put_object(**_address(path), Body=content)
+
+
+def s3_options(filesystem: Any) -> dict[str, Any]:
+    """Return the options of pyarrow's S3FileSystem: region, scheme and so on."""
+    (options,) = filesystem.__reduce__()[1]
+    return dict(options)
+
+
+def _address(path: str) -> dict[str, str]:
+    bucket, _, key = path.partition("/")
+    return {"Bucket": bucket, "Key": key}
+
+
+@contextlib.contextmanager
+def _os_errors(path: str) -> Iterator[None]:
+    """Turn the errors of boto3 into OSErrors."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise OSError(f"{path}: {error}") from None
