@@ -63,8 +63,9 @@ def status(
     for store in find_stores(options.results, options.study):
         try:
             if options.fix or options.check:
-                with claim(store) if options.fix else contextlib.nullcontext():
-                    bad += _check(store, fix=options.fix)
+                context = claim(store) if options.fix else contextlib.nullcontext(store)
+                with context as claimed:
+                    bad += _check(claimed, fix=options.fix)
             else:
                 _show(store, options.slots)
         except OSError as error:

@@ -42,8 +42,8 @@ def sweep(
         if options.dry_run:
             _dry_run(options, study, store)
             return 0
-        with claim(store):
-            code = _run(options, study, store)
+        with claim(store) as claimed:
+            code = _run(options, study, claimed)
         if code != STOPPED:
             _print_results(study, store)
     except KeyboardInterrupt:

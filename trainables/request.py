@@ -109,6 +109,7 @@ class Request:
     slots: int = 0  # number of parallel trials when the stacks were planned
     search: dict[str, Any] | None = None  # None if the study is not a search
     confirming: frozenset[int] = frozenset()  # seeds that were run by --confirm-seeds
+    claim: str = ""  # the claim of the sweep that wrote the file, if it needs one
 
     def with_settings(
         self,
@@ -174,6 +175,8 @@ class Request:
             content["confirming"] = seeds_text(self.confirming)
         if self.search is not None:
             content["search"] = self.search
+        if self.claim:
+            content["claim"] = self.claim
         return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
 
     @classmethod
@@ -204,6 +207,7 @@ class Request:
                 slots=int(data.get("slots", 0)),
                 search=None if search is None else dict(search),
                 confirming=frozenset(parse_seeds(text) if text else ()),
+                claim=str(data.get("claim", "")),
             )
         except UsageError:
             raise

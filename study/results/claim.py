@@ -1,8 +1,19 @@
 """Claim a study's results, so that only one process at a time writes to them.
 
-In a folder, local or shared, a claim is a file lock. The kernel releases the lock
-whenever the process dies. In an object store, and in a folder whose file system has no
-locks, a claim is a heartbeat: a small file that the process changes regularly.
+In a folder whose locks all machines see, a claim is a file lock. The kernel releases
+the lock whenever the process dies.
+
+Elsewhere, in an object store or in a folder such as an sshfs mount, a claim is an
+entry in the store, which its holder renews regularly. The store decides which of two
+processes may change the entry (`study.results.exclusion`). A process takes over the
+claim of another process only if the entry has not changed for `STALE` seconds, measured
+by the clock of the process that waits. No clocks of two machines are compared.
+
+A process can be stopped for longer than this, and then continue. So the files that a
+holder overwrites, study.json and the journal, are written under the same condition as
+the entry. Each of them contains the claim's number, which grows from claim to claim. A
+new holder first writes its own number into the files, so that an earlier holder cannot
+write them any more. Records need no claim: equal names have equal content.
 """
 
 from __future__ import annotations
@@ -10,31 +21,50 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import threading
 import time
 import uuid
 from collections.abc import Iterator
+from typing import NoReturn, TypeVar
 
+import attrs
 from filelock import FileLock, Timeout
 
-from study.console import say
+from study.console import console, say
+from study.results.exclusion import (
+    Exclusion,
+    exclusion_of,
+    locks_are_shared,
+)
 from study.results.files import Files
 from trainables.usage import UsageError
 
+AnyFiles = TypeVar("AnyFiles", bound=Files)
+
 LOCK = ".lock"
-HEARTBEAT = "heartbeat.json"
-STALE = 90.0  # a sweep counts as dead after this many seconds without a heartbeat
-BEATS = 5  # how often a running sweep changes its heartbeat in STALE seconds
+STALE = 90.0  # a sweep counts as dead if it has not renewed its entry for these seconds
+BEATS = 5  # how often a running sweep renews its entry in STALE seconds
 
 # the errors of a file system that has no locks
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
+class ConflictError(FileExistsError):
+    """Another process, which holds no claim, has written a file of the study."""
+
+
+class ClaimLostError(Exception):
+    """Another process has taken over the claim."""
+
+
 @contextlib.contextmanager
-def claim(files: Files, stale: float = STALE) -> Iterator[None]:
+def claim(files: AnyFiles, stale: float = STALE) -> Iterator[AnyFiles]:
     """Claim a study's results, so that no other sweep writes to them in this context.
+
+    The context yields the files to use in it.
 
     Raises:
         UsageError: Another sweep has claimed the results.
@@ -43,9 +73,14 @@ def claim(files: Files, stale: float = STALE) -> Iterator[None]:
     folders = (files.folder, *files.folder.parents) if files.local else ()
     new_folders = [folder for folder in folders if not folder.exists()]
     try:
-        lock = _lock(files) if files.local else None
-        with _heartbeat(files, stale) if lock is None else _locked(lock):
-            yield
+        with contextlib.ExitStack() as stack:
+            lock = _lock(files) if files.local else None
+            if lock is not None:
+                stack.enter_context(_locked(lock))
+            if lock is None or not locks_are_shared(files.folder):
+                held = stack.enter_context(_entered(files, stale))
+                files = attrs.evolve(files, claim=held)
+            yield files
     finally:
         for folder in new_folders:  # `rmdir` deletes only empty folders
             with contextlib.suppress(OSError):
@@ -53,7 +88,11 @@ def claim(files: Files, stale: float = STALE) -> Iterator[None]:
 
 
 def is_claimed(files: Files, stale: float = STALE) -> bool:
-    """Return whether a sweep is running on a study's results; write nothing."""
+    """Return whether a sweep seems to run on a study's results; write nothing.
+
+    The answer is only for display. If there is no file lock, it depends on the clocks
+    of two machines.
+    """
     if files.local:
         with contextlib.suppress(FileNotFoundError):
             # filelock needs to write, but another user's lock may be read-only
@@ -67,8 +106,11 @@ def is_claimed(files: Files, stale: float = STALE) -> bool:
                     raise
             finally:
                 os.close(descriptor)
-    beat = _read_beat(files)
-    return beat is not None and time.time() - beat[1] < stale
+    found = exclusion_of(files).load()
+    if found is None:
+        return False
+    entry = Entry.from_bytes(found[0])
+    return bool(entry.owner) and time.time() - entry.time < stale
 
 
 def _in_use(files: Files) -> UsageError:
@@ -120,78 +162,250 @@ def _locked(lock: FileLock) -> Iterator[None]:
         lock.release()
 
 
-def _read_beat(files: Files) -> tuple[str, float] | None:
-    """Return the owner and the time of the last heartbeat, or None without a heartbeat.
+@attrs.frozen
+class Entry:
+    """The entry of a claim in the store."""
 
-    A heartbeat that cannot be read counts as very old.
+    owner: str  # a random name of the holder; "" if nobody holds the claim
+    number: int = 0  # the number of claims so far, with this one
+    beat: int = 0  # how often the holder has renewed the entry
+    time: float = 0.0  # when that was, by the holder's clock; only for display
+
+    def to_bytes(self) -> bytes:
+        """Serialise the entry to JSON."""
+        return json.dumps(attrs.asdict(self)).encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Entry:
+        """Return the entry. A damaged entry counts as that of an unknown holder."""
+        try:
+            data = json.loads(content)
+            number, beat = int(data["number"]), int(data["beat"])
+            return cls(str(data["owner"]), number, beat, float(data["time"]))
+        except (ValueError, KeyError, TypeError):
+            return cls("unknown")
+
+
+def end_process(line: str) -> None:
+    """Print a line and end this process at once, without any further write.
+
+    This is as safe as SIGKILL, after which a study resumes. It also works from another
+    thread while the main thread waits for Ray.
     """
+    say(line)
+    console.show_cursor()
+    console.file.flush()
+    os._exit(1)
+
+
+class Claim:
+    """A claim that this process holds; other processes that get it have None.
+
+    Attributes:
+        stamp: The number of the claim and the name of its holder, as text. The files
+            that the holder overwrites contain it.
+    """
+
+    def __init__(
+        self, files: Files, exclusion: Exclusion, entry: Entry, tag: str
+    ) -> None:
+        """Hold the claim of an entry that this process has written."""
+        self._files, self._exclusion = files, exclusion
+        self._entry, self._tag = entry, tag
+        self.stamp = f"{entry.number}-{entry.owner[:8]}"
+        self.lost = False
+        self._tags: dict[str, str | None] = {}
+        # hashes of what this process has sent without an answer, by path
+        self._sent: dict[str, set[bytes]] = {}
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()
+
+    def read(self, path: str) -> bytes:
+        """See `Files.load`."""
+        self._tags[path] = None
+        content, tag = self._exclusion.read(path)
+        # only after this check: a tag of the new holder's file would allow to overwrite
+        self.check()
+        self._tags[path] = tag
+        return content
+
+    def put(self, path: str, content: bytes) -> None:
+        """See `Files.save`."""
+        if self.lost:
+            self._lose()
+        sent = self._sent.setdefault(path, set())
+        sent.add(_hash(content))
+        tag = self._tags.get(path)
+        while (new := self._exclusion.replace(path, content, tag)) is None:
+            self.check()
+            # an earlier put may have succeeded although its answer never came
+            try:
+                current, tag = self._exclusion.read(path)
+            except FileNotFoundError:
+                raise self._conflict(path) from None
+            if current == content:
+                new = tag
+                break
+            if _hash(current) not in sent:
+                raise self._conflict(path)
+        self._tags[path] = new
+        sent.clear()
+
+    def check(self) -> None:
+        """End this process if another process has taken over the claim."""
+        if self._tag_if_held() is None:
+            self._lose()
+
+    def _tag_if_held(self) -> str | None:
+        """Return the tag of the entry, or None if the entry is another process's."""
+        found = self._exclusion.load()
+        if found is None or Entry.from_bytes(found[0]).owner != self._entry.owner:
+            return None
+        return found[1]
+
+    def renew(self) -> None:
+        """Show other processes that this process still runs.
+
+        Raises:
+            OSError: The storage fails.
+        """
+        self._entry = attrs.evolve(
+            self._entry, beat=self._entry.beat + 1, time=time.time()
+        )
+        tag = _swap(self._exclusion, self._entry, self._tag)
+        if tag is None:  # an earlier renewal, whose answer never came, may come late
+            tag = self._tag_if_held()
+        if tag is None:
+            self._lose()
+        self._tag = tag
+
+    def release(self) -> None:
+        """Let other processes claim the study at once."""
+        free = Entry("", self._entry.number)
+        # if another process has taken over the claim, its entry stays
+        with contextlib.suppress(OSError):
+            if (tag := self._tag_if_held()) is not None:
+                self._exclusion.swap(free.to_bytes(), tag)
+        with contextlib.suppress(OSError):
+            self._exclusion.end()
+
+    def _lose(self) -> NoReturn:
+        self.lost = True
+        end_process(
+            f"Stopped: another sweep has taken over {self._files.location()}, because "
+            "this one did not answer. All results are kept; run the same command when "
+            "the other sweep has ended."
+        )
+        raise ClaimLostError
+
+    def _conflict(self, path: str) -> ConflictError:
+        return ConflictError(
+            errno.EEXIST, "another program has changed it", self._files.location(path)
+        )
+
+
+def _hash(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
+
+
+def _swap(exclusion: Exclusion, entry: Entry, tag: str | None) -> str | None:
+    """Replace the entry, and find out whether this has succeeded.
+
+    Return the new tag, or None if another process has changed the entry.
+
+    Raises:
+        OSError: The storage fails.
+    """
+    content = entry.to_bytes()
+    failure: OSError | None = None
     try:
-        beat = json.loads(files.read(HEARTBEAT))
-        return str(beat["id"]), float(beat["time"])
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError):
-        return "unreadable", 0.0
-
-
-def _write_beat(files: Files, owner: str) -> None:
-    files.put(HEARTBEAT, json.dumps({"id": owner, "time": time.time()}).encode())
+        if (new := exclusion.swap(content, tag)) is not None:
+            return new
+    except OSError as error:
+        failure = error
+    # the swap may have succeeded although its answer never came
+    found = exclusion.load()
+    if found is not None and found[0] == content:
+        return found[1]
+    if failure is not None:
+        raise failure
+    return None
 
 
 @contextlib.contextmanager
-def _heartbeat(files: Files, stale: float) -> Iterator[None]:
-    """Claim a study's results with a heartbeat file while this context lasts.
+def _entered(files: Files, stale: float) -> Iterator[Claim]:
+    """Claim a study's results with an entry in the store while this context lasts.
 
     Raises:
         UsageError: Another sweep is running on the results.
         OSError: The storage fails.
     """
-    _wait_for_stale(files, stale)
-    owner = uuid.uuid4().hex
-    _write_beat(files, owner)
-    time.sleep(stale / 60)  # if two sweeps start together, the last to write wins
-    if (beat := _read_beat(files)) is None or beat[0] != owner:
-        raise _in_use(files)
-    ended = threading.Event()
+    exclusion = exclusion_of(files)
+    found = _wait_until_free(files, exclusion, stale)
+    before, tag = (Entry(""), None) if found is None else found
+    entry = Entry(uuid.uuid4().hex, before.number + 1, time=time.time())
+    try:
+        exclusion.begin(entry.number)
+        if (new_tag := _swap(exclusion, entry, tag)) is None:
+            raise _in_use(files)
+        exclusion.revoke(entry.number)
+        _check_conditions(files, exclusion, entry)
+    except BaseException:
+        exclusion.end()
+        raise
+    held, ended = Claim(files, exclusion, entry, new_tag), threading.Event()
 
-    def keep_beating() -> None:
-        while not ended.wait(stale / BEATS):
-            with contextlib.suppress(OSError):  # the next write may succeed
-                _write_beat(files, owner)
+    def keep_renewing() -> None:
+        while not ended.wait(stale / BEATS) and not held.lost:
+            # the next renewal may succeed
+            with contextlib.suppress(OSError, ClaimLostError):
+                held.renew()
 
-    thread = threading.Thread(target=keep_beating, daemon=True, name="heartbeat")
+    thread = threading.Thread(target=keep_renewing, daemon=True, name="claim")
     thread.start()
     try:
-        yield
+        yield held
     finally:
         ended.set()
         thread.join()
-        with contextlib.suppress(OSError):
-            files.delete(HEARTBEAT)
+        held.release()
 
 
-def _wait_for_stale(files: Files, stale: float) -> None:
-    """Wait until it is certain that no other sweep is running on the results.
+def _check_conditions(files: Files, exclusion: Exclusion, entry: Entry) -> None:
+    """Say if the store ignores the condition of a write, as some stores do."""
+    if exclusion.swap(entry.to_bytes(), None) is not None:
+        say(
+            f"{files.location()}: this object store ignores conditional writes, so it "
+            "cannot stop a second sweep. Start only one sweep at a time."
+        )
 
-    Return at once if there is no heartbeat file or it is older than `stale` seconds.
+
+def _wait_until_free(
+    files: Files, exclusion: Exclusion, stale: float
+) -> tuple[Entry, str] | None:
+    """Wait until no other sweep is running; return the last entry and its tag.
+
+    Return at once if there is no entry or its holder has released it.
 
     Raises:
-        UsageError: The heartbeat changes, so another sweep is running.
+        UsageError: The entry changes, so another sweep is running.
         OSError: The storage fails.
     """
-    first = _read_beat(files)
-    if first is None or (age := time.time() - first[1]) >= stale:
-        return
-    say(
-        f"A sweep was running here {age:.0f} s ago: waiting up to {stale:.0f} s to see "
-        "whether it is still running."
-    )
-    # use the local clock: clocks of other machines may be skewed
-    deadline = time.monotonic() + stale
-    while time.monotonic() < deadline:
-        time.sleep(stale / BEATS / 4)
-        beat = _read_beat(files)
-        if beat is None:
-            return
-        if beat != first:
+    first = found = exclusion.load()
+    since = None
+    while found is not None and (entry := Entry.from_bytes(found[0])).owner:
+        if found != first:
             raise _in_use(files)
+        if since is None:
+            # only this process's clock counts: clocks of other machines may be wrong
+            since = time.monotonic()
+            say(
+                f"A sweep was running on {files.location()}: waiting up to "
+                f"{stale:.0f} s to see whether it is still running."
+            )
+        elif time.monotonic() - since >= stale:
+            return entry, found[1]
+        time.sleep(stale / BEATS / 4)
+        found = exclusion.load()
+    return None if found is None else (Entry.from_bytes(found[0]), found[1])

@@ -15,7 +15,7 @@ import urllib.parse
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import pyarrow as pa
@@ -25,6 +25,9 @@ from study.console import say
 from study.results.objects import Objects
 from trainables.patience import Patience, first_line
 from trainables.usage import UsageError
+
+if TYPE_CHECKING:
+    from study.results.claim import Claim
 
 T = TypeVar("T")
 
@@ -61,10 +64,14 @@ class Files:
         results: A folder, or a URI that pyarrow accepts, such as s3://bucket/prefix.
             The access keys for an object store are those that its own tools use.
         study: The study's name.
+        claim: The claim that this process holds on the files. It is None if there is no
+            claim, or if a file lock in the folder is enough.
     """
 
     results: str = attrs.field(converter=_check_results)
     study: str
+    # equal files may be claimed or not; other processes get None
+    claim: Claim | None = attrs.field(default=None, kw_only=True, eq=False, repr=False)
 
     def location(self, path: str = "") -> str:
         """Return the full path or URI of a file, or of the study's folder.
@@ -79,12 +86,12 @@ class Files:
     @property
     def local(self) -> bool:
         """Whether the files are in a local or shared folder, not in an object store."""
-        return isinstance(self._root()[0], pyarrow.fs.LocalFileSystem)
+        return isinstance(self.root()[0], pyarrow.fs.LocalFileSystem)
 
     @property
     def folder(self) -> Path:
         """The path of the study's folder. Use it only if `local` is true."""
-        return Path(self._root()[1])
+        return Path(self.root()[1])
 
     def check_access(self) -> None:
         """Check, without writing anything, that files can be written.
@@ -93,7 +100,7 @@ class Files:
             UsageError: The bucket does not exist, or the folder cannot be written to.
         """
         if not self.local:
-            fs, root = self._root()
+            fs, root = self.root()
             bucket = root.split("/")[0]
             if fs.get_file_info(bucket).type == pyarrow.fs.FileType.NotFound:
                 raise _unusable(self.results, f"bucket {bucket} does not exist")
@@ -110,7 +117,7 @@ class Files:
 
         Hidden files are skipped. If the folder does not exist, return [].
         """
-        fs, root = self._root()
+        fs, root = self.root()
         selector = pyarrow.fs.FileSelector(f"{root}/{folder}", allow_not_found=True)
         names = sorted(f.base_name for f in fs.get_file_info(selector) if f.is_file)
         return [n for n in names if n.endswith(suffix) and n[0] not in "._"]
@@ -121,13 +128,13 @@ class Files:
         Raises:
             FileNotFoundError: The file does not exist.
         """
-        fs, root = self._root()
+        fs, root = self.root()
         with fs.open_input_stream(f"{root}/{path}", compression=None) as source:
             return bytes(source.read())
 
     def put(self, path: str, content: bytes) -> None:
         """Write a file. A reader never sees a file that is only partly written."""
-        fs, root = self._root()
+        fs, root = self.root()
         target = f"{root}/{path}"
         if fs.type_name == "s3":
             objects(self.results).put(target, content)
@@ -151,9 +158,27 @@ class Files:
             with contextlib.suppress(OSError):
                 os.unlink(partial)
 
+    def load(self, path: str) -> bytes:
+        """Return the content of a file that only the holder of the claim writes.
+
+        Raises:
+            FileNotFoundError: The file does not exist.
+        """
+        return self.claim.read(path) if self.claim else self.read(path)
+
+    def save(self, path: str, content: bytes) -> None:
+        """Write a file that only the holder of the claim writes.
+
+        If another process has taken over the claim, this process ends.
+
+        Raises:
+            ConflictError: Another process has written the file since `load`.
+        """
+        (self.claim.put if self.claim else self.put)(path, content)
+
     def delete(self, path: str) -> None:
         """Delete a file, if it exists."""
-        fs, root = self._root()
+        fs, root = self.root()
         with contextlib.suppress(FileNotFoundError):
             fs.delete_file(f"{root}/{path}")
 
@@ -163,7 +188,9 @@ class Files:
         No command reads the files in this folder. A file that is already there keeps
         its content: the moved file then gets a number after its name.
         """
-        fs, root = self._root()
+        if self.claim:
+            self.claim.check()  # a file may have been replaced by the new holder's
+        fs, root = self.root()
         name = path.rpartition("/")[2].removesuffix(OLD_SUFFIX)
         taken, numbers = self.names(DAMAGED, ""), itertools.count(2)
         new = name
@@ -198,7 +225,7 @@ class Files:
                     if time.time() - partial.stat().st_mtime > PARTIAL_FILE_AGE:
                         partial.unlink()
 
-    def _root(self) -> tuple[Any, str]:
+    def root(self) -> tuple[Any, str]:
         """Return pyarrow's filesystem, and the path of the study's folder in it."""
         fs, path = open_results(self.results)
         return fs, f"{path}/{self.study}"

@@ -3,6 +3,10 @@
 pyarrow writes even a small object in several requests (a multipart upload). If a signal
 comes between them, pyarrow completes an object that has a part of the content, or
 nothing. Here, a put is one request, so the object is either the old one or the new one.
+
+A put can be conditional. The store then writes only if the object is still the one that
+was read before (RFC 9110, `If-Match` and `If-None-Match`; Amazon S3 User Guide, "Add
+preconditions to S3 operations with conditional requests").
 """
 
 from __future__ import annotations
@@ -68,6 +72,36 @@ class Objects:
         with _os_errors(path):
             self.client.put_object(**_address(path), Body=content)
 
+    def get(self, path: str) -> tuple[bytes, str]:
+        """Return the content and the tag (ETag) of an object.
+
+        Raises:
+            FileNotFoundError: The object does not exist.
+        """
+        with _os_errors(path):
+            answer = self.client.get_object(**_address(path))
+            return answer["Body"].read(), str(answer["ETag"])
+
+    def replace(self, path: str, content: bytes, tag: str | None) -> str | None:
+        """Write an object if it still has this tag; None means: there is no object.
+
+        Return the new tag. If another process has changed the object, return None.
+        """
+        from botocore.exceptions import ClientError
+
+        condition = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}
+        with _os_errors(path):
+            try:
+                answer = self.client.put_object(
+                    **_address(path), Body=content, **condition
+                )
+            except ClientError as error:
+                # 404: the object with this tag was deleted
+                if _code(error) in ("PreconditionFailed", "412", "NoSuchKey", "404"):
+                    return None
+                raise
+        return str(answer["ETag"])
+
 
 def s3_options(filesystem: Any) -> dict[str, Any]:
     """Return the options of pyarrow's S3FileSystem: region, scheme and so on."""
@@ -80,6 +114,12 @@ def _address(path: str) -> dict[str, str]:
     return {"Bucket": bucket, "Key": key}
 
 
+def _code(error: Exception) -> str:
+    """Return the code of an error that the store has answered with, or ""."""
+    answer: dict[str, Any] = getattr(error, "response", {})
+    return str(answer.get("Error", {}).get("Code", ""))
+
+
 @contextlib.contextmanager
 def _os_errors(path: str) -> Iterator[None]:
     """Turn the errors of boto3 into OSErrors."""
@@ -88,4 +128,6 @@ def _os_errors(path: str) -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError) as error:
+        if _code(error) in ("NoSuchKey", "404"):
+            raise FileNotFoundError(2, "there is no such object", path) from None
         raise OSError(f"{path}: {error}") from None

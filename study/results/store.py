@@ -62,8 +62,19 @@ class Store(Files):
             UsageError: The file is damaged, or a newer version of this program wrote
                 the file.
         """
+        request = self._read_request()
+        while self.claim and request.claim != self.claim.stamp:
+            # from now on, an earlier holder of the claim cannot overwrite the file
+            request = attrs.evolve(request, claim=self.claim.stamp)
+            try:
+                self.save(REQUEST_FILE, request.to_bytes())
+            except FileExistsError:  # an earlier holder has just overwritten it
+                request = self._read_request()
+        return request
+
+    def _read_request(self) -> Request:
         try:
-            content = self.read(REQUEST_FILE)
+            content = self.load(REQUEST_FILE)
             request = Request.from_bytes(content, self.study)
             return attrs.evolve(request, study=self.study)
         except UsageError as error:
@@ -83,7 +94,7 @@ class Store(Files):
         with contextlib.suppress(FileNotFoundError):
             if self.read(REQUEST_FILE) == content:
                 return
-        self.put(REQUEST_FILE, content)
+        self.save(REQUEST_FILE, content)
 
     def write_records(self, records: Sequence[Record]) -> None:
         """Write the records of finished runs to one file; all runs have one setting."""

@@ -30,6 +30,12 @@ REQUEST = "asked"
 Do not rename it, because existing journals use this name.
 """
 
+CLAIM = "claim"
+"""The attribute of Optuna's study that has the claim of the sweep that writes.
+
+Only sweeps that need a claim in the store write it (`study.results.claim`).
+"""
+
 SETTING = "setting"
 """The attribute of Optuna's trials that has the setting, as a row without nulls."""
 
@@ -49,7 +55,7 @@ class Journal(BaseJournalBackend):
         self._files = files
         lines: list[str] = []
         with contextlib.suppress(FileNotFoundError):
-            content = files.read(JOURNAL)
+            content = files.load(JOURNAL)
             if not content.endswith(b"\n"):  # an empty file is not a new search
                 raise ValueError("the file is empty or its end is missing")
             lines = content.decode().splitlines()
@@ -72,7 +78,7 @@ class Journal(BaseJournalBackend):
         """
         if (count := len(self._logs)) > self._flushed:
             lines = (json.dumps(log, separators=(",", ":")) for log in self._logs)
-            self._files.put(JOURNAL, "".join(f"{line}\n" for line in lines).encode())
+            self._files.save(JOURNAL, "".join(f"{line}\n" for line in lines).encode())
             self._flushed = count
 
 
@@ -98,6 +104,19 @@ def open_search(files: Files, search: Search) -> tuple[Journal, optuna.Study]:
         UsageError: The journal is damaged or belongs to another search.
         OSError: The storage fails.
     """
+    while True:
+        journal, study = _open_search(files, search)
+        if files.claim is None:
+            return journal, study
+        # from now on, an earlier holder of the claim cannot overwrite the journal
+        study.set_user_attr(CLAIM, files.claim.stamp)
+        # if an earlier holder has just overwritten it: read it again
+        with contextlib.suppress(FileExistsError):
+            journal.flush()
+            return journal, study
+
+
+def _open_search(files: Files, search: Search) -> tuple[Journal, optuna.Study]:
     journal, storage = _open_journal(files)
     study = optuna.create_study(
         storage=storage,

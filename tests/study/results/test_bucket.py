@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
-from study.results.claim import HEARTBEAT, claim, is_claimed
 from study.results.store import Store, find_stores
 from tests.study.results.test_store import SETTING, records
 from tests.support import chaos
@@ -60,24 +58,6 @@ def test_a_bucket_that_is_not_there_is_refused(store):
     wrong = Store(store.results.replace("bucket", "nobucket"), "mine")
     with pytest.raises(UsageError, match="bucket nobucket does not exist"):
         wrong.check_access()
-
-
-def test_the_second_sweep_is_refused_and_a_dead_one_is_not_waited_for_long(
-    store, capsys
-):
-    with claim(store, stale=2):
-        assert is_claimed(store, stale=2)
-        refused = pytest.raises(UsageError, match="another sweep is running on s3://")
-        with refused, claim(store, stale=2):
-            raise AssertionError("two at once")
-        beat = store.read(HEARTBEAT)
-    assert len(capsys.readouterr().out.splitlines()) == 1
-    assert not is_claimed(store, stale=2)
-    store.put(HEARTBEAT, beat)  # as if it had been killed
-    started = time.monotonic()
-    with claim(store, stale=2):
-        assert time.monotonic() - started < 6
-    assert store.names("", "") == []
 
 
 def test_the_commands_find_it_by_uri_and_by_environment(store, bucket):

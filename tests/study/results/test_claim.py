@@ -1,4 +1,4 @@
-"""Claims: one sweep at a time, and a dead one's claim dies with it."""
+"""Claims by a file lock: one sweep at a time, and a dead one's claim dies with it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from study.results.claim import HEARTBEAT, LOCK, _heartbeat, claim, is_claimed
+from study.results.claim import LOCK, claim, is_claimed
 from study.results.files import Files
 from trainables.usage import UsageError
 
@@ -88,59 +88,3 @@ def test_of_many_at_once_one_has_it(files):
         thread.join()
     assert taken
     assert max(most) == 1
-
-
-# the heartbeat, in a folder: it is the same in an object store
-
-
-def beating(files, stale=1.0):
-    return _heartbeat(files, stale)
-
-
-def test_a_heartbeat_refuses_the_second_as_soon_as_it_beats(files, capsys):
-    with beating(files, stale=3.0):
-        started = time.monotonic()
-        with (
-            pytest.raises(UsageError, match="another sweep"),
-            beating(files, stale=3.0),
-        ):
-            raise AssertionError("two at once")
-        assert time.monotonic() - started < 2.5
-    capsys.readouterr()
-    with beating(files):
-        assert is_claimed(files, stale=1.0)
-        refused = pytest.raises(UsageError, match="another sweep")
-        with refused, beating(files):
-            raise AssertionError("two at once")
-        message = capsys.readouterr().out
-        assert message.startswith("A sweep was running here 0 s ago: waiting up to")
-        time.sleep(1.5)  # and it goes on
-        assert is_claimed(files, stale=1.0)
-    assert not (files.folder / HEARTBEAT).exists()
-
-
-def test_a_dead_sweeps_heartbeat_is_waited_out(files, capsys):
-    with beating(files):
-        last = (files.folder / HEARTBEAT).read_bytes()
-    files.put(HEARTBEAT, last)
-    started = time.monotonic()
-    with beating(files):
-        assert 0.5 < time.monotonic() - started < 3
-    assert len(capsys.readouterr().out.splitlines()) == 1
-    files.put(HEARTBEAT, b'{"id": "x", "time": 12}')
-    started = time.monotonic()
-    with beating(files):
-        assert time.monotonic() - started < 0.5
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"id": 1}', b"\xff"])
-def test_a_heartbeat_that_cannot_be_read_is_nobodys(files, content):
-    files.put(HEARTBEAT, content)
-    with beating(files):
-        pass
-
-
-def test_a_heartbeat_names_nobody(files):
-    with beating(files):
-        content = (files.folder / HEARTBEAT).read_text()
-    assert os.uname().nodename not in content

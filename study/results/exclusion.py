@@ -1,0 +1,315 @@
+"""Let a store decide which of several processes may write.
+
+Each class here keeps one small value, the entry, for a study. A process can replace the
+entry only if no other process has replaced it since the process read it. `claim` builds
+claims from this. The classes also replace a study's files under the same condition,
+because a process may be stopped for hours between its check and its write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import time
+import uuid
+from pathlib import Path
+from typing import Any, Protocol
+
+import attrs
+
+from study.results.files import Files, objects
+
+ENTRY = ".claim"  # hidden, so that no command takes it for a result
+
+
+class Exclusion(Protocol):
+    """What a store offers. A tag changes whenever the entry or the file changes.
+
+    Every method raises OSError if the storage fails. It is then unknown whether the
+    entry or the file was replaced.
+    """
+
+    def load(self) -> tuple[bytes, str] | None:
+        """Return the entry and its tag, or None if there is no entry."""
+
+    def swap(self, content: bytes, tag: str | None) -> str | None:
+        """Replace the entry if it still has this tag; None means: there is no entry.
+
+        Return the new tag. If another process has replaced the entry, return None.
+        """
+
+    def begin(self, number: int) -> None:
+        """Prepare to write files in the claim with this number, before the swap."""
+
+    def revoke(self, number: int) -> None:
+        """Let no claim with a lower number write any more, after the swap."""
+
+    def end(self) -> None:
+        """Delete what `begin` has created."""
+
+    def read(self, path: str) -> tuple[bytes, str]:
+        """Return the content and the tag of a file.
+
+        Raises:
+            FileNotFoundError: The file does not exist.
+        """
+
+    def replace(self, path: str, content: bytes, tag: str | None) -> str | None:
+        """Write a file if it still has this tag; None means: there is no file.
+
+        Return the new tag. If this process may not write any more, return None.
+        """
+
+
+def exclusion_of(files: Files) -> Exclusion:
+    """Return what the store of these files offers."""
+    if files.local:
+        return FolderExclusion(files.folder)
+    fs, root = files.root()
+    if fs.type_name == "s3":
+        return BucketExclusion(files.results, root)
+    return OtherExclusion(files)
+
+
+@attrs.frozen
+class BucketExclusion:
+    """S3: the store checks a condition and writes in one step.
+
+    The tag of an object is a hash of its content. So a new holder of a claim has to
+    change the content of each file before it uses the file. Otherwise an earlier
+    holder, which was stopped for long, could still overwrite it.
+    """
+
+    results: str
+    root: str  # BUCKET/PREFIX/STUDY
+
+    def load(self) -> tuple[bytes, str] | None:
+        """See `Exclusion`."""
+        try:
+            return self.read(ENTRY)
+        except FileNotFoundError:
+            return None
+
+    def swap(self, content: bytes, tag: str | None) -> str | None:
+        """See `Exclusion`."""
+        return self.replace(ENTRY, content, tag)
+
+    def begin(self, number: int) -> None:
+        """Do nothing."""
+
+    def revoke(self, number: int) -> None:
+        """Do nothing: the tags exclude earlier holders."""
+
+    def end(self) -> None:
+        """Do nothing."""
+
+    def read(self, path: str) -> tuple[bytes, str]:
+        """See `Exclusion`."""
+        return objects(self.results).get(f"{self.root}/{path}")
+
+    def replace(self, path: str, content: bytes, tag: str | None) -> str | None:
+        """See `Exclusion`."""
+        return objects(self.results).replace(f"{self.root}/{path}", content, tag)
+
+
+@attrs.define
+class FolderExclusion:
+    """A folder without locks that all machines see, such as an sshfs mount.
+
+    The entry is the file `.claim.N` with the highest number N. To replace the entry is
+    to create the file with the next number. The file system lets only one process
+    create it, and the number never falls.
+
+    A holder writes a file in a folder of its own and then renames it. A new holder
+    first renames the folders of all earlier holders, so their later renames fail.
+    """
+
+    folder: Path
+    _own: Path | None = attrs.field(default=None, init=False)
+
+    def load(self) -> tuple[bytes, str] | None:
+        """See `Exclusion`."""
+        for _ in range(100):
+            if not (numbers := self._numbers()):
+                return None
+            # another process may just have deleted this file: then look again
+            with contextlib.suppress(FileNotFoundError):
+                return self._path(numbers[-1]).read_bytes(), str(numbers[-1])
+            time.sleep(0.05)
+        raise OSError(f"{self._path(numbers[-1])} is listed, but does not exist")
+
+    def swap(self, content: bytes, tag: str | None) -> str | None:
+        """See `Exclusion`."""
+        number = int(tag or 0) + 1
+        partial = self.folder / f"{ENTRY}-{uuid.uuid4().hex}"
+        _write(partial, content)
+        try:
+            os.link(partial, self._path(number))
+        except FileExistsError:
+            return None
+        except OSError:  # the file system has no links
+            if not self._create(number, content):
+                return None
+        finally:
+            partial.unlink(missing_ok=True)
+        numbers = self._numbers()
+        if numbers[-1:] != [number]:  # `tag` was so old that its file is deleted
+            self._path(number).unlink(missing_ok=True)
+            return None
+        for old in numbers[:-1]:
+            self._path(old).unlink(missing_ok=True)
+        return str(number)
+
+    def _create(self, number: int, content: bytes) -> bool:
+        try:
+            with open(self._path(number), "xb") as sink:
+                sink.write(content)
+        except FileExistsError:
+            return False
+        return True
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{ENTRY}.{number}"
+
+    def _numbers(self) -> list[int]:
+        suffixes = (p.name.removeprefix(f"{ENTRY}.") for p in self._paths("."))
+        return sorted(int(suffix) for suffix in suffixes if suffix.isdecimal())
+
+    def _paths(self, mark: str) -> list[Path]:
+        return list(self.folder.glob(f"{ENTRY}{mark}*"))
+
+    def begin(self, number: int) -> None:
+        """Create the folder in which this process writes files before it renames."""
+        self._own = self.folder / f"{ENTRY}-{number}-{uuid.uuid4().hex}"
+        self._own.mkdir(parents=True)
+
+    def revoke(self, number: int) -> None:
+        """Rename the folders of the claims with lower numbers, then delete them."""
+        for path in self._paths("-"):
+            words = path.name.split("-")
+            if len(words) == 3 and words[1].isdecimal() and int(words[1]) < number:
+                # one step: from now on, no file in this folder can be renamed
+                revoked = self.folder / f"{ENTRY}-revoked-{words[2]}"
+                with contextlib.suppress(FileNotFoundError):
+                    path.rename(revoked)
+        for path in self._paths("-revoked-"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def end(self) -> None:
+        """Delete the folder of this process."""
+        if self._own is not None:
+            shutil.rmtree(self._own, ignore_errors=True)
+
+    def read(self, path: str) -> tuple[bytes, str]:
+        """Return the content of a file, and no tag, because none is needed."""
+        return (self.folder / path).read_bytes(), ""
+
+    def replace(self, path: str, content: bytes, tag: str | None) -> str | None:
+        """Write a file if no other process has claimed the study since `begin`."""
+        assert self._own is not None
+        partial = self._own / uuid.uuid4().hex
+        try:
+            _write(partial, content)
+            os.replace(partial, self.folder / path)
+        except FileNotFoundError:
+            if self._own.is_dir():
+                raise
+            return None
+        return ""
+
+
+@attrs.frozen
+class OtherExclusion:
+    """A store whose conditional writes pyarrow does not offer, such as gs://.
+
+    Between the check and the write, another process may write. So this excludes a sweep
+    that runs for a while, but not one that starts at the same moment.
+    """
+
+    files: Files
+
+    def load(self) -> tuple[bytes, str] | None:
+        """See `Exclusion`."""
+        try:
+            return self.read(ENTRY)
+        except FileNotFoundError:
+            return None
+
+    def swap(self, content: bytes, tag: str | None) -> str | None:
+        """See `Exclusion`."""
+        return self.replace(ENTRY, content, tag)
+
+    def begin(self, number: int) -> None:
+        """Do nothing."""
+
+    def revoke(self, number: int) -> None:
+        """Do nothing: the tags exclude earlier holders."""
+
+    def end(self) -> None:
+        """Do nothing."""
+
+    def read(self, path: str) -> tuple[bytes, str]:
+        """See `Exclusion`."""
+        content = self.files.read(path)
+        return content, hashlib.sha256(content).hexdigest()
+
+    def replace(self, path: str, content: bytes, tag: str | None) -> str | None:
+        """See `Exclusion`."""
+        current = None
+        with contextlib.suppress(FileNotFoundError):
+            current = self.read(path)[1]
+        if current != tag:
+            return None
+        self.files.put(path, content)
+        return hashlib.sha256(content).hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with open(path, "wb") as sink:
+        sink.write(content)
+        sink.flush()
+        os.fsync(sink.fileno())
+
+
+SHARED_LOCKS = {
+    *("ext2", "ext3", "ext4", "xfs", "btrfs", "bcachefs", "zfs", "f2fs", "jfs"),
+    *("tmpfs", "ramfs", "overlay", "fuseblk", "vfat", "exfat", "ntfs3"),
+    *("nfs", "nfs4", "cifs", "smb3", "ceph", "gpfs", "lustre"),
+}
+"""The file systems whose locks (flock) all processes see that use the folder.
+
+Other file systems may keep a lock on this machine, as FUSE does unless its server has
+locks of its own (fuse(4), FUSE_FLOCK_LOCKS).
+"""
+
+LOCAL_LOCK_OPTIONS = {
+    *("nolock", "local_lock=all", "local_lock=flock", "localflock", "nobrl"),
+}
+"""Mount options that keep locks on this machine: nfs(5), mount.cifs(8), Lustre."""
+
+
+def locks_are_shared(folder: Path, mounts: str = "/proc/self/mountinfo") -> bool:
+    """Return whether a lock in a folder excludes processes of other machines too.
+
+    Without a list of mounts, as on macOS, return True.
+
+    Args:
+        folder: An existing folder.
+        mounts: The list of the mounts, in the format of proc_pid_mountinfo(5).
+    """
+    try:
+        lines = Path(mounts).read_text().splitlines()
+    except OSError:
+        return True
+    path, mount_of_path, rest_of_line = folder.resolve(), "", ""
+    for line in lines:
+        mount, _, rest = line.partition(" - ")
+        point = mount.split()[4].encode().decode("unicode_escape")
+        # a later mount on the same folder hides an earlier one
+        if path.is_relative_to(point) and len(point) >= len(mount_of_path):
+            mount_of_path, rest_of_line = point, rest
+    kind, *words = rest_of_line.split() or [""]
+    options: set[Any] = set(words[-1].split(",")) if words else set()
+    return kind in SHARED_LOCKS and not options & LOCAL_LOCK_OPTIONS
