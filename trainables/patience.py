@@ -1,10 +1,21 @@
-"""If storage fails, retry after longer and longer pauses, up to a time limit."""
+"""If storage fails, retry after longer and longer pauses, up to a time limit.
+
+If storage does not answer, wait for the answer beside the training (`Call`).
+"""
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import attrs
+
+T = TypeVar("T")
+
+NOTICE_SECONDS = 10.0
+"""If the storage has not answered for this many seconds, say so."""
 
 PERMANENT = (IsADirectoryError, NotADirectoryError, FileExistsError)
 """Errors that a retry cannot fix."""
@@ -43,6 +54,50 @@ class Patience:
     def reset(self) -> None:
         """Forget the earlier errors. Call this method when storage works again."""
         self._since, self._pause = None, FIRST_PAUSE
+
+
+class Call(Generic[T]):
+    """A call of a function, in a thread of its own.
+
+    A disk or an object store may not answer for minutes. The caller can continue and
+    ask for the result later. A call that never ends does not keep the process alive.
+    """
+
+    def __init__(self, action: Callable[[], T]) -> None:
+        """Start to run `action`."""
+        self._started, self._ended = time.monotonic(), threading.Event()
+        self._results: list[T] = []
+        self._error: BaseException | None = None
+
+        def run() -> None:
+            try:
+                self._results.append(action())
+            except BaseException as error:
+                self._error = error
+            self._ended.set()
+
+        threading.Thread(target=run, daemon=True, name="storage").start()
+
+    @property
+    def seconds(self) -> float:
+        """How long ago the call started."""
+        return time.monotonic() - self._started
+
+    def has_ended(self, seconds: float = 0.0) -> bool:
+        """Wait until the call has ended, but at most some seconds; return if it has."""
+        return self._ended.wait(seconds)
+
+    def result(self) -> T:
+        """Return the result of a call that has ended, or raise its error.
+
+        Raises:
+            TimeoutError: The call has not ended.
+        """
+        if not self._ended.is_set():
+            raise TimeoutError(f"the storage has not answered for {self.seconds:.0f} s")
+        if self._error is not None:
+            raise self._error
+        return self._results[0]
 
 
 def first_line(error: BaseException) -> str:

@@ -6,14 +6,19 @@ import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ray import tune
 
 from trainables.data import Dataset
-from trainables.patience import Patience, first_line
+from trainables.patience import NOTICE_SECONDS, Call, Patience, first_line
 from trainables.record import Record
 from trainables.setting import RunOptions, Setting
+
+T = TypeVar("T")
+
+SAVE_SECONDS = 1.0
+"""How long a step waits for its checkpoint to be saved before training continues."""
 
 CHECKPOINT_SECONDS = 60.0
 """The seconds between two checkpoints if `RunOptions.checkpoint_every` is None."""
@@ -54,9 +59,9 @@ class ContinualTrainable(tune.Trainable):
     run and its records so far. Checkpoints are stored next to the results and not in
     Tune's folder. A study can therefore be resumed even if Tune's folder is lost.
 
-    If a checkpoint cannot be saved, training continues without the checkpoint. If a
-    trial cannot read its checkpoint or write its records, it retries in its next step.
-    After `RunOptions.patience` seconds of retries, the trial fails.
+    If a checkpoint cannot be saved, or the storage takes long to answer, training
+    continues. If a trial cannot read its checkpoint or write its records, it retries
+    in its next step. After `RunOptions.patience` seconds of retries, the trial fails.
     """
 
     @classmethod
@@ -124,6 +129,9 @@ class ContinualTrainable(tune.Trainable):
         self._tasks_saved, self._saved_at = 0, time.monotonic()
         self._warning: str | None = None
         self._patience.reset()
+        self._call: Call[Any] | None = None  # an action that the trial waits for
+        # a checkpoint that is being saved, and the number of its tasks
+        self._saving: tuple[Call[None], int] | None = None
 
     def step(self) -> dict[str, Any]:
         """Run the next task, and return the progress of the trial.
@@ -180,9 +188,23 @@ class ContinualTrainable(tune.Trainable):
         self._patience.reset()
         return None
 
+    def _ask(self, action: Callable[[], T]) -> T:
+        """Run `action`, which uses the storage, and return its result.
+
+        Raises:
+            TimeoutError: The storage has not answered for `NOTICE_SECONDS`. The next
+                call of this method goes on waiting for the same answer.
+            OSError: The storage fails.
+        """
+        call: Call[T] = self._call or Call(action)
+        self._call = call
+        if call.has_ended(NOTICE_SECONDS):
+            self._call = None
+        return call.result()
+
     def _resume(self) -> None:
         """Resume from the checkpoint of this trial, if there is a usable checkpoint."""
-        state = self._keeper.load_state(self._name)
+        state = self._ask(lambda: self._keeper.load_state(self._name))
         self._resumed = True
         try:
             if state is not None:
@@ -195,12 +217,17 @@ class ContinualTrainable(tune.Trainable):
 
     def _finish(self) -> None:
         """Write the records, then delete the saved state."""
+        if self._saving:
+            with contextlib.suppress(OSError):
+                self._end_save(NOTICE_SECONDS)
+        if self._saving:  # the state must not be saved after it is deleted
+            raise TimeoutError("the storage has not answered")
         if not self._written:
-            self._keeper.write_records(self._records)
+            self._ask(lambda: self._keeper.write_records(self._records))
             self._written, self._tasks_saved = True, self._run.task
         # if this fails, the end of the study deletes the state
         with contextlib.suppress(OSError):
-            self._keeper.drop_state(self._name)
+            self._ask(lambda: self._keeper.drop_state(self._name))
 
     def _checkpoint_is_due(self) -> bool:
         if every := self._options.checkpoint_every:
@@ -208,10 +235,33 @@ class ContinualTrainable(tune.Trainable):
         elapsed = time.monotonic() - self._saved_at
         return self._save_failed or elapsed >= CHECKPOINT_SECONDS
 
-    def _save(self) -> None:
+    def _save(self, wait: float = SAVE_SECONDS) -> None:
+        """Save the state, unless an earlier state is still being saved.
+
+        Raises:
+            TimeoutError: The storage has not answered for `NOTICE_SECONDS`.
+            OSError: The storage fails.
+        """
+        if self._saving:
+            self._end_save(0.0)
+            return
         self._save_failed = True
-        self._keeper.save_state(self._name, self._state())
-        self._save_failed, self._tasks_saved = False, self._run.task
+        state = self._state()
+        call = Call(lambda: self._keeper.save_state(self._name, state))
+        self._saving = call, self._run.task
+        self._end_save(wait)
+
+    def _end_save(self, wait: float) -> None:
+        """Wait some seconds until the state is saved."""
+        assert self._saving
+        call, tasks = self._saving
+        if not call.has_ended(wait):
+            if call.seconds >= NOTICE_SECONDS:
+                call.result()  # raises TimeoutError
+            return
+        self._saving = None
+        call.result()
+        self._save_failed, self._tasks_saved = False, tasks
         self._saved_at = time.monotonic()
 
     def _state(self) -> bytes:
@@ -230,7 +280,11 @@ class ContinualTrainable(tune.Trainable):
         if self._run.task > self._tasks_saved and not self._written:
             # if the storage fails, the previous checkpoint still exists
             with contextlib.suppress(OSError):
-                self._save()
+                if self._saving:
+                    self._end_save(NOTICE_SECONDS)
+            with contextlib.suppress(OSError):
+                if not self._saving and self._run.task > self._tasks_saved:
+                    self._save(NOTICE_SECONDS)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Save the run's state and its records so far in the file state.pt."""

@@ -39,7 +39,7 @@ from study.results.exclusion import (
     exclusion_of,
     locks_are_shared,
 )
-from study.results.files import Files
+from study.results.files import Files, notice
 from trainables.usage import UsageError
 
 AnyFiles = TypeVar("AnyFiles", bound=Files)
@@ -346,11 +346,12 @@ def _entered(files: Files, stale: float) -> Iterator[Claim]:
     before, tag = (Entry(""), None) if found is None else found
     entry = Entry(uuid.uuid4().hex, before.number + 1, time=time.time())
     try:
-        exclusion.begin(entry.number)
-        if (new_tag := _swap(exclusion, entry, tag)) is None:
-            raise _in_use(files)
-        exclusion.revoke(entry.number)
-        _check_conditions(files, exclusion, entry)
+        with notice():
+            exclusion.begin(entry.number)
+            if (new_tag := _swap(exclusion, entry, tag)) is None:
+                raise _in_use(files)
+            exclusion.revoke(entry.number)
+            _check_conditions(files, exclusion, entry)
     except BaseException:
         exclusion.end()
         raise
@@ -392,7 +393,8 @@ def _wait_until_free(
         UsageError: The entry changes, so another sweep is running.
         OSError: The storage fails.
     """
-    first = found = exclusion.load()
+    with notice():
+        first = found = exclusion.load()
     since = None
     while found is not None and (entry := Entry.from_bytes(found[0])).owner:
         if found != first:

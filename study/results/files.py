@@ -10,10 +10,11 @@ import contextlib
 import functools
 import itertools
 import os
+import threading
 import time
 import urllib.parse
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,8 +23,14 @@ import pyarrow as pa
 import pyarrow.fs
 
 from study.console import say
-from study.results.objects import Objects
-from trainables.patience import Patience, first_line
+from study.results.objects import (
+    ANSWER_SECONDS,
+    ATTEMPTS,
+    CONNECT_SECONDS,
+    Objects,
+    s3_options,
+)
+from trainables.patience import NOTICE_SECONDS, Patience, first_line
 from trainables.usage import UsageError
 
 if TYPE_CHECKING:
@@ -260,7 +267,19 @@ def _unusable(results: str, reason: str) -> UsageError:
     return UsageError(f"{results} cannot be used for results: {reason}")
 
 
-_from_uri = functools.cache(pyarrow.fs.FileSystem.from_uri)
+@functools.cache
+def _from_uri(uri: str) -> tuple[Any, str]:
+    """Return pyarrow's filesystem for a URI, and the path in it.
+
+    Requests to S3 have the time limits of `study.results.objects`.
+    """
+    fs, path = pyarrow.fs.FileSystem.from_uri(uri)
+    if fs.type_name == "s3":
+        limits = {"connect_timeout": CONNECT_SECONDS, "request_timeout": ANSWER_SECONDS}
+        attempts = pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS)
+        options = s3_options(fs) | limits
+        fs = pyarrow.fs.S3FileSystem(**options, retry_strategy=attempts)
+    return fs, path
 
 
 @functools.cache
@@ -269,8 +288,23 @@ def objects(results: str) -> Objects:
     return Objects.connect(open_results(results)[0])
 
 
+@contextlib.contextmanager
+def notice(seconds: float = NOTICE_SECONDS) -> Iterator[None]:
+    """Say so if the storage does not answer in this context for some seconds."""
+    line = f"The storage has not answered for {seconds:g} s. Waiting for it."
+    timer = threading.Timer(seconds, say, [line])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def retry(action: Callable[[], T], limit: float = 60.0) -> T:
     """Call `action` and return its result; retry if the storage fails.
+
+    If the storage does not answer for `NOTICE_SECONDS`, say so.
 
     Raises:
         OSError: The storage fails for more than `limit` seconds, or with an error that
@@ -279,7 +313,8 @@ def retry(action: Callable[[], T], limit: float = 60.0) -> T:
     patience, warned = Patience(limit), False
     while True:
         try:
-            return action()
+            with notice():
+                return action()
         except OSError as error:
             if not warned:
                 say(f"Storage error, retrying for {limit:g} s: {first_line(error)}")

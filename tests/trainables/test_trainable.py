@@ -9,6 +9,7 @@ import io
 import math
 import os
 import pickle
+import threading
 import time
 from pathlib import Path
 
@@ -412,3 +413,85 @@ def test_a_checkpoint_names_nobody(store, few):
     content = store.load_state(PERMUTED.name)
     for private in (os.uname().nodename, str(Path.home())):
         assert private.encode() not in content
+
+
+@attrs.frozen
+class Hanging(Store):
+    """A store whose methods named in `hangs` do not answer until `answer` is set."""
+
+    hangs: set[str] = attrs.field(factory=set, kw_only=True)
+    answer: threading.Event = attrs.field(factory=threading.Event, kw_only=True)
+
+    def _maybe(self, what):
+        if what in self.hangs:
+            assert self.answer.wait(20)
+
+    def write_records(self, records):
+        self._maybe("write")
+        super().write_records(records)
+
+    def save_state(self, name, state):
+        self._maybe("save")
+        super().save_state(name, state)
+
+    def load_state(self, name):
+        self._maybe("load")
+        return super().load_state(name)
+
+
+@pytest.fixture
+def hanging(tmp_path, monkeypatch):
+    monkeypatch.setattr("trainables.trainable.SAVE_SECONDS", 0.01)
+    monkeypatch.setattr("trainables.trainable.NOTICE_SECONDS", 0.05)
+    monkeypatch.setattr("trainables.patience.FIRST_PAUSE", 0.01)
+    return Hanging(str(tmp_path / "results"), "mine")
+
+
+SILENT = "TimeoutError: the storage has not answered for "
+
+
+def test_training_goes_on_while_a_checkpoint_hangs(hanging, few):
+    trainable = actor(hanging, few, every=1)
+    hanging.hangs.add("save")
+    first = trainable.train()
+    assert (first["tasks_done"], first["tasks_saved"]) == (1, 0)
+    time.sleep(0.05)
+    second = trainable.train()
+    assert (second["tasks_done"], second["tasks_saved"]) == (2, 0)
+    assert second["waiting"].startswith(SILENT)
+    hanging.answer.set()
+    call, _ = trainable._saving
+    assert call.has_ended(20)
+    third = trainable.train()
+    # what was saved is the state after the first task
+    assert (third["tasks_done"], third["tasks_saved"]) == (3, 1)
+    assert third["waiting"] is None
+    resumed = actor(hanging, few)
+    assert resumed.train()["tasks_done"] == 2
+    finish(trainable)
+    assert written(hanging, PERMUTED) == plain(few, PERMUTED)
+    assert hanging.interrupted_stacks() == []
+
+
+def test_what_is_stopped_while_a_checkpoint_hangs_saves_all_it_has_done(hanging, few):
+    trainable = actor(hanging, few, every=1)
+    hanging.hangs.add("save")
+    trainable.train()
+    trainable.train()
+    hanging.answer.set()
+    trainable.stop()
+    assert actor(hanging, few).train()["tasks_done"] == 3
+
+
+@pytest.mark.parametrize("what", ["load", "write"])
+def test_a_trial_says_that_it_waits_for_an_answer_and_goes_on(hanging, few, what):
+    trainable = actor(hanging, few)
+    hanging.hangs.add(what)
+    results = [trainable.train()]
+    while not results[-1]["waiting"]:
+        results.append(trainable.train())
+    assert results[-1]["waiting"].startswith(SILENT)
+    assert not results[-1]["done"]
+    hanging.answer.set()
+    finish(trainable)
+    assert written(hanging, PERMUTED) == plain(few, PERMUTED)

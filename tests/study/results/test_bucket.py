@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -52,6 +54,24 @@ def test_while_it_fails_no_file_is_set_aside(store, bucket):
     finally:
         bucket.down.clear()
     assert store.finished_runs() == {SETTING.run_id(0), SETTING.run_id(1)}
+
+
+def test_a_store_that_does_not_answer_is_given_up(monkeypatch, bucket):
+    for module in ("files", "objects"):
+        monkeypatch.setattr(f"study.results.{module}.ANSWER_SECONDS", 1)
+        monkeypatch.setattr(f"study.results.{module}.ATTEMPTS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"127.0.0.1:{server.getsockname()[1]}"
+        silent = Store(bucket.uri.replace(bucket.endpoint, endpoint), "mine")
+        for action in (
+            lambda: silent.put("a", b"a"),
+            lambda: silent.read("a"),
+            lambda: silent.names("", ""),
+        ):
+            started = time.monotonic()
+            with pytest.raises(OSError, match=r"timeout|Timeout|timed out"):
+                action()
+            assert time.monotonic() - started < 9
 
 
 def test_a_bucket_that_is_not_there_is_refused(store):

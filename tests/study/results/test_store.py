@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from study.results.file_check import check_records_file
-from study.results.files import Files, retry
+from study.results.files import Files, notice, retry
 from study.results.provenance import software
 from study.results.store import Store
 from trainables.record import SCHEMA_VERSION, all_columns, schema, to_table
@@ -420,6 +420,16 @@ def test_storage_that_fails_is_retried_and_then_given_up(monkeypatch, capsys):
     assert message == "Storage error, retrying for 5 s: OSError: [Errno 28] full"
     with pytest.raises(OSError, match="full"):
         retry(lambda: (_ for _ in ()).throw(OSError(28, "full")), limit=0)
+
+
+def test_storage_that_does_not_answer_is_named_once(capsys):
+    with notice(0.02):
+        time.sleep(0.1)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == "The storage has not answered for 0.02 s. Waiting for it."
+    with notice(20):
+        pass
+    assert capsys.readouterr().out == ""
 
 
 REQUEST = Request(study="mine").with_settings(
