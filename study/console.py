@@ -9,7 +9,10 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
+from rich.text import Text as RichText
 from tyro.constructors import PrimitiveConstructorSpec
+
+from trainables.usage import printable
 
 
 def _number(parse: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec[Any]:
@@ -41,7 +44,16 @@ Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]
 Whole = Annotated[int | None, INT]
 Real = Annotated[float | None, FLOAT]
 
-console = Console(highlight=False, markup=False, emoji=False)
+
+class _SafeConsole(Console):
+    """A console that replaces the control characters in all text that it prints."""
+
+    def render_str(self, text: str, **options: Any) -> RichText:
+        """See `Console.render_str`."""
+        return super().render_str(printable(text), **options)
+
+
+console = _SafeConsole(highlight=False, markup=False, emoji=False)
 """The only console of this process. Each call writes to the current `sys.stdout`."""
 
 if not console.is_terminal:

@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import attrs
 import pyarrow as pa
 
-from trainables.usage import UsageError
+from trainables.usage import UsageError, printable
 
 Role = Literal["identity", "setting", "position", "measure", "outcome"]
 """The purpose of a column.
@@ -56,8 +56,9 @@ class Column:
         Return None if the metadata do not contain a valid role.
         """
         given = field.metadata or {}
-        texts = {
-            k: given.get(k.encode(), b"").decode(errors="replace") for k in _METADATA
+        texts: dict[str, Any] = {
+            k: printable(given.get(k.encode(), b"").decode(errors="replace"))
+            for k in _METADATA
         }
         if texts["role"] not in get_args(Role):
             return None

@@ -32,6 +32,7 @@ from trainables.hyperparameter import (
     value_type,
 )
 from trainables.setting import SETTING_COLUMNS
+from trainables.usage import printable
 
 __all__ = ["REAL", "SETTING_COLUMNS", "Column", "Role"]
 
@@ -192,12 +193,13 @@ def file_columns(file_schema: pa.Schema) -> dict[str, Column]:
 
     Each description is read from the metadata of the field. The fields of old files
     have no metadata, so their columns are looked up in `KNOWN_COLUMNS`. A column
-    without a description is left out.
+    without a description, or with control characters in its name, is left out.
     """
     return {
         field.name: column
         for field in file_schema
-        if (column := Column.from_field(field) or KNOWN_COLUMNS.get(field.name))
+        if field.name == printable(field.name)
+        and (column := Column.from_field(field) or KNOWN_COLUMNS.get(field.name))
     }
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn
 
 Command = Callable[..., "int | None"]
+
+
+CONTROL = r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+"""A regular expression for the control characters, except tabs and ends of lines."""
 
 
 class UsageError(Exception):
@@ -34,6 +39,38 @@ did you mean 'mnist'? Known: kmnist, mnist
     raise UsageError(f"unknown {kind} {name!r}: {hint}Known: {', '.join(names)}")
 
 
+def check_no_keys(words: Iterable[str]) -> None:
+    """Refuse access keys in a URI, before any message or page can repeat them.
+
+    >>> check_no_keys(["s3://bucket/prefix?region=eu-west-1", "a@b"])
+    >>> check_no_keys(["--results=s3://KEY:SECRET@bucket"])
+    Traceback (most recent call last):
+    trainables.usage.UsageError: a URI contains access keys, which other people could \
+see: remove the keys and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+
+    Raises:
+        UsageError: One of the words has a URI with a name before the host, or with a
+            colon and then an @ in its path: a secret may contain slashes.
+    """
+    for word in words:
+        if re.search(r"://([^/?#\s]*|[^?#\s]*:[^?#\s]*)@", word):
+            raise UsageError(
+                "a URI contains access keys, which other people could see: remove the "
+                "keys and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+
+
+def printable(text: str) -> str:
+    r"""Replace control characters, which could change a terminal, by U+FFFD.
+
+    Tabs and ends of lines stay.
+
+    >>> printable("\x1b[2Jred\n")
+    '�[2Jred\n'
+    """
+    return re.sub(CONTROL, "\ufffd", text)
+
+
 def run_command(
     command: Command | Mapping[str, Command],
     prog: str,
@@ -55,6 +92,7 @@ def run_command(
     import tyro
 
     try:
+        check_no_keys(sys.argv[1:] if args is None else args)
         if callable(command):
             code = tyro.cli(command, prog=prog, args=args)
         else:
@@ -62,6 +100,6 @@ def run_command(
                 dict(command), prog=prog, description=description, args=args
             )
     except UsageError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         code = 2
     sys.exit(code)

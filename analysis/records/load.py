@@ -34,7 +34,7 @@ from trainables.record import (
     file_columns,
     schema_error,
 )
-from trainables.usage import UsageError, choose
+from trainables.usage import CONTROL, UsageError, choose, printable
 
 KEY = ["study", "run_id", "task"]
 """The columns that together identify a row of the records."""
@@ -51,6 +51,9 @@ REQUIRED = (
 A file that declares another column as nullable may have nulls in it: results of other
 programs (`analysis.records.csv_import`) may have no learning rate.
 """
+
+RE2_CONTROL = re.sub(r"\\x(..)", r"\\x{\1}", CONTROL)
+"""`CONTROL` in the syntax of pyarrow's regular expressions."""
 
 MAX_VALUES = 8
 """An error message lists at most this many values of a column."""
@@ -381,7 +384,7 @@ class _Reader:
                 "the file to another folder and run the study again to replace its "
                 "records"
             ) from None
-        studies = tuple(sorted(table["study"].unique().to_pylist()))
+        studies = tuple(sorted(map(printable, table["study"].unique().to_pylist())))
         return _Part(attrs.evolve(file, path=path, studies=studies), table)
 
     def _describe(self, path: str, parquet: pq.ParquetFile) -> RecordsFile:
@@ -395,13 +398,26 @@ class _Reader:
         if error := schema_error(schema):
             raise UsageError(f"{path} {error}")
         metadata = {
-            name.decode(errors="replace"): value.decode(errors="replace")
+            name.decode(errors="replace"): printable(value.decode(errors="replace"))
             for name, value in (schema.metadata or {}).items()
             if not name.startswith((b"ARROW:", b"pandas"))
         }
         file = RecordsFile(path, (), metadata, file_columns(schema))
         self._known[key] = parquet.schema, file
         return file
+
+
+def _replace_control_characters(table: pa.Table) -> pa.Table:
+    """Replace the characters of a text that could change a terminal or a page."""
+    for index, field in enumerate(table.schema):
+        if not pa.types.is_string(field.type):
+            continue
+        column = table.column(index)
+        # most columns have few values, so look at each value once
+        if pc.any(pc.match_substring_regex(column.unique(), RE2_CONTROL)).as_py():
+            clean = pc.replace_substring_regex(column, RE2_CONTROL, "\ufffd")
+            table = table.set_column(index, field, clean)
+    return table
 
 
 def _merge_columns(files: Sequence[RecordsFile]) -> dict[str, Column]:
@@ -455,7 +471,7 @@ def _concatenate(
         if name not in table.column_names:
             nulls = pa.nulls(table.num_rows, known[name].type)
             table = table.append_column(name, nulls)
-    return table.select(chosen)
+    return _replace_control_characters(table.select(chosen))
 
 
 def _is_nullable(name: str, column: Column) -> bool:

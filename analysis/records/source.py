@@ -8,6 +8,8 @@ import threading
 
 from pyarrow import fs
 
+from trainables.usage import check_no_keys, printable
+
 PATIENCE = 20.0
 """How long to wait for the first answer of a bucket, in seconds.
 
@@ -20,10 +22,12 @@ def open_results(results: str) -> tuple[fs.FileSystem, str]:
     """Return the file system of a path or URI, and the path in this file system.
 
     Raises:
+        UsageError: The URI contains access keys.
         OSError, pyarrow.ArrowException: The URI has an unknown or unreachable file
             system, or the file system does not answer within `PATIENCE`.
     """
     if "://" in results:
+        check_no_keys([results])
         return _open_uri(results)
     return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(results))
 
@@ -62,4 +66,4 @@ def is_local(filesystem: fs.FileSystem) -> bool:
 
 def one_line(error: Exception) -> str:
     """Return the text of an error as one line without a full stop."""
-    return " ".join(str(error).split()).rstrip(".")
+    return printable(" ".join(str(error).split()).rstrip("."))

@@ -20,7 +20,7 @@ from analysis.records.request import read_requests
 from analysis.records.write import write_file
 from analysis.report.build import PROBES, Drawing, Part, Source, build_parts
 from analysis.tables import about
-from trainables.usage import UsageError
+from trainables.usage import UsageError, printable
 
 SUFFIXES = ("", ".html", ".htm")
 """The suffixes that the name of the page can have; /dev/stdout has none."""
@@ -111,6 +111,7 @@ def make_page(reports: Sequence[Report]) -> str:
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

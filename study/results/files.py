@@ -12,7 +12,6 @@ import itertools
 import os
 import threading
 import time
-import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +30,7 @@ from study.results.objects import (
     s3_options,
 )
 from trainables.patience import NOTICE_SECONDS, Patience, first_line
-from trainables.usage import UsageError
+from trainables.usage import UsageError, check_no_keys
 
 if TYPE_CHECKING:
     from study.results.claim import Claim
@@ -53,11 +52,7 @@ def _check_results(results: str) -> str:
         raise UsageError("--results is empty: give a folder or a URI")
     if "://" not in results:
         return str(Path(results).expanduser().absolute())
-    if urllib.parse.urlsplit(results).username:
-        raise UsageError(
-            "--results contains access keys, which other people could see: remove the "
-            "keys and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
+    check_no_keys([results])
     return results
 
 

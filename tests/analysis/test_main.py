@@ -116,6 +116,25 @@ def test_bad_records_are_one_line_and_exit_code_2(tmp_path, make, said):
 
 
 @pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://KEY:hidden@bucket/x",
+        "s3://KEY:hid/den@bucket/x?region=eu-west-1",
+        "s3://hidden@bucket",
+        "gs://a:hidden@b",
+    ],
+)
+@pytest.mark.parametrize(
+    "command", [["table"], ["report", "-o", "x.html"], ["sql"], ["figure", "accuracy"]]
+)
+def test_keys_in_a_uri_are_refused_and_not_repeated(refused, command, uri):
+    error = refused(*command, uri)
+    assert error.startswith("error: a URI contains access keys")
+    assert error.count("\n") == 1
+    assert "hid" not in error
+
+
+@pytest.mark.parametrize(
     ("args", "said"),
     [
         ([], "table"),

@@ -255,7 +255,7 @@ def wrong(tmp_path_factory):
         ("--patience -1", "--patience is -1.0: it must be a number at least 0"),
         (
             "--results s3://me:hidden@b/x",
-            "--results contains access keys, which other people could see",
+            "a URI contains access keys, which other people could see",
         ),
         (
             "--trials 5",

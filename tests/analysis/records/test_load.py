@@ -1,3 +1,4 @@
+import re
 import shutil
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 
 from analysis.records.load import load, load_records
 from analysis.records.runs import NEEDED, by_problem, by_setting
+from analysis.report.report import make_page, make_reports
+from analysis.tables.printing import print_tables
 from tests.support.synthetic import (
     hash_of,
     make_run,
@@ -23,7 +26,7 @@ from trainables.record import (
     SETTING_COLUMNS,
     Column,
 )
-from trainables.usage import UsageError
+from trainables.usage import CONTROL, UsageError
 
 SHORT = make_setting(tasks=4)
 
@@ -269,6 +272,31 @@ def test_a_file_that_does_not_fit_is_named(results, change, complaint):
 
 
 @pytest.mark.parametrize("content", [b"", b"not Parquet", b"PAR1" * 9])
+def test_control_characters_of_a_file_are_replaced(results, tmp_path, capsys):
+    """A terminal would obey them."""
+    evil = "sg\x1b[2Jd\x9b\x07"
+    run = make_run(make_setting(tasks=3), 0, study="evil")
+    for name in ("optimizer", "task_label"):
+        index = run.schema.get_field_index(name)
+        values = pa.array([evil] * len(run), run.schema.field(name).type)
+        field = run.schema.field(name).with_metadata(
+            (run.schema.field(name).metadata or {}) | {b"meaning": evil.encode()}
+        )
+        run = run.set_column(index, field, values)
+    run = run.replace_schema_metadata((run.schema.metadata or {}) | {b"cpu": evil})
+    write(tmp_path, "x", run)
+    records = load_records(str(tmp_path))
+    clean = "sg\ufffd[2Jd\ufffd\ufffd"
+    assert set(records.to_frame()["optimizer"]) == {clean}
+    assert set(records.to_frame()["task_label"]) == {clean}
+    assert records.files[0].metadata["cpu"] == clean
+    print_tables(str(tmp_path))
+    (report,) = make_reports(str(tmp_path))
+    for text in (capsys.readouterr().out, make_page([report])):
+        assert not re.search(CONTROL, text)
+        assert clean in text
+
+
 def test_a_damaged_file_is_named(results, content):
     (results / "a" / "records" / "bad.parquet").write_bytes(content)
     with pytest.raises(UsageError, match=r"bad\.parquet is damaged .*: move the file"):
