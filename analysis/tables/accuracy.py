@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.records.runs import (
@@ -21,7 +22,7 @@ from analysis.records.runs import (
     show,
     varying_columns,
 )
-from analysis.statistics.intervals import mean_interval
+from analysis.statistics.intervals import Interval, mean_interval
 from analysis.statistics.metrics import MEASURE, MEASURES, METRICS, Metric
 from analysis.tables.formats import Cells, Column, Row, Sheet, Table, make_sheet, number
 from analysis.tables.words import (
@@ -109,8 +110,9 @@ def accuracy_table(frame: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
             **{name: " ".join(map(str, own)) for name, own in seeds.items()},
         }
         row["measure"] = measure
-        for name in SHOWN:
-            row |= mean_interval(METRICS[name](runs.matrix)).columns(name)
+        values = np.stack([METRICS[name](runs.matrix) for name in SHOWN]).T
+        for name, *ends in zip(SHOWN, *mean_interval(values), strict=True):
+            row |= Interval(*ends).columns(name)
         rows.append(row)
     return pd.DataFrame(rows)
 
