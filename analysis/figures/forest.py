@@ -200,7 +200,7 @@ def draw_forest(data: pd.DataFrame, width: float | None = None) -> Figure:
         for _, part in data.groupby("problem", sort=False)
         if part["difference"].notna().any()
     ]
-    size = 6.5 if narrow else 8
+    size = 7 if narrow else 8
     titles = [wrap_text(f.title, width - 0.2, size + 1, bold=True) for f in forests]
     row = 0.135 if narrow else 0.165
     heights = [

@@ -190,7 +190,7 @@ class Heading:
         narrow, inches = self.width < NARROW, self.width - 0.2
         title = "" if narrow else escape_text(self.title)
         title = wrap_text(title, inches, 11, bold=True)
-        size = 6.5 if narrow else 8.5
+        size = 7 if narrow else 8.5
         text = wrap_text(self.text, inches, size)
         return (title, 11, {"weight": "bold"}), (text, size, {"color": "0.35"})
 

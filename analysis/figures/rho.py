@@ -336,7 +336,7 @@ def _draw_row(
     `top` is the upper edge of the panels, in inches from the bottom of the figure.
     `label_rho` says whether to write the values of rho below the panels.
     """
-    colours = colours_of(row)
+    colours, right = colours_of(row), LEFT
     for i, line in enumerate(grid.lines):
         bottom = top - i * (grid.panel_height + LINE_GAP) - grid.panel_height
         left = LEFT
@@ -349,14 +349,15 @@ def _draw_row(
                 part, ax, grid.panels[panel], grid.rates, colours, numbers=numbers
             )
             if left > LEFT:
-                ax.set_yticklabels([])
+                ax.tick_params(axis="y", left=False, labelleft=False)
             else:
                 ax.set_ylabel("learning rate" if grid.panel_height > 0.9 else "lr")
             if not label_rho:
-                ax.set_xticklabels([])
+                ax.tick_params(axis="x", bottom=False, labelbottom=False)
                 ax.set_xlabel("")
             left += slot(panel, len(grid.panels[panel]), grid.cell) + GAP
-    place = (grid.width - RIGHT + 0.12, top - grid.height, 0.11, grid.height)
+            right = max(right, left - GAP)
+    place = (right + 0.12, top - grid.height, 0.11, grid.height)
     _draw_scale(row, figure, _add_axes(figure, place), colours)
 
 

@@ -137,8 +137,11 @@ class Block:
         for name, title in self.titles.items():
             if len(self.titles) == 1:
                 title = f"{describe_stream(self.part)}: {title}"
-            if len(self.titles) == 1 or len(set(windows.values())) > 1:
+            if len(self.titles) == 1:
                 title += moving_mean({windows[name]})
+            elif len(set(windows.values())) > 1 and windows[name] > 1:
+                # Narrow panels have room for few words.
+                title += f", {windows[name]}-task mean"
             room = self.width / self.across - 0.55
             titles[name] = wrap_text(title, room, self.title_size)
         return titles

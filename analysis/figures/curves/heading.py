@@ -20,7 +20,8 @@ def make_heading(
     title = f"Study {study}"
     if len(titles) == 1:
         words = next(iter(titles.values())).partition(" (")[0]
-        title = f"{words[0].upper()}{words[1:]} by task, study {study}"
+        comma = "," if "," in words else ""
+        title = f"{words[0].upper()}{words[1:]}{comma} by task, study {study}"
     sentences = [kind.note, describe_lines(data, kind)]
     panels = [
         Panel(part=part, kind=kind)
@@ -28,11 +29,13 @@ def make_heading(
     ]
     if any(panel.wide for panel in panels):
         sentences.append("Bands wider than two thirds of a panel are left out.")
+    if any(panel.crowded - panel.wide for panel in panels):
+        sentences.append("Bands that hold the lines of two others are left out.")
     if any(
         panel.is_cut(own)
         for panel in panels
         for name, own in panel.curves()
-        if name not in panel.wide
+        if name not in panel.without_band
     ):
         sentences.append("Bands are cut off at the edge of a panel.")
     if (data["lo"].isna() & (data["runs"] > 1)).any():

@@ -89,6 +89,29 @@ class Panel:
         return frozenset(wide)
 
     @functools.cached_property
+    def crowded(self) -> frozenset[str]:
+        """The setting_ids whose bands are left out, because they would hide others.
+
+        A band is left out if it holds the lines of two other settings at most of its
+        tasks. Three bands on top of each other are mud, and show only that the settings
+        do not differ much.
+        """
+        means = self.drawn.pivot_table("mean", "task", "setting_id")
+        crowded = set()
+        for name, own in self.curves():
+            others = means.drop(columns=name).reindex(own["task"]).to_numpy()
+            lo, hi = own[["lo", "hi"]].to_numpy(dtype=float).T[:, :, None]
+            held = ((others >= lo) & (others <= hi)).sum(axis=1)
+            if (held > 1).mean() > 0.5:
+                crowded.add(name)
+        return frozenset(crowded)
+
+    @functools.cached_property
+    def without_band(self) -> frozenset[str]:
+        """The setting_ids whose bands are left out, for whatever reason."""
+        return self.wide | self.crowded
+
+    @functools.cached_property
     def limits(self) -> tuple[float, float]:
         """The limits of the axis, in its unit, which contain all lines.
 
@@ -96,7 +119,7 @@ class Panel:
         of the range of the lines, and the rest is cut off.
         """
         return self._limits(
-            self._ends(self.drawn[~self.drawn["setting_id"].isin(self.wide)])
+            self._ends(self.drawn[~self.drawn["setting_id"].isin(self.without_band)])
         )
 
     def _limits(self, bands: Reals) -> tuple[float, float]:
@@ -233,7 +256,7 @@ def draw_lines(
         ax.add_collection(
             LineCollection(lines, colors=colour, linewidths=0.5, alpha=0.35)
         )
-        if setting["setting_id"] not in panel.wide:
+        if setting["setting_id"] not in panel.without_band:
             ax.fill_between(task, *band[:, 1:].T, color=colour, alpha=0.1, lw=0)
         if len(own) == 1:  # A band over one task has no width: draw a vertical line.
             ax.vlines(task, *band[:, 1:].T, color=colour, lw=0.8)
