@@ -2,7 +2,20 @@
 
 A network forgets if it loses what it learned. A network loses plasticity if it loses
 the ability to learn. Source: Koster & Kukla 2024 (arXiv 2409.17300), Figure 1.
+
+Backward transfer is what learning later tasks adds to the accuracy on earlier tasks. If
+a[t, i] is the accuracy on task i after task t, then after task t it is the mean of
+a[t, i] - a[i, i] over the tested tasks i < t. After the last task, and if all tasks
+were tested (--look-back at least the number of tasks less 1), this is the BWT of
+Lopez-Paz & Ranzato 2017 (arXiv 1706.08840). Their code
+(facebookresearch/GradientEpisodicMemory, commit 1919989, metrics/metrics.py:35) also
+counts the last task itself, whose difference is 0, so its mean is smaller by the factor
+(T - 1) / T. This module follows the paper.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +30,7 @@ TITLES = {
     "test_accuracy": "accuracy on the new task (%)",
     "last_task_accuracy": "accuracy on the previous task (%)",
     "earlier_accuracy": "mean accuracy on earlier tasks (%)",
+    "backward_transfer": "backward transfer to earlier tasks (pp)",
 }
 
 
@@ -25,8 +39,10 @@ def forgetting_by_task(frame: pd.DataFrame) -> pd.DataFrame:
 
     The columns are those of `by_task`. The column backward_accuracy of the records
     lists the accuracy (0 to 1) on previous tasks, the latest first. The measure
-    last_task_accuracy is its first entry. The measure earlier_accuracy is its mean.
-    The first task has no previous task, so it has neither of these two measures.
+    last_task_accuracy is its first entry. The measure earlier_accuracy is its mean. The
+    measure backward_transfer is the mean of its entries less the accuracy on the same
+    tasks when they were new. The first task has no previous task, so it has none of
+    these three measures.
 
     Raises:
         UsageError: The network was not tested on earlier tasks, or no setting has a
@@ -41,8 +57,26 @@ def forgetting_by_task(frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame.assign(
         last_task_accuracy=backward.map(lambda accuracies: accuracies[0]),
         earlier_accuracy=backward.map(np.mean),
+        backward_transfer=backward.map(np.mean) - _when_new(frame, backward),
     )
     return by_task(frame, TITLES)
+
+
+def _when_new(frame: pd.DataFrame, backward: pd.Series[Any]) -> pd.Series[float]:
+    """Return the mean accuracy of the tested tasks when they were new, row by row.
+
+    It is NaN if one of these tasks has no record.
+    """
+    rows = zip(frame["run_id"], frame["task"], frame["test_accuracy"], strict=True)
+    new = {(run, task): accuracy for run, task, accuracy in rows}
+    looked = frame.loc[backward.index, ["run_id", "task"]].assign(
+        count=backward.map(len)
+    )
+    means = [
+        np.mean([new.get((run, task - back), np.nan) for back in range(1, count + 1)])
+        for run, task, count in looked.itertuples(index=False)
+    ]
+    return pd.Series(means, index=backward.index)
 
 
 FIGURE = Picture(

@@ -40,8 +40,26 @@ def test_earlier_tasks_have_an_accuracy_from_the_second_task_on():
         "test_accuracy": True,
         "last_task_accuracy": False,
         "earlier_accuracy": False,
+        "backward_transfer": False,
     }
-    assert len(draw_by_task(data).axes) == 3
+    assert len(draw_by_task(data).axes) == 4
+
+
+def test_backward_transfer_is_what_later_tasks_add_to_earlier_ones():
+    """Every earlier task loses 0.1 per task that follows it."""
+    records = frame().assign(test_accuracy=0.9 - 0.01 * frame()["task"])
+    records["backward_accuracy"] = pd.Series(
+        [
+            [0.9 - 0.01 * (t - back) - 0.1 * back for back in range(1, t + 1)] or None
+            for t in records["task"]
+        ],
+        dtype=object,
+    )
+    data = forgetting_by_task(records)
+    found = data[data["measure"] == "backward_transfer"]
+    assert found["task"].tolist() == [1, 2, 3]
+    # the paper's BWT after the last task: the mean of -0.1, -0.2 and -0.3
+    assert found["mean"].tolist() == pytest.approx([-0.1, -0.15, -0.2])
 
 
 def test_without_looking_back_it_says_how_to():
