@@ -23,6 +23,10 @@ COLUMNS = ("online_accuracy",)
 """The measures that the publications report."""
 
 
+REPRODUCED, UNDECIDED, DIFFERENT = "yes", "undecided", "no"
+"""Whether a published number is reproduced within the tolerance."""
+
+
 @attrs.frozen(kw_only=True)
 class Publication:
     """An experiment with published numbers, and the setting that repeats it.
@@ -38,7 +42,7 @@ class Publication:
         runs: The number of runs of the publication, each with its own seed.
         reading_error: The largest error of reading a number from a picture, in the unit
             of the numbers.
-        tolerance: A number is reproduced if the difference is at most this large.
+        tolerance: The largest difference at which a number is reproduced.
     """
 
     name: str
@@ -171,7 +175,11 @@ def replication(frame: pd.DataFrame) -> pd.DataFrame:
             published, published_lo, published_hi, published_runs
             difference      ours minus the published number
             tolerance       see `Publication`
-            reproduced      whether the difference is within the tolerance
+            noise           half of the 95% interval of the difference: the root of the
+                            sum of squares of the half intervals that are known
+            verdict         REPRODUCED if the difference is within the tolerance,
+                            DIFFERENT if all differences within the noise are outside
+                            the tolerance, else UNDECIDED
     """
     parts = []
     first = frame.attrs.get("first_task", 0)
@@ -210,13 +218,21 @@ def replication(frame: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=list(NAMES))
     data = pd.concat(parts, ignore_index=True)
     data["difference"] = data["mean"] - data["published"]
-    data["reproduced"] = data["difference"].abs() <= data["tolerance"]
+    halves = [
+        (data[hi] - data[lo]).astype(float).fillna(0) / 2
+        for lo, hi in (("lo", "hi"), ("published_lo", "published_hi"))
+    ]
+    data["noise"] = np.hypot(halves[0], halves[1])
+    size = data["difference"].abs()
+    data["verdict"] = UNDECIDED
+    data.loc[size <= data["tolerance"], "verdict"] = REPRODUCED
+    data.loc[size - data["noise"] > data["tolerance"], "verdict"] = DIFFERENT
     return data[list(NAMES)]
 
 
 NAMES = (
     *("publication", "study", "setting_id", "task", "mean", "lo", "hi", "runs"),
     *("published", "published_lo", "published_hi", "published_runs"),
-    *("difference", "tolerance", "reproduced"),
+    *("difference", "noise", "tolerance", "verdict"),
 )
 """The columns of `replication`."""

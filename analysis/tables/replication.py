@@ -7,11 +7,27 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from analysis.comparing.published import COLUMNS, PUBLICATIONS, Publication, replication
+from analysis.comparing.published import (
+    COLUMNS,
+    DIFFERENT,
+    PUBLICATIONS,
+    REPRODUCED,
+    UNDECIDED,
+    Publication,
+    replication,
+)
 from analysis.records.load import Selection, load
 from analysis.statistics.metrics import MEASURES
-from analysis.tables.formats import Cells, Row, Sheet, make_sheet, number, print_sheets
-from analysis.tables.words import plain_rows
+from analysis.tables.formats import (
+    Cells,
+    Column,
+    Row,
+    Sheet,
+    make_sheet,
+    number,
+    print_sheets,
+)
+from analysis.tables.words import plain_rows, value_cell
 
 LISTED = 11
 """The number of tasks of a curve that the table shows, besides the worst one."""
@@ -23,9 +39,10 @@ EXPLANATION = (
     "ours: the mean over the complete runs ± half of its 95% t-interval. published: ± "
     "half of the 95% interval that follows from the published standard error and, if "
     "the number was read from a picture, from the reading error.",
-    "A publication is reproduced if every difference is within the tolerance. The "
-    "table shows some tasks of a curve, and the one with the largest difference; "
-    "--format csv prints all tasks.",
+    "within: yes if the difference is within the tolerance; no if it is outside by "
+    "more than its own 95% interval, which comes from both; else undecided. The table "
+    "shows some tasks of a curve, and the one with the largest difference; --format "
+    "csv prints all tasks.",
 )
 
 
@@ -79,16 +96,25 @@ def _verdict(part: pd.DataFrame, publication: Publication) -> str:
     unit, scale = measure.unit_of_difference, measure.scale
     difference = scale * part["difference"].to_numpy(dtype=float)
     worst = int(np.abs(difference).argmax())
-    wrong = int((~part["reproduced"].astype(bool)).sum())
+    counted = part["verdict"].value_counts()
+    wrong, open_, right = (
+        int(counted.get(verdict, 0)) for verdict in (DIFFERENT, UNDECIDED, REPRODUCED)
+    )
     within = f"reproduced within {scale * publication.tolerance:.2f} {unit}"
     counts = f"{part['runs'].iloc[0]} runs here, {publication.runs} there"
     if len(part) == 1:
+        beginning = {DIFFERENT: "not ", UNDECIDED: "undecided whether "}
         return (
-            f"{'not ' if wrong else ''}{within}: the difference is "
+            f"{beginning.get(part['verdict'].iloc[0], '')}{within}: the difference is "
             f"{difference[0]:+.2f} {unit} ({counts})."
         )
     if wrong:
-        within = f"not {within}, but at {len(part) - wrong} of {len(part)} tasks"
+        within = f"not {within} at {wrong} of {len(part)} tasks"
+    elif open_:
+        within += (
+            f" at {right} of {len(part)} tasks; at the others, the noise of the two "
+            "means can explain the rest of the difference"
+        )
     tasks = part["task"].to_numpy(dtype=float)
     peaks = [int(tasks[part[name].argmax()]) for name in ("mean", "published")]
     peak = f"The peak is at task {peaks[0]} here and at task {peaks[1]} there."
@@ -130,7 +156,7 @@ def _sheet(part: pd.DataFrame, publication: Publication, study: str) -> Sheet:
         number("difference", measure.unit_of_difference): lambda row: (
             f"{measure.scale * row['difference']:+.2f}"
         ),
-        number("within"): lambda row: "yes" if row["reproduced"] else "no",
+        Column("within"): value_cell("verdict"),
     }
     return make_sheet(
         f"{publication.name}, study {study}",

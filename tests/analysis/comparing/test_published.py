@@ -6,6 +6,8 @@ import pytest
 
 from analysis.comparing.published import (
     PUBLICATIONS,
+    REPRODUCED,
+    UNDECIDED,
     published_numbers,
     replication,
 )
@@ -61,7 +63,7 @@ def test_published_numbers_are_fractions_with_intervals_around_them(name):
 def test_the_difference_is_ours_minus_the_published_number():
     data = replication(records(offset=0.002))
     assert data["difference"].to_numpy(float) == pytest.approx(0.002)
-    assert data["reproduced"].all()
+    assert (data["verdict"] == REPRODUCED).all()
     assert (data["hi"] - data["mean"]).to_numpy(float) == pytest.approx(
         4.30265 * 0.001 / np.sqrt(3), rel=1e-5
     )
@@ -77,11 +79,26 @@ def test_one_task_that_differs_too_much_is_not_reproduced():
     frame.loc[frame["task"] == 50, "online_accuracy"] -= 0.01
     data = replication(frame)
     (line,) = verdicts(data)
-    assert "not reproduced within 0.30 pp, but at" in line
+    assert f"not reproduced within 0.30 pp at 1 of {len(data)} tasks" in line
     assert "is -1.00 pp, at task 50" in line
     (sheet,) = replication_sheets(data)
     row = next(row for row in sheet.rows if row[0] == "50")
     assert row[-2:] == ["-1.00", "no"]
+
+
+def test_a_difference_that_noise_can_explain_is_undecided():
+    frame = records()
+    task, seed = frame["task"] == 50, frame["seed"]
+    frame.loc[task, "online_accuracy"] += 0.005 * (seed[task] - 1) - 0.004
+    data = replication(frame)
+    (row,) = data[data["task"] == 50].to_dict("records")
+    # the seeds differ by 0.006, and t(0.975; 2) = 4.30265
+    own = 4.30265 * 0.006 / np.sqrt(3)
+    other = (row["published_hi"] - row["published_lo"]) / 2
+    assert row["noise"] == pytest.approx(np.hypot(own, other), rel=1e-5)
+    assert row["verdict"] == UNDECIDED
+    (line,) = verdicts(data)
+    assert f"reproduced within 0.30 pp at {len(data) - 1} of {len(data)} tasks;" in line
 
 
 @pytest.mark.parametrize(
