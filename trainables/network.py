@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trainables.activations import ACTIVATIONS
 from trainables.initialization import INITIALIZATIONS
 from trainables.randomness import generator
 
@@ -31,13 +32,16 @@ class Network:
     networks use the same layout, because a different layout would give different
     rounding errors.
 
-    If `normalized` is true, each hidden layer is normalized before its ReLU: see
-    `trainables.interventions.layer_norm`.
+    If `normalized` is true, each hidden layer is normalized before its activation: see
+    `trainables.interventions.layer_norm`. `activation` is a key of `ACTIVATIONS`, or
+    None for the ReLU. If an activation has two outputs per unit, the next layer has
+    twice as many inputs as there are units.
     """
 
     weights: list[Tensor]  # each (S, inputs, outputs)
     biases: list[Tensor]  # each (S, 1, outputs)
     normalized: bool = False
+    activation: str | None = None
 
     def __post_init__(self) -> None:
         self.weights = [
@@ -60,7 +64,8 @@ class Network:
     def like(self, tensors: Sequence[Tensor]) -> Network:
         """Return a network with these tensors, in the order of `Network.tensors`."""
         layers = len(self.weights)
-        return Network(list(tensors[:layers]), list(tensors[layers:]), self.normalized)
+        parts = list(tensors[:layers]), list(tensors[layers:])
+        return Network(*parts, self.normalized, self.activation)
 
     def zeros_like(self) -> Network:
         """Return a network with the same shapes, in which all numbers are 0."""
@@ -93,6 +98,7 @@ def initial_network(
     *,
     normalized: bool = False,
     initialization: str | None = None,
+    activation: str | None = None,
 ) -> Network:
     """Draw a new network for each seed.
 
@@ -100,11 +106,14 @@ def initial_network(
     `initialization` is None, the weights are Kaiming uniform and the biases are zero,
     as in Dohare et al. 2023 (arXiv 2306.13812): see `kaiming_bound`. Otherwise, it is a
     key of `trainables.initialization.INITIALIZATIONS`. The weights are drawn in float64
-    and then rounded to `dtype`.
+    and then rounded to `dtype`. The bounds do not depend on the activation, except that
+    they count the inputs of a layer, of which there may be two per unit.
     """
+    outputs = 1 if activation is None else ACTIVATIONS[activation].outputs
     random = [generator("weights", seed) for seed in seeds]
     weights, biases = [], []
-    for layer, shape in enumerate(itertools.pairwise(sizes)):
+    for layer, (fan_in, width) in enumerate(itertools.pairwise(sizes)):
+        shape = (outputs * fan_in if layer else fan_in, width)
         bound = kaiming_bound(shape[0], output=layer == len(sizes) - 2)
         if initialization is not None:
             bound = INITIALIZATIONS[initialization](shape[0])
@@ -114,7 +123,7 @@ def initial_network(
         if initialization is not None:
             drawn = np.stack([r.uniform(-bound, bound, (1, shape[1])) for r in random])
         biases.append(torch.from_numpy(drawn).to(device, dtype))
-    return Network(weights, biases, normalized)
+    return Network(weights, biases, normalized, activation)
 
 
 def kaiming_bound(fan_in: int, *, output: bool) -> float:
@@ -135,6 +144,9 @@ def forward(
     The inputs of a layer have the shape (S, n, width), for S networks and n examples.
     """
     layer_inputs, last = [inputs], len(network.weights) - 1
+    activate: Callable[[Tensor], Tensor] = torch.relu
+    if network.activation is not None:
+        activate = ACTIVATIONS[network.activation].function
     for i, (w, b) in enumerate(zip(network.weights, network.biases, strict=True)):
         if network.normalized and i < last:
             z = torch.bmm(layer_inputs[-1], w)
@@ -143,7 +155,7 @@ def forward(
         else:
             z = torch.baddbmm(b, layer_inputs[-1], w)
         if i < last:
-            layer_inputs.append(z.relu())
+            layer_inputs.append(activate(z))
     return layer_inputs, z
 
 

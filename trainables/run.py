@@ -116,10 +116,13 @@ class ContinualRun:
             dtype,
             normalized=bool(setting.intervention and setting.intervention.normalizes),
             initialization=setting.initialization,
+            activation=setting.activation,
         )
         self._initial = network.map(torch.clone)  # in the order of `self.seeds`
         self.task = 0
         self.stack = Stack(list(seeds), 0, network, initial_memory(setting, network))
+        if setting.activation is not None:
+            engine = "reference"  # the other engines have the equations of the ReLU
         self.engine = choose_engine(setting, network, engine)
         if self.engine == "native" and setting.input_low is not None:
             self.engine = "torch"  # the C steps read images as numbers in [0, 1]

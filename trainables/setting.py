@@ -15,6 +15,7 @@ from typing import Any
 
 import attrs
 
+from trainables.activations import ACTIVATIONS
 from trainables.bases import BASES, Adam
 from trainables.data.datasets import DATASETS
 from trainables.hyperparameter import (
@@ -38,6 +39,9 @@ REGISTRIES: dict[str, Mapping[str, type]] = {
     **{"intervention": INTERVENTIONS, "base": BASES},
 }
 """The classes that the parts of a setting can have, by kind of part and by name."""
+
+ONE_OUTPUT = ("fresh", "continual_backprop", "redo")
+"""Interventions that redraw units, and need an activation with one output per unit."""
 
 
 def parse_hidden(value: Any) -> tuple[int, ...]:
@@ -119,6 +123,12 @@ class Setting:
         "torch.nn.Linear); null: Kaiming uniform, with zero biases, from which "
         "interventions always draw",
     )
+    activation: str | None = text(
+        None,
+        lambda value, field: choose(field.name, value, ACTIVATIONS),
+        meaning="function after the hidden layers: leaky_relu, tanh, crelu, "
+        "sine_cosine; null: ReLU",
+    )
     input_low: float | None = real(
         None,
         -1.0,
@@ -139,21 +149,27 @@ class Setting:
                 f"momentum is {self.optimizer.momentum:g}, but base {self.base.name} "
                 "already averages the gradient (beta1): leave out momentum"
             )
-
-        if (
-            self.initialization
-            and self.intervention
-            and self.intervention.name == "fresh"
-        ):
-            raise UsageError(
-                "intervention fresh can restore only the default initial weights: "
-                "leave out initialization"
-            )
+        self._check_intervention()
         available = DATASETS[self.dataset].train
         if self.examples is not None and self.examples > available:
             raise UsageError(
                 f"examples is {self.examples}: {self.dataset} has only {available} "
                 "training examples"
+            )
+
+    def _check_intervention(self) -> None:
+        """Check that the intervention can redraw the weights of the network."""
+        name = self.intervention.name if self.intervention else ""
+        if self.initialization and name == "fresh":
+            raise UsageError(
+                "intervention fresh can restore only the default initial weights: "
+                "leave out initialization"
+            )
+        outputs = ACTIVATIONS[self.activation].outputs if self.activation else 1
+        if outputs > 1 and name in ONE_OUTPUT:
+            raise UsageError(
+                f"intervention {name} needs units with one output, but activation "
+                f"{self.activation} has {outputs}: leave out one of the two"
             )
 
     def row(self) -> Row:

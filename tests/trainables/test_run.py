@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from trainables import measuring
+from trainables.activations import ACTIVATIONS
 from trainables.data import Dataset, examples
 from trainables.network import initial_network
 from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD, Optimizer
@@ -110,17 +111,38 @@ def assert_close(rows: list[Record], others: list[Record], tolerance=1e-9) -> No
 LOOK_BACK = 2
 
 
+class Activated(torch.nn.Module):
+    """An activation, in the words of its definition."""
+
+    def __init__(self, name: str | None) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        if self.name == "crelu":
+            return torch.cat([F.relu(z), F.relu(-z)], dim=1)
+        if self.name == "sine_cosine":
+            return torch.cat([torch.sin(z), torch.cos(z)], dim=1)
+        if self.name == "leaky_relu":
+            return torch.where(z > 0, z, 0.01 * z)
+        return torch.tanh(z) if self.name == "tanh" else F.relu(z)
+
+
 def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
     """One network as anyone would write it: permute the images, loop, measure."""
     sizes = [784, *setting.hidden, setting.problem.outputs]
     start = initial_network(
-        sizes, [seed], dtype=torch.float64, initialization=setting.initialization
+        sizes,
+        [seed],
+        dtype=torch.float64,
+        initialization=setting.initialization,
+        activation=setting.activation,
     )
     layers: list[torch.nn.Module] = []
     for w, b in zip(start.weights, start.biases, strict=True):
         linear = torch.nn.Linear(*w[0].shape, dtype=torch.float64)
         linear.weight.data, linear.bias.data = w[0].T.clone(), b[0, 0].clone()
-        layers += [linear, torch.nn.ReLU()]
+        layers += [linear, Activated(setting.activation)]
     model = torch.nn.Sequential(*layers[:-1])
     parameters = list(model.parameters())
     o = setting.optimizer
@@ -206,7 +228,7 @@ def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
         hidden, z = [], x[probed]
         for layer in model[:-1]:
             z = layer(z)
-            if isinstance(layer, torch.nn.ReLU):
+            if isinstance(layer, Activated):
                 hidden.append(z.detach())
         values = torch.linalg.svdvals(hidden[-1])
         share = values[values > 0] / values.sum()
@@ -288,6 +310,7 @@ def test_a_run_on_another_stream_is_the_naive_loop(problem, few, monkeypatch):
         (RandomLabels(), {"examples": 60}),
         (Permuted(), {"initialization": "pytorch"}),
         (Permuted(), {"input_low": -1.0}),
+        *((Permuted(), {"activation": name}) for name in ACTIVATIONS),
         (Pairwise(), {"input_low": -0.5, "initialization": "pytorch", "examples": 55}),
     ],
     ids=str,

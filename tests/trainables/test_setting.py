@@ -183,6 +183,11 @@ def test_defaults_are_filled_in():
             {"initialization": "pytorch", "intervention": "fresh"},
             "fresh can restore only the default initial weights",
         ),
+        (
+            {"activation": "crelu", "intervention": "redo"},
+            "redo needs units with one output, but activation crelu has 2",
+        ),
+        ({"activation": "relu"}, "did you mean 'crelu'?"),
         ({"initialization": "torch"}, "did you mean 'pytorch'?"),
         ({"input_low": 0.0}, "input_low is 0.0: it must be a number at least -1 and"),
         ({"pixel_share": 0.5}, "pixel_share does not belong to"),
@@ -272,6 +277,7 @@ def test_every_field_is_in_the_identifier():
         {"examples": 1000},
         {"initialization": "pytorch"},
         {"input_low": -1.0},
+        {"activation": "tanh"},
     ]
     settings = [Setting.from_row(base | change) for change in changes]
     touched = {key for change in changes for key in change}
