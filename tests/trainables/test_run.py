@@ -234,7 +234,7 @@ def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
         share = values[values > 0] / values.sum()
         of_all, of_squares = (v.cumsum(0) / v.sum() for v in (values, values**2))
         covariance = torch.cov(hidden[-1].T)
-        scores = [h.mean(0) / h.mean() for h in hidden]
+        scores = [h.abs().mean(0) / h.abs().mean() for h in hidden]
         silent = [(h == 0).all(0).double().mean().item() for h in hidden]
         rows.append(
             {
