@@ -116,7 +116,8 @@ def _address(path: str) -> dict[str, str]:
 
 def _code(error: Exception) -> str:
     """Return the code of an error that the store has answered with, or ""."""
-    answer: dict[str, Any] = getattr(error, "response", {})
+    # boto3 sets the response of an error without an answer to None
+    answer: dict[str, Any] = getattr(error, "response", None) or {}
     return str(answer.get("Error", {}).get("Code", ""))
 
 

@@ -45,6 +45,12 @@ def actor(store, few, trial=PERMUTED, every=None, landscape_every=0, **options):
     return Local({"trial": trial.config(cpus=1, gpus=0)})
 
 
+@pytest.fixture(autouse=True)
+def _slow_machine(monkeypatch):
+    """A store that works is waited for, however slow this machine is."""
+    monkeypatch.setattr("trainables.trainable.SAVE_SECONDS", 60.0)
+
+
 def finish(trainable):
     results = [trainable.train()]
     while not results[-1]["done"]:

@@ -271,8 +271,7 @@ def test_a_file_that_does_not_fit_is_named(results, change, complaint):
         load(str(results))
 
 
-@pytest.mark.parametrize("content", [b"", b"not Parquet", b"PAR1" * 9])
-def test_control_characters_of_a_file_are_replaced(results, tmp_path, capsys):
+def test_control_characters_of_a_file_are_replaced(tmp_path, capsys):
     """A terminal would obey them."""
     evil = "sg\x1b[2Jd\x9b\x07"
     run = make_run(make_setting(tasks=3), 0, study="evil")
@@ -297,6 +296,7 @@ def test_control_characters_of_a_file_are_replaced(results, tmp_path, capsys):
         assert clean in text
 
 
+@pytest.mark.parametrize("content", [b"", b"not Parquet", b"PAR1" * 9])
 def test_a_damaged_file_is_named(results, content):
     (results / "a" / "records" / "bad.parquet").write_bytes(content)
     with pytest.raises(UsageError, match=r"bad\.parquet is damaged .*: move the file"):

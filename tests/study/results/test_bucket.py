@@ -71,7 +71,7 @@ def test_a_store_that_does_not_answer_is_given_up(monkeypatch, bucket):
             started = time.monotonic()
             with pytest.raises(OSError, match=r"timeout|Timeout|timed out"):
                 action()
-            assert time.monotonic() - started < 9
+            assert time.monotonic() - started < 30
 
 
 def test_a_bucket_that_is_not_there_is_refused(store):
