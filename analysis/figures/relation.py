@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from analysis.comparing.relations import BETWEEN, relation
 from analysis.figures.curves.words import describe_stream
-from analysis.figures.picture import NARROW, Picture, escape_text, wrap_text
+from analysis.figures.picture import NARROW, Heading, Picture, escape_text, wrap_text
 from analysis.statistics.correlations import LEAST
 from analysis.tables.relations import relation_sheets
 from analysis.tables.words import too_many
@@ -69,16 +69,25 @@ def draw_relation(data: pd.DataFrame, width: float | None = None) -> Figure:
     from matplotlib.figure import Figure
 
     width = width or 7.0
+    heading = Heading(
+        f"Sharpness before a task and accuracy on it, study {data['study'].iloc[0]}",
+        "Dot: mean over seeds of the rank correlation of sharpness before a task with "
+        "test accuracy on the task. Bar: its 95% interval.",
+        width,
+    )
     parts = [part for _, part in data.groupby("problem", sort=False)]
     rows = [len(part) for part in parts]
     row = 0.27 if width < NARROW else 0.2  # a narrow figure breaks long names
     height = 0.4 + sum(0.75 + row * count for count in rows)
-    figure = Figure(figsize=(width, height), layout="constrained")
+    total = height + heading.inches
+    figure = Figure(figsize=(width, total), layout="constrained")
+    engine: Any = figure.get_layout_engine()
+    engine.set(rect=(0, 0, 1, height / total))
     grid = figure.subplots(len(parts), 1, squeeze=False, height_ratios=rows)[:, 0]
     for part, ax in zip(parts, grid, strict=True):
         _draw_panel(part.reset_index(drop=True), ax)
-    gap = "\n" if width < NARROW else " "
-    grid[-1].set_xlabel(f"Spearman's correlation{gap}with test accuracy")
+    size = 7 if width < NARROW else 8.5
+    grid[-1].set_xlabel("rank correlation (Spearman)", size=size)
     figure.legend(
         *grid[0].get_legend_handles_labels(),
         loc="outside lower right",
@@ -86,6 +95,7 @@ def draw_relation(data: pd.DataFrame, width: float | None = None) -> Figure:
         frameon=False,
         fontsize=7 if width < NARROW else 7.5,
     )
+    heading.draw(figure)
     return figure
 
 
@@ -105,12 +115,14 @@ def _draw_panel(part: pd.DataFrame, ax: Axes) -> None:
     figure = ax.get_figure(root=True)
     assert figure is not None
     width = figure.get_figwidth()
-    size = 6.5 if width < NARROW else 7.5
+    size, title_size = (7, 8) if width < NARROW else (7.5, 9.5)
     labels = [wrap_text(escape_text(n), 0.4 * width, size) for n in part["label"]]
     ax.set_yticks(part.index, labels)
     ax.tick_params(axis="y", length=0, labelsize=size)
+    ax.tick_params(axis="x", labelsize=size)
     ax.grid(axis="x")
-    ax.set_title(wrap_text(describe_stream(part), 0.5 * width, 9.5))
+    title = wrap_text(describe_stream(part), 0.6 * width, title_size)
+    ax.set_title(title, size=title_size)
 
 
 FIGURE = Picture(
