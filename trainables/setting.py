@@ -19,6 +19,7 @@ from trainables.activations import ACTIVATIONS
 from trainables.bases import BASES, Adam
 from trainables.data.datasets import DATASETS
 from trainables.hyperparameter import (
+    REAL,
     Column,
     check_whole,
     hyperparameters,
@@ -235,10 +236,26 @@ class Setting:
         return digest(self.row() | {"seed": seed})
 
 
+RETIRED_COLUMNS: dict[str, Column] = {
+    "perturb": Column(
+        REAL,
+        True,
+        "setting",
+        "",
+        "old records: standard deviation of the noise added to weights before a task",
+    ),
+}
+"""Columns of hyperparameters that no part has any more. They are null in new records.
+
+Old records have the intervention shrink_perturb with the columns shrink and perturb.
+"""
+
+
 def _derive_columns() -> dict[str, Column]:
     """Return the columns of the fields of `Setting` and of all classes in `REGISTRIES`.
 
-    A column is nullable if some settings have no value for it.
+    The `RETIRED_COLUMNS` follow. A column is nullable if some settings have no value
+    for it.
     """
     columns: dict[str, Column] = {}
     for name, column in hyperparameters(Setting).items():
@@ -249,7 +266,7 @@ def _derive_columns() -> dict[str, Column]:
             for own, own_column in part.items():
                 nullable = is_optional or not all(own in other for other in parts)
                 columns[own] = attrs.evolve(own_column, nullable=nullable)
-    return columns
+    return columns | RETIRED_COLUMNS
 
 
 SETTING_COLUMNS: dict[str, Column] = _derive_columns()

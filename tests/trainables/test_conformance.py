@@ -29,8 +29,9 @@ from trainables.interventions import (
     L2Init,
     LayerNorm,
     ReDo,
-    ShrinkPerturb,
     SpectralNorm,
+    StepShrinkPerturb,
+    WarmStart,
 )
 from trainables.network import Network, forward, initial_network
 from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD, Optimizer
@@ -103,7 +104,8 @@ INTERVENTION_CASES: dict[str, Intervention] = {
     "l2_init": L2Init(init_decay=0.5),
     "layer_norm": LayerNorm(),
     "spectral_norm": SpectralNorm(spectral_bound=0.8),
-    "shrink_perturb": ShrinkPerturb(shrink=0.5, perturb=0.1),
+    "step_shrink_perturb": StepShrinkPerturb(step_shrink=0.01, step_perturb=0.1),
+    "warm_start": WarmStart(shrink=0.5, fresh_share=0.5),
     "continual_backprop": ContinualBackprop(replacement_rate=0.1, maturity=1),
     "redo": ReDo(redo_tau=0.8, redo_every=3),
     "head_reset": HeadReset(),

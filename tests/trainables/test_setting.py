@@ -17,7 +17,7 @@ from trainables.interventions import ContinualBackprop
 from trainables.optimizers import ASAM, GNP, SAM, SGD
 from trainables.problems import Pairwise
 from trainables.record import SETTING_COLUMNS
-from trainables.setting import REGISTRIES, Setting, parse_hidden
+from trainables.setting import REGISTRIES, RETIRED_COLUMNS, Setting, parse_hidden
 from trainables.usage import UsageError
 
 COMMON = {
@@ -33,7 +33,7 @@ COMMON = {
     "momentum": st.floats(0, 1, exclude_max=True) | st.just(0),
     "weight_decay": st.floats(0, 10) | st.just(0),
 }
-OF_OTHER_PARTS = {"eta"} | {
+OF_OTHER_PARTS = {"eta", *RETIRED_COLUMNS} | {
     name
     for kind in ("intervention", "base")
     for name in [
@@ -142,8 +142,14 @@ def test_defaults_are_filled_in():
         ({"optimizer": "sam", "eta": 0.1}, "eta does not belong to"),
         ({"intervention": "l2_init", "init_decay": -1}, "init_decay is -1"),
         ({"intervention": "spectral_norm", "spectral_bound": 0}, "spectral_bound is 0"),
-        ({"intervention": "shrink_perturb", "shrink": 1.1}, "shrink is 1.1"),
-        ({"intervention": "shrink_perturb", "perturb": -1}, "perturb is -1"),
+        ({"intervention": "warm_start", "shrink": 1.1}, "shrink is 1.1"),
+        ({"intervention": "warm_start", "fresh_share": -1}, "fresh_share is -1"),
+        (
+            {"intervention": "step_shrink_perturb", "step_noise": "initail"},
+            "did you mean 'initial'?",
+        ),
+        ({"intervention": "shrink_perturb"}, "did you mean 'step_shrink_perturb'?"),
+        ({"perturb": 0.01}, "perturb does not belong to"),
         ({"intervention": "continual_backprop", "maturity": 0.5}, "maturity is 0.5"),
         (
             {"intervention": "continual_backprop", "replacement_rate": 2},
@@ -287,6 +293,10 @@ def test_every_field_is_in_the_identifier():
     assert len(names) == 3 * len(changes)
 
 
+OTHER_TEXTS = {"initial": "normal"}
+"""For each default that is text, another value."""
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [(kind, name) for kind in ("base", "intervention") for name in REGISTRIES[kind]]
@@ -298,7 +308,9 @@ def test_every_hyperparameter_of_a_part_is_in_the_identifier(kind, name):
     fields = attrs.fields(REGISTRIES[kind][name])
     for field in fields:
         value = getattr(getattr(plain, kind), field.name)
-        other = value + 1 if isinstance(value, int) else value / 2 + 1e-3
+        other = OTHER_TEXTS.get(value) or (
+            value + 1 if isinstance(value, int) else value / 2 + 1e-3
+        )
         settings.append(Setting.from_row({kind: name, field.name: other}))
         assert settings[-1].row()[field.name] == other
     names = {s.setting_id for s in settings} | {s.run_id(3) for s in settings}

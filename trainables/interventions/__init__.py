@@ -11,14 +11,16 @@ from trainables.interventions.intervention import Intervention
 from trainables.interventions.l2_init import L2Init
 from trainables.interventions.layer_norm import LayerNorm
 from trainables.interventions.redo import ReDo
-from trainables.interventions.shrink_perturb import ShrinkPerturb
 from trainables.interventions.spectral_norm import SpectralNorm
+from trainables.interventions.step_shrink_perturb import StepShrinkPerturb
+from trainables.interventions.warm_start import WarmStart
 
 INTERVENTIONS: dict[str, type[Intervention]] = {
     "l2_init": L2Init,
     "layer_norm": LayerNorm,
     "spectral_norm": SpectralNorm,
-    "shrink_perturb": ShrinkPerturb,
+    "step_shrink_perturb": StepShrinkPerturb,
+    "warm_start": WarmStart,
     "continual_backprop": ContinualBackprop,
     "redo": ReDo,
     "head_reset": HeadReset,
@@ -34,6 +36,7 @@ __all__ = [
     "L2Init",
     "LayerNorm",
     "ReDo",
-    "ShrinkPerturb",
     "SpectralNorm",
+    "StepShrinkPerturb",
+    "WarmStart",
 ]

@@ -18,6 +18,10 @@ import attrs
 from trainables.interventions.intervention import Intervention
 
 if TYPE_CHECKING:
+    from numpy.random import Generator
+    from torch import Tensor
+
+    from trainables.network import Network
     from trainables.stack import Stack
 
 
@@ -40,3 +44,18 @@ class Fresh(Intervention):
         for tensor, start in zip(stack.network.tensors(), first.tensors(), strict=True):
             tensor.copy_(start)
         stack.memory.forget()
+
+
+def draw_initial(network: Network, random: Generator) -> list[Tensor]:
+    """Draw initial weights and biases of one network that is shaped like `network`.
+
+    The result is in the order of `Network.tensors`, without the axis of the seeds. The
+    distribution is that of `initial_network`.
+    """
+    from trainables.network import kaiming_bound
+
+    drawn, last = [], network.weights[-1]
+    for w in network.weights:
+        bound = kaiming_bound(w.shape[1], output=w is last)
+        drawn.append(w.new_tensor(random.uniform(-bound, bound, w.shape[1:])))
+    return drawn + [b.new_zeros(b.shape[1:]) for b in network.biases]

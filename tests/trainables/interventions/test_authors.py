@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.bases import Adam
-from trainables.interventions import L2Init
-from trainables.network import initial_network
+from trainables.interventions import L2Init, StepShrinkPerturb, WarmStart
+from trainables.network import initial_network, kaiming_bound
 from trainables.optimizers import SGD
+from trainables.randomness import generator
 from trainables.setting import Setting
 from trainables.stack import Stack
 from trainables.steps.update import initial_memory, make_update
@@ -96,6 +98,16 @@ def optimizer_of(setting: Setting, model: Model) -> torch.optim.Optimizer:
     return kind(model.parameters(), lr=setting.optimizer.lr)
 
 
+def fresh_model(random: np.random.Generator) -> list[Tensor]:
+    """Return the parameters of a new model of this project's initialization."""
+    parameters = []
+    for layer in Model().layers:
+        bound = kaiming_bound(layer.in_features, output=layer.out_features == SIZES[-1])
+        drawn = random.uniform(-bound, bound, (layer.in_features, layer.out_features))
+        parameters += [torch.from_numpy(drawn.T), torch.zeros(layer.out_features)]
+    return parameters
+
+
 BASES = pytest.mark.parametrize("base", [None, Adam()], ids=["sgd", "adam"])
 
 
@@ -137,6 +149,88 @@ def test_weight_decay_is_kumars_l2(base):
         return 0.5 * 0.5 * sum((p**2).sum() for p in model.parameters())
 
     assert distance(trained(setting), penalized(setting, penalty)) < LIMIT
+
+
+# ---- shrink and perturb
+
+
+@BASES
+def test_step_shrink_perturb_is_kumars(base):
+    """agents.py:651-668: after every update, towards 0 and towards a random model."""
+    setting = Setting(
+        optimizer=SGD(lr=0.01),
+        base=base,
+        intervention=StepShrinkPerturb(step_shrink=0.01, step_perturb=0.1),
+    )
+    model = Model()
+    optimizer = optimizer_of(setting, model)
+    for count, (x, y) in enumerate(stream(), start=1):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        random_parameters = fresh_model(generator("perturb", SEED, 0, count))
+        with torch.no_grad():
+            for p, random_p in zip(model.parameters(), random_parameters, strict=True):
+                p.mul_(1 - 0.01)
+                p.add_(0.1 * random_p)
+    assert distance(trained(setting), model) < LIMIT
+
+
+def test_step_shrink_perturb_is_dohares():
+    """bp.py:16 and 51-57: weight decay shrinks, and normal noise is added."""
+    setting = Setting(
+        optimizer=SGD(lr=0.01, weight_decay=0.1),
+        intervention=StepShrinkPerturb(
+            step_shrink=0, step_perturb=0.01, step_noise="normal"
+        ),
+    )
+    model = Model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, weight_decay=0.1)
+    for count, (x, y) in enumerate(stream(), start=1):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        random = generator("perturb", SEED, 0, count)
+        with torch.no_grad():
+            for layer in model.layers:  # the project draws all weights first
+                noise = random.normal(0, 0.01, layer.weight.T.shape)
+                layer.weight += torch.from_numpy(noise.T)
+            for layer in model.layers:
+                layer.bias += torch.from_numpy(random.normal(0, 0.01, layer.bias.shape))
+    assert distance(trained(setting), model) < LIMIT
+
+
+@BASES
+def test_warm_start_is_ash_and_adams(base):
+    """run.py:126-136 and 155-161: a mixed network, and a new optimizer."""
+    setting = Setting(
+        optimizer=SGD(lr=0.01, momentum=0 if base else 0.9),
+        base=base,
+        intervention=WarmStart(),
+    )
+    stack, model = stack_of(setting), Model()
+    update = make_update(setting, "torch", stack)
+    for task, batches in enumerate((stream(steps=25), stream(steps=25))):
+        if task:
+            stack.task = task
+            setting.intervention.begin_task(stack)
+            random_parameters = fresh_model(generator("perturb", SEED, task))
+            with torch.no_grad():
+                for p, p1 in zip(model.parameters(), random_parameters, strict=True):
+                    p.copy_(0.4 * p + 0.1 * p1)
+        if base:
+            optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        else:
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+        for x, y in batches:
+            update(x[None], y[None])
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+    assert distance(stack, model) < LIMIT
+
+
+# ---- the comparison itself
 
 
 def test_the_loops_are_not_all_alike():

@@ -23,8 +23,9 @@ from trainables.interventions import (
     L2Init,
     LayerNorm,
     ReDo,
-    ShrinkPerturb,
     SpectralNorm,
+    StepShrinkPerturb,
+    WarmStart,
 )
 from trainables.interventions.redo import SCORED
 from trainables.interventions.spectral_norm import largest_singular_value
@@ -233,29 +234,38 @@ def test_the_largest_singular_value_is_that_of_the_svd(seed, rows, columns):
 # ---- shrink and perturb
 
 
-@closed_form("shrink_perturb")
-def test_shrink_and_perturb_has_the_mean_and_variance_it_says():
-    """784 * 300 weights: the moments are known to about 0.3%."""
-    setting = Setting(intervention=ShrinkPerturb(shrink=0.4, perturb=0.2))
-    stack = stack_of(setting, task=1, sizes=[784, 300, 10])
-    before = copies(stack)
-    setting.intervention.begin_task(stack)
-    for seed in range(3):
-        noise = [
-            (now[seed] - 0.4 * then[seed]).flatten()
+@closed_form("warm_start")
+def test_a_warm_start_mixes_the_weights_with_a_fresh_initialization():
+    """And forgets the moments, and how often Adam has updated."""
+    intervention = WarmStart(shrink=0.4, fresh_share=0.2)
+    setting = Setting(base=Adam(), intervention=intervention)
+    fresh = []
+    for task in (1, 1, 2):
+        stack = stack_of(setting, task=task)
+        for bias in stack.network.biases:
+            bias += 1
+        fill(stack.memory, 7)
+        stack.memory.marks["updates"].fill_(7)
+        before = copies(stack)
+        intervention.begin_task(stack)
+        parts = [
+            (now - 0.4 * then) / 0.2
             for now, then in zip(stack.network.tensors(), before, strict=True)
         ]
-        assert noise[0].mean().abs() < 5 * 0.2 / len(noise[0]) ** 0.5
-        assert noise[0].std().item() == pytest.approx(0.2, rel=0.01)
-        assert noise[-1].std() > 0.05  # biases too
-        normal = torch.erf(torch.tensor(1 / 2**0.5)).item()
-        within = (noise[0].abs() < 0.2).double().mean().item()
-        assert within == pytest.approx(normal, abs=0.005)
-        assert abs(np.corrcoef(noise[0], before[0][seed].flatten())[0, 1]) < 0.01
+        fresh.append(parts)
+        for fan_in, gain, w in zip(SIZES[:-1], (6, 6, 3), parts[:3], strict=True):
+            bound = (gain / fan_in) ** 0.5
+            assert 0.9 * bound < w.abs().max() <= bound * (1 + 1e-12)
+            assert w.mean().abs() < 5 * bound / w.numel() ** 0.5
+        assert all(distance(b, torch.zeros_like(b)) < 1e-12 for b in parts[3:])
+        assert all((tensor == 0).all() for tensor in stack.memory.named().values())
+    assert torch.equal(fresh[0][0], fresh[1][0])
+    assert not torch.equal(fresh[0][0], fresh[2][0])
+    assert not torch.equal(fresh[0][0][0], fresh[0][0][1])
 
 
-def test_shrinking_alone_is_exact():
-    setting = Setting(intervention=ShrinkPerturb(shrink=0.5, perturb=0))
+def test_a_warm_start_without_fresh_weights_shrinks_exactly():
+    setting = Setting(intervention=WarmStart(shrink=0.5, fresh_share=0))
     stack = stack_of(setting, task=3)
     before = copies(stack)
     setting.intervention.begin_task(stack)
@@ -263,11 +273,56 @@ def test_shrinking_alone_is_exact():
         assert torch.equal(now, then * 0.5)
 
 
+@closed_form("step_shrink_perturb")
+@pytest.mark.parametrize("noise", ["initial", "normal"])
+def test_every_step_shrinks_and_perturbs_with_the_moments_it_says(noise):
+    """784 * 300 weights: the moments are known to about 0.3%.
+
+    Over T steps the noise adds up to the variance (1 - s^2T) / (1 - s^2), s = 1 - p.
+    """
+    intervention = StepShrinkPerturb(
+        step_shrink=0.2, step_perturb=0.1, step_noise=noise
+    )
+    setting = Setting(optimizer=SGD(lr=1e-9), intervention=intervention)
+    stack = stack_of(setting, task=1, sizes=[784, 300, 10])
+    before = copies(stack)
+    update, steps = make_update(setting, "torch", stack), 5
+    for x, y in batches(steps):
+        update(x, y)
+    growth = ((1 - 0.8 ** (2 * steps)) / (1 - 0.8**2)) ** 0.5
+    scales = {"initial": (2 / 784) ** 0.5, "normal": 1}  # of a Kaiming uniform weight
+    for seed in range(3):
+        sums = [
+            now[seed] - 0.8**steps * then[seed]
+            for now, then in zip(stack.network.tensors(), before, strict=True)
+        ]
+        size = 0.1 * scales[noise] * growth
+        assert sums[0].std().item() == pytest.approx(size, rel=0.01)
+        assert sums[0].mean().abs() < 5 * size / sums[0].numel() ** 0.5
+        assert (sums[2].std() > 0.05) == (noise == "normal")  # the hidden biases
+        then = before[0][seed].flatten()
+        assert abs(np.corrcoef(sums[0].flatten(), then)[0, 1]) < 0.01
+
+
+def test_shrinking_every_step_is_weight_decay():
+    """With SGD: (1 - p)(w - lr g) for w - lr g - p (w - lr g)."""
+    runs = []
+    for shrink in (0.1, 0):
+        intervention = StepShrinkPerturb(step_shrink=shrink, step_perturb=0)
+        setting = Setting(optimizer=SGD(lr=0.1), intervention=intervention)
+        stack = stack_of(setting)
+        (x, y), *_ = batches(1)
+        make_update(setting, "torch", stack)(x, y)
+        runs.append(stack.network.tensors())
+    for mine, theirs in zip(*runs, strict=True):
+        torch.testing.assert_close(mine, 0.9 * theirs, rtol=1e-14, atol=0)
+
+
 # ---- resets
 
 
 @pytest.mark.parametrize(
-    "intervention", [ShrinkPerturb(), HeadReset(), Fresh()], ids=lambda i: i.name
+    "intervention", [WarmStart(), HeadReset(), Fresh()], ids=lambda i: i.name
 )
 def test_nothing_is_reset_before_the_first_task(intervention, few):
     networks = []
@@ -550,7 +605,7 @@ def test_a_layer_that_is_silent_is_all_reset():
 
 
 @pytest.mark.parametrize(
-    "intervention", [None, ShrinkPerturb(), HeadReset(), Fresh(), LayerNorm()]
+    "intervention", [None, WarmStart(), HeadReset(), Fresh(), LayerNorm()]
 )
 def test_what_acts_between_tasks_costs_nothing_in_a_step(intervention):
     """The update is the optimizer's step itself, called with the networks."""

@@ -1,0 +1,54 @@
+"""Warm start: shrink the weights and add fresh initial weights before every task.
+
+The method is the "shrink, perturb" of Ash & Adams 2020 (arXiv 1910.08475), which they
+use to train one classifier again when data are added. Before every task except the
+first, every weight and bias w becomes
+
+    shrink w + fresh_share u
+
+u is a fresh initialization of the same network, and the optimizer starts anew: its
+moments become 0. Both are as in the authors' code (JordanAsh/warm_start@896176b,
+run.py:126-136 and 155-161). The paper prints noise from N(0, sigma^2) instead; the code
+is followed, because it respects that layers have initial weights of different sizes.
+
+The literature on plasticity shrinks and perturbs after every update: see
+`step_shrink_perturb`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from trainables.hyperparameter import real
+from trainables.interventions.fresh import draw_initial
+from trainables.interventions.intervention import Intervention
+from trainables.randomness import generator
+
+if TYPE_CHECKING:
+    from trainables.stack import Stack
+
+
+@attrs.frozen(kw_only=True)
+class WarmStart(Intervention):
+    """Mixes the weights with fresh initial weights before every task but the first.
+
+    The optimizer's moments become 0. The defaults are those of the authors' code.
+    """
+
+    name: ClassVar[str] = "warm_start"
+    shrink: float = real(
+        0.4, 0, 1, meaning="factor that multiplies all weights before a task"
+    )
+    fresh_share: float = real(
+        0.1, meaning="factor of the fresh initial weights added before a task"
+    )
+
+    def begin_task(self, stack: Stack) -> None:
+        """Shrink all weights and biases, add fresh ones, and reset the memory to 0."""
+        for i, seed in enumerate(stack.seeds):
+            fresh = draw_initial(stack.network, generator("perturb", seed, stack.task))
+            for tensor, u in zip(stack.network.tensors(), fresh, strict=True):
+                tensor[i].mul_(self.shrink).add_(u, alpha=self.fresh_share)
+        stack.memory.forget()
