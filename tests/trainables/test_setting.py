@@ -149,6 +149,10 @@ def test_defaults_are_filled_in():
             "did you mean 'initial'?",
         ),
         ({"intervention": "shrink_perturb"}, "did you mean 'step_shrink_perturb'?"),
+        (
+            {"intervention": "continual_backprop", "utility": "adaptible"},
+            "did you mean 'adaptable'?",
+        ),
         ({"perturb": 0.01}, "perturb does not belong to"),
         ({"intervention": "continual_backprop", "maturity": 0.5}, "maturity is 0.5"),
         (
@@ -293,7 +297,7 @@ def test_every_field_is_in_the_identifier():
     assert len(names) == 3 * len(changes)
 
 
-OTHER_TEXTS = {"initial": "normal"}
+OTHER_TEXTS = {"initial": "normal", "adaptable": "printed"}
 """For each default that is text, another value."""
 
 
@@ -350,7 +354,7 @@ GOLDEN_IDS = {
         optimizer=GNP(momentum=0.9), hidden=(20, 10), dataset="mnist-5k"
     ),
     "be4172ce80b863c5 7997774a4815d6d7": Setting(optimizer=ASAM(), base=Adam()),
-    "42fe3b082c280170 994c201705b2b7c6": Setting(
+    "cdd9c5c7c43cd237 6b84b0d6152daa68": Setting(
         intervention=ContinualBackprop(maturity=7)
     ),
 }

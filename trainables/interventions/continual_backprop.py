@@ -1,35 +1,49 @@
 """Continual backprop: regularly replace the hidden units that contribute least.
 
-The algorithm is Algorithm 1 of Dohare et al. 2024 (Nature 632). An earlier version is
-in Dohare et al. 2023 (arXiv 2306.13812). Each hidden unit i has a utility u_i, a
-running average of its contribution to the next layer:
+The method is that of Dohare et al. 2024 (Nature 632). By default, this module follows
+the authors' code (shibhansh/loss-of-plasticity@63c35f3, lop/algos/gnt.py:79-204), with
+the settings of their experiment on permuted MNIST (lop/permuted_mnist/cfg/cbp.json).
 
-    u_i <- eta u_i + (1 - eta) |h_i| sum_k |w_ik|
+Each hidden unit i has two running averages, of its output and of its contribution:
 
-Here, h_i is the output of the unit before the update, averaged over the batch. w_ik are
-the unit's outgoing weights after the update. The age of a unit is the number of updates
-since the unit was created. A unit is mature if its age is above m.
+    f_i <- eta f_i + (1 - eta) mean(h_i)
+    u_i <- eta u_i + (1 - eta) mean(|h_i - f_i'|) mean_k |w_ik| / mean_j |w_ji|
+
+h_i is the output of the unit before the update, and mean(...) is over the batch. w_ik
+are the unit's outgoing weights and w_ji its incoming weights, after the update. The
+prime means division by 1 - eta^age, which corrects the bias of a young average. The age
+of a unit is the number of updates since the unit was created. The units are ranked by
+the utility u_i'. A unit is mature if its age is above m.
 
 Each layer has an account. At every update, the account grows by the replacement rate
-times the number of mature units of the layer. When the account is above 1, it falls by
-1, and the mature unit with the least utility is replaced. The new unit gets new
-incoming weights. Its outgoing weights, utility and age are 0.
+times the number of mature units of the layer. The whole part n of the account is
+subtracted, and the n mature units with the least utility are replaced, layer by layer
+from the inputs. A new unit gets new incoming weights. Its outgoing weights, its
+averages and its age are 0.
 
-The paper of 2023 also subtracts the running mean from h_i, and divides the contribution
-by the sum of the incoming weights.
+The paper prints a simpler algorithm (Algorithm 1), which is `utility` = "printed": u_i
+is the plain average of mean(|h_i|) sum_k |w_ik|, and an account above 1 replaces one
+unit per update. If the account grows by more than 1 per update, it never gets empty.
+
+The code also has lines that add a replaced unit's mean output to the biases of the next
+layer (gnt.py:200-202). They have no effect, because the mean is set to 0 before
+(gnt.py:174). This module leaves them out. It also sets the momentum of new weights to
+0; the code, which does so only for Adam, was run without momentum. The code gives new
+weights a new count of Adam's steps; in this project, the count is that of the run.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from trainables.hyperparameter import real, whole
+from trainables.hyperparameter import real, text, whole
 from trainables.interventions.intervention import Intervention, Update
 from trainables.interventions.units import replace_units, split_by_layer, unit_zeros
+from trainables.usage import choose
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,17 +52,24 @@ if TYPE_CHECKING:
     from trainables.stack import Memory, Stack
 
 
+def _check_utility(value: Any, field: attrs.Attribute[str]) -> str:
+    return choose(field.name, value, ("adaptable", "printed"))
+
+
 @attrs.frozen(kw_only=True)
 class ContinualBackprop(Intervention):
-    """Replaces, from time to time, the mature hidden unit with the least utility.
+    """Replaces, from time to time, the mature hidden units with the least utility.
 
-    The defaults are those of Dohare et al. 2023 and 2024. utility_decay is eta in these
-    papers.
+    The defaults are among those of Dohare et al. 2024, who searched replacement_rate in
+    1e-4, 1e-5 and 1e-6 for layers of 2,000 units. With 100 units, the default replaces
+    one unit of a layer in 1,000 updates. A rate of 1e-4 replaces one unit in 100
+    updates: just when a new unit gets mature, so that new units are replaced again and
+    again. utility_decay is eta in the paper.
     """
 
     name: ClassVar[str] = "continual_backprop"
     replacement_rate: float = real(
-        1e-4,
+        1e-5,
         0,
         1,
         meaning="share of the units older than maturity to replace per update",
@@ -63,18 +84,24 @@ class ContinualBackprop(Intervention):
         exclude_high=True,
         meaning="decay per update of a unit's utility, a running average",
     )
+    utility: str = text(
+        "adaptable",
+        _check_utility,
+        meaning="a unit's utility: adaptable (authors' code) or printed (as is null)",
+    )
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Create each unit's utility and age, and each layer's account, in the memory.
+        """Create each unit's averages and age, and each layer's account, in the memory.
 
         All of these numbers start at 0.
         """
-        utility, layers = unit_zeros(network), len(network.biases) - 1
+        zeros, layers = unit_zeros(network), len(network.biases) - 1
         memory.marks |= {
-            "utility": utility,
-            "age": utility.long(),
-            "account": utility.new_zeros(network.seeds, layers).double(),
-            "steps": utility.new_zeros(network.seeds).long(),
+            "utility": zeros,
+            "mean_output": zeros.clone(),
+            "age": zeros.long(),
+            "account": zeros.new_zeros(network.seeds, layers).double(),
+            "steps": zeros.new_zeros(network.seeds).long(),
         }
 
     def step(
@@ -88,41 +115,87 @@ class ContinualBackprop(Intervention):
 
         hidden = forward(stack.network, inputs)[0][1:]
         logits = update(inputs, labels)
-        self.judge(stack, [h.mean(1) for h in hidden])
+        self.judge(stack, hidden)
         return logits
 
-    def judge(self, stack: Stack, outputs: Sequence[Tensor]) -> None:
+    def judge(self, stack: Stack, hidden: Sequence[Tensor]) -> None:
         """Update utilities, ages and accounts, and replace the units that are due.
-
-        If the account of a layer is above 1, the layer's mature unit with the least
-        utility is due.
 
         Args:
             stack: The networks and their memory.
-            outputs: Each unit's output before the update, averaged over the batch.
-                There is one tensor of shape (S, width) per hidden layer. Outputs are at
-                least 0, because they are outputs of a ReLU.
+            hidden: The units' outputs before the update. There is one tensor of shape
+                (S, batch, width) per hidden layer.
         """
         import torch
 
-        marks, weights = stack.memory.marks, stack.network.weights[1:]
-        use = [h * w.abs().sum(2) for h, w in zip(outputs, weights, strict=True)]
-        marks["utility"].lerp_(torch.cat(use, 1), 1 - self.utility_decay)
+        marks = stack.memory.marks
         marks["steps"] += 1
         marks["age"] += 1
+        utility = self._average(stack, hidden)
         is_mature = marks["age"] > self.maturity
-        count = torch.stack([m.sum(1) for m in split_by_layer(stack, is_mature)], 1)
+        mature = [m.sum(1) for m in split_by_layer(stack, is_mature)]
+        count = torch.stack(mature, 1).double()
         marks["account"] += self.replacement_rate * count
-        due = (marks["account"] > 1) & (count > 0)
+        if self.utility == "printed":
+            due = ((marks["account"] > 1) & (count > 0)).double()
+        else:
+            due = marks["account"].floor()
         if not due.any():
             return
-        marks["account"] -= due.double()
-        chosen = []
-        utility = marks["utility"].masked_fill(~is_mature, math.inf)
-        for layer, of_layer in enumerate(split_by_layer(stack, utility)):
-            least = of_layer.argmin(1, keepdim=True)
-            is_least = torch.zeros_like(of_layer, dtype=torch.bool)
-            chosen.append(is_least.scatter_(1, least, True) & due[:, layer, None])
-        replace_units(stack, chosen, "replace", marks["steps"])
-        for name in ("utility", "age"):
+        marks["account"] -= due
+        utility = utility.masked_fill(~is_mature, math.inf)
+        chosen = [
+            _least(of_layer, due[:, layer, None])
+            for layer, of_layer in enumerate(split_by_layer(stack, utility))
+        ]
+        replace_units(stack, chosen, "replace", marks["steps"], layer_by_layer=True)
+        for name in ("utility", "mean_output", "age"):
             marks[name].masked_fill_(torch.cat(chosen, 1), 0)
+
+    def _average(self, stack: Stack, hidden: Sequence[Tensor]) -> Tensor:
+        """Update the running averages of all units, and return the units' utilities.
+
+        The result has shape (S, number of hidden units).
+        """
+        import torch
+
+        marks, weights = stack.memory.marks, stack.network.weights
+        outgoing = [w.abs() for w in weights[1:]]
+        if self.utility == "printed":
+            use = [
+                h.abs().mean(1) * w.sum(2)
+                for h, w in zip(hidden, outgoing, strict=True)
+            ]
+            return marks["utility"].lerp_(torch.cat(use, 1), 1 - self.utility_decay)
+        correction = 1 - self.utility_decay ** marks["age"].to(weights[0].dtype)
+        means = torch.cat([h.mean(1) for h in hidden], 1)
+        centre = marks["mean_output"].lerp_(means, 1 - self.utility_decay) / correction
+        # weights of 0 must not give 0 / 0
+        least = torch.finfo(centre.dtype).eps
+        use = [
+            (h - f[:, None]).abs().mean(1)
+            * w.mean(2)
+            / incoming.abs().mean(1).clamp_(min=least)
+            for h, f, w, incoming in zip(
+                hidden,
+                split_by_layer(stack, centre),
+                outgoing,
+                weights[:-1],
+                strict=True,
+            )
+        ]
+        marks["utility"].lerp_(torch.cat(use, 1), 1 - self.utility_decay)
+        return marks["utility"] / correction
+
+
+def _least(numbers: Tensor, count: Tensor) -> Tensor:
+    """Return where each row of `numbers` has its `count` least numbers.
+
+    `numbers` has shape (S, n) and `count` has shape (S, 1). Of equal numbers, the first
+    counts as the least.
+    """
+    import torch
+
+    order = numbers.sort(dim=1, stable=True).indices
+    rank = torch.arange(numbers.shape[1], device=numbers.device)
+    return torch.zeros_like(order, dtype=torch.bool).scatter_(1, order, rank < count)

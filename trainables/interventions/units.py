@@ -32,7 +32,12 @@ def split_by_layer(stack: Stack, numbers: Tensor) -> tuple[Tensor, ...]:
 
 
 def replace_units(
-    stack: Stack, chosen: Sequence[Tensor], purpose: str, steps: Tensor
+    stack: Stack,
+    chosen: Sequence[Tensor],
+    purpose: str,
+    steps: Tensor,
+    *,
+    layer_by_layer: bool = False,
 ) -> None:
     """Replace hidden units by new units, which do not change the output at first.
 
@@ -47,10 +52,17 @@ def replace_units(
         purpose: The purpose of the random numbers: see `trainables.randomness`.
         steps: The number of updates of each seed, of shape (S,). Different numbers give
             different random numbers within a task.
+        layer_by_layer: Whether each layer is finished before the next layer. A weight
+            that joins two new units is then drawn, otherwise it is 0.
     """
     from trainables.network import kaiming_bound
 
     moments = stack.memory.moments.values()
+
+    def disconnect(layer: int, i: int, indices: Tensor) -> None:
+        for network in (stack.network, *moments):
+            network.weights[layer + 1][i][indices] = 0
+
     for i, seed in enumerate(stack.seeds):
         units = [layer[i].nonzero().flatten() for layer in chosen]
         random = generator(purpose, seed, stack.task, int(steps[i]))
@@ -63,7 +75,8 @@ def replace_units(
             for moment in moments:
                 moment.weights[layer][i][:, indices] = 0
                 moment.biases[layer][i][:, indices] = 0
-        # do this after all draws: a weight that joins two new units must be 0
-        for layer, indices in enumerate(units):
-            for network in (stack.network, *moments):
-                network.weights[layer + 1][i][indices] = 0
+            if layer_by_layer:
+                disconnect(layer, i, indices)
+        if not layer_by_layer:
+            for layer, indices in enumerate(units):
+                disconnect(layer, i, indices)

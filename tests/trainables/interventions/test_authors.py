@@ -16,7 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainables.bases import Adam
-from trainables.interventions import L2Init, StepShrinkPerturb, WarmStart
+from trainables.interventions import (
+    ContinualBackprop,
+    L2Init,
+    StepShrinkPerturb,
+    WarmStart,
+)
 from trainables.network import initial_network, kaiming_bound
 from trainables.optimizers import SGD
 from trainables.randomness import generator
@@ -228,6 +233,78 @@ def test_warm_start_is_ash_and_adams(base):
             F.cross_entropy(model(x), y).backward()
             optimizer.step()
     assert distance(stack, model) < LIMIT
+
+
+# ---- units that are replaced
+
+
+class GenerateAndTest:
+    """gnt.py:79-204, for one model: which units go, and what takes their place."""
+
+    def __init__(self, model: Model, rate: float, maturity: int, decay: float) -> None:
+        self.model, self.rate = model, rate
+        self.maturity, self.decay = maturity, decay
+        widths = [layer.out_features for layer in model.layers[:-1]]
+        self.utility, self.mean, self.age = (
+            [torch.zeros(width, dtype=torch.float64) for width in widths]
+            for _ in range(3)
+        )
+        self.account = [0.0 for _ in widths]
+        self.replaced = 0
+
+    def __call__(self, count: int) -> None:
+        replace = [self.choose(i, h) for i, h in enumerate(self.model.hidden)]
+        random = generator("replace", SEED, 0, count)
+        for i, units in enumerate(replace):
+            layer, following = self.model.layers[i : i + 2]
+            bound = (6 / layer.in_features) ** 0.5
+            drawn = random.uniform(-bound, bound, (len(units), layer.in_features))
+            layer.weight[units] = torch.from_numpy(drawn)
+            layer.bias[units] = 0
+            following.weight[:, units] = 0
+            self.age[i][units] = 0
+            self.replaced += len(units)
+
+    def choose(self, i: int, features: Tensor) -> Tensor:
+        layer, following = self.model.layers[i : i + 2]
+        self.age[i] += 1
+        correction = 1 - self.decay ** self.age[i]
+        self.mean[i] *= self.decay
+        self.mean[i] += (1 - self.decay) * features.mean(dim=0)
+        distance = (features - self.mean[i] / correction).abs().mean(dim=0)
+        output_size = following.weight.abs().mean(dim=0)
+        input_size = layer.weight.abs().mean(dim=1)
+        self.utility[i] *= self.decay
+        self.utility[i] += (1 - self.decay) * output_size * distance / input_size
+        eligible = torch.where(self.age[i] > self.maturity)[0]
+        self.account[i] += self.rate * len(eligible)
+        number = int(self.account[i])
+        self.account[i] -= number
+        ranked = (self.utility[i] / correction)[eligible].argsort()
+        units = eligible[ranked[:number]].sort().values
+        self.utility[i][units] = 0
+        self.mean[i][units] = 0
+        return units
+
+
+def test_continual_backprop_is_dohares():
+    """cbp.py:60-80: a step, then generate and test with the features before it."""
+    rate, maturity = 0.03, 7
+    setting = Setting(
+        optimizer=SGD(lr=0.03),
+        intervention=ContinualBackprop(replacement_rate=rate, maturity=maturity),
+    )
+    model = Model()
+    generate_and_test = GenerateAndTest(model, rate, maturity, decay=0.99)
+    optimizer = optimizer_of(setting, model)
+    for count, (x, y) in enumerate(stream(), start=1):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        with torch.no_grad():
+            generate_and_test(count)
+    assert generate_and_test.replaced > 15
+    assert distance(trained(setting), model) < LIMIT
 
 
 # ---- the comparison itself

@@ -388,9 +388,12 @@ def test_a_fresh_run_learns_every_task_from_the_initial_weights(few):
 
 
 def judged(stack: Stack, intervention: ContinualBackprop, outputs: list[Tensor]):
-    """Return which units were replaced, as (layer, seed, unit)."""
+    """Return which units were replaced, as (layer, seed, unit).
+
+    There is one example, of which the units put out `outputs`.
+    """
     before = [w.clone() for w in stack.network.weights[:-1]]
-    intervention.judge(stack, outputs)
+    intervention.judge(stack, [h[:, None] for h in outputs])
     return [
         (layer, *where)
         for layer, then in enumerate(before)
@@ -398,9 +401,9 @@ def judged(stack: Stack, intervention: ContinualBackprop, outputs: list[Tensor])
     ]
 
 
-def test_continual_backprop_replaces_the_mature_unit_of_least_utility():
+def test_printed_continual_backprop_replaces_the_mature_unit_of_least_utility():
     intervention = ContinualBackprop(
-        replacement_rate=0.03, maturity=3, utility_decay=0.5
+        replacement_rate=0.03, maturity=3, utility_decay=0.5, utility="printed"
     )
     setting = Setting(optimizer=SGD(momentum=0.9), intervention=intervention)
     stack = stack_of(setting)
@@ -452,7 +455,7 @@ def test_continual_backprop_replaces_the_mature_unit_of_least_utility():
 @closed_form("continual_backprop")
 def test_a_replaced_unit_leaves_the_function_but_for_its_own_part():
     """The logits are those of the old network with the unit taken out."""
-    intervention = ContinualBackprop(replacement_rate=1, maturity=0)
+    intervention = ContinualBackprop(replacement_rate=1, maturity=0, utility="printed")
     setting = Setting(intervention=intervention)
     stack = stack_of(setting, sizes=[784, 12, 10])
     network = stack.network
@@ -471,33 +474,80 @@ def test_a_replaced_unit_leaves_the_function_but_for_its_own_part():
     torch.testing.assert_close(forward(network, x)[1], without @ w + b)
 
 
-def test_continual_backprop_sees_the_units_before_the_update_and_weights_after():
-    intervention = ContinualBackprop(utility_decay=0.75)
+@pytest.mark.parametrize("utility", ["printed", "adaptable"])
+def test_continual_backprop_sees_the_units_before_the_update_and_weights_after(utility):
+    intervention = ContinualBackprop(utility_decay=0.75, utility=utility)
     setting = Setting(optimizer=SGD(lr=0.5), intervention=intervention)
     stack = stack_of(setting)
     (x, y), *_ = batches(1)
     hidden = forward(stack.network, x)[0][1:]
     make_update(setting, "torch", stack)(x, y)
-    expected = torch.cat(
-        [
-            0.25 * h.abs().mean(1) * w.abs().sum(2)
-            for h, w in zip(hidden, stack.network.weights[1:], strict=True)
-        ],
-        dim=1,
-    )
-    torch.testing.assert_close(stack.memory.marks["utility"], expected)
+    expected = []
+    for i, h in enumerate(hidden):
+        incoming, outgoing = (w.abs() for w in stack.network.weights[i : i + 2])
+        if utility == "printed":
+            expected.append(0.25 * h.abs().mean(1) * outgoing.sum(2))
+        else:  # the first mean, with its bias corrected, is that of the batch
+            spread = (h - h.mean(1, keepdim=True)).abs().mean(1)
+            expected.append(0.25 * spread * outgoing.mean(2) / incoming.mean(1))
+    torch.testing.assert_close(stack.memory.marks["utility"], torch.cat(expected, 1))
     assert (stack.memory.marks["age"] == 1).all()
 
 
-def test_new_units_of_two_layers_have_no_outgoing_weights():
-    """Nor does the one that is drawn into the other."""
+def test_a_unit_is_not_judged_by_its_youth():
+    """A new unit that is as useful as the others has their utility, but unprinted."""
+    for utility, is_young_worse in (("printed", True), ("adaptable", False)):
+        intervention = ContinualBackprop(replacement_rate=0, utility=utility)
+        stack = stack_of(Setting(intervention=intervention))
+        marks, young = stack.memory.marks, slice(0, 4)
+        for w in stack.network.weights:
+            w.fill_(0.1)
+        # two examples on both sides of 1
+        hidden = [
+            torch.tensor([0.7, 1.3]).double()[:, None].expand(3, 2, width)
+            for width in SIZES[1:-1]
+        ]
+        for step in range(30):
+            if step == 20:
+                for name in ("utility", "mean_output", "age"):
+                    marks[name][:, young] = 0
+            intervention.judge(stack, hidden)
+        judged_by = marks["utility"].clone()
+        if utility == "adaptable":
+            judged_by /= 1 - intervention.utility_decay ** marks["age"].double()
+        worst_old = judged_by[:, 4:12].min()
+        assert (judged_by[0, 0] < 0.9 * worst_old) == is_young_worse
+        if not is_young_worse:
+            torch.testing.assert_close(judged_by, torch.full_like(judged_by, 0.3))
+
+
+def test_continual_backprop_replaces_several_units_at_once():
+    """12 and 10 mature units at rate 0.3: accounts of 3.6 and 3, then 4.2 and 3."""
+    intervention = ContinualBackprop(replacement_rate=0.3, maturity=0)
+    stack = stack_of(Setting(intervention=intervention))
+    random = torch.Generator().manual_seed(1)
+    for expected in ([3, 3], [4, 3], [3, 3]):
+        outputs = [
+            torch.rand(3, width, generator=random, dtype=torch.float64)
+            for width in SIZES[1:-1]
+        ]
+        replaced = judged(stack, intervention, outputs)
+        counts = [
+            [sum(r[:2] == (layer, seed) for r in replaced) for layer in (0, 1)]
+            for seed in range(3)
+        ]
+        assert counts == [expected] * 3
+        assert (stack.memory.marks["account"] < 1).all()
+
+
+def test_a_new_unit_of_the_next_layer_gets_weights_from_new_units():
+    """As in the authors' code, which finishes a layer before it begins the next."""
     intervention = ContinualBackprop(replacement_rate=1, maturity=0)
     stack = stack_of(Setting(intervention=intervention))
     outputs = [torch.ones(3, width, dtype=torch.float64) for width in SIZES[1:-1]]
-    replaced = judged(stack, intervention, outputs)
-    assert [layer for layer, _, _ in replaced] == [0, 0, 0, 1, 1, 1]
-    for layer, seed, unit in replaced:
-        assert (stack.network.weights[layer + 1][seed, unit] == 0).all()
+    assert len(judged(stack, intervention, outputs)) == 3 * 22
+    assert (stack.network.weights[1] != 0).all()
+    assert (stack.network.weights[2] == 0).all()
 
 
 # ---- ReDo
