@@ -25,6 +25,7 @@ from trainables.interventions import (
     ContinualBackprop,
     Fresh,
     HeadReset,
+    HeadZero,
     Intervention,
     L2Init,
     LayerNorm,
@@ -109,6 +110,7 @@ INTERVENTION_CASES: dict[str, Intervention] = {
     "continual_backprop": ContinualBackprop(replacement_rate=0.1, maturity=1),
     "redo": ReDo(redo_tau=0.8, redo_every=3),
     "head_reset": HeadReset(),
+    "head_zero": HeadZero(),
     "fresh": Fresh(),
 }
 """So strong that they act in runs of a few steps."""

@@ -7,6 +7,7 @@ To add an intervention, write it in a new file and import it here. Then add it t
 from trainables.interventions.continual_backprop import ContinualBackprop
 from trainables.interventions.fresh import Fresh
 from trainables.interventions.head_reset import HeadReset
+from trainables.interventions.head_zero import HeadZero
 from trainables.interventions.intervention import Intervention
 from trainables.interventions.l2_init import L2Init
 from trainables.interventions.layer_norm import LayerNorm
@@ -24,6 +25,7 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
     "continual_backprop": ContinualBackprop,
     "redo": ReDo,
     "head_reset": HeadReset,
+    "head_zero": HeadZero,
     "fresh": Fresh,
 }
 
@@ -32,6 +34,7 @@ __all__ = [
     "ContinualBackprop",
     "Fresh",
     "HeadReset",
+    "HeadZero",
     "Intervention",
     "L2Init",
     "LayerNorm",

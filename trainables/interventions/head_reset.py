@@ -1,7 +1,8 @@
 """Head reset: draw new weights for the output layer before every task.
 
 Nikishin et al. 2022 (arXiv 2205.07802) reset the last layers of a network against
-primacy bias, which is overfitting to early data.
+primacy bias, which is overfitting to early data. `head_zero` sets the output layer to 0
+instead.
 """
 
 from __future__ import annotations

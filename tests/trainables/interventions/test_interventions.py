@@ -20,6 +20,7 @@ from trainables.interventions import (
     ContinualBackprop,
     Fresh,
     HeadReset,
+    HeadZero,
     L2Init,
     LayerNorm,
     ReDo,
@@ -322,7 +323,9 @@ def test_shrinking_every_step_is_weight_decay():
 
 
 @pytest.mark.parametrize(
-    "intervention", [WarmStart(), HeadReset(), Fresh()], ids=lambda i: i.name
+    "intervention",
+    [WarmStart(), HeadReset(), HeadZero(), Fresh()],
+    ids=lambda i: i.name,
 )
 def test_nothing_is_reset_before_the_first_task(intervention, few):
     networks = []
@@ -360,6 +363,28 @@ def test_a_head_reset_draws_the_head_and_nothing_else():
     bound = (3 / 10) ** 0.5
     assert 0.9 * bound < heads[0].abs().max() <= bound
     assert not torch.equal(heads[0][0], heads[0][1])
+
+
+@closed_form("head_zero")
+def test_a_head_of_zero_forgets_the_answers_and_nothing_else():
+    """All answers are equally likely, and the moments stay."""
+    setting = Setting(optimizer=SGD(momentum=0.9), intervention=HeadZero())
+    stack = stack_of(setting, task=1)
+    stack.network.biases[-1].fill_(3)
+    fill(stack.memory, 7)
+    before = copies(stack)
+    setting.intervention.begin_task(stack)
+    (x, y), *_ = batches(1)
+    layers, logits = forward(stack.network, x)
+    assert (logits == 0).all()
+    assert all((h != 0).any() for h in layers)
+    for i, (now, then) in enumerate(zip(copies(stack), before, strict=True)):
+        assert torch.equal(now, then) == (i not in (2, 5))
+    velocity = stack.memory.moments["velocity"].tensors()
+    assert all((moment == 7).all() for moment in velocity)
+    # the hidden layers wait for the head at the first update, and learn at the second
+    slope, _ = reference.loss_gradient(stack.network, x, y)
+    assert [(g != 0).any().item() for g in slope.weights] == [False, False, True]
 
 
 @closed_form("fresh")
@@ -655,7 +680,7 @@ def test_a_layer_that_is_silent_is_all_reset():
 
 
 @pytest.mark.parametrize(
-    "intervention", [None, WarmStart(), HeadReset(), Fresh(), LayerNorm()]
+    "intervention", [None, WarmStart(), HeadReset(), HeadZero(), Fresh(), LayerNorm()]
 )
 def test_what_acts_between_tasks_costs_nothing_in_a_step(intervention):
     """The update is the optimizer's step itself, called with the networks."""

@@ -1,0 +1,36 @@
+"""Head zero: set the output layer to 0 before every task.
+
+Dohare et al. 2024 (Nature 632) do this on pairs of ImageNet classes
+(shibhansh/loss-of-plasticity@63c35f3, lop/imagenet/single_expr.py:141-143). All weights
+and biases of the output layer become 0, and the optimizer is left as it is. With
+weights of 0, the hidden layers get no gradient at the first update of a task.
+
+The code does this before the first task too. Here, the first task starts from the
+initial weights, like the first task of every other method.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from trainables.interventions.intervention import Intervention
+
+if TYPE_CHECKING:
+    from trainables.stack import Stack
+
+
+@attrs.frozen(kw_only=True)
+class HeadZero(Intervention):
+    """Sets the output layer to 0 before every task except the first.
+
+    The optimizer's moments are kept.
+    """
+
+    name: ClassVar[str] = "head_zero"
+
+    def begin_task(self, stack: Stack) -> None:
+        """Set the weights and biases of the output layer to 0."""
+        stack.network.weights[-1].zero_()
+        stack.network.biases[-1].zero_()
