@@ -74,6 +74,7 @@ def gnp_gradient(optimizer: GNP, w: Tensor, slope: Slope) -> Tensor:
 
 def asam_gradient(optimizer: ASAM, w: Tensor, slope: Slope) -> Tensor:
     t = w.abs() + optimizer.eta
+    t[-1] = 1  # the bias
     return slope(w + optimizer.rho * t**2 * slope(w) / (t * slope(w)).norm())
 
 

@@ -33,7 +33,7 @@ COMMON = {
     "momentum": st.floats(0, 1, exclude_max=True) | st.just(0),
     "weight_decay": st.floats(0, 10) | st.just(0),
 }
-OF_OTHER_PARTS = {"eta", *RETIRED_COLUMNS} | {
+OF_OTHER_PARTS = {"eta", "ascent_scaled", *RETIRED_COLUMNS} | {
     name
     for kind in ("intervention", "base")
     for name in [
@@ -297,7 +297,7 @@ def test_every_field_is_in_the_identifier():
     assert len(names) == 3 * len(changes)
 
 
-OTHER_TEXTS = {"initial": "normal", "adaptable": "printed"}
+OTHER_TEXTS = {"initial": "normal", "adaptable": "printed", "weights": "all"}
 """For each default that is text, another value."""
 
 
@@ -353,7 +353,7 @@ GOLDEN_IDS = {
     "551d31c0cf2212a4 f5b9c8d99d211ab1": Setting(
         optimizer=GNP(momentum=0.9), hidden=(20, 10), dataset="mnist-5k"
     ),
-    "be4172ce80b863c5 7997774a4815d6d7": Setting(optimizer=ASAM(), base=Adam()),
+    "d4854d4c5da356b8 40c803581bfcc9e6": Setting(optimizer=ASAM(), base=Adam()),
     "cdd9c5c7c43cd237 6b84b0d6152daa68": Setting(
         intervention=ContinualBackprop(maturity=7)
     ),

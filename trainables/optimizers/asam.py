@@ -4,21 +4,30 @@
 
 where g1 = grad L(w). The ascent step goes to the surface of an ellipsoid that scales
 with the weights. If the layers are rescaled and the network computes the same function,
-this sharpness therefore does not change. T includes the biases, as in the paper. The
-authors' code leaves the biases out.
+this sharpness therefore does not change.
+
+For a bias, T is 1, as in the authors' code (SamsungLabs/ASAM@f156a68, asam.py:13-38).
+The published rho was found with this code. The paper prints the equation for all
+parameters, which is `ascent_scaled` = "all", as in davda54/sam@3c3afdb (sam.py:16-59).
+The author of that code found rho = 2 best for it (davda54/sam#37).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from trainables.hyperparameter import real
+from trainables.hyperparameter import real, text
 from trainables.optimizers.sam import SAM
+from trainables.usage import choose
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def _check_scaled(value: Any, field: attrs.Attribute[str]) -> str:
+    return choose(field.name, value, ("weights", "all"))
 
 
 @attrs.frozen(kw_only=True)
@@ -36,6 +45,16 @@ class ASAM(SAM):
         exclude_low=True,
         meaning="ASAM: added to |w| in the scale of the ascent step",
     )
+    ascent_scaled: str = text(
+        "weights",
+        _check_scaled,
+        meaning="ASAM: what has a scaled ascent step: weights, or all (as is null)",
+    )
+
+    @property
+    def scales_biases(self) -> bool:
+        """Whether the ascent step of the biases is scaled too."""
+        return self.ascent_scaled == "all"
 
     def ascent_scale(self, weights: Tensor) -> Tensor:
         """Return |w| + eta, the scale of the ascent step for each weight w."""

@@ -64,6 +64,11 @@ class Optimizer:
         return weights.new_ones(())
 
     @property
+    def scales_biases(self) -> bool:
+        """Whether `ascent_scale` holds for biases too. If not, their scale is 1."""
+        return True
+
+    @property
     def scales_ascent(self) -> bool:
         """Whether the optimizer scales the ascent step (its scale T is not 1)."""
         return type(self).ascent_scale is not Optimizer.ascent_scale

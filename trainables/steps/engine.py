@@ -2,7 +2,7 @@
 
     reference   autograd (`reference`): defines the results; supports every network
     torch       the same equations with fewer operations (`fast`); no layer norm
-    native      compiled C (`native`): SGD, SAM and GNP on a CPU
+    native      compiled C (`native`): SGD, SAM, GNP and ASAM on a CPU
 
 The environment variable PLASTICITY_ENGINE names the preferred engine. The default is
 native. If an engine does not support a run, the run uses the engine above it in this
@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from trainables.optimizers import ASAM
 from trainables.steps import extension
 from trainables.usage import UsageError, choose
 
@@ -68,7 +69,7 @@ def c_steps_support(setting: Setting, network: Network) -> bool:
         network.weights[0].device.type == "cpu"
         and not (intervention and (intervention.penalizes or intervention.steps))
         and setting.base is None
-        and not setting.optimizer.scales_ascent
+        and (not setting.optimizer.scales_ascent or type(setting.optimizer) is ASAM)
         and not network.normalized
         and sum(w[0].numel() for w in network.weights) <= MAX_NATIVE_WEIGHTS
     )

@@ -47,7 +47,10 @@ class Hyperparameters(ctypes.Structure):
 
     _fields_ = tuple(
         (name, c_double)
-        for name in ("lr", "weight_decay", "momentum", "rho", "alpha", "epsilon")
+        for name in (
+            *("lr", "weight_decay", "momentum", "rho", "alpha", "epsilon"),
+            *("eta", "scales_biases"),
+        )
     )
 
 

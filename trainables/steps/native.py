@@ -24,7 +24,7 @@ from torch import Tensor
 
 from trainables.data.examples import Block, Examples, Reader
 from trainables.network import Network
-from trainables.optimizers import EPSILON, Optimizer
+from trainables.optimizers import ASAM, EPSILON, Optimizer
 from trainables.steps import extension
 from trainables.steps.extension import Batches, Hyperparameters, Parameters, Sums
 from trainables.steps.training import StepSums
@@ -40,8 +40,8 @@ def train(
     """Train the seeds of a block in place; return each seed's sums over the block.
 
     The seeds are trained in parallel, on as many threads as torch uses. `velocity` has
-    the momentum buffers, or is None without momentum. `optimizer` is SGD, SAM or GNP.
-    `images` are all training images of the dataset.
+    the momentum buffers, or is None without momentum. `optimizer` is SGD, SAM, GNP or
+    ASAM. `images` are all training images of the dataset.
 
     Raises:
         Unavailable: The C extension cannot be used on this machine.
@@ -53,8 +53,10 @@ def train(
     images = _check_images(network, images)
     positions, labels = _check_examples(network, images, block.positions, block.labels)
     o = optimizer
+    eta = o.eta if isinstance(o, ASAM) else 0
     hyperparameters = Hyperparameters(
-        o.lr, o.weight_decay, o.momentum, o.rho, o.alpha, EPSILON
+        *(o.lr, o.weight_decay, o.momentum, o.rho, o.alpha, EPSILON),
+        *(eta, o.scales_biases),
     )
 
     def train_seed(seed: int, sums: Sums) -> Any:

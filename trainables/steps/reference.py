@@ -94,7 +94,11 @@ def ascended(network: Network, optimizer: Optimizer, gradient: Network) -> Netwo
     if not optimizer.scales_ascent:
         size = optimizer.rho / (norm(gradient) + EPSILON)
         return _add(network, size, gradient)
-    scales = [optimizer.ascent_scale(w) for w in network.tensors()]
+    of_bias = optimizer.ascent_scale if optimizer.scales_biases else torch.ones_like
+    scales = [
+        *map(optimizer.ascent_scale, network.weights),
+        *map(of_bias, network.biases),
+    ]
     scaled = _times(scales, gradient)
     size = optimizer.rho / (norm(scaled) + EPSILON)
     return _add(network, size, _times(scales, scaled))

@@ -23,7 +23,7 @@ from trainables.interventions import (
     WarmStart,
 )
 from trainables.network import initial_network, kaiming_bound
-from trainables.optimizers import SGD
+from trainables.optimizers import ASAM, SGD
 from trainables.randomness import generator
 from trainables.setting import Setting
 from trainables.stack import Stack
@@ -305,6 +305,38 @@ def test_continual_backprop_is_dohares():
             generate_and_test(count)
     assert generate_and_test.replaced > 15
     assert distance(trained(setting), model) < LIMIT
+
+
+# ---- ASAM
+
+
+@pytest.mark.parametrize("engine", ["torch", "reference"])
+def test_asam_is_its_authors(engine):
+    """asam.py:13-47: weights are scaled and biases not, then both lie on one sphere."""
+    setting = Setting(optimizer=ASAM(lr=0.05, rho=0.5, eta=0.01))
+    model = Model()
+    optimizer = optimizer_of(setting, model)
+    for x, y in stream():
+        F.cross_entropy(model(x), y).backward()
+        with torch.no_grad():
+            scales = [
+                p.abs() + 0.01 if p.dim() == 2 else torch.ones_like(p)
+                for p in model.parameters()
+            ]
+            pairs = zip(scales, model.parameters(), strict=True)
+            scaled = [t * p.grad for t, p in pairs]
+            norm = torch.stack([g.norm() for g in scaled]).norm() + 1e-16
+            ascent = [0.5 / norm * t * g for t, g in zip(scales, scaled, strict=True)]
+            for p, e in zip(model.parameters(), ascent, strict=True):
+                p.add_(e)
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        with torch.no_grad():
+            for p, e in zip(model.parameters(), ascent, strict=True):
+                p.sub_(e)
+        optimizer.step()
+        optimizer.zero_grad()
+    assert distance(trained(setting, engine), model) < LIMIT
 
 
 # ---- the comparison itself

@@ -27,6 +27,8 @@ OPTIMIZERS = [
     SAM(lr=0.01, rho=0.1, momentum=0.9),
     GNP(lr=0.05, rho=0.2, alpha=0.3, weight_decay=0.01),
     GNP(lr=0.01, rho=0.1, alpha=0.7, momentum=0.5, weight_decay=0.1),
+    ASAM(lr=0.05, rho=0.3, eta=0.05),
+    ASAM(lr=0.01, rho=0.5, momentum=0.9, ascent_scaled="all"),
 ]
 
 
@@ -304,7 +306,9 @@ def test_whole_runs_are_those_of_torch(few):
 def test_what_it_does_not_cover_goes_by_torch(few):
     network = initial_network([784, 20, 10], [0])
     assert c_steps_support(Setting(), network)
-    assert not c_steps_support(Setting(optimizer=ASAM()), network)
+    assert c_steps_support(Setting(optimizer=ASAM()), network)
+    scaled = type("Scaled", (SAM,), {"ascent_scale": lambda self, w: 2 * w})
+    assert not c_steps_support(Setting(optimizer=scaled()), network)
     assert not c_steps_support(
         Setting(), initial_network([784, 20, 10], [0], normalized=True)
     )

@@ -115,8 +115,12 @@ def test_a_gradient_that_is_written_out_makes_the_same_step(optimizer):
 # ---- ASAM
 
 
-def test_asam_on_a_quadratic_is_the_closed_form():
-    """L = x^T A x / 2: g = A (x + rho T^2 A x / ||T A x||), T = |x| + eta."""
+@pytest.mark.parametrize("scaled", ["weights", "all"])
+def test_asam_on_a_quadratic_is_the_closed_form(scaled):
+    """L = x^T A x / 2: g = A (x + rho T^2 A x / ||T A x||), T = |x| + eta.
+
+    For the last number, which is a bias, T is 1 unless all are scaled.
+    """
     random = torch.Generator().manual_seed(1)
     a = torch.randn(3, 6, 6, generator=random, dtype=torch.float64)
     matrix = a + a.mT
@@ -127,9 +131,13 @@ def test_asam_on_a_quadratic_is_the_closed_form():
         return Network([slope[:, :-1]], [slope[:, -1:]]), slope
 
     got, _ = mixed_gradient(
-        Network([x[:, :5]], [x[:, 5:]]), ASAM(rho=0.3, eta=0.1), gradient
+        Network([x[:, :5]], [x[:, 5:]]),
+        ASAM(rho=0.3, eta=0.1, ascent_scaled=scaled),
+        gradient,
     )
     slope, scale = matrix @ x, x.abs() + 0.1
+    if scaled == "weights":
+        scale[:, -1] = 1
     length = torch.linalg.vector_norm(scale * slope, dim=1, keepdim=True)
     expected = matrix @ (x + 0.3 * scale**2 * slope / length)
     torch.testing.assert_close(
@@ -142,9 +150,10 @@ def test_asams_ascent_has_length_rho_in_units_of_the_weights():
     (x, y), *_ = batches(1, 2)
     slope, _ = reference.loss_gradient(network, x, y)
     above = ascended(network, ASAM(rho=0.4, eta=0.05), slope)
+    scales = [w.abs() + 0.05 for w in network.weights] + 3 * [torch.ones(())]
     squares = [
-        ((b - a) / (a.abs() + 0.05)).square().sum((1, 2))
-        for a, b in zip(network.tensors(), above.tensors(), strict=True)
+        ((b - a) / t).square().sum((1, 2))
+        for a, b, t in zip(network.tensors(), above.tensors(), scales, strict=True)
     ]
     torch.testing.assert_close(
         torch.stack(squares).sum(0).sqrt(), torch.full((2,), 0.4).double()
@@ -154,7 +163,7 @@ def test_asams_ascent_has_length_rho_in_units_of_the_weights():
 def test_asam_with_a_large_eta_is_sam():
     """T is then eta: rho eta is SAM's radius."""
     stream = batches(20)
-    asam = Setting(optimizer=ASAM(rho=0.1 / 1e9, eta=1e9))
+    asam = Setting(optimizer=ASAM(rho=0.1 / 1e9, eta=1e9, ascent_scaled="all"))
     sam = Setting(optimizer=SAM(rho=0.1))
     assert (
         distance(trained(asam, "torch", stream), trained(sam, "torch", stream)) < 1e-8

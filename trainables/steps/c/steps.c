@@ -51,8 +51,8 @@ int is_supported(void) {
 
 /* ---- a network in memory ---- */
 
-/* The passes of a step. BASE goes forward and backward at the weights w. For SAM and
-   GNP, ASCENT does the same at the ascent point w + rho gradient / (norm + epsilon). */
+/* The passes of a step. BASE goes forward and backward at the weights w. For SAM,
+   GNP and ASAM, ASCENT does the same at the ascent point (see ascend). */
 typedef enum { BASE, ASCENT, PASSES } PassName;
 
 typedef struct {
@@ -72,7 +72,7 @@ typedef struct {
 
 typedef struct {
     long layers, batch, panels;
-    bool is_small_batch;
+    bool is_small_batch, is_scaled; /* is_scaled: the ascent step is that of ASAM */
     Layer *layer;
     real *logits;
     /* Only for an implicit first layer (see is_explicit), otherwise NULL: */
@@ -106,9 +106,11 @@ static real *take(Arena *arena, long count) {
    weights (implicit), if this takes fewer multiplications. With the weights, the
    gradient and the second product take 2 * batch * inputs * outputs. Without the
    weights, h h^T takes batch^2 * inputs, and e e^T and its use take batch^2 * outputs
-   each. The other layers always store these weights. */
+   each. The other layers always store these weights, and so does ASAM, which scales
+   each of them. */
 static bool is_explicit(const Network *net, long l, long inputs, long outputs) {
-    return l > 0 || net->batch * (inputs + 2 * outputs) > 2 * inputs * outputs;
+    if (l > 0 || net->is_scaled) return true;
+    return net->batch * (inputs + 2 * outputs) > 2 * inputs * outputs;
 }
 
 static void lay_out(Network *net, Arena *arena, const int64_t *widths, bool has_ascent,
@@ -189,11 +191,12 @@ static void set_ones(const Network *net) {
 
 /* Create a network with the caller's parameters. Return 0, or 1 if memory runs out. */
 static int create(Network *net, const Parameters *parameters, long batch,
-                  bool has_ascent) {
+                  bool has_ascent, bool is_scaled) {
     *net = (Network){.layers = parameters->layers,
                      .batch = batch,
                      .panels = ceil_div(batch, LANES),
-                     .is_small_batch = batch <= SMALL_BATCH};
+                     .is_small_batch = batch <= SMALL_BATCH,
+                     .is_scaled = is_scaled};
     bool has_velocity = parameters->weight_velocities != NULL;
     Arena arena = {NULL, 0};
     net->layer = malloc(net->layers * sizeof(Layer));
@@ -347,24 +350,39 @@ static double implicit_squares(const Network *net) {
     return pair_sum(net->input_products, net->error_products, net->panels, net->batch);
 }
 
-/* Compute the weights at the ascent point. For an implicit first layer, compute only
-   ascent_errors. */
-static void ascend(const Network *net, double rho, double epsilon) {
+/* Multiply a layer's gradient by |w| + eta. Leave the biases if they are not scaled. */
+static void scale_gradient(const Layer *layer, const Hyperparameters *h) {
+    long count = layer->inputs + (h->scales_biases != 0);
+    for (long o = 0; o < layer->outputs; o++) {
+        const real *w = layer->passes[BASE].weights + o * layer->row_length;
+        real *gradient = layer->gradient + o * layer->row_length;
+        for (long i = 0; i < count; i++)
+            gradient[i] *= (w[i] < 0 ? -w[i] : w[i]) + (real)h->eta;
+    }
+}
+
+/* Compute the weights at the ascent point, w + rho gradient / (norm + epsilon), or
+   w + rho T^2 gradient / (norm of T gradient + epsilon) for ASAM. For an implicit first
+   layer, compute only ascent_errors. ASAM overwrites the gradient, which it does not
+   need any more. */
+static void ascend(const Network *net, const Hyperparameters *h) {
     double squares = 0;
     for (long l = 0; l < net->layers; l++) {
         const Layer *layer = &net->layer[l];
         if (layer->gradient) {
             use_gradient(net, layer, BASE, &(Update){.sum_output = layer->gradient});
+            if (net->is_scaled) scale_gradient(layer, h);
             squares +=
                 sum_of_squares(layer->gradient, layer->outputs * layer->row_length);
         } else {
             squares += implicit_squares(net);
         }
     }
-    real scale = rho / net->batch / (sqrt(squares) / net->batch + epsilon);
+    real scale = h->rho / net->batch / (sqrt(squares) / net->batch + h->epsilon);
     for (long l = 0; l < net->layers; l++) {
         const Layer *layer = &net->layer[l];
         const Pass *base = &layer->passes[BASE], *ascent = &layer->passes[ASCENT];
+        if (net->is_scaled) scale_gradient(layer, h);
         if (layer->gradient)
             for (long i = 0; i < layer->outputs * layer->row_length; i++)
                 ascent->weights[i] = base->weights[i] + scale * layer->gradient[i];
@@ -409,7 +427,8 @@ int train(const Parameters *parameters, const Batches *batches,
           const Hyperparameters *hyperparameters, Sums *sums) {
     const Hyperparameters *h = hyperparameters;
     Network net;
-    if (create(&net, parameters, batches->batch, has_ascent(h))) return 1;
+    bool is_scaled = has_ascent(h) && h->eta > 0;
+    if (create(&net, parameters, batches->batch, has_ascent(h), is_scaled)) return 1;
     *sums = (Sums){0};
     for (long t = 0; t < batches->steps; t++) {
         const int64_t *positions = batches->positions + t * batches->stride;
@@ -420,7 +439,7 @@ int train(const Parameters *parameters, const Batches *batches,
         forward(&net, BASE);
         backward(&net, BASE, labels, sums);
         if (has_ascent(h)) {
-            ascend(&net, h->rho, h->epsilon);
+            ascend(&net, h);
             forward(&net, ASCENT);
             backward(&net, ASCENT, labels, NULL);
         }
@@ -434,7 +453,7 @@ int train(const Parameters *parameters, const Batches *batches,
 int test(const Parameters *parameters, const Batches *batches, Sums *sums) {
     long batch = min(batches->batch, TEST_BATCH);
     Network net;
-    if (create(&net, parameters, batch, false)) return 1;
+    if (create(&net, parameters, batch, false, false)) return 1;
     *sums = (Sums){0};
     for (long first = 0; first < batches->batch; first += batch) {
         net.batch = min(batch, batches->batch - first);

@@ -24,8 +24,10 @@ typedef struct {
     const int64_t *positions, *labels;
 } Batches;
 
+/* If eta is above 0, the ascent step is that of ASAM: scaled by |w| + eta. The ascent
+   step of the biases is scaled only if scales_biases is not 0. */
 typedef struct {
-    double lr, weight_decay, momentum, rho, alpha, epsilon;
+    double lr, weight_decay, momentum, rho, alpha, epsilon, eta, scales_biases;
 } Hyperparameters;
 
 /* Sums of the losses and of the correct predictions over all examples. They are
