@@ -31,6 +31,7 @@ from trainables.interventions import (
     LayerNorm,
     ReDo,
     SpectralNorm,
+    SpectralRegularization,
     StepShrinkPerturb,
     WarmStart,
 )
@@ -106,6 +107,9 @@ INTERVENTION_CASES: dict[str, Intervention] = {
     "l2_init": L2Init(init_decay=0.5),
     "layer_norm": LayerNorm(),
     "spectral_norm": SpectralNorm(spectral_bound=0.8),
+    "spectral_regularization": SpectralRegularization(
+        spectral_strength=0.1, spectral_power=1
+    ),
     "step_shrink_perturb": StepShrinkPerturb(step_shrink=0.01, step_perturb=0.1),
     "warm_start": WarmStart(shrink=0.5, fresh_share=0.5),
     "continual_backprop": ContinualBackprop(replacement_rate=0.1, maturity=1),

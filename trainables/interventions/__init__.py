@@ -13,6 +13,7 @@ from trainables.interventions.l2_init import L2Init
 from trainables.interventions.layer_norm import LayerNorm
 from trainables.interventions.redo import ReDo
 from trainables.interventions.spectral_norm import SpectralNorm
+from trainables.interventions.spectral_regularization import SpectralRegularization
 from trainables.interventions.step_shrink_perturb import StepShrinkPerturb
 from trainables.interventions.warm_start import WarmStart
 
@@ -20,6 +21,7 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
     "l2_init": L2Init,
     "layer_norm": LayerNorm,
     "spectral_norm": SpectralNorm,
+    "spectral_regularization": SpectralRegularization,
     "step_shrink_perturb": StepShrinkPerturb,
     "warm_start": WarmStart,
     "continual_backprop": ContinualBackprop,
@@ -40,6 +42,7 @@ __all__ = [
     "LayerNorm",
     "ReDo",
     "SpectralNorm",
+    "SpectralRegularization",
     "StepShrinkPerturb",
     "WarmStart",
 ]

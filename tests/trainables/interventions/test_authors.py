@@ -19,6 +19,7 @@ from trainables.bases import Adam
 from trainables.interventions import (
     ContinualBackprop,
     L2Init,
+    SpectralRegularization,
     StepShrinkPerturb,
     WarmStart,
 )
@@ -152,6 +153,34 @@ def test_weight_decay_is_kumars_l2(base):
 
     def penalty(model: Model) -> Tensor:
         return 0.5 * 0.5 * sum((p**2).sum() for p in model.parameters())
+
+    assert distance(trained(setting), penalized(setting, penalty)) < LIMIT
+
+
+# ---- penalties on singular values and products
+
+
+def test_spectral_regularization_is_the_papers():
+    """Section 4: one iteration of the power method per update, through the loss."""
+    strength, power = 0.05, 2
+    setting = Setting(
+        optimizer=SGD(lr=0.01),
+        intervention=SpectralRegularization(
+            spectral_strength=strength, spectral_power=power
+        ),
+    )
+    directions: dict[nn.Linear, Tensor] = {}
+
+    def penalty(model: Model) -> Tensor:
+        total = torch.zeros(())
+        for layer in model.layers:
+            with torch.no_grad():
+                u = directions.get(layer, torch.ones(layer.out_features).double())
+                v = F.normalize(layer.weight.T @ u, dim=0)
+                u = directions[layer] = F.normalize(layer.weight @ v, dim=0)
+            size = u @ layer.weight @ v
+            total = total + (size**power - 1) ** 2 + (layer.bias.norm() ** power) ** 2
+        return strength * total
 
     assert distance(trained(setting), penalized(setting, penalty)) < LIMIT
 

@@ -25,6 +25,7 @@ from trainables.interventions import (
     LayerNorm,
     ReDo,
     SpectralNorm,
+    SpectralRegularization,
     StepShrinkPerturb,
     WarmStart,
 )
@@ -230,6 +231,45 @@ def test_the_largest_singular_value_is_that_of_the_svd(seed, rows, columns):
     got = largest_singular_value(w)
     assert got.shape == (3, 1, 1)
     torch.testing.assert_close(got.flatten(), expected, rtol=1e-10, atol=1e-10)
+
+
+# ---- spectral regularization
+
+
+@closed_form("spectral_regularization")
+@pytest.mark.parametrize("power", [1, 2])
+def test_spectral_regularization_is_the_gradient_of_its_penalty(power):
+    """Once the power method has converged, which it does while the weights stay."""
+    intervention = SpectralRegularization(spectral_strength=0.3, spectral_power=power)
+    stack = stack_of(Setting(intervention=intervention))
+    for bias in stack.network.biases:
+        bias += torch.rand(bias.shape, dtype=bias.dtype)
+    for _ in range(3000):
+        slope = stack.network.zeros_like()
+        intervention.penalize(stack, slope)
+    leaves = stack.network.map(lambda t: t.clone().requires_grad_())
+    with torch.enable_grad():
+        sizes = [torch.linalg.matrix_norm(w, 2) for w in leaves.weights]
+        norms = [b.square().sum((1, 2)) for b in leaves.biases]
+        penalty = sum(((s**power - 1) ** 2).sum() for s in sizes) + sum(
+            (n**power).sum() for n in norms
+        )
+        expected = torch.autograd.grad(0.3 * penalty, leaves.tensors())
+    for mine, theirs in zip(slope.tensors(), expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_spectral_regularization_alone_brings_every_layer_to_one():
+    intervention = SpectralRegularization(spectral_strength=1)
+    setting = Setting(optimizer=SGD(lr=0.01), intervention=intervention)
+    stack = stack_of(setting)
+    for _ in range(1000):
+        slope = stack.network.zeros_like()
+        intervention.penalize(stack, slope)
+        reference.descend(stack.network, None, setting.optimizer, slope)
+    for w in stack.network.weights:
+        sizes = torch.linalg.matrix_norm(w, 2)
+        torch.testing.assert_close(sizes, torch.ones_like(sizes), rtol=0.05, atol=0)
 
 
 # ---- shrink and perturb
