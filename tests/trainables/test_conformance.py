@@ -29,6 +29,7 @@ from trainables.interventions import (
     Intervention,
     L2Init,
     LayerNorm,
+    Parseval,
     ReDo,
     SpectralNorm,
     SpectralRegularization,
@@ -110,6 +111,7 @@ INTERVENTION_CASES: dict[str, Intervention] = {
     "spectral_regularization": SpectralRegularization(
         spectral_strength=0.1, spectral_power=1
     ),
+    "parseval": Parseval(parseval_strength=1e-4),
     "step_shrink_perturb": StepShrinkPerturb(step_shrink=0.01, step_perturb=0.1),
     "warm_start": WarmStart(shrink=0.5, fresh_share=0.5),
     "continual_backprop": ContinualBackprop(replacement_rate=0.1, maturity=1),

@@ -11,6 +11,7 @@ from trainables.interventions.head_zero import HeadZero
 from trainables.interventions.intervention import Intervention
 from trainables.interventions.l2_init import L2Init
 from trainables.interventions.layer_norm import LayerNorm
+from trainables.interventions.parseval import Parseval
 from trainables.interventions.redo import ReDo
 from trainables.interventions.spectral_norm import SpectralNorm
 from trainables.interventions.spectral_regularization import SpectralRegularization
@@ -22,6 +23,7 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
     "layer_norm": LayerNorm,
     "spectral_norm": SpectralNorm,
     "spectral_regularization": SpectralRegularization,
+    "parseval": Parseval,
     "step_shrink_perturb": StepShrinkPerturb,
     "warm_start": WarmStart,
     "continual_backprop": ContinualBackprop,
@@ -40,6 +42,7 @@ __all__ = [
     "Intervention",
     "L2Init",
     "LayerNorm",
+    "Parseval",
     "ReDo",
     "SpectralNorm",
     "SpectralRegularization",

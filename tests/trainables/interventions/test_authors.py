@@ -19,6 +19,7 @@ from trainables.bases import Adam
 from trainables.interventions import (
     ContinualBackprop,
     L2Init,
+    Parseval,
     SpectralRegularization,
     StepShrinkPerturb,
     WarmStart,
@@ -181,6 +182,24 @@ def test_spectral_regularization_is_the_papers():
             size = u @ layer.weight @ v
             total = total + (size**power - 1) ** 2 + (layer.bias.norm() ** power) ** 2
         return strength * total
+
+    assert distance(trained(setting), penalized(setting, penalty)) < LIMIT
+
+
+@BASES
+def test_parseval_is_chungs(base):
+    """agent.py:280-319: products of the rows of each hidden layer against 2 I."""
+    setting = Setting(
+        optimizer=SGD(lr=0.01), base=base, intervention=Parseval(parseval_strength=1e-4)
+    )
+
+    def penalty(model: Model) -> Tensor:
+        total = torch.zeros(())
+        for layer in model.layers[:-1]:
+            w, width = layer.weight, layer.out_features
+            products = w @ w.T - 2 * torch.eye(width)
+            total = total + (64 / width) ** 2 * torch.norm(products, p="fro") ** 2
+        return 1e-4 * total
 
     assert distance(trained(setting), penalized(setting, penalty)) < LIMIT
 

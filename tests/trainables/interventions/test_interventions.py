@@ -23,6 +23,7 @@ from trainables.interventions import (
     HeadZero,
     L2Init,
     LayerNorm,
+    Parseval,
     ReDo,
     SpectralNorm,
     SpectralRegularization,
@@ -270,6 +271,37 @@ def test_spectral_regularization_alone_brings_every_layer_to_one():
     for w in stack.network.weights:
         sizes = torch.linalg.matrix_norm(w, 2)
         torch.testing.assert_close(sizes, torch.ones_like(sizes), rtol=0.05, atol=0)
+
+
+# ---- Parseval
+
+
+@closed_form("parseval")
+def test_parseval_is_the_gradient_of_its_penalty():
+    """And without a loss, it makes the units' weights orthogonal, of length sqrt(2)."""
+    intervention = Parseval(parseval_strength=0.3)
+    setting = Setting(optimizer=SGD(lr=1e-3), intervention=intervention)
+    stack = stack_of(setting)
+    before = copies(stack)
+    for step in range(300):
+        slope = stack.network.zeros_like()
+        intervention.penalize(stack, slope)
+        if step == 0:
+            leaves = [w.clone().requires_grad_() for w in stack.network.weights[:-1]]
+            with torch.enable_grad():
+                products = [w.mT @ w - 2 * torch.eye(w.shape[2]) for w in leaves]
+                penalty = sum(
+                    (64 / p.shape[2]) ** 2 * p.square().sum() for p in products
+                )
+                expected = torch.autograd.grad(0.3 * penalty, leaves)
+            for mine, theirs in zip(slope.weights[:-1], expected, strict=True):
+                torch.testing.assert_close(mine, theirs)
+        reference.descend(stack.network, None, setting.optimizer, slope)
+    for w in stack.network.weights[:-1]:
+        target = 2 * torch.eye(w.shape[2], dtype=w.dtype).expand(3, -1, -1)
+        torch.testing.assert_close(w.mT @ w, target, rtol=0, atol=0.05)
+    for now, then in zip(copies(stack)[2:], before[2:], strict=True):
+        assert torch.equal(now, then)  # the output layer and all biases
 
 
 # ---- shrink and perturb

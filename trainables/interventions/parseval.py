@@ -1,0 +1,48 @@
+"""Parseval regularization: keep the weights of each hidden layer orthogonal.
+
+Chung et al. 2024 (arXiv 2412.07224) add to the loss
+
+    lambda sum_l (64 / width_l)^2 ||W_l^T W_l - 2 I||_F^2
+
+W_l has a column of incoming weights for each unit of hidden layer l, and width_l is the
+number of its units. 2 is the squared length of the columns that fits a ReLU. The
+penalty is that of the authors' code (wechu/parseval_reg@e861c30,
+parseval_reg/agent.py:279-319), which has the factor (64 / width)^2 because lambda was
+found with a width of 64. The output layer is free.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from trainables.hyperparameter import real
+from trainables.interventions.intervention import Intervention
+
+if TYPE_CHECKING:
+    from trainables.network import Network
+    from trainables.stack import Stack
+
+
+@attrs.frozen(kw_only=True)
+class Parseval(Intervention):
+    """Adds a penalty on the inner products of the units' incoming weights.
+
+    parseval_strength is lambda. The authors use 1e-3 or 1e-4, depending on the
+    environment (main.py:337-418).
+    """
+
+    name: ClassVar[str] = "parseval"
+    parseval_strength: float = real(
+        1e-3, meaning="factor of the penalty on weights that are not orthogonal"
+    )
+
+    def penalize(self, stack: Stack, gradient: Network) -> None:
+        """Add the gradient of the penalty, 4 W (W^T W - 2 I) times its factors."""
+        pairs = zip(stack.network.weights[:-1], gradient.weights[:-1], strict=True)
+        for w, g in pairs:
+            products = w.mT @ w
+            products.diagonal(dim1=1, dim2=2).sub_(2)
+            share = (64 / w.shape[2]) ** 2
+            g.add_(w @ products, alpha=4 * share * self.parseval_strength)
