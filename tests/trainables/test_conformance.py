@@ -22,6 +22,7 @@ from trainables.data import Dataset
 from trainables.hyperparameter import hyperparameters
 from trainables.interventions import (
     INTERVENTIONS,
+    UPGD,
     ContinualBackprop,
     Fresh,
     HeadReset,
@@ -112,6 +113,7 @@ INTERVENTION_CASES: dict[str, Intervention] = {
         spectral_strength=0.1, spectral_power=1
     ),
     "parseval": Parseval(parseval_strength=1e-4),
+    "upgd": UPGD(upgd_decay=0.9),
     "step_shrink_perturb": StepShrinkPerturb(step_shrink=0.01, step_perturb=0.1),
     "warm_start": WarmStart(shrink=0.5, fresh_share=0.5),
     "continual_backprop": ContinualBackprop(replacement_rate=0.1, maturity=1),

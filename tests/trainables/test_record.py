@@ -37,7 +37,7 @@ problem dataset tasks epochs batch_size hidden optimizer lr momentum rho alpha
 weight_decay intervention base eta beta1 beta2 adam_eps init_decay spectral_bound shrink
 perturb replacement_rate maturity utility_decay redo_tau redo_every
 fresh_share step_shrink step_perturb step_noise utility ascent_scaled
-spectral_strength spectral_power parseval_strength
+spectral_strength spectral_power parseval_strength upgd_decay upgd_noise
 task task_label
 online_accuracy train_loss test_loss test_accuracy dormant_fraction effective_rank
 stable_rank weight_norm gradient_norm sharpness

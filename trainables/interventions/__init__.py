@@ -16,6 +16,7 @@ from trainables.interventions.redo import ReDo
 from trainables.interventions.spectral_norm import SpectralNorm
 from trainables.interventions.spectral_regularization import SpectralRegularization
 from trainables.interventions.step_shrink_perturb import StepShrinkPerturb
+from trainables.interventions.upgd import UPGD
 from trainables.interventions.warm_start import WarmStart
 
 INTERVENTIONS: dict[str, type[Intervention]] = {
@@ -24,6 +25,7 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
     "spectral_norm": SpectralNorm,
     "spectral_regularization": SpectralRegularization,
     "parseval": Parseval,
+    "upgd": UPGD,
     "step_shrink_perturb": StepShrinkPerturb,
     "warm_start": WarmStart,
     "continual_backprop": ContinualBackprop,
@@ -35,6 +37,7 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
 
 __all__ = [
     "INTERVENTIONS",
+    "UPGD",
     "ContinualBackprop",
     "Fresh",
     "HeadReset",

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from trainables.bases import Adam
 from trainables.interventions import (
+    UPGD,
     ContinualBackprop,
     L2Init,
     Parseval,
@@ -202,6 +203,34 @@ def test_parseval_is_chungs(base):
         return 1e-4 * total
 
     assert distance(trained(setting), penalized(setting, penalty)) < LIMIT
+
+
+# ---- UPGD
+
+
+def test_upgd_is_elsayeds():
+    """first_order.py:80-111: utility, its largest value, and gated steps with noise."""
+    beta, sigma, lr, decay = 0.9, 0.1, 0.01, 0.01
+    setting = Setting(
+        optimizer=SGD(lr=lr, weight_decay=decay),
+        intervention=UPGD(upgd_decay=beta, upgd_noise=sigma),
+    )
+    model = Model()
+    weights = [layer.weight for layer in model.layers]
+    parameters = [*weights, *(layer.bias for layer in model.layers)]
+    utility = [torch.zeros_like(p) for p in parameters]
+    for count, (x, y) in enumerate(stream(), start=1):
+        gradients = torch.autograd.grad(F.cross_entropy(model(x), y), parameters)
+        random = generator("perturb", SEED, 0, count)
+        with torch.no_grad():
+            for u, g, p in zip(utility, gradients, parameters, strict=True):
+                u.mul_(beta).add_(-g * p, alpha=1 - beta)
+            most = max(float(u.max()) for u in utility)
+            for u, g, p in zip(utility, gradients, parameters, strict=True):
+                noise = sigma * torch.from_numpy(random.normal(size=p.shape[::-1]).T)
+                gate = torch.sigmoid(u / (1 - beta**count) / most)
+                p.mul_(1 - lr * decay).add_((g + noise) * (1 - gate), alpha=-lr)
+    assert distance(trained(setting), model) < LIMIT
 
 
 # ---- shrink and perturb

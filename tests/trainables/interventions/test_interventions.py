@@ -17,6 +17,7 @@ from torch import Tensor
 from trainables.bases import Adam
 from trainables.interventions import (
     INTERVENTIONS,
+    UPGD,
     ContinualBackprop,
     Fresh,
     HeadReset,
@@ -302,6 +303,48 @@ def test_parseval_is_the_gradient_of_its_penalty():
         torch.testing.assert_close(w.mT @ w, target, rtol=0, atol=0.05)
     for now, then in zip(copies(stack)[2:], before[2:], strict=True):
         assert torch.equal(now, then)  # the output layer and all biases
+
+
+# ---- UPGD
+
+
+@closed_form("upgd")
+def test_upgd_gates_by_utility():
+    """The weight of most utility moves by a share of 1 - sigmoid(1), at first."""
+    intervention = UPGD(upgd_decay=0, upgd_noise=0)
+    stack = stack_of(Setting(intervention=intervention))
+    (x, y), *_ = batches(1)
+    slope, _ = reference.loss_gradient(stack.network, x, y)
+    gated = slope.map(torch.clone)
+    stack.memory.marks["steps"] += 1
+    intervention.penalize(stack, gated)
+    for seed in range(3):
+        flat = [
+            torch.cat([t[seed].flatten() for t in n.tensors()])
+            for n in (slope, gated, stack.network)
+        ]
+        g, mine, w = flat
+        utility = -g * w
+        most = utility.argmax()
+        expected = float(g[most]) * (1 - 1 / (1 + np.exp(-1)))
+        assert float(mine[most]) == pytest.approx(expected)
+        useless = (utility == 0) & (g != 0)
+        assert useless.any()  # biases, which are 0
+        torch.testing.assert_close(mine[useless], g[useless] / 2)
+        harmful = utility < 0
+        assert (mine[harmful].abs() >= g[harmful].abs() / 2).all()
+
+
+def test_upgd_perturbs_what_has_no_utility():
+    """Without a gradient, the noise is halved."""
+    intervention = UPGD(upgd_noise=0.4)
+    stack = stack_of(Setting(intervention=intervention), sizes=[784, 100, 10])
+    stack.memory.marks["steps"] += 1
+    slope = stack.network.zeros_like()
+    intervention.penalize(stack, slope)
+    for seed in range(3):
+        assert slope.weights[0][seed].std().item() == pytest.approx(0.2, rel=0.02)
+    assert not torch.equal(slope.weights[0][0], slope.weights[0][1])
 
 
 # ---- shrink and perturb

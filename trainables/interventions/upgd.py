@@ -1,0 +1,87 @@
+"""UPGD: gate the gradient and noise of each weight by the weight's utility.
+
+Utility-based perturbed gradient descent is from Elsayed & Mahmood 2024 (arXiv
+2404.00781). g is the gradient of a weight or bias w, and xi is drawn from N(0, 1). The
+utility u of a weight, and the gradient that replaces g, are
+
+    u <- beta u - (1 - beta) g w
+    g <- (g + sigma xi) (1 - sigmoid(u' / max u))
+
+max u is the largest utility in the network, and u' = u / (1 - beta^t) after t updates.
+This is FirstOrderGlobalUPGD of the authors' code (mohmdelsayed/upgd@b75e90a,
+core/optim/weight_upgd/first_order.py:73-111). As in the code, max u is not divided by 1
+- beta^t, so that early in a run the gates are further open or closed than later. The
+weight decay of the optimizer is not gated, as in the code. (The README of the
+repository doubles the step; the code of the experiments does not.)
+
+The authors use SGD. With another optimizer, g is the gradient of the optimizer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from trainables.hyperparameter import real
+from trainables.interventions.intervention import Intervention, Update
+from trainables.randomness import generator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainables.network import Network
+    from trainables.stack import Memory, Stack
+
+
+@attrs.frozen(kw_only=True)
+class UPGD(Intervention):
+    """Lets useful weights change little, and perturbs the other weights.
+
+    The defaults are those of the authors for permuted MNIST, with lr 0.01 and
+    weight_decay 0.01.
+    """
+
+    name: ClassVar[str] = "upgd"
+    upgd_decay: float = real(
+        0.9999,
+        0,
+        1,
+        exclude_high=True,
+        meaning="UPGD: decay per update of a weight's utility, a running average",
+    )
+    upgd_noise: float = real(
+        0.1, meaning="UPGD: standard deviation of the noise added to the gradient"
+    )
+
+    def begin(self, network: Network, memory: Memory) -> None:
+        """Create the utility of each weight, and the number of updates: all are 0."""
+        memory.kept["utility"] = network.zeros_like()
+        memory.marks["steps"] = network.weights[0].new_zeros(network.seeds).long()
+
+    def step(
+        self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Count the update and call it; return the logits before the update."""
+        stack.memory.marks["steps"] += 1
+        return update(inputs, labels)
+
+    def penalize(self, stack: Stack, gradient: Network) -> None:
+        """Add noise to the gradient, and gate both by the utility of each weight."""
+        import torch
+
+        steps, kept = stack.memory.marks["steps"], stack.memory.kept["utility"]
+        tensors = (gradient.tensors(), stack.network.tensors(), kept.tensors())
+        for g, w, u in zip(*tensors, strict=True):
+            u.lerp_(-g * w, 1 - self.upgd_decay)
+        most = torch.stack([u.amax((1, 2)) for u in kept.tensors()]).amax(0)
+        # without any gradient, all utilities are 0
+        scale = most.where(most != 0, 1) * (1 - self.upgd_decay ** steps.double())
+        noise = [torch.zeros_like(g) for g in gradient.tensors()]
+        for i, seed in enumerate(stack.seeds):
+            random = generator("perturb", seed, stack.task, int(steps[i]))
+            for xi in noise:
+                xi[i] = xi.new_tensor(random.normal(size=xi.shape[1:]))
+        for g, xi, u in zip(gradient.tensors(), noise, kept.tensors(), strict=True):
+            gate = 1 - torch.sigmoid(u / scale[:, None, None].to(u.dtype))
+            g.add_(xi, alpha=self.upgd_noise).mul_(gate)
