@@ -25,6 +25,7 @@ from trainables.interventions import (
     UPGD,
     ContinualBackprop,
     Fresh,
+    HareTortoise,
     HeadReset,
     HeadZero,
     Intervention,
@@ -121,6 +122,7 @@ INTERVENTION_CASES: dict[str, Intervention] = {
     "head_reset": HeadReset(),
     "head_zero": HeadZero(),
     "fresh": Fresh(),
+    "hare_tortoise": HareTortoise(hare_ema=0.5, hare_every=3),
 }
 """So strong that they act in runs of a few steps."""
 

@@ -38,6 +38,7 @@ weight_decay intervention base eta beta1 beta2 adam_eps init_decay spectral_boun
 perturb replacement_rate maturity utility_decay redo_tau redo_every
 fresh_share step_shrink step_perturb step_noise utility ascent_scaled
 spectral_strength spectral_power parseval_strength upgd_decay upgd_noise
+hare_ema hare_every
 task task_label
 online_accuracy train_loss test_loss test_accuracy dormant_fraction effective_rank
 stable_rank weight_norm gradient_norm sharpness
@@ -51,7 +52,9 @@ backward_accuracy
 diverged steps seconds device engine
 """
 
-WHOLE = "seed tasks epochs batch_size maturity redo_every task steps spectral_power"
+WHOLE = """
+seed tasks epochs batch_size maturity redo_every spectral_power hare_every task steps
+"""
 TEXT = """
 study setting_id run_id trial_id problem dataset hidden optimizer intervention base
 step_noise utility ascent_scaled

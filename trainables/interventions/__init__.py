@@ -6,6 +6,7 @@ To add an intervention, write it in a new file and import it here. Then add it t
 
 from trainables.interventions.continual_backprop import ContinualBackprop
 from trainables.interventions.fresh import Fresh
+from trainables.interventions.hare_tortoise import HareTortoise
 from trainables.interventions.head_reset import HeadReset
 from trainables.interventions.head_zero import HeadZero
 from trainables.interventions.intervention import Intervention
@@ -33,6 +34,7 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
     "head_reset": HeadReset,
     "head_zero": HeadZero,
     "fresh": Fresh,
+    "hare_tortoise": HareTortoise,
 }
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "UPGD",
     "ContinualBackprop",
     "Fresh",
+    "HareTortoise",
     "HeadReset",
     "HeadZero",
     "Intervention",

@@ -19,6 +19,7 @@ from trainables.bases import Adam
 from trainables.interventions import (
     UPGD,
     ContinualBackprop,
+    HareTortoise,
     L2Init,
     Parseval,
     SpectralRegularization,
@@ -230,6 +231,32 @@ def test_upgd_is_elsayeds():
                 noise = sigma * torch.from_numpy(random.normal(size=p.shape[::-1]).T)
                 gate = torch.sigmoid(u / (1 - beta**count) / most)
                 p.mul_(1 - lr * decay).add_((g + noise) * (1 - gate), alpha=-lr)
+    assert distance(trained(setting), model) < LIMIT
+
+
+# ---- Hare and Tortoise
+
+
+@BASES
+def test_hare_and_tortoise_is_lees(base):
+    """base.py:151-188, with networks that never share their memory."""
+    setting = Setting(
+        optimizer=SGD(lr=0.01),
+        base=base,
+        intervention=HareTortoise(hare_ema=0.9, hare_every=7),
+    )
+    model = Model()
+    optimizer = optimizer_of(setting, model)
+    slow = [p.detach().clone() for p in model.parameters()]
+    for count, (x, y) in enumerate(stream(), start=1):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), y).backward()
+        optimizer.step()
+        with torch.no_grad():
+            for average, fast in zip(slow, model.parameters(), strict=True):
+                average.copy_(0.9 * average + 0.1 * fast)
+                if count % 7 == 0:
+                    fast.copy_(average)
     assert distance(trained(setting), model) < LIMIT
 
 

@@ -20,6 +20,7 @@ from trainables.interventions import (
     UPGD,
     ContinualBackprop,
     Fresh,
+    HareTortoise,
     HeadReset,
     HeadZero,
     L2Init,
@@ -345,6 +346,38 @@ def test_upgd_perturbs_what_has_no_utility():
     for seed in range(3):
         assert slope.weights[0][seed].std().item() == pytest.approx(0.2, rel=0.02)
     assert not torch.equal(slope.weights[0][0], slope.weights[0][1])
+
+
+# ---- Hare and Tortoise
+
+
+@closed_form("hare_tortoise")
+def test_the_hare_returns_to_the_average_of_its_way():
+    """In a constant wind, the average is known: a geometric sum of the weights."""
+    intervention = HareTortoise(hare_ema=0.8, hare_every=4)
+    setting = Setting(optimizer=SGD(momentum=0.9), intervention=intervention)
+    stack = stack_of(setting)
+    start = copies(stack)
+    fill(stack.memory, 7)
+
+    def wind(inputs: Tensor, labels: Tensor) -> Tensor:
+        for tensor in stack.network.tensors():
+            tensor += 1
+        return inputs
+
+    (x, y), *_ = batches(1)
+    for step in range(1, 5):
+        intervention.step(stack, wind, x, y)
+        way = sum(0.2 * 0.8 ** (step - k) * k for k in range(1, step + 1))
+        expected = way if step == 4 else step
+        for now, then in zip(stack.network.tensors(), start, strict=True):
+            torch.testing.assert_close(now - then, torch.full_like(now, expected))
+    slow = stack.memory.kept["tortoise"].tensors()
+    for now, average in zip(stack.network.tensors(), slow, strict=True):
+        assert torch.equal(now, average)
+        assert now.data_ptr() != average.data_ptr()
+    velocity = stack.memory.moments["velocity"].tensors()
+    assert all((moment == 7).all() for moment in velocity)
 
 
 # ---- shrink and perturb

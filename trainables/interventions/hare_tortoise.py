@@ -1,0 +1,73 @@
+"""Hare and Tortoise: regularly reset the weights to their slow running average.
+
+The method is from Lee et al. 2024 (arXiv 2406.02596). The hare is the network that
+learns. The tortoise is the running average of its weights and biases:
+
+    tortoise <- ema tortoise + (1 - ema) hare
+
+after every update. After every hare_every updates, the hare gets the weights of the
+tortoise. The optimizer is left as it is (dojeon-ai/Hare-Tortoise@4ec5ebb,
+src/trainers/base.py:151-188).
+
+The code resets after every tenth epoch. After a reset, its two networks share their
+memory until the next update, so that the tortoise makes the hare's first step too. The
+paper does not say so, and this module keeps the two networks apart. All measures are
+those of the hare.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from trainables.hyperparameter import real, whole
+from trainables.interventions.intervention import Intervention, Update
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainables.network import Network
+    from trainables.stack import Memory, Stack
+
+
+@attrs.frozen(kw_only=True)
+class HareTortoise(Intervention):
+    """Resets the weights to their running average every hare_every updates.
+
+    The default of hare_ema is that of the authors. Their network is reset after 10
+    epochs; the default of hare_every is not from them.
+    """
+
+    name: ClassVar[str] = "hare_tortoise"
+    hare_ema: float = real(
+        0.999, 0, 1, meaning="decay per update of the running average of the weights"
+    )
+    hare_every: int = whole(
+        1000, unit="updates", meaning="updates between resets to the running average"
+    )
+
+    def begin(self, network: Network, memory: Memory) -> None:
+        """Let the average be the initial weights, and the number of updates be 0."""
+        import torch
+
+        memory.kept["tortoise"] = network.map(torch.clone)
+        memory.marks["steps"] = network.weights[0].new_zeros(network.seeds).long()
+
+    def step(
+        self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Update the networks and their averages, and reset the networks that are due.
+
+        Returns the logits before the update.
+        """
+        logits = update(inputs, labels)
+        steps = stack.memory.marks["steps"]
+        steps += 1
+        due = (steps % self.hare_every == 0)[:, None, None]
+        slow = stack.memory.kept["tortoise"].tensors()
+        for tensor, average in zip(stack.network.tensors(), slow, strict=True):
+            average.lerp_(tensor, 1 - self.hare_ema)
+            if due.any():
+                tensor.copy_(average.where(due, tensor))
+        return logits
