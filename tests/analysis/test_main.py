@@ -127,7 +127,7 @@ def test_bad_records_are_one_line_and_exit_code_2(tmp_path, make, said):
 @pytest.mark.parametrize(
     "command", [["table"], ["report", "-o", "x.html"], ["sql"], ["figure", "accuracy"]]
 )
-def test_keys_in_a_uri_are_refused_and_not_repeated(refused, command, uri):
+def test_keys_in_a_uri_are_refused_and_not_repeated(command, uri):
     error = refused(*command, uri)
     assert error.startswith("error: a URI contains access keys")
     assert error.count("\n") == 1
