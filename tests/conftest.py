@@ -48,19 +48,28 @@ SLOW_FIXTURES = {"reports", "gone_on", "undisturbed"}
 
 @pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give all that starts a Ray to one worker: side by side they only wait."""
+    """Give all that starts a Ray to one worker: side by side they only wait.
+
+    These tests come first, because they take longest. Their worker must not have given
+    way before, as the others do: Ray's processes would give way even more.
+    """
+    items.sort(key=lambda item: not _runs_ray(item))
     for item in items:
         fixtures = set(item.fixturenames)
-        if item.path.stem in RAY_MODULES or RAY_FIXTURES & fixtures:
+        if _runs_ray(item):
             item.add_marker(pytest.mark.xdist_group("ray"))
         for name in SLOW_FIXTURES & fixtures:  # made once, not once a worker
             item.add_marker(pytest.mark.xdist_group(name))
 
 
+def _runs_ray(item: pytest.Item) -> bool:
+    fixtures = RAY_FIXTURES & set(item.fixturenames)
+    return bool(fixtures) or item.path.stem in RAY_MODULES
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Give way to the worker that runs a Ray: its tests take longest."""
-    runs_ray = any(mark.args == ("ray",) for mark in item.iter_markers("xdist_group"))
-    if "PYTEST_XDIST_WORKER" in os.environ and not runs_ray and not os.nice(0):
+    if "PYTEST_XDIST_WORKER" in os.environ and not _runs_ray(item) and not os.nice(0):
         os.nice(10)
 
 
