@@ -85,7 +85,7 @@ def _check_address(address: str) -> None:
     if address.startswith("ray://"):
         raise UsageError(
             f"--address is {address}, but Ray's client cannot run a study. Run the "
-            "command on a node of the cluster, with `ray exec` or `ray job submit`"
+            "command on the head node with `ray job submit` (docs/cluster.md)"
         )
     if error := _connection_error(address):
         raise UsageError(

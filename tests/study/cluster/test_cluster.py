@@ -6,6 +6,7 @@ AWS is moto, over HTTP; a real cluster on it is in tests/whole/test_cluster_lab.
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -203,6 +204,31 @@ def test_the_program_is_mounted_and_every_mount_is_in_git():
     local = set(mounts.values()) - {TOKEN_FILE, ".git"}
     assert local <= top
     assert {"study", "trainables", "analysis", "pyproject.toml"} <= local
+
+
+def documented_commands():
+    """Return each `ray ...` command of the pages, as a list of words."""
+    pages = [HERE / "README.md", HERE / "docs" / "cluster.md"]
+    text = "\n".join(page.read_text() for page in pages).replace("\\\n", " ")
+    lines = re.findall(r"(?m)^(?:[A-Z_]+=\S+ )*ray (.*?)(?:  +#.*| && .*)?$", text)
+    return [shlex.split(line) for line in lines]
+
+
+def test_ray_knows_each_documented_command_and_its_options():
+    from ray.scripts.scripts import cli
+
+    names = set()
+    for words in documented_commands():
+        command, depth = cli, 0
+        while hasattr(command, "commands"):
+            command, depth = command.commands[words[depth]], depth + 1
+        own = words[: words.index("--")] if "--" in words else words
+        known = {option for p in command.params for option in p.opts}
+        used = {word.split("=")[0] for word in own[depth:] if word.startswith("-")}
+        assert used <= known, words
+        names.add(" ".join(words[:depth]))
+    assert {"up", "down", "job submit", "job logs", "job list", "job stop"} <= names
+    assert "exec" not in names  # it ends the study with the laptop's connection
 
 
 @pytest.fixture(scope="module")
