@@ -30,6 +30,9 @@ NODE_KEYS = {
 }
 """Keys that each node_config must have, and what goes wrong if a key is missing."""
 
+WATCHDOG = "study/cluster/watchdog.py"
+"""The program that terminates a node that nobody needs any more."""
+
 LOOKUPS = (
     ("ImageId", "describe_images", "image-id", "Images"),
     ("SecurityGroupIds", "describe_security_groups", "group-id", "SecurityGroups"),
@@ -77,6 +80,11 @@ def file_problems(file: ClusterFile) -> Iterator[str]:
     for key in ("head_start_ray_commands", "worker_start_ray_commands"):
         if "RAY_AUTH_MODE=token" not in str(file.config[key]):
             yield f"{key}: no RAY_AUTH_MODE=token before `ray start`; add it"
+        if WATCHDOG not in str(file.config[key]):
+            yield (
+                f"{key}: no {WATCHDOG}; add it, or the nodes go on costing money if "
+                "the head node dies or you forget it"
+            )
     yield from _mount_problems(file)
     yield from _node_problems(file)
 
@@ -119,6 +127,11 @@ def _node_problems(file: ClusterFile) -> Iterator[str]:
         for key, reason in NODE_KEYS.items():
             if not config.get(key):
                 yield f"{name}.node_config: no {key}; {reason}"
+        if config.get("InstanceInitiatedShutdownBehavior") != "terminate":
+            yield (
+                f"{name}.node_config: InstanceInitiatedShutdownBehavior is not "
+                "terminate; a node that shuts itself down would still cost money"
+            )
         # EC2 does not know the key SubnetIds, from which Ray chooses one subnet; Ray
         # also adds the two counts
         arguments = {k: v for k, v in config.items() if k != "SubnetIds"}

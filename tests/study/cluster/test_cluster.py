@@ -96,7 +96,13 @@ MISTAKES = {
         "file_mounts.~/.ray/auth_token: ~/none does not exist",
     ),
     "token mode": (
-        put("worker_start_ray_commands", ["ray start --address=$RAY_HEAD_IP:6379"]),
+        put(
+            "worker_start_ray_commands",
+            [
+                "python3 study/cluster/watchdog.py worker $RAY_HEAD_IP &",
+                "ray start --address=$RAY_HEAD_IP:6379",
+            ],
+        ),
         "worker_start_ray_commands: no RAY_AUTH_MODE=token",
     ),
     "Ray's own group": (
@@ -112,6 +118,14 @@ MISTAKES = {
         "the disks of stopped nodes still cost money",
     ),
     "image": (put(*NODE, "ImageId", None), "no ImageId"),
+    "watchdog": (
+        put("worker_start_ray_commands", ["RAY_AUTH_MODE=token ray start"]),
+        "worker_start_ray_commands: no study/cluster/watchdog.py",
+    ),
+    "shutdown": (
+        put(*NODE, "InstanceInitiatedShutdownBehavior", "stop"),
+        "a node that shuts itself down would still cost money",
+    ),
 }
 
 
