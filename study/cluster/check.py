@@ -20,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.validate import ParamValidator
 
 from study.cluster.cluster_file import PLACEHOLDER, TOKEN_FILE, ClusterFile, FileOption
+from study.cluster.prepare import is_own_group, is_own_role
 from study.console import Flag, say
 from trainables.usage import UsageError
 
@@ -151,7 +152,11 @@ def aws_problems(file: ClusterFile) -> list[str]:
         UsageError: A request to AWS fails, or the file has no bucket or region.
     """
     try:
-        return [*_ec2_problems(file), *_storage_problems(file)]
+        return [
+            *_name_problems(file),
+            *_ec2_problems(file),
+            *_storage_problems(file),
+        ]
     except (BotoCoreError, ClientError) as error:
         raise UsageError(
             f"a request to AWS failed; check your network and AWS credentials: {error}"
@@ -177,6 +182,25 @@ def _ec2_problems(file: ClusterFile) -> Iterator[str]:
                             f"{value}: ports {ports} are open to the world, {network}; "
                             "allow only your own network"
                         )
+
+
+def _name_problems(file: ClusterFile) -> Iterator[str]:
+    """Yield each value that `prepare` created for a cluster of another name."""
+    iam, ec2 = file.client("iam"), file.client("ec2")
+    old = [
+        (key, file.config["metadata"][key])
+        for key, name in file.roles.items()
+        if (value := file.config["metadata"].get(key)) not in (None, name)
+        and is_own_role(iam, value)
+    ]
+    group = file.config["metadata"].get("security_group")
+    if group and is_own_group(ec2, group, other_than=file.name):
+        old.append(("security_group", group))
+    for key, value in old:
+        yield (
+            f"metadata.{key}: {value} belongs to a cluster with another name; run "
+            "`prepare` to replace it"
+        )
 
 
 def _storage_problems(file: ClusterFile) -> Iterator[str]:

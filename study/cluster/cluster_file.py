@@ -78,6 +78,11 @@ class ClusterFile:
         return str(self.config["cluster_name"])
 
     @property
+    def roles(self) -> dict[str, str]:
+        """The roles that `prepare` creates for this cluster: metadata key -> name."""
+        return {f"{kind}_role": f"{self.name}-{kind}" for kind in ("head", "worker")}
+
+    @property
     def node_configs(self) -> dict[str, dict[str, Any]]:
         """The arguments of EC2's call RunInstances for each node type."""
         types = self.config["available_node_types"]

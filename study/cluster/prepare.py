@@ -13,13 +13,15 @@ import ipaddress
 import json
 import re
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
+import attrs
+from botocore.exceptions import BotoCoreError, ClientError
 
-from study.cluster.cluster_file import TOKEN_FILE, ClusterFile, FileOption
-from study.console import say
+from study.cluster.cluster_file import PLACEHOLDER, TOKEN_FILE, ClusterFile, FileOption
+from study.console import Flag, say
 from trainables.usage import UsageError
 
 BUCKET_ACTIONS = ["s3:ListBucket", "s3:GetBucketLocation"]
@@ -30,22 +32,34 @@ NODE_ACTIONS = [
 ]
 
 
-def prepare(file: FileOption = "cluster.yaml") -> None:
+TAG = "plasticity-study-user"
+"""The tag of everything that `prepare` creates. Its value is the user's name on AWS."""
+
+
+def prepare(file: FileOption = "cluster.yaml", adopt: Flag = False) -> None:
     """Create the token, the roles and the security group, and fill in the cluster file.
 
-    This command keeps what already exists and creates nothing that costs money. To
+    This command keeps what already exists and creates nothing that costs money. It says
+    what it changes, and changes nothing that another user's `prepare` has created. To
     delete the roles and the security group, use `remove`.
 
     Args:
-        file: The cluster file. This command replaces its placeholders for the security
-            group and the image.
+        file: The cluster file. This command replaces its placeholders for your name,
+            the roles, the security group and the image.
+        adopt: Also change roles and a security group that have the right names, but
+            were created by another user or another program.
 
     Raises:
-        UsageError: A setting is missing or invalid.
+        UsageError: A setting is missing or invalid, or a role or the security group
+            belongs to another user.
     """
     cluster = ClusterFile.read(file)
     ssh = _ssh_rule(cluster.setting("ssh_from"))
     bucket, prefix = cluster.results_location()
+    owner = Owner(_user_name(cluster), adopt)
+    if "<USER>" in cluster.name:
+        _replace(cluster, "<USER>", owner.name)
+        cluster = ClusterFile.read(file)
     iam, ec2 = cluster.client("iam"), cluster.client("ec2")
     token = Path(TOKEN_FILE).expanduser()
     if not token.exists() or not token.read_text().strip():
@@ -53,17 +67,30 @@ def prepare(file: FileOption = "cluster.yaml") -> None:
         token.touch(mode=0o600)  # only for this user
         token.write_text(secrets.token_hex(32))
         say(f"created {token}")
+    # first find what belongs to another user, so that nothing is changed by half
+    for name in cluster.roles.values():
+        if role := _role(iam, name):
+            owner.check(f"role {name}", role)
+    for group in _groups(ec2, cluster.name):
+        owner.check(f"security group {cluster.name}", group)
     objects = "/".join(filter(None, (bucket, prefix, "*")))
     rights = [
         {"Action": OBJECT_ACTIONS, "Resource": f"arn:aws:s3:::{objects}"},
         {"Action": BUCKET_ACTIONS, "Resource": f"arn:aws:s3:::{bucket}"},
     ]
-    worker = _create_role(iam, f"{cluster.name}-worker", rights)
+    worker = _create_role(iam, cluster.roles["worker_role"], rights, owner)
     rights.append({"Action": NODE_ACTIONS, "Resource": "*"})
     rights.append({"Action": ["iam:PassRole"], "Resource": worker})
-    _create_role(iam, f"{cluster.name}-head", rights)
-    group = _create_group(ec2, cluster.name, ssh)
-    _fill(cluster, "security_group", "<SECURITY-GROUP>", group)
+    _create_role(iam, cluster.roles["head_role"], rights, owner)
+    for key, name in cluster.roles.items():
+        _fill(cluster, key, name, lambda old: is_own_role(iam, old))
+    group_id = _create_group(ec2, cluster.name, ssh, owner)
+    _fill(
+        cluster,
+        "security_group",
+        group_id,
+        lambda old: is_own_group(ec2, old),
+    )
     metadata = cluster.config["metadata"]
     if metadata.get("image") == "<IMAGE>":
         filters = [{"Name": "name", "Values": [cluster.setting("image_name")]}]
@@ -74,7 +101,61 @@ def prepare(file: FileOption = "cluster.yaml") -> None:
                 f"{metadata['image_name']!r}; choose an image with a newer date, "
                 "because Amazon deletes old images"
             )
-        _fill(cluster, "image", "<IMAGE>", images[0]["ImageId"])
+        _replace(cluster, "<IMAGE>", images[0]["ImageId"])
+
+
+@attrs.frozen
+class Owner:
+    """The user who runs this command.
+
+    Attributes:
+        name: The user's name on AWS.
+        adopt: Whether the user takes over what belongs to another user.
+    """
+
+    name: str
+    adopt: bool = False
+
+    @property
+    def tags(self) -> list[dict[str, str]]:
+        """The tags of what this user creates."""
+        return [{"Key": TAG, "Value": self.name}]
+
+    def check(self, label: str, item: dict[str, Any]) -> None:
+        """Check that a role or a security group belongs to this user.
+
+        Raises:
+            UsageError: It does not, and `adopt` is False.
+        """
+        other = _tags(item).get(TAG)
+        if other == self.name or self.adopt:
+            return
+        who = f"by {other}" if other else "by another program than `prepare`"
+        raise UsageError(
+            f"{label} was created {who}, and you are {self.name}: choose another "
+            "cluster_name, or use --adopt if it is yours"
+        )
+
+
+def _user_name(file: ClusterFile) -> str:
+    """Return the user's name on AWS: the end of the ARN, as part of a name.
+
+    Raises:
+        UsageError: AWS does not answer, or refuses the user's credentials.
+    """
+    try:
+        arn = str(file.client("sts").get_caller_identity()["Arn"])
+    except (BotoCoreError, ClientError) as error:
+        raise UsageError(
+            f"AWS does not know you; check your network and AWS credentials: {error}"
+        ) from None
+    # IAM allows 64 characters in the name of a role
+    return re.sub("[^a-z0-9]+", "-", re.split("[:/]", arn)[-1].lower())[:32].strip("-")
+
+
+def _tags(item: dict[str, Any] | None) -> dict[str, str]:
+    """Return the tags of a role or a security group, or {} if it does not exist."""
+    return {tag["Key"]: tag["Value"] for tag in (item or {}).get("Tags", [])}
 
 
 def _ssh_rule(source: str) -> dict[str, Any]:
@@ -94,40 +175,88 @@ def _ssh_rule(source: str) -> dict[str, Any]:
     return rule | {"IpRanges": [{"CidrIp": source}]}
 
 
-def _fill(file: ClusterFile, name: str, placeholder: str, value: str) -> None:
-    """Replace a placeholder in the cluster file with `value`, except in comments.
+def _replace(file: ClusterFile, old: str, new: str) -> None:
+    """Replace `old` in the cluster file with `new`, except in comments."""
+    text = file.path.read_text()
+    pattern = rf"(?m)^([^#\n]*){re.escape(old)}"
+    file.path.write_text(re.sub(pattern, rf"\g<1>{new}", text))
+    say(f"{file.path}: replaced {old} with {new}")
 
-    If metadata.`name` is not the placeholder but another value, keep that value.
+
+def _fill(
+    file: ClusterFile, name: str, value: str, is_ours: Callable[[str], bool]
+) -> None:
+    """Set metadata.`name` in the cluster file to `value`.
+
+    Keep a value of the user's own: one that is no placeholder, and for which `is_ours`
+    does not say that `prepare` has created it, for a cluster of another name.
     """
-    current = file.config["metadata"].get(name)
-    if current == placeholder:
-        text = file.path.read_text()
-        pattern = rf"(?m)^([^#\n]*){placeholder}"
-        file.path.write_text(re.sub(pattern, rf"\g<1>{value}", text))
-        say(f"{file.path}: replaced {placeholder} with {value}")
-    elif current != value:
+    current = str(file.config["metadata"].get(name))
+    if current == value:
+        return
+    if PLACEHOLDER.fullmatch(current):
+        _replace(file, current, value)
+    elif is_ours(current):
+        _replace(file, current, value)
+        say(
+            f"{current} belongs to a cluster with another name and still exists; to "
+            "delete it, run `remove` with a cluster file that has that name"
+        )
+    else:
         say(
             f"{file.path}: metadata.{name} is still {current}; to use {value}, which "
             "`prepare` created, write it into the file"
         )
 
 
-def _create_role(iam: Any, name: str, rights: list[dict[str, Any]]) -> str:
+def _role(iam: Any, name: str) -> dict[str, Any] | None:
+    """Return AWS's description of a role, or None if the role does not exist."""
+    try:
+        return dict(iam.get_role(RoleName=name)["Role"])
+    except iam.exceptions.NoSuchEntityException:
+        return None
+
+
+def is_own_role(iam: Any, name: str) -> bool:
+    """Return whether `prepare` has created a role, for this or another cluster."""
+    return TAG in _tags(_role(iam, name))
+
+
+def is_own_group(ec2: Any, group: str, *, other_than: str = "") -> bool:
+    """Return whether `prepare` has created a security group with another name."""
+    return any(
+        TAG in _tags(found) and found["GroupName"] != other_than
+        for found in _groups(ec2, group, "group-id")
+    )
+
+
+def _policy(statements: list[dict[str, Any]]) -> dict[str, Any]:
+    allowed = [{"Effect": "Allow"} | statement for statement in statements]
+    return {"Version": "2012-10-17", "Statement": allowed}
+
+
+def _create_role(
+    iam: Any, name: str, rights: list[dict[str, Any]], owner: Owner
+) -> str:
     """Create a role and its instance profile, and return the role's ARN.
 
-    If the role already exists, replace its rights.
+    If the role already exists with other rights, replace its rights and say so.
     """
-
-    def policy(statements: list[dict[str, Any]]) -> str:
-        allowed = [{"Effect": "Allow"} | statement for statement in statements]
-        return json.dumps({"Version": "2012-10-17", "Statement": allowed})
-
     ec2 = {"Service": "ec2.amazonaws.com"}
-    trust = policy([{"Principal": ec2, "Action": "sts:AssumeRole"}])
-    with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
-        iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)
+    trust = json.dumps(_policy([{"Principal": ec2, "Action": "sts:AssumeRole"}]))
+    policy = _policy(rights)
+    inline = {"RoleName": name, "PolicyName": name}
+    if _role(iam, name) is None:
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust, Tags=owner.tags)
+        iam.put_role_policy(**inline, PolicyDocument=json.dumps(policy))
         say(f"created role {name}")
-    iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=policy(rights))
+    else:
+        iam.tag_role(RoleName=name, Tags=owner.tags)
+        with contextlib.suppress(iam.exceptions.NoSuchEntityException):
+            old = iam.get_role_policy(**inline)["PolicyDocument"]
+            if old != policy:
+                say(f"replaced the rights of role {name}")
+        iam.put_role_policy(**inline, PolicyDocument=json.dumps(policy))
     with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
         iam.create_instance_profile(InstanceProfileName=name)
     profile = iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
@@ -136,48 +265,89 @@ def _create_role(iam: Any, name: str, rights: list[dict[str, Any]]) -> str:
     return str(iam.get_role(RoleName=name)["Role"]["Arn"])
 
 
-def _create_group(ec2: Any, name: str, ssh: dict[str, Any]) -> str:
+def _create_group(ec2: Any, name: str, ssh: dict[str, Any], owner: Owner) -> str:
     """Create the security group and return its id.
 
-    If the group already exists, replace its rules.
+    If the group already exists with other rules, replace its rules and say so.
     """
     if groups := _groups(ec2, name):
-        group = groups[0]["GroupId"]
-        if rules := groups[0]["IpPermissions"]:
+        group = str(groups[0]["GroupId"])
+        ec2.create_tags(Resources=[group], Tags=owner.tags)
+        rules = groups[0]["IpPermissions"]
+        if _rule_set(rules) == _rule_set([ssh, _node_rule(group)]):
+            return group
+        say(f"replaced the rules of security group {name}, {group}")
+        if rules:
             ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=rules)
     else:
         about = "SSH from one network, and all traffic among the nodes of a Ray cluster"
+        kind = {"ResourceType": "security-group", "Tags": owner.tags}
         try:
-            answer = ec2.create_security_group(GroupName=name, Description=about)
+            answer = ec2.create_security_group(
+                GroupName=name, Description=about, TagSpecifications=[kind]
+            )
         except ClientError as error:  # the account may have no default VPC
             raise UsageError(
                 "cannot create a security group; create one in your VPC and set "
                 f"metadata.security_group to its id: {error}"
             ) from None
-        group = answer["GroupId"]
+        group = str(answer["GroupId"])
         say(f"created security group {name}, {group}")
-    nodes = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}
-    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[ssh, nodes])
-    return str(group)
+    rules = [ssh, _node_rule(group)]
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=rules)
+    return group
 
 
-def _groups(ec2: Any, name: str) -> Any:
-    filters = [{"Name": "group-name", "Values": [name]}]
+def _node_rule(group: str) -> dict[str, Any]:
+    """Return a rule that allows all traffic between the members of a group."""
+    return {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}
+
+
+def _rule_set(rules: list[dict[str, Any]]) -> set[tuple[str, ...]]:
+    """Return the protocol, ports and source of each rule, without an order."""
+    return {
+        (
+            str(rule["IpProtocol"]),
+            str(rule.get("FromPort")),
+            str(rule.get("ToPort")),
+            str(
+                source.get("CidrIp") or source.get("CidrIpv6") or source.get("GroupId")
+            ),
+        )
+        for rule in rules
+        for key in ("IpRanges", "Ipv6Ranges", "UserIdGroupPairs")
+        for source in rule.get(key, [])
+    }
+
+
+def _groups(ec2: Any, value: str, key: str = "group-name") -> Any:
+    filters = [{"Name": key, "Values": [value]}]
     return ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
 
 
-def remove(file: FileOption = "cluster.yaml") -> None:
+def remove(file: FileOption = "cluster.yaml", adopt: Flag = False) -> None:
     """Delete the roles and the security group that `prepare` created.
 
     Args:
         file: The cluster file, which has the cluster's name.
+        adopt: Also delete what has the right name, but was created by another user or
+            another program.
 
     Raises:
-        UsageError: Nodes still use the security group.
+        UsageError: Nodes still use the security group, or a role or the group belongs
+            to another user.
     """
     cluster = ClusterFile.read(file)
     iam, ec2 = cluster.client("iam"), cluster.client("ec2")
-    for group in _groups(ec2, cluster.name):
+    owner = Owner(_user_name(cluster), adopt)
+    groups = _groups(ec2, cluster.name)
+    roles = {name: _role(iam, name) for name in cluster.roles.values()}
+    for group in groups:
+        owner.check(f"security group {cluster.name}", group)
+    for name, found in roles.items():
+        if found:
+            owner.check(f"role {name}", found)
+    for group in groups:
         try:
             ec2.delete_security_group(GroupId=group["GroupId"])
         except ClientError as error:
@@ -186,7 +356,7 @@ def remove(file: FileOption = "cluster.yaml") -> None:
                 f"{file}` first: {error}"
             ) from None
         say(f"deleted security group {group['GroupId']}")
-    for name in (f"{cluster.name}-head", f"{cluster.name}-worker"):
+    for name in roles:
         role, profile = {"RoleName": name}, {"InstanceProfileName": name}
         for delete, arguments in (
             (iam.remove_role_from_instance_profile, profile | role),

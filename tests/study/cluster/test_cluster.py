@@ -21,9 +21,12 @@ from trainables.usage import UsageError
 HERE = Path(__file__).resolve().parents[3]
 TEXT = (HERE / "cluster.yaml").read_text()
 SET = {
+    "<USER>": "moto",
     "s3://<BUCKET>/": "s3://mine/",
     "<CIDR>": "203.0.113.7/32",
     "<IMAGE>": "ami-0123456789abcdef0",
+    "<HEAD-ROLE>": "plasticity-study-moto-head",
+    "<WORKER-ROLE>": "plasticity-study-moto-worker",
     "<SECURITY-GROUP>": "sg-0123456789abcdef0",
 }
 
@@ -303,7 +306,7 @@ def test_prepare_allows_ssh_from_one_network_and_traffic_among_nodes(prepared, c
 
 
 def test_the_workers_may_write_the_results_and_nothing_else(prepared, cloud):
-    name = "plasticity-study-worker"
+    name = "plasticity-study-moto-worker"  # moto is the name of every user of moto
     policy = cloud("iam").get_role_policy(RoleName=name, PolicyName=name)
     rights = {
         action: statement["Resource"]
@@ -333,23 +336,80 @@ def test_prepare_again_changes_no_file_and_closes_an_open_port(prepared, cloud, 
     ]
     capsys.readouterr()
     prepare(prepared)
+    said = capsys.readouterr().out
+    assert said == (
+        f"replaced the rules of security group plasticity-study-moto, {group}\n"
+    )
+    prepare(prepared)
     assert capsys.readouterr().out == ""
     assert Path(prepared).read_text() == before
     assert aws_problems(ClusterFile.read(prepared)) == []
+
+
+def test_a_renamed_cluster_checks_clean_after_prepare(prepared, cloud, capsys):
+    path, old = Path(prepared), group_id(prepared)
+    before = path.read_text()
+    path.write_text(
+        before.replace("cluster_name: plasticity-study-", "cluster_name: x")
+    )
+    problems = aws_problems(ClusterFile.read(prepared))
+    assert [p.split(":")[0] for p in problems] == [
+        "metadata.head_role",
+        "metadata.worker_role",
+        "metadata.security_group",
+    ]
+    capsys.readouterr()
+    prepare(prepared)
+    assert "-moto-head with xmoto-head" in capsys.readouterr().out
+    assert aws_problems(ClusterFile.read(prepared)) == []
+    assert group_id(prepared) != old
+    remove(prepared)
+    path.write_text(before)  # the first cluster has lost nothing
+    assert aws_problems(ClusterFile.read(prepared)) == []
+
+
+def test_what_another_user_has_prepared_is_neither_replaced_nor_deleted(
+    prepared, cloud, capsys, monkeypatch
+):
+    iam, name = cloud("iam"), "plasticity-study-moto-worker"
+    policy = iam.get_role_policy(RoleName=name, PolicyName=name)["PolicyDocument"]
+    text = Path(prepared).read_text()
+    with monkeypatch.context() as other:
+        other.setattr("study.cluster.prepare._user_name", lambda file: "eve")
+        other_file = Path(prepared).with_name("other.yaml")
+        other_file.write_text(text.replace("s3://mine/", "s3://eves/"))
+        for command in (prepare, remove):
+            with pytest.raises(
+                UsageError, match="was created by moto, and you are eve"
+            ):
+                command(str(other_file))
+        assert iam.get_role_policy(RoleName=name, PolicyName=name)[
+            "PolicyDocument"
+        ] == (policy)
+        capsys.readouterr()
+        prepare(str(other_file), adopt=True)
+        assert f"replaced the rights of role {name}" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="was created by eve, and you are moto"):
+        prepare(prepared)
+    prepare(prepared, adopt=True)
+    iam.untag_role(RoleName=name, TagKeys=["plasticity-study-user"])
+    with pytest.raises(UsageError, match="by another program than `prepare`"):
+        prepare(prepared)
+    prepare(prepared, adopt=True)
 
 
 def test_what_does_not_exist_on_aws_is_reported(prepared):
     text = Path(prepared).read_text()
     text = re.sub(r"&image \S+", "&image ami-12345678901234567", text)
     text = re.sub(r"&group \S+", "&group sg-12345678901234567", text)
-    text = text.replace("s3://mine/", "s3://yours/").replace("study-head", "study-hed")
+    text = text.replace("s3://mine/", "s3://yours/").replace("moto-head", "moto-hed")
     changed = Path(prepared).with_name("changed.yaml")
     changed.write_text(text)
     problems = "\n".join(aws_problems(ClusterFile.read(str(changed))))
     assert "ImageId: ami-12345678901234567 does not exist in us-west-2" in problems
     assert "SecurityGroupIds: sg-12345678901234567 does not exist" in problems
     assert "bucket yours does not exist" in problems
-    assert "role plasticity-study-hed does not exist" in problems
+    assert "role plasticity-study-moto-hed does not exist" in problems
 
 
 def test_an_image_that_does_not_exist_is_one_line(cloud, home):
