@@ -23,6 +23,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from study.console import say
 from study.results.files import Files
 from study.results.provenance import software
+from study.running.autoscaler import WAIT, WaitingNews
 from study.running.progress import NotPickled
 from study.running.shares import capacity
 from trainables.patience import first_line
@@ -42,9 +43,6 @@ If a node has another version, a message says so.
 
 INTERVAL = 1.0
 """Seconds between two checks of the nodes by a `NodeWatcher`."""
-
-WAIT = 5.0
-"""If trials have waited for nodes for this many seconds, show a message."""
 
 
 def live_nodes() -> dict[str, str]:
@@ -205,8 +203,7 @@ class NodeWatcher(NotPickled, tune.Callback):
         self._files, self._slots = files, slots
         self._nodes = live_nodes()
         self._last_check = time.monotonic()
-        self._waiting_since: float | None = None
-        self._waiting_said = False
+        self._news = WaitingNews()
         # Ray's reference to a task's result -> test
         self._tests: dict[Any, ReachTest] = {}
 
@@ -262,20 +259,17 @@ class NodeWatcher(NotPickled, tune.Callback):
         """Say when trials wait for new nodes, and when they no longer wait."""
         running = states.count("RUNNING")
         if "PENDING" not in states or running >= self._slots:
-            if self._waiting_said:
+            if self._news.said:
                 say(
                     "Trials no longer wait for nodes. "
                     f"Up to {self._slots} trials run at once. Ray has {capacity()}."
                 )
-            self._waiting_since, self._waiting_said = None, False
-            return
-        self._waiting_since = self._waiting_since or now
-        if self._waiting_said or now - self._waiting_since < WAIT:
+            self._news.end()
             return
         cluster = capacity()
         if cluster.can_grow:
-            self._waiting_said = True
-            say(
+            self._news.update(
                 f"Waiting for nodes: {running} of {self._slots} concurrent trials run. "
-                f"Ray has {cluster} and may start nodes up to {cluster.max_text}."
+                f"Ray has {cluster} and may start nodes up to {cluster.max_text}.",
+                now,
             )

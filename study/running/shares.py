@@ -9,6 +9,8 @@ import attrs
 import ray
 import yaml
 
+from study.running.autoscaler import WaitingNews
+from trainables.patience import first_line
 from trainables.usage import UsageError
 
 BOOTSTRAP = "~/ray_bootstrap_config.yaml"
@@ -136,9 +138,33 @@ def share_out(*, cpus: float, gpus: float | None, max_concurrent: int | None) ->
         return Shares(cpus, gpus, max(1, slots))
     # rounding errors may make the quotient slightly smaller than a whole number
     slots = min(slots, int(cluster.max_gpus / gpus + 1e-9))
-    task = ray.remote(num_gpus=0.01, num_cpus=0, max_calls=1)(_gpu_memory)
-    memory = min(1.0, gpus) * float(ray.get(task.remote()))
+    memory = min(1.0, gpus) * _ask_gpu_memory(cluster)
     return Shares(cpus, gpus, max(1, slots), memory)
+
+
+def _ask_gpu_memory(cluster: Capacity) -> float:
+    """Return the memory of a GPU of the cluster in bytes, from a task on its node.
+
+    If no node has a GPU yet, the task waits until one has started.
+
+    Raises:
+        UsageError: The node cannot use its GPU.
+    """
+    task = ray.remote(num_gpus=0.01, num_cpus=0, max_calls=1)(_gpu_memory)
+    answer, news = task.remote(), WaitingNews()
+    while not ray.wait([answer], timeout=1.0)[0]:
+        news.update(
+            "Waiting for a node with a GPU, to learn the size of its memory. "
+            f"Ray has {cluster} and may start nodes up to {cluster.max_text}."
+        )
+    try:
+        return float(ray.get(answer))
+    except ray.exceptions.RayTaskError as error:
+        reason = first_line(error.cause).rstrip(".")
+        raise UsageError(
+            f"a node cannot use its GPU: {reason}. Install NVIDIA's driver on the "
+            "node, or use --gpus-per-trial 0"
+        ) from None
 
 
 def _gpu_memory() -> int:

@@ -1,0 +1,84 @@
+"""Ask Ray's autoscaler why nodes do not start.
+
+`ray up` and KubeRay start the same autoscaler. Clusters without an autoscaler, and the
+older autoscaler of Ray, give no answer.
+"""
+
+from __future__ import annotations
+
+import time
+
+import ray
+from ray.autoscaler.v2.schema import ClusterStatus
+from ray.autoscaler.v2.sdk import get_cluster_status
+
+from study.console import say
+
+WAIT = 5.0
+"""If something has waited for nodes for this many seconds, show a message."""
+
+REPEAT = 60.0
+"""Seconds between two messages while something waits for nodes."""
+
+
+def launch_state() -> str:
+    """Return what the autoscaler says about nodes that do not run yet, as a sentence.
+
+    Without an answer of the autoscaler, return the empty string.
+    """
+    try:
+        address = ray.get_runtime_context().gcs_address
+        return describe(get_cluster_status(address))
+    except Exception:  # a message must never stop a study
+        return ""
+
+
+def describe(status: ClusterStatus) -> str:
+    """Return a sentence about the nodes of a cluster that do not run yet.
+
+    The latest failure of each node type is shown, with the cloud's reason.
+    """
+    parts = []
+    pending = sum(launch.count for launch in status.pending_launches)
+    if pending := pending + len(status.pending_nodes):
+        parts.append(f"{pending} nodes are starting")
+    failures = sorted(status.failed_launches, key=lambda f: f.failed_ts_s or 0)
+    latest = {failure.ray_node_type_name: failure for failure in failures}
+    for name, failure in latest.items():
+        reason = " ".join((failure.details or "no reason given").split())
+        parts.append(f"{name} ({failure.instance_type_name}) cannot start: {reason}")
+    return f"The autoscaler says: {'; '.join(parts)}." if parts else ""
+
+
+class WaitingNews:
+    """Says what is waited for: first after `WAIT` seconds, then once a minute."""
+
+    def __init__(self) -> None:
+        """Start without a wait."""
+        self._since: float | None = None
+        self._last: float | None = None  # the time of the last message
+
+    @property
+    def said(self) -> bool:
+        """Whether a message about this wait was shown."""
+        return self._last is not None
+
+    def end(self) -> None:
+        """End the wait."""
+        self._since = self._last = None
+
+    def update(self, text: str, now: float | None = None) -> None:
+        """Show `text` and the state of the autoscaler, if it is time for it.
+
+        Args:
+            text: A sentence that says what is waited for.
+            now: The local time in seconds, or None to use the clock.
+        """
+        now = time.monotonic() if now is None else now
+        if self._since is None:
+            self._since = now
+        if now - self._since < WAIT:
+            return
+        if self._last is None or now - self._last >= REPEAT:
+            self._last = now
+            say(f"{text} {launch_state()}".rstrip())

@@ -1,0 +1,88 @@
+"""What a user is told while nodes do not start. The status is Ray's own class."""
+
+from __future__ import annotations
+
+import pytest
+import ray
+from ray.autoscaler.v2.schema import ClusterStatus, LaunchRequest
+
+from study.running import shares
+from study.running.autoscaler import WaitingNews, describe
+from study.running.shares import Capacity
+from trainables.usage import UsageError
+
+
+def launch(details, time, name="gpu_worker", count=1):
+    kind = LaunchRequest.Status.FAILED if time else LaunchRequest.Status.PENDING
+    return LaunchRequest("g4dn.xlarge", name, count, kind, 0, time, details)
+
+
+def test_the_latest_reason_of_each_node_type_is_one_line():
+    old = launch("Unauthorized", 10)
+    new = launch("InsufficientInstanceCapacity:\n no spot nodes", 20)
+    other = launch(None, 5, name="big")
+    pending = launch(None, None, count=3)
+    status = ClusterStatus(
+        pending_launches=[pending], failed_launches=[new, old, other]
+    )
+    assert describe(status) == (
+        "The autoscaler says: 3 nodes are starting; big (g4dn.xlarge) cannot start: no "
+        "reason given; gpu_worker (g4dn.xlarge) cannot start: "
+        "InsufficientInstanceCapacity: no spot nodes."
+    )
+    assert describe(ClusterStatus()) == ""
+
+
+def test_a_wait_is_reported_after_five_seconds_and_then_every_minute(monkeypatch, capsys):
+    monkeypatch.setattr("study.running.autoscaler.launch_state", lambda: "")
+    news = WaitingNews()
+    for second in range(200):
+        news.update(f"second {second}", second)
+    assert capsys.readouterr().out.split("\n") == [
+        "second 5",
+        "second 65",
+        "second 125",
+        "second 185",
+        "",
+    ]
+    news.end()
+    for second in range(300, 305):
+        news.update("too early", second)
+    assert not news.said
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """Ray in which a task runs in this process, on a node without a driver."""
+    cause = RuntimeError("Found no NVIDIA driver on your system.\nPlease check")
+    error = ray.exceptions.RayTaskError("f", "Traceback ...", cause)
+
+    def fail(answer):
+        raise error
+
+    class Task:
+        def remote(self):
+            return self
+
+    monkeypatch.setattr(ray, "remote", lambda **options: lambda function: Task())
+    monkeypatch.setattr(ray, "wait", lambda answers, timeout: (answers, []))
+    monkeypatch.setattr(ray, "get", fail)
+
+
+def test_a_gpu_node_without_a_driver_is_one_line(no_gpu):
+    with pytest.raises(UsageError) as raised:
+        shares._ask_gpu_memory(Capacity(4, 1, 4, 1))
+    assert str(raised.value) == (
+        "a node cannot use its GPU: RuntimeError: Found no NVIDIA driver on your "
+        "system. Install NVIDIA's driver on the node, or use --gpus-per-trial 0"
+    )
+
+
+def test_workers_that_have_not_started_yet_are_no_error(monkeypatch):
+    workers = {"max_workers": 3, "resources": {"CPU": 4, "GPU": 1}}
+    config = {"max_workers": 3, "available_node_types": {"gpu": workers}}
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {})
+    monkeypatch.setattr(shares, "_cluster_config", lambda: config)
+    monkeypatch.setattr(shares, "_ask_gpu_memory", lambda cluster: 8.0)
+    split = shares.share_out(cpus=4, gpus=1, max_concurrent=None)
+    assert (split.slots, split.gpu_memory) == (3, 8.0)
