@@ -93,8 +93,8 @@ def file_problems(file: ClusterFile) -> Iterator[str]:
 def _mount_problems(file: ClusterFile) -> Iterator[str]:
     """Yield each problem of the key file_mounts, as one line of text.
 
-    Problems are missing files, an empty token file, and a version of Ray in
-    constraints.txt that differs from the version on this machine.
+    Problems are missing files, a token that is empty or that others can read, and a
+    version of Ray in constraints.txt that differs from the version on this machine.
     """
     mounts = file.config["file_mounts"]
     if TOKEN_FILE not in mounts:
@@ -107,6 +107,11 @@ def _mount_problems(file: ClusterFile) -> Iterator[str]:
             yield f"file_mounts.{remote}: {local} does not exist in {Path.cwd()}"
         elif remote == TOKEN_FILE and not path.read_text().strip():
             yield f"file_mounts.{remote}: {local} is empty; run `prepare` to fill it"
+        elif remote == TOKEN_FILE and path.stat().st_mode & 0o077:
+            yield (
+                f"file_mounts.{remote}: other users can read {local}; run `prepare`, "
+                f"or chmod 600 {local}"
+            )
         elif path.name == "constraints.txt":
             here = importlib.metadata.version("ray")
             for version in re.findall(r"(?m)^ray==(\S+)", path.read_text()):

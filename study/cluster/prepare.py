@@ -13,11 +13,13 @@ import ipaddress
 import json
 import re
 import secrets
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import attrs
+import tenacity
 from botocore.exceptions import BotoCoreError, ClientError
 
 from study.cluster.cluster_file import PLACEHOLDER, TOKEN_FILE, ClusterFile, FileOption
@@ -31,6 +33,15 @@ NODE_ACTIONS = [
     *("ec2:StartInstances", "ec2:StopInstances", "ec2:TerminateInstances"),
 ]
 
+
+SPOT = "spot.amazonaws.com"
+"""The service of AWS that starts spot nodes, with the role AWSServiceRoleForEC2Spot."""
+
+VANISH_SECONDS = 300.0
+"""Seconds to wait until AWS has ended the nodes that use the security group."""
+
+VANISH_INTERVAL = 5.0
+"""Seconds between two attempts to delete the security group."""
 
 TAG = "plasticity-study-user"
 """The tag of everything that `prepare` creates. Its value is the user's name on AWS."""
@@ -61,12 +72,7 @@ def prepare(file: FileOption = "cluster.yaml", adopt: Flag = False) -> None:
         _replace(cluster, "<USER>", owner.name)
         cluster = ClusterFile.read(file)
     iam, ec2 = cluster.client("iam"), cluster.client("ec2")
-    token = Path(TOKEN_FILE).expanduser()
-    if not token.exists() or not token.read_text().strip():
-        token.parent.mkdir(parents=True, exist_ok=True)
-        token.touch(mode=0o600)  # only for this user
-        token.write_text(secrets.token_hex(32))
-        say(f"created {token}")
+    _make_token(Path(TOKEN_FILE).expanduser())
     # first find what belongs to another user, so that nothing is changed by half
     for name in cluster.roles.values():
         if role := _role(iam, name):
@@ -84,6 +90,10 @@ def prepare(file: FileOption = "cluster.yaml", adopt: Flag = False) -> None:
     _create_role(iam, cluster.roles["head_role"], rights, owner)
     for key, name in cluster.roles.items():
         _fill(cluster, key, name, lambda old: is_own_role(iam, old))
+    if any(
+        config.get("InstanceMarketOptions") for config in cluster.node_configs.values()
+    ):
+        _create_spot_role(iam)
     group_id = _create_group(ec2, cluster.name, ssh, owner)
     _fill(
         cluster,
@@ -156,6 +166,18 @@ def _user_name(file: ClusterFile) -> str:
 def _tags(item: dict[str, Any] | None) -> dict[str, str]:
     """Return the tags of a role or a security group, or {} if it does not exist."""
     return {tag["Key"]: tag["Value"] for tag in (item or {}).get("Tags", [])}
+
+
+def _make_token(token: Path) -> None:
+    """Create Ray's token if it does not exist, and let only this user read it."""
+    token.parent.mkdir(parents=True, exist_ok=True)
+    token.touch(mode=0o600)
+    if stat.S_IMODE(token.stat().st_mode) & 0o077:  # Ray creates it with mode 644
+        token.chmod(0o600)
+        say(f"{token}: other users could read it; changed its mode to 600")
+    if not token.read_text().strip():
+        token.write_text(secrets.token_hex(32))
+        say(f"created {token}")
 
 
 def _ssh_rule(source: str) -> dict[str, Any]:
@@ -265,6 +287,17 @@ def _create_role(
     return str(iam.get_role(RoleName=name)["Role"]["Arn"])
 
 
+def _create_spot_role(iam: Any) -> None:
+    """Create AWSServiceRoleForEC2Spot if the account does not have it yet.
+
+    The console of AWS creates it with the first spot node, but a request of Ray fails
+    without it. `remove` does not delete this role, because all clusters share it.
+    """
+    if not iam.list_roles(PathPrefix=f"/aws-service-role/{SPOT}/")["Roles"]:
+        answer = iam.create_service_linked_role(AWSServiceName=SPOT)
+        say(f"created role {answer['Role']['RoleName']}")
+
+
 def _create_group(ec2: Any, name: str, ssh: dict[str, Any], owner: Owner) -> str:
     """Create the security group and return its id.
 
@@ -348,13 +381,7 @@ def remove(file: FileOption = "cluster.yaml", adopt: Flag = False) -> None:
         if found:
             owner.check(f"role {name}", found)
     for group in groups:
-        try:
-            ec2.delete_security_group(GroupId=group["GroupId"])
-        except ClientError as error:
-            raise UsageError(
-                "cannot delete the security group; run `ray down "
-                f"{file}` first: {error}"
-            ) from None
+        _delete_group(ec2, group["GroupId"], file)
         say(f"deleted security group {group['GroupId']}")
     for name in roles:
         role, profile = {"RoleName": name}, {"InstanceProfileName": name}
@@ -367,3 +394,43 @@ def remove(file: FileOption = "cluster.yaml", adopt: Flag = False) -> None:
             with contextlib.suppress(iam.exceptions.NoSuchEntityException):
                 delete(**arguments)
         say(f"deleted role {name}")
+
+
+def _delete_group(ec2: Any, group: str, file: str) -> None:
+    """Delete a security group, and first wait until ending nodes no longer use it.
+
+    Raises:
+        UsageError: Nodes run in the group, or something uses the group for longer than
+            `VANISH_SECONDS`.
+    """
+    filters = [
+        {"Name": "instance.group-id", "Values": [group]},
+        {"Name": "instance-state-name", "Values": ["pending", "running", "stopped"]},
+    ]
+    if ec2.describe_instances(Filters=filters)["Reservations"]:
+        raise UsageError(
+            f"nodes still use the security group {group}; run `ray down {file}` first"
+        )
+
+    def is_in_use(error: BaseException) -> bool:
+        code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+        return code == "DependencyViolation"
+
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception(is_in_use),
+        wait=tenacity.wait_fixed(VANISH_INTERVAL),
+        stop=tenacity.stop_after_delay(VANISH_SECONDS),
+        before_sleep=lambda state: (
+            say("Waiting until AWS has ended the nodes.")
+            if state.attempt_number == 1
+            else None
+        ),
+        reraise=True,
+    )
+    def delete() -> None:
+        ec2.delete_security_group(GroupId=group)
+
+    try:
+        delete()
+    except ClientError as error:
+        raise UsageError(f"cannot delete the security group {group}: {error}") from None

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import ray
 
@@ -25,8 +26,9 @@ def connected(address: str | None, study: str) -> Iterator[None]:
 
     Args:
         address: The address of a Ray cluster, or None to use $RAY_ADDRESS. If
-            $RAY_ADDRESS is also missing, connect to the last Ray cluster of this
-            machine. If that cluster has ended, start Ray on this machine.
+            $RAY_ADDRESS is also missing, connect to the last Ray cluster that this user
+            has started on this machine. If there is none, or if it has ended, start
+            Ray on this machine.
         study: The study's name. Ray's dashboard shows this name for the job.
 
     Raises:
@@ -34,13 +36,8 @@ def connected(address: str | None, study: str) -> Iterator[None]:
     """
     target = address or os.environ.get("RAY_ADDRESS") or ""
     _check_address(target)
-    last: str = ray._private.utils.read_ray_address() or ""
-    if not target and _connection_error(last):
-        say(
-            f"The last Ray cluster of this machine, at {last}, does not answer. "
-            "Starting Ray on this machine."
-        )
-        address = "local"
+    if not target:
+        address = _last_cluster()
     metadata = {"job_name": f"plasticity study {study}"}
     try:
         context = ray.init(
@@ -63,6 +60,36 @@ def connected(address: str | None, study: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _last_cluster(file: Path | None = None) -> str:
+    """Return the address of this user's last Ray cluster on this machine, or "local".
+
+    All users of a machine share the file that has this address. If another user wrote
+    it, the cluster is not used: it would run this user's code, and get their token.
+
+    Args:
+        file: The file that has the address, or None to use Ray's file.
+    """
+    file = file or Path(ray._common.utils.get_ray_address_file(None))
+    try:
+        with file.open() as stream:
+            last, owner = stream.read().strip(), os.fstat(stream.fileno()).st_uid
+    except OSError:
+        return "local"
+    if owner != os.getuid():
+        say(
+            f"Another user started the Ray cluster at {last}. Starting Ray on this "
+            f"machine. To use that cluster instead, give --address {last}"
+        )
+        return "local"
+    if _connection_error(last):
+        say(
+            f"The last Ray cluster of this machine, at {last}, does not answer. "
+            "Starting Ray on this machine."
+        )
+        return "local"
+    return last or "local"
 
 
 def _dashboard_line(url: str | None) -> str:

@@ -12,10 +12,17 @@ from pathlib import Path
 
 import pytest
 import yaml
+from botocore.exceptions import ClientError
 
 from study.cluster.check import aws_problems, check, cost, file_problems
 from study.cluster.cluster_file import TOKEN_FILE, ClusterFile
-from study.cluster.prepare import prepare, remove
+from study.cluster.prepare import (
+    _create_spot_role,
+    _delete_group,
+    _make_token,
+    prepare,
+    remove,
+)
 from trainables.usage import UsageError
 
 HERE = Path(__file__).resolve().parents[3]
@@ -39,6 +46,7 @@ def home(tmp_path, monkeypatch):
     token = Path(TOKEN_FILE).expanduser()
     token.parent.mkdir()
     token.write_text("a-token")
+    token.chmod(0o600)
     return tmp_path
 
 
@@ -198,6 +206,23 @@ def test_another_ray_here_than_on_the_cluster_is_a_problem(make_file, home):
     change = put("file_mounts", "~/constraints.txt", "~/constraints.txt")
     (problem,) = file_problems(ClusterFile.read(make_file(change)))
     assert "installs 2.1.0 on the cluster" in problem
+
+
+def test_a_token_that_others_can_read_is_mended(make_file, home, capsys):
+    path = make_file()
+    token = Path(TOKEN_FILE).expanduser()
+    token.chmod(0o644)  # as Ray writes it
+    (problem,) = file_problems(ClusterFile.read(path))
+    assert "other users can read ~/.ray/auth_token" in problem
+    _make_token(token)
+    assert "changed its mode to 600" in capsys.readouterr().out
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert token.read_text() == "a-token"
+    assert list(file_problems(ClusterFile.read(path))) == []
+    token.unlink()
+    _make_token(token)
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert len(token.read_text()) == 64
 
 
 @pytest.mark.parametrize(
@@ -410,6 +435,51 @@ def test_what_does_not_exist_on_aws_is_reported(prepared):
     assert "SecurityGroupIds: sg-12345678901234567 does not exist" in problems
     assert "bucket yours does not exist" in problems
     assert "role plasticity-study-moto-hed does not exist" in problems
+
+
+def test_remove_waits_for_nodes_that_vanish_slowly(monkeypatch, cloud, capsys):
+    """EC2 refuses to delete a group for a while, as after `ray down`."""
+    monkeypatch.setattr("study.cluster.prepare.VANISH_INTERVAL", 0.01)
+    ec2 = cloud("ec2")
+    group = ec2.create_security_group(GroupName="g", Description="g")["GroupId"]
+    refusals = [
+        ClientError({"Error": {"Code": code, "Message": "in use"}}, "Delete")
+        for code in ("UnauthorizedOperation", "DependencyViolation")
+    ]
+    answers = [refusals[1]] * 3
+    delete = ec2.delete_security_group
+
+    def slow(**arguments):
+        if answers:
+            raise answers.pop()
+        return delete(**arguments)
+
+    monkeypatch.setattr(ec2, "delete_security_group", slow)
+    _delete_group(ec2, group, "c.yaml")
+    assert capsys.readouterr().out == "Waiting until AWS has ended the nodes.\n"
+    with pytest.raises(ClientError, match=r"InvalidGroup\.NotFound"):
+        ec2.describe_security_groups(GroupIds=[group])
+    for error, tries in zip(refusals, (1, 5), strict=True):
+        answers += [
+            error
+        ] * 100  # one that waiting cannot mend, one that lasts too long
+        monkeypatch.setattr("study.cluster.prepare.VANISH_SECONDS", 0.05)
+        with pytest.raises(UsageError, match="cannot delete the security group"):
+            _delete_group(ec2, group, "c.yaml")
+        assert 1 <= 100 - len(answers) <= tries + 1
+        answers.clear()
+
+
+def test_the_first_spot_node_of_an_account_has_its_role(cloud, capsys):
+    iam = cloud("iam")
+    path = "/aws-service-role/spot.amazonaws.com/"
+    for role in iam.list_roles(PathPrefix=path)["Roles"]:
+        iam.delete_role(RoleName=role["RoleName"])
+    _create_spot_role(iam)
+    (role,) = iam.list_roles(PathPrefix=path)["Roles"]  # moto has its own names
+    assert capsys.readouterr().out == f"created role {role['RoleName']}\n"
+    _create_spot_role(iam)
+    assert capsys.readouterr().out == ""
 
 
 def test_an_image_that_does_not_exist_is_one_line(cloud, home):
