@@ -33,7 +33,9 @@ def test_the_latest_reason_of_each_node_type_is_one_line():
     assert describe(ClusterStatus()) == ""
 
 
-def test_a_wait_is_reported_after_five_seconds_and_then_every_minute(monkeypatch, capsys):
+def test_a_wait_is_reported_after_five_seconds_and_then_every_minute(
+    monkeypatch, capsys
+):
     monkeypatch.setattr("study.running.autoscaler.launch_state", lambda: "")
     news = WaitingNews()
     for second in range(200):
