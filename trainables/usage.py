@@ -43,17 +43,19 @@ def check_no_keys(words: Iterable[str]) -> None:
     """Refuse access keys in a URI, before any message or page can repeat them.
 
     >>> check_no_keys(["s3://bucket/prefix?region=eu-west-1", "a@b"])
+    >>> check_no_keys(["gs://anonymous@bucket/prefix"])
     >>> check_no_keys(["--results=s3://KEY:SECRET@bucket"])
     Traceback (most recent call last):
     trainables.usage.UsageError: a URI contains access keys, which other people could \
 see: remove the keys and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
 
     Raises:
-        UsageError: One of the words has a URI with a name before the host, or with a
-            colon and then an @ in its path: a secret may contain slashes.
+        UsageError: One of the words has a URI with a name other than anonymous before
+            the host, or with a colon and then an @ in its path: a secret may contain
+            slashes.
     """
     for word in words:
-        if re.search(r"://([^/?#\s]*|[^?#\s]*:[^?#\s]*)@", word):
+        if re.search(r"://(?!anonymous@)([^/?#\s]*|[^?#\s]*:[^?#\s]*)@", word):
             raise UsageError(
                 "a URI contains access keys, which other people could see: remove the "
                 "keys and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

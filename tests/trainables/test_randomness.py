@@ -37,6 +37,9 @@ def test_the_numbers_do_not_change_by_themselves():
         "head": 8914887655214002227,
         "replace": 4408024253455155197,
         "recycle": 3835588223998352051,
+        "examples": 4809286284987093454,
+        "labels": 3017157862051726815,
+        "orientation": 7662207495963239226,
     }
 
 

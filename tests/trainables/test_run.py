@@ -511,7 +511,9 @@ def test_a_seed_that_diverges_touches_no_other(optimizer, problem, poison, few):
 
 
 @pytest.mark.parametrize("lr", [1e10, 1e30])
-@pytest.mark.parametrize(("optimizer", "problem"), EVERY)
+@pytest.mark.parametrize(
+    ("optimizer", "problem"), EVERY[: len(OPTIMIZERS) * len(STREAMS)]
+)
 def test_all_may_diverge(optimizer, problem, lr, few):
     """Infinite activations are no error, and the stream goes on to its end."""
     hot = type(optimizer)(lr=lr, momentum=0.9)

@@ -69,6 +69,7 @@ def command(module, *words):
     )
 
 
+@pytest.mark.chaos
 def test_killed_workers_a_killed_driver_a_lost_node_and_damaged_files(
     tmp_path, nodes, expected, counts, gate
 ):

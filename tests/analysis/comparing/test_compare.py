@@ -47,7 +47,7 @@ def row(data, setting, against="matched"):
 
 
 def test_a_row_has_the_paired_difference():
-    records = levels(sgd=0.7, sam=0.8)
+    records = levels(sgd=0.7, sam=0.8, spread=0.003)
     found = row(ask(records), SAM)
     sgd, sam = (METRICS["mean_accuracy"](r.matrix) for r in by_setting(records))
     expected = paired_difference(sam, sgd)
