@@ -157,7 +157,11 @@ def test_a_disk_that_is_full_for_a_while(tmp_path, nodes, expected, counts, gate
 
 
 @pytest.mark.chaos
-def test_an_object_store_that_fails_for_a_while(nodes, expected, counts, gate):
+def test_an_object_store_that_fails_for_a_while(
+    nodes, expected, counts, gate, monkeypatch
+):
+    for name, value in chaos.KEYS.items():
+        monkeypatch.setenv(name, value)
     bucket = Bucket()
     try:
         words = (SHORT, bucket.uri, "--address", nodes.address)
