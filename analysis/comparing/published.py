@@ -179,7 +179,8 @@ def replication(frame: pd.DataFrame) -> pd.DataFrame:
                             sum of squares of the half intervals that are known
             verdict         REPRODUCED if the difference is within the tolerance,
                             DIFFERENT if all differences within the noise are outside
-                            the tolerance, else UNDECIDED
+                            the tolerance, else UNDECIDED; a single run of ours has
+                            unknown noise, so it is never DIFFERENT
     """
     parts = []
     first = frame.attrs.get("first_task", 0)
@@ -226,7 +227,8 @@ def replication(frame: pd.DataFrame) -> pd.DataFrame:
     size = data["difference"].abs()
     data["verdict"] = UNDECIDED
     data.loc[size <= data["tolerance"], "verdict"] = REPRODUCED
-    data.loc[size - data["noise"] > data["tolerance"], "verdict"] = DIFFERENT
+    outside = size - data["noise"] > data["tolerance"]
+    data.loc[outside & data["lo"].notna(), "verdict"] = DIFFERENT
     return data[list(NAMES)]
 
 

@@ -111,9 +111,11 @@ def _verdict(part: pd.DataFrame, publication: Publication) -> str:
     if wrong:
         within = f"not {within} at {wrong} of {len(part)} tasks"
     elif open_:
-        within += (
-            f" at {right} of {len(part)} tasks; at the others, the noise of the two "
-            "means can explain the rest of the difference"
+        noise = scale * part["noise"].max()
+        within = (
+            f"undecided whether {within}: it is at {right} of {len(part)} tasks; at "
+            "the others, the noise of the difference can explain the rest (its 95% "
+            f"interval is up to ± {noise:.2f} {unit})"
         )
     tasks = part["task"].to_numpy(dtype=float)
     peaks = [int(tasks[part[name].argmax()]) for name in ("mean", "published")]

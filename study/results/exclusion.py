@@ -73,17 +73,13 @@ def exclusion_of(files: Files) -> Exclusion:
     return OtherExclusion(files)
 
 
-@attrs.frozen
-class BucketExclusion:
-    """S3: the store checks a condition and writes in one step.
+class TaggedExclusion(Exclusion, Protocol):
+    """A store in which the entry is a file like the others, and each file has a tag.
 
-    The tag of an object is a hash of its content. So a new holder of a claim has to
-    change the content of each file before it uses the file. Otherwise an earlier
-    holder, which was stopped for long, could still overwrite it.
+    The tag of a file is a hash of its content. So a new holder of a claim has to change
+    the content of each file before it uses the file. Otherwise an earlier holder, which
+    was stopped for long, could still overwrite it.
     """
-
-    results: str
-    root: str  # BUCKET/PREFIX/STUDY
 
     def load(self) -> tuple[bytes, str] | None:
         """See `Exclusion`."""
@@ -98,12 +94,23 @@ class BucketExclusion:
 
     def begin(self, number: int) -> None:
         """Do nothing."""
+        return
 
     def revoke(self, number: int) -> None:
         """Do nothing: the tags exclude earlier holders."""
+        return
 
     def end(self) -> None:
         """Do nothing."""
+        return
+
+
+@attrs.frozen
+class BucketExclusion(TaggedExclusion):
+    """S3: the store checks a condition and writes in one step."""
+
+    results: str
+    root: str  # BUCKET/PREFIX/STUDY
 
     def read(self, path: str) -> tuple[bytes, str]:
         """See `Exclusion`."""
@@ -221,7 +228,7 @@ class FolderExclusion:
 
 
 @attrs.frozen
-class OtherExclusion:
+class OtherExclusion(TaggedExclusion):
     """A store whose conditional writes pyarrow does not offer, such as gs://.
 
     Between the check and the write, another process may write. So this excludes a sweep
@@ -229,26 +236,6 @@ class OtherExclusion:
     """
 
     files: Files
-
-    def load(self) -> tuple[bytes, str] | None:
-        """See `Exclusion`."""
-        try:
-            return self.read(ENTRY)
-        except FileNotFoundError:
-            return None
-
-    def swap(self, content: bytes, tag: str | None) -> str | None:
-        """See `Exclusion`."""
-        return self.replace(ENTRY, content, tag)
-
-    def begin(self, number: int) -> None:
-        """Do nothing."""
-
-    def revoke(self, number: int) -> None:
-        """Do nothing: the tags exclude earlier holders."""
-
-    def end(self) -> None:
-        """Do nothing."""
 
     def read(self, path: str) -> tuple[bytes, str]:
         """See `Exclusion`."""

@@ -266,7 +266,7 @@ STUDIES: dict[str, Study] = {
             "remedies",
             remedies(),
             seeds=range(5),
-            about="every intervention with SGD, SAM and Adam; about ten minutes",
+            about="every intervention with SGD, SAM and Adam",
             landscape_every=20,
         ),
         Study(

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis.comparing.published import (
+    DIFFERENT,
     PUBLICATIONS,
     REPRODUCED,
     UNDECIDED,
@@ -98,7 +99,15 @@ def test_a_difference_that_noise_can_explain_is_undecided():
     assert row["noise"] == pytest.approx(np.hypot(own, other), rel=1e-5)
     assert row["verdict"] == UNDECIDED
     (line,) = verdicts(data)
-    assert f"reproduced within 0.30 pp at {len(data) - 1} of {len(data)} tasks;" in line
+    assert line.startswith("dohare-2024: undecided whether reproduced within 0.30 pp: ")
+    assert f"it is at {len(data) - 1} of {len(data)} tasks;" in line
+    assert f"up to ± {100 * row['noise']:.2f} pp" in line
+
+
+def test_a_single_run_contradicts_nothing():
+    """Its noise is unknown."""
+    assert set(replication(records(offset=-0.1, seeds=[1]))["verdict"]) == {UNDECIDED}
+    assert set(replication(records(offset=-0.1))["verdict"]) == {DIFFERENT}
 
 
 @pytest.mark.parametrize(
