@@ -61,7 +61,8 @@ def print_replication(
     """
     selection = selection or Selection()
     data = replication(load(results, COLUMNS, selection.where, selection.tasks))
-    print_sheets(data, replication_sheets(data), EXPLANATION, format)
+    explanation = () if data.empty else EXPLANATION
+    print_sheets(data, replication_sheets(data), explanation, format)
     if format != "csv":
         print("\n".join([*verdicts(data), *unrepeated(data)]))
 

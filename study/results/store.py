@@ -84,8 +84,8 @@ class Store(Files):
         except ValueError as error:
             raise UsageError(
                 f"{self.location(REQUEST_FILE)} cannot be read ({first_line(error)}): "
-                "run python -m study.status --fix to set it aside, then run the study "
-                "again"
+                f"run python -m study.status {self.results} --fix to set it aside, "
+                "then run the study again"
             ) from None
 
     def save_request(self, request: Request) -> None:

@@ -92,8 +92,8 @@ def _open_journal(files: Files) -> tuple[Journal, JournalStorage]:
     except Exception as error:  # corrupt input can raise anything
         raise UsageError(
             f"{files.location(JOURNAL)} cannot be read ({type(error).__name__}): "
-            "run python -m study.status --fix to set it aside, then start the search "
-            "again"
+            f"run python -m study.status {files.results} --fix to set it aside, then "
+            "start the search again"
         ) from error
 
 
