@@ -68,10 +68,7 @@ def _runs_ray(item: pytest.Item) -> bool:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Give way to the worker that runs a Ray: its tests take longest.
-
-    Ray's own workers have a niceness of 15.
-    """
+    """Give way to the worker that runs a Ray: its tests take longest."""
     if "PYTEST_XDIST_WORKER" in os.environ and not _runs_ray(item) and not os.nice(0):
         os.nice(19)
 

@@ -4,7 +4,7 @@ from study.spec.studies import Study, grid
 from trainables.optimizers import GNP, SGD
 from trainables.problems import Pairwise, Permuted
 
-COMMON = {"dataset": "mnist-5k", "tasks": 20, "hidden": (10,)}
+COMMON = {"dataset": "mnist-5k", "tasks": 12, "hidden": (10,)}
 
 STUDY = Study(
     "chain",

@@ -1,0 +1,50 @@
+"""Signals: the first lets trials finish their task, the second ends at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+import pytest
+
+from study.running import tuning
+from study.running.tuning import stoppable
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What Tune, which stops on SIGUSR1 while it runs, was told."""
+    monkeypatch.setattr(tuning, "GRACE", 1e6)  # after it, the process would end
+    told = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: told.append("stop"))
+    yield told
+    signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_stops_tune_and_the_second_the_command(number, told, capsys):
+    with contextlib.suppress(KeyboardInterrupt), stoppable() as requested:
+        os.kill(os.getpid(), number)
+        assert requested.is_set()
+        assert told == ["stop"]
+        assert capsys.readouterr().out == (
+            "Stopping. Progress is saved; run the same command to resume.\n"
+        )
+        os.kill(os.getpid(), number)
+        pytest.fail("the second signal does not end the command")
+    assert told == ["stop"]
+
+
+def test_before_tune_runs_a_signal_ends_the_command():
+    with contextlib.suppress(KeyboardInterrupt), stoppable():
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("the signal does not end the command")
+
+
+def test_without_a_signal_nothing_is_changed():
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with stoppable() as requested:
+        assert signal.getsignal(signal.SIGTERM) != before[1]
+    assert not requested.is_set()
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
