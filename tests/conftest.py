@@ -7,11 +7,11 @@ import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
 from hypothesis import settings
-from jaxtyping import install_import_hook
 
 if TYPE_CHECKING:
     from analysis.report.report import Report
@@ -24,7 +24,7 @@ own. Ray makes the last."""
 
 # before anything of the package is imported: every shape and type in a signature is
 # checked at each call, by PEP 484, which lets an int stand for a float
-install_import_hook(
+jaxtyping.install_import_hook(
     [
         f"trainables.{module.name}"
         for module in pkgutil.iter_modules([str(TRAINABLES)])
@@ -38,6 +38,11 @@ settings.register_profile(
     "tests", derandomize=True, database=None, deadline=None, max_examples=50
 )
 settings.load_profile("tests")
+
+SHAPES_CHECKED_IN_ONE_OF = 4
+"""Checks of shapes are a third of these tests' time: one case in four has them."""
+
+UNCHECKED_SHAPES = pytest.StashKey[bool]()
 
 RAY_MODULES = {"test_chaos", "test_cluster_lab"}
 RAY_FIXTURES = {"cluster", "nodes", "whole"}
@@ -54,7 +59,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     way before, as the others do: Ray's processes would give way even more.
     """
     items.sort(key=lambda item: not _runs_ray(item))
-    for item in items:
+    for number, item in enumerate(items):
+        item.stash[UNCHECKED_SHAPES] = bool(number % SHAPES_CHECKED_IN_ONE_OF)
         fixtures = set(item.fixturenames)
         if _runs_ray(item):
             item.add_marker(pytest.mark.xdist_group("ray"))
@@ -71,6 +77,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Give way to the worker that runs a Ray: its tests take longest."""
     if "PYTEST_XDIST_WORKER" in os.environ and not _runs_ray(item) and not os.nice(0):
         os.nice(19)
+    jaxtyping.config.update("jaxtyping_disable", item.stash[UNCHECKED_SHAPES])
 
 
 TRAIN_COUNTS = (12, 10, 13, 9, 12, 15, 11, 8, 14, 12)

@@ -87,7 +87,7 @@ class Sweep:
             if not self.running:
                 return False
             assert time.monotonic() < deadline, f"it did not come so far: {self.text}"
-            time.sleep(0.01)
+            time.sleep(0.1)  # some conditions read a whole checkpoint
         return True
 
     def training(self):
