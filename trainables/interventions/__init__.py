@@ -1,24 +1,30 @@
 """Interventions: methods that help a network to keep its plasticity.
 
+The folders say when an intervention acts. `penalties` change the gradient of each
+update. `resets` change the weights before a task. `units` replace single hidden units,
+and `weights` change whole layers, after an update. `layer_norm` changes the network.
+
 To add an intervention, write it in a new file and import it here. Then add it to
-`INTERVENTIONS` and `__all__`.
+`INTERVENTIONS` and `__all__`. Code outside of this package imports from here.
 """
 
-from trainables.interventions.continual_backprop import ContinualBackprop
-from trainables.interventions.fresh import Fresh
-from trainables.interventions.hare_tortoise import HareTortoise
-from trainables.interventions.head_reset import HeadReset
-from trainables.interventions.head_zero import HeadZero
 from trainables.interventions.intervention import Intervention
-from trainables.interventions.l2_init import L2Init
 from trainables.interventions.layer_norm import LayerNorm
-from trainables.interventions.parseval import Parseval
-from trainables.interventions.redo import ReDo
-from trainables.interventions.spectral_norm import SpectralNorm
-from trainables.interventions.spectral_regularization import SpectralRegularization
-from trainables.interventions.step_shrink_perturb import StepShrinkPerturb
-from trainables.interventions.upgd import UPGD
-from trainables.interventions.warm_start import WarmStart
+from trainables.interventions.penalties.l2_init import L2Init
+from trainables.interventions.penalties.parseval import Parseval
+from trainables.interventions.penalties.spectral_regularization import (
+    SpectralRegularization,
+)
+from trainables.interventions.penalties.upgd import UPGD
+from trainables.interventions.resets.fresh import Fresh
+from trainables.interventions.resets.head_reset import HeadReset
+from trainables.interventions.resets.head_zero import HeadZero
+from trainables.interventions.resets.warm_start import WarmStart
+from trainables.interventions.units.continual_backprop import ContinualBackprop
+from trainables.interventions.units.redo import ReDo
+from trainables.interventions.weights.hare_tortoise import HareTortoise
+from trainables.interventions.weights.spectral_norm import SpectralNorm
+from trainables.interventions.weights.step_shrink_perturb import StepShrinkPerturb
 
 INTERVENTIONS: dict[str, type[Intervention]] = {
     "l2_init": L2Init,

@@ -32,8 +32,8 @@ from trainables.interventions import (
     StepShrinkPerturb,
     WarmStart,
 )
-from trainables.interventions.redo import SCORED
-from trainables.interventions.spectral_norm import largest_singular_value
+from trainables.interventions.units.redo import SCORED
+from trainables.interventions.weights.spectral_norm import largest_singular_value
 from trainables.network import Network, forward, initial_network
 from trainables.optimizers import SAM, SGD
 from trainables.run import ContinualRun

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from trainables.hyperparameter import real
-from trainables.interventions.fresh import draw_initial
 from trainables.interventions.intervention import Intervention
+from trainables.interventions.resets.fresh import draw_initial
 from trainables.randomness import generator
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from trainables.hyperparameter import real, text
-from trainables.interventions.fresh import draw_initial
 from trainables.interventions.intervention import Intervention, Update
+from trainables.interventions.resets.fresh import draw_initial
 from trainables.randomness import generator
 from trainables.usage import choose
 

@@ -19,7 +19,11 @@ import attrs
 
 from trainables.hyperparameter import real, whole
 from trainables.interventions.intervention import Intervention, Update
-from trainables.interventions.units import replace_units, split_by_layer, unit_zeros
+from trainables.interventions.units.replacement import (
+    replace_units,
+    split_by_layer,
+    unit_zeros,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -42,7 +42,11 @@ import attrs
 
 from trainables.hyperparameter import real, text, whole
 from trainables.interventions.intervention import Intervention, Update
-from trainables.interventions.units import replace_units, split_by_layer, unit_zeros
+from trainables.interventions.units.replacement import (
+    replace_units,
+    split_by_layer,
+    unit_zeros,
+)
 from trainables.usage import choose
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Penalties: interventions that change the gradient of each update."""

@@ -1,0 +1,1 @@
+"""Resets: interventions that change the weights before each task but the first."""

@@ -1,0 +1,1 @@
+"""Interventions that replace single hidden units during training."""

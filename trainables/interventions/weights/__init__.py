@@ -1,0 +1,1 @@
+"""Interventions that change whole layers of weights after updates."""
