@@ -47,6 +47,7 @@ from trainables.record import Record
 from trainables.setting import RunOptions, Setting
 from trainables.stack import Stack, in_pixel_order
 from trainables.steps import native
+from trainables.steps.denormals import flushed_denormals
 from trainables.steps.engine import choose_engine
 from trainables.steps.memory import keep_freed_memory
 from trainables.steps.training import MIN_STEPS, Graphs, StepSums, Update, train
@@ -69,6 +70,7 @@ class ContinualRun:
             needs another dataset.
     """
 
+    @flushed_denormals()  # also holds for the threads that torch starts here
     def __init__(
         self,
         setting: Setting,
@@ -275,6 +277,7 @@ class ContinualRun:
         self._phase, self._phase_start = phase, now
 
     @torch.no_grad()
+    @flushed_denormals()
     def train(self, examples: list[Examples]) -> dict[str, Tensor]:
         """Train the network of each seed on that seed's examples, for all epochs.
 
