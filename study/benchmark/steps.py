@@ -24,21 +24,23 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from study.console import console
+from trainables.bases import Adam
 from trainables.data import DATASETS, Dataset, load
 from trainables.data.examples import Examples
-from trainables.optimizers import EPSILON, OPTIMIZERS
+from trainables.optimizers import EPSILON, OPTIMIZERS, SGD, Optimizer
 from trainables.problems import CLASSES, PIXELS
 from trainables.run import ContinualRun
 from trainables.setting import Setting
 
 Contender = Callable[[], int]
-# the number of seeds, and "floor", an optimizer such as "sam", or "usual sam"
+# the number of seeds, and "floor", "usual sam", or a key of `methods` such as "sam"
 Name = tuple[int, str]
 Result = TypeVar("Result")
 
 ROUND_SECONDS = 0.1  # about how long each contender runs in a round
 # limits for the steps in a round; a real run prepares about 400 steps at a time
 MIN_STEPS, MAX_STEPS = 4, 400
+DENORMAL = 1e-40  # a number below the normal range of float32
 
 
 def digits() -> Dataset:
@@ -99,9 +101,14 @@ def our_loop(
 ) -> Contender:
     """Return a contender that trains as a real run of this project does.
 
-    It draws examples, makes training steps and counts the correct answers.
+    It draws examples, makes training steps and counts the correct answers. The moments
+    of momentum and Adam are like those late in a stream: where images are black, they
+    have shrunk to denormal numbers.
     """
     run = ContinualRun(setting, range(stack), data, device)
+    for moment in run.stack.memory.moments.values():
+        for tensor in moment.tensors():
+            tensor.fill_(DENORMAL)
     random = np.random.default_rng(0)
     examples = []
     for _ in range(stack):
@@ -182,6 +189,18 @@ def timed(call: Callable[[], Result], device: str) -> tuple[float, Result]:
     return time.perf_counter() - start, result
 
 
+def methods(shape: Setting) -> dict[str, Setting]:
+    """Return settings like `shape`: each optimizer, and SGD with momentum and Adam."""
+    optimizers: dict[str, Optimizer] = {
+        name: kind(lr=1e-3) for name, kind in OPTIMIZERS.items()
+    }
+    optimizers["sgd momentum"] = SGD(lr=1e-3, momentum=0.9)
+    settings = {
+        name: attrs.evolve(shape, optimizer=o) for name, o in optimizers.items()
+    }
+    return settings | {"adam": attrs.evolve(settings["sgd"], base=Adam())}
+
+
 def time_steps(
     shape: Setting, stacks: list[int], rounds: int, device: str, data: Dataset
 ) -> list[dict[str, Any]]:
@@ -190,10 +209,7 @@ def time_steps(
     Returns:
         A row for each contender: the batch size and the values of `summarize`.
     """
-    settings = {
-        name: attrs.evolve(shape, optimizer=kind(lr=1e-3))
-        for name, kind in OPTIMIZERS.items()
-    }
+    settings = methods(shape)
     table = [(1, f"usual {n}", usual_loop, settings[n]) for n in ("sgd", "sam")]
     for stack in stacks:
         table.append((stack, "floor", products, shape))
@@ -238,8 +254,8 @@ def summarize(name: Name, times: Mapping[Name, np.ndarray]) -> dict[str, Any]:
       floor and the usual loop.
     """
     (stack, kind), own = name, times[name]
-    optimizer = OPTIMIZERS[kind]() if kind in OPTIMIZERS else None
-    passes = optimizer.passes if optimizer else 1
+    is_ours = kind != "floor" and not kind.startswith("usual")
+    passes = OPTIMIZERS[kind]().passes if kind in OPTIMIZERS else 1
     usual = times[1, "usual sgd" if passes == 1 else "usual sam"]
     floor = None if kind.startswith("usual") else passes * times[stack, "floor"] / own
     return {
@@ -249,7 +265,7 @@ def summarize(name: Name, times: Mapping[Name, np.ndarray]) -> dict[str, Any]:
         "least": float(own.min()),
         "most": float(own.max()),
         "of_floor": None if floor is None else float(np.median(floor)),
-        "of_usual": float(np.median(usual / own)) if optimizer else None,
+        "of_usual": float(np.median(usual / own)) if is_ours else None,
     }
 
 
