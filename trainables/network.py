@@ -35,13 +35,15 @@ class Network:
     If `normalized` is true, each hidden layer is normalized before its activation: see
     `trainables.interventions.layer_norm`. `activation` is a key of `ACTIVATIONS`, or
     None for the ReLU. If an activation has two outputs per unit, the next layer has
-    twice as many inputs as there are units.
+    twice as many inputs as there are units. `initialization` is that of
+    `initial_network`, for interventions that draw initial weights again.
     """
 
     weights: list[Tensor]  # each (S, inputs, outputs)
     biases: list[Tensor]  # each (S, 1, outputs)
     normalized: bool = False
     activation: str | None = None
+    initialization: str | None = None
 
     def __post_init__(self) -> None:
         self.weights = [
@@ -65,7 +67,7 @@ class Network:
         """Return a network with these tensors, in the order of `Network.tensors`."""
         layers = len(self.weights)
         parts = list(tensors[:layers]), list(tensors[layers:])
-        return Network(*parts, self.normalized, self.activation)
+        return Network(*parts, self.normalized, self.activation, self.initialization)
 
     def zeros_like(self) -> Network:
         """Return a network with the same shapes, in which all numbers are 0."""
@@ -114,16 +116,22 @@ def initial_network(
     weights, biases = [], []
     for layer, (fan_in, width) in enumerate(itertools.pairwise(sizes)):
         shape = (outputs * fan_in if layer else fan_in, width)
-        bound = kaiming_bound(shape[0], output=layer == len(sizes) - 2)
-        if initialization is not None:
-            bound = INITIALIZATIONS[initialization](shape[0])
+        is_output = layer == len(sizes) - 2
+        bound = initial_bound(shape[0], output=is_output, initialization=initialization)
         drawn = np.stack([r.uniform(-bound, bound, shape) for r in random])
         weights.append(torch.from_numpy(drawn).to(device, dtype))
         drawn = np.zeros((len(seeds), 1, shape[1]))
         if initialization is not None:
             drawn = np.stack([r.uniform(-bound, bound, (1, shape[1])) for r in random])
         biases.append(torch.from_numpy(drawn).to(device, dtype))
-    return Network(weights, biases, normalized, activation)
+    return Network(weights, biases, normalized, activation, initialization)
+
+
+def initial_bound(fan_in: int, *, output: bool, initialization: str | None) -> float:
+    """Return the bound of a layer's initial weights: see `initial_network`."""
+    if initialization is None:
+        return kaiming_bound(fan_in, output=output)
+    return INITIALIZATIONS[initialization](fan_in)
 
 
 def kaiming_bound(fan_in: int, *, output: bool) -> float:

@@ -122,7 +122,7 @@ class Setting:
         lambda value, field: choose(field.name, value, INITIALIZATIONS),
         meaning="distribution of the initial weights: pytorch (the default of "
         "torch.nn.Linear); null: Kaiming uniform, with zero biases, from which "
-        "interventions always draw",
+        "continual_backprop, redo and head_reset always draw",
     )
     activation: str | None = text(
         None,
@@ -161,11 +161,6 @@ class Setting:
     def _check_intervention(self) -> None:
         """Check that the intervention can redraw the weights of the network."""
         name = self.intervention.name if self.intervention else ""
-        if self.initialization and name == "fresh":
-            raise UsageError(
-                "intervention fresh can restore only the default initial weights: "
-                "leave out initialization"
-            )
         outputs = ACTIVATIONS[self.activation].outputs if self.activation else 1
         if outputs > 1 and name in ONE_OUTPUT:
             raise UsageError(

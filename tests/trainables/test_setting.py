@@ -190,10 +190,6 @@ def test_defaults_are_filled_in():
         ({"examples": 0}, "examples is 0"),
         ({"examples": 60_001}, "mnist has only 60000 training examples"),
         (
-            {"initialization": "pytorch", "intervention": "fresh"},
-            "fresh can restore only the default initial weights",
-        ),
-        (
             {"activation": "crelu", "intervention": "redo"},
             "redo needs units with one output, but activation crelu has 2",
         ),

@@ -53,7 +53,13 @@ def stack_of(
 ) -> Stack:
     intervention = setting.intervention
     normalized = intervention is not None and intervention.normalizes
-    network = initial_network(sizes, SEEDS, dtype=dtype, normalized=normalized)
+    network = initial_network(
+        sizes,
+        SEEDS,
+        dtype=dtype,
+        normalized=normalized,
+        initialization=setting.initialization,
+    )
     return Stack(SEEDS, task, network, initial_memory(setting, network))
 
 
@@ -423,32 +429,46 @@ def test_a_warm_start_without_fresh_weights_shrinks_exactly():
 
 
 @closed_form("step_shrink_perturb")
-@pytest.mark.parametrize("noise", ["initial", "normal"])
-def test_every_step_shrinks_and_perturbs_with_the_moments_it_says(noise):
+@pytest.mark.parametrize(
+    ("noise", "initialization", "scale", "bias_scale"),
+    [
+        ("initial", None, (2 / 784) ** 0.5, 0),  # a Kaiming uniform weight
+        ("initial", "pytorch", (1 / 3 / 784) ** 0.5, (1 / 3 / 784) ** 0.5),
+        ("normal", None, 1, 1),
+    ],
+)
+def test_every_step_shrinks_and_perturbs_with_the_moments_it_says(
+    noise, initialization, scale, bias_scale
+):
     """784 * 300 weights: the moments are known to about 0.3%.
 
-    Over T steps the noise adds up to the variance (1 - s^2T) / (1 - s^2), s = 1 - p.
+    The standard deviations are those of a weight and a bias of the first layer. Over T
+    steps the noise adds up to the variance (1 - s^2T) / (1 - s^2), s = 1 - p.
     """
     intervention = StepShrinkPerturb(
         step_shrink=0.2, step_perturb=0.1, step_noise=noise
     )
-    setting = Setting(optimizer=SGD(lr=1e-9), intervention=intervention)
+    setting = Setting(
+        optimizer=SGD(lr=1e-9),
+        intervention=intervention,
+        initialization=initialization,
+    )
     stack = stack_of(setting, task=1, sizes=[784, 300, 10])
     before = copies(stack)
     update, steps = make_update(setting, "torch", stack), 5
     for x, y in batches(steps):
         update(x, y)
     growth = ((1 - 0.8 ** (2 * steps)) / (1 - 0.8**2)) ** 0.5
-    scales = {"initial": (2 / 784) ** 0.5, "normal": 1}  # of a Kaiming uniform weight
     for seed in range(3):
         sums = [
             now[seed] - 0.8**steps * then[seed]
             for now, then in zip(stack.network.tensors(), before, strict=True)
         ]
-        size = 0.1 * scales[noise] * growth
+        size = 0.1 * scale * growth
         assert sums[0].std().item() == pytest.approx(size, rel=0.01)
         assert sums[0].mean().abs() < 5 * size / sums[0].numel() ** 0.5
-        assert (sums[2].std() > 0.05) == (noise == "normal")  # the hidden biases
+        bias_size = 0.1 * bias_scale * growth  # 300 biases
+        assert sums[2].std().item() == pytest.approx(bias_size, rel=0.15, abs=1e-6)
         then = before[0][seed].flatten()
         assert abs(np.corrcoef(sums[0].flatten(), then)[0, 1]) < 0.01
 
@@ -536,7 +556,8 @@ def test_a_head_of_zero_forgets_the_answers_and_nothing_else():
 
 
 @closed_form("fresh")
-def test_a_fresh_run_learns_every_task_from_the_initial_weights(few):
+@pytest.mark.parametrize("initialization", [None, "pytorch"])
+def test_a_fresh_run_learns_every_task_from_the_initial_weights(few, initialization):
     """As a run learns it that has had no task before."""
     setting = Setting(
         optimizer=SGD(lr=0.05),
@@ -546,6 +567,7 @@ def test_a_fresh_run_learns_every_task_from_the_initial_weights(few):
         tasks=3,
         batch_size=8,
         hidden=(12, 10),
+        initialization=initialization,
     )
     one = ContinualRun(setting, [4, 1], few)
     rows = [one.next_task() for _ in range(3)]

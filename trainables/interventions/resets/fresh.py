@@ -39,8 +39,13 @@ class Fresh(Intervention):
         from trainables.network import initial_network
 
         weights = stack.network.weights
-        sizes = [w.shape[1] for w in weights] + [weights[-1].shape[2]]
-        first = initial_network(sizes, stack.seeds, weights[0].device, weights[0].dtype)
+        first = initial_network(
+            [w.shape[1] for w in weights] + [weights[-1].shape[2]],
+            stack.seeds,
+            weights[0].device,
+            weights[0].dtype,
+            initialization=stack.network.initialization,
+        )
         for tensor, start in zip(stack.network.tensors(), first.tensors(), strict=True):
             tensor.copy_(start)
         stack.memory.forget()
@@ -52,10 +57,19 @@ def draw_initial(network: Network, random: Generator) -> list[Tensor]:
     The result is in the order of `Network.tensors`, without the axis of the seeds. The
     distribution is that of `initial_network`.
     """
-    from trainables.network import kaiming_bound
+    from trainables.network import initial_bound
 
-    drawn, last = [], network.weights[-1]
-    for w in network.weights:
-        bound = kaiming_bound(w.shape[1], output=w is last)
-        drawn.append(w.new_tensor(random.uniform(-bound, bound, w.shape[1:])))
-    return drawn + [b.new_zeros(b.shape[1:]) for b in network.biases]
+    last, kind = network.weights[-1], network.initialization
+    bounds = [
+        initial_bound(w.shape[1], output=w is last, initialization=kind)
+        for w in network.weights
+    ]
+
+    def draw(tensors: list[Tensor]) -> list[Tensor]:
+        pairs = zip(tensors, bounds, strict=True)
+        return [t.new_tensor(random.uniform(-b, b, t.shape[1:])) for t, b in pairs]
+
+    weights = draw(network.weights)
+    if kind is None:
+        return weights + [b.new_zeros(b.shape[1:]) for b in network.biases]
+    return weights + draw(network.biases)
