@@ -17,17 +17,29 @@ from ray import tune
 from ray.util.metrics import Gauge
 
 from study.plan.cost import run_cost
+from study.plan.trials import hyperparameter_text
 from study.running.progress import NotPickled, Tally
+from trainables.setting import Setting
 
 EARLIER = "before"
 """The value of the tag `node` for tasks that earlier sessions completed."""
+
+MOST_SETTINGS = 48
+"""If a study has more settings, they share one accuracy for each optimizer.
+
+Prometheus keeps a time series for every value of a tag, and nobody can read a chart of
+hundreds of lines.
+"""
+
+ALL_SETTINGS = "all"
+"""The value of the tag `setting` for the mean over all settings of an optimizer."""
 
 METRICS: dict[str, tuple[str, ...]] = {
     "plasticity_runs": ("study", "state"),
     "plasticity_tasks": ("study", "node"),
     "plasticity_runs_diverged": ("study",),
     "plasticity_examples_per_second": ("study", "node"),
-    "plasticity_test_accuracy": ("study", "problem", "optimizer"),
+    "plasticity_test_accuracy": ("study", "problem", "optimizer", "setting"),
     "plasticity_gpu_memory_bytes": ("study", "node"),
 }
 """The tags of each metric, by the name of the metric.
@@ -48,6 +60,9 @@ class Metrics(NotPickled, tune.Callback):
     def __init__(self, tally: Tally, study: str) -> None:
         """Create the metrics of `study`. `tally` has the counts of the runs."""
         self._tally = tally
+        # a search has no trials yet, and will have many settings
+        count = len({trial.setting for trial in tally.trials.values()})
+        self._by_setting = 0 < count <= MOST_SETTINGS
         self._gauges = {
             name: Gauge(name, tag_keys=tags) for name, tags in METRICS.items()
         }
@@ -105,7 +120,11 @@ class Metrics(NotPickled, tune.Callback):
                 tasks[node,] += count * stack
             alive = stack - report["runs_diverged"]
             if report["test_accuracy"] is not None and alive:
-                tags = setting.problem.name, setting.optimizer.name
+                tags = (
+                    setting.problem.name,
+                    setting.optimizer.name,
+                    self._label(setting),
+                )
                 sums[tags] += alive * report["test_accuracy"]
                 counts[tags] += alive
             seconds = report["time_this_iter_s"]
@@ -121,14 +140,22 @@ class Metrics(NotPickled, tune.Callback):
             "plasticity_gpu_memory_bytes": {(n,): v for n, v in self._memory.items()},
         }
 
+    def _label(self, setting: Setting) -> str:
+        """Return the value of the tag `setting`."""
+        return hyperparameter_text(setting.row()) if self._by_setting else ALL_SETTINGS
+
     def _runs(self) -> Values:
-        counts = Counter(done=self._tally.runs_before, failed=0, running=0, waiting=0)
+        counts = Counter(
+            done=self._tally.runs_before, failed=0, running=0, waiting=0, retrying=0
+        )
         for name, trial in self._tally.trials.items():
             if self._tally.tasks_done[name] >= trial.setting.tasks:
                 state = "done"
             elif name in self._tally.failed:
                 state = "failed"
+            elif name not in self._running:
+                state = "waiting"
             else:
-                state = "running" if name in self._running else "waiting"
+                state = "retrying" if name in self._tally.waiting else "running"
             counts[state] += len(trial.seeds)
         return {(state,): count for state, count in counts.items()}

@@ -54,6 +54,7 @@ def run(tmp_path):
         "ray": 'echo "ray $*" >> $LOG',
         "ssh": 'echo "ssh $*" >> $LOG; case $* in *"cat > "*) cat >> $LOG;; '
         '*"cat ~"*) echo a-token;; esac',
+        "prometheus": 'echo "prometheus $*" >> $LOG',
         "scontrol": 'printf "n1\\nn2\\n"',
         "srun": 'case $* in *hostname*) echo "10.0.0.1 fd00::1";; '
         '*) echo "srun $*" >> $LOG;; esac',
@@ -114,3 +115,15 @@ def test_submit_sends_the_folder_of_the_study(run):
         "ray job submit --no-wait --working-dir mine -- "
         "python -m study.sweep my study.py --results s3://b/x"
     ]
+
+
+def test_metrics_start_with_the_files_of_ray(run, tmp_path):
+    (line,) = run("metrics.sh")  # without Grafana
+    assert line == (
+        "prometheus --config.file=/tmp/ray/session_latest/metrics/prometheus/"
+        f"prometheus.yml --storage.tsdb.path={tmp_path}/plasticity-metrics/prometheus "
+        "--web.listen-address=127.0.0.1:9090"
+    )
+    mounts = yaml.safe_load((HERE / "cluster.yaml").read_text())["file_mounts"]
+    assert mounts["~/plasticity-study/docs/grafana.json"] == "docs/grafana.json"
+    assert (HERE / "docs" / "grafana.json").exists()

@@ -13,13 +13,20 @@ from hypothesis import strategies as st
 
 from study.plan.trials import Trial
 from study.running.progress import Tally
-from study.running.prometheus import EARLIER, METRICS, Metrics
+from study.running.prometheus import (
+    ALL_SETTINGS,
+    EARLIER,
+    METRICS,
+    MOST_SETTINGS,
+    Metrics,
+)
 from study.running.shares import Capacity, max_of_workers
-from trainables.optimizers import GNP
+from trainables.optimizers import GNP, SGD
 from trainables.setting import Setting
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 SGD_TRIAL = Trial(Setting(tasks=8), (0, 1, 2))
+GNP_TEXT = "lr=0.01 rho=0.05 alpha=0.8"
 GNP_TRIAL = Trial(Setting(tasks=8, optimizer=GNP()), (0,))
 
 
@@ -98,6 +105,8 @@ def test_every_run_has_one_state():
     names = ("done", "running", "waiting", "failed")
     states = {name: session.get("runs", name) for name in names}
     assert states == {"done": 8, "running": 1, "waiting": 0, "failed": 0}
+    session.report(GNP_TRIAL, 1, waiting="OSError: down")
+    assert (session.get("runs", "running"), session.get("runs", "retrying")) == (0, 1)
     session.tally.failed.add(GNP_TRIAL.name)
     session.metrics.on_experiment_end([])
     assert session.get("runs", "failed") == 1
@@ -109,12 +118,28 @@ def test_accuracy_is_the_mean_over_runs_and_not_over_trials():
     session = Session((SGD_TRIAL, GNP_TRIAL, other))
     session.report(SGD_TRIAL, 1, test_accuracy=0.9)
     session.report(other, 1, test_accuracy=0.5)
-    assert session.get("test_accuracy", "permuted", "sgd") == pytest.approx(0.8)
+    sgd, gnp = ("permuted", "sgd", "lr=0.01"), ("permuted", "gnp", GNP_TEXT)
+    assert session.get("test_accuracy", *sgd) == pytest.approx(0.8)
     session.report(SGD_TRIAL, 2, test_accuracy=0.7, runs_diverged=2)
-    assert session.get("test_accuracy", "permuted", "sgd") == pytest.approx(0.6)
+    assert session.get("test_accuracy", *sgd) == pytest.approx(0.6)
     assert session.get("runs_diverged") == 2
     session.report(GNP_TRIAL, 1, test_accuracy=None, runs_diverged=1)
-    assert session.get("test_accuracy", "permuted", "gnp") is None
+    assert session.get("test_accuracy", *gnp) is None
+    session.report(GNP_TRIAL, 2, test_accuracy=0.25, runs_diverged=0)
+    assert session.get("test_accuracy", *gnp) == 0.25
+
+
+@pytest.mark.parametrize("count", [0, 1, MOST_SETTINGS, MOST_SETTINGS + 1])
+def test_settings_that_are_too_many_to_read_share_one_accuracy(count):
+    settings = [Setting(tasks=8, optimizer=SGD(lr=1 / (i + 2))) for i in range(count)]
+    session = Session([Trial(setting, (0,)) for setting in settings])
+    added = Trial(Setting(tasks=8), (0,))
+    session.tally.trials[added.name] = added  # as a search adds its trials
+    session.tally.tasks_done[added.name] = 0
+    session.report(added, 1)
+    label = "lr=0.01" if 0 < count <= MOST_SETTINGS else ALL_SETTINGS
+    accuracies = session.metrics.values()["plasticity_test_accuracy"]
+    assert accuracies == {("permuted", "sgd", label): 0.5}
 
 
 def test_speed_is_that_of_running_trials_and_memory_the_largest():
@@ -135,7 +160,14 @@ def test_the_docs_and_the_dashboard_name_every_metric_and_no_other():
     for text in (queries, (DOCS / "cluster.md").read_text()):
         assert set(re.findall(r"ray_(plasticity_\w+)", text)) == set(METRICS)
     for tags in METRICS.values():
-        assert set(tags) <= {"study", "state", "node", "problem", "optimizer"}
+        assert set(tags) <= {
+            "study",
+            "state",
+            "node",
+            "problem",
+            "optimizer",
+            "setting",
+        }
 
 
 def test_a_cluster_grows_up_to_the_limits_of_its_file():
