@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import jaxtyping
 import pytest
 import torch
 
@@ -133,6 +134,7 @@ def test_the_rows_of_the_first_layer_are_the_inputs():
 
 
 def test_shapes_are_checked_when_tests_run():
+    jaxtyping.config.update("jaxtyping_disable", False)
     network = Network([torch.zeros(1, 4, 2)], [torch.zeros(1, 1, 2)])
     with pytest.raises(TypeError, match="S n inputs"):
         forward(network, torch.zeros(7, 4))
