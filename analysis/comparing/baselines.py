@@ -27,9 +27,13 @@ PARTS: dict[str, tuple[str, ...]] = {
 WITHOUT = {"base": "plain", "remedy": "none"}
 """The name of a baseline that lacks the part."""
 
-STREAM = ("problem", "dataset", "tasks", "epochs", "batch_size", "hidden")
+STREAM = (
+    *("problem", "pixel_share", "dataset", "examples", "input_low", "tasks", "epochs"),
+    *("batch_size", "hidden", "activation", "initialization"),
+)
 """The columns that settings must share to compete: the stream, the length of training
-and the network. Other columns, such as the learning rate, can be tuned."""
+and the network. In some of them null is a value: no method lacks an activation. Other
+columns, such as the learning rate, can be tuned."""
 
 
 def part_of(setting: Setting, part: str) -> str | None:
@@ -55,7 +59,7 @@ def method_of(setting: Setting) -> tuple[str | None, ...]:
 
 def stream_of(runs: Runs) -> tuple[Any, ...]:
     """Return the study and the values of `STREAM`, which competing settings share."""
-    return (runs.study, *(runs.setting[name] for name in STREAM))
+    return (runs.study, *(runs.setting.get(name) for name in STREAM))
 
 
 @attrs.frozen

@@ -21,6 +21,7 @@ import attrs
 import numpy as np
 import pandas as pd
 
+from analysis.comparing.baselines import STREAM
 from analysis.records.runs import Runs, by_setting
 from analysis.statistics.metrics import Metric
 from trainables.usage import UsageError
@@ -89,14 +90,15 @@ def _references(runs: Runs, fresh: Sequence[Runs]) -> list[Runs]:
 def _fits(fresh: Runs, runs: Runs) -> bool:
     """Return True if `fresh` can be the fresh network of `runs`.
 
-    The optimizer must be the same, or the one of `fresh` must be SGD. The base must be
-    the same. All other columns must be equal, except the intervention. A hyperparameter
-    that is None in one of the two settings is ignored: one of the methods lacks it.
+    The optimizer must be the same, or the one of `fresh` must be SGD. The base, the
+    stream and the network must be the same. All other columns must be equal, except the
+    intervention. A hyperparameter that is None in one of the two settings is ignored:
+    one of the methods lacks it.
     """
     reference, setting = fresh.setting, runs.setting
     if reference["optimizer"] not in (setting["optimizer"], SUBSTITUTE):
         return False
-    if reference.get("base") != setting.get("base"):
+    if any(reference.get(n) != setting.get(n) for n in ("base", *STREAM)):
         return False
     return all(
         reference[name] == setting[name]

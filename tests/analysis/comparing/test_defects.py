@@ -104,6 +104,30 @@ def test_a_null_base_does_not_match_adam():
     assert set(data["verdict"]) == {"n/a"}
 
 
+VALUES = {
+    **{"activation": "tanh", "initialization": "pytorch", "examples": 100},
+    **{"input_low": -1.0, "pixel_share": 0.5},
+}
+"""Values of columns in which null is a value too: ReLU, all examples, and so on."""
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_null_of_the_stream_or_the_network_is_a_value(name):
+    other = {name: VALUES[name]}
+    data = compare(study([(SGD, 0.8), ({**SAM, **other}, 0.9)], seeds=2))
+    assert data["baseline_id"].isna().all()
+    # Nor has the remedy two baselines, one of each network.
+    settings = [SGD, {**SGD, **other}, {**SGD, **REDO}, {**SGD, **REDO, **other}]
+    records = study([(setting, 0.8) for setting in settings], seeds=2)
+    for kept in (records, records[records["setting_id"] != hash_of(settings[3])]):
+        matches = partners(compare(kept, Question(baseline="none")))
+        assert matches[hash_of(settings[2])] == hash_of(SGD)
+    # Nor is a fresh network of the one that of the other.
+    fresh = study([({**SGD, **other}, 0.8), ({**SGD, **FRESH}, 0.9)], seeds=2)
+    (runs,) = runs_for(fresh, find_metric("relative_late_accuracy"))
+    assert (runs.seeds, runs.unmatched) == ((), (0, 1))
+
+
 def crossed(*kinds):
     """Return every optimizer at two rates, as plain as it is and of each kind."""
     return [
