@@ -29,6 +29,7 @@ from analysis.comparing.evidence import (
 )
 from analysis.comparing.rules import MEASURE_ALL, SIMILAR, UNRELATED
 from analysis.comparing.streams import METHODS, Stream, split_streams
+from analysis.comparing.verdicts import LOWER
 
 COLUMNS = ("test_accuracy", "sharpness", "start_sharpness")
 """The measures of the records that the claims need."""
@@ -63,6 +64,7 @@ class Claim:
 
 
 _POINTS = f"{100 * MARGIN:g} points"
+_LOWER = "A smaller loss does not count if the level is lower or may be."
 
 CLAIMS: dict[str, Claim] = {
     claim.id: claim
@@ -75,7 +77,7 @@ CLAIMS: dict[str, Claim] = {
             how="Supported if every difference in plasticity loss between SAM or GNP "
             "and SGD with the same learning rate is shown to be within "
             f"± {_POINTS} (TOST); contradicted if one difference is significant after "
-            "Holm's correction, in either direction.",
+            f"Holm's correction, in either direction. {_LOWER}",
             judge=rules.no_effect,
         ),
         Claim(
@@ -84,7 +86,7 @@ CLAIMS: dict[str, Claim] = {
             section="4",
             how="Supported if SAM or GNP loses significantly more plasticity than SGD "
             "with some learning rate, after Holm's correction; contradicted if every "
-            f"such difference is shown to be below {_POINTS}.",
+            f"such difference is shown to be below {_POINTS}. {_LOWER}",
             judge=rules.may_worsen,
         ),
         Claim(
@@ -138,7 +140,8 @@ CLAIMS: dict[str, Claim] = {
             section="4",
             how="Supported if the change of GNP is significantly above those of SGD "
             "and of SAM with every learning rate; contradicted if it is shown not to "
-            f"exceed one of them by more than {_POINTS}.",
+            f"exceed one of them by more than {_POINTS}. A better change does not "
+            "count if the level of GNP is lower or may be.",
             judge=rules.gnp_leads,
             problems=("pairwise",),
         ),
@@ -224,10 +227,11 @@ def claims(frame: pd.DataFrame, results: str = "results") -> pd.DataFrame:
         setup, how the stream differs from the one of the study `paper` (null if the
         claim is not measured). verdict: supported, contradicted, undecided or "not
         measured". by_slope: the verdict by the slope, for a claim on the change of
-        accuracy. The number that decides: subject, n (seeds), value with its 95%
-        interval lo and hi, in unit; p, of the test that decides, with Holm's
-        correction where the rule has one; tests, the number of tests of the family;
-        detectable, the true difference that the test finds with 80%, in the unit.
+        accuracy. The number that decides: subject, note (what the comparison shows),
+        n (seeds), value with its 95% interval lo and hi, in unit; p, of the test that
+        decides, with Holm's correction where the rule has one; tests, the number of
+        tests of the family; detectable, the true difference that the test finds with
+        80%, in the unit.
         evidence: all numbers of the claim, separated by `BETWEEN`. command: prints the
         number, or measures it if the verdict is "not measured".
     """
@@ -279,6 +283,7 @@ def _describe(claim: Claim, problem: str, decision: Decision) -> dict[str, Any]:
         "verdict": decision.verdict,
         "by_slope": None,
         "subject": number and number.subject,
+        "note": number and number.note,
         "n": number.n if number else 0,
         "value": value,
         "lo": lo,
@@ -295,7 +300,7 @@ def _describe(claim: Claim, problem: str, decision: Decision) -> dict[str, Any]:
 def _sentences(statement: Statement, decision: Decision) -> Iterator[str]:
     """Yield all numbers of a claim, and what could have been seen if undecided."""
     number = decision.number
-    if decision.verdict == UNDECIDED and number:
+    if decision.verdict == UNDECIDED and number and number.note not in LOWER:
         detectable = number.unit.say(number.detectable(decision.tests))
         yield (
             f"undecided does not mean equal: for {number.subject}, a difference of "

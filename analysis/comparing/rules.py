@@ -10,6 +10,8 @@ saying too much:
   no difference was found is not enough.
 - Methods are compared at the same learning rate: otherwise the learning rate would
   decide.
+- A setting that loses less, but whose level is lower or may be, shows nothing in favour
+  of it: a network that never learns has nothing to lose.
 - A setting of which a run diverged is not tested: the surviving runs are no fair
   sample.
 """
@@ -35,6 +37,7 @@ from analysis.comparing.evidence import (
 )
 from analysis.comparing.relations import ALL, relation
 from analysis.comparing.streams import Stream, quote
+from analysis.comparing.verdicts import LOWER
 from analysis.records.runs import Reals, Runs, matrices
 from analysis.statistics.metrics import METRICS, Metric
 from analysis.statistics.power import LEVEL
@@ -59,6 +62,8 @@ def no_effect(stream: Stream) -> Statement:
     """C1: no matched pair differs in plasticity loss."""
 
     def judge(number: Number, p_holm: float) -> Number:
+        if number.note in LOWER:
+            return attrs.evolve(number, p_for=1.0, p_against=1.0)
         # The corrected test of `compare` contradicts, however small the difference.
         p_for = 1.0 if p_holm < LEVEL else number.p_inside((-MARGIN, MARGIN))
         return attrs.evolve(number, p_for=p_for, p_against=p_holm)
@@ -71,7 +76,9 @@ def may_worsen(stream: Stream) -> Statement:
 
     def judge(number: Number, p_holm: float) -> Number:
         p_for = p_holm if number.mean > 0 else 1.0
-        p_against = 1.0 if p_for < LEVEL else number.p_outside((MARGIN, INFINITE))
+        p_against = number.p_outside((MARGIN, INFINITE))
+        if p_for < LEVEL or number.note in LOWER:
+            p_against = 1.0
         return attrs.evolve(number, p_for=p_for, p_against=p_against)
 
     return _plasticity_loss(stream, judge, Statement(every=False))
@@ -85,8 +92,7 @@ def _plasticity_loss(
     numbers, family = [], 1
     for number, row in compared.numbers():
         if not number.untested:
-            number = judge(number, row["p_holm"])
-            number = attrs.evolve(number, note=row["verdict"])
+            number = judge(attrs.evolve(number, note=row["verdict"]), row["p_holm"])
             family = int(row["tests"])
         numbers.append(number)
     return attrs.evolve(statement, numbers=numbers, family=family)
@@ -177,12 +183,14 @@ def gnp_leads(stream: Stream) -> Statement:
     """C5c: the change of GNP is above those of SGD and SAM with the same lr."""
 
     def judge(metric: Metric) -> Statement:
-        numbers = [
-            number.judge(POSITIVE, (MARGIN, INFINITE))
-            for baseline in ("sgd", "sam")
-            for number, row in stream.compare(metric, baseline, MARGIN).numbers()
-            if row["optimizer"] == "gnp"
-        ]
+        numbers = []
+        for baseline in ("sgd", "sam"):
+            for number, row in stream.compare(metric, baseline, MARGIN).numbers():
+                if row["optimizer"] == "gnp":
+                    number = number.judge(POSITIVE, (MARGIN, INFINITE))
+                    if number.tested and row["verdict"] in LOWER:
+                        number = attrs.evolve(number, p_for=1.0, note=row["verdict"])
+                    numbers.append(number)
         return Statement(numbers=numbers)
 
     return _by_both(judge)

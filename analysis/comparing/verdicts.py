@@ -35,6 +35,9 @@ VERDICTS = {
 }
 """How a sentence says each verdict."""
 
+LOWER = ("flatter but lower", "flatter, level open")
+"""The verdicts on a setting that loses less, but that may also have less to lose."""
+
 FAMILY = ["study", "problem", "metric"]
 """The columns that tests must share to be corrected together."""
 

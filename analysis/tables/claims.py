@@ -174,7 +174,9 @@ VERDICT_CELLS: Cells = {
     Column("by the slope"): lambda row: row["by_slope"] or "",
     number("number", "95% interval"): _interval,
     Column("unit"): value_cell("unit"),
-    Column("of"): value_cell("subject"),
+    Column("of"): lambda row: " ".join(
+        filter(None, [row["subject"] or "–", row["note"] and f"({row['note']})"])
+    ),
     number("n"): lambda row: str(row["n"]),
     number("detectable"): _detectable,
 }
