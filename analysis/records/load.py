@@ -34,6 +34,7 @@ from trainables.record import (
     file_columns,
     schema_error,
 )
+from trainables.record_files import REPLACES, read_current, replaced_names
 from trainables.usage import CONTROL, UsageError, choose, printable
 
 KEY = ["study", "run_id", "task"]
@@ -67,6 +68,7 @@ class RecordsFile:
     studies: tuple[str, ...]
     metadata: dict[str, str]  # the commit, versions and hardware that made it
     columns: dict[str, Column]  # the columns that the file describes
+    replaces: frozenset[str] = frozenset()  # the names of the files that it replaces
 
 
 @attrs.frozen
@@ -154,14 +156,21 @@ def load_records(
             leaves no task of a stream.
     """
     part = None if tasks is None else _parse_tasks(tasks)
-    filesystem, root, paths = _find_files(results)
+    filesystem, root = _open(results)
     words = re.findall(r"\w+", (where or "").lower())
     names = None if columns is None else {*NEEDED, *columns, *words}
     reader = _Reader(filesystem, names)
     # Two threads are enough for local files, because Python's lock limits them. Remote
     # files need more threads, because a thread mostly waits for the network.
     with ThreadPoolExecutor(2 if is_local(filesystem) else None) as pool:
-        parts = list(pool.map(reader.read, paths))
+        read = read_current(
+            lambda: _find_files(results, filesystem, root),
+            lambda paths: pool.map(reader.read, paths),
+            lambda part: part.file.replaces,
+        )
+    parts = list(read.values())
+    if not parts:
+        raise _no_records(results)
     files = [part.file for part in parts]
     known = _merge_columns(files)
     for name in columns or ():
@@ -286,21 +295,29 @@ def _check_fractions(table: pa.Table, known: Mapping[str, Column]) -> None:
             )
 
 
-def _find_files(results: str) -> tuple[fs.FileSystem, str, list[str]]:
-    """Return the file system and path of `results`, and the paths of its records."""
+def _open(results: str) -> tuple[fs.FileSystem, str]:
+    """Return the file system and path of `results`."""
     try:
-        filesystem, root = open_results(results)
+        return open_results(results)
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(results, error) from None
+
+
+def _find_files(results: str, filesystem: fs.FileSystem, root: str) -> list[str]:
+    """Return the sorted paths of the records in `results`, which is the path `root`."""
+    try:
         info = filesystem.get_file_info(root)
         if info.type == fs.FileType.NotFound:
             raise UsageError(
                 f"{results} does not exist: give an existing folder of results"
             )
-        paths = _list_files(filesystem, info)
+        return sorted(_list_files(filesystem, info))
     except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"cannot read {results}: {one_line(error)}") from None
-    if not paths:
-        raise _no_records(results)
-    return filesystem, root, sorted(paths)
+        raise _unreadable(results, error) from None
+
+
+def _unreadable(results: str, error: Exception) -> UsageError:
+    return UsageError(f"cannot read {results}: {one_line(error)}")
 
 
 def _list_files(filesystem: fs.FileSystem, root: fs.FileInfo) -> list[str]:
@@ -363,8 +380,8 @@ class _Reader:
         # By the metadata of a file: its schema and the description.
         self._known: dict[Any, tuple[pq.ParquetSchema, RecordsFile]] = {}
 
-    def read(self, path: str) -> _Part:
-        """Return the description and the rows of a file."""
+    def read(self, path: str) -> _Part | None:
+        """Return the description and the rows of a file; None if it does not exist."""
         try:
             with (
                 self._filesystem.open_input_file(path) as source,
@@ -373,11 +390,14 @@ class _Reader:
                 ) as parquet,
             ):
                 file = self._describe(path, parquet)
+                replaces = replaced_names(path, parquet.metadata.metadata)
                 # Several files are read in parallel, so there is no need to read the
                 # columns of one file in parallel.
                 table = parquet.read(
                     _choose_columns(file.columns, self._names), use_threads=False
                 )
+        except FileNotFoundError:  # merged with others after its name was listed
+            return None
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise UsageError(
                 f"{path} is damaged or not a Parquet file ({one_line(error)}): move "
@@ -385,10 +405,11 @@ class _Reader:
                 "records"
             ) from None
         studies = tuple(sorted(map(printable, table["study"].unique().to_pylist())))
-        return _Part(attrs.evolve(file, path=path, studies=studies), table)
+        file = attrs.evolve(file, path=path, studies=studies, replaces=replaces)
+        return _Part(file, table)
 
     def _describe(self, path: str, parquet: pq.ParquetFile) -> RecordsFile:
-        """Return the description of a file, without its studies."""
+        """Return the description of a file, without what differs between files."""
         # The metadata include the Arrow schema, and so those of each column.
         key = frozenset((parquet.metadata.metadata or {}).items())
         known = self._known.get(key)
@@ -400,7 +421,7 @@ class _Reader:
         metadata = {
             name.decode(errors="replace"): printable(value.decode(errors="replace"))
             for name, value in (schema.metadata or {}).items()
-            if not name.startswith((b"ARROW:", b"pandas"))
+            if not name.startswith((b"ARROW:", b"pandas", REPLACES.encode()))
         }
         file = RecordsFile(path, (), metadata, file_columns(schema))
         self._known[key] = parquet.schema, file

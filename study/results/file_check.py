@@ -18,6 +18,7 @@ from trainables.record import (
     schema_error,
     schema_version,
 )
+from trainables.record_files import replaced_names
 from trainables.request import parse_stack_name
 from trainables.setting import Row, digest
 
@@ -27,7 +28,7 @@ class StoredRun:
     """One run in a records file.
 
     Attributes:
-        setting: The columns of the run's setting. Columns without a value are None.
+        setting: The columns of the run's setting that have a value.
     """
 
     setting_id: str
@@ -47,12 +48,16 @@ class FileCheck:
         runs: The runs in a records file, by run_id.
         newer: Whether a newer version of this program wrote the file. Such a file is
             not damaged.
+        rows: The number of rows of a records file.
+        replaces: The names of the files that a merged file replaces.
     """
 
     path: str
     faults: tuple[str, ...] = ()
     runs: Mapping[str, StoredRun] = attrs.field(factory=dict)
     newer: bool = False
+    rows: int = 0
+    replaces: frozenset[str] = frozenset()
 
 
 def check_records_file(path: str, content: bytes) -> FileCheck:
@@ -60,26 +65,33 @@ def check_records_file(path: str, content: bytes) -> FileCheck:
     try:
         source = pa.BufferReader(content)
         with pq.ParquetFile(source, page_checksum_verification=True) as parquet:
-            if fault := schema_error(parquet.schema_arrow):
-                newer = schema_version(parquet.schema_arrow) > SCHEMA_VERSION
+            schema = parquet.schema_arrow
+            if fault := schema_error(schema):
+                newer = schema_version(schema) > SCHEMA_VERSION
                 return FileCheck(path, (fault,), newer=newer)
-            if not names_are_intact(parquet.schema_arrow):
+            if not names_are_intact(schema):
                 return FileCheck(path, ("has a damaged column name",))
+            replaces = replaced_names(path, parquet.metadata.metadata)
             table = parquet.read(use_threads=False)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         text = str(error).strip().splitlines()[0].rstrip(".")
         return FileCheck(path, (f"cannot be read as Parquet: {text}",))
     if not table.num_rows:
         return FileCheck(path, ("has no rows",))
-    columns = [name for name in SETTING_COLUMNS if name in table.column_names]
+    # most columns of a setting have one value in the whole file
+    names = [name for name in schema.names if name in SETTING_COLUMNS]
+    values = {name: table[name].unique() for name in names}
+    setting_of_all = {n: v[0].as_py() for n, v in values.items() if len(v) == 1}
+    columns = [name for name in names if name not in setting_of_all]
     task_counts = [("task", k) for k in ("count", "count_distinct", "min", "max")]
-    rows = table.group_by(["run_id", "setting_id", "seed", *columns]).aggregate(
-        [*task_counts, ("diverged", "any"), ("seconds", "sum")]
-    )
+    groups = table.group_by(
+        ["run_id", "setting_id", "seed", *columns], use_threads=False
+    ).aggregate([*task_counts, ("diverged", "any"), ("seconds", "sum")])
     runs: dict[str, StoredRun] = {}
     faults: list[str] = []
-    for row in rows.to_pylist():
-        setting = {name: row[name] for name in columns}
+    for row in groups.to_pylist():
+        setting = setting_of_all | {name: row[name] for name in columns}
+        setting = {name: value for name, value in setting.items() if value is not None}
         if fault := _run_fault(row, setting):
             faults.append(f"run {row['run_id']} (seed {row['seed']}): {fault}")
         runs[row["run_id"]] = StoredRun(
@@ -89,7 +101,7 @@ def check_records_file(path: str, content: bytes) -> FileCheck:
             diverged=bool(row["diverged_any"]),
             seconds=row["seconds_sum"],
         )
-    return FileCheck(path, tuple(faults), runs)
+    return FileCheck(path, tuple(faults), runs, False, table.num_rows, replaces)
 
 
 def _run_fault(row: dict[str, Any], setting: Row) -> str | None:
@@ -104,8 +116,9 @@ def _run_fault(row: dict[str, Any], setting: Row) -> str | None:
     if row["task_count"] > row["task_count_distinct"]:
         return "duplicate task"
     tasks = (row["task_count_distinct"], row["task_min"], row["task_max"])
-    if tasks != (row["tasks"], 0, row["tasks"] - 1):
-        return f"has {tasks[0]} of its {row['tasks']} tasks"
+    length = setting.get("tasks", 0)
+    if tasks != (length, 0, length - 1):
+        return f"has {tasks[0]} of its {length} tasks"
     return None
 
 

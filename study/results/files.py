@@ -160,6 +160,15 @@ class Files:
             with contextlib.suppress(OSError):
                 os.unlink(partial)
 
+    def sync(self, folder: str) -> None:
+        """Wait until the names in a local folder are on the disk."""
+        if self.local:
+            descriptor = os.open(self.folder / folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
     def load(self, path: str) -> bytes:
         """Return the content of a file that only the holder of the claim writes.
 

@@ -2,6 +2,7 @@
 
     RESULTS/STUDY/study.json                            the requested settings and seeds
     RESULTS/STUDY/records/SETTING-seeds-0-9.parquet     the rows of finished runs
+    RESULTS/STUDY/records/merged-*.parquet              the rows of many such files
     RESULTS/STUDY/checkpoints/SETTING-seeds-0-9.pt      unfinished runs and their rows
     RESULTS/STUDY/failed.json                           the errors of the last sweep
     RESULTS/STUDY/damaged/                              files that could not be read
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import attrs
@@ -30,10 +31,14 @@ from study.results.provenance import hardware
 from study.spec.search import JOURNAL
 from trainables.patience import first_line
 from trainables.record import Record, to_table
+from trainables.record_files import is_merged, read_current
 from trainables.request import REQUEST_FILE, Request, parse_stack_name, stack_name
 from trainables.usage import UsageError
 
 FAILED = "failed.json"
+
+# the rows of a row group: a reader of one setting reads only the groups that have it
+GROUP_ROWS = 50_000
 
 # a folder is the folder of a study if it has at least one of these
 STUDY_FILES = ("records", "checkpoints", REQUEST_FILE, JOURNAL)
@@ -99,37 +104,79 @@ class Store(Files):
     def write_records(self, records: Sequence[Record]) -> None:
         """Write the records of finished runs to one file; all runs have one setting."""
         table = to_table(records, {**self.made_by, **hardware()})
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
         name = stack_name(records[0]["setting_id"], {row["seed"] for row in records})
-        self.put(f"records/{name}.parquet", sink.getvalue().to_pybytes())
+        self.put(f"records/{name}.parquet", to_bytes(table))
 
     def read_records(self, setting_id: str, seeds: Collection[int]) -> list[Record]:
         """Return the records of one setting's finished runs with the given seeds."""
-        stack = f"{stack_name(setting_id, seeds)}.parquet"
-        names = self.names("records", ".parquet")
-        records: dict[tuple[int, int], Record] = {}
-        for name in [stack] if stack in names else names:
-            file_setting, file_seeds = parse_stack_name(name.removesuffix(".parquet"))
-            if file_setting == setting_id and not set(seeds).isdisjoint(file_seeds):
-                source = pa.BufferReader(self.read(f"records/{name}"))
-                for row in pq.read_table(source, use_threads=False).to_pylist():
-                    records[row["seed"], row["task"]] = row
-        return [row for (seed, _), row in records.items() if seed in seeds]
+        stack = f"records/{stack_name(setting_id, seeds)}.parquet"
+        filters = [("setting_id", "==", setting_id), ("seed", "in", set(seeds))]
 
-    def check_records(self) -> list[FileCheck]:
-        """Check each records file, and that no run is in two files."""
+        def read(path: str) -> list[Record] | None:
+            name = path.removeprefix("records/").removesuffix(".parquet")
+            file_setting, file_seeds = parse_stack_name(name)
+            is_stack = file_setting == setting_id and set(seeds) & set(file_seeds)
+            if not is_stack and not is_merged(path):
+                return []
+            try:
+                source = pa.BufferReader(self.read(path))
+            except FileNotFoundError:  # merged after its name was listed
+                return None
+            table = pq.read_table(source, use_threads=False, filters=filters)
+            return list(table.to_pylist())
 
-        def check(name: str) -> FileCheck | None:
-            path = f"records/{name}"
+        # a search reads each trial's records: do not list all files each time
+        if (rows := read(stack)) is None:
+            files = read_current(
+                self._records_paths, lambda paths: map(read, paths), lambda rows: ()
+            )
+            rows = [row for file_rows in files.values() for row in file_rows]
+        return list({(row["seed"], row["task"]): row for row in rows}.values())
+
+    def _records_paths(self) -> list[str]:
+        return [f"records/{name}" for name in self.names("records", ".parquet")]
+
+    def check_records(
+        self, known: MutableMapping[str, FileCheck] | None = None
+    ) -> list[FileCheck]:
+        """Check each records file, and that no run is in two files.
+
+        Files that a good merged file replaces are skipped. `known` has the results of
+        merged files that were checked before, by path, and gets those of new ones:
+        their names say what they contain.
+        """
+        known = {} if known is None else known
+
+        def check(path: str) -> FileCheck | None:
+            if path in known:
+                return known[path]
             try:
                 return file_check.check_records_file(path, self.read(path))
             except FileNotFoundError:  # deleted after its name was listed
                 return None
 
         with ThreadPoolExecutor(8) as pool:
-            checks = pool.map(check, self.names("records", ".parquet"))
-            return file_check.reject_duplicates(check for check in checks if check)
+            checks = read_current(
+                self._records_paths,
+                lambda paths: pool.map(check, paths),
+                lambda check: () if check.faults else check.replaces,
+            )
+        merged = (c for c in checks.values() if c.replaces and not c.faults)
+        known.update({check.path: check for check in merged})
+        return file_check.reject_duplicates(checks.values())
+
+    def delete_replaced(self, checks: Iterable[FileCheck]) -> None:
+        """Delete the records files that good merged files replace.
+
+        `checks` are the results of checking all records files.
+        """
+        good = (check for check in checks if not check.faults)
+        replaced = {name for check in good for name in check.replaces}
+        names = replaced and replaced.intersection(self.names("records", ".parquet"))
+        if names and self.claim:
+            self.claim.check()
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda name: self.delete(f"records/{name}"), sorted(names)))
 
     def check_files(self) -> list[FileCheck]:
         """Check the records, the checkpoints and study.json."""
@@ -160,7 +207,8 @@ class Store(Files):
             UsageError: A newer version of this program wrote one of the files.
         """
         run_ids: set[str] = set()
-        for check in self.check_records():
+        checks = self.check_records()
+        for check in checks:
             if check.newer:
                 raise UsageError(f"{self.location(check.path)} {check.faults[0]}")
             if not check.faults:
@@ -171,6 +219,8 @@ class Store(Files):
                     f"Damaged file moved to {new}; missing runs will be repeated: "
                     f"{check.faults[0]}"
                 )
+        if repair:
+            self.delete_replaced(checks)
         return run_ids
 
     def save_state(self, name: str, state: bytes) -> None:
@@ -213,6 +263,19 @@ class Store(Files):
             return {str(name): str(reason) for name, reason in reasons.items()}
         except (FileNotFoundError, ValueError, AttributeError):
             return {}
+
+
+def to_bytes(table: pa.Table) -> bytes:
+    """Return the content of a records file. Damaged pages are found by checksums."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        compression="zstd",
+        write_page_checksum=True,
+        row_group_size=GROUP_ROWS,
+    )
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def find_stores(results: str, study: str | None = None) -> list[Store]:

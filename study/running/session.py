@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from study.console import say
 from study.plan.trials import Trial, plan
+from study.results.compaction import compacting
 from study.results.files import retry
 from study.results.store import Store
 from study.spec.options import SweepOptions
@@ -173,14 +174,15 @@ class Session(abc.ABC):
             retry(lambda: self.store.save_request(self.request))
             retry(lambda: self.store.save_failures({}))
             say(f"{self._headline(tally)}, {shares}")
-            failures = run_trials(
-                tally,
-                store=self.store,
-                datasets=data,
-                shares=shares,
-                options=self.options.run_options(self.study),
-                source=source,
-            )
+            with compacting(self.store):
+                failures = run_trials(
+                    tally,
+                    store=self.store,
+                    datasets=data,
+                    shares=shares,
+                    options=self.options.run_options(self.study),
+                    source=source,
+                )
         with contextlib.suppress(OSError):
             self.store.save_failures(failures)
         return failures

@@ -1,0 +1,148 @@
+"""Merge the small records files of a study into few large ones.
+
+One merged file at a time: write it, read it again, then delete the files that it
+replaces. `trainables.record_files` says how readers then see each row once. A process
+can be killed at any moment: the merged file appears whole or not at all, and replaced
+files that still exist are deleted by the next compaction or sweep.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, MutableMapping, Sequence
+
+import attrs
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from study.results.file_check import FileCheck, check_records_file
+from study.results.store import Store, to_bytes
+from trainables.record_files import REPLACES, is_merged, merged_name
+
+ROWS = 100_000
+"""The most rows of a merged file. In memory, they take about 100 MB."""
+
+FILES = 1_000
+"""The most files that one file replaces. A sweep merges this many at a time."""
+
+PAUSE = 60.0
+"""How often a sweep counts its small files, in seconds."""
+
+
+@attrs.define
+class _Group:
+    """Files with equal columns and metadata, which become one merged file."""
+
+    checks: list[FileCheck] = attrs.field(factory=list)
+    tables: list[pa.Table] = attrs.field(factory=list)
+    rows: int = 0
+    names: int = 0  # how many names the metadata of the merged file will have
+
+    def has_room(self, check: FileCheck) -> bool:
+        """Return whether the merged file may have this file too."""
+        names = self.names + 1 + len(check.replaces)
+        return self.rows + check.rows <= ROWS and names <= FILES
+
+    def add(self, check: FileCheck, table: pa.Table) -> None:
+        """Add a file and its rows."""
+        self.checks.append(check)
+        self.tables.append(table)
+        self.rows += check.rows
+        self.names += 1 + len(check.replaces)
+
+
+def compact(
+    store: Store, known: MutableMapping[str, FileCheck] | None = None
+) -> tuple[int, int]:
+    """Merge the good records files; return how many files there were and are.
+
+    Files are merged only if they have the same columns and the same metadata, such as
+    the commit and the hardware. This process must have claimed the study. `known` is
+    as in `Store.check_records`.
+
+    Raises:
+        OSError: The storage fails, or does not keep what was written.
+    """
+    checks = store.check_records(known)
+    store.delete_replaced(checks)
+    count = len(checks)
+    for group in _groups(store, [check for check in checks if not check.faults]):
+        merged = _merge(store, group)
+        if known is not None:
+            known[merged.path] = merged
+        count -= len(group.checks) - 1
+    return len(checks), count
+
+
+def _groups(store: Store, checks: Sequence[FileCheck]) -> Iterator[_Group]:
+    """Yield groups of two or more files.
+
+    Files that are at least half as large as a merged file may be are left as they are.
+    """
+    groups: dict[bytes, _Group] = {}  # by the columns and metadata of the files
+    for check in checks:
+        if 2 * check.rows > ROWS or 2 * len(check.replaces) >= FILES:
+            continue
+        source = pa.BufferReader(store.read(check.path))
+        table = pq.read_table(source, use_threads=False)
+        metadata = dict(table.schema.metadata or {})
+        metadata.pop(REPLACES.encode(), None)
+        table = table.replace_schema_metadata(metadata)
+        key = table.schema.serialize().to_pybytes()
+        if key in groups and not groups[key].has_room(check):
+            yield groups.pop(key)
+        groups.setdefault(key, _Group()).add(check, table)
+    yield from (group for group in groups.values() if len(group.checks) > 1)
+
+
+def _merge(store: Store, group: _Group) -> FileCheck:
+    """Write the rows of a group to one file, then delete the files of the group.
+
+    Raises:
+        OSError: The storage fails, or does not keep what was written.
+    """
+    replaced = {os.path.basename(check.path) for check in group.checks}
+    replaced.update(*(check.replaces for check in group.checks))
+    table = pa.concat_tables(group.tables)
+    metadata = {**table.schema.metadata, REPLACES: "\n".join(sorted(replaced))}
+    path = f"records/{merged_name(replaced)}"
+    store.put(path, to_bytes(table.replace_schema_metadata(metadata)))
+    store.sync("records")
+    merged = check_records_file(path, store.read(path))
+    run_ids = {run_id for check in group.checks for run_id in check.runs}
+    if merged.faults or merged.runs.keys() != run_ids or not merged.replaces:
+        store.delete(path)
+        raise OSError(
+            f"{store.location(path)} does not contain what was written to it; the "
+            "small files are kept"
+        )
+    store.delete_replaced([merged])
+    return merged
+
+
+@contextlib.contextmanager
+def compacting(store: Store, pause: float = PAUSE) -> Iterator[None]:
+    """Merge small files while this context lasts, whenever there are `FILES` of them.
+
+    So a study of many trials has few files at any time, and a sweep that was killed
+    restarts quickly. This process must have claimed the study.
+    """
+    ended = threading.Event()
+
+    def keep_compacting() -> None:
+        known: dict[str, FileCheck] = {}
+        while not ended.wait(pause):
+            with contextlib.suppress(OSError):  # the next attempt may succeed
+                names = store.names("records", ".parquet")
+                if len(names) - sum(map(is_merged, names)) >= FILES:
+                    compact(store, known)
+
+    thread = threading.Thread(target=keep_compacting, daemon=True, name="compaction")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

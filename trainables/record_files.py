@@ -1,0 +1,91 @@
+"""The names of records files, and which files of a folder count.
+
+A finished trial writes a small file. `python -m study.status RESULTS --compact` merges
+small files: it writes their rows to one merged file, whose metadata list the files that
+it replaces, and then deletes these files. A reader ignores a replaced file that still
+exists.
+
+The name of a merged file is made from the list of the files that it replaces, with
+those that these files have replaced before. So a list that is damaged, or the list of a
+file that was renamed, replaces nothing. In the order of the names, a merged file comes
+after all files that it replaces. So a listing in this order, as of an object store,
+that comes too late for a replaced file still finds the merged one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+REPLACES = "replaces"
+"""The key in the metadata of a merged file: the replaced files, one name per line."""
+
+MERGED = re.compile(r"merged-([0-9]{6})-[0-9a-f]{16}\.parquet")
+"""The name of a merged file. The names of trials' files start with 0 to 9 or a to f."""
+
+
+def merged_name(replaced: Collection[str]) -> str:
+    """Return the name of the merged file that replaces these files.
+
+    >>> one = merged_name(["f00d-seeds-0.parquet", "f00d-seeds-1.parquet"])
+    >>> one, merged_name([one, "f00d-seeds-2.parquet"])[:14]
+    ('merged-000001-d5aacbcff7a25fa9.parquet', 'merged-000002-')
+    """
+    matches = (MERGED.fullmatch(name) for name in replaced)
+    last = max((int(match[1]) for match in matches if match), default=0)
+    names_hash = hashlib.sha256("\n".join(sorted(replaced)).encode()).hexdigest()
+    return f"merged-{last + 1:06d}-{names_hash[:16]}.parquet"
+
+
+def is_merged(path: str) -> bool:
+    """Return whether a path is that of a merged file."""
+    return bool(MERGED.fullmatch(os.path.basename(path)))
+
+
+def replaced_names(path: str, metadata: Mapping[bytes, bytes] | None) -> frozenset[str]:
+    """Return the names of the files that a file with this path and metadata replaces.
+
+    If it is not a merged file, return an empty set.
+    """
+    text = (metadata or {}).get(REPLACES.encode(), b"")
+    names = frozenset(text.decode(errors="replace").split("\n"))
+    return names if os.path.basename(path) == merged_name(names) else frozenset()
+
+
+def read_current(
+    list_paths: Callable[[], Sequence[str]],
+    read: Callable[[Sequence[str]], Iterable[T | None]],
+    replaced: Callable[[T], Collection[str]],
+) -> dict[str, T]:
+    """Read each row of a folder once, although another process may merge its files.
+
+    A file may be merged after the listing. If its rows are not read yet, they are in a
+    merged file that a new listing finds, because a replaced file is deleted only after
+    the merged file exists. So this function lists and reads until it has read all
+    merged files. New small files, which a running sweep writes, are not waited for.
+
+    Args:
+        list_paths: Returns the paths of all files in one or more folders.
+        read: Reads some files. The result of a file that does not exist is None.
+        replaced: Returns the names of the files that a file replaces.
+
+    Returns:
+        The result of each file that exists and is not replaced, by path.
+    """
+    results: dict[str, T | None] = {}
+    while unread := [path for path in list_paths() if path not in results]:
+        if results and not any(map(is_merged, unread)):
+            break
+        results.update(zip(unread, read(unread), strict=True))
+    current = {path: result for path, result in results.items() if result is not None}
+    old = {
+        os.path.join(os.path.dirname(path), name)
+        for path, result in current.items()
+        for name in replaced(result)
+    }
+    return {path: result for path, result in current.items() if path not in old}
