@@ -7,7 +7,9 @@ Elsewhere, in an object store or in a folder such as an sshfs mount, a claim is 
 entry in the store, which its holder renews regularly. The store decides which of two
 processes may change the entry (`study.results.exclusion`). A process takes over the
 claim of another process only if the entry has not changed for `STALE` seconds, measured
-by the clock of the process that waits. No clocks of two machines are compared.
+by the clock of the process that waits. No clocks of two machines are compared. If the
+holder ran on the same machine and its process is dead, nobody waits
+(`study.results.process`).
 
 A process can be stopped for longer than this, and then continue. So the files that a
 holder overwrites, study.json and the journal, are written under the same condition as
@@ -40,6 +42,7 @@ from study.results.exclusion import (
     locks_are_shared,
 )
 from study.results.files import Files, notice
+from study.results.process import is_dead, this_process
 from trainables.usage import UsageError
 
 AnyFiles = TypeVar("AnyFiles", bound=Files)
@@ -110,7 +113,8 @@ def is_claimed(files: Files, stale: float = STALE) -> bool:
     if found is None:
         return False
     entry = Entry.from_bytes(found[0])
-    return bool(entry.owner) and time.time() - entry.time < stale
+    is_fresh = bool(entry.owner) and time.time() - entry.time < stale
+    return is_fresh and not is_dead(entry.process)
 
 
 def _in_use(files: Files) -> UsageError:
@@ -170,6 +174,7 @@ class Entry:
     number: int = 0  # the number of claims so far, with this one
     beat: int = 0  # how often the holder has renewed the entry
     time: float = 0.0  # when that was, by the holder's clock; only for display
+    process: str = ""  # the process of the holder, if its system can identify it
 
     def to_bytes(self) -> bytes:
         """Serialise the entry to JSON."""
@@ -181,7 +186,8 @@ class Entry:
         try:
             data = json.loads(content)
             number, beat = int(data["number"]), int(data["beat"])
-            return cls(str(data["owner"]), number, beat, float(data["time"]))
+            process = str(data.get("process", ""))  # older versions wrote none
+            return cls(str(data["owner"]), number, beat, float(data["time"]), process)
         except (ValueError, KeyError, TypeError):
             return cls("unknown")
 
@@ -344,7 +350,9 @@ def _entered(files: Files, stale: float) -> Iterator[Claim]:
     exclusion = exclusion_of(files)
     found = _wait_until_free(files, exclusion, stale)
     before, tag = (Entry(""), None) if found is None else found
-    entry = Entry(uuid.uuid4().hex, before.number + 1, time=time.time())
+    entry = Entry(
+        uuid.uuid4().hex, before.number + 1, time=time.time(), process=this_process()
+    )
     try:
         with notice():
             exclusion.begin(entry.number)
@@ -387,7 +395,7 @@ def _wait_until_free(
 ) -> tuple[Entry, str] | None:
     """Wait until no other sweep is running; return the last entry and its tag.
 
-    Return at once if there is no entry or its holder has released it.
+    Return at once if there is no entry, or its holder has released it or is dead.
 
     Raises:
         UsageError: The entry changes, so another sweep is running.
@@ -399,6 +407,8 @@ def _wait_until_free(
     while found is not None and (entry := Entry.from_bytes(found[0])).owner:
         if found != first:
             raise _in_use(files)
+        if is_dead(entry.process):
+            return entry, found[1]
         if since is None:
             # only this process's clock counts: clocks of other machines may be wrong
             since = time.monotonic()

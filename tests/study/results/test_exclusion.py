@@ -27,6 +27,7 @@ import pytest
 from study.results import claim as claims
 from study.results.claim import ClaimLostError, ConflictError, Entry, claim, is_claimed
 from study.results.exclusion import ENTRY, FolderExclusion, locks_are_shared
+from study.results.process import _machine, _state_and_start
 from study.results.store import Store
 from study.searching.journal import CLAIM, open_search
 from study.spec.search import JOURNAL, Search
@@ -101,7 +102,10 @@ def test_the_second_is_refused_as_soon_as_the_first_shows_itself(store, capsys):
         with waiting_for(held), refused, claim(store):
             raise AssertionError("two at once")
         (line,) = capsys.readouterr().out.splitlines()
-        assert line.startswith(f"A sweep was running on {store.location()}: waiting")
+        assert line == (
+            f"A sweep was running on {store.location()}: waiting up to 90 s to see "
+            "whether it is still running."
+        )
     assert not is_claimed(store)
     with claim(store):  # the claim was released: no wait
         assert capsys.readouterr().out == ""
@@ -126,6 +130,20 @@ def test_a_dead_claim_is_waited_out_by_the_own_clock(store, content):
     with claim(store, stale=0.3) as held:
         assert time.monotonic() - started >= 0.3
         assert held.claim.stamp.startswith("2-" if content is None else "1-")
+
+
+@exact_places
+def test_the_claim_of_a_dead_process_is_taken_at_once(store, capsys):
+    with subprocess.Popen(["true"]) as process:
+        start = _state_and_start(process.pid)[1]
+    name = f"{_machine()}-{process.pid}-{start}"
+    entry = Entry("dead", 1, time=time.time(), process=name)
+    store.put(f"{ENTRY}.1" if store.local else ENTRY, entry.to_bytes())
+    assert not is_claimed(store)
+    with claim(store, stale=600) as held:
+        assert held.claim.stamp.startswith("2-")
+        assert is_claimed(store)
+    assert capsys.readouterr().out == ""
 
 
 @exact_places
