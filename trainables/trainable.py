@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ray import tune
+from ray._raylet import getproctitle, setproctitle  # type: ignore[attr-defined]
 
 from trainables.data import Dataset
 from trainables.patience import NOTICE_SECONDS, Call, Patience, first_line
@@ -53,6 +54,7 @@ class ContinualTrainable(tune.Trainable):
         setting       the setting, as a row of plain values
         seeds         the seeds, which are trained together (a stack)
         name          the name of the stack
+        label         the trial as text, for people
         cpus, gpus    the numbers of CPUs and GPUs to request
 
     A finished trial writes its records itself. A checkpoint contains the state of the
@@ -94,8 +96,8 @@ class ContinualTrainable(tune.Trainable):
     def __repr__(self) -> str:
         """Return the text that Ray's dashboard shows for this process.
 
-        The text names the study and not a trial, because the process may run many
-        trials.
+        The text names the study and not a trial, because Ray asks for the text once,
+        and the process may run many trials. `_show_task` shows the trial.
         """
         keeper: Keeper | None = getattr(self, "_keeper", None)
         return f"trials of the study {keeper.study}" if keeper else super().__repr__()
@@ -119,7 +121,7 @@ class ContinualTrainable(tune.Trainable):
         torch.set_num_threads(max(1, int(trial["cpus"])))
         if trial["gpus"]:
             torch.cuda.reset_peak_memory_stats()  # forget the previous trial
-        self._name = trial["name"]
+        self._name, self._label = trial["name"], trial["label"]
         self._new_run: Callable[[], ContinualRun] = lambda: ContinualRun(
             setting, trial["seeds"], dataset, device, options=self._options
         )
@@ -143,6 +145,7 @@ class ContinualTrainable(tune.Trainable):
             OSError: The storage has failed for longer than `RunOptions.patience`.
         """
         waiting = None if self._resumed else self._try(self._resume)
+        self._show_task()
         if self._resumed:
             if not self._run.finished:
                 origin = {"study": self._keeper.study, "trial_id": self.trial_id}
@@ -165,6 +168,17 @@ class ContinualTrainable(tune.Trainable):
             "warning": self._warning,
             "done": self._run.finished and self._written,
         }
+
+    def _show_task(self) -> None:
+        """Show the trial and its task in the title of this process.
+
+        Ray's dashboard shows the title on the page of the nodes, and `ps` shows it too.
+        Ray sets the title back after each step.
+        """
+        run, title = self._run, getproctitle()
+        if title.startswith("ray::"):
+            task = min(run.task + 1, run.setting.tasks)
+            setproctitle(f"{title} {self._label}: task {task} of {run.setting.tasks}")
 
     def _gpu_memory(self) -> int | None:
         """Return the peak GPU memory of the run in bytes, or None on a CPU."""

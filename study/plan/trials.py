@@ -68,7 +68,8 @@ class Trial:
         `cpus` and `gpus` are the numbers of CPUs and GPUs of the trial.
         """
         run = {"setting": self.setting.row(), "seeds": list(self.seeds)}
-        return {**run, "name": self.name, "cpus": cpus, "gpus": gpus}
+        names = {"name": self.name, "label": self.label}
+        return {**run, **names, "cpus": cpus, "gpus": gpus}
 
 
 def hyperparameter_text(row: Row) -> str:

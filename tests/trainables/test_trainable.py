@@ -100,6 +100,19 @@ def test_the_landscape_is_looked_at_as_often_as_told(store, few, every, looked_a
     assert sorted(known) == looked_at
 
 
+def test_the_title_of_the_process_says_which_task_it_learns(store, few, monkeypatch):
+    titles = []
+    monkeypatch.setattr("trainables.trainable.setproctitle", titles.append)
+    finish(actor(store, few))
+    assert titles == []  # the process is not Ray's
+    monkeypatch.setattr("trainables.trainable.getproctitle", lambda: "ray::X.train")
+    finish(actor(store, few, PAIRWISE))
+    assert titles == [
+        f"ray::X.train pairwise gnp lr=0.01 rho=0.05 alpha=0.8, seeds 1: task {i} of 4"
+        for i in (1, 2, 3, 4)
+    ]
+
+
 def test_what_is_reported_is_the_mean_over_the_seeds(store, few):
     last = finish(actor(store, few))[-1]
     rows = [r for r in plain(few, PERMUTED) if r["task"] == TASKS - 1]
