@@ -21,7 +21,7 @@ from ray import tune
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.console import say
-from study.results.files import Files
+from study.results.files import Files, retry
 from study.results.provenance import software
 from study.running.autoscaler import WAIT, WaitingNews
 from study.running.progress import NotPickled
@@ -34,6 +34,9 @@ FOLDER = "reach"
 
 TIMEOUT = 120.0
 """Seconds that a node has to copy a file. This includes the start of Python."""
+
+COPY_SECONDS = 5.0
+"""Seconds for which a node tries again to copy a file."""
 
 COMPARED_VERSIONS = ("commit", "python", "torch", "numpy")
 """The versions that should be equal on all nodes.
@@ -54,10 +57,11 @@ def live_nodes() -> dict[str, str]:
 def copy_file(files: Files, source: str, target: str) -> tuple[str, dict[str, str]]:
     """Copy a file on a node; return the error and the software versions of the node.
 
-    If the copy succeeds, the error is the empty string.
+    If the copy succeeds, the error is the empty string. A store that fails for a moment
+    is asked again.
     """
     try:
-        files.put(target, files.read(source))
+        retry(lambda: files.put(target, files.read(source)), COPY_SECONDS)
     except OSError as error:
         return first_line(error), software()
     return "", software()
@@ -85,7 +89,7 @@ class ReachTest:
         Raises:
             OSError: The storage fails.
         """
-        self.files.put(self.path, self.content)
+        retry(lambda: self.files.put(self.path, self.content), COPY_SECONDS)
         strategy = NodeAffinitySchedulingStrategy(node, soft=False)
         task = ray.remote(num_cpus=0, max_retries=2)(copy_file)
         return task.options(scheduling_strategy=strategy).remote(
@@ -116,9 +120,10 @@ class ReachTest:
     def is_copied(self) -> bool:
         """Return whether this process can read the copy that the node wrote."""
         try:
-            return self.files.read(f"{self.path}-copy") == self.content
+            copy = retry(lambda: self.files.read(f"{self.path}-copy"), COPY_SECONDS)
         except OSError:
             return False
+        return copy == self.content
 
     def clean_up(self) -> None:
         """Delete the test file and its copy. Ignore errors of the storage."""

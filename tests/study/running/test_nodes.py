@@ -20,12 +20,16 @@ def reach_test(tmp_path):
     return test
 
 
+@pytest.fixture
+def no_patience(monkeypatch):
+    monkeypatch.setattr("study.running.nodes.COPY_SECONDS", 0.0)
+
+
 def copy(test, files):
     return copy_file(files, test.path, f"{test.path}-copy")
 
 
 def test_a_node_that_shares_the_folder_copies_the_file(reach_test):
-    assert not reach_test.is_copied()
     fault, versions = copy(reach_test, reach_test.files)
     assert fault == ""
     assert reach_test.is_copied()
@@ -34,17 +38,34 @@ def test_a_node_that_shares_the_folder_copies_the_file(reach_test):
     assert list(reach_test.files.folder.iterdir()) == []
 
 
-def test_a_node_with_another_folder_says_so_and_writes_nothing(tmp_path, reach_test):
+def test_a_node_with_another_folder_says_so_and_writes_nothing(
+    tmp_path, reach_test, no_patience
+):
     fault, _ = copy(reach_test, Files(str(tmp_path / "two"), "mine"))
     assert fault.startswith("FileNotFoundError")
     assert not reach_test.is_copied()
     assert not (tmp_path / "two").exists()
 
 
-def test_a_node_that_may_not_write_says_so(reach_test):
+def test_a_node_that_may_not_write_says_so(reach_test, no_patience):
     (reach_test.files.folder / f"{reach_test.path}-copy").mkdir()
     fault, _ = copy(reach_test, reach_test.files)
     assert "Error" in fault
+
+
+def test_a_store_that_fails_for_a_moment_is_asked_again(reach_test, monkeypatch):
+    """S3 may answer "503 Slow Down" to any request; no node is to blame for that."""
+    put, failures = Files.put, [OSError("Slow Down"), OSError("Slow Down")]
+
+    def fail(self, path, content):
+        if failures:
+            raise failures.pop()
+        put(self, path, content)
+
+    monkeypatch.setattr(Files, "put", fail)
+    fault, _ = copy(reach_test, reach_test.files)
+    assert (fault, failures) == ("", [])
+    assert reach_test.is_copied()
 
 
 def test_other_versions_are_named_and_others_are_not():
