@@ -181,6 +181,9 @@ def replication(frame: pd.DataFrame) -> pd.DataFrame:
                             DIFFERENT if all differences within the noise are outside
                             the tolerance, else UNDECIDED; a single run of ours has
                             unknown noise, so it is never DIFFERENT
+        near_peak       whether noise cannot tell our number at this task from our
+                        largest one: the 95% interval of the difference, paired by
+                        seed, contains 0. None for a mean over all tasks
     """
     parts = []
     first = frame.attrs.get("first_task", 0)
@@ -199,6 +202,7 @@ def replication(frame: pd.DataFrame) -> pd.DataFrame:
         parts.append(
             pd.DataFrame(
                 {
+                    "near_peak": _near_peak(runs, kept["task"] - first),
                     "publication": publication.name,
                     "study": runs.study,
                     "setting_id": runs.setting_id,
@@ -235,6 +239,16 @@ def replication(frame: pd.DataFrame) -> pd.DataFrame:
 NAMES = (
     *("publication", "study", "setting_id", "task", "mean", "lo", "hi", "runs"),
     *("published", "published_lo", "published_hi", "published_runs"),
-    *("difference", "noise", "tolerance", "verdict"),
+    *("difference", "noise", "tolerance", "verdict", "near_peak"),
 )
 """The columns of `replication`."""
+
+
+def _near_peak(runs: Runs, tasks: pd.Series[float]) -> list[bool | None]:
+    """Return for each task whether its mean may be the largest: see `replication`."""
+    if tasks.isna().any():
+        return [None] * len(tasks)
+    values = runs.matrix[:, tasks.astype(int)]
+    below = values[:, [values.mean(axis=0).argmax()]] - values
+    near_peak: list[bool | None] = (mean_interval(below).lo <= 0).tolist()
+    return near_peak
