@@ -279,7 +279,7 @@ STUDIES: dict[str, Study] = {
             "kumar-2023",
             kumar_2023(),
             seeds=range(5),
-            about="20 tasks of Kumar et al. 2023: L2-init and weight decay with Adam",
+            about="20 tasks of Kumar et al. 2023: L2-init and other remedies with Adam",
         ),
         Study(
             "random-labels",
