@@ -29,6 +29,7 @@ from analysis.figures.picture import (
     text_width,
     wrap_text,
 )
+from analysis.records.runs import plain_rows
 from analysis.statistics.metrics import (
     DEFAULT,
     MEASURE,
@@ -38,7 +39,6 @@ from analysis.statistics.metrics import (
 )
 from analysis.tables.formats import Column, Row, Sheet, make_sheet, number
 from analysis.tables.words import (
-    plain_rows,
     unit_of_difference,
     value_cell,
     write_difference,

@@ -12,6 +12,7 @@ Tables, heat maps and comparisons of settings leave extra seeds out.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -125,6 +126,16 @@ def setting_columns(frame: pd.DataFrame) -> list[str]:
     return [name for name in names if name in frame]
 
 
+def plain_rows(frame: pd.DataFrame) -> list[Setting]:
+    """Return the rows of a frame as dicts of plain values, with None for null."""
+    plain = frame.astype(object)
+    plain = plain.where(plain.notna(), None)
+    names = [str(name) for name in plain]
+    columns = [plain[name].tolist() for name in names]
+    # `to_dict` takes several times as long
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
 def by_setting(frame: pd.DataFrame, measure: str = "test_accuracy") -> list[Runs]:
     """Return the runs of each setting, sorted in the order of the paper.
 
@@ -138,8 +149,7 @@ def by_setting(frame: pd.DataFrame, measure: str = "test_accuracy") -> list[Runs
     stops = np.cumsum(np.bincount(number))
     rows = np.split(np.argsort(number, kind="stable"), stops)[: len(stops)]
     firsts = frame.iloc[[own[0] for own in rows]]
-    values = firsts[setting_columns(frame)].astype(object)
-    settings: list[Any] = values.where(values.notna(), None).to_dict("records")
+    settings = plain_rows(firsts[setting_columns(frame)])
     columns = {n: frame[n].to_numpy() for n in ("seed", "task", "diverged", measure)}
     all_runs = []
     for study, setting_id, setting, chosen in zip(
@@ -262,7 +272,7 @@ def varying_columns(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     >>> varying_columns([{"lr": 0.1, "tasks": 5}, {"lr": 0.2, "tasks": 5}])
     ['lr']
     """
-    names = dict.fromkeys(name for setting in settings for name in setting)
+    names = dict.fromkeys(itertools.chain.from_iterable(settings))
     return [name for name in names if len({s.get(name) for s in settings}) > 1]
 
 
@@ -304,12 +314,11 @@ def implied_values(settings: Sequence[Mapping[str, Any]]) -> Setting:
     >>> implied_values([{"intervention": "redo", "redo_tau": 0.1}, {"redo_tau": None}])
     {'redo_tau': 0.1}
     """
-    groups = _by_parts(settings).values()
+    varying = {n for g in _by_parts(settings).values() for n in varying_columns(g)}
     implied: Setting = {}
     for name in varying_columns(settings):
         values = {setting.get(name) for setting in settings} - {None}
-        constant = all(name not in varying_columns(group) for group in groups)
-        if len(values) == 1 and constant and name not in PARTS:
+        if len(values) == 1 and name not in (*PARTS, *varying):
             implied[name] = values.pop()
     return implied
 

@@ -19,6 +19,7 @@ from analysis.records.runs import (
     by_setting,
     implied_values,
     labels,
+    plain_rows,
     show,
     varying_columns,
 )
@@ -28,7 +29,6 @@ from analysis.tables.formats import Cells, Column, Row, Sheet, Table, make_sheet
 from analysis.tables.words import (
     ALWAYS,
     name_seeds,
-    plain_rows,
     settings_of,
     shorten,
     unit_of_level,

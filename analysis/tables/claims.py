@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis.comparing.claims import BETWEEN, CLAIMS, COLUMNS, claims
 from analysis.records.load import load
+from analysis.records.runs import plain_rows
 from analysis.tables.formats import (
     Cells,
     Column,
@@ -17,7 +18,7 @@ from analysis.tables.formats import (
     number,
     print_sheets,
 )
-from analysis.tables.words import plain_rows, value_cell
+from analysis.tables.words import value_cell
 
 EXPLANATION = (
     "The paper is Koster & Kukla 2024 (arXiv 2409.17300). Differences are paired by "

@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.comparing.compare import AGAINST, Question, compare_and_confirm
 from analysis.comparing.verdicts import VERDICTS
 from analysis.records.load import Selection, load
-from analysis.records.runs import varying_columns
+from analysis.records.runs import plain_rows, varying_columns
 from analysis.statistics.metrics import MEASURES, Metric
 from analysis.statistics.power import LEVEL, seeds_needed
 from analysis.tables.formats import (
@@ -29,7 +29,6 @@ from analysis.tables.words import (
     ALWAYS,
     first_and_count,
     name_seeds,
-    plain_rows,
     settings_of,
     shorten,
     unit_of_difference,

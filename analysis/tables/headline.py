@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 
 from analysis.comparing.compare import Question
+from analysis.records.runs import plain_rows
 from analysis.statistics.metrics import Metric
 from analysis.tables.formats import Row
 from analysis.tables.words import (
     name_seeds,
-    plain_rows,
     unit_of_difference,
     unit_of_level,
     write_difference,

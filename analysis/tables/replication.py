@@ -17,6 +17,7 @@ from analysis.comparing.published import (
     replication,
 )
 from analysis.records.load import Selection, load
+from analysis.records.runs import plain_rows
 from analysis.statistics.metrics import MEASURES
 from analysis.tables.formats import (
     Cells,
@@ -27,7 +28,7 @@ from analysis.tables.formats import (
     number,
     print_sheets,
 )
-from analysis.tables.words import plain_rows, value_cell
+from analysis.tables.words import value_cell
 
 LISTED = 11
 """The number of tasks of a curve that the table shows, besides the worst one."""

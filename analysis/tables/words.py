@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from analysis.records.runs import show
 from analysis.statistics.metrics import MEASURES, Metric
@@ -169,10 +168,3 @@ def settings_of(rows: Sequence[Row], end: str) -> list[dict[str, Any]]:
     names = list(rows[0])
     names = names[names.index("setting_id") + 1 : names.index(end)]
     return [{name: row[name] for name in names} for row in rows]
-
-
-def plain_rows(data: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows of a frame as dicts, with None for null."""
-    plain = data.astype(object)
-    rows: list[Any] = plain.where(plain.notna(), None).to_dict("records")
-    return rows

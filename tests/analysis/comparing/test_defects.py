@@ -14,10 +14,9 @@ from analysis.comparing.compare import (
 from analysis.comparing.fresh import runs_for
 from analysis.figures.rho import rho_grid
 from analysis.records.load import load
-from analysis.records.runs import by_setting
+from analysis.records.runs import by_setting, plain_rows
 from analysis.statistics.metrics import METRICS, find_metric
 from analysis.tables.accuracy import accuracy_table
-from analysis.tables.words import plain_rows
 from tests.support.synthetic import hash_of, make_frame, make_setting, write
 from tests.support.synthetic_rho import accuracy_of, rho_runs, rho_settings
 from tests.support.synthetic_rho import confirm as add_seeds
