@@ -123,11 +123,7 @@ class ContinualRun:
         self._initial = network.map(torch.clone)  # in the order of `self.seeds`
         self.task = 0
         self.stack = Stack(list(seeds), 0, network, initial_memory(setting, network))
-        if setting.activation is not None:
-            engine = "reference"  # the other engines have the equations of the ReLU
         self.engine = choose_engine(setting, network, engine)
-        if self.engine == "native" and setting.input_low is not None:
-            self.engine = "torch"  # the C steps read images as numbers in [0, 1]
         self._test = native.test if self.engine == "native" else measuring.test
         self._graphs: Graphs | None = None
         self.phases: dict[str, float] = collections.defaultdict(float)
@@ -308,9 +304,7 @@ class ContinualRun:
         """
         if self.engine == "native":
             part = self.stack.part(block.start, block.stop)
-            velocity = part.memory.moments.get("velocity")
-            images, optimizer = self._train_images.images, self.setting.optimizer
-            return native.train(part.network, velocity, optimizer, images, block)
+            return native.train(self.setting, part, self._train_images, block)
         intervention = self.setting.intervention
         # a CUDA graph cannot capture `Intervention.step`, which branches on values
         can_capture = self.device.type == "cuda" and not (

@@ -170,12 +170,12 @@ class Reader:
         `dtype` is the dtype of the numbers. `low` is the number of a black pixel; None
         means 0.
         """
-        self.images, self._dtype, self._low = images, dtype, low
+        self.images, self._dtype, self.low = images, dtype, low
         self._memory: dict[int, tuple[Tensor, Tensor]] = {}  # key: number of images
 
     def clone(self) -> Reader:
         """Return a reader of the same images with its own memory."""
-        return Reader(self.images, self._dtype, self._low)
+        return Reader(self.images, self._dtype, self.low)
 
     def read(self, positions: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape inputs"]:
         """Return the images at these positions in the dataset."""
@@ -185,8 +185,8 @@ class Reader:
             self._memory = {count: (raw, torch.empty_like(raw, dtype=self._dtype))}
         raw, reals = self._memory[count]
         torch.index_select(self.images, 0, positions.flatten(), out=raw)
-        if self._low is None:
+        if self.low is None:
             reals.copy_(raw).mul_(1 / 255)
         else:
-            reals.copy_(raw).mul_((1 - self._low) / 255).add_(self._low)
+            reals.copy_(raw).mul_((1 - self.low) / 255).add_(self.low)
         return reals.view(*positions.shape, -1)

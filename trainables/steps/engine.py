@@ -1,8 +1,9 @@
 """Choose the engine that trains a run: reference, torch or native.
 
     reference   autograd (`reference`): defines the results; supports every network
-    torch       the same equations with fewer operations (`fast`); no layer norm
-    native      compiled C (`native`): SGD, SAM, GNP and ASAM on a CPU
+    torch       the same equations with fewer operations (`fast`); only the ReLU and no
+                layer norm
+    native      compiled C (`native`): see `native.supports`
 
 The environment variable PLASTICITY_ENGINE names the preferred engine. The default is
 native. If an engine does not support a run, the run uses the engine above it in this
@@ -14,8 +15,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from trainables.optimizers import ASAM
-from trainables.steps import extension
+import torch
+
+from trainables.steps import check, extension, native
 from trainables.usage import UsageError, choose
 
 if TYPE_CHECKING:
@@ -25,12 +27,6 @@ if TYPE_CHECKING:
 ENGINES = ("reference", "torch", "native")
 
 VARIABLE = "PLASTICITY_ENGINE"
-
-MAX_NATIVE_WEIGHTS = 4_000_000
-"""The largest number of weights of a network that the native engine trains.
-
-Memory bandwidth limits the speed of larger networks, so that torch is as fast as C.
-"""
 
 
 def choose_engine(
@@ -48,31 +44,17 @@ def choose_engine(
     named = preferred or os.environ.get(VARIABLE)
     kind = "engine" if preferred else VARIABLE
     engine = choose(kind, named or "native", ENGINES)
-    if network.normalized or engine == "reference":
-        return "reference"
-    if engine == "native" and c_steps_support(setting, network):
+    if engine == "native" and native.supports(setting, network):
         try:
-            extension.load(network.weights[0].dtype)
+            check.load(network.weights[0].dtype)
             return "native"
         except extension.Unavailable as error:
             if named:
                 raise UsageError(
                     f"the native engine cannot run, because {error}"
                 ) from error
-    return "torch"
-
-
-def c_steps_support(setting: Setting, network: Network) -> bool:
-    """Return whether the C steps can train and test the networks of a setting."""
-    intervention = setting.intervention
-    return (
-        network.weights[0].device.type == "cpu"
-        and not (intervention and (intervention.penalizes or intervention.steps))
-        and setting.base is None
-        and (not setting.optimizer.scales_ascent or type(setting.optimizer) is ASAM)
-        and not network.normalized
-        and sum(w[0].numel() for w in network.weights) <= MAX_NATIVE_WEIGHTS
-    )
+    is_special = network.normalized or network.activation is not None
+    return "reference" if is_special or engine == "reference" else "torch"
 
 
 def describe_engine() -> str:
@@ -88,6 +70,6 @@ def describe_engine() -> str:
     if engine != "native":
         return f"{engine} ({VARIABLE}={engine})"
     try:
-        return f"native ({extension.load('float32').instruction_set})"
+        return f"native ({check.load(torch.float32).instruction_set})"
     except extension.Unavailable as error:
         return f"torch ({error})"

@@ -20,16 +20,21 @@ INSTRUCTION_SETS = ("avx512", "avx2", "neon")
 """The instruction sets for which a library can be built, the fastest first."""
 
 
+KINDS = ("value", "velocity", "first", "second", "origin", "average")
+"""The kinds of numbers that each weight and each bias has, as in `c/steps.h`."""
+
+ACTIVATIONS = (None, "leaky_relu", "tanh", "crelu", "sine_cosine")
+"""The activations in the order of `c/steps.h`; None is the ReLU."""
+
+
 class Parameters(ctypes.Structure):
-    """The C struct of one network. Its arrays have one pointer per layer."""
+    """The C struct of one network. Its arrays have one pointer per layer and kind."""
 
     _fields_ = (
-        ("layers", c_int64),
+        *((name, c_int64) for name in ("layers", "activation", "is_normalized")),
         ("widths", POINTER(c_int64)),
-        ("weights", POINTER(c_void_p)),
-        ("biases", POINTER(c_void_p)),
-        ("weight_velocities", POINTER(c_void_p)),
-        ("bias_velocities", POINTER(c_void_p)),
+        ("weights", POINTER(c_void_p) * len(KINDS)),
+        ("biases", POINTER(c_void_p) * len(KINDS)),
     )
 
 
@@ -39,17 +44,20 @@ class Batches(ctypes.Structure):
     _fields_ = (
         *((name, c_int64) for name in ("steps", "batch", "stride")),
         *((name, c_void_p) for name in ("images", "positions", "labels")),
+        ("low", c_double),
     )
 
 
 class Hyperparameters(ctypes.Structure):
-    """The C struct of an optimizer's hyperparameters."""
+    """The C struct of the hyperparameters of a step."""
 
     _fields_ = tuple(
         (name, c_double)
         for name in (
-            *("lr", "weight_decay", "momentum", "rho", "alpha", "epsilon"),
-            *("eta", "scales_biases"),
+            *("lr", "weight_decay", "momentum"),
+            *("rho", "alpha", "epsilon", "eta", "scales_biases"),
+            *("beta1", "beta2", "adam_eps"),
+            *("init_decay", "hare_ema", "hare_every", "updates"),
         )
     )
 
@@ -86,7 +94,8 @@ def load(dtype: object) -> Library:
             supports this processor.
     """
     kind = str(dtype).removeprefix("torch.") + sysconfig.get_config_var("EXT_SUFFIX")
-    built = [n for n in INSTRUCTION_SETS if (FOLDER / f"_native_{n}_{kind}").exists()]
+    files = {name: FOLDER / f"_native_{name}_{kind}" for name in INSTRUCTION_SETS}
+    built = [name for name, file in files.items() if file.exists()]
     if not built:
         raise Unavailable(
             "the C extension is not built: install a C compiler, "
@@ -94,7 +103,7 @@ def load(dtype: object) -> Library:
         )
     for name in built:
         try:
-            functions = ctypes.CDLL(str(FOLDER / f"_native_{name}_{kind}"))
+            functions = ctypes.CDLL(str(files[name]))
         except OSError as error:
             raise Unavailable(
                 f"the C extension cannot be loaded ({error}): "

@@ -9,6 +9,9 @@ The C steps are faster than torch for three reasons:
 
 The seeds share no data. The results of a seed therefore do not depend on the other
 seeds that are trained together.
+
+To add a method, add what it does to a weight to `apply` in `c/kernels.c`, its numbers
+to `Kind` and `Hyperparameters` in `c/steps.h` and `extension`, and a case to `check`.
 """
 
 from __future__ import annotations
@@ -19,53 +22,82 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
-from jaxtyping import UInt8
 from torch import Tensor
 
 from trainables.data.examples import Block, Examples, Reader
+from trainables.interventions import HareTortoise, L2Init
 from trainables.network import Network
-from trainables.optimizers import ASAM, EPSILON, Optimizer
+from trainables.optimizers import ASAM, EPSILON, GNP, SAM, SGD
+from trainables.setting import Setting
+from trainables.stack import Memory, Stack
 from trainables.steps import extension
-from trainables.steps.extension import Batches, Hyperparameters, Parameters, Sums
+from trainables.steps.extension import (
+    ACTIVATIONS,
+    KINDS,
+    Batches,
+    Hyperparameters,
+    Parameters,
+    Sums,
+)
 from trainables.steps.training import StepSums
 
+OPTIMIZERS = (SGD, SAM, GNP, ASAM)
 
-def train(
-    network: Network,
-    velocity: Network | None,
-    optimizer: Optimizer,
-    images: UInt8[Tensor, "N inputs"],
-    block: Block,
-) -> StepSums:
+STEP_INTERVENTIONS = (L2Init, HareTortoise)
+"""The interventions at every step that the C steps have. All others act in torch."""
+
+MAX_WEIGHTS = 4_000_000
+"""The largest number of weights of a network that the C steps train.
+
+Memory bandwidth limits the speed of larger networks, so that torch is as fast as C.
+"""
+
+
+def supports(setting: Setting, network: Network) -> bool:
+    """Return whether the C steps can train and test the networks of a setting."""
+    intervention = setting.intervention
+    in_torch = intervention and (intervention.penalizes or intervention.steps)
+    return (
+        network.weights[0].device.type == "cpu"
+        and type(setting.optimizer) in OPTIMIZERS
+        and (not in_torch or type(intervention) in STEP_INTERVENTIONS)
+        and network.activation in ACTIVATIONS
+        and sum(w[0].numel() for w in network.weights) <= MAX_WEIGHTS
+    )
+
+
+def train(setting: Setting, stack: Stack, reader: Reader, block: Block) -> StepSums:
     """Train the seeds of a block in place; return each seed's sums over the block.
 
-    The seeds are trained in parallel, on as many threads as torch uses. `velocity` has
-    the momentum buffers, or is None without momentum. `optimizer` is SGD, SAM, GNP or
-    ASAM. `images` are all training images of the dataset.
+    The seeds are trained in parallel, on as many threads as torch uses. `stack` has the
+    seeds of the block, and `reader` has all training images of the dataset.
 
     Raises:
         Unavailable: The C extension cannot be used on this machine.
         ValueError: A position or a label is out of range, or the images do not fit the
             network.
     """
+    network = stack.network
     functions = extension.load(network.weights[0].dtype).functions
     steps, seeds, batch = block.positions.shape
-    images = _check_images(network, images)
+    images = _check_images(network, reader.images)
     positions, labels = _check_examples(network, images, block.positions, block.labels)
-    o = optimizer
-    eta = o.eta if isinstance(o, ASAM) else 0
-    hyperparameters = Hyperparameters(
-        *(o.lr, o.weight_decay, o.momentum, o.rho, o.alpha, EPSILON),
-        *(eta, o.scales_biases),
-    )
+    arrays = _arrays(network, stack.memory)
+    marks = stack.memory.marks
+    counts = [marks[name] for name in ("updates", "steps") if name in marks]
 
     def train_seed(seed: int, sums: Sums) -> Any:
-        arrays = [t.data_ptr() for t in (images, positions[0, seed], labels[0, seed])]
-        batches = Batches(steps, batch, seeds * batch, *arrays)
-        parameters = _parameters(network, velocity, seed)
+        data = [t.data_ptr() for t in (images, positions[0, seed], labels[0, seed])]
+        batches = Batches(steps, batch, seeds * batch, *data, reader.low or 0)
+        parameters = _parameters(network, arrays, seed)
+        updates = float(counts[0][seed]) if counts else 0.0
+        hyperparameters = _hyperparameters(setting, updates)
         return functions.train(parameters, batches, hyperparameters, sums)
 
-    return StepSums(*_run_seeds(train_seed, seeds).unbind(1))
+    sums = _run_seeds(train_seed, seeds)
+    for count in counts:
+        count += steps
+    return StepSums(*sums.unbind(1))
 
 
 def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, Tensor]:
@@ -80,19 +112,37 @@ def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, T
     """
     functions = extension.load(network.weights[0].dtype).functions
     images = _check_images(network, reader.images)
+    arrays = _arrays(network, Memory())
 
     def test_seed(seed: int, sums: Sums) -> Any:
         positions, labels = _check_examples(
             network, images, *map(torch.from_numpy, stack[seed])
         )
-        arrays = [t.data_ptr() for t in (images, positions, labels)]
-        batches = Batches(1, len(labels), len(labels), *arrays)
-        return functions.test(_parameters(network, None, seed), batches, sums)
+        data = [t.data_ptr() for t in (images, positions, labels)]
+        batches = Batches(1, len(labels), len(labels), *data, reader.low or 0)
+        return functions.test(_parameters(network, arrays, seed), batches, sums)
 
     counts = torch.tensor([len(examples.labels) for examples in stack])
     sums = _run_seeds(test_seed, len(stack))
     loss, correct = (sums / counts.unsqueeze(1)).unbind(1)
     return {"test_loss": loss, "test_accuracy": correct}
+
+
+def _arrays(network: Network, memory: Memory) -> dict[str, Network]:
+    """Return the networks of all `KINDS` of numbers that a step uses, by kind."""
+    kept = {"origin": "origin", "average": "tortoise"}
+    arrays = {"value": network, **memory.moments}
+    return arrays | {k: memory.kept[n] for k, n in kept.items() if n in memory.kept}
+
+
+def _hyperparameters(setting: Setting, updates: float) -> Hyperparameters:
+    """Return the C struct of a setting's hyperparameters, which has the same names."""
+    values = {"epsilon": EPSILON, "updates": updates}
+    for part in (setting.optimizer, setting.base, setting.intervention):
+        for name, _ in Hyperparameters._fields_:
+            if hasattr(part, name):
+                values[name] = getattr(part, name)
+    return Hyperparameters(**values)
 
 
 def _run_seeds(work: Callable[[int, Sums], Any], seeds: int) -> Tensor:
@@ -112,24 +162,30 @@ def _run_seeds(work: Callable[[int, Sums], Any], seeds: int) -> Tensor:
     return torch.frombuffer(sums, dtype=torch.float64).reshape(-1, 2)
 
 
-def _parameters(network: Network, velocity: Network | None, seed: int) -> Parameters:
-    """Return the C struct that points to the weights and velocities of a seed."""
-    widths = [w.shape[1] for w in network.weights] + [network.weights[-1].shape[2]]
-    networks = [network] if velocity is None else [network, velocity]
+def _parameters(network: Network, arrays: dict[str, Network], seed: int) -> Parameters:
+    """Return the C struct that points to the numbers of a seed, by kind."""
+    # the inputs, then the units of each layer: some units have two outputs
+    widths = [network.weights[0].shape[1], *(w.shape[2] for w in network.weights)]
+    networks = [arrays.get(kind) for kind in KINDS]
     return Parameters(
         len(network.weights),
+        ACTIVATIONS.index(network.activation),
+        network.normalized,
         (ctypes.c_int64 * len(widths))(*widths),
-        *(
-            _pointers(layers, seed)
-            for n in networks
-            for layers in (n.weights, n.biases)
-        ),
+        _pointers([n and n.weights for n in networks], seed),
+        _pointers([n and n.biases for n in networks], seed),
     )
 
 
-def _pointers(tensors: list[Tensor], seed: int) -> Any:
-    addresses = [tensor[seed].data_ptr() for tensor in tensors]
-    return (ctypes.c_void_p * len(addresses))(*addresses)
+def _pointers(kinds: list[list[Tensor] | None], seed: int) -> Any:
+    """Return a C array with an array of pointers, one per layer, for each kind."""
+    layers = ctypes.POINTER(ctypes.c_void_p)
+    arrays = []
+    for tensors in kinds:
+        addresses = [tensor[seed].data_ptr() for tensor in tensors or []]
+        array = (ctypes.c_void_p * len(addresses))(*addresses)
+        arrays.append(ctypes.cast(array, layers) if tensors else layers())
+    return (layers * len(arrays))(*arrays)
 
 
 def _check_images(network: Network, images: Tensor) -> Tensor:

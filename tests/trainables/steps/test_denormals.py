@@ -7,9 +7,9 @@ import sys
 import pytest
 import torch
 
-from tests.trainables.steps.test_native import block
+from tests.trainables.steps.test_native import block, new_stack
 from trainables.bases import Adam
-from trainables.network import initial_network
+from trainables.data.examples import Reader
 from trainables.optimizers import SGD
 from trainables.run import ContinualRun
 from trainables.setting import Setting
@@ -37,9 +37,12 @@ def test_the_c_steps_flush_and_restore():
     """A pixel that is always black gives no gradient: its velocity only shrinks."""
     images, batches = block([30, 20, 6], 2, 4, 3)
     images[:, 7] = 0
-    network = initial_network([30, 20, 6], [0, 1])
-    velocity = network.map(lambda tensor: torch.full_like(tensor, TINY))
-    native.train(network, velocity, SGD(lr=0.1, momentum=0.9), images, batches)
+    setting = Setting(optimizer=SGD(lr=0.1, momentum=0.9))
+    stack = new_stack(setting, [30, 20, 6], [0, 1], torch.float32)
+    velocity = stack.memory.moments["velocity"]
+    for tensor in velocity.tensors():
+        tensor.fill_(TINY)
+    native.train(setting, stack, Reader(images, torch.float32), batches)
     assert not are_flushed()
     assert (velocity.weights[0][:, 7] == 0).all()
     assert velocity.weights[0].ne(0).any()

@@ -14,8 +14,8 @@ import torch
 
 from trainables.network import initial_network
 from trainables.setting import Setting
-from trainables.steps import extension
-from trainables.steps.engine import c_steps_support, choose_engine, describe_engine
+from trainables.steps import check, extension, native
+from trainables.steps.engine import choose_engine, describe_engine
 from trainables.usage import UsageError
 
 ROOT = Path(__file__).parents[3]
@@ -57,15 +57,17 @@ def test_a_build_without_a_compiler_goes_on(tmp_path):
 @pytest.fixture
 def not_built(tmp_path, monkeypatch):
     monkeypatch.setattr(extension, "FOLDER", tmp_path)
-    extension.load.cache_clear()
+    for load in (extension.load, check.load):
+        load.cache_clear()
     yield tmp_path
-    extension.load.cache_clear()
+    for load in (extension.load, check.load):
+        load.cache_clear()
 
 
 def test_without_the_extension_torch_makes_the_steps(not_built, monkeypatch):
     monkeypatch.delenv("PLASTICITY_ENGINE", raising=False)
     network = initial_network([784, 20, 10], [0])
-    assert c_steps_support(Setting(), network)
+    assert native.supports(Setting(), network)
     assert choose_engine(Setting(), network) == "torch"
     assert describe_engine().startswith("torch (the C extension is not built: install")
     assert set(extension.facts().values()) == {"none"}
@@ -183,7 +185,7 @@ sys.exit(pytest.main(words))
 
 
 CHECKED = (
-    "multiply or rows or refused or testing or cancel "
+    "multiply or rows or refused or testing or cancel or everything "
     "or (any_batch and GNP and not 64 and not 200)"
 )
 """The other shapes of these batches are smaller, and fill vectors in part."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import torch
 from attrs import evolve
@@ -12,13 +10,16 @@ from hypothesis import strategies as st
 
 from tests.support.dead import nearly_even
 from trainables import measuring
+from trainables.bases import Adam
 from trainables.data.examples import Block, Examples, Reader
+from trainables.interventions import HareTortoise, L2Init, LayerNorm, Parseval
 from trainables.network import Network, initial_network
 from trainables.optimizers import ASAM, GNP, SAM, SGD, Optimizer
 from trainables.run import ContinualRun
 from trainables.setting import Setting
-from trainables.steps import native, reference, training
-from trainables.steps.engine import c_steps_support
+from trainables.stack import Memory, Stack
+from trainables.steps import native, training
+from trainables.steps.update import initial_memory, make_update
 
 OPTIMIZERS = [
     SGD(lr=0.05),
@@ -32,6 +33,32 @@ OPTIMIZERS = [
 ]
 
 
+MIXED = OPTIMIZERS[5]
+
+SETTINGS = [
+    Setting(optimizer=SGD(lr=0.01, weight_decay=0.01), base=Adam(beta1=0.7)),
+    Setting(optimizer=GNP(lr=0.01, rho=0.1, alpha=0.7), base=Adam()),
+    Setting(optimizer=SGD(lr=0.05), intervention=L2Init(init_decay=0.1)),
+    Setting(optimizer=MIXED, intervention=L2Init(init_decay=0.1)),
+    Setting(optimizer=SGD(lr=0.01), base=Adam(), intervention=L2Init(init_decay=0.1)),
+    Setting(optimizer=MIXED, intervention=HareTortoise(hare_ema=0.8, hare_every=3)),
+    Setting(optimizer=SGD(lr=0.05), intervention=LayerNorm()),
+    Setting(optimizer=OPTIMIZERS[7], intervention=LayerNorm()),
+    Setting(optimizer=MIXED, intervention=LayerNorm(), activation="tanh"),
+    Setting(optimizer=SGD(lr=0.05), activation="leaky_relu"),
+    Setting(optimizer=MIXED, activation="crelu", input_low=-1.0),
+    Setting(optimizer=MIXED, activation="sine_cosine"),
+    Setting(optimizer=SAM(lr=0.01, rho=0.1), activation="crelu", base=Adam()),
+    Setting(
+        optimizer=SAM(lr=0.01, rho=0.1),
+        activation="crelu",
+        intervention=LayerNorm(),
+        base=Adam(),
+    ),
+]
+"""What the C steps do besides the optimizers."""
+
+
 def block(sizes: list[int], seeds: int, batch: int, steps: int) -> tuple:
     """Return images and batches that a network of these sizes can learn."""
     random = torch.Generator().manual_seed(0)
@@ -42,36 +69,56 @@ def block(sizes: list[int], seeds: int, batch: int, steps: int) -> tuple:
     return images, Block(0, seeds, positions, answers[positions])
 
 
+def new_stack(
+    setting: Setting, sizes: list[int], seeds: list[int], dtype: torch.dtype
+) -> Stack:
+    network = initial_network(
+        sizes,
+        seeds,
+        dtype=dtype,
+        normalized=bool(setting.intervention and setting.intervention.normalizes),
+        activation=setting.activation,
+    )
+    return Stack(seeds, 0, network, initial_memory(setting, network))
+
+
+@torch.no_grad()
 def trained(
     engine: str,
-    optimizer: Optimizer,
+    setting: Setting | Optimizer,
     sizes: list[int],
     images,
     batches: list[Block],
     prepare=lambda network: None,
     dtype: torch.dtype = torch.float64,
-) -> tuple[Network, Network | None, list]:
-    network = initial_network(sizes, range(batches[0].stop), dtype=dtype)
-    prepare(network)
-    velocity = network.zeros_like() if optimizer.momentum else None
-    sums = []
+) -> tuple[Stack, list]:
+    if isinstance(setting, Optimizer):
+        setting = Setting(optimizer=setting)
+    stack = new_stack(setting, sizes, list(range(batches[0].stop)), dtype)
+    prepare(stack.network)
+    reader, sums = Reader(images, dtype, setting.input_low), []
     for each in batches:
         if engine == "native":
-            sums.append(native.train(network, velocity, optimizer, images, each))
+            sums.append(native.train(setting, stack, reader, each))
         else:
-            update = partial(reference.step, network, velocity, optimizer)
-            sums.append(training.train(update, Reader(images, dtype), each))
-    return network, velocity, sums
+            update = make_update(setting, engine, stack)
+            sums.append(training.train(update, reader, each))
+    return stack, sums
+
+
+def train_with(optimizer: Optimizer, network: Network, images, batches: Block):
+    """Train networks without a memory with the C steps."""
+    stack = Stack(list(range(network.seeds)), 0, network, Memory())
+    reader = Reader(images, network.weights[0].dtype)
+    return native.train(Setting(optimizer=optimizer), stack, reader, batches)
 
 
 def assert_same(one, other, tolerance: float, ties: int = 0) -> None:
-    """Compare weights, momentum and what was sums; `ties` logits may be equal."""
-    for mine, theirs in ((one[0], other[0]), (one[1], other[1])):
-        if mine is not None:
-            for a, b in zip(mine.tensors(), theirs.tensors(), strict=True):
-                assert a.isfinite().all()
-                assert (a - b).abs().max() < tolerance
-    for mine, theirs in zip(one[2], other[2], strict=True):
+    """Compare weights, memory and what was summed; `ties` logits may be equal."""
+    for a, b in zip(one[0].tensors(), other[0].tensors(), strict=True):
+        assert a.isfinite().all()
+        assert (a - b).abs().max() < tolerance
+    for mine, theirs in zip(one[1], other[1], strict=True):
         torch.testing.assert_close(mine[0], theirs[0], rtol=1e-9, atol=1e-9)
         assert (mine[1] - theirs[1]).abs().max() <= ties
 
@@ -88,7 +135,7 @@ def test_many_steps_are_the_same(optimizer, seeds):
     ]
     assert_same(*runs, 1e-9)
     start = initial_network(sizes, range(seeds), dtype=torch.float64)
-    pairs = zip(runs[0][0].tensors(), start.tensors(), strict=True)
+    pairs = zip(runs[0][0].network.tensors(), start.tensors(), strict=True)
     assert max((a - b).abs().max() for a, b in pairs) > 0.1
 
 
@@ -112,16 +159,30 @@ def test_any_batch(optimizer, batch):
     hidden=st.lists(st.integers(8, 40), min_size=1, max_size=4),
     outputs=st.integers(2, 12),
     batch=st.integers(1, 40),
-    optimizer=st.sampled_from(OPTIMIZERS),
+    setting=st.sampled_from([*OPTIMIZERS, *SETTINGS]),
 )
-def test_any_shape(inputs, hidden, outputs, batch, optimizer):
+def test_any_shape(inputs, hidden, outputs, batch, setting):
     shape = [inputs, *hidden, outputs]
     images, batches = block(shape, 2, batch, 5)
     runs = (
-        trained(engine, optimizer, shape, images, [batches])
+        trained(engine, setting, shape, images, [batches])
         for engine in ("native", "reference")
     )
-    assert_same(*runs, 1e-11)
+    # Adam divides by the size of a gradient, which may be a rounding error
+    assert_same(*runs, 1e-11 if isinstance(setting, Optimizer) else 1e-7)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 17])
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+def test_everything_is_the_same(setting, batch):
+    """Two blocks, so that counts of updates go on."""
+    sizes = [30, 20, 20, 6]
+    images, batches = block(sizes, 2, batch, 7)
+    runs = [
+        trained(engine, setting, sizes, images, [batches, batches])
+        for engine in ("native", "reference")
+    ]
+    assert_same(*runs, 1e-9)
 
 
 def dead_middle(network: Network) -> None:
@@ -140,9 +201,9 @@ def test_a_dead_hidden_layer(optimizer):
     ]
     assert_same(*runs, 1e-9, ties=5)  # all examples have the same logits
     start = initial_network(sizes, range(2), dtype=torch.float64)
-    for learned, first in zip(runs[0][0].weights, start.weights, strict=True):
+    for learned, first in zip(runs[0][0].network.weights, start.weights, strict=True):
         assert torch.equal(learned, first)
-    assert runs[0][0].biases[-1].abs().max() > 0.01
+    assert runs[0][0].network.biases[-1].abs().max() > 0.01
 
 
 @pytest.mark.parametrize("batch", [1, 8, 64])
@@ -157,14 +218,12 @@ def test_a_gradient_of_zero_moves_nothing(optimizer, batch):
     images, batches = block(sizes, 2, batch, 3)
     batches.labels.zero_()
     for dtype in (torch.float32, torch.float64):
-        network, velocity, _ = trained(
-            "native", optimizer, sizes, images, [batches], sure, dtype
-        )
+        stack, _ = trained("native", optimizer, sizes, images, [batches], sure, dtype)
         before = initial_network(sizes, range(2), dtype=dtype)
         sure(before)
-        pairs = zip(network.tensors(), before.tensors(), strict=True)
+        pairs = zip(stack.network.tensors(), before.tensors(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
-        assert velocity is None or all((v == 0).all() for v in velocity.tensors())
+        assert all((v == 0).all() for v in stack.memory.named().values())
 
 
 @pytest.mark.parametrize("batch", [2, 10, 16])
@@ -177,7 +236,7 @@ def test_gradients_that_cancel_do_not_lengthen_the_ascent_step(batch):
         bias = network.biases[-1]
         before = bias.clone()
         each = batches._replace(labels=labels)
-        native.train(network, None, SAM(rho=0.05, lr=1.0), images, each)
+        train_with(SAM(rho=0.05, lr=1.0), network, images, each)
         g1 = (before.flatten().softmax(0) - 0.5).norm().item()
         assert (bias - before).norm().item() <= g1 + 0.05 / 2 * 1.5
 
@@ -193,7 +252,7 @@ def test_a_first_layer_whose_gradients_cancel(outputs):
         network.weights[0].zero_()
         positions = torch.zeros(1, 1, outputs, dtype=int)
         each = Block(0, 1, positions, torch.arange(outputs)[None, None])
-        native.train(network, None, SAM(rho=0.05, lr=1.0), images, each)
+        train_with(SAM(rho=0.05, lr=1.0), network, images, each)
         moved = torch.cat([t.flatten() for t in network.tensors()]).norm()
         # the gradient is 0, and its slope at most half of an example's square
         assert moved <= 0.05 / 2 * (1 + (images / 255).square().sum())
@@ -209,9 +268,10 @@ def test_what_is_not_finite_stays_so(optimizer, batch):
     def broken(network: Network) -> None:
         network.weights[0][0, 3, 4] = float("nan")
 
-    network, _, [(losses, _)] = trained(
+    stack, [(losses, _)] = trained(
         "native", optimizer, sizes, images, [batches], broken, torch.float32
     )
+    network = stack.network
     assert not losses[0].isfinite()
     assert losses[1].isfinite()
     assert not network.weights[-1][0].isfinite().all()
@@ -226,18 +286,18 @@ def test_a_seed_alone_is_the_same_to_the_last_bit(optimizer):
     together = trained(
         "native", optimizer, sizes, images, [batches], dtype=torch.float32
     )
-    alone = initial_network(sizes, [2])
-    velocity = alone.zeros_like() if optimizer.momentum else None
+    setting = Setting(optimizer=optimizer)
+    alone = new_stack(setting, sizes, [2], torch.float32)
     mine = Block(
         0,
         1,
         batches.positions[:, 2:3].contiguous(),
         batches.labels[:, 2:3].contiguous(),
     )
-    sums = native.train(alone, velocity, optimizer, images, mine)
+    sums = native.train(setting, alone, Reader(images, torch.float32), mine)
     for a, b in zip(together[0].tensors(), alone.tensors(), strict=True):
         assert torch.equal(a[2], b[0])
-    assert sums[0][0] == together[2][0][0][2]
+    assert sums[0][0] == together[1][0][0][2]
     torch.set_num_threads(3)
     try:
         threaded = trained(
@@ -257,9 +317,7 @@ def test_what_is_out_of_range_is_refused():
         wrong = getattr(batches, name).clone()
         wrong[1, 1, 1] = value
         with pytest.raises(ValueError, match=f"{name} must be at least 0"):
-            native.train(
-                network, None, SGD(), images, batches._replace(**{name: wrong})
-            )
+            train_with(SGD(), network, images, batches._replace(**{name: wrong}))
 
 
 @pytest.mark.parametrize("count", [1, 4, 63, 64, 67, 200])
@@ -305,12 +363,10 @@ def test_whole_runs_are_those_of_torch(few):
 
 def test_what_it_does_not_cover_goes_by_torch(few):
     network = initial_network([784, 20, 10], [0])
-    assert c_steps_support(Setting(), network)
-    assert c_steps_support(Setting(optimizer=ASAM()), network)
+    assert native.supports(Setting(), network)
+    assert native.supports(Setting(optimizer=ASAM()), network)
     scaled = type("Scaled", (SAM,), {"ascent_scale": lambda self, w: 2 * w})
-    assert not c_steps_support(Setting(optimizer=scaled()), network)
-    assert not c_steps_support(
-        Setting(), initial_network([784, 20, 10], [0], normalized=True)
-    )
+    assert not native.supports(Setting(optimizer=scaled()), network)
+    assert not native.supports(Setting(intervention=Parseval()), network)
     large = [784, 2000, 2000, 10]
-    assert not c_steps_support(Setting(), initial_network(large, [0]))
+    assert not native.supports(Setting(), initial_network(large, [0]))

@@ -70,27 +70,80 @@ void multiply(Matrix a, int64_t rows, int64_t depth, Panels x, Panels c, int64_t
 
 /* ---- outer products sum_b e h^T, and updates of weights with them ---- */
 
-INLINE void apply(const Update *update, long at, vec sum) {
-    if (update->sum_output) {
-        *(vec *)(update->sum_output + at) = sum;
-        return;
+INLINE vec *at(real *const *arrays, Kind kind, long i) {
+    return (vec *)(arrays[kind] + i);
+}
+
+/* Return x. The compiler cannot fuse a multiplication that gives x with an addition, so
+   that all builds and all functions round alike. */
+INLINE vec rounded(vec x) {
+#ifdef __aarch64__
+    __asm__("" : "+w"(x));
+#else
+    __asm__("" : "+v"(x));
+#endif
+    return x;
+}
+
+INLINE vec gradient_at(const Update *u, long i, vec sum) {
+    vec gradient = rounded(u->share * sum);
+    if (u->other) gradient += u->other_share * *(const vec *)(u->other + i);
+    return gradient;
+}
+
+/* Take a step of SGD, with or without momentum, and return the new weights. */
+INLINE vec descend_sgd(const Update *u, long i, vec gradient) {
+    vec *w = at(u->arrays, VALUE, i);
+    if (!u->arrays[VELOCITY])
+        return *w = (1 - u->lr * u->weight_decay) * *w - u->lr * gradient;
+    vec *v = at(u->arrays, VELOCITY, i);
+    *v = u->momentum * *v + gradient + u->weight_decay * *w;
+    return *w -= u->lr * *v;
+}
+
+INLINE vec descend_adam(const Update *u, long i, vec gradient) {
+    vec *w = at(u->arrays, VALUE, i);
+    vec *m = at(u->arrays, FIRST, i), *v = at(u->arrays, SECOND, i);
+    gradient += u->weight_decay * *w;
+    *m += (1 - u->beta1) * (gradient - *m);
+    *v = u->beta2 * *v + (1 - u->beta2) * gradient * gradient;
+    return *w -= u->lr * *m / (SQRT_OF(*v) * u->root_share + u->adam_eps);
+}
+
+/* Do all that `Update` describes with an element, and return the new weights. */
+INLINE vec apply(const Update *u, long i, vec sum) {
+    vec gradient = gradient_at(u, i, sum);
+    if (u->arrays[ORIGIN])
+        gradient +=
+            u->init_decay * (*at(u->arrays, VALUE, i) - *at(u->arrays, ORIGIN, i));
+    vec w =
+        u->arrays[SECOND] ? descend_adam(u, i, gradient) : descend_sgd(u, i, gradient);
+    if (u->arrays[AVERAGE]) {
+        vec *average = at(u->arrays, AVERAGE, i);
+        *average += (1 - u->hare_ema) * (w - *average);
     }
-    vec gradient = update->share * sum;
-    if (update->other)
-        gradient += update->other_share * *(const vec *)(update->other + at);
-    vec *w = (vec *)(update->weights + at);
-    if (update->velocity) {
-        vec *v = (vec *)(update->velocity + at);
-        *v = update->momentum * *v + gradient + update->weight_decay * *w;
-        *w -= update->lr * *v;
-    } else {
-        *w = (1 - update->lr * update->weight_decay) * *w - update->lr * gradient;
-    }
+    return w;
+}
+
+/* Return whether an update is only a step of SGD. */
+INLINE bool is_only_sgd(const Update *u) {
+    return !u->arrays[ORIGIN] && !u->arrays[SECOND] && !u->arrays[AVERAGE];
+}
+
+/* Apply a tile of sums. This is one function for all sizes of tiles, because inlined in
+   each of them it would be long. */
+static __attribute__((noinline)) void apply_tile(const Update *update, long i,
+                                                 long row_length, long rows,
+                                                 long vectors, vec sum[5][5]) {
+    const Update u = *update; /* a copy, which stores to the arrays cannot change */
+    for (long o = 0; o < rows; o++)
+        for (long k = 0; k < vectors; k++)
+            apply(&u, i + o * row_length + k * LANES, sum[o][k]);
 }
 
 INLINE void outer_tile(const int rows, const int vectors, const real *e,
                        long panel_stride, const real *h, long row_length, long batch,
-                       const Update *update, long at) {
+                       const Update *update, long start) {
     vec sum[5][5];
     REPEAT (o, rows)
         REPEAT (i, vectors) sum[o][i] = (vec){0};
@@ -103,8 +156,24 @@ INLINE void outer_tile(const int rows, const int vectors, const real *e,
             }
         }
     }
-    REPEAT (o, rows)
-        REPEAT (i, vectors) apply(update, at + o * row_length + i * LANES, sum[o][i]);
+    if (update->sum_output) {
+        real *output = update->sum_output + start;
+        REPEAT (o, rows)
+            REPEAT (i, vectors)
+                *(vec *)(output + o * row_length + i * LANES) = sum[o][i];
+    } else if (is_only_sgd(update)) {
+        const Update u = *update;
+        REPEAT (o, rows)
+            REPEAT (i, vectors) {
+                long at = start + o * row_length + i * LANES;
+                descend_sgd(&u, at, gradient_at(&u, at, sum[o][i]));
+            }
+    } else {
+        vec stored[5][5];
+        REPEAT (o, rows)
+            REPEAT (i, vectors) stored[o][i] = sum[o][i];
+        apply_tile(update, start, row_length, rows, vectors, stored);
+    }
 }
 
 void outer_product(const real *e, int64_t rows, const real *h, int64_t row_length,
@@ -188,6 +257,14 @@ void panels_to_rows(const real *from, int64_t row_length, int64_t panels, real *
 
 /* A vector holds a part of one row here, instead of one feature of many examples. */
 
+/* Add the lanes of each sum. The result has one lane per sum. */
+INLINE vec add_lanes(vec *sum) {
+    transpose_square(sum); /* now all sums are added at once */
+    REPEAT_HALVING (n, LANES / 2)
+        REPEAT (i, n) sum[i] += sum[i + n];
+    return sum[0];
+}
+
 void multiply_small_batch(const real *a, int64_t rows, const real *h,
                           int64_t row_length, int64_t batch, real *c) {
     for (long first = 0; first < rows; first += LANES) {
@@ -201,12 +278,50 @@ void multiply_small_batch(const real *a, int64_t rows, const real *h,
                 vec part = *(const vec *)(h + b * row_length + k);
                 REPEAT (i, LANES) sum[i] += *(const vec *)(row[i] + k) * part;
             }
-            transpose_square(sum); /* now add the lanes of all sums at once */
-            REPEAT_HALVING (n, LANES / 2)
-                REPEAT (i, n) sum[i] += sum[i + n];
+            vec totals = add_lanes(sum);
             for (long i = 0; i < min(LANES, rows - first); i++)
-                c[(first + i) * LANES + b] = sum[0][i];
+                c[(first + i) * LANES + b] = totals[i];
         }
+    }
+}
+
+/* Update `rows` rows of weights from `start` on, and multiply them with `next`. */
+INLINE void fused_tile(const int rows, const bool only_sgd, const real *e,
+                       const real *h, long row_length, const Update *update, long start,
+                       const real *next, vec *sum) {
+    const Update u = *update; /* a copy, which stores to the arrays cannot change */
+    vec total[4] = {{0}};
+    for (long k = 0; k < row_length; k += LANES) {
+        vec part = *(const vec *)(h + k), next_part = *(const vec *)(next + k);
+        REPEAT (o, rows) {
+            long at = start + o * row_length + k;
+            vec product = e[o * LANES] * part;
+            vec w = only_sgd ? descend_sgd(&u, at, gradient_at(&u, at, product))
+                             : apply(&u, at, product);
+            total[o] += w * next_part;
+        }
+    }
+    REPEAT (o, rows) sum[o] = total[o];
+}
+
+void outer_product_then_multiply(const real *e, int64_t rows, const real *h,
+                                 int64_t row_length, const Update *update,
+                                 const real *next, real *c) {
+    for (long first = 0; first < rows; first += LANES) {
+        long end = min(first + LANES, rows);
+        vec sum[LANES] = {{0}};
+#define TILE(n, only_sgd) \
+    fused_tile(n, only_sgd, e + o * LANES, h, row_length, update, o * row_length, \
+               next, sum + o - first)
+        long o = first;
+        if (is_only_sgd(update)) {
+            for (; o + 4 <= end; o += 4) TILE(4, true);
+            for (; o < end; o++) TILE(1, true);
+        }
+        for (; o < end; o++) TILE(1, false);
+#undef TILE
+        vec totals = add_lanes(sum);
+        for (long i = first; i < end; i++) c[i * LANES] = totals[i - first];
     }
 }
 
@@ -226,12 +341,68 @@ void multiply_back_small_batch(const real *e, int64_t outputs, const real *w,
 
 /* ---- activations ---- */
 
-void relu(real *z, int64_t count) {
-    for (long i = 0; i < count; i++) z[i] = z[i] < 0 ? 0 : z[i];
+int64_t unit_outputs(Activation activation) {
+    return activation == CRELU || activation == SINE_COSINE ? 2 : 1;
 }
 
-void relu_backward(const real *h, real *e, int64_t count) {
-    for (long i = 0; i < count; i++) e[i] = h[i] <= 0 ? 0 : e[i];
+void activate(Activation activation, real *z, int64_t units) {
+    long count = units * LANES;
+    real *second = z + count;
+#define EACH(...) \
+    for (long i = 0; i < count; i++) { \
+        __VA_ARGS__; \
+    } \
+    break
+    switch (activation) {
+    case RELU: EACH(z[i] = z[i] < 0 ? 0 : z[i]);
+    case LEAKY_RELU: EACH(z[i] = z[i] > 0 ? z[i] : (real)0.01 * z[i]);
+    case TANH: EACH(z[i] = TANH_OF(z[i]));
+    case CRELU: EACH(second[i] = z[i] > 0 ? 0 : -z[i]; z[i] = z[i] < 0 ? 0 : z[i]);
+    case SINE_COSINE: EACH(second[i] = COS(z[i]); z[i] = SIN(z[i]));
+    }
+}
+
+void activate_backward(Activation activation, const real *h, const real *e,
+                       int64_t units, real *errors) {
+    long count = units * LANES;
+    const real *second = h + count, *e2 = e + count;
+    switch (activation) {
+    case RELU: EACH(errors[i] = h[i] <= 0 ? 0 : e[i]);
+    case LEAKY_RELU: EACH(errors[i] = h[i] > 0 ? e[i] : (real)0.01 * e[i]);
+    case TANH: EACH(errors[i] = e[i] * (1 - h[i] * h[i]));
+    case CRELU: EACH(errors[i] = (h[i] <= 0 ? 0 : e[i]) - (second[i] <= 0 ? 0 : e2[i]));
+    case SINE_COSINE: EACH(errors[i] = e[i] * second[i] - e2[i] * h[i]);
+    }
+#undef EACH
+}
+
+void normalize(real *z, int64_t units, const real *offset, real *normal, vec *scale) {
+    vec *from = (vec *)z, *to = (vec *)normal, mean = {0}, variance = {0};
+    for (long i = 0; i < units; i++) mean += from[i];
+    mean /= (real)units;
+    for (long i = 0; i < units; i++) {
+        to[i] = from[i] - mean;
+        variance += to[i] * to[i];
+    }
+    *scale = (real)1 / SQRT_OF(variance / (real)units + (real)1e-5);
+    for (long i = 0; i < units; i++) {
+        to[i] *= *scale;
+        from[i] = to[i] + offset[i * LANES];
+    }
+}
+
+void normalize_backward(const real *e, int64_t units, const real *normal,
+                        const vec *scale, real *errors) {
+    const vec *from = (const vec *)e, *n = (const vec *)normal;
+    vec mean = {0}, slope = {0};
+    for (long i = 0; i < units; i++) {
+        mean += from[i];
+        slope += from[i] * n[i];
+    }
+    mean /= (real)units;
+    slope /= (real)units;
+    for (long i = 0; i < units; i++)
+        ((vec *)errors)[i] = *scale * (from[i] - mean - slope * n[i]);
 }
 
 void softmax_error(const real *logits, int64_t outputs, int64_t batch,
@@ -239,17 +410,20 @@ void softmax_error(const real *logits, int64_t outputs, int64_t batch,
     for (long b = 0; b < batch; b++) {
         long start = b / LANES * outputs * LANES + b % LANES;
         const real *z = logits + start;
-        real *e = errors + start, sum = 0;
+        real *e = errors + start, sum = 0, others = 0;
         long best = 0;
         for (long o = 1; o < outputs; o++)
             if (z[o * LANES] > z[best * LANES]) best = o;
         real largest = z[best * LANES];
-        for (long o = 0; o < outputs; o++)
+        for (long o = 0; o < outputs; o++) {
             sum += e[o * LANES] = EXP(z[o * LANES] - largest);
+            if (o != best) others += e[o * LANES];
+        }
         for (long o = 0; o < outputs; o++) e[o * LANES] *= 1 / sum;
         e[labels[b] * LANES] -= 1;
         if (sums) {
-            sums->loss += LOG(sum) + largest - z[labels[b] * LANES];
+            /* log(1 + others): the logarithm of a sum near 1 would lose digits */
+            sums->loss += LOG1P(others) + (largest - z[labels[b] * LANES]);
             sums->correct += best == labels[b];
         }
     }

@@ -19,20 +19,32 @@ order, so that equal inputs give equal bits.
 
 #include "steps.h"
 
+#ifdef __aarch64__
+#include <arm_neon.h>
+#else
+#include <immintrin.h>
+#endif
+
 /* ---- vectors of the width of the instruction set ---- */
 
 #ifdef DOUBLE
 typedef double real;
 typedef int64_t integer; /* as wide as a real */
 #define EXP exp
-#define LOG log
+#define LOG1P log1p
+#define TANH_OF tanh
+#define SIN sin
+#define COS cos
 #define REAL_EPSILON DBL_EPSILON
 #define REAL_BYTES 8
 #else
 typedef float real;
 typedef int32_t integer;
 #define EXP expf
-#define LOG logf
+#define LOG1P log1pf
+#define TANH_OF tanhf
+#define SIN sinf
+#define COS cosf
 #define REAL_EPSILON FLT_EPSILON
 #define REAL_BYTES 4
 #endif
@@ -77,6 +89,21 @@ typedef integer lane_numbers __attribute__((vector_size(VECTOR_BYTES)));
 #define REPEAT(i, count) UNROLL for (int i = 0; i < (count); i++)
 #define REPEAT_HALVING(n, start) UNROLL for (int n = (start); n > 0; n /= 2)
 
+/* the square root of each element */
+#if defined __aarch64__ && defined DOUBLE
+#define SQRT_OF(x) ((vec)vsqrtq_f64((float64x2_t)(x)))
+#elif defined __aarch64__
+#define SQRT_OF(x) ((vec)vsqrtq_f32((float32x4_t)(x)))
+#elif defined __AVX512F__ && defined DOUBLE
+#define SQRT_OF(x) ((vec)_mm512_sqrt_pd((__m512d)(x)))
+#elif defined __AVX512F__
+#define SQRT_OF(x) ((vec)_mm512_sqrt_ps((__m512)(x)))
+#elif defined DOUBLE
+#define SQRT_OF(x) ((vec)_mm256_sqrt_pd((__m256d)(x)))
+#else
+#define SQRT_OF(x) ((vec)_mm256_sqrt_ps((__m256)(x)))
+#endif
+
 INLINE long min(long a, long b) { return a < b ? a : b; }
 INLINE long ceil_div(long n, long unit) { return (n + unit - 1) / unit; }
 
@@ -105,17 +132,28 @@ typedef struct {
 
    Otherwise, the weight w is updated with the gradient:
        gradient = share * sum + other_share * other     (without other if it is NULL)
-   Without velocity:
-       w = (1 - lr * weight_decay) * w - lr * gradient
-   With velocity v:
+       gradient += init_decay * (w - origin)            (with an origin: L2-init)
+   With moments m and v (Adam; the lr given here is lr / (1 - beta1^t), and root_share
+   is 1 / sqrt(1 - beta2^t)):
+       gradient += weight_decay * w
+       m += (1 - beta1) * (gradient - m)
+       v = beta2 * v + (1 - beta2) * gradient^2
+       w -= lr * m / (sqrt(v) * root_share + adam_eps)
+   Otherwise, with velocity v:
        v = momentum * v + gradient + weight_decay * w
-       w = w - lr * v */
+       w = w - lr * v
+   Otherwise:
+       w = (1 - lr * weight_decay) * w - lr * gradient
+   With an average (Hare and Tortoise), finally:
+       average += (1 - hare_ema) * (w - average) */
 typedef struct {
     real *sum_output;
     real share, other_share;
     const real *other;
     real lr, weight_decay, momentum;
-    real *weights, *velocity;
+    real beta1, beta2, root_share, adam_eps;
+    real init_decay, hare_ema;
+    real *arrays[KINDS]; /* NULL if not used */
 } Update;
 
 /* Compute C[row][b] = sum_k A[row][k] X[k][b] for `rows` rows. If `add` is true, add
@@ -127,6 +165,12 @@ void multiply(Matrix a, int64_t rows, int64_t depth, Panels x, Panels c, int64_t
    `e` are panels of `rows` features. `h` are `batch` rows. */
 void outer_product(const real *e, int64_t rows, const real *h, int64_t row_length,
                    int64_t batch, const Update *update);
+
+/* Do the same for one example, and compute C[row] = sum_k W[row][k] next[k] with the
+   new weights. C is one panel of one example. */
+void outer_product_then_multiply(const real *e, int64_t rows, const real *h,
+                                 int64_t row_length, const Update *update,
+                                 const real *next, real *c);
 
 /* Compute C[row][b] = sum_k A[row][k] H[b][k]. A and H are rows, and C is one panel. */
 void multiply_small_batch(const real *a, int64_t rows, const real *h,
@@ -142,11 +186,28 @@ void multiply_back_small_batch(const real *e, int64_t outputs, const real *w,
 void rows_to_panels(const real *rows, int64_t row_length, int64_t panels, real *to);
 void panels_to_rows(const real *from, int64_t row_length, int64_t panels, real *rows);
 
-/* Set z to max(z, 0). NaN stays NaN, so that a diverged network can be detected. */
-void relu(real *z, int64_t count);
+/* Return the number of outputs per unit of an activation: 1, or 2 for CReLU and
+   sine-cosine. */
+int64_t unit_outputs(Activation activation);
 
-/* Set e to 0 where h, the output of a ReLU, is 0. */
-void relu_backward(const real *h, real *e, int64_t count);
+/* Replace the units' z by their outputs, in one panel. The second outputs, if any,
+   follow the first outputs of all units. NaN stays NaN, so that a diverged network can
+   be detected. */
+void activate(Activation activation, real *z, int64_t units);
+
+/* Compute the errors dL/dz of units from `e`, the errors of their outputs h. `errors`
+   may be `e`. */
+void activate_backward(Activation activation, const real *h, const real *e,
+                       int64_t units, real *errors);
+
+/* Layer norm of the units of each example, in one panel: store normal = (z - mean) /
+   sqrt(var + 1e-5), and 1 / sqrt(var + 1e-5) in `scale`. Replace z by normal + offset.
+   The offset of a unit is offset[unit * LANES]. */
+void normalize(real *z, int64_t units, const real *offset, real *normal, vec *scale);
+
+/* Compute the errors of z in `normalize` from `e`, the errors of its results. */
+void normalize_backward(const real *e, int64_t units, const real *normal,
+                        const vec *scale, real *errors);
 
 /* Compute errors = softmax(logits) - onehot(labels), for panels of `outputs` features.
    Lanes beyond the batch do not change. If `sums` is not NULL, add the losses and the

@@ -2,22 +2,18 @@
 
 The equations are those of trainables/steps/fast.py. A layer's weights are stored as
 rows, one row per output. The bias is one more column of weights, whose input is always
-1. Activations are stored in panels, and also as rows for the gradient (see kernels.h).
-All steps of a block of batches run one after the other, so that the weights stay in the
-core's cache.
+1. With layer norm, the biases of hidden layers are a part of their own. Activations are
+stored in panels, and also as rows for the gradient (see kernels.h). All steps of a
+block of batches run one after the other, so that the weights stay in the core's cache.
 
-An error e is batch * dL/dz, where z is a layer's output before the ReLU. Lanes beyond
-the batch have e = 0.
+z is a layer's output before layer norm and the activation. An error e is batch * dL/dz.
+Lanes beyond the batch have e = 0.
 */
 
 #include "steps.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#ifndef __aarch64__
-#include <immintrin.h>
-#endif
 
 #include "kernels.h"
 
@@ -89,28 +85,44 @@ static Control flush_denormals(void) {
    GNP and ASAM, ASCENT does the same at the ascent point (see ascend). */
 typedef enum { BASE, ASCENT, PASSES } PassName;
 
+/* Weights with a gradient sum_b errors[row][b] * input_rows[b][column] / batch: the
+   weights and biases of a layer, or only its weights, or only its biases. */
 typedef struct {
-    real *weights;    /* weights at this point; NULL if implicit (see is_explicit) */
-    real *inputs;     /* in panels of row_length features */
-    real *input_rows; /* the same inputs as rows, one row per example */
-    real *errors;     /* in panels of `outputs` features */
-} Pass;
+    long rows, columns, row_length; /* row_length is a multiple of LANES */
+    bool has_bias;                  /* after the columns of weights */
+    real *arrays[KINDS];            /* NULL if not used */
+    real *gradient;                 /* batch * gradient; NULL if it is not stored */
+    struct {
+        real *weights;    /* weights at this point; NULL if implicit */
+        real *errors;     /* in panels of `rows` features */
+        real *input_rows; /* one row per example */
+    } passes[PASSES];
+} Part;
 
-/* One layer. row_length is inputs + 1, rounded up to a multiple of LANES. */
+/* One layer. With layer norm, hidden layers have their biases in `offset`, otherwise
+   all biases are in `matrix`. */
 typedef struct {
-    long inputs, outputs, row_length;
-    real *velocity; /* NULL without momentum */
-    real *gradient; /* batch * gradient; NULL if it is not stored */
-    Pass passes[PASSES];
+    long inputs, outputs;
+    Part *matrix, *offset; /* offset is NULL without layer norm */
+    struct {
+        real *inputs; /* in panels of row_length features */
+        real *normal; /* only with layer norm: see normalize */
+        vec *scale;
+    } passes[PASSES];
 } Layer;
 
 typedef struct {
-    long layers, batch, panels;
+    long layers, parts, batch, panels;
+    Activation activation;
+    bool is_normalized, has_ascent;
     bool is_small_batch, is_scaled; /* is_scaled: the ascent step is that of ASAM */
     Layer *layer;
+    Part *part;
     real *logits;
+    real *output_errors; /* errors of all outputs of a layer, if units have two */
+    real *next_row;      /* the next example, only if `is_fused` */
     /* Only for an implicit first layer (see is_explicit), otherwise NULL: */
-    real *first_outputs;  /* outputs before the ReLU */
+    real *first_outputs;  /* outputs before the activation */
     real *input_products; /* h h^T + 1, in panels of examples */
     real *error_products; /* e e^T */
     real *ascent_errors;  /* e * rho / (batch * (norm + epsilon)) */
@@ -147,33 +159,76 @@ static bool is_explicit(const Network *net, long l, long inputs, long outputs) {
     return net->batch * (inputs + 2 * outputs) > 2 * inputs * outputs;
 }
 
-static void lay_out(Network *net, Arena *arena, const int64_t *widths, bool has_ascent,
-                    bool has_velocity) {
-    long examples = net->panels * LANES;
+static void destroy(Network *net) {
+    free(net->memory);
+    free(net->layer);
+    free(net->part);
+}
+
+/* Return whether to compute the first layer's z of the next example while the weights
+   are updated. With one example per batch, most of the time goes into reading and
+   writing the first layer's weights, which are then read only once per step. */
+static bool is_fused(const Network *net) {
+    return net->is_small_batch && net->batch == 1 && !net->part->arrays[AVERAGE];
+}
+
+/* Take the arrays of a part. Its inputs and errors are taken by `lay_out`. */
+static void lay_out_part(Part *part, Arena *arena, const Parameters *caller,
+                         bool is_explicit) {
+    long count = part->rows * part->row_length;
+    for (Kind kind = 0; kind < KINDS; kind++)
+        part->arrays[kind] = caller->weights[kind] ? take(arena, count) : NULL;
+    part->gradient = is_explicit ? take(arena, count) : NULL;
+    part->passes[BASE].weights = part->arrays[VALUE];
+    part->passes[ASCENT].weights = is_explicit ? take(arena, count) : NULL;
+}
+
+static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
+    long examples = net->panels * LANES, per_unit = unit_outputs(net->activation);
+    long most = 0;
+    net->parts = 0;
     for (long l = 0; l < net->layers; l++) {
         Layer *layer = &net->layer[l];
-        Pass *base = &layer->passes[BASE], *ascent = &layer->passes[ASCENT];
-        layer->inputs = widths[l];
-        layer->outputs = widths[l + 1];
-        layer->row_length = ceil_div(layer->inputs + 1, LANES) * LANES;
-        long weights = layer->outputs * layer->row_length;
-        long inputs = examples * layer->row_length;
-        bool has_gradient =
-            has_ascent && is_explicit(net, l, layer->inputs, layer->outputs);
-        base->weights = take(arena, weights);
-        layer->velocity = has_velocity ? take(arena, weights) : NULL;
-        layer->gradient = has_gradient ? take(arena, weights) : NULL;
-        ascent->weights = has_gradient ? take(arena, weights) : NULL;
-        base->inputs = take(arena, inputs);
-        base->input_rows = take(arena, inputs);
-        ascent->inputs = l && has_ascent ? take(arena, inputs) : base->inputs;
-        ascent->input_rows = l && has_ascent ? take(arena, inputs) : base->input_rows;
-        base->errors = take(arena, examples * layer->outputs);
-        ascent->errors = has_ascent ? take(arena, examples * layer->outputs) : NULL;
+        Part *matrix = layer->matrix = &net->part[net->parts++];
+        bool has_offset = net->is_normalized && l < net->layers - 1;
+        layer->inputs = caller->widths[l] * (l ? per_unit : 1);
+        layer->outputs = caller->widths[l + 1];
+        if (l && layer->inputs > most) most = layer->inputs;
+        long row_length = ceil_div(layer->inputs + 1, LANES) * LANES;
+        *matrix = (Part){layer->outputs, layer->inputs, row_length, !has_offset};
+        lay_out_part(matrix, arena, caller,
+                     net->has_ascent &&
+                         is_explicit(net, l, layer->inputs, layer->outputs));
+        layer->offset = NULL;
+        if (has_offset) {
+            layer->offset = &net->part[net->parts++];
+            *layer->offset = (Part){layer->outputs, 0, LANES, true};
+            lay_out_part(layer->offset, arena, caller, net->has_ascent);
+            real *ones = take(arena, net->batch * LANES);
+            for (PassName name = 0; name < PASSES; name++)
+                layer->offset->passes[name].input_rows = ones;
+        }
+        for (PassName name = 0; name < PASSES; name++) {
+            if (name == ASCENT && !net->has_ascent) continue;
+            bool is_shared = name == ASCENT && l == 0; /* both passes see the images */
+            real *inputs = is_shared ? layer->passes[BASE].inputs
+                                     : take(arena, examples * row_length);
+            real *rows = is_shared ? matrix->passes[BASE].input_rows
+                                   : take(arena, examples * row_length);
+            layer->passes[name].inputs = inputs;
+            matrix->passes[name].input_rows = rows;
+            matrix->passes[name].errors = take(arena, examples * layer->outputs);
+            if (!has_offset) continue;
+            layer->offset->passes[name].errors = take(arena, examples * layer->outputs);
+            layer->passes[name].normal = take(arena, examples * layer->outputs);
+            layer->passes[name].scale = (vec *)take(arena, examples);
+        }
     }
     const Layer *first = net->layer, *last = first + net->layers - 1;
     net->logits = take(arena, examples * last->outputs);
-    if (has_ascent && !first->gradient) {
+    net->output_errors = per_unit > 1 ? take(arena, examples * most) : NULL;
+    net->next_row = is_fused(net) ? take(arena, first->matrix->row_length) : NULL;
+    if (net->has_ascent && !first->matrix->gradient) {
         net->first_outputs = take(arena, examples * first->outputs);
         net->ascent_errors = take(arena, examples * first->outputs);
         net->input_products = take(arena, examples * examples);
@@ -181,95 +236,106 @@ static void lay_out(Network *net, Arena *arena, const int64_t *widths, bool has_
     }
 }
 
-/* Copy the caller's weights and biases into rows. If `store` is true, copy the rows
-   back to the caller instead. */
-static void copy_rows(const Layer *layer, real *rows, real *w, real *b, bool store) {
-    size_t size = layer->inputs * sizeof(real);
-    for (long o = 0; o < layer->outputs; o++) {
-        real *row = rows + o * layer->row_length, *weights = w + o * layer->inputs;
-        if (store) {
-            memcpy(weights, row, size);
-            b[o] = row[layer->inputs];
-        } else {
-            memcpy(row, weights, size);
-            row[layer->inputs] = b[o];
-        }
+/* Copy the caller's weights and biases into the rows of a part. If `store` is true,
+   copy the rows back to the caller instead. */
+static void copy_rows(const Part *part, real *rows, real *w, real *b, bool store) {
+    size_t size = part->columns * sizeof(real);
+    for (long o = 0; o < part->rows; o++) {
+        real *row = rows + o * part->row_length, *weights = w + o * part->columns;
+        memcpy(store ? weights : row, store ? row : weights, size);
+        if (!part->has_bias) continue;
+        if (store)
+            b[o] = row[part->columns];
+        else
+            row[part->columns] = b[o];
     }
 }
 
 static void copy_parameters(const Network *net, const Parameters *caller, bool store) {
-    for (long l = 0; l < net->layers; l++) {
-        const Layer *layer = &net->layer[l];
-        copy_rows(layer, layer->passes[BASE].weights, caller->weights[l],
-                  caller->biases[l], store);
-        if (layer->velocity)
-            copy_rows(layer, layer->velocity, caller->weight_velocities[l],
-                      caller->bias_velocities[l], store);
-    }
+    for (long l = 0; l < net->layers; l++)
+        for (Kind kind = 0; kind < KINDS; kind++) {
+            if (!caller->weights[kind]) continue;
+            real *w = caller->weights[kind][l], *b = caller->biases[kind][l];
+            const Part *matrix = net->layer[l].matrix, *offset = net->layer[l].offset;
+            copy_rows(matrix, matrix->arrays[kind], w, b, store);
+            if (offset) copy_rows(offset, offset->arrays[kind], w, b, store);
+        }
 }
 
-/* Set the last input of each layer to 1. The weights of this input are the biases. */
+/* Set the inputs of all biases to 1. */
 static void set_ones(const Network *net) {
+    if (net->next_row) net->next_row[net->layer->inputs] = 1;
     for (long l = 0; l < net->layers; l++) {
         const Layer *layer = &net->layer[l];
-        const Pass *base = &layer->passes[BASE], *ascent = &layer->passes[ASCENT];
+        const Part *matrix = layer->matrix;
         for (long example = 0; example < net->panels * LANES; example++) {
+            if (layer->offset) {
+                if (example < net->batch)
+                    layer->offset->passes[BASE].input_rows[example * LANES] = 1;
+                continue;
+            }
             long p = example / LANES, lane = example % LANES;
-            long i = (p * layer->row_length + layer->inputs) * LANES + lane;
-            base->inputs[i] = ascent->inputs[i] = 1;
+            long i = (p * matrix->row_length + layer->inputs) * LANES + lane;
+            layer->passes[BASE].inputs[i] = 1;
+            if (net->has_ascent) layer->passes[ASCENT].inputs[i] = 1;
             if (l == 0)
-                base->input_rows[example * layer->row_length + layer->inputs] = 1;
+                matrix->passes[BASE]
+                    .input_rows[example * matrix->row_length + layer->inputs] = 1;
         }
     }
 }
 
-/* Create a network with the caller's parameters. Return 0, or 1 if memory runs out. */
-static int create(Network *net, const Parameters *parameters, long batch,
-                  bool has_ascent, bool is_scaled) {
-    *net = (Network){.layers = parameters->layers,
+/* Create a network with the caller's parameters. Return 0, or 1 if memory runs out.
+   `h` is NULL for a network that is only tested. */
+static int create(Network *net, const Parameters *caller, long batch,
+                  const Hyperparameters *h) {
+    bool has_ascent = h && h->rho > 0 && h->alpha > 0;
+    *net = (Network){.layers = caller->layers,
                      .batch = batch,
                      .panels = ceil_div(batch, LANES),
-                     .is_small_batch = batch <= SMALL_BATCH,
-                     .is_scaled = is_scaled};
-    bool has_velocity = parameters->weight_velocities != NULL;
+                     .activation = caller->activation,
+                     .is_normalized = caller->is_normalized,
+                     .has_ascent = has_ascent,
+                     /* the products for small batches include the biases */
+                     .is_small_batch = batch <= SMALL_BATCH && !caller->is_normalized,
+                     .is_scaled = has_ascent && h->eta > 0};
     Arena arena = {NULL, 0};
-    net->layer = malloc(net->layers * sizeof(Layer));
-    if (!net->layer) return 1;
-    lay_out(net, &arena, parameters->widths, has_ascent, has_velocity);
-    net->memory = arena.start = aligned_alloc(VECTOR_BYTES, arena.used);
-    if (!arena.start) {
-        free(net->layer);
+    net->layer = calloc(net->layers, sizeof(Layer));
+    net->part = calloc(2 * net->layers, sizeof(Part));
+    if (net->layer && net->part) {
+        lay_out(net, &arena, caller);
+        net->memory = arena.start = aligned_alloc(VECTOR_BYTES, arena.used);
+    }
+    if (!net->memory) {
+        destroy(net);
         return 1;
     }
     memset(arena.start, 0, arena.used);
     arena.used = 0;
-    lay_out(net, &arena, parameters->widths, has_ascent, has_velocity);
+    lay_out(net, &arena, caller);
     set_ones(net);
-    copy_parameters(net, parameters, false);
+    copy_parameters(net, caller, false);
     return 0;
 }
 
-static void destroy(Network *net) {
-    free(net->memory);
-    free(net->layer);
-}
-
-/* Read the images of a batch as reals in [0, 1]. If next_positions is not NULL, also
-   prefetch the images of the next batch. */
-static void read_images(const Network *net, const uint8_t *images,
+/* Read the images of a batch into `rows`, as reals in [low, 1]. If next_positions is
+   not NULL, also prefetch the images of the next batch. */
+static void read_images(const Network *net, const Batches *batches, real *rows,
                         const int64_t *positions, const int64_t *next_positions) {
     const Layer *first = net->layer;
-    const Pass *base = &first->passes[BASE];
+    long row_length = first->matrix->row_length;
+    real scale = (1 - batches->low) / 255, low = batches->low;
     for (long b = 0; b < net->batch; b++) {
-        const uint8_t *image = images + positions[b] * first->inputs;
-        real *row = base->input_rows + b * first->row_length;
-        for (long i = 0; i < first->inputs; i++) row[i] = image[i] * (real)(1 / 255.0);
+        const uint8_t *image = batches->images + positions[b] * first->inputs;
+        real *row = rows + b * row_length;
+        for (long i = 0; i < first->inputs; i++) row[i] = image[i] * scale + low;
         if (next_positions)
             for (long i = 0; i < first->inputs; i += 64)
-                __builtin_prefetch(images + next_positions[b] * first->inputs + i);
+                __builtin_prefetch(batches->images + next_positions[b] * first->inputs +
+                                   i);
     }
     if (!net->is_small_batch)
-        rows_to_panels(base->input_rows, first->row_length, net->panels, base->inputs);
+        rows_to_panels(rows, row_length, net->panels, first->passes[BASE].inputs);
 }
 
 /* ---- a step ---- */
@@ -291,35 +357,56 @@ static void forward_implicit(const Network *net, real *z, long z_stride) {
     }
 }
 
-/* Compute the outputs of all layers, up to the logits. */
-static void forward(const Network *net, PassName name) {
-    for (long l = 0; l < net->layers; l++) {
-        const Layer *layer = &net->layer[l], *next = layer + 1;
-        const Pass *pass = &layer->passes[name];
-        bool is_last = l == net->layers - 1;
-        Panels z = {net->logits, layer->outputs * LANES};
-        if (!is_last) z = (Panels){next->passes[name].inputs, next->row_length * LANES};
-        if (!pass->weights) {
-            forward_implicit(net, z.values, z.stride);
-        } else if (net->is_small_batch) {
-            multiply_small_batch(pass->weights, layer->outputs, pass->input_rows,
-                                 layer->row_length, net->batch, z.values);
-        } else {
-            Matrix weights = {pass->weights, layer->row_length, 1};
-            Panels inputs = {pass->inputs, layer->row_length * LANES};
-            multiply(weights, layer->outputs, layer->inputs + 1, inputs, z, net->panels,
-                     false);
-        }
+/* Compute z of one layer from its inputs. */
+static void multiply_layer(const Network *net, const Layer *layer, PassName name,
+                           Panels z) {
+    const Part *matrix = layer->matrix;
+    real *weights = matrix->passes[name].weights;
+    if (!weights) {
+        forward_implicit(net, z.values, z.stride);
+    } else if (net->is_small_batch) {
+        multiply_small_batch(weights, layer->outputs, matrix->passes[name].input_rows,
+                             matrix->row_length, net->batch, z.values);
+    } else {
+        Matrix a = {weights, matrix->row_length, 1};
+        Panels inputs = {layer->passes[name].inputs, matrix->row_length * LANES};
+        multiply(a, layer->outputs, layer->inputs + matrix->has_bias, inputs, z,
+                 net->panels, false);
+    }
+}
+
+/* Return where the z of a layer are computed: in the inputs of the next layer. */
+static Panels layer_outputs(const Network *net, const Layer *layer, PassName name) {
+    const Layer *next = layer + 1;
+    if (next == net->layer + net->layers)
+        return (Panels){net->logits, layer->outputs * LANES};
+    return (Panels){next->passes[name].inputs, next->matrix->row_length * LANES};
+}
+
+/* Compute the outputs of all layers, up to the logits. If `has_first` is true, the z of
+   the first layer have already been computed. */
+static void forward(const Network *net, PassName name, bool has_first) {
+    const Layer *last = net->layer + net->layers - 1;
+    for (const Layer *layer = net->layer; layer <= last; layer++) {
+        Panels z = layer_outputs(net, layer, name);
+        if (!has_first || layer > net->layer) multiply_layer(net, layer, name, z);
         long count = layer->outputs * LANES;
         for (long p = 0; p < net->panels; p++) {
             real *panel = z.values + p * z.stride;
-            if (l == 0 && name == BASE && net->first_outputs)
+            if (layer == net->layer && name == BASE && net->first_outputs)
                 memcpy(net->first_outputs + p * count, panel, count * sizeof(real));
-            if (!is_last) relu(panel, count);
+            if (layer == last) continue;
+            if (layer->offset)
+                normalize(panel, layer->outputs, layer->offset->passes[name].weights,
+                          layer->passes[name].normal + p * count,
+                          layer->passes[name].scale + p);
+            activate(net->activation, panel, layer->outputs);
         }
-        if (!is_last)
+        if (layer < last) {
+            const Part *next = (layer + 1)->matrix;
             panels_to_rows(z.values, next->row_length, net->panels,
                            next->passes[name].input_rows);
+        }
     }
 }
 
@@ -329,53 +416,66 @@ static void backward(const Network *net, PassName name, const int64_t *labels,
                      Sums *sums) {
     const Layer *last = &net->layer[net->layers - 1];
     softmax_error(net->logits, last->outputs, net->batch, labels,
-                  last->passes[name].errors, sums);
+                  last->matrix->passes[name].errors, sums);
     for (const Layer *layer = last; layer > net->layer; layer--) {
-        const Pass *pass = &layer->passes[name];
-        Panels from = {pass->errors, layer->outputs * LANES};
-        Panels to = {(layer - 1)->passes[name].errors, layer->inputs * LANES};
+        const Layer *below = layer - 1;
+        const Part *matrix = layer->matrix;
+        real *weights = matrix->passes[name].weights;
+        real *errors = below->matrix->passes[name].errors;
+        Panels from = {matrix->passes[name].errors, layer->outputs * LANES};
+        Panels to = {net->output_errors ? net->output_errors : errors,
+                     layer->inputs * LANES};
         if (net->is_small_batch) {
-            multiply_back_small_batch(from.values, layer->outputs, pass->weights,
-                                      layer->row_length, layer->inputs, net->batch,
+            multiply_back_small_batch(from.values, layer->outputs, weights,
+                                      matrix->row_length, layer->inputs, net->batch,
                                       to.values);
         } else {
-            Matrix transposed = {pass->weights, 1, layer->row_length};
+            Matrix transposed = {weights, 1, matrix->row_length};
             multiply(transposed, layer->inputs, layer->outputs, from, to, net->panels,
                      false);
         }
-        for (long p = 0; p < net->panels; p++)
-            relu_backward(pass->inputs + p * layer->row_length * LANES,
-                          to.values + p * to.stride, to.stride);
+        for (long p = 0; p < net->panels; p++) {
+            const real *h = layer->passes[name].inputs + p * matrix->row_length * LANES;
+            long start = p * below->outputs * LANES;
+            real *e = below->offset ? below->offset->passes[name].errors : errors;
+            activate_backward(net->activation, h, to.values + p * to.stride,
+                              below->outputs, e + start);
+            if (below->offset)
+                normalize_backward(e + start, below->outputs,
+                                   below->passes[name].normal + start,
+                                   below->passes[name].scale + p, errors + start);
+        }
     }
 }
 
-/* Compute batch * the gradient of a layer in a pass, and use it as `update` says. */
-static void use_gradient(const Network *net, const Layer *layer, PassName name,
+/* Compute batch * the gradient of a part in a pass, and use it as `update` says. */
+static void use_gradient(const Network *net, const Part *part, PassName name,
                          const Update *update) {
-    const Pass *pass = &layer->passes[name];
-    outer_product(pass->errors, layer->outputs, pass->input_rows, layer->row_length,
-                  net->batch, update);
+    outer_product(part->passes[name].errors, part->rows, part->passes[name].input_rows,
+                  part->row_length, net->batch, update);
 }
 
 /* Return ||batch * gradient||^2 of the first layer without storing the gradient. The
    result is sum((h h^T + 1) * (e e^T)), elementwise. Keep h h^T + 1 in input_products
-   for `forward_implicit`. */
+   for `forward_implicit`. With layer norm, biases are separate, and h h^T has no + 1.
+ */
 static double implicit_squares(const Network *net) {
     const Layer *first = net->layer;
-    const Pass *base = &first->passes[BASE];
-    Panels inputs = {base->inputs, first->row_length * LANES};
-    Panels errors = {base->errors, first->outputs * LANES};
+    const Part *matrix = first->matrix;
+    Panels inputs = {first->passes[BASE].inputs, matrix->row_length * LANES};
+    Panels errors = {matrix->passes[BASE].errors, first->outputs * LANES};
+    const real *rows = matrix->passes[BASE].input_rows;
     long stride = net->panels * LANES * LANES;
     for (long q = 0; q < net->panels; q++) {
         Panels input_products = {net->input_products + q * LANES * LANES, stride};
         Panels error_products = {net->error_products + q * LANES * LANES, stride};
         if (net->is_small_batch) {
-            multiply_small_batch(base->input_rows, net->batch, base->input_rows,
-                                 first->row_length, net->batch, net->input_products);
+            multiply_small_batch(rows, net->batch, rows, matrix->row_length, net->batch,
+                                 net->input_products);
         } else {
             Matrix examples = {inputs.values + q * inputs.stride, 1, LANES};
-            multiply(examples, LANES, first->inputs + 1, inputs, input_products,
-                     net->panels, false);
+            multiply(examples, LANES, first->inputs + matrix->has_bias, inputs,
+                     input_products, net->panels, false);
         }
         Matrix examples = {errors.values + q * errors.stride, 1, LANES};
         multiply(examples, LANES, first->outputs, errors, error_products, net->panels,
@@ -384,12 +484,12 @@ static double implicit_squares(const Network *net) {
     return pair_sum(net->input_products, net->error_products, net->panels, net->batch);
 }
 
-/* Multiply a layer's gradient by |w| + eta. Leave the biases if they are not scaled. */
-static void scale_gradient(const Layer *layer, const Hyperparameters *h) {
-    long count = layer->inputs + (h->scales_biases != 0);
-    for (long o = 0; o < layer->outputs; o++) {
-        const real *w = layer->passes[BASE].weights + o * layer->row_length;
-        real *gradient = layer->gradient + o * layer->row_length;
+/* Multiply a part's gradient by |w| + eta. Leave the biases if they are not scaled. */
+static void scale_gradient(const Part *part, const Hyperparameters *h) {
+    long count = part->columns + (part->has_bias && h->scales_biases != 0);
+    for (long o = 0; o < part->rows; o++) {
+        const real *w = part->arrays[VALUE] + o * part->row_length;
+        real *gradient = part->gradient + o * part->row_length;
         for (long i = 0; i < count; i++)
             gradient[i] *= (w[i] < 0 ? -w[i] : w[i]) + (real)h->eta;
     }
@@ -401,84 +501,125 @@ static void scale_gradient(const Layer *layer, const Hyperparameters *h) {
    need any more. */
 static void ascend(const Network *net, const Hyperparameters *h) {
     double squares = 0;
-    for (long l = 0; l < net->layers; l++) {
-        const Layer *layer = &net->layer[l];
-        if (layer->gradient) {
-            use_gradient(net, layer, BASE, &(Update){.sum_output = layer->gradient});
-            if (net->is_scaled) scale_gradient(layer, h);
-            squares +=
-                sum_of_squares(layer->gradient, layer->outputs * layer->row_length);
+    const Part *end = net->part + net->parts;
+    for (const Part *part = net->part; part < end; part++) {
+        if (part->gradient) {
+            use_gradient(net, part, BASE, &(Update){.sum_output = part->gradient});
+            if (net->is_scaled) scale_gradient(part, h);
+            squares += sum_of_squares(part->gradient, part->rows * part->row_length);
         } else {
             squares += implicit_squares(net);
         }
     }
     real scale = h->rho / net->batch / (sqrt(squares) / net->batch + h->epsilon);
-    for (long l = 0; l < net->layers; l++) {
-        const Layer *layer = &net->layer[l];
-        const Pass *base = &layer->passes[BASE], *ascent = &layer->passes[ASCENT];
-        if (net->is_scaled) scale_gradient(layer, h);
-        if (layer->gradient)
-            for (long i = 0; i < layer->outputs * layer->row_length; i++)
-                ascent->weights[i] = base->weights[i] + scale * layer->gradient[i];
+    for (const Part *part = net->part; part < end; part++) {
+        const real *w = part->arrays[VALUE], *errors = part->passes[BASE].errors;
+        real *ascent = part->passes[ASCENT].weights;
+        if (net->is_scaled) scale_gradient(part, h);
+        if (part->gradient)
+            for (long i = 0; i < part->rows * part->row_length; i++)
+                ascent[i] = w[i] + scale * part->gradient[i];
         else
-            for (long i = 0; i < net->panels * layer->outputs * LANES; i++)
-                net->ascent_errors[i] = scale * base->errors[i];
+            for (long i = 0; i < net->panels * part->rows * LANES; i++)
+                net->ascent_errors[i] = scale * errors[i];
     }
 }
 
-static bool has_ascent(const Hyperparameters *h) { return h->rho > 0 && h->alpha > 0; }
+/* Return the update of weights with (1 - alpha) * base gradient + alpha * ascent
+   gradient. `updates` is the number of updates, including this one. */
+static Update describe_update(const Network *net, const Part *part,
+                              const Hyperparameters *h, double updates) {
+    Update update = {.share = 1.0 / net->batch,
+                     .lr = h->lr,
+                     .weight_decay = h->weight_decay,
+                     .momentum = h->momentum,
+                     .init_decay = h->init_decay,
+                     .hare_ema = h->hare_ema};
+    memcpy(update.arrays, part->arrays, sizeof update.arrays);
+    if (part->arrays[SECOND]) {
+        update.lr = h->lr / (1 - pow(h->beta1, updates));
+        update.root_share = 1 / sqrt(1 - pow(h->beta2, updates));
+        update.beta1 = h->beta1;
+        update.beta2 = h->beta2;
+        update.adam_eps = h->adam_eps;
+    }
+    return update;
+}
 
-/* Update the weights with (1 - alpha) * base gradient + alpha * ascent gradient. */
-static void descend(const Network *net, const Hyperparameters *h) {
+/* Update the weights. If has_next is true, also compute the first layer's z of the next
+   example, which next_row has. */
+static void descend(const Network *net, const Hyperparameters *h, double updates,
+                    bool has_next) {
     double alpha = h->alpha;
-    for (long l = 0; l < net->layers; l++) {
-        const Layer *layer = &net->layer[l];
-        const Pass *base = &layer->passes[BASE], *ascent = &layer->passes[ASCENT];
-        Update update = {.share = 1.0 / net->batch,
-                         .lr = h->lr,
-                         .weight_decay = h->weight_decay,
-                         .momentum = h->momentum,
-                         .weights = base->weights,
-                         .velocity = layer->velocity};
-        if (!has_ascent(h)) {
-            use_gradient(net, layer, BASE, &update);
-            continue;
-        }
-        if (!layer->gradient) { /* both passes have the same inputs: mix the errors */
-            for (long i = 0; i < net->panels * layer->outputs * LANES; i++)
-                ascent->errors[i] = (real)(1 - alpha) * base->errors[i] +
-                                    (real)alpha * ascent->errors[i];
-        } else if (alpha < 1) {
+    for (const Part *part = net->part; part < net->part + net->parts; part++) {
+        Update update = describe_update(net, part, h, updates);
+        PassName name = net->has_ascent ? ASCENT : BASE;
+        real *errors = part->passes[name].errors;
+        if (net->has_ascent && !part->gradient) {
+            /* both passes have the same inputs: mix the errors */
+            for (long i = 0; i < net->panels * part->rows * LANES; i++)
+                errors[i] = (real)(1 - alpha) * part->passes[BASE].errors[i] +
+                            (real)alpha * errors[i];
+        } else if (net->has_ascent && alpha < 1) {
             update.share = alpha / net->batch;
             update.other_share = (1 - alpha) / net->batch;
-            update.other = layer->gradient;
+            update.other = part->gradient;
         }
-        use_gradient(net, layer, ASCENT, &update);
+        if (part == net->part && has_next)
+            outer_product_then_multiply(
+                errors, part->rows, part->passes[name].input_rows, part->row_length,
+                &update, net->next_row, layer_outputs(net, net->layer, BASE).values);
+        else
+            use_gradient(net, part, name, &update);
     }
+}
+
+/* Let the weights become their running averages. */
+static void reset_to_averages(const Network *net) {
+    for (const Part *part = net->part; part < net->part + net->parts; part++)
+        memcpy(part->arrays[VALUE], part->arrays[AVERAGE],
+               part->rows * part->row_length * sizeof(real));
+}
+
+/* Exchange the memory of the current and of the next example. */
+static void take_next_row(Network *net) {
+    real *row = net->part->passes[BASE].input_rows;
+    net->part->passes[BASE].input_rows = net->next_row;
+    net->part->passes[ASCENT].input_rows = net->next_row;
+    net->next_row = row;
 }
 
 int train(const Parameters *parameters, const Batches *batches,
-          const Hyperparameters *hyperparameters, Sums *sums) {
-    const Hyperparameters *h = hyperparameters;
+          const Hyperparameters *h, Sums *sums) {
     Network net;
-    bool is_scaled = has_ascent(h) && h->eta > 0;
-    if (create(&net, parameters, batches->batch, has_ascent(h), is_scaled)) return 1;
+    if (create(&net, parameters, batches->batch, h)) return 1;
     Control control = flush_denormals();
     *sums = (Sums){0};
+    long stride = batches->stride;
+    bool has_first = false; /* whether the first layer's z are computed already */
     for (long t = 0; t < batches->steps; t++) {
-        const int64_t *positions = batches->positions + t * batches->stride;
-        const int64_t *labels = batches->labels + t * batches->stride;
-        bool is_last = t == batches->steps - 1;
-        read_images(&net, batches->images, positions,
-                    is_last ? NULL : positions + batches->stride);
-        forward(&net, BASE);
+        const int64_t *positions = batches->positions + t * stride;
+        const int64_t *labels = batches->labels + t * stride;
+        const int64_t *next = t + 1 < batches->steps ? positions + stride : NULL;
+        double updates = h->updates + t + 1;
+        if (!has_first)
+            read_images(&net, batches, net.part->passes[BASE].input_rows, positions,
+                        next);
+        forward(&net, BASE, has_first);
         backward(&net, BASE, labels, sums);
-        if (has_ascent(h)) {
+        if (net.has_ascent) {
             ascend(&net, h);
-            forward(&net, ASCENT);
+            forward(&net, ASCENT, false);
             backward(&net, ASCENT, labels, NULL);
         }
-        descend(&net, h);
+        has_first = next && net.next_row;
+        if (has_first)
+            read_images(&net, batches, net.next_row, next,
+                        t + 2 < batches->steps ? next + stride : NULL);
+        descend(&net, h, updates, has_first);
+        if (has_first) take_next_row(&net);
+        if (net.part->arrays[AVERAGE] && fmod(updates, h->hare_every) == 0)
+            reset_to_averages(&net);
     }
     set_control(control);
     copy_parameters(&net, parameters, true);
@@ -489,19 +630,19 @@ int train(const Parameters *parameters, const Batches *batches,
 int test(const Parameters *parameters, const Batches *batches, Sums *sums) {
     long batch = min(batches->batch, TEST_BATCH);
     Network net;
-    if (create(&net, parameters, batch, false, false)) return 1;
+    if (create(&net, parameters, batch, NULL)) return 1;
+    const Part *last = net.layer[net.layers - 1].matrix;
     Control control = flush_denormals();
     *sums = (Sums){0};
     for (long first = 0; first < batches->batch; first += batch) {
         net.batch = min(batch, batches->batch - first);
         const int64_t *positions = batches->positions + first;
         bool is_next_full = first + net.batch + batch <= batches->batch;
-        read_images(&net, batches->images, positions,
+        read_images(&net, batches, net.part->passes[BASE].input_rows, positions,
                     is_next_full ? positions + batch : NULL);
-        forward(&net, BASE);
-        softmax_error(net.logits, net.layer[net.layers - 1].outputs, net.batch,
-                      batches->labels + first,
-                      net.layer[net.layers - 1].passes[BASE].errors, sums);
+        forward(&net, BASE, false);
+        softmax_error(net.logits, last->rows, net.batch, batches->labels + first,
+                      last->passes[BASE].errors, sums);
     }
     set_control(control);
     destroy(&net);

@@ -6,14 +6,22 @@
 
 #include <stdint.h>
 
-/* One network in the caller's memory, which is changed in place. Each array has one
-   pointer per layer. The pointers are to weights (outputs x inputs), to biases
-   (outputs), and to their velocities. The numbers are float, or double if DOUBLE is
-   defined. Without momentum, the arrays of velocities are NULL. */
+/* The kinds of numbers that each weight and each bias has: its value, the velocity of
+   momentum, the two moments of Adam, the initial value of L2-init, and the running
+   average of Hare and Tortoise. */
+typedef enum { VALUE, VELOCITY, FIRST, SECOND, ORIGIN, AVERAGE, KINDS } Kind;
+
+/* The functions after the hidden layers (see trainables/activations.py). */
+typedef enum { RELU, LEAKY_RELU, TANH, CRELU, SINE_COSINE } Activation;
+
+/* One network in the caller's memory, which is changed in place. For each kind of
+   number, there is one pointer per layer to the weights (outputs x inputs) and one to
+   the biases (outputs). The numbers are float, or double if DOUBLE is defined. The
+   arrays of a kind that is not used are NULL. */
 typedef struct {
-    int64_t layers;
+    int64_t layers, activation, is_normalized; /* normalized by layer norm, or not: 0 */
     const int64_t *widths; /* layers + 1 numbers: inputs, hidden layers, outputs */
-    void **weights, **biases, **weight_velocities, **bias_velocities;
+    void **weights[KINDS], **biases[KINDS];
 } Parameters;
 
 /* Batches of examples. Batch t begins at positions[t * stride] and labels[t * stride].
@@ -22,12 +30,19 @@ typedef struct {
     int64_t steps, batch, stride;
     const uint8_t *images; /* widths[0] bytes per image, each from 0 to 255 */
     const int64_t *positions, *labels;
+    double low; /* input of a black pixel (0), if a white one (255) is 1 */
 } Batches;
 
 /* If eta is above 0, the ascent step is that of ASAM: scaled by |w| + eta. The ascent
-   step of the biases is scaled only if scales_biases is not 0. */
+   step of the biases is scaled only if scales_biases is not 0. `updates` is the number
+   of updates before the first batch. */
 typedef struct {
-    double lr, weight_decay, momentum, rho, alpha, epsilon, eta, scales_biases;
+    double lr, weight_decay, momentum;
+    double rho, alpha, epsilon, eta, scales_biases;
+    double beta1, beta2, adam_eps; /* Adam: used if there are moments */
+    double init_decay;             /* L2-init: used if there are initial values */
+    double hare_ema, hare_every;   /* Hare and Tortoise: if there are averages */
+    double updates;
 } Hyperparameters;
 
 /* Sums of the losses and of the correct predictions over all examples. They are

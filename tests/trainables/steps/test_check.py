@@ -1,0 +1,98 @@
+"""A library that computes anything wrong is refused before a run uses it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trainables.steps import check, extension
+from trainables.steps.extension import Hyperparameters, Library, Unavailable
+
+REAL = extension.load("float32")
+
+
+class Tampered:
+    """The C functions with one mistake each in what they are given and return."""
+
+    def __init__(self, given=lambda *arguments: None, returned=lambda sums: None):
+        self.given, self.returned = given, returned
+
+    def train(self, parameters, batches, hyperparameters, sums):
+        self.given(parameters, batches, hyperparameters)
+        status = REAL.functions.train(parameters, batches, hyperparameters, sums)
+        self.returned(sums)
+        return status
+
+    test = REAL.functions.test
+
+
+class BrokenTest(Tampered):
+    def test(self, parameters, batches, sums):
+        status = REAL.functions.test(parameters, batches, sums)
+        self.returned(sums)
+        return status
+
+    train = REAL.functions.train
+
+
+def lose(sums):
+    sums.loss *= 1.01
+
+
+def miscount(sums):
+    sums.correct += 1
+
+
+def changed(name: str, place: int = 2):
+    """Change one number that the C functions are given."""
+
+    def change(*arguments):
+        setattr(arguments[place], name, 2 * getattr(arguments[place], name) + 0.01)
+
+    return Tampered(change)
+
+
+def forget(name: str):
+    return Tampered(lambda parameters, *_: setattr(parameters, name, 0))
+
+
+MISTAKES = {
+    **{
+        name: changed(name) for name, _ in Hyperparameters._fields_ if name != "epsilon"
+    },
+    "low": changed("low", 1),
+    "activation": forget("activation"),
+    "is_normalized": forget("is_normalized"),
+    "training loss": Tampered(returned=lose),
+    "training count": Tampered(returned=miscount),
+    "test loss": BrokenTest(returned=lose),
+    "test count": BrokenTest(returned=miscount),
+}
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Load a library whose functions are replaced."""
+
+    def load_functions(functions):
+        library = Library("avx2", "gcc", functions)
+        monkeypatch.setattr(extension, "load", lambda dtype: library)
+        return check.load(torch.float32)
+
+    check.load.cache_clear()
+    yield load_functions
+    check.load.cache_clear()
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_found(name, load):
+    with pytest.raises(Unavailable, match="computes wrong results"):
+        load(MISTAKES[name])
+
+
+def test_without_a_mistake_the_library_is_used(load):
+    assert load(Tampered()).instruction_set == "avx2"
+
+
+def test_double_precision_is_checked_too():
+    assert check.load(torch.float64) is extension.load(torch.float64)

@@ -1,0 +1,132 @@
+"""Check the loaded C steps against the reference engine before a run uses them.
+
+A library can be wrong although it loads, for example if its compiler is wrong or if its
+file was changed. Each process therefore trains and tests tiny networks with everything
+that the C steps can do. This takes about a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator
+
+import attrs
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.bases import Adam
+from trainables.data.examples import Block, Examples, Reader
+from trainables.interventions import HareTortoise, L2Init, LayerNorm
+from trainables.network import cross_entropy, forward, initial_network
+from trainables.optimizers import ASAM, GNP, SAM, SGD
+from trainables.setting import Setting
+from trainables.stack import Stack
+from trainables.steps import extension, native, training
+from trainables.steps.extension import ACTIVATIONS, Library, Unavailable
+from trainables.steps.update import initial_memory, make_update
+
+WIDTHS = (9, 7, 6, 3)
+STEPS = 3
+BATCHES = (1, 3, 17)
+"""Batch sizes that take different ways through the C steps."""
+
+DECAY = SGD(lr=0.3, weight_decay=0.1)
+MIXED = GNP(lr=0.3, rho=0.5, alpha=0.6, momentum=0.9, weight_decay=0.1)
+
+CASES: dict[str, Setting] = {
+    "sgd": Setting(optimizer=DECAY),
+    "momentum": Setting(optimizer=attrs.evolve(DECAY, momentum=0.9)),
+    "sam": Setting(optimizer=SAM(lr=0.3, rho=0.5)),
+    "gnp": Setting(optimizer=MIXED),
+    "asam": Setting(optimizer=ASAM(lr=0.3, rho=0.5, eta=0.1)),
+    "asam of biases": Setting(optimizer=ASAM(lr=0.3, ascent_scaled="all")),
+    "adam": Setting(optimizer=DECAY, base=Adam(beta1=0.7, adam_eps=0.1)),
+    "l2_init": Setting(optimizer=MIXED, intervention=L2Init(init_decay=0.2)),
+    "hare_tortoise": Setting(
+        optimizer=DECAY, intervention=HareTortoise(hare_ema=0.7, hare_every=2)
+    ),
+    "layer_norm": Setting(optimizer=MIXED, intervention=LayerNorm()),
+    **{str(a): Setting(optimizer=MIXED, activation=a) for a in ACTIVATIONS[1:]},
+    "input_low": Setting(optimizer=DECAY, input_low=-1.0),
+}
+"""A setting for everything that the C steps can do."""
+
+
+@functools.cache
+def load(dtype: torch.dtype) -> Library:
+    """Load the fastest C library that this processor supports, and check its results.
+
+    Raises:
+        Unavailable: The C extension cannot be used on this machine, or its results are
+            wrong.
+    """
+    library = extension.load(dtype)
+    if wrong := next(_wrong_results(dtype), None):
+        raise Unavailable(
+            f"the C extension computes wrong results ({wrong}): "
+            "install this package again"
+        )
+    return library
+
+
+@torch.no_grad()
+def _wrong_results(dtype: torch.dtype) -> Iterator[str]:
+    """Yield what the C steps compute differently from the reference engine."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (40, WIDTHS[0]), np.uint8)
+    images, zero = torch.from_numpy(pixels), torch.zeros(1)
+    rounding = torch.finfo(dtype).eps ** 0.5
+    for (name, setting), batch in itertools.product(CASES.items(), BATCHES):
+        shape = (STEPS, 1, batch)
+        positions = random.integers(0, len(images), shape)
+        labels = random.integers(0, WIDTHS[-1], shape)
+        block = Block(0, 1, torch.from_numpy(positions), torch.from_numpy(labels))
+        reader = Reader(images, dtype, setting.input_low)
+        start = _new_stack(setting, dtype)
+        mine, theirs = (start.take([0]) for _ in range(2))
+        sums = native.train(setting, mine, reader, block)
+        update = make_update(setting, "reference", theirs)
+        expected = training.train(update, reader, block)
+        tensors = zip(mine.tensors(), theirs.tensors(), start.tensors(), strict=True)
+        if not all(_is_close(*three, rounding) for three in tensors):
+            yield f"weights with {name}, batch size {batch}"
+        pairs = zip(sums, expected, strict=True)
+        if not all(_is_close(*pair, zero, rounding) for pair in pairs):
+            yield f"losses with {name}, batch size {batch}"
+        examples = Examples(positions.ravel(), labels.ravel())
+        if not _tests_alike(theirs, reader, examples, rounding):
+            yield f"tests with {name}, {len(examples.labels)} examples"
+
+
+def _new_stack(setting: Setting, dtype: torch.dtype) -> Stack:
+    """Return a tiny network of one seed, with the memory of the setting."""
+    is_normalized = bool(setting.intervention and setting.intervention.normalizes)
+    network = initial_network(
+        WIDTHS,
+        [0],
+        dtype=dtype,
+        normalized=is_normalized,
+        activation=setting.activation,
+    )
+    return Stack([0], 0, network, initial_memory(setting, network))
+
+
+def _is_close(value: Tensor, expected: Tensor, start: Tensor, rounding: float) -> bool:
+    """Return whether two changes from `start` are the same up to rounding."""
+    largest = (expected - start).abs().max()
+    return bool((value - expected).abs().max() <= rounding * largest)
+
+
+def _tests_alike(
+    stack: Stack, reader: Reader, examples: Examples, rounding: float
+) -> bool:
+    """Return whether both engines get the same test loss and test accuracy."""
+    results = native.test(stack.network, [examples], reader)
+    positions, labels = map(torch.from_numpy, examples)
+    logits = forward(stack.network, reader.read(positions[None]))[1][0]
+    loss = cross_entropy(logits, labels).double().mean()
+    accuracy = (logits.argmax(-1) == labels).double().mean()
+    is_accurate = bool(results["test_accuracy"][0] == accuracy)
+    return is_accurate and _is_close(results["test_loss"], loss, 0 * loss, rounding)
