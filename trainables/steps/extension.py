@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
+import stat
+import struct
 import sysconfig
 from ctypes import POINTER, c_double, c_int64, c_void_p
 from pathlib import Path
@@ -102,6 +105,7 @@ def load(dtype: object) -> Library:
             "then install this package again"
         )
     for name in built:
+        _check_file(files[name])
         try:
             functions = ctypes.CDLL(str(files[name]))
         except OSError as error:
@@ -125,6 +129,43 @@ def load(dtype: object) -> Library:
         f"the C extension needs a processor with {' or '.join(built)}: "
         "use the engine torch on this machine"
     )
+
+
+def _check_file(file: Path) -> None:
+    """Check what must be known before a library is loaded, because loading runs it.
+
+    Raises:
+        Unavailable: Other users may replace the library, or its file is incomplete.
+    """
+    if os.name == "posix":
+        for path in (file, *file.resolve().parents):
+            mode = path.stat().st_mode
+            # in a folder such as /tmp, nobody may replace the files of others
+            is_sticky = mode & stat.S_ISVTX and path != file.parent
+            if mode & stat.S_IWOTH and not is_sticky:
+                raise Unavailable(
+                    f"all users may write to {path}, so the C extension in it is not "
+                    f"trusted: chmod o-w {path}"
+                )
+    if _is_truncated(file):
+        raise Unavailable(f"{file} is incomplete: install this package again")
+
+
+def _is_truncated(file: Path) -> bool:
+    """Return whether a library in the ELF format of Linux lacks its end.
+
+    The process would be killed by a signal when it used the missing part. The table of
+    sections is at the end of the file. Its place, and the size and the number of its
+    entries, are in the header.
+    """
+    with file.open("rb") as opened:
+        header = opened.read(64)
+    if not header.startswith(b"\x7fELF\x02\x01"):  # 64 bits, little-endian
+        return False
+    if len(header) < 64:
+        return True
+    start, size, count = struct.unpack("<40xQ10xHH2x", header)
+    return bool(file.stat().st_size < start + size * count)
 
 
 def facts() -> dict[str, str]:

@@ -84,6 +84,46 @@ def test_a_damaged_library_is_named(not_built):
     assert "install this package again" in describe_engine()
 
 
+LIBRARY = extension.FOLDER / (
+    f"_native_{extension.facts()['instruction_set']}_float32"
+    + extension.sysconfig.get_config_var("EXT_SUFFIX")
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs ELF")
+@pytest.mark.parametrize("share", [0.0, 0.0005, 0.3, 0.99999])
+def test_a_library_without_its_end_is_refused(share, not_built):
+    """Loading it would kill the process with a signal."""
+    content = LIBRARY.read_bytes()
+    (not_built / LIBRARY.name).write_bytes(content[: int(share * len(content))])
+    with pytest.raises(extension.Unavailable, match=r"install this package again$"):
+        extension.load("float32")
+    assert describe_engine().startswith("torch (")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs modes of files")
+@pytest.mark.parametrize("where", ["file", "folder", "parent"])
+def test_a_library_that_others_can_write_is_refused(where, tmp_path, monkeypatch):
+    folder = tmp_path / "parent" / "folder"
+    folder.mkdir(parents=True)
+    file = folder / LIBRARY.name
+    file.write_bytes(LIBRARY.read_bytes())
+    monkeypatch.setattr(extension, "FOLDER", folder)
+    extension.load.cache_clear()
+    assert extension.load("float32").functions
+    path = {"file": file, "folder": folder, "parent": folder.parent}[where]
+    path.chmod(0o777)
+    extension.load.cache_clear()
+    try:
+        with pytest.raises(extension.Unavailable, match=rf"chmod o-w {path}$"):
+            extension.load("float32")
+        if where == "parent":  # a sticky bit keeps others from replacing the folder
+            path.chmod(0o1777)
+            assert extension.load("float32").functions
+    finally:
+        extension.load.cache_clear()
+
+
 def test_the_environment_chooses_the_engine(monkeypatch):
     network = initial_network([784, 20, 10], [0])
     for engine in ("reference", "torch", "native"):
