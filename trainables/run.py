@@ -38,6 +38,7 @@ from trainables.data.examples import (
     to_tensor,
 )
 from trainables.hyperparameter import check_whole
+from trainables.interventions import Intervention
 from trainables.measuring import measure_landscape, measure_network
 from trainables.network import Network, initial_network
 from trainables.probes import LANDSCAPE, START
@@ -302,10 +303,12 @@ class ContinualRun:
 
         On a GPU, replay the steps from a captured CUDA graph if possible.
         """
+        intervention = self.setting.intervention
         if self.engine == "native":
+            if intervention and intervention.rests:
+                return self._train_in_turns(intervention, block)
             part = self.stack.part(block.start, block.stop)
             return native.train(self.setting, part, self._train_images, block)
-        intervention = self.setting.intervention
         # a CUDA graph cannot capture `Intervention.step`, which branches on values
         can_capture = self.device.type == "cuda" and not (
             intervention and intervention.steps
@@ -317,6 +320,26 @@ class ContinualRun:
             tensors = self.stack.tensors()
             self._graphs = Graphs(self._update, tensors, self._train_images)
         return self._graphs.train(block)
+
+    def _train_in_turns(self, intervention: Intervention, block: Block) -> StepSums:
+        """Train on a block with the C steps, except where the intervention acts."""
+        stack = self.stack.part(block.start, block.stop)
+        plain = stack.network.activation is None and not stack.network.normalized
+        update = make_update(self.setting, "torch" if plain else "reference", stack)
+        sums, done = [], 0
+        while done < len(block.positions):
+            idle = intervention.idle_steps(stack)
+            turn = slice(done, done + max(1, idle))
+            part = block._replace(
+                positions=block.positions[turn], labels=block.labels[turn]
+            )
+            sums.append(
+                native.train(self.setting, stack, self._train_images, part)
+                if idle
+                else train(update, self._train_images, part)
+            )
+            done += len(part.positions)
+        return StepSums(*(torch.stack(each).sum(0) for each in zip(*sums, strict=True)))
 
     def _update(self, start: int, stop: int) -> Update:
         """Return the function that updates the networks of some seeds on one batch.

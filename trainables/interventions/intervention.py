@@ -63,6 +63,13 @@ class Intervention:
         """
         return update(inputs, labels)
 
+    def idle_steps(self, stack: Stack) -> int:
+        """Return for how many updates `step` will only count them, in marks["steps"].
+
+        Such updates need not call `step`, if they are counted.
+        """
+        return 0
+
     @property
     def penalizes(self) -> bool:
         """Whether the intervention overrides `penalize`."""
@@ -72,3 +79,8 @@ class Intervention:
     def steps(self) -> bool:
         """Whether the intervention overrides `step`."""
         return type(self).step is not Intervention.step
+
+    @property
+    def rests(self) -> bool:
+        """Whether the intervention overrides `idle_steps`."""
+        return type(self).idle_steps is not Intervention.idle_steps

@@ -56,11 +56,16 @@ Memory bandwidth limits the speed of larger networks, so that torch is as fast a
 def supports(setting: Setting, network: Network) -> bool:
     """Return whether the C steps can train and test the networks of a setting."""
     intervention = setting.intervention
-    in_torch = intervention and (intervention.penalizes or intervention.steps)
+    is_in_c = (
+        intervention is None
+        or not (intervention.penalizes or intervention.steps)
+        or intervention.rests
+        or type(intervention) in STEP_INTERVENTIONS
+    )
     return (
         network.weights[0].device.type == "cpu"
         and type(setting.optimizer) in OPTIMIZERS
-        and (not in_torch or type(intervention) in STEP_INTERVENTIONS)
+        and is_in_c
         and network.activation in ACTIVATIONS
         and sum(w[0].numel() for w in network.weights) <= MAX_WEIGHTS
     )

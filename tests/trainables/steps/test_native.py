@@ -12,7 +12,7 @@ from tests.support.dead import nearly_even
 from trainables import measuring
 from trainables.bases import Adam
 from trainables.data.examples import Block, Examples, Reader
-from trainables.interventions import HareTortoise, L2Init, LayerNorm, Parseval
+from trainables.interventions import HareTortoise, L2Init, LayerNorm, Parseval, ReDo
 from trainables.network import Network, initial_network
 from trainables.optimizers import ASAM, GNP, SAM, SGD, Optimizer
 from trainables.run import ContinualRun
@@ -359,6 +359,31 @@ def test_whole_runs_are_those_of_torch(few):
                 assert mine["online_accuracy"] == theirs["online_accuracy"]
                 assert mine["train_loss"] == pytest.approx(theirs["train_loss"], 1e-9)
                 assert mine["test_loss"] == pytest.approx(theirs["test_loss"], 1e-9)
+
+
+def test_an_intervention_that_rests_acts_in_torch(few, monkeypatch):
+    setting = Setting(
+        tasks=2,
+        hidden=(20, 20),
+        batch_size=2,
+        dataset=few.name,
+        intervention=ReDo(redo_every=40, redo_tau=0.5),
+    )
+    runs = [
+        ContinualRun(setting, [0, 1], few, dtype=torch.float64, engine=engine)
+        for engine in ("native", "torch")
+    ]
+    in_c, train = [], native.train
+    monkeypatch.setattr(
+        native, "train", lambda *args: in_c.append(args[-1]) or train(*args)
+    )
+    for _ in range(2):
+        one, other = (run.next_task() for run in runs)
+        for mine, theirs in zip(one, other, strict=True):
+            assert mine["train_loss"] == pytest.approx(theirs["train_loss"], 1e-9)
+            assert mine["dormant_fraction"] == theirs["dormant_fraction"]
+    assert all(len(block.positions) <= 8 for block in in_c)
+    assert sum(len(block.positions) for block in in_c) == 3 * 8
 
 
 def test_what_it_does_not_cover_goes_by_torch(few):

@@ -74,8 +74,7 @@ class ReDo(Intervention):
         """
         from trainables.network import forward
 
-        marks = stack.memory.marks
-        left = self.redo_every - marks["steps"] % self.redo_every
+        marks, left = stack.memory.marks, self._steps_left(stack)
         scored = (left <= SCORED)[:, None]
         if scored.any():
             hidden = forward(stack.network, inputs)[0][1:]
@@ -88,6 +87,14 @@ class ReDo(Intervention):
         if due.any():
             self.recycle(stack, due)
         return logits
+
+    def idle_steps(self, stack: Stack) -> int:
+        """Return the number of updates before the outputs of a unit are summed."""
+        return max(0, int(self._steps_left(stack).min()) - SCORED)
+
+    def _steps_left(self, stack: Stack) -> Tensor:
+        """Return each seed's number of updates up to its next reset, of shape (S,)."""
+        return self.redo_every - stack.memory.marks["steps"] % self.redo_every
 
     def recycle(self, stack: Stack, due: Tensor) -> None:
         """Reset the dormant units of the seeds for which `due` is true.
