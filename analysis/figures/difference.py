@@ -16,10 +16,11 @@ from analysis.figures.curves.data import curve, describe_runs, in_stream
 from analysis.figures.curves.figure import draw_by_task
 from analysis.figures.curves.panel import Kind
 from analysis.figures.curves.sheets import by_task_sheets
-from analysis.figures.picture import Picture, View, baseline_words
+from analysis.figures.picture import Picture, View
 from analysis.records.runs import by_problem, by_setting
 from analysis.statistics.bands import simultaneous_band
 from analysis.statistics.metrics import MEASURE, MEASURES
+from analysis.tables.words import baseline_words
 from trainables.usage import UsageError
 
 KIND = Kind(

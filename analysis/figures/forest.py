@@ -24,7 +24,6 @@ from analysis.figures.picture import (
     Heading,
     Picture,
     View,
-    baseline_words,
     escape_text,
     text_width,
     wrap_text,
@@ -39,6 +38,7 @@ from analysis.statistics.metrics import (
 )
 from analysis.tables.formats import Column, Row, Sheet, make_sheet, number
 from analysis.tables.words import (
+    baseline_words,
     unit_of_difference,
     value_cell,
     write_difference,
@@ -150,7 +150,7 @@ class Forest:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The limits of the axis, which contain zero, the margin and most rows.
+        """The limits of the axis, which contain zero, the margin, most rows and bars.
 
         A few rows can be much farther away than the others, for example a network that
         learns nothing. They are drawn at the edge, so that the others stay readable.
@@ -161,11 +161,13 @@ class Forest:
         reach = np.abs(ends).max(axis=1)
         sign = 1 if self.metric.higher else -1
         good = sign * rows["difference"].to_numpy()
-        near = ends[reach <= FAR * np.median(reach[good >= np.median(good)])]
+        margin = 1.3 * rows["margin"].iloc[0]
+        most = FAR * max(margin, np.median(reach[good >= np.median(good)]))
+        near = ends[reach <= most]
         near = near if len(near) else ends
-        margin = rows["margin"].iloc[0]
-        low = min(-1.3 * margin, near[:, 0].min())
-        high = max(1.3 * margin, near[:, 1].max())
+        bars = rows["detectable"].fillna(0).to_numpy()
+        bar = max(margin, bars[bars <= most].max(initial=0))
+        low, high = min(-bar, near[:, 0].min()), max(bar, near[:, 1].max())
         room = 0.05 * (high - low)
         return float(low - room), float(high + room)
 

@@ -10,6 +10,7 @@ lightness, so readers can tell these three apart in grey.
 
 from __future__ import annotations
 
+import functools
 import io
 import warnings
 from collections.abc import Callable, Mapping
@@ -156,15 +157,6 @@ def escape_text(text: str) -> str:
     return shown.replace("$", r"\$")
 
 
-def baseline_words(baseline: str) -> str:
-    """Return how text names a baseline.
-
-    >>> baseline_words("none"), baseline_words("sgd")
-    ('no remedy', 'sgd')
-    """
-    return {"none": "no remedy", "plain": "no base"}.get(baseline, baseline)
-
-
 @attrs.frozen
 class Heading:
     """The text at the top of a figure, in lines that fit the width of the figure.
@@ -209,6 +201,7 @@ LINE = 1.35
 """The height of a line of text in a heading, in multiples of the size of the font."""
 
 
+@functools.lru_cache(maxsize=4096)  # the same names are measured again and again
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """Return the largest width of a line of text in inches; `size` is in points.
 

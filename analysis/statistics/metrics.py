@@ -204,12 +204,6 @@ class Metric:
         return f"{words} of {measure}"
 
     @property
-    def unit(self) -> str:
-        """The unit of the number."""
-        unit = "nats" if MEASURES[self.measure].unit == "nats" else "accuracy"
-        return f"{unit} per task" if self.per_task else unit
-
-    @property
     def level(self) -> Metric:
         """The level that this metric is shown beside: the late one of its measure."""
         relative = RELATIVE[f"relative_{DEFAULT}"]
@@ -278,7 +272,7 @@ METRICS: dict[str, Metric] = {
         Metric(
             peak_loss,
             "largest mean accuracy over a tenth of the tasks, less that on the last "
-            "tenth",
+            "tenth; noise alone makes it positive",
             higher=False,
             trend=True,
         ),

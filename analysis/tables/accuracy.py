@@ -49,7 +49,8 @@ SHOWN = (
 NOTES = {
     "missing_seeds": "{setting} has no records of {seeds}.",
     "incomplete_seeds": "{setting} has not finished the stream with {seeds}.",
-    "diverged_seeds": "{setting} diverged with {seeds}.",
+    "diverged_seeds": "{setting} diverged with {seeds}; runs that survive look too "
+    "good.",
     "extra_seeds": "{setting} also has {seeds}, which most other settings lack. They "
     "are left out here.",
 }

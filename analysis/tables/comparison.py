@@ -27,6 +27,8 @@ from analysis.tables.formats import (
 from analysis.tables.headline import headlines
 from analysis.tables.words import (
     ALWAYS,
+    baseline_words,
+    best_words,
     first_and_count,
     name_seeds,
     settings_of,
@@ -118,9 +120,11 @@ def explain(data: pd.DataFrame, question: Question) -> list[str]:
         "neither a difference nor sameness is shown, so undecided does not mean equal.",
     ]
     if metric.trend:
+        level = metric.level
+        limit = f"{write_value(question.margin, level)} {unit_of_difference(level)}"
         lines.append(
-            f"better: the trend is better, and the {metric.level.words} is not lower "
-            f"by more than {margin} (95% interval). flatter but lower: the trend is "
+            f"better: the trend is better, and the {level.words} is not lower "
+            f"by more than {limit} (95% interval). flatter but lower: the trend is "
             "better, but the level is lower. A network that never learns is as flat as "
             "can be. flatter, level open: the trend is better, and the level may be "
             "lower."
@@ -138,7 +142,7 @@ def explain(data: pd.DataFrame, question: Question) -> list[str]:
 def describe_verdicts(data: pd.DataFrame, question: Question) -> Iterator[str]:
     """Yield for each study and problem how many settings have each verdict."""
     baseline = question.baseline
-    names = (f"{baseline} with all else equal", f"the best {baseline}")
+    names = (f"{baseline_words(baseline)} with all else equal", best_words(baseline))
     for (study, problem), part in data.groupby(["study", "problem"], sort=False):
         clauses = []
         for against, name in zip(AGAINST, names, strict=True):
@@ -208,9 +212,9 @@ def _sheet(title: str, rows: Sequence[Row], question: Question) -> Sheet:
         n for n in varying_columns(settings_of(rows, "label")) if n not in ALWAYS
     ]
     named = [n for n in (*ALWAYS, *differing) if any(r[n] is not None for r in rows)]
-    opponent, several = f"the best {baseline}", False
+    opponent, several = best_words(baseline), False
     if rows[0]["against"] == "matched":
-        opponent = f"{baseline} with all else equal"
+        opponent = f"{baseline_words(baseline)} with all else equal"
     elif best := {row["baseline_label"] for row in rows if row["baseline_label"]}:
         several = len(best) > 1
         opponent += "" if several else f", {best.pop()}"
@@ -302,17 +306,20 @@ def _notes(rows: Sequence[Row], question: Question) -> Iterator[str]:
             notes["diverged"].append(f"{label} diverged with {seeds}.")
         if row["missing_seeds"]:
             seeds = name_seeds(row["missing_seeds"])
-            line = f"{label} or its baseline has no complete run of {seeds}."
+            fresh = " or no fresh network" if question.metric.relative else ""
+            line = f"{label} or its baseline has no complete run{fresh} of {seeds}."
             notes["missing"].append(line)
         if opponent is None:
-            line = f"{label} has no single {question.baseline} with all else equal."
+            words = baseline_words(question.baseline)
+            line = f"{label} has no single setting with {words} and all else equal."
             notes["no baseline"].append(line)
     for kind, lines in notes.items():
         yield from shorten(list(dict.fromkeys(lines)), f" ({kind})")
     if rows[0]["against"] == "best" and any(not row["baseline_id"] for row in rows):
         yield (
-            f"baseline none: no {question.baseline} setting has a complete run of "
-            "every seed that chooses."
+            f"baseline none: no setting with {baseline_words(question.baseline)}, and "
+            "otherwise of the same method, has a complete run of every seed that "
+            "chooses."
         )
 
 
@@ -335,8 +342,8 @@ def method_sheets(
     for study, part in data.groupby("study", sort=False):
         own = plain_rows(winners[winners["study"] == study]) if len(winners) else []
         yield make_sheet(
-            f"study {study}: the best of each method against the best "
-            f"{question.baseline}",
+            f"study {study}: the best of each method against "
+            f"{best_words(question.baseline)}",
             f"{metric.words}; chosen by {metric.level.absolute.words} on the choosing "
             "seeds, which overstate the best setting; judged on seeds that did not "
             "choose",
@@ -350,13 +357,13 @@ def _method_notes(
     rows: Sequence[Row], study: str, problems: Iterable[str]
 ) -> Iterator[str]:
     """Yield which seeds chose and judged, and how to run more."""
-    seed_notes = set()
+    problems_of: dict[str, dict[str, None]] = {}
     for row in rows:
         seeds = name_seeds(row["paired_seeds"]) if row["pairs"] else "no seed"
-        line = f"{row['problem']}, {row['against']}: {seeds}."
-        if line not in seed_notes:
-            seed_notes.add(line)
-            yield line
+        names = problems_of.setdefault(f"{row['against']}: {seeds}", {})
+        names[str(row["problem"])] = None
+    for line, names in problems_of.items():
+        yield f"{line} ({', '.join(names)})."
     if any(row["against"] == "held out" for row in rows):
         yield (
             "Half of the study's seeds judge. For a test with more seeds: "

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from analysis.statistics.metrics import METRICS
 from analysis.tables.formats import Column, Sheet
+from analysis.tables.words import unit_of_level
 from trainables.record import Column as RecordColumn
 
 STATISTICS = (
@@ -56,7 +57,7 @@ def definition_sheets(columns: Mapping[str, RecordColumn]) -> list[Sheet]:
         [
             name.replace("_", " "),
             f"{metric.definition} ({'higher' if metric.higher else 'lower'} is better)",
-            metric.unit,
+            unit_of_level(metric),
             metric.source,
         ]
         for name, metric in METRICS.items()

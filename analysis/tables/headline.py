@@ -1,6 +1,8 @@
-"""The result of a comparison in sentences: one for each method of each problem."""
+"""The result of a comparison in two sentences for each problem: level and trend."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -9,6 +11,10 @@ from analysis.records.runs import plain_rows
 from analysis.statistics.metrics import Metric
 from analysis.tables.formats import Row
 from analysis.tables.words import (
+    LONGEST,
+    baseline_words,
+    best_words,
+    count_range,
     name_seeds,
     unit_of_difference,
     unit_of_level,
@@ -17,9 +23,16 @@ from analysis.tables.words import (
     write_value,
 )
 
+CONCLUSIONS = {
+    "the same": "the same within {margin}",
+    "flatter, level open": "flatter, but the level may be lower",
+    "n/a": "not testable, because all seeds differ by the same amount",
+}
+"""What follows "are" in a sentence on a verdict; the others stand for themselves."""
+
 
 def headlines(winners: pd.DataFrame, question: Question) -> list[str]:
-    """Return for each method how its best setting compares with the best baseline.
+    """Return for each problem how the best of each method compares with the baseline.
 
     Args:
         winners: The rows of `analysis.comparing.compare.confirm`.
@@ -27,77 +40,115 @@ def headlines(winners: pd.DataFrame, question: Question) -> list[str]:
     """
     if winners.empty:
         return [
-            f"Nothing can be compared with {question.baseline}: no setting has a "
-            "complete run of every seed."
+            f"Nothing can be compared with {baseline_words(question.baseline)}: no "
+            "setting has a "
+            "complete run of every seed that chooses."
         ]
-    rows = plain_rows(winners[winners["against"] != "choosing"])
-    return [_headline(row, question.metric) for row in rows]
+    judged = winners[winners["against"] != "choosing"]
+    several = len(judged["study"].unique()) > 1
+    lines = []
+    groups = judged.groupby(["study", "problem", "baseline_id"], sort=False)
+    for (study, problem, _), part in groups:
+        place = f"{problem}, study {study}" if several else str(problem)
+        lines.append(f"{place}: {_headline(plain_rows(part), question)}")
+    return lines
 
 
-def _headline(row: Row, metric: Metric) -> str:
-    label, baseline = row["label"], row["baseline_label"]
-    start = f"{row['problem']}: {label}"
+def _headline(rows: Sequence[Row], question: Question) -> str:
+    """Return the sentences on all methods that have the same best baseline."""
+    metric, baseline = question.metric, rows[0]["baseline_label"]
+    compared = [row for row in rows if not _obstacle(row, metric)]
+    sentences = []
+    if compared:
+        counts = count_range(row["pairs"] for row in compared)
+        sentences.append(
+            f"against {best_words(question.baseline)} ({baseline}, "
+            f"{_level(compared[0], metric)}), {_verdicts(compared, question)}, over "
+            f"{counts} seeds that did not choose them"
+        )
+        sentences += _trends(compared, metric)
+    sentences += [
+        f"{row['label']} is not compared: {_obstacle(row, metric)}"
+        for row in rows
+        if row not in compared
+    ]
+    return ". ".join(sentences) + "."
+
+
+def _level(row: Row, metric: Metric) -> str:
+    level = write_value(metric.steps(row["tasks"]) * row["baseline_mean"], metric)
+    unit = unit_of_level(metric)
+    return f"{metric.words} {level}{'' if unit == '%' else ' '}{unit}"
+
+
+def _verdicts(rows: Sequence[Row], question: Question) -> str:
+    """Return the methods of each verdict, with their differences."""
+    metric = question.metric
+    unit = unit_of_difference(metric)
+    margin = f"{write_value(question.margin, metric)} {unit}"
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        numbers = f"{write_difference(row, metric)} {unit}"
+        if row["p_holm"] is not None:
+            numbers += f", corrected p = {write_p(row['p_holm'])}"
+        if row["verdict"] == "undecided" and row["detectable"] is not None:
+            found = metric.steps(row["tasks"]) * row["detectable"]
+            numbers += f", detectable {write_value(found, metric)} {unit}"
+        groups.setdefault(row["verdict"], []).append(f"{row['label']} ({numbers})")
+    clauses = []
+    for verdict, names in groups.items():
+        words = CONCLUSIONS.get(verdict, verdict).format(margin=margin)
+        clauses.append(f"{_list(names)} {'is' if len(names) == 1 else 'are'} {words}")
+    return "; ".join(clauses)
+
+
+def _trends(rows: Sequence[Row], metric: Metric) -> list[str]:
+    """Return how the settings change along the stream, beside a level of the accuracy.
+
+    "more" and "less" are said only of two settings that both gain or both lose.
+    """
+    if metric.trend or not metric.higher or rows[0]["beside_setting"] is None:
+        return []
+    unit = unit_of_difference(metric)
+
+    def change(value: float) -> str:
+        verb = "gains" if value >= 0 else "loses"
+        return f"{verb} {write_value(abs(value), metric)} {unit}"
+
+    names = [f"{rows[0]['baseline_label']} {change(rows[0]['beside_baseline'])}"]
+    for row in rows:
+        own, base = row["beside_setting"], row["beside_baseline"]
+        lo, hi = row["beside_lo"], row["beside_hi"]
+        note = ""
+        if lo is None or lo <= 0 <= hi:
+            note = " (no difference was detected)"
+        elif (own < 0) == (base < 0):
+            note = " (more)" if abs(own) > abs(base) else " (less)"
+        names.append(f"{row['label']} {change(own)}{note}")
+    return [f"Along the stream, {_list(names)}"]
+
+
+def _obstacle(row: Row, metric: Metric) -> str:
+    """Return why a method is not compared; empty if it is."""
     if row["verdict"] == "diverged":
         which = row["diverged_seeds"] or row["baseline_diverged_seeds"]
-        who = label if row["diverged_seeds"] else baseline
-        return f"{start} is not compared: {who} diverged with {name_seeds(which)}."
+        who = "it" if row["diverged_seeds"] else row["baseline_label"]
+        return f"{who} diverged with {name_seeds(which)}"
     if row["pairs"] < 2:
-        return f"{start} is not compared: a comparison needs two seeds that judge."
-    unit = unit_of_difference(metric)
-    steps = metric.steps(row["tasks"])
-    own, base = (
-        f"{write_value(steps * row[name], metric)} {unit_of_level(metric)}".replace(
-            " %", "%"
-        )
-        for name in ("mean", "baseline_mean")
-    )
+        return "a comparison needs two seeds that judge"
+    undefined = row["difference"] is None
     return (
-        f"{start} has a {metric.words} of {own}, {baseline} has {base}. The difference "
-        f"is {write_difference(row, metric)} {unit} over {row['pairs']} seeds that did "
-        f"not choose them: {_conclusion(row, metric)}.{_trends(row, metric)}"
+        f"the {metric.words} of such a short stream is undefined" if undefined else ""
     )
 
 
-def _conclusion(row: Row, metric: Metric) -> str:
-    """Return what the difference shows, and what it could have shown."""
-    unit = unit_of_difference(metric)
-    if row["verdict"] == "the same":
-        return "the two are the same within the margin"
-    if row["p_holm"] is None:
-        return "not testable, because all seeds differ by the same amount"
-    if row["verdict"] != "undecided":
-        return f"{row['verdict']} (p = {write_p(row['p_holm'])} after correction)"
-    detectable = write_value(metric.steps(row["tasks"]) * row["detectable"], metric)
-    return (
-        f"undecided (p = {write_p(row['p_holm'])} after correction; a true difference "
-        f"of {detectable} {unit} would have been found with a probability of 80%)"
-    )
+def _list(names: Sequence[str]) -> str:
+    """Return names as text, at most `LONGEST`.
 
-
-def _trends(row: Row, metric: Metric) -> str:
-    """Return how both change along the stream, beside a level of the accuracy.
-
-    "loses" is never said of a setting that gains.
+    >>> _list(["a"]), _list(["a", "b"]), _list(["a", "b", "c"])
+    ('a', 'a and b', 'a, b and c')
     """
-    own, base = row["beside_setting"], row["beside_baseline"]
-    if metric.trend or not metric.higher or own is None:
-        return ""
-    unit = unit_of_difference(metric)
-    words = [
-        f"{verb} {write_value(abs(change), metric)} {unit}"
-        for change in (own, base)
-        for verb in ("gains" if change >= 0 else "loses",)
-    ]
-    lo, hi = row["beside_lo"], row["beside_hi"]
-    if lo is None or lo <= 0 <= hi:
-        ending = "; the trends do not differ detectably"
-    elif own >= 0 and base >= 0:
-        ending = ", so it gains less" if own < base else ", so it gains more"
-    elif own < 0 and base < 0:
-        ending = ", so it loses more" if own < base else ", so it loses less"
-    else:
-        ending = ""
-    return (
-        f" Along the stream {row['label']} {words[0]} and {row['baseline_label']} "
-        f"{words[1]}{ending}."
-    )
+    if len(names) > LONGEST:
+        names = [*names[:LONGEST], f"{len(names) - LONGEST} more"]
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

@@ -36,6 +36,25 @@ def _write(value: float | None, scale: float) -> str:
     return f"{np.round(scale * value, digits) + 0.0:.{digits}f}"
 
 
+def baseline_words(baseline: str) -> str:
+    """Return how text names a baseline.
+
+    >>> baseline_words("none"), baseline_words("sgd")
+    ('no remedy', 'sgd')
+    """
+    return {"none": "no remedy", "plain": "no base"}.get(baseline, baseline)
+
+
+def best_words(baseline: str) -> str:
+    """Return how text names the best setting of a baseline.
+
+    >>> best_words("none"), best_words("sgd")
+    ('the best setting with no remedy', 'the best sgd')
+    """
+    words = baseline_words(baseline)
+    return f"the best {words if words == baseline else f'setting with {words}'}"
+
+
 def unit_of_level(metric: Metric) -> str:
     """Return the unit in which tables show the metric of a setting."""
     if metric.trend or metric.relative:

@@ -6,6 +6,7 @@ As a script it writes a big one: python tests/synthetic.py RESULTS --runs 10000.
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 import zlib
@@ -18,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainables.record import SETTING_COLUMNS, all_columns, schema
+from trainables.record import SETTING_COLUMNS, schema
 from trainables.request import REQUEST_FILE, Request
 
 LENGTH = {"permuted": 100, "pairwise": 45}
@@ -153,15 +154,28 @@ def make_run(
         "device": "cpu",
         "engine": "torch",
     }
-    arrays: dict[str, Any] = {
-        **{name: [value] * tasks for name, value in same.items()},
-        "task": task,
-        "task_label": [str(t) for t in task],
-        **{name: pa.array(v, mask=lost) for name, v in measured.items()},
-        "diverged": lost,
-    }
-    columns = {name: arrays[name] for name in all_columns()}
-    return pa.table(columns, schema=schema({"commit": "synthetic"})).slice(0, rows)
+    varying = {"task": task, "task_label": [str(t) for t in task], "diverged": lost}
+    columns = []
+    for field in _schema():
+        if field.name in measured:
+            column = pa.array(measured[field.name], field.type, mask=lost)
+        elif field.name in varying:
+            column = pa.array(varying[field.name], field.type)
+        else:
+            column = pa.repeat(pa.scalar(same[field.name], field.type), tasks)
+        columns.append(column)
+    return pa.Table.from_arrays(columns, schema=_schema()).slice(0, rows)
+
+
+@functools.cache
+def _schema() -> pa.Schema:
+    return schema({"commit": "synthetic"})
+
+
+def frame(*runs: pa.Table) -> pd.DataFrame:
+    """Return the records of runs as a frame."""
+    records: pd.DataFrame = pa.concat_tables(runs).to_pandas()
+    return records
 
 
 def make_frame(

@@ -24,7 +24,7 @@ from analysis.figures.forest import (
 from analysis.figures.picture import STYLE, View
 from analysis.figures.to_file import FigureRequest, draw_to_file
 from tests.support.boxes import cut_texts
-from tests.support.synthetic import make_run, make_setting, write
+from tests.support.synthetic import frame, make_run, make_setting, write
 from trainables.usage import UsageError
 
 NOISE = np.random.default_rng(0).normal(0, 0.002, (8, 10))
@@ -38,10 +38,6 @@ def runs_of(level, seeds=range(8), **changes):
         make_run(setting, s, accuracy=level + NOISE[s] + own.normal(0, 0.001, 10))
         for s in seeds
     ]
-
-
-def frame(*runs):
-    return pd.concat([run.to_pandas() for run in runs], ignore_index=True)
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +139,18 @@ def test_a_network_that_learns_nothing_leaves_the_others_readable(records):
     ax = Figure().subplots()
     draw_panel(forest, ax, 8)
     assert [text.get_text() for text in ax.texts] == ["-80.0"]
+
+
+def test_an_interval_just_beyond_the_margin_is_not_cut():
+    """Rows with tiny differences once cut an interval of a point, and its bar."""
+    runs = [*runs_of(0.9), *runs_of(0.9001, optimizer="gnp", rho=0.05, alpha=0.7)]
+    setting = make_setting(tasks=10, optimizer="sam", rho=0.1)
+    wide = np.linspace(-0.012, 0.002, 8)
+    runs += [make_run(setting, s, accuracy=0.9 + NOISE[s] + wide[s]) for s in range(8)]
+    forest = Forest.arrange(differences(frame(*runs), View()))
+    low, high = forest.limits
+    assert low < forest.rows["lo"].min() < -0.65
+    assert high > forest.rows["detectable"].max() > 0.65
 
 
 def test_what_is_not_tested_has_no_bar_and_what_has_no_difference_no_row(records):

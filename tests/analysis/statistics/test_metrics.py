@@ -16,6 +16,7 @@ from analysis.statistics.metrics import (
     peak_loss,
     plasticity_loss,
 )
+from analysis.tables.words import unit_of_level
 from trainables.usage import UsageError
 
 ENDS = ("accuracy_change", "first_accuracy", "last_accuracy")
@@ -137,7 +138,7 @@ def test_a_longer_stream_has_less_of_what_is_per_task(name):
     metric = METRICS[name]
     short, long = (metric(np.linspace(1, 0, tasks)[None])[0] for tasks in (11, 101))
     assert metric.per_task == (0 < abs(long) < abs(short) / 5)
-    assert metric.unit.endswith("per task") == metric.per_task
+    assert unit_of_level(metric).endswith("over stream") == metric.per_task
 
 
 @pytest.mark.parametrize("name", [*TRENDS, "accuracy_area"])

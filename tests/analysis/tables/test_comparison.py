@@ -100,13 +100,13 @@ def test_what_is_missing_and_what_diverged_is_named(sweep):
 def test_how_to_confirm_is_said_and_done(sweep, tmp_path):
     out, _ = printed(sweep, problem="pairwise")
     assert "python -m study.sweep rho --confirm-seeds 10" in out
-    assert "pairwise, held out: seeds 0, 2." in out
+    assert "held out: seeds 0, 2 (pairwise)." in out
     runs = rho_runs("pairwise", range(4), **SMALL)
     write(tmp_path, "pairwise", *runs)
     confirm(tmp_path, range(4, 8), **SMALL)
     out, _ = printed(tmp_path)
     assert "--confirm-seeds" not in out
-    assert "pairwise, confirming: seeds 4-7." in out
+    assert "confirming: seeds 4-7 (pairwise)." in out
 
 
 def test_csv_has_all_that_was_compared_and_words_go_elsewhere(sweep):
@@ -236,6 +236,12 @@ def test_a_trend_is_detected_over_the_stream(noisy):
     assert f"a true difference of {points} pp over stream with" in out
     needed = seeds_needed(0.02 / (3 * row["sd"]), 2)
     assert f"To find 2 pp over stream: {needed} seeds." in out
+
+
+def test_the_margin_of_the_level_is_no_change_over_the_stream(noisy):
+    out = flat(printed(noisy, metric="accuracy_slope")[0])
+    assert "late accuracy is not lower by more than 0.50 pp (95% interval)" in out
+    assert "shown to be within ± 0.50 pp over stream" in out
 
 
 @pytest.mark.parametrize("detect", [None, 1.0])
