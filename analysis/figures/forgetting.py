@@ -15,6 +15,7 @@ counts the last task itself, whose difference is 0, so its mean is smaller by th
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ import pandas as pd
 
 from analysis.figures.curves.data import by_task
 from analysis.figures.curves.figure import draw_by_task
+from analysis.figures.curves.panel import Kind
 from analysis.figures.curves.sheets import by_task_sheets
 from analysis.figures.picture import Picture
 from trainables.usage import UsageError
@@ -85,7 +87,7 @@ FIGURE = Picture(
     "Kukla 2024)",
     columns=("test_accuracy", "backward_accuracy"),
     data=lambda frame, view, columns: forgetting_by_task(frame),
-    draw=draw_by_task,
+    draw=functools.partial(draw_by_task, kind=Kind(one_scale=True)),
     numbers=by_task_sheets,
     line_per_setting=True,
 )

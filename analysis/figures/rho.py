@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ from analysis.figures.picture import (
     text_width,
     wrap_text,
 )
-from analysis.records.runs import by_problem, by_setting, show, varying_columns
+from analysis.records.runs import by_problem, by_setting, labels, show
 from analysis.statistics.intervals import mean_interval
 from analysis.statistics.metrics import MEASURE, MEASURES, Metric, find_metric
 from analysis.tables.formats import Column, Row, Sheet, make_sheet, number
@@ -142,27 +141,20 @@ def rho_grid(
 
 
 def panel_names(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the panel of each setting: its optimizer and the values that differ.
+    """Return the panel of each setting: its name without rho and the learning rate.
 
-    rho and the learning rate are left out, because they are the axes of a panel.
+    These two are the axes of a panel.
 
     >>> gnp = {"optimizer": "gnp", "lr": 0.1, "rho": 0.05}
     >>> panel_names([{**gnp, "alpha": 0.5}, {**gnp, "alpha": 0.8, "rho": 0.1}])
     ['GNP alpha 0.5', 'GNP alpha 0.8']
+    >>> panel_names([gnp, {"optimizer": "sam", "base": "adam", "rho": 0.1}])
+    ['GNP', 'SAM adam']
     """
-    by_optimizer: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for setting in settings:
-        by_optimizer[setting["optimizer"]].append(setting)
-    names = []
-    for setting in settings:
-        differing = varying_columns(by_optimizer[setting["optimizer"]])
-        parts = [
-            f"{name} {show(setting[name])}"
-            for name in differing
-            if name not in ("problem", "lr", "rho") and setting[name] is not None
-        ]
-        names.append(" ".join([setting["optimizer"].upper(), *parts]))
-    return names
+    axes = ("lr", "rho")
+    return labels(
+        [{n: v for n, v in setting.items() if n not in axes} for setting in settings]
+    )
 
 
 def metric_of(row: Mapping[Any, Any] | pd.Series[Any]) -> Metric:
@@ -491,14 +483,21 @@ def _draw_scale(
 
 def _legend(data: pd.DataFrame) -> str:
     """Return a line that explains the colours and the signs of the cells."""
-    counts = set(data["expected"])
+    drawn = data[(data["diverged"] == 0) & (data["runs"] > 0)]
+    counts = set(drawn["runs"] if len(drawn) else data["expected"])
     seeds = f"{count_range(counts)} seed{'s' if max(counts) > 1 else ''}"
+    if (drawn["runs"] < drawn["expected"]).any():
+        seeds += f" of {count_range(data['expected'])}, the others have no complete run"
     parts = [f"Mean over {seeds}", "lighter is better"]
     if data["best"].any():
         level = metric_of(data.iloc[0]).level.absolute.words
         parts.append(f"ring: the best {level}")
     if data["diverged"].any():
         parts.append("grey and hatched: diverged/all runs")
+    if any(
+        metric_of(row).trend for _, row in data.drop_duplicates("metric").iterrows()
+    ):
+        parts.append("a network that never learns has nothing to lose")
     return f"{'; '.join(parts)}."
 
 

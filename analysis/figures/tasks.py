@@ -156,8 +156,9 @@ def draw_tasks(data: pd.DataFrame, width: float | None = None) -> Figure:
     blocks = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=heights)
     for part, block, count in zip(parts, blocks[:, 0], images, strict=True):
         first = part.iloc[0]
-        names = dict.fromkeys((first["dataset"], first["drawn_from"]))
-        head = f"{first['problem']} ({', '.join(names)}, seed {first['seed']})"
+        head = f"{first['problem']} ({first['dataset']}, seed {first['seed']})"
+        if first["drawn_from"] != first["dataset"]:
+            head += f", images from {first['drawn_from']}"
         block.suptitle(escape_text(head), x=0.02, ha="left", size=9.5)
         grid = block.subplots(count, SHOWN + 1, squeeze=False)
         for ax in grid.ravel():

@@ -21,6 +21,7 @@ from analysis.figures.labels import label_ends, names_fit
 from analysis.figures.picture import NARROW, Picture, text_width, wrap_text
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
 
@@ -181,6 +182,8 @@ def _draw_block(
         ax.tick_params(labelsize=block.size, which="both")
         if block.at_ends and ends:
             label_ends(ax, ends, block.size, block.axes_inches)
+    if kind.one_scale:
+        _share_scales(list(panels), list(block.titles.values()))
     for ax in panels[-block.across :]:
         ax.set_xlabel("task", size=block.size)
     legends = [ax.get_legend_handles_labels() for ax in panels]
@@ -195,6 +198,17 @@ def _draw_block(
             columnspacing=1,
             handlelength=1.8,
         )
+
+
+def _share_scales(panels: Sequence[Axes], titles: Sequence[str]) -> None:
+    """Give the panels whose titles have the same unit the same limits."""
+    units = [title.rpartition("(")[2] for title in titles]
+    for unit in set(units):
+        same = [ax for ax, own in zip(panels, units, strict=True) if own == unit]
+        same = [ax for ax in same if ax.lines]
+        limits = np.array([ax.get_ylim() for ax in same])
+        for ax in same:
+            ax.set_ylim(limits[:, 0].min(), limits[:, 1].max())
 
 
 def picture_by_task(title: str, meaning: str, shown: Sequence[str]) -> Picture:

@@ -40,6 +40,9 @@ def make_heading(
         sentences.append("Bands are cut off at the edge of a panel.")
     if (data["lo"].isna() & (data["runs"] > 1)).any():
         sentences.append("No band: a run of the setting or of its baseline diverged.")
+    survivors = data[(data["runs"] > 0) & (data["diverged"] > 0)]
+    if names := escape_text(", ".join(dict.fromkeys(survivors["label"]))):
+        sentences.append(f"Some runs diverged, and the others look too good: {names}.")
     missing = data[data["runs"] == 0]
     for problem, part in missing.groupby("problem", sort=False):
         pairs = zip(part["label"], part["diverged"], strict=True)

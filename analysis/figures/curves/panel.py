@@ -34,6 +34,7 @@ class Kind:
     """What the curves of a figure are."""
 
     signed: bool = False  # whether they are differences, so that zero has a line
+    one_scale: bool = False  # whether the panels of one unit have the same axis
     most: int = LINES  # the maximum number of lines in a panel
     band: str = "95% t-interval at each task"
     note: str = ""  # a sentence that explains the figure

@@ -8,7 +8,7 @@ from analysis.records.runs import by_setting
 from analysis.statistics.metrics import METRICS
 from analysis.statistics.paired import holm, paired_difference
 from analysis.statistics.power import detectable_effect
-from tests.support.synthetic import hash_of, make_run, make_setting
+from tests.support.synthetic import frame, hash_of, make_run, make_setting
 from trainables.usage import UsageError
 
 SGD = make_setting(tasks=4)
@@ -16,10 +16,6 @@ FAST = {**SGD, "lr": 0.1}
 SAM = {**SGD, "optimizer": "sam", "rho": 0.05}
 WIDE = {**SAM, "rho": 0.2}
 GNP = {**SGD, "optimizer": "gnp", "rho": 0.05, "alpha": 0.7}
-
-
-def frame(*runs):
-    return pd.concat([run.to_pandas() for run in runs], ignore_index=True)
 
 
 def level(setting, seed, mean, spread=0.01):

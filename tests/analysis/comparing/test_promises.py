@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.comparing.compare import Question, compare, confirm
+from analysis.comparing.compare import Question, compare, compare_and_confirm, confirm
 from analysis.statistics.metrics import METRICS
 from tests.support.synthetic import make_frame, make_setting
 
@@ -40,14 +40,13 @@ def simulate(baselines, seeds, studies):
     errors, method_errors, raw, covered = [], [], [], []
     for _ in range(studies):
         records = equal_settings(rng, baselines, seeds)
-        data = compare(records)
+        data, methods = compare_and_confirm(records, Question())
         errors.append(data["verdict"].isin(DIFFERENT).any())
         best = data[data["against"] == "best"].iloc[0]
         raw.append(best["p"])
         covered += [best["lo"] <= 0 <= best["hi"]]
         matched = data[data["against"] == "matched"].iloc[0]
         covered += [matched["lo"] <= 0 <= matched["hi"]]
-        methods = confirm(records)
         method_errors.append(methods["verdict"].isin(DIFFERENT).any())
     return (
         np.mean(errors),

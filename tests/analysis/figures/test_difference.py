@@ -8,15 +8,11 @@ from analysis.figures.curves.figure import draw_by_task
 from analysis.figures.difference import FIGURE, KIND, difference_by_task
 from analysis.figures.picture import View
 from analysis.statistics.bands import simultaneous_band
-from tests.support.synthetic import make_run, make_setting
+from tests.support.synthetic import frame, make_run, make_setting
 from trainables.usage import UsageError
 
 SGD = make_setting(tasks=6)
 SAM = make_setting(tasks=6, optimizer="sam", rho=0.05)
-
-
-def frame(*runs):
-    return pd.concat([run.to_pandas() for run in runs], ignore_index=True)
 
 
 def pairs(seeds=range(5), gap=0.01):

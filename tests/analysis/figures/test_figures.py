@@ -22,6 +22,7 @@ from analysis.figures.picture import COLOURS, FORMATS, STYLE
 from analysis.figures.to_file import FigureRequest, draw_to_file
 from analysis.statistics.intervals import mean_interval
 from tests.support.synthetic import (
+    frame,
     make_run,
     make_setting,
     paper_settings,
@@ -29,10 +30,6 @@ from tests.support.synthetic import (
     write_study,
 )
 from trainables.usage import UsageError
-
-
-def frame(*runs):
-    return pd.concat([run.to_pandas() for run in runs], ignore_index=True)
 
 
 def six(problem="permuted", seeds=(0, 1, 2)):
@@ -152,6 +149,16 @@ def test_missing_runs_are_said_beside_the_line():
     names = ax.get_legend_handles_labels()[1]
     assert "SGD lr 0.01" in names
     assert "SAM lr 0.001 (2 of 3)" in names
+
+
+def test_a_line_over_the_runs_that_survived_is_said_to_look_too_good():
+    first, second, *_ = paper_settings()
+    runs = [make_run(first, 0), make_run(first, 1, diverged_at=3), make_run(second, 0)]
+    texts = draw_by_task(accuracy_by_task(frame(*runs))).texts
+    words = " ".join(text.get_text() for text in texts).replace("\n", " ")
+    assert "the others look too good: SGD lr 0.01." in words
+    alone = draw_by_task(accuracy_by_task(frame(runs[0], runs[2]))).texts
+    assert not any("too good" in text.get_text() for text in alone)
 
 
 def test_what_cannot_be_drawn_is_said():

@@ -29,15 +29,11 @@ from analysis.figures.to_file import FigureRequest, draw_to_file
 from analysis.records.runs import by_setting
 from analysis.statistics.intervals import mean_interval
 from analysis.statistics.metrics import METRICS
-from tests.support.synthetic import hash_of, make_run, make_setting, write
+from tests.support.synthetic import frame, hash_of, make_run, make_setting, write
 from tests.support.synthetic_rho import rho_run, rho_runs, rho_settings
 from trainables.usage import UsageError
 
 SMALL = {"rates": (0.1, 0.01), "rhos": (0.001, 0.1, 2.0), "tasks": 10}
-
-
-def frame(*runs):
-    return pd.concat([run.to_pandas() for run in runs], ignore_index=True)
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +94,40 @@ def test_a_network_that_learns_nothing_has_no_ring():
     runs += [make_run(dead, s, accuracy=flat) for s in range(2)]
     data = rho_grid(frame(*runs), ["plasticity_loss"])
     assert data[data["best"]]["rho"].tolist() == [0.05]
+
+
+def words_of(data):
+    with rc_context(STYLE):
+        texts = draw_rho_figure(data).texts
+    return " ".join(text.get_text() for text in texts).replace("\n", " ")
+
+
+def test_seeds_without_a_complete_run_are_not_counted_as_seeds():
+    """The map once said "mean over 4 seeds" of a mean over two."""
+    settings = [make_setting(tasks=10, optimizer="sam", rho=rho) for rho in (0.1, 0.2)]
+    runs = [make_run(settings[0], seed) for seed in range(4)]
+    runs += [make_run(settings[1], s, rows=None if s < 2 else 5) for s in range(4)]
+    words = words_of(rho_grid(frame(*runs), ["mean_accuracy"]))
+    assert "Mean over 2 to 4 seeds of 4, the others have no complete run;" in words
+    assert "nothing to lose" not in words
+
+
+def test_a_map_of_a_trend_says_that_no_level_is_no_loss(grid):
+    words = words_of(grid)
+    assert "Mean over 4 seeds; lighter is better;" in words
+    assert "a network that never learns has nothing to lose" in words
+
+
+def test_a_panel_names_the_base_of_its_settings():
+    """SAM on Adam stood as "SAM" beside "SGD"."""
+    adam = {"base": "adam", "beta1": 0.9, "beta2": 0.999, "adam_eps": 1e-8}
+    settings = [
+        make_setting(tasks=4),
+        make_setting(tasks=4, **adam),
+        make_setting(tasks=4, optimizer="sam", rho=0.1, **adam),
+    ]
+    data = rho_grid(frame(*(make_run(s, 0) for s in settings)), ["mean_accuracy"])
+    assert data["panel"].tolist() == ["SGD", "SGD adam", "SAM adam"]
 
 
 def test_a_cell_with_a_diverged_run_is_grey():

@@ -1,5 +1,4 @@
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 from matplotlib import rc_context
@@ -11,7 +10,7 @@ from analysis.figures.picture import STYLE
 from analysis.figures.sharpness import SHOWN
 from analysis.figures.to_file import FigureRequest, draw_to_file
 from analysis.statistics.intervals import mean_interval
-from tests.support.synthetic import make_run, make_setting, paper_settings, write
+from tests.support.synthetic import frame, make_run, make_setting, paper_settings, write
 from trainables.record import KNOWN_COLUMNS, Column
 from trainables.usage import UsageError
 
@@ -21,10 +20,6 @@ MEASURES = titles_of(SHOWN, KNOWN_COLUMNS)
 
 def measures_by_task(records):
     return by_task(records, MEASURES)
-
-
-def frame(*runs):
-    return pd.concat([run.to_pandas() for run in runs], ignore_index=True)
 
 
 def six(problem="permuted", seeds=(0, 1, 2)):

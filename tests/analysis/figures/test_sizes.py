@@ -3,7 +3,6 @@
 import re
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 from analysis.figures import FIGURES
 from analysis.figures.picture import FORMATS, SIZES, STYLE, View, wrap_text
 from tests.support.boxes import covered_texts, cut_texts
-from tests.support.synthetic import make_run, make_setting, paper_settings
+from tests.support.synthetic import frame, make_run, make_setting, paper_settings
 from trainables.problems import PROBLEMS
 from trainables.record import KNOWN_COLUMNS
 
@@ -24,31 +23,31 @@ def make_records():
         settings.append(make_setting(problem, optimizer="sam", rho=0.1, momentum=0.9))
         for setting in settings:
             setting |= {"tasks": 12}
-            runs += [make_run(setting, seed).to_pandas() for seed in range(3)]
-    frame = pd.concat(runs, ignore_index=True)
+            runs += [make_run(setting, seed) for seed in range(3)]
+    records = frame(*runs)
     random = np.random.default_rng(0)
     for name in ("start_sharpness", "sharpness", "weight_norm"):
-        frame[name] = random.uniform(1, 9, len(frame))
-    for problem, part in frame.groupby("problem"):
+        records[name] = random.uniform(1, 9, len(records))
+    for problem, part in records.groupby("problem"):
         stream = PROBLEMS[problem]()
         labels = [
             stream.task(seed, task).label
             for seed, task in zip(part["seed"], part["task"], strict=True)
         ]
-        frame.loc[part.index, "task_label"] = labels
-    return frame
+        records.loc[part.index, "task_label"] = labels
+    return records
 
 
 @pytest.fixture(scope="module")
 def drawn_data():
-    frame = make_records()
+    records = make_records()
     repeated = make_setting(batch_size=1, lr=0.003, tasks=12)
     beside = {**repeated, "optimizer": "sam", "rho": 0.02}
     runs = [make_run(setting, s) for setting in (repeated, beside) for s in range(3)]
-    own = {"replication": pd.concat([run.to_pandas() for run in runs])}
+    own = {"replication": frame(*runs)}
     return {
         name: picture.data(
-            own.get(name, frame), View(metrics=picture.metrics), KNOWN_COLUMNS
+            own.get(name, records), View(metrics=picture.metrics), KNOWN_COLUMNS
         )
         for name, picture in FIGURES.items()
     }
@@ -93,8 +92,8 @@ def test_a_word_that_is_wider_than_a_line_is_broken():
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_long_name_of_a_study_fits(size):
-    frame = make_records().assign(study="a-very-long-name-" * 12)
-    data = FIGURES["accuracy"].data(frame, View(), KNOWN_COLUMNS)
+    records = make_records().assign(study="a-very-long-name-" * 12)
+    data = FIGURES["accuracy"].data(records, View(), KNOWN_COLUMNS)
     with rc_context(STYLE):
         figure = FIGURES["accuracy"].draw(data, SIZES[size])
         assert cut_texts(figure) == []
