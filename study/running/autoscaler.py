@@ -41,7 +41,8 @@ def describe(status: ClusterStatus) -> str:
     parts = []
     pending = sum(launch.count for launch in status.pending_launches)
     if pending := pending + len(status.pending_nodes):
-        parts.append(f"{pending} nodes are starting")
+        what = "node is" if pending == 1 else "nodes are"
+        parts.append(f"{pending} {what} starting")
     failures = sorted(status.failed_launches, key=lambda f: f.failed_ts_s or 0)
     latest = {failure.ray_node_type_name: failure for failure in failures}
     for name, failure in latest.items():

@@ -31,6 +31,8 @@ def test_the_latest_reason_of_each_node_type_is_one_line():
         "InsufficientInstanceCapacity: no spot nodes."
     )
     assert describe(ClusterStatus()) == ""
+    one = ClusterStatus(pending_launches=[launch(None, None)])
+    assert describe(one) == "The autoscaler says: 1 node is starting."
 
 
 def test_a_wait_is_reported_after_five_seconds_and_then_every_minute(
