@@ -2,7 +2,7 @@
 
 A library can be wrong although it loads, for example if its compiler is wrong or if its
 file was changed. Each process therefore trains and tests tiny networks with everything
-that the C steps can do. This takes about a tenth of a second.
+that the C steps can do. This takes a fraction of a second.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from trainables.steps.extension import ACTIVATIONS, Library, Unavailable
 from trainables.steps.update import initial_memory, make_update
 
 WIDTHS = (9, 7, 6, 3)
-STEPS = 3
+STEPS = 2
 BATCHES = (1, 3, 17)
 """Batch sizes that take different ways through the C steps."""
 

@@ -144,9 +144,8 @@ def _hyperparameters(setting: Setting, updates: float) -> Hyperparameters:
     """Return the C struct of a setting's hyperparameters, which has the same names."""
     values = {"epsilon": EPSILON, "updates": updates}
     for part in (setting.optimizer, setting.base, setting.intervention):
-        for name, _ in Hyperparameters._fields_:
-            if hasattr(part, name):
-                values[name] = getattr(part, name)
+        names = [field[0] for field in Hyperparameters._fields_]
+        values |= {name: getattr(part, name) for name in names if hasattr(part, name)}
     return Hyperparameters(**values)
 
 
@@ -177,8 +176,8 @@ def _parameters(network: Network, arrays: dict[str, Network], seed: int) -> Para
         ACTIVATIONS.index(network.activation),
         network.normalized,
         (ctypes.c_int64 * len(widths))(*widths),
-        _pointers([n and n.weights for n in networks], seed),
-        _pointers([n and n.biases for n in networks], seed),
+        _pointers([n.weights if n else None for n in networks], seed),
+        _pointers([n.biases if n else None for n in networks], seed),
     )
 
 

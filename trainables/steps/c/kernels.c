@@ -101,13 +101,31 @@ INLINE vec descend_sgd(const Update *u, long i, vec gradient) {
     return *w -= u->lr * *v;
 }
 
+/* Return m / (sqrt(v) * share + eps), where eps is above 0. */
+INLINE vec adam_ratio(vec m, vec v, real share, real eps) {
+#if defined __AVX512F__ && !defined DOUBLE
+    /* Exact roots and quotients would take as long as all of SGD. Take approximations
+       with 14 bits, and improve them by a step of Newton's method, to about 24 bits. */
+    vec tiny = (vec){0} + (real)1e-37;
+    vec x = (vec)_mm512_max_ps((__m512)v, (__m512)tiny);
+    vec inverse = (vec)_mm512_rsqrt14_ps((__m512)x), root = x * inverse;
+    root += root * ((real)0.5 - root * ((real)0.5 * inverse));
+    vec divisor = root * share + eps;
+    inverse = (vec)_mm512_rcp14_ps((__m512)divisor);
+    inverse += inverse * ((real)1 - divisor * inverse);
+    return m * inverse;
+#else
+    return m / (SQRT_OF(v) * share + eps);
+#endif
+}
+
 INLINE vec descend_adam(const Update *u, long i, vec gradient) {
     vec *w = at(u->arrays, VALUE, i);
     vec *m = at(u->arrays, FIRST, i), *v = at(u->arrays, SECOND, i);
     gradient += u->weight_decay * *w;
     *m += (1 - u->beta1) * (gradient - *m);
     *v = u->beta2 * *v + (1 - u->beta2) * gradient * gradient;
-    return *w -= u->lr * *m / (SQRT_OF(*v) * u->root_share + u->adam_eps);
+    return *w -= u->lr * adam_ratio(*m, *v, u->root_share, u->adam_eps);
 }
 
 /* Do all that `Update` describes with an element, and return the new weights. */
@@ -130,17 +148,6 @@ INLINE bool is_only_sgd(const Update *u) {
     return !u->arrays[ORIGIN] && !u->arrays[SECOND] && !u->arrays[AVERAGE];
 }
 
-/* Apply a tile of sums. This is one function for all sizes of tiles, because inlined in
-   each of them it would be long. */
-static __attribute__((noinline)) void apply_tile(const Update *update, long i,
-                                                 long row_length, long rows,
-                                                 long vectors, vec sum[5][5]) {
-    const Update u = *update; /* a copy, which stores to the arrays cannot change */
-    for (long o = 0; o < rows; o++)
-        for (long k = 0; k < vectors; k++)
-            apply(&u, i + o * row_length + k * LANES, sum[o][k]);
-}
-
 INLINE void outer_tile(const int rows, const int vectors, const real *e,
                        long panel_stride, const real *h, long row_length, long batch,
                        const Update *update, long start) {
@@ -161,24 +168,20 @@ INLINE void outer_tile(const int rows, const int vectors, const real *e,
         REPEAT (o, rows)
             REPEAT (i, vectors)
                 *(vec *)(output + o * row_length + i * LANES) = sum[o][i];
-    } else if (is_only_sgd(update)) {
-        const Update u = *update;
+    } else {
+        const Update u = *update; /* a copy, which stores to arrays cannot change */
         REPEAT (o, rows)
             REPEAT (i, vectors) {
                 long at = start + o * row_length + i * LANES;
                 descend_sgd(&u, at, gradient_at(&u, at, sum[o][i]));
             }
-    } else {
-        vec stored[5][5];
-        REPEAT (o, rows)
-            REPEAT (i, vectors) stored[o][i] = sum[o][i];
-        apply_tile(update, start, row_length, rows, vectors, stored);
     }
 }
 
-void outer_product(const real *e, int64_t rows, const real *h, int64_t row_length,
-                   int64_t batch, const Update *update) {
-    long panel_stride = rows * LANES, row_vectors = row_length / LANES;
+/* Store the elements of the outer product, or take a step of SGD with them. */
+static void outer_tiles(const real *e, long panel_stride, long rows, const real *h,
+                        long row_length, long batch, const Update *update) {
+    long row_vectors = row_length / LANES;
     long across = ceil_div(row_vectors, OUTER_VECTORS);
     long down = ceil_div(rows, OUTER_ROWS);
 #define CASE(n, m) \
@@ -199,6 +202,23 @@ void outer_product(const real *e, int64_t rows, const real *h, int64_t row_lengt
     }
 #undef CASES
 #undef CASE
+}
+
+void outer_product(const real *e, int64_t rows, const real *h, int64_t row_length,
+                   int64_t batch, const Update *update) {
+    if (update->sum_output || is_only_sgd(update)) {
+        outer_tiles(e, rows * LANES, rows, h, row_length, batch, update);
+        return;
+    }
+    /* store a few rows of sums in the L1 cache, then read all arrays row by row */
+    const Update u = *update;
+    for (long o = 0; o < rows; o += OUTER_ROWS) {
+        long count = min(OUTER_ROWS, rows - o);
+        outer_tiles(e + o * LANES, rows * LANES, count, h, row_length, batch,
+                    &(Update){.sum_output = u.scratch});
+        for (long i = 0; i < count * row_length; i += LANES)
+            apply(&u, o * row_length + i, *(const vec *)(u.scratch + i));
+    }
 }
 
 /* ---- convert rows to panels, and panels to rows ---- */

@@ -70,6 +70,8 @@ typedef int32_t integer;
 #define OUTER_ROWS (REGISTERS == 16 ? 3 : 5)
 #define OUTER_VECTORS (REGISTERS == 16 ? 4 : 5)
 
+#define SCRATCH_ROWS OUTER_ROWS
+
 #define LANES (VECTOR_BYTES / REAL_BYTES)
 
 typedef real vec __attribute__((vector_size(VECTOR_BYTES), may_alias));
@@ -153,6 +155,7 @@ typedef struct {
     real lr, weight_decay, momentum;
     real beta1, beta2, root_share, adam_eps;
     real init_decay, hare_ema;
+    real *scratch;       /* SCRATCH_ROWS rows, if there is more than a step of SGD */
     real *arrays[KINDS]; /* NULL if not used */
 } Update;
 

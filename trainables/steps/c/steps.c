@@ -121,6 +121,7 @@ typedef struct {
     real *logits;
     real *output_errors; /* errors of all outputs of a layer, if units have two */
     real *next_row;      /* the next example, only if `is_fused` */
+    real *scratch;       /* for the updates of weights */
     /* Only for an implicit first layer (see is_explicit), otherwise NULL: */
     real *first_outputs;  /* outputs before the activation */
     real *input_products; /* h h^T + 1, in panels of examples */
@@ -185,7 +186,7 @@ static void lay_out_part(Part *part, Arena *arena, const Parameters *caller,
 
 static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
     long examples = net->panels * LANES, per_unit = unit_outputs(net->activation);
-    long most = 0;
+    long most = 0, longest = 0; /* inputs of a layer, and length of a row */
     net->parts = 0;
     for (long l = 0; l < net->layers; l++) {
         Layer *layer = &net->layer[l];
@@ -195,6 +196,7 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
         layer->outputs = caller->widths[l + 1];
         if (l && layer->inputs > most) most = layer->inputs;
         long row_length = ceil_div(layer->inputs + 1, LANES) * LANES;
+        if (row_length > longest) longest = row_length;
         *matrix = (Part){layer->outputs, layer->inputs, row_length, !has_offset};
         lay_out_part(matrix, arena, caller,
                      net->has_ascent &&
@@ -227,6 +229,7 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
     const Layer *first = net->layer, *last = first + net->layers - 1;
     net->logits = take(arena, examples * last->outputs);
     net->output_errors = per_unit > 1 ? take(arena, examples * most) : NULL;
+    net->scratch = take(arena, SCRATCH_ROWS * longest);
     net->next_row = is_fused(net) ? take(arena, first->matrix->row_length) : NULL;
     if (net->has_ascent && !first->matrix->gradient) {
         net->first_outputs = take(arena, examples * first->outputs);
@@ -534,7 +537,8 @@ static Update describe_update(const Network *net, const Part *part,
                      .weight_decay = h->weight_decay,
                      .momentum = h->momentum,
                      .init_decay = h->init_decay,
-                     .hare_ema = h->hare_ema};
+                     .hare_ema = h->hare_ema,
+                     .scratch = net->scratch};
     memcpy(update.arrays, part->arrays, sizeof update.arrays);
     if (part->arrays[SECOND]) {
         update.lr = h->lr / (1 - pow(h->beta1, updates));
