@@ -223,11 +223,20 @@ class ContinualTrainable(tune.Trainable):
         try:
             if state is not None:
                 self._restore(state)
+                self._warning = self._engine_change()
         except Exception as error:  # corrupt input can raise anything
             fault = first_line(error)
             self._warning = f"restarted, because the checkpoint cannot be used: {fault}"
             self._run, self._records = self._new_run(), []
         self._tasks_saved = self._run.task
+
+    def _engine_change(self) -> str | None:
+        """Return a warning if another engine trained the tasks so far."""
+        engine = self._run.engine
+        before = {row["engine"] for row in self._records} - {engine}
+        if not before:
+            return None
+        return f"goes on with the engine {engine}, after {' and '.join(sorted(before))}"
 
     def _finish(self) -> None:
         """Write the records, then delete the saved state."""

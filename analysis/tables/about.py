@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 import attrs
 import numpy as np
@@ -26,7 +27,7 @@ from analysis.tables.words import name_seeds, value_cell
 from trainables.record import KNOWN_COLUMNS
 from trainables.usage import UsageError
 
-COLUMNS = ("test_accuracy", "steps", "seconds", "device")
+COLUMNS = ("test_accuracy", "steps", "seconds", "device", "engine")
 """The columns of the records that this module reads, besides `NEEDED`."""
 
 MADE_WITH = {
@@ -243,6 +244,11 @@ def _facts(facts: StudyFacts) -> Iterator[list[str]]:
         yield ["training time", clock(float(records["seconds"].sum()))]
     if devices := sorted(set(records["device"].dropna().tolist())):
         yield ["device", ", ".join(devices)]
+    engines = records.dropna(subset=["engine"]).groupby("setting_id")["engine"].unique()
+    if names := sorted(set(chain.from_iterable(engines))):
+        yield ["engine", ", ".join(names)]
+    if changed := sum(len(own) > 1 for own in engines):
+        yield ["engine changed", f"within {changed} of {len(counts)} settings"]
     for key, name in MADE_WITH.items():
         values = [file.metadata.get(key, "unknown") for file in facts.files]
         if set(values) != {"unknown"}:

@@ -412,6 +412,14 @@ def test_a_checkpoint_that_is_not_this_runs_is_not_used(store, few, how):
     assert store.interrupted_stacks() == []
 
 
+def test_a_change_of_engine_is_said(store, few, monkeypatch):
+    first = actor(store, few, every=1)
+    first.train()
+    monkeypatch.setenv("PLASTICITY_ENGINE", "reference")
+    warning = finish(actor(store, few))[0]["warning"]
+    assert warning == f"goes on with the engine reference, after {first._run.engine}"
+
+
 def test_a_strangers_checkpoint_runs_no_code(store, few, tmp_path):
     class Evil:
         def __reduce__(self):
