@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -121,13 +122,17 @@ def plan(
     """
     trials: list[Trial] = []
     left: dict[Setting, list[int]] = {}
+    stacks_of: defaultdict[str, list[tuple[int, ...]]] = defaultdict(list)
+    for setting_id, stack in stacks:
+        stacks_of[setting_id].append(stack)
     for setting in study.settings:
         seeds = [seed for seed in study.seeds if setting.run_id(seed) not in finished]
-        for setting_id, stack in stacks:
-            if setting_id == setting.setting_id and stack and set(stack) <= set(seeds):
+        free = set(seeds)
+        for stack in stacks_of[setting.setting_id]:
+            if stack and free.issuperset(stack):
                 trials.append(Trial(setting, stack))
-                seeds = [seed for seed in seeds if seed not in stack]
-        left[setting] = seeds
+                free.difference_update(stack)
+        left[setting] = [seed for seed in seeds if seed in free]
     runs = sum(map(len, left.values()))
     auto_size = auto_stack_size(runs, slots, gpu=gpu_memory is not None)
     for setting, seeds in left.items():

@@ -19,6 +19,9 @@ PLAIN_SECONDS = 15.0
 LIVE_SECONDS = 0.2
 """Seconds between two updates of the progress line on a terminal."""
 
+SHARE = 0.05
+"""The most time that the sums over all trials may take, as a share of all time."""
+
 
 class NotPickled:
     """A base class of callbacks that are pickled without their attributes.
@@ -147,7 +150,7 @@ class ProgressDisplay(NotPickled, tune.Callback):
         self.tally = tally
         self._restarts = 0
         self._live = console.is_terminal
-        self._last_shown = time.monotonic()
+        self._last_shown, self._pause = time.monotonic(), 0.0
         self._warned: set[str] = set()
         self._storage_fails = False
         self._progress = Progress(
@@ -204,13 +207,16 @@ class ProgressDisplay(NotPickled, tune.Callback):
     def _show(self) -> None:
         """Show the progress line, unless it was shown a short time ago.
 
-        The sums over all trials take time, so they are not computed for each report.
+        The sums over all trials take time, so they are not computed for each report,
+        and of a very large study less often.
         """
         now = time.monotonic()
-        if now - self._last_shown < (LIVE_SECONDS if self._live else PLAIN_SECONDS):
+        interval = LIVE_SECONDS if self._live else PLAIN_SECONDS
+        if now - self._last_shown < max(interval, self._pause):
             return
         self._last_shown = now
         line, fraction = self.tally.line(), self.tally.fraction
+        self._pause = (time.monotonic() - now) / SHARE
         if self._live:
             self._progress.update(self._bar, completed=fraction, description=line)
         else:

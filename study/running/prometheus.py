@@ -18,7 +18,7 @@ from ray.util.metrics import Gauge
 
 from study.plan.cost import run_cost
 from study.plan.trials import hyperparameter_text
-from study.running.progress import NotPickled, Tally
+from study.running.progress import SHARE, NotPickled, Tally
 from trainables.setting import Setting
 
 EARLIER = "before"
@@ -73,7 +73,7 @@ class Metrics(NotPickled, tune.Callback):
         self._memory: Counter[str] = Counter()  # node -> GPU memory in bytes
         self._running: set[str] = set()
         self._exported: dict[str, Values] = {name: {} for name in METRICS}
-        self._last_update = 0.0
+        self._last_update = self._pause = 0.0
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any
@@ -89,8 +89,11 @@ class Metrics(NotPickled, tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Update the metrics, at most once every `UPDATE_SECONDS` seconds."""
-        if time.monotonic() - self._last_update >= UPDATE_SECONDS:
+        pause = max(UPDATE_SECONDS, self._pause)
+        if time.monotonic() - self._last_update >= pause:
             self._update(trials)
+            # the sums over very many trials take long
+            self._pause = (time.monotonic() - self._last_update) / SHARE
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         """Set the metrics to their final values when the study ends."""

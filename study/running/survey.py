@@ -65,13 +65,13 @@ def survey(
     }
     # the file of the request may be lost, so also add the settings of finished runs
     for run in runs.values():
-        row = {name: v for name, v in run.setting.items() if v is not None}
-        new = SettingProgress(row, frozenset())
+        new = SettingProgress(run.setting, frozenset())
         progress = settings.setdefault(run.setting_id, new)
-        progress.seeds |= {run.seed}
         progress.finished.add(run.seed)
         if run.diverged:
             progress.diverged.add(run.seed)
+    for progress in settings.values():
+        progress.seeds |= progress.finished
     for setting_id, seeds in store.interrupted_stacks():
         started = settings.get(setting_id)
         if started and started.finished.isdisjoint(seeds):

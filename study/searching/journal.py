@@ -53,12 +53,12 @@ class Journal(BaseJournalBackend):
             ValueError: The file is empty or incomplete.
         """
         self._files = files
-        lines: list[str] = []
+        self._content = b""  # of the file
         with contextlib.suppress(FileNotFoundError):
-            content = files.load(JOURNAL)
-            if not content.endswith(b"\n"):  # an empty file is not a new search
+            self._content = files.load(JOURNAL)
+            if not self._content.endswith(b"\n"):  # an empty file is not a new search
                 raise ValueError("the file is empty or its end is missing")
-            lines = content.decode().splitlines()
+        lines = self._content.decode().splitlines()
         self._logs = [json.loads(line) for line in lines]
         self._flushed = len(self._logs)
 
@@ -76,10 +76,11 @@ class Journal(BaseJournalBackend):
         Raises:
             OSError: The storage fails.
         """
-        if (count := len(self._logs)) > self._flushed:
-            lines = (json.dumps(log, separators=(",", ":")) for log in self._logs)
-            self._files.save(JOURNAL, "".join(f"{line}\n" for line in lines).encode())
-            self._flushed = count
+        if new := self._logs[self._flushed :]:
+            lines = (json.dumps(log, separators=(",", ":")) for log in new)
+            content = self._content + "".join(f"{line}\n" for line in lines).encode()
+            self._files.save(JOURNAL, content)
+            self._content, self._flushed = content, self._flushed + len(new)
 
 
 def _open_journal(files: Files) -> tuple[Journal, JournalStorage]:

@@ -1,6 +1,6 @@
 """Synthetic records: studies that were never run, to test and to time the analysis.
 
-As a script it writes a big one: python tests/synthetic.py RESULTS --runs 10000.
+As a script it writes a big one: python -m tests.support.synthetic RESULTS.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainables.record import SETTING_COLUMNS, schema
-from trainables.request import REQUEST_FILE, Request
+from trainables.request import REQUEST_FILE, Request, stack_name
+from trainables.setting import digest
 
 LENGTH = {"permuted": 100, "pairwise": 45}
 FIRST = {"sgd": 0.93, "sam": 0.935, "gnp": 0.94}
@@ -201,6 +202,19 @@ def make_frame(
     return frame.assign(diverged=False)
 
 
+def with_real_ids(run: pa.Table, setting: Mapping[str, Any], seed: int) -> pa.Table:
+    """Return the records of a run with the IDs that `study.status --check` expects."""
+    ids = {
+        "setting_id": digest(dict(setting)),
+        "run_id": digest({**setting, "seed": seed}),
+    }
+    for name, value in ids.items():
+        index = run.schema.get_field_index(name)
+        column = pa.array([value] * run.num_rows)
+        run = run.set_column(index, run.schema.field(index), column)
+    return run
+
+
 def write_request(
     results: str | Path,
     settings: Iterable[Mapping[str, Any]],
@@ -266,8 +280,15 @@ def main() -> None:
         for i in range(-(-asked.runs // (6 * asked.seeds)))
         for setting in paper_settings()
     ][: asked.runs // asked.seeds]
-    files = write_study(asked.results, settings, range(asked.seeds), "big")
-    print(f"{len(files)} files in {files[0].parent}")
+    for setting in settings:
+        runs = [
+            with_real_ids(make_run(setting, seed, "big"), setting, seed)
+            for seed in range(asked.seeds)
+        ]
+        file = write(
+            asked.results, stack_name(digest(setting), range(asked.seeds)), *runs
+        )
+    print(f"{len(settings)} files in {file.parent}")
 
 
 if __name__ == "__main__":
