@@ -81,6 +81,43 @@ class Network:
         """Return copies of the networks at `positions`, in this order."""
         return self.map(lambda tensor: tensor[list(positions)])
 
+    def __add__(self, other: Network) -> Network:
+        """Return the sum of two networks, tensor by tensor."""
+        pairs = zip(self.tensors(), other.tensors(), strict=True)
+        return self.like([a + b for a, b in pairs])
+
+    def __sub__(self, other: Network) -> Network:
+        """Return the difference of two networks, tensor by tensor."""
+        pairs = zip(self.tensors(), other.tensors(), strict=True)
+        return self.like([a - b for a, b in pairs])
+
+    def __mul__(self, factor: float | Tensor) -> Network:
+        """Return the networks times `factor`. A tensor has the shape (S, 1, 1)."""
+        return self.map(lambda tensor: factor * tensor)
+
+    def __rmul__(self, factor: float) -> Network:
+        """Return `factor` times the networks."""
+        return self * factor
+
+    def dot(self, other: Network) -> Float[Tensor, "S 1 1"]:
+        """Return the inner product of each seed's two vectors of all numbers."""
+        pairs = zip(self.tensors(), other.tensors(), strict=True)
+        products = [(a * b).sum((1, 2), keepdim=True) for a, b in pairs]
+        return torch.stack(products).sum(0)
+
+    def norm(self) -> Float[Tensor, "S 1 1"]:
+        """Return each seed's L2 norm of all weights and biases."""
+        return self.dot(self).sqrt()
+
+    def lerp_(self, other: Network, share: Tensor) -> None:
+        """Move all numbers towards those of `other`, by `share` of the way, in place.
+
+        `share` has one number for each seed, in [0, 1], and the shape (S, 1, 1). At 1,
+        the numbers become exactly those of `other`.
+        """
+        for mine, its in zip(self.tensors(), other.tensors(), strict=True):
+            mine.lerp_(its, share)
+
     def permute_inputs(self, orders: Tensor) -> None:
         """Permute the inputs of the first layer in place.
 

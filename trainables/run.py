@@ -52,7 +52,7 @@ from trainables.steps.denormals import flushed_denormals
 from trainables.steps.engine import choose_engine
 from trainables.steps.memory import keep_freed_memory
 from trainables.steps.training import MIN_STEPS, Graphs, StepSums, Update, train
-from trainables.steps.update import initial_memory, make_update
+from trainables.steps.update import begin_task, initial_memory, make_update
 from trainables.usage import UsageError
 
 
@@ -185,8 +185,7 @@ class ContinualRun:
         with_landscape = every > 0 and (self.task % every == 0 or is_last)
         measures: dict[str, Tensor] = {}
         self._start_phase("training")
-        if setting.intervention is not None and stack.task > 0:
-            setting.intervention.begin_task(stack)
+        begin_task(setting, stack)
         self._start_phase("permuting")
         initial = self._initial.take([self.seeds.index(s) for s in stack.seeds])
         with in_pixel_order(ordered_tasks, stack.network, stack.memory, initial):
@@ -310,9 +309,10 @@ class ContinualRun:
             part = self.stack.part(block.start, block.stop)
             return native.train(self.setting, part, self._train_images, block)
         # a CUDA graph cannot capture `Intervention.step`, which branches on values
-        can_capture = self.device.type == "cuda" and not (
-            intervention and intervention.steps
+        branches = self.setting.optimizer.branches or (
+            intervention is not None and intervention.steps
         )
+        can_capture = self.device.type == "cuda" and not branches
         if not can_capture or len(block.positions) < MIN_STEPS:
             update = self._update(block.start, block.stop)
             return train(update, self._train_images, block)

@@ -17,6 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.support.rules import RULES, follow
 from trainables.bases import BASES, Adam
 from trainables.data import Dataset
 from trainables.hyperparameter import hyperparameters
@@ -57,38 +58,17 @@ from trainables.setting import REGISTRIES, RunOptions, Setting
 from trainables.stack import Memory
 from trainables.steps import fast, reference
 from trainables.steps.reference import loss_gradient
+from trainables.steps.update import initial_memory
 
 COMMON: dict[str, float] = {"lr": 0.03, "momentum": 0.8, "weight_decay": 0.01}
 
-Slope = Callable[[Tensor], Tensor]
-
-
-def sgd_gradient(optimizer: SGD, w: Tensor, slope: Slope) -> Tensor:
-    return slope(w)
-
-
-def sam_gradient(optimizer: SAM, w: Tensor, slope: Slope) -> Tensor:
-    return slope(w + optimizer.rho * slope(w) / slope(w).norm())
-
-
-def gnp_gradient(optimizer: GNP, w: Tensor, slope: Slope) -> Tensor:
-    here, uphill = slope(w), sam_gradient(optimizer, w, slope)
-    return (1 - optimizer.alpha) * here + optimizer.alpha * uphill
-
-
-def asam_gradient(optimizer: ASAM, w: Tensor, slope: Slope) -> Tensor:
-    t = w.abs() + optimizer.eta
-    t[-1] = 1  # the bias
-    return slope(w + optimizer.rho * t**2 * slope(w) / (t * slope(w)).norm())
-
-
-OPTIMIZER_CASES: dict[str, tuple[Optimizer, Callable[[Any, Tensor, Slope], Tensor]]] = {
-    "sgd": (SGD(**COMMON), sgd_gradient),
-    "sam": (SAM(rho=0.1, **COMMON), sam_gradient),
-    "gnp": (GNP(rho=0.1, alpha=0.6, **COMMON), gnp_gradient),
-    "asam": (ASAM(rho=0.5, eta=0.1, **COMMON), asam_gradient),
+OPTIMIZER_CASES: dict[str, Optimizer] = {
+    "sgd": SGD(**COMMON),
+    "sam": SAM(rho=0.1, **COMMON),
+    "gnp": GNP(rho=0.1, alpha=0.6, **COMMON),
+    "asam": ASAM(rho=0.5, eta=0.1, **COMMON),
 }
-"""Each optimizer with its paper's gradient at w, for the weights of one network."""
+"""Each optimizer. `tests.support.rules` has its rule for one network as one vector."""
 
 
 def adam_steps(base: Adam, lr: float, w: Tensor, gradients: list[Tensor]) -> Tensor:
@@ -195,7 +175,7 @@ engines = pytest.mark.parametrize("engine", ENGINES)
 
 @pytest.fixture
 def optimizer(request: pytest.FixtureRequest) -> Optimizer:
-    return OPTIMIZER_CASES[request.param][0]
+    return OPTIMIZER_CASES[request.param]
 
 
 @pytest.fixture
@@ -207,13 +187,22 @@ def problem(request: pytest.FixtureRequest) -> Problem:
     ("registry", "cases"),
     [
         (OPTIMIZERS, OPTIMIZER_CASES),
+        (OPTIMIZERS, RULES),
         (PROBLEMS, PROBLEM_CASES),
         (PROBES, PROBE_CASES),
         (LANDSCAPE, LANDSCAPE_CASES),
         (BASES, BASE_CASES),
         (INTERVENTIONS, INTERVENTION_CASES),
     ],
-    ids=["optimizers", "problems", "probes", "landscape", "bases", "interventions"],
+    ids=[
+        "optimizers",
+        "rules",
+        "problems",
+        "probes",
+        "landscape",
+        "bases",
+        "interventions",
+    ],
 )
 def test_every_entry_has_a_case(registry, cases):
     assert set(registry) == set(cases)
@@ -250,10 +239,9 @@ def test_every_hyperparameter_says_what_it_means():
 # ---- closed forms
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_an_optimizers_gradient_is_its_closed_form(name):
+@optimizers
+def test_an_optimizers_steps_are_its_closed_form(optimizer):
     """On L(w) = w^T A w / 2 of three networks with four weights and a bias."""
-    optimizer, closed_form = OPTIMIZER_CASES[name]
     random = torch.Generator().manual_seed(2)
     a = torch.randn(3, 5, 5, generator=random, dtype=torch.float64)
     matrix = a + a.mT
@@ -263,11 +251,16 @@ def test_an_optimizers_gradient_is_its_closed_form(name):
         slope = matrix @ torch.cat(network.tensors(), dim=1)
         return Network([slope[:, :4]], [slope[:, 4:]]), slope
 
-    network = Network([w[:, :4]], [w[:, 4:]])
-    gradient, _ = reference.mixed_gradient(network, optimizer, slope_at)
+    network = Network([w[:, :4].clone()], [w[:, 4:].clone()])
+    memory = memory_of(optimizer, network)
+    for _ in range(5):
+        slope = reference.mixed_gradient(network, optimizer, slope_at, memory)
+        reference.move(network, memory, optimizer, slope)
+    is_bias = torch.arange(5)[:, None] == 4
     for seed in range(3):
-        expected = closed_form(optimizer, w[seed], matrix[seed].matmul)
-        got = torch.cat([tensor[seed] for tensor in gradient.tensors()])
+        slopes = [matrix[seed].matmul] * 5
+        expected = follow(optimizer, None, w[seed], slopes, is_bias)
+        got = torch.cat([tensor[seed] for tensor in network.tensors()])
         torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -299,15 +292,19 @@ def batches(seeds: int, steps: int = 12) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
+def memory_of(optimizer: Optimizer, network: Network) -> Memory:
+    return initial_memory(Setting(optimizer=optimizer), network)
+
+
 def stepped(
     engine: str,
     optimizer: Optimizer,
     network: Network,
     stream: list[tuple[Tensor, Tensor]],
 ) -> list[Tensor]:
-    velocity = network.zeros_like()
-    logits = [ENGINES[engine](network, velocity, optimizer, x, y) for x, y in stream]
-    return [*network.tensors(), *velocity.tensors(), *logits]
+    memory = memory_of(optimizer, network)
+    logits = [ENGINES[engine](network, memory, optimizer, x, y) for x, y in stream]
+    return [*network.tensors(), *memory.named().values(), *logits]
 
 
 def assert_same(one: list[Tensor], other: list[Tensor], tolerance: float) -> None:
@@ -396,8 +393,10 @@ def test_steps_descend(optimizer, engine):
     network = initial_network(SIZES, SEEDS, dtype=torch.float64)
     (batch,) = batches(3, steps=1)
     losses = []
+    still = attrs.evolve(optimizer, momentum=0)
+    memory = memory_of(still, network)
     for _ in range(30):
-        ENGINES[engine](network, None, attrs.evolve(optimizer, momentum=0), *batch)
+        ENGINES[engine](network, memory, still, *batch)
         logits = forward(network, batch[0])[1].flatten(0, 1)
         losses.append(torch.nn.functional.cross_entropy(logits, batch[1].flatten()))
     assert losses[-1] < 0.9 * losses[0]

@@ -16,6 +16,8 @@ import attrs
 from trainables.hyperparameter import real
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from trainables.network import Network
     from trainables.stack import Memory
 
@@ -47,9 +49,12 @@ class Adam:
         memory.marks["updates"] = counts.double()
 
     def descend(
-        self, network: Network, memory: Memory, gradient: Network, lr: float
+        self, network: Network, memory: Memory, gradient: Network, lr: float | Tensor
     ) -> None:
-        """Make one step of Adam: update the networks and the memory in place."""
+        """Make one step of Adam: update the networks and the memory in place.
+
+        `lr` is a number, or a tensor with one number for each seed, (S, 1, 1).
+        """
         first, second = memory.moments["first"], memory.moments["second"]
         updates = memory.marks["updates"].add_(1)[:, None, None]
         dtype = network.weights[0].dtype

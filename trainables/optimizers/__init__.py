@@ -2,9 +2,10 @@
 
 from trainables.optimizers.asam import ASAM
 from trainables.optimizers.gnp import GNP
-from trainables.optimizers.optimizer import EPSILON, Optimizer
+from trainables.optimizers.optimizer import Optimizer
 from trainables.optimizers.sam import SAM
 from trainables.optimizers.sgd import SGD
+from trainables.optimizers.surface import EPSILON, Surface
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "sgd": SGD,
@@ -13,4 +14,4 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "asam": ASAM,
 }
 
-__all__ = ["ASAM", "EPSILON", "GNP", "OPTIMIZERS", "SAM", "SGD", "Optimizer"]
+__all__ = ["ASAM", "EPSILON", "GNP", "OPTIMIZERS", "SAM", "SGD", "Optimizer", "Surface"]

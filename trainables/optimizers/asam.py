@@ -20,10 +20,13 @@ import attrs
 
 from trainables.hyperparameter import real, text
 from trainables.optimizers.sam import SAM
+from trainables.optimizers.surface import EPSILON
 from trainables.usage import choose
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from trainables.network import Network
 
 
 def _check_scaled(value: Any, field: attrs.Attribute[str]) -> str:
@@ -56,6 +59,17 @@ class ASAM(SAM):
         """Whether the ascent step of the biases is scaled too."""
         return self.ascent_scaled == "all"
 
-    def ascent_scale(self, weights: Tensor) -> Tensor:
-        """Return |w| + eta, the scale of the ascent step for each weight w."""
-        return weights.abs() + self.eta
+    def ascent(
+        self, network: Network, gradient: Network, radius: float | Tensor
+    ) -> Network:
+        """Return the ascent step radius T^2 g / ||T g||, where g is `gradient`."""
+
+        def scaled(direction: Network) -> Network:
+            pairs = zip(scales, direction.tensors(), strict=True)
+            return direction.like([scale * tensor for scale, tensor in pairs])
+
+        scales: list[Tensor | float] = [w.abs() + self.eta for w in network.weights]
+        for b in network.biases:
+            scales.append(b.abs() + self.eta if self.scales_biases else 1.0)
+        direction = scaled(gradient)
+        return scaled(direction) * (radius / (direction.norm() + EPSILON))

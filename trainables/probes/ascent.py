@@ -7,11 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trainables.network import Network, cross_entropy, forward
-from trainables.optimizers import EPSILON
+from trainables.optimizers.surface import along
 from trainables.probes.landscape import Landscape
 from trainables.probes.measure import landscape_probe
 from trainables.probes.norms import double_norm
-from trainables.steps.reference import norm
 
 RADIUS = 0.05
 """Length of an uphill step, the value of Foret et al. (arXiv 2010.01412).
@@ -62,9 +61,7 @@ def lipschitz(landscape: Landscape) -> Float[Tensor, " S"]:
 
 def _climb(landscape: Landscape, direction: Network) -> Network:
     """Return the networks after a step of length `RADIUS` from w along `direction`."""
-    size = RADIUS / (norm(direction) + EPSILON)
-    steps = iter(direction.tensors())
-    return landscape.network.map(lambda tensor: tensor + size * next(steps))
+    return landscape.network + along(direction, RADIUS)
 
 
 def _loss_at(landscape: Landscape, network: Network) -> Float[Tensor, " S"]:

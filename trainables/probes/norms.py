@@ -12,7 +12,6 @@ from torch import Tensor
 from trainables.network import Network
 from trainables.probes.measure import network_probe
 from trainables.probes.snapshot import Snapshot
-from trainables.steps.reference import norm
 
 KUMAR = "Kumar et al. 2023 (arXiv 2308.11958)"
 LYLE = "Lyle et al. 2023 (arXiv 2303.01486)"
@@ -78,7 +77,7 @@ def layer_update_norm(snapshot: Snapshot) -> Float[Tensor, "S layers"]:
 
 def double_norm(network: Network) -> Float[Tensor, " S"]:
     """Return each seed's L2 norm of all weights and biases, in float64."""
-    return norm(network.map(Tensor.double)).flatten()
+    return network.map(Tensor.double).norm().flatten()
 
 
 def _layer_norms(network: Network) -> Float[Tensor, "S layers"]:
@@ -90,5 +89,4 @@ def _layer_norms(network: Network) -> Float[Tensor, "S layers"]:
 
 
 def _difference(network: Network, origin: Network) -> Network:
-    origins = iter(origin.tensors())
-    return network.map(lambda tensor: tensor.double() - next(origins).double())
+    return network.map(Tensor.double) - origin.map(Tensor.double)

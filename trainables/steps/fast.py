@@ -23,7 +23,10 @@ update. Instead of d, the code uses e = batch * d, to avoid the factor 1 / batch
 the last layer, e = softmax(logits) - onehot(labels).
 
 ASAM scales the gradient by the size of each weight. For ASAM, the gradient and the
-perturbed weights are therefore stored. Networks with layer norm are not supported.
+perturbed weights are therefore stored. For optimizers with other mixtures or other
+ascent steps, the gradients are stored, and `FastSurface` computes them. A step along
+the gradient is that of the second pass above. Networks with layer norm are not
+supported.
 
 The results equal those of `trainables.steps.reference`, except for rounding.
 """
@@ -37,9 +40,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from trainables.network import Network
-from trainables.optimizers import EPSILON, Optimizer
-from trainables.steps.reference import ascended
+from trainables.network import Network, forward
+from trainables.optimizers import EPSILON, Optimizer, Surface
+from trainables.stack import Memory
+from trainables.steps.reference import Slope, move, slope_on
 
 WRITE_COST = 24
 """Measured cost of storing one element of a gradient, in multiplications."""
@@ -62,7 +66,7 @@ class Pass(NamedTuple):
 
 def step(
     network: Network,
-    velocity: Network | None,
+    memory: Memory,
     optimizer: Optimizer,
     inputs: Float[Tensor, "S n inputs"],
     labels: Int[Tensor, "S n"],
@@ -71,23 +75,74 @@ def step(
 
     The arguments are those of `trainables.steps.reference.step`.
     """
+    if not optimizer.is_mixture:
+        slope = gradient(network, memory, optimizer, inputs, labels)
+        move(network, memory, optimizer, slope)
+        return slope.logits
     terms, logits = _terms(network, optimizer, inputs, labels)
-    _update(network, velocity, optimizer, terms)
+    _update(network, memory.moments.get("velocity"), optimizer, terms)
     return logits
 
 
 def gradient(
     network: Network,
+    memory: Memory,
     optimizer: Optimizer,
     inputs: Float[Tensor, "S n inputs"],
     labels: Int[Tensor, "S n"],
-) -> tuple[Network, Float[Tensor, "S n outputs"]]:
+) -> Slope:
     """Return the optimizer's gradient for each seed, and the logits at the weights w.
 
     The arguments are those of `trainables.steps.reference.gradient`.
     """
+    if not optimizer.is_mixture:
+        return slope_on(FastSurface(network, inputs, labels), optimizer, memory)
     terms, logits = _terms(network, optimizer, inputs, labels)
-    return _explicit_gradient(network, terms), logits
+    return Slope(_explicit_gradient(network, terms), logits)
+
+
+class FastSurface(Surface):
+    """The loss of a batch. Its gradients take few operations, for S seeds at once."""
+
+    def __init__(self, network: Network, inputs: Tensor, labels: Tensor) -> None:
+        """Store the arguments. Nothing is computed yet."""
+        batch = functools.partial(_stored_gradient, inputs=inputs, labels=labels)
+        super().__init__(network, batch)
+        self._inputs, self._labels = inputs, labels
+
+    @functools.cached_property
+    def _pass(self) -> Pass:
+        return _base_pass(self.network, self._inputs, self._labels, keep_z=True)
+
+    @functools.cached_property
+    def _base(self) -> tuple[Network, Tensor]:
+        h, _, e, logits = self._pass
+        return _explicit_gradient(self.network, _products(h, e)), logits
+
+    @property
+    def logits(self) -> Tensor:
+        """The logits at the weights. Without a gradient there, it is a forward pass."""
+        if "_pass" in vars(self):
+            return self._pass.logits
+        return forward(self.network, self._inputs)[1]
+
+    def gradient_uphill(self, radius: float | Tensor) -> Network:
+        """Return the gradient after a step of this radius along the gradient."""
+        h, e = _ascent_pass(self.network, radius, self._pass, self._labels)
+        return _explicit_gradient(self.network, _products(h, e))
+
+
+def _stored_gradient(
+    network: Network, inputs: Tensor, labels: Tensor
+) -> tuple[Network, Tensor]:
+    """Return the gradient at the weights of `network`, and the logits there."""
+    h, _, e, logits = _base_pass(network, inputs, labels, keep_z=False)
+    return _explicit_gradient(network, _products(h, e)), logits
+
+
+def _products(h: list[Tensor], e: list[Tensor]) -> list[list[Term]]:
+    """Return the terms of the gradient h^T e / batch of each layer."""
+    return [[(1, a, b)] for a, b in zip(h, e, strict=True)]
 
 
 def _terms(
@@ -96,11 +151,12 @@ def _terms(
     """Return the terms whose sum is each layer's gradient, and the logits."""
     base = _base_pass(network, inputs, labels, keep_z=optimizer.passes == 2)
     alpha, h, e = optimizer.alpha, base.h, base.e
-    terms: list[list[Term]] = [[(1, a, b)] for a, b in zip(h, e, strict=True)]
+    terms = _products(h, e)
     if optimizer.passes == 1:
         return terms, base.logits
     if optimizer.scales_ascent:
-        perturbed = ascended(network, optimizer, _explicit_gradient(network, terms))
+        slope = _explicit_gradient(network, terms)
+        perturbed = network + optimizer.ascent(network, slope, optimizer.rho)
         h2, _, e2, _ = _base_pass(perturbed, inputs, labels, keep_z=False)
     else:
         h2, e2 = _ascent_pass(network, optimizer.rho, base, labels)
@@ -132,7 +188,7 @@ def _base_pass(network: Network, inputs: Tensor, labels: Tensor, keep_z: bool) -
 
 
 def _ascent_pass(
-    network: Network, rho: float, base: Pass, labels: Tensor
+    network: Network, rho: float | Tensor, base: Pass, labels: Tensor
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Do a forward and a backward pass at the perturbed weights w + s grad.
 

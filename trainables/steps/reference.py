@@ -7,52 +7,138 @@ other engines with the results of this engine.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from trainables.bases import Adam
 from trainables.network import Network, cross_entropy, forward
-from trainables.optimizers import EPSILON, Optimizer
+from trainables.optimizers import Optimizer, Surface
+from trainables.stack import Memory
+
+
+class Slope(NamedTuple):
+    """What an optimizer computes for S networks before their step."""
+
+    gradient: Network  # penalties, weight decay and the base are applied to it
+    logits: Tensor  # at the weights, (S, n, outputs)
+    correction: Network | None = None  # see `trainables.optimizers.Surface`
 
 
 def step(
     network: Network,
-    velocity: Network | None,
+    memory: Memory,
     optimizer: Optimizer,
     inputs: Float[Tensor, "S n inputs"],
     labels: Int[Tensor, "S n"],
 ) -> Float[Tensor, "S n outputs"]:
     """Update each network in place on its batch; return the logits before the update.
 
-    `velocity` has the momentum buffers, which are updated in place. Without momentum,
-    it is None.
+    `memory` has the momentum buffers and the numbers of the optimizer, which are
+    updated in place. It is that of `trainables.steps.update.initial_memory`.
     """
-    slope, logits = gradient(network, optimizer, inputs, labels)
-    descend(network, velocity, optimizer, slope)
-    return logits
+    slope = gradient(network, memory, optimizer, inputs, labels)
+    move(network, memory, optimizer, slope)
+    return slope.logits
 
 
 def gradient(
     network: Network,
+    memory: Memory,
     optimizer: Optimizer,
     inputs: Float[Tensor, "S n inputs"],
     labels: Int[Tensor, "S n"],
-) -> tuple[Network, Float[Tensor, "S n outputs"]]:
-    """Return the optimizer's gradient for each seed, and the logits at the weights."""
-    return mixed_gradient(
-        network, optimizer, lambda point: loss_gradient(point, inputs, labels)
-    )
+) -> Slope:
+    """Return the optimizer's gradient for each seed, and the logits at the weights.
+
+    Unless the gradient is the plain mixture of two gradients, each seed is computed by
+    itself.
+    """
+
+    def slope_of(part: slice) -> Slope:
+        x, y = inputs[part], labels[part]
+        return mixed_gradient(
+            network.map(lambda tensor: tensor[part]),
+            optimizer,
+            lambda point: loss_gradient(point, x, y),
+            memory.map(lambda tensor: tensor[part]),
+        )
+
+    if optimizer.is_mixture:
+        return slope_of(slice(None))
+    slopes = [slope_of(slice(i, i + 1)) for i in range(network.seeds)]
+    g, logits, corrections = zip(*slopes, strict=True)
+    correction = None if corrections[0] is None else _join(corrections)
+    return Slope(_join(g), torch.cat(logits), correction)
+
+
+def _join(networks: tuple[Network, ...]) -> Network:
+    tensors = zip(*(network.tensors() for network in networks), strict=True)
+    return networks[0].like([torch.cat(parts) for parts in tensors])
+
+
+def mixed_gradient(
+    network: Network,
+    optimizer: Optimizer,
+    gradient_of: Callable[[Network], tuple[Network, Tensor]],
+    memory: Memory | None = None,
+) -> Slope:
+    """Return the optimizer's gradient of each seed, and the logits at the weights w.
+
+    `gradient_of` takes networks, and returns each seed's gradient and logits. Without
+    `memory`, the optimizer must keep nothing between steps.
+    """
+    return slope_on(Surface(network, gradient_of), optimizer, memory or Memory())
+
+
+def slope_on(surface: Surface, optimizer: Optimizer, memory: Memory) -> Slope:
+    """Count an update, and return the optimizer's gradient on the surface of a loss."""
+    optimizer.count(memory)
+    gradient = optimizer.gradient(surface, memory)
+    return Slope(gradient, surface.logits, surface.correction)
+
+
+def move(
+    network: Network,
+    memory: Memory,
+    optimizer: Optimizer,
+    slope: Slope,
+    base: Adam | None = None,
+) -> None:
+    """Take a step of the base, or of SGD, and then that of the correction, in place.
+
+    `memory` has the numbers that the base or momentum needs.
+    """
+    lr = optimizer.rate(memory)
+    if base is None:
+        velocity = memory.moments.get("velocity")
+        descend(network, velocity, optimizer, slope.gradient, lr)
+    else:
+        if optimizer.weight_decay:
+            for g, w in zip(slope.gradient.tensors(), network.tensors(), strict=True):
+                g.add_(w, alpha=optimizer.weight_decay)
+        base.descend(network, memory, slope.gradient, lr)
+    if slope.correction is not None:
+        pairs = zip(network.tensors(), slope.correction.tensors(), strict=True)
+        for w, correction in pairs:
+            w.sub_(lr * correction)
 
 
 def descend(
-    network: Network, velocity: Network | None, optimizer: Optimizer, gradient: Network
+    network: Network,
+    velocity: Network | None,
+    optimizer: Optimizer,
+    gradient: Network,
+    lr: float | Tensor | None = None,
 ) -> None:
     """Take a step of SGD along `gradient`, in place.
 
     The step includes weight decay and momentum. `velocity` has the momentum buffers, or
-    is None without momentum.
+    is None without momentum. `lr` is that of the optimizer, unless it is given.
     """
+    rate = optimizer.lr if lr is None else lr
     buffers = velocity or network  # without momentum, these values are not used
     for w, g, v in zip(
         network.tensors(), gradient.tensors(), buffers.tensors(), strict=True
@@ -61,58 +147,7 @@ def descend(
             g = g + optimizer.weight_decay * w
         if velocity is not None:
             g = v.mul_(optimizer.momentum).add_(g)
-        w.sub_(optimizer.lr * g)
-
-
-def mixed_gradient(
-    network: Network,
-    optimizer: Optimizer,
-    gradient_of: Callable[[Network], tuple[Network, Tensor]],
-) -> tuple[Network, Tensor]:
-    """Return (1 - alpha) g1 + alpha g2 of each seed, and the logits at the weights w.
-
-    g1 is the gradient at w, and g2 is the gradient at the ascent point (see
-    `ascended`). If the optimizer uses only one pass, as SGD does, g1 is returned.
-    `gradient_of` takes networks, and returns each seed's gradient and logits.
-    """
-    g1, logits = gradient_of(network)
-    if optimizer.passes == 1:
-        return g1, logits
-    g2, _ = gradient_of(ascended(network, optimizer, g1))
-    alpha = optimizer.alpha
-    if alpha == 1:
-        return g2, logits
-    return _add(g1.map(lambda g: (1 - alpha) * g), alpha, g2), logits
-
-
-def ascended(network: Network, optimizer: Optimizer, gradient: Network) -> Network:
-    """Return the networks at the ascent point w + rho g / ||g||, where g is `gradient`.
-
-    If the optimizer scales the ascent elementwise by T, as ASAM does, the ascent point
-    is w + rho T^2 g / ||T g||.
-    """
-    if not optimizer.scales_ascent:
-        size = optimizer.rho / (norm(gradient) + EPSILON)
-        return _add(network, size, gradient)
-    of_bias = optimizer.ascent_scale if optimizer.scales_biases else torch.ones_like
-    scales = [
-        *map(optimizer.ascent_scale, network.weights),
-        *map(of_bias, network.biases),
-    ]
-    scaled = _times(scales, gradient)
-    size = optimizer.rho / (norm(scaled) + EPSILON)
-    return _add(network, size, _times(scales, scaled))
-
-
-def _times(scales: list[Tensor], network: Network) -> Network:
-    pairs = zip(scales, network.tensors(), strict=True)
-    return network.like([scale * tensor for scale, tensor in pairs])
-
-
-def _add(one: Network, share: float | Tensor, other: Network) -> Network:
-    """Return the networks one + share * other."""
-    pairs = zip(one.tensors(), other.tensors(), strict=True)
-    return one.like([a + share * b for a, b in pairs])
+        w.sub_(rate * g)
 
 
 def loss_gradient(
@@ -127,9 +162,3 @@ def loss_gradient(
         loss = cross_entropy(logits, labels).mean(1).sum()
         gradients = torch.autograd.grad(loss, leaves.tensors())
     return network.like(gradients), logits.detach()
-
-
-def norm(network: Network) -> Float[Tensor, "S 1 1"]:
-    """Return each seed's L2 norm of all weights and biases."""
-    squares = [t.square().sum((1, 2), keepdim=True) for t in network.tensors()]
-    return torch.stack(squares).sum(0).sqrt()

@@ -28,17 +28,25 @@ GRADIENTS = {"reference": reference.gradient, "torch": fast.gradient}
 def initial_memory(setting: Setting, network: Network) -> Memory:
     """Return the memory of `network` at the start of a run.
 
-    It has the buffers of momentum or of the base optimizer, and those of the
-    intervention.
+    It has the buffers of momentum or of the base optimizer, and those of the optimizer
+    and the intervention.
     """
     memory = Memory()
     if setting.base is not None:
         setting.base.begin(network, memory)
     elif setting.optimizer.momentum:
         memory.moments["velocity"] = network.zeros_like()
+    setting.optimizer.begin(network, memory)
     if setting.intervention is not None:
         setting.intervention.begin(network, memory)
     return memory
+
+
+def begin_task(setting: Setting, stack: Stack) -> None:
+    """Prepare the networks and the memory of `stack` for its next task, in place."""
+    if setting.intervention is not None and stack.task > 0:
+        setting.intervention.begin_task(stack)
+    setting.optimizer.begin_task(stack.memory, stack.task / setting.tasks)
 
 
 def make_update(setting: Setting, engine: str, stack: Stack) -> Update:
@@ -48,9 +56,9 @@ def make_update(setting: Setting, engine: str, stack: Stack) -> Update:
     """
     intervention = setting.intervention
     if setting.base is None and not (intervention and intervention.penalizes):
-        velocity = stack.memory.moments.get("velocity")
-        step = functools.partial(STEPS[engine], stack.network, velocity)
-        update: Update = functools.partial(step, setting.optimizer)
+        update: Update = functools.partial(
+            STEPS[engine], stack.network, stack.memory, setting.optimizer
+        )
     else:
         update = functools.partial(_explicit_update, setting, engine, stack)
     if intervention is None or not intervention.steps:
@@ -67,14 +75,8 @@ def _explicit_update(
     can use it.
     """
     network, memory, optimizer = stack.network, stack.memory, setting.optimizer
-    gradient, logits = GRADIENTS[engine](network, optimizer, inputs, labels)
+    slope = GRADIENTS[engine](network, memory, optimizer, inputs, labels)
     if setting.intervention is not None:
-        setting.intervention.penalize(stack, gradient)
-    if setting.base is None:
-        reference.descend(network, memory.moments.get("velocity"), optimizer, gradient)
-        return logits
-    if optimizer.weight_decay:
-        for g, w in zip(gradient.tensors(), network.tensors(), strict=True):
-            g.add_(w, alpha=optimizer.weight_decay)
-    setting.base.descend(network, memory, gradient, optimizer.lr)
-    return logits
+        setting.intervention.penalize(stack, slope.gradient)
+    reference.move(network, memory, optimizer, slope, setting.base)
+    return slope.logits

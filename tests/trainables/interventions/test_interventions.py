@@ -118,7 +118,7 @@ def test_l2_init_is_the_gradient_of_its_penalty(optimizer):
     update = make_update(setting, "torch", stack)
     for x, y in batches(10):
         here = stack.network.like([t.detach() for t in theirs])
-        slope, _ = reference.gradient(here, optimizer, x, y)
+        slope, *_ = reference.gradient(here, Memory(), optimizer, x, y)
         penalty = sum(
             0.15 * (t - t0).square().sum() for t, t0 in zip(theirs, origin, strict=True)
         )
@@ -187,7 +187,7 @@ def test_whatever_is_made_of_a_normalized_network_is_one():
         network.part(0, 1),
         network.take([1]),
         network.zeros_like(),
-        reference.ascended(network, SAM(), network),
+        network + SAM().ascent(network, network, 0.05),
     ]
     assert all(one.normalized for one in made)
     assert not initial_network(SIZES, SEEDS).normalized

@@ -16,6 +16,7 @@ from trainables.probes import LANDSCAPE, Landscape
 from trainables.probes import landscape as landscapes
 from trainables.probes.ascent import RADIUS
 from trainables.probes.curvature import TOLERANCE, sharpness
+from trainables.stack import Memory
 from trainables.steps import fast
 
 SIZES = [10, 12, 8, 4]
@@ -45,7 +46,7 @@ def trained(optimizer: Optimizer, steps: int, seeds: list[int] = SEEDS) -> Netwo
     x, y = batch(seeds)
     for i in range(steps):
         some = slice(10 * (i % 6), 10 * (i % 6) + 10)
-        fast.step(network, None, optimizer, x[:, some], y[:, some])
+        fast.step(network, Memory(), optimizer, x[:, some], y[:, some])
     return network
 
 
@@ -220,7 +221,7 @@ def test_in_float32_sharpness_is_near_on_the_real_network(optimizer, digits):
     x = torch.from_numpy(digits.train_images[:4000]).float()[None] / 255
     y = torch.from_numpy(digits.train_labels[:4000]).long()[None]
     for i in range(0, 4000, 16):
-        fast.step(network, None, optimizer, x[:, i : i + 16], y[:, i : i + 16])
+        fast.step(network, Memory(), optimizer, x[:, i : i + 16], y[:, i : i + 16])
     x, y = x[:, :512], y[:, :512]
     exact = Landscape(network.map(Tensor.double), x.double(), y, [0], 0)
     size = exact.hessian.size

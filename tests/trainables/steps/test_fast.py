@@ -12,8 +12,10 @@ from torch import Tensor
 from tests.support.dead import nearly_even
 from trainables.network import Network, initial_network
 from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD, Optimizer
+from trainables.setting import Setting
+from trainables.stack import Memory
 from trainables.steps import fast, reference
-from trainables.steps.update import STEPS
+from trainables.steps.update import STEPS, initial_memory
 
 HYPERPARAMETERS = [
     pytest.param(1, {"lr": 0.05}, id="1"),
@@ -46,9 +48,9 @@ def train(
 ) -> tuple[Network, Network | None, list[Tensor]]:
     network = initial_network(sizes, range(len(batches[0][0])), dtype=torch.float64)
     prepare(network)
-    velocity = network.zeros_like() if optimizer.momentum else None
-    logits = [STEPS[engine](network, velocity, optimizer, x, y) for x, y in batches]
-    return network, velocity, logits
+    memory = initial_memory(Setting(optimizer=optimizer), network)
+    logits = [STEPS[engine](network, memory, optimizer, x, y) for x, y in batches]
+    return network, memory.moments.get("velocity"), logits
 
 
 def distance(one: Network, other: Network) -> float:
@@ -142,14 +144,14 @@ def test_a_gradient_of_zero_moves_nothing(name, engine, dtype, batch):
     network = initial_network([30, 20, 20, 6], [0, 1], dtype=dtype)
     dead_and_sure(network)
     before = network.map(torch.clone)
-    velocity = network.zeros_like()
     x, y = torch.rand(2, batch, 30, dtype=dtype), torch.zeros(2, batch, dtype=int)
     optimizer = OPTIMIZERS[name](lr=0.1, momentum=0.9)
+    memory = initial_memory(Setting(optimizer=optimizer), network)
     for _ in range(3):
-        STEPS[engine](network, velocity, optimizer, x, y)
+        STEPS[engine](network, memory, optimizer, x, y)
     pairs = zip(network.tensors(), before.tensors(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
-    assert all((v == 0).all() for v in velocity.tensors())
+    assert all((m == 0).all() for n in memory.moments.values() for m in n.tensors())
 
 
 @pytest.mark.parametrize("engine", STEPS)
@@ -163,7 +165,7 @@ def test_gradients_that_cancel_do_not_lengthen_the_ascent_step(engine, batch, ou
         before = bias.clone()
         random = torch.Generator().manual_seed(seed)
         inputs = torch.rand(1, batch, 784, generator=random)
-        STEPS[engine](network, None, SAM(rho=0.05, lr=1.0), inputs, labels)
+        STEPS[engine](network, Memory(), SAM(rho=0.05, lr=1.0), inputs, labels)
         # the gradient's slope is at most 1/2 anywhere: |g2| <= |g1| + rho / 2
         share = torch.eye(outputs)[labels[0]].mean(0)
         g1 = (before.flatten().softmax(0) - share).norm().item()
@@ -211,7 +213,7 @@ def test_logits_are_those_before_the_update():
     network = initial_network([30, 20, 6], range(2), dtype=torch.float64)
     before = network.map(torch.clone)
     x, y = batches[0]
-    logits = fast.step(network, None, SAM(lr=1.0), x, y)
+    logits = fast.step(network, Memory(), SAM(lr=1.0), x, y)
     _, expected = reference.loss_gradient(before, x, y)
     torch.testing.assert_close(logits, expected)
     assert not math.isclose(distance(network, before), 0)

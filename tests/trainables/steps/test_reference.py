@@ -8,7 +8,9 @@ from torch import Tensor
 
 from trainables.network import Network, cross_entropy, forward, initial_network
 from trainables.optimizers import GNP, SAM, SGD, Optimizer
-from trainables.steps.reference import loss_gradient, mixed_gradient, norm, step
+from trainables.setting import Setting
+from trainables.steps.reference import loss_gradient, mixed_gradient, step
+from trainables.steps.update import initial_memory
 
 SIZES = [784, 12, 10, 10]
 MOVING = {"lr": 0.05, "momentum": 0.9, "weight_decay": 0.01}
@@ -27,9 +29,9 @@ def batches(steps: int, seeds: int = 1, batch: int = 8) -> list[tuple[Tensor, Te
 
 def trained(optimizer: Optimizer, stream: list[tuple[Tensor, Tensor]]) -> Network:
     network = initial_network(SIZES, range(len(stream[0][0])), dtype=torch.float64)
-    velocity = network.zeros_like() if optimizer.momentum else None
+    memory = initial_memory(Setting(optimizer=optimizer), network)
     for x, y in stream:
-        step(network, velocity, optimizer, x, y)
+        step(network, memory, optimizer, x, y)
     return network
 
 
@@ -99,7 +101,7 @@ def flat(network: Network) -> Tensor:
 )
 def test_the_gradient_on_a_quadratic_is_the_closed_form(optimizer, rho, alpha):
     problem = Quadratic(seeds=3, d=4)
-    gradient, _ = mixed_gradient(problem.network, optimizer, problem.gradient)
+    gradient, *_ = mixed_gradient(problem.network, optimizer, problem.gradient)
     torch.testing.assert_close(
         flat(gradient), problem.expected(rho, alpha), rtol=1e-10, atol=1e-10
     )
@@ -120,7 +122,7 @@ def test_the_ascent_step_has_length_rho_and_goes_uphill():
         [a - b for a, b in zip(there.weights, here.weights, strict=True)],
         [a - b for a, b in zip(there.biases, here.biases, strict=True)],
     )
-    assert norm(away).flatten().tolist() == pytest.approx([0.2, 0.2], rel=1e-9)
+    assert away.norm().flatten().tolist() == pytest.approx([0.2, 0.2], rel=1e-9)
     losses = [cross_entropy(forward(n, x)[1], y).mean(1) for n in visited]
     assert (losses[1] > losses[0]).all()
 
@@ -135,7 +137,7 @@ def test_gnp_descends_the_loss_with_the_penalty():
     slope = torch.autograd.grad(loss, leaves.tensors(), create_graph=True)
     length = torch.cat([s.flatten() for s in slope]).norm()
     expected = torch.autograd.grad(loss + alpha * rho * length, leaves.tensors())
-    got, _ = mixed_gradient(
+    got, *_ = mixed_gradient(
         network, GNP(rho=rho, alpha=alpha), lambda n: loss_gradient(n, x, y)
     )
     for one, other, unpenalized in zip(got.tensors(), expected, slope, strict=True):
@@ -168,7 +170,7 @@ def test_the_norm_is_over_weights_and_biases_of_a_seed():
         bias += 2
     for seed in range(2):
         numbers = torch.cat([t[seed].flatten() for t in network.tensors()])
-        assert norm(network)[seed].item() == pytest.approx(numbers.norm().item())
+        assert network.norm()[seed].item() == pytest.approx(numbers.norm().item())
 
 
 def test_a_gradient_is_each_seeds_own():

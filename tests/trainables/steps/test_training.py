@@ -9,6 +9,7 @@ import torch
 from trainables.data.examples import Block, Reader, to_tensor
 from trainables.network import initial_network
 from trainables.optimizers import GNP, SAM, SGD
+from trainables.stack import Memory
 from trainables.steps import fast
 from trainables.steps.training import Graphs, train
 
@@ -30,7 +31,8 @@ def updates(network, velocity, optimizer):
     def make_update(start, stop):
         moving = velocity and velocity.part(start, stop)
         part = network.part(start, stop)
-        return functools.partial(fast.step, part, moving, optimizer)
+        memory = Memory({"velocity": moving} if moving else {})
+        return functools.partial(fast.step, part, memory, optimizer)
 
     return make_update
 

@@ -16,9 +16,9 @@ from trainables.problems import Permuted
 from trainables.randomness import generator
 from trainables.run import ContinualRun
 from trainables.setting import Setting
-from trainables.stack import Stack
+from trainables.stack import Memory, Stack
 from trainables.steps import reference
-from trainables.steps.reference import ascended, mixed_gradient
+from trainables.steps.reference import mixed_gradient
 from trainables.steps.update import GRADIENTS, initial_memory, make_update
 
 SIZES = [784, 12, 10, 10]
@@ -83,7 +83,7 @@ def test_adam_takes_the_gradient_of_its_optimizer():
     optimizer = SAM(lr=0.01, rho=1.0)
     start = initial_network(SIZES, [0], dtype=torch.float64)
     moved = trained(Setting(optimizer=optimizer, base=Adam()), "torch", stream)
-    slope, _ = reference.gradient(start, optimizer, x, y)
+    slope, *_ = reference.gradient(start, Memory(), optimizer, x, y)
     for now, then, g in zip(
         moved.tensors(), start.tensors(), slope.tensors(), strict=True
     ):
@@ -96,8 +96,10 @@ def test_gradients_are_those_of_the_reference_engine(name, seeds):
     network = initial_network(SIZES, range(seeds), dtype=torch.float64)
     (x, y), *_ = batches(1, seeds)
     optimizer = OPTIMIZERS[name]()
-    (mine, logits), (theirs, others) = (
-        gradient(network, optimizer, x, y) for gradient in GRADIENTS.values()
+    args = optimizer, x, y
+    (mine, logits, _), (theirs, others, _) = (
+        gradient(network, initial_memory(Setting(optimizer=optimizer), network), *args)
+        for gradient in GRADIENTS.values()
     )
     assert distance(mine, theirs) < 1e-14
     torch.testing.assert_close(logits, others)
@@ -130,7 +132,7 @@ def test_asam_on_a_quadratic_is_the_closed_form(scaled):
         slope = matrix @ torch.cat(network.tensors(), dim=1)
         return Network([slope[:, :-1]], [slope[:, -1:]]), slope
 
-    got, _ = mixed_gradient(
+    got, *_ = mixed_gradient(
         Network([x[:, :5]], [x[:, 5:]]),
         ASAM(rho=0.3, eta=0.1, ascent_scaled=scaled),
         gradient,
@@ -149,7 +151,7 @@ def test_asams_ascent_has_length_rho_in_units_of_the_weights():
     network = initial_network(SIZES, [0, 1], dtype=torch.float64)
     (x, y), *_ = batches(1, 2)
     slope, _ = reference.loss_gradient(network, x, y)
-    above = ascended(network, ASAM(rho=0.4, eta=0.05), slope)
+    above = network + ASAM(eta=0.05).ascent(network, slope, 0.4)
     scales = [w.abs() + 0.05 for w in network.weights] + 3 * [torch.ones(())]
     squares = [
         ((b - a) / t).square().sum((1, 2))

@@ -1,0 +1,92 @@
+"""The loss of a batch around the weights: where an optimizer may ask for gradients.
+
+Each engine has its own surface. `trainables.steps.reference` computes gradients with
+autograd, and `trainables.steps.fast` with fewer operations.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainables.network import Network
+
+EPSILON = 1e-12
+"""A small number that is added to the norm of the gradient, to avoid dividing by 0."""
+
+ROUNDING = 64
+"""A difference of two vectors is only rounding if it is this many ulps of one long."""
+
+
+class Surface:
+    """The mean loss L of one batch, as a function of the weights w of S networks.
+
+    `gradient_of` takes networks, and returns each seed's gradient and logits.
+
+    Attributes:
+        network: The networks at the weights w.
+        correction: A direction that an optimizer may set. After the step along its
+            gradient, the weights change by -lr times this direction, without momentum.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        gradient_of: Callable[[Network], tuple[Network, Tensor]],
+    ) -> None:
+        """Store the arguments. Nothing is computed yet."""
+        self.network, self._gradient_of = network, gradient_of
+        self.correction: Network | None = None
+
+    @functools.cached_property
+    def _base(self) -> tuple[Network, Tensor]:
+        return self._gradient_of(self.network)
+
+    @property
+    def gradient(self) -> Network:
+        """The gradient g1 = grad L(w), which is computed once."""
+        return self._base[0]
+
+    @property
+    def logits(self) -> Tensor:
+        """The logits at the weights w, of shape (S, n, outputs)."""
+        return self._base[1]
+
+    def gradient_at(self, step: Network) -> Network:
+        """Return grad L(w + step)."""
+        return self._gradient_of(self.network + step)[0]
+
+    def gradient_uphill(self, radius: float | Tensor) -> Network:
+        """Return g2 = grad L(w + radius g1 / (||g1|| + EPSILON)).
+
+        `radius` is a number, or a tensor with one number for each seed, (S, 1, 1).
+        """
+        return self.gradient_at(along(self.gradient, radius))
+
+
+def along(
+    direction: Network, radius: float | Tensor, of: Network | None = None
+) -> Network:
+    """Return the step of this radius along `direction`, for each seed.
+
+    If `direction` is a difference of vectors of about the size of `of`, it may be only
+    rounding error. The step is then 0, and not a step in a random direction.
+    """
+    size = direction.norm()
+    if of is not None:
+        import torch
+
+        least = ROUNDING * torch.finfo(size.dtype).eps * of.norm()
+        size = size.where(size > least, torch.inf)
+    return direction * (radius / (size + EPSILON))
+
+
+def across(one: Network, other: Network) -> Network:
+    """Return the component of `one` that is orthogonal to `other`, for each seed."""
+    length, other_length = one.norm(), other.norm()
+    cosine = one.dot(other) / (length * other_length + EPSILON)
+    return one - other * (cosine * length / (other_length + EPSILON))
