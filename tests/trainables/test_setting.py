@@ -14,7 +14,7 @@ from trainables.bases import Adam
 from trainables.data import DATASETS
 from trainables.hyperparameter import hyperparameters
 from trainables.interventions import ContinualBackprop
-from trainables.optimizers import ASAM, GNP, SAM, SGD
+from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD
 from trainables.problems import Pairwise
 from trainables.record import SETTING_COLUMNS
 from trainables.setting import REGISTRIES, RETIRED_COLUMNS, Setting, parse_hidden
@@ -33,7 +33,7 @@ COMMON = {
     "momentum": st.floats(0, 1, exclude_max=True) | st.just(0),
     "weight_decay": st.floats(0, 10) | st.just(0),
 }
-OF_OTHER_PARTS = {"eta", "ascent_scaled", *RETIRED_COLUMNS} | {
+OF_OTHER_PARTS = {*RETIRED_COLUMNS} | {
     name
     for kind in ("intervention", "base")
     for name in [
@@ -41,7 +41,10 @@ OF_OTHER_PARTS = {"eta", "ascent_scaled", *RETIRED_COLUMNS} | {
         *(n for p in REGISTRIES[kind].values() for n in hyperparameters(p)),
     ]
 }
-"""Columns of interventions, bases and ASAM."""
+OF_OTHER_PARTS |= {
+    name for part in OPTIMIZERS.values() for name in hyperparameters(part)
+} - {"lr", "momentum", "weight_decay", "rho", "alpha"}
+"""Columns of interventions, bases, schedules and most optimizers."""
 
 RHO, ALPHA = st.floats(0, 10), st.floats(0, 1) | st.integers(0, 1)
 ROWS = st.one_of(
@@ -177,6 +180,8 @@ def test_defaults_are_filled_in():
         ({"optimizer": "sam", "rho": -1}, "rho is -1: it must be a number at least 0"),
         ({"optimizer": "gnp", "rho": math.inf}, "rho is inf"),
         ({"optimizer": "gnp", "alpha": 1.5}, "alpha is 1.5: .* and at most 1"),
+        ({"optimizer": "sam", "rho_follows": "lr"}, "but rho is constant: give rho_w"),
+        ({"optimizer": "sam", "rho_decay": "liner"}, "did you mean 'linear'"),
         ({"optimizer": "gnp", "alpha": -0.5}, "alpha is -0.5"),
         ({"tasks": 0}, "tasks is 0: it must be a whole number, at least 1"),
         ({"tasks": -1}, "tasks is -1"),
@@ -296,11 +301,18 @@ def test_every_field_is_in_the_identifier():
 OTHER_TEXTS = {"initial": "normal", "adaptable": "printed", "weights": "all"}
 """For each default that is text, another value."""
 
+WITHOUT_DEFAULT = {
+    "rho_warmup": {"rho_warmup": 7},
+    "rho_decay": {"rho_decay": "linear"},
+    "rho_follows": {"rho_follows": "lr", "rho_warmup": 8},
+}
+"""For each hyperparameter without a default, values of a row that has it."""
+
 
 @pytest.mark.parametrize(
     ("kind", "name"),
     [(kind, name) for kind in ("base", "intervention") for name in REGISTRIES[kind]]
-    + [("optimizer", "asam")],
+    + [("optimizer", name) for name in OPTIMIZERS if name != "sgd"],
 )
 def test_every_hyperparameter_of_a_part_is_in_the_identifier(kind, name):
     plain = Setting.from_row({kind: name})
@@ -308,11 +320,12 @@ def test_every_hyperparameter_of_a_part_is_in_the_identifier(kind, name):
     fields = attrs.fields(REGISTRIES[kind][name])
     for field in fields:
         value = getattr(getattr(plain, kind), field.name)
-        other = OTHER_TEXTS.get(value) or (
-            value + 1 if isinstance(value, int) else value / 2 + 1e-3
-        )
-        settings.append(Setting.from_row({kind: name, field.name: other}))
-        assert settings[-1].row()[field.name] == other
+        values = WITHOUT_DEFAULT.get(field.name) or {
+            field.name: OTHER_TEXTS.get(value)
+            or (value + 1 if isinstance(value, int) else value / 2 + 1e-3)
+        }
+        settings.append(Setting.from_row({kind: name, **values}))
+        assert settings[-1].row()[field.name] == values[field.name]
     names = {s.setting_id for s in settings} | {s.run_id(3) for s in settings}
     assert len(names) == 2 * (2 + len(fields))
     assert Setting.from_row(plain.row()) == plain

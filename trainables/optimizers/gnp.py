@@ -15,11 +15,11 @@ from typing import ClassVar
 import attrs
 
 from trainables.hyperparameter import real
-from trainables.optimizers.optimizer import Optimizer
+from trainables.optimizers.schedule import Scheduled
 
 
 @attrs.frozen(kw_only=True)
-class GNP(Optimizer):
+class GNP(Scheduled):
     """Mixes the gradient at the weights with the gradient at the perturbed weights.
 
     The perturbed weights are one ascent step of length rho away from the weights. Each
