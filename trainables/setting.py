@@ -148,7 +148,8 @@ class Setting:
         if self.base is not None and self.optimizer.momentum:
             raise UsageError(
                 f"momentum is {self.optimizer.momentum:g}, but base {self.base.name} "
-                "already averages the gradient (beta1): leave out momentum"
+                "already averages the gradient (beta1): leave out momentum, or set it "
+                "to 0"
             )
         self._check_intervention()
         available = DATASETS[self.dataset].train

@@ -1,6 +1,7 @@
 """The update of each optimizer in our own words, for one network as one vector.
 
-They follow the papers, and share nothing with `trainables`.
+They follow the papers and the authors' code, which `docs/optimizers.md` cites, line by
+line, and share nothing with `trainables`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ def unit(vector: Tensor) -> Tensor:
     return vector / (vector.norm() + TINY)
 
 
+def rejection(one: Tensor, other: Tensor) -> Tensor:
+    """Return what of `one` is across `other`, with the authors' epsilons."""
+    cosine = torch.sum(one * other) / (one.norm() * other.norm() + TINY)
+    return one - cosine * one.norm() * other / (other.norm() + TINY)
+
+
 def sgd(o: Any, w: Tensor, slope: Slope, state: State) -> Tensor:
     return slope(w)
 
@@ -41,8 +48,71 @@ def asam(o: Any, w: Tensor, slope: Slope, state: State) -> Tensor:
     return slope(w + o.rho * t**2 * slope(w) / (t * slope(w)).norm())
 
 
+def wsam(o: Any, w: Tensor, slope: Slope, state: State) -> Tensor:
+    here, above = slope(w), sam(o, w, slope, state)
+    weight = o.wsam_gamma / (1 - o.wsam_gamma)
+    if o.wsam_form == "coupled":
+        return weight * above + (1 - weight) * here
+    state["after"] = -o.lr * weight * (above - here)
+    return here
+
+
+def gsam(o: Any, w: Tensor, slope: Slope, state: State) -> Tensor:
+    above = sam(o, w, slope, state)
+    return above - o.gsam_alpha * rejection(slope(w), above)
+
+
+def fsam(o: Any, w: Tensor, slope: Slope, state: State) -> Tensor:
+    g = slope(w)
+    direction = g
+    if "mean" in state:
+        direction = g - o.fsam_sigma * state["mean"]
+        state["mean"] = o.fsam_lambda * state["mean"] + (1 - o.fsam_lambda) * g
+    else:
+        state["mean"] = g
+    return slope(w + o.rho * unit(direction))
+
+
+def vasso(o: Any, w: Tensor, slope: Slope, state: State) -> Tensor:
+    g = slope(w)
+    share = o.vasso_theta
+    state["mean"] = (1 - share) * state["mean"] + share * g if "mean" in state else g
+    return slope(w + o.rho * unit(state["mean"]))
+
+
+def msam(o: Any, w: Tensor, slope: Slope, state: State) -> Tensor:
+    return slope(w - o.rho * unit(state["velocity"]))
+
+
+def looksam(o: Any, w: Tensor, slope: Slope, state: State) -> Tensor:
+    g = slope(w)
+    state["since"] = (state.get("since", -1) + 1) % o.looksam_every
+    if state["since"]:
+        return g + o.looksam_alpha * g.norm() * state["across"]
+    above = sam(o, w, slope, state)
+    across = above - torch.sum(g * above) / (g.norm() ** 2 + TINY) * g
+    state["across"] = across / across.norm()
+    return above
+
+
+def gam(o: Any, w: Tensor, slope: Slope, state: State) -> Tensor:
+    g0 = slope(w)
+    g1 = slope(w + o.rho * unit(g0))
+    there = w + o.gam_rho * unit(g1 - g0)
+    g2 = slope(there)
+    g3 = slope(there + o.rho * unit(g2))
+    beta2, beta3 = 1 - o.gam_beta0, 1 - o.gam_beta1
+    kept = g0 + abs(beta2) * g2
+    summed = o.gam_beta1 * g1 + beta3 * g3
+    return summed - o.gam_gamma * rejection(kept, summed)
+
+
 RULES: dict[str, Callable[[Any, Tensor, Slope, State], Tensor]] = {
-    rule.__name__: rule for rule in (sgd, sam, gnp, asam)
+    rule.__name__: rule
+    for rule in (
+        *(sgd, sam, gnp, asam, wsam, gsam),
+        *(fsam, vasso, msam, looksam, gam),
+    )
 }
 
 

@@ -40,7 +40,21 @@ from trainables.interventions import (
     WarmStart,
 )
 from trainables.network import Network, forward, initial_network
-from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD, Optimizer
+from trainables.optimizers import (
+    ASAM,
+    FSAM,
+    GAM,
+    GNP,
+    GSAM,
+    MSAM,
+    OPTIMIZERS,
+    SAM,
+    SGD,
+    WSAM,
+    LookSAM,
+    Optimizer,
+    VaSSO,
+)
 from trainables.probes import LANDSCAPE, MEASURES, PROBES, START, Landscape, Snapshot
 from trainables.problems import (
     PROBLEMS,
@@ -67,6 +81,13 @@ OPTIMIZER_CASES: dict[str, Optimizer] = {
     "sam": SAM(rho=0.1, **COMMON),
     "gnp": GNP(rho=0.1, alpha=0.6, **COMMON),
     "asam": ASAM(rho=0.5, eta=0.1, **COMMON),
+    "wsam": WSAM(rho=0.02, wsam_gamma=0.6, **COMMON),
+    "gsam": GSAM(rho=0.02, **COMMON),
+    "fsam": FSAM(rho=0.1, **COMMON),
+    "vasso": VaSSO(rho=0.1, vasso_theta=0.4, **COMMON),
+    "msam": MSAM(rho=0.1, **COMMON),
+    "looksam": LookSAM(rho=0.1, looksam_every=3, **COMMON),
+    "gam": GAM(gam_rho=0.05, gam_gamma=0.2, **COMMON),
 }
 """Each optimizer. `tests.support.rules` has its rule for one network as one vector."""
 
@@ -109,7 +130,7 @@ INTERVENTION_CASES: dict[str, Intervention] = {
 UNDER: dict[str, Setting] = {
     "sgd": Setting(optimizer=SGD(lr=0.03, momentum=0.8)),
     "sam": Setting(optimizer=SAM(lr=0.03, rho=0.1)),
-    "adam": Setting(optimizer=GNP(lr=0.01, weight_decay=0.01), base=Adam()),
+    "adam": Setting(optimizer=FSAM(lr=0.01, weight_decay=0.01), base=Adam()),
 }
 """What interventions are composed with."""
 

@@ -39,7 +39,8 @@ perturb replacement_rate maturity utility_decay redo_tau redo_every
 fresh_share step_shrink step_perturb step_noise utility ascent_scaled
 spectral_strength spectral_power parseval_strength upgd_decay upgd_noise
 hare_ema hare_every
-rho_warmup rho_decay rho_follows
+rho_warmup rho_decay rho_follows wsam_gamma wsam_form gsam_alpha fsam_sigma fsam_lambda
+vasso_theta looksam_every looksam_alpha gam_rho gam_beta0 gam_beta1 gam_gamma
 task task_label
 online_accuracy train_loss test_loss test_accuracy dormant_fraction effective_rank
 stable_rank weight_norm gradient_norm sharpness
@@ -55,11 +56,11 @@ diverged steps seconds device engine
 
 WHOLE = """
 seed tasks epochs batch_size maturity redo_every spectral_power hare_every task steps
-rho_warmup
+rho_warmup looksam_every
 """
 TEXT = """
 study setting_id run_id trial_id problem dataset hidden optimizer intervention base
-step_noise utility ascent_scaled rho_decay rho_follows
+step_noise utility ascent_scaled rho_decay rho_follows wsam_form
 task_label device engine
 """
 

@@ -179,7 +179,7 @@ def test_defaults_are_filled_in():
         ({"weight_decay": -1}, "weight_decay is -1"),
         ({"optimizer": "sam", "rho": -1}, "rho is -1: it must be a number at least 0"),
         ({"optimizer": "gnp", "rho": math.inf}, "rho is inf"),
-        ({"optimizer": "gnp", "alpha": 1.5}, "alpha is 1.5: .* and at most 1"),
+        ({"optimizer": "wsam", "wsam_gamma": 1}, "wsam_gamma is 1: .* and below 1"),
         ({"optimizer": "sam", "rho_follows": "lr"}, "but rho is constant: give rho_w"),
         ({"optimizer": "sam", "rho_decay": "liner"}, "did you mean 'linear'"),
         ({"optimizer": "gnp", "alpha": -0.5}, "alpha is -0.5"),
@@ -298,7 +298,10 @@ def test_every_field_is_in_the_identifier():
     assert len(names) == 3 * len(changes)
 
 
-OTHER_TEXTS = {"initial": "normal", "adaptable": "printed", "weights": "all"}
+OTHER_TEXTS = {
+    **{"initial": "normal", "adaptable": "printed", "weights": "all"},
+    "decoupled": "coupled",
+}
 """For each default that is text, another value."""
 
 WITHOUT_DEFAULT = {

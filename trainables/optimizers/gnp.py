@@ -24,11 +24,10 @@ class GNP(Scheduled):
 
     The perturbed weights are one ascent step of length rho away from the weights. Each
     update needs two forward and backward passes. Zhao et al. write r for rho. The
-    default of alpha is that of Zhao et al.
+    default of alpha is that of Zhao et al. With alpha above 1, GNP goes beyond SAM: see
+    `WSAM`.
     """
 
     name: ClassVar[str] = "gnp"
     rho: float = real(0.05, meaning="radius of the ascent step")
-    alpha: float = real(
-        0.8, 0, 1, meaning="weight of the gradient at the perturbed weights"
-    )
+    alpha: float = real(0.8, meaning="weight of the gradient at the perturbed weights")

@@ -66,6 +66,7 @@ def supports(setting: Setting, network: Network) -> bool:
         network.weights[0].device.type == "cpu"
         and type(setting.optimizer) in OPTIMIZERS
         and setting.optimizer.is_mixture
+        and setting.optimizer.alpha <= 1
         and is_in_c
         and network.activation in ACTIVATIONS
         and sum(w[0].numel() for w in network.weights) <= MAX_WEIGHTS

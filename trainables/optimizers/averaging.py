@@ -1,0 +1,31 @@
+"""The base class of optimizers that ascend with the help of an average of gradients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from trainables.optimizers.sam import SAM
+
+if TYPE_CHECKING:
+    from trainables.network import Network
+    from trainables.stack import Memory
+
+
+@attrs.frozen(kw_only=True)
+class Averaging(SAM):
+    """SAM with a running average of the gradients at the weights."""
+
+    def begin(self, network: Network, memory: Memory) -> None:
+        """Create the average, and whether it has begun: both are 0."""
+        super().begin(network, memory)
+        memory.moments["ascent"] = network.zeros_like()
+        memory.marks["ascent_begun"] = network.weights[0].new_zeros(network.seeds)
+
+    def average(self, gradient: Network, memory: Memory, share: float) -> None:
+        """Move the average by `share` of the way to `gradient`, at first fully."""
+        begun = memory.marks["ascent_begun"]
+        shares = begun.new_full(begun.shape, share).where(begun > 0, 1.0)
+        memory.moments["ascent"].lerp_(gradient, shares[:, None, None])
+        begun.fill_(1)

@@ -1,0 +1,49 @@
+"""F-SAM: friendly SAM (Li et al. 2024, CVPR, arXiv 2403.12350, Alg. 1).
+
+    g = grad L(w + rho d / ||d||),   d = g1 - sigma m,   m <- lambda m + (1 - lambda) g1
+
+where g1 = grad L(w). The average m estimates the gradient on all examples. Without it,
+d is the noise of the batch, and this is the opposite of VaSSO. The first gradient is m,
+and the first d. In the paper, d uses m after its update. The authors' code uses m
+before its update, and this module follows the code, also with its defaults
+(nblt/F-SAM@2e2f989, utils.py:427-463). For CIFAR-100, their run.sh has rho 0.2 and
+lambda 0.6.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from trainables.hyperparameter import real
+from trainables.optimizers.averaging import Averaging
+from trainables.optimizers.surface import along
+
+if TYPE_CHECKING:
+    from trainables.network import Network
+    from trainables.optimizers.surface import Surface
+    from trainables.stack import Memory
+
+
+@attrs.frozen(kw_only=True)
+class FSAM(Averaging):
+    """SAM that ascends along what is particular to the batch.
+
+    Each update needs two forward and backward passes.
+    """
+
+    name: ClassVar[str] = "fsam"
+    fsam_sigma: float = real(
+        1.0, meaning="F-SAM: factor of the average that is subtracted; 0 is SAM"
+    )
+    fsam_lambda: float = real(
+        0.9, 0, 1, meaning="F-SAM: decay of the average of the gradients"
+    )
+
+    def uphill(self, surface: Surface, memory: Memory) -> Network:
+        """Return the gradient after a step along g1 - sigma m, and update m."""
+        g1 = surface.gradient
+        direction = g1 - self.fsam_sigma * memory.moments["ascent"]
+        self.average(g1, memory, 1 - self.fsam_lambda)
+        return surface.gradient_at(along(direction, self.radius(memory), of=g1))

@@ -1,0 +1,72 @@
+"""GAM: gradient norm aware minimization (Zhang et al. 2023, CVPR, arXiv 2303.03108).
+
+GAM seeks first-order flatness: a small maximum of the gradient's norm within gam_rho of
+the weights. The update is that of the authors' code (xxgege/GAM@694133d,
+gam/gam.py:47-135). With u(v) = v / ||v||, it has four gradients:
+
+    g0 = grad L(w)                  g1 = grad L(w + rho u(g0))
+    p = gam_rho u(g1 - g0)
+    g2 = grad L(w + p)              g3 = grad L(w + p + rho u(g2))
+    s = beta1 g1 + (1 - beta1) g3
+    g = s - gamma (the component of g0 + |1 - beta0| g2 that is orthogonal to s)
+
+The paper (Alg. 1) has products of the Hessian and a vector instead of the differences
+of gradients, and does not print the last line. The defaults are those of the code for
+CIFAR-100 with a ResNet (main_cifar.py:94-136). The code's rhos follow lr (see
+`trainables.optimizers.schedule`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from trainables.hyperparameter import real
+from trainables.optimizers.sam import SAM
+from trainables.optimizers.surface import across, along
+
+if TYPE_CHECKING:
+    from trainables.network import Network
+    from trainables.optimizers.surface import Surface
+    from trainables.stack import Memory
+
+
+@attrs.frozen(kw_only=True)
+class GAM(SAM):
+    """SAM that also ascends to where the gradient is larger.
+
+    Each update needs four forward and backward passes. If rho is 0, it is SGD.
+    """
+
+    name: ClassVar[str] = "gam"
+    rho: float = real(0.02, meaning="radius of the ascent step")
+    gam_rho: float = real(
+        0.2, meaning="GAM: radius of the step to where the gradient is larger"
+    )
+    gam_beta0: float = real(
+        0.5, 0, 1, meaning="GAM: 1 minus the weight of the gradient after that step"
+    )
+    gam_beta1: float = real(
+        0.6, 0, 1, meaning="GAM: weight of the first ascent's gradient, of both ascents"
+    )
+    gam_gamma: float = real(
+        0.03, meaning="GAM: share of the orthogonal gradient to subtract"
+    )
+
+    @property
+    def passes(self) -> float:
+        """Four passes per update."""
+        return 4 if self.rho else 1
+
+    def gradient(self, surface: Surface, memory: Memory) -> Network:
+        """Return the mixture of the four gradients."""
+        if not self.rho:
+            return surface.gradient
+        radius, gam_radius = self.radius(memory), self.gam_rho * self.share(memory)
+        g0, g1 = surface.gradient, surface.gradient_uphill(radius)
+        step = along(g1 - g0, gam_radius, of=g0)
+        g2 = surface.gradient_at(step)
+        g3 = surface.gradient_at(step + along(g2, radius))
+        summed = self.gam_beta1 * g1 + (1 - self.gam_beta1) * g3
+        return summed - self.gam_gamma * across(g0 + (1 - self.gam_beta0) * g2, summed)

@@ -1,0 +1,41 @@
+"""GSAM: surrogate gap guided SAM (Zhuang et al. 2022, arXiv 2203.08065).
+
+    g = g2 - a (the component of g1 that is orthogonal to g2)
+
+where g1 = grad L(w) and g2 is SAM's gradient. To first order, this reduces the
+surrogate gap L(w + e) - L(w), and does not change L(w + e). The equation, its epsilons
+and the default of a are those of the authors' code (juntang-zhuang/GSAM@a770275,
+gsam/gsam.py:63-85; example/train.py:30). Their example uses the ascent step of ASAM
+with rho = 2. Here the step is that of SAM, and so is the default of rho.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from trainables.hyperparameter import real
+from trainables.optimizers.sam import SAM
+from trainables.optimizers.surface import across
+
+if TYPE_CHECKING:
+    from trainables.network import Network
+    from trainables.optimizers.surface import Surface
+
+
+@attrs.frozen(kw_only=True)
+class GSAM(SAM):
+    """SAM that also reduces the difference between the losses at its two points.
+
+    Each update needs two forward and backward passes.
+    """
+
+    name: ClassVar[str] = "gsam"
+    gsam_alpha: float = real(
+        0.4, meaning="GSAM: share of the orthogonal gradient to subtract"
+    )
+
+    def mix(self, surface: Surface, g2: Network) -> Network:
+        """Return g2 without a share of what is orthogonal to it in g1."""
+        return g2 - self.gsam_alpha * across(surface.gradient, g2)

@@ -1,0 +1,73 @@
+"""LookSAM: SAM at every k-th update (Liu et al. 2022, arXiv 2203.02714, Alg. 1).
+
+    every k-th update:   g = g2,   g_v = the component of g2 that is orthogonal to g1
+    other updates:       g = g1 + alpha ||g1|| g_v / ||g_v||
+
+where g1 = grad L(w) and g2 is SAM's gradient. g_v changes slowly, and is used again.
+The authors published no code. The equations and the defaults are those of
+MarlonBecker/MSAM@780fa4f (optimizer/looksam.py:13-130). That code adds 1e-12 to
+||g1||^2, this project 1e-24. It divides by ||g_v||, and here g_v / ||g_v|| is 0 if g_v
+is only rounding error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from trainables.hyperparameter import real, whole
+from trainables.optimizers.sam import SAM
+from trainables.optimizers.surface import EPSILON, along
+
+if TYPE_CHECKING:
+    from trainables.network import Network
+    from trainables.optimizers.surface import Surface
+    from trainables.stack import Memory
+
+
+@attrs.frozen(kw_only=True)
+class LookSAM(SAM):
+    """SAM that reuses what it adds to the gradient for some updates.
+
+    Each update needs a forward and backward pass, and each k-th update needs two. The
+    count of updates goes on from task to task.
+    """
+
+    name: ClassVar[str] = "looksam"
+    branches: ClassVar[bool] = True
+    rho: float = real(0.3, meaning="radius of the ascent step")
+    looksam_every: int = whole(
+        5, unit="updates", meaning="LookSAM: updates from one step of SAM to the next"
+    )
+    looksam_alpha: float = real(
+        0.2, meaning="LookSAM: size of the reused direction, relative to the gradient"
+    )
+
+    @property
+    def passes(self) -> float:
+        """One pass per update, and another in each k-th update."""
+        return 1 + 1 / self.looksam_every if self.rho else 1
+
+    def begin(self, network: Network, memory: Memory) -> None:
+        """Create the direction g_v / ||g_v|| and the number of updates: all are 0."""
+        super().begin(network, memory)
+        memory.moments["looksam"] = network.zeros_like()
+        memory.marks["looksam_updates"] = network.weights[0].new_zeros(network.seeds)
+
+    def gradient(self, surface: Surface, memory: Memory) -> Network:
+        """Return g2 for the seeds whose turn it is, and the mixture for the others."""
+        if not self.rho:
+            return surface.gradient
+        g1, kept = surface.gradient, memory.moments["looksam"]
+        updates = memory.marks["looksam_updates"]
+        due = (updates % self.looksam_every == 0)[:, None, None]
+        updates += 1
+        g = g1 + kept * (self.looksam_alpha * g1.norm())
+        if not due.any():
+            return g
+        g2 = surface.gradient_uphill(self.radius(memory))
+        orthogonal = g2 - g1 * (g1.dot(g2) / (g1.dot(g1) + EPSILON**2))
+        kept.lerp_(along(orthogonal, 1.0, of=g2), due.to(updates.dtype))
+        pairs = zip(g2.tensors(), g.tensors(), strict=True)
+        return g.like([new.where(due, reused) for new, reused in pairs])

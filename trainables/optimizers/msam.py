@@ -1,0 +1,59 @@
+"""MSAM: momentum-SAM (Becker et al. 2024, arXiv 2401.12033, Alg. 1).
+
+    g = grad L(w - rho v / ||v||)
+
+v is the momentum buffer before the update, or the first moment of Adam. The step from w
+was along -v, so that this goes further along, to where the loss will rise. There is no
+gradient at w. The defaults are those of the authors' code (MarlonBecker/MSAM@780fa4f,
+optimizer/msam.py:7-100; with Adam, optimizer/adamW_msam.py:114-169). Their experiments
+use rho = 3.
+
+The code keeps the perturbed weights between steps, and undoes the step for tests. Under
+SGD, its weight decay is that of the perturbed weights. Here it is that of w, as in
+their code for Adam.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from trainables.hyperparameter import real
+from trainables.optimizers.sam import SAM
+from trainables.optimizers.surface import along
+
+if TYPE_CHECKING:
+    from trainables.network import Network
+    from trainables.optimizers.surface import Surface
+    from trainables.stack import Memory
+
+
+@attrs.frozen(kw_only=True)
+class MSAM(SAM):
+    """SAM that steps along the momentum, and needs no second backward pass.
+
+    To predict the labels with the weights w, it needs another forward pass. With the
+    base Adam, set momentum to 0.
+    """
+
+    name: ClassVar[str] = "msam"
+    rho: float = real(0.3, meaning="radius of the ascent step")
+    momentum: float = real(0.9, 0, 1, exclude_high=True, meaning="heavy-ball momentum")
+
+    @property
+    def passes(self) -> float:
+        """A forward pass takes about a third of a pass."""
+        return 4 / 3 if self.rho else 1
+
+    def begin(self, network: Network, memory: Memory) -> None:
+        """Create the momentum buffer, also if the momentum is 0."""
+        super().begin(network, memory)
+        if "first" not in memory.moments:
+            memory.moments.setdefault("velocity", network.zeros_like())
+
+    def uphill(self, surface: Surface, memory: Memory) -> Network:
+        """Return the gradient after a step along -v."""
+        moments = memory.moments
+        v = moments["first"] if "first" in moments else moments["velocity"]
+        return surface.gradient_at(along(v, -1 * self.radius(memory)))

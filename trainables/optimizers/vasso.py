@@ -1,0 +1,43 @@
+"""VaSSO: variance suppressed SAM (Li & Giannakis 2023, arXiv 2309.15639).
+
+    d <- (1 - theta) d + theta g1,   g = grad L(w + rho d / ||d||)
+
+where g1 = grad L(w). The average d suppresses the noise of the batches in the ascent
+step. It begins as the first gradient. The defaults are those of the authors' code
+(BingcongLi/VaSSO@3524bad, solver/vasso.py:36-57, configs/defaulf_cfg.py:60-61). The
+code adds 1e-7 to the norm of d, and this project `EPSILON`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from trainables.hyperparameter import real
+from trainables.optimizers.averaging import Averaging
+from trainables.optimizers.surface import along
+
+if TYPE_CHECKING:
+    from trainables.network import Network
+    from trainables.optimizers.surface import Surface
+    from trainables.stack import Memory
+
+
+@attrs.frozen(kw_only=True)
+class VaSSO(Averaging):
+    """SAM that ascends along a running average of the gradients.
+
+    Each update needs two forward and backward passes.
+    """
+
+    name: ClassVar[str] = "vasso"
+    vasso_theta: float = real(
+        0.9, 0, 1, meaning="VaSSO: share of the new gradient in the average; 1 is SAM"
+    )
+
+    def uphill(self, surface: Surface, memory: Memory) -> Network:
+        """Update the average, and return the gradient after a step along it."""
+        self.average(surface.gradient, memory, self.vasso_theta)
+        step = along(memory.moments["ascent"], self.radius(memory))
+        return surface.gradient_at(step)

@@ -1,0 +1,70 @@
+"""WSAM: weighted SAM (Yue et al. 2023, KDD, arXiv 2305.15817).
+
+WSAM minimizes L + gamma / (1 - gamma) times SAM's sharpness, L(w + e) - L(w). With
+alpha = gamma / (1 - gamma), g1 = grad L(w) and g2, the gradient after SAM's ascent:
+
+    coupled      the base steps along (1 - alpha) g1 + alpha g2
+    decoupled    the base steps along g1, then w <- w - lr alpha (g2 - g1)
+
+The coupled form is that of GNP, with any alpha. Both forms and their defaults are those
+of the authors (intelligent-machine-learning/dlrover@19e5d79,
+atorch/atorch/optimizers/wsam.py:30-103), without their optional clipping. Without
+momentum and without Adam, the two forms are equal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from trainables.hyperparameter import real, text
+from trainables.optimizers.sam import SAM
+from trainables.usage import choose
+
+if TYPE_CHECKING:
+    from trainables.network import Network
+    from trainables.optimizers.surface import Surface
+
+
+def _check_form(value: Any, field: attrs.Attribute[str]) -> str:
+    return choose(field.name, value, ("decoupled", "coupled"))
+
+
+@attrs.frozen(kw_only=True)
+class WSAM(SAM):
+    """Adds SAM's sharpness to the loss, with a weight that may be above 1.
+
+    Each update needs two forward and backward passes.
+    """
+
+    name: ClassVar[str] = "wsam"
+    wsam_gamma: float = real(
+        0.9,
+        0,
+        1,
+        exclude_high=True,
+        meaning="WSAM: alpha = gamma / (1 - gamma) is the weight of the sharpness",
+    )
+    wsam_form: str = text(
+        "decoupled",
+        _check_form,
+        meaning="WSAM: decoupled (the sharpness has its own step) or coupled",
+    )
+
+    @property
+    def alpha(self) -> float:
+        """The weight gamma / (1 - gamma): 0 for SGD, 1 for SAM, 9 by default."""
+        return self.wsam_gamma / (1 - self.wsam_gamma)
+
+    @property
+    def is_mixture(self) -> bool:
+        """Whether g is (1 - alpha) g1 + alpha g2, and rho is constant."""
+        return self.wsam_form == "coupled" and not self.is_scheduled
+
+    def mix(self, surface: Surface, g2: Network) -> Network:
+        """Return the mixture, or g1 and set alpha (g2 - g1) as the correction."""
+        if self.wsam_form == "coupled":
+            return super().mix(surface, g2)
+        surface.correction = self.alpha * (g2 - surface.gradient)
+        return surface.gradient
