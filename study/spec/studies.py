@@ -17,7 +17,7 @@ from study.spec.replications import dohare_2024, kumar_2023, random_labels
 from trainables.bases import Adam
 from trainables.hyperparameter import check_whole
 from trainables.interventions import INTERVENTIONS
-from trainables.optimizers import ASAM, GNP, SAM, SGD, Optimizer
+from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD, Optimizer
 from trainables.problems import Pairwise, Permuted, Problem
 from trainables.randomness import SEEDS
 from trainables.setting import Row, RunOptions, Setting
@@ -229,6 +229,28 @@ def remedies() -> tuple[Setting, ...]:
     return tuple(settings)
 
 
+def family() -> tuple[Setting, ...]:
+    """Return all optimizers with their authors' values, on 100 permutations.
+
+    Each has two learning rates, and two radii of the ascent step: that of its authors
+    and a fifth of it, because large radii do harm here. MSAM has momentum 0.9, which
+    makes its steps ten times longer, and a tenth of the learning rates. SGD with the
+    same momentum is its baseline.
+    """
+    optimizers: list[Optimizer] = []
+    for lr in MAP_LEARNING_RATES[1:3]:
+        optimizers += [SGD(lr=lr), SGD(lr=lr / 10, momentum=0.9)]
+        for kind in OPTIMIZERS.values():
+            if kind is SGD:
+                continue
+            own = kind()
+            rate = lr * (1 - own.momentum)
+            optimizers += [
+                kind(lr=round(rate, 6), rho=rho) for rho in (own.rho, own.rho / 5)
+            ]
+    return grid([Permuted()], optimizers, **DIGITS)
+
+
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
@@ -268,6 +290,13 @@ STUDIES: dict[str, Study] = {
             seeds=range(5),
             about="every intervention with SGD, SAM and Adam",
             landscape_every=20,
+        ),
+        Study(
+            "family",
+            family(),
+            seeds=range(5),
+            about="every sharpness-aware optimizer with its authors' values",
+            landscape_every=33,
         ),
         Study(
             "dohare-2024",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 
+import attrs
 import numpy as np
 import pytest
 
@@ -17,7 +18,7 @@ from study.spec.studies import (
 )
 from study.spec.study_file import find_study
 from trainables.interventions import INTERVENTIONS
-from trainables.optimizers import SGD
+from trainables.optimizers import OPTIMIZERS, SGD
 from trainables.problems import Pairwise, Permuted
 from trainables.setting import Setting
 from trainables.usage import UsageError
@@ -83,6 +84,23 @@ def test_the_remedies_are_every_intervention_under_three_optimizers():
     rest = {(s.optimizer.name, s.base is None) for s in study.settings[-2:]}
     assert rest == {("sam", False), ("asam", True)}
     assert {s.dataset for s in study.settings} == {"mnist-5k"}
+
+
+def test_the_family_is_every_optimizer_with_its_authors_values():
+    study = STUDIES["family"]
+    by_name = {
+        name: [s.optimizer for s in study.settings if s.optimizer.name == name]
+        for name in OPTIMIZERS
+    }
+    assert sum(map(len, by_name.values())) == len(study.settings)
+    assert {s.tasks for s in study.settings} == {100}
+    for name, kind in OPTIMIZERS.items():
+        own = kind()
+        assert {o.rho for o in by_name[name]} == {own.rho, own.rho / 5}
+        steps = {round(o.lr / (1 - o.momentum), 6) for o in by_name[name]}
+        assert steps == {0.03, 0.01}
+        evolved = {attrs.evolve(o, lr=1, rho=1) for o in by_name[name] if o.rho}
+        assert evolved <= {attrs.evolve(own, lr=1, rho=1)} if own.rho else not evolved
 
 
 def test_dohare_2024_is_the_authors_stream_for_three_optimizers():
