@@ -241,7 +241,7 @@ def family() -> tuple[Setting, ...]:
     for lr in MAP_LEARNING_RATES[1:3]:
         optimizers += [SGD(lr=lr), SGD(lr=lr / 10, momentum=0.9)]
         for kind in OPTIMIZERS.values():
-            if kind is SGD:
+            if not issubclass(kind, SAM | GNP):
                 continue
             own = kind()
             rate = lr * (1 - own.momentum)
