@@ -35,8 +35,9 @@ class Network:
     If `normalized` is true, each hidden layer is normalized before its activation: see
     `trainables.interventions.layer_norm`. `activation` is a key of `ACTIVATIONS`, or
     None for the ReLU. If an activation has two outputs per unit, the next layer has
-    twice as many inputs as there are units. `initialization` is that of
-    `initial_network`, for interventions that draw initial weights again.
+    twice as many inputs as there are units. `initialization` is a key of
+    `INITIALIZATIONS`, or None for the default: see `initial_network`. New weights are
+    drawn from it.
     """
 
     weights: list[Tensor]  # each (S, inputs, outputs)
@@ -149,23 +150,58 @@ def initial_network(
     they count the inputs of a layer, of which there may be two per unit.
     """
     outputs = 1 if activation is None else ACTIVATIONS[activation].outputs
-    random = [generator("weights", seed) for seed in seeds]
-    weights, biases = [], []
-    for layer, (fan_in, width) in enumerate(itertools.pairwise(sizes)):
-        shape = (outputs * fan_in if layer else fan_in, width)
-        is_output = layer == len(sizes) - 2
-        bound = initial_bound(shape[0], output=is_output, initialization=initialization)
-        drawn = np.stack([r.uniform(-bound, bound, shape) for r in random])
-        weights.append(torch.from_numpy(drawn).to(device, dtype))
-        drawn = np.zeros((len(seeds), 1, shape[1]))
-        if initialization is not None:
-            drawn = np.stack([r.uniform(-bound, bound, (1, shape[1])) for r in random])
-        biases.append(torch.from_numpy(drawn).to(device, dtype))
+    shapes = [
+        (outputs * fan_in if layer else fan_in, width)
+        for layer, (fan_in, width) in enumerate(itertools.pairwise(sizes))
+    ]
+    drawn = [
+        _draw(shapes, initialization, generator("weights", seed)) for seed in seeds
+    ]
+    tensors = [
+        torch.from_numpy(np.stack(arrays)).to(device, dtype)
+        for arrays in zip(*drawn, strict=True)
+    ]
+    weights, biases = tensors[: len(shapes)], tensors[len(shapes) :]
     return Network(weights, biases, normalized, activation, initialization)
 
 
-def initial_bound(fan_in: int, *, output: bool, initialization: str | None) -> float:
-    """Return the bound of a layer's initial weights: see `initial_network`."""
+def draw_initial(network: Network, random: np.random.Generator) -> list[Tensor]:
+    """Draw initial weights and biases of one network that is shaped like `network`.
+
+    The distribution is the initialization of `network`. The result is in the order of
+    `Network.tensors`, without the axis of the seeds.
+    """
+    shapes = [(w.shape[1], w.shape[2]) for w in network.weights]
+    arrays = _draw(shapes, network.initialization, random)
+    return [network.weights[0].new_tensor(array) for array in arrays]
+
+
+def _draw(
+    shapes: Sequence[tuple[int, int]],
+    initialization: str | None,
+    random: np.random.Generator,
+) -> list[np.ndarray]:
+    """Draw the weights of all layers, of the shapes (inputs, outputs), then the biases.
+
+    The numbers are drawn layer by layer.
+    """
+    weights, biases = [], []
+    for layer, (fan_in, width) in enumerate(shapes):
+        is_output = layer == len(shapes) - 1
+        bound = initial_bound(fan_in, initialization, output=is_output)
+        weights.append(random.uniform(-bound, bound, (fan_in, width)))
+        bias = np.zeros((1, width))
+        if initialization is not None:
+            bias = random.uniform(-bound, bound, (1, width))
+        biases.append(bias)
+    return weights + biases
+
+
+def initial_bound(fan_in: int, initialization: str | None, *, output: bool) -> float:
+    """Return the bound of a layer's initial weights, for any initialization.
+
+    `fan_in` is the number of inputs of the layer.
+    """
     if initialization is None:
         return kaiming_bound(fan_in, output=output)
     return INITIALIZATIONS[initialization](fan_in)

@@ -41,8 +41,8 @@ REGISTRIES: dict[str, Mapping[str, type]] = {
 }
 """The classes that the parts of a setting can have, by kind of part and by name."""
 
-ONE_OUTPUT = ("fresh", "continual_backprop", "redo")
-"""Interventions that redraw units, and need an activation with one output per unit."""
+ONE_OUTPUT = ("continual_backprop", "redo")
+"""Interventions that replace units, and need an activation with one output per unit."""
 
 
 def parse_hidden(value: Any) -> tuple[int, ...]:
@@ -121,8 +121,7 @@ class Setting:
         None,
         lambda value, field: choose(field.name, value, INITIALIZATIONS),
         meaning="distribution of the initial weights: pytorch (the default of "
-        "torch.nn.Linear); null: Kaiming uniform, with zero biases, from which "
-        "continual_backprop, redo and head_reset always draw",
+        "torch.nn.Linear); null: Kaiming uniform, with zero biases",
     )
     activation: str | None = text(
         None,
@@ -160,7 +159,7 @@ class Setting:
             )
 
     def _check_intervention(self) -> None:
-        """Check that the intervention can redraw the weights of the network."""
+        """Check that the intervention can replace units of the network."""
         name = self.intervention.name if self.intervention else ""
         outputs = ACTIVATIONS[self.activation].outputs if self.activation else 1
         if outputs > 1 and name in ONE_OUTPUT:

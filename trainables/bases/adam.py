@@ -5,6 +5,12 @@
 
 g is the gradient of the optimizer plus weight decay times w, as in torch.optim.Adam.
 The gradient of SAM, for example, is the gradient at the perturbed weights.
+
+t is the number of updates of the run. If an intervention counts the updates of each
+hidden unit since it was created (the mark "age" in the memory), t is instead the age of
+the weight, as in shibhansh/loss-of-plasticity@63c35f3, lop/utils/AdamGnT.py:71-106. The
+age of a weight is that of the younger of the two units that it joins. The inputs and
+outputs of the network are as old as the run.
 """
 
 from __future__ import annotations
@@ -56,13 +62,41 @@ class Adam:
         `lr` is a number, or a tensor with one number for each seed, (S, 1, 1).
         """
         first, second = memory.moments["first"], memory.moments["second"]
-        updates = memory.marks["updates"].add_(1)[:, None, None]
-        dtype = network.weights[0].dtype
-        step_size = (lr / (1 - self.beta1**updates)).to(dtype)
-        root = (1 - self.beta2**updates).sqrt().to(dtype)
         networks = (network, gradient, first, second)
-        for w, g, m, v in zip(*(n.tensors() for n in networks), strict=True):
+        tensors = zip(*(n.tensors() for n in networks), strict=True)
+        corrections = self._corrections(network, memory, lr)
+        for (w, g, m, v), (step_size, root) in zip(tensors, corrections, strict=True):
             m.lerp_(g, 1 - self.beta1)
             v.mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
             size = v.sqrt().div_(root).add_(self.adam_eps)
             w.sub_((m / size).mul_(step_size))
+
+    def _corrections(
+        self, network: Network, memory: Memory, lr: float
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Count the update; return lr / (1 - beta1^t) and sqrt(1 - beta2^t).
+
+        There is one pair for each tensor, in the order of `Network.tensors`.
+        """
+        import torch
+
+        marks, dtype = memory.marks, network.weights[0].dtype
+
+        def correct(count: Tensor) -> tuple[Tensor, Tensor]:
+            step_size = (lr / (1 - self.beta1**count)).to(dtype)
+            return step_size, (1 - self.beta2**count).sqrt().to(dtype)
+
+        of_run = correct(marks["updates"].add_(1)[:, None, None])
+        if "age" not in marks:
+            return [of_run] * len(network.tensors())
+        widths = [b.shape[2] for b in network.biases[:-1]]
+        ages = correct(marks["age"][:, None].double() + 1)  # this update included
+        steps, roots = (torch.split(x, widths, dim=2) for x in ages)
+        units = list(zip(steps, roots, strict=True))
+        before, after = [of_run, *units], [*units, of_run]
+        # the correction of the younger unit: its step size is larger, its root smaller
+        weights = [
+            (torch.maximum(step.mT, own_step), torch.minimum(root.mT, own_root))
+            for (step, root), (own_step, own_root) in zip(before, after, strict=True)
+        ]
+        return weights + after

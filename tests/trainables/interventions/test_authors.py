@@ -26,7 +26,7 @@ from trainables.interventions import (
     StepShrinkPerturb,
     WarmStart,
 )
-from trainables.network import initial_network, kaiming_bound
+from trainables.network import initial_bound, initial_network
 from trainables.optimizers import ASAM, SGD
 from trainables.randomness import generator
 from trainables.setting import Setting
@@ -44,9 +44,11 @@ Batch = tuple[Tensor, Tensor]
 class Model:
     """One network of torch.nn, and what the authors' loops need of it."""
 
-    def __init__(self, sizes: list[int] = SIZES) -> None:
+    def __init__(self, initialization: str | None = None) -> None:
         """Give it the weights that this project draws for the seed."""
-        start = initial_network(sizes, [SEED], dtype=torch.float64)
+        start = initial_network(
+            SIZES, [SEED], dtype=torch.float64, initialization=initialization
+        )
         self.layers = [
             nn.Linear(*w.shape[1:], dtype=torch.float64) for w in start.weights
         ]
@@ -69,16 +71,18 @@ class Model:
         return [p for layer in self.layers for p in (layer.weight, layer.bias)]
 
 
-def stream(sizes: list[int] = SIZES, steps: int = STEPS) -> Iterator[Batch]:
+def stream(steps: int = STEPS) -> Iterator[Batch]:
     random = torch.Generator().manual_seed(1)
     for _ in range(steps):
-        x = torch.rand(8, sizes[0], generator=random, dtype=torch.float64)
-        yield x, torch.randint(0, sizes[-1], (8,), generator=random)
+        x = torch.rand(8, SIZES[0], generator=random, dtype=torch.float64)
+        yield x, torch.randint(0, SIZES[-1], (8,), generator=random)
 
 
-def stack_of(setting: Setting, sizes: list[int] = SIZES, task: int = 0) -> Stack:
-    network = initial_network(sizes, [SEED], dtype=torch.float64)
-    return Stack([SEED], task, network, initial_memory(setting, network))
+def stack_of(setting: Setting) -> Stack:
+    network = initial_network(
+        SIZES, [SEED], dtype=torch.float64, initialization=setting.initialization
+    )
+    return Stack([SEED], 0, network, initial_memory(setting, network))
 
 
 def trained(setting: Setting, engine: str = "torch") -> Stack:
@@ -107,16 +111,23 @@ def optimizer_of(setting: Setting, model: Model) -> torch.optim.Optimizer:
     return kind(model.parameters(), lr=setting.optimizer.lr)
 
 
-def fresh_model(random: np.random.Generator) -> list[Tensor]:
-    """Return the parameters of a new model of this project's initialization."""
+def fresh_model(
+    random: np.random.Generator, initialization: str | None = None
+) -> list[Tensor]:
+    """Return the parameters of a new model: the authors' networks are nn.Linear's."""
     parameters = []
     for layer in Model().layers:
-        bound = kaiming_bound(layer.in_features, output=layer.out_features == SIZES[-1])
+        is_output = layer.out_features == SIZES[-1]
+        bound = initial_bound(layer.in_features, initialization, output=is_output)
         drawn = random.uniform(-bound, bound, (layer.in_features, layer.out_features))
-        parameters += [torch.from_numpy(drawn.T), torch.zeros(layer.out_features)]
+        bias = np.zeros(layer.out_features)
+        if initialization == "pytorch":
+            bias = random.uniform(-bound, bound, layer.out_features)
+        parameters += [torch.from_numpy(drawn.T), torch.from_numpy(bias)]
     return parameters
 
 
+INITIALIZATIONS = pytest.mark.parametrize("initialization", [None, "pytorch"])
 BASES = pytest.mark.parametrize("base", [None, Adam()], ids=["sgd", "adam"])
 
 
@@ -264,20 +275,23 @@ def test_hare_and_tortoise_is_lees(base):
 
 
 @BASES
-def test_step_shrink_perturb_is_kumars(base):
+@INITIALIZATIONS
+def test_step_shrink_perturb_is_kumars(base, initialization):
     """agents.py:651-668: after every update, towards 0 and towards a random model."""
     setting = Setting(
         optimizer=SGD(lr=0.01),
         base=base,
+        initialization=initialization,
         intervention=StepShrinkPerturb(step_shrink=0.01, step_perturb=0.1),
     )
-    model = Model()
+    model = Model(initialization)
     optimizer = optimizer_of(setting, model)
     for count, (x, y) in enumerate(stream(), start=1):
         optimizer.zero_grad()
         F.cross_entropy(model(x), y).backward()
         optimizer.step()
-        random_parameters = fresh_model(generator("perturb", SEED, 0, count))
+        random = generator("perturb", SEED, 0, count)
+        random_parameters = fresh_model(random, initialization)
         with torch.no_grad():
             for p, random_p in zip(model.parameters(), random_parameters, strict=True):
                 p.mul_(1 - 0.01)
@@ -310,20 +324,23 @@ def test_step_shrink_perturb_is_dohares():
 
 
 @BASES
-def test_warm_start_is_ash_and_adams(base):
+@INITIALIZATIONS
+def test_warm_start_is_ash_and_adams(base, initialization):
     """run.py:126-136 and 155-161: a mixed network, and a new optimizer."""
     setting = Setting(
         optimizer=SGD(lr=0.01, momentum=0 if base else 0.9),
         base=base,
+        initialization=initialization,
         intervention=WarmStart(),
     )
-    stack, model = stack_of(setting), Model()
+    stack, model = stack_of(setting), Model(initialization)
     update = make_update(setting, "torch", stack)
     for task, batches in enumerate((stream(steps=25), stream(steps=25))):
         if task:
             stack.task = task
             setting.intervention.begin_task(stack)
-            random_parameters = fresh_model(generator("perturb", SEED, task))
+            random = generator("perturb", SEED, task)
+            random_parameters = fresh_model(random, initialization)
             with torch.no_grad():
                 for p, p1 in zip(model.parameters(), random_parameters, strict=True):
                     p.copy_(0.4 * p + 0.1 * p1)
@@ -342,12 +359,48 @@ def test_warm_start_is_ash_and_adams(base):
 # ---- units that are replaced
 
 
+class AdamGnT(torch.optim.Optimizer):
+    """AdamGnT.py:48-111: Adam with a count of steps for each weight."""
+
+    def __init__(self, parameters: list[Tensor], lr: float) -> None:
+        super().__init__(parameters, {"lr": lr})
+        for p in parameters:
+            names = ("exp_avg", "exp_avg_sq", "step")
+            self.state[p] = {name: torch.zeros_like(p) for name in names}
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for p, (m, v, step) in ((p, s.values()) for p, s in self.state.items()):
+            step += 1
+            m += 0.1 * (p.grad - m)
+            v += 0.001 * (p.grad**2 - v)
+            rate = (1 - 0.999**step).sqrt() / (1 - 0.9**step)
+            p -= self.defaults["lr"] * rate * m / (v.sqrt() + TINY)
+
+
+TINY = 1e-30
+"""Adam's epsilon: the code adds it before it corrects v, and this project after."""
+
+
+def forget(
+    optimizer: torch.optim.Optimizer, layer: nn.Linear, after: nn.Linear, units: Tensor
+) -> None:
+    """Set the moments of the weights of some units, and AdamGnT's counts, to 0."""
+    names = ["exp_avg", "exp_avg_sq"]
+    if isinstance(optimizer, AdamGnT):
+        names.append("step")
+    for name in names if optimizer.state else ():
+        optimizer.state[layer.weight][name][units] = 0
+        optimizer.state[layer.bias][name][units] = 0
+        optimizer.state[after.weight][name][:, units] = 0
+
+
 class GenerateAndTest:
     """gnt.py:79-204, for one model: which units go, and what takes their place."""
 
-    def __init__(self, model: Model, rate: float, maturity: int, decay: float) -> None:
+    def __init__(self, model: Model, rate: float, maturity: int, init: str) -> None:
         self.model, self.rate = model, rate
-        self.maturity, self.decay = maturity, decay
+        self.maturity, self.decay, self.init = maturity, 0.99, init
         widths = [layer.out_features for layer in model.layers[:-1]]
         self.utility, self.mean, self.age = (
             [torch.zeros(width, dtype=torch.float64) for width in widths]
@@ -356,12 +409,14 @@ class GenerateAndTest:
         self.account = [0.0 for _ in widths]
         self.replaced = 0
 
-    def __call__(self, count: int) -> None:
+    def __call__(self, count: int, optimizer: torch.optim.Optimizer) -> None:
         replace = [self.choose(i, h) for i, h in enumerate(self.model.hidden)]
         random = generator("replace", SEED, 0, count)
         for i, units in enumerate(replace):
             layer, following = self.model.layers[i : i + 2]
-            bound = (6 / layer.in_features) ** 0.5
+            gain = 1 if self.init == "default" else 6  # gnt.py:65-75
+            bound = (gain / layer.in_features) ** 0.5
+            forget(optimizer, layer, following, units)
             drawn = random.uniform(-bound, bound, (len(units), layer.in_features))
             layer.weight[units] = torch.from_numpy(drawn)
             layer.bias[units] = 0
@@ -391,24 +446,40 @@ class GenerateAndTest:
         return units
 
 
-def test_continual_backprop_is_dohares():
+@pytest.mark.parametrize("base", [None, Adam(adam_eps=TINY)], ids=["sgd", "adam"])
+@pytest.mark.parametrize("init", ["kaiming", "default"])
+def test_continual_backprop_is_dohares(base, init):
     """cbp.py:60-80: a step, then generate and test with the features before it."""
-    rate, maturity = 0.03, 7
+    rate, maturity, lr = 0.03, 7, 0.03 if base is None else 0.003
+    initialization = "pytorch" if init == "default" else None
     setting = Setting(
-        optimizer=SGD(lr=0.03),
+        optimizer=SGD(lr=lr),
+        base=base,
+        initialization=initialization,
         intervention=ContinualBackprop(replacement_rate=rate, maturity=maturity),
     )
-    model = Model()
-    generate_and_test = GenerateAndTest(model, rate, maturity, decay=0.99)
-    optimizer = optimizer_of(setting, model)
+    model = Model(initialization)
+    generate_and_test = GenerateAndTest(model, rate, maturity, init)
+    kind = torch.optim.SGD if base is None else AdamGnT
+    optimizer = kind(model.parameters(), lr=lr)
     for count, (x, y) in enumerate(stream(), start=1):
         optimizer.zero_grad()
         F.cross_entropy(model(x), y).backward()
         optimizer.step()
         with torch.no_grad():
-            generate_and_test(count)
+            generate_and_test(count, optimizer)
     assert generate_and_test.replaced > 15
     assert distance(trained(setting), model) < LIMIT
+
+
+def test_without_new_units_the_counts_of_steps_are_those_of_the_run():
+    intervention = ContinualBackprop(replacement_rate=0)
+    one, other = (
+        trained(Setting(optimizer=SGD(lr=0.01), base=Adam(), intervention=i))
+        for i in (intervention, None)
+    )
+    for a, b in zip(one.network.tensors(), other.network.tensors(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-14)
 
 
 # ---- ASAM

@@ -579,6 +579,24 @@ def test_a_fresh_run_learns_every_task_from_the_initial_weights(few, initializat
             assert same == {n: v for n, v in theirs.items() if n != "seconds"}
 
 
+@pytest.mark.parametrize("activation", [None, "crelu"])
+def test_a_reset_draws_from_the_initialization_of_the_network(activation):
+    """nn.Linear's: biases too, and no weight beyond 1 / sqrt(inputs)."""
+    start = initial_network(
+        SIZES, SEEDS, initialization="pytorch", activation=activation
+    )
+    stack = Stack(SEEDS, 1, start.map(torch.zeros_like), Memory())
+    Fresh().begin_task(stack)
+    pairs = zip(stack.network.tensors(), start.tensors(), strict=True)
+    assert all(torch.equal(now, then) for now, then in pairs)
+    HeadReset().begin_task(stack)
+    bound = stack.network.weights[-1].shape[1] ** -0.5
+    for now, then in ((n.weights[-1], n.biases[-1]) for n in (stack.network, start)):
+        assert 0.8 * bound < now.abs().max() <= bound
+        assert 0.5 * bound < then.abs().max() <= bound
+    assert not torch.equal(stack.network.weights[-1], start.weights[-1])
+
+
 # ---- continual backprop
 
 

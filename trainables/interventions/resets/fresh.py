@@ -16,12 +16,9 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from trainables.interventions.intervention import Intervention
+from trainables.randomness import generator
 
 if TYPE_CHECKING:
-    from numpy.random import Generator
-    from torch import Tensor
-
-    from trainables.network import Network
     from trainables.stack import Stack
 
 
@@ -36,40 +33,10 @@ class Fresh(Intervention):
 
     def begin_task(self, stack: Stack) -> None:
         """Reset the weights to the initial weights, and the memory to 0."""
-        from trainables.network import initial_network
+        from trainables.network import draw_initial
 
-        weights = stack.network.weights
-        first = initial_network(
-            [w.shape[1] for w in weights] + [weights[-1].shape[2]],
-            stack.seeds,
-            weights[0].device,
-            weights[0].dtype,
-            initialization=stack.network.initialization,
-        )
-        for tensor, start in zip(stack.network.tensors(), first.tensors(), strict=True):
-            tensor.copy_(start)
+        for i, seed in enumerate(stack.seeds):
+            first = draw_initial(stack.network, generator("weights", seed))
+            for tensor, start in zip(stack.network.tensors(), first, strict=True):
+                tensor[i].copy_(start)
         stack.memory.forget()
-
-
-def draw_initial(network: Network, random: Generator) -> list[Tensor]:
-    """Draw initial weights and biases of one network that is shaped like `network`.
-
-    The result is in the order of `Network.tensors`, without the axis of the seeds. The
-    distribution is that of `initial_network`.
-    """
-    from trainables.network import initial_bound
-
-    last, kind = network.weights[-1], network.initialization
-    bounds = [
-        initial_bound(w.shape[1], output=w is last, initialization=kind)
-        for w in network.weights
-    ]
-
-    def draw(tensors: list[Tensor]) -> list[Tensor]:
-        pairs = zip(tensors, bounds, strict=True)
-        return [t.new_tensor(random.uniform(-b, b, t.shape[1:])) for t, b in pairs]
-
-    weights = draw(network.weights)
-    if kind is None:
-        return weights + [b.new_zeros(b.shape[1:]) for b in network.biases]
-    return weights + draw(network.biases)

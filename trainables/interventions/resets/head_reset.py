@@ -22,25 +22,23 @@ if TYPE_CHECKING:
 class HeadReset(Intervention):
     """Resets the output layer before every task except the first.
 
-    The weights are drawn again. The layer's biases and its moments in the optimizer
+    The layer gets new initial weights and biases, and its moments in the optimizer
     become 0.
     """
 
     name: ClassVar[str] = "head_reset"
 
     def begin_task(self, stack: Stack) -> None:
-        """Draw new output weights, from the distribution of the initial output weights.
+        """Draw the output layer anew, and set its moments to 0."""
+        from trainables.network import Network, draw_initial
 
-        The biases and the moments of the output layer become 0.
-        """
-        from trainables.network import kaiming_bound
-
-        w = stack.network.weights[-1]
-        bound = kaiming_bound(w.shape[1], output=True)
+        network = stack.network
+        w, b = network.weights[-1], network.biases[-1]
+        head = Network([w], [b], initialization=network.initialization)
         for i, seed in enumerate(stack.seeds):
-            random = generator("head", seed, stack.task)
-            w[i].copy_(w.new_tensor(random.uniform(-bound, bound, w.shape[1:])))
-        stack.network.biases[-1].zero_()
+            drawn = draw_initial(head, generator("head", seed, stack.task))
+            for tensor, start in zip((w, b), drawn, strict=True):
+                tensor[i].copy_(start)
         for moment in stack.memory.moments.values():
             moment.weights[-1].zero_()
             moment.biases[-1].zero_()

@@ -23,7 +23,6 @@ import attrs
 
 from trainables.hyperparameter import real
 from trainables.interventions.intervention import Intervention
-from trainables.interventions.resets.fresh import draw_initial
 from trainables.randomness import generator
 
 if TYPE_CHECKING:
@@ -47,6 +46,8 @@ class WarmStart(Intervention):
 
     def begin_task(self, stack: Stack) -> None:
         """Shrink all weights and biases, add fresh ones, and reset the memory to 0."""
+        from trainables.network import draw_initial
+
         for i, seed in enumerate(stack.seeds):
             fresh = draw_initial(stack.network, generator("perturb", seed, stack.task))
             for tensor, u in zip(stack.network.tensors(), fresh, strict=True):

@@ -28,8 +28,8 @@ unit per update. If the account grows by more than 1 per update, it never gets e
 The code also has lines that add a replaced unit's mean output to the biases of the next
 layer (gnt.py:200-202). They have no effect, because the mean is set to 0 before
 (gnt.py:174). This module leaves them out. It also sets the momentum of new weights to
-0; the code, which does so only for Adam, was run without momentum. The code gives new
-weights a new count of Adam's steps; in this project, the count is that of the run.
+0; the code, which does so only for Adam, was run without momentum. With Adam, new
+weights have a new count of steps (gnt.py:216-225): see `trainables.bases.adam`.
 """
 
 from __future__ import annotations

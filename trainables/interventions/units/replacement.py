@@ -41,9 +41,9 @@ def replace_units(
 ) -> None:
     """Replace hidden units by new units, which do not change the output at first.
 
-    The incoming weights of a new unit are drawn like initial weights. Its bias and its
-    outgoing weights become 0. The optimizer's moments of these weights and biases
-    become 0 too.
+    The incoming weights of a new unit are drawn like initial weights of the network.
+    Its bias, also if initial biases are not 0, and its outgoing weights become 0. The
+    optimizer's moments of these weights and biases become 0 too.
 
     Args:
         stack: The networks.
@@ -55,7 +55,7 @@ def replace_units(
         layer_by_layer: Whether each layer is finished before the next layer. A weight
             that joins two new units is then drawn, otherwise it is 0.
     """
-    from trainables.network import kaiming_bound
+    from trainables.network import initial_bound
 
     moments = stack.memory.moments.values()
 
@@ -68,7 +68,7 @@ def replace_units(
         random = generator(purpose, seed, stack.task, int(steps[i]))
         for layer, indices in enumerate(units):
             w = stack.network.weights[layer][i]
-            bound = kaiming_bound(len(w), output=False)
+            bound = initial_bound(len(w), stack.network.initialization, output=False)
             drawn = random.uniform(-bound, bound, (len(indices), len(w)))
             w[:, indices] = w.new_tensor(drawn).T
             stack.network.biases[layer][i][:, indices] = 0

@@ -24,7 +24,6 @@ import attrs
 
 from trainables.hyperparameter import real, text
 from trainables.interventions.intervention import Intervention, Update
-from trainables.interventions.resets.fresh import draw_initial
 from trainables.randomness import generator
 from trainables.usage import choose
 
@@ -71,6 +70,8 @@ class StepShrinkPerturb(Intervention):
 
         Returns the logits before the update.
         """
+        from trainables.network import draw_initial
+
         logits = update(inputs, labels)
         network, steps = stack.network, stack.memory.marks["steps"]
         steps += 1
