@@ -15,6 +15,7 @@ PURPOSES: dict[str, int] = {
     **{"examples": 4, "labels": 5, "orientation": 6},
     **{"lanczos": 10, "hutchinson": 11},
     **{"perturb": 16, "head": 17, "replace": 18, "recycle": 19},
+    **{"silence": 20},
 }
 
 SEEDS = 2**32

@@ -41,7 +41,7 @@ REGISTRIES: dict[str, Mapping[str, type]] = {
 }
 """The classes that the parts of a setting can have, by kind of part and by name."""
 
-ONE_OUTPUT = ("continual_backprop", "redo")
+ONE_OUTPUT = ("continual_backprop", "redo", "snr")
 """Interventions that replace units, and need an activation with one output per unit."""
 
 

@@ -23,6 +23,7 @@ from trainables.data import Dataset
 from trainables.hyperparameter import hyperparameters
 from trainables.interventions import (
     INTERVENTIONS,
+    SNR,
     UPGD,
     ContinualBackprop,
     Fresh,
@@ -120,6 +121,7 @@ INTERVENTION_CASES: dict[str, Intervention] = {
     "warm_start": WarmStart(shrink=0.5, fresh_share=0.5),
     "continual_backprop": ContinualBackprop(replacement_rate=0.1, maturity=1),
     "redo": ReDo(redo_tau=0.8, redo_every=3),
+    "snr": SNR(snr_every=1, snr_threshold=3, snr_least=1, snr_limit=4),
     "head_reset": HeadReset(),
     "head_zero": HeadZero(),
     "fresh": Fresh(),

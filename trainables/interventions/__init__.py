@@ -22,6 +22,7 @@ from trainables.interventions.resets.head_zero import HeadZero
 from trainables.interventions.resets.warm_start import WarmStart
 from trainables.interventions.units.continual_backprop import ContinualBackprop
 from trainables.interventions.units.redo import ReDo
+from trainables.interventions.units.snr import SNR
 from trainables.interventions.weights.hare_tortoise import HareTortoise
 from trainables.interventions.weights.spectral_norm import SpectralNorm
 from trainables.interventions.weights.step_shrink_perturb import StepShrinkPerturb
@@ -37,6 +38,7 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
     "warm_start": WarmStart,
     "continual_backprop": ContinualBackprop,
     "redo": ReDo,
+    "snr": SNR,
     "head_reset": HeadReset,
     "head_zero": HeadZero,
     "fresh": Fresh,
@@ -45,6 +47,7 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
 
 __all__ = [
     "INTERVENTIONS",
+    "SNR",
     "UPGD",
     "ContinualBackprop",
     "Fresh",

@@ -7,6 +7,7 @@ Where this project differs from the code, a test says so.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from trainables.bases import Adam
 from trainables.interventions import (
+    SNR,
     UPGD,
     ContinualBackprop,
     HareTortoise,
@@ -480,6 +482,89 @@ def test_without_new_units_the_counts_of_steps_are_those_of_the_run():
     )
     for a, b in zip(one.network.tensors(), other.network.tensors(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-14)
+
+
+class SelfNormalizedResets:
+    """snr.py:47-150 and 192-333, for one model: ages and thresholds in examples."""
+
+    def __init__(self, model: Model, first: int, least: int, most: int) -> None:
+        self.model, self.least, self.most = model, least, most
+        widths = [layer.out_features for layer in model.layers[:-1]]
+        self.ages = [torch.zeros(width, dtype=int) for width in widths]
+        self.thresholds = [torch.full((width,), first) for width in widths]
+        self.hist = [torch.zeros(width, most + 1).double() for width in widths]
+        self.resets = 0
+
+    def grow_old(self) -> None:
+        for ages, hist, h in zip(self.ages, self.hist, self.model.hidden, strict=True):
+            for unit, is_negative in enumerate((h <= 0).all(dim=0)):
+                if is_negative:
+                    ages[unit] += len(h)
+                else:
+                    hist[unit, ages[unit]] += 1
+                    ages[unit] = 0
+
+    def reset(self, task: int, count: int, optimizer: torch.optim.Optimizer) -> None:
+        random = generator("silence", SEED, task, count)
+        for i, (ages, hist) in enumerate(zip(self.ages, self.hist, strict=True)):
+            layer, following = self.model.layers[i : i + 2]
+            units = torch.where(ages >= self.thresholds[i])[0]
+            hist[units, ages[units]] += 1
+            ages[units] = 0
+            bound = (6 / layer.in_features) ** 0.5
+            drawn = random.uniform(-bound, bound, (len(units), layer.in_features))
+            layer.weight[units] = torch.from_numpy(drawn)
+            layer.bias[units] = 0
+            following.weight[:, units] = 0
+            forget(optimizer, layer, following, units)
+            self.resets += len(units)
+
+    def update_thresholds(self, percentile: float) -> None:
+        for thresholds, hist in zip(self.thresholds, self.hist, strict=True):
+            for unit, counts in enumerate(hist[:, 1:]):
+                shares = counts.cumsum(0) / counts.sum()  # NaN without any silence
+                reached = torch.where(shares >= percentile)[0].tolist()
+                index, old = (reached or [0])[0] + 1, int(thresholds[unit])
+                new = index if index < old else 2 * old
+                thresholds[unit] = max(self.least, min(new, self.most))
+            hist.zero_()
+
+
+@BASES
+def test_snr_is_farias_and_jozefiaks(base):
+    """pm_experiment.py:71-94: silence, a step, resets; thresholds every second task."""
+    lr = 0.03 if base is None else 0.003
+    setting = Setting(
+        optimizer=SGD(lr=lr),
+        base=base,
+        intervention=SNR(
+            snr_percentile=0.8, snr_every=2, snr_threshold=3, snr_least=1, snr_limit=5
+        ),
+    )
+    stack, model = stack_of(setting), Model()
+    for tensor in (stack.network.biases[0][0, 0], model.layers[0].bias.data):
+        tensor -= torch.linspace(0, 2, 12)  # from always active to always silent
+    update = make_update(setting, "torch", stack)
+    optimizer = optimizer_of(setting, model)
+    snr = SelfNormalizedResets(model, first=24, least=8, most=40)
+    batches = enumerate(stream(), start=1)
+    for task in range(5):
+        stack.task = task
+        if task:
+            setting.intervention.begin_task(stack)
+        for count, (x, y) in itertools.islice(batches, STEPS // 5):
+            update(x[None], y[None])
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            snr.grow_old()
+            optimizer.step()
+            with torch.no_grad():
+                snr.reset(task, count, optimizer)
+        if (task + 1) % 2 == 0:
+            snr.update_thresholds(0.8)
+    assert snr.resets > 15
+    assert len({int(t) for t in torch.cat(snr.thresholds)}) > 1
+    assert distance(stack, model) < LIMIT
 
 
 # ---- ASAM

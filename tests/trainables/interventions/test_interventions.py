@@ -17,6 +17,7 @@ from torch import Tensor
 from trainables.bases import Adam
 from trainables.interventions import (
     INTERVENTIONS,
+    SNR,
     UPGD,
     ContinualBackprop,
     Fresh,
@@ -862,6 +863,59 @@ def test_a_layer_that_is_silent_is_all_reset():
     assert (stack.network.weights[0] != before).all()
     assert (stack.network.biases[0] == 0).all()
     assert (stack.network.weights[1] == 0).all()
+
+
+# ---- self-normalized resets
+
+
+@closed_form("snr")
+def test_a_unit_is_reset_when_its_silence_reaches_its_threshold():
+    """A silent unit has no part in the function, so its reset changes nothing."""
+    setting = Setting(
+        optimizer=SGD(lr=1e-9, momentum=0.9),
+        intervention=SNR(snr_threshold=4, snr_limit=6),
+    )
+    stack = stack_of(setting)
+    silence(stack.network, 0, [3, 7])
+    stack.network.biases[0][1, 0, 7] = 1.0  # but not of the second seed
+    update, before = make_update(setting, "torch", stack), copies(stack)
+    fill(stack.memory, 7)
+    (x, y), *_ = batches(1)
+    logits = [update(x, y) for _ in range(5)]
+    new = torch.zeros(3, 12, dtype=torch.bool)
+    new[:, [3, 7]] = True
+    new[1, 7] = False
+    assert torch.equal((stack.network.weights[0] != before[0]).any(1)[new], new[new])
+    torch.testing.assert_close(logits[4], logits[3], rtol=1e-4, atol=1e-4)
+    for seed in range(3):
+        own, resets = new[seed], stack.memory.marks["silences"][seed, :, 4]
+        assert (resets[:12][own] == 1).all()
+        outgoing = stack.network.weights[1][seed][own][:, resets[12:] == 0]
+        assert outgoing.abs().max() < 1e-6  # one update old
+    assert (stack.memory.marks["silence"] < 4).all()
+
+
+def test_thresholds_come_from_the_silences_of_each_unit():
+    """Nine of ten silences are at most 2 long, or 5, or there is none."""
+    intervention = SNR(
+        snr_percentile=0.9, snr_every=3, snr_threshold=4, snr_least=2, snr_limit=7
+    )
+    stack = stack_of(Setting(intervention=intervention))
+    marks = stack.memory.marks
+    counts = marks["silences"]
+    counts[:, :, 0] = 50  # updates without silence do not matter
+    counts[:, 0, 2], counts[:, 0, 6] = 9, 1
+    counts[:, 1, 1], counts[:, 1, 5] = 8, 2
+    counts[0, 2, 3] = 1
+    stack.task = 2
+    intervention.begin_task(stack)
+    assert (marks["threshold"] == 4).all()
+    stack.task = 3
+    intervention.begin_task(stack)
+    assert marks["threshold"][:, 0].tolist() == [2, 2, 2]
+    assert marks["threshold"][:, 1].tolist() == [7, 7, 7]  # twice 4 is too large
+    assert marks["threshold"][:, 2].tolist() == [3, 2, 2]
+    assert (counts == 0).all()
 
 
 # ---- the cost of none

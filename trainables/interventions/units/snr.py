@@ -1,0 +1,141 @@
+"""SNR: reset hidden units that stay silent for unusually long.
+
+Self-normalized resets are from Farias & Jozefiak 2025 (arXiv 2410.20098). This module
+follows the authors' code (ajozefiak/SelfNormalizedResets@8b84f0c,
+src/algorithms/snr.py:104-333 and src/experiments/pm_experiment.py:71-94).
+
+A hidden unit is silent in an update if its output is 0 on the whole batch. Its silence
+is the number of updates since it was last not silent. After an update, a unit whose
+silence reaches the unit's threshold is reset: it gets new incoming weights, and its
+bias and its outgoing weights become 0. The moments of these weights become 0 too.
+
+Every unit learns its threshold from its own silences. After every snr_every tasks, let
+q be the shortest length such that a share snr_percentile of the unit's ended silences
+was at most q long. A silence ends when the unit is active again or is reset. If q is
+below the threshold, the threshold becomes q, otherwise it doubles. It stays between
+snr_least and snr_limit. If a unit was never silent, q is 1. The count of silences then
+starts anew.
+
+The code counts examples, and this module counts updates, which is the same if all
+batches have equal sizes. With Adam, the count of steps of new weights is that of the
+run, as in the code (snr.py:270-333).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from trainables.hyperparameter import real, whole
+from trainables.interventions.intervention import Intervention, Update
+from trainables.interventions.units.replacement import (
+    replace_units,
+    split_by_layer,
+    unit_zeros,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainables.network import Network
+    from trainables.stack import Memory, Stack
+
+
+@attrs.frozen(kw_only=True)
+class SNR(Intervention):
+    """Resets hidden units whose silence is longer than almost all of their silences.
+
+    snr_percentile and snr_every are the defaults of the authors' code, and snr_least is
+    its 100 examples in batches of 16. The code has no default of snr_threshold and
+    snr_limit.
+    """
+
+    name: ClassVar[str] = "snr"
+    snr_percentile: float = real(
+        0.99,
+        0,
+        1,
+        exclude_low=True,
+        meaning="SNR: share of a unit's silences that are shorter than its threshold",
+    )
+    snr_every: int = whole(
+        16, unit="tasks", meaning="SNR: tasks between changes of the thresholds"
+    )
+    snr_threshold: int = whole(
+        100, unit="updates", meaning="SNR: first threshold of every unit"
+    )
+    snr_least: int = whole(7, unit="updates", meaning="SNR: smallest threshold")
+    snr_limit: int = whole(1000, unit="updates", meaning="SNR: largest threshold")
+
+    def begin(self, network: Network, memory: Memory) -> None:
+        """Create the silence and threshold of each unit, and counts of its silences.
+
+        The counts have the shape (S, number of hidden units, snr_limit + 1): how often
+        a silence of 0, 1, ... updates has ended.
+        """
+        import torch
+
+        zeros = unit_zeros(network).long()
+        length = self.snr_limit + 1
+        memory.marks |= {
+            "silence": zeros,
+            "threshold": zeros + min(self.snr_threshold, self.snr_limit),
+            "silences": zeros.new_zeros(*zeros.shape, length, dtype=torch.int32),
+            "steps": zeros.new_zeros(network.seeds),
+        }
+
+    def begin_task(self, stack: Stack) -> None:
+        """Set the thresholds, if the number of finished tasks is due."""
+        if stack.task % self.snr_every:
+            return
+        marks = stack.memory.marks
+        counts = marks["silences"][:, :, 1:].cumsum(2).double()
+        total = counts[:, :, -1:].clamp(min=1)
+        # the first True; if a unit was never silent, there is none and argmax is 0
+        length = (counts / total >= self.snr_percentile).int().argmax(2) + 1
+        threshold = marks["threshold"]
+        wanted = length.where(length < threshold, 2 * threshold)
+        threshold.copy_(wanted.clamp_(max=self.snr_limit).clamp_(min=self.snr_least))
+        marks["silences"].zero_()
+
+    def step(
+        self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Update the networks, then reset the units that are silent for too long.
+
+        Returns the logits before the update.
+        """
+        import torch
+
+        from trainables.network import forward
+
+        hidden = forward(stack.network, inputs)[0][1:]
+        is_silent = torch.cat([(h <= 0).all(1) for h in hidden], 1)
+        logits = update(inputs, labels)
+        self.judge(stack, is_silent)
+        return logits
+
+    def judge(self, stack: Stack, is_silent: Tensor) -> None:
+        """Update the silences, and reset the units that are due.
+
+        `is_silent` has shape (S, number of hidden units). It says which units were
+        silent before the update.
+        """
+        marks = stack.memory.marks
+        marks["steps"] += 1
+        silence = marks["silence"]
+        self._end(marks, ~is_silent)
+        silence += is_silent
+        due = silence >= marks["threshold"]
+        if due.any():
+            self._end(marks, due)
+            chosen = split_by_layer(stack, due)
+            replace_units(stack, chosen, "silence", marks["steps"], layer_by_layer=True)
+
+    def _end(self, marks: dict[str, Tensor], ended: Tensor) -> None:
+        """Count the silences of the units in `ended`, and set them to 0."""
+        length, is_new = marks["silence"][:, :, None], ended[:, :, None]
+        counts = marks["silences"]
+        counts.scatter_add_(2, length, is_new.to(counts.dtype))
+        marks["silence"].masked_fill_(ended, 0)
