@@ -15,6 +15,7 @@ from trainables.data.examples import Examples, Reader
 from trainables.network import Network, cross_entropy, forward
 from trainables.probes import EXAMPLES, PROBES, Function, Landscape, Snapshot
 from trainables.probes.lanczos import ROOM
+from trainables.probes.landscape import BATCH
 from trainables.problems import Task
 from trainables.randomness import generator
 from trainables.record import Record, measure_columns
@@ -145,8 +146,10 @@ def measure_landscape(
     shapes = [tensor.shape[1:] for tensor in network.tensors()]
     weights = sum(shape.numel() for shape in shapes)
     activations = sum(shape[-1] for shape in shapes) * len(batch.examples[0].labels)
-    # an estimate: the Lanczos vectors, and the graph of a Hessian-vector product
-    numbers = 2 * ROOM * weights + 10 * activations
+    # an estimate: the Lanczos vectors, or a copy of the network for each small batch;
+    # and the graph of a Hessian-vector product
+    copies = max(2 * ROOM, 5 * EXAMPLES // BATCH)
+    numbers = copies * weights + 10 * activations
     seed_memory = network.weights[0].element_size() * numbers
     memory = CHUNK_MEMORY.get(network.weights[0].device.type, 0)
     size = max(1, memory // seed_memory)

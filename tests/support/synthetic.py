@@ -163,7 +163,8 @@ def make_run(
         elif field.name in varying:
             column = pa.array(varying[field.name], field.type)
         else:
-            column = pa.repeat(pa.scalar(same[field.name], field.type), tasks)
+            # any other measure was not made
+            column = pa.repeat(pa.scalar(same.get(field.name), field.type), tasks)
         columns.append(column)
     return pa.Table.from_arrays(columns, schema=_schema()).slice(0, rows)
 

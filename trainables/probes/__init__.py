@@ -10,12 +10,20 @@ There are three groups of probes:
 - `PROBES` measure the networks after every task, for example their ranks and norms.
 - `LANDSCAPE` probes measure the loss near the weights, every `--landscape-every` tasks.
 - `START` probes repeat some of these measures before the task, on the examples of the
-  task. They show how the previous task left the networks. Their columns begin with
-  `start_`.
+  task. They show how the previous task left the networks. Some measures are made only
+  there. Their columns begin with `start_`.
 """
 
 # importing one of these modules declares its measures
-from trainables.probes import accuracy, ascent, curvature, dormant, norms, rank  # noqa: F401
+from trainables.probes import (  # noqa: F401
+    accuracy,
+    ascent,
+    batches,
+    curvature,
+    dormant,
+    norms,
+    rank,
+)
 from trainables.probes.landscape import Landscape
 from trainables.probes.measure import LANDSCAPE, MEASURES, PROBES, START, Function
 from trainables.probes.snapshot import EXAMPLES, Snapshot

@@ -1,4 +1,4 @@
-"""Probes that step uphill on the loss, and measure the loss or its gradient there."""
+"""Probes that step along the gradient, and measure the loss or its gradient there."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ RADIUS = 0.05
 All settings use this length, so that their measures can be compared. The rho of a
 setting's optimizer does not change it.
 """
+
+STEP_SIZE = 0.01
+"""Step size of a step downhill, the same for all settings."""
 
 
 @landscape_probe(
@@ -57,6 +60,21 @@ def lipschitz(landscape: Landscape) -> Float[Tensor, " S"]:
     for _ in range(2):
         gradients.append(landscape.gradient_at(_climb(landscape, gradients[-1])))
     return torch.stack([double_norm(g) for g in gradients]).amax(dim=0)
+
+
+@landscape_probe(
+    unit="nats", source="Wang et al. 2026 (arXiv 2605.09044)", only_before=True
+)
+def step_gain(landscape: Landscape) -> Float[Tensor, " S"]:
+    """L(w) - L(w - 0.01 g), where g is the gradient at w.
+
+    This is what one step of gradient descent gains on the probe examples: plasticity
+    per step. Wang et al. call it one-step optimization gain. If the loss is almost
+    linear near w, it is about 0.01 ||g||^2. All settings use the step size 0.01.
+    """
+    steps = iter(landscape.gradient.tensors())
+    after = landscape.network.map(lambda tensor: tensor - STEP_SIZE * next(steps))
+    return _loss_at(landscape, landscape.network) - _loss_at(landscape, after)
 
 
 def _climb(landscape: Landscape, direction: Network) -> Network:

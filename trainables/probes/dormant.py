@@ -1,6 +1,11 @@
-"""Probes that count dormant units: hidden units with outputs of 0 or almost 0."""
+"""Probes of the activity of hidden units: how many are dormant, and their signs.
+
+A dormant unit has outputs of 0 or almost 0.
+"""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from jaxtyping import Float
@@ -60,3 +65,22 @@ def dormant_fraction_tau(snapshot: Snapshot) -> Float[Tensor, " S"]:
         activity = layer.abs().mean(dim=1, dtype=torch.float64)
         dormant.append(activity <= TAU * activity.mean(dim=1, keepdim=True))
     return torch.cat(dormant, dim=1).double().mean(dim=1)
+
+
+@network_probe(
+    unit="bits", source="Baveja et al. 2025 (arXiv 2509.19698)", also_before=True
+)
+def sign_entropy(snapshot: Snapshot) -> Float[Tensor, " S"]:
+    """Mean over the hidden units of the entropy of the output's sign.
+
+    A unit whose output is positive on a share p of the probe examples has the entropy
+    -p log2 p - (1 - p) log2(1 - p). It is 0 for a unit that is always active or never,
+    so that it acts as a linear unit or not at all, and 1 bit for a unit that is active
+    on half of the examples. The units of all hidden layers are counted together. Baveja
+    et al. call this unit-sign entropy, and find that it alone does not predict the loss
+    of trainability.
+    """
+    shares = [(layer > 0).double().mean(dim=1) for layer in snapshot.hidden]
+    p = torch.cat(shares, dim=1)
+    nats: Tensor = torch.special.entr(p) + torch.special.entr(1 - p)
+    return nats.mean(dim=1) / math.log(2)

@@ -1,4 +1,4 @@
-r"""The Lanczos method: compute the largest eigenvalue of each of S symmetric matrices.
+r"""The Lanczos method: eigenvalues of each of S symmetric matrices.
 
 Let A be one of the matrices. After k steps of the method,
 
@@ -18,11 +18,18 @@ divided by the gap to the next eigenvalue.
 Every new vector is orthogonalised twice against all earlier vectors (ibid., sec. 6.9).
 Otherwise, copies of eigenvalues that have converged would appear. Power iteration fails
 if a negative eigenvalue has the largest magnitude, but the Lanczos method works.
+
+The eigenvalues theta_i of T_k, with the squared first entries of their eigenvectors as
+weights, also stand for the whole spectrum: for a function f, the sum of weight_i
+f(theta_i) estimates v_1^T f(A) v_1. If v_1 is a random unit vector, P times the sum
+estimates the trace of f(A), for a matrix of size P (stochastic Lanczos quadrature:
+Ubaru, Chen & Saad 2017, "Fast estimation of tr(f(A)) via stochastic Lanczos
+quadrature").
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from jaxtyping import Float, Float64
@@ -60,13 +67,45 @@ def largest_eigenvalue(
         steps, or if a number of the seed is not finite.
     """
     seeds, size = start.shape
-    most = min(most, size)
     eigenvalues = torch.full((seeds,), torch.nan, dtype=torch.float64)
     is_open = torch.ones(seeds, dtype=torch.bool)
+    for alphas, betas in _tridiagonals(product, start, min(most, size)):
+        value, bound, scale = _largest(alphas, betas)
+        # a bound below the rounding error of the products counts as converged
+        rounding = 4 * torch.finfo(start.dtype).eps * scale
+        within = bound <= torch.maximum(tolerance * value.abs(), rounding)
+        if alphas.shape[1] == size:
+            within |= value.isfinite()
+        eigenvalues = torch.where(is_open & within, value, eigenvalues)
+        is_open &= ~within & value.isfinite()
+        if not is_open.any():
+            break
+    return eigenvalues.to(start.device)
+
+
+def quadrature(
+    product: Callable[[Tensor], Tensor], start: Float[Tensor, "S P"], steps: int
+) -> tuple[Float64[Tensor, "S k"], Float64[Tensor, "S k"]]:
+    """Return the nodes and weights that stand for the spectrum of each seed's matrix.
+
+    The nodes are the eigenvalues of T_k after k = min(steps, P) steps. The weights of a
+    seed sum to 1. If a number of a seed is not finite, the seed's nodes are NaN.
+    `product` and `start` are as in `largest_eigenvalue`.
+    """
+    *_, last = _tridiagonals(product, start, min(steps, start.shape[1]))
+    nodes, vectors = _ritz(*last)
+    return nodes.to(start.device), vectors[:, 0].square().to(start.device)
+
+
+def _tridiagonals(
+    product: Callable[[Tensor], Tensor], start: Float[Tensor, "S P"], steps: int
+) -> Iterator[tuple[Float64[Tensor, "S k"], Float64[Tensor, "S k"]]]:
+    """Yield the diagonal and the elements beside it of each T_k, after each step k."""
+    seeds, size = start.shape
     alphas, betas = [], []
-    basis = start.new_empty(seeds, min(ROOM, most), size)
+    basis = start.new_empty(seeds, min(ROOM, steps), size)
     vectors = start / start.norm(dim=1, keepdim=True)
-    for step in range(most):
+    for step in range(steps):
         if step == basis.shape[1]:
             basis = torch.cat([basis, torch.empty_like(basis)], dim=1)
         basis[:, step] = vectors
@@ -74,18 +113,8 @@ def largest_eigenvalue(
         length = rest.norm(dim=1, dtype=torch.float64)
         alphas.append(overlap.cpu())
         betas.append(length.cpu())
-        value, bound, scale = _ritz(torch.stack(alphas, 1), torch.stack(betas, 1))
-        # a bound below the rounding error of the products counts as converged
-        rounding = 4 * torch.finfo(start.dtype).eps * scale
-        within = bound <= torch.maximum(tolerance * value.abs(), rounding)
-        if step + 1 == size:
-            within |= value.isfinite()
-        eigenvalues = torch.where(is_open & within, value, eigenvalues)
-        is_open &= ~within & value.isfinite()
-        if not is_open.any():
-            break
+        yield torch.stack(alphas, 1), torch.stack(betas, 1)
         vectors = rest / torch.where(length > 0, length, 1)[:, None].to(rest.dtype)
-    return eigenvalues.to(start.device)
 
 
 def _orthogonalise(
@@ -104,20 +133,28 @@ def _orthogonalise(
     return column[:, :, 0], along
 
 
-def _ritz(
+def _largest(
     alphas: Float64[Tensor, "S k"], betas: Float64[Tensor, "S k"]
 ) -> tuple[Float64[Tensor, " S"], Float64[Tensor, " S"], Float64[Tensor, " S"]]:
-    """Return the largest eigenvalue of each matrix T, its residual bound, and ||T||.
+    """Return the largest eigenvalue of each matrix T, its residual bound, and ||T||."""
+    values, vectors = _ritz(alphas, betas)
+    bound = (betas[:, -1] * vectors[:, -1, -1]).abs()
+    return values[:, -1], bound, values.abs().amax(dim=1)
+
+
+def _ritz(
+    alphas: Float64[Tensor, "S k"], betas: Float64[Tensor, "S k"]
+) -> tuple[Float64[Tensor, "S k"], Float64[Tensor, "S k k"]]:
+    """Return the eigenvalues of each matrix T, ascending, and its eigenvectors.
 
     T is the tridiagonal matrix of the Lanczos method. `alphas` are its diagonal and
-    `betas` the elements beside the diagonal. The last beta is only part of the bound.
-    If a number of a seed is not finite, the seed's eigenvalue is NaN, because `eigh`
-    would raise an error.
+    `betas` the elements beside the diagonal. The last beta is no part of T. If a number
+    of a seed is not finite, the seed's eigenvalues are NaN, because `eigh` would raise
+    an error.
     """
-    finite = (alphas.isfinite() & betas.isfinite()).all(1)
-    alphas, betas = (x.where(finite[:, None], 0) for x in (alphas, betas))
+    finite = (alphas.isfinite() & betas.isfinite()).all(1)[:, None]
+    alphas, betas = (x.where(finite, 0) for x in (alphas, betas))
     off_diagonal = torch.diag_embed(betas[:, :-1], offset=1)
     tridiagonal = torch.diag_embed(alphas) + off_diagonal + off_diagonal.mT
     values, vectors = torch.linalg.eigh(tridiagonal)
-    bound = (betas[:, -1] * vectors[:, -1, -1]).abs()
-    return values[:, -1].where(finite, torch.nan), bound, values.abs().amax(dim=1)
+    return values.where(finite, torch.nan), vectors

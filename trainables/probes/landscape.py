@@ -27,6 +27,12 @@ from trainables.steps.reference import loss_gradient
 SAMPLES = 10
 """The number of random vectors for an estimate of the Hessian's trace."""
 
+BATCH = 16
+"""The number of examples in a batch of `Landscape.batches`, the same for all settings.
+
+Settings with other batch sizes can so be compared.
+"""
+
 
 class Hessian:
     """The Hessian of each seed's mean loss, in all weights and biases of the network.
@@ -131,3 +137,22 @@ class Landscape:
     def gradient_at(self, network: Network) -> Network:
         """Return the gradient of the mean loss L at the weights of `network`."""
         return loss_gradient(network, self.inputs, self.labels)[0]
+
+    @functools.cached_property
+    def batches(self) -> Landscape:
+        """The same networks on K batches of `BATCH` examples, as one more landscape.
+
+        It has K copies of each network in a row, with a batch each. A rest of the
+        examples is left out. With fewer than 32 examples, there are two smaller
+        batches.
+        """
+        seeds, examples = self.labels.shape
+        size = max(1, min(BATCH, examples // 2))
+        count = examples // size
+        inputs, labels = (
+            tensor[:, : count * size].reshape(seeds * count, size, *tensor.shape[2:])
+            for tensor in (self.inputs, self.labels)
+        )
+        network = self.network.map(lambda t: t.repeat_interleave(count, dim=0))
+        copies = [seed for seed in self.seeds for _ in range(count)]
+        return Landscape(network, inputs, labels, copies, self.task)

@@ -49,6 +49,7 @@ def _probe(
     subject: Literal["snapshot", "landscape"],
     *,
     also_before: bool = False,
+    only_before: bool = False,
     **column: Any,
 ) -> Callable[[Function], Function]:
     """Return a decorator that declares a function as a probe.
@@ -60,15 +61,18 @@ def _probe(
         subject: The type of the function's argument: a `Snapshot` or a `Landscape`.
         also_before: Whether to also declare `start_<name>`, the same measure before the
             task.
+        only_before: Whether to declare only `start_<name>`.
         column: The other arguments of `declare`, for example `unit`.
     """
 
     def add(function: Function) -> Function:
-        name = function.__name__
-        declare(name, meaning=_meaning(function), **column)
-        (PROBES if subject == "snapshot" else LANDSCAPE)[name] = function
-        if also_before:
-            declare(f"start_{name}", meaning=f"{name}, before the task", **column)
+        name, meaning = function.__name__, _meaning(function)
+        if not only_before:
+            declare(name, meaning=meaning, **column)
+            (PROBES if subject == "snapshot" else LANDSCAPE)[name] = function
+            meaning = name
+        if also_before or only_before:
+            declare(f"start_{name}", meaning=f"{meaning}, before the task", **column)
             START[f"start_{name}"] = (
                 function
                 if subject == "landscape"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainables.probes.lanczos import largest_eigenvalue
+from trainables.probes.lanczos import largest_eigenvalue, quadrature
 
 
 def with_eigenvalues(*values: float, seed: int = 0) -> Tensor:
@@ -140,3 +140,39 @@ def test_the_bound_is_kept():
         assert -1e-12 <= exact - got <= tolerance * exact
     assert steps == sorted(steps, reverse=True)
     assert steps[-1] > 0
+
+
+# ---- quadrature
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+def test_the_nodes_of_all_steps_are_the_spectrum_seen_from_the_first_vector(name):
+    """Below any bound lies the part of the vector along those eigenvectors."""
+    matrix = with_eigenvalues(*SPECTRA[name])
+    values, vectors = torch.linalg.eigh(matrix)
+    start = torch.randn(1, len(values), generator=torch.Generator().manual_seed(2))
+    start = start.double()
+    nodes, weights = quadrature(lambda v: v @ matrix, start, 300)
+    assert weights.sum().item() == pytest.approx(1)
+    overlaps = (start @ vectors)[0].square() / start.square().sum()
+    levels = values.unique()
+    for bound in (levels[1:] + levels[:-1]) / 2:
+        if (levels - bound).abs().min() < 1e-9 * values.abs().max():
+            continue  # copies of one eigenvalue, apart by rounding errors
+        expected = overlaps[values < bound].sum().item()
+        got = weights[nodes < bound].sum().item()
+        assert got == pytest.approx(expected, abs=1e-6)
+
+
+def test_few_steps_have_the_first_moments_of_the_spectrum():
+    """k steps integrate polynomials of degree 2 k - 1 exactly."""
+    matrix = with_eigenvalues(*(float(i) / 50 - 1 for i in range(100)))
+    start = torch.ones(1, 100, dtype=torch.float64)
+    nodes, weights = quadrature(lambda v: v @ matrix, start, 4)
+    assert nodes.shape == (1, 4)
+    power = start / 10
+    for degree in range(8):
+        expected = (power @ start.T / 10).item()
+        got = (weights * nodes**degree).sum().item()
+        assert got == pytest.approx(expected, abs=1e-12), degree
+        power = power @ matrix

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from trainables.network import Network, cross_entropy, forward, initial_network
 from trainables.optimizers import SAM, SGD, Optimizer
-from trainables.probes import LANDSCAPE, Landscape
+from trainables.probes import LANDSCAPE, START, Landscape, curvature
 from trainables.probes import landscape as landscapes
 from trainables.probes.ascent import RADIUS
-from trainables.probes.curvature import TOLERANCE, sharpness
+from trainables.probes.curvature import TOLERANCE, hessian_rank, sharpness
 from trainables.stack import Memory
 from trainables.steps import fast
 
@@ -149,7 +149,8 @@ def test_products_of_a_seed_that_is_not_finite_harm_no_other():
 def test_the_first_vector_is_the_seeds_and_the_tasks_own(monkeypatch):
     """What a stopped run finds does not depend on what it had found before."""
     network = trained(SAM(lr=0.1, rho=2.0), 60)
-    values = [probe(look(network)) for probe in LANDSCAPE.values() for _ in range(2)]
+    probes = (*LANDSCAPE.values(), *START.values())
+    values = [probe(look(network)) for probe in probes for _ in range(2)]
     for one, other in zip(values[::2], values[1::2], strict=True):
         assert torch.equal(one, other)
     seen = look(network)
@@ -172,6 +173,112 @@ def test_the_trace_is_the_dense_hessians_within_its_error(case, monkeypatch):
         assert forms.var().item() == pytest.approx(expected, rel=0.5)
         off.append((forms.mean() - hessian.trace()).item() / (expected / 300) ** 0.5)
     assert max(map(abs, off)) < 3
+
+
+@cases
+def test_the_rank_counts_the_dense_hessians_eigenvalues(case, monkeypatch):
+    """By its own standard error, which the random vectors give."""
+    monkeypatch.setattr(curvature, "RANK_STEPS", 60)
+    network = CASES[case]()
+    x, y = batch(SEEDS)
+    tasks = [Landscape(network, x, y, SEEDS, task) for task in range(10)]
+    seen = tasks[0]
+    got = torch.stack([hessian_rank(each) for each in tasks]).mean(dim=0)
+    for place in range(len(SEEDS)):
+        values = torch.linalg.eigvalsh(dense(seen, place))
+        count = (values.abs() > 0.1).sum().item()
+        near = ((values.abs() > 0.08) & (values.abs() < 0.13)).sum().item()
+        error = (2 * count * (1 - count / len(values)) / 10) ** 0.5
+        assert got[place].item() == pytest.approx(count, abs=4 * error + near)
+
+
+def test_a_vector_of_the_rank_stands_for_all_of_its_directions(monkeypatch):
+    """With all steps: P times the vector's part along the counted eigenvectors."""
+    monkeypatch.setattr(curvature, "RANK_STEPS", 272)
+    seen = look(dead_units())
+    got = hessian_rank(seen)
+    matrix = torch.stack([seen.hessian.product(row.expand(3, -1)) for row in EYE])
+    start = curvature._random_vectors(seen, "spectrum")
+    for place in range(3):
+        values, vectors = torch.linalg.eigh(matrix[:, place])
+        overlaps = (start[place] @ vectors).square() / start[place].square().sum()
+        expected = 272 * overlaps[values.abs() > 0.1].sum().item()
+        assert got[place].item() == pytest.approx(expected, rel=1e-6)
+
+
+EYE = torch.eye(272, dtype=torch.float64)
+
+PARTS = [slice(0, 16), slice(16, 32), slice(32, 48)]
+"""The batches of 60 examples, of which 12 are left out."""
+
+
+@cases
+def test_gradients_of_batches_and_a_step_downhill_by_hand(case):
+    network = CASES[case]()
+    seen = look(network)
+    names = ("gradient_noise", "optimization_readiness", "step_gain")
+    noise, readiness, gain = (START[f"start_{name}"](seen) for name in names)
+    for place in range(3):
+        w = flat(network, place)
+        slopes = torch.stack(
+            [
+                torch.func.grad(
+                    functools.partial(
+                        loss_of, network, seen.inputs[:, p], seen.labels[:, p], place
+                    )
+                )(w)
+                for p in PARTS
+            ]
+        )
+        mean = slopes.mean(dim=0)
+        square = mean.square().sum()
+        variance = slopes.var(dim=0).sum()
+        assert noise[place].item() == pytest.approx((variance / square).item())
+        expected = square**2 / slopes.square().sum(dim=1).mean()
+        assert readiness[place].item() == pytest.approx(expected.item())
+        loss = functools.partial(loss_of, network, seen.inputs, seen.labels, place)
+        lost = loss(w) - loss(w - 0.01 * torch.func.grad(loss)(w))
+        assert gain[place].item() == pytest.approx(lost.item(), rel=1e-6, abs=1e-12)
+
+
+@cases
+def test_the_volatility_of_the_curvature_along_the_gradient_by_hand(case):
+    network = CASES[case]()
+    seen = look(network)
+    got = START["start_curvature_volatility"](seen)
+    for place in range(3):
+        w = flat(network, place)
+        losses = [
+            functools.partial(
+                loss_of, network, seen.inputs[:, p], seen.labels[:, p], place
+            )
+            for p in PARTS
+        ]
+        u = torch.stack([torch.func.grad(loss)(w) for loss in losses]).mean(dim=0)
+        u /= u.norm()
+        curves = torch.stack(
+            [u @ torch.autograd.functional.hvp(loss, w, u)[1] for loss in losses]
+        )
+        expected = (curves.std() / curves.mean().abs()).item()
+        assert got[place].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_equal_batches_have_no_noise():
+    seen = look(trained(SGD(lr=0.1), 30))
+    same = Landscape(
+        seen.network,
+        seen.inputs[:, :16].repeat(1, 3, 1),
+        seen.labels[:, :16].repeat(1, 3),
+        SEEDS,
+        task=2,
+    )
+    for name in ("gradient_noise", "curvature_volatility"):
+        assert START[f"start_{name}"](same).tolist() == pytest.approx(
+            [0] * 3, abs=1e-12
+        )
+    strength = START["start_optimization_readiness"](same)
+    expected = sum(t.square().sum((1, 2)) for t in same.gradient.tensors())
+    torch.testing.assert_close(strength, expected)
 
 
 def test_the_traces_error_is_that_of_a_mean():

@@ -16,6 +16,7 @@ from trainables.probes.dormant import (
     dormant_fraction,
     dormant_fraction_tau,
     layer_dormant_fraction,
+    sign_entropy,
 )
 from trainables.probes.norms import (
     gradient_norm,
@@ -245,6 +246,20 @@ def test_dormancy_does_not_depend_on_a_layers_scale(matrix, power):
         for measure in (dormant_fraction, dormant_fraction_tau)
     )
     assert silent <= hardly
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_entropy_of_signs_is_a_bit_for_units_that_are_active_half_of_the_time(
+    dtype,
+):
+    always, never = torch.ones(1, 8, 1, dtype=dtype), torch.zeros(1, 8, 1, dtype=dtype)
+    half, quarter = always.clone(), never.clone()
+    half[:, ::2] = -1
+    quarter[:, :2] = 1e-3
+    entropy = [sign_entropy(of(h)).item() for h in (always, never, half, quarter)]
+    assert entropy == pytest.approx([0, 0, 1, 2 - 0.75 * math.log2(3)])
+    layers = torch.cat([always, half], 2), torch.cat([never, half, half], 2)
+    assert sign_entropy(of(*layers)).item() == pytest.approx(3 / 5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -1,0 +1,88 @@
+"""Probes that compare gradients and curvatures of small batches at the same weights.
+
+The probe examples are cut into K batches of 16 examples, for most tasks 32. Let g_k be
+the gradient of the mean loss on batch k, and g the mean of the g_k.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from trainables.network import Network
+from trainables.probes.landscape import Landscape
+from trainables.probes.measure import landscape_probe
+from trainables.probes.norms import double_norm
+
+BAVEJA = "Baveja et al. 2025 (arXiv 2509.19698)"
+
+
+@landscape_probe(source=BAVEJA, only_before=True)
+def gradient_noise(landscape: Landscape) -> Float[Tensor, " S"]:
+    """Variance of the gradients of batches of 16, divided by ||g||^2.
+
+    The variance is sum_k ||g_k - g||^2 / (K - 1). It is 0 if all batches agree. If the
+    batches have nothing in common, the value is about K, because g is then as large as
+    noise. Baveja et al. use the noise for a bound on the step size of each layer; here,
+    all layers are measured together.
+    """
+    square, squares = _squares(landscape)
+    count = squares.shape[1]
+    variance = (squares.mean(dim=1) - square).clamp(min=0) * count / (count - 1)
+    return variance / torch.where(square > 0, square, 1)
+
+
+@landscape_probe(
+    unit="nats^2", source="Wang et al. 2026 (arXiv 2605.09044)", only_before=True
+)
+def optimization_readiness(landscape: Landscape) -> Float[Tensor, " S"]:
+    """||g||^2 ||g||^2 / mean_k ||g_k||^2 over batches of 16.
+
+    The first factor is the strength of the gradient. The second, at most 1, is its
+    reliability: the share of a batch's gradient that all batches have in common. Wang
+    et al. prove that the product is a lower bound of the gain of one step, up to a
+    factor.
+    """
+    square, squares = _squares(landscape)
+    mean_square = squares.mean(dim=1)
+    return square * square / torch.where(mean_square > 0, mean_square, 1)
+
+
+@landscape_probe(source=BAVEJA, only_before=True)
+def curvature_volatility(landscape: Landscape) -> Float[Tensor, " S"]:
+    """Standard deviation over batches of 16 of the curvature along g, over its mean.
+
+    The curvature of batch k is u^T H_k u, with u = g / ||g|| and the Hessian H_k of the
+    mean loss on the batch. The value is the standard deviation over the batches,
+    divided by the absolute value of the mean; without any curvature, it is 0. Baveja et
+    al. follow the largest eigenvalue along the updates instead. Here, all batches are
+    measured at the same weights, which is cheaper and does not touch the training.
+    """
+    mean, batches = _mean_gradient(landscape), landscape.batches
+    rows = torch.cat([tensor.mT.flatten(1) for tensor in mean.tensors()], dim=1)
+    size = double_norm(mean)[:, None].to(rows.dtype)
+    direction = rows / torch.where(size > 0, size, 1)
+    count = batches.network.seeds // landscape.network.seeds
+    vectors = direction.repeat_interleave(count, dim=0)
+    along = batches.hessian.product(vectors).double() * vectors
+    values = along.sum(dim=1).reshape(-1, count)
+    if count == 1:
+        return torch.full_like(values[:, 0], torch.nan)
+    centre = values.mean(dim=1).abs()
+    return values.std(dim=1) / torch.where(centre > 0, centre, 1)
+
+
+def _mean_gradient(landscape: Landscape) -> Network:
+    """Return g, the mean of the batches' gradients."""
+    seeds = landscape.network.seeds
+    return landscape.batches.gradient.map(
+        lambda tensor: tensor.reshape(seeds, -1, *tensor.shape[1:]).mean(dim=1)
+    )
+
+
+def _squares(landscape: Landscape) -> tuple[Float[Tensor, " S"], Float[Tensor, "S K"]]:
+    """Return ||g||^2 of each seed, and ||g_k||^2 of each of its batches."""
+    square = double_norm(_mean_gradient(landscape)).square()
+    squares = double_norm(landscape.batches.gradient).square()
+    return square, squares.reshape(len(square), -1)
