@@ -234,29 +234,31 @@ def replication(
 def relate(
     results: Results = "results",
     /,
-    probe: Names = ("start_sharpness",),
+    probe: Names = (),
     skip: int = 1,
     format: Format = "rich",
     where: Where = None,
     tasks: Tasks = None,
 ) -> None:
-    """Correlate a probe, such as sharpness before a task, with test accuracy.
+    """Correlate what is known before a task, such as sharpness, with test accuracy.
 
-    The table shows Spearman's rank correlation in two ways. "Within" is over the tasks
-    of each run of one setting. "Between" is over the settings, from the mean of each
-    run. They are separate because a difference between settings is no evidence of a
-    cause. The 95% t-intervals are over seeds.
+    The first table compares indicators: does one say in advance that the next task will
+    be learned worse? Then a table of each probe shows Spearman's rank correlation in
+    two ways. "Within" is over the tasks of each run of one setting. "Between" is over
+    the settings, from the mean of each run. They are separate because a difference
+    between settings is no evidence of a cause. The intervals are over seeds.
 
     Args:
         probe: Columns of the records to correlate, for example start_sharpness or
-            start_effective_rank.
+            start_effective_rank. The default compares all that were measured, and shows
+            the settings for start_sharpness.
         skip: How many tasks to leave out at the start of the stream. The default leaves
             out task 0, because before task 0 the network has learned nothing.
     """
     from analysis.records.load import Selection
     from analysis.tables.relations import print_relation
 
-    print_relation(results, probe, skip, format, Selection(where, tasks))
+    print_relation(results, probe or None, skip, format, Selection(where, tasks))
 
 
 def about(

@@ -11,12 +11,16 @@ There are two kinds of correlation, because pooling all records would mix them:
 Rank correlation detects any monotone relation; see `analysis.statistics.correlations`.
 The tasks of a run are not independent. So each run or seed first gives one number, and
 the intervals are over seeds.
+
+`relation` shows one probe in each setting. `indicators` compares all probes that are
+known before a task, and says which of them announce that the task will be learned worse
+than the trend along the stream: one test per indicator, with Holm's correction.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -26,10 +30,15 @@ import pandas as pd
 
 from analysis.records.runs import Reals, Runs, by_setting, labels, matrices
 from analysis.statistics.correlations import (
+    LEAST,
     detrended_spearman,
+    fisher,
     mean_correlation,
     spearman,
 )
+from analysis.statistics.intervals import standard_deviation
+from analysis.statistics.paired import holm, paired_difference
+from analysis.statistics.power import LEVEL, detectable_effect
 
 OUTCOME = "test_accuracy"
 """The column that the probes are correlated with."""
@@ -39,6 +48,18 @@ ALL = "all settings, within"
 
 BETWEEN = "between settings"
 """Label of the row with the correlation between the settings."""
+
+NO_INDICATORS = (
+    OUTCOME,
+    "test_loss",
+    "online_accuracy",
+    "train_loss",
+    "hessian_trace_error",
+)
+"""Measures that `lead_indicators` leaves out: outcomes, and the error of a measure."""
+
+BEFORE = "start_"
+"""The names of measures before a task begin with this text."""
 
 
 @attrs.frozen
@@ -101,13 +122,8 @@ def relation(frame: pd.DataFrame, probes: Sequence[str], skip: int = 1) -> pd.Da
         - no_partial: the seeds that have the first correlation but not this one, as
           text: the trend leaves nothing of the probe or of the accuracy
     """
-    groups: dict[tuple[Any, ...], list[Runs]] = defaultdict(list)
-    for runs in by_setting(frame, OUTCOME):
-        groups[runs.peers].append(runs)
     rows = []
-    for peers, group in groups.items():
-        keys = dict(zip(("study", "problem", "dataset", "tasks"), peers, strict=True))
-        measured = matrices(frame, group, probes)
+    for keys, group, measured in _streams(frame, probes):
         for probe in probes:
             settings = [
                 Correlations.of(runs, values[probe], skip)
@@ -116,6 +132,124 @@ def relation(frame: pd.DataFrame, probes: Sequence[str], skip: int = 1) -> pd.Da
             for row in _rows(settings):
                 rows.append({**keys, "probe": probe, **row})
     return pd.DataFrame(rows)
+
+
+def lead_indicators(measures: Iterable[str]) -> list[str]:
+    """Return the measures that are indicators: what is known before a task.
+
+    A measure before the task (start_...) stands for the same measure after the task
+    before, which is left out.
+    """
+    names = [name for name in measures if name not in NO_INDICATORS]
+    return [name for name in names if BEFORE + name not in names]
+
+
+def indicators(
+    frame: pd.DataFrame, probes: Sequence[str], skip: int = 1
+) -> pd.DataFrame:
+    """Return which probes announce that the next task will be learned worse.
+
+    A probe before the task (start_...) is correlated with test_accuracy on the task.
+    Any other probe is from the end of the task before. Each seed gives the mean of its
+    correlations within the settings (`ALL` of `relation`). All tests are of the partial
+    correlation, without a smooth trend over the tasks.
+
+    Args:
+        frame: As in `relation`.
+        probes: The columns to compare.
+        skip: How many tasks to leave out at the start of the stream.
+
+    Returns:
+        For each study, problem, dataset and number of tasks, one row per probe:
+
+        - study, problem, dataset, tasks and probe
+        - is_before: whether the probe is from before the task itself
+        - seeds: the number of seeds; tested: how many have a partial correlation
+        - missing: the seeds without one, as text ("0 3")
+        - points: the largest number of tasks of a correlation
+        - spearman, spearman_lo, spearman_hi: as in `relation`
+        - partial, partial_lo, partial_hi: the mean partial correlation, and intervals
+          that contain the true means of all probes of the stream together with 95%
+          (Bonferroni)
+        - p, p_holm: the p-value of the two-sided t-test of Fisher's z, without and with
+          Holm's correction for the probes of the stream
+        - visible: the smallest correlation that this test finds with 80% probability
+    """
+    rows = []
+    for keys, group, measured in _streams(frame, probes):
+        own = []
+        for probe in probes:
+            settings = [
+                Correlations.of(runs, _known_before(probe, values[probe]), skip)
+                for runs, values in zip(group, measured, strict=True)
+            ]
+            own.append({**keys, "probe": probe, **_indicator(settings)})
+            own[-1]["is_before"] = probe.startswith(BEFORE)
+        tests = sum(not np.isnan(row["p"]) for row in own)
+        corrected = holm([row["p"] for row in own])
+        for row, p_holm in zip(own, corrected, strict=True):
+            mean, spread = row.pop("z"), row.pop("spread")
+            rows.append({**row, "p_holm": p_holm, **_ends(row, mean, spread, tests)})
+    return pd.DataFrame(rows)
+
+
+def _known_before(probe: str, values: Reals) -> Reals:
+    """Return the values of a probe, (runs, tasks), at the task that they precede."""
+    if probe.startswith(BEFORE):
+        return values
+    return np.pad(values[:, :-1], ((0, 0), (1, 0)), constant_values=np.nan)
+
+
+def _indicator(settings: Sequence[Correlations]) -> dict[str, Any]:
+    """Return the columns of a probe that do not depend on the other probes.
+
+    z and spread are the mean and the standard deviation of Fisher's z over the seeds.
+    """
+    seeds, plain, partial, points = _by_seed(settings)
+    undefined = np.isnan(partial)
+    z = fisher(partial[~undefined], max(points, LEAST))
+    test = paired_difference(z, np.zeros_like(z))
+    return {
+        "seeds": len(seeds),
+        "tested": len(z),
+        "missing": _name(seeds, undefined),
+        "points": points,
+        **mean_correlation(plain, max(points, LEAST)).columns("spearman"),
+        "p": float(test.p),
+        "z": float(test.mean),
+        "spread": float(standard_deviation(z)) if len(z) > 1 else np.nan,
+    }
+
+
+def _ends(
+    row: dict[str, Any], mean: float, spread: float, tests: int
+) -> dict[str, float]:
+    """Return the interval of a probe's partial correlation, and `visible`."""
+    from scipy import special
+
+    count = row["tested"]
+    half = visible = np.nan
+    if count > 1 and tests:
+        critical = special.stdtrit(count - 1, 1 - LEVEL / 2 / tests)
+        half = float(critical) * spread / np.sqrt(count)
+        visible = float(np.tanh(detectable_effect(count, tests) * spread))
+    ends = {"": mean, "_lo": mean - half, "_hi": mean + half}
+    return {
+        **{f"partial{end}": float(np.tanh(z)) for end, z in ends.items()},
+        "visible": visible,
+    }
+
+
+def _streams(
+    frame: pd.DataFrame, probes: Sequence[str]
+) -> Iterator[tuple[dict[str, Any], list[Runs], list[dict[str, Reals]]]]:
+    """Yield the keys, the settings and the probes' values of each stream of tasks."""
+    groups: dict[tuple[Any, ...], list[Runs]] = defaultdict(list)
+    for runs in by_setting(frame, OUTCOME):
+        groups[runs.peers].append(runs)
+    for peers, group in groups.items():
+        keys = dict(zip(("study", "problem", "dataset", "tasks"), peers, strict=True))
+        yield keys, group, matrices(frame, group, probes)
 
 
 def _rows(settings: Sequence[Correlations]) -> list[dict[str, Any]]:
@@ -143,6 +277,22 @@ def _row_within(settings: Sequence[Correlations]) -> dict[str, Any]:
     Each seed first gives the mean of its correlations over the settings. The row has
     the mean and the interval over the seeds.
     """
+    seeds, plain, partial, points = _by_seed(settings)
+    return {
+        "label": ALL,
+        "setting_id": None,
+        "runs": len(seeds),
+        "expected": None,
+        "points": points,
+        **_columns(seeds, plain, partial, points),
+    }
+
+
+def _by_seed(settings: Sequence[Correlations]) -> tuple[list[int], Reals, Reals, int]:
+    """Return the seeds, their mean correlations over the settings, and the points.
+
+    The correlations are without and with the trend taken off, each of shape (seeds,).
+    """
     points = max(setting.points for setting in settings)
     plain: dict[int, list[float]] = defaultdict(list)
     partial: dict[int, list[float]] = defaultdict(list)
@@ -155,14 +305,7 @@ def _row_within(settings: Sequence[Correlations]) -> dict[str, Any]:
         np.array([_mean(by_seed[seed], points) for seed in seeds])
         for by_seed in (plain, partial)
     )
-    return {
-        "label": ALL,
-        "setting_id": None,
-        "runs": len(seeds),
-        "expected": None,
-        "points": points,
-        **_columns(seeds, plain_means, partial_means, points),
-    }
+    return seeds, plain_means, partial_means, points
 
 
 def _mean(correlations: Iterable[float], points: int) -> float:

@@ -160,6 +160,11 @@ def mean_correlation(correlations: Reals, points: int) -> Interval:
     values = correlations[~np.isnan(correlations)]
     if len(values) < 2 or np.ptp(values) == 0:
         return mean_interval(values)
-    limit = 1 - 6 / (points**3 - points)
-    z = mean_interval(np.arctanh(np.clip(values, -limit, limit)))
+    z = mean_interval(fisher(values, points))
     return Interval(*(np.asarray(np.tanh(end)) for end in z))
+
+
+def fisher(correlations: Reals, points: int) -> Reals:
+    """Return Fisher's z of correlations of `points` points: see `mean_correlation`."""
+    limit = 1 - 6 / (points**3 - points)
+    return np.arctanh(np.clip(correlations, -limit, limit))

@@ -9,9 +9,17 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from analysis.comparing.relations import ALL, BETWEEN, OUTCOME, relation
+from analysis.comparing.relations import (
+    ALL,
+    BETWEEN,
+    OUTCOME,
+    indicators,
+    lead_indicators,
+    relation,
+)
 from analysis.records.load import Selection, load_records
 from analysis.statistics.correlations import LEAST
+from analysis.statistics.power import LEVEL
 from analysis.tables.formats import (
     Cells,
     Column,
@@ -21,7 +29,13 @@ from analysis.tables.formats import (
     number,
     print_sheets,
 )
-from analysis.tables.words import first_and_count, name_seeds, shorten, value_cell
+from analysis.tables.words import (
+    first_and_count,
+    name_seeds,
+    shorten,
+    value_cell,
+    write_p,
+)
 from trainables.usage import UsageError, choose
 
 EXPLANATION = (
@@ -40,6 +54,17 @@ EXPLANATION = (
     "correlation within runs is about 0.",
 )
 
+INDICATORS_EXPLANATION = (
+    "indicators: what is known before a task, from the start of the task (start_...) "
+    "or from the end of the task before. Each is correlated with test accuracy on the "
+    "task, within runs; a number is the mean over seeds.",
+    "without trend: the intervals hold for all indicators of the table together, with "
+    "95% (Bonferroni). p: of the t-test that this correlation is 0, with Holm's "
+    "correction for all indicators.",
+    "worse next task: which values of the indicator announce that the next task will "
+    "be learned worse than the trend says, if this is shown (p below 5%).",
+)
+
 UNDEFINED = {
     "no_spearman": "The correlation is undefined for {}: {probe} or the accuracy does "
     f"not vary, or has fewer than {LEAST} values.",
@@ -50,18 +75,26 @@ UNDEFINED = {
 """The notes on seeds that have no correlation, by the column that names the seeds."""
 
 
+DETAILED = "start_sharpness"
+"""The probe that is shown in each setting if no probes are chosen."""
+
+
 def print_relation(
     results: str,
-    probes: Sequence[str],
+    probes: Sequence[str] | None = None,
     skip: int = 1,
     format: str = "rich",
     selection: Selection | None = None,
 ) -> None:
     """Print how probes (measurements of a network) correlate with test accuracy.
 
+    The first table compares the probes as indicators. Then each probe has a table with
+    a row per setting.
+
     Args:
         results: The folder, file or URI of the records; see `load_records`.
-        probes: The names of measurements with one number per record.
+        probes: The names of measurements with one number per record. None compares all
+            measured indicators, and shows the settings for `DETAILED`.
         skip: The number of tasks to ignore at the start of the stream.
         format: One of `FORMATS`, or csv.
         selection: The records to use; None means all.
@@ -73,17 +106,103 @@ def print_relation(
     if skip < 0:
         raise UsageError(f"--skip is {skip}: it must be a whole number, at least 0")
     selection = selection or Selection()
-    columns = [OUTCOME, *probes]
+    columns = None if probes is None else [OUTCOME, *probes]
     records = load_records(results, columns, selection.where, selection.tasks)
     measures = [name for name in records.number_columns if name != OUTCOME]
-    for probe in probes:
+    for probe in probes or ():
         choose("probe", probe, measures)
-    data = relation(records.to_frame(), probes, skip)
-    print_sheets(data, relation_sheets(data), EXPLANATION, format)
+    frame = records.to_frame()
+    if probes is None:
+        measured = [name for name in measures if frame[name].notna().any()]
+        compared = lead_indicators(measured)
+        detailed = [name for name in measured if name == DETAILED]
+    else:
+        compared, detailed = list(probes), list(probes)
+    data = relation(frame, detailed, skip)
+    comparison = indicators(frame, compared, skip)
+    print_sheets(
+        comparison if probes is None else data,
+        [*indicator_sheets(comparison), *relation_sheets(data)],
+        [*INDICATORS_EXPLANATION, *EXPLANATION],
+        format,
+    )
+
+
+def indicator_sheets(data: pd.DataFrame) -> list[Sheet]:
+    """Return a sheet that compares all probes, per stream of tasks.
+
+    `data` is from `indicators`.
+    """
+    if data.empty:
+        return []
+    keys = ["study", "problem", "dataset", "tasks"]
+    sheets = []
+    for (study, problem, dataset, tasks), part in data.groupby(keys, sort=False):
+        title = (
+            f"indicators before a task and {OUTCOME} on it, {problem}, study {study}"
+        )
+        caption, rows = f"dataset {dataset}, tasks {tasks}", part.to_dict("records")
+        notes = _conclusions(rows)
+        sheets.append(make_sheet(title, caption, INDICATOR_CELLS, rows, notes))
+    return sheets
+
+
+def _conclusions(rows: Sequence[Row]) -> list[str]:
+    """Return what a reader may conclude from a table of indicators, and what not."""
+    shown = [f"{_announces(row)} {_name(row)}" for row in rows if _is_shown(row)]
+    drift = [
+        _name(row)
+        for row in rows
+        if not _is_shown(row) and row["spearman_lo"] * row["spearman_hi"] > 0
+    ]
+    visible = [row["visible"] for row in rows if np.isfinite(row["visible"])]
+    notes = [
+        f"A worse next task is announced by: {', '.join(shown)}."
+        if shown
+        else "No indicator is shown to announce a worse next task."
+    ]
+    if drift:
+        notes.append(
+            "These correlate with accuracy, but beyond the common trend along the "
+            f"stream nothing is shown: {', '.join(drift)}."
+        )
+    if visible:
+        least, most = f"{min(visible):.2f}", f"{max(visible):.2f}"
+        size = least if least == most else f"{least} to {most}, by indicator,"
+        notes.append(
+            f"A correlation without trend of {size} would have been found with a "
+            "probability of 80%; smaller ones may have been missed."
+        )
+    missing: dict[tuple[str, bool], list[str]] = defaultdict(list)
+    for row in rows:
+        if row["missing"]:
+            missing[row["missing"], row["tested"] == 0].append(_name(row))
+    for (seeds, is_all), names in missing.items():
+        which = "any seed" if is_all else name_seeds(seeds)
+        notes.append(
+            f"No correlation without trend for {which}, because it has too few values "
+            f"or only drifts: {', '.join(names)}."
+        )
+    return notes
+
+
+def _name(row: Row) -> str:
+    return str(row["probe"]) if row["is_before"] else f"{row['probe']}, task before"
+
+
+def _is_shown(row: Row) -> bool:
+    return bool(row["p_holm"] < LEVEL)
+
+
+def _announces(row: Row) -> str:
+    """Return which values announce a worse next task: "a high" or "a low"."""
+    return "a high" if row["partial"] < 0 else "a low"
 
 
 def relation_sheets(data: pd.DataFrame) -> list[Sheet]:
     """Return one sheet per stream of tasks and probe; `data` is from `relation`."""
+    if data.empty:
+        return []
     keys = ["study", "problem", "dataset", "tasks", "probe"]
     sheets = []
     for (study, problem, dataset, tasks, probe), part in data.groupby(keys, sort=False):
@@ -130,10 +249,10 @@ def _seeds(row: Row) -> str:
 
 
 def _mean_and_ends(row: Row, name: str) -> str:
-    mean, lo, hi = (row[name + end] for end in ("", "_lo", "_hi"))
+    mean = row[name]
     if np.isnan(mean):
         return "n/a"
-    ends = "n/a" if np.isnan(lo) else f"{lo + 0.0:.2f} to {hi + 0.0:.2f}"
+    ends = _write_ends(row, name)
     left_out = len(row["no_spearman"].split())
     if name == "partial":
         left_out += len(row["no_partial"].split())
@@ -141,6 +260,35 @@ def _mean_and_ends(row: Row, name: str) -> str:
     few = f", {seeds} seed{'s' * (seeds != 1)}" if left_out else ""
     return f"{mean + 0.0:.2f} ({ends}{few})"
 
+
+def _write_ends(row: Row, name: str) -> str:
+    lo, hi = row[f"{name}_lo"], row[f"{name}_hi"]
+    return "n/a" if np.isnan(lo) else f"{lo + 0.0:.2f} to {hi + 0.0:.2f}"
+
+
+def _correlation(row: Row, name: str) -> str:
+    if np.isnan(row[name]):
+        return "n/a"
+    return f"{row[name] + 0.0:.2f} ({_write_ends(row, name)})"
+
+
+INDICATOR_CELLS: Cells = {
+    Column("indicator"): _name,
+    number("seeds"): lambda row: (
+        str(row["seeds"])
+        if row["tested"] == row["seeds"]
+        else f"{row['tested']} of {row['seeds']}"
+    ),
+    number("tasks"): lambda row: str(row["points"]),
+    number("spearman"): partial(_correlation, name="spearman"),
+    number("without trend"): partial(_correlation, name="partial"),
+    number("p", "Holm"): lambda row: write_p(
+        None if np.isnan(row["p_holm"]) else row["p_holm"]
+    ),
+    Column("worse next task"): lambda row: (
+        f"{_announces(row)} value" if _is_shown(row) else "not shown"
+    ),
+}
 
 CELLS: Cells = {
     Column("setting"): value_cell("label"),

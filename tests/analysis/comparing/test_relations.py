@@ -5,9 +5,21 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.comparing.relations import ALL, BETWEEN, relation
+from analysis.comparing.relations import (
+    ALL,
+    BETWEEN,
+    indicators,
+    lead_indicators,
+    relation,
+)
+from analysis.statistics.correlations import detrended_spearman
+from analysis.statistics.paired import holm
 from analysis.tables.formats import FORMATS
-from analysis.tables.relations import print_relation, relation_sheets
+from analysis.tables.relations import (
+    indicator_sheets,
+    print_relation,
+    relation_sheets,
+)
 from tests.support.synthetic import make_run, make_setting, write
 from trainables.usage import UsageError
 
@@ -222,6 +234,93 @@ def test_what_was_not_measured_is_said():
     assert "--landscape-every 1" in sheet.notes[0]
 
 
+# ---- indicators
+
+
+def lagging_study(seeds=range(8)):
+    """What raises accuracy on a task, what precedes it by a task, drift, and noise."""
+    random = np.random.default_rng(8)
+    frames = []
+    for lr in RATES[:2]:
+        for seed in seeds:
+            shock, other = random.normal(0, 1, (2, TASKS))
+            ramp = np.arange(TASKS)
+            accuracy = 0.5 - 0.005 * ramp + 0.02 * (shock + np.roll(other, 1))
+            made = run(lr, seed, -shock, accuracy)
+            made["weight_norm"] = other
+            made["start_gradient_norm"] = -ramp + random.normal(0, 2, TASKS)
+            made["start_lipschitz"] = random.normal(0, 1, TASKS)
+            frames.append(made)
+    return pd.concat(frames, ignore_index=True)
+
+
+LEAD = [PROBE, "weight_norm", "start_gradient_norm", "start_lipschitz"]
+
+
+def test_an_indicator_is_known_before_the_task():
+    """A start_ measure is of the task itself, any other is of the task before."""
+    frame = lagging_study()
+    data = indicators(frame, LEAD).set_index("probe")
+    assert data["is_before"].tolist() == [True, False, True, True]
+    assert data.loc[PROBE, "partial_hi"] < 0
+    assert data.loc["weight_norm", "partial_lo"] > 0
+    # a value that is known a task too late does not correlate
+    frame["weight_norm"] = frame.groupby(["lr", "seed"])["weight_norm"].shift(1)
+    assert indicators(frame, ["weight_norm"])["partial"][0] < 0.2
+
+
+def test_the_tests_of_all_indicators_are_corrected_together():
+    frame = lagging_study()
+    data = indicators(frame, LEAD)
+    values = frame.sort_values(["lr", "seed", "task"])
+    shape = (2, 8, TASKS)
+    y = values["test_accuracy"].to_numpy().reshape(shape)[:, :, 1:]
+    for i, name in enumerate(LEAD):
+        x = values[name].to_numpy().reshape(shape)
+        x = x[:, :, 1:] if name.startswith("start_") else x[:, :, :-1]
+        r = np.stack([detrended_spearman(a, b) for a, b in zip(x, y, strict=True)])
+        z = np.arctanh(r).mean(axis=0)
+        assert data["p"][i] == pytest.approx(stats.ttest_1samp(z, 0).pvalue)
+        ends = stats.t.interval(1 - 0.05 / 4, 7, z.mean(), stats.sem(z))
+        got = data[["partial", "partial_lo", "partial_hi"]].iloc[i]
+        assert got.tolist() == pytest.approx(np.tanh([z.mean(), *ends]))
+    assert data["p_holm"].tolist() == pytest.approx(holm(data["p"].to_numpy()))
+    plain = row(relation(frame, [PROBE]), ALL)
+    assert data["spearman"][0] == pytest.approx(plain["spearman"])
+    assert data["partial"][0] == pytest.approx(plain["partial"])
+
+
+def test_three_sentences_say_what_the_table_shows_and_what_not():
+    (sheet,) = indicator_sheets(indicators(lagging_study(), LEAD))
+    assert [cells[0] for cells in sheet.rows] == [
+        PROBE,
+        "weight_norm, task before",
+        *LEAD[2:],
+    ]
+    last = [cells[-1] for cells in sheet.rows]
+    assert last == ["a high value", "a low value", "not shown", "not shown"]
+    shown, drift, visible = sheet.notes
+    assert f"announced by: a high {PROBE}, a low weight_norm, task before." in shown
+    assert "nothing is shown: start_gradient_norm" in drift
+    assert "with a probability of 80%" in visible
+
+
+def test_seeds_without_an_indicator_are_counted_and_named():
+    frame = lagging_study()
+    frame.loc[frame["seed"] == 2, PROBE] = 1.0
+    frame["weight_norm"] = np.nan
+    (sheet,) = indicator_sheets(indicators(frame, LEAD))
+    assert [cells[1] for cells in sheet.rows] == ["7 of 8", "0 of 8", "8", "8"]
+    assert sheet.rows[1][3:6] == ["n/a"] * 3
+    assert any("for seed 2, because" in note and PROBE in note for note in sheet.notes)
+    assert any("for any seed" in note and "weight_norm" in note for note in sheet.notes)
+
+
+def test_outcomes_are_no_indicators_and_the_start_of_a_task_replaces_the_end():
+    measures = ["test_accuracy", "train_loss", "sharpness", PROBE, "hessian_trace"]
+    assert lead_indicators(measures) == [PROBE, "hessian_trace"]
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("relate")
@@ -239,8 +338,9 @@ def results(tmp_path_factory):
 def test_it_is_printed_in_every_format(results, format, capsys):
     print_relation(results, [PROBE, "start_dormant_fraction"], format=format)
     said = capsys.readouterr().out
-    # The title and a note: the probe only rises. LaTeX has an escaped name.
-    assert said.count("start_dormant_fraction") == 4 or format == "latex"
+    # Of each stream: the title and a note (the probe only rises), a row and a note or
+    # two in the comparison. LaTeX has an escaped name.
+    assert said.count("start_dormant_fraction") >= 8 or format == "latex"
     assert all(word in said for word in (BETWEEN, ALL, "pairwise", "SGD lr 0.003"))
 
 
@@ -249,6 +349,16 @@ def test_csv_has_full_precision(results, capsys):
     data = pd.read_csv(io.StringIO(capsys.readouterr().out))
     assert len(data) == 2 * (len(RATES) + 2)
     assert data["probe"].unique().tolist() == [PROBE]
+
+
+def test_by_default_all_that_was_measured_is_compared(results, capsys):
+    print_relation(results, format="csv")
+    data = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert {PROBE, "start_effective_rank", "weight_norm"} <= set(data["probe"])
+    print_relation(results)
+    said = capsys.readouterr().out
+    assert "indicators before a task" in said
+    assert f"{PROBE} and test_accuracy, permuted" in said
 
 
 @pytest.mark.parametrize(
