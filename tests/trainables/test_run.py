@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -237,6 +238,9 @@ def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
         of_all, of_squares = (v.cumsum(0) / v.sum() for v in (values, values**2))
         covariance = torch.cov(hidden[-1].T)
         scores = [h.abs().mean(0) / h.abs().mean() for h in hidden]
+        active = torch.cat([(h > 0).double().mean(0) for h in hidden])
+        signs = torch.stack([active, 1 - active])
+        bits = -torch.xlogy(signs, signs).sum(0) / math.log(2)
         silent = [(h == 0).all(0).double().mean().item() for h in hidden]
         rows.append(
             {
@@ -256,6 +260,7 @@ def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
                 "weight_norm": total(parameters).item(),
                 "gradient_norm": total(gradients(x[probed], y[probed])[0]).item(),
                 **dict.fromkeys(AROUND),
+                "sign_entropy": bits.mean().item(),
                 "dormant_fraction_tau": (torch.cat(scores) <= 0.025)
                 .double()
                 .mean()
