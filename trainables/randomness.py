@@ -12,7 +12,7 @@ import numpy as np
 
 PURPOSES: dict[str, int] = {
     **{"weights": 0, "stream": 1, "order": 2, "probe": 3},
-    **{"examples": 4, "labels": 5, "orientation": 6},
+    **{"examples": 4, "labels": 5, "orientation": 6, "share": 7},
     **{"lanczos": 10, "hutchinson": 11, "spectrum": 12},
     **{"perturb": 16, "head": 17, "replace": 18, "recycle": 19},
     **{"silence": 20},

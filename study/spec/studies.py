@@ -18,7 +18,13 @@ from trainables.bases import Adam
 from trainables.hyperparameter import check_whole
 from trainables.interventions import INTERVENTIONS
 from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD, Optimizer
-from trainables.problems import Pairwise, Permuted, Problem
+from trainables.problems import (
+    Accumulating,
+    LabelPermuted,
+    Pairwise,
+    Permuted,
+    Problem,
+)
 from trainables.randomness import SEEDS
 from trainables.setting import Row, RunOptions, Setting
 from trainables.usage import UsageError
@@ -309,6 +315,16 @@ STUDIES: dict[str, Study] = {
             kumar_2023(),
             seeds=range(5),
             about="20 tasks of Kumar et al. 2023: L2-init and other remedies with Adam",
+        ),
+        Study(
+            "plastic-asymmetry",
+            grid(
+                [Permuted(), LabelPermuted(), Accumulating(chunks=40)],
+                over_rho([RHO, 0.1], [0.01, 0.03], []),
+                **{**DIGITS, "tasks": 40, "examples": 1000, "epochs": 8},
+            ),
+            seeds=range(5),
+            about="does SAM help with new inputs, and not with new labels?",
         ),
         Study(
             "random-labels",

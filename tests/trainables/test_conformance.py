@@ -59,6 +59,7 @@ from trainables.optimizers import (
 from trainables.probes import LANDSCAPE, MEASURES, PROBES, START, Landscape, Snapshot
 from trainables.problems import (
     PROBLEMS,
+    Accumulating,
     Gradual,
     LabelPermuted,
     Pairwise,
@@ -143,6 +144,7 @@ PROBLEM_CASES: dict[str, Problem] = {
     "gradual": Gradual(pixel_share=0.25),
     "label-permuted": LabelPermuted(),
     "random-labels": RandomLabels(),
+    "accumulating": Accumulating(chunks=4),
 }
 
 PROBE_CASES: dict[str, list[float]] = {

@@ -86,11 +86,16 @@ def draw(
 ) -> Examples:
     """Return the training examples of task number `index` of the seed's stream.
 
-    Without a `count`, these are all examples of the task's classes. Otherwise, they are
-    `count` of them (or all, if there are fewer), drawn anew for each task. A task with
-    shuffled labels has the same images as the other tasks of the seed.
+    Without a `count`, these are all examples of the task's classes, or a share of them.
+    Otherwise, they are `count` of them (or all, if there are fewer), drawn anew for
+    each task. A task with shuffled labels has the same images as the other tasks of the
+    seed.
     """
     examples = select(task, dataset_labels)
+    if task.share is not None:
+        order = generator("share", seed).permutation(len(examples.labels))
+        stop = max(1, round(task.share * len(order)))
+        examples = examples.take(np.sort(order[:stop]))
     if count is not None:
         random = generator("examples", seed, 0 if task.shuffled else index)
         chosen = random.permutation(len(examples.labels))[:count]

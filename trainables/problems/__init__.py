@@ -1,5 +1,6 @@
 """Problems (streams of tasks). Each problem has a file and an entry in `PROBLEMS`."""
 
+from trainables.problems.accumulating import Accumulating
 from trainables.problems.gradual import Gradual
 from trainables.problems.label_permuted import LabelPermuted
 from trainables.problems.pairwise import Pairwise
@@ -15,12 +16,14 @@ PROBLEMS: dict[str, type[Problem]] = {
     "gradual": Gradual,
     "label-permuted": LabelPermuted,
     "random-labels": RandomLabels,
+    "accumulating": Accumulating,
 }
 
 __all__ = [
     "CLASSES",
     "PIXELS",
     "PROBLEMS",
+    "Accumulating",
     "Gradual",
     "LabelPermuted",
     "Pairwise",

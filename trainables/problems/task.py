@@ -28,12 +28,15 @@ class Task:
         shuffled: Whether the labels of the images are shuffled, so that they can only
             be memorized. All such tasks of a seed have the same images, and the network
             is tested on the images on which it was trained.
+        share: The share of the training images of these classes that the task has, or
+            None for all. The images of a smaller share are among those of a larger one.
     """
 
     label: str
     classes: tuple[int, ...]
     pixels: np.ndarray | None = None
     shuffled: bool = False
+    share: float | None = None
 
 
 class Problem(Protocol):

@@ -16,6 +16,7 @@ import pytest
 from trainables.data.examples import draw
 from trainables.problems import (
     PROBLEMS,
+    Accumulating,
     Gradual,
     LabelPermuted,
     Pairwise,
@@ -101,6 +102,20 @@ def test_shuffled_labels_are_those_of_the_same_images():
     assert drawn[0].labels.tolist() != drawn[1].labels.tolist()
     other = draw(RandomLabels().task(5, 0), labels, 50, 5, 0)
     assert other.positions.tolist() != drawn[0].positions.tolist()
+
+
+def test_accumulating_tasks_have_all_images_of_the_tasks_before():
+    labels, problem = np.repeat(np.arange(10), 20), Accumulating(chunks=4)
+    whole = [draw(problem.task(4, i), labels, None, 4, i) for i in range(6)]
+    sets = [set(examples.positions) for examples in whole]
+    assert [len(positions) for positions in sets] == [50, 100, 150, 200, 200, 200]
+    assert all(one < other for one, other in itertools.pairwise(sets[:4]))
+    assert whole[0].labels.tolist() == labels[whole[0].positions].tolist()
+    some = [draw(problem.task(4, i), labels, 30, 4, i) for i in range(6)]
+    for examples, positions in zip(some, sets, strict=True):
+        assert len(examples.labels) == 30
+        assert set(examples.positions) <= positions
+    assert set(draw(problem.task(5, 0), labels, None, 5, 0).positions) != sets[0]
 
 
 def test_examples_are_drawn_anew_for_each_task():

@@ -1,0 +1,49 @@
+"""The problem `accumulating`: each task adds more images to those of the tasks before.
+
+The training images of a seed are in a random order, and task t has the first t + 1 of
+`chunks` equal parts. Inputs and labels stay related in the same way, but their sample
+grows. Lee et al. 2023 (arXiv 2306.10711) measure input plasticity with this stream, and
+label plasticity with changing labels (see `label_permuted`). They find that SAM helps
+the first and hardly the second.
+
+In the authors' code (dojeon-ai/PLASTIC@3736071, synthetic/input_adaptation.py:205-248),
+all tasks have equally many updates, on batches of all images so far. Here, a task has
+`epochs` passes over its images, or over `Setting.examples` of them, drawn anew for each
+task. Once there are so many images, all tasks have equally many updates too.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+from trainables.hyperparameter import whole
+from trainables.problems.task import CLASSES, Task
+
+
+@attrs.frozen(kw_only=True)
+class Accumulating:
+    """A stream in which each task has all images of the task before, and some more.
+
+    After `chunks` tasks, all tasks have all images.
+    """
+
+    name: ClassVar[str] = "accumulating"
+    outputs: ClassVar[int] = CLASSES
+    default_tasks: ClassVar[int] = 100
+    longest: ClassVar[int | None] = None
+
+    chunks: int = whole(
+        100, unit="tasks", meaning="tasks after which all training images are in a task"
+    )
+
+    def task(self, seed: int, index: int) -> Task:
+        """Return task number `index` (from 0) of the seed's stream.
+
+        >>> Accumulating(chunks=4).task(seed=0, index=2).label
+        '3 of 4 parts'
+        """
+        parts = min(index + 1, self.chunks)
+        label = f"{parts} of {self.chunks} parts"
+        return Task(label, tuple(range(CLASSES)), share=parts / self.chunks)
