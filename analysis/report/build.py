@@ -144,8 +144,6 @@ def _answer(source: Source) -> Content:
     question = _question(source)
     winners = confirm(source.all_records, question)
     return {
-        "lead": "The best setting of each method is compared with the best "
-        f"{BASELINE.upper()}. Other seeds chose them than those that judge.",
         "command": source.command("compare", source.results, *source.study_option()),
         "findings": tuple(headlines(winners, question)),
     }
