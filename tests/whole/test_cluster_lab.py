@@ -137,7 +137,7 @@ def test_a_study_on_a_cluster(lab, expected, tmp_path, capsys):
     )
     sweep = "cd ~/plasticity-study && RAY_AUTH_MODE=token python -m study.sweep"
     refused = lab.head(f"{sweep} lab_study.py --results ~/here", code=None)
-    assert "this cluster starts nodes that cannot be asked yet" in refused
+    assert "may start nodes that do not have this folder" in refused
     prometheus(lab)
     command = f'{sweep} lab_study.py --results "{RESULTS}" {WORDS}'
     named = "--metadata-json " + shlex.quote(
