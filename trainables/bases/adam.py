@@ -72,7 +72,7 @@ class Adam:
             w.sub_((m / size).mul_(step_size))
 
     def _corrections(
-        self, network: Network, memory: Memory, lr: float
+        self, network: Network, memory: Memory, lr: float | Tensor
     ) -> list[tuple[Tensor, Tensor]]:
         """Count the update; return lr / (1 - beta1^t) and sqrt(1 - beta2^t).
 
