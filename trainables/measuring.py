@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from trainables.data.examples import Examples, Reader
-from trainables.network import Network, cross_entropy, forward
+from trainables.networks.network import Network, cross_entropy, forward
+from trainables.networks.stack import Stack
 from trainables.probes import EXAMPLES, PROBES, Function, Landscape, Snapshot
 from trainables.probes.lanczos import ROOM
 from trainables.probes.landscape import BATCH
 from trainables.problems import Task
 from trainables.randomness import generator
 from trainables.record import Record, measure_columns
-from trainables.stack import Stack
 from trainables.steps.reference import loss_gradient
 
 TEST_BATCH = 1000

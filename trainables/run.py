@@ -40,13 +40,13 @@ from trainables.data.examples import (
 from trainables.hyperparameter import check_whole
 from trainables.interventions import Intervention
 from trainables.measuring import measure_landscape, measure_network
-from trainables.network import Network, initial_network
+from trainables.networks.network import Network, initial_network
+from trainables.networks.stack import Stack, in_pixel_order
 from trainables.probes import LANDSCAPE, START
 from trainables.problems import PIXELS, Task
 from trainables.randomness import SEEDS, generator
 from trainables.record import Record
 from trainables.setting import RunOptions, Setting
-from trainables.stack import Stack, in_pixel_order
 from trainables.steps import native
 from trainables.steps.denormals import flushed_denormals
 from trainables.steps.engine import choose_engine

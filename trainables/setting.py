@@ -15,7 +15,6 @@ from typing import Any
 
 import attrs
 
-from trainables.activations import ACTIVATIONS
 from trainables.bases import BASES, Adam
 from trainables.data.datasets import DATASETS
 from trainables.hyperparameter import (
@@ -27,8 +26,9 @@ from trainables.hyperparameter import (
     text,
     whole,
 )
-from trainables.initialization import INITIALIZATIONS
 from trainables.interventions import INTERVENTIONS, Intervention
+from trainables.networks.activations import ACTIVATIONS
+from trainables.networks.initialization import INITIALIZATIONS
 from trainables.optimizers import OPTIMIZERS, SGD, Optimizer
 from trainables.problems import PROBLEMS, Permuted, Problem
 from trainables.usage import UsageError, choose

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from trainables.network import Network, initial_network
+from trainables.networks.network import Network, initial_network
 
 
 def nearly_even(outputs: int, seed: int) -> Network:

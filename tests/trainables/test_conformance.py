@@ -40,7 +40,8 @@ from trainables.interventions import (
     StepShrinkPerturb,
     WarmStart,
 )
-from trainables.network import Network, forward, initial_network
+from trainables.networks.network import Network, forward, initial_network
+from trainables.networks.stack import Memory
 from trainables.optimizers import (
     ASAM,
     FSAM,
@@ -71,7 +72,6 @@ from trainables.problems import (
 from trainables.record import SETTING_COLUMNS, Record, measure_columns
 from trainables.run import ContinualRun
 from trainables.setting import REGISTRIES, RunOptions, Setting
-from trainables.stack import Memory
 from trainables.steps import fast, reference
 from trainables.steps.reference import loss_gradient
 from trainables.steps.update import initial_memory

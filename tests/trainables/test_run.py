@@ -21,9 +21,9 @@ import torch
 import torch.nn.functional as F
 
 from trainables import measuring
-from trainables.activations import ACTIVATIONS
 from trainables.data import Dataset, examples
-from trainables.network import initial_network
+from trainables.networks.activations import ACTIVATIONS
+from trainables.networks.network import initial_network
 from trainables.optimizers import ASAM, GNP, SAM, SGD, Optimizer
 from trainables.probes import LANDSCAPE, MEASURES, START, Landscape
 from trainables.problems import (

@@ -27,8 +27,8 @@ import attrs
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.network import Network
-    from trainables.stack import Memory, Stack
+    from trainables.networks.network import Network
+    from trainables.networks.stack import Memory, Stack
 
 Update = Callable[["Tensor", "Tensor"], "Tensor"]
 """The type of a function that updates networks in place on (inputs, labels).

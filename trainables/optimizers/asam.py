@@ -26,7 +26,7 @@ from trainables.usage import choose
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.network import Network
+    from trainables.networks.network import Network
 
 
 def _check_scaled(value: Any, field: attrs.Attribute[str]) -> str:

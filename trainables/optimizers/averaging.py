@@ -9,8 +9,8 @@ import attrs
 from trainables.optimizers.sam import SAM
 
 if TYPE_CHECKING:
-    from trainables.network import Network
-    from trainables.stack import Memory
+    from trainables.networks.network import Network
+    from trainables.networks.stack import Memory
 
 
 @attrs.frozen(kw_only=True)

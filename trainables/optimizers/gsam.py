@@ -20,7 +20,7 @@ from trainables.optimizers.sam import SAM
 from trainables.optimizers.surface import across
 
 if TYPE_CHECKING:
-    from trainables.network import Network
+    from trainables.networks.network import Network
     from trainables.optimizers.surface import Surface
 
 

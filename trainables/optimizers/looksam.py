@@ -21,9 +21,9 @@ from trainables.optimizers.sam import SAM
 from trainables.optimizers.surface import EPSILON, along
 
 if TYPE_CHECKING:
-    from trainables.network import Network
+    from trainables.networks.network import Network
+    from trainables.networks.stack import Memory
     from trainables.optimizers.surface import Surface
-    from trainables.stack import Memory
 
 
 @attrs.frozen(kw_only=True)

@@ -36,8 +36,8 @@ from trainables.optimizers.surface import Surface, along
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.network import Network
-    from trainables.stack import Memory
+    from trainables.networks.network import Network
+    from trainables.networks.stack import Memory
 
 
 @attrs.frozen(kw_only=True)

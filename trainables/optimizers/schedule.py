@@ -27,8 +27,8 @@ from trainables.usage import UsageError, choose
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.network import Network
-    from trainables.stack import Memory
+    from trainables.networks.network import Network
+    from trainables.networks.stack import Memory
 
 LEVELS: dict[str, Callable[[float], float]] = {
     "linear": lambda progress: 1 - progress,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.network import Network
+    from trainables.networks.network import Network
 
 EPSILON = 1e-12
 """A small number that is added to the norm of the gradient, to avoid dividing by 0."""

@@ -23,7 +23,7 @@ from trainables.optimizers.sam import SAM
 from trainables.usage import choose
 
 if TYPE_CHECKING:
-    from trainables.network import Network
+    from trainables.networks.network import Network
     from trainables.optimizers.surface import Surface
 
 

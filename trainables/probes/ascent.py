@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trainables.network import Network, cross_entropy, forward
+from trainables.networks.network import Network, cross_entropy, forward
 from trainables.optimizers.surface import along
 from trainables.probes.landscape import Landscape
 from trainables.probes.measure import landscape_probe

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trainables.network import Network
+from trainables.networks.network import Network
 from trainables.probes.landscape import Landscape
 from trainables.probes.measure import landscape_probe
 from trainables.probes.norms import double_norm

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from trainables.network import Network, cross_entropy, forward
+from trainables.networks.network import Network, cross_entropy, forward
 from trainables.probes.snapshot import Snapshot
 from trainables.randomness import generator
 from trainables.steps.reference import loss_gradient
@@ -38,8 +38,8 @@ class Hessian:
     """The Hessian of each seed's mean loss, in all weights and biases of the network.
 
     Only its product with a vector can be computed. `size` is P, the number of weights
-    and biases of one network. Every network that `trainables.network.forward` accepts
-    is supported.
+    and biases of one network. Every network is supported that
+    `trainables.networks.network.forward` accepts.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trainables.network import Network
+from trainables.networks.network import Network
 from trainables.probes.measure import network_probe
 from trainables.probes.snapshot import Snapshot
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trainables.network import Network
+from trainables.networks.network import Network
 
 EXAMPLES = 512
 """The number of probe examples: training examples of the task on which probes run.

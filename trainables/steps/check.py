@@ -19,10 +19,10 @@ from torch import Tensor
 from trainables.bases import Adam
 from trainables.data.examples import Block, Examples, Reader
 from trainables.interventions import HareTortoise, L2Init, LayerNorm
-from trainables.network import cross_entropy, forward, initial_network
+from trainables.networks.network import cross_entropy, forward, initial_network
+from trainables.networks.stack import Stack
 from trainables.optimizers import ASAM, GNP, SAM, SGD
 from trainables.setting import Setting
-from trainables.stack import Stack
 from trainables.steps import extension, native, training
 from trainables.steps.extension import ACTIVATIONS, Library, Unavailable
 from trainables.steps.update import initial_memory, make_update

@@ -21,7 +21,7 @@ from trainables.steps import check, extension, native
 from trainables.usage import UsageError, choose
 
 if TYPE_CHECKING:
-    from trainables.network import Network
+    from trainables.networks.network import Network
     from trainables.setting import Setting
 
 ENGINES = ("reference", "torch", "native")

@@ -40,9 +40,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from trainables.network import Network, forward
+from trainables.networks.network import Network, forward
+from trainables.networks.stack import Memory
 from trainables.optimizers import EPSILON, Optimizer, Surface
-from trainables.stack import Memory
 from trainables.steps.reference import Slope, move, slope_on
 
 WRITE_COST = 24

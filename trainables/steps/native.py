@@ -26,10 +26,10 @@ from torch import Tensor
 
 from trainables.data.examples import Block, Examples, Reader
 from trainables.interventions import HareTortoise, L2Init
-from trainables.network import Network
+from trainables.networks.network import Network
+from trainables.networks.stack import Memory, Stack
 from trainables.optimizers import ASAM, EPSILON, GNP, SAM, SGD
 from trainables.setting import Setting
-from trainables.stack import Memory, Stack
 from trainables.steps import extension
 from trainables.steps.extension import (
     ACTIVATIONS,

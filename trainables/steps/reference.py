@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from trainables.bases import Adam
-from trainables.network import Network, cross_entropy, forward
+from trainables.networks.network import Network, cross_entropy, forward
+from trainables.networks.stack import Memory
 from trainables.optimizers import Optimizer, Surface
-from trainables.stack import Memory
 
 
 class Slope(NamedTuple):

@@ -21,7 +21,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from trainables.data.examples import Block, Reader
-from trainables.network import cross_entropy
+from trainables.networks.network import cross_entropy
 
 Update = Callable[[Tensor, Tensor], Float[Tensor, "S n outputs"]]
 """The type of a function that updates networks in place on (inputs, labels).

@@ -15,9 +15,9 @@ import functools
 
 from torch import Tensor
 
-from trainables.network import Network
+from trainables.networks.network import Network
+from trainables.networks.stack import Memory, Stack
 from trainables.setting import Setting
-from trainables.stack import Memory, Stack
 from trainables.steps import fast, reference
 from trainables.steps.training import Update
 

@@ -28,11 +28,11 @@ from trainables.interventions import (
     StepShrinkPerturb,
     WarmStart,
 )
-from trainables.network import initial_bound, initial_network
+from trainables.networks.network import initial_bound, initial_network
+from trainables.networks.stack import Stack
 from trainables.optimizers import ASAM, SGD
 from trainables.randomness import generator
 from trainables.setting import Setting
-from trainables.stack import Stack
 from trainables.steps.update import initial_memory, make_update
 
 SIZES = [20, 12, 9, 5]

@@ -35,11 +35,11 @@ from trainables.interventions import (
 )
 from trainables.interventions.units.redo import SCORED
 from trainables.interventions.weights.spectral_norm import largest_singular_value
-from trainables.network import Network, forward, initial_network
+from trainables.networks.network import Network, forward, initial_network
+from trainables.networks.stack import Memory, Stack
 from trainables.optimizers import SAM, SGD
 from trainables.run import ContinualRun
 from trainables.setting import Setting
-from trainables.stack import Memory, Stack
 from trainables.steps import fast, reference
 from trainables.steps.update import initial_memory, make_update
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from tests.support.rules import follow, unit
 from trainables.bases import Adam
-from trainables.network import initial_network
+from trainables.networks.network import initial_network
+from trainables.networks.stack import Stack
 from trainables.optimizers import (
     FSAM,
     GAM,
@@ -30,7 +31,6 @@ from trainables.optimizers import (
     VaSSO,
 )
 from trainables.setting import Setting
-from trainables.stack import Stack
 from trainables.steps.update import STEPS, initial_memory, make_update
 
 SIZES = [7, 6, 5, 4]

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.network import Network, initial_network
+from trainables.networks.network import Network, initial_network
+from trainables.networks.stack import Stack
 from trainables.optimizers import (
     FSAM,
     GAM,
@@ -22,7 +23,6 @@ from trainables.optimizers import (
     VaSSO,
 )
 from trainables.setting import Setting
-from trainables.stack import Stack
 from trainables.steps import reference
 from trainables.steps.update import STEPS, begin_task, initial_memory, make_update
 

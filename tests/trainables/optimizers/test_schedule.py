@@ -11,12 +11,12 @@ from torch import Tensor
 
 from trainables.bases import Adam
 from trainables.data import Dataset
-from trainables.network import Network, initial_network
+from trainables.networks.network import Network, initial_network
+from trainables.networks.stack import Stack
 from trainables.optimizers import ASAM, SAM
 from trainables.problems import Pairwise
 from trainables.run import ContinualRun
 from trainables.setting import RunOptions, Setting
-from trainables.stack import Stack
 from trainables.steps.update import STEPS, begin_task, initial_memory, make_update
 
 SIZES = [7, 6, 5, 4]

@@ -10,13 +10,13 @@ import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
-from trainables.network import Network, cross_entropy, forward, initial_network
+from trainables.networks.network import Network, cross_entropy, forward, initial_network
+from trainables.networks.stack import Memory
 from trainables.optimizers import SAM, SGD, Optimizer
 from trainables.probes import LANDSCAPE, START, Landscape, curvature
 from trainables.probes import landscape as landscapes
 from trainables.probes.ascent import RADIUS
 from trainables.probes.curvature import TOLERANCE, hessian_rank, sharpness
-from trainables.stack import Memory
 from trainables.steps import fast
 
 SIZES = [10, 12, 8, 4]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainables.network import Network, initial_network
+from trainables.networks.network import Network, initial_network
 from trainables.probes import PROBES, Snapshot
 from trainables.probes.dormant import (
     dormant_fraction,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.network import initial_network
+from trainables.networks.network import initial_network
 from trainables.setting import Setting
 from trainables.steps import check, extension, native
 from trainables.steps.engine import choose_engine, describe_engine

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from tests.support.dead import nearly_even
-from trainables.network import Network, initial_network
+from trainables.networks.network import Network, initial_network
+from trainables.networks.stack import Memory
 from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD, Optimizer
 from trainables.setting import Setting
-from trainables.stack import Memory
 from trainables.steps import fast, reference
 from trainables.steps.update import STEPS, initial_memory
 

@@ -13,11 +13,11 @@ from trainables import measuring
 from trainables.bases import Adam
 from trainables.data.examples import Block, Examples, Reader
 from trainables.interventions import HareTortoise, L2Init, LayerNorm, Parseval, ReDo
-from trainables.network import Network, initial_network
+from trainables.networks.network import Network, initial_network
+from trainables.networks.stack import Memory, Stack
 from trainables.optimizers import ASAM, GNP, SAM, SGD, Optimizer
 from trainables.run import ContinualRun
 from trainables.setting import Setting
-from trainables.stack import Memory, Stack
 from trainables.steps import native, training
 from trainables.steps.update import initial_memory, make_update
 

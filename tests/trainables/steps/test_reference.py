@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.network import Network, cross_entropy, forward, initial_network
+from trainables.networks.network import Network, cross_entropy, forward, initial_network
 from trainables.optimizers import GNP, SAM, SGD, Optimizer
 from trainables.setting import Setting
 from trainables.steps.reference import loss_gradient, mixed_gradient, step

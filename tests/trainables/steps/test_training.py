@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from trainables.data.examples import Block, Reader, to_tensor
-from trainables.network import initial_network
+from trainables.networks.network import initial_network
+from trainables.networks.stack import Memory
 from trainables.optimizers import GNP, SAM, SGD
-from trainables.stack import Memory
 from trainables.steps import fast
 from trainables.steps.training import Graphs, train
 

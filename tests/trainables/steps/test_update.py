@@ -10,13 +10,13 @@ from torch import Tensor
 from trainables.bases import Adam
 from trainables.data import Dataset
 from trainables.interventions import L2Init
-from trainables.network import Network, forward, initial_network
+from trainables.networks.network import Network, forward, initial_network
+from trainables.networks.stack import Memory, Stack
 from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD
 from trainables.problems import Permuted
 from trainables.randomness import generator
 from trainables.run import ContinualRun
 from trainables.setting import Setting
-from trainables.stack import Memory, Stack
 from trainables.steps import reference
 from trainables.steps.reference import mixed_gradient
 from trainables.steps.update import GRADIENTS, initial_memory, make_update

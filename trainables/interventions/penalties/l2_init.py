@@ -23,8 +23,8 @@ from trainables.hyperparameter import real
 from trainables.interventions.intervention import Intervention
 
 if TYPE_CHECKING:
-    from trainables.network import Network
-    from trainables.stack import Memory, Stack
+    from trainables.networks.network import Network
+    from trainables.networks.stack import Memory, Stack
 
 
 @attrs.frozen(kw_only=True)

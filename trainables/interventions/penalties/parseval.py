@@ -21,8 +21,8 @@ from trainables.hyperparameter import real
 from trainables.interventions.intervention import Intervention
 
 if TYPE_CHECKING:
-    from trainables.network import Network
-    from trainables.stack import Stack
+    from trainables.networks.network import Network
+    from trainables.networks.stack import Stack
 
 
 @attrs.frozen(kw_only=True)

@@ -24,8 +24,8 @@ from trainables.hyperparameter import real, whole
 from trainables.interventions.intervention import Intervention
 
 if TYPE_CHECKING:
-    from trainables.network import Network
-    from trainables.stack import Memory, Stack
+    from trainables.networks.network import Network
+    from trainables.networks.stack import Memory, Stack
 
 TINY = 1e-12
 """Vectors that are shorter than this number are not scaled to length 1."""

@@ -30,8 +30,8 @@ from trainables.randomness import generator
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.network import Network
-    from trainables.stack import Memory, Stack
+    from trainables.networks.network import Network
+    from trainables.networks.stack import Memory, Stack
 
 
 @attrs.frozen(kw_only=True)

@@ -19,7 +19,7 @@ from trainables.interventions.intervention import Intervention
 from trainables.randomness import generator
 
 if TYPE_CHECKING:
-    from trainables.stack import Stack
+    from trainables.networks.stack import Stack
 
 
 @attrs.frozen(kw_only=True)
@@ -33,7 +33,7 @@ class Fresh(Intervention):
 
     def begin_task(self, stack: Stack) -> None:
         """Reset the weights to the initial weights, and the memory to 0."""
-        from trainables.network import draw_initial
+        from trainables.networks.network import draw_initial
 
         for i, seed in enumerate(stack.seeds):
             first = draw_initial(stack.network, generator("weights", seed))

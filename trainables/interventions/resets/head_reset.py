@@ -15,7 +15,7 @@ from trainables.interventions.intervention import Intervention
 from trainables.randomness import generator
 
 if TYPE_CHECKING:
-    from trainables.stack import Stack
+    from trainables.networks.stack import Stack
 
 
 @attrs.frozen(kw_only=True)
@@ -30,7 +30,7 @@ class HeadReset(Intervention):
 
     def begin_task(self, stack: Stack) -> None:
         """Draw the output layer anew, and set its moments to 0."""
-        from trainables.network import Network, draw_initial
+        from trainables.networks.network import Network, draw_initial
 
         network = stack.network
         w, b = network.weights[-1], network.biases[-1]

@@ -18,7 +18,7 @@ import attrs
 from trainables.interventions.intervention import Intervention
 
 if TYPE_CHECKING:
-    from trainables.stack import Stack
+    from trainables.networks.stack import Stack
 
 
 @attrs.frozen(kw_only=True)

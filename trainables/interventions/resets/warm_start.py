@@ -26,7 +26,7 @@ from trainables.interventions.intervention import Intervention
 from trainables.randomness import generator
 
 if TYPE_CHECKING:
-    from trainables.stack import Stack
+    from trainables.networks.stack import Stack
 
 
 @attrs.frozen(kw_only=True)
@@ -46,7 +46,7 @@ class WarmStart(Intervention):
 
     def begin_task(self, stack: Stack) -> None:
         """Shrink all weights and biases, add fresh ones, and reset the memory to 0."""
-        from trainables.network import draw_initial
+        from trainables.networks.network import draw_initial
 
         for i, seed in enumerate(stack.seeds):
             fresh = draw_initial(stack.network, generator("perturb", seed, stack.task))

@@ -52,8 +52,8 @@ from trainables.usage import choose
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.network import Network
-    from trainables.stack import Memory, Stack
+    from trainables.networks.network import Network
+    from trainables.networks.stack import Memory, Stack
 
 
 def _check_utility(value: Any, field: attrs.Attribute[str]) -> str:
@@ -115,7 +115,7 @@ class ContinualBackprop(Intervention):
 
         Returns the logits before the update.
         """
-        from trainables.network import forward
+        from trainables.networks.network import forward
 
         hidden = forward(stack.network, inputs)[0][1:]
         logits = update(inputs, labels)

@@ -28,8 +28,8 @@ from trainables.interventions.units.replacement import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.network import Network
-    from trainables.stack import Memory, Stack
+    from trainables.networks.network import Network
+    from trainables.networks.stack import Memory, Stack
 
 SCORED = 32
 """The number of batches before a reset over which a score is averaged.
@@ -72,7 +72,7 @@ class ReDo(Intervention):
         Before each of the last `SCORED` updates before a reset, the outputs of the
         units are added to their sums. Returns the logits before the update.
         """
-        from trainables.network import forward
+        from trainables.networks.network import forward
 
         marks, left = stack.memory.marks, self._steps_left(stack)
         scored = (left <= SCORED)[:, None]

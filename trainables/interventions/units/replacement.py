@@ -10,8 +10,8 @@ from trainables.randomness import generator
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.network import Network
-    from trainables.stack import Stack
+    from trainables.networks.network import Network
+    from trainables.networks.stack import Stack
 
 
 def unit_zeros(network: Network) -> Tensor:
@@ -55,7 +55,7 @@ def replace_units(
         layer_by_layer: Whether each layer is finished before the next layer. A weight
             that joins two new units is then drawn, otherwise it is 0.
     """
-    from trainables.network import initial_bound
+    from trainables.networks.network import initial_bound
 
     moments = stack.memory.moments.values()
 

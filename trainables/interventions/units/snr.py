@@ -38,8 +38,8 @@ from trainables.interventions.units.replacement import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.network import Network
-    from trainables.stack import Memory, Stack
+    from trainables.networks.network import Network
+    from trainables.networks.stack import Memory, Stack
 
 
 @attrs.frozen(kw_only=True)
@@ -108,7 +108,7 @@ class SNR(Intervention):
         """
         import torch
 
-        from trainables.network import forward
+        from trainables.networks.network import forward
 
         hidden = forward(stack.network, inputs)[0][1:]
         is_silent = torch.cat([(h <= 0).all(1) for h in hidden], 1)

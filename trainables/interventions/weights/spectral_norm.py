@@ -24,7 +24,7 @@ from trainables.interventions.intervention import Intervention, Update
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.stack import Stack
+    from trainables.networks.stack import Stack
 
 
 @attrs.frozen(kw_only=True)

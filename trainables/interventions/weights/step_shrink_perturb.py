@@ -30,8 +30,8 @@ from trainables.usage import choose
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.network import Network
-    from trainables.stack import Memory, Stack
+    from trainables.networks.network import Network
+    from trainables.networks.stack import Memory, Stack
 
 
 def _check_noise(value: Any, field: attrs.Attribute[str]) -> str:
@@ -70,7 +70,7 @@ class StepShrinkPerturb(Intervention):
 
         Returns the logits before the update.
         """
-        from trainables.network import draw_initial
+        from trainables.networks.network import draw_initial
 
         logits = update(inputs, labels)
         network, steps = stack.network, stack.memory.marks["steps"]

@@ -11,7 +11,7 @@
    average of Hare and Tortoise. */
 typedef enum { VALUE, VELOCITY, FIRST, SECOND, ORIGIN, AVERAGE, KINDS } Kind;
 
-/* The functions after the hidden layers (see trainables/activations.py). */
+/* The functions after the hidden layers (see trainables/networks/activations.py). */
 typedef enum { RELU, LEAKY_RELU, TANH, CRELU, SINE_COSINE } Activation;
 
 /* One network in the caller's memory, which is changed in place. For each kind of

@@ -8,7 +8,7 @@ import jaxtyping
 import pytest
 import torch
 
-from trainables.network import Network, cross_entropy, forward, initial_network
+from trainables.networks.network import Network, cross_entropy, forward, initial_network
 
 SIZES = [784, 100, 100, 10]
 

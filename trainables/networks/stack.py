@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.network import Network
+from trainables.networks.network import Network
 from trainables.problems import Task
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trainables.network import initial_network
+from trainables.networks.network import initial_network
+from trainables.networks.stack import Memory, Stack, in_pixel_order
 from trainables.problems import Permuted
-from trainables.stack import Memory, Stack, in_pixel_order
 
 
 def memory(inputs: int = 6) -> Memory:

@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trainables.activations import ACTIVATIONS
-from trainables.initialization import INITIALIZATIONS
+from trainables.networks.activations import ACTIVATIONS
+from trainables.networks.initialization import INITIALIZATIONS
 from trainables.randomness import generator
 
 
@@ -145,9 +145,9 @@ def initial_network(
     `sizes` are the widths of all layers, from the inputs to the outputs. If
     `initialization` is None, the weights are Kaiming uniform and the biases are zero,
     as in Dohare et al. 2023 (arXiv 2306.13812): see `kaiming_bound`. Otherwise, it is a
-    key of `trainables.initialization.INITIALIZATIONS`. The weights are drawn in float64
-    and then rounded to `dtype`. The bounds do not depend on the activation, except that
-    they count the inputs of a layer, of which there may be two per unit.
+    key of `INITIALIZATIONS`. The weights are drawn in float64 and then rounded to
+    `dtype`. The bounds do not depend on the activation, except that they count the
+    inputs of a layer, of which there may be two per unit.
     """
     outputs = 1 if activation is None else ACTIVATIONS[activation].outputs
     shapes = [

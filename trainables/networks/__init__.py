@@ -1,0 +1,1 @@
+"""Networks: their initial weights, activations and outputs, S seeds in one stack."""
