@@ -34,7 +34,7 @@ def merged_name(replaced: Collection[str]) -> str:
 
     >>> one = merged_name(["f00d-seeds-0.parquet", "f00d-seeds-1.parquet"])
     >>> one, merged_name([one, "f00d-seeds-2.parquet"])[:14]
-    ('merged-000001-d5aacbcff7a25fa9.parquet', 'merged-000002-')
+    ('merged-000001-1a047fd6cc327ec5.parquet', 'merged-000002-')
     """
     matches = (MERGED.fullmatch(name) for name in replaced)
     last = max((int(match[1]) for match in matches if match), default=0)

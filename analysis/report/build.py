@@ -21,7 +21,6 @@ from analysis.comparing import published
 from analysis.comparing.claims import claims
 from analysis.comparing.compare import Question, compare, confirm
 from analysis.comparing.evidence import UNMEASURED
-from analysis.comparing.relations import relation
 from analysis.figures import FIGURES
 from analysis.figures.curves.panel import LINES
 from analysis.figures.picture import Columns, View
@@ -84,11 +83,11 @@ class Source:
         """Return the shell command for an analysis command with these options."""
         return shlex.join(["python", "-m", "analysis", name, *options])
 
-    def command_where(self, name: str) -> str:
+    def command_where(self, name: str, *options: str) -> str:
         """Return the shell command for the records of this study only."""
         quoted = self.facts.study.replace("'", "''")
         where = ["--where", f"study = '{quoted}'"] if self.several else []
-        return self.command(name, self.results, *where)
+        return self.command(name, self.results, *options, *where)
 
     def study_option(self) -> list[str]:
         """Return the option --study NAME if there are several studies, else nothing."""
@@ -195,9 +194,9 @@ def _relate(source: Source) -> Content:
             "--landscape-every 1"
         )
     return {
-        "command": source.command_where("relate"),
-        "sheets": tuple(relations.relation_sheets(relation(records, PROBES))),
-        "explanation": relations.EXPLANATION,
+        "command": source.command_where("relate", "--probe", *PROBES),
+        "sheets": tuple(relations.all_sheets(records, PROBES)[1]),
+        "explanation": (*relations.INDICATORS_EXPLANATION, *relations.EXPLANATION),
     }
 
 

@@ -261,7 +261,7 @@ def _with_counts(values: Sequence[str]) -> str:
     >>> _with_counts(["a", "a"]), _with_counts(["a", "b", "a"])
     ('a', 'a (2 files), b (1 file)')
     """
-    if len(counts := Counter(values).most_common()) == 1:
+    if len(counts := Counter(sorted(values)).most_common()) == 1:
         return values[0]
     return ", ".join(f"{v} ({n} file{'s' if n > 1 else ''})" for v, n in counts)
 

@@ -114,17 +114,37 @@ def print_relation(
     frame = records.to_frame()
     if probes is None:
         measured = [name for name in measures if frame[name].notna().any()]
-        compared = lead_indicators(measured)
-        detailed = [name for name in measured if name == DETAILED]
+        data, sheets = all_sheets(
+            frame,
+            [name for name in measured if name == DETAILED],
+            lead_indicators(measured),
+            skip=skip,
+        )
     else:
-        compared, detailed = list(probes), list(probes)
-    data = relation(frame, detailed, skip)
-    comparison = indicators(frame, compared, skip)
-    print_sheets(
-        comparison if probes is None else data,
+        data, sheets = all_sheets(frame, probes, skip=skip)
+    print_sheets(data, sheets, [*INDICATORS_EXPLANATION, *EXPLANATION], format)
+
+
+def all_sheets(
+    frame: pd.DataFrame,
+    detailed: Sequence[str],
+    compared: Sequence[str] | None = None,
+    skip: int = 1,
+) -> tuple[pd.DataFrame, list[Sheet]]:
+    """Return the data of `print_relation`, and its sheets.
+
+    Args:
+        frame: The records.
+        detailed: The probes that have a table of their own.
+        compared: The probes in the table of indicators; None means `detailed`. If they
+            are given, this table is the data.
+        skip: As in `print_relation`.
+    """
+    data = relation(frame, list(detailed), skip)
+    comparison = indicators(frame, list(compared or detailed), skip)
+    return (
+        data if compared is None else comparison,
         [*indicator_sheets(comparison), *relation_sheets(data)],
-        [*INDICATORS_EXPLANATION, *EXPLANATION],
-        format,
     )
 
 

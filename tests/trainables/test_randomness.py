@@ -40,6 +40,9 @@ def test_the_numbers_do_not_change_by_themselves():
         "examples": 4809286284987093454,
         "labels": 3017157862051726815,
         "orientation": 7662207495963239226,
+        "share": 548087007181567814,
+        "silence": 4191228210921063304,
+        "spectrum": 2913657288764260030,
     }
 
 

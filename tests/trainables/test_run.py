@@ -26,6 +26,8 @@ from trainables.networks.activations import ACTIVATIONS
 from trainables.networks.network import initial_network
 from trainables.optimizers import ASAM, GNP, SAM, SGD, Optimizer
 from trainables.probes import LANDSCAPE, MEASURES, START, Landscape
+from trainables.probes.lanczos import ROOM
+from trainables.probes.landscape import BATCH
 from trainables.problems import (
     PROBLEMS,
     Pairwise,
@@ -460,7 +462,8 @@ def test_what_is_looked_at_does_not_depend_on_parts(few, monkeypatch):
     monkeypatch.setattr(measuring, "Landscape", counted)
     for seeds_at_once in (1, 2):
         looked.clear()
-        each = 8 * (64 * 9572 + 10 * 2 * 24 * 16)
+        copies = max(2 * ROOM, 5 * measuring.EXAMPLES // BATCH)
+        each = 8 * (copies * 9572 + 10 * 2 * 24 * 16)
         memory = each * seeds_at_once + 1
         monkeypatch.setitem(measuring.CHUNK_MEMORY, "cpu", memory)
         parts = records_of(setting, [1, 0, 5], few, dtype=torch.float64)
@@ -549,6 +552,7 @@ def test_what_is_large_but_finite_has_not_diverged(few):
         "sharpness",
         "hessian_trace",
         "hessian_trace_error",
+        "start_step_gain",
         "backward_accuracy",  # on the tasks before the first
     }
     flat = [np.ravel(row[name]) for name in MEASURES if name not in large]

@@ -21,11 +21,11 @@ from tests.support.synthetic import (
     write_study,
 )
 from trainables.record import (
-    KNOWN_COLUMNS,
     REAL,
     SCHEMA_VERSION,
     SETTING_COLUMNS,
     Column,
+    all_columns,
 )
 from trainables.usage import CONTROL, UsageError
 
@@ -70,7 +70,7 @@ def test_the_place_may_be_relative(results, monkeypatch):
 def test_the_rows_are_those_written(results):
     frame = load(str(results / "b"))
     expected = make_run(SHORT, 0, "b").to_pandas()
-    assert list(frame) == list(KNOWN_COLUMNS)
+    assert list(frame) == list(all_columns())
     assert frame.equals(expected)
 
 

@@ -146,6 +146,8 @@ def test_every_number_is_the_one_of_the_command_beside_it(reports, report_page, 
         options = {
             given[i].removeprefix("--"): given[i + 1] for i in range(1, len(given), 2)
         }
+        if "probe" in options:
+            options["probe"] = [options["probe"]]
         COMMANDS[name](given[0], format="markdown", **options)
         printed = capsys.readouterr().out
         lines = [re.split(r" ?(?<!\\)\| ?", line) for line in printed.splitlines()]
