@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterable
 from typing import Any, Literal, get_args
 
 import attrs
 import pyarrow as pa
 
-from trainables.usage import UsageError, printable
+from trainables.usage import UsageError, choose, printable
 
 Role = Literal["identity", "setting", "position", "measure", "outcome"]
 """The purpose of a column.
@@ -124,6 +125,13 @@ def text(default: Any, convert: Any = None, *, unit: str = "", meaning: str) -> 
     returns the value to store.
     """
     return _field(default, convert, TEXT, unit, meaning, "")
+
+
+def choice(default: Any, names: Iterable[str], *, meaning: str) -> Any:
+    """Return an attrs field for text that must be one of `names`."""
+    return text(
+        default, lambda value, field: choose(field.name, value, names), meaning=meaning
+    )
 
 
 def _field(

@@ -21,6 +21,7 @@ from trainables.hyperparameter import (
     REAL,
     Column,
     check_whole,
+    choice,
     hyperparameters,
     real,
     text,
@@ -83,9 +84,9 @@ class Setting:
     problem: Problem = text(
         attrs.Factory(Permuted), meaning="kind of stream from which the tasks come"
     )
-    dataset: str = text(
+    dataset: str = choice(
         "mnist",
-        lambda value, field: choose(field.name, value, DATASETS),
+        DATASETS,
         meaning="dataset from which the tasks are made",
     )
     tasks: int = whole(
@@ -117,15 +118,15 @@ class Setting:
         unit="examples",
         meaning="training examples of each task, drawn anew for each task; null: all",
     )
-    initialization: str | None = text(
+    initialization: str | None = choice(
         None,
-        lambda value, field: choose(field.name, value, INITIALIZATIONS),
+        INITIALIZATIONS,
         meaning="distribution of the initial weights: pytorch (the default of "
         "torch.nn.Linear); null: Kaiming uniform, with zero biases",
     )
-    activation: str | None = text(
+    activation: str | None = choice(
         None,
-        lambda value, field: choose(field.name, value, ACTIVATIONS),
+        ACTIVATIONS,
         meaning="function after the hidden layers: leaky_relu, tanh, crelu, "
         "sine_cosine; null: ReLU",
     )

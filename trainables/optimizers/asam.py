@@ -14,23 +14,18 @@ The author of that code found rho = 2 best for it (davda54/sam#37).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from trainables.hyperparameter import real, text
+from trainables.hyperparameter import choice, real
 from trainables.optimizers.sam import SAM
 from trainables.optimizers.surface import EPSILON
-from trainables.usage import choose
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from trainables.networks.network import Network
-
-
-def _check_scaled(value: Any, field: attrs.Attribute[str]) -> str:
-    return choose(field.name, value, ("weights", "all"))
 
 
 @attrs.frozen(kw_only=True)
@@ -48,9 +43,9 @@ class ASAM(SAM):
         exclude_low=True,
         meaning="ASAM: added to |w| in the scale of the ascent step",
     )
-    ascent_scaled: str = text(
+    ascent_scaled: str = choice(
         "weights",
-        _check_scaled,
+        ("weights", "all"),
         meaning="ASAM: what has a scaled ascent step: weights, or all (as is null)",
     )
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class Averaging(SAM):
+class AveragingSAM(SAM):
     """SAM with a running average of the gradients at the weights."""
 
     def begin(self, network: Network, memory: Memory) -> None:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from trainables.hyperparameter import real
-from trainables.optimizers.averaging import Averaging
-from trainables.optimizers.surface import along
+from trainables.optimizers.averaging import AveragingSAM
+from trainables.optimizers.surface import step_along
 
 if TYPE_CHECKING:
     from trainables.networks.network import Network
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class FSAM(Averaging):
+class FSAM(AveragingSAM):
     """SAM that ascends along what is particular to the batch.
 
     Each update needs two forward and backward passes.
@@ -46,4 +46,6 @@ class FSAM(Averaging):
         g1 = surface.gradient
         direction = g1 - self.fsam_sigma * memory.moments["ascent"]
         self.average(g1, memory, 1 - self.fsam_lambda)
-        return surface.gradient_at(along(direction, self.radius(memory), of=g1))
+        return surface.gradient_at(
+            step_along(direction, self.radius(memory), operand=g1)
+        )

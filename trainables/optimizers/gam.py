@@ -24,7 +24,7 @@ import attrs
 
 from trainables.hyperparameter import real
 from trainables.optimizers.sam import SAM
-from trainables.optimizers.surface import across, along
+from trainables.optimizers.surface import orthogonal_part, step_along
 
 if TYPE_CHECKING:
     from trainables.networks.network import Network
@@ -65,8 +65,10 @@ class GAM(SAM):
             return surface.gradient
         radius, gam_radius = self.radius(memory), self.gam_rho * self.share(memory)
         g0, g1 = surface.gradient, surface.gradient_uphill(radius)
-        step = along(g1 - g0, gam_radius, of=g0)
+        step = step_along(g1 - g0, gam_radius, operand=g0)
         g2 = surface.gradient_at(step)
-        g3 = surface.gradient_at(step + along(g2, radius))
+        g3 = surface.gradient_at(step + step_along(g2, radius))
         summed = self.gam_beta1 * g1 + (1 - self.gam_beta1) * g3
-        return summed - self.gam_gamma * across(g0 + (1 - self.gam_beta0) * g2, summed)
+        return summed - self.gam_gamma * orthogonal_part(
+            g0 + (1 - self.gam_beta0) * g2, summed
+        )

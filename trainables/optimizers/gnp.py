@@ -15,11 +15,11 @@ from typing import ClassVar
 import attrs
 
 from trainables.hyperparameter import real
-from trainables.optimizers.schedule import Scheduled
+from trainables.optimizers.schedule import ScheduledOptimizer
 
 
 @attrs.frozen(kw_only=True)
-class GNP(Scheduled):
+class GNP(ScheduledOptimizer):
     """Mixes the gradient at the weights with the gradient at the perturbed weights.
 
     The perturbed weights are one ascent step of length rho away from the weights. Each

@@ -17,7 +17,7 @@ import attrs
 
 from trainables.hyperparameter import real
 from trainables.optimizers.sam import SAM
-from trainables.optimizers.surface import across
+from trainables.optimizers.surface import orthogonal_part
 
 if TYPE_CHECKING:
     from trainables.networks.network import Network
@@ -38,4 +38,4 @@ class GSAM(SAM):
 
     def mix(self, surface: Surface, g2: Network) -> Network:
         """Return g2 without a share of what is orthogonal to it in g1."""
-        return g2 - self.gsam_alpha * across(surface.gradient, g2)
+        return g2 - self.gsam_alpha * orthogonal_part(surface.gradient, g2)

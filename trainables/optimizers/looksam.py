@@ -18,7 +18,7 @@ import attrs
 
 from trainables.hyperparameter import real, whole
 from trainables.optimizers.sam import SAM
-from trainables.optimizers.surface import EPSILON, along
+from trainables.optimizers.surface import EPSILON, step_along
 
 if TYPE_CHECKING:
     from trainables.networks.network import Network
@@ -68,6 +68,6 @@ class LookSAM(SAM):
             return g
         g2 = surface.gradient_uphill(self.radius(memory))
         orthogonal = g2 - g1 * (g1.dot(g2) / (g1.dot(g1) + EPSILON**2))
-        kept.lerp_(along(orthogonal, 1.0, of=g2), due.to(updates.dtype))
+        kept.lerp_(step_along(orthogonal, 1.0, operand=g2), due.to(updates.dtype))
         pairs = zip(g2.tensors(), g.tensors(), strict=True)
         return g.like([new.where(due, reused) for new, reused in pairs])

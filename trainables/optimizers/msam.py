@@ -21,7 +21,7 @@ import attrs
 
 from trainables.hyperparameter import real
 from trainables.optimizers.sam import SAM
-from trainables.optimizers.surface import along
+from trainables.optimizers.surface import step_along
 
 if TYPE_CHECKING:
     from trainables.networks.network import Network
@@ -56,4 +56,4 @@ class MSAM(SAM):
         """Return the gradient after a step along -v."""
         moments = memory.moments
         v = moments["first"] if "first" in moments else moments["velocity"]
-        return surface.gradient_at(along(v, -1 * self.radius(memory)))
+        return surface.gradient_at(step_along(v, -1 * self.radius(memory)))

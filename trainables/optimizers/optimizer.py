@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from trainables.hyperparameter import real
-from trainables.optimizers.surface import Surface, along
+from trainables.optimizers.surface import Surface, step_along
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,7 +127,7 @@ class Optimizer:
         self, network: Network, gradient: Network, radius: float | Tensor
     ) -> Network:
         """Return the ascent step radius g / ||g|| from the weights of `network`."""
-        return along(gradient, radius)
+        return step_along(gradient, radius)
 
     @property
     def scales_biases(self) -> bool:

@@ -10,11 +10,11 @@ from typing import ClassVar
 import attrs
 
 from trainables.hyperparameter import real
-from trainables.optimizers.schedule import Scheduled
+from trainables.optimizers.schedule import ScheduledOptimizer
 
 
 @attrs.frozen(kw_only=True)
-class SAM(Scheduled):
+class SAM(ScheduledOptimizer):
     """Uses the gradient at the perturbed weights instead of the current weights.
 
     The perturbed weights are one ascent step of length rho away from the weights. To

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from trainables.hyperparameter import text, whole
+from trainables.hyperparameter import choice, whole
 from trainables.optimizers.optimizer import Optimizer
-from trainables.usage import UsageError, choose
+from trainables.usage import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +37,7 @@ LEVELS: dict[str, Callable[[float], float]] = {
 
 
 @attrs.frozen(kw_only=True)
-class Scheduled(Optimizer):
+class ScheduledOptimizer(Optimizer):
     """An optimizer whose rho may rise in each task and fall along the stream.
 
     Raises:
@@ -49,14 +49,14 @@ class Scheduled(Optimizer):
         unit="updates",
         meaning="updates of each task in which rho rises from 0; null: none",
     )
-    rho_decay: str | None = text(
+    rho_decay: str | None = choice(
         None,
-        lambda value, field: choose(field.name, value, LEVELS),
+        LEVELS,
         meaning="how rho falls to 0 along the stream: linear, cosine; null: not",
     )
-    rho_follows: str | None = text(
+    rho_follows: str | None = choice(
         None,
-        lambda value, field: choose(field.name, value, ("lr",)),
+        ("lr",),
         meaning="lr: lr has the schedule of rho; null: lr is constant",
     )
 

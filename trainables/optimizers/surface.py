@@ -65,28 +65,32 @@ class Surface:
 
         `radius` is a number, or a tensor with one number for each seed, (S, 1, 1).
         """
-        return self.gradient_at(along(self.gradient, radius))
+        return self.gradient_at(step_along(self.gradient, radius))
 
 
-def along(
-    direction: Network, radius: float | Tensor, of: Network | None = None
+def step_along(
+    direction: Network, radius: float | Tensor, operand: Network | None = None
 ) -> Network:
     """Return the step of this radius along `direction`, for each seed.
 
-    If `direction` is a difference of vectors of about the size of `of`, it may be only
-    rounding error. The step is then 0, and not a step in a random direction.
+    Args:
+        direction: The direction of each seed, of any length. If it is 0, so is the
+            step.
+        radius: The length of the step: a number, or one for each seed, (S, 1, 1).
+        operand: One of the two vectors, if `direction` is a difference of two. A
+            difference that can be rounding error alone then gives a step of 0.
     """
     size = direction.norm()
-    if of is not None:
+    if operand is not None:
         import torch
 
-        least = ROUNDING * torch.finfo(size.dtype).eps * of.norm()
+        least = ROUNDING * torch.finfo(size.dtype).eps * operand.norm()
         size = size.where(size > least, torch.inf)
     return direction * (radius / (size + EPSILON))
 
 
-def across(one: Network, other: Network) -> Network:
-    """Return the component of `one` that is orthogonal to `other`, for each seed."""
-    length, other_length = one.norm(), other.norm()
-    cosine = one.dot(other) / (length * other_length + EPSILON)
-    return one - other * (cosine * length / (other_length + EPSILON))
+def orthogonal_part(vector: Network, other: Network) -> Network:
+    """Return the component of `vector` that is orthogonal to `other`, for each seed."""
+    length, other_length = vector.norm(), other.norm()
+    cosine = vector.dot(other) / (length * other_length + EPSILON)
+    return vector - other * (cosine * length / (other_length + EPSILON))

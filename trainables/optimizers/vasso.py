@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from trainables.hyperparameter import real
-from trainables.optimizers.averaging import Averaging
-from trainables.optimizers.surface import along
+from trainables.optimizers.averaging import AveragingSAM
+from trainables.optimizers.surface import step_along
 
 if TYPE_CHECKING:
     from trainables.networks.network import Network
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(kw_only=True)
-class VaSSO(Averaging):
+class VaSSO(AveragingSAM):
     """SAM that ascends along a running average of the gradients.
 
     Each update needs two forward and backward passes.
@@ -39,5 +39,5 @@ class VaSSO(Averaging):
     def uphill(self, surface: Surface, memory: Memory) -> Network:
         """Update the average, and return the gradient after a step along it."""
         self.average(surface.gradient, memory, self.vasso_theta)
-        step = along(memory.moments["ascent"], self.radius(memory))
+        step = step_along(memory.moments["ascent"], self.radius(memory))
         return surface.gradient_at(step)

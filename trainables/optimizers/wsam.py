@@ -14,21 +14,16 @@ momentum and without Adam, the two forms are equal.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from trainables.hyperparameter import real, text
+from trainables.hyperparameter import choice, real
 from trainables.optimizers.sam import SAM
-from trainables.usage import choose
 
 if TYPE_CHECKING:
     from trainables.networks.network import Network
     from trainables.optimizers.surface import Surface
-
-
-def _check_form(value: Any, field: attrs.Attribute[str]) -> str:
-    return choose(field.name, value, ("decoupled", "coupled"))
 
 
 @attrs.frozen(kw_only=True)
@@ -46,9 +41,9 @@ class WSAM(SAM):
         exclude_high=True,
         meaning="WSAM: alpha = gamma / (1 - gamma) is the weight of the sharpness",
     )
-    wsam_form: str = text(
+    wsam_form: str = choice(
         "decoupled",
-        _check_form,
+        ("decoupled", "coupled"),
         meaning="WSAM: decoupled (the sharpness has its own step) or coupled",
     )
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trainables.networks.network import Network, cross_entropy, forward
-from trainables.optimizers.surface import along
+from trainables.optimizers.surface import step_along
 from trainables.probes.landscape import Landscape
 from trainables.probes.measure import landscape_probe
 from trainables.probes.norms import double_norm
@@ -79,7 +79,7 @@ def step_gain(landscape: Landscape) -> Float[Tensor, " S"]:
 
 def _climb(landscape: Landscape, direction: Network) -> Network:
     """Return the networks after a step of length `RADIUS` from w along `direction`."""
-    return landscape.network + along(direction, RADIUS)
+    return landscape.network + step_along(direction, RADIUS)
 
 
 def _loss_at(landscape: Landscape, network: Network) -> Float[Tensor, " S"]:

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainables.bases import Adam
 from trainables.data.examples import Block, Examples, Reader
 from trainables.interventions import HareTortoise, L2Init
 from trainables.networks.network import Network
@@ -42,6 +43,9 @@ from trainables.steps.extension import (
 from trainables.steps.training import StepSums
 
 OPTIMIZERS = (SGD, SAM, GNP, ASAM)
+
+BASES = (type(None), Adam)
+"""The bases that the C steps have. None is SGD, with or without momentum."""
 
 STEP_INTERVENTIONS = (L2Init, HareTortoise)
 """The interventions at every step that the C steps have. All others act in torch."""
@@ -67,6 +71,7 @@ def supports(setting: Setting, network: Network) -> bool:
         and type(setting.optimizer) in OPTIMIZERS
         and setting.optimizer.is_mixture
         and setting.optimizer.alpha <= 1
+        and type(setting.base) in BASES
         and is_in_c
         and network.activation in ACTIVATIONS
         and sum(w[0].numel() for w in network.weights) <= MAX_WEIGHTS

@@ -13,27 +13,29 @@ from study.running.tuning import stoppable
 
 
 @pytest.fixture
-def told(monkeypatch):
-    """What Tune, which stops on SIGUSR1 while it runs, was told."""
+def signals(monkeypatch):
+    """The signals that Tune has got: it stops on SIGUSR1 while it runs."""
     monkeypatch.setattr(tuning, "GRACE", 1e6)  # after it, the process would end
-    told = []
-    before = signal.signal(signal.SIGUSR1, lambda *_: told.append("stop"))
-    yield told
+    signals = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: signals.append("SIGUSR1"))
+    yield signals
     signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_stops_tune_and_the_second_the_command(number, told, capsys):
+def test_the_first_signal_stops_tune_and_the_second_the_command(
+    number, signals, capsys
+):
     with contextlib.suppress(KeyboardInterrupt), stoppable() as requested:
         os.kill(os.getpid(), number)
         assert requested.is_set()
-        assert told == ["stop"]
+        assert signals == ["SIGUSR1"]
         assert capsys.readouterr().out == (
             "Stopping. Progress is saved; run the same command to resume.\n"
         )
         os.kill(os.getpid(), number)
         pytest.fail("the second signal does not end the command")
-    assert told == ["stop"]
+    assert signals == ["SIGUSR1"]
 
 
 def test_before_tune_runs_a_signal_ends_the_command():

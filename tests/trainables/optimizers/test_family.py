@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
+from tests.support.updates import batches, distance, stack_of
 from trainables.networks.network import Network, initial_network
 from trainables.networks.stack import Stack
 from trainables.optimizers import (
@@ -26,22 +26,9 @@ from trainables.setting import Setting
 from trainables.steps import reference
 from trainables.steps.update import STEPS, begin_task, initial_memory, make_update
 
-SIZES = [7, 6, 5, 4]
 MOVING = {"lr": 0.05, "momentum": 0.8, "weight_decay": 0.01}
 ASCENDING = [kind for kind in OPTIMIZERS.values() if kind is not SGD]
 engines = pytest.mark.parametrize("engine", STEPS)
-
-
-def stack_of(setting: Setting, seeds: list[int]) -> Stack:
-    network = initial_network(SIZES, seeds, dtype=torch.float64)
-    return Stack(seeds, 0, network, initial_memory(setting, network))
-
-
-def batches(steps: int, seeds: int) -> list[tuple[Tensor, Tensor]]:
-    random = torch.Generator().manual_seed(1)
-    x = torch.rand(steps, seeds, 8, SIZES[0], generator=random, dtype=torch.float64)
-    y = torch.randint(0, SIZES[-1], (steps, seeds, 8), generator=random)
-    return list(zip(x, y, strict=True))
 
 
 def trained(optimizer: Optimizer, engine: str = "torch", steps: int = 8) -> Network:
@@ -51,10 +38,6 @@ def trained(optimizer: Optimizer, engine: str = "torch", steps: int = 8) -> Netw
     for x, y in batches(steps, 2):
         update(x, y)
     return stack.network
-
-
-def distance(one: Network, other: Network) -> float:
-    return max(float(tensor.abs().max()) for tensor in (one - other).tensors())
 
 
 # ---- where they meet

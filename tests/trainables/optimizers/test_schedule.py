@@ -6,37 +6,17 @@ import math
 
 import attrs
 import pytest
-import torch
-from torch import Tensor
 
+from tests.support.updates import batches, distance, stack_of
 from trainables.bases import Adam
 from trainables.data import Dataset
-from trainables.networks.network import Network, initial_network
-from trainables.networks.stack import Stack
 from trainables.optimizers import ASAM, SAM
 from trainables.problems import Pairwise
 from trainables.run import ContinualRun
 from trainables.setting import RunOptions, Setting
-from trainables.steps.update import STEPS, begin_task, initial_memory, make_update
+from trainables.steps.update import STEPS, begin_task, make_update
 
-SIZES = [7, 6, 5, 4]
 engines = pytest.mark.parametrize("engine", STEPS)
-
-
-def stack_of(setting: Setting, seeds: list[int]) -> Stack:
-    network = initial_network(SIZES, seeds, dtype=torch.float64)
-    return Stack(seeds, 0, network, initial_memory(setting, network))
-
-
-def batches(steps: int, seeds: int) -> list[tuple[Tensor, Tensor]]:
-    random = torch.Generator().manual_seed(1)
-    x = torch.rand(steps, seeds, 8, SIZES[0], generator=random, dtype=torch.float64)
-    y = torch.randint(0, SIZES[-1], (steps, seeds, 8), generator=random)
-    return list(zip(x, y, strict=True))
-
-
-def distance(one: Network, other: Network) -> float:
-    return max(float(tensor.abs().max()) for tensor in (one - other).tensors())
 
 
 def test_without_a_schedule_nothing_is_kept():

@@ -393,5 +393,8 @@ def test_what_it_does_not_cover_goes_by_torch(few):
     scaled = type("Scaled", (SAM,), {"ascent_scale": lambda self, w: 2 * w})
     assert not native.supports(Setting(optimizer=scaled()), network)
     assert not native.supports(Setting(intervention=Parseval()), network)
+    # a base that is not in C, as a new one
+    assert native.supports(Setting(base=Adam()), network)
+    assert not native.supports(Setting(base=type("Other", (Adam,), {})()), network)
     large = [784, 2000, 2000, 10]
     assert not native.supports(Setting(), initial_network(large, [0]))

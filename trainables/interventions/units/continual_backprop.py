@@ -36,28 +36,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from trainables.hyperparameter import real, text, whole
+from trainables.hyperparameter import choice, real, whole
 from trainables.interventions.intervention import Intervention, Update
 from trainables.interventions.units.replacement import (
     replace_units,
     split_by_layer,
     unit_zeros,
 )
-from trainables.usage import choose
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from trainables.networks.network import Network
     from trainables.networks.stack import Memory, Stack
-
-
-def _check_utility(value: Any, field: attrs.Attribute[str]) -> str:
-    return choose(field.name, value, ("adaptable", "printed"))
 
 
 @attrs.frozen(kw_only=True)
@@ -88,9 +83,9 @@ class ContinualBackprop(Intervention):
         exclude_high=True,
         meaning="decay per update of a unit's utility, a running average",
     )
-    utility: str = text(
+    utility: str = choice(
         "adaptable",
-        _check_utility,
+        ("adaptable", "printed"),
         meaning="a unit's utility: adaptable (authors' code) or printed (as is null)",
     )
 

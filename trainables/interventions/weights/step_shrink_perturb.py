@@ -18,24 +18,19 @@ Ash & Adams 2020, who introduced the method, shrink once before each task: see
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
-from trainables.hyperparameter import real, text
+from trainables.hyperparameter import choice, real
 from trainables.interventions.intervention import Intervention, Update
 from trainables.randomness import generator
-from trainables.usage import choose
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from trainables.networks.network import Network
     from trainables.networks.stack import Memory, Stack
-
-
-def _check_noise(value: Any, field: attrs.Attribute[str]) -> str:
-    return choose(field.name, value, ("initial", "normal"))
 
 
 @attrs.frozen(kw_only=True)
@@ -53,9 +48,9 @@ class StepShrinkPerturb(Intervention):
     step_perturb: float = real(
         0.01, meaning="factor of the noise added to all weights after every update"
     )
-    step_noise: str = text(
+    step_noise: str = choice(
         "initial",
-        _check_noise,
+        ("initial", "normal"),
         meaning="noise after every update: initial (like initial weights) or normal",
     )
 

@@ -1,0 +1,30 @@
+"""Small stacks of networks in float64, and batches to update them with."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from trainables.networks.network import Network, initial_network
+from trainables.networks.stack import Stack
+from trainables.setting import Setting
+from trainables.steps.update import initial_memory
+
+SIZES = [7, 6, 5, 4]
+
+
+def stack_of(setting: Setting, seeds: list[int]) -> Stack:
+    network = initial_network(SIZES, seeds, dtype=torch.float64)
+    return Stack(seeds, 0, network, initial_memory(setting, network))
+
+
+def batches(steps: int, seeds: int) -> list[tuple[Tensor, Tensor]]:
+    random = torch.Generator().manual_seed(1)
+    x = torch.rand(steps, seeds, 8, SIZES[0], generator=random, dtype=torch.float64)
+    y = torch.randint(0, SIZES[-1], (steps, seeds, 8), generator=random)
+    return list(zip(x, y, strict=True))
+
+
+def distance(one: Network, other: Network) -> float:
+    """Return the largest difference between two numbers."""
+    return max(float(tensor.abs().max()) for tensor in (one - other).tensors())
