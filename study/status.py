@@ -52,9 +52,14 @@ class StatusOptions:
     compact: Flag = False
 
     def __attrs_post_init__(self) -> None:
-        """Check `slots`; raise UsageError if it is not a positive whole number."""
+        """Check the options; raise UsageError if one is wrong or if two conflict."""
         if self.slots is not None:
             check_whole("--slots", self.slots)
+        if self.compact and (self.check or self.fix):
+            raise UsageError(
+                "--compact cannot be combined with --check or --fix: run --fix first, "
+                "then --compact"
+            )
 
 
 def status(

@@ -28,11 +28,11 @@ WITHOUT = {"base": "plain", "remedy": "none"}
 """The name of a baseline that lacks the part."""
 
 STREAM = (
-    *("problem", "pixel_share", "dataset", "examples", "input_low", "tasks", "epochs"),
-    *("batch_size", "hidden", "activation", "initialization"),
+    *("problem", "pixel_share", "chunks", "dataset", "examples", "input_low"),
+    *("tasks", "epochs", "batch_size", "hidden", "activation", "initialization"),
 )
 """The columns that settings must share to compete: the stream, the length of training
-and the network. In some of them null is a value: no method lacks an activation. Other
+and the network. A null in these columns is a value like any other. Other
 columns, such as the learning rate, can be tuned."""
 
 

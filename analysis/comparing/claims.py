@@ -64,7 +64,7 @@ class Claim:
 
 
 _POINTS = f"{100 * MARGIN:g} points"
-_LOWER = "A smaller loss does not count if the level is lower or may be."
+_LOWER = "An equal or smaller loss does not count if the level is lower or may be."
 
 CLAIMS: dict[str, Claim] = {
     claim.id: claim

@@ -10,8 +10,8 @@ saying too much:
   no difference was found is not enough.
 - Methods are compared at the same learning rate: otherwise the learning rate would
   decide.
-- A setting that loses less, but whose level is lower or may be, shows nothing in favour
-  of it: a network that never learns has nothing to lose.
+- A setting whose loss is equal or smaller, but whose level is lower or may be, shows
+  nothing in favour of it: a network that never learns has nothing to lose.
 - A setting of which a run diverged is not tested: the surviving runs are no fair
   sample.
 """
@@ -19,6 +19,7 @@ saying too much:
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 import numpy as np
@@ -61,12 +62,13 @@ MEASURE_LANDSCAPE = "python -m study.sweep paper --landscape-every 1"
 def no_effect(stream: Stream) -> Statement:
     """C1: no matched pair differs in plasticity loss."""
 
-    def judge(number: Number, p_holm: float) -> Number:
-        if number.note in LOWER:
-            return attrs.evolve(number, p_for=1.0, p_against=1.0)
+    def judge(number: Number, row: dict[Any, Any]) -> Number:
         # The corrected test of `compare` contradicts, however small the difference.
-        p_for = 1.0 if p_holm < LEVEL else number.p_inside((-MARGIN, MARGIN))
-        return attrs.evolve(number, p_for=p_for, p_against=p_holm)
+        p_for = number.p_inside((-MARGIN, MARGIN))
+        if row["p_holm"] < LEVEL or _may_be_lower(row):
+            p_for = 1.0
+        p_against = 1.0 if number.note in LOWER else row["p_holm"]
+        return attrs.evolve(number, p_for=p_for, p_against=p_against)
 
     return _plasticity_loss(stream, judge, Statement(same=True))
 
@@ -74,25 +76,32 @@ def no_effect(stream: Stream) -> Statement:
 def may_worsen(stream: Stream) -> Statement:
     """C2: at least one matched pair has a larger plasticity loss than SGD."""
 
-    def judge(number: Number, p_holm: float) -> Number:
-        p_for = p_holm if number.mean > 0 else 1.0
+    def judge(number: Number, row: dict[Any, Any]) -> Number:
+        p_for = row["p_holm"] if number.mean > 0 else 1.0
         p_against = number.p_outside((MARGIN, INFINITE))
-        if p_for < LEVEL or number.note in LOWER:
+        if p_for < LEVEL or _may_be_lower(row):
             p_against = 1.0
         return attrs.evolve(number, p_for=p_for, p_against=p_against)
 
     return _plasticity_loss(stream, judge, Statement(every=False))
 
 
+def _may_be_lower(row: dict[Any, Any]) -> bool:
+    """Return whether the late accuracy is not shown to be as high as the baseline's."""
+    return not row["beside_lo"] >= -MARGIN
+
+
 def _plasticity_loss(
-    stream: Stream, judge: Callable[[Number, float], Number], statement: Statement
+    stream: Stream,
+    judge: Callable[[Number, dict[Any, Any]], Number],
+    statement: Statement,
 ) -> Statement:
-    """Return the statement with the numbers of `compare`, judged by their p_holm."""
+    """Return the statement with the numbers of `compare`, judged by their rows."""
     compared = stream.compare(METRICS["plasticity_loss"], "sgd", MARGIN)
     numbers, family = [], 1
     for number, row in compared.numbers():
         if not number.untested:
-            number = judge(attrs.evolve(number, note=row["verdict"]), row["p_holm"])
+            number = judge(attrs.evolve(number, note=row["verdict"]), row)
             family = int(row["tests"])
         numbers.append(number)
     return attrs.evolve(statement, numbers=numbers, family=family)

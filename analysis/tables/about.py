@@ -248,7 +248,10 @@ def _facts(facts: StudyFacts) -> Iterator[list[str]]:
     if names := sorted(set(chain.from_iterable(engines))):
         yield ["engine", ", ".join(names)]
     if changed := sum(len(own) > 1 for own in engines):
-        yield ["engine changed", f"within {changed} of {len(counts)} settings"]
+        yield [
+            "mixed engines",
+            f"{changed:,} of {len(counts):,} settings have runs of several engines",
+        ]
     for key, name in MADE_WITH.items():
         values = [file.metadata.get(key, "unknown") for file in facts.files]
         if set(values) != {"unknown"}:

@@ -12,7 +12,6 @@ from analysis.statistics.metrics import Metric
 from analysis.tables.formats import Row
 from analysis.tables.words import (
     LONGEST,
-    baseline_words,
     best_words,
     count_range,
     name_seeds,
@@ -40,9 +39,9 @@ def headlines(winners: pd.DataFrame, question: Question) -> list[str]:
     """
     if winners.empty:
         return [
-            f"Nothing can be compared with {baseline_words(question.baseline)}: no "
-            "setting has a "
-            "complete run of every seed that chooses."
+            f"No setting can be compared with {best_words(question.baseline)}: no "
+            "setting has a complete run of every seed that chooses. Run the sweep "
+            "again to complete the runs."
         ]
     judged = winners[winners["against"] != "choosing"]
     several = len(judged["study"].unique()) > 1

@@ -200,14 +200,14 @@ def _conclusions(rows: Sequence[Row]) -> list[str]:
     for (seeds, is_all), names in missing.items():
         which = "any seed" if is_all else name_seeds(seeds)
         notes.append(
-            f"No correlation without trend for {which}, because it has too few values "
-            f"or only drifts: {', '.join(names)}."
+            f"No correlation without trend for {which}: {', '.join(names)}. There are "
+            "too few values, or the trend along the stream explains all of them."
         )
     return notes
 
 
 def _name(row: Row) -> str:
-    return str(row["probe"]) if row["is_before"] else f"{row['probe']}, task before"
+    return str(row["probe"]) if row["is_before"] else f"{row['probe']} (task before)"
 
 
 def _is_shown(row: Row) -> bool:

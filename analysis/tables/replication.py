@@ -123,14 +123,19 @@ def _verdict(part: pd.DataFrame, publication: Publication) -> str:
     peaks = [int(tasks[part[name].argmax()]) for name in ("mean", "published")]
     near = [f"{t:.0f}" for t in tasks[part["near_peak"].astype(bool)] if t != peaks[0]]
     open_peak = f" (noise cannot tell it from task {', '.join(near)})" if near else ""
-    beyond = int((part["difference"].abs() > part["noise"])[part["lo"].notna()].sum())
+    known = part[part["lo"].notna()]
+    beyond = int((known["difference"].abs() > known["noise"]).sum())
+    outside = (
+        f" At {beyond} of {len(known)} tasks, the 95% interval of the difference does "
+        f"not contain 0; noise alone would cause about {0.05 * len(known):.0f}."
+        if len(known)
+        else ""
+    )
     return (
         f"{within}. The largest difference is {difference[worst]:+.2f} {unit}, at task "
         f"{tasks[worst]:.0f}; the mean difference over {len(part)} tasks is "
-        f"{difference.mean():+.2f} {unit} ({counts}). At {beyond} tasks the difference "
-        f"is outside its own 95% interval; noise alone leaves about "
-        f"{0.05 * len(part):.0f} there. The peak is at task {peaks[0]} here{open_peak} "
-        f"and at task {peaks[1]} there."
+        f"{difference.mean():+.2f} {unit} ({counts}).{outside} The peak "
+        f"is at task {peaks[0]} here{open_peak} and at task {peaks[1]} there."
     )
 
 

@@ -108,7 +108,10 @@ def _merge(store: Store, group: _Group) -> FileCheck:
     table = pa.concat_tables(group.tables)
     metadata = {**table.schema.metadata, REPLACES: "\n".join(sorted(replaced))}
     path = f"records/{merged_name(replaced)}"
-    store.put(path, to_bytes(table.replace_schema_metadata(metadata)))
+    content = to_bytes(table.replace_schema_metadata(metadata))
+    if store.claim:
+        store.claim.check()  # a new holder may have merged these files already
+    store.put(path, content)
     store.sync("records")
     merged = check_records_file(path, store.read(path))
     run_ids = {run_id for check in group.checks for run_id in check.runs}
@@ -123,7 +126,7 @@ def _merge(store: Store, group: _Group) -> FileCheck:
 
 
 @contextlib.contextmanager
-def compacting(store: Store, pause: float = PAUSE) -> Iterator[None]:
+def background_compaction(store: Store, pause: float = PAUSE) -> Iterator[None]:
     """Merge small files while this context lasts, whenever there are `FILES` of them.
 
     So a study of many trials has few files at any time, and a sweep that was killed

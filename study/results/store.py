@@ -173,7 +173,7 @@ class Store(Files):
         good = (check for check in checks if not check.faults)
         replaced = {name for check in good for name in check.replaces}
         names = replaced and replaced.intersection(self.names("records", ".parquet"))
-        if names and self.claim:
+        if self.claim:
             self.claim.check()
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda name: self.delete(f"records/{name}"), sorted(names)))

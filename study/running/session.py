@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from study.console import say
 from study.plan.trials import Trial, plan
-from study.results.compaction import compacting
+from study.results.compaction import background_compaction
 from study.results.files import retry
 from study.results.store import Store
 from study.spec.options import SweepOptions
@@ -174,7 +174,7 @@ class Session(abc.ABC):
             retry(lambda: self.store.save_request(self.request))
             retry(lambda: self.store.save_failures({}))
             say(f"{self._headline(tally)}, {shares}")
-            with compacting(self.store):
+            with background_compaction(self.store):
                 failures = run_trials(
                     tally,
                     store=self.store,

@@ -85,18 +85,19 @@ def _wrong_results(dtype: torch.dtype) -> Iterator[str]:
         block = Block(0, 1, torch.from_numpy(positions), torch.from_numpy(labels))
         reader = Reader(images, dtype, setting.input_low)
         start = _new_stack(setting, dtype)
-        mine, theirs = (start.take([0]) for _ in range(2))
-        sums = native.train(setting, mine, reader, block)
-        update = make_update(setting, "reference", theirs)
+        in_c, by_reference = (start.take([0]) for _ in range(2))
+        sums = native.train(setting, in_c, reader, block)
+        update = make_update(setting, "reference", by_reference)
         expected = training.train(update, reader, block)
-        tensors = zip(mine.tensors(), theirs.tensors(), start.tensors(), strict=True)
-        if not all(_is_close(*three, rounding) for three in tensors):
+        stacks = (in_c, by_reference, start)
+        tensors = zip(*(stack.tensors() for stack in stacks), strict=True)
+        if not all(_is_close(c, right, old, rounding) for c, right, old in tensors):
             yield f"weights with {name}, batch size {batch}"
         pairs = zip(sums, expected, strict=True)
         if not all(_is_close(*pair, zero, rounding) for pair in pairs):
             yield f"losses with {name}, batch size {batch}"
         examples = Examples(positions.ravel(), labels.ravel())
-        if not _tests_alike(theirs, reader, examples, rounding):
+        if not _tests_alike(by_reference, reader, examples, rounding):
             yield f"tests with {name}, {len(examples.labels)} examples"
 
 

@@ -63,7 +63,7 @@ def supports(setting: Setting, network: Network) -> bool:
     is_in_c = (
         intervention is None
         or not (intervention.penalizes or intervention.steps)
-        or intervention.rests
+        or (intervention.rests and not intervention.penalizes)
         or type(intervention) in STEP_INTERVENTIONS
     )
     return (

@@ -153,6 +153,12 @@ def test_a_dead_network_decides_no_claim_on_plasticity(dead):
     assert row_of(frame, "C6")["verdict"] == "contradicted"
 
 
+def test_dead_networks_that_lose_as_much_as_sgd_show_no_sameness():
+    frame = records(change={}, level={"sam": -0.8, "gnp": -0.8})
+    for claim in ("C1", "C2"):
+        assert row_of(frame, claim, "permuted")["verdict"] == "undecided"
+
+
 def test_a_dead_gnp_is_not_the_most_effective():
     change = {"sgd": -0.05, "sam": -0.05}
     alive = records("pairwise", change=change)

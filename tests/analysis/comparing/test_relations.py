@@ -294,13 +294,13 @@ def test_three_sentences_say_what_the_table_shows_and_what_not():
     (sheet,) = indicator_sheets(indicators(lagging_study(), LEAD))
     assert [cells[0] for cells in sheet.rows] == [
         PROBE,
-        "weight_norm, task before",
+        "weight_norm (task before)",
         *LEAD[2:],
     ]
     last = [cells[-1] for cells in sheet.rows]
     assert last == ["a high value", "a low value", "not shown", "not shown"]
     shown, drift, visible = sheet.notes
-    assert f"announced by: a high {PROBE}, a low weight_norm, task before." in shown
+    assert f"announced by: a high {PROBE}, a low weight_norm (task before)." in shown
     assert "nothing is shown: start_gradient_norm" in drift
     assert "with a probability of 80%" in visible
 
@@ -312,7 +312,7 @@ def test_seeds_without_an_indicator_are_counted_and_named():
     (sheet,) = indicator_sheets(indicators(frame, LEAD))
     assert [cells[1] for cells in sheet.rows] == ["7 of 8", "0 of 8", "8", "8"]
     assert sheet.rows[1][3:6] == ["n/a"] * 3
-    assert any("for seed 2, because" in note and PROBE in note for note in sheet.notes)
+    assert any(f"for seed 2: {PROBE}." in note for note in sheet.notes)
     assert any("for any seed" in note and "weight_norm" in note for note in sheet.notes)
 
 

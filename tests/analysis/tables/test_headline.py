@@ -105,7 +105,7 @@ def test_what_is_not_compared_says_why():
     (line,) = said(*short, question=question)
     assert line.endswith("the plasticity loss of such a short stream is undefined.")
     (line,) = headlines(confirm(frame[frame["optimizer"] == "sgd"]), Question())
-    assert line.startswith("Nothing can be compared with sgd")
+    assert line.startswith("No setting can be compared with the best sgd")
 
 
 def test_a_baseline_without_a_part_is_named_in_words():

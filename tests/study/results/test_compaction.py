@@ -16,7 +16,7 @@ import pytest
 from analysis.records import load as loading
 from study.results import compaction
 from study.results.claim import claim
-from study.results.compaction import compact, compacting
+from study.results.compaction import background_compaction, compact
 from study.results.files import Files
 from study.results.store import Store, to_bytes
 from study.status import StatusOptions, status
@@ -382,6 +382,28 @@ def test_the_command_says_what_it_did(store, capsys):
         status(options)
 
 
+@pytest.mark.parametrize("other", ["check", "fix"])
+def test_the_command_does_one_thing_at_a_time(other):
+    with pytest.raises(UsageError, match="run --fix first"):
+        StatusOptions("x", compact=True, **{other: True})
+
+
+def test_a_sweep_that_has_lost_its_claim_writes_no_merged_file(store):
+    stale = Store(store.results, store.study)
+    (group,) = compaction._groups(stale, stale.check_records()[:2])
+    compact(store)
+    before = paths(store)
+
+    class Lost:
+        def check(self):
+            raise OSError("lost")
+
+    stale = attrs.evolve(stale, claim=Lost())
+    with pytest.raises(OSError, match="lost"):
+        compaction._merge(stale, group)
+    assert paths(store) == before
+
+
 def test_two_folders_compare_as_equal(store, capsys):
     from analysis.tables.diff import print_difference
 
@@ -389,12 +411,15 @@ def test_two_folders_compare_as_equal(store, capsys):
     shutil.copytree(store.results, copy)
     compact(store)
     print_difference(str(copy), store.results)
-    assert "commit" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "the same code, versions and hardware" in printed
+    assert f"{len(ROWS)} records" in printed
+    assert "0 in A only, 0 in B only" in printed
 
 
 def test_a_running_sweep_merges_its_files_when_there_are_many(store, monkeypatch):
     monkeypatch.setattr(compaction, "FILES", 3)
-    with compacting(store, pause=0.01):
+    with background_compaction(store, pause=0.01):
         wait_until(lambda: len(paths(store)) == 1)
         for seed in range(2, 5):
             assert_each_row_once_of(store, seed)

@@ -11,7 +11,7 @@ from trainables.steps.extension import Hyperparameters, Library, Unavailable
 REAL = extension.load("float32")
 
 
-class Tampered:
+class Saboteur:
     """The C functions with one mistake each in what they are given and return."""
 
     def __init__(self, given=lambda *arguments: None, returned=lambda sums: None):
@@ -26,7 +26,7 @@ class Tampered:
     test = REAL.functions.test
 
 
-class BrokenTest(Tampered):
+class BrokenTest(Saboteur):
     def test(self, parameters, batches, sums):
         status = REAL.functions.test(parameters, batches, sums)
         self.returned(sums)
@@ -43,28 +43,26 @@ def miscount(sums):
     sums.correct += 1
 
 
-def changed(name: str, place: int = 2):
+def twice(name: str, place: int = 2):
     """Change one number that the C functions are given."""
 
     def change(*arguments):
         setattr(arguments[place], name, 2 * getattr(arguments[place], name) + 0.01)
 
-    return Tampered(change)
+    return Saboteur(change)
 
 
 def forget(name: str):
-    return Tampered(lambda parameters, *_: setattr(parameters, name, 0))
+    return Saboteur(lambda parameters, *_: setattr(parameters, name, 0))
 
 
 MISTAKES = {
-    **{
-        name: changed(name) for name, _ in Hyperparameters._fields_ if name != "epsilon"
-    },
-    "low": changed("low", 1),
+    **{name: twice(name) for name, _ in Hyperparameters._fields_ if name != "epsilon"},
+    "low": twice("low", 1),
     "activation": forget("activation"),
     "is_normalized": forget("is_normalized"),
-    "training loss": Tampered(returned=lose),
-    "training count": Tampered(returned=miscount),
+    "training loss": Saboteur(returned=lose),
+    "training count": Saboteur(returned=miscount),
     "test loss": BrokenTest(returned=lose),
     "test count": BrokenTest(returned=miscount),
 }
@@ -91,7 +89,7 @@ def test_a_mistake_is_found(name, load):
 
 
 def test_without_a_mistake_the_library_is_used(load):
-    assert load(Tampered()).instruction_set == "avx2"
+    assert load(Saboteur()).instruction_set == "avx2"
 
 
 def test_double_precision_is_checked_too():

@@ -386,15 +386,34 @@ def test_an_intervention_that_rests_acts_in_torch(few, monkeypatch):
     assert sum(len(block.positions) for block in in_c) == 3 * 8
 
 
+def test_adam_keeps_the_digits_of_its_shares():
+    """1 - beta2 in float32 would have three of them."""
+    setting = Setting(base=Adam(beta2=0.99999))
+    images = torch.arange(27, dtype=torch.uint8).reshape(3, 9)
+    block = Block(0, 1, torch.arange(3)[None, None], torch.arange(3)[None, None])
+    moments = []
+    for dtype in (torch.float32, torch.float64):
+        network = initial_network([9, 7, 3], [0], dtype=dtype)
+        stack = Stack([0], 0, network, initial_memory(setting, network))
+        native.train(setting, stack, Reader(images, dtype, None), block)
+        moments.append(stack.memory.moments["second"].weights[-1].double())
+    torch.testing.assert_close(*moments, rtol=1e-4, atol=0)
+
+
 def test_what_it_does_not_cover_goes_by_torch(few):
     network = initial_network([784, 20, 10], [0])
     assert native.supports(Setting(), network)
     assert native.supports(Setting(optimizer=ASAM()), network)
-    scaled = type("Scaled", (SAM,), {"ascent_scale": lambda self, w: 2 * w})
-    assert not native.supports(Setting(optimizer=scaled()), network)
+    scaled = type("Scaled", (SAM,), {"ascent": lambda self, *_: None})
+    scheduled = SAM(rho_warmup=5), SAM(rho_decay="linear")
+    for optimizer in (scaled(), *scheduled, GNP(alpha=3)):
+        assert not native.supports(Setting(optimizer=optimizer), network)
     assert not native.supports(Setting(intervention=Parseval()), network)
     # a base that is not in C, as a new one
     assert native.supports(Setting(base=Adam()), network)
     assert not native.supports(Setting(base=type("Other", (Adam,), {})()), network)
+    penalizing = type("Other", (ReDo,), {"penalize": lambda self, *_: None})
+    assert native.supports(Setting(intervention=ReDo()), network)
+    assert not native.supports(Setting(intervention=penalizing()), network)
     large = [784, 2000, 2000, 10]
     assert not native.supports(Setting(), initial_network(large, [0]))

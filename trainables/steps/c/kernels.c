@@ -123,8 +123,8 @@ INLINE vec descend_adam(const Update *u, long i, vec gradient) {
     vec *w = at(u->arrays, VALUE, i);
     vec *m = at(u->arrays, FIRST, i), *v = at(u->arrays, SECOND, i);
     gradient += u->weight_decay * *w;
-    *m += (1 - u->beta1) * (gradient - *m);
-    *v = u->beta2 * *v + (1 - u->beta2) * gradient * gradient;
+    *m += u->first_share * (gradient - *m);
+    *v = u->beta2 * *v + u->second_share * gradient * gradient;
     return *w -= u->lr * adam_ratio(*m, *v, u->root_share, u->adam_eps);
 }
 
@@ -138,7 +138,7 @@ INLINE vec apply(const Update *u, long i, vec sum) {
         u->arrays[SECOND] ? descend_adam(u, i, gradient) : descend_sgd(u, i, gradient);
     if (u->arrays[AVERAGE]) {
         vec *average = at(u->arrays, AVERAGE, i);
-        *average += (1 - u->hare_ema) * (w - *average);
+        *average += u->average_share * (w - *average);
     }
     return w;
 }

@@ -147,14 +147,17 @@ typedef struct {
    Otherwise:
        w = (1 - lr * weight_decay) * w - lr * gradient
    With an average (Hare and Tortoise), finally:
-       average += (1 - hare_ema) * (w - average) */
+       average += (1 - hare_ema) * (w - average)
+   The shares 1 - beta1, 1 - beta2 and 1 - hare_ema (first_share, second_share and
+   average_share) are subtracted in double: in float, few digits of them would be left.
+ */
 typedef struct {
     real *sum_output;
     real share, other_share;
     const real *other;
     real lr, weight_decay, momentum;
-    real beta1, beta2, root_share, adam_eps;
-    real init_decay, hare_ema;
+    real first_share, beta2, second_share, root_share, adam_eps;
+    real init_decay, average_share;
     real *scratch;       /* SCRATCH_ROWS rows, if there is more than a step of SGD */
     real *arrays[KINDS]; /* NULL if not used */
 } Update;

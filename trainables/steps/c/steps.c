@@ -537,14 +537,15 @@ static Update describe_update(const Network *net, const Part *part,
                      .weight_decay = h->weight_decay,
                      .momentum = h->momentum,
                      .init_decay = h->init_decay,
-                     .hare_ema = h->hare_ema,
+                     .average_share = 1 - h->hare_ema,
                      .scratch = net->scratch};
     memcpy(update.arrays, part->arrays, sizeof update.arrays);
     if (part->arrays[SECOND]) {
         update.lr = h->lr / (1 - pow(h->beta1, updates));
         update.root_share = 1 / sqrt(1 - pow(h->beta2, updates));
-        update.beta1 = h->beta1;
+        update.first_share = 1 - h->beta1;
         update.beta2 = h->beta2;
+        update.second_share = 1 - h->beta2;
         update.adam_eps = h->adam_eps;
     }
     return update;
