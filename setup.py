@@ -4,9 +4,11 @@ Everything here is optional: without a C compiler, or with one that does not kno
 instruction set, the install goes on, and torch makes the steps.
 """
 
+import copy
 import platform
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 FOLDER = "trainables/steps/c/"
 
@@ -27,7 +29,24 @@ INSTRUCTION_SETS = {
 
 TYPES = {"float32": [], "float64": [("DOUBLE", "1")]}
 
+
+class BuildSideBySide(build_ext):
+    """Builds the extensions in parallel, the objects of each in a folder of its own."""
+
+    def finalize_options(self) -> None:
+        """Use all cores."""
+        super().finalize_options()
+        self.parallel = True
+
+    def build_extension(self, ext: Extension) -> None:
+        """Build one extension; all have the same sources."""
+        own = copy.copy(self)
+        own.build_temp = f"{self.build_temp}/{ext.name}"
+        build_ext.build_extension(own, ext)
+
+
 setup(
+    cmdclass={"build_ext": BuildSideBySide},
     ext_modules=[
         Extension(
             f"trainables.steps._native_{name}_{dtype}",
@@ -45,5 +64,5 @@ setup(
         )
         for name in INSTRUCTION_SETS.get(platform.machine(), [])
         for dtype, macros in TYPES.items()
-    ]
+    ],
 )

@@ -39,8 +39,8 @@ settings.register_profile(
 )
 settings.load_profile("tests")
 
-SHAPES_CHECKED_IN_ONE_OF = 4
-"""Checks of shapes are a third of these tests' time: one case in four has them."""
+SHAPES_CHECKED_IN_ONE_OF = 8
+"""Checks of shapes are a third of these tests' time: one case in eight has them."""
 
 UNCHECKED_SHAPES = pytest.StashKey[bool]()
 
