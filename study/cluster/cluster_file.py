@@ -49,7 +49,7 @@ class ClusterFile:
         """
         try:
             text = Path(path).read_text()
-            content = yaml.safe_load(text)
+            content = yaml.load(text, yaml.CSafeLoader)
         except OSError as error:
             raise UsageError(
                 f"{path}: cannot be read: {error.strerror}; give the path of your "

@@ -301,10 +301,15 @@ def cloud():
     patch.undo()
 
 
+@pytest.fixture(scope="module")
+def image(cloud):
+    """An image that moto has; it has hundreds, and lists them slowly."""
+    return cloud("ec2").describe_images()["Images"][0]["ImageId"]
+
+
 @pytest.fixture
-def prepared(cloud, home):
-    """The path of a file after `prepare`, with an image that moto has."""
-    image = cloud("ec2").describe_images()["Images"][0]["ImageId"]
+def prepared(image, home):
+    """The path of a file after `prepare`."""
     text = TEXT.replace("<BUCKET>", "mine").replace("<CIDR>", "203.0.113.7/32")
     path = home / "cluster.yaml"
     path.write_text(text.replace("<IMAGE>", image))
