@@ -92,12 +92,24 @@ def dense(seen: Landscape, place: int) -> Tensor:
     return torch.autograd.functional.hessian(loss, flat(seen.network, place))
 
 
+@functools.cache
+def network_of(case: str) -> Network:
+    """The networks of a case, which no test may change."""
+    return CASES[case]()
+
+
+@functools.cache
+def hessian_of(case: str, place: int) -> Tensor:
+    """The whole Hessian of one network of a case."""
+    return dense(look(network_of(case)), place)
+
+
 @cases
 def test_sharpness_is_the_dense_hessians_largest_eigenvalue(case):
-    seen = look(CASES[case]())
+    seen = look(network_of(case))
     got = sharpness(seen)
     for place in range(len(SEEDS)):
-        hessian = dense(seen, place)
+        hessian = hessian_of(case, place)
         expected = torch.linalg.eigvalsh(hessian)[-1].item()
         assert got[place].item() == pytest.approx(expected, rel=1e-6, abs=1e-12)
         by_scipy = eigsh(
@@ -111,16 +123,15 @@ def test_the_cases_are_hard_for_power_iteration():
     """Or they would prove little: the least eigenvalue is near minus the largest."""
     ratios = []
     for case in ("sam rho 2", "sam rho 5"):
-        seen = look(CASES[case]())
         for place in range(len(SEEDS)):
-            values = torch.linalg.eigvalsh(dense(seen, place))
+            values = torch.linalg.eigvalsh(hessian_of(case, place))
             ratios.append(-(values[0] / values[-1]).item())
     assert max(ratios) > 0.8
 
 
 @cases
 def test_products_are_the_dense_hessians(case):
-    seen = look(CASES[case]())
+    seen = look(network_of(case))
     sizes = [tensor[0].numel() for tensor in seen.network.tensors()]
     vector = torch.from_numpy(np.random.default_rng(0).normal(size=(3, sum(sizes))))
     got = seen.hessian.product(vector)
@@ -133,7 +144,7 @@ def test_products_are_the_dense_hessians(case):
         return torch.cat([p.view(t[0].mT.shape).mT.flatten() for p, t in parts])
 
     for place in range(3):
-        expected = dense(seen, place) @ transposed(vector[place])
+        expected = hessian_of(case, place) @ transposed(vector[place])
         torch.testing.assert_close(transposed(got[place]), expected)
 
 
@@ -161,17 +172,17 @@ def test_the_first_vector_is_the_seeds_and_the_tasks_own(monkeypatch):
 
 @cases
 def test_the_trace_is_the_dense_hessians_within_its_error(case, monkeypatch):
-    monkeypatch.setattr(landscapes, "SAMPLES", 300)
-    seen = look(CASES[case]())
+    monkeypatch.setattr(landscapes, "SAMPLES", 150)
+    seen = look(network_of(case))
     off = []
     for place in range(len(SEEDS)):
-        hessian = dense(seen, place)
+        hessian = hessian_of(case, place)
         forms = seen.quadratic_forms[place]
         # the variance that Hutchinson's estimate has
         apart = hessian - hessian.diagonal().diag()
         expected = (2 * apart.square().sum()).item()
         assert forms.var().item() == pytest.approx(expected, rel=0.5)
-        off.append((forms.mean() - hessian.trace()).item() / (expected / 300) ** 0.5)
+        off.append((forms.mean() - hessian.trace()).item() / (expected / 150) ** 0.5)
     assert max(map(abs, off)) < 3
 
 
@@ -179,16 +190,15 @@ def test_the_trace_is_the_dense_hessians_within_its_error(case, monkeypatch):
 def test_the_rank_counts_the_dense_hessians_eigenvalues(case, monkeypatch):
     """By its own standard error, which the random vectors give."""
     monkeypatch.setattr(curvature, "RANK_STEPS", 60)
-    network = CASES[case]()
+    network = network_of(case)
     x, y = batch(SEEDS)
-    tasks = [Landscape(network, x, y, SEEDS, task) for task in range(10)]
-    seen = tasks[0]
+    tasks = [Landscape(network, x, y, SEEDS, task) for task in range(5)]
     got = torch.stack([hessian_rank(each) for each in tasks]).mean(dim=0)
     for place in range(len(SEEDS)):
-        values = torch.linalg.eigvalsh(dense(seen, place))
+        values = torch.linalg.eigvalsh(hessian_of(case, place))
         count = (values.abs() > 0.1).sum().item()
         near = ((values.abs() > 0.08) & (values.abs() < 0.13)).sum().item()
-        error = (2 * count * (1 - count / len(values)) / 10) ** 0.5
+        error = (2 * count * (1 - count / len(values)) / 5) ** 0.5
         assert got[place].item() == pytest.approx(count, abs=4 * error + near)
 
 
@@ -214,7 +224,7 @@ PARTS = [slice(0, 16), slice(16, 32), slice(32, 48)]
 
 @cases
 def test_gradients_of_batches_and_a_step_downhill_by_hand(case):
-    network = CASES[case]()
+    network = network_of(case)
     seen = look(network)
     names = ("gradient_noise", "optimization_readiness", "step_gain")
     noise, readiness, gain = (START[f"start_{name}"](seen) for name in names)
@@ -243,7 +253,7 @@ def test_gradients_of_batches_and_a_step_downhill_by_hand(case):
 
 @cases
 def test_the_volatility_of_the_curvature_along_the_gradient_by_hand(case):
-    network = CASES[case]()
+    network = network_of(case)
     seen = look(network)
     got = START["start_curvature_volatility"](seen)
     for place in range(3):
@@ -295,7 +305,7 @@ def test_the_traces_error_is_that_of_a_mean():
 
 @cases
 def test_sam_sharpness_and_the_lipschitz_estimate_by_hand(case):
-    network = CASES[case]()
+    network = network_of(case)
     seen = look(network)
     sam, steepest = (LANDSCAPE[name](seen) for name in ("sam_sharpness", "lipschitz"))
     for place in range(3):

@@ -72,7 +72,7 @@ def assert_same(one, other, tolerance: float) -> None:
 def test_many_steps_are_the_same(name, seeds, hyperparameters):
     sizes = [30, 20, 20, 6]
     optimizer = OPTIMIZERS[name](**hyperparameters)
-    batches = stream(60, seeds, 16, sizes, last=7)
+    batches = stream(30, seeds, 16, sizes, last=7)
     torch_, reference_ = (train(engine, optimizer, batches, sizes) for engine in STEPS)
     assert_same(torch_, reference_, 1e-9)
     assert (
