@@ -201,7 +201,10 @@ def _print_failures(store: Store, settings: Sequence[SettingProgress]) -> None:
     for name, reason in store.load_failures().items():
         setting_id, seeds = parse_stack_name(name)
         if not failed.get(setting_id, {}).keys().isdisjoint(seeds):
-            say(f"failed: {setting_id} seeds {seeds_text(seeds)}: {reason}")
+            say(
+                f"Setting {setting_id} failed with seeds {seeds_text(seeds)}: "
+                f"{reason.rstrip('.')}. Run the same sweep again to retry."
+            )
 
 
 if __name__ == "__main__":

@@ -75,7 +75,8 @@ def _run(options: SweepOptions, study: Study | Search, store: Store) -> int:
         if session.other_settings:
             say(
                 f"{store.location()} also has {session.other_settings} settings of "
-                "earlier commands. This command does not run those settings."
+                "earlier commands. This command does not run those settings; to finish "
+                "their runs, run the earlier commands again."
             )
         code, setting_ids = session.run(), frozenset(study.rows())
     if code or options.confirm_seeds is None:

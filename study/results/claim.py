@@ -11,11 +11,12 @@ by the clock of the process that waits. No clocks of two machines are compared. 
 holder ran on the same machine and its process is dead, nobody waits
 (`study.results.process`).
 
-A process can be stopped for longer than this, and then continue. So the files that a
-holder overwrites, study.json and the journal, are written under the same condition as
-the entry. Each of them contains the claim's number, which grows from claim to claim. A
-new holder first writes its own number into the files, so that an earlier holder cannot
-write them any more. Records need no claim: equal names have equal content.
+A process can be stopped for longer than `STALE` seconds and then continue. So a holder
+overwrites study.json and the journal under the same condition as the entry: only if no
+other process has changed them since they were read. Each of them contains the claim's
+number, which grows from claim to claim. A new holder first writes its own number into
+the files, so that an earlier holder cannot write them any more. Records need no claim,
+because two files with the same name have the same content.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ from trainables.usage import UsageError
 AnyFiles = TypeVar("AnyFiles", bound=Files)
 
 LOCK = ".lock"
-STALE = 90.0  # a sweep counts as dead if it has not renewed its entry for these seconds
+STALE = (
+    90.0  # seconds without a renewal of its entry after which a sweep counts as dead
+)
 BEATS = 5  # how often a running sweep renews its entry in STALE seconds
 
 # the errors of a file system that has no locks
@@ -79,10 +82,10 @@ def claim(files: AnyFiles, stale: float = STALE) -> Iterator[AnyFiles]:
         with contextlib.ExitStack() as stack:
             lock = _lock(files) if files.local else None
             if lock is not None:
-                stack.enter_context(_locked(lock))
+                stack.enter_context(_keep_locked(lock))
             if lock is None or not locks_are_shared(files.folder):
-                held = stack.enter_context(_entered(files, stale))
-                files = attrs.evolve(files, claim=held)
+                new_claim = stack.enter_context(_claim_entry(files, stale))
+                files = attrs.evolve(files, claim=new_claim)
             yield files
     finally:
         for folder in new_folders:  # `rmdir` deletes only empty folders
@@ -93,12 +96,12 @@ def claim(files: AnyFiles, stale: float = STALE) -> Iterator[AnyFiles]:
 def is_claimed(files: Files, stale: float = STALE) -> bool:
     """Return whether a sweep seems to run on a study's results; write nothing.
 
-    The answer is only for display. If there is no file lock, it depends on the clocks
-    of two machines.
+    Use the answer only for display. Without a file lock, it compares the clocks of two
+    machines, so it may be wrong.
     """
     if files.local:
         with contextlib.suppress(FileNotFoundError):
-            # filelock needs to write, but another user's lock may be read-only
+            # filelock opens the file for writing, but another user's may be read-only
             descriptor = os.open(files.folder / LOCK, os.O_RDONLY)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -156,7 +159,8 @@ def _lock(files: Files) -> FileLock | None:
 
 
 @contextlib.contextmanager
-def _locked(lock: FileLock) -> Iterator[None]:
+def _keep_locked(lock: FileLock) -> Iterator[None]:
+    """Keep a lock while this context lasts, then delete the lock file."""
     try:
         yield
     finally:
@@ -205,7 +209,7 @@ def end_process(line: str) -> None:
 
 
 class Claim:
-    """A claim that this process holds; other processes that get it have None.
+    """A claim that this process holds. In another process, its copy is None.
 
     Attributes:
         stamp: The number of the claim and the name of its holder, as text. The files
@@ -221,7 +225,7 @@ class Claim:
         self.stamp = f"{entry.number}-{entry.owner[:8]}"
         self.lost = False
         self._tags: dict[str, str | None] = {}
-        # hashes of what this process has sent without an answer, by path
+        # path -> hashes of the contents that were sent without an answer
         self._sent: dict[str, set[bytes]] = {}
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
@@ -231,7 +235,8 @@ class Claim:
         """See `Files.load`."""
         self._tags[path] = None
         content, tag = self._exclusion.read(path)
-        # only after this check: a tag of the new holder's file would allow to overwrite
+        # keep the tag only after this check: with the tag of a new holder's file, this
+        # process could overwrite that file
         self.check()
         self._tags[path] = tag
         return content
@@ -280,7 +285,8 @@ class Claim:
             self._entry, beat=self._entry.beat + 1, time=time.time()
         )
         tag = _swap(self._exclusion, self._entry, self._tag)
-        if tag is None:  # an earlier renewal, whose answer never came, may come late
+        # perhaps an earlier renewal, which got no answer, has changed the tag only now
+        if tag is None:
             tag = self._tag_if_held()
         if tag is None:
             self._lose()
@@ -297,11 +303,12 @@ class Claim:
             self._exclusion.end()
 
     def _lose(self) -> NoReturn:
+        """End this process, because another process has taken over the claim."""
         self.lost = True
         end_process(
             f"Stopped: another sweep has taken over {self._files.location()}, because "
-            "this one did not answer. All results are kept; run the same command when "
-            "the other sweep has ended."
+            "this one has stopped renewing its claim. All results are kept; run the "
+            "same command when the other sweep has ended."
         )
         raise ClaimLostError
 
@@ -340,7 +347,7 @@ def _swap(exclusion: Exclusion, entry: Entry, tag: str | None) -> str | None:
 
 
 @contextlib.contextmanager
-def _entered(files: Files, stale: float) -> Iterator[Claim]:
+def _claim_entry(files: Files, stale: float) -> Iterator[Claim]:
     """Claim a study's results with an entry in the store while this context lasts.
 
     Raises:
@@ -363,26 +370,29 @@ def _entered(files: Files, stale: float) -> Iterator[Claim]:
     except BaseException:
         exclusion.end()
         raise
-    held, ended = Claim(files, exclusion, entry, new_tag), threading.Event()
+    new_claim, ended = Claim(files, exclusion, entry, new_tag), threading.Event()
 
     def keep_renewing() -> None:
-        while not ended.wait(stale / BEATS) and not held.lost:
+        while not ended.wait(stale / BEATS) and not new_claim.lost:
             # the next renewal may succeed
             with contextlib.suppress(OSError, ClaimLostError):
-                held.renew()
+                new_claim.renew()
 
     thread = threading.Thread(target=keep_renewing, daemon=True, name="claim")
     thread.start()
     try:
-        yield held
+        yield new_claim
     finally:
         ended.set()
         thread.join()
-        held.release()
+        new_claim.release()
 
 
 def _check_conditions(files: Files, exclusion: Exclusion, entry: Entry) -> None:
-    """Say if the store ignores the condition of a write, as some stores do."""
+    """Warn if the store ignores the conditions of writes, as some stores do.
+
+    The test is a write of the entry under the condition that there is no entry.
+    """
     if exclusion.swap(entry.to_bytes(), None) is not None:
         say(
             f"{files.location()}: this object store ignores conditional writes, so it "
@@ -395,7 +405,8 @@ def _wait_until_free(
 ) -> tuple[Entry, str] | None:
     """Wait until no other sweep is running; return the last entry and its tag.
 
-    Return at once if there is no entry, or its holder has released it or is dead.
+    Return None if there is no entry. Do not wait if there is none, or if its holder has
+    released it or is dead.
 
     Raises:
         UsageError: The entry changes, so another sweep is running.

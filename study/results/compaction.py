@@ -1,9 +1,9 @@
 """Merge the small records files of a study into few large ones.
 
-One merged file at a time: write it, read it again, then delete the files that it
-replaces. `trainables.record_files` says how readers then see each row once. A process
-can be killed at any moment: the merged file appears whole or not at all, and replaced
-files that still exist are deleted by the next compaction or sweep.
+The process writes one merged file at a time, reads it again, and then deletes the files
+that it replaces. `trainables.record_files` says how readers see each row only once. A
+process can be killed at any moment: the merged file appears whole or not at all, and
+the next compaction or sweep deletes the replaced files that still exist.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FILES = 1_000
 """The most files that one file replaces. A sweep merges this many at a time."""
 
 PAUSE = 60.0
-"""How often a sweep counts its small files, in seconds."""
+"""Seconds between two counts of the small files during a sweep."""
 
 
 @attrs.define
@@ -38,7 +38,7 @@ class _Group:
     checks: list[FileCheck] = attrs.field(factory=list)
     tables: list[pa.Table] = attrs.field(factory=list)
     rows: int = 0
-    names: int = 0  # how many names the metadata of the merged file will have
+    names: int = 0  # how many replaced files the merged file will list
 
     def has_room(self, check: FileCheck) -> bool:
         """Return whether the merged file may have this file too."""
@@ -56,7 +56,7 @@ class _Group:
 def compact(
     store: Store, known: MutableMapping[str, FileCheck] | None = None
 ) -> tuple[int, int]:
-    """Merge the good records files; return how many files there were and are.
+    """Merge the good records files; return the number of files before and after.
 
     Files are merged only if they have the same columns and the same metadata, such as
     the commit and the hardware. This process must have claimed the study. `known` is
@@ -77,9 +77,10 @@ def compact(
 
 
 def _groups(store: Store, checks: Sequence[FileCheck]) -> Iterator[_Group]:
-    """Yield groups of two or more files.
+    """Yield groups of two or more files, each of which becomes one merged file.
 
-    Files that are at least half as large as a merged file may be are left as they are.
+    Leave out a file that has more than half of `ROWS` rows, or that replaces at least
+    half of `FILES` files.
     """
     groups: dict[bytes, _Group] = {}  # by the columns and metadata of the files
     for check in checks:

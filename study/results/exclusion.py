@@ -25,8 +25,9 @@ ENTRY = ".claim"  # hidden, so that no command takes it for a result
 
 
 class Exclusion(Protocol):
-    """What a store offers. A tag changes whenever the entry or the file changes.
+    """How a store lets only one process write.
 
+    The entry and each file have a tag, which changes whenever their content changes.
     Every method raises OSError if the storage fails. It is then unknown whether the
     entry or the file was replaced.
     """
@@ -35,16 +36,16 @@ class Exclusion(Protocol):
         """Return the entry and its tag, or None if there is no entry."""
 
     def swap(self, content: bytes, tag: str | None) -> str | None:
-        """Replace the entry if it still has this tag; None means: there is no entry.
+        """Replace the entry if it still has this tag. With None, create the entry.
 
-        Return the new tag. If another process has replaced the entry, return None.
+        Return the new tag. If another process has written the entry, return None.
         """
 
     def begin(self, number: int) -> None:
-        """Prepare to write files in the claim with this number, before the swap."""
+        """Prepare to write files in the claim with this number. Precedes `swap`."""
 
     def revoke(self, number: int) -> None:
-        """Let no claim with a lower number write any more, after the swap."""
+        """Let no claim with a lower number write any more. Follows `swap`."""
 
     def end(self) -> None:
         """Delete what `begin` has created."""
@@ -57,14 +58,14 @@ class Exclusion(Protocol):
         """
 
     def replace(self, path: str, content: bytes, tag: str | None) -> str | None:
-        """Write a file if it still has this tag; None means: there is no file.
+        """Write a file if it still has this tag. With None, create the file.
 
         Return the new tag. If this process may not write any more, return None.
         """
 
 
 def exclusion_of(files: Files) -> Exclusion:
-    """Return what the store of these files offers."""
+    """Return the exclusion of the store of these files."""
     if files.local:
         return FolderExclusion(files.folder)
     fs, root = files.root()
@@ -162,7 +163,7 @@ class FolderExclusion:
         finally:
             partial.unlink(missing_ok=True)
         numbers = self._numbers()
-        if numbers[-1:] != [number]:  # `tag` was so old that its file is deleted
+        if numbers[-1:] != [number]:  # `tag` was too old: a newer entry exists
             self._path(number).unlink(missing_ok=True)
             return None
         for old in numbers[:-1]:
@@ -265,7 +266,7 @@ SHARED_LOCKS = {
     *("tmpfs", "ramfs", "overlay", "fuseblk", "vfat", "exfat", "ntfs3"),
     *("nfs", "nfs4", "cifs", "smb3", "ceph", "gpfs", "lustre"),
 }
-"""The file systems whose locks (flock) all processes see that use the folder.
+"""The file systems on which all processes that use a folder see its locks (flock).
 
 Other file systems may keep a lock on this machine, as FUSE does unless its server has
 locks of its own (fuse(4), FUSE_FLOCK_LOCKS).

@@ -74,15 +74,15 @@ def check_records_file(path: str, content: bytes) -> FileCheck:
             replaces = replaced_names(path, parquet.metadata.metadata)
             table = parquet.read(use_threads=False)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        text = str(error).strip().splitlines()[0].rstrip(".")
-        return FileCheck(path, (f"cannot be read as Parquet: {text}",))
+        fault = f"cannot be read as Parquet: {first_line(error).rstrip('.')}"
+        return FileCheck(path, (fault,))
     if not table.num_rows:
         return FileCheck(path, ("has no rows",))
-    # most columns of a setting have one value in the whole file
+    # group by few columns, because it is faster: leave out those with only one value
     names = [name for name in schema.names if name in SETTING_COLUMNS]
     values = {name: table[name].unique() for name in names}
-    setting_of_all = {n: v[0].as_py() for n, v in values.items() if len(v) == 1}
-    columns = [name for name in names if name not in setting_of_all]
+    shared = {name: v[0].as_py() for name, v in values.items() if len(v) == 1}
+    columns = [name for name in names if name not in shared]
     task_counts = [("task", k) for k in ("count", "count_distinct", "min", "max")]
     groups = table.group_by(
         ["run_id", "setting_id", "seed", *columns], use_threads=False
@@ -90,7 +90,7 @@ def check_records_file(path: str, content: bytes) -> FileCheck:
     runs: dict[str, StoredRun] = {}
     faults: list[str] = []
     for row in groups.to_pylist():
-        setting = setting_of_all | {name: row[name] for name in columns}
+        setting = shared | {name: row[name] for name in columns}
         setting = {name: value for name, value in setting.items() if value is not None}
         if fault := _run_fault(row, setting):
             faults.append(f"run {row['run_id']} (seed {row['seed']}): {fault}")
@@ -101,7 +101,8 @@ def check_records_file(path: str, content: bytes) -> FileCheck:
             diverged=bool(row["diverged_any"]),
             seconds=row["seconds_sum"],
         )
-    return FileCheck(path, tuple(faults), runs, False, table.num_rows, replaces)
+    rows = table.num_rows
+    return FileCheck(path, tuple(faults), runs, rows=rows, replaces=replaces)
 
 
 def _run_fault(row: dict[str, Any], setting: Row) -> str | None:
@@ -131,7 +132,7 @@ def check_checkpoint(path: str, content: bytes) -> FileCheck:
         setting_id, seeds = parse_stack_name(PurePath(path).stem)
         setting_ids = {row["setting_id"] for row in state["records"]}
         if sorted(state["run"]["seeds"]) != list(seeds) or setting_ids - {setting_id}:
-            return FileCheck(path, ("is of another setting or other seeds",))
+            return FileCheck(path, ("setting or seeds differ from the file name",))
     except Exception as error:  # corrupt input can raise anything
         fault = f"cannot be read as a checkpoint: {first_line(error)}"
         return FileCheck(path, (fault,))

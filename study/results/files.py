@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 PARTIAL_FILE_AGE = 60.0  # seconds; the writer of an older partial file was killed
 DAMAGED = "damaged"  # the folder of damaged files, beside the folder of the records
-OLD_SUFFIX = ".damaged"  # older versions renamed a damaged file, so it stayed in place
+OLD_SUFFIX = ".damaged"  # what older versions added to the name of a damaged file
 
 
 def _check_results(results: str) -> str:
@@ -72,7 +72,7 @@ class Files:
 
     results: str = attrs.field(converter=_check_results)
     study: str
-    # equal files may be claimed or not; other processes get None
+    # equality ignores the claim; in other processes, it is None (`Claim.__reduce__`)
     claim: Claim | None = attrs.field(default=None, kw_only=True, eq=False, repr=False)
 
     def location(self, path: str = "") -> str:
@@ -144,7 +144,8 @@ class Files:
         folder, name = os.path.split(target)
         partial = f"{folder}/.{name}.{uuid.uuid4().hex}"
         if not self.local:
-            # an interrupt may complete a part of the content: so write another object
+            # a signal may leave an object with a part of the content, so write it with
+            # another name first
             with fs.open_output_stream(partial, compression=None) as sink:
                 sink.write(content)
             fs.move(partial, target)
@@ -200,7 +201,7 @@ class Files:
         its content: the moved file then gets a number after its name.
         """
         if self.claim:
-            self.claim.check()  # a file may have been replaced by the new holder's
+            self.claim.check()  # a new holder may have written it again
         fs, root = self.root()
         name = path.rpartition("/")[2].removesuffix(OLD_SUFFIX)
         taken, numbers = self.names(DAMAGED, ""), itertools.count(2)
@@ -294,7 +295,7 @@ def objects(results: str) -> Objects:
 
 @contextlib.contextmanager
 def notice(seconds: float = NOTICE_SECONDS) -> Iterator[None]:
-    """Say so if the storage does not answer in this context for some seconds."""
+    """Print a line if the storage does not answer in this context for `seconds`."""
     line = f"The storage has not answered for {seconds:g} s. Waiting for it."
     timer = threading.Timer(seconds, say, [line])
     timer.daemon = True

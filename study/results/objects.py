@@ -28,7 +28,7 @@ ANSWER_SECONDS = 15
 ATTEMPTS = 2
 """How often a request is sent before it fails."""
 
-_creation = threading.Lock()  # boto3 creates one client at a time
+_creation = threading.Lock()  # boto3 can create only one client at a time
 
 
 @attrs.frozen
@@ -53,7 +53,7 @@ class Objects:
             connect_timeout=CONNECT_SECONDS,
             read_timeout=ANSWER_SECONDS,
             retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-            # as pyarrow does: other stores may know neither of these
+            # as in pyarrow: other stores may not know virtual hosts and checksums
             s3={"addressing_style": "path" if own_endpoint else "auto"},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
@@ -83,7 +83,7 @@ class Objects:
             return answer["Body"].read(), str(answer["ETag"])
 
     def replace(self, path: str, content: bytes, tag: str | None) -> str | None:
-        """Write an object if it still has this tag; None means: there is no object.
+        """Write an object if it still has this tag. With None, create the object.
 
         Return the new tag. If another process has changed the object, return None.
         """

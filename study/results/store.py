@@ -37,7 +37,7 @@ from trainables.usage import UsageError
 
 FAILED = "failed.json"
 
-# the rows of a row group: a reader of one setting reads only the groups that have it
+# the most rows of a row group; to read a setting, only the groups that have it are read
 GROUP_ROWS = 50_000
 
 # a folder is the folder of a study if it has at least one of these
@@ -125,7 +125,8 @@ class Store(Files):
             table = pq.read_table(source, use_threads=False, filters=filters)
             return list(table.to_pylist())
 
-        # a search reads each trial's records: do not list all files each time
+        # first try the stack's own file: a search reads the records of each trial, and
+        # to list all files each time would be slow
         if (rows := read(stack)) is None:
             files = read_current(
                 self._records_paths, lambda paths: map(read, paths), lambda rows: ()
@@ -142,8 +143,8 @@ class Store(Files):
         """Check each records file, and that no run is in two files.
 
         Files that a good merged file replaces are skipped. `known` has the results of
-        merged files that were checked before, by path, and gets those of new ones:
-        their names say what they contain.
+        earlier checks of merged files, by path, and gets the new results. A merged file
+        is not checked again, because its name tells its content.
         """
         known = {} if known is None else known
 
@@ -300,7 +301,10 @@ def find_stores(results: str, study: str | None = None) -> list[Store]:
         stores = [Store(results, n) for n in sorted(names) if study in (None, n)]
         stores = [store for store in stores if _is_study(store.location())]
     except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"cannot read {results}: {first_line(error)}") from None
+        raise UsageError(
+            f"cannot read {results}: {first_line(error)}. Check the path, your right "
+            "to read it, and the network"
+        ) from None
     if not stores:
         what = "no study" if study is None else f"no study {study}"
         raise UsageError(f"{what} in {results}: give a folder that has results")

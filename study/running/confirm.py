@@ -1,7 +1,7 @@
 """Run the best settings of a study again with new seeds, to compare them fairly.
 
 The best of many settings is partly lucky (the winner's curse). The results on the
-study's seeds decide which setting of each method, SGD included, is the best of each
+study's seeds decide which setting of each method, SGD included, is the best on each
 problem. These best settings then run with new seeds. Only the records of the new seeds
 give a fair comparison.
 """

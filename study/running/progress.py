@@ -96,11 +96,11 @@ class Tally:
         runs = done = self.runs_before
         tasks = total = 0
         for name, trial in self.trials.items():
-            stack, length = len(trial.seeds), trial.setting.tasks
-            runs += stack
-            done += stack * (self.tasks_done[name] >= length)
-            tasks += stack * self.tasks_done[name]
-            total += stack * length
+            seeds, length = len(trial.seeds), trial.setting.tasks
+            runs += seeds
+            done += seeds * (self.tasks_done[name] >= length)
+            tasks += seeds * self.tasks_done[name]
+            total += seeds * length
         return (
             f"runs {done}/{runs}, tasks {tasks:,}/{total:,}, "
             f"{self._speed_and_problems()}"
@@ -207,8 +207,8 @@ class ProgressDisplay(NotPickled, tune.Callback):
     def _show(self) -> None:
         """Show the progress line, unless it was shown a short time ago.
 
-        The sums over all trials take time, so they are not computed for each report,
-        and of a very large study less often.
+        The sums over all trials take time. So they are not computed for each report,
+        and the line of a very large study is shown less often.
         """
         now = time.monotonic()
         interval = LIVE_SECONDS if self._live else PLAIN_SECONDS

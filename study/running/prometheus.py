@@ -25,7 +25,7 @@ EARLIER = "before"
 """The value of the tag `node` for tasks that earlier sessions completed."""
 
 MOST_SETTINGS = 48
-"""If a study has more settings, they share one accuracy for each optimizer.
+"""If a study has more settings, only the mean accuracy of each optimizer is shown.
 
 Prometheus keeps a time series for every value of a tag, and nobody can read a chart of
 hundreds of lines.
@@ -48,7 +48,7 @@ In Prometheus the names start with `ray_`. docs/cluster.md explains the metrics.
 """
 
 UPDATE_SECONDS = 1.0
-"""The least seconds between two updates. Ray exports the metrics every ten seconds."""
+"""The least time in seconds between two updates. Ray exports only every ten seconds."""
 
 Values = dict[tuple[str, ...], float]
 """The values of one metric. Each key has the values of the tags, without `study`."""
@@ -60,7 +60,7 @@ class Metrics(NotPickled, tune.Callback):
     def __init__(self, tally: Tally, study: str) -> None:
         """Create the metrics of `study`. `tally` has the counts of the runs."""
         self._tally = tally
-        # a search has no trials yet, and will have many settings
+        # a search, which has no trials yet, will have many settings: show only means
         count = len({trial.setting for trial in tally.trials.values()})
         self._by_setting = 0 < count <= MOST_SETTINGS
         self._gauges = {
@@ -118,10 +118,10 @@ class Metrics(NotPickled, tune.Callback):
         counts: Values = defaultdict(float)
         for name, report in self._reports.items():
             trial = self._tally.trials[name]
-            setting, stack = trial.setting, len(trial.seeds)
+            setting, seeds = trial.setting, len(trial.seeds)
             for node, count in Counter(self._nodes[name]).items():
-                tasks[node,] += count * stack
-            alive = stack - report["runs_diverged"]
+                tasks[node,] += count * seeds
+            alive = seeds - report["runs_diverged"]
             if report["test_accuracy"] is not None and alive:
                 tags = (
                     setting.problem.name,

@@ -193,7 +193,7 @@ class RetryPolicy(tune.Callback):
         After `MAX_ERRORS` errors since the last checkpoint, Tune does not retry the
         next failure. A killed worker process does not count as an error.
         """
-        # some errors cannot be pickled, but the errors for killed workers can
+        # an error that cannot be unpickled is not that of a killed worker: count it
         with contextlib.suppress(Exception):
             error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
             if isinstance(error, ray.exceptions.RayActorError):  # the worker was killed

@@ -139,7 +139,8 @@ def test_every_run_stands_somewhere(tmp_path, few):
     code, said = call(status, StatusOptions(store.results))
     assert code == 0
     assert said[0] == f"{store.location()}: no sweep is running"
-    assert said[-2] == f"failed: {SETTING.setting_id} seeds 2-3: ValueError: no"
+    failed = f"Setting {SETTING.setting_id} failed with seeds 2-3: ValueError: no. "
+    assert said[-2] == f"{failed}Run the same sweep again to retry."
     (whole,) = [line.split() for line in said if line.startswith(" all ")]
     assert whole == ["all", "16", "3", "1", "2", "1", "10"]
     assert "interrupted" in said[1]
