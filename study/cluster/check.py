@@ -169,6 +169,7 @@ def aws_problems(file: ClusterFile) -> list[str]:
 
 
 def _ec2_problems(file: ClusterFile) -> Iterator[str]:
+    """Yield a line for each missing image or group, and for each port open to all."""
     ec2 = file.client("ec2")
     for key, call, name, answer in LOOKUPS:
         values = [config[key] for config in file.node_configs.values()]
@@ -190,7 +191,7 @@ def _ec2_problems(file: ClusterFile) -> Iterator[str]:
 
 
 def _name_problems(file: ClusterFile) -> Iterator[str]:
-    """Yield each value that `prepare` created for a cluster of another name."""
+    """Yield each value that `prepare` created for a cluster with another name."""
     iam, ec2 = file.client("iam"), file.client("ec2")
     old = [
         (key, file.config["metadata"][key])

@@ -73,7 +73,7 @@ def prepare(file: FileOption = "cluster.yaml", adopt: Flag = False) -> None:
         cluster = ClusterFile.read(file)
     iam, ec2 = cluster.client("iam"), cluster.client("ec2")
     _make_token(Path(TOKEN_FILE).expanduser())
-    # first find what belongs to another user, so that nothing is changed by half
+    # check all owners before the first change on AWS: all is changed, or nothing
     for name in cluster.roles.values():
         if role := _role(iam, name):
             owner.check(f"role {name}", role)
@@ -148,7 +148,7 @@ class Owner:
 
 
 def _user_name(file: ClusterFile) -> str:
-    """Return the user's name on AWS: the end of the ARN, as part of a name.
+    """Return the user's name on AWS (the end of the ARN) in letters, digits and '-'.
 
     Raises:
         UsageError: AWS does not answer, or refuses the user's credentials.
@@ -157,7 +157,8 @@ def _user_name(file: ClusterFile) -> str:
         arn = str(file.client("sts").get_caller_identity()["Arn"])
     except (BotoCoreError, ClientError) as error:
         raise UsageError(
-            f"AWS does not know you; check your network and AWS credentials: {error}"
+            "cannot ask AWS for your user name; check your network and AWS "
+            f"credentials: {error}"
         ) from None
     # IAM allows 64 characters in the name of a role
     return re.sub("[^a-z0-9]+", "-", re.split("[:/]", arn)[-1].lower())[:32].strip("-")
@@ -210,8 +211,8 @@ def _fill(
 ) -> None:
     """Set metadata.`name` in the cluster file to `value`.
 
-    Keep a value of the user's own: one that is no placeholder, and for which `is_ours`
-    does not say that `prepare` has created it, for a cluster of another name.
+    Replace a placeholder, or a value that `prepare` created for a cluster with another
+    name, which `is_ours` tells. Keep any other value, because it is the user's own.
     """
     current = str(file.config["metadata"].get(name))
     if current == value:
@@ -245,7 +246,10 @@ def is_own_role(iam: Any, name: str) -> bool:
 
 
 def is_own_group(ec2: Any, group: str, *, other_than: str = "") -> bool:
-    """Return whether `prepare` has created a security group with another name."""
+    """Return whether `prepare` has created the security group with the id `group`.
+
+    If the group has the name `other_than`, return False.
+    """
     return any(
         TAG in _tags(found) and found["GroupName"] != other_than
         for found in _groups(ec2, group, "group-id")
@@ -397,7 +401,7 @@ def remove(file: FileOption = "cluster.yaml", adopt: Flag = False) -> None:
 
 
 def _delete_group(ec2: Any, group: str, file: str) -> None:
-    """Delete a security group, and first wait until ending nodes no longer use it.
+    """Wait until nodes that are ending no longer use a security group, then delete it.
 
     Raises:
         UsageError: Nodes run in the group, or something uses the group for longer than
@@ -433,4 +437,7 @@ def _delete_group(ec2: Any, group: str, file: str) -> None:
     try:
         delete()
     except ClientError as error:
-        raise UsageError(f"cannot delete the security group {group}: {error}") from None
+        raise UsageError(
+            f"cannot delete the security group {group}; run `remove` again later: "
+            f"{error}"
+        ) from None

@@ -27,7 +27,10 @@ WORKER_MINUTES = 10.0
 """Minutes without an answer of the head, after which a worker shuts down."""
 
 HEAD_MINUTES = 60.0
-"""Minutes without a job, after which the head shuts down, if no setting is found."""
+"""Minutes without a job, after which the head shuts down.
+
+A number in the cluster file replaces this number.
+"""
 
 INTERVAL = 15.0
 """Seconds between two checks."""
@@ -83,7 +86,10 @@ def idle_minutes(path: str = CONFIG) -> float:
         config = yaml.safe_load(Path(path).expanduser().read_text())
         return float(config["metadata"]["head_idle_minutes"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        print(f"{path}: no metadata.head_idle_minutes ({error!r}); {HEAD_MINUTES:g}")
+        print(
+            f"{path}: no metadata.head_idle_minutes ({error!r}); the head shuts down "
+            f"after {HEAD_MINUTES:g} minutes without a job"
+        )
         return HEAD_MINUTES
 
 
@@ -115,26 +121,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kind", choices=("worker", "head"))
     parser.add_argument("address", nargs="?", help="the address of the head node")
-    parser.add_argument("--minutes", type=float, help="the time limit")
+    parser.add_argument("--minutes", type=float, help="shut down after these minutes")
     parser.add_argument("--interval", type=float, default=INTERVAL, help="seconds")
     parser.add_argument("--port", type=int, default=GCS_PORT, help="the head's port")
     parser.add_argument("--command", default="sudo shutdown -h now")
     options = parser.parse_args()
     if options.kind == "worker" and not options.address:
         parser.error("a worker needs the address of the head node")
-    mine, pid_file = str(os.getpid()), Path(PID_FILE).expanduser()
-    pid_file.write_text(mine)
+    pid, pid_file = str(os.getpid()), Path(PID_FILE).expanduser()
+    pid_file.write_text(pid)
     if options.kind == "worker":
         needed, minutes = lambda: answers(options.address, options.port), WORKER_MINUTES
     else:
         needed, minutes = has_jobs, idle_minutes()
     minutes = minutes if options.minutes is None else options.minutes
-    print(f"{time.ctime()}: this {options.kind} may be idle for {minutes:g} minutes")
+    when = f"after {minutes:g} minutes in which nothing needs it"
+    print(f"{time.ctime()}: this {options.kind} will shut down {when}")
     if watch(
         needed,
         60 * minutes,
         interval=options.interval,
-        is_newest=lambda: pid_file.read_text() == mine,
+        is_newest=lambda: pid_file.read_text() == pid,
     ):
         print(f"{time.ctime()}: not needed for {minutes:g} minutes; shutting down")
         subprocess.run(shlex.split(options.command), check=True)

@@ -69,23 +69,23 @@ def _totals(trials: list[Trial]) -> tuple[str, ...]:
 
 
 def power_lines(study: Study) -> Iterator[str]:
-    """Yield which differences the study can find, a line per number of comparisons.
+    """Yield a line per number of comparisons, with the differences that can be found.
 
-    A difference is in standard deviations of the difference between two runs with the
-    same seed. The lines are of `python -m analysis compare` with its defaults: every
-    setting that is not SGD is compared with two baselines, the matched one and the best
-    one. These comparisons on one problem are corrected together.
+    The unit of a difference is the standard deviation of the difference between two
+    runs with the same seed. The lines are for `python -m analysis compare` with its
+    defaults: every setting that is not SGD is compared with two baselines, the matched
+    one and the best one. The comparisons on one problem are corrected together.
     """
     # Imported here, because other commands of this module need no scipy.
     from analysis.statistics.power import detectable_effect, seeds_needed
 
-    rivals = Counter(
+    counts = Counter(
         setting.problem.name
         for setting in study.settings
         if setting.optimizer.name != "sgd"
     )
     by_count: dict[int, list[str]] = {}
-    for problem, count in rivals.items():
+    for problem, count in counts.items():
         by_count.setdefault(2 * count, []).append(problem)
     seeds = len(study.seeds)
     for comparisons, problems in by_count.items():

@@ -74,7 +74,8 @@ class Proposals:
         self.study.pruner = SuccessiveHalvingPruner(FIRST_RUNG, REDUCTION)
         self._finished = set(finished)
         self._to_run: list[Trial] = []
-        self._open_numbers: dict[str, list[int]] = {}  # name -> trials without result
+        # trial name -> Optuna's numbers of the trials that have no result
+        self._open_numbers: dict[str, list[int]] = {}
         for optuna_trial in self._optuna_trials():
             self._resume(optuna_trial)
         retry(self._journal.flush, patience)
@@ -198,5 +199,5 @@ class Proposals:
         return {trial.setting.run_id(seed) for seed in trial.seeds} <= self._finished
 
     def _try_save(self) -> None:
-        with contextlib.suppress(OSError):  # the call of `next` retries
+        with contextlib.suppress(OSError):  # the next flush retries
             self._journal.flush()

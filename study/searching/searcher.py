@@ -1,9 +1,9 @@
 """Connect the proposals of a search to Ray Tune.
 
 Tune has its own `OptunaSearch`, but it cannot resume a search that was killed (Ray
-2.60, Optuna 5). Trials that were running never end. The sampler repeats its random
-numbers. A trial that a scheduler stops counts as complete. Storage errors are only
-logged.
+2.60, Optuna 5): trials that were running never end, and the sampler repeats its random
+numbers. It also counts a trial that a scheduler stops as complete, and only logs the
+errors of the storage.
 """
 
 from __future__ import annotations

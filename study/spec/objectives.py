@@ -30,8 +30,8 @@ class Objective:
     Attributes:
         direction: "maximize" if a larger value is better, else "minimize".
         worst: A function that takes the accuracy of guessing (chance) and returns the
-            value of a run that diverged. None: compute the metric for such a run too,
-            with chance as the accuracy on every task without an accuracy.
+            value of a run that diverged. If it is None, the metric is computed for such
+            a run too. A task without an accuracy then has chance as its accuracy.
         least_tasks: The smallest number of tasks for which the metric is defined.
     """
 

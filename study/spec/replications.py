@@ -33,11 +33,12 @@ def dohare_2024() -> tuple[Setting, ...]:
         Kaiming-uniform weights, zero biases   lop/nets/deep_ffnn.py:27-28
 
     They measure the online accuracy: each prediction is made before the update on that
-    example. Our column `online_accuracy` is the same. Their permutations of successive
-    tasks are composed, and ours are not. Both are uniform and independent.
+    example. Our column `online_accuracy` is the same. They permute the pixels of the
+    previous task again, and we permute the original pixels. In both cases, the
+    permutations are uniform and independent.
 
-    The authors have no sharpness-aware optimizers. SAM and GNP use their usual alpha
-    and a smaller rho than usual, because with batch size 1 and rho 0.1, SAM makes most
+    The authors have no sharpness-aware optimizers. GNP has its usual alpha. SAM and GNP
+    have a smaller rho than usual, because with batch size 1 and rho 0.1, SAM makes most
     units of this network dormant.
     """
     optimizers = (
@@ -71,12 +72,12 @@ def kumar_2023() -> tuple[Setting, ...]:
     anew (skumar9876/L2_Init@3f86d26:environments/permuted_mnist.py:105-112). The first
     setting is that of Table 2: L2-init with lambda 0.001. The others are a network
     without a remedy, and the remedies of Figures 1 and 2 with the values that the
-    authors found best under Adam (Table 3, see docs/remedies.md). These figures have
-    500 tasks, and a network without a remedy has step size 0.0001 there, its best. Here
-    all have 20 tasks and the same step size.
+    authors found best under Adam (Table 3, see docs/remedies.md). In these figures, a
+    stream has 500 tasks, and the network without a remedy has its best step size,
+    0.0001. Here all streams have 20 tasks and the same step size.
 
-    CReLU has 91 units a layer, with which it has as many parameters as the others
-    (appendix A.1.3).
+    The network with CReLU has 91 units a layer, so that it has as many parameters as
+    the other networks (appendix A.1.3).
 
     Their first task is not permuted, and ours is. A network whose initial weights all
     have the same distribution cannot tell a permuted image from another one, so this
@@ -107,7 +108,7 @@ def random_labels() -> tuple[Setting, ...]:
     In each task, the network memorizes new random labels of the same 1,200 images. The
     authors have 50 tasks of 30,000 updates, which are about 400 epochs
     (skumar9876/L2_Init@3f86d26:config/env/random_label_mnist.yaml), and their epochs
-    leave out 16 of the images (environments/random_label_envs.py:76-77). A run of this
+    leave out 16 of the images (environments/random_label_envs.py:76-77). One such run
     takes them an hour (appendix A.1.1). Here a stream has 10 tasks of 50 epochs, so
     that a study takes minutes: the network memorizes most labels in that time.
 

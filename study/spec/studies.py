@@ -168,7 +168,7 @@ MNIST: dict[str, Any] = {"dataset": "mnist", "epochs": 1, **NETWORK}
 DIGITS: dict[str, Any] = {"dataset": "mnist-5k", "epochs": 2, **NETWORK}
 
 PAPER_OPTIMIZERS = over_rho([RHO], LEARNING_RATES, [ALPHA])
-# without the two smallest learning rates, for which 5,000 digits are too few to learn
+# without the two smallest learning rates: with them, 5,000 digits teach too little
 SMALL_MAP_OPTIMIZERS = over_rho(RHOS[::2], MAP_LEARNING_RATES[:3], [ALPHA])
 
 
@@ -209,9 +209,9 @@ def remedies() -> tuple[Setting, ...]:
     """Return settings with each intervention, and baseline settings without one.
 
     Each intervention is combined with SGD, SAM and Adam. Adam has its usual learning
-    rate. The hyperparameters are the defaults, which come from the papers, and those
-    that Kumar et al. 2023 found best on permuted MNIST (Table 3, see docs/remedies.md).
-    Nothing is tuned here.
+    rate, 0.001. Most hyperparameters are the defaults, which come from the papers. Some
+    are those that Kumar et al. 2023 found best on permuted MNIST (Table 3, see
+    docs/remedies.md). Nothing is tuned here.
     """
     shared: dict[str, Any] = {"tasks": 20, **DIGITS}
     settings = []
@@ -238,10 +238,10 @@ def remedies() -> tuple[Setting, ...]:
 def family() -> tuple[Setting, ...]:
     """Return all optimizers with their authors' values, on 100 permutations.
 
-    Each has two learning rates, and two radii of the ascent step: that of its authors
-    and a fifth of it, because large radii do harm here. MSAM has momentum 0.9, which
-    makes its steps ten times longer, and a tenth of the learning rates. SGD with the
-    same momentum is its baseline.
+    Each has two learning rates and two radii of the ascent step: the radius of its
+    authors, and a fifth of this radius, because large radii do harm here. MSAM has
+    momentum 0.9, which makes its steps ten times longer. Therefore its learning rates
+    are ten times smaller. SGD with the same momentum is its baseline.
     """
     optimizers: list[Optimizer] = []
     for lr in MAP_LEARNING_RATES[1:3]:
@@ -249,10 +249,11 @@ def family() -> tuple[Setting, ...]:
         for kind in OPTIMIZERS.values():
             if not issubclass(kind, SAM | GNP):
                 continue
-            own = kind()
-            rate = lr * (1 - own.momentum)
+            default = kind()
+            rate = lr * (1 - default.momentum)
             optimizers += [
-                kind(lr=round(rate, 6), rho=rho) for rho in (own.rho, own.rho / 5)
+                kind(lr=round(rate, 6), rho=rho)
+                for rho in (default.rho, default.rho / 5)
             ]
     return grid([Permuted()], optimizers, **DIGITS)
 
