@@ -104,7 +104,10 @@ def _mount_problems(file: ClusterFile) -> Iterator[str]:
     for remote, local in mounts.items():
         path = Path(str(local)).expanduser()
         if not path.exists():
-            yield f"file_mounts.{remote}: {local} does not exist in {Path.cwd()}"
+            yield (
+                f"file_mounts.{remote}: {local} does not exist in {Path.cwd()}; create "
+                "it, or correct the path"
+            )
         elif remote == TOKEN_FILE and not path.read_text().strip():
             yield f"file_mounts.{remote}: {local} is empty; run `prepare` to fill it"
         elif remote == TOKEN_FILE and path.stat().st_mode & 0o077:
@@ -178,7 +181,10 @@ def _ec2_problems(file: ClusterFile) -> Iterator[str]:
             filters = [{"Name": name, "Values": [value]}]
             matches = getattr(ec2, call)(Filters=filters)[answer]
             if not matches:
-                yield f"{key}: {value} does not exist in {ec2.meta.region_name}"
+                yield (
+                    f"{key}: {value} does not exist in {ec2.meta.region_name}; correct "
+                    "it in the file"
+                )
             for rule in [r for m in matches for r in m.get("IpPermissions", [])]:
                 ports = f"{rule.get('FromPort', 0)}-{rule.get('ToPort', 65535)}"
                 for source in [*rule["IpRanges"], *rule["Ipv6Ranges"]]:
@@ -217,7 +223,7 @@ def _storage_problems(file: ClusterFile) -> Iterator[str]:
     except ClientError as error:
         if error.response["Error"]["Code"] not in ("404", "NoSuchBucket"):
             raise
-        yield f"metadata.results: bucket {bucket} does not exist"
+        yield f"metadata.results: bucket {bucket} does not exist; create it"
     iam = file.client("iam")
     for kind, config in file.node_configs.items():
         if name := config["IamInstanceProfile"].get("Name"):

@@ -171,6 +171,7 @@ class FolderExclusion:
         return str(number)
 
     def _create(self, number: int, content: bytes) -> bool:
+        """Create the file of an entry; return False if the file exists already."""
         try:
             with open(self._path(number), "xb") as sink:
                 sink.write(content)
@@ -185,8 +186,8 @@ class FolderExclusion:
         suffixes = (p.name.removeprefix(f"{ENTRY}.") for p in self._paths("."))
         return sorted(int(suffix) for suffix in suffixes if suffix.isdecimal())
 
-    def _paths(self, mark: str) -> list[Path]:
-        return list(self.folder.glob(f"{ENTRY}{mark}*"))
+    def _paths(self, next_text: str) -> list[Path]:
+        return list(self.folder.glob(f"{ENTRY}{next_text}*"))
 
     def begin(self, number: int) -> None:
         """Create the folder in which this process writes files before it renames."""

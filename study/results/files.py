@@ -105,7 +105,9 @@ class Files:
             fs, root = self.root()
             bucket = root.split("/")[0]
             if fs.get_file_info(bucket).type == pyarrow.fs.FileType.NotFound:
-                raise _unusable(self.results, f"bucket {bucket} does not exist")
+                raise _unusable(
+                    self.results, f"bucket {bucket} does not exist, so create it"
+                )
             return
         folders = (self.folder, *self.folder.parents)
         parent = next(folder for folder in folders if folder.exists())

@@ -39,7 +39,7 @@ def is_dead(process: str) -> bool:
         except PermissionError:  # another user's process, which /proc may hide
             pass
         state, own_start = _state_and_start(int(pid))
-        # a zombie can only wait for its parent, unless it has other threads
+        # a zombie has ended, unless the process has other threads
         threads = os.listdir(f"/proc/{pid}/task")
         return own_start != start or (state == "Z" and len(threads) < 2)
     except (OSError, ValueError, IndexError, OverflowError):

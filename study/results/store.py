@@ -78,6 +78,7 @@ class Store(Files):
         return request
 
     def _read_request(self) -> Request:
+        """Return the request in the file, or an empty request if there is no file."""
         try:
             content = self.load(REQUEST_FILE)
             request = Request.from_bytes(content, self.study)

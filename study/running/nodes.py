@@ -192,7 +192,7 @@ def check_reach(files: Files) -> None:
     if faults:
         raise UsageError(
             f"some nodes cannot use --results {files.results}: {'; '.join(faults)}. "
-            "Use a folder that all nodes share, or s3://bucket/prefix"
+            "Repair these nodes, or use a folder that all nodes share or s3://bucket/prefix"
         )
 
 

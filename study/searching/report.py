@@ -85,7 +85,7 @@ def search_line(
     if ended >= total:
         return line
     if not run_seconds:
-        return f"{line}; time left: unknown"
+        return f"{line}; time left: unknown until a run is finished"
     per_trial = sum(run_seconds) / len(run_seconds) * len(request.search["seeds"])
     left = format_duration(per_trial * (total - ended) / slots)
     return f"{line}; time left: about {left}"
