@@ -38,8 +38,8 @@ class StatusOptions:
             default is the number in the last sweep.
         check: Check every file instead of showing the progress. If any file is bad,
             list the bad files and exit with 1.
-        fix: Check every file, and move each bad file to the folder damaged of the
-            study. The next sweep repeats the work and creates the file again.
+        fix: Check every file, and move each bad file to the folder damaged/ of the
+            study. The next sweep repeats the lost work and writes the file again.
         compact: Merge the many small records files of each study into few large files.
             The rows stay the same, and all commands are faster.
     """

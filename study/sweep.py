@@ -122,7 +122,7 @@ def _dry_run(options: SweepOptions, study: Study | Search, store: Store) -> None
 
 def _print_results(study: Study | Search, store: Store) -> None:
     """Print the results, and the commands that show more results."""
-    place = shlex.quote(store.location())
+    location = shlex.quote(store.location())
     if isinstance(study, Search):
         from study.searching.journal import load_search
         from study.searching.report import print_report, save_pareto_front
@@ -130,16 +130,16 @@ def _print_results(study: Study | Search, store: Store) -> None:
         if (search := load_search(store)) is not None:
             print_report(store.location(), search)
             save_pareto_front(store, search)
-        say(f"python -m study.search_report {place}")
-        say(f"python -m analysis table {place}")
+        say(f"python -m study.search_report {location}")
+        say(f"python -m analysis table {location}")
     elif store.finished_runs():
         from analysis.tables.printing import print_tables
 
         say(f"\nRecords: {store.location('records')}\n")
         print_tables(store.location())
-        say(f"python -m analysis table {place}")
-        say(f"python -m analysis figure accuracy {place} -o accuracy.png")
-        say(f"python -m analysis report {place} -o report.html")
+        say(f"python -m analysis table {location}")
+        say(f"python -m analysis figure accuracy {location} -o accuracy.png")
+        say(f"python -m analysis report {location} -o report.html")
 
 
 if __name__ == "__main__":

@@ -116,12 +116,12 @@ def _mount_problems(file: ClusterFile) -> Iterator[str]:
                 f"or chmod 600 {local}"
             )
         elif path.name == "constraints.txt":
-            here = importlib.metadata.version("ray")
+            own_version = importlib.metadata.version("ray")
             for version in re.findall(r"(?m)^ray==(\S+)", path.read_text()):
-                if version != here:
+                if version != own_version:
                     yield (
-                        f"this machine has Ray {here}, but {local} installs {version} "
-                        f"on the cluster; run pip install -c {local} -e ."
+                        f"this machine has Ray {own_version}, but {local} installs "
+                        f"{version} on the cluster; run pip install -c {local} -e ."
                     )
 
 

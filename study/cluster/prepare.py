@@ -251,8 +251,8 @@ def is_own_group(ec2: Any, group: str, *, other_than: str = "") -> bool:
     If the group has the name `other_than`, return False.
     """
     return any(
-        TAG in _tags(found) and found["GroupName"] != other_than
-        for found in _groups(ec2, group, "group-id")
+        TAG in _tags(description) and description["GroupName"] != other_than
+        for description in _groups(ec2, group, "group-id")
     )
 
 
@@ -381,9 +381,9 @@ def remove(file: FileOption = "cluster.yaml", adopt: Flag = False) -> None:
     roles = {name: _role(iam, name) for name in cluster.roles.values()}
     for group in groups:
         owner.check(f"security group {cluster.name}", group)
-    for name, found in roles.items():
-        if found:
-            owner.check(f"role {name}", found)
+    for name, description in roles.items():
+        if description:
+            owner.check(f"role {name}", description)
     for group in groups:
         _delete_group(ec2, group["GroupId"], file)
         say(f"deleted security group {group['GroupId']}")

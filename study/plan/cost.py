@@ -58,6 +58,7 @@ def run_cost(setting: Setting) -> Cost:
     one_pass = 3 * forward - 2 * weights[0]
     examples = min(share * source.train, setting.examples or math.inf)
     trained = setting.tasks * setting.epochs * examples
+    # random labels can only be memorized, so they are tested on the training examples
     shuffled = setting.problem.task(0, 0).shuffled
     tested = setting.tasks * (examples if shuffled else share * source.test)
     flops = trained * one_pass * setting.optimizer.passes + tested * forward

@@ -17,8 +17,8 @@ from study.spec.studies import STUDIES, Study
 def study_table() -> Table:
     """Return a table of all built-in studies and searches, with their size."""
     table = Table("study", "runs", "tasks", "about", box=None)
-    known: list[Study | Search] = [*STUDIES.values(), *SEARCHES.values()]
-    for study in known:
+    studies: list[Study | Search] = [*STUDIES.values(), *SEARCHES.values()]
+    for study in studies:
         if isinstance(study, Study):
             streams = [setting.tasks for setting in study.settings]
         else:

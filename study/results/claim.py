@@ -112,10 +112,10 @@ def is_claimed(files: Files, stale: float = STALE) -> bool:
                     raise
             finally:
                 os.close(descriptor)
-    found = exclusion_of(files).load()
-    if found is None:
+    current = exclusion_of(files).load()
+    if current is None:
         return False
-    entry = Entry.from_bytes(found[0])
+    entry = Entry.from_bytes(current[0])
     is_fresh = bool(entry.owner) and time.time() - entry.time < stale
     return is_fresh and not is_dead(entry.process)
 
@@ -270,10 +270,10 @@ class Claim:
 
     def _tag_if_held(self) -> str | None:
         """Return the tag of the entry, or None if the entry is another process's."""
-        found = self._exclusion.load()
-        if found is None or Entry.from_bytes(found[0]).owner != self._entry.owner:
+        current = self._exclusion.load()
+        if current is None or Entry.from_bytes(current[0]).owner != self._entry.owner:
             return None
-        return found[1]
+        return current[1]
 
     def renew(self) -> None:
         """Show other processes that this process still runs.
@@ -338,9 +338,9 @@ def _swap(exclusion: Exclusion, entry: Entry, tag: str | None) -> str | None:
     except OSError as error:
         failure = error
     # the swap may have succeeded although its answer never came
-    found = exclusion.load()
-    if found is not None and found[0] == content:
-        return found[1]
+    current = exclusion.load()
+    if current is not None and current[0] == content:
+        return current[1]
     if failure is not None:
         raise failure
     return None
@@ -355,8 +355,8 @@ def _claim_entry(files: Files, stale: float) -> Iterator[Claim]:
         OSError: The storage fails.
     """
     exclusion = exclusion_of(files)
-    found = _wait_until_free(files, exclusion, stale)
-    before, tag = (Entry(""), None) if found is None else found
+    current = _wait_until_free(files, exclusion, stale)
+    before, tag = (Entry(""), None) if current is None else current
     entry = Entry(
         uuid.uuid4().hex, before.number + 1, time=time.time(), process=this_process()
     )
@@ -413,13 +413,13 @@ def _wait_until_free(
         OSError: The storage fails.
     """
     with notice():
-        first = found = exclusion.load()
+        first = current = exclusion.load()
     since = None
-    while found is not None and (entry := Entry.from_bytes(found[0])).owner:
-        if found != first:
+    while current is not None and (entry := Entry.from_bytes(current[0])).owner:
+        if current != first:
             raise _in_use(files)
         if is_dead(entry.process):
-            return entry, found[1]
+            return entry, current[1]
         if since is None:
             # only this process's clock counts: clocks of other machines may be wrong
             since = time.monotonic()
@@ -428,7 +428,7 @@ def _wait_until_free(
                 f"{stale:.0f} s to see whether it is still running."
             )
         elif time.monotonic() - since >= stale:
-            return entry, found[1]
+            return entry, current[1]
         time.sleep(stale / BEATS / 4)
-        found = exclusion.load()
-    return None if found is None else (Entry.from_bytes(found[0]), found[1])
+        current = exclusion.load()
+    return None if current is None else (Entry.from_bytes(current[0]), current[1])

@@ -148,11 +148,11 @@ def version_differences(versions: Mapping[str, str]) -> str:
 
     If there is no difference, return the empty string.
     """
-    here = software()
+    own = software()
     return ", ".join(
-        f"{name} {versions[name]} (here {here[name]})"
+        f"{name} {versions[name]} (here {own[name]})"
         for name in COMPARED_VERSIONS
-        if name in versions and versions[name] != here[name]
+        if name in versions and versions[name] != own[name]
     )
 
 

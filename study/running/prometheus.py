@@ -144,7 +144,7 @@ class Metrics(NotPickled, tune.Callback):
         }
 
     def _label(self, setting: Setting) -> str:
-        """Return the value of the tag `setting`."""
+        """Return the hyperparameters of a setting or `ALL_SETTINGS`, for its tag."""
         return hyperparameter_text(setting.row()) if self._by_setting else ALL_SETTINGS
 
     def _runs(self) -> Values:

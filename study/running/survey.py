@@ -111,7 +111,7 @@ def time_left(
         runs: The finished runs, by run_id.
         slots: The number of trials that run at the same time.
     """
-    known: dict[str, Setting] = {}
+    settings_by_id: dict[str, Setting] = {}
     # the floating-point operations of unfinished runs, by optimizer
     flops_left: defaultdict[str, float] = defaultdict(float)
     for progress in settings:
@@ -119,7 +119,7 @@ def time_left(
             setting = Setting.from_row(progress.row)
         except UsageError:  # another version of this program made the setting
             continue
-        known[digest(progress.row)] = setting
+        settings_by_id[digest(progress.row)] = setting
         for seed in progress.seeds - progress.finished:
             fraction = 1 - progress.started.get(seed, 0) / setting.tasks
             flops_left[setting.optimizer.name] += run_cost(setting).flops * fraction
@@ -129,8 +129,8 @@ def time_left(
     flops: defaultdict[str, float] = defaultdict(float)
     seconds: defaultdict[str, float] = defaultdict(float)
     for run in runs.values():
-        if run.setting_id in known and run.seconds > 0 and not run.diverged:
-            setting = known[run.setting_id]
+        if run.setting_id in settings_by_id and run.seconds > 0 and not run.diverged:
+            setting = settings_by_id[run.setting_id]
             flops[setting.optimizer.name] += run_cost(setting).flops
             seconds[setting.optimizer.name] += run.seconds
     rates = load_rates() | {name: flops[name] / seconds[name] for name in flops}

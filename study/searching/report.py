@@ -193,8 +193,8 @@ def write_front(study: optuna.Study, file: str) -> None:
     """
     suffix = Path(file).suffix.lower().removeprefix(".")
     if suffix not in FORMATS:
-        known = ", ".join(f".{name}" for name in FORMATS)
-        raise UsageError(f"cannot draw {file}: its suffix must be one of {known}")
+        suffixes = ", ".join(f".{name}" for name in FORMATS)
+        raise UsageError(f"cannot draw {file}: its suffix must be one of {suffixes}")
     write_file(file, draw_front(study, suffix))
 
 

@@ -62,8 +62,8 @@ class SweepOptions:
         asha: In a search, stop bad trials before their last task.
         confirm_seeds: After the study, run the best setting of each method and the best
             SGD setting (if there is any) of each problem with this many new seeds.
-            Their results on the study's own seeds are too good, because these seeds
-            were used to choose them.
+            The results of these settings on the study's own seeds are too good,
+            because these seeds were used to choose the settings.
         address: The address of a Ray cluster. By default, use a running cluster. If
             there is none, start Ray on this machine.
         dry_run: Show what would run and how long it would take. Nothing is started or

@@ -56,7 +56,7 @@ class Space:
         for name, domain in self.domains.items():
             domain.check(name)
             self._check_conditions(name, domain)
-        for pick in self._corners():
+        for pick in self._corners():  # check the settings with extreme values
             self.make_setting(pick)
 
     @property
@@ -163,9 +163,9 @@ class Space:
                 raise UsageError(
                     f"{name} depends on {other}: give {other} before {name}"
                 )
-            field, known = fields[other], (fields[other],)
+            field, possible = fields[other], (fields[other],)
             if isinstance(field, Domain):
-                known = field.extremes
+                possible = field.extremes
                 if field.kind != "choice":
                     raise UsageError(
                         f"{name} cannot depend on {other}, which is {field}: use a "
@@ -175,7 +175,7 @@ class Space:
                 choose(
                     f"{other} (in the condition of {name})",
                     str(value),
-                    map(str, known),
+                    map(str, possible),
                 )
 
     def _corners(self) -> Iterator[Pick]:

@@ -39,8 +39,8 @@ def find_study(name: str) -> Study | Search:
         UsageError: The study or the file does not exist, or the file raises an error.
     """
     if not name.endswith(".py"):
-        known: dict[str, Study | Search] = {**STUDIES, **SEARCHES}
-        return known[choose("study", name, known)]
+        studies: dict[str, Study | Search] = {**STUDIES, **SEARCHES}
+        return studies[choose("study", name, studies)]
     if not Path(name).is_file():
         raise UsageError(f"{name}: no such file. Check the path of the Python file")
     try:
