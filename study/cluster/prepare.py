@@ -73,7 +73,7 @@ def prepare(file: FileOption = "cluster.yaml", adopt: Flag = False) -> None:
         cluster = ClusterFile.read(file)
     iam, ec2 = cluster.client("iam"), cluster.client("ec2")
     _make_token(Path(TOKEN_FILE).expanduser())
-    # check all owners before the first change on AWS: all is changed, or nothing
+    # check all owners before the first change on AWS, so that a refusal changes nothing
     for name in cluster.roles.values():
         if role := _role(iam, name):
             owner.check(f"role {name}", role)

@@ -15,7 +15,7 @@ from trainables.problems import CLASSES, PIXELS
 from trainables.setting import Setting
 
 COPIES = 12
-"""The most arrays of the same size as the weights that one seed needs on a GPU.
+"""The most arrays that one seed needs on a GPU, each as large as the weights.
 
 The arrays are the weights, the momentum, and the gradient of a probe (a measurement of
 the network). The other arrays belong to the CUDA graphs of a step, for example the

@@ -49,9 +49,7 @@ from trainables.usage import UsageError
 AnyFiles = TypeVar("AnyFiles", bound=Files)
 
 LOCK = ".lock"
-STALE = (
-    90.0  # seconds without a renewal of its entry after which a sweep counts as dead
-)
+STALE = 90.0  # seconds without a renewal, after which a sweep counts as dead
 BEATS = 5  # how often a running sweep renews its entry in STALE seconds
 
 # the errors of a file system that has no locks
