@@ -22,6 +22,7 @@ import attrs
 import numpy as np
 import platformdirs
 
+from trainables.patience import first_line
 from trainables.problems.task import CLASSES, PIXELS
 from trainables.usage import UsageError, choose
 
@@ -173,9 +174,8 @@ def _download(name: str) -> Path:
     try:
         getattr(torchvision.datasets, TORCHVISION[name])(root, download=True)
     except (OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise UsageError(
-            f"{name} could not be downloaded ({reason}): give a folder with the IDX "
+            f"{name} could not be downloaded ({first_line(error)}): give a folder with the IDX "
             "files as --data-dir, or use --dataset mnist-5k, which needs no download"
         ) from error
     return root
