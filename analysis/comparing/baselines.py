@@ -3,7 +3,7 @@
 A baseline is one value of one part of the setting: an optimizer ("sgd"), a base
 ("adam", or "plain" for none) or a remedy ("redo", "weight_decay", or "none"). The
 matched baseline of a setting equals the setting in everything else. A hyperparameter
-that one of the two methods does not have, as SGD has no rho, cannot differ.
+that one of the two methods lacks is ignored, for example rho, which SGD does not have.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Baseline:
     part: str  # a key of PARTS
     value: str | None
     absent: Mapping[tuple[str, str | None], frozenset[str]]
-    """The columns that are null in every setting of a study with a value of the part,
-    by study and value: the method lacks these hyperparameters."""
+    """The hyperparameters that a method lacks, by study and value of the part: the
+    columns that are null in all settings of the study with this value."""
 
     @property
     def name(self) -> str:
@@ -82,7 +82,7 @@ class Baseline:
         return part_of(runs.setting, self.part) == self.value
 
     def group(self, runs: Runs) -> tuple[Any, ...]:
-        """Return the values that a setting shares with the baselines it may have."""
+        """Return the values that a setting must share with its baseline."""
         others = (part_of(runs.setting, part) for part in PARTS if part != self.part)
         return (*stream_of(runs), *others)
 
@@ -107,7 +107,7 @@ class Baseline:
             if self.has(runs):
                 continue
             value, group = part_of(runs.setting, self.part), self.group(runs)
-            # A column that is absent from one of the two methods cannot differ.
+            # A hyperparameter that one of the two methods lacks is ignored.
             ignored = self.absent[runs.study, value].union(
                 self.absent.get((runs.study, self.value), ())
             )
@@ -129,7 +129,7 @@ def find_baseline(name: str, settings: Sequence[Runs]) -> Baseline:
     """Return the baseline of a name: an optimizer, base or remedy, "plain" or "none".
 
     Raises:
-        UsageError: No setting has it.
+        UsageError: No setting belongs to this baseline.
     """
     known: dict[str, Baseline] = {}
     for part in PARTS:
@@ -143,6 +143,7 @@ def find_baseline(name: str, settings: Sequence[Runs]) -> Baseline:
 def _absent_columns(
     part: str, settings: Sequence[Runs]
 ) -> dict[tuple[str, str | None], frozenset[str]]:
+    """Return `Baseline.absent` for the baselines of a part."""
     absent: dict[tuple[str, str | None], set[str]] = {}
     for runs in settings:
         nulls = {name for name, value in runs.setting.items() if value is None}

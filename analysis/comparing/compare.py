@@ -77,7 +77,7 @@ def compare(frame: pd.DataFrame, question: Question | None = None) -> pd.DataFra
 def compare_and_confirm(
     frame: pd.DataFrame, question: Question
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the results of `compare` and of `confirm`, in less time than one by one.
+    """Return the results of `compare` and of `confirm` in less time than both calls.
 
     If the first one is empty, so is the second.
     """
@@ -88,11 +88,12 @@ def compare_and_confirm(
 def confirm(frame: pd.DataFrame, question: Question | None = None) -> pd.DataFrame:
     """Return how the best setting of each method compares with the best baseline.
 
-    Each method has a row for the seeds that chose, whose column against is "choosing",
-    and a row for the seeds that judge: "confirming" if they were run for that
-    (`--confirm-seeds`), "held out" if they are the other half of the study's seeds. On
-    the choosing seeds a p-value means nothing and is null. Arguments, other columns and
-    errors are as in `compare`.
+    Each method has two rows. One is for the seeds that chose its best setting; there
+    the column against is "choosing". A p-value on these seeds would mean nothing, so it
+    is null. The other row is for the seeds that judge. There the column against is
+    "confirming" if these seeds were run to confirm the best settings
+    (`--confirm-seeds`), or "held out" if they are the other half of the study's seeds.
+    Arguments, other columns and errors are as in `compare`.
     """
     question = question or Question()
     return _confirm(_prepare(frame, question), question)
@@ -101,10 +102,10 @@ def confirm(frame: pd.DataFrame, question: Question | None = None) -> pd.DataFra
 def best_settings(frame: pd.DataFrame) -> dict[str, list[str]]:
     """Return by problem the settings to confirm: the best of each method, by level.
 
-    The best SGD settings are among them. A method that no SGD setting can be compared
-    with has none, unless the problem has no SGD at all: then the methods are compared
-    with each other. All seeds that the settings of a problem share choose. A problem
-    with nothing to compare has none.
+    They are chosen on all seeds that the settings of the problem share. The best SGD
+    settings are among them. A method that no SGD setting can be compared with has no
+    setting to confirm. But if the problem has no SGD at all, the methods are compared
+    with each other. A problem with nothing to compare has an empty list.
 
     Args:
         frame: Records of one study with `NEEDED` and test_accuracy.
@@ -153,19 +154,21 @@ def _prepare(frame: pd.DataFrame, question: Question) -> _Data:
 
 
 def _compare(data: _Data, question: Question) -> pd.DataFrame:
+    """Return the rows of `compare` for each setting that is not of the baseline."""
     matches, names = data.base.matches(data.runs), _labels(data.runs)
     halves = {peers: halve(seeds) for peers, seeds in data.common.items()}
     choosing = {peers: seeds.choosing for peers, seeds in halves.items()}
     bests = best_baselines(data.base, data.levels, data.level, choosing)
     by_key = {runs.key: runs for runs in data.runs}
     rows = []
-    for runs in data.runs:
+    for runs in data.runs:  # the runs of one setting
         if data.base.has(runs):
             continue
         matched, best = matches.get(runs.key), bests.get(data.base.group(runs))
-        usual = runs.usual_seeds | (matched.usual_seeds if matched else set())
+        # With the seeds of either setting, `pair_up` can list those that one lacks.
+        either = runs.usual_seeds | (matched.usual_seeds if matched else set())
         for against, other, seeds in (
-            ("matched", matched, usual),
+            ("matched", matched, either),
             ("best", best and by_key.get(best.key), halves[runs.peers].judging),
         ):
             rows.append(
@@ -193,7 +196,10 @@ def _confirm(data: _Data, question: Question) -> pd.DataFrame:
 
 
 def _duels(data: _Data) -> list[tuple[Runs, Runs, Seeds, str]]:
-    """Return the best of each method, the best baseline, their seeds and their kind."""
+    """Return the best of each method, its best baseline, and the seeds of the duel.
+
+    The text is the kind of the judging seeds: "held out" or "confirming".
+    """
     base, levels, common = data.base, data.levels, data.common
     halves = {peers: halve(seeds) for peers, seeds in common.items()}
     choosing = {peers: seeds.choosing for peers, seeds in halves.items()}

@@ -8,9 +8,9 @@ leave the statement undecided, which does not mean that it is false.
 
     every       supported: each number is shown to lie in the region. Such a test needs
                 no correction (intersection-union, Berger 1982). contradicted: one
-                number is shown not to, with Holm's correction.
+                number is shown not to lie in it, with Holm's correction.
     at least    supported: one number is shown to lie in the region, with Holm's
-    one         correction. contradicted: each number is shown not to.
+    one         correction. contradicted: each number is shown not to lie in it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ CORRELATION = Unit(
 
 @attrs.frozen(kw_only=True)
 class Number:
-    """A mean over seeds, and what the data show of it.
+    """A mean over seeds, and what the data show about it.
 
     Attributes:
         subject: What the number is of, for example "SGD lr 0.01".
@@ -72,8 +72,8 @@ class Number:
         n: The number of seeds.
         unit: How the number is shown.
         command: The command that prints the number.
-        p_for: The p-value that shows the statement. NaN: the number is not tested.
-        p_against: The p-value that shows the opposite.
+        p_for: Small if the number shows the statement. NaN: the number is not tested.
+        p_against: Small if the number shows the opposite.
         note: More words on the number.
         untested: Why the number is not tested; empty if it can be.
     """
@@ -116,7 +116,7 @@ class Number:
         return self.unit.show(abs(self.mean) + self._half(0.95))
 
     def detectable(self, tests: int) -> float:
-        """Return the true difference that is found with 80%, in the unit."""
+        """Return the true difference, in the unit, that one of `tests` tests finds (80%)."""
         if not self.sd > 0:
             return UNDEFINED
         return self.unit.show(self.sd * detectable_effect(self.n, max(tests, 1)))
@@ -126,9 +126,10 @@ class Number:
 
         Args:
             region: Where the statement says that the number lies.
-            refuted: A larger or smaller region; the statement is contradicted by a
-                number that is shown to lie outside of it. None: the same region. A
-                number that is shown to lie in `region` never contradicts.
+            refuted: The statement is contradicted by a number that is shown to lie
+                outside of this region, which can be larger or smaller than `region`.
+                None: the same region. A number that is shown to lie in `region` never
+                contradicts.
         """
         if self.untested or self.n < 2 or not self.sd > 0:
             return self
@@ -170,6 +171,7 @@ class Number:
         return attrs.evolve(self, mean=-self.mean)._p_above(-limit)
 
     def _half(self, quantile: float) -> float:
+        """Return half of the width of the t-interval whose upper end is a quantile."""
         from scipy import special
 
         if self.n < 2:
@@ -224,9 +226,11 @@ class Decision:
 def decide(statement: Statement) -> Decision:
     """Return the verdict on a statement; see the docstring of the module.
 
-    The deciding number is the one that shows the verdict, or that comes closest to
-    showing the opposite. A number that is not tested cannot contradict or support, and
-    leaves a statement about every number without support.
+    The deciding number is the one that shows the verdict. If the statement is
+    undecided, it is the number on which support depends: the one with the largest
+    `p_for` if the statement is about every number, else the one with the smallest. A
+    number that is not tested cannot contradict or support, and leaves a statement about
+    every number without support.
     """
     tested = [number for number in statement.numbers if number.tested]
     if not tested:
@@ -239,6 +243,7 @@ def decide(statement: Statement) -> Decision:
             p_against = holm(p_against)
         else:
             p_for = holm(p_for)
+    # What one number alone can show, and what each number must show.
     if statement.every:
         one, each = (CONTRADICTED, p_against), (SUPPORTED, p_for)
     else:

@@ -90,10 +90,10 @@ def _references(runs: Runs, fresh: Sequence[Runs]) -> list[Runs]:
 def _fits(fresh: Runs, runs: Runs) -> bool:
     """Return True if `fresh` can be the fresh network of `runs`.
 
-    The optimizer must be the same, or the one of `fresh` must be SGD. The base, the
-    stream and the network must be the same. All other columns must be equal, except the
-    intervention. A hyperparameter that is None in one of the two settings is ignored:
-    one of the methods lacks it.
+    `fresh` must have the same optimizer, or SGD. The base, the stream and the network
+    must be the same. All other columns must be equal, except the intervention. A
+    hyperparameter that is None in one of the two settings is ignored, because that
+    method does not have it.
     """
     reference, setting = fresh.setting, runs.setting
     if reference["optimizer"] not in (setting["optimizer"], SUBSTITUTE):

@@ -35,7 +35,7 @@ class Publication:
         name: The name in `published.csv`.
         study: The study that repeats the experiment.
         source: The publication, and the figure or table that has the numbers.
-        method: How the numbers were obtained from it.
+        method: How the numbers were obtained from the publication.
         measure: The column of the records that repeats the numbers.
         setting: All values of the setting that are not null. The number of tasks may be
             left out: then a shorter stream repeats the first numbers.
@@ -56,7 +56,11 @@ class Publication:
     tolerance: float
 
     def is_repeated_by(self, setting: dict[str, Any]) -> bool:
-        """Return whether a setting of the records repeats the experiment."""
+        """Return whether a setting of the records repeats the experiment.
+
+        All its values must be those of the publication, and null where the publication
+        has none. Only the number of tasks may be any, if the publication has none.
+        """
         names = (setting.keys() | self.setting.keys()) - {"tasks"}
         tasks = self.setting.get("tasks", setting["tasks"])
         return setting["tasks"] == tasks and all(
@@ -178,12 +182,13 @@ def replication(frame: pd.DataFrame) -> pd.DataFrame:
             noise           half of the 95% interval of the difference: the root of the
                             sum of squares of the half intervals that are known
             verdict         REPRODUCED if the difference is within the tolerance,
-                            DIFFERENT if all differences within the noise are outside
-                            the tolerance, else UNDECIDED; a single run of ours has
+                            DIFFERENT if its whole 95% interval is outside the
+                            tolerance, else UNDECIDED; a single run of ours has
                             unknown noise, so it is never DIFFERENT
-        near_peak       whether noise cannot tell our number at this task from our
-                        largest one: the 95% interval of the difference, paired by
-                        seed, contains 0. None for a mean over all tasks
+            near_peak       whether our true number at this task may be the largest of
+                            all tasks: the 95% interval of its difference from the
+                            largest, paired by seed, contains 0. None for a mean over
+                            all tasks
     """
     parts = []
     first = frame.attrs.get("first_task", 0)

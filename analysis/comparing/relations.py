@@ -3,7 +3,8 @@
 There are two kinds of correlation, because pooling all records would mix them:
 
 - Within a setting: over the tasks of each run. Two measurements also correlate if they
-  only drift along the stream. So a second correlation takes a smooth trend off both.
+  only drift along the stream. So a second correlation is of what is left of both
+  without a smooth trend.
 - Between settings: for each seed, over the settings, from the means over the tasks. A
   learning rate changes the probe and the accuracy, so this correlation alone is no
   evidence of a cause.
@@ -14,7 +15,8 @@ the intervals are over seeds.
 
 `relation` shows one probe in each setting. `indicators` compares all probes that are
 known before a task, and says which of them announce that the task will be learned worse
-than the trend along the stream: one test per indicator, with Holm's correction.
+than the trend along the stream predicts. Each indicator has one test, and the tests
+have Holm's correction.
 """
 
 from __future__ import annotations
@@ -88,7 +90,7 @@ class Correlations:
 
     @property
     def points(self) -> int:
-        """The number of tasks with a value of the probe, in the run with the most."""
+        """The number of measured tasks, in the run that has the most of them."""
         return int((~np.isnan(self.probe)).sum(axis=1).max(initial=0))
 
 
@@ -135,10 +137,10 @@ def relation(frame: pd.DataFrame, probes: Sequence[str], skip: int = 1) -> pd.Da
 
 
 def lead_indicators(measures: Iterable[str]) -> list[str]:
-    """Return the measures that are indicators: what is known before a task.
+    """Return the measures that can be indicators, because they are known before a task.
 
-    A measure before the task (start_...) stands for the same measure after the task
-    before, which is left out.
+    If a measure is taken before the task (start_...), the same measure at the end of
+    the task before is left out.
     """
     names = [name for name in measures if name not in NO_INDICATORS]
     return [name for name in names if BEFORE + name not in names]
@@ -194,16 +196,18 @@ def indicators(
 
 
 def _known_before(probe: str, values: Reals) -> Reals:
-    """Return the values of a probe, (runs, tasks), at the task that they precede."""
+    """Return the value of a probe that is known before each task, (runs, tasks)."""
     if probe.startswith(BEFORE):
         return values
+    # A value from the end of a task is known before the next task.
     return np.pad(values[:, :-1], ((0, 0), (1, 0)), constant_values=np.nan)
 
 
 def _indicator(settings: Sequence[Correlations]) -> dict[str, Any]:
-    """Return the columns of a probe that do not depend on the other probes.
+    """Return the columns of `indicators` that do not depend on the other probes.
 
-    z and spread are the mean and the standard deviation of Fisher's z over the seeds.
+    The entries z and spread are the mean and the standard deviation of Fisher's z over
+    the seeds. They are no columns: `indicators` replaces them by those of `_ends`.
     """
     seeds, plain, partial, points = _by_seed(settings)
     undefined = np.isnan(partial)
@@ -224,7 +228,10 @@ def _indicator(settings: Sequence[Correlations]) -> dict[str, Any]:
 def _ends(
     row: dict[str, Any], mean: float, spread: float, tests: int
 ) -> dict[str, float]:
-    """Return the interval of a probe's partial correlation, and `visible`."""
+    """Return the columns partial, partial_lo, partial_hi and visible of `indicators`.
+
+    `mean` and `spread` are those of Fisher's z, and `tests` is the number of tests.
+    """
     from scipy import special
 
     count = row["tested"]
@@ -291,7 +298,8 @@ def _row_within(settings: Sequence[Correlations]) -> dict[str, Any]:
 def _by_seed(settings: Sequence[Correlations]) -> tuple[list[int], Reals, Reals, int]:
     """Return the seeds, their mean correlations over the settings, and the points.
 
-    The correlations are without and with the trend taken off, each of shape (seeds,).
+    The first correlations are plain and the second ones partial (see `Correlations`),
+    each of shape (seeds,). The points are the largest `Correlations.points`.
     """
     points = max(setting.points for setting in settings)
     plain: dict[int, list[float]] = defaultdict(list)
@@ -343,7 +351,7 @@ def _row_between(settings: Sequence[Correlations]) -> dict[str, Any]:
 def _columns(
     seeds: Sequence[int], plain: Reals, partial: Reals, points: int
 ) -> dict[str, Any]:
-    """Return the columns of both correlations: means, intervals, and seeds without."""
+    """Return the columns of both correlations: mean, interval, seeds without it."""
     no_plain = np.isnan(plain)
     return {
         **mean_correlation(plain, points).columns("spearman"),
@@ -354,4 +362,5 @@ def _columns(
 
 
 def _name(seeds: Sequence[int], chosen: npt.NDArray[np.bool_]) -> str:
+    """Return the chosen seeds as text, for example "0 3"."""
     return " ".join(str(seed) for seed, yes in zip(seeds, chosen, strict=True) if yes)

@@ -5,7 +5,7 @@ saying too much:
 
 - A trend is judged by the paper's own measure, the change of accuracy from the first
   to the last task, times (tasks - 1). Only two tasks count in it. So the statement is
-  judged by the slope too, and both verdicts are told.
+  judged by the slope too, and both verdicts are shown.
 - "No effect" and "similar" need differences that are shown to lie within a margin. That
   no difference was found is not enough.
 - Methods are compared at the same learning rate: otherwise the learning rate would
@@ -137,6 +137,7 @@ def _trends(
 
 
 def _of_runs(number: Number, runs: Runs, command: str) -> Number:
+    """Return the number with its command and, if it cannot be tested, the reason."""
     untested = "a run diverged" if runs.diverged else ""
     if not untested and not (number.n > 1 and number.sd > 0):
         untested = "too few seeds" if number.n < 2 else "the seeds do not differ"
@@ -300,12 +301,12 @@ def sharpness_predicts_nothing(stream: Stream) -> Statement:
     if not number.sd > 0:
         return missing
     limit = float(np.arctanh(UNRELATED))
-    # Data that predict would not contradict the claim: a prediction is no cause.
+    # A prediction is no cause, so it does not contradict the claim.
     judged = attrs.evolve(number, p_for=number.p_inside((-limit, limit)), p_against=1.0)
     notes: tuple[str, ...] = ()
     if number.p_outside((0.0, 0.0)) < LEVEL:
         notes = (
-            "sharpness predicts accuracy here, which a cause would explain, and "
-            "something that changes both would explain too",
+            "sharpness predicts accuracy here; it may be the cause, or something else "
+            "may change both",
         )
     return Statement(numbers=[judged], same=True, notes=notes)

@@ -49,7 +49,7 @@ class Stream:
     Attributes:
         frame: The records.
         settings: The runs of each setting.
-        conditions: What chooses these records from those of the study, in SQL.
+        conditions: The SQL conditions that choose these records from the study.
         several: Whether the results have more studies than this one.
         results: The folder, file or URI of the records, for the commands.
     """
@@ -93,7 +93,7 @@ class Stream:
         return sorted(rates - {None}, reverse=True)
 
     def named(self, *optimizers: str) -> Iterator[tuple[Runs, str]]:
-        """Yield the settings of some optimizers, on their usual seeds, and a label."""
+        """Yield each setting of some optimizers without extra seeds, and its label."""
         names = labels([runs.setting for runs in self.settings])
         for runs, name in zip(self.settings, names, strict=True):
             if runs.setting["optimizer"] in optimizers:
@@ -116,7 +116,7 @@ class Stream:
         return Compared(metric, rows.to_dict("records"), command)
 
     def command(self, name: str, *options: str) -> str:
-        """Return a shell command of the analysis of these results."""
+        """Return the shell command that analyses these results."""
         return shlex.join(["python", "-m", "analysis", name, self.results, *options])
 
     def command_where(self, name: str) -> str:
@@ -125,7 +125,7 @@ class Stream:
 
     @property
     def in_study(self) -> tuple[str, ...]:
-        """What chooses these records from those of all studies, in SQL."""
+        """The SQL conditions that choose these records from all studies."""
         own = (f"study = {quote(self.study)}",) if self.several else ()
         return (*own, *self.conditions)
 
@@ -163,10 +163,11 @@ class Compared:
 
 
 def split_streams(frame: pd.DataFrame, results: str) -> Iterator[Stream]:
-    """Yield the streams of tasks with settings of the paper, in the order of the paper.
+    """Yield the streams of tasks that have settings of the paper, in the paper's order.
 
-    These are SGD, SAM and GNP without another base and without a remedy. If a stream
-    has several values of rho or alpha, those of the study `paper` are taken.
+    Settings of the paper are SGD, SAM and GNP without another base and without a
+    remedy. If a stream has several values of rho or alpha, only the settings with the
+    values of the study `paper` are yielded.
     """
     groups: dict[tuple[Any, ...], list[Runs]] = defaultdict(list)
     everything = by_setting(frame)
@@ -177,13 +178,13 @@ def split_streams(frame: pd.DataFrame, results: str) -> Iterator[Stream]:
             shared = [value for name, value in setting.items() if name not in TUNED]
             groups[runs.study, *shared].append(runs)
     for group in groups.values():
-        chosen = _usual_numbers(group)
+        chosen = _with_paper_values(group)
         if not chosen:
             continue
         study, problem = chosen[0].study, chosen[0].setting["problem"]
         ids = [runs.setting_id for runs in chosen]
         part = frame[(frame["study"] == study) & frame["setting_id"].isin(ids)]
-        peers = [
+        others = [
             runs
             for runs in everything
             if runs.study == study and runs.setting["problem"] == problem
@@ -191,27 +192,27 @@ def split_streams(frame: pd.DataFrame, results: str) -> Iterator[Stream]:
         yield Stream(
             frame=part,
             settings=by_setting(part),
-            conditions=tuple(_conditions(chosen, peers)),
+            conditions=tuple(_conditions(chosen, others)),
             several=len(frame["study"].unique()) > 1,
             results=results,
         )
 
 
-def _usual_numbers(group: list[Runs]) -> list[Runs]:
-    """Return the settings with the usual rho and alpha, if there are several values."""
+def _with_paper_values(group: list[Runs]) -> list[Runs]:
+    """Return the settings with the rho and alpha of `SETUP`, if there are several."""
     for name in ("rho", "alpha"):
         values = {runs.setting.get(name) for runs in group} - {None}
         if len(values) > 1:
-            usual = (None, SETUP[name])
-            group = [runs for runs in group if runs.setting.get(name) in usual]
+            kept = (None, SETUP[name])
+            group = [runs for runs in group if runs.setting.get(name) in kept]
     return group
 
 
-def _conditions(chosen: list[Runs], peers: list[Runs]) -> Iterator[str]:
-    """Yield what chooses some settings from all settings of the problem, in SQL."""
+def _conditions(chosen: list[Runs], others: list[Runs]) -> Iterator[str]:
+    """Yield SQL conditions that choose some settings from all of the problem."""
     for name in chosen[0].setting:
         values = {runs.setting.get(name) for runs in chosen}
-        if name == "lr" or {runs.setting.get(name) for runs in peers} == values:
+        if name == "lr" or {runs.setting.get(name) for runs in others} == values:
             continue
         texts = sorted(map(quote, values - {None}))
         equal = [f"{name} IN ({', '.join(texts)})"] if texts else []

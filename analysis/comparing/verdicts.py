@@ -36,7 +36,7 @@ VERDICTS = {
 """How a sentence says each verdict."""
 
 LOWER = ("flatter but lower", "flatter, level open")
-"""The verdicts on a setting that loses less, but that may also have less to lose."""
+"""The verdicts on a setting that loses less, but whose level is or may be lower."""
 
 FAMILY = ["study", "problem", "metric"]
 """The columns that tests must share to be corrected together."""
@@ -58,8 +58,8 @@ def pair_up(
         other: The baseline, or None if the setting has none.
         metric: The metric that is compared.
         seeds: The seeds that should be compared.
-        margin: The difference, in the unit of the metric over the stream, that counts
-            as none.
+        margin: The largest difference that counts as none, in the unit of the metric
+            over the stream.
 
     Returns:
         The columns difference, lo, hi, p and effect of `paired_difference`, and:
@@ -72,7 +72,7 @@ def pair_up(
           beside_setting, beside_baseline: its two means
         - paired_seeds, diverged_seeds, baseline_diverged_seeds: seeds as text ("0 3")
         - missing_seeds: the seeds with which one of the two settings lacks a complete
-          run for another reason
+          run for a reason other than divergence
     """
     shared = set(seeds) & set(runs.seeds) & set(other.seeds if other else ())
     own = runs.select_seeds(shared).matrix
@@ -87,7 +87,7 @@ def pair_up(
     differences = values - baseline
     limit = margin / metric.steps(runs.setting["tasks"])
     equal = len(shared) > 1 and not differences.any()
-    # Equal differences other than 0 have no spread, and so no test, of either kind.
+    # Without a spread (equal differences other than 0) neither test is possible.
     similar = not np.isnan(test.p) and is_equivalent(differences, limit)
     return {
         "metric": metric.name,
@@ -118,7 +118,7 @@ def judge(rows: list[dict[str, Any]], metric: Metric, margin: float) -> pd.DataF
 
     The tests of one study, problem and metric are one family. A pair of settings that
     occurs twice with the same seeds, because the matched baseline is also the best one,
-    is one test.
+    counts as one test.
 
     Args:
         rows: Rows of `pair_up`, with the columns that name the settings.

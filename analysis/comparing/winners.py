@@ -1,8 +1,8 @@
 """Winners: the best of many settings, and the seeds that chose it.
 
-On the seeds that chose it, the best of many settings has a mean that is too good: luck
-chose it too, even if all settings are equal. On other seeds its mean is fair. So some
-seeds choose, and other seeds judge.
+The best of many settings has too good a mean on the seeds that chose it, because luck
+takes part in the choice. On other seeds its mean is fair. So some seeds choose, and
+other seeds judge.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Seeds:
 
 
 def common_seeds(settings: Iterable[Runs]) -> dict[tuple[Any, ...], set[int]]:
-    """Return by `Runs.peers` the seeds that every setting has, without extra seeds.
+    """Return the seeds that all settings with equal `Runs.peers` have, by `Runs.peers`.
 
-    A setting has a seed if its run finished the stream or diverged. Seeds that were run
-    for some settings only (`--confirm-seeds`) never choose.
+    A setting has a seed if its run finished the stream or diverged. Extra seeds, which
+    were run for some settings only (`--confirm-seeds`), are left out.
     """
     common: dict[tuple[Any, ...], set[int]] = {}
     for runs in settings:
@@ -79,7 +79,7 @@ def best_baselines(
     metric: Metric,
     choosing: Mapping[tuple[Any, ...], Collection[int]],
 ) -> dict[tuple[Any, ...], Runs]:
-    """Return by `Baseline.group` the best setting of the baseline, if one can win.
+    """Return the best setting of the baseline in each `Baseline.group`, if one can win.
 
     Args:
         base: The baseline.
@@ -123,9 +123,9 @@ def best_of_each_method(
     metric: Metric,
     choosing: Mapping[tuple[Any, ...], Collection[int]],
 ) -> list[Runs]:
-    """Return the best setting of each method, where a stream has several methods.
+    """Return the best setting of each method, on streams that have several methods.
 
-    Networks that are reset at every task are no method.
+    Networks that are reset at every task do not count as a method.
     """
     streams: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Runs]]] = {}
     for runs in settings:

@@ -112,7 +112,7 @@ def _read(file: str) -> pd.DataFrame:
             frame = pd.read_csv(source, dtype=str, skipinitialspace=True)
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from None
-    except ValueError as error:  # also of text that is not UTF-8, and of pandas
+    except ValueError as error:  # from pandas, or because the text is not UTF-8
         reason = " ".join(str(error).split())
         raise UsageError(f"{file} is not a CSV file: {reason}") from None
     if frame.empty:
@@ -145,8 +145,8 @@ def _convert(
 ) -> tuple[pd.DataFrame, dict[str, Column]]:
     """Return the rows with the types of the records, and the columns of the file.
 
-    A column that the records do not know is a setting. If it is a number that changes
-    within a run, and the other columns tell the runs apart, it is a measure.
+    A column that is not in `KNOWN_COLUMNS` describes the setting. But it is a measure
+    if its numbers change within a run, and if the other columns identify the run.
     """
     given = [n for n in frame.columns.astype(str) if n not in ("run", "seed")]
     for name, value in (
@@ -158,7 +158,7 @@ def _convert(
     if "optimizer" not in given:
         _note(
             f"{file} has no column optimizer, so all runs have the optimizer {UNKNOWN}:"
-            " name the column of the methods optimizer to compare them"
+            " to compare methods, give the column of the methods the name optimizer"
         )
     columns: dict[str, Column] = {
         name: KNOWN_COLUMNS.get(name) or _describe(frame[name], file) for name in given
@@ -220,6 +220,7 @@ def _parse(values: pd.Series[str], column: Column, file: str) -> pd.Series:
 def _check_fractions(
     frame: pd.DataFrame, columns: dict[str, Column], file: str
 ) -> None:
+    """Raise a UsageError if a fraction does not lie between 0 and 1."""
     for name, column in columns.items():
         if column.unit != "fraction":
             continue
@@ -242,7 +243,7 @@ def _identify(
     """Return the rows with the columns that identify a setting, a run and a task.
 
     Raises:
-        UsageError: Two rows are of the same task of a run, or no run has all tasks.
+        UsageError: Two rows are for the same task of a run, or no run has all tasks.
     """
     if first := int(frame["task"].min()):
         _note(
@@ -314,8 +315,8 @@ def _seeds(frame: pd.DataFrame, setting: npt.NDArray[Any], file: str) -> pd.Seri
         return seeds
     _note(
         f"no two settings in {file} share a run, so the runs of each setting are "
-        "numbered in the order of the file, and compare pairs runs with the same "
-        "number: add a column seed if some runs share their seed"
+        "numbered in the order of the file, and the command compare pairs the runs "
+        "with equal numbers: add a column seed if some runs share their seed"
     )
     numbers = distinct.assign(number=distinct.groupby("setting").cumcount().to_numpy())
     merged = pairs.merge(numbers, on=["setting", "seed"], how="left")
@@ -323,7 +324,7 @@ def _seeds(frame: pd.DataFrame, setting: npt.NDArray[Any], file: str) -> pd.Seri
 
 
 def _to_table(frame: pd.DataFrame, columns: dict[str, Column], source: str) -> pa.Table:
-    """Return rows as a table of records; what the file does not tell is null."""
+    """Return rows as a table of records; columns that the file lacks are null."""
     frame = frame.reset_index(drop=True)
     if "task_label" not in columns:
         frame["task_label"] = frame["task"].astype(str)

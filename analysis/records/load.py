@@ -47,10 +47,10 @@ REQUIRED = (
     *("study", "setting_id", "run_id", "trial_id", "seed", "problem", "dataset"),
     *("tasks", "optimizer", "task", "task_label", "diverged"),
 )
-"""The columns without which nothing can be said of a row.
+"""The columns that must have a value in every row.
 
-A file that declares another column as nullable may have nulls in it: results of other
-programs (`analysis.records.csv_import`) may have no learning rate.
+Other columns may have nulls if the file declares them as nullable. For example, results
+of other programs (`analysis.records.csv_import`) may have no learning rate.
 """
 
 RE2_CONTROL = re.sub(r"\\x(..)", r"\\x{\1}", CONTROL)
@@ -235,12 +235,13 @@ def _parse_tasks(text: str) -> slice:
         UsageError: The text is no range of tasks.
     """
     match = re.fullmatch(r"([0-9]{0,9}):([0-9]{0,9})", text)
+    # Text of another form becomes the empty range 0:0, which raises the error below.
     start, stop = match.groups() if match else ("", "0")
     part = slice(int(start or 0), int(stop) if stop else None)
     if part.stop is not None and part.stop <= part.start:
         raise UsageError(
             f"--tasks is {text!r}: give START:STOP with START below STOP, for example "
-            "1: for all tasks but the first, or 0:10 for the first ten"
+            "'1:' (all tasks but the first) or '0:10' (the first ten)"
         )
     return part
 
@@ -304,7 +305,7 @@ def _open(results: str) -> tuple[fs.FileSystem, str]:
 
 
 def _find_files(results: str, filesystem: fs.FileSystem, root: str) -> list[str]:
-    """Return the sorted paths of the records in `results`, which is the path `root`."""
+    """Return the sorted paths of the records in `results`, whose path is `root`."""
     try:
         info = filesystem.get_file_info(root)
         if info.type == fs.FileType.NotFound:
@@ -396,7 +397,7 @@ class _Reader:
                 table = parquet.read(
                     _choose_columns(file.columns, self._names), use_threads=False
                 )
-        except FileNotFoundError:  # merged with others after its name was listed
+        except FileNotFoundError:  # it was merged with others after it was listed
             return None
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise UsageError(
@@ -409,8 +410,8 @@ class _Reader:
         return _Part(file, table)
 
     def _describe(self, path: str, parquet: pq.ParquetFile) -> RecordsFile:
-        """Return the description of a file, without what differs between files."""
-        # The metadata include the Arrow schema, and so those of each column.
+        """Return the description that all files with the same schema share."""
+        # These metadata include the Arrow schema, which has those of each column.
         key = frozenset((parquet.metadata.metadata or {}).items())
         known = self._known.get(key)
         if known and parquet.schema.equals(known[0]):
@@ -434,7 +435,7 @@ def _replace_control_characters(table: pa.Table) -> pa.Table:
         if not pa.types.is_string(field.type):
             continue
         column = table.column(index)
-        # most columns have few values, so look at each value once
+        # Search only the distinct values: most columns have few, so this is faster.
         if pc.any(pc.match_substring_regex(column.unique(), RE2_CONTROL)).as_py():
             clean = pc.replace_substring_regex(column, RE2_CONTROL, "\ufffd")
             table = table.set_column(index, field, clean)
@@ -448,6 +449,7 @@ def _merge_columns(files: Sequence[RecordsFile]) -> dict[str, Column]:
         UsageError: Two files have different types for the same column.
     """
     merged = dict(KNOWN_COLUMNS)
+    # Look at one file of each schema, because these share the dict `columns`.
     firsts = {id(file.columns): file for file in reversed(files)}
     for file in reversed(firsts.values()):
         for name, column in file.columns.items():

@@ -53,7 +53,7 @@ def read_requests(results: str) -> dict[str, RequestedStudy]:
 def read_confirming(filesystem: fs.FileSystem, root: str) -> dict[str, frozenset[int]]:
     """Return by study the seeds that were run only to confirm its best settings.
 
-    A study.json that is missing or damaged names none.
+    A study without a readable study.json is left out.
     """
     confirming = {}
     for folder in _study_folders(filesystem, root):

@@ -58,9 +58,10 @@ class Runs:
         diverged: The seeds of the runs that diverged.
         incomplete: The seeds of the runs that lack a task, or the measurement on a
             task.
-        missing: The seeds without records here that at least half of the `peers` have.
-        extra: The seeds with records here that fewer than half of the `peers` have, or
-            that only confirm the best settings.
+        missing: The seeds that have no records here, but that at least half of the
+            settings with equal `peers` have.
+        extra: The seeds that have records here, but that fewer than half of the
+            settings with equal `peers` have, or that only confirm the best settings.
         unmatched: The seeds of complete runs for which there is no fresh network (reset
             at every task) to subtract. They are not in `seeds`.
     """

@@ -1,4 +1,4 @@
-"""Open the place of results: a path or a URI."""
+"""Open the file system that has the results of a path or a URI."""
 
 from __future__ import annotations
 

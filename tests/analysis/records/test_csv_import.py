@@ -213,7 +213,10 @@ def test_runs_with_names_of_their_own_are_numbered_by_setting(tmp_path, capsys):
     frame = rows()
     frame["run"] = frame["optimizer"] + frame.pop("seed").astype(str)
     import_csv(put(tmp_path, frame), str(tmp_path))
-    assert "compare pairs runs with the same number" in capsys.readouterr().err
+    assert (
+        "the command compare pairs the runs with equal numbers"
+        in capsys.readouterr().err
+    )
     for runs in by_setting(load(str(tmp_path))):
         assert runs.seeds == (0, 1, 2, 3)
         assert np.allclose(runs.matrix[1], accuracy(runs.setting["optimizer"], 1))
