@@ -33,7 +33,7 @@ Tasks = Annotated[
     tyro.conf.arg(
         metavar="START:STOP",
         help="Use only the tasks from START to STOP - 1, as if the stream had no other "
-        "tasks. 1: leaves out the first task, 0:10 uses the first ten.",
+        "tasks. '1:' leaves out the first task, '0:10' uses the first ten.",
     ),
 ]
 Format = Annotated[
@@ -250,8 +250,8 @@ def relate(
 
     Args:
         probe: Columns of the records to correlate, for example start_sharpness or
-            start_effective_rank. The default compares all that were measured, and shows
-            the settings for start_sharpness.
+            start_effective_rank. By default, all measured ones are compared, and
+            start_sharpness is shown in each setting.
         skip: How many tasks to leave out at the start of the stream. The default leaves
             out task 0, because before task 0 the network has learned nothing.
     """

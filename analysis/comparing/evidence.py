@@ -116,7 +116,7 @@ class Number:
         return self.unit.show(abs(self.mean) + self._half(0.95))
 
     def detectable(self, tests: int) -> float:
-        """Return the true difference, in the unit, that one of `tests` tests finds (80%)."""
+        """Return the difference, in the unit, that one of `tests` tests finds (80%)."""
         if not self.sd > 0:
             return UNDEFINED
         return self.unit.show(self.sd * detectable_effect(self.n, max(tests, 1)))

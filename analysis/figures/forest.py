@@ -70,7 +70,7 @@ HOLLOW = ("undecided", "n/a")
 """The verdicts with a hollow marker."""
 
 PALE = "0.9"  # the colour of the bar of differences that would not be found
-FAR = 3.0  # rows this many times farther than the better half are drawn at the edge
+FAR = 3.0  # a row this many times farther than the better half is drawn at the edge
 
 
 def differences(frame: pd.DataFrame, view: View) -> pd.DataFrame:
@@ -84,7 +84,7 @@ def differences(frame: pd.DataFrame, view: View) -> pd.DataFrame:
 
     Returns:
         The rows of `analysis.comparing.compare.compare` against the matched baseline,
-        with the columns measure, baseline and margin, which the question had.
+        and the columns measure, baseline and margin of the question.
 
     Raises:
         UsageError: The baseline is unknown, or no setting has a matched baseline with

@@ -4,13 +4,13 @@ A network forgets if it loses what it learned. A network loses plasticity if it 
 the ability to learn. Source: Koster & Kukla 2024 (arXiv 2409.17300), Figure 1.
 
 Backward transfer is what learning later tasks adds to the accuracy on earlier tasks. If
-a[t, i] is the accuracy on task i after task t, then after task t it is the mean of
-a[t, i] - a[i, i] over the tested tasks i < t. After the last task, and if all tasks
-were tested (--look-back at least the number of tasks less 1), this is the BWT of
+a[t, i] is the accuracy on task i after task t, backward transfer after task t is the
+mean of a[t, i] - a[i, i] over the tested tasks i < t. After the last task, and if all
+tasks were tested (--look-back at least the number of tasks less 1), this is the BWT of
 Lopez-Paz & Ranzato 2017 (arXiv 1706.08840). Their code
 (facebookresearch/GradientEpisodicMemory, commit 1919989, metrics/metrics.py:35) also
-counts the last task itself, whose difference is 0, so its mean is smaller by the factor
-(T - 1) / T. This module follows the paper.
+counts the last task itself, whose difference is 0. So its mean is closer to 0, by the
+factor (T - 1) / T. This module follows the paper.
 """
 
 from __future__ import annotations

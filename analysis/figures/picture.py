@@ -40,7 +40,7 @@ FORMATS: dict[str, dict[str, Any]] = {
     "svg": {"metadata": {"Date": None}},
     "pdf": {"metadata": {"CreationDate": None}},
 }
-"""Options of `savefig` by format. Files have no date: equal figures are equal files."""
+"""Options of `savefig` by format. Without a date, equal figures give equal files."""
 
 STYLE: Any = {
     "font.family": "DejaVu Sans",
@@ -178,7 +178,7 @@ class Heading:
 
     @property
     def _parts(self) -> tuple[tuple[str, float, dict[str, Any]], ...]:
-        """The texts, with their sizes in points and their looks."""
+        """Title and text: (wrapped text, size in points, style for `figure.text`)."""
         narrow, inches = self.width < NARROW, self.width - 0.2
         title = "" if narrow else escape_text(self.title)
         title = wrap_text(title, inches, 11, bold=True)
@@ -190,10 +190,10 @@ class Heading:
         """Write the heading at the top left of a figure."""
         height = figure.get_figheight()
         left, top = 0.1 / self.width, height - 0.08
-        for text, size, look in self._parts:
+        for text, size, style in self._parts:
             if text:
-                look = {**look, "size": size, "va": "top", "linespacing": 1.2}
-                figure.text(left, top / height, text, **look)
+                style = {**style, "size": size, "va": "top", "linespacing": 1.2}
+                figure.text(left, top / height, text, **style)
                 top -= LINE * size * (text.count("\n") + 1) / 72
 
 
@@ -205,7 +205,8 @@ LINE = 1.35
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """Return the largest width of a line of text in inches; `size` is in points.
 
-    A PNG rounds the width of each sign to pixels, which makes a line up to 6% wider.
+    The result has 6% added: a PNG rounds the width of each sign to whole pixels, which
+    makes a line up to 6% wider.
     """
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path

@@ -34,8 +34,8 @@ def relation_by_setting(frame: pd.DataFrame) -> pd.DataFrame:
     The columns are those of `analysis.comparing.relations.relation`.
 
     Raises:
-        UsageError: The sharpness before a task was not measured, or was measured on too
-            few tasks or in too few runs, or there are more than `MOST` settings.
+        UsageError: The sharpness before a task was not measured, no run has a
+            correlation, or there are more than `MOST` settings.
     """
     if frame[PROBE].isna().all():
         raise UsageError(
@@ -45,9 +45,10 @@ def relation_by_setting(frame: pd.DataFrame) -> pd.DataFrame:
     data = relation(frame, (PROBE,))
     if data["spearman"].isna().all():
         raise UsageError(
-            f"{PROBE} (the sharpness before a task) was measured on too few tasks or "
-            f"in too few runs: a correlation needs {LEAST} measured tasks after the "
-            "first task; run the study with --landscape-every 1 to measure every task"
+            f"no run has a correlation of {PROBE} (the sharpness before a task) with "
+            f"accuracy: it needs {LEAST} measured tasks after the first task, in a "
+            "complete run, on which both vary; run the study with --landscape-every 1 "
+            "to measure every task"
         )
     if (count := data["setting_id"].nunique()) > MOST:
         raise too_many(count, "settings", MOST)

@@ -55,6 +55,8 @@ TICK = 0.12  # the smallest distance of two values of rho below a panel
 # The space left of the panels, right of the panels, and between two panels.
 LEFT, RIGHT, GAP = 0.72, 0.78, 0.14
 LINE_GAP = 0.85  # the vertical space between two lines of panels
+# The height of a second line of a panel's name, and the size of its font in points.
+NAME_LINE, NAME_SIZE = 0.16, 8.5
 # The height of the space above a metric's panels without its title, of a line of the
 # title, and of the space below.
 HEAD, HEAD_LINE, FOOT = 0.34, 0.17, 0.66
@@ -99,8 +101,7 @@ def rho_grid(
             chosen = winner(levels[problem], level, common[group[0].peers])
             panels = panel_names([runs.setting for runs in group])
             for all_runs, panel in zip(group, panels, strict=True):
-                usual = all_runs.present | set(all_runs.missing)
-                runs = all_runs.select_seeds(usual - set(all_runs.extra))
+                runs = all_runs.select_seeds(all_runs.usual_seeds)
                 mean, lo, hi = map(float, mean_interval(metric(runs.matrix)))
                 rows.append(
                     {
@@ -195,8 +196,9 @@ def scale_limits(values: Sequence[float], higher: bool) -> tuple[float, float]:
 
 
 def slot(name: str, rhos: int, cell: float) -> float:
-    """Return the width in inches of a panel with its name, for cells of one width."""
-    return max(max(1, rhos) * cell, text_width(name, 8.5))
+    """Return the width of a panel with its name in inches, for cells of one width."""
+    widths = [text_width(line, NAME_SIZE) for line in name.split("\n")]
+    return max(max(1, rhos) * cell, *widths)
 
 
 @attrs.frozen
@@ -205,7 +207,8 @@ class Grid:
 
     panels: Mapping[str, Sequence[float]]  # the rhos of each panel, from `panels_of`
     rates: Sequence[float]  # the learning rates, from the bottom row to the top row
-    lines: Sequence[Sequence[str]]  # the names of the panels in each line, from the top
+    names: Mapping[str, str]  # the name of each panel, in lines that fit the figure
+    lines: Sequence[Sequence[str]]  # the panels in each line of panels, from the top
     cell: float  # the width of a cell in inches
     width: float  # the width of the figure in inches
 
@@ -215,32 +218,34 @@ class Grid:
 
         If `width` is None, all panels stand in one line and the figure is as wide as
         necessary. Otherwise a line has as many panels as possible, as long as each cell
-        has room for its number.
+        has room for its number. If one panel alone is too wide for that, the cells of
+        all panels are narrower, and the figure leaves their numbers out.
         """
-        panels = panels_of(data)
-        names, rates = list(panels), sorted(set(data["lr"]))
+        panels, rates = panels_of(data), sorted(set(data["lr"]))
+        room = np.inf if width is None else width - LEFT - RIGHT
+        names = {panel: wrap_text(panel, room, NAME_SIZE) for panel in panels}
 
         def inches(line: Sequence[str], cell: float) -> float:
-            widths = [slot(name, len(panels[name]), cell) for name in line]
+            widths = [slot(names[panel], len(panels[panel]), cell) for panel in line]
             return sum(widths) + GAP * (len(line) - 1)
 
         if width is None:
-            needed = LEFT + inches(names, CELL[0]) + RIGHT
-            return cls(panels, rates, [names], CELL[0], needed)
-        room = width - LEFT - RIGHT
+            needed = LEFT + inches(list(panels), CELL[0]) + RIGHT
+            return cls(panels, rates, names, [list(panels)], CELL[0], needed)
         for least in (READABLE, NARROWEST):
             lines: list[list[str]] = []
-            for name in names:
-                if lines and inches([*lines[-1], name], least) <= room:
-                    lines[-1].append(name)
+            for panel in panels:
+                if lines and inches([*lines[-1], panel], least) <= room:
+                    lines[-1].append(panel)
                 else:
-                    lines.append([name])
-            # Between 0 and the usual width, take the largest width that fits.
-            sizes = [CELL[0] * share for share in np.linspace(1, 0.01, 100)]
+                    lines.append([panel])
+            # Take the widest cell, up to that of `CELL`, with which every line fits.
+            sizes = [least, *(CELL[0] * share for share in np.linspace(1, 0.01, 100))]
+            sizes.sort(reverse=True)
             fitting = (c for c in sizes if max(inches(n, c) for n in lines) <= room)
-            if (cell := next(fitting, sizes[-1])) >= least - 0.01:
+            if (cell := next(fitting, sizes[-1])) >= least:
                 break
-        return cls(panels, rates, lines, cell, width)
+        return cls(panels, rates, names, lines, cell, width)
 
     @property
     def panel_height(self) -> float:
@@ -248,9 +253,19 @@ class Grid:
         return CELL[1] * len(self.rates)
 
     @property
+    def name_room(self) -> float:
+        """The height in inches of the second and further lines of panel names."""
+        return NAME_LINE * max(name.count("\n") for name in self.names.values())
+
+    @property
+    def step(self) -> float:
+        """The distance in inches from one line of panels to the next."""
+        return self.panel_height + LINE_GAP + self.name_room
+
+    @property
     def height(self) -> float:
         """The height in inches of all lines of panels of one metric."""
-        return len(self.lines) * (self.panel_height + LINE_GAP) - LINE_GAP
+        return (len(self.lines) - 1) * self.step + self.panel_height
 
 
 def panels_of(data: pd.DataFrame) -> dict[str, list[float]]:
@@ -283,40 +298,42 @@ def draw_rho_figure(data: pd.DataFrame, width: float | None = None) -> Figure:
         for _, row in part.groupby("metric", sort=False)
     ]
     grid = Grid.arrange(data, width)
-    # If a row has several lines of panels, each row shows the values of rho.
-    separate = len(grid.lines) > 1
-    heads = [_head(row, grid.width) for row in rows]
-    above = HEAD + HEAD_LINE * max(head.count("\n") + 1 for head in heads)
-    step = above + grid.height + (FOOT if separate else 0.0)
+    # The values of rho stand below the last row, or below each row if rows have several
+    # lines of panels.
+    below_each = len(grid.lines) > 1
+    row_titles = [_row_title(row, grid.width) for row in rows]
+    above = HEAD + HEAD_LINE * max(text.count("\n") + 1 for text in row_titles)
+    above += grid.name_room
+    step = above + grid.height + (FOOT if below_each else 0.0)
     title = f"Metrics by rho and lr, study {data['study'].iloc[0]}"
     heading = Heading(title, _legend(data), grid.width)
-    height = heading.inches + len(rows) * step + (0.0 if separate else FOOT)
+    height = heading.inches + len(rows) * step + (0.0 if below_each else FOOT)
     figure = Figure(figsize=(grid.width, height))
-    for i, (row, head) in enumerate(zip(rows, heads, strict=True)):
-        last = separate or i == len(rows) - 1
+    for i, (row, row_title) in enumerate(zip(rows, row_titles, strict=True)):
+        label_rho = below_each or i == len(rows) - 1
         top = height - heading.inches - i * step - above
         figure.text(
             0.1 / grid.width,
-            (top + 0.27) / height,
-            head,
-            size=_head_size(grid.width),
+            (top + 0.27 + grid.name_room) / height,
+            row_title,
+            size=_row_title_size(grid.width),
             weight="bold",
         )
-        _draw_row(row, figure, grid, top, label_rho=last)
+        _draw_row(row, figure, grid, top, label_rho=label_rho)
     heading.draw(figure)
     return figure
 
 
-def _head(row: pd.DataFrame, width: float) -> str:
+def _row_title(row: pd.DataFrame, width: float) -> str:
     """Return the title of the panels of a metric, in lines that fit the figure."""
     metric = metric_of(row.iloc[0])
     _, unit = display_unit(metric, row["tasks"].iloc[0])
     better = "higher" if metric.higher else "lower"
     text = f"{describe_stream(row)}: {metric.words} ({unit}), {better} is better"
-    return wrap_text(text, width - 0.2, _head_size(width), bold=True)
+    return wrap_text(text, width - 0.2, _row_title_size(width), bold=True)
 
 
-def _head_size(width: float) -> float:
+def _row_title_size(width: float) -> float:
     return 8 if width < NARROW else 9.5
 
 
@@ -330,7 +347,7 @@ def _draw_row(
     """
     colours, right = colours_of(row), LEFT
     for i, line in enumerate(grid.lines):
-        bottom = top - i * (grid.panel_height + LINE_GAP) - grid.panel_height
+        bottom = top - i * grid.step - grid.panel_height
         left = LEFT
         for panel in line:
             width = grid.cell * max(1, len(grid.panels[panel]))
@@ -340,6 +357,8 @@ def _draw_row(
             draw_panel(
                 part, ax, grid.panels[panel], grid.rates, colours, numbers=numbers
             )
+            if len(part):
+                ax.set_title(grid.names[panel], size=NAME_SIZE, pad=3)
             if left > LEFT:
                 ax.tick_params(axis="y", left=False, labelleft=False)
             else:
@@ -347,7 +366,7 @@ def _draw_row(
             if not label_rho:
                 ax.tick_params(axis="x", bottom=False, labelbottom=False)
                 ax.set_xlabel("")
-            left += slot(panel, len(grid.panels[panel]), grid.cell) + GAP
+            left += slot(grid.names[panel], len(grid.panels[panel]), grid.cell) + GAP
             right = max(right, left - GAP)
     place = (right + 0.12, top - grid.height, 0.11, grid.height)
     _draw_scale(row, figure, _add_axes(figure, place), colours)
@@ -415,7 +434,7 @@ def draw_panel(
     ax.set_facecolor("none")
     ax.spines[:].set_visible(False)
     if len(data):
-        ax.set_title(data["panel"].iloc[0], size=8.5, pad=3)
+        ax.set_title(data["panel"].iloc[0], size=NAME_SIZE, pad=3)
     if rhos:
         ax.set_xlabel("rho", labelpad=2)
 

@@ -78,7 +78,7 @@ def _choose_view(request: FigureRequest, picture: Picture) -> View:
     """Return what the figure shows.
 
     Raises:
-        UsageError: A metric is unknown, or the figure shows no metric or measure.
+        UsageError: A metric is unknown, or the figure does not use an option.
     """
     if request.metric is not None:
         find_metric(request.metric, request.measure)
@@ -94,11 +94,11 @@ def _choose_view(request: FigureRequest, picture: Picture) -> View:
 
 
 def _check_option(option: str, request: FigureRequest, names: Sequence[str]) -> None:
-    """Check that the figure is one of `names`, those that have the option."""
+    """Check that the figure is one of `names`, the figures that use the option."""
     if request.name not in names:
         raise UsageError(
-            f"the figure {request.name} shows no {option}: leave out --{option} "
-            f"{getattr(request, option)} (figures that show a {option}: "
+            f"--{option} {getattr(request, option)} has no effect on the figure "
+            f"{request.name}: leave it out (figures that use --{option}: "
             f"{', '.join(names)})"
         )
 

@@ -153,7 +153,7 @@ def _claims(source: Source) -> Content:
     if (data["verdict"] == UNMEASURED).all():
         raise UsageError(
             "the claims are about SGD, SAM and GNP at two learning rates, and this "
-            "study has not all of them: run python -m study.sweep paper"
+            "study does not have all of them: run python -m study.sweep paper"
         )
     return {
         "lead": "What these records say of the claims of Koster & Kukla 2024.",

@@ -7,8 +7,8 @@ a curve leaves zero anywhere. A simultaneous band contains the means of all task
 The band is mean ± q s / sqrt(n) at each task, where s is the standard deviation of the
 n runs. The critical value q is the 95% quantile of the largest |mean| sqrt(n) / s over
 the tasks, in simulated normal samples without effect ("sup-t", Montiel Olea &
-Plagborg-Møller 2019). Every sample has its own s at every task, because with few runs a
-small s by luck is what makes the largest ratio.
+Plagborg-Møller 2019). Every sample has its own s at every task, because with few runs
+the largest ratio comes mostly from an s that is small by luck.
 
 The samples need the correlation of the tasks. A few runs do not give it for every pair,
 so it is taken to depend only on the distance of two tasks: a part that all tasks of a
@@ -18,8 +18,8 @@ parts are fitted to the mean sample correlation at each distance.
 In simulations with 5 and 10 runs of 20 to 100 tasks (independent tasks, fading
 correlation of 0.5 to 0.99, shared parts, slopes per seed, heavy tails, a standard
 deviation that differs between tasks), the band covers 93% to 98%, and 95% on average.
-With 10 runs of exponential noise, which is very skewed, it covers 90%. These cover
-less:
+With 10 runs of exponential noise, which is very skewed, it covers 90%. Other methods
+cover less:
 
 - sign flips of the residuals (Rademacher bootstrap): 87% to 94% with 5 runs;
 - normal samples with the sample correlation of every pair: 90% to 96%;
@@ -79,7 +79,7 @@ def _critical_value(residuals: Reals) -> float:
     from scipy import special
 
     n, tasks = residuals.shape
-    # One task and independent tasks (Bonferroni) are the two extremes.
+    # q lies between that of one task and that of independent tasks (Bonferroni).
     tails = (1 - LEVEL) / 2 / np.array([1, tasks])
     least, most = -special.stdtrit(n - 1, tails)
     if tasks == 1:
@@ -138,8 +138,8 @@ def _largest_ratios(parts: Parts, n: int, tasks: int) -> Reals:
 def _mean_correlation_by_distance(residuals: Reals) -> Reals:
     """Return the mean sample correlation of two tasks by their distance, (tasks,)."""
     n, tasks = residuals.shape
-    # The Fourier transform of the autocovariance is the squared modulus of the series'
-    # (Wiener-Khinchin); the padding with zeros keeps the ends apart.
+    # The Fourier transform of the autocovariance is the squared modulus of that of the
+    # series (Wiener-Khinchin). The zeros after the series keep its two ends apart.
     spectrum = np.abs(np.fft.rfft(residuals, 2 * tasks, axis=1)) ** 2
     sums = np.fft.irfft(spectrum.sum(axis=0), 2 * tasks)[:tasks]
     return np.asarray(sums / (n - 1) / np.arange(tasks, 0, -1))
@@ -148,7 +148,7 @@ def _mean_correlation_by_distance(residuals: Reals) -> Reals:
 def _fit_correlation(observed: Reals) -> Parts:
     """Return the parts whose correlation by distance fits best, none of them negative.
 
-    Least squares, where each distance counts as often as it occurs.
+    The fit is by least squares. Each distance has the weight of its pairs of tasks.
 
     Args:
         observed: The mean sample correlation by distance, shape (tasks,).

@@ -26,8 +26,8 @@ With three points, a third of all orders give a correlation of exactly 1 or -1.
 DEGREE = 5
 """The largest degree of the polynomial that is taken off as the trend.
 
-It follows a rise, a fall and two more turns. A line leaves a correlation in series that
-rise and fall.
+Such a polynomial can follow a rise, a fall and two more turns. If only a line was taken
+off, two series that rise and fall would still correlate.
 """
 
 
@@ -69,8 +69,8 @@ def detrended_spearman(one: Reals, other: Reals, degree: int = DEGREE) -> Reals:
 
     Returns:
         Shape (rows,). NaN if `spearman` is undefined, or if the trend leaves nothing of
-        a row. So it is for a row that rises, or falls, at every position: then the rank
-        and the position are the same.
+        a row. The latter happens if a row rises (or falls) at every position, because
+        then its ranks lie on a line.
 
     >>> hill = np.array([[1.0, 3, 5, 7, 9, 8, 6, 4, 2, 0]])
     >>> one = hill + np.array([0, 0, 3, 0, 0, 0, 3, 0, 0, 0])
@@ -86,7 +86,7 @@ def detrended_spearman(one: Reals, other: Reals, degree: int = DEGREE) -> Reals:
 def trend_degree(points: int) -> int:
     """Return the degree of the trend for so many points.
 
-    One more degree per three points, so that most of the variance of noise is left.
+    Three points add one degree, so that most of the variance of noise is left.
 
     >>> [trend_degree(points) for points in (4, 8, 11, 14, 17, 100)]
     [1, 2, 3, 4, 5, 5]

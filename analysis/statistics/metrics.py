@@ -1,9 +1,9 @@
 """Metrics: one number per run, from a measure of the run after every task.
 
 Each metric is a pure function of a matrix that has a row per run and a column per task,
-in the order of the stream. If a run has a NaN where the metric looks, or the metric is
-undefined, the result is NaN without a warning. No run is dropped. To add a metric,
-write a function and add an entry to `METRICS`.
+in the order of the stream. If a run has a NaN among the values that a metric uses, or
+the metric is undefined, the result is NaN without a warning. No run is dropped. To add
+a metric, write a function and add an entry to `METRICS`.
 
 A metric is either a level (how well the network learns) or a trend (how that changes
 along the stream). Plasticity needs both: see `analysis.comparing.verdicts`.
@@ -34,7 +34,7 @@ PerRun = npt.NDArray[np.float64]
 def late_accuracy(values: Trajectories) -> PerRun:
     """Return the mean accuracy over the last tenth of the tasks (one at least).
 
-    It is the level that training has left. It does not tell whether the network ever
+    It is the level at the end of training. It does not tell whether the network ever
     learned better: see `plasticity_loss` and `peak_loss`.
 
     >>> late_accuracy(np.linspace(0.9, 0.7, 20)[None]).round(6).tolist()
@@ -205,7 +205,7 @@ class Metric:
 
     @property
     def level(self) -> Metric:
-        """The level that this metric is shown beside: the late one of its measure."""
+        """The late level of the same measure, which is shown beside this metric."""
         relative = RELATIVE[f"relative_{DEFAULT}"]
         return (relative if self.relative else METRICS[DEFAULT]).of(self.measure)
 
@@ -292,7 +292,7 @@ RELATIVE: dict[str, Metric] = {
     )
     for name, metric in METRICS.items()
 }
-"""The same, of accuracy minus that of a fresh network on the same task and seed."""
+"""`METRICS` of the accuracy minus a fresh network's on the same task and seed."""
 
 
 def find_metric(name: str, measure: str = MEASURE) -> Metric:

@@ -27,10 +27,10 @@ MOST_SEEDS = 1000
 def detectable_effect(n: int, tests: int = 1) -> float:
     """Return the smallest difference that n pairs find, in standard deviations.
 
-    The true mean difference, divided by the standard deviation of the differences,
-    which the two-sided paired t-test at level `LEVEL` / tests (Bonferroni; Holm's test
-    finds it too) finds with probability `POWER`. The noncentral t distribution gives
-    the probability. Infinite for fewer than two pairs.
+    The difference is the true mean divided by the standard deviation of the
+    differences. The two-sided paired t-test at level `LEVEL` / tests (Bonferroni) finds
+    it with probability `POWER`; Holm's test finds it too. The noncentral t distribution
+    gives the probability. Infinite for fewer than two pairs.
 
     >>> round(detectable_effect(10), 2), round(detectable_effect(3, 540) , 0)
     (1.0, 76.0)
@@ -41,19 +41,19 @@ def detectable_effect(n: int, tests: int = 1) -> float:
         return float("inf")
     critical = stats.t.isf(LEVEL / tests / 2, n - 1)
 
-    def shortfall(effect: float) -> float:
+    def excess_power(effect: float) -> float:
         # The other tail adds less than LEVEL / 2 and is left out.
         return float(stats.nct.sf(critical, n - 1, effect * np.sqrt(n))) - POWER
 
-    # Just above the critical value the power is about one half.
+    # An effect at the critical value has a power of about one half, so start above it.
     high = (critical + 3) / np.sqrt(n)
-    while not shortfall(high) > 0:
+    while not excess_power(high) > 0:
         high *= 2
-    return float(optimize.brentq(shortfall, 0, high, xtol=1e-6 * high))
+    return float(optimize.brentq(excess_power, 0, high, xtol=1e-6 * high))
 
 
 def seeds_needed(effect: float, tests: int = 1) -> int | None:
-    """Return how many pairs find a difference, in standard deviations.
+    """Return how many pairs find a difference of `effect` standard deviations.
 
     None if `MOST_SEEDS` do not find it.
 

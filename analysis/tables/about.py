@@ -241,7 +241,7 @@ def _facts(facts: StudyFacts) -> Iterator[list[str]]:
     if examples.notna().any():
         yield ["examples", f"{int(examples.sum()):,}"]
     if records["seconds"].notna().any():
-        yield ["training time", clock(float(records["seconds"].sum()))]
+        yield ["training time", duration_text(float(records["seconds"].sum()))]
     if devices := sorted(set(records["device"].dropna().tolist())):
         yield ["device", ", ".join(devices)]
     engines = records.dropna(subset=["engine"]).groupby("setting_id")["engine"].unique()
@@ -287,14 +287,17 @@ def _incomplete_seeds(row: Row) -> str:
     return "; ".join(names) or "–"
 
 
-def clock(seconds: float) -> str:
-    """Return a duration in seconds as text, in one or two units.
+def duration_text(seconds: float) -> str:
+    """Return a duration as text, rounded to 0.1 s below 1 min, 1 s below 1 h, or 1 min.
 
-    >>> clock(4.21), clock(200), clock(3700)
-    ('4.2 s', '3 min 20 s', '1 h 1 min')
+    >>> duration_text(4.21), duration_text(59.97), duration_text(200)
+    ('4.2 s', '1 min 0 s', '3 min 20 s')
+    >>> duration_text(3599.6), duration_text(3700)
+    ('1 h 0 min', '1 h 2 min')
     """
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
-    if seconds < 3600:
-        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
-    return f"{int(seconds // 3600):,} h {int(seconds % 3600 // 60)} min"
+    if (whole := round(seconds)) < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60:,} h {minutes % 60} min"

@@ -150,7 +150,7 @@ def _sheet(title: str, rows: list[dict[str, Any]]) -> Sheet:
 
 
 def _numbers(measure: str) -> Cells:
-    """Return the columns of the metrics, of a measure."""
+    """Return the columns of the metrics `SHOWN`, for a measure."""
     metrics = {name: METRICS[name].of(measure) for name in SHOWN}
     unit = unit_of_level(metrics["late_accuracy"])
     cells: Cells = {}

@@ -22,9 +22,9 @@ from analysis.tables.words import value_cell
 
 EXPLANATION = (
     "The paper is Koster & Kukla 2024 (arXiv 2409.17300). Differences are paired by "
-    "seed. The interval is the 95% t-interval over the n seeds of the number that "
-    "decides: the one that shows the verdict, or that comes closest to showing the "
-    "opposite.",
+    "seed. The number that decides is the one that shows the verdict or, if the claim "
+    "is undecided, the one on which its support depends. The interval is its 95% "
+    "t-interval over the n seeds.",
     "undecided: the data show neither the claim nor its opposite, so undecided does "
     "not mean that the claim is false. detectable: the smallest true difference that "
     "the test would find with a probability of 80%.",
@@ -79,6 +79,7 @@ def verdict_sheet(data: pd.DataFrame) -> Sheet:
 
 
 def _after_problem(cells: Cells, column: Column, name: str) -> Cells:
+    """Return the cells with one more column after the column problem."""
     longer: Cells = {}
     for other, cell in cells.items():
         longer[other] = cell
@@ -88,7 +89,7 @@ def _after_problem(cells: Cells, column: Column, name: str) -> Cells:
 
 
 def _notes(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield which commands measure what is not measured."""
+    """Yield the commands that measure the claims without a measurement."""
     commands: dict[str, list[str]] = {}
     for row in rows:
         if row["verdict"] == "not measured":

@@ -258,7 +258,7 @@ def _tested(metric: Metric) -> Cells:
         number("p"): lambda row: write_p(row["p"]),
         number("p", "Holm"): lambda row: write_p(row["p_holm"]),
         number(f"{beside} beside", unit_of_difference(other)): partial(
-            # Both are over the whole stream, as the late level is.
+            # `beside` is no rate per task, as the late level is none.
             write_interval,
             name="beside",
             metric=metric.level,
@@ -284,7 +284,7 @@ def _baseline(row: Row) -> str:
 
 
 def _pairs(row: Row) -> str:
-    """Return the number of pairs, and of the seeds that could have made one."""
+    """Return the number of pairs, as in "8 of 10" if two seeds have no pair."""
     columns = ("diverged_seeds", "baseline_diverged_seeds", "missing_seeds")
     lost = {seed for name in columns for seed in row[name].split()}
     total = row["pairs"] + len(lost)
@@ -317,9 +317,9 @@ def _notes(rows: Sequence[Row], question: Question) -> Iterator[str]:
         yield from shorten(list(dict.fromkeys(lines)), f" ({kind})")
     if rows[0]["against"] == "best" and any(not row["baseline_id"] for row in rows):
         yield (
-            f"baseline none: no setting with {baseline_words(question.baseline)}, and "
-            "otherwise of the same method, has a complete run of every seed that "
-            "chooses."
+            f"baseline none: no setting with {baseline_words(question.baseline)} that "
+            "is otherwise of the same method has complete runs of all seeds that "
+            "choose the best one."
         )
 
 
@@ -380,5 +380,5 @@ def _method_notes(
         if all(row["problem"] != problem for row in rows):
             yield (
                 f"{problem}: no method has a best setting, because no setting (or no "
-                "baseline of one) has a complete run of every seed that chooses."
+                "baseline of one) has complete runs of all seeds that choose."
             )

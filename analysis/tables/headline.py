@@ -27,7 +27,7 @@ CONCLUSIONS = {
     "flatter, level open": "flatter, but the level may be lower",
     "n/a": "not testable, because all seeds differ by the same amount",
 }
-"""What follows "are" in a sentence on a verdict; the others stand for themselves."""
+"""The words for a verdict after "is" or "are". Other verdicts are these words."""
 
 
 def headlines(winners: pd.DataFrame, question: Question) -> list[str]:
@@ -40,8 +40,8 @@ def headlines(winners: pd.DataFrame, question: Question) -> list[str]:
     if winners.empty:
         return [
             f"No setting can be compared with {best_words(question.baseline)}: no "
-            "setting has a complete run of every seed that chooses. Run the sweep "
-            "again to complete the runs."
+            "setting has complete runs of all seeds that choose the best one. Run the "
+            "sweep again to complete the runs."
         ]
     judged = winners[winners["against"] != "choosing"]
     several = len(judged["study"].unique()) > 1
@@ -102,7 +102,7 @@ def _verdicts(rows: Sequence[Row], question: Question) -> str:
 
 
 def _trends(rows: Sequence[Row], metric: Metric) -> list[str]:
-    """Return how the settings change along the stream, beside a level of the accuracy.
+    """Return a sentence on the change along the stream, if the metric is an accuracy.
 
     "more" and "less" are said only of two settings that both gain or both lose.
     """

@@ -59,8 +59,8 @@ INDICATORS_EXPLANATION = (
     "or from the end of the task before. Each is correlated with test accuracy on the "
     "task, within runs; a number is the mean over seeds.",
     "without trend: the intervals hold for all indicators of the table together, with "
-    "95% (Bonferroni). p: of the t-test that this correlation is 0, with Holm's "
-    "correction for all indicators.",
+    "95% (Bonferroni). p: the p-value of the t-test of this correlation against "
+    "0, with Holm's correction for all indicators.",
     "worse next task: which values of the indicator announce that the next task will "
     "be learned worse than the trend says, if this is shown (p below 5%).",
 )
@@ -183,8 +183,8 @@ def _conclusions(rows: Sequence[Row]) -> list[str]:
     ]
     if drift:
         notes.append(
-            "These correlate with accuracy, but beyond the common trend along the "
-            f"stream nothing is shown: {', '.join(drift)}."
+            "These correlate with accuracy, but a correlation beyond the common trend "
+            f"along the stream is not shown: {', '.join(drift)}."
         )
     if visible:
         least, most = f"{min(visible):.2f}", f"{max(visible):.2f}"
@@ -246,8 +246,8 @@ def _notes(rows: Sequence[Row], name: str, probe: str) -> list[str]:
     labels: dict[tuple[bool, str], list[str]] = defaultdict(list)
     for row in rows:
         seeds, every = row[name], len(row[name].split()) == row["runs"]
-        # The row of all settings repeats its settings. That too few settings can be
-        # compared is seen from the number of settings.
+        # The row of all settings repeats the seeds of its settings. If no seed has a
+        # correlation between settings, the number of settings already shows why.
         repeats = row["label"] == ALL or (row["label"] == BETWEEN and every)
         if seeds and not repeats:
             labels[every, seeds].append(row["label"])

@@ -31,7 +31,7 @@ from analysis.tables.formats import (
 from analysis.tables.words import value_cell
 
 LISTED = 11
-"""The number of tasks of a curve that the table shows, besides the worst one."""
+"""The table shows this many tasks of a curve, and the one that differs most."""
 
 KEY = ["publication", "study", "setting_id"]
 """The columns that identify a publication and the setting that repeats it."""
@@ -40,10 +40,10 @@ EXPLANATION = (
     "ours: the mean over the complete runs ± half of its 95% t-interval. published: ± "
     "half of the 95% interval that follows from the published standard error and, if "
     "the number was read from a picture, from the reading error.",
-    "within: yes if the difference is within the tolerance; no if it is outside by "
-    "more than its own 95% interval, which comes from both; else undecided. The table "
-    "shows some tasks of a curve, and the one with the largest difference; --format "
-    "csv prints all tasks.",
+    "within: yes if the difference is within the tolerance; no if its whole 95% "
+    "interval, which combines the intervals of both numbers, is outside the tolerance; "
+    "else undecided. The table shows some tasks of a curve, and the one with the "
+    "largest difference; --format csv prints all tasks.",
 )
 
 
@@ -69,7 +69,7 @@ def print_replication(
 
 
 def verdicts(data: pd.DataFrame) -> list[str]:
-    """Return for each repeated publication whether it is reproduced, and how nearly.
+    """Return for each repeated publication whether it is reproduced, and how closely.
 
     `data` is as `analysis.comparing.published.replication` returns it.
     """
@@ -80,7 +80,7 @@ def verdicts(data: pd.DataFrame) -> list[str]:
 
 
 def unrepeated(data: pd.DataFrame) -> list[str]:
-    """Return a sentence per publication that no setting repeats: what would repeat it.
+    """Return for each publication that no setting repeats the command to repeat it.
 
     `data` is as `analysis.comparing.published.replication` returns it.
     """
@@ -115,9 +115,9 @@ def _verdict(part: pd.DataFrame, publication: Publication) -> str:
     elif open_:
         noise = scale * part["noise"].max()
         within = (
-            f"undecided whether {within}: it is at {right} of {len(part)} tasks; at "
-            "the others, the noise of the difference can explain the rest (its 95% "
-            f"interval is up to ± {noise:.2f} {unit})"
+            f"undecided whether {within}: {right} of {len(part)} tasks are; at the "
+            "others, the difference may be within it too, because its 95% interval is "
+            f"up to ± {noise:.2f} {unit}"
         )
     tasks = part["task"].to_numpy(dtype=float)
     peaks = [int(tasks[part[name].argmax()]) for name in ("mean", "published")]
@@ -183,8 +183,7 @@ def _sheet(part: pd.DataFrame, publication: Publication, study: str) -> Sheet:
 def _shown(part: pd.DataFrame) -> Iterator[int]:
     """Yield the positions of the rows to show: some at equal distances, and the worst.
 
-    The first tasks are the ones at which a curve changes most, so task 1 and 2 are
-    shown too.
+    A curve changes most at its first tasks, so tasks 1 and 2 are shown too.
     """
     places = np.linspace(0, len(part) - 1, min(LISTED, len(part))).round().astype(int)
     worst = int(part["difference"].abs().to_numpy().argmax())

@@ -24,10 +24,10 @@ from trainables.usage import UsageError
 KEPT = ("problem", "dataset", "optimizer", "lr", "tasks")
 
 SEEDS = 10
-"""With fewer seeds, a thin line shows each seed."""
+"""With fewer seeds than this, a thin line shows each seed."""
 
 LONG = 60
-"""Curves over more tasks are smoothed: the noise of single tasks would hide them."""
+"""Curves over more tasks are smoothed, so that the noise of tasks hides them less."""
 
 WINDOW = 0.05
 """The share of the tasks in the moving mean of a smoothed curve."""
@@ -146,7 +146,7 @@ def curve(
         of the interval; they are NaN if there are fewer than two runs. window is the
         number of measured tasks in the moving mean of each run, 1 if the curve is not
         smoothed. seed_values has the value of each run in the order of their seeds if
-        there are fewer than `SEEDS` runs, and is empty if there are more.
+        there are several runs but fewer than `SEEDS`, and is empty otherwise.
     """
     window = window_of(len(tasks)) if window is None else window
     values = smooth(matrix[:, tasks], window)

@@ -65,10 +65,10 @@ class Block:
     """The arrangement of the panels of one problem. All lengths are in inches."""
 
     part: pd.DataFrame  # rows of `by_task` for the problem
-    titles: Mapping[str, str]  # of the panels, by measurement
-    width: float  # of the figure
+    titles: Mapping[str, str]  # the titles of the panels, by measurement
+    width: float  # the width of the figure
     at_ends: bool  # whether the names stand at the ends of the lines
-    columns: int  # of the legend
+    columns: int  # the number of columns of the legend
 
     @classmethod
     def arrange(
@@ -162,7 +162,7 @@ class Block:
 def _draw_block(
     block: Block, place: SubFigure, rates: Sequence[float], kind: Kind
 ) -> None:
-    """Draw the panels of one problem, with a common legend if names are not at lines.
+    """Draw the panels of one problem, with a legend if the lines have no names.
 
     Args:
         block: The panels.

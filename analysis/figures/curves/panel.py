@@ -31,7 +31,7 @@ LINES = 12
 
 @attrs.frozen(kw_only=True)
 class Kind:
-    """What the curves of a figure are."""
+    """What the curves of a figure are, and how its panels show them."""
 
     signed: bool = False  # whether they are differences, so that zero has a line
     one_scale: bool = False  # whether the panels of one unit have the same axis
@@ -94,8 +94,8 @@ class Panel:
         """The setting_ids whose bands are left out, because they would hide others.
 
         A band is left out if it holds the lines of two other settings at most of its
-        tasks. Three bands on top of each other are mud, and show only that the settings
-        do not differ much.
+        tasks. Three bands on top of each other cannot be told apart, and show only that
+        the settings do not differ much.
         """
         means = self.drawn.pivot_table("mean", "task", "setting_id")
         crowded = set()
@@ -124,7 +124,7 @@ class Panel:
         )
 
     def _limits(self, bands: Reals) -> tuple[float, float]:
-        """Return the limits for bands, shape (points, 2)."""
+        """Return the limits of the axis for all lines and these bands, (points, 2)."""
         lines = self.lines
         if not len(lines):
             return 0.0, 1.0
@@ -151,6 +151,7 @@ class Panel:
         )
 
     def _ends(self, own: pd.DataFrame) -> Reals:
+        """Return the ends of the band in some rows, in the unit of the axis."""
         return self.scale * own[["lo", "hi"]].to_numpy(dtype=float)
 
     def curves(self) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -100,7 +100,7 @@ def test_a_difference_that_noise_can_explain_is_undecided():
     assert row["verdict"] == UNDECIDED
     (line,) = verdicts(data)
     assert line.startswith("dohare-2024: undecided whether reproduced within 0.30 pp: ")
-    assert f"it is at {len(data) - 1} of {len(data)} tasks;" in line
+    assert f"{len(data) - 1} of {len(data)} tasks are;" in line
     assert f"up to ± {100 * row['noise']:.2f} pp" in line
 
 

@@ -443,7 +443,7 @@ def test_a_measure_that_was_not_made_or_not_shown_is_named(tmp_path):
     write(tmp_path, "x", run.set_column(place, run.schema.field(place), empty))
     with pytest.raises(UsageError, match="the records have no online_accuracy"):
         draw_to_file(request_of(tmp_path, measure="online_accuracy"), "f.svg")
-    with pytest.raises(UsageError, match="figure capacity shows no measure"):
+    with pytest.raises(UsageError, match="has no effect on the figure capacity"):
         draw_to_file(
             request_of(tmp_path, name="capacity", measure="online_accuracy"), "f.svg"
         )

@@ -17,7 +17,9 @@ from analysis.figures.picture import SIZES, STYLE
 from analysis.figures.rho import (
     MOST,
     PANELS,
+    READABLE,
     RING,
+    Grid,
     colours_of,
     draw_panel,
     draw_rho_figure,
@@ -336,11 +338,33 @@ def test_they_are_drawn_into_files(tmp_path, name, options, said):
     assert said in words  # a title may have several lines
 
 
+def panel_data(*names, rhos):
+    rows = [{"panel": name, "lr": 0.1, "rho": rho} for name in names for rho in rhos]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("count", range(1, 25))
+def test_cells_of_a_line_that_was_made_for_numbers_have_room_for_numbers(count):
+    data = panel_data("SAM", "GNP", rhos=range(1, count + 1))
+    grid = Grid.arrange(data, SIZES["two-column"])
+    fits = READABLE * count <= SIZES["two-column"] - 1.5
+    assert (grid.cell >= READABLE) == fits
+
+
+def test_a_long_name_has_several_lines_and_leaves_the_cells_as_wide():
+    name = "SAM adam shrink_and_perturb beta1 0.9 perturb 0.01 shrink 0.5"
+    grid = Grid.arrange(panel_data("SGD", name, rhos=[0.1, 0.2]), SIZES["one-column"])
+    assert grid.cell >= READABLE
+    assert grid.names[name].replace("\n", " ") == name
+    assert "\n" in grid.names[name]
+    assert grid.name_room > 0
+
+
 def test_a_metric_is_only_for_figures_of_metrics(tmp_path):
     def request_of(name, metric):
         return FigureRequest(name=name, results=str(tmp_path), metric=metric)
 
-    with pytest.raises(UsageError, match=r"the figure accuracy shows no metric"):
+    with pytest.raises(UsageError, match="has no effect on the figure accuracy"):
         draw_to_file(request_of("accuracy", "mean_accuracy"), "f.svg")
     with pytest.raises(UsageError, match=r"unknown metric 'loss'"):
         draw_to_file(request_of("rho", "loss"), "f.svg")
