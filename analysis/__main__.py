@@ -204,9 +204,10 @@ def compare(
 def claims(results: Results = "results", /, format: Format = "rich") -> None:
     """Print what the records say of each claim of the paper.
 
-    A claim is supported, contradicted, undecided or not measured. The table has the
-    number that decides, with its 95% t-interval, the rule, and the command that prints
-    the number. For an undecided claim it says which difference would have been found.
+    A claim is supported, contradicted, undecided or not measured. The tables have the
+    number that decides with its 95% t-interval, the command that prints this number,
+    and the rule. For an undecided claim they say which difference would have been
+    found.
     """
     from analysis.tables.claims import print_claims
 

@@ -41,7 +41,7 @@ BASELINE = "sgd"
 """The baseline of comparisons that name none."""
 
 MARGIN = 0.005
-"""The difference that counts as none: half a point of accuracy, 0.005 nats of loss."""
+"""Smaller differences count as none: half a point of accuracy, 0.005 nats of loss."""
 
 
 @attrs.frozen(kw_only=True)
@@ -127,14 +127,15 @@ def best_settings(frame: pd.DataFrame) -> dict[str, list[str]]:
 class _Data:
     """The runs that a question is about."""
 
-    runs: list[Runs]  # with the values that the metric is of
-    levels: list[Runs]  # with the values that choose the best settings
+    runs: list[Runs]  # the settings, with the values that are compared
+    levels: list[Runs]  # the settings, with the values that choose the best ones
     level: Metric  # the metric that chooses
     base: Baseline
     common: dict[tuple[Any, ...], set[int]]  # seeds of all settings, by `Runs.peers`
 
 
 def _prepare(frame: pd.DataFrame, question: Question) -> _Data:
+    """Return the runs that a question is about; errors are as in `compare`."""
     metric = question.metric
     everything = by_setting(frame, metric.measure)
     measured = subtract_fresh(everything) if metric.relative else everything

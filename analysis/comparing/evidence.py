@@ -72,8 +72,8 @@ class Number:
         n: The number of seeds.
         unit: How the number is shown.
         command: The command that prints the number.
-        p_for: Small if the number shows the statement. NaN: the number is not tested.
-        p_against: Small if the number shows the opposite.
+        p_for: A p-value, small if the number shows the statement. NaN: not tested.
+        p_against: A p-value, small if the number shows the opposite.
         note: More words on the number.
         untested: Why the number is not tested; empty if it can be.
     """

@@ -79,7 +79,7 @@ def subtract_fresh(settings: Sequence[Runs]) -> list[Runs]:
 def _references(runs: Runs, fresh: Sequence[Runs]) -> list[Runs]:
     """Return the fresh networks (reset at every task) to subtract from a setting.
 
-    They have the optimizer of the setting, or SGD if there are none with its optimizer.
+    They have the optimizer of the setting, or SGD if no fresh network has it.
     """
     candidates = [reference for reference in fresh if _fits(reference, runs)]
     optimizer = runs.setting["optimizer"]

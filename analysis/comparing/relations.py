@@ -3,8 +3,8 @@
 There are two kinds of correlation, because pooling all records would mix them:
 
 - Within a setting: over the tasks of each run. Two measurements also correlate if they
-  only drift along the stream. So a second correlation is of what is left of both
-  without a smooth trend.
+  only drift along the stream. So a second correlation is computed after a smooth trend
+  is removed from both.
 - Between settings: for each seed, over the settings, from the means over the tasks. A
   learning rate changes the probe and the accuracy, so this correlation alone is no
   evidence of a cause.

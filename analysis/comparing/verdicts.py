@@ -39,7 +39,7 @@ LOWER = ("flatter but lower", "flatter, level open")
 """The verdicts on a setting that loses less, but whose level is or may be lower."""
 
 FAMILY = ["study", "problem", "metric"]
-"""The columns that tests must share to be corrected together."""
+"""Tests with equal values in these columns are corrected together."""
 
 
 def pair_up(

@@ -27,7 +27,7 @@ class FigureRequest:
     problem: str | None = None  # the problem to draw; None means all
     metric: str | None = None  # the metric to draw; None means the figure's defaults
     measure: str = MEASURE  # what is drawn, or what the metric is of
-    baseline: str = "sgd"  # what a figure that compares settings compares them with
+    baseline: str = "sgd"  # the baseline of a figure that compares settings
     settings: Sequence[str] = ()  # the setting_ids to draw; empty means all
     where: str | None = None  # an SQL filter of the records; None means all records
     tasks: str | None = None  # the tasks to use, as START:STOP; None means all

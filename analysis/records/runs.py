@@ -89,7 +89,7 @@ class Runs:
 
     @property
     def usual_seeds(self) -> set[int]:
-        """The seeds that the setting should have, as its `peers` do."""
+        """The seeds that all settings with equal `peers` should have."""
         return (self.present | {*self.missing}) - {*self.extra}
 
     @property

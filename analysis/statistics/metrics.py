@@ -292,7 +292,7 @@ RELATIVE: dict[str, Metric] = {
     )
     for name, metric in METRICS.items()
 }
-"""`METRICS` of the accuracy minus a fresh network's on the same task and seed."""
+"""These metrics are of accuracy minus a fresh network's on the same task and seed."""
 
 
 def find_metric(name: str, measure: str = MEASURE) -> Metric:

@@ -258,7 +258,7 @@ def _tested(metric: Metric) -> Cells:
         number("p"): lambda row: write_p(row["p"]),
         number("p", "Holm"): lambda row: write_p(row["p_holm"]),
         number(f"{beside} beside", unit_of_difference(other)): partial(
-            # `beside` is no rate per task, as the late level is none.
+            # `beside` is over the whole stream already, so take a metric without rate.
             write_interval,
             name="beside",
             metric=metric.level,

@@ -27,7 +27,7 @@ CONCLUSIONS = {
     "flatter, level open": "flatter, but the level may be lower",
     "n/a": "not testable, because all seeds differ by the same amount",
 }
-"""The words for a verdict after "is" or "are". Other verdicts are these words."""
+"""The words for a verdict after "is" or "are"; other verdicts are used as they are."""
 
 
 def headlines(winners: pd.DataFrame, question: Question) -> list[str]:

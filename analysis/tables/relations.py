@@ -137,7 +137,7 @@ def all_sheets(
         frame: The records.
         detailed: The probes that have a table of their own.
         compared: The probes in the table of indicators; None means `detailed`. If they
-            are given, this table is the data.
+            are given, the data are those of this table.
         skip: As in `print_relation`.
     """
     data = relation(frame, list(detailed), skip)

@@ -27,7 +27,7 @@ SEEDS = 10
 """With fewer seeds than this, a thin line shows each seed."""
 
 LONG = 60
-"""Curves over more tasks are smoothed, so that the noise of tasks hides them less."""
+"""Curves over more tasks are smoothed, because the noise of single tasks hides them."""
 
 WINDOW = 0.05
 """The share of the tasks in the moving mean of a smoothed curve."""
