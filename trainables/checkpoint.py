@@ -48,10 +48,13 @@ def unpack(content: bytes, run: ContinualRun, study: str) -> list[Record]:
     """Load a checkpoint into `run` and return the records in the checkpoint.
 
     `run` must be a new run of the study. After an error, do not use `run` any more,
-    because its state may be incomplete.
+    because its state may be incomplete. When a trial resumes, it catches every error,
+    shows the message as a warning, and restarts from the first task with a new run (see
+    `ContinualTrainable`).
 
     Raises:
-        ValueError: The checkpoint belongs to another run or study.
+        UsageError: The checkpoint belongs to another setting or to other seeds.
+        ValueError: The checkpoint does not fit the run, or belongs to another study.
         Exception: The checkpoint is damaged or is not a checkpoint: see `read`.
     """
     parts = read(content)
@@ -65,7 +68,9 @@ def unpack(content: bytes, run: ContinualRun, study: str) -> list[Record]:
             f"{run.seeds}"
         )
     if [t.shape for t in run.network.tensors()] != [(alive, *s) for s in shapes]:
-        raise ValueError("the networks in the checkpoint do not have the run's shape")
+        raise ValueError(
+            "the layers in the checkpoint have other sizes than the layers of the run"
+        )
     expected = [(run.setting.run_id(s), i) for s in run.seeds for i in range(run.task)]
     if sorted((row["run_id"], row["task"]) for row in records) != sorted(expected):
         raise ValueError(

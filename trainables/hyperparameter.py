@@ -137,6 +137,11 @@ def choice(default: Any, names: Iterable[str], *, meaning: str) -> Any:
 def _field(
     default: Any, check: Any, type_: pa.DataType, unit: str, meaning: str, limits: str
 ) -> Any:
+    """Return an attrs field whose metadata contain its column and its range.
+
+    `check(value, field)` returns the value to store. If it is None, all values are
+    accepted.
+    """
     column = Column(type_, True, "setting", unit, meaning)
 
     def convert(value: Any, field: attrs.Attribute[Any]) -> Any:

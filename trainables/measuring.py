@@ -95,9 +95,10 @@ def draw_probe_batch(
 ) -> ProbeBatch:
     """Draw the training examples on which the probes measure each seed's network.
 
-    Every seed must get the same number of examples. This number is usually `EXAMPLES`.
-    If a task with the dataset's smallest classes would have fewer examples, every seed
-    gets only that smaller number of examples.
+    Every seed must get the same number of examples, although tasks may differ in size.
+    The number is `EXAMPLES`, or the size of the smallest possible task if that is
+    smaller. In the smallest possible task, every class is as small as the smallest
+    class of the dataset.
     """
     counts = np.bincount(dataset_labels)
     smallest_class = int(counts[counts > 0].min())
@@ -146,8 +147,8 @@ def measure_landscape(
     shapes = [tensor.shape[1:] for tensor in network.tensors()]
     weights = sum(shape.numel() for shape in shapes)
     activations = sum(shape[-1] for shape in shapes) * len(batch.examples[0].labels)
-    # an estimate: the Lanczos vectors, or a copy of the network for each small batch;
-    # and the graph of a Hessian-vector product
+    # estimate the numbers in a seed's memory: the Lanczos vectors, or a copy of the
+    # network for each small batch, and the graph of a Hessian-vector product
     copies = max(2 * ROOM, 5 * EXAMPLES // BATCH)
     numbers = copies * weights + 10 * activations
     seed_memory = network.weights[0].element_size() * numbers

@@ -1,6 +1,6 @@
 """If storage fails, retry after longer and longer pauses, up to a time limit.
 
-If storage does not answer, wait for the answer beside the training (`Call`).
+If storage does not answer, training continues while a `Call` waits for the answer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import attrs
 T = TypeVar("T")
 
 NOTICE_SECONDS = 10.0
-"""If the storage has not answered for this many seconds, say so."""
+"""Tell the user if the storage has not answered for this many seconds."""
 
 PERMANENT = (IsADirectoryError, NotADirectoryError, FileExistsError)
 """Errors that a retry cannot fix."""
@@ -84,7 +84,7 @@ class Call(Generic[T]):
         return time.monotonic() - self._started
 
     def has_ended(self, seconds: float = 0.0) -> bool:
-        """Wait until the call has ended, but at most some seconds; return if it has."""
+        """Wait at most `seconds` for the call to end; return whether it has ended."""
         return self._ended.wait(seconds)
 
     def result(self) -> T:

@@ -1,15 +1,17 @@
-"""The names of records files, and which files of a folder count.
+"""The names of records files, and which files of a folder are to be read.
 
 A finished trial writes a small file. `python -m study.status RESULTS --compact` merges
 small files: it writes their rows to one merged file, whose metadata list the files that
 it replaces, and then deletes these files. A reader ignores a replaced file that still
 exists.
 
-The name of a merged file is made from the list of the files that it replaces, with
-those that these files have replaced before. So a list that is damaged, or the list of a
-file that was renamed, replaces nothing. In the order of the names, a merged file comes
-after all files that it replaces. So a listing in this order, as of an object store,
-that comes too late for a replaced file still finds the merged one.
+If a replaced file is a merged file itself, the list also has the files which that file
+replaced. The name of a merged file contains a hash of its list. If the list is damaged
+or the file was renamed, the hash does not match, and the file replaces nothing.
+
+The name of a merged file sorts after the names of all files that it replaces. An object
+store lists its files in the order of their names. If a file is replaced and deleted
+during such a listing, the listing therefore still finds the merged file.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ REPLACES = "replaces"
 """The key in the metadata of a merged file: the replaced files, one name per line."""
 
 MERGED = re.compile(r"merged-([0-9]{6})-[0-9a-f]{16}\.parquet")
-"""The name of a merged file. The names of trials' files start with 0 to 9 or a to f."""
+"""The name of a merged file. It sorts after trials' files, which start with 0-9, a-f."""
 
 
 def merged_name(replaced: Collection[str]) -> str:
@@ -83,9 +85,9 @@ def read_current(
             break
         results.update(zip(unread, read(unread), strict=True))
     current = {path: result for path, result in results.items() if result is not None}
-    old = {
+    replaced_files = {
         os.path.join(os.path.dirname(path), name)
         for path, result in current.items()
         for name in replaced(result)
     }
-    return {path: result for path, result in current.items() if path not in old}
+    return {p: result for p, result in current.items() if p not in replaced_files}

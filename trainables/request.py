@@ -109,7 +109,7 @@ class Request:
     slots: int = 0  # number of parallel trials when the stacks were planned
     search: dict[str, Any] | None = None  # None if the study is not a search
     confirming: frozenset[int] = frozenset()  # seeds that were run by --confirm-seeds
-    claim: str = ""  # the claim of the sweep that wrote the file, if it needs one
+    claim: str = ""  # `Claim.stamp` of the sweep that wrote the file, if any
 
     def with_settings(
         self,
@@ -121,8 +121,9 @@ class Request:
         """Return the request with more settings and seeds.
 
         The keys of `rows` are setting_ids. Each of these settings gets all `seeds`, and
-        also keeps the seeds that it already has. `confirming` says whether the seeds
-        only confirm the best settings; a seed that a study requests itself does not.
+        also keeps the seeds that it already has. If `confirming` is true, the seeds
+        only confirm the best settings, and the new request notes this. Otherwise, the
+        study itself requests the seeds, and they are no longer noted as confirming.
         """
         added = {
             setting_id: {k: value for k, value in row.items() if value is not None}
@@ -216,6 +217,7 @@ class Request:
 
 
 def _parse_setting(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of a setting in the file; check its values of `NEEDED`."""
     row = dict(entry["setting"])
     if missing := [name for name in NEEDED if row.get(name) is None]:
         raise ValueError(f"setting {entry['setting_id']} has no {missing[0]}")

@@ -4,12 +4,12 @@ The networks of several seeds are trained together (a stack). A run does this:
 
     for each task:
         apply the intervention, if the setting has one (not before the first task)
-        measure the loss landscape, if it is due
+        measure the loss landscape, but only for some tasks (`landscape_every`)
         for each batch:
             predict the labels, which gives the online accuracy and the training loss
             update the networks
         test on the task's test examples and run the probes
-        measure the loss landscape, if it is due
+        measure the loss landscape again, for the same tasks
         make one record per seed
 
 A run itself does no input or output. A test, a notebook or a script can therefore
@@ -71,7 +71,7 @@ class ContinualRun:
             needs another dataset.
     """
 
-    @flushed_denormals()  # also holds for the threads that torch starts here
+    @flushed_denormals()  # torch starts threads here, which inherit this mode
     def __init__(
         self,
         setting: Setting,
@@ -322,20 +322,23 @@ class ContinualRun:
         return self._graphs.train(block)
 
     def _train_in_turns(self, intervention: Intervention, block: Block) -> StepSums:
-        """Train on a block with the C steps, except where the intervention acts."""
+        """Train on a block in C, except for the steps in which the intervention acts.
+
+        torch makes those steps, because the C code does not have the intervention.
+        """
         stack = self.stack.part(block.start, block.stop)
         plain = stack.network.activation is None and not stack.network.normalized
         update = make_update(self.setting, "torch" if plain else "reference", stack)
         sums, done = [], 0
         while done < len(block.positions):
-            idle = intervention.idle_steps(stack)
-            turn = slice(done, done + max(1, idle))
+            idle_steps = intervention.idle_steps(stack)
+            turn = slice(done, done + max(1, idle_steps))
             part = block._replace(
                 positions=block.positions[turn], labels=block.labels[turn]
             )
             sums.append(
                 native.train(self.setting, stack, self._train_images, part)
-                if idle
+                if idle_steps
                 else train(update, self._train_images, part)
             )
             done += len(part.positions)
@@ -395,7 +398,8 @@ class ContinualRun:
 
         Raises:
             UsageError: The state belongs to another setting or to other seeds.
-            ValueError: The optimizer's memory in the state does not fit the setting.
+            ValueError: The memory of the optimizer, the base or the intervention in the
+                state does not fit the setting.
         """
         for name, own in (("setting", self.setting.row()), ("seeds", self.seeds)):
             if state[name] != own:

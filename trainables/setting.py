@@ -40,7 +40,7 @@ REGISTRIES: dict[str, Mapping[str, type]] = {
     **{"problem": PROBLEMS, "optimizer": OPTIMIZERS},
     **{"intervention": INTERVENTIONS, "base": BASES},
 }
-"""The classes that the parts of a setting can have, by kind of part and by name."""
+"""The classes of each kind of part (e.g. optimizer) of a setting, by name."""
 
 ONE_OUTPUT = ("continual_backprop", "redo", "snr")
 """Interventions that replace units, and need an activation with one output per unit."""
@@ -74,8 +74,8 @@ def parse_hidden(value: Any) -> tuple[int, ...]:
 class Setting:
     """The problem, network, optimizer, intervention and training schedule of a run.
 
-    The problem, the optimizer, the intervention and the base are objects, which may
-    have more hyperparameters.
+    The problem, the optimizer, the intervention and the base are objects. Each of them
+    may have hyperparameters of its own.
 
     Raises:
         UsageError: A value is out of range, or two values cannot be combined.
@@ -156,17 +156,22 @@ class Setting:
         if self.examples is not None and self.examples > available:
             raise UsageError(
                 f"examples is {self.examples}: {self.dataset} has only {available} "
-                "training examples"
+                f"training examples, so use at most {available}"
             )
 
     def _check_intervention(self) -> None:
-        """Check that the intervention can replace units of the network."""
+        """Check that the units have one output, if the intervention replaces units.
+
+        Raises:
+            UsageError: The units have more outputs.
+        """
         name = self.intervention.name if self.intervention else ""
         outputs = ACTIVATIONS[self.activation].outputs if self.activation else 1
         if outputs > 1 and name in ONE_OUTPUT:
             raise UsageError(
-                f"intervention {name} needs units with one output, but activation "
-                f"{self.activation} has {outputs}: leave out one of the two"
+                f"intervention {name} needs units with one output, but units with "
+                f"activation {self.activation} have {outputs} outputs: leave out the "
+                "intervention or choose another activation"
             )
 
     def row(self) -> Row:
@@ -212,9 +217,10 @@ class Setting:
                 parts[kind] = part(**{name: values.pop(name) for name in names})
         for name in values:
             if name not in hyperparameters(cls):
-                owners = " and ".join(f"{k} {part.name}" for k, part in parts.items())
+                own = " nor ".join(f"its {k} {part.name}" for k, part in parts.items())
                 raise UsageError(
-                    f"{name} does not belong to {owners}: leave out {name}"
+                    f"the setting has {name}, but neither {own} has a hyperparameter "
+                    f"{name}: leave out {name}"
                 )
         return cls(**parts, **values)
 

@@ -207,7 +207,7 @@ class ContinualTrainable(tune.Trainable):
 
         Raises:
             TimeoutError: The storage has not answered for `NOTICE_SECONDS`. The next
-                call of this method goes on waiting for the same answer.
+                call of this method waits for the same answer, and ignores `action`.
             OSError: The storage fails.
         """
         call: Call[T] = self._call or Call(action)
@@ -236,7 +236,8 @@ class ContinualTrainable(tune.Trainable):
         before = {row["engine"] for row in self._records} - {engine}
         if not before:
             return None
-        return f"goes on with the engine {engine}, after {' and '.join(sorted(before))}"
+        old = " and ".join(sorted(before))
+        return f"continues with engine {engine}; the tasks so far used engine {old}"
 
     def _finish(self) -> None:
         """Write the records, then delete the saved state."""
@@ -253,6 +254,11 @@ class ContinualTrainable(tune.Trainable):
             self._ask(lambda: self._keeper.drop_state(self._name))
 
     def _checkpoint_is_due(self) -> bool:
+        """Return whether to save a checkpoint after this task.
+
+        Save one every `RunOptions.checkpoint_every` tasks (if this is None, after
+        `CHECKPOINT_SECONDS`), and whenever the last save failed.
+        """
         if every := self._options.checkpoint_every:
             return self._save_failed or self._run.task % every == 0
         elapsed = time.monotonic() - self._saved_at
@@ -275,7 +281,12 @@ class ContinualTrainable(tune.Trainable):
         self._end_save(wait)
 
     def _end_save(self, wait: float) -> None:
-        """Wait some seconds until the state is saved."""
+        """Wait up to `wait` seconds for the current save; if it has ended, note so.
+
+        Raises:
+            TimeoutError: The storage has not answered for `NOTICE_SECONDS`.
+            OSError: The storage fails.
+        """
         assert self._saving
         call, tasks = self._saving
         if not call.has_ended(wait):

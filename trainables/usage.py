@@ -51,8 +51,8 @@ see: remove the keys and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
 
     Raises:
         UsageError: One of the words has a URI with a name other than anonymous before
-            the host, or with a colon and then an @ in its path: a secret may contain
-            slashes.
+            the host. Or the path of the URI has a colon and then an @: this may be the
+            end of a secret, because a secret may contain slashes.
     """
     for word in words:
         if re.search(r"://(?!anonymous@)([^/?#\s]*|[^?#\s]*:[^?#\s]*)@", word):

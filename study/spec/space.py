@@ -101,7 +101,7 @@ class Space:
         try:
             return Setting.from_row(row)
         except UsageError as error:
-            if "does not belong" not in str(error):
+            if "has a hyperparameter" not in str(error):
                 raise
             hint = "give a condition such as rho=log(0.01, 1).when(optimizer='sam')"
             raise UsageError(f"{error}, or {hint}") from None

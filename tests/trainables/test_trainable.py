@@ -417,7 +417,10 @@ def test_a_change_of_engine_is_said(store, few, monkeypatch):
     first.train()
     monkeypatch.setenv("PLASTICITY_ENGINE", "reference")
     warning = finish(actor(store, few))[0]["warning"]
-    assert warning == f"goes on with the engine reference, after {first._run.engine}"
+    assert warning == (
+        "continues with engine reference; the tasks so far used engine "
+        f"{first._run.engine}"
+    )
 
 
 def test_a_strangers_checkpoint_runs_no_code(store, few, tmp_path):
