@@ -28,7 +28,7 @@ REPLACES = "replaces"
 """The key in the metadata of a merged file: the replaced files, one name per line."""
 
 MERGED = re.compile(r"merged-([0-9]{6})-[0-9a-f]{16}\.parquet")
-"""The name of a merged file. It sorts after trials' files, which start with 0-9, a-f."""
+"""The name of a merged file. Other files' names start with 0-9 or a-f: before it."""
 
 
 def merged_name(replaced: Collection[str]) -> str:

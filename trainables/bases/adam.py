@@ -7,8 +7,8 @@ g is the gradient of the optimizer plus weight decay times w, as in torch.optim.
 The gradient of SAM, for example, is the gradient at the perturbed weights.
 
 t is the number of updates of the run. If an intervention counts the updates of each
-hidden unit since it was created (the mark "age" in the memory), t is instead the age of
-the weight, as in shibhansh/loss-of-plasticity@63c35f3, lop/utils/AdamGnT.py:71-106. The
+hidden unit since it was created (`Memory.marks["age"]`), t is instead the age of the
+weight, as in shibhansh/loss-of-plasticity@63c35f3, lop/utils/AdamGnT.py:71-106. The
 age of a weight is that of the younger of the two units that it joins. The inputs and
 outputs of the network are as old as the run.
 """
@@ -90,11 +90,11 @@ class Adam:
         if "age" not in marks:
             return [of_run] * len(network.tensors())
         widths = [b.shape[2] for b in network.biases[:-1]]
-        ages = correct(marks["age"][:, None].double() + 1)  # this update included
+        ages = correct(marks["age"][:, None].double() + 1)  # + 1 for this update
         steps, roots = (torch.split(x, widths, dim=2) for x in ages)
         units = list(zip(steps, roots, strict=True))
         before, after = [of_run, *units], [*units, of_run]
-        # the correction of the younger unit: its step size is larger, its root smaller
+        # use the younger unit, whose step size is larger and whose root is smaller
         weights = [
             (torch.maximum(step.mT, own_step), torch.minimum(root.mT, own_root))
             for (step, root), (own_step, own_root) in zip(before, after, strict=True)

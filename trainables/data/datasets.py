@@ -118,6 +118,10 @@ def _read_part(name: str, root: Path, part: str) -> np.ndarray:
 
 
 def _find(name: str, root: Path, part: str) -> Path:
+    """Return the path of the IDX file of a part, with or without .gz.
+
+    The file is in the folder of the dataset or in the folder that torchvision uses.
+    """
     stem = f"{part}-idx{3 if part.endswith('images') else 1}-ubyte"
     folders = [root / name, root / TORCHVISION[name] / "raw"]
     if name == "mnist":  # the checksums reject files of other datasets

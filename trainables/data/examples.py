@@ -86,10 +86,10 @@ def draw(
 ) -> Examples:
     """Return the training examples of task number `index` of the seed's stream.
 
-    Without a `count`, these are all examples of the task's classes, or a share of them.
-    Otherwise, they are `count` of them (or all, if there are fewer), drawn anew for
-    each task. A task with shuffled labels has the same images as the other tasks of the
-    seed.
+    Without a `count`, these are all examples of the task's classes, or the share
+    `task.share` of them. With a `count`, at most `count` of these examples are drawn
+    anew for each task. But if the labels are shuffled, all tasks of the seed have the
+    same images.
     """
     examples = select(task, dataset_labels)
     if task.share is not None:

@@ -5,9 +5,9 @@
     penalize     at each update: add to the gradient, before momentum and Adam
     step         at each update: call the update, and act before or after the call
 
-In `begin_task`, the inputs of the first layer are in pixel order. If an intervention
-overrides neither `penalize` nor `step`, the updates are the same as without an
-intervention.
+In `begin_task`, the inputs of the first layer are in the order of the image's pixels,
+also if the tasks permute the pixels. If an intervention overrides neither `penalize`
+nor `step`, the updates are the same as without an intervention.
 
 An intervention changes the networks in place and treats each seed independently. It
 draws random numbers from `trainables.randomness`, for a purpose that nothing else uses.
@@ -64,9 +64,10 @@ class Intervention:
         return update(inputs, labels)
 
     def idle_steps(self, stack: Stack) -> int:
-        """Return for how many updates `step` will only count them, in marks["steps"].
+        """Return how many of the next updates `step` only counts, in marks["steps"].
 
-        Such updates need not call `step`, if they are counted.
+        The caller may make these updates without `step`, if it adds their number to
+        marks["steps"] of `stack.memory`.
         """
         return 0
 

@@ -33,7 +33,7 @@ def tanh(z: Tensor) -> Tensor:
 
 
 def crelu(z: Tensor) -> Tensor:
-    """Return (relu z, relu -z), so that no unit is silent in both directions.
+    """Return (relu z, relu -z). One of the two is positive unless z is 0.
 
     Shang et al. 2016 (arXiv 1603.05201) define it. Abbas et al. 2023 (arXiv 2303.07507)
     use it against loss of plasticity.

@@ -101,7 +101,7 @@ class Network:
         return self * factor
 
     def dot(self, other: Network) -> Float[Tensor, "S 1 1"]:
-        """Return the inner product of each seed's two vectors of all numbers."""
+        """Return each seed's inner product with `other`, of all weights and biases."""
         pairs = zip(self.tensors(), other.tensors(), strict=True)
         products = [(a * b).sum((1, 2), keepdim=True) for a, b in pairs]
         return torch.stack(products).sum(0)
@@ -116,8 +116,8 @@ class Network:
         `share` has one number for each seed, in [0, 1], and the shape (S, 1, 1). At 1,
         the numbers become exactly those of `other`.
         """
-        for mine, its in zip(self.tensors(), other.tensors(), strict=True):
-            mine.lerp_(its, share)
+        for tensor, target in zip(self.tensors(), other.tensors(), strict=True):
+            tensor.lerp_(target, share)
 
     def permute_inputs(self, orders: Tensor) -> None:
         """Permute the inputs of the first layer in place.
@@ -146,8 +146,8 @@ def initial_network(
     `initialization` is None, the weights are Kaiming uniform and the biases are zero,
     as in Dohare et al. 2023 (arXiv 2306.13812): see `kaiming_bound`. Otherwise, it is a
     key of `INITIALIZATIONS`. The weights are drawn in float64 and then rounded to
-    `dtype`. The bounds do not depend on the activation, except that they count the
-    inputs of a layer, of which there may be two per unit.
+    `dtype`. The bounds depend on the number of inputs of a layer. An activation with
+    two outputs per unit doubles this number. Otherwise, the activation does not matter.
     """
     outputs = 1 if activation is None else ACTIVATIONS[activation].outputs
     shapes = [

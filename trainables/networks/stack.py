@@ -24,8 +24,8 @@ from trainables.problems import Task
 class Memory:
     """The numbers that are kept between steps for S seeds, in addition to the weights.
 
-    `moments` are the running averages of momentum and Adam. When an intervention
-    redraws a weight, the moments of this weight are set to 0.
+    `moments` are the running averages of momentum, Adam and some optimizers. When an
+    intervention redraws a weight, the moments of this weight are set to 0.
     """
 
     moments: dict[str, Network] = field(default_factory=dict)
@@ -74,7 +74,10 @@ class Memory:
             for named in (tensors, own)
         )
         if shapes != own_shapes:
-            raise ValueError("the optimizer's saved memory belongs to another setting")
+            raise ValueError(
+                "the saved memory of the optimizer, the base or the intervention "
+                "belongs to another setting"
+            )
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
 

@@ -4,12 +4,12 @@
 
 where g1 = grad L(w). The ascent step goes to the surface of an ellipsoid that scales
 with the weights. If the layers are rescaled and the network computes the same function,
-this sharpness therefore does not change.
+ASAM's sharpness therefore does not change.
 
 For a bias, T is 1, as in the authors' code (SamsungLabs/ASAM@f156a68, asam.py:13-38).
 The published rho was found with this code. The paper prints the equation for all
-parameters, which is `ascent_scaled` = "all", as in davda54/sam@3c3afdb (sam.py:16-59).
-The author of that code found rho = 2 best for it (davda54/sam#37).
+parameters. This is `ascent_scaled` = "all", as in davda54/sam@3c3afdb (sam.py:16-59).
+The author of that code found that rho = 2 is best with it (davda54/sam#37).
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class ASAM(SAM):
     ascent_scaled: str = choice(
         "weights",
         ("weights", "all"),
-        meaning="ASAM: what has a scaled ascent step: weights, or all (as is null)",
+        meaning="ASAM: whether the ascent step is scaled for the weights, or for all "
+        "(with the biases); null in old records: all",
     )
 
     @property

@@ -18,13 +18,16 @@ class AveragingSAM(SAM):
     """SAM with a running average of the gradients at the weights."""
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Create the average, and whether it has begun: both are 0."""
+        """Create the average, and a flag whether it has begun. Both are 0."""
         super().begin(network, memory)
         memory.moments["ascent"] = network.zeros_like()
         memory.marks["ascent_begun"] = network.weights[0].new_zeros(network.seeds)
 
     def average(self, gradient: Network, memory: Memory, share: float) -> None:
-        """Move the average by `share` of the way to `gradient`, at first fully."""
+        """Move the average by `share` of the way to `gradient`.
+
+        The first gradient of each seed becomes the average.
+        """
         begun = memory.marks["ascent_begun"]
         shares = begun.new_full(begun.shape, share).where(begun > 0, 1.0)
         memory.moments["ascent"].lerp_(gradient, shares[:, None, None])

@@ -3,9 +3,9 @@
     g = grad L(w + rho d / ||d||),   d = g1 - sigma m,   m <- lambda m + (1 - lambda) g1
 
 where g1 = grad L(w). The average m estimates the gradient on all examples. Without it,
-d is the noise of the batch, and this is the opposite of VaSSO. The first gradient is m,
-and the first d. In the paper, d uses m after its update. The authors' code uses m
-before its update, and this module follows the code, also with its defaults
+d is the noise of the batch. (VaSSO instead ascends along the average.) At the first
+update, m and d are g1. In the paper, d uses m after its update. The authors' code uses
+m before its update, and this module follows the code, also with its defaults
 (nblt/F-SAM@2e2f989, utils.py:427-463). For CIFAR-100, their run.sh has rho 0.2 and
 lambda 0.6.
 """

@@ -45,10 +45,17 @@ class GAM(SAM):
         0.2, meaning="GAM: radius of the step to where the gradient is larger"
     )
     gam_beta0: float = real(
-        0.5, 0, 1, meaning="GAM: 1 minus the weight of the gradient after that step"
+        0.5,
+        0,
+        1,
+        meaning="GAM: 1 minus the weight of the gradient after the step of gam_rho",
     )
     gam_beta1: float = real(
-        0.6, 0, 1, meaning="GAM: weight of the first ascent's gradient, of both ascents"
+        0.6,
+        0,
+        1,
+        meaning="GAM: weight of the gradient after the first ascent; the one after the "
+        "second ascent has the rest",
     )
     gam_gamma: float = real(
         0.03, meaning="GAM: share of the orthogonal gradient to subtract"

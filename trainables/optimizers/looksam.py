@@ -6,8 +6,8 @@
 where g1 = grad L(w) and g2 is SAM's gradient. g_v changes slowly, and is used again.
 The authors published no code. The equations and the defaults are those of
 MarlonBecker/MSAM@780fa4f (optimizer/looksam.py:13-130). That code adds 1e-12 to
-||g1||^2, this project 1e-24. It divides by ||g_v||, and here g_v / ||g_v|| is 0 if g_v
-is only rounding error.
+||g1||^2, and this project adds 1e-24. That code always divides by ||g_v||. In this
+project, g_v / ||g_v|| is 0 if g_v is only rounding error.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class LookSAM(SAM):
-    """SAM that reuses what it adds to the gradient for some updates.
+    """SAM that computes its second gradient only at every k-th update.
 
-    Each update needs a forward and backward pass, and each k-th update needs two. The
-    count of updates goes on from task to task.
+    Other updates reuse the direction g_v. Each update needs a forward and backward
+    pass, and each k-th update needs two. A new task does not reset the count of
+    updates.
     """
 
     name: ClassVar[str] = "looksam"
@@ -56,7 +57,7 @@ class LookSAM(SAM):
         memory.marks["looksam_updates"] = network.weights[0].new_zeros(network.seeds)
 
     def gradient(self, surface: Surface, memory: Memory) -> Network:
-        """Return g2 for the seeds whose turn it is, and the mixture for the others."""
+        """Return g2 for seeds at a k-th update, and the mixture for the other seeds."""
         if not self.rho:
             return surface.gradient
         g1, kept = surface.gradient, memory.moments["looksam"]

@@ -2,11 +2,11 @@
 
     g = grad L(w - rho v / ||v||)
 
-v is the momentum buffer before the update, or the first moment of Adam. The step from w
-was along -v, so that this goes further along, to where the loss will rise. There is no
-gradient at w. The defaults are those of the authors' code (MarlonBecker/MSAM@780fa4f,
-optimizer/msam.py:7-100; with Adam, optimizer/adamW_msam.py:114-169). Their experiments
-use rho = 3.
+v is the momentum buffer before the update, or the first moment of Adam. The last update
+moved the weights along -v. The ascent step goes further in this direction, to where the
+loss is likely to rise. The gradient at w is not computed. The defaults are those of the
+authors' code (MarlonBecker/MSAM@780fa4f, optimizer/msam.py:7-100; with Adam,
+optimizer/adamW_msam.py:114-169). Their experiments use rho = 3.
 
 The code keeps the perturbed weights between steps, and undoes the step for tests. Under
 SGD, its weight decay is that of the perturbed weights. Here it is that of w, as in
@@ -43,11 +43,11 @@ class MSAM(SAM):
 
     @property
     def passes(self) -> float:
-        """A forward pass takes about a third of a pass."""
+        """One pass and another forward pass, which takes about a third of a pass."""
         return 4 / 3 if self.rho else 1
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Create the momentum buffer, also if the momentum is 0."""
+        """Create the momentum buffer, also if the momentum is 0, but not with Adam."""
         super().begin(network, memory)
         if "first" not in memory.moments:
             memory.moments.setdefault("velocity", network.zeros_like())

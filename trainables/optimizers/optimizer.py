@@ -46,7 +46,7 @@ class Optimizer:
 
     name: ClassVar[str]
     branches: ClassVar[bool] = False
-    """Whether the operations of a step depend on values, which no CUDA graph can do."""
+    """Whether a step branches on computed values, which a CUDA graph cannot capture."""
     lr: float = real(0.01, exclude_low=True, meaning="learning rate")
     momentum: float = real(0.0, 0, 1, exclude_high=True, meaning="heavy-ball momentum")
     weight_decay: float = real(0.0, meaning="L2 coefficient added to the gradient")
@@ -87,9 +87,10 @@ class Optimizer:
         """
 
     def begin_task(self, memory: Memory, progress: float) -> None:
-        """Change the memory before a task. `progress` is its place in the stream.
+        """Change the memory before a task.
 
-        It is 0 for the first task, and below 1 for the last.
+        `progress` is the task's position in the stream: 0 for the first task, and below
+        1 for the last.
         """
 
     def count(self, memory: Memory) -> None:
@@ -131,10 +132,10 @@ class Optimizer:
 
     @property
     def scales_biases(self) -> bool:
-        """Whether the ascent step of the biases is scaled, if that of weights is."""
+        """Whether `ascent` also scales the step of the biases, not only of weights."""
         return True
 
     @property
     def scales_ascent(self) -> bool:
-        """Whether the optimizer scales the ascent step of each weight by itself."""
+        """Whether the ascent step has a scale of its own for each weight."""
         return type(self).ascent is not Optimizer.ascent

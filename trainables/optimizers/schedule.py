@@ -52,12 +52,12 @@ class ScheduledOptimizer(Optimizer):
     rho_decay: str | None = choice(
         None,
         LEVELS,
-        meaning="how rho falls to 0 along the stream: linear, cosine; null: not",
+        meaning="how rho falls to 0 along the stream: linear, cosine; null: constant",
     )
     rho_follows: str | None = choice(
         None,
         ("lr",),
-        meaning="lr: lr has the schedule of rho; null: lr is constant",
+        meaning="'lr' gives lr the schedule of rho; null: lr is constant",
     )
 
     def __attrs_post_init__(self) -> None:

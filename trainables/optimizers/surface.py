@@ -19,7 +19,7 @@ EPSILON = 1e-12
 """A small number that is added to the norm of the gradient, to avoid dividing by 0."""
 
 ROUNDING = 64
-"""A difference of two vectors is only rounding if it is this many ulps of one long."""
+"""A difference of vectors counts as rounding error up to this many ulps of a vector."""
 
 
 class Surface:
@@ -43,18 +43,18 @@ class Surface:
         self.correction: Network | None = None
 
     @functools.cached_property
-    def _base(self) -> tuple[Network, Tensor]:
+    def _gradient_and_logits(self) -> tuple[Network, Tensor]:
         return self._gradient_of(self.network)
 
     @property
     def gradient(self) -> Network:
         """The gradient g1 = grad L(w), which is computed once."""
-        return self._base[0]
+        return self._gradient_and_logits[0]
 
     @property
     def logits(self) -> Tensor:
         """The logits at the weights w, of shape (S, n, outputs)."""
-        return self._base[1]
+        return self._gradient_and_logits[1]
 
     def gradient_at(self, step: Network) -> Network:
         """Return grad L(w + step)."""
@@ -77,8 +77,9 @@ def step_along(
         direction: The direction of each seed, of any length. If it is 0, so is the
             step.
         radius: The length of the step: a number, or one for each seed, (S, 1, 1).
-        operand: One of the two vectors, if `direction` is a difference of two. A
-            difference that can be rounding error alone then gives a step of 0.
+        operand: One of the two vectors, if `direction` is a difference of two. The
+            step is then 0 if the norm of the difference is at most `ROUNDING` ulps of
+            the norm of `operand`.
     """
     size = direction.norm()
     if operand is not None:

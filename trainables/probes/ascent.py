@@ -68,9 +68,10 @@ def lipschitz(landscape: Landscape) -> Float[Tensor, " S"]:
 def step_gain(landscape: Landscape) -> Float[Tensor, " S"]:
     """L(w) - L(w - 0.01 g), where g is the gradient at w.
 
-    This is what one step of gradient descent gains on the probe examples: plasticity
-    per step. Wang et al. call it one-step optimization gain. If the loss is almost
-    linear near w, it is about 0.01 ||g||^2. All settings use the step size 0.01.
+    The gain is how much one step of gradient descent reduces the loss on the probe
+    examples. It measures the plasticity of a single step. Wang et al. call it one-step
+    optimization gain. If the loss is almost linear near w, the gain is about
+    0.01 ||g||^2. All settings use the step size 0.01.
     """
     steps = iter(landscape.gradient.tensors())
     after = landscape.network.map(lambda tensor: tensor - STEP_SIZE * next(steps))

@@ -1,7 +1,7 @@
 """Probes that compare gradients and curvatures of small batches at the same weights.
 
-The probe examples are cut into K batches of 16 examples, for most tasks 32. Let g_k be
-the gradient of the mean loss on batch k, and g the mean of the g_k.
+The probe examples are cut into K batches of 16 examples. For most tasks, K is 32. Let
+g_k be the gradient of the mean loss on batch k, and g the mean of the g_k.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ def gradient_noise(landscape: Landscape) -> Float[Tensor, " S"]:
     """Variance of the gradients of batches of 16, divided by ||g||^2.
 
     The variance is sum_k ||g_k - g||^2 / (K - 1). It is 0 if all batches agree. If the
-    batches have nothing in common, the value is about K, because g is then as large as
-    noise. Baveja et al. use the noise for a bound on the step size of each layer; here,
-    all layers are measured together.
+    batches have nothing in common, the value is about K, because g is then only noise.
+    Baveja et al. use the noise for a bound on the step size of each layer; here, all
+    layers are measured together.
     """
     square, squares = _squares(landscape)
     count = squares.shape[1]
@@ -55,9 +55,9 @@ def curvature_volatility(landscape: Landscape) -> Float[Tensor, " S"]:
 
     The curvature of batch k is u^T H_k u, with u = g / ||g|| and the Hessian H_k of the
     mean loss on the batch. The value is the standard deviation over the batches,
-    divided by the absolute value of the mean; without any curvature, it is 0. Baveja et
-    al. follow the largest eigenvalue along the updates instead. Here, all batches are
-    measured at the same weights, which is cheaper and does not touch the training.
+    divided by the absolute value of the mean. If every curvature is 0, it is 0. Baveja
+    et al. follow the largest eigenvalue along the updates instead. Here, all batches
+    are measured at the same weights, which is cheaper and does not touch the training.
     """
     mean, batches = _mean_gradient(landscape), landscape.batches
     rows = torch.cat([tensor.mT.flatten(1) for tensor in mean.tensors()], dim=1)

@@ -87,11 +87,11 @@ def hessian_trace_error(landscape: Landscape) -> Float[Tensor, " S"]:
     only_before=True,
 )
 def hessian_rank(landscape: Landscape) -> Float[Tensor, " S"]:
-    """Estimated number of the Hessian's eigenvalues beyond 0.1 or -0.1.
+    """Estimated number of the Hessian's eigenvalues with a magnitude above 0.1.
 
     This is an epsilon-rank with epsilon = 0.1 nats. He et al. 2025 find that it
     collapses before a new task when a network loses plasticity. Their threshold was not
-    found, and this one is ours: the same number for all settings.
+    found. This project chose 0.1, and uses it for all settings.
 
     The estimate is by stochastic Lanczos quadrature (see `lanczos`), with one random
     vector. With k eigenvalues beyond the threshold, its standard error is about sqrt(2

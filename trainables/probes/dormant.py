@@ -31,7 +31,7 @@ def dormant_fraction(snapshot: Snapshot) -> Float[Tensor, " S"]:
     The units of all hidden layers are counted together. Dohare et al. 2023 call these
     units dead. Sokar et al. 2023 call them dormant with the threshold tau = 0.
     """
-    return torch.cat(_silent(snapshot), dim=1).mean(dim=1)
+    return torch.cat(_dead_units(snapshot), dim=1).mean(dim=1)
 
 
 @network_probe(unit="fraction", source=DEAD, is_list=True)
@@ -41,10 +41,11 @@ def layer_dormant_fraction(snapshot: Snapshot) -> Float[Tensor, "S hidden"]:
     For each hidden layer, this is the share of its units that are 0 on every probe
     example.
     """
-    return torch.stack([units.mean(dim=1) for units in _silent(snapshot)], dim=1)
+    return torch.stack([units.mean(dim=1) for units in _dead_units(snapshot)], dim=1)
 
 
-def _silent(snapshot: Snapshot) -> list[Float[Tensor, "S width"]]:
+def _dead_units(snapshot: Snapshot) -> list[Float[Tensor, "S width"]]:
+    """Return for each hidden layer 1 for units that are always 0, and 0 for others."""
     return [(layer == 0).all(dim=1).double() for layer in snapshot.hidden]
 
 
@@ -74,11 +75,11 @@ def sign_entropy(snapshot: Snapshot) -> Float[Tensor, " S"]:
     """Mean over the hidden units of the entropy of the output's sign.
 
     A unit whose output is positive on a share p of the probe examples has the entropy
-    -p log2 p - (1 - p) log2(1 - p). It is 0 for a unit that is always active or never,
-    so that it acts as a linear unit or not at all, and 1 bit for a unit that is active
-    on half of the examples. The units of all hidden layers are counted together. Baveja
-    et al. call this unit-sign entropy, and find that it alone does not predict the loss
-    of trainability.
+    -p log2 p - (1 - p) log2(1 - p). The entropy is 0 for a unit that is always active,
+    and thus linear, and for a unit that is never active. It is 1 bit for a unit that is
+    active on half of the examples. The units of all hidden layers are counted together.
+    Baveja et al. call this unit-sign entropy, and find that it alone does not predict
+    the loss of trainability.
     """
     shares = [(layer > 0).double().mean(dim=1) for layer in snapshot.hidden]
     p = torch.cat(shares, dim=1)

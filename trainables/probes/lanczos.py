@@ -12,8 +12,8 @@ eigenvalue of T_k, with the unit eigenvector s, and let y = V_k s. Then
 This number is the residual bound: A has an eigenvalue whose distance from theta is at
 most this number (Parlett 1998, "The symmetric eigenvalue problem", sec. 13.2). theta is
 never above the largest eigenvalue of A, because theta is the maximum of the Rayleigh
-quotient over the columns' span. The error of theta is about the square of the bound,
-divided by the gap to the next eigenvalue.
+quotient over the span of the columns of V_k. The error of theta is about the square of
+the bound, divided by the gap to the next eigenvalue.
 
 Every new vector is orthogonalised twice against all earlier vectors (ibid., sec. 6.9).
 Otherwise, copies of eigenvalues that have converged would appear. Power iteration fails

@@ -30,16 +30,16 @@ SAMPLES = 10
 BATCH = 16
 """The number of examples in a batch of `Landscape.batches`, the same for all settings.
 
-Settings with other batch sizes can so be compared.
+Settings with different batch sizes can therefore be compared.
 """
 
 
 class Hessian:
-    """The Hessian of each seed's mean loss, in all weights and biases of the network.
+    """The Hessian of each seed's mean loss with respect to all weights and biases.
 
     Only its product with a vector can be computed. `size` is P, the number of weights
-    and biases of one network. Every network is supported that
-    `trainables.networks.network.forward` accepts.
+    and biases of one network. All networks that `trainables.networks.network.forward`
+    accepts are supported.
     """
 
     def __init__(
@@ -142,9 +142,9 @@ class Landscape:
     def batches(self) -> Landscape:
         """The same networks on K batches of `BATCH` examples, as one more landscape.
 
-        It has K copies of each network in a row, with a batch each. A rest of the
-        examples is left out. With fewer than 32 examples, there are two smaller
-        batches.
+        Each network appears K times in a row, once for each of its batches. Examples
+        that do not fill a batch are left out. With fewer than 32 examples, there are
+        two smaller batches.
         """
         seeds, examples = self.labels.shape
         size = max(1, min(BATCH, examples // 2))

@@ -16,7 +16,7 @@ from trainables.probes.measure import network_probe
 from trainables.probes.snapshot import Snapshot, smaller_gram
 
 SHARE = 0.99
-"""The share of the total that the counted values must reach: 1 - delta."""
+"""The share of the total that the counted values must reach (1 - delta in `srank`)."""
 
 TIE = 1e-9
 """Relative tolerance for rounding errors when a sum is compared with `SHARE`."""

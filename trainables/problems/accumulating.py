@@ -4,12 +4,12 @@ The training images of a seed are in a random order, and task t has the first t 
 `chunks` equal parts. Inputs and labels stay related in the same way, but their sample
 grows. Lee et al. 2023 (arXiv 2306.10711) measure input plasticity with this stream, and
 label plasticity with changing labels (see `label_permuted`). They find that SAM helps
-the first and hardly the second.
+input plasticity, but hardly label plasticity.
 
 In the authors' code (dojeon-ai/PLASTIC@3736071, synthetic/input_adaptation.py:205-248),
 all tasks have equally many updates, on batches of all images so far. Here, a task has
 `epochs` passes over its images, or over `Setting.examples` of them, drawn anew for each
-task. Once there are so many images, all tasks have equally many updates too.
+task. Once a task has that many images, all tasks have equally many updates too.
 """
 
 from __future__ import annotations

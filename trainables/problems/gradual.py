@@ -47,7 +47,7 @@ class Gradual:
         True
         """
         pixels, count = np.arange(PIXELS), round(self.pixel_share * PIXELS)
-        # every earlier change is made again, so that a task depends on its number only
+        # make all earlier changes again, so that a run can resume at any task
         for change in range(1, index + 1):
             chosen = generator("stream", seed, change).permutation(PIXELS)[:count]
             pixels[np.sort(chosen)] = pixels[chosen]

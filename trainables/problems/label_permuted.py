@@ -3,7 +3,7 @@
 The images stay the same, and each task has a new map from classes to labels. So the
 features that the network has learned stay useful, and only the outputs must change.
 Lewandowski et al. 2023 (arXiv 2312.00246) and Lee et al. 2023 (arXiv 2306.10711) use
-such streams: input plasticity and label plasticity can be lost separately.
+such streams, because input plasticity and label plasticity can be lost separately.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class LabelPermuted:
     def task(self, seed: int, index: int) -> Task:
         """Return task number `index` (from 0) of the seed's stream.
 
-        The name of the task has the classes with the labels 0, 1, ... in this order.
+        The name of the task lists its classes in the order of their labels 0, 1, ...
 
         >>> sorted(LabelPermuted().task(seed=0, index=3).label)
         ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']

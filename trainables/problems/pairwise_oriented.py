@@ -1,8 +1,8 @@
 """The problem `pairwise-oriented`: pairs of classes, with a random order of the labels.
 
 In the problem `pairwise`, the smaller class of each pair has label 0. So class 0 always
-has label 0 and class 9 always has label 1, and the network can keep what it knows of
-the sides of these classes. Here, each task draws which class has label 0.
+has label 0 and class 9 always has label 1, and the network can keep what it has learned
+about these labels. Here, each task draws which class has label 0.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PairwiseOriented(Pairwise):
         ['0v1', '0v2', '0v3']
         """
         pair = Pairwise().task(seed, index).classes
-        # a purpose of its own: the stream has drawn the order of the pairs
+        # not the purpose "stream", which has drawn the order of the pairs
         if generator("orientation", seed, index).integers(2):
             pair = pair[::-1]
         return Task(f"{pair[0]}v{pair[1]}", pair)

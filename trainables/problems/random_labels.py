@@ -5,8 +5,8 @@ Accuracy is measured on the training images. Zhang et al. 2017 (arXiv 1611.03530
 random labels. Lyle et al. 2023 (arXiv 2303.01486) and Kumar et al. 2023 (arXiv
 2308.11958) use a stream of such tasks to study plasticity.
 
-As in the code of Kumar et al., the labels of a task are those of the images in a random
-order, so all tasks have equally many images of each label
+As in the code of Kumar et al., each task shuffles the true labels of its images. All
+tasks therefore have equally many images of each label
 (skumar9876/L2_Init@3f86d26:environments/random_label_envs.py:70-74).
 """
 

@@ -5,10 +5,10 @@ Chung et al. 2024 (arXiv 2412.07224) add to the loss
     lambda sum_l (64 / width_l)^2 ||W_l^T W_l - 2 I||_F^2
 
 W_l has a column of incoming weights for each unit of hidden layer l, and width_l is the
-number of its units. 2 is the squared length of the columns that fits a ReLU. The
-penalty is that of the authors' code (wechu/parseval_reg@e861c30,
+number of its units. The columns are to have the squared length 2, which suits a ReLU.
+The penalty is that of the authors' code (wechu/parseval_reg@e861c30,
 parseval_reg/agent.py:279-319), which has the factor (64 / width)^2 because lambda was
-found with a width of 64. The output layer is free.
+found with a width of 64. The output layer has no penalty.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Parseval(Intervention):
     )
 
     def penalize(self, stack: Stack, gradient: Network) -> None:
-        """Add the gradient of the penalty, 4 W (W^T W - 2 I) times its factors."""
+        """Add lambda (64 / width)^2 4 W (W^T W - 2 I), the gradient of the penalty."""
         pairs = zip(stack.network.weights[:-1], gradient.weights[:-1], strict=True)
         for w, g in pairs:
             products = w.mT @ w
             products.diagonal(dim1=1, dim2=2).sub_(2)
-            share = (64 / w.shape[2]) ** 2
-            g.add_(w @ products, alpha=4 * share * self.parseval_strength)
+            scale = (64 / w.shape[2]) ** 2
+            g.add_(w @ products, alpha=4 * scale * self.parseval_strength)

@@ -5,10 +5,10 @@ The penalty of Lewandowski et al. 2024 (arXiv 2406.06811) is
     lambda sum_l (||W_l||_2^k - 1)^2 + ||b_l||^(2k)
 
 ||W||_2 is the largest singular value of the weights W of a layer, and b are the biases,
-whose spectral norm is regularized towards 0. ||W||_2 is estimated with one iteration of
-the power method per update, from the estimated singular vector of the update before. No
-code of the authors was found; this module follows the paper. `spectral_norm` is another
-method: a limit on the norm of one layer.
+whose norm is regularized towards 0. ||W||_2 is estimated with one iteration of the
+power method per update. It starts from the singular vector that was estimated at the
+previous update. No code of the authors was found; this module follows the paper.
+`spectral_norm` is another method, which limits the norm of one layer.
 
 With unit vectors v and u of the inputs and outputs of the layer, the estimate is v^T W
 u. Its gradient is v u^T.
@@ -45,9 +45,10 @@ class SpectralRegularization(Intervention):
     spectral_power: int = whole(2, meaning="power of the spectral norms in the penalty")
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Create a vector for the outputs of each layer, where the power method starts.
+        """Create the vector of each layer from which the power method starts.
 
-        The vectors are in one tensor of shape (S, number of outputs of all layers).
+        A vector has one entry per output of its layer. The vectors are in one tensor of
+        shape (S, number of outputs of all layers).
         """
         widths = sum(w.shape[2] for w in network.weights)
         memory.marks["directions"] = network.weights[0].new_ones(network.seeds, widths)

@@ -62,7 +62,7 @@ class UPGD(Intervention):
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
     ) -> Tensor:
-        """Count the update and call it; return the logits before the update."""
+        """Count the update, then make it; return the logits before the update."""
         stack.memory.marks["steps"] += 1
         return update(inputs, labels)
 
@@ -75,7 +75,7 @@ class UPGD(Intervention):
         for g, w, u in zip(*tensors, strict=True):
             u.lerp_(-g * w, 1 - self.upgd_decay)
         most = torch.stack([u.amax((1, 2)) for u in kept.tensors()]).amax(0)
-        # without any gradient, all utilities are 0
+        # do not divide by 0: without any gradient, all utilities are 0
         scale = most.where(most != 0, 1) * (1 - self.upgd_decay ** steps.double())
         noise = [torch.zeros_like(g) for g in gradient.tensors()]
         for i, seed in enumerate(stack.seeds):

@@ -8,8 +8,8 @@ first, every weight and bias w becomes
 
 u is a fresh initialization of the same network, and the optimizer starts anew: its
 moments become 0. Both are as in the authors' code (JordanAsh/warm_start@896176b,
-run.py:126-136 and 155-161). The paper prints noise from N(0, sigma^2) instead; the code
-is followed, because it respects that layers have initial weights of different sizes.
+run.py:126-136 and 155-161). The paper prints noise from N(0, sigma^2) instead. This
+module follows the code, whose noise is larger in layers with larger initial weights.
 
 The literature on plasticity shrinks and perturbs after every update: see
 `step_shrink_perturb`.

@@ -21,15 +21,16 @@ subtracted, and the n mature units with the least utility are replaced, layer by
 from the inputs. A new unit gets new incoming weights. Its outgoing weights, its
 averages and its age are 0.
 
-The paper prints a simpler algorithm (Algorithm 1), which is `utility` = "printed": u_i
-is the plain average of mean(|h_i|) sum_k |w_ik|, and an account above 1 replaces one
-unit per update. If the account grows by more than 1 per update, it never gets empty.
+With `utility` = "printed", this module follows the simpler Algorithm 1 of the paper.
+u_i is the plain average of mean(|h_i|) sum_k |w_ik|. If the account of a layer is above
+1, one unit is replaced, and 1 is subtracted. At most one unit of a layer is thus
+replaced per update, even if the account grows by more than 1 per update.
 
-The code also has lines that add a replaced unit's mean output to the biases of the next
-layer (gnt.py:200-202). They have no effect, because the mean is set to 0 before
-(gnt.py:174). This module leaves them out. It also sets the momentum of new weights to
-0; the code, which does so only for Adam, was run without momentum. With Adam, new
-weights have a new count of steps (gnt.py:216-225): see `trainables.bases.adam`.
+The authors' code also has lines that add a replaced unit's mean output to the biases of
+the next layer (gnt.py:200-202). They have no effect, because the mean is set to 0
+before (gnt.py:174). This module leaves them out. It also sets the momentum of new
+weights to 0. The code does so only for Adam, and was run without momentum. With Adam,
+new weights have a new count of steps (gnt.py:216-225): see `trainables.bases.adam`.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ class ContinualBackprop(Intervention):
     utility: str = choice(
         "adaptable",
         ("adaptable", "printed"),
-        meaning="a unit's utility: adaptable (authors' code) or printed (as is null)",
+        meaning="a unit's utility: adaptable (as in the authors' code) or printed (as "
+        "in the paper); null in old records: printed",
     )
 
     def begin(self, network: Network, memory: Memory) -> None:
@@ -118,7 +120,10 @@ class ContinualBackprop(Intervention):
         return logits
 
     def judge(self, stack: Stack, hidden: Sequence[Tensor]) -> None:
-        """Update utilities, ages and accounts, and replace the units that are due.
+        """Update utilities, ages and accounts, and replace units.
+
+        The accounts say how many units of each layer are replaced. These are the mature
+        units with the least utility.
 
         Args:
             stack: The networks and their memory.
@@ -136,15 +141,15 @@ class ContinualBackprop(Intervention):
         count = torch.stack(mature, 1).double()
         marks["account"] += self.replacement_rate * count
         if self.utility == "printed":
-            due = ((marks["account"] > 1) & (count > 0)).double()
+            number = ((marks["account"] > 1) & (count > 0)).double()
         else:
-            due = marks["account"].floor()
-        if not due.any():
+            number = marks["account"].floor()
+        if not number.any():
             return
-        marks["account"] -= due
+        marks["account"] -= number
         utility = utility.masked_fill(~is_mature, math.inf)
         chosen = [
-            _least(of_layer, due[:, layer, None])
+            _least(of_layer, number[:, layer, None])
             for layer, of_layer in enumerate(split_by_layer(stack, utility))
         ]
         replace_units(stack, chosen, "replace", marks["steps"], layer_by_layer=True)
@@ -188,7 +193,7 @@ class ContinualBackprop(Intervention):
 
 
 def _least(numbers: Tensor, count: Tensor) -> Tensor:
-    """Return where each row of `numbers` has its `count` least numbers.
+    """Return a bool mask of the `count` least numbers in each row of `numbers`.
 
     `numbers` has shape (S, n) and `count` has shape (S, 1). Of equal numbers, the first
     counts as the least.

@@ -69,8 +69,8 @@ class ReDo(Intervention):
     ) -> Tensor:
         """Update the networks, and reset dormant units after every redo_every updates.
 
-        Before each of the last `SCORED` updates before a reset, the outputs of the
-        units are added to their sums. Returns the logits before the update.
+        In each of the last `SCORED` updates before a reset, the outputs of the units
+        before the update are added to their sums. Returns the logits before the update.
         """
         from trainables.networks.network import forward
 
@@ -89,7 +89,7 @@ class ReDo(Intervention):
         return logits
 
     def idle_steps(self, stack: Stack) -> int:
-        """Return the number of updates before the outputs of a unit are summed."""
+        """Return the number of updates until the outputs of units are summed again."""
         return max(0, int(self._steps_left(stack).min()) - SCORED)
 
     def _steps_left(self, stack: Stack) -> Tensor:

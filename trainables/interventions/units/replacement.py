@@ -42,8 +42,8 @@ def replace_units(
     """Replace hidden units by new units, which do not change the output at first.
 
     The incoming weights of a new unit are drawn like initial weights of the network.
-    Its bias, also if initial biases are not 0, and its outgoing weights become 0. The
-    optimizer's moments of these weights and biases become 0 too.
+    Its outgoing weights and its bias become 0, even if the initial biases of the
+    network are not 0. The optimizer's moments of all these numbers become 0 too.
 
     Args:
         stack: The networks.
@@ -52,8 +52,8 @@ def replace_units(
         purpose: The purpose of the random numbers: see `trainables.randomness`.
         steps: The number of updates of each seed, of shape (S,). Different numbers give
             different random numbers within a task.
-        layer_by_layer: Whether each layer is finished before the next layer. A weight
-            that joins two new units is then drawn, otherwise it is 0.
+        layer_by_layer: Whether to finish each layer before the next layer. If so, a
+            weight that joins two new units is drawn at random, otherwise it becomes 0.
     """
     from trainables.networks.network import initial_bound
 

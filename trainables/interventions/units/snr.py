@@ -16,9 +16,9 @@ below the threshold, the threshold becomes q, otherwise it doubles. It stays bet
 snr_least and snr_limit. If a unit was never silent, q is 1. The count of silences then
 starts anew.
 
-The code counts examples, and this module counts updates, which is the same if all
-batches have equal sizes. With Adam, the count of steps of new weights is that of the
-run, as in the code (snr.py:270-333).
+The authors' code counts examples, and this module counts updates, which is the same if
+all batches have equal sizes. With Adam, the count of steps of new weights is that of
+the run, as in the code (snr.py:270-333).
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class SNR(Intervention):
-    """Resets hidden units whose silence is longer than almost all of their silences.
+    """Resets hidden units that are silent for longer than in almost all earlier cases.
 
-    snr_percentile and snr_every are the defaults of the authors' code, and snr_least is
-    its 100 examples in batches of 16. The code has no default of snr_threshold and
-    snr_limit.
+    snr_percentile and snr_every have the defaults of the authors' code. Its smallest
+    threshold is 100 examples, which are the 7 updates of snr_least with batches of 16.
+    The code has no default of snr_threshold and snr_limit.
     """
 
     name: ClassVar[str] = "snr"
@@ -57,7 +57,7 @@ class SNR(Intervention):
         0,
         1,
         exclude_low=True,
-        meaning="SNR: share of a unit's silences that are shorter than its threshold",
+        meaning="SNR: share of a unit's silent periods that end within its threshold",
     )
     snr_every: int = whole(
         16, unit="tasks", meaning="SNR: tasks between changes of the thresholds"
@@ -69,10 +69,10 @@ class SNR(Intervention):
     snr_limit: int = whole(1000, unit="updates", meaning="SNR: largest threshold")
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Create the silence and threshold of each unit, and counts of its silences.
+        """Create each unit's silence and threshold, and counts of its ended silences.
 
-        The counts have the shape (S, number of hidden units, snr_limit + 1): how often
-        a silence of 0, 1, ... updates has ended.
+        The counts have the shape (S, number of hidden units, snr_limit + 1). Entry n is
+        the number of silences that ended after n updates.
         """
         import torch
 
@@ -86,13 +86,13 @@ class SNR(Intervention):
         }
 
     def begin_task(self, stack: Stack) -> None:
-        """Set the thresholds, if the number of finished tasks is due."""
+        """Set the thresholds, if snr_every divides the number of finished tasks."""
         if stack.task % self.snr_every:
             return
         marks = stack.memory.marks
         counts = marks["silences"][:, :, 1:].cumsum(2).double()
         total = counts[:, :, -1:].clamp(min=1)
-        # the first True; if a unit was never silent, there is none and argmax is 0
+        # argmax finds the first True, or 0 if there is none: the unit was never silent
         length = (counts / total >= self.snr_percentile).int().argmax(2) + 1
         threshold = marks["threshold"]
         wanted = length.where(length < threshold, 2 * threshold)
@@ -117,24 +117,28 @@ class SNR(Intervention):
         return logits
 
     def judge(self, stack: Stack, is_silent: Tensor) -> None:
-        """Update the silences, and reset the units that are due.
+        """Update the silences, and reset the units whose silence reaches its threshold.
 
-        `is_silent` has shape (S, number of hidden units). It says which units were
-        silent before the update.
+        The silence of a unit is the number of updates since its output was last not 0
+        on a whole batch. `is_silent` has shape (S, number of hidden units). It says
+        which units were silent before the update.
         """
         marks = stack.memory.marks
         marks["steps"] += 1
         silence = marks["silence"]
-        self._end(marks, ~is_silent)
+        self._end_silences(marks, ~is_silent)
         silence += is_silent
         due = silence >= marks["threshold"]
         if due.any():
-            self._end(marks, due)
+            self._end_silences(marks, due)
             chosen = split_by_layer(stack, due)
             replace_units(stack, chosen, "silence", marks["steps"], layer_by_layer=True)
 
-    def _end(self, marks: dict[str, Tensor], ended: Tensor) -> None:
-        """Count the silences of the units in `ended`, and set them to 0."""
+    def _end_silences(self, marks: dict[str, Tensor], ended: Tensor) -> None:
+        """Add the silences of the units in `ended` to the counts, and set them to 0.
+
+        `marks` are those of the memory. `ended` has shape (S, number of hidden units).
+        """
         length, is_new = marks["silence"][:, :, None], ended[:, :, None]
         counts = marks["silences"]
         counts.scatter_add_(2, length, is_new.to(counts.dtype))

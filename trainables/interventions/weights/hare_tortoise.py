@@ -57,8 +57,9 @@ class HareTortoise(Intervention):
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
     ) -> Tensor:
-        """Update the networks and their averages, and reset the networks that are due.
+        """Update the networks and their averages, and reset networks to the averages.
 
+        The network of a seed is reset after every hare_every updates of the seed.
         Returns the logits before the update.
         """
         logits = update(inputs, labels)
