@@ -48,9 +48,8 @@ def unpack(content: bytes, run: ContinualRun, study: str) -> list[Record]:
     """Load a checkpoint into `run` and return the records in the checkpoint.
 
     `run` must be a new run of the study. After an error, do not use `run` any more,
-    because its state may be incomplete. When a trial resumes, it catches every error,
-    shows the message as a warning, and restarts from the first task with a new run (see
-    `ContinualTrainable`).
+    because its state may be incomplete. `ContinualTrainable._resume` catches all
+    errors, shows the message as a warning, and restarts the trial from the first task.
 
     Raises:
         UsageError: The checkpoint belongs to another setting or to other seeds.

@@ -97,8 +97,8 @@ def draw_probe_batch(
 
     Every seed must get the same number of examples, although tasks may differ in size.
     The number is `EXAMPLES`, or the size of the smallest possible task if that is
-    smaller. In the smallest possible task, every class is as small as the smallest
-    class of the dataset.
+    smaller. The smallest possible task has as many classes as each task, and all of
+    them are as small as the smallest class of the dataset.
     """
     counts = np.bincount(dataset_labels)
     smallest_class = int(counts[counts > 0].min())

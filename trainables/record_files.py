@@ -1,4 +1,4 @@
-"""The names of records files, and which files of a folder are to be read.
+"""The names of records files, and the choice of the files of a folder to read.
 
 A finished trial writes a small file. `python -m study.status RESULTS --compact` merges
 small files: it writes their rows to one merged file, whose metadata list the files that
@@ -28,7 +28,7 @@ REPLACES = "replaces"
 """The key in the metadata of a merged file: the replaced files, one name per line."""
 
 MERGED = re.compile(r"merged-([0-9]{6})-[0-9a-f]{16}\.parquet")
-"""The name of a merged file. Other files' names start with 0-9 or a-f: before it."""
+"""The name of a merged file. Other names start with 0-9 or a-f, so they sort first."""
 
 
 def merged_name(replaced: Collection[str]) -> str:

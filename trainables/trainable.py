@@ -281,7 +281,7 @@ class ContinualTrainable(tune.Trainable):
         self._end_save(wait)
 
     def _end_save(self, wait: float) -> None:
-        """Wait up to `wait` seconds for the current save; if it has ended, note so.
+        """Wait up to `wait` seconds for a save; if it succeeds, note the saved tasks.
 
         Raises:
             TimeoutError: The storage has not answered for `NOTICE_SECONDS`.

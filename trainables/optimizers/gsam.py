@@ -2,11 +2,12 @@
 
     g = g2 - a (the component of g1 that is orthogonal to g2)
 
-where g1 = grad L(w) and g2 is SAM's gradient. To first order, this reduces the
-surrogate gap L(w + e) - L(w), and does not change L(w + e). The equation, its epsilons
-and the default of a are those of the authors' code (juntang-zhuang/GSAM@a770275,
-gsam/gsam.py:63-85; example/train.py:30). Their example uses the ascent step of ASAM
-with rho = 2. Here the step is that of SAM, and so is the default of rho.
+where g1 = grad L(w), g2 is SAM's gradient and a is gsam_alpha. To first order, this
+reduces the surrogate gap L(w + e) - L(w), and does not change L(w + e). The equation,
+its epsilons and the default of a are those of the authors' code
+(juntang-zhuang/GSAM@a770275, gsam/gsam.py:63-85; example/train.py:30). Their example
+uses the ascent step of ASAM with rho = 2. Here the step is that of SAM, and so is the
+default of rho.
 """
 
 from __future__ import annotations
@@ -37,5 +38,5 @@ class GSAM(SAM):
     )
 
     def mix(self, surface: Surface, g2: Network) -> Network:
-        """Return g2 without a share of what is orthogonal to it in g1."""
+        """Return g2 - gsam_alpha (the component of g1 that is orthogonal to g2)."""
         return g2 - self.gsam_alpha * orthogonal_part(surface.gradient, g2)

@@ -62,13 +62,13 @@ class LookSAM(SAM):
             return surface.gradient
         g1, kept = surface.gradient, memory.moments["looksam"]
         updates = memory.marks["looksam_updates"]
-        due = (updates % self.looksam_every == 0)[:, None, None]
+        is_kth = (updates % self.looksam_every == 0)[:, None, None]
         updates += 1
         g = g1 + kept * (self.looksam_alpha * g1.norm())
-        if not due.any():
+        if not is_kth.any():
             return g
         g2 = surface.gradient_uphill(self.radius(memory))
         orthogonal = g2 - g1 * (g1.dot(g2) / (g1.dot(g1) + EPSILON**2))
-        kept.lerp_(step_along(orthogonal, 1.0, operand=g2), due.to(updates.dtype))
+        kept.lerp_(step_along(orthogonal, 1.0, operand=g2), is_kth.to(updates.dtype))
         pairs = zip(g2.tensors(), g.tensors(), strict=True)
-        return g.like([new.where(due, reused) for new, reused in pairs])
+        return g.like([new.where(is_kth, reused) for new, reused in pairs])

@@ -1,4 +1,4 @@
-"""The loss of a batch around the weights: where an optimizer may ask for gradients.
+"""The loss of a batch near the weights, of which an optimizer computes gradients.
 
 Each engine has its own surface. `trainables.steps.reference` computes gradients with
 autograd, and `trainables.steps.fast` with fewer operations.
@@ -19,7 +19,10 @@ EPSILON = 1e-12
 """A small number that is added to the norm of the gradient, to avoid dividing by 0."""
 
 ROUNDING = 64
-"""A difference of vectors counts as rounding error up to this many ulps of a vector."""
+"""The norm up to which a difference of two vectors counts as rounding error.
+
+The unit is the ulp (unit in the last place) of the norm of one of the two vectors.
+"""
 
 
 class Surface:

@@ -58,7 +58,11 @@ class WSAM(SAM):
         return self.wsam_form == "coupled" and not self.is_scheduled
 
     def mix(self, surface: Surface, g2: Network) -> Network:
-        """Return the mixture, or g1 and set alpha (g2 - g1) as the correction."""
+        """Return the gradient g along which the base steps.
+
+        The coupled form returns the mixture. The decoupled form returns g1, and sets
+        alpha (g2 - g1) as the correction of `surface`.
+        """
         if self.wsam_form == "coupled":
             return super().mix(surface, g2)
         surface.correction = self.alpha * (g2 - surface.gradient)

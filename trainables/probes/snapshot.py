@@ -12,7 +12,7 @@ from torch import Tensor
 from trainables.networks.network import Network
 
 EXAMPLES = 512
-"""The number of probe examples: training examples of the task on which probes run.
+"""The number of probe examples, which are training examples of the task.
 
 If the task is small, there are fewer probe examples.
 """

@@ -83,9 +83,9 @@ class ReDo(Intervention):
                 total += h.sum(1).where(scored, 0)
         logits = update(inputs, labels)
         marks["steps"] += 1
-        due = (left == 1)[:, None]
-        if due.any():
-            self.recycle(stack, due)
+        reset_now = (left == 1)[:, None]
+        if reset_now.any():
+            self.recycle(stack, reset_now)
         return logits
 
     def idle_steps(self, stack: Stack) -> int:
@@ -96,16 +96,16 @@ class ReDo(Intervention):
         """Return each seed's number of updates up to its next reset, of shape (S,)."""
         return self.redo_every - stack.memory.marks["steps"] % self.redo_every
 
-    def recycle(self, stack: Stack, due: Tensor) -> None:
-        """Reset the dormant units of the seeds for which `due` is true.
+    def recycle(self, stack: Stack, reset_now: Tensor) -> None:
+        """Reset the dormant units of the seeds for which `reset_now` is true.
 
-        `due` has shape (S, 1). For these seeds, the sums of the units' outputs become
-        0.
+        `reset_now` has shape (S, 1). For these seeds, the sums of the units' outputs
+        become 0.
         """
         marks = stack.memory.marks
         dormant = [
-            (layer <= self.redo_tau * layer.mean(1, keepdim=True)) & due
+            (layer <= self.redo_tau * layer.mean(1, keepdim=True)) & reset_now
             for layer in split_by_layer(stack, marks["outputs"])
         ]
         replace_units(stack, dormant, "recycle", marks["steps"])
-        marks["outputs"].masked_fill_(due, 0)
+        marks["outputs"].masked_fill_(reset_now, 0)

@@ -128,10 +128,10 @@ class SNR(Intervention):
         silence = marks["silence"]
         self._end_silences(marks, ~is_silent)
         silence += is_silent
-        due = silence >= marks["threshold"]
-        if due.any():
-            self._end_silences(marks, due)
-            chosen = split_by_layer(stack, due)
+        to_reset = silence >= marks["threshold"]
+        if to_reset.any():
+            self._end_silences(marks, to_reset)
+            chosen = split_by_layer(stack, to_reset)
             replace_units(stack, chosen, "silence", marks["steps"], layer_by_layer=True)
 
     def _end_silences(self, marks: dict[str, Tensor], ended: Tensor) -> None:

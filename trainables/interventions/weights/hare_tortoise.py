@@ -65,10 +65,10 @@ class HareTortoise(Intervention):
         logits = update(inputs, labels)
         steps = stack.memory.marks["steps"]
         steps += 1
-        due = (steps % self.hare_every == 0)[:, None, None]
+        reset_now = (steps % self.hare_every == 0)[:, None, None]
         slow = stack.memory.kept["tortoise"].tensors()
         for tensor, average in zip(stack.network.tensors(), slow, strict=True):
             average.lerp_(tensor, 1 - self.hare_ema)
-            if due.any():
-                tensor.copy_(average.where(due, tensor))
+            if reset_now.any():
+                tensor.copy_(average.where(reset_now, tensor))
         return logits
