@@ -179,8 +179,9 @@ def _download(name: str) -> Path:
         getattr(torchvision.datasets, TORCHVISION[name])(root, download=True)
     except (OSError, RuntimeError) as error:
         raise UsageError(
-            f"{name} could not be downloaded ({first_line(error)}): give a folder with the IDX "
-            "files as --data-dir, or use --dataset mnist-5k, which needs no download"
+            f"{name} could not be downloaded ({first_line(error)}): give a folder with "
+            "the IDX files as --data-dir, or use --dataset mnist-5k, which needs no "
+            "download"
         ) from error
     return root
 

@@ -833,16 +833,21 @@ def test_resetting_the_silent_leaves_the_function():
     torch.testing.assert_close(forward(stack.network, x)[1], before)
 
 
-def test_redo_scores_the_last_batches_and_each_seed_when_it_is_due():
-    intervention = ReDo(redo_tau=0, redo_every=SCORED + 2)
-    setting = Setting(optimizer=SGD(lr=0.01), intervention=intervention)
+@pytest.mark.parametrize("activation", [None, "tanh"])
+def test_redo_scores_the_last_batches_and_each_seed_when_it_is_due(activation):
+    """By absolute outputs: those of a tanh unit may cancel, and yet it is active."""
+    setting = Setting(
+        optimizer=SGD(lr=0.01),
+        intervention=ReDo(redo_tau=0, redo_every=SCORED + 2),
+        activation=activation,
+    )
     stack = stack_of(setting)
     marks = stack.memory.marks
     marks["steps"][1] = 1  # one step ahead of the others
     update, sums, last = make_update(setting, "torch", stack), [], None
     for x, y in batches(SCORED + 1):
         sums.append(
-            torch.cat([h.sum(1) for h in forward(stack.network, x)[0][1:]], dim=1)
+            torch.cat([h.abs().sum(1) for h in forward(stack.network, x)[0][1:]], dim=1)
         )
         last = marks["outputs"].clone()
         update(x, y)

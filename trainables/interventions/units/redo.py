@@ -1,7 +1,7 @@
 """ReDo: regularly reset dormant hidden units (Sokar et al. 2023, arXiv 2302.12902).
 
-This is Algorithm 1 of Sokar et al. The score s_i of a hidden unit is its mean output,
-divided by the mean output of all units of its layer:
+This is Algorithm 1 of Sokar et al. The score s_i of a hidden unit is its mean
+absolute output, divided by that of all units of its layer:
 
     s_i = E|h_i| / mean_k E|h_k|
 
@@ -43,7 +43,7 @@ last reset.
 class ReDo(Intervention):
     """Resets dormant hidden units every redo_every updates.
 
-    A unit is dormant if its mean output is small compared with the mean of its layer.
+    A unit is dormant if its mean absolute output is small compared with its layer's.
     The default of redo_every is that of Sokar et al. 2023.
     """
 
@@ -69,8 +69,9 @@ class ReDo(Intervention):
     ) -> Tensor:
         """Update the networks, and reset dormant units after every redo_every updates.
 
-        In each of the last `SCORED` updates before a reset, the outputs of the units
-        before the update are added to their sums. Returns the logits before the update.
+        In each of the last `SCORED` updates before a reset, the absolute outputs of the
+        units before the update are added to their sums. Returns the logits before the
+        update.
         """
         from trainables.networks.network import forward
 
@@ -80,7 +81,7 @@ class ReDo(Intervention):
             hidden = forward(stack.network, inputs)[0][1:]
             sums = split_by_layer(stack, marks["outputs"])
             for total, h in zip(sums, hidden, strict=True):
-                total += h.sum(1).where(scored, 0)
+                total += h.abs().sum(1).where(scored, 0)
         logits = update(inputs, labels)
         marks["steps"] += 1
         reset_now = (left == 1)[:, None]

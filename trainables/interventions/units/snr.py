@@ -4,10 +4,11 @@ Self-normalized resets are from Farias & Jozefiak 2025 (arXiv 2410.20098). This 
 follows the authors' code (ajozefiak/SelfNormalizedResets@8b84f0c,
 src/algorithms/snr.py:104-333 and src/experiments/pm_experiment.py:71-94).
 
-A hidden unit is silent in an update if its output is 0 on the whole batch. Its silence
-is the number of updates since it was last not silent. After an update, a unit whose
-silence reaches the unit's threshold is reset: it gets new incoming weights, and its
-bias and its outgoing weights become 0. The moments of these weights become 0 too.
+A hidden unit is silent in an update if its output is nowhere positive on the batch,
+which for a ReLU means that it is 0. Its silence is the number of updates since it was
+last not silent. After an update, a unit whose silence reaches the unit's threshold is
+reset: it gets new incoming weights, and its bias and its outgoing weights become 0. The
+moments of these weights become 0 too.
 
 Every unit learns its threshold from its own silences. After every snr_every tasks, let
 q be the shortest length such that a share snr_percentile of the unit's ended silences
@@ -119,9 +120,9 @@ class SNR(Intervention):
     def judge(self, stack: Stack, is_silent: Tensor) -> None:
         """Update the silences, and reset the units whose silence reaches its threshold.
 
-        The silence of a unit is the number of updates since its output was last not 0
-        on a whole batch. `is_silent` has shape (S, number of hidden units). It says
-        which units were silent before the update.
+        The silence of a unit is the number of updates since its output was last
+        positive on an example of the batch. `is_silent` has shape (S, number of hidden
+        units). It says which units were silent before the update.
         """
         marks = stack.memory.marks
         marks["steps"] += 1
