@@ -59,6 +59,7 @@ def stack_of(
         SEEDS,
         dtype=dtype,
         normalized=normalized,
+        activation=setting.activation,
         initialization=setting.initialization,
     )
     return Stack(SEEDS, task, network, initial_memory(setting, network))
