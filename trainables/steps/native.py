@@ -29,7 +29,7 @@ from trainables.data.examples import Block, Examples, Reader
 from trainables.interventions import HareTortoise, L2Init
 from trainables.networks.network import Network
 from trainables.networks.stack import Memory, Stack
-from trainables.optimizers import ASAM, EPSILON, GNP, SAM, SGD
+from trainables.optimizers import ASAM, EPSILON, GNP, SAM, SGD, WSAM
 from trainables.setting import Setting
 from trainables.steps import extension
 from trainables.steps.extension import (
@@ -42,7 +42,7 @@ from trainables.steps.extension import (
 )
 from trainables.steps.training import StepSums
 
-OPTIMIZERS = (SGD, SAM, GNP, ASAM)
+OPTIMIZERS = (SGD, SAM, GNP, ASAM, WSAM)
 
 BASES = (type(None), Adam)
 """The bases that the C steps have. None is SGD, with or without momentum."""
@@ -70,7 +70,6 @@ def supports(setting: Setting, network: Network) -> bool:
         network.weights[0].device.type == "cpu"
         and type(setting.optimizer) in OPTIMIZERS
         and setting.optimizer.is_mixture
-        and setting.optimizer.alpha <= 1
         and type(setting.base) in BASES
         and is_in_c
         and network.activation in ACTIVATIONS

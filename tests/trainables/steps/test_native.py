@@ -15,7 +15,7 @@ from trainables.data.examples import Block, Examples, Reader
 from trainables.interventions import HareTortoise, L2Init, LayerNorm, Parseval, ReDo
 from trainables.networks.network import Network, initial_network
 from trainables.networks.stack import Memory, Stack
-from trainables.optimizers import ASAM, GNP, SAM, SGD, Optimizer
+from trainables.optimizers import ASAM, GNP, SAM, SGD, WSAM, Optimizer
 from trainables.run import ContinualRun
 from trainables.setting import Setting
 from trainables.steps import native, training
@@ -28,6 +28,8 @@ OPTIMIZERS = [
     SAM(lr=0.01, rho=0.1, momentum=0.9),
     GNP(lr=0.05, rho=0.2, alpha=0.3, weight_decay=0.01),
     GNP(lr=0.01, rho=0.1, alpha=0.7, momentum=0.5, weight_decay=0.1),
+    GNP(lr=0.01, rho=0.05, alpha=2),
+    WSAM(lr=0.01, rho=0.05, wsam_form="coupled", wsam_gamma=0.75, momentum=0.5),
     ASAM(lr=0.05, rho=0.3, eta=0.05),
     ASAM(lr=0.01, rho=0.5, momentum=0.9, ascent_scaled="all"),
 ]
@@ -43,7 +45,7 @@ SETTINGS = [
     Setting(optimizer=SGD(lr=0.01), base=Adam(), intervention=L2Init(init_decay=0.1)),
     Setting(optimizer=MIXED, intervention=HareTortoise(hare_ema=0.8, hare_every=3)),
     Setting(optimizer=SGD(lr=0.05), intervention=LayerNorm()),
-    Setting(optimizer=OPTIMIZERS[7], intervention=LayerNorm()),
+    Setting(optimizer=OPTIMIZERS[-1], intervention=LayerNorm()),
     Setting(optimizer=MIXED, intervention=LayerNorm(), activation="tanh"),
     Setting(optimizer=SGD(lr=0.05), activation="leaky_relu"),
     Setting(optimizer=MIXED, activation="crelu", input_low=-1.0),
@@ -406,7 +408,7 @@ def test_what_it_does_not_cover_goes_by_torch(few):
     assert native.supports(Setting(optimizer=ASAM()), network)
     scaled = type("Scaled", (SAM,), {"ascent": lambda self, *_: None})
     scheduled = SAM(rho_warmup=5), SAM(rho_decay="linear")
-    for optimizer in (scaled(), *scheduled, GNP(alpha=3)):
+    for optimizer in (scaled(), *scheduled, WSAM()):
         assert not native.supports(Setting(optimizer=optimizer), network)
     assert not native.supports(Setting(intervention=Parseval()), network)
     # a base that is not in C, as a new one

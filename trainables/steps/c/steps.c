@@ -565,7 +565,7 @@ static void descend(const Network *net, const Hyperparameters *h, double updates
             for (long i = 0; i < net->panels * part->rows * LANES; i++)
                 errors[i] = (real)(1 - alpha) * part->passes[BASE].errors[i] +
                             (real)alpha * errors[i];
-        } else if (net->has_ascent && alpha < 1) {
+        } else if (net->has_ascent && alpha != 1) {
             update.share = alpha / net->batch;
             update.other_share = (1 - alpha) / net->batch;
             update.other = part->gradient;
