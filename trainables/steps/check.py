@@ -21,7 +21,19 @@ from trainables.data.examples import Block, Examples, Reader
 from trainables.interventions import HareTortoise, L2Init, LayerNorm
 from trainables.networks.network import cross_entropy, forward, initial_network
 from trainables.networks.stack import Stack
-from trainables.optimizers import ASAM, GNP, SAM, SGD
+from trainables.optimizers import (
+    ASAM,
+    FSAM,
+    GAM,
+    GNP,
+    GSAM,
+    MSAM,
+    SAM,
+    SGD,
+    WSAM,
+    LookSAM,
+    VaSSO,
+)
 from trainables.setting import Setting
 from trainables.steps import extension, native, training
 from trainables.steps.extension import ACTIVATIONS, Library, Unavailable
@@ -40,6 +52,19 @@ CASES: dict[str, Setting] = {
     "momentum": Setting(optimizer=attrs.evolve(DECAY, momentum=0.9)),
     "sam": Setting(optimizer=SAM(lr=0.3, rho=0.5)),
     "gnp": Setting(optimizer=MIXED),
+    "warm-up": Setting(optimizer=SAM(lr=0.3, rho=0.5, rho_warmup=3)),
+    "following": Setting(
+        optimizer=VaSSO(lr=0.3, rho_warmup=3, rho_follows="lr", vasso_theta=0.4)
+    ),
+    "fsam": Setting(
+        optimizer=FSAM(lr=0.3, fsam_sigma=0.5, fsam_lambda=0.4), base=Adam(adam_eps=0.1)
+    ),
+    "msam": Setting(optimizer=MSAM(lr=0.3)),
+    "wsam": Setting(optimizer=WSAM(lr=0.03, momentum=0.9)),
+    "gsam": Setting(optimizer=GSAM(lr=0.3)),
+    "looksam": Setting(optimizer=LookSAM(lr=0.3, looksam_every=1)),
+    "reuse": Setting(optimizer=LookSAM(lr=0.3, looksam_every=2)),
+    "gam": Setting(optimizer=GAM(lr=0.3, rho=0.2, gam_gamma=0.5)),
     "asam": Setting(optimizer=ASAM(lr=0.3, rho=0.5, eta=0.1)),
     "asam of biases": Setting(optimizer=ASAM(lr=0.3, ascent_scaled="all")),
     "adam": Setting(optimizer=DECAY, base=Adam(beta1=0.7, adam_eps=0.1)),
@@ -127,7 +152,7 @@ def _tests_alike(
     results = native.test(stack.network, [examples], reader)
     positions, labels = map(torch.from_numpy, examples)
     logits = forward(stack.network, reader.read(positions[None]))[1][0]
-    loss = cross_entropy(logits, labels).double().mean()
+    loss = cross_entropy(logits.double(), labels).mean()  # float32 loses small losses
     accuracy = (logits.argmax(-1) == labels).double().mean()
     is_accurate = bool(results["test_accuracy"][0] == accuracy)
     return is_accurate and _is_close(results["test_loss"], loss, 0 * loss, rounding)

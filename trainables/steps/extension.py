@@ -23,8 +23,14 @@ INSTRUCTION_SETS = ("avx512", "avx2", "neon")
 """The instruction sets for which a library can be built, the fastest first."""
 
 
-KINDS = ("value", "velocity", "first", "second", "origin", "average")
+KINDS = (
+    *("value", "velocity", "first", "second", "origin", "average"),
+    *("ascent", "looksam"),
+)
 """The kinds of numbers that each weight and each bias has, as in `c/steps.h`."""
+
+METHODS = ("mixture", "vasso", "fsam", "msam", "wsam", "gsam", "looksam", "gam")
+"""The ways to compute a gradient, as in `c/steps.h`."""
 
 ACTIVATIONS = (None, "leaky_relu", "tanh", "crelu", "sine_cosine")
 """The activations in the order of `c/steps.h`; None is the ReLU."""
@@ -61,6 +67,10 @@ class Hyperparameters(ctypes.Structure):
             *("rho", "alpha", "epsilon", "eta", "scales_biases"),
             *("beta1", "beta2", "adam_eps"),
             *("init_decay", "hare_ema", "hare_every", "updates"),
+            *("rho_level", "rho_warmup", "rho_follows", "rho_updates"),
+            *("method", "vasso_theta", "fsam_sigma", "fsam_lambda", "ascent_begun"),
+            *("gsam_alpha", "looksam_every", "looksam_alpha", "looksam_updates"),
+            *("gam_rho", "gam_beta0", "gam_beta1", "gam_gamma"),
         )
     )
 

@@ -10,8 +10,9 @@ The C steps are faster than torch for three reasons:
 The seeds share no data. The results of a seed therefore do not depend on the other
 seeds that are trained together.
 
-To add a method, add what it does to a weight to `apply` in `c/kernels.c`, its numbers
-to `Kind` and `Hyperparameters` in `c/steps.h` and `extension`, and a case to `check`.
+To add a method, add what it does to a weight to `apply` in `c/kernels.c`, or how it
+finds its gradient to `c/family.c`. Add its numbers to `Kind` and `Hyperparameters` in
+`c/steps.h` and `extension`, and a case to `check`.
 """
 
 from __future__ import annotations
@@ -29,20 +30,19 @@ from trainables.data.examples import Block, Examples, Reader
 from trainables.interventions import HareTortoise, L2Init
 from trainables.networks.network import Network
 from trainables.networks.stack import Memory, Stack
-from trainables.optimizers import ASAM, EPSILON, GNP, SAM, SGD, WSAM
+from trainables.optimizers import EPSILON, OPTIMIZERS, WSAM
 from trainables.setting import Setting
 from trainables.steps import extension
 from trainables.steps.extension import (
     ACTIVATIONS,
     KINDS,
+    METHODS,
     Batches,
     Hyperparameters,
     Parameters,
     Sums,
 )
 from trainables.steps.training import StepSums
-
-OPTIMIZERS = (SGD, SAM, GNP, ASAM, WSAM)
 
 BASES = (type(None), Adam)
 """The bases that the C steps have. None is SGD, with or without momentum."""
@@ -68,8 +68,7 @@ def supports(setting: Setting, network: Network) -> bool:
     )
     return (
         network.weights[0].device.type == "cpu"
-        and type(setting.optimizer) in OPTIMIZERS
-        and setting.optimizer.is_mixture
+        and type(setting.optimizer) in OPTIMIZERS.values()
         and type(setting.base) in BASES
         and is_in_c
         and network.activation in ACTIVATIONS
@@ -94,20 +93,16 @@ def train(setting: Setting, stack: Stack, reader: Reader, block: Block) -> StepS
     images = _check_images(network, reader.images)
     positions, labels = _check_examples(network, images, block.positions, block.labels)
     arrays = _arrays(network, stack.memory)
-    marks = stack.memory.marks
-    counts = [marks[name] for name in ("updates", "steps") if name in marks]
 
     def train_seed(seed: int, sums: Sums) -> Any:
         data = [t.data_ptr() for t in (images, positions[0, seed], labels[0, seed])]
         batches = Batches(steps, batch, seeds * batch, *data, reader.low or 0)
         parameters = _parameters(network, arrays, seed)
-        updates = float(counts[0][seed]) if counts else 0.0
-        hyperparameters = _hyperparameters(setting, updates)
+        hyperparameters = _hyperparameters(setting, stack.memory, seed)
         return functions.train(parameters, batches, hyperparameters, sums)
 
     sums = _run_seeds(train_seed, seeds)
-    for count in counts:
-        count += steps
+    _count(setting, stack.memory, steps)
     return StepSums(*sums.unbind(1))
 
 
@@ -146,13 +141,41 @@ def _arrays(network: Network, memory: Memory) -> dict[str, Network]:
     return arrays | {k: memory.kept[n] for k, n in kept.items() if n in memory.kept}
 
 
-def _hyperparameters(setting: Setting, updates: float) -> Hyperparameters:
-    """Return the C struct of a setting's hyperparameters, which has the same names."""
-    values = {"epsilon": EPSILON, "updates": updates}
-    for part in (setting.optimizer, setting.base, setting.intervention):
-        names = [field[0] for field in Hyperparameters._fields_]
+def _hyperparameters(setting: Setting, memory: Memory, seed: int) -> Hyperparameters:
+    """Return the C struct of the hyperparameters, and of a seed's numbers of updates.
+
+    They have the same names in Python.
+    """
+    optimizer, names = setting.optimizer, [f[0] for f in Hyperparameters._fields_]
+    values: dict[str, Any] = {"epsilon": EPSILON, "rho_level": 1.0}
+    for part in (optimizer, setting.base, setting.intervention):
         values |= {name: getattr(part, name) for name in names if hasattr(part, name)}
-    return Hyperparameters(**values)
+    values |= {n: float(m[seed]) for n, m in memory.marks.items() if n in names}
+    if "steps" in memory.marks:
+        values.setdefault("updates", float(memory.marks["steps"][seed]))
+    values["rho_follows"] = values.get("rho_follows") == "lr"
+    values["method"] = METHODS.index(_method(setting))
+    return Hyperparameters(**{name: value or 0 for name, value in values.items()})
+
+
+def _method(setting: Setting) -> str:
+    """Return how the gradient is computed, one of `METHODS`."""
+    optimizer = setting.optimizer
+    if isinstance(optimizer, WSAM):
+        is_plain = not (optimizer.momentum or setting.base)  # both forms are equal
+        return "mixture" if is_plain or optimizer.wsam_form == "coupled" else "wsam"
+    return optimizer.name if optimizer.name in METHODS else "mixture"
+
+
+def _count(setting: Setting, memory: Memory, steps: int) -> None:
+    """Count updates that were made in C, in the marks of the memory."""
+    counts = {"updates", "steps", "rho_updates"}
+    if setting.optimizer.rho and setting.optimizer.alpha:
+        counts.add("looksam_updates")
+        if "ascent_begun" in memory.marks:
+            memory.marks["ascent_begun"].fill_(1)
+    for name in counts & memory.marks.keys():
+        memory.marks[name] += steps
 
 
 def _run_seeds(work: Callable[[int, Sums], Any], seeds: int) -> Tensor:

@@ -57,7 +57,12 @@ def forget(name: str):
 
 
 MISTAKES = {
-    **{name: twice(name) for name, _ in Hyperparameters._fields_ if name != "epsilon"},
+    **{
+        name: twice(name)
+        for name, _ in Hyperparameters._fields_
+        if name not in ("epsilon", "method")
+    },
+    "method": Saboteur(lambda *arguments: setattr(arguments[2], "method", 0)),
     "low": twice("low", 1),
     "activation": forget("activation"),
     "is_normalized": forget("is_normalized"),

@@ -136,6 +136,9 @@ INLINE vec apply(const Update *u, long i, vec sum) {
             u->init_decay * (*at(u->arrays, VALUE, i) - *at(u->arrays, ORIGIN, i));
     vec w =
         u->arrays[SECOND] ? descend_adam(u, i, gradient) : descend_sgd(u, i, gradient);
+    if (u->correction)
+        w = *at(u->arrays, VALUE, i) -=
+            u->correction_share * *(const vec *)(u->correction + i);
     if (u->arrays[AVERAGE]) {
         vec *average = at(u->arrays, AVERAGE, i);
         *average += u->average_share * (w - *average);
@@ -167,7 +170,8 @@ INLINE void outer_tile(const int rows, const int vectors, const real *e,
         real *output = update->sum_output + start;
         REPEAT (o, rows)
             REPEAT (i, vectors)
-                *(vec *)(output + o * row_length + i * LANES) = sum[o][i];
+                *(vec *)(output + o * row_length + i * LANES) =
+                    update->share * sum[o][i];
     } else {
         const Update u = *update; /* a copy, which stores to arrays cannot change */
         REPEAT (o, rows)
@@ -215,10 +219,15 @@ void outer_product(const real *e, int64_t rows, const real *h, int64_t row_lengt
     for (long o = 0; o < rows; o += OUTER_ROWS) {
         long count = min(OUTER_ROWS, rows - o);
         outer_tiles(e + o * LANES, rows * LANES, count, h, row_length, batch,
-                    &(Update){.sum_output = u.scratch});
+                    &(Update){.sum_output = u.scratch, .share = 1});
         for (long i = 0; i < count * row_length; i += LANES)
             apply(&u, o * row_length + i, *(const vec *)(u.scratch + i));
     }
+}
+
+void update_weights(const real *sums, int64_t count, const Update *update) {
+    const Update u = *update;
+    for (long i = 0; i < count; i += LANES) apply(&u, i, *(const vec *)(sums + i));
 }
 
 /* ---- convert rows to panels, and panels to rows ---- */
@@ -451,10 +460,15 @@ void softmax_error(const real *logits, int64_t outputs, int64_t batch,
 
 /* ---- sums ---- */
 
-double sum_of_squares(const real *values, int64_t count) {
+void combine(real *to, real a, const real *x, real b, const real *y, int64_t count) {
+    for (long i = 0; i < count; i += LANES)
+        *(vec *)(to + i) = a * *(const vec *)(x + i) + b * *(const vec *)(y + i);
+}
+
+double dot(const real *x, const real *y, int64_t count) {
     vec sum[4] = {{0}};
-    const vec *vectors = (const vec *)values;
-    for (long i = 0; i < count / LANES; i++) sum[i % 4] += vectors[i] * vectors[i];
+    const vec *xs = (const vec *)x, *ys = (const vec *)y;
+    for (long i = 0; i < count / LANES; i++) sum[i % 4] += xs[i] * ys[i];
     vec lanes = (sum[0] + sum[1]) + (sum[2] + sum[3]);
     double total = 0;
     for (int i = 0; i < LANES; i++) total += lanes[i];

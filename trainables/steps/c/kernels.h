@@ -130,7 +130,7 @@ typedef struct {
 /* How `outer_product` uses an element of the outer product, which is called sum here.
 
    If sum_output is not NULL, the element is stored:
-       sum_output = sum
+       sum_output = share * sum
 
    Otherwise, the weight w is updated with the gradient:
        gradient = share * sum + other_share * other     (without other if it is NULL)
@@ -146,6 +146,8 @@ typedef struct {
        w = w - lr * v
    Otherwise:
        w = (1 - lr * weight_decay) * w - lr * gradient
+   With a correction (WSAM), then:
+       w -= correction_share * correction
    With an average (Hare and Tortoise), finally:
        average += (1 - hare_ema) * (w - average)
    The shares 1 - beta1, 1 - beta2 and 1 - hare_ema (first_share, second_share and
@@ -158,6 +160,8 @@ typedef struct {
     real lr, weight_decay, momentum;
     real first_share, beta2, second_share, root_share, adam_eps;
     real init_decay, average_share;
+    const real *correction; /* NULL if not used */
+    real correction_share;
     real *scratch;       /* SCRATCH_ROWS rows, if there is more than a step of SGD */
     real *arrays[KINDS]; /* NULL if not used */
 } Update;
@@ -172,8 +176,11 @@ void multiply(Matrix a, int64_t rows, int64_t depth, Panels x, Panels c, int64_t
 void outer_product(const real *e, int64_t rows, const real *h, int64_t row_length,
                    int64_t batch, const Update *update);
 
-/* Do the same for one example, and compute C[row] = sum_k W[row][k] next[k] with the
-   new weights. C is one panel of one example. */
+/* Do the same with `count` sums that are given, instead of an outer product. */
+void update_weights(const real *sums, int64_t count, const Update *update);
+
+/* Do the same as `outer_product` for one example, and compute C[row] =
+   sum_k W[row][k] next[k] with the new weights. C is one panel of one example. */
 void outer_product_then_multiply(const real *e, int64_t rows, const real *h,
                                  int64_t row_length, const Update *update,
                                  const real *next, real *c);
@@ -221,7 +228,11 @@ void normalize_backward(const real *e, int64_t units, const real *normal,
 void softmax_error(const real *logits, int64_t outputs, int64_t batch,
                    const int64_t *labels, real *errors, Sums *sums);
 
-double sum_of_squares(const real *values, int64_t count);
+/* Store to = a x + b y, elementwise. `to` may be x or y. */
+void combine(real *to, real a, const real *x, real b, const real *y, int64_t count);
+
+/* Return the sum of x * y. */
+double dot(const real *x, const real *y, int64_t count);
 
 /* Return the sum of a * b over all pairs of examples. `a` and `b` are square matrices
    in panels, with panels * LANES examples on each side. If the sum is below its

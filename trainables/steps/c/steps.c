@@ -15,7 +15,7 @@ Lanes beyond the batch have e = 0.
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels.h"
+#include "network.h"
 
 #ifdef __SANITIZE_ADDRESS__ /* leave gaps between arrays, to detect wrong accesses */
 #include <sanitizer/asan_interface.h>
@@ -81,55 +81,6 @@ static Control flush_denormals(void) {
 
 /* ---- a network in memory ---- */
 
-/* The passes of a step. BASE goes forward and backward at the weights w. For SAM,
-   GNP and ASAM, ASCENT does the same at the ascent point (see ascend). */
-typedef enum { BASE, ASCENT, PASSES } PassName;
-
-/* Weights with a gradient sum_b errors[row][b] * input_rows[b][column] / batch: the
-   weights and biases of a layer, or only its weights, or only its biases. */
-typedef struct {
-    long rows, columns, row_length; /* row_length is a multiple of LANES */
-    bool has_bias;                  /* after the columns of weights */
-    real *arrays[KINDS];            /* NULL if not used */
-    real *gradient;                 /* batch * gradient; NULL if it is not stored */
-    struct {
-        real *weights;    /* weights at this point; NULL if implicit */
-        real *errors;     /* in panels of `rows` features */
-        real *input_rows; /* one row per example */
-    } passes[PASSES];
-} Part;
-
-/* One layer. With layer norm, hidden layers have their biases in `offset`, otherwise
-   all biases are in `matrix`. */
-typedef struct {
-    long inputs, outputs;
-    Part *matrix, *offset; /* offset is NULL without layer norm */
-    struct {
-        real *inputs; /* in panels of row_length features */
-        real *normal; /* only with layer norm: see normalize */
-        vec *scale;
-    } passes[PASSES];
-} Layer;
-
-typedef struct {
-    long layers, parts, batch, panels;
-    Activation activation;
-    bool is_normalized, has_ascent;
-    bool is_small_batch, is_scaled; /* is_scaled: the ascent step is that of ASAM */
-    Layer *layer;
-    Part *part;
-    real *logits;
-    real *output_errors; /* errors of all outputs of a layer, if units have two */
-    real *next_row;      /* the next example, only if `is_fused` */
-    real *scratch;       /* for the updates of weights */
-    /* Only for an implicit first layer (see is_explicit), otherwise NULL: */
-    real *first_outputs;  /* outputs before the activation */
-    real *input_products; /* h h^T + 1, in panels of examples */
-    real *error_products; /* e e^T */
-    real *ascent_errors;  /* e * rho / (batch * (norm + epsilon)) */
-    void *memory;
-} Network;
-
 /* A block of memory from which `take` takes arrays. If `start` is NULL, `take` only
    counts the bytes. */
 typedef struct {
@@ -153,10 +104,10 @@ static real *take(Arena *arena, long count) {
    weights (implicit), if this takes fewer multiplications. With the weights, the
    gradient and the second product take 2 * batch * inputs * outputs. Without the
    weights, h h^T takes batch^2 * inputs, and e e^T and its use take batch^2 * outputs
-   each. The other layers always store these weights, and so does ASAM, which scales
-   each of them. */
+   each. The other layers always store these weights, and so do ASAM, which scales each
+   of them, and all methods that are no mixture. */
 static bool is_explicit(const Network *net, long l, long inputs, long outputs) {
-    if (l > 0 || net->is_scaled) return true;
+    if (l > 0 || net->is_scaled || net->method != MIXTURE) return true;
     return net->batch * (inputs + 2 * outputs) > 2 * inputs * outputs;
 }
 
@@ -170,18 +121,45 @@ static void destroy(Network *net) {
    are updated. With one example per batch, most of the time goes into reading and
    writing the first layer's weights, which are then read only once per step. */
 static bool is_fused(const Network *net) {
-    return net->is_small_batch && net->batch == 1 && !net->part->arrays[AVERAGE];
+    return net->is_small_batch && net->batch == 1 && !net->arrays[AVERAGE] &&
+           net->method == MIXTURE;
 }
 
-/* Take the arrays of a part. Its inputs and errors are taken by `lay_out`. */
-static void lay_out_part(Part *part, Arena *arena, const Parameters *caller,
-                         bool is_explicit) {
-    long count = part->rows * part->row_length;
+/* Return the number of gradients that a method stores. */
+static int stored_gradients(Method method) {
+    if (method == GAM) return 4;
+    return method == WSAM || method == GSAM || method == LOOKSAM ? 2 : 1;
+}
+
+static real *slice(real *vector, long start) { return vector ? vector + start : NULL; }
+
+/* Take the vectors of a network, and give each part its slices. Inputs and errors are
+   taken by `lay_out`. */
+static void lay_out_vectors(Network *net, Arena *arena, const Parameters *caller,
+                            bool is_first_explicit) {
+    Part *end = net->part + net->parts;
+    net->count = 0;
+    for (Part *part = net->part; part < end; part++) {
+        part->start = net->count;
+        part->count = part->rows * part->row_length;
+        net->count += part->count;
+    }
     for (Kind kind = 0; kind < KINDS; kind++)
-        part->arrays[kind] = caller->weights[kind] ? take(arena, count) : NULL;
-    part->gradient = is_explicit ? take(arena, count) : NULL;
-    part->passes[BASE].weights = part->arrays[VALUE];
-    part->passes[ASCENT].weights = is_explicit ? take(arena, count) : NULL;
+        net->arrays[kind] = caller->weights[kind] ? take(arena, net->count) : NULL;
+    long skipped = is_first_explicit ? 0 : net->part->count;
+    if (net->has_ascent) {
+        for (int i = 0; i < stored_gradients(net->method); i++)
+            net->gradients[i] = take(arena, net->count - skipped);
+        net->point = take(arena, net->count - skipped);
+    }
+    for (Part *part = net->part; part < end; part++) {
+        for (Kind kind = 0; kind < KINDS; kind++)
+            part->arrays[kind] = slice(net->arrays[kind], part->start);
+        part->passes[BASE].weights = part->arrays[VALUE];
+        if (part == net->part && !is_first_explicit) continue;
+        part->gradient = slice(net->gradients[0], part->start - skipped);
+        part->passes[ASCENT].weights = slice(net->point, part->start - skipped);
+    }
 }
 
 static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
@@ -198,14 +176,10 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
         long row_length = ceil_div(layer->inputs + 1, LANES) * LANES;
         if (row_length > longest) longest = row_length;
         *matrix = (Part){layer->outputs, layer->inputs, row_length, !has_offset};
-        lay_out_part(matrix, arena, caller,
-                     net->has_ascent &&
-                         is_explicit(net, l, layer->inputs, layer->outputs));
         layer->offset = NULL;
         if (has_offset) {
             layer->offset = &net->part[net->parts++];
             *layer->offset = (Part){layer->outputs, 0, LANES, true};
-            lay_out_part(layer->offset, arena, caller, net->has_ascent);
             real *ones = take(arena, net->batch * LANES);
             for (PassName name = 0; name < PASSES; name++)
                 layer->offset->passes[name].input_rows = ones;
@@ -227,6 +201,8 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
         }
     }
     const Layer *first = net->layer, *last = first + net->layers - 1;
+    lay_out_vectors(net, arena, caller,
+                    is_explicit(net, 0, first->inputs, first->outputs));
     net->logits = take(arena, examples * last->outputs);
     net->output_errors = per_unit > 1 ? take(arena, examples * most) : NULL;
     net->scratch = take(arena, SCRATCH_ROWS * longest);
@@ -297,6 +273,7 @@ static int create(Network *net, const Parameters *caller, long batch,
                      .batch = batch,
                      .panels = ceil_div(batch, LANES),
                      .activation = caller->activation,
+                     .method = has_ascent ? (Method)h->method : MIXTURE,
                      .is_normalized = caller->is_normalized,
                      .has_ascent = has_ascent,
                      /* the products for small batches include the biases */
@@ -386,9 +363,7 @@ static Panels layer_outputs(const Network *net, const Layer *layer, PassName nam
     return (Panels){next->passes[name].inputs, next->matrix->row_length * LANES};
 }
 
-/* Compute the outputs of all layers, up to the logits. If `has_first` is true, the z of
-   the first layer have already been computed. */
-static void forward(const Network *net, PassName name, bool has_first) {
+void forward(const Network *net, PassName name, bool has_first) {
     const Layer *last = net->layer + net->layers - 1;
     for (const Layer *layer = net->layer; layer <= last; layer++) {
         Panels z = layer_outputs(net, layer, name);
@@ -413,13 +388,16 @@ static void forward(const Network *net, PassName name, bool has_first) {
     }
 }
 
-/* Compute the errors of all layers, from the last layer to the first. If `sums` is not
-   NULL, add the losses and the number of correct predictions to `sums`. */
-static void backward(const Network *net, PassName name, const int64_t *labels,
-                     Sums *sums) {
+void output_error(const Network *net, PassName name, const int64_t *labels,
+                  Sums *sums) {
     const Layer *last = &net->layer[net->layers - 1];
     softmax_error(net->logits, last->outputs, net->batch, labels,
                   last->matrix->passes[name].errors, sums);
+}
+
+void backward(const Network *net, PassName name, const int64_t *labels, Sums *sums) {
+    const Layer *last = &net->layer[net->layers - 1];
+    output_error(net, name, labels, sums);
     for (const Layer *layer = last; layer > net->layer; layer--) {
         const Layer *below = layer - 1;
         const Part *matrix = layer->matrix;
@@ -451,9 +429,8 @@ static void backward(const Network *net, PassName name, const int64_t *labels,
     }
 }
 
-/* Compute batch * the gradient of a part in a pass, and use it as `update` says. */
-static void use_gradient(const Network *net, const Part *part, PassName name,
-                         const Update *update) {
+void use_gradient(const Network *net, const Part *part, PassName name,
+                  const Update *update) {
     outer_product(part->passes[name].errors, part->rows, part->passes[name].input_rows,
                   part->row_length, net->batch, update);
 }
@@ -507,9 +484,10 @@ static void ascend(const Network *net, const Hyperparameters *h) {
     const Part *end = net->part + net->parts;
     for (const Part *part = net->part; part < end; part++) {
         if (part->gradient) {
-            use_gradient(net, part, BASE, &(Update){.sum_output = part->gradient});
+            use_gradient(net, part, BASE,
+                         &(Update){.sum_output = part->gradient, .share = 1});
             if (net->is_scaled) scale_gradient(part, h);
-            squares += sum_of_squares(part->gradient, part->rows * part->row_length);
+            squares += dot(part->gradient, part->gradient, part->count);
         } else {
             squares += implicit_squares(net);
         }
@@ -520,7 +498,7 @@ static void ascend(const Network *net, const Hyperparameters *h) {
         real *ascent = part->passes[ASCENT].weights;
         if (net->is_scaled) scale_gradient(part, h);
         if (part->gradient)
-            for (long i = 0; i < part->rows * part->row_length; i++)
+            for (long i = 0; i < part->count; i++)
                 ascent[i] = w[i] + scale * part->gradient[i];
         else
             for (long i = 0; i < net->panels * part->rows * LANES; i++)
@@ -528,10 +506,10 @@ static void ascend(const Network *net, const Hyperparameters *h) {
     }
 }
 
-/* Return the update of weights with (1 - alpha) * base gradient + alpha * ascent
-   gradient. `updates` is the number of updates, including this one. */
+/* Return the update of weights. Its gradient is the element itself, divided by the
+   batch. */
 static Update describe_update(const Network *net, const Part *part,
-                              const Hyperparameters *h, double updates) {
+                              const Hyperparameters *h) {
     Update update = {.share = 1.0 / net->batch,
                      .lr = h->lr,
                      .weight_decay = h->weight_decay,
@@ -541,8 +519,8 @@ static Update describe_update(const Network *net, const Part *part,
                      .scratch = net->scratch};
     memcpy(update.arrays, part->arrays, sizeof update.arrays);
     if (part->arrays[SECOND]) {
-        update.lr = h->lr / (1 - pow(h->beta1, updates));
-        update.root_share = 1 / sqrt(1 - pow(h->beta2, updates));
+        update.lr = h->lr / (1 - pow(h->beta1, h->updates));
+        update.root_share = 1 / sqrt(1 - pow(h->beta2, h->updates));
         update.first_share = 1 - h->beta1;
         update.beta2 = h->beta2;
         update.second_share = 1 - h->beta2;
@@ -551,13 +529,25 @@ static Update describe_update(const Network *net, const Part *part,
     return update;
 }
 
+/* Update the weights with the gradient of a method that is no mixture. */
+static void descend_stored(const Network *net, const Hyperparameters *h) {
+    for (const Part *part = net->part; part < net->part + net->parts; part++) {
+        Update update = describe_update(net, part, h);
+        update.share = 1;
+        if (net->method == WSAM) {
+            update.correction = net->gradients[1] + part->start;
+            update.correction_share = h->lr;
+        }
+        update_weights(part->gradient, part->count, &update);
+    }
+}
+
 /* Update the weights. If has_next is true, also compute the first layer's z of the next
    example, which next_row has. */
-static void descend(const Network *net, const Hyperparameters *h, double updates,
-                    bool has_next) {
+static void descend(const Network *net, const Hyperparameters *h, bool has_next) {
     double alpha = h->alpha;
     for (const Part *part = net->part; part < net->part + net->parts; part++) {
-        Update update = describe_update(net, part, h, updates);
+        Update update = describe_update(net, part, h);
         PassName name = net->has_ascent ? ASCENT : BASE;
         real *errors = part->passes[name].errors;
         if (net->has_ascent && !part->gradient) {
@@ -579,11 +569,10 @@ static void descend(const Network *net, const Hyperparameters *h, double updates
     }
 }
 
-/* Let the weights become their running averages. */
-static void reset_to_averages(const Network *net) {
-    for (const Part *part = net->part; part < net->part + net->parts; part++)
-        memcpy(part->arrays[VALUE], part->arrays[AVERAGE],
-               part->rows * part->row_length * sizeof(real));
+/* Let the weights become their running averages, if it is time for that. */
+static void end_update(const Network *net, const Hyperparameters *h) {
+    if (!net->arrays[AVERAGE] || fmod(h->updates, h->hare_every) != 0) return;
+    memcpy(net->arrays[VALUE], net->arrays[AVERAGE], net->count * sizeof(real));
 }
 
 /* Exchange the memory of the current and of the next example. */
@@ -592,6 +581,22 @@ static void take_next_row(Network *net) {
     net->part->passes[BASE].input_rows = net->next_row;
     net->part->passes[ASCENT].input_rows = net->next_row;
     net->next_row = row;
+}
+
+/* Return the hyperparameters at update t of a block, counted from 0. Its numbers of
+   updates include this one, except that of LookSAM. */
+static Hyperparameters at_update(const Hyperparameters *h, long t) {
+    Hyperparameters now = *h;
+    now.updates += t + 1;
+    now.rho_updates += t + 1;
+    now.looksam_updates += t;
+    if (t > 0) now.ascent_begun = 1;
+    double share = h->rho_level;
+    if (h->rho_warmup > 0) share *= fmin(1, now.rho_updates / h->rho_warmup);
+    now.rho *= share;
+    now.gam_rho *= share;
+    if (h->rho_follows != 0) now.lr *= share;
+    return now;
 }
 
 int train(const Parameters *parameters, const Batches *batches,
@@ -606,14 +611,20 @@ int train(const Parameters *parameters, const Batches *batches,
         const int64_t *positions = batches->positions + t * stride;
         const int64_t *labels = batches->labels + t * stride;
         const int64_t *next = t + 1 < batches->steps ? positions + stride : NULL;
-        double updates = h->updates + t + 1;
+        Hyperparameters now = at_update(h, t);
         if (!has_first)
             read_images(&net, batches, net.part->passes[BASE].input_rows, positions,
                         next);
         forward(&net, BASE, has_first);
+        if (net.method != MIXTURE) {
+            find_gradient(&net, labels, sums, &now);
+            descend_stored(&net, &now);
+            end_update(&net, &now);
+            continue;
+        }
         backward(&net, BASE, labels, sums);
         if (net.has_ascent) {
-            ascend(&net, h);
+            ascend(&net, &now);
             forward(&net, ASCENT, false);
             backward(&net, ASCENT, labels, NULL);
         }
@@ -621,10 +632,9 @@ int train(const Parameters *parameters, const Batches *batches,
         if (has_first)
             read_images(&net, batches, net.next_row, next,
                         t + 2 < batches->steps ? next + stride : NULL);
-        descend(&net, h, updates, has_first);
+        descend(&net, &now, has_first);
         if (has_first) take_next_row(&net);
-        if (net.part->arrays[AVERAGE] && fmod(updates, h->hare_every) == 0)
-            reset_to_averages(&net);
+        end_update(&net, &now);
     }
     set_control(control);
     copy_parameters(&net, parameters, true);

@@ -7,9 +7,17 @@
 #include <stdint.h>
 
 /* The kinds of numbers that each weight and each bias has: its value, the velocity of
-   momentum, the two moments of Adam, the initial value of L2-init, and the running
-   average of Hare and Tortoise. */
-typedef enum { VALUE, VELOCITY, FIRST, SECOND, ORIGIN, AVERAGE, KINDS } Kind;
+   momentum, the two moments of Adam, the initial value of L2-init, the running average
+   of Hare and Tortoise, the average of gradients of VaSSO and F-SAM, and the direction
+   that LookSAM reuses. */
+typedef enum {
+    VALUE, VELOCITY, FIRST, SECOND, ORIGIN, AVERAGE, ASCENT_AVERAGE, DIRECTION, KINDS
+} Kind;
+
+/* How to compute the gradient g along which the weights are updated. A mixture is
+   (1 - alpha) g1 + alpha g2, as that of SGD, SAM, GNP and ASAM. For the other methods,
+   see family.c. WSAM is the decoupled form. */
+typedef enum { MIXTURE, VASSO, FSAM, MSAM, WSAM, GSAM, LOOKSAM, GAM } Method;
 
 /* The functions after the hidden layers (see trainables/networks/activations.py). */
 typedef enum { RELU, LEAKY_RELU, TANH, CRELU, SINE_COSINE } Activation;
@@ -34,8 +42,13 @@ typedef struct {
 } Batches;
 
 /* If eta is above 0, the ascent step is that of ASAM: scaled by |w| + eta. The ascent
-   step of the biases is scaled only if scales_biases is not 0. `updates` is the number
-   of updates before the first batch. */
+   step of the biases is scaled only if scales_biases is not 0.
+
+   rho is multiplied by rho_level and, if rho_warmup is above 0, by a number that rises
+   from 0 to 1 in so many updates. If rho_follows is not 0, so is lr.
+
+   `updates`, rho_updates and looksam_updates are numbers of updates before the first
+   batch. ascent_begun is 1 if VaSSO or F-SAM has an average already, otherwise 0. */
 typedef struct {
     double lr, weight_decay, momentum;
     double rho, alpha, epsilon, eta, scales_biases;
@@ -43,6 +56,12 @@ typedef struct {
     double init_decay;             /* L2-init: used if there are initial values */
     double hare_ema, hare_every;   /* Hare and Tortoise: if there are averages */
     double updates;
+    double rho_level, rho_warmup, rho_follows, rho_updates;
+    double method; /* a `Method` */
+    double vasso_theta, fsam_sigma, fsam_lambda, ascent_begun;
+    double gsam_alpha;
+    double looksam_every, looksam_alpha, looksam_updates;
+    double gam_rho, gam_beta0, gam_beta1, gam_gamma;
 } Hyperparameters;
 
 /* Sums of the losses and of the correct predictions over all examples. They are

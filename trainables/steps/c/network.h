@@ -1,0 +1,87 @@
+/* A network in memory, and what can be done with it (see steps.c). */
+
+#ifndef NETWORK_H
+#define NETWORK_H
+
+#include "kernels.h"
+
+/* The passes of a step. BASE goes forward and backward at the weights w. ASCENT does
+   the same at another point, for SAM the ascent point (see ascend). */
+typedef enum { BASE, ASCENT, PASSES } PassName;
+
+#define GRADIENTS 4 /* the largest number of gradients that a method stores */
+
+/* Weights with a gradient sum_b errors[row][b] * input_rows[b][column] / batch: the
+   weights and biases of a layer, or only its weights, or only its biases. */
+typedef struct {
+    long rows, columns, row_length; /* row_length is a multiple of LANES */
+    bool has_bias;                  /* after the columns of weights */
+    long start, count;              /* of its numbers in the network's vectors */
+    real *arrays[KINDS];            /* NULL if not used */
+    real *gradient;                 /* batch * gradient; NULL if it is not stored */
+    struct {
+        real *weights;    /* weights at this point; NULL if implicit */
+        real *errors;     /* in panels of `rows` features */
+        real *input_rows; /* one row per example */
+    } passes[PASSES];
+} Part;
+
+/* One layer. With layer norm, hidden layers have their biases in `offset`, otherwise
+   all biases are in `matrix`. */
+typedef struct {
+    long inputs, outputs;
+    Part *matrix, *offset; /* offset is NULL without layer norm */
+    struct {
+        real *inputs; /* in panels of row_length features */
+        real *normal; /* only with layer norm: see normalize */
+        vec *scale;
+    } passes[PASSES];
+} Layer;
+
+typedef struct {
+    long layers, parts, batch, panels;
+    Activation activation;
+    Method method; /* MIXTURE also if there is no ascent step */
+    bool is_normalized, has_ascent;
+    bool is_small_batch, is_scaled; /* is_scaled: the ascent step is that of ASAM */
+    Layer *layer;
+    Part *part;
+    /* Vectors with the numbers of all parts. For a mixture, only gradients[0] is used,
+       which has batch * gradient and, like `point`, no implicit first layer. */
+    long count;
+    real *arrays[KINDS], *gradients[GRADIENTS];
+    real *point; /* the weights in the pass ASCENT */
+    real *logits;
+    real *output_errors; /* errors of all outputs of a layer, if units have two */
+    real *next_row;      /* the next example, only if `is_fused` */
+    real *scratch;       /* for the updates of weights */
+    /* Only for an implicit first layer (see is_explicit), otherwise NULL: */
+    real *first_outputs;  /* outputs before the activation */
+    real *input_products; /* h h^T + 1, in panels of examples */
+    real *error_products; /* e e^T */
+    real *ascent_errors;  /* e * rho / (batch * (norm + epsilon)) */
+    void *memory;
+} Network;
+
+/* Compute the outputs of all layers, up to the logits. If `has_first` is true, the z of
+   the first layer have already been computed. */
+void forward(const Network *net, PassName name, bool has_first);
+
+/* Compute the errors of the last layer. If `sums` is not NULL, add the losses and the
+   number of correct predictions to `sums`. */
+void output_error(const Network *net, PassName name, const int64_t *labels, Sums *sums);
+
+/* Do the same, and compute the errors of all other layers, from the last to the first.
+ */
+void backward(const Network *net, PassName name, const int64_t *labels, Sums *sums);
+
+/* Compute batch * the gradient of a part in a pass, and use it as `update` says. */
+void use_gradient(const Network *net, const Part *part, PassName name,
+                  const Update *update);
+
+/* Compute the gradient of a method that is no mixture, in gradients[0], after the pass
+   forward at w. For WSAM, also compute the correction, in gradients[1]. */
+void find_gradient(const Network *net, const int64_t *labels, Sums *sums,
+                   const Hyperparameters *h);
+
+#endif
