@@ -486,7 +486,7 @@ def test_a_run_is_the_same_when_stopped_and_gone_on_with(
 
 @optimizers
 def test_a_run_is_the_same_with_the_fastest_engine(optimizer, few):
-    one = setting(optimizer, Permuted())
+    one = attrs.evolve(setting(optimizer, Permuted()), tasks=1)
     fastest, expected = (
         told(through(one, SEEDS, few, dtype=torch.float64, engine=engine))
         for engine in (None, "reference")
