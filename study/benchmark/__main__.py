@@ -8,16 +8,18 @@ more stable than their times.
 from __future__ import annotations
 
 import json as json_format
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from study.console import Text, console, say
-from study.plan.machine import save_rates
+from study.plan.machine import load_rates, save_rates
 from study.plan.trials import CPU_STACK, GPU_STACK
 from study.results.provenance import hardware, software
+from study.spec.studies import STUDIES
 from trainables.hyperparameter import check_whole
 from trainables.setting import Setting, parse_hidden
-from trainables.usage import UsageError, run_command
+from trainables.usage import UsageError, choose, run_command
 
 
 def benchmark(
@@ -25,10 +27,13 @@ def benchmark(
     hidden: str = "100-100-100",
     batch_sizes: str = "1,16,64",
     stacks: str = "auto",
-    rounds: int = 25,
+    optimizers: str = "sgd,sam,gnp,adam",
+    rounds: int = 10,
     device: str = "auto",
     threads: int = 1,
-    ray_trials: int = 1000,
+    peers: str = "",
+    study: Text = None,
+    ray_trials: int = 0,
     json: Text = None,
 ) -> int:
     """Measure how fast this machine trains, and compare with a usual PyTorch loop.
@@ -41,11 +46,17 @@ def benchmark(
         batch_sizes: The batch sizes, for example 1,16,64.
         stacks: How many seeds to train together, for example 1,10. "auto" uses 1 and
             the largest number that a sweep uses.
+        optimizers: What to time, for example sgd,momentum,adam,gam. "all" times all
+            optimizers, and SGD with momentum and with Adam.
         rounds: The number of rounds. Each round times every training loop once.
         device: cpu, cuda or auto. "auto" uses cuda if PyTorch finds a GPU.
         threads: The number of PyTorch's CPU threads.
+        peers: Other libraries to time with SGD, SAM and GNP: jax (which you install
+            yourself), torch.compile, or both: jax,torch.compile.
+        study: The name of a study, such as remedies. Time only the steps of each of its
+            settings, and compare them with SGD.
         ray_trials: The number of trials that measure the time that Ray adds to
-            training. 0 skips this measurement.
+            training, for example 1000. 0 skips this measurement.
         json: Write the measurements to this JSON file.
     """
     shapes = {
@@ -59,7 +70,12 @@ def benchmark(
     import torch
 
     from study.benchmark import steps, trials
+    from study.benchmark.peers import PEERS
+    from trainables.optimizers import OPTIMIZERS
     from trainables.steps.engine import describe_engine
+
+    names = parse_names("optimizer", optimizers, steps.METHODS)
+    makers = {name: PEERS[name] for name in parse_names("peer", peers, PEERS)}
 
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -67,18 +83,28 @@ def benchmark(
         stack_sizes = [1, GPU_STACK if device == "cuda" else CPU_STACK]
     torch.set_num_threads(threads)
     data, rows = steps.digits(), []
-    for shape in shapes.values():
-        rows += steps.time_steps(shape, stack_sizes, rounds, device, data)
+    if study is not None:
+        settings = STUDIES[choose("study", study, STUDIES)].settings
+        rows = steps.time_settings(settings, stack_sizes[-1], rounds, device, data)
+        console.print(steps.settings_table(rows))
+        return 0
+    for size, shape in shapes.items():
+        say(f"Batch size {size}:")
+        rows += steps.time_steps(
+            shape, names, stack_sizes, rounds, device, data, makers
+        )
     console.print(steps.step_table(rows))
     if device == "cpu":
         say(f"Engine: {describe_engine()}")
     shape, stack = shapes.get(16, shape), stack_sizes[-1]
-    tasks = trials.time_tasks(shape, stack, device, data)
+    own = [name for name in names if name in OPTIMIZERS]
+    tasks = trials.time_tasks(shape, own, stack, device, data)
     console.print(trials.task_table(tasks))
     results: dict[str, Any] = {"steps": rows, "task": tasks}
     results["made_by"] = software() | hardware()
     if device == "cpu":
-        save_rates({name: task["flops_per_second"] for name, task in tasks.items()})
+        rates = {name: task["flops_per_second"] for name, task in tasks.items()}
+        save_rates(load_rates() | rates)
         results["side_by_side"] = ratio = trials.side_by_side(shape, stack)
         say(f"Two trials at the same time: {ratio:.2f} times the speed of one trial.")
     if ray_trials:
@@ -105,6 +131,17 @@ def parse_numbers(option: str, text: str) -> list[int]:
             f"{option} is {text!r}: give whole numbers above 0, such as 1,16,64"
         )
     return sorted(set(map(int, parts)))
+
+
+def parse_names(kind: str, text: str, known: Iterable[str]) -> list[str]:
+    """Return the different names in a text such as sgd,sam, or all names for "all".
+
+    Raises:
+        UsageError: A name is not in `known`.
+    """
+    if text == "all":
+        return list(known)
+    return list(dict.fromkeys(choose(kind, n, known) for n in text.split(",") if n))
 
 
 if __name__ == "__main__":

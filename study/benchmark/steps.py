@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import attrs
@@ -24,6 +24,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from study.console import console
+from study.plan.trials import hyperparameter_text
 from trainables.bases import Adam
 from trainables.data import DATASETS, Dataset, load
 from trainables.data.examples import Examples
@@ -33,7 +34,9 @@ from trainables.run import ContinualRun
 from trainables.setting import Setting
 
 Contender = Callable[[], int]
-# the number of seeds, and "floor", "usual sam", or a key of `methods` such as "sam"
+# takes the setting, the number of seeds, the steps per call, the device and the data
+Maker = Callable[[Setting, int, int, str, Dataset], Contender]
+# the number of seeds, and "floor", "usual sam", "jax sam", or one of `METHODS`
 Name = tuple[int, str]
 Result = TypeVar("Result")
 
@@ -194,37 +197,110 @@ def methods(shape: Setting) -> dict[str, Setting]:
     optimizers: dict[str, Optimizer] = {
         name: kind(lr=1e-3) for name, kind in OPTIMIZERS.items()
     }
-    optimizers["sgd momentum"] = SGD(lr=1e-3, momentum=0.9)
+    optimizers["momentum"] = SGD(lr=1e-3, momentum=0.9)
     settings = {
         name: attrs.evolve(shape, optimizer=o) for name, o in optimizers.items()
     }
     return settings | {"adam": attrs.evolve(settings["sgd"], base=Adam())}
 
 
+METHODS = tuple(methods(Setting()))
+
+
 def time_steps(
-    shape: Setting, stacks: list[int], rounds: int, device: str, data: Dataset
+    shape: Setting,
+    names: Sequence[str],
+    stacks: list[int],
+    rounds: int,
+    device: str,
+    data: Dataset,
+    peers: Mapping[str, Maker] | None = None,
 ) -> list[dict[str, Any]]:
     """Time the steps of all contenders at one batch size.
+
+    Args:
+        shape: The batch size and the hidden layers.
+        names: The methods to time, some of `METHODS`.
+        stacks: How many seeds to train together.
+        rounds: The number of rounds.
+        device: cpu or cuda.
+        data: A dataset of the size of MNIST.
+        peers: Other libraries: what makes their contenders, by name. They are timed
+            with SGD, SAM and GNP only.
 
     Returns:
         A row for each contender: the batch size and the values of `summarize`.
     """
     settings = methods(shape)
-    table = [(1, f"usual {n}", usual_loop, settings[n]) for n in ("sgd", "sam")]
+    table: list[tuple[int, str, Maker, Setting]] = [
+        (1, f"usual {name}", usual_loop, settings[name]) for name in ("sgd", "sam")
+    ]
     for stack in stacks:
         table.append((stack, "floor", products, shape))
-        table += [(stack, name, our_loop, s) for name, s in settings.items()]
-    contenders = {}
-    for stack, name, make, setting in table:
-        trial = make(setting, stack, MIN_STEPS, device, data)
-        trial()  # warm up
-        seconds = timed(trial, device)[0] / MIN_STEPS
-        steps = min(MAX_STEPS, max(MIN_STEPS, round(ROUND_SECONDS / seconds)))
-        contenders[stack, name] = make(setting, stack, steps, device, data)
+        table += [(stack, name, our_loop, settings[name]) for name in names]
+        table += [
+            (stack, f"{peer} {name}", make, settings[name])
+            for peer, make in (peers or {}).items()
+            for name in names
+            if name in ("sgd", "sam", "gnp")
+        ]
+    contenders = {
+        (stack, name): sized(make, setting, stack, device, data)
+        for stack, name, make, setting in table
+    }
     times = interleave(contenders, rounds, device)
     return [
         {"batch_size": shape.batch_size, **summarize(name, times)} for name in times
     ]
+
+
+def time_settings(
+    settings: Sequence[Setting], stack: int, rounds: int, device: str, data: Dataset
+) -> list[dict[str, Any]]:
+    """Time the steps of the settings of a study, and compare them with plain SGD.
+
+    Returns:
+        A row for each setting, and first for SGD: its name, its engine, the passes per
+        step, the least and the median microseconds per step and run, and `of_sgd`: the
+        least divided by that of SGD and by the passes.
+    """
+    plain = attrs.evolve(settings[0], optimizer=SGD(), base=None, intervention=None)
+    named = {"sgd": plain}
+    for setting in settings:
+        row = attrs.evolve(setting, problem=plain.problem, dataset=data.name).row()
+        named[f"{row['optimizer']} {hyperparameter_text(row)}"] = setting
+    named = {name: attrs.evolve(s, dataset=data.name) for name, s in named.items()}
+    contenders = {
+        (stack, name): sized(our_loop, setting, stack, device, data)
+        for name, setting in named.items()
+    }
+    times = interleave(contenders, rounds, device)
+    least = {name: float(times[stack, name].min()) for name in named}
+    rows = []
+    for name, setting in named.items():
+        passes = setting.optimizer.passes
+        rows.append(
+            {
+                "name": name,
+                "engine": ContinualRun(setting, [0], data, device).engine,
+                "passes": passes,
+                "least": least[name],
+                "median": float(np.median(times[stack, name])),
+                "of_sgd": least[name] / least["sgd"] / passes,
+            }
+        )
+    return rows
+
+
+def sized(
+    make: Maker, setting: Setting, stack: int, device: str, data: Dataset
+) -> Contender:
+    """Return a contender that takes about `ROUND_SECONDS`."""
+    trial = make(setting, stack, MIN_STEPS, device, data)
+    trial()  # warm up
+    seconds = timed(trial, device)[0] / MIN_STEPS
+    steps = min(MAX_STEPS, max(MIN_STEPS, round(ROUND_SECONDS / seconds)))
+    return make(setting, stack, steps, device, data)
 
 
 def interleave(
@@ -235,7 +311,8 @@ def interleave(
     A first, extra round warms up the contenders. Its times are not returned.
     """
     times: dict[Name, list[float]] = {name: [] for name in contenders}
-    for _ in track(range(rounds + 1), "timing", console=console, transient=True):
+    text = f"timing {len(contenders)} loops"
+    for _ in track(range(rounds + 1), text, console=console, transient=True):
         for name, contender in contenders.items():
             seconds, steps = timed(contender, device)
             times[name].append(1e6 * seconds / steps)
@@ -254,10 +331,11 @@ def summarize(name: Name, times: Mapping[Name, np.ndarray]) -> dict[str, Any]:
       floor and the usual loop.
     """
     (stack, kind), own = name, times[name]
-    is_ours = kind != "floor" and not kind.startswith("usual")
-    passes = OPTIMIZERS[kind]().passes if kind in OPTIMIZERS else 1
+    is_usual = kind.startswith("usual")
+    method = kind.split()[-1]  # of our own contenders, and of those of other libraries
+    passes = OPTIMIZERS[method]().passes if method in OPTIMIZERS else 1
     usual = times[1, "usual sgd" if passes == 1 else "usual sam"]
-    floor = None if kind.startswith("usual") else passes * times[stack, "floor"] / own
+    floor = None if is_usual else passes * times[stack, "floor"] / own
     return {
         "stack": stack,
         "name": kind,
@@ -265,8 +343,20 @@ def summarize(name: Name, times: Mapping[Name, np.ndarray]) -> dict[str, Any]:
         "least": float(own.min()),
         "most": float(own.max()),
         "of_floor": None if floor is None else float(np.median(floor)),
-        "of_usual": float(np.median(usual / own)) if is_ours else None,
+        "of_usual": (
+            None if is_usual or kind == "floor" else float(np.median(usual / own))
+        ),
     }
+
+
+def settings_table(rows: list[dict[str, Any]]) -> Table:
+    """Return a table of the result of `time_settings`."""
+    columns = ("engine", "passes", "least us", "median us", "least / (SGD x passes)")
+    table = Table("setting", *columns, box=None)
+    for row in rows:
+        numbers = (f"{row[name]:.1f}" for name in ("passes", "least", "median"))
+        table.add_row(row["name"], row["engine"], *numbers, f"{row['of_sgd']:.2f}")
+    return table
 
 
 def step_table(steps: list[dict[str, Any]]) -> Table:

@@ -6,16 +6,18 @@ import functools
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 import pandas as pd
 import torch
 from ray import tune
+from rich.progress import track
 from rich.table import Table
 
 from study.benchmark.steps import digits, our_loop, timed
+from study.console import console
 from study.plan.cost import run_cost
 from study.plan.trials import Trial
 from study.results.store import Store
@@ -34,9 +36,9 @@ RATE_SECONDS = 5.0  # how long `side_by_side` measures
 
 
 def time_tasks(
-    shape: Setting, stack: int, device: str, data: Dataset
+    shape: Setting, names: Sequence[str], stack: int, device: str, data: Dataset
 ) -> dict[str, dict[str, float]]:
-    """Time one whole task with each optimizer.
+    """Time one whole task with each of the optimizers in `names`.
 
     The first task of a run measures the loss landscape, but most tasks do not.
     Therefore the landscape counts with its average time per task.
@@ -46,8 +48,8 @@ def time_tasks(
         ("all"), and the operations per second.
     """
     times = {}
-    for name, kind in OPTIMIZERS.items():
-        setting = attrs.evolve(shape, optimizer=kind(lr=1e-3), tasks=2)
+    for name in track(names, "timing tasks", console=console, transient=True):
+        setting = attrs.evolve(shape, optimizer=OPTIMIZERS[name](lr=1e-3), tasks=2)
         run = ContinualRun(setting, range(stack), data, device)
         seconds, _ = timed(run.next_task, device)
         landscape = run.phases["landscape"] / RunOptions().landscape_every

@@ -8,7 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 from rich.table import Table
 
-from study.plan.machine import estimate_seconds, format_duration, load_rates
+from study.plan.machine import (
+    benchmark_command,
+    estimate_seconds,
+    format_duration,
+    load_rates,
+)
 from study.plan.trials import SETTING_HEADER, Trial, setting_cells
 from study.spec.search import SEARCHES, Search
 from study.spec.studies import STUDIES, Study
@@ -115,9 +120,11 @@ def duration_line(trials: list[Trial], slots: int, scale: float = 1.0) -> str:
     """
     if not trials:
         return "All runs are finished. Nothing is left to train."
-    seconds = estimate_seconds(trials, slots, load_rates())
+    rates = load_rates()
+    seconds = estimate_seconds(trials, slots, rates)
     if seconds is None:
-        return "Time: unknown. Run python -m study.benchmark to measure this machine."
+        names = {trial.setting.optimizer.name for trial in trials} - rates.keys()
+        return f"Time: unknown. Run {benchmark_command(names)} to measure this machine."
     return (
         f"Time: about {format_duration(scale * seconds)} on this machine's CPUs with "
         f"{slots} trials at once, at the speeds that study.benchmark measured."

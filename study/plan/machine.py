@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 
 from study.plan.trials import Trial
+
+MEASURED = {"sgd", "sam", "gnp"}
+"""The optimizers whose speed the benchmark measures by default."""
 
 
 def processor() -> str:
@@ -53,6 +56,19 @@ def load_rates() -> dict[str, float]:
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         pass
     return {}
+
+
+def benchmark_command(optimizers: Iterable[str]) -> str:
+    """Return the command that measures the training speeds of optimizers.
+
+    >>> benchmark_command(["sam"])
+    'python -m study.benchmark'
+    >>> benchmark_command(["sam", "gam"])
+    'python -m study.benchmark --optimizers gam,sam'
+    """
+    names = sorted(optimizers)
+    option = "" if set(names) <= MEASURED else f" --optimizers {','.join(names)}"
+    return f"python -m study.benchmark{option}"
 
 
 def estimate_seconds(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from study.plan.cost import run_cost
-from study.plan.machine import format_duration, load_rates
+from study.plan.machine import benchmark_command, format_duration, load_rates
 from study.results.file_check import StoredRun
 from study.results.store import Store
 from trainables.request import Request, parse_stack_name, stack_name
@@ -134,10 +134,10 @@ def time_left(
             flops[setting.optimizer.name] += run_cost(setting).flops
             seconds[setting.optimizer.name] += run.seconds
     rates = load_rates() | {name: flops[name] / seconds[name] for name in flops}
-    if not flops_left.keys() <= rates.keys():
+    if unknown := flops_left.keys() - rates.keys():
         return (
-            "time left: unknown. Run python -m study.benchmark to measure the speed of "
-            "this machine"
+            f"time left: unknown. Run {benchmark_command(unknown)} to measure the "
+            "speed of this machine"
         )
     total = sum(flops_left[name] / rates[name] for name in flops_left)
     duration = format_duration(total / slots)

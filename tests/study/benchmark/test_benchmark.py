@@ -2,28 +2,37 @@
 
 import inspect
 import json
+import sys
 
 import attrs
 import numpy as np
 import pytest
 import torch
 
-from study.benchmark.__main__ import parse_numbers
+from study.benchmark.__main__ import parse_names, parse_numbers
+from study.benchmark.peers import compiled_loop, jax_loop
 from study.benchmark.steps import (
+    METHODS,
     interleave,
     our_loop,
     products,
     repeat_images,
+    settings_table,
     step_table,
     summarize,
+    time_settings,
     time_steps,
     usual_loop,
 )
 from study.benchmark.trials import task_table, time_tasks
 from study.plan import machine
 from study.plan.trials import Trial
-from trainables.optimizers import OPTIMIZERS, SAM, SGD
+from trainables.interventions import Parseval
+from trainables.networks.network import Network
+from trainables.networks.stack import Memory
+from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD
 from trainables.setting import Setting
+from trainables.steps import reference
 from trainables.usage import UsageError
 
 TINY = Setting(hidden=(6, 5), batch_size=4)
@@ -41,14 +50,61 @@ def test_images_repeat_up_to_the_requested_number(digits, digits_again):
 
 
 def test_every_contender_is_timed(digits_again):
-    timings = time_steps(TINY, [1, 3], 2, "cpu", digits_again)
+    timings = time_steps(TINY, METHODS, [1, 3], 2, "cpu", digits_again)
     names = {(t["stack"], t["name"]) for t in timings}
-    contenders = ("floor", *OPTIMIZERS, "sgd momentum", "adam")
+    contenders = ("floor", *OPTIMIZERS, "momentum", "adam")
     assert names == {(s, n) for s in (1, 3) for n in contenders} | {
         (1, "usual sgd"),
         (1, "usual sam"),
     }
     assert all(0 < t["least"] <= t["median"] <= t["most"] for t in timings)
+
+
+def test_the_settings_of_a_study_are_timed_beside_sgd(digits_again):
+    settings = [
+        attrs.evolve(TINY, optimizer=SAM(lr=0.1)),
+        attrs.evolve(TINY, intervention=Parseval()),
+    ]
+    rows = time_settings(settings, 2, 2, "cpu", digits_again)
+    names = [row["name"].partition(" ")[0] for row in rows]
+    assert names == ["sgd", "sam", "sgd"]
+    assert rows[0]["of_sgd"] == 1
+    assert rows[1]["of_sgd"] == rows[1]["least"] / rows[0]["least"] / 2
+    assert rows[2]["engine"] == "torch"
+    assert settings_table(rows).row_count == 3
+
+
+def test_a_compiled_loop_makes_the_steps_of_gnp(digits_again, monkeypatch):
+    """Without compiling, which takes long: one step equals that of the reference."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    setting = attrs.evolve(TINY, optimizer=GNP(lr=0.1, rho=0.2, alpha=0.7))
+    loop = compiled_loop(setting, 2, 1, "cpu", digits_again)
+    variables = inspect.getclosurevars(loop).nonlocals
+    layers, rows = variables["layers"], variables["batches"][0]
+    network = Network(
+        [w.mT.contiguous().mT for w in layers[::2]],
+        [b[:, None].clone() for b in layers[1::2]],
+    )
+    x = variables["images"][rows] / 255
+    reference.step(network, Memory(), setting.optimizer, x, variables["answers"][rows])
+    assert loop() == 2
+    layers = inspect.getclosurevars(loop).nonlocals["layers"]
+    for w, expected in zip(layers[::2], network.weights, strict=True):
+        torch.testing.assert_close(w, expected)
+
+
+def test_a_peer_that_is_not_installed_is_named(digits_again, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jax", None)
+    with pytest.raises(UsageError, match="pip install jax"):
+        jax_loop(TINY, 1, 1, "cpu", digits_again)
+
+
+def test_names_are_parsed():
+    assert parse_names("optimizer", "sam,sgd,sam", METHODS) == ["sam", "sgd"]
+    assert parse_names("optimizer", "all", METHODS) == list(METHODS)
+    assert parse_names("peer", "", METHODS) == []
+    with pytest.raises(UsageError, match="did you mean 'sam'"):
+        parse_names("optimizer", "sgd,samm", METHODS)
 
 
 def test_a_round_counts_steps_times_runs(digits_again):
@@ -80,13 +136,14 @@ def test_the_usual_loop_trains_its_model(digits_again):
 
 
 def test_the_phases_of_a_task_are_shares_of_its_time(digits_again):
-    tasks = time_tasks(TINY, 2, "cpu", digits_again)
-    assert set(tasks) == set(OPTIMIZERS)
+    names = ["sgd", "gnp"]
+    tasks = time_tasks(TINY, names, 2, "cpu", digits_again)
+    assert list(tasks) == names
     table = task_table(tasks)
     for task in tasks.values():
         phases = ("training", "testing", "probes", "landscape", "permuting")
         assert 0 < sum(task[phase] for phase in phases) <= task["all"] * 1.001
-    assert table.row_count == len(OPTIMIZERS)
+    assert table.row_count == 2
 
 
 def test_ratios_are_taken_within_a_round_and_two_passes_have_two_floors():
