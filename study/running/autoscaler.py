@@ -6,7 +6,11 @@ older autoscaler of Ray, give no answer.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import time
+from pathlib import Path
+from typing import Any
 
 import ray
 from ray.autoscaler.v2.schema import ClusterStatus
@@ -20,6 +24,9 @@ WAIT = 5.0
 REPEAT = 60.0
 """Seconds between two messages while something waits for nodes."""
 
+LOG_BYTES = 200_000
+"""How much of the autoscaler's log is read: its last minutes."""
+
 
 def launch_state() -> str:
     """Return what the autoscaler says about nodes that do not run yet, as a sentence.
@@ -28,15 +35,27 @@ def launch_state() -> str:
     """
     try:
         address = ray.get_runtime_context().gcs_address
-        return describe(get_cluster_status(address))
+        return describe(get_cluster_status(address), _log())
     except Exception:  # a message must never stop a study
         return ""
 
 
-def describe(status: ClusterStatus) -> str:
+def _log() -> str:
+    """Return the end of the autoscaler's log, which only the head node has."""
+    node: Any = ray._private.worker._global_node
+    path = Path(node.get_logs_dir_path(), "monitor.log")
+    with contextlib.suppress(OSError), open(path, "rb") as source:
+        source.seek(max(0, path.stat().st_size - LOG_BYTES))
+        return source.read().decode(errors="replace")
+    return ""
+
+
+def describe(status: ClusterStatus, log: str = "") -> str:
     """Return a sentence about the nodes of a cluster that do not run yet.
 
-    The latest failure of each node type is shown, with the cloud's reason.
+    The latest failure of each node type is shown, with the cloud's reason. Ray 2.60
+    knows the reason (`NodeProviderAdapter._launch_nodes_by_type`), but writes it only
+    to the log of the autoscaler.
     """
     parts = []
     pending = sum(launch.count for launch in status.pending_launches)
@@ -46,7 +65,10 @@ def describe(status: ClusterStatus) -> str:
     failures = sorted(status.failed_launches, key=lambda f: f.failed_ts_s or 0)
     latest = {failure.ray_node_type_name: failure for failure in failures}
     for name, failure in latest.items():
-        reason = " ".join((failure.details or "no reason given").split())
+        failed = rf"Failed to launch \d+ nodes of type {re.escape(name)}: (.*)"
+        found = re.findall(failed, log)
+        reason = failure.details or "".join(found[-1:]) or "no reason given"
+        reason = " ".join(reason.split()).rstrip(".")
         parts.append(f"{name} ({failure.instance_type_name}) cannot start: {reason}")
     return f"The autoscaler says: {'; '.join(parts)}." if parts else ""
 

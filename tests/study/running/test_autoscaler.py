@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import ray
 from ray.autoscaler.v2.schema import ClusterStatus, LaunchRequest
 
-from study.running import shares
+from study.running import autoscaler, shares
 from study.running.autoscaler import WaitingNews, describe
 from study.running.shares import Capacity
 from trainables.usage import UsageError
@@ -33,6 +35,26 @@ def test_the_latest_reason_of_each_node_type_is_one_line():
     assert describe(ClusterStatus()) == ""
     one = ClusterStatus(pending_launches=[launch(None, None)])
     assert describe(one) == "The autoscaler says: 1 node is starting."
+
+
+def test_the_reason_is_in_the_log_of_the_autoscaler(monkeypatch, tmp_path):
+    # two lines of Ray 2.60's monitor.log, in which the state has no reason
+    text = "02:09:32,689 INFO node_provider.py:491 -- Failed to launch 2 nodes of type "
+    lines = [
+        "gpu_worker: the first",
+        "gpu_worker: (Capacity): no\tspot nodes.",
+        "big: x",
+    ]
+    (tmp_path / "monitor.log").write_text("".join(f"{text}{line}\n" for line in lines))
+    node = SimpleNamespace(get_logs_dir_path=lambda: str(tmp_path))
+    monkeypatch.setattr(ray._private.worker, "_global_node", node)
+    status = ClusterStatus(failed_launches=[launch("", 10)])
+    assert describe(status, autoscaler._log()) == (
+        "The autoscaler says: gpu_worker (g4dn.xlarge) cannot start: (Capacity): no "
+        "spot nodes."
+    )
+    (tmp_path / "monitor.log").unlink()
+    assert describe(status, autoscaler._log()).endswith("no reason given.")
 
 
 def test_a_wait_is_reported_after_five_seconds_and_then_every_minute(
