@@ -116,19 +116,21 @@ def _check(store: Store, *, fix: bool) -> int:
 
 
 def _check_journal(store: Store) -> list[FileCheck]:
-    """Check the journal, the file in which Optuna keeps the trials of a search.
+    """Check the journal, the files in which Optuna keeps the trials of a search.
 
-    Return [] if the study has no journal or the journal is good.
+    If the study has no journal or the journal is good, return []. If one file is bad,
+    all files are, because the journal can only be read as a whole.
     """
-    if JOURNAL not in store.names("", JOURNAL):
+    if not any(name.startswith(JOURNAL) for name in store.names("", "")):
         return []
-    from study.searching.journal import load_search
+    from study.searching.journal import journal_parts, load_search
 
     try:
         load_search(store)
     except UsageError as error:
-        reason = first_line(error.__cause__ or error)
-        return [FileCheck(JOURNAL, (f"cannot be read as Optuna's journal: {reason}",))]
+        fault = first_line(error.__cause__ or error)
+        fault = f"cannot be read as Optuna's journal: {fault}"
+        return [FileCheck(name, (fault,)) for name in journal_parts(store)]
     return []
 
 

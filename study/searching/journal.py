@@ -1,15 +1,17 @@
-"""The journal of a search: the file, next to the records, with Optuna's data.
+"""The journal of a search: the files, next to the records, with Optuna's data.
 
-The file has Optuna's own format: one line of JSON for each operation. Optuna's
-`JournalStorage` can read it. Optuna's own writer appends to the file. If the writer is
-killed, the last line may be incomplete, and the file cannot be read any more. This
-module instead replaces the whole file at each flush.
+The first file is `optuna.journal`, with Optuna's own format: one line of JSON for each
+operation. Optuna's `JournalStorage` can read it. Optuna's own writer appends to the
+file. If the writer is killed, the last line may be incomplete, and the file cannot be
+read any more. This module instead replaces the whole file at each flush. So that this
+stays cheap, a full file gets no more lines, and the next file is `optuna.journal.1`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -40,26 +42,44 @@ SETTING = "setting"
 """The attribute of Optuna's trials that has the setting, as a row without nulls."""
 
 
-class Journal(BaseJournalBackend):
-    """Optuna's operations in memory. `flush` writes them to the file of the search.
+PART_BYTES = 1_000_000
+"""A file of the journal with so many bytes gets no more lines."""
 
-    Only one sweep at a time may write the file.
+
+def journal_parts(files: Files) -> list[str]:
+    """Return the names of the files of the journal, from the first to the last."""
+    pattern = re.compile(rf"{re.escape(JOURNAL)}(\.\d+)?")
+    names = filter(pattern.fullmatch, files.names("", ""))
+    return sorted(names, key=lambda name: (len(name), name))
+
+
+def _part_name(number: int) -> str:
+    return f"{JOURNAL}.{number}" if number else JOURNAL
+
+
+class Journal(BaseJournalBackend):
+    """Optuna's operations in memory. `flush` writes them to the files of the search.
+
+    Only one sweep at a time may write the files.
     """
 
     def __init__(self, files: Files) -> None:
-        """Read the file if it exists.
+        """Read the files if they exist.
 
         Raises:
-            ValueError: The file is empty or incomplete.
+            ValueError: A file is missing, empty or incomplete.
         """
         self._files = files
-        self._content = b""  # of the file
-        with contextlib.suppress(FileNotFoundError):
-            self._content = files.load(JOURNAL)
+        self._logs: list[dict[str, Any]] = []
+        self._part, self._content = 0, b""  # the file that `flush` writes
+        for self._part, name in enumerate(journal_parts(files)):
+            if name != _part_name(self._part):
+                raise ValueError(f"{_part_name(self._part)} is missing")
+            self._content = files.load(name)
             if not self._content.endswith(b"\n"):  # an empty file is not a new search
                 raise ValueError("the file is empty or its end is missing")
-        lines = self._content.decode().splitlines()
-        self._logs = [json.loads(line) for line in lines]
+            lines = self._content.decode().splitlines()
+            self._logs += [json.loads(line) for line in lines]
         self._flushed = len(self._logs)
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
@@ -67,11 +87,11 @@ class Journal(BaseJournalBackend):
         return self._logs[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Add operations in memory. Only `flush` writes them to the file."""
-        self._logs += json.loads(json.dumps(logs))  # same types as from the file
+        """Add operations in memory. Only `flush` writes them to a file."""
+        self._logs += json.loads(json.dumps(logs))  # same types as from a file
 
     def flush(self) -> None:
-        """Write the file if there are new operations.
+        """Write the last file, if there are new operations.
 
         Raises:
             OSError: The storage fails.
@@ -79,8 +99,10 @@ class Journal(BaseJournalBackend):
         if new := self._logs[self._flushed :]:
             lines = (json.dumps(log, separators=(",", ":")) for log in new)
             content = self._content + "".join(f"{line}\n" for line in lines).encode()
-            self._files.save(JOURNAL, content)
+            self._files.save(_part_name(self._part), content)
             self._content, self._flushed = content, self._flushed + len(new)
+            if len(content) >= PART_BYTES:
+                self._part, self._content = self._part + 1, b""
 
 
 def _open_journal(files: Files) -> tuple[Journal, JournalStorage]:
@@ -109,11 +131,13 @@ def open_search(files: Files, search: Search) -> tuple[Journal, optuna.Study]:
         journal, study = _open_search(files, search)
         if files.claim is None:
             return journal, study
-        # from now on, an earlier holder of the claim cannot overwrite the journal
-        study.set_user_attr(CLAIM, files.claim.stamp)
-        # if an earlier holder has just overwritten it: read it again
+        # from now on, an earlier holder of the claim cannot overwrite the last file, or
+        # create the next file if the last is full: so there are two rounds. If an
+        # earlier holder has just written one of these files: read the journal again.
         with contextlib.suppress(FileExistsError):
-            journal.flush()
+            for _ in range(2):
+                study.set_user_attr(CLAIM, files.claim.stamp)
+                journal.flush()
             return journal, study
 
 

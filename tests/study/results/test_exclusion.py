@@ -29,8 +29,8 @@ from study.results.claim import ClaimLostError, ConflictError, Entry, claim, is_
 from study.results.exclusion import ENTRY, FolderExclusion, locks_are_shared
 from study.results.process import _machine, _state_and_start
 from study.results.store import Store
-from study.searching.journal import CLAIM, open_search
-from study.spec.search import JOURNAL, Search
+from study.searching.journal import CLAIM, journal_parts, open_search
+from study.spec.search import Search
 from tests.study.results.test_store import REQUEST
 from tests.study.searching.test_proposals import SPACE
 from tests.support import chaos
@@ -170,8 +170,10 @@ def store_in_folder(tmp_path, no_locks):
     return store
 
 
+@pytest.mark.parametrize("size", [1_000_000, 1])  # the journal has one file, or many
 @exact_places
-def test_a_holder_that_was_stopped_overwrites_nothing(store, lines):
+def test_a_holder_that_was_stopped_overwrites_nothing(store, lines, size, monkeypatch):
+    monkeypatch.setattr("study.searching.journal.PART_BYTES", size)
     search = Search("mine", SPACE, (0,))
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(claim(store, stale=60))
@@ -185,12 +187,15 @@ def test_a_holder_that_was_stopped_overwrites_nothing(store, lines):
         assert loaded.claim == second.claim.stamp != first.claim.stamp
         _, new_study = open_search(second, search)
         assert new_study.user_attrs[CLAIM] == second.claim.stamp
-        before = {path: store.read(path) for path in (REQUEST_FILE, JOURNAL)}
+        paths = [REQUEST_FILE, *journal_parts(store)]
+        assert len(paths) == (2 if size > 1 else 4)
+        before = {path: store.read(path) for path in paths}
         # now the first continues
         study.ask()
         for write in (journal.flush, lambda: first.save_request(request)):
             with pytest.raises(ClaimLostError):
                 write()
+        assert [REQUEST_FILE, *journal_parts(store)] == paths
         for path, content in before.items():
             assert store.read(path) == content
         with pytest.raises(ClaimLostError):

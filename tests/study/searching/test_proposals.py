@@ -11,12 +11,14 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from study.results.store import Store
-from study.searching.journal import SETTING, load_search, open_search
+from study.searching.journal import SETTING, journal_parts, load_search, open_search
 from study.searching.proposals import FIRST_RUNG, Proposals
 from study.spec.domain import choice, log
 from study.spec.objectives import objective_values
 from study.spec.search import JOURNAL, Search
 from study.spec.space import Space
+from study.status import StatusOptions, status
+from trainables.request import Request
 from trainables.run import ContinualRun
 from trainables.setting import RunOptions
 from trainables.usage import UsageError
@@ -209,6 +211,29 @@ def test_the_journal_is_optunas_own_and_appears_whole(tmp_path, few, undisturbed
     assert path.read_bytes() == before
     journal.flush()
     assert path.read_bytes().startswith(before)
+
+
+def test_a_full_file_of_the_journal_gets_no_more_lines(tmp_path, monkeypatch):
+    monkeypatch.setattr("study.searching.journal.PART_BYTES", 1000)
+    for trials in (4, 20):  # two sessions
+        store, proposals = begin(tmp_path, searching(trials))
+        while proposals.next():
+            pass
+    parts = journal_parts(store)
+    assert len(parts) > 10  # .10 comes after .9
+    assert parts[:2] == [JOURNAL, f"{JOURNAL}.1"]
+    sizes = [len(store.read(name)) for name in parts]
+    assert all(1000 <= size < 4000 for size in sizes[:-1])
+    (tmp_path / "copy").write_bytes(b"".join(map(store.read, parts)))
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "copy")))
+    study = optuna.load_study(study_name="mine", storage=storage)
+    assert study.get_trials() == load_search(store).get_trials()
+    store.save_request(Request(study="mine"))
+    store.delete(JOURNAL)
+    with pytest.raises(UsageError, match="--fix to set it aside"):
+        begin(tmp_path, searching())
+    assert status(StatusOptions(str(tmp_path), fix=True)) == 1
+    assert journal_parts(store) == []
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\n", b"[]\n", b'{"op_code": 3}\n'])
