@@ -18,6 +18,7 @@ import attrs
 import pandas as pd
 
 from analysis.comparing import rules
+from analysis.comparing.chance import at_chance
 from analysis.comparing.compare import MARGIN
 from analysis.comparing.evidence import (
     UNDECIDED,
@@ -249,16 +250,21 @@ def claims(frame: pd.DataFrame, results: str = "results") -> pd.DataFrame:
 
 def _row(claim: Claim, stream: Stream) -> dict[str, Any]:
     """Return the row of a claim on one stream."""
-    statement = Statement(missing=MEASURE_ALL)
+    statement, nothing = Statement(missing=MEASURE_ALL), [False]
     assert claim.judge is not None
     if all(len(stream.rates(name)) >= claim.rates for name in claim.needs):
         statement = claim.judge(stream)
+        nothing = [at_chance(runs) for runs in stream.settings]
     decision = decide(statement)
+    if all(nothing) or (any(nothing) and statement.numbers and not decision.number):
+        decision = Decision(UNDECIDED)
     row = _describe(claim, stream.problem, decision)
     row |= {"study": stream.study, "setup": stream.setup}
     row["evidence"] = BETWEEN.join(_sentences(statement, decision))
     row["by_slope"] = statement.by_slope or None
-    if decision.number is None:
+    if all(nothing):
+        row["note"] = "no network learned more than chance"
+    if decision.verdict == UNMEASURED:
         row["command"] = MEASURE_ALL if statement.numbers else statement.missing
     return row
 

@@ -22,6 +22,7 @@ import attrs
 import pandas as pd
 
 from analysis.comparing.baselines import Baseline, find_baseline, method_of, stream_of
+from analysis.comparing.chance import at_chance
 from analysis.comparing.fresh import subtract_fresh
 from analysis.comparing.verdicts import judge, pair_up
 from analysis.comparing.winners import (
@@ -60,7 +61,8 @@ def compare(frame: pd.DataFrame, question: Question | None = None) -> pd.DataFra
 
     Columns: study, setting_id and the columns of the setting; label, a short name;
     against ("matched" or "best"); baseline_id and baseline_label, null where there is
-    none; and the columns of `verdicts.judge`. Seeds that only some settings have are
+    none; at_chance, which of the two learned nothing ("setting", "baseline", "both" or
+    ""); and the columns of `verdicts.judge`. Seeds that only some settings have are
     left to `confirm`.
 
     Args:
@@ -132,6 +134,22 @@ class _Data:
     level: Metric  # the metric that chooses
     base: Baseline
     common: dict[tuple[Any, ...], set[int]]  # seeds of all settings, by `Runs.peers`
+    names: dict[tuple[str, str], str]  # a label for each setting, by `Runs.key`
+    at_chance: set[tuple[str, str]]  # settings that learned nothing, by `Runs.key`
+
+    def describe(self, runs: Runs, other: Runs | None) -> dict[str, Any]:
+        """Return the columns that name two settings, and say which learned nothing."""
+        both = {"setting": runs, "baseline": other}
+        nothing = [n for n, own in both.items() if own and own.key in self.at_chance]
+        return {
+            "study": runs.study,
+            "setting_id": runs.setting_id,
+            **runs.setting,
+            "label": self.names[runs.key],
+            "baseline_id": other and other.setting_id,
+            "baseline_label": other and self.names[other.key],
+            "at_chance": "both" if len(nothing) == 2 else "".join(nothing),
+        }
 
 
 def _prepare(frame: pd.DataFrame, question: Question) -> _Data:
@@ -151,12 +169,14 @@ def _prepare(frame: pd.DataFrame, question: Question) -> _Data:
     levels = select(everything)
     base = find_baseline(question.baseline, levels)
     level = metric.level.absolute
-    return _Data(select(measured), levels, level, base, common_seeds(levels))
+    nothing = {runs.key for runs in levels if at_chance(runs, metric.measure)}
+    runs, common = select(measured), common_seeds(levels)
+    return _Data(runs, levels, level, base, common, _labels(runs), nothing)
 
 
 def _compare(data: _Data, question: Question) -> pd.DataFrame:
     """Return the rows of `compare` for each setting that is not of the baseline."""
-    matches, names = data.base.matches(data.runs), _labels(data.runs)
+    matches = data.base.matches(data.runs)
     halves = {peers: halve(seeds) for peers, seeds in data.common.items()}
     choosing = {peers: seeds.choosing for peers, seeds in halves.items()}
     bests = best_baselines(data.base, data.levels, data.level, choosing)
@@ -173,7 +193,7 @@ def _compare(data: _Data, question: Question) -> pd.DataFrame:
             ("best", best and by_key.get(best.key), halves[runs.peers].judging),
         ):
             rows.append(
-                _describe(runs, other, names)
+                data.describe(runs, other)
                 | {"against": against}
                 | pair_up(runs, other, question.metric, seeds, question.margin)
             )
@@ -181,7 +201,6 @@ def _compare(data: _Data, question: Question) -> pd.DataFrame:
 
 
 def _confirm(data: _Data, question: Question) -> pd.DataFrame:
-    names = _labels(data.runs)
     by_key = {runs.key: runs for runs in data.runs}
     rows = []
     for best, other, seeds, kind in _duels(data):
@@ -192,7 +211,7 @@ def _confirm(data: _Data, question: Question) -> pd.DataFrame:
             row = pair_up(*pair, question.metric, part, question.margin)
             if against == "choosing":
                 row["p"], row["same"] = float("nan"), False
-            rows.append(_describe(*pair, names) | {"against": against} | row)
+            rows.append(data.describe(*pair) | {"against": against} | row)
     return judge(rows, question.metric, question.margin)
 
 
@@ -225,18 +244,4 @@ def _labels(settings: list[Runs]) -> dict[tuple[str, str], str]:
         runs.key: label
         for _, group, labels in by_problem(settings)
         for runs, label in zip(group, labels, strict=True)
-    }
-
-
-def _describe(
-    runs: Runs, other: Runs | None, names: dict[tuple[str, str], str]
-) -> dict[str, Any]:
-    """Return the columns that name the two settings."""
-    return {
-        "study": runs.study,
-        "setting_id": runs.setting_id,
-        **runs.setting,
-        "label": names[runs.key],
-        "baseline_id": other and other.setting_id,
-        "baseline_label": other and names[other.key],
     }

@@ -13,7 +13,7 @@ saying too much:
 - A setting whose loss is equal or smaller, but whose level is lower or may be, shows
   nothing in favour of it: a network that never learns has nothing to lose.
 - A setting of which a run diverged is not tested: the surviving runs are no fair
-  sample.
+  sample. Nor is the trend of a network that learned no more than chance.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from analysis.comparing.chance import at_chance
 from analysis.comparing.compare import MARGIN
 from analysis.comparing.evidence import (
     CORRELATION,
@@ -139,6 +140,8 @@ def _trends(
 def _of_runs(number: Number, runs: Runs, command: str) -> Number:
     """Return the number with its command and, if it cannot be tested, the reason."""
     untested = "a run diverged" if runs.diverged else ""
+    if at_chance(runs):
+        untested = "it learned no more than chance"
     if not untested and not (number.n > 1 and number.sd > 0):
         untested = "too few seeds" if number.n < 2 else "the seeds do not differ"
     return attrs.evolve(number, command=command, untested=untested)
@@ -275,9 +278,11 @@ def _sharpness_query(stream: Stream, runs: Runs, n: int) -> str:
 def sharpness_predicts_nothing(stream: Stream) -> Statement:
     """C12: sharpness before a task does not predict the accuracy on the task."""
     missing = Statement(missing=MEASURE_LANDSCAPE)
-    if stream.frame["start_sharpness"].isna().all():
+    learned = {runs.setting_id for runs in stream.settings if not at_chance(runs)}
+    frame = stream.frame[stream.frame["setting_id"].isin(learned)]
+    if frame["start_sharpness"].isna().all():
         return missing
-    data = relation(stream.frame, ["start_sharpness"])
+    data = relation(frame, ["start_sharpness"])
     row = data[data["label"] == ALL].iloc[0]
     n = int(row["runs"]) - len(str(row.get("no_partial", "")).split())
     n -= len(str(row.get("no_spearman", "")).split())

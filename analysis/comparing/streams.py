@@ -148,8 +148,12 @@ class Compared:
             steps = self.metric.steps(row["tasks"])
             untested = {
                 "diverged": "a run diverged",
+                "at chance": "neither learned more than chance",
                 "n/a": "too few seeds, or equal differences",
-            }
+            }.get(row["verdict"], "")
+            if self.metric.trend and row["at_chance"] and not untested:
+                # it has no plasticity to lose, so the other one always loses more
+                untested = f"the {row['at_chance']} learned no more than chance"
             number = Number(
                 subject=f"{row['label']} minus {row['baseline_label']}",
                 mean=steps * row["difference"],
@@ -157,7 +161,7 @@ class Compared:
                 n=row["pairs"],
                 unit=unit,
                 command=self.command,
-                untested=untested.get(row["verdict"], ""),
+                untested=untested,
             )
             yield number, row
 

@@ -6,7 +6,8 @@ has nothing to lose. So a metric of the trend alone never makes a setting "bette
 level must not be lower either.
 
 A setting of which some runs diverged is not tested: the surviving runs are not a fair
-sample, and a test of them would be biased in favour of the setting.
+sample, and a test of them would be biased in favour of the setting. Two networks that
+learned no more than chance are not tested either: they have nothing to compare.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ VERDICTS = {
     "the same": "the same within the margin",
     "undecided": "undecided",
     "diverged": "not tested because it or the baseline diverged",
+    "at chance": "not tested because neither learned more than chance",
     "n/a": "not testable",
 }
 """How a sentence says each verdict."""
@@ -121,7 +123,9 @@ def judge(rows: list[dict[str, Any]], metric: Metric, margin: float) -> pd.DataF
     counts as one test.
 
     Args:
-        rows: Rows of `pair_up`, with the columns that name the settings.
+        rows: Rows of `pair_up`, with the columns that name the settings, and at_chance:
+            "setting", "baseline" or "both", if these learned no more than chance, or
+            "".
         metric: The metric of the rows.
         margin: As for `pair_up`.
 
@@ -134,7 +138,8 @@ def judge(rows: list[dict[str, Any]], metric: Metric, margin: float) -> pd.DataF
         return pd.DataFrame()
     data = pd.DataFrame(rows)
     diverged = (data["diverged_seeds"] != "") | (data["baseline_diverged_seeds"] != "")
-    data.loc[diverged, "p"] = np.nan
+    nothing = data["at_chance"] == "both"
+    data.loc[diverged | nothing, "p"] = np.nan
     test = [*FAMILY, "setting_id", "baseline_id", "paired_seeds"]
     once = data.loc[~data.duplicated(test), [*test, "p"]]
     families = once.groupby(FAMILY, sort=False)["p"]
@@ -151,8 +156,8 @@ def judge(rows: list[dict[str, Any]], metric: Metric, margin: float) -> pd.DataF
     ]
     same, untested = data["same"].astype(bool), data["p_holm"].isna()
     data["verdict"] = np.select(
-        [diverged, untested & same, untested],
-        ["diverged", "the same", "n/a"],
+        [diverged, nothing, untested & same, untested],
+        ["diverged", "at chance", "the same", "n/a"],
         _decide(data, metric, margin),
     )
     return data

@@ -63,10 +63,14 @@ LOOKS: dict[str, tuple[str, str]] = {
     "undecided": ("0.35", "o"),
     "diverged": ("0.6", "X"),
     "n/a": ("0.6", "o"),
+    "at chance": ("0.6", "*"),
 }
 """The colour and the marker of each verdict. The markers can be told apart in grey."""
 
 HOLLOW = ("undecided", "n/a")
+UNTESTED = ("diverged", "at chance")
+"""Two of the verdicts on settings that were not tested."""
+
 """The verdicts with a hollow marker."""
 
 PALE = "0.9"  # the colour of the bar of differences that would not be found
@@ -241,7 +245,7 @@ def draw_forest(data: pd.DataFrame, width: float | None = None) -> Figure:
 def draw_panel(forest: Forest, ax: Axes, size: float) -> None:
     """Draw the rows of one problem on axes; `size` is that of the font in points."""
     rows, (low, high) = forest.rows, forest.limits
-    tested = rows[~rows["verdict"].isin(["diverged", "n/a"])]
+    tested = rows[~rows["verdict"].isin([*UNTESTED, "n/a"])]
     bar = tested["detectable"]
     ax.barh(tested["y"], 2 * bar, 0.9, -bar, color=PALE)
     ax.axvline(0, color="0.35", linewidth=0.8)
@@ -299,7 +303,8 @@ def _legend(forests: Sequence[Forest], margin: float) -> list[Any]:
         if verdict in verdicts:
             face = "white" if verdict in HOLLOW else colour
             style: Any = {"color": colour, "marker": marker, "mfc": face, "ms": 4}
-            label = VERDICTS[verdict].replace(" because it or the baseline", ":")
+            untested = verdict in UNTESTED
+            label = f"not tested: {verdict}" if untested else VERDICTS[verdict]
             handles.append(Line2D([], [], label=label, linewidth=1.1, **style))
     handles.append(Patch(color=PALE, label="smaller than detectable"))
     metric = forests[0].metric

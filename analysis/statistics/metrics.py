@@ -134,9 +134,17 @@ def peak_loss(values: Trajectories) -> PerRun:
     """
     if values.shape[1] < 2:
         return _undefined(values)
-    windows = np.lib.stride_tricks.sliding_window_view(values, _tenth(values), axis=1)
-    means = windows.mean(axis=2)
+    means = tenths(values)
     return np.asarray(means.max(axis=1) - means[:, -1])
+
+
+def tenths(values: Trajectories) -> Trajectories:
+    """Return the mean over each k consecutive tasks, k = max(1, T // 10).
+
+    The result has shape (runs, T - k + 1).
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(values, _tenth(values), axis=1)
+    return np.asarray(windows.mean(axis=2))
 
 
 def accuracy_area(values: Trajectories) -> PerRun:

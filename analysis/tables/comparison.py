@@ -131,8 +131,9 @@ def explain(data: pd.DataFrame, question: Question) -> list[str]:
         )
     lines.append(
         "not tested: pairs of settings of which a run diverged, because the difference "
-        "over the surviving runs is biased (it is shown only); and pairs with fewer "
-        "than two seeds or with equal differences other than 0 (n/a)."
+        "over the surviving runs is biased (it is shown only); pairs of which neither "
+        "learned more than chance; and pairs with fewer than two seeds or with equal "
+        "differences other than 0 (n/a)."
     )
     if metric.relative:
         lines.append(RELATIVE_EXPLANATION)

@@ -56,6 +56,12 @@ def headlines(winners: pd.DataFrame, question: Question) -> list[str]:
 def _headline(rows: Sequence[Row], question: Question) -> str:
     """Return the sentences on all methods that have the same best baseline."""
     metric, baseline = question.metric, rows[0]["baseline_label"]
+    if all(row["verdict"] == "at chance" for row in rows):
+        names = _list([row["label"] for row in rows])
+        return (
+            f"no network learned more than chance: neither "
+            f"{best_words(question.baseline)} ({baseline}) nor {names}."
+        )
     compared = [row for row in rows if not _obstacle(row, metric)]
     sentences = []
     if compared:
@@ -133,6 +139,8 @@ def _obstacle(row: Row, metric: Metric) -> str:
         which = row["diverged_seeds"] or row["baseline_diverged_seeds"]
         who = "it" if row["diverged_seeds"] else row["baseline_label"]
         return f"{who} diverged with {name_seeds(which)}"
+    if row["verdict"] == "at chance":
+        return f"neither it nor {row['baseline_label']} learned more than chance"
     if row["pairs"] < 2:
         return "a comparison needs two seeds that judge"
     undefined = row["difference"] is None

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from analysis.comparing.chance import at_chance
 from analysis.comparing.compare import Question, compare, compare_and_confirm, confirm
+from analysis.records.runs import by_setting
 from analysis.statistics.metrics import METRICS
 from tests.support.synthetic import make_frame, make_setting
 
@@ -101,6 +103,33 @@ def test_what_learns_less_is_never_better(metric, start, end):
     }
     assert "better" not in verdicts
     assert verdicts & {"worse", "flatter but lower"}
+
+
+@pytest.mark.parametrize("metric", ["late_accuracy", "plasticity_loss"])
+def test_networks_that_learn_no_more_than_chance_are_not_compared(metric):
+    """They differ significantly; one that learned once and lost it is compared."""
+    question, dead = Question(metric=METRICS[metric]), trajectories(0.1, 0.11)
+    data = compare(make_frame([(SGD, trajectories(0.1, 0.1)), (SAM, dead)]), question)
+    assert set(data["verdict"]) == {"at chance"}
+    assert data["p_holm"].isna().all()
+    data = compare(make_frame([(SGD, trajectories(0.9, 0.1)), (SAM, dead)]), question)
+    assert "at chance" not in set(data["verdict"])
+
+
+def test_what_chance_is():
+    def is_at_chance(level, measure="test_accuracy", **changes):
+        records = make_frame([({**SGD, **changes}, trajectories(level, level))])
+        records[measure] = records["test_accuracy"]
+        (runs,) = by_setting(records, measure)
+        return at_chance(runs, measure)
+
+    assert is_at_chance(0.1)
+    assert not is_at_chance(0.14)
+    assert is_at_chance(0.52, problem="pairwise")
+    assert not is_at_chance(0.62, problem="pairwise")
+    assert is_at_chance(2.3, "train_loss")
+    assert not is_at_chance(2.0, "train_loss")
+    assert not is_at_chance(0.1, problem="imported")
 
 
 def test_a_flatter_trend_at_an_equal_level_is_better():

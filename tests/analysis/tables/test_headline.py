@@ -89,6 +89,14 @@ def test_a_network_that_never_learns_is_said_to_be_lower():
     assert "pp over stream, corrected p" in line
 
 
+def test_networks_that_learn_nothing_have_one_line():
+    (line,) = said((SGD, runs(0.1, 0.1)), (SAM, runs(0.1, 0.11)), (GNP, runs(0.1, 0.1)))
+    assert line == (
+        "permuted: no network learned more than chance: neither the best sgd (SGD lr "
+        "0.01) nor SAM lr 0.01 and GNP lr 0.01."
+    )
+
+
 def test_what_is_not_compared_says_why():
     (line,) = said((SGD, runs(0.9, 0.9, 2)), (SAM, runs(0.9, 0.8, 2)))
     why = "a comparison needs two seeds that judge"
