@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+import trainables.setting
+from trainables.hyperparameter import hyperparameters
 from trainables.record import SETTING_COLUMNS
 
 NEEDED = ("study", "setting_id", "run_id", "seed", "task", "diverged")
@@ -38,6 +40,10 @@ OPTIMIZERS = ("sgd", "sam", "gnp")
 
 PARTS = ("optimizer", "base", "intervention")
 """The columns whose values are names, for example "sam" or "redo"."""
+
+GENERAL = hyperparameters(trainables.setting.Setting).keys() - PARTS
+"""The columns that belong to no part. Null is a value there: every network has an
+activation, and null is ReLU. Other columns are null if a part does not have them."""
 
 Setting = dict[str, Any]
 """The values of a setting by column name. None means that a column does not apply."""
@@ -288,19 +294,27 @@ def labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     >>> labels([{**sam, "rho": 0.05}, {**sam, "rho": 0.1}])
     ['SAM lr 0.01 rho 0.05', 'SAM lr 0.01 rho 0.1']
     >>> labels([sam, {**sam, "base": "adam"}, {**sam, "intervention": "redo"}])
+    Columns that all settings have are also in a name if they differ between settings
+    with other values of `PARTS`; there a name leaves out zeros.
     ['SAM lr 0.01', 'SAM adam lr 0.01', 'SAM lr 0.01 redo']
     """
     groups = _by_parts(settings)
     varying = {parts: varying_columns(group) for parts, group in groups.items()}
     names = []
     for setting in settings:
+    >>> sgd = {"optimizer": "sgd", "lr": 0.01, "weight_decay": 0.001}
+    >>> labels([{**sam, "weight_decay": 0.0}, sgd])
+    ['SAM lr 0.01', 'SGD lr 0.01 weight_decay 0.001']
         optimizer, base, intervention = parts = _parts(setting)
         rate = "" if setting.get("lr") is None else f"lr {setting['lr']:g}"
         words = [optimizer.upper(), base, rate, intervention]
+    shared = [name for name in varying_columns(settings) if _all_have(name, settings)]
         words += [
             f"{name} {show(setting[name])}"
-            for name in varying[parts]
-            if name not in ("problem", "lr") and setting.get(name) is not None
+            for name in dict.fromkeys([*varying[parts], *shared])
+            if name not in ("problem", "lr", *PARTS)
+            and setting.get(name) is not None
+            and (setting[name] or name in varying[parts])
         ]
         names.append(" ".join(word for word in words if word))
     return names
@@ -310,7 +324,8 @@ def implied_values(settings: Sequence[Mapping[str, Any]]) -> Setting:
     """Return the values that need no column of their own in a table of settings.
 
     A column is returned if it has one value in all settings that use it, and if `PARTS`
-    (optimizer, base and intervention) tell which settings use it.
+    (optimizer, base and intervention) tell which settings use it. All settings use the
+    columns of `GENERAL`.
 
     >>> implied_values([{"intervention": "redo", "redo_tau": 0.1}, {"redo_tau": None}])
     {'redo_tau': 0.1}
@@ -319,7 +334,7 @@ def implied_values(settings: Sequence[Mapping[str, Any]]) -> Setting:
     implied: Setting = {}
     for name in varying_columns(settings):
         values = {setting.get(name) for setting in settings} - {None}
-        if len(values) == 1 and name not in (*PARTS, *varying):
+        if len(values) == 1 and name not in (*PARTS, *varying, *GENERAL):
             implied[name] = values.pop()
     return implied
 
@@ -329,6 +344,11 @@ def _parts(setting: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _by_parts(
+def _all_have(name: str, settings: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether all settings have a column, so that values can differ."""
+    return name in GENERAL or all(s.get(name) is not None for s in settings)
+
+
     settings: Sequence[Mapping[str, Any]],
 ) -> dict[tuple[Any, ...], list[Mapping[str, Any]]]:
     groups = defaultdict(list)

@@ -228,12 +228,26 @@ def test_labels_name_the_parts_and_not_what_they_imply():
     ]
 
 
+def test_labels_tell_what_differs_between_the_methods():
+    kinds = [{**SGD, "weight_decay": 0.1, "momentum": 0.9}, SAM, {**SAM, "lr": 0.1}]
+    assert labels(kinds) == [
+        "SGD lr 0.01 momentum 0.9 weight_decay 0.1",
+        "SAM lr 0.01",
+        "SAM lr 0.1",
+    ]
+    assert labels([{**SGD, "activation": "tanh"}, {**SAM, "batch_size": 1}]) == [
+        "SGD lr 0.01 batch_size 16 activation tanh",
+        "SAM lr 0.01 batch_size 1",
+    ]
+
+
 def test_what_the_parts_imply_is_told_once():
     assert implied_values([SGD, REDO, ADAM]) == {"redo_tau": 0.1, "beta1": 0.9}
     # what differs where it applies, or applies to all, must be told of each
     assert implied_values([SGD, REDO, {**REDO, "redo_tau": 0.2}]) == {}
     assert implied_values([REDO, {**ADAM, "redo_tau": 0.2}]) == {"beta1": 0.9}
     assert implied_values([{**SGD, "momentum": 0.9}, REDO]) == {"redo_tau": 0.1}
+    assert implied_values([{**SGD, "activation": "tanh"}, REDO]) == {"redo_tau": 0.1}
 
 
 @given(st.data())
