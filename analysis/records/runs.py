@@ -289,26 +289,26 @@ def labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     A name has the values of `PARTS`, and the learning rate if it is known. It also has
     the columns that differ between the settings with the same values of `PARTS`. So rho
     is in the names of the SAM settings only if SAM occurs with different values of rho.
+    Columns that all settings have are also in a name if they differ between settings
+    with other values of `PARTS`; there a name leaves out zeros.
 
     >>> sam = {"optimizer": "sam", "lr": 0.01}
     >>> labels([{**sam, "rho": 0.05}, {**sam, "rho": 0.1}])
     ['SAM lr 0.01 rho 0.05', 'SAM lr 0.01 rho 0.1']
     >>> labels([sam, {**sam, "base": "adam"}, {**sam, "intervention": "redo"}])
-    Columns that all settings have are also in a name if they differ between settings
-    with other values of `PARTS`; there a name leaves out zeros.
     ['SAM lr 0.01', 'SAM adam lr 0.01', 'SAM lr 0.01 redo']
-    """
-    groups = _by_parts(settings)
-    varying = {parts: varying_columns(group) for parts, group in groups.items()}
-    names = []
-    for setting in settings:
     >>> sgd = {"optimizer": "sgd", "lr": 0.01, "weight_decay": 0.001}
     >>> labels([{**sam, "weight_decay": 0.0}, sgd])
     ['SAM lr 0.01', 'SGD lr 0.01 weight_decay 0.001']
+    """
+    groups = _by_parts(settings)
+    varying = {parts: varying_columns(group) for parts, group in groups.items()}
+    shared = [name for name in varying_columns(settings) if _all_have(name, settings)]
+    names = []
+    for setting in settings:
         optimizer, base, intervention = parts = _parts(setting)
         rate = "" if setting.get("lr") is None else f"lr {setting['lr']:g}"
         words = [optimizer.upper(), base, rate, intervention]
-    shared = [name for name in varying_columns(settings) if _all_have(name, settings)]
         words += [
             f"{name} {show(setting[name])}"
             for name in dict.fromkeys([*varying[parts], *shared])
@@ -339,16 +339,16 @@ def implied_values(settings: Sequence[Mapping[str, Any]]) -> Setting:
     return implied
 
 
-def _parts(setting: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(setting.get(part) for part in PARTS)
-
-
-def _by_parts(
 def _all_have(name: str, settings: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether all settings have a column, so that values can differ."""
     return name in GENERAL or all(s.get(name) is not None for s in settings)
 
 
+def _parts(setting: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(setting.get(part) for part in PARTS)
+
+
+def _by_parts(
     settings: Sequence[Mapping[str, Any]],
 ) -> dict[tuple[Any, ...], list[Mapping[str, Any]]]:
     groups = defaultdict(list)

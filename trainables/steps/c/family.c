@@ -16,9 +16,9 @@ static double norm(const Network *net, const real *vector) {
 /* Store the gradient of a pass. */
 static void store_gradient(const Network *net, PassName name, real *to) {
     for (const Part *part = net->part; part < net->part + net->parts; part++)
-        use_gradient(net, part, name,
-                     &(Update){.sum_output = to + part->start,
-                               .share = (real)1 / net->batch});
+        use_gradient(
+            net, part, name,
+            &(Update){.sum_output = to + part->start, .share = (real)1 / net->batch});
 }
 
 /* Store the gradient at the point from + factor * direction. */
@@ -116,12 +116,11 @@ void find_gradient(const Network *net, const int64_t *labels, Sums *sums,
         break;
     default: break;
     }
-    double ascent = scale_to(net, h, sign * h->rho, direction,
-                             net->method == FSAM ? g[0] : NULL);
+    double ascent =
+        scale_to(net, h, sign * h->rho, direction, net->method == FSAM ? g[0] : NULL);
     bool uses_both = net->method == WSAM || net->method == GSAM;
     gradient_at(net, labels, w, ascent, direction, g[uses_both]);
-    if (net->method == WSAM)
-        combine(g[1], h->alpha, g[1], -h->alpha, g[0], net->count);
+    if (net->method == WSAM) combine(g[1], h->alpha, g[1], -h->alpha, g[0], net->count);
     if (net->method == GSAM)
         subtract_orthogonal(net, h, h->gsam_alpha, g[1], g[0], g[0]);
 }

@@ -11,7 +11,15 @@
    of Hare and Tortoise, the average of gradients of VaSSO and F-SAM, and the direction
    that LookSAM reuses. */
 typedef enum {
-    VALUE, VELOCITY, FIRST, SECOND, ORIGIN, AVERAGE, ASCENT_AVERAGE, DIRECTION, KINDS
+    VALUE,
+    VELOCITY,
+    FIRST,
+    SECOND,
+    ORIGIN,
+    AVERAGE,
+    ASCENT_AVERAGE,
+    DIRECTION,
+    KINDS
 } Kind;
 
 /* How to compute the gradient g along which the weights are updated. A mixture is
