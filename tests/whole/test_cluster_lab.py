@@ -1,8 +1,9 @@
 """A study on a cluster of the project's own cluster.yaml: `pytest -m cluster`.
 
-`ray up` over SSH, in namespaces of this machine (tests/cluster_lab), with moto's AWS:
-nodes start when trials wait for them, one is taken away and another comes, and the
-records in S3 are, to the last bit, those of the same study on one machine.
+`ray up` over SSH, in namespaces of this machine (cluster_lab), with moto's AWS: nodes
+start when trials wait for them, one is taken away and another comes, and the records in
+S3 are, to the last bit, those of the same study on one machine. Nodes that nobody needs
+end by themselves. With LAB_KEEP=FOLDER, the folder gets a transcript and pictures.
 """
 
 from __future__ import annotations
@@ -31,12 +32,23 @@ pytestmark = [
     pytest.mark.skipif(bool(labs.lacking()), reason=labs.lacking()),
 ]
 RESULTS = f"s3://{labs.BUCKET}/plasticity-study?region=us-west-2"
-STUDY = "~/plasticity-study/lab_study.py"
 WORDS = "--gpus-per-trial 0 --stack 1 --checkpoint-every 1"
-ASK = "RAY_AUTH_MODE=token ray job submit --address http://127.0.0.1:8265 --no-wait"
-LOOK = Path(labs.__file__).with_name("look.py")
-SHOTS = os.environ.get("LAB_SHOTS")
-"""A folder where the pictures of the dashboard stay."""
+SWEEP = f"python -m study.sweep my_study.py --results '{RESULTS}' {WORDS}"
+SUBMIT = "ray job submit --submission-id paper --working-dir my-study"
+KEEP = os.environ.get("LAB_KEEP")
+"""A folder where the transcript and the pictures of the dashboard stay."""
+
+QUICK_WORKERS = {
+    "watchdog.py worker $RAY_HEAD_IP": (
+        "watchdog.py worker $RAY_HEAD_IP --minutes 0.3 --interval 2"
+    )
+}
+"""A change of cluster.yaml: a worker may do without its head for 18 seconds only."""
+
+ONE_WORKER = {
+    "min_workers: 0\n    max_workers: *most": "min_workers: 1\n    max_workers: *most"
+}
+"""A change of cluster.yaml: a worker runs before there are trials."""
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +71,10 @@ def lab(tmp_path):
         made.close()
 
 
-def wait(lab, job, pattern, seconds=600):
-    """Wait until a job says something; return what it has said."""
+def wait(lab, pattern, seconds=600):
+    """Wait until the study says something; return what it has said."""
     deadline = time.monotonic() + seconds
-    while not re.search(pattern, text := lab.log(job)):
+    while not re.search(pattern, text := lab.log("paper")):
         assert time.monotonic() < deadline, f"it never said {pattern}: {text}"
         time.sleep(1)
     return text
@@ -72,52 +84,69 @@ def workers(lab):
     return [i for i in lab.instances() if i[2] == "g4dn.xlarge"]
 
 
-def prepare_and_check(lab):
-    """Fill the file in, as its user does."""
+def show(lab, command, shown=""):
+    """Run a command that comes into the transcript."""
+    return lab.laptop(command, show=shown or command)
+
+
+def up(lab, changes=(), study="survivor_long"):
+    """Fill the file in, as its user does, and start the cluster."""
     said = lab.laptop("python -m study.cluster check", code=1)
-    for mark in ("<BUCKET>", "<CIDR>", "<IMAGE>", "<SECURITY-GROUP>"):
+    for mark in ("<BUCKET>", "<CIDR>", "<IMAGE>", "<SECURITY-GROUP>", "<USER>"):
         assert f"replace the placeholder {mark}" in said
-    lab.describe()
-    lab.laptop("python -m study.cluster prepare")
-    said = lab.laptop("python -m study.cluster check --aws")
+    lab.describe(changes)
+    show(lab, "python -m study.cluster prepare")
+    said = show(lab, "python -m study.cluster check --aws")
     assert "at most $1.16 an hour (1 x head 0.10 + 2 x gpu_worker 0.53" in said
+    lab.laptop(
+        f"mkdir my-study; cp tests/whole/studies/{study}.py my-study/my_study.py"
+    )
+    show(lab, "ray up -y --no-config-cache cluster.yaml", "ray up cluster.yaml")
+
+
+def down(lab):
+    """End the cluster, as its user does; nothing is left."""
+    show(lab, "ray down -y cluster.yaml", "ray down cluster.yaml")
+    assert lab.instances() == []
+    for host in ("n4", "n5", "n6", "n7"):
+        lab.script("kill", host)
+    show(lab, "python -m study.cluster remove")
+
+
+def all_has_ended(lab, seconds=600):
+    """Wait until there is no instance, and check that no process is left."""
+    deadline = time.monotonic() + seconds
+    while found := lab.instances():
+        assert time.monotonic() < deadline, found
+        time.sleep(2)
+    assert lab.processes() == []
 
 
 def look(lab, folder):
     """Open the dashboard on the laptop, through SSH; return what its pages say."""
     token = lab.folder / "hosts/laptop/home/.ray/auth_token"
-    tunnel = lab.command("laptop", "cd ~/checkout; ray dashboard cluster.yaml")
-    tunnel["args"][-1] = "; ".join(
-        [*(f"export {k}='{v}'" for k, v in labs.USER.items()), tunnel["args"][-1]]
+    (worker, *_) = workers(lab)
+    pages = (
+        "overview=#/overview=Recent jobs",
+        "jobs=#/jobs=my_study.py",
+        f"processes=#/cluster={worker[1]}",
+        "actors=#/actors=trials of the study",
     )
-    tunnel["stdout"] = subprocess.DEVNULL
-    with subprocess.Popen(**tunnel) as forward:
-        try:
-            time.sleep(5)
-            (worker, *_) = workers(lab)
-            pages = (
-                "overview=/#/overview=Recent jobs",
-                "jobs=/#/jobs=plasticity study survivor",
-                f"cluster=/#/cluster={worker[1]}",
-                "actors=/#/actors=trials of the study",
-            )
-            quoted = " ".join(f"'{page}'" for page in pages)
-            return lab.laptop(
-                f"python {LOOK} http://127.0.0.1:8265 $(cat {token}) {folder} {quoted}"
-            )
-        finally:
-            forward.terminate()
+    quoted = " ".join(f"'{page}'" for page in pages)
+    return lab.laptop(
+        f"python -m tests.whole.cluster_lab.look {labs.DASHBOARD} $(cat {token}) "
+        f"{folder} {quoted}"
+    )
 
 
 def prometheus(lab):
-    """Start Debian's Prometheus on the head, with the file that Ray wrote."""
-    config = "/tmp/ray/session_latest/metrics/prometheus/prometheus.yml"
-    command = f"prometheus --config.file={config} --storage.tsdb.path=prometheus"
-    ssh(lab, "n4", f"nohup {command} > prometheus.log 2>&1 < /dev/null &")
+    """Start Debian's Prometheus on the head, with the script of the examples."""
+    script = "plasticity-study/examples/cluster/metrics.sh"
+    ssh(lab, "n4", f"nohup {script} > metrics.log 2>&1 < /dev/null &")
 
 
 def ask_prometheus(lab, query):
-    """Return what Prometheus says of the whole study, as {tags: largest value}."""
+    """Return the values that Prometheus answers."""
     done = subprocess.run(
         **lab.command(
             "n4",
@@ -130,43 +159,79 @@ def ask_prometheus(lab, query):
 
 
 def test_a_study_on_a_cluster(lab, expected, tmp_path, capsys):
-    prepare_and_check(lab)
-    lab.laptop("ray up -y cluster.yaml --no-config-cache")
-    lab.laptop(
-        f"ray rsync-up cluster.yaml tests/whole/studies/survivor_long.py '{STUDY}'"
-    )
-    sweep = "cd ~/plasticity-study && RAY_AUTH_MODE=token python -m study.sweep"
-    refused = lab.head(f"{sweep} lab_study.py --results ~/here", code=None)
+    up(lab)
+    lab.laptop("ray rsync-up cluster.yaml my-study/my_study.py '~/my_study.py'")
+    sweep = "RAY_AUTH_MODE=token python -m study.sweep my_study.py --results ~/here"
+    refused = lab.head(sweep, code=None)
     assert "may start nodes that do not have this folder" in refused
     prometheus(lab)
-    command = f'{sweep} lab_study.py --results "{RESULTS}" {WORDS}'
-    named = "--metadata-json " + shlex.quote(
-        '{"job_name": "plasticity study survivor"}'
-    )
-    lab.head(f"{ASK} {named} --submission-id lab -- bash -c '{command}'")
-    said = wait(
-        lab, "lab", "Waiting for nodes: 0 of 8 concurrent trials .* up to 8 CPU, 2 GPU"
-    )
-    wait(lab, "lab", r"Ray now has 8 CPU, 2 GPU|no longer wait for nodes")
-    wait(lab, "lab", r"tasks [1-9]\d*/72")
-    pages = look(lab, SHOTS or tmp_path / "shots")
-    for word in ("plasticity study survivor", "trials of the study", "172.31.0.4"):
-        assert word in pages
-    (victim, *_) = workers(lab)
-    lab.take_away(*victim[:2])
-    wait(lab, "lab", f"Node {victim[1]} has left")
-    wait(lab, "lab", r"has left[^\0]*has joined")
-    said = wait(lab, "lab", "Records: ", 1200)
-    assert "runs 12/12, tasks 72/72" in said
+    with lab.dashboard():
+        show(lab, f"{SUBMIT} --no-wait -- {SWEEP}")
+        wait(lab, "Waiting for nodes: 0 of 2 concurrent trials .* up to 2 CPU, 2 GPU")
+        wait(lab, r"Ray now has 2 CPU, 2 GPU|no longer wait for nodes")
+        wait(lab, r"tasks [1-9]\d*/72")
+        pages = look(lab, KEEP or tmp_path / "pages")
+        for word in ("study.sweep my_study.py", "trials of the study", ": task "):
+            assert word in pages
+        check_panels(lab)
+        (victim, *_) = workers(lab)
+        lab.take_away(*victim[:2])
+        wait(lab, f"Node {victim[1]} has left")
+        wait(lab, r"has left[^\0]*has joined")
+        said = wait(lab, "Records: ", 1200)
+        assert "runs 12/12, tasks 72/72" in said
+        show(lab, "ray job logs paper")
+        assert "Job 'paper' succeeded" in show(lab, "ray job status paper")
     assert victim[0] not in [i[0] for i in workers(lab)]
     check_records(lab, expected, tmp_path, capsys)
     check_metrics(lab)
-    lab.laptop("ray down -y cluster.yaml")
-    assert lab.instances() == []
-    for _, address, _ in lab.instances("terminated"):
-        lab.script("kill", lab.host(address or "172.31.0.4"))
-    lab.laptop("python -m study.cluster remove")
-    assert lab.processes() == []
+    show(lab, f"python -m analysis report '{RESULTS}' -o report.html")
+    down(lab)
+    if KEEP:
+        (Path(KEEP) / "transcript.txt").write_text(lab.transcript)
+
+
+def test_workers_end_without_their_head(lab):
+    up(lab, QUICK_WORKERS | ONE_WORKER)
+    deadline = time.monotonic() + 300
+    while not any(
+        words.startswith("python3") and "watchdog.py worker" in words
+        for words in lab.processes()
+    ):
+        assert time.monotonic() < deadline, "no worker"
+        time.sleep(1)
+    (head,) = [i for i in lab.instances() if i[2] == "m5.large"]
+    lab.take_away(*head[:2])
+    all_has_ended(lab)
+
+
+def test_a_spot_node_that_is_refused(lab):
+    lab.no_spot.touch()
+    up(lab)
+    with lab.dashboard():
+        lab.laptop(f"{SUBMIT} --no-wait -- {SWEEP}")
+        wait(
+            lab,
+            "Waiting for nodes: 0 of 2 concurrent trials run.* gpu_worker "
+            r"\(g4dn.xlarge\) cannot start: .*There is no Spot capacity available",
+        )
+        lab.laptop("ray job stop paper")
+    down(lab)
+
+
+def test_a_laptop_that_goes_away(lab):
+    changes = QUICK_WORKERS | {"head_idle_minutes: 60": "head_idle_minutes: 2"}
+    up(lab, changes, study="survivor")
+    with lab.dashboard():
+        command = f"cd ~/checkout; exec {SUBMIT} -- {SWEEP}"
+        told = lab.command("laptop", command, **labs.USER)
+        told["stdout"] = subprocess.DEVNULL
+        with subprocess.Popen(**told) as follower:
+            wait(lab, " has joined the cluster")
+            follower.kill()
+    assert len(lab.instances()) > 1
+    assert "runs 12/12, tasks 72/72" in wait(lab, "Records: ", 1200)
+    all_has_ended(lab)
 
 
 def check_records(lab, expected, tmp_path, capsys):
@@ -183,6 +248,18 @@ def check_records(lab, expected, tmp_path, capsys):
     with capsys.disabled():
         print(f"\ncluster: {len(rows)} records, {differences} differences")
     assert differences == 0
+
+
+def check_panels(lab):
+    """Each panel of docs/grafana.json but that of a GPU's memory has values."""
+    file = Path(__file__).parents[2] / "docs" / "grafana.json"
+    for panel in json.loads(file.read_text())["panels"]:
+        for target in panel["targets"]:
+            query = target["expr"].replace("$study", "survivor")
+            deadline = time.monotonic() + 90  # Prometheus asks every ten seconds
+            while not ask_prometheus(lab, query) and "gpu_memory" not in query:
+                assert time.monotonic() < deadline, query
+                time.sleep(1)
 
 
 def check_metrics(lab):
@@ -212,7 +289,9 @@ def own_cluster(lab):
     for host in ("n4", "n5", "n6"):
         tree = lab.folder / "hosts" / "laptop" / "home" / "checkout"
         home = lab.folder / "hosts" / host / "home"
-        shutil.copytree(tree, home / "plasticity-study", symlinks=True)
+        shutil.copytree(
+            tree, home / "plasticity-study", symlinks=True, dirs_exist_ok=True
+        )
         if host != "n4":
             token = lab.folder / "hosts/n4/home/.ray/auth_token"
             (home / ".ray").mkdir()

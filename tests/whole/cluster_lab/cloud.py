@@ -1,9 +1,10 @@
 """The lab's cloud: moto's AWS, and metadata with the credentials of a node's role.
 
-    cloud.py ADDRESS METADATA_ADDRESS
+    cloud.py ADDRESS METADATA_ADDRESS NO_SPOT
 
 moto has metadata too, but not as AWS's C++ library, which pyarrow uses, asks for it;
-and of several instances it hands out the fewest that will do, AWS the most.
+and of several instances it hands out the fewest that will do, AWS the most. While the
+file NO_SPOT exists, there is no capacity for spot instances.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ import json
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
-ROLE = "plasticity-study-worker"
+ROLE = "the-role-of-the-node"
 FOLDER = "/latest/meta-data/iam/security-credentials"
+NO_CAPACITY = "There is no Spot capacity available that matches your request."
 LIFE = datetime.timedelta(hours=6)
 
 
@@ -60,8 +63,9 @@ def credentials() -> dict[str, str]:
     }
 
 
-def serve(address: str, metadata: str) -> None:
+def serve(address: str, metadata: str, no_spot: str) -> None:
     """Serve both on port 80, until the end."""
+    from moto.ec2.exceptions import EC2ClientError
     from moto.ec2.responses.instances import InstanceResponse
     from moto.server import main
 
@@ -72,7 +76,16 @@ def serve(address: str, metadata: str) -> None:
             self, "MaxCount" if name == "MinCount" else name, *default, **named
         )
 
+    start = InstanceResponse.run_instances
+
+    def refuse(self):
+        market = inner(self, "InstanceMarketOptions.MarketType")
+        if market == "spot" and Path(no_spot).exists():
+            raise EC2ClientError("InsufficientInstanceCapacity", NO_CAPACITY)
+        return start(self)
+
     InstanceResponse._get_param = most
+    InstanceResponse.run_instances = refuse
     there = ThreadingHTTPServer((metadata, 80), Metadata)
     threading.Thread(target=there.serve_forever, daemon=True).start()
     main(["-H", address, "-p", "80"])

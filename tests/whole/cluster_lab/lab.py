@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -15,6 +17,7 @@ HERE = Path(__file__).resolve().parents[3]
 SCRIPT = Path(__file__).with_name("lab.sh")
 PROGRAMS = ("ip", "unshare", "sshd", "ssh", "ssh-keygen", "rsync", "curl")
 BUCKET = "plasticity-lab"
+DASHBOARD = "http://localhost:8265"
 METADATA = "169.254.169.254"
 CLOUD = "http://172.31.0.250"
 ADDRESS = CLOUD.removeprefix("http://")
@@ -24,6 +27,7 @@ USER = {
     "AWS_DEFAULT_REGION": "us-west-2",
     "AWS_ENDPOINT_URL": CLOUD,
     "RAY_AUTH_MODE": "token",
+    "RAY_API_SERVER_ADDRESS": DASHBOARD,
 }
 """What the user on the laptop has in the environment; the nodes have none of it."""
 
@@ -47,6 +51,8 @@ class Lab:
     def __init__(self, folder):
         self.folder = Path(folder)
         self.checkout = self.folder / "home" / "checkout"
+        self.no_spot = self.folder / "no-spot"
+        self.transcript = ""
         self._cloud = None
         shutil.copy(HERE / "constraints.txt", self.folder)
         self.script("down")
@@ -79,16 +85,27 @@ class Lab:
             "text": True,
         }
 
-    def laptop(self, command, timeout=600, code=0):
-        """Run a command as the user does, in the project; return its output."""
+    def laptop(self, command, timeout=1200, code=0, show=""):
+        """Run a command as the user does, in the project; return its output.
+
+        The output comes into the transcript below `show`, if there is such a text.
+        """
         done = subprocess.run(
             **self.command("laptop", f"cd ~/checkout; {command}", **USER),
             timeout=timeout,
         )
         print(f"$ {command}\n{done.stdout}", flush=True)
+        if show:
+            self.transcript += f"$ {show}\n{self._as_in_a_terminal(done.stdout)}"
         if code is not None:
             assert done.returncode == code, (command, done.returncode, done.stdout)
         return done.stdout
+
+    def _as_in_a_terminal(self, text):
+        """Drop what Ray adds outside a terminal: times, colors and details."""
+        text = re.sub(r"\x1b\[\d*m", "", text.replace(f"{self.folder}/home", "~"))
+        text = re.sub(r"(?m)^[\d-]+ [\d:,]+\tV+INFO .*\n", "", text)
+        return re.sub(r"(?m)^[\d-]+ [\d:,]+\t\w+ \S+ -- ", "", text)
 
     def head(self, command, **more):
         """Run a command on the head, as `ray exec` does."""
@@ -98,7 +115,9 @@ class Lab:
         """Start the cloud, with a bucket and a key, and lay out the project."""
         log = open(self.folder / "moto.log", "w")  # noqa: SIM115
         server = Path(__file__).with_name("cloud.py")
-        command = f"{sys.executable} -W ignore {server} {ADDRESS} {METADATA}"
+        command = (
+            f"{sys.executable} -W ignore {server} {ADDRESS} {METADATA} {self.no_spot}"
+        )
         told = self.command("laptop", command) | {"stdout": log}
         self._cloud = subprocess.Popen(**told)
         log.close()
@@ -148,8 +167,6 @@ class Lab:
 
     def instances(self, *states):
         """Return the ids and addresses of the cloud's instances."""
-        import json
-
         told = self.aws(
             "[[i.id, i.private_ip_address, i.instance_type] for i in boto3.resource("
             "'ec2').instances.all() if i.state['Name'] in "
@@ -166,6 +183,24 @@ class Lab:
         self.script("kill", self.host(address))
         self.aws(f"boto3.client('ec2').terminate_instances(InstanceIds=['{instance}'])")
         self.script("boot", self.host(address))  # for the next that has its address
+
+    @contextlib.contextmanager
+    def dashboard(self):
+        """Forward the port of the dashboard to the laptop, as `ray dashboard` does."""
+        command = "cd ~/checkout; exec ray dashboard cluster.yaml"
+        forward = self.command("laptop", command, **USER)
+        forward["stdout"] = subprocess.DEVNULL
+        with subprocess.Popen(**forward) as process:
+            try:
+                answer = f"curl -s -o /dev/null {DASHBOARD}"
+                deadline = time.monotonic() + 300
+                while self._ask(answer):
+                    assert time.monotonic() < deadline, "no dashboard"
+                    time.sleep(0.5)
+                yield
+            finally:
+                # with its namespace's first process, all that the command has started
+                process.kill()
 
     def log(self, job):
         """Return what a job has said so far."""
@@ -193,11 +228,12 @@ class Lab:
         if self._cloud:
             self._cloud.wait(timeout=30)
 
-    def describe(self):
+    def describe(self, changes=()):
         """Fill in cluster.yaml as its user does; put in the lab's addresses and image.
 
-        Nothing else is changed: moto's subnet has no public addresses, and its images
-        have neither Ubuntu's user nor a name that Amazon gave.
+        Nothing else is changed but `changes`, pairs of an old and a new text: moto's
+        subnet has no public addresses, and its images have neither Ubuntu's user nor a
+        name that Amazon gave; a node has one CPU, so that two trials run at once.
         """
         tree = self.folder / "hosts" / "laptop" / "home" / "checkout"
         image = self.aws(
@@ -212,10 +248,11 @@ class Lab:
             "<IMAGE>": image.strip('"'),
             "ssh_user: ubuntu": "ssh_user: root",
             "use_internal_ips: false": "use_internal_ips: true",
+            "resources: {}": "resources: {CPU: 1}",
         }
         path = tree / "cluster.yaml"
         text = path.read_text()
-        for old, new in (user | lab).items():
+        for old, new in (user | lab | dict(changes)).items():
             assert text.count(old) >= 1, old
             text = text.replace(old, new)
         path.write_text(text)

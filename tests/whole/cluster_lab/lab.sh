@@ -16,13 +16,15 @@
 set -eu
 LAB=${LAB:?a folder for the lab} VENV=${VENV:?a virtual environment}
 TAG=${LAB_TAG:-plab}
+REPOSITORY=$(cd "$(dirname "$0")/../../.." && pwd)
 HOSTS="laptop n4 n5 n6 n7"
 CLOUD=172.31.0.250
 
-# a process on a host, with its own mounts and its own root's home, $LAB/home
+# Become a process on a host, with its own mounts and its own root's home, $LAB/home. All
+# that it starts ends with it.
 inside() {
   local host=$1; shift
-  ip netns exec "$TAG-$host" unshare -m -p -f --kill-child --mount-proc bash -c "
+  exec ip netns exec "$TAG-$host" unshare -m -p -f --kill-child --mount-proc bash -c "
     mount --make-rprivate /
     mkdir -p /tmp/ray
     mount --bind $LAB/hosts/$host/home $LAB/home
@@ -43,8 +45,31 @@ image() {
   chmod 600 "$home/.ssh/authorized_keys"
   ln -s "$VENV" "$home/venv"
   cp "$LAB/constraints.txt" "$home/.plasticity-study-installed"
-  printf 'export PATH=$HOME/venv/bin:$PATH AWS_ENDPOINT_URL=http://%s\n' "$CLOUD" \
-    | tee "$home/.bashrc" > "$home/.bash_profile"
+  # what `pip install -e` of setup_commands builds and enters
+  local steps=plasticity-study/trainables/steps
+  mkdir -p "$home/$steps"
+  cp "$REPOSITORY"/trainables/steps/*.so "$home/$steps" 2> /dev/null || true
+  cat > "$home/.bashrc" <<B
+export PATH=$LAB/home/bin:$LAB/home/venv/bin:\$PATH
+export PYTHONPATH=$LAB/home/plasticity-study
+export AWS_ENDPOINT_URL=http://$CLOUD
+export RAY_worker_niceness=0  # Ray's workers give way to nobody here
+B
+  cp "$home/.bashrc" "$home/.bash_profile"
+  # `shutdown` ends the instance, and all that runs on it with the host's first process
+  mkdir "$home/bin"
+  cat > "$home/bin/sudo" <<S
+#!/bin/sh
+[ "\$*" = "shutdown -h now" ] || exec "\$@"
+python - <<P
+import boto3
+named = [{"Name": "private-ip-address", "Values": ["172.31.0.${host#n}"]}]
+for each in boto3.resource("ec2", "us-west-2").instances.filter(Filters=named):
+    each.terminate()
+P
+kill 1
+S
+  chmod 755 "$home/bin/sudo"
 }
 
 boot() {
