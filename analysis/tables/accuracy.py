@@ -16,6 +16,8 @@ import pandas as pd
 
 from analysis.records.runs import (
     PARTS,
+    Reals,
+    Setting,
     by_setting,
     implied_values,
     labels,
@@ -92,7 +94,7 @@ def accuracy_table(frame: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
         frame: Records with the columns `NEEDED` and the measure.
         measure: The measure that the metrics are of, a key of `MEASURES`.
     """
-    rows = []
+    rows, values = [], []
     for all_runs in by_setting(frame, measure):
         runs = all_runs.select_seeds(all_runs.usual_seeds)
         seeds = {
@@ -111,11 +113,26 @@ def accuracy_table(frame: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
             **{name: " ".join(map(str, own)) for name, own in seeds.items()},
         }
         row["measure"] = measure
-        values = np.stack([METRICS[name](runs.matrix) for name in SHOWN]).T
-        for name, *ends in zip(SHOWN, *mean_interval(values), strict=True):
-            row |= Interval(*ends).columns(name)
+        values.append(np.stack([METRICS[name](runs.matrix) for name in SHOWN]))
         rows.append(row)
+    for row, interval in zip(rows, _intervals(values), strict=True):
+        for name, *ends in zip(SHOWN, *interval, strict=True):
+            row |= Interval(*ends).columns(name)
     return pd.DataFrame(rows)
+
+
+def _intervals(values: Sequence[Reals]) -> list[Interval]:
+    """Return the interval of each setting's metrics, shape (metrics, runs).
+
+    The settings with equally many runs are computed together, which is much faster.
+    """
+    intervals: dict[int, Interval] = {}
+    for count in {own.shape[1] for own in values}:
+        chosen = [i for i, own in enumerate(values) if own.shape[1] == count]
+        stacked = np.stack([values[i] for i in chosen]).transpose(2, 0, 1)
+        parts = zip(*mean_interval(stacked), strict=True)
+        intervals |= {i: Interval(*p) for i, p in zip(chosen, parts, strict=True)}
+    return [intervals[i] for i in range(len(values))]
 
 
 def accuracy_sheets(data: pd.DataFrame) -> list[Sheet]:
@@ -146,7 +163,7 @@ def _sheet(title: str, rows: list[dict[str, Any]]) -> Sheet:
     }
     if rows[0]["measure"] != MEASURE:
         title = f"{title}: {MEASURES[rows[0]['measure']].words}"
-    return make_sheet(title, caption, cells, rows, _notes(rows, labels(settings)))
+    return make_sheet(title, caption, cells, rows, _notes(rows, settings))
 
 
 def _numbers(measure: str) -> Cells:
@@ -177,8 +194,11 @@ def _count_runs(row: Row) -> str:
     return str(runs) if runs == expected else f"{runs} of {expected}"
 
 
-def _notes(rows: Sequence[Row], names: Sequence[str]) -> Iterator[str]:
+def _notes(rows: Sequence[Row], settings: Sequence[Setting]) -> Iterator[str]:
     """Yield notes on the missing, incomplete, diverged and extra seeds of settings."""
+    if not any(row[column] for row in rows for column in NOTES):
+        return  # names take long to make
+    names = labels(settings)
     for column, text in NOTES.items():
         lines = [
             text.format(setting=name, seeds=name_seeds(row[column]))
