@@ -25,6 +25,7 @@ from analysis.figures.picture import (
     Picture,
     View,
     escape_text,
+    legend_columns,
     text_width,
     wrap_text,
 )
@@ -62,15 +63,15 @@ LOOKS: dict[str, tuple[str, str]] = {
     "the same": ("#0072B2", "s"),
     "undecided": ("0.35", "o"),
     "diverged": ("0.6", "X"),
-    "n/a": ("0.6", "o"),
     "at chance": ("0.6", "*"),
+    "n/a": ("0.6", "o"),
 }
 """The colour and the marker of each verdict. The markers can be told apart in grey."""
 
-HOLLOW = ("undecided", "n/a")
 UNTESTED = ("diverged", "at chance")
 """Two of the verdicts on settings that were not tested."""
 
+HOLLOW = ("undecided", "n/a")
 """The verdicts with a hollow marker."""
 
 PALE = "0.9"  # the colour of the bar of differences that would not be found
@@ -215,7 +216,7 @@ def draw_forest(data: pd.DataFrame, width: float | None = None) -> Figure:
     ]
     handles = _legend(forests, data["margin"].iloc[0])
     widest = max(text_width(str(h.get_label()), size) for h in handles) + 0.5
-    columns = int(np.clip((width - 0.1) // widest, 1, 4))
+    columns = legend_columns(len(handles), widest, width)
     foot = 0.1 + 0.02 * size * -(-len(handles) // columns)
     head = _heading(forests, data, width)
     total = sum(heights) + foot + head.inches

@@ -144,6 +144,21 @@ class Picture:
         return content.getvalue(), float(figure.get_figwidth())
 
 
+def legend_columns(count: int, widest: float, width: float) -> int:
+    """Return the number of columns of a legend, at most 4, equally long if possible.
+
+    Args:
+        count: The number of entries.
+        widest: The width of the widest entry in inches.
+        width: The width of the figure in inches.
+
+    >>> legend_columns(6, 1.0, 7.0), legend_columns(6, 3.0, 7.0)
+    (3, 2)
+    """
+    most = min(max(int((width - 0.1) // widest), 1), 4)
+    return -(-count // -(-count // most))
+
+
 def escape_text(text: str) -> str:
     r"""Escape text so that matplotlib shows it without change.
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.picture import NARROW, Picture, escape_text
+from analysis.records.runs import rank_problem
 from analysis.tables.formats import Column, Sheet
 from trainables.usage import UsageError
 
@@ -49,7 +50,8 @@ def pictured_tasks(frame: pd.DataFrame) -> pd.DataFrame:
             made from the seed differs from the task in the records.
     """
     rows: list[dict[str, Any]] = []
-    for problem, part in frame.groupby("problem", sort=False):
+    groups = list(frame.groupby("problem", sort=False))
+    for problem, part in sorted(groups, key=lambda group: rank_problem(str(group[0]))):
         first = part[part["seed"] == part["seed"].min()]
         _check_known(str(problem))
         stream: Any = _first_stream(str(problem), first)

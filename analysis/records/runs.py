@@ -233,10 +233,6 @@ def _compare_seeds(
 
 def _order(runs: Runs) -> tuple[Any, ...]:
     """Return the sort key of a setting: the order of the paper, then its values."""
-
-    def rank(name: str, names: Sequence[str]) -> tuple[int, str]:
-        return (names.index(name) if name in names else len(names), name)
-
     rest = [
         (value is not None, 0 if value is None else value)
         for name, value in runs.setting.items()
@@ -244,11 +240,20 @@ def _order(runs: Runs) -> tuple[Any, ...]:
     ]
     return (
         runs.study,
-        rank(runs.setting["problem"], PROBLEMS),
-        rank(runs.setting["optimizer"], OPTIMIZERS),
+        rank_problem(runs.setting["problem"]),
+        _rank(runs.setting["optimizer"], OPTIMIZERS),
         -(runs.setting["lr"] or 0.0),
         *rest,
     )
+
+
+def rank_problem(name: str) -> tuple[int, str]:
+    """Return the sort key of a problem: the order of `PROBLEMS`."""
+    return _rank(name, PROBLEMS)
+
+
+def _rank(name: str, names: Sequence[str]) -> tuple[int, str]:
+    return (names.index(name) if name in names else len(names), name)
 
 
 def by_problem(

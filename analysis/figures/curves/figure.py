@@ -18,7 +18,13 @@ from analysis.figures.curves.panel import BY_TASK, Kind, draw_measure
 from analysis.figures.curves.sheets import by_task_sheets
 from analysis.figures.curves.words import describe_stream, moving_mean, name_line
 from analysis.figures.labels import label_ends, names_fit
-from analysis.figures.picture import NARROW, Picture, text_width, wrap_text
+from analysis.figures.picture import (
+    NARROW,
+    Picture,
+    legend_columns,
+    text_width,
+    wrap_text,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,7 +93,7 @@ class Block:
             titles=titles,
             width=width,
             at_ends=len(titles) == 1 and names_fit(names, size, (width, tall)),
-            columns=int(np.clip((width - 0.1) // across, 1, 4)),
+            columns=legend_columns(len(names), across, width),
         )
 
     @property

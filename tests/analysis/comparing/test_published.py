@@ -171,14 +171,14 @@ def test_tasks_keep_their_numbers_when_the_first_ones_are_left_out():
     assert data["difference"].to_numpy(float) == pytest.approx(0, abs=1e-12)
 
 
-def test_the_figure_has_the_published_curve_first_and_all_settings_of_the_stream():
+def test_the_figure_has_all_settings_of_the_stream_and_the_published_curve_on_top():
     sam = make_setting(batch_size=1, lr=0.003, tasks=101, optimizer="sam", rho=0.02)
     frame = pd.concat([records(), records(setting=sam)], ignore_index=True)
     data = FIGURE.data(frame, View(), {})
     assert data["label"].unique().tolist() == [
-        "dohare-2024, published",
         "SGD lr 0.003",
         "SAM lr 0.003",
+        "dohare-2024, published",
     ]
     published = data[data["setting_id"] == "dohare-2024"]
     numbers = published_numbers("dohare-2024")

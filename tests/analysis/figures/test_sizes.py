@@ -97,3 +97,8 @@ def test_a_long_name_of_a_study_fits(size):
     with rc_context(STYLE):
         figure = FIGURES["accuracy"].draw(data, SIZES[size])
         assert cut_texts(figure) == []
+
+
+def test_the_tasks_have_the_order_of_the_paper_whatever_the_order_of_the_files():
+    data = FIGURES["tasks"].data(make_records()[::-1], View(), KNOWN_COLUMNS)
+    assert data["problem"].unique().tolist() == ["permuted", "pairwise"]
