@@ -32,7 +32,7 @@ from trainables.run import ContinualRun
 from trainables.setting import RunOptions, Setting
 
 PHASES = ("training", "testing", "probes", "landscape", "permuting")
-RATE_SECONDS = 5.0  # how long `side_by_side` measures
+RATE_SECONDS = 3.0  # how long `side_by_side` measures
 
 
 def time_tasks(
