@@ -114,8 +114,7 @@ class Records:
             name
             for name in table.column_names
             if table[name].null_count == table.num_rows
-            and not pa.types.is_string(table[name].type)
-            and not pa.types.is_list(table[name].type)
+            and pa.types.is_floating(table[name].type)
         }
         full = table.drop_columns(list(empty)).to_pandas()
         null = np.full(table.num_rows, np.nan)

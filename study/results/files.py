@@ -264,7 +264,7 @@ def open_results(results: str) -> tuple[Any, str]:
     try:
         fs, path = _from_uri(results)
     except (pa.ArrowInvalid, OSError) as error:
-        raise _unusable(results, first_line(error)) from None
+        raise _unusable(results, str(error).splitlines()[0]) from None
     if not path:
         raise _unusable(results, "it has no bucket name")
     return fs, path.rstrip("/")
