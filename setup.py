@@ -50,8 +50,8 @@ setup(
     ext_modules=[
         Extension(
             f"trainables.steps._native_{name}_{dtype}",
-            sources=[FOLDER + name for name in ("kernels.c", "family.c", "steps.c")],
-            depends=[FOLDER + name for name in ("kernels.h", "network.h", "steps.h")],
+            sources=[FOLDER + file for file in ("kernels.c", "family.c", "steps.c")],
+            depends=[FOLDER + file for file in ("kernels.h", "network.h", "steps.h")],
             define_macros=macros,
             # a fused multiply-add rounds alike in every build
             extra_compile_args=[

@@ -1,4 +1,4 @@
-"""Report the mistakes of users: an error class, and a function that runs commands."""
+"""Text for users: their mistakes in one line, and durations."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ did you mean 'mnist'? Known: kmnist, mnist
     if name in names:
         return name
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UsageError(f"unknown {kind} {name!r}: {hint}Known: {', '.join(names)}")
+    hint = f": did you mean {near[0]!r}?" if near else "."
+    raise UsageError(f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}")
 
 
 def check_no_keys(words: Iterable[str]) -> None:
@@ -105,3 +105,15 @@ def run_command(
         print(f"error: {printable(str(error))}", file=sys.stderr)
         code = 2
     sys.exit(code)
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration in seconds as text, in hours, minutes and seconds.
+
+    >>> format_duration(5), format_duration(65), format_duration(7384)
+    ('5 s', '1 min 5 s', '2 h 3 min')
+    """
+    minutes, second = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {second} s" if minutes else f"{second} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -250,19 +250,21 @@ def claims(frame: pd.DataFrame, results: str = "results") -> pd.DataFrame:
 
 def _row(claim: Claim, stream: Stream) -> dict[str, Any]:
     """Return the row of a claim on one stream."""
-    statement, nothing = Statement(missing=MEASURE_ALL), [False]
+    statement, learned_nothing = Statement(missing=MEASURE_ALL), [False]
     assert claim.judge is not None
     if all(len(stream.rates(name)) >= claim.rates for name in claim.needs):
         statement = claim.judge(stream)
-        nothing = [at_chance(runs) for runs in stream.settings]
+        learned_nothing = [at_chance(runs) for runs in stream.settings]
     decision = decide(statement)
-    if all(nothing) or (any(nothing) and statement.numbers and not decision.number):
+    untestable = bool(statement.numbers) and decision.number is None
+    if all(learned_nothing) or (any(learned_nothing) and untestable):
+        # It was measured, but networks at chance decide nothing.
         decision = Decision(UNDECIDED)
     row = _describe(claim, stream.problem, decision)
     row |= {"study": stream.study, "setup": stream.setup}
     row["evidence"] = BETWEEN.join(_sentences(statement, decision))
     row["by_slope"] = statement.by_slope or None
-    if all(nothing):
+    if all(learned_nothing):
         row["note"] = "no network learned more than chance"
     if decision.verdict == UNMEASURED:
         row["command"] = MEASURE_ALL if statement.numbers else statement.missing

@@ -139,8 +139,10 @@ class _Data:
 
     def describe(self, runs: Runs, other: Runs | None) -> dict[str, Any]:
         """Return the columns that name two settings, and say which learned nothing."""
-        both = {"setting": runs, "baseline": other}
-        nothing = [n for n, own in both.items() if own and own.key in self.at_chance]
+        roles = {"setting": runs, "baseline": other}
+        idle = [
+            name for name, own in roles.items() if own and own.key in self.at_chance
+        ]
         return {
             "study": runs.study,
             "setting_id": runs.setting_id,
@@ -148,7 +150,7 @@ class _Data:
             "label": self.names[runs.key],
             "baseline_id": other and other.setting_id,
             "baseline_label": other and self.names[other.key],
-            "at_chance": "both" if len(nothing) == 2 else "".join(nothing),
+            "at_chance": "both" if len(idle) == 2 else "".join(idle),
         }
 
 
@@ -169,9 +171,16 @@ def _prepare(frame: pd.DataFrame, question: Question) -> _Data:
     levels = select(everything)
     base = find_baseline(question.baseline, levels)
     level = metric.level.absolute
-    nothing = {runs.key for runs in levels if at_chance(runs, metric.measure)}
-    runs, common = select(measured), common_seeds(levels)
-    return _Data(runs, levels, level, base, common, _labels(runs), nothing)
+    runs = select(measured)
+    return _Data(
+        runs=runs,
+        levels=levels,
+        level=level,
+        base=base,
+        common=common_seeds(levels),
+        names=_labels(runs),
+        at_chance={r.key for r in levels if at_chance(r, metric.measure)},
+    )
 
 
 def _compare(data: _Data, question: Question) -> pd.DataFrame:

@@ -138,8 +138,8 @@ def judge(rows: list[dict[str, Any]], metric: Metric, margin: float) -> pd.DataF
         return pd.DataFrame()
     data = pd.DataFrame(rows)
     diverged = (data["diverged_seeds"] != "") | (data["baseline_diverged_seeds"] != "")
-    nothing = data["at_chance"] == "both"
-    data.loc[diverged | nothing, "p"] = np.nan
+    idle = data["at_chance"] == "both"
+    data.loc[diverged | idle, "p"] = np.nan
     test = [*FAMILY, "setting_id", "baseline_id", "paired_seeds"]
     once = data.loc[~data.duplicated(test), [*test, "p"]]
     families = once.groupby(FAMILY, sort=False)["p"]
@@ -156,7 +156,7 @@ def judge(rows: list[dict[str, Any]], metric: Metric, margin: float) -> pd.DataF
     ]
     same, untested = data["same"].astype(bool), data["p_holm"].isna()
     data["verdict"] = np.select(
-        [diverged, nothing, untested & same, untested],
+        [diverged, idle, untested & same, untested],
         ["diverged", "at chance", "the same", "n/a"],
         _decide(data, metric, margin),
     )

@@ -107,19 +107,7 @@ class Records:
         to confirm its best settings. `frame.attrs["first_task"]` is the number in the
         stream of the task that has number 0 in the frame.
         """
-        table = self.table
-        # Most settings have few of the hyperparameters: one array stands for all the
-        # numbers that no row has.
-        empty = {
-            name
-            for name in table.column_names
-            if table[name].null_count == table.num_rows
-            and pa.types.is_floating(table[name].type)
-        }
-        full = table.drop_columns(list(empty)).to_pandas()
-        null = np.full(table.num_rows, np.nan)
-        columns = {n: null if n in empty else full[n] for n in table.column_names}
-        frame = pd.DataFrame(columns, index=full.index, copy=False)
+        frame: pd.DataFrame = self.table.to_pandas()
         settings = tuple(n for n, c in self.columns.items() if c.role == "setting")
         frame.attrs |= {
             "setting_columns": settings,

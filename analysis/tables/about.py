@@ -25,7 +25,7 @@ from analysis.tables.formats import (
 )
 from analysis.tables.words import name_seeds, value_cell
 from trainables.record import KNOWN_COLUMNS
-from trainables.usage import UsageError
+from trainables.usage import UsageError, format_duration
 
 COLUMNS = ("test_accuracy", "steps", "seconds", "device", "engine")
 """The columns of the records that this module reads, besides `NEEDED`."""
@@ -241,7 +241,7 @@ def _facts(facts: StudyFacts) -> Iterator[list[str]]:
     if examples.notna().any():
         yield ["examples", f"{int(examples.sum()):,}"]
     if records["seconds"].notna().any():
-        yield ["training time", duration_text(float(records["seconds"].sum()))]
+        yield ["training time", format_duration(float(records["seconds"].sum()))]
     if devices := sorted(set(records["device"].dropna().tolist())):
         yield ["device", ", ".join(devices)]
     engines = records.dropna(subset=["engine"]).groupby("setting_id")["engine"].unique()
@@ -285,19 +285,3 @@ def _incomplete_seeds(row: Row) -> str:
     seeds = {outcome: row[f"{outcome}_seeds"] for outcome in OUTCOMES[1:]}
     names = [f"{outcome}: {name_seeds(own)}" for outcome, own in seeds.items() if own]
     return "; ".join(names) or "–"
-
-
-def duration_text(seconds: float) -> str:
-    """Return a duration as text, rounded to 0.1 s below 1 min, 1 s below 1 h, or 1 min.
-
-    >>> duration_text(4.21), duration_text(59.97), duration_text(200)
-    ('4.2 s', '1 min 0 s', '3 min 20 s')
-    >>> duration_text(3599.6), duration_text(3700)
-    ('1 h 0 min', '1 h 2 min')
-    """
-    if round(seconds, 1) < 60:
-        return f"{seconds:.1f} s"
-    if (whole := round(seconds)) < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60:,} h {minutes % 60} min"

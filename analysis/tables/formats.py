@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import attrs
 import pandas as pd
 from rich import box
-from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -115,12 +114,7 @@ def set_rich(sheets: Sequence[Sheet], explanation: Sequence[str]) -> str:
             console.print(Text(sheet.title, style="bold"))
             _print_prose(console, sheet.caption)
             console.print()
-            plain = None if terminal else _plain_table(sheet)
-            if plain is None:
-                gap = 2 if console.width >= PROSE else 1
-                console.print(_rich_table(sheet, gap))
-            else:
-                console.out(plain, highlight=False)
+            console.print(_rich_table(sheet, 2 if console.width >= PROSE else 1))
             console.print()
             for note in _all_notes(sheet):
                 console.print(Text(note, style="yellow"))
@@ -155,30 +149,6 @@ def _rich_table(sheet: Sheet, gap: int) -> RichTable:
     for row in sheet.rows[:MOST_ROWS]:
         table.add_row(*(Text(cell) for cell in row))
     return table
-
-
-def _plain_table(sheet: Sheet) -> str | None:
-    """Return what rich makes of a sheet for a file, in a tenth of the time.
-
-    None if rich must do it: the sheet is too wide, or a cell has several lines.
-    """
-    heads = [f"{c.name}\n{c.unit}".rstrip().split("\n") for c in sheet.columns]
-    height = max(map(len, heads), default=0)
-    heads = [[""] * (height - len(head)) + head for head in heads]
-    lines = [*map(list, zip(*heads, strict=True)), *sheet.rows[:MOST_ROWS]]
-    widths = [max(map(cell_len, cells)) for cells in zip(*lines, strict=True)]
-    widths[-1] = max(1, widths[-1])  # as rich has it
-    total = sum(widths) + 2 * (len(widths) - 1)
-    if total > WIDE or any("\n" in cell for line in lines for cell in line):
-        return None
-
-    def fill(cell: str, width: int, right: bool) -> str:
-        room = " " * (width - cell_len(cell))
-        return room + cell if right else cell + room
-
-    sides = [column.right for column in sheet.columns]
-    texts = ["  ".join(map(fill, line, widths, sides)) for line in lines]
-    return "\n".join([*texts[:height], "─" * total, *texts[height:]])
 
 
 def _print_prose(console: Console, text: str) -> None:

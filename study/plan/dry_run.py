@@ -8,15 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 from rich.table import Table
 
-from study.plan.machine import (
-    benchmark_command,
-    estimate_seconds,
-    format_duration,
-    load_rates,
-)
+from study.plan.machine import benchmark_command, estimate_seconds, load_rates
 from study.plan.trials import SETTING_HEADER, Trial, setting_cells
 from study.spec.search import SEARCHES, Search
 from study.spec.studies import STUDIES, Study
+from trainables.usage import format_duration
 
 
 def study_table() -> Table:

@@ -90,15 +90,3 @@ def estimate_seconds(
     except KeyError:
         return None
     return max(sum(work) / slots, *work, 0.0)
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration in seconds as text, in hours, minutes and seconds.
-
-    >>> format_duration(5), format_duration(65), format_duration(7384)
-    ('5 s', '1 min 5 s', '2 h 3 min')
-    """
-    minutes, second = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {second} s" if minutes else f"{second} s"
-    return f"{minutes // 60} h {minutes % 60} min"

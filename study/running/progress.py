@@ -10,8 +10,8 @@ from ray import tune
 from rich.progress import BarColumn, Progress, TextColumn
 
 from study.console import console, say
-from study.plan.machine import format_duration
 from study.plan.trials import Trial
+from trainables.usage import format_duration
 
 PLAIN_SECONDS = 15.0
 """Seconds between two progress lines if the output is not a terminal."""

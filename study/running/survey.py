@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from study.plan.cost import run_cost
-from study.plan.machine import benchmark_command, format_duration, load_rates
+from study.plan.machine import benchmark_command, load_rates
 from study.results.file_check import StoredRun
 from study.results.store import Store
 from trainables.request import Request, parse_stack_name, stack_name
 from trainables.setting import Row, Setting, digest
-from trainables.usage import UsageError
+from trainables.usage import UsageError, format_duration
 
 ORDER = ("problem", "dataset", "tasks", "optimizer", "lr", "rho", "alpha", "momentum")
 """The columns by which the settings are sorted."""

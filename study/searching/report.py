@@ -18,13 +18,12 @@ from rich.table import Table
 from analysis.figures.picture import COLOURS, FORMATS, SPARE, STYLE
 from analysis.records.write import write_file
 from study.console import console, say
-from study.plan.machine import format_duration
 from study.plan.trials import hyperparameter_text
 from study.results.store import Store
 from study.searching.journal import REQUEST, SETTING, load_search, setting_of
 from trainables.request import Request
 from trainables.setting import digest
-from trainables.usage import UsageError
+from trainables.usage import UsageError, format_duration
 
 MOST_TRIALS = 10
 """The largest number of rows in the table of the best trials."""

@@ -1,18 +1,13 @@
 import re
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from analysis.tables.formats import (
     FORMATS,
-    WIDE,
     Column,
     Sheet,
-    _plain_table,
-    _rich_table,
     set_latex,
     set_markdown,
     set_rich,
@@ -73,17 +68,6 @@ def test_what_is_no_terminal_gets_whole_plain_lines():
     assert "a[b]" in text
     assert "x" * 150 in text
     assert "…" not in text
-
-
-@given(sheet=sheets(TEXT.map(str.strip)))
-def test_the_plain_lines_are_those_of_rich(sheet):
-    console = Console(width=WIDE)
-    with console.capture() as capture:
-        console.print(_rich_table(sheet, 2))
-    expected = [line.rstrip() for line in capture.get().splitlines()]
-    assert [line.rstrip() for line in _plain_table(sheet).split("\n")] == expected
-    wide = attrs.evolve(sheet, rows=[["x" * WIDE] * len(sheet.columns)] * 2)
-    assert (_plain_table(wide) is None) == (len(sheet.columns) > 1)
 
 
 def test_a_narrow_terminal_folds_but_loses_nothing(monkeypatch):
