@@ -159,7 +159,7 @@ def test_a_process_exits_with_the_code(args, code, words, encoding):
     ("name", "words"),
     [
         ("mnst", "unknown dataset 'mnst': did you mean 'mnist'? Known: kmnist, mnist"),
-        ("zzz", "unknown dataset 'zzz': Known: kmnist, mnist"),
+        ("zzz", "unknown dataset 'zzz'. Known: kmnist, mnist"),
     ],
 )
 def test_a_choice_is_among_the_known(name, words):
