@@ -24,6 +24,10 @@ WAIT = 5.0
 REPEAT = 60.0
 """Seconds between two messages while something waits for nodes."""
 
+RECENT = 300.0
+"""How many seconds a failed launch is news. Ray keeps it for longer, also after a later
+launch has succeeded. The autoscaler tries again, and fails again, within seconds."""
+
 LOG_BYTES = 200_000
 """How much of the autoscaler's log is read: its last minutes."""
 
@@ -42,33 +46,41 @@ def launch_state() -> str:
 
 def _log() -> str:
     """Return the end of the autoscaler's log, which only the head node has."""
-    node: Any = ray._private.worker._global_node
-    path = Path(node.get_logs_dir_path(), "monitor.log")
-    with contextlib.suppress(OSError), open(path, "rb") as source:
-        source.seek(max(0, path.stat().st_size - LOG_BYTES))
-        return source.read().decode(errors="replace")
+    with contextlib.suppress(Exception):  # the node is a private object of Ray
+        node: Any = ray._private.worker._global_node
+        path = Path(node.get_logs_dir_path(), "monitor.log")
+        with open(path, "rb") as source:
+            source.seek(max(0, path.stat().st_size - LOG_BYTES))
+            return source.read().decode(errors="replace")
     return ""
 
 
-def describe(status: ClusterStatus, log: str = "") -> str:
+def describe(status: ClusterStatus, log: str = "", now: float | None = None) -> str:
     """Return a sentence about the nodes of a cluster that do not run yet.
 
-    The latest failure of each node type is shown, with the cloud's reason. Ray 2.60
-    knows the reason (`NodeProviderAdapter._launch_nodes_by_type`), but writes it only
-    to the log of the autoscaler.
+    The latest failure of each node type is shown, if it is recent, with the cloud's
+    reason. Ray 2.60 knows the reason (`NodeProviderAdapter._launch_nodes_by_type`), but
+    writes it only to the log of the autoscaler.
+
+    Args:
+        status: The answer of the autoscaler.
+        log: The end of its log.
+        now: The time in seconds since 1970, or None to use the clock.
     """
+    oldest = (time.time() if now is None else now) - RECENT
     parts = []
     pending = sum(launch.count for launch in status.pending_launches)
     if pending := pending + len(status.pending_nodes):
         what = "node is" if pending == 1 else "nodes are"
         parts.append(f"{pending} {what} starting")
     failures = sorted(status.failed_launches, key=lambda f: f.failed_ts_s or 0)
-    latest = {failure.ray_node_type_name: failure for failure in failures}
+    recent = [f for f in failures if (f.failed_ts_s or 0) >= oldest]
+    latest = {failure.ray_node_type_name: failure for failure in recent}
     for name, failure in latest.items():
         failed = rf"Failed to launch \d+ nodes of type {re.escape(name)}: (.*)"
         found = re.findall(failed, log)
-        reason = failure.details or "".join(found[-1:]) or "no reason given"
-        reason = " ".join(reason.split()).rstrip(".")
+        texts = [*found[-1:], failure.details or "", "no reason given"]
+        reason = next(" ".join(t.split()).rstrip(".") for t in texts if t.strip())
         parts.append(f"{name} ({failure.instance_type_name}) cannot start: {reason}")
     return f"The autoscaler says: {'; '.join(parts)}." if parts else ""
 

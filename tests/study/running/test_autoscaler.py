@@ -27,12 +27,15 @@ def test_the_latest_reason_of_each_node_type_is_one_line():
     status = ClusterStatus(
         pending_launches=[pending], failed_launches=[new, old, other]
     )
-    assert describe(status) == (
+    assert describe(status, now=30) == (
         "The autoscaler says: 3 nodes are starting; big (g4dn.xlarge) cannot start: no "
         "reason given; gpu_worker (g4dn.xlarge) cannot start: "
         "InsufficientInstanceCapacity: no spot nodes."
     )
     assert describe(ClusterStatus()) == ""
+    # Ray keeps a failure also after a later launch has succeeded
+    hours_later = describe(status, now=20 + 3600)
+    assert hours_later == "The autoscaler says: 3 nodes are starting."
     one = ClusterStatus(pending_launches=[launch(None, None)])
     assert describe(one) == "The autoscaler says: 1 node is starting."
 
@@ -49,12 +52,15 @@ def test_the_reason_is_in_the_log_of_the_autoscaler(monkeypatch, tmp_path):
     node = SimpleNamespace(get_logs_dir_path=lambda: str(tmp_path))
     monkeypatch.setattr(ray._private.worker, "_global_node", node)
     status = ClusterStatus(failed_launches=[launch("", 10)])
-    assert describe(status, autoscaler._log()) == (
+    assert describe(status, autoscaler._log(), now=20) == (
         "The autoscaler says: gpu_worker (g4dn.xlarge) cannot start: (Capacity): no "
         "spot nodes."
     )
     (tmp_path / "monitor.log").unlink()
-    assert describe(status, autoscaler._log()).endswith("no reason given.")
+    said = describe(status, autoscaler._log(), now=20)
+    assert said.endswith("no reason given.")
+    monkeypatch.setattr(ray._private.worker, "_global_node", None)
+    assert autoscaler._log() == ""
 
 
 def test_a_wait_is_reported_after_five_seconds_and_then_every_minute(
