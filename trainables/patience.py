@@ -107,3 +107,14 @@ def first_line(error: BaseException) -> str:
     'OSError: [Errno 28] No space left on device'
     """
     return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+
+
+def message_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type if it has no message.
+
+    >>> message_line(OSError(28, "No space left on device"))
+    '[Errno 28] No space left on device'
+    >>> message_line(OSError())
+    'OSError'
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -35,7 +35,7 @@ from study.running.progress import ProgressDisplay, Tally
 from study.running.prometheus import Metrics
 from study.running.shares import Shares
 from trainables.data import Dataset
-from trainables.patience import first_line
+from trainables.patience import first_line, message_line
 from trainables.setting import RunOptions
 from trainables.trainable import ContinualTrainable
 from trainables.usage import UsageError
@@ -154,12 +154,14 @@ def failure_text(error: Exception) -> str:
 
     >>> failure_text(FileNotFoundError(2, "No such file", "x"))
     "FileNotFoundError: [Errno 2] No such file: 'x'"
+    >>> failure_text(UsageError())
+    'UsageError'
     """
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, ray.exceptions.RayActorError):
         return "the trial's worker process was killed repeatedly or could not start"
     if isinstance(cause, UsageError):
-        return str(cause).strip().splitlines()[0]
+        return message_line(cause)
     return first_line(cause)
 
 
