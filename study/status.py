@@ -129,7 +129,7 @@ def _check_journal(store: Store) -> list[FileCheck]:
         load_search(store)
     except UsageError as error:
         fault = first_line(error.__cause__ or error)
-        fault = f"cannot be read as Optuna's journal: {fault}"
+        fault = f"Optuna's journal cannot be read as a whole: {fault}"
         return [FileCheck(name, (fault,)) for name in journal_parts(store)]
     return []
 

@@ -29,7 +29,7 @@ from study.results.objects import (
     Objects,
     s3_options,
 )
-from trainables.patience import NOTICE_SECONDS, Patience, first_line
+from trainables.patience import NOTICE_SECONDS, Patience, first_line, message_line
 from trainables.usage import UsageError, check_no_keys
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class Files:
         taken, numbers = self.names(DAMAGED, ""), itertools.count(2)
         new = name
         while new in taken:
-            new = f"{name}.{next(numbers)}"
+            new = f"{name}-{next(numbers)}"
         if self.local:
             (self.folder / DAMAGED).mkdir(exist_ok=True)
         fs.move(f"{root}/{path}", f"{root}/{DAMAGED}/{new}")
@@ -264,7 +264,7 @@ def open_results(results: str) -> tuple[Any, str]:
     try:
         fs, path = _from_uri(results)
     except (pa.ArrowInvalid, OSError) as error:
-        raise _unusable(results, str(error).splitlines()[0]) from None
+        raise _unusable(results, message_line(error)) from None
     if not path:
         raise _unusable(results, "it has no bucket name")
     return fs, path.rstrip("/")

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial
 from study.results.files import Files
 from study.spec.objectives import OBJECTIVES
 from study.spec.search import JOURNAL, Search
+from trainables.patience import first_line
 from trainables.setting import Setting
 from trainables.usage import UsageError
 
@@ -76,10 +77,14 @@ class Journal(BaseJournalBackend):
             if name != _part_name(self._part):
                 raise ValueError(f"{_part_name(self._part)} is missing")
             self._content = files.load(name)
-            if not self._content.endswith(b"\n"):  # an empty file is not a new search
-                raise ValueError("the file is empty or its end is missing")
-            lines = self._content.decode().splitlines()
-            self._logs += [json.loads(line) for line in lines]
+            # an empty file is damaged: a new search has no file yet
+            if not self._content.endswith(b"\n"):
+                raise ValueError(f"{name} is empty or its end is missing")
+            try:
+                lines = self._content.decode().splitlines()
+                self._logs += [json.loads(line) for line in lines]
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
         self._flushed = len(self._logs)
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
@@ -114,7 +119,7 @@ def _open_journal(files: Files) -> tuple[Journal, JournalStorage]:
         raise
     except Exception as error:  # corrupt input can raise anything
         raise UsageError(
-            f"{files.location(JOURNAL)} cannot be read ({type(error).__name__}): "
+            f"{files.location(JOURNAL)} cannot be read ({first_line(error)}): "
             f"run python -m study.status {files.results} --fix to set it aside, then "
             "start the search again"
         ) from error

@@ -265,7 +265,7 @@ def test_a_file_that_is_damaged_twice_is_kept_twice(store):
         store.put("records/a.parquet", content)
         new = store.set_aside("records/a.parquet")
         assert Path(new).read_bytes() == content
-    assert files(store) == ["a.parquet", "a.parquet.2"]
+    assert files(store) == ["a.parquet", "a.parquet-2"]
     assert store.names("records", "") == []
 
 

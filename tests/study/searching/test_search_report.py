@@ -146,8 +146,8 @@ def test_a_damaged_journal_is_found_and_set_aside(tmp_path, capsys):
     assert status(StatusOptions(str(tmp_path), check=True)) == 1
     assert path.exists()
     assert status(StatusOptions(str(tmp_path), fix=True)) == 1
-    reason = "ValueError: the file is empty or its end is missing"
-    assert f"bad: {path}: cannot be read as Optuna's journal: {reason}" in (
+    reason = f"ValueError: {JOURNAL} is empty or its end is missing"
+    assert f"bad: {path}: Optuna's journal cannot be read as a whole: {reason}" in (
         capsys.readouterr().out
     )
     assert not path.exists()
