@@ -238,8 +238,9 @@ class NodeWatcher(NotPickled, tune.Callback):
                 )
         new = {node: a for node, a in self._nodes.items() if node not in before}
         if new:
+            nodes, have = ("Node", "has") if len(new) == 1 else ("Nodes", "have")
             say(
-                f"Node {', '.join(new.values())} has joined the cluster. "
+                f"{nodes} {', '.join(new.values())} {have} joined the cluster. "
                 f"Ray now has {capacity()}."
             )
         for node, address in new.items():
