@@ -59,16 +59,16 @@ def load_rates() -> dict[str, float]:
 
 
 def benchmark_command(optimizers: Iterable[str]) -> str:
-    """Return the command that measures the training speeds of optimizers.
+    """Return the command that measures the training speeds of optimizers on a CPU.
 
     >>> benchmark_command(["sam"])
-    'python -m study.benchmark'
+    'python -m study.benchmark --device cpu'
     >>> benchmark_command(["sam", "gam"])
-    'python -m study.benchmark --optimizers gam,sam'
+    'python -m study.benchmark --device cpu --optimizers gam,sam'
     """
     names = sorted(optimizers)
     option = "" if set(names) <= MEASURED else f" --optimizers {','.join(names)}"
-    return f"python -m study.benchmark{option}"
+    return f"python -m study.benchmark --device cpu{option}"
 
 
 def estimate_seconds(

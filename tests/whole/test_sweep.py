@@ -165,7 +165,8 @@ def test_a_dry_run_says_how_long_if_the_machine_was_measured(tmp_path):
     words = ("rho-small", "--max-concurrent", 1, "--dry-run")
     said = sweep(*words, cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert said.stdout.splitlines()[-1] == (
-        "Time: unknown. Run python -m study.benchmark to measure this machine."
+        "Time: unknown. Run python -m study.benchmark --device cpu to measure this "
+        "machine."
     )
     assert "330 of 330 runs are left to run." in said.stdout
     flops = sum(
