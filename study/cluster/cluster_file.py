@@ -49,7 +49,8 @@ class ClusterFile:
         """
         try:
             text = Path(path).read_text()
-            content = yaml.load(text, yaml.CSafeLoader)
+            # some builds of PyYAML lack the fast loader
+            content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         except OSError as error:
             raise UsageError(
                 f"{path}: cannot be read: {error.strerror}; give the path of your "
