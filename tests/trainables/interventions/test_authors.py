@@ -129,6 +129,26 @@ def fresh_model(
     return parameters
 
 
+def noise(count: int, initialization: str | None = "normal") -> list[Tensor]:
+    """Return the noise of an update, in the order of the parameters of a model.
+
+    The project draws the weights of all layers first, then their biases.
+    """
+    random = generator("perturb", SEED, 0, count)
+    layers = Model().layers
+    is_normal = initialization == "normal"
+    draw = random.standard_normal if is_normal else random.random
+    weights = [torch.from_numpy(draw(layer.weight.shape)) for layer in layers]
+    biases = [torch.from_numpy(draw(layer.bias.shape)) for layer in layers]
+    if not is_normal:
+        for layer, weight, bias in zip(layers, weights, biases, strict=True):
+            is_output = layer.out_features == SIZES[-1]
+            bound = initial_bound(layer.in_features, initialization, output=is_output)
+            weight.mul_(2).sub_(1).mul_(bound)
+            bias.mul_(2).sub_(1).mul_(bound if initialization == "pytorch" else 0)
+    return [tensor for pair in zip(weights, biases, strict=True) for tensor in pair]
+
+
 INITIALIZATIONS = pytest.mark.parametrize("initialization", [None, "pytorch"])
 BASES = pytest.mark.parametrize("base", [None, Adam()], ids=["sgd", "adam"])
 
@@ -230,20 +250,19 @@ def test_upgd_is_elsayeds():
         intervention=UPGD(upgd_decay=beta, upgd_noise=sigma),
     )
     model = Model()
-    weights = [layer.weight for layer in model.layers]
-    parameters = [*weights, *(layer.bias for layer in model.layers)]
+    parameters = list(model.parameters())
     utility = [torch.zeros_like(p) for p in parameters]
     for count, (x, y) in enumerate(stream(), start=1):
         gradients = torch.autograd.grad(F.cross_entropy(model(x), y), parameters)
-        random = generator("perturb", SEED, 0, count)
         with torch.no_grad():
             for u, g, p in zip(utility, gradients, parameters, strict=True):
                 u.mul_(beta).add_(-g * p, alpha=1 - beta)
             most = max(float(u.max()) for u in utility)
-            for u, g, p in zip(utility, gradients, parameters, strict=True):
-                noise = sigma * torch.from_numpy(random.normal(size=p.shape[::-1]).T)
+            for u, g, p, xi in zip(
+                utility, gradients, parameters, noise(count), strict=True
+            ):
                 gate = torch.sigmoid(u / (1 - beta**count) / most)
-                p.mul_(1 - lr * decay).add_((g + noise) * (1 - gate), alpha=-lr)
+                p.mul_(1 - lr * decay).add_((g + sigma * xi) * (1 - gate), alpha=-lr)
     assert distance(trained(setting), model) < LIMIT
 
 
@@ -292,8 +311,7 @@ def test_step_shrink_perturb_is_kumars(base, initialization):
         optimizer.zero_grad()
         F.cross_entropy(model(x), y).backward()
         optimizer.step()
-        random = generator("perturb", SEED, 0, count)
-        random_parameters = fresh_model(random, initialization)
+        random_parameters = noise(count, initialization)
         with torch.no_grad():
             for p, random_p in zip(model.parameters(), random_parameters, strict=True):
                 p.mul_(1 - 0.01)
@@ -315,13 +333,9 @@ def test_step_shrink_perturb_is_dohares():
         optimizer.zero_grad()
         F.cross_entropy(model(x), y).backward()
         optimizer.step()
-        random = generator("perturb", SEED, 0, count)
         with torch.no_grad():
-            for layer in model.layers:  # the project draws all weights first
-                noise = random.normal(0, 0.01, layer.weight.T.shape)
-                layer.weight += torch.from_numpy(noise.T)
-            for layer in model.layers:
-                layer.bias += torch.from_numpy(random.normal(0, 0.01, layer.bias.shape))
+            for p, xi in zip(model.parameters(), noise(count), strict=True):
+                p += 0.01 * xi
     assert distance(trained(setting), model) < LIMIT
 
 

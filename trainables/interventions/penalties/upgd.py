@@ -25,7 +25,6 @@ import attrs
 
 from trainables.hyperparameter import real
 from trainables.interventions.intervention import Intervention, Update
-from trainables.randomness import generator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,18 +69,17 @@ class UPGD(Intervention):
         """Add noise to the gradient, and gate both by the utility of each weight."""
         import torch
 
+        from trainables.interventions.noise import draw_noise
+
         steps, kept = stack.memory.marks["steps"], stack.memory.kept["utility"]
         tensors = (gradient.tensors(), stack.network.tensors(), kept.tensors())
         for g, w, u in zip(*tensors, strict=True):
-            u.lerp_(-g * w, 1 - self.upgd_decay)
+            u.mul_(self.upgd_decay).addcmul_(g, w, value=self.upgd_decay - 1)
         most = torch.stack([u.amax((1, 2)) for u in kept.tensors()]).amax(0)
         # do not divide by 0: without any gradient, all utilities are 0
         scale = most.where(most != 0, 1) * (1 - self.upgd_decay ** steps.double())
-        noise = [torch.zeros_like(g) for g in gradient.tensors()]
-        for i, seed in enumerate(stack.seeds):
-            random = generator("perturb", seed, stack.task, int(steps[i]))
-            for xi in noise:
-                xi[i] = xi.new_tensor(random.normal(size=xi.shape[1:]))
+        noise = draw_noise(stack, steps).tensors()
+        divisor = -scale[:, None, None].to(gradient.weights[0].dtype)
         for g, xi, u in zip(gradient.tensors(), noise, kept.tensors(), strict=True):
-            gate = 1 - torch.sigmoid(u / scale[:, None, None].to(u.dtype))
-            g.add_(xi, alpha=self.upgd_noise).mul_(gate)
+            # 1 - sigmoid(x) = sigmoid(-x)
+            g.add_(xi, alpha=self.upgd_noise).mul_((u / divisor).sigmoid_())

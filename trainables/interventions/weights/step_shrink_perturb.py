@@ -24,7 +24,6 @@ import attrs
 
 from trainables.hyperparameter import choice, real
 from trainables.interventions.intervention import Intervention, Update
-from trainables.randomness import generator
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,21 +64,12 @@ class StepShrinkPerturb(Intervention):
 
         Returns the logits before the update.
         """
-        from trainables.networks.network import draw_initial
+        from trainables.interventions.noise import draw_noise
 
         logits = update(inputs, labels)
         network, steps = stack.network, stack.memory.marks["steps"]
         steps += 1
-        for i, seed in enumerate(stack.seeds):
-            random = generator("perturb", seed, stack.task, int(steps[i]))
-            noise = (
-                draw_initial(network, random)
-                if self.step_noise == "initial"
-                else [
-                    t.new_tensor(random.normal(size=t.shape[1:]))
-                    for t in network.tensors()
-                ]
-            )
-            for tensor, u in zip(network.tensors(), noise, strict=True):
-                tensor[i].mul_(1 - self.step_shrink).add_(u, alpha=self.step_perturb)
+        noise = draw_noise(stack, steps, like_initial=self.step_noise == "initial")
+        for tensor, u in zip(network.tensors(), noise.tensors(), strict=True):
+            tensor.mul_(1 - self.step_shrink).add_(u, alpha=self.step_perturb)
         return logits
