@@ -201,6 +201,47 @@ def compare(
     print_comparison(results, question, format, detect=detect, selection=selection)
 
 
+def dose(
+    results: Results = "results",
+    /,
+    metric: RequiredName = "late_accuracy",
+    measure: Measure = "test_accuracy",
+    margin: float | None = None,
+    format: Format = "rich",
+    study: Study = None,
+    problem: Problem = None,
+    where: Where = None,
+    tasks: Tasks = None,
+) -> None:
+    """Print up to which rho an optimizer is as good as SGD, and from which it is worse.
+
+    The settings that differ only in rho are a curve. Each is compared with SGD without
+    an ascent step and otherwise equal, on the same seeds. The 95% intervals hold for
+    all values of rho of a curve at once.
+
+    Args:
+        metric: The level to compare: late_accuracy, mean_accuracy, last_accuracy and so
+            on. The slope is shown beside it.
+        margin: The loss that counts as none, in the unit of the table. The default is
+            0.5 points, or 0.005 nats.
+    """
+    from analysis.comparing.compare import MARGIN, Question
+    from analysis.records.load import Selection
+    from analysis.statistics.metrics import MEASURES, find_metric
+    from analysis.tables.dose import print_dose
+
+    scale = MEASURES[measure].scale
+    if margin is not None and not margin > 0:
+        raise UsageError(f"--margin is {margin:g}: give a number above 0")
+    question = Question(
+        metric=find_metric(metric, measure),
+        study=study,
+        problem=problem,
+        margin=MARGIN if margin is None else margin / scale,
+    )
+    print_dose(results, question, format, Selection(where, tasks))
+
+
 def claims(results: Results = "results", /, format: Format = "rich") -> None:
     """Print what the records say of each claim of the paper.
 
@@ -389,7 +430,7 @@ def diff(
 
 if __name__ == "__main__":
     commands = (
-        *(report, claims, table, figure, compare, replication, relate, about),
+        *(report, claims, table, figure, compare, dose, replication, relate, about),
         *(export, import_, sql, diff),
     )
     run_command(

@@ -161,6 +161,8 @@ def test_keys_in_a_uri_are_refused_and_not_repeated(command, uri):
         (["compare", "nowhere"], "nowhere does not exist"),
         (["compare", "x", "--metric", "accuracy"], "unknown metric 'accuracy'"),
         (["compare", "x", "--margin", "0"], "--margin is 0: give a number above 0"),
+        (["dose", "x", "--margin", "0"], "--margin is 0: give a number above 0"),
+        (["dose", "x", "--metric", "accuracy_slope"], "accuracy_slope cannot be used"),
         (["compare", "x", "--detect", "-1"], "--detect is -1: give a number above 0"),
         (["compare", "x", "--measure", "loss"], "train_loss"),
         (["compare", "x", "--baselin", "sgd"], "--baseline"),

@@ -36,7 +36,8 @@ def draw_noise(stack: Stack, updates: Tensor, *, like_initial: bool = False) -> 
             random.random(out=row, dtype=dtype)
         else:
             random.standard_normal(out=row, dtype=dtype)
-    parts = torch.from_numpy(numbers).to(network.weights[0].device).split(sizes, dim=1)
+    noise = torch.from_numpy(numbers).to(network.weights[0].device)
+    parts = torch.split(noise, sizes, dim=1)
     tensors = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
     layers = len(network.weights)
     if like_initial:

@@ -1,0 +1,199 @@
+"""Dose and response: what the radius rho of the ascent step does to learning.
+
+A curve has the settings that differ only in rho. Each is compared with the setting that
+has no ascent step and is otherwise equal, SGD, on the same seeds. All settings of a
+curve use the same seeds.
+
+The intervals of a curve are simultaneous: with a probability of 95%, they contain the
+true differences at all its values of rho (`analysis.statistics.bands`). So what is said
+of the whole curve, such as the largest rho that does no harm, has an error of 5%.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.comparing.baselines import find_baseline
+from analysis.comparing.compare import BASELINE, Question
+from analysis.records.runs import Runs, by_problem, by_setting
+from analysis.statistics.bands import simultaneous_band
+from analysis.statistics.intervals import Reals, standard_deviation
+from analysis.statistics.power import detectable_effect
+from trainables.usage import UsageError
+
+CURVE = ["study", "problem", "curve"]
+"""The columns with the same values in all rows of a curve."""
+
+
+def dose(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
+    """Return a row for each setting with an ascent step that SGD can be compared with.
+
+    The rows of a curve follow each other, sorted by rho. Columns: study, setting_id and
+    the columns of the setting; curve, its label, which has no rho; pairs, the number of
+    seeds; baseline_mean, the mean of the metric without an ascent step; difference, lo
+    and hi, that of the metric with a simultaneous interval; beside, beside_lo and
+    beside_hi, the same for the trend over the stream; detectable, the true difference
+    that is found with a probability of 80%; diverged_seeds; harmless, whether a loss of
+    the margin or more is ruled out; and verdict:
+
+    - better, worse: the interval of the difference excludes 0
+    - the same: the interval lies within the margin
+    - no worse: the interval contains 0, and a loss of the margin or more is ruled out
+    - undecided: none of these
+    - diverged: some of its runs diverged
+    - n/a: fewer than two seeds
+
+    Args:
+        frame: Records with `analysis.records.runs.NEEDED` and the metric's measure.
+        question: The metric, which must be a level, and what it is asked of. Its
+            baseline is not used.
+
+    Raises:
+        UsageError: No setting has an ascent step and a baseline.
+    """
+    settings = [
+        runs
+        for runs in by_setting(frame, question.metric.measure)
+        if question.study in (None, runs.study)
+        and question.problem in (None, runs.setting["problem"])
+    ]
+    rows = [
+        row
+        for label, curve, baseline in _curves(settings)
+        for row in _respond(label, curve, baseline, question)
+    ]
+    if not rows:
+        raise UsageError(
+            "no setting has a rho and a setting of SGD that is otherwise equal: run "
+            "SGD with the same learning rate, batch size and so on"
+        )
+    return pd.DataFrame(rows)
+
+
+def answers(data: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each curve of `dose`, with what the whole curve shows.
+
+    Columns: those of the setting, without rho; curve; rhos, how many were compared;
+    least_rho and most_rho; good_up_to, the largest rho that is harmless, as are all
+    smaller ones that were run; worse_from, the smallest rho that is worse or diverged,
+    be it by less than the margin; better_at, the values of rho that are better, as
+    text; detectable, the largest of the differences that could have been found where
+    nothing is decided. Null where there is none.
+    """
+    rows = []
+    for _, curve in data.groupby(CURVE, sort=False):
+        verdicts = curve["verdict"]
+        good = curve["rho"][curve["harmless"].cummin()]
+        bad = curve["rho"][verdicts.isin(["worse", "diverged"])]
+        better = curve["rho"][verdicts == "better"]
+        first = curve.iloc[0]
+        rows.append(
+            {name: first[name] for name in _setting_names(data)}
+            | {
+                "curve": first["curve"],
+                "rhos": len(curve),
+                "least_rho": curve["rho"].min(),
+                "most_rho": curve["rho"].max(),
+                "good_up_to": good.max(),
+                "worse_from": bad.min(),
+                "better_at": ", ".join(f"{rho:g}" for rho in better),
+                "detectable": curve["detectable"][verdicts == "undecided"].max(),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _setting_names(data: pd.DataFrame) -> list[str]:
+    """Return the columns of a curve in `dose`: of the study and the setting."""
+    names = [str(name) for name in data]
+    names = names[: names.index("curve")]
+    return [name for name in names if name not in ("setting_id", "rho")]
+
+
+def _curves(settings: Sequence[Runs]) -> Iterator[tuple[str, list[Runs], Runs]]:
+    """Yield the label of each curve, its settings sorted by rho, and their baseline."""
+    if not any(runs.setting["optimizer"] == BASELINE for runs in settings):
+        return
+    matches = find_baseline(BASELINE, settings).matches(settings)
+    for _, group, names in by_problem(settings):
+        curves: dict[tuple[Any, ...], list[Runs]] = defaultdict(list)
+        labels: dict[tuple[Any, ...], str] = {}
+        for runs, label in zip(group, names, strict=True):
+            if runs.setting.get("rho") and runs.key in matches:
+                others = {k: v for k, v in runs.setting.items() if k != "rho"}
+                key = (runs.study, matches[runs.key].key, *others.values())
+                curves[key].append(runs)
+                words = label.replace(f" rho {runs.setting['rho']:g}", "")
+                labels.setdefault(key, words)
+        for key, curve in curves.items():
+            ordered = sorted(curve, key=lambda runs: runs.setting["rho"])
+            yield labels[key], ordered, matches[curve[0].key]
+
+
+def _respond(
+    label: str, curve: Sequence[Runs], baseline: Runs, question: Question
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one curve."""
+    metric, whole = question.metric, [r for r in curve if not r.diverged]
+    seeds = set(baseline.seeds).intersection(*(runs.seeds for runs in whole))
+    base = baseline.select_seeds(seeds).matrix
+    own = [runs.select_seeds(seeds).matrix for runs in whole]
+    shape = len(seeds), len(whole)
+    level, trend = (
+        np.stack([of(matrix) - of(base) for matrix in own], axis=1)
+        if own
+        else np.empty(shape)
+        for of in (metric, metric.beside)
+    )
+    bands = simultaneous_band(level), simultaneous_band(trend)
+    spread = (
+        standard_deviation(level) if len(seeds) > 1 else np.full(len(whole), np.nan)
+    )
+    place = {runs.key: i for i, runs in enumerate(whole)}
+    for runs in curve:
+        i = place.get(runs.key)
+        (mean, lo, hi), (beside, beside_lo, beside_hi) = (
+            (float("nan"),) * 3 if i is None else tuple(float(end[i]) for end in band)
+            for band in bands
+        )
+        worst = lo if metric.higher else -hi
+        yield {
+            "study": runs.study,
+            "setting_id": runs.setting_id,
+            **runs.setting,
+            "curve": label,
+            "pairs": 0 if i is None else len(seeds),
+            "baseline_mean": _mean(metric(base)),
+            **{"difference": mean, "lo": lo, "hi": hi},
+            **{"beside": beside, "beside_lo": beside_lo, "beside_hi": beside_hi},
+            "detectable": float("nan")
+            if i is None
+            else float(spread[i]) * detectable_effect(len(seeds), len(whole)),
+            "diverged_seeds": " ".join(map(str, runs.diverged)),
+            "harmless": worst > -question.margin,
+            "verdict": "diverged"
+            if i is None
+            else _judge(lo, hi, question.margin, metric.higher),
+        }
+
+
+def _mean(values: Reals) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def _judge(lo: float, hi: float, margin: float, higher: bool) -> str:
+    """Return the verdict on a difference with the interval from lo to hi."""
+    if np.isnan(lo):
+        return "n/a"
+    if not higher:
+        lo, hi = -hi, -lo
+    if lo > 0 or hi < 0:
+        return "better" if lo > 0 else "worse"
+    if lo <= -margin:
+        return "undecided"
+    return "the same" if hi < margin else "no worse"

@@ -1,0 +1,137 @@
+"""Print what the radius rho of the ascent step does to learning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from analysis.comparing.compare import Question
+from analysis.comparing.dose import answers, dose
+from analysis.records.load import Selection, load
+from analysis.records.runs import plain_rows, show
+from analysis.tables.formats import (
+    Cells,
+    Column,
+    Sheet,
+    make_sheet,
+    number,
+    print_sheets,
+)
+from analysis.tables.words import (
+    unit_of_difference,
+    unit_of_level,
+    value_cell,
+    write_difference,
+    write_interval,
+    write_value,
+)
+from trainables.usage import UsageError
+
+
+def print_dose(
+    results: str,
+    question: Question,
+    format: str = "rich",
+    selection: Selection | None = None,
+) -> None:
+    """Print for each curve what it shows, and then its values of rho.
+
+    csv prints the second table only.
+
+    Args:
+        results: The folder or bucket of the records.
+        question: The metric and what it is asked of; see `dose`.
+        format: One of `formats.FORMATS`, or csv.
+        selection: The records to use; None means all.
+
+    Raises:
+        UsageError: The metric is a trend, there are no readable records, or nothing can
+            be compared.
+    """
+    metric = question.metric
+    if metric.trend or metric.relative:
+        raise UsageError(
+            f"{metric.name} cannot be used here: choose a level such as late_accuracy "
+            "or mean_accuracy; the slope is shown beside it"
+        )
+    selection = selection or Selection()
+    columns = [metric.measure]
+    frame = load(results, columns, selection.where, selection.tasks)
+    data = dose(frame, question)
+    print_sheets(data, dose_sheets(data, question), explain(question), format)
+
+
+def explain(question: Question) -> list[str]:
+    """Return what a reader needs to understand the tables."""
+    metric = question.metric
+    margin = f"{write_value(question.margin, metric)} {unit_of_difference(metric)}"
+    return [
+        "difference, slope: the setting minus SGD without an ascent step and otherwise "
+        "equal, on the same seeds. The intervals of a curve are simultaneous: with 95% "
+        "they contain the true differences at all its values of rho. Curves are not "
+        "corrected for each other.",
+        f"as good up to: the largest rho for which a loss of {margin} or more is ruled "
+        "out, at this rho and at all smaller ones that were run. worse from: the "
+        "smallest rho that is shown to be worse, even if by less than that, or with "
+        "which a run diverged.",
+        "detectable: the true difference that would have been found with a probability "
+        "of 80%; in the first table, the largest of those of undecided values of rho. "
+        "undecided does not mean equal.",
+    ]
+
+
+def dose_sheets(data: pd.DataFrame, question: Question) -> list[Sheet]:
+    """Return a table of the curves of each study and problem, and one of the values.
+
+    `data` is as `analysis.comparing.dose.dose` returns it.
+    """
+    sheets = []
+    for (study, problem), part in data.groupby(["study", "problem"], sort=False):
+        title = f"{problem}, study {study}"
+        sheets.append(_answers(title, part, question))
+        sheets.append(_values(title, part, question))
+    return sheets
+
+
+def _answers(title: str, part: pd.DataFrame, question: Question) -> Sheet:
+    metric = question.metric
+    unit = unit_of_difference(metric)
+
+    def tested(row: Any) -> str:
+        least, most = show(row["least_rho"]), show(row["most_rho"])
+        return least if row["rhos"] == 1 else f"{row['rhos']} from {least} to {most}"
+
+    cells: Cells = {
+        Column("curve"): value_cell("curve"),
+        number("rho"): tested,
+        number("as good up to"): value_cell("good_up_to"),
+        number("worse from"): value_cell("worse_from"),
+        number("better at"): lambda row: row["better_at"] or "–",
+        number("detectable", unit): lambda row: (
+            "–" if row["detectable"] is None else write_value(row["detectable"], metric)
+        ),
+    }
+    caption = f"which rho is as good as SGD, by {metric.words}"
+    return make_sheet(title, caption, cells, plain_rows(answers(part)))
+
+
+def _values(title: str, part: pd.DataFrame, question: Question) -> Sheet:
+    metric = question.metric
+    unit = unit_of_difference(metric)
+    cells: Cells = {
+        Column("curve"): value_cell("curve"),
+        number("rho"): value_cell("rho"),
+        number("SGD", unit_of_level(metric)): lambda row: write_value(
+            row["baseline_mean"], metric
+        ),
+        number("difference", unit): lambda row: write_difference(row, metric),
+        number("slope", f"{unit} over stream"): lambda row: write_interval(
+            row, "beside", metric
+        ),
+        number("n"): value_cell("pairs"),
+        number("detectable", unit): lambda row: write_value(row["detectable"], metric),
+        Column("verdict"): value_cell("verdict"),
+    }
+    caption = f"{metric.words} and slope, minus those of SGD"
+    return make_sheet(title, caption, cells, plain_rows(part))
