@@ -35,6 +35,8 @@ LEARNING_RATES = (0.01, 0.001)
 MAP_LEARNING_RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
 # the value in section 3.1 of Foret et al. 2021 (arXiv 2010.01412)
 RHO = 0.05
+# about equally spaced on a log scale, where they begin to do harm
+LAPTOP_RHOS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 # from 0.001 to 2, equally spaced on a log scale and rounded to two digits
 RHOS = (0.001, 0.0026, 0.0067, 0.017, 0.045, 0.12, 0.3, 0.77, 2.0)
 # the best value in section 5 of Zhao et al. 2022 (arXiv 2202.03599)
@@ -258,6 +260,22 @@ def family() -> tuple[Setting, ...]:
     return grid([Permuted()], optimizers, **DIGITS)
 
 
+def rho_laptop() -> tuple[Setting, ...]:
+    """Return SGD, SAM and GNP with six values of rho and three batch sizes.
+
+    The streams are whole, 100 and 45 tasks, of 5,000 digits. Smaller batches need
+    smaller learning rates. Each task has two epochs, but one with batch size 1, where
+    an epoch has 16 times as many updates as with 16.
+    """
+    settings: list[Setting] = []
+    for batch_size, epochs, largest in ((1, 1, 0.01), (16, 2, 0.03), (64, 2, 0.1)):
+        rates = [rate for rate in MAP_LEARNING_RATES if rate <= largest][:3]
+        fields = {**DIGITS, "batch_size": batch_size, "epochs": epochs}
+        optimizers = over_rho(LAPTOP_RHOS, rates, [ALPHA])
+        settings += grid([Permuted(), Pairwise()], optimizers, **fields)
+    return tuple(settings)
+
+
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
@@ -290,6 +308,13 @@ STUDIES: dict[str, Study] = {
             seeds=range(5),
             about="a smaller version of the study rho: every second rho, 5,000 digits",
             landscape_every=45,
+        ),
+        Study(
+            "rho-laptop",
+            rho_laptop(),
+            seeds=range(5),
+            about="whole streams with three batch sizes: from which rho do they harm?",
+            landscape_every=33,
         ),
         Study(
             "remedies",

@@ -70,6 +70,23 @@ def test_the_small_cut_of_rho_is_a_cut_of_it():
     assert {0.0, RHOS[0], RHOS[-1]} < rhos
 
 
+def test_rho_on_a_laptop_has_whole_streams_and_curves_of_rho():
+    study = STUDIES["rho-laptop"]
+    lengths = {(s.problem.name, s.tasks) for s in study.settings}
+    assert lengths == {("permuted", 100), ("pairwise", 45)}
+    curves: dict[tuple[object, ...], set[float]] = {}
+    for s in study.settings:
+        key = s.problem, s.batch_size, s.optimizer.name, s.optimizer.lr
+        curves.setdefault(key, set()).add(s.optimizer.rho)
+    for (problem, batch, name, lr), rhos in curves.items():
+        assert len(rhos) == (1 if name == "sgd" else 6)
+        assert (problem, batch, "sgd", lr) in curves  # the baseline of the curve
+    sizes = {(batch, lr) for _, batch, _, lr in curves}
+    assert len(sizes) == 9
+    assert len({batch for batch, _ in sizes}) == 3
+    assert {s.epochs for s in study.settings if s.batch_size == 1} == {1}
+
+
 def test_the_remedies_are_every_intervention_under_three_optimizers():
     study = STUDIES["remedies"]
     for optimizer, base in (("sgd", None), ("sam", None), ("sgd", "adam")):
