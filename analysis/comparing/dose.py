@@ -34,12 +34,12 @@ def dose(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
     """Return a row for each setting with an ascent step that SGD can be compared with.
 
     The rows of a curve follow each other, sorted by rho. Columns: study, setting_id and
-    the columns of the setting; curve, its label, which has no rho; pairs, the number of
-    seeds; baseline_mean, the mean of the metric without an ascent step; difference, lo
-    and hi, that of the metric with a simultaneous interval; beside, beside_lo and
-    beside_hi, the same for the trend over the stream; detectable, the true difference
-    that is found with a probability of 80%; diverged_seeds; harmless, whether a loss of
-    the margin or more is ruled out; and verdict:
+    the columns of the setting; curve, its label, which has no rho; measure; pairs, the
+    number of seeds; baseline_mean, the mean of the metric without an ascent step;
+    difference, lo and hi, the mean difference and its simultaneous interval; beside,
+    beside_lo and beside_hi, the same for the trend over the stream; detectable, the
+    true difference that is found with a probability of 80%; diverged_seeds; harmless,
+    whether a loss of the margin or more is ruled out; and verdict:
 
     - better, worse: the interval of the difference excludes 0
     - the same: the interval lies within the margin
@@ -167,6 +167,7 @@ def _respond(
             "setting_id": runs.setting_id,
             **runs.setting,
             "curve": label,
+            "measure": metric.measure,
             "pairs": 0 if i is None else len(seeds),
             "baseline_mean": _mean(metric(base)),
             **{"difference": mean, "lo": lo, "hi": hi},

@@ -231,18 +231,18 @@ def _figure(name: str, source: Source) -> Content:
 def _check_worth(name: str, records: pd.DataFrame) -> None:
     """Check that a figure has enough data to be useful.
 
-    The figure "rho" needs two values of rho. The figure "sharpness" needs measurements
-    of sharpness.
+    The figures "dose" and "rho" need two values of rho. The figure "sharpness" needs
+    measurements of sharpness.
 
     Raises:
         UsageError: The records have too few values of rho, or no sharpness.
     """
     rhos = sorted(records["rho"].dropna().unique().tolist())
-    if name == "rho" and len(rhos) < 2:
+    if name in ("dose", "rho") and len(rhos) < 2:
         known = f"only one, {rhos[0]:g}" if rhos else "none"
         raise UsageError(
-            f"a map over rho needs several values of rho, but there is {known}: run a "
-            "study with several, for example python -m study.sweep rho-small"
+            f"a picture of rho needs several values of rho, but there is {known}: run "
+            "a study with several, for example python -m study.sweep rho-small"
         )
     sharpness = records[["sharpness", "start_sharpness"]]
     if name == "sharpness" and sharpness.isna().all(axis=None):
@@ -328,6 +328,7 @@ PARTS: dict[str, tuple[str, Callable[[Source], Content]]] = {
     "accuracy": _figure_part("accuracy"),
     "difference": _figure_part("difference"),
     "compare": ("Every setting against SGD", _compare),
+    "dose": _figure_part("dose"),
     "rho": _figure_part("rho"),
     "sharpness": _figure_part("sharpness"),
     "relate": ("Does sharpness predict the accuracy that follows?", _relate),

@@ -1,0 +1,178 @@
+"""The figure of what rho does: the difference to SGD over rho, for each curve."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.comparing.compare import Question
+from analysis.comparing.dose import dose
+from analysis.figures.picture import (
+    COLOURS,
+    NARROW,
+    SPARE,
+    Heading,
+    Picture,
+    View,
+    legend_columns,
+    wrap_text,
+)
+from analysis.records.runs import show
+from analysis.statistics.metrics import DEFAULT, MEASURE, MEASURES, find_metric
+from analysis.tables.dose import dose_sheets
+from analysis.tables.formats import Sheet
+from analysis.tables.words import too_many
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LINES = (*COLOURS.values(), *SPARE)
+"""The colours of the learning rates of a panel."""
+
+MARKERS = "osD^vP*X"
+
+LINEAR = 1.0
+"""Up to this size, in the unit of the axis, differences have a linear scale.
+
+Larger ones have a logarithmic scale: a network that dies loses a hundred times as much.
+"""
+
+PANEL = ["problem", "batch_size", "optimizer", "alpha", "base", "intervention"]
+"""Curves with equal values in these columns share a panel."""
+
+
+def dose_by_rho(frame: pd.DataFrame, view: View) -> pd.DataFrame:
+    """Return the rows of `analysis.comparing.dose.dose` of the late level.
+
+    Raises:
+        UsageError: Nothing can be compared, or a panel has too many learning rates.
+    """
+    data = dose(frame, _question(view.measure))
+    for _, panel in data.groupby(PANEL, sort=False, dropna=False):
+        if (count := panel["curve"].nunique()) > len(LINES):
+            raise too_many(count, "curves in a panel", len(LINES))
+    return data
+
+
+def draw_dose(data: pd.DataFrame, width: float | None = None) -> Figure:
+    """Return the figure: a panel per problem, batch size and method.
+
+    A line has the values of rho of one learning rate. A bar is the interval, which
+    holds for the whole line. A cross at the bottom is a rho with which a run diverged.
+
+    Args:
+        data: As `dose_by_rho` returns it.
+        width: The width in inches. None means 7.
+    """
+    from matplotlib.figure import Figure
+
+    width = width or 7.0
+    measure = MEASURES[data["measure"].iloc[0]]
+    heading = Heading(
+        f"What rho does, study {data['study'].iloc[0]}",
+        f"Mean over seeds of the late {measure.words} minus that of SGD with the same "
+        "learning rate. Bars: 95% for the whole line. Between -1 and 1 the scale is "
+        "linear, beyond it is logarithmic. Cross: a run diverged.",
+        width,
+    )
+    panels = [part for _, part in data.groupby(PANEL, sort=False, dropna=False)]
+    across = min(len(panels), 1 if width < NARROW else 2)
+    down = -(-len(panels) // across)
+    rates = sorted(data["lr"].unique(), reverse=True)
+    columns = legend_columns(len(rates), 1.2, width)
+    panel = 1.7 if width < NARROW else 2.1
+    height = panel * down + 0.35 + 0.2 * -(-len(rates) // columns)
+    total = height + heading.inches
+    figure = Figure(figsize=(width, total), layout="constrained")
+    engine: Any = figure.get_layout_engine()
+    engine.set(rect=(0, 0, 1, height / total))
+    grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+    for ax, part in zip(grid.flat, panels, strict=False):
+        _draw_panel(part, ax, rates, measure.scale)
+    for ax in grid.flat[len(panels) :]:
+        ax.remove()
+    size = 7 if width < NARROW else 8.5
+    for ax in figure.axes[-across:]:
+        ax.set_xlabel("rho", size=size)
+    figure.supylabel(f"difference to SGD ({measure.unit_of_difference})", size=size)
+    handles: dict[str, Any] = {}
+    for ax in figure.axes:
+        handles |= dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
+    names = [f"lr {rate:g}" for rate in rates]
+    figure.legend(
+        [handles[name] for name in names],
+        names,
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        fontsize=size,
+    )
+    heading.draw(figure)
+    return figure
+
+
+def _draw_panel(part: pd.DataFrame, ax: Axes, rates: list[float], scale: float) -> None:
+    """Draw the lines of a panel, one per curve."""
+    from matplotlib.ticker import FuncFormatter
+
+    shifts = np.linspace(-0.06, 0.06, len(rates)) if len(rates) > 1 else [0.0]
+    for _, curve in part.groupby("curve", sort=False):
+        place = rates.index(curve["lr"].iloc[0])
+        x = curve["rho"].to_numpy() * np.exp(shifts[place])
+        mean, lo, hi = (scale * curve[n].to_numpy() for n in ("difference", "lo", "hi"))
+        colour = LINES[place % len(LINES)]
+        ax.errorbar(
+            x,
+            mean,
+            yerr=np.abs(np.stack([mean - lo, hi - mean])),
+            color=colour,
+            marker=MARKERS[place % len(MARKERS)],
+            ms=3.5,
+            lw=1.1,
+            elinewidth=0.9,
+            label=f"lr {rates[place]:g}",
+        )
+        lost = x[np.isnan(mean)]
+        axes: Any = ax.get_xaxis_transform()
+        ax.plot(lost, np.full(len(lost), 0.03), "x", color=colour, transform=axes)
+    ax.axhline(0, color="0.35", linewidth=0.8)
+    ax.set_xscale("log")
+    ax.set_yscale("symlog", linthresh=LINEAR)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    ax.minorticks_off()
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    width = figure.get_figwidth()
+    size, title_size = (7, 8) if width < NARROW else (7.5, 9)
+    ax.tick_params(labelsize=size)
+    first = part.iloc[0]
+    words = [str(first["optimizer"]).upper()]
+    words += [f"alpha {show(first['alpha'])}"] if first["optimizer"] == "gnp" else []
+    words += [str(first[n]) for n in ("base", "intervention") if pd.notna(first[n])]
+    title = f"{first['problem']}, {' '.join(words)}, batch size {first['batch_size']}"
+    share = 0.8 if width < NARROW else 0.42
+    ax.set_title(wrap_text(title, share * width, title_size), size=title_size)
+
+
+def _question(measure: str) -> Question:
+    return Question(metric=find_metric(DEFAULT, measure))
+
+
+def _sheets(data: pd.DataFrame) -> list[Sheet]:
+    return dose_sheets(data, _question(data["measure"].iloc[0]))
+
+
+FIGURE = Picture(
+    title="What does rho do?",
+    meaning="difference to SGD over rho: a panel per problem, batch size and "
+    "optimizer, a line per learning rate",
+    columns=(MEASURE,),
+    data=lambda frame, view, columns: dose_by_rho(frame, view),
+    draw=draw_dose,
+    numbers=_sheets,
+    any_measure=True,
+)
