@@ -125,7 +125,7 @@ def figure(
             print(f"{key}  {entry.meaning}")
     elif not name:
         raise UsageError(
-            "no figure named: give the name of a figure "
+            "the command needs the name of a figure, for example accuracy "
             "(python -m analysis figure --list lists all names)"
         )
     elif not output:

@@ -47,7 +47,7 @@ def sweep(
         if code != STOPPED:
             _print_results(study, store)
     except KeyboardInterrupt:
-        say("Stopped before any trial started. Run the same command to start.")
+        say("Stopped. Finished runs are saved; run the same command to continue.")
         return STOPPED
     except BrokenPipeError:  # the program that read the output has ended
         raise
@@ -75,8 +75,8 @@ def _run(options: SweepOptions, study: Study | Search, store: Store) -> int:
         if session.other_settings:
             say(
                 f"{store.location()} also has {session.other_settings} settings of "
-                "earlier commands. This command does not run those settings; to finish "
-                "their runs, run the earlier commands again."
+                "earlier commands. This command does not run them. If some of their "
+                "runs are unfinished, run the earlier commands again."
             )
         code, setting_ids = session.run(), frozenset(study.rows())
     if code or options.confirm_seeds is None:
@@ -106,8 +106,8 @@ def _dry_run(options: SweepOptions, study: Study | Search, store: Store) -> None
         console.print(dry_run.search_table(study))
         say(
             f"The search has {study.trials} trials of {len(study.seeds)} runs each. "
-            "The time below is for all trials, including finished trials. It assumes "
-            "random settings."
+            "The time below is an estimate for all trials, including finished ones. It "
+            "assumes that the search tries random settings."
         )
         say(dry_run.duration_line(sample, slots, study.trials / len(sample)))
         return

@@ -163,7 +163,7 @@ class Setting:
         """Check that the units have one output, if the intervention replaces units.
 
         Raises:
-            UsageError: The units have more outputs.
+            UsageError: The intervention replaces units, but a unit has two outputs.
         """
         name = self.intervention.name if self.intervention else ""
         outputs = ACTIVATIONS[self.activation].outputs if self.activation else 1

@@ -53,7 +53,11 @@ def part_of(setting: Setting, part: str) -> str | None:
 
 
 def method_of(setting: Setting) -> tuple[str | None, ...]:
-    """Return the values of all parts. Settings of one method differ in numbers only."""
+    """Return the method of a setting: its optimizer, base and remedy.
+
+    On the same stream and network, two settings with the same method differ only in the
+    values of hyperparameters.
+    """
     return tuple(part_of(setting, part) for part in PARTS)
 
 

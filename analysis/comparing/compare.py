@@ -158,7 +158,9 @@ def _prepare(frame: pd.DataFrame, question: Question) -> _Data:
     """Return the runs that a question is about; errors are as in `compare`."""
     metric = question.metric
     everything = by_setting(frame, metric.measure)
-    measured = subtract_fresh(everything) if metric.relative else everything
+    measured = (
+        subtract_fresh(everything, metric.name) if metric.relative else everything
+    )
 
     def select(settings: list[Runs]) -> list[Runs]:
         return [

@@ -49,10 +49,12 @@ def runs_for(frame: pd.DataFrame, metric: Metric) -> list[Runs]:
         UsageError: The metric is relative and there are no fresh networks.
     """
     settings = by_setting(frame, metric.measure)
-    return subtract_fresh(settings) if metric.relative else settings
+    return subtract_fresh(settings, metric.name) if metric.relative else settings
 
 
-def subtract_fresh(settings: Sequence[Runs]) -> list[Runs]:
+def subtract_fresh(
+    settings: Sequence[Runs], metric: str = "a relative metric"
+) -> list[Runs]:
     """Return the runs with the accuracy of their fresh networks subtracted.
 
     A fresh network is reset at every task (intervention "fresh"). If a seed has no
@@ -60,14 +62,13 @@ def subtract_fresh(settings: Sequence[Runs]) -> list[Runs]:
     fresh networks may come from several studies. The result does not contain them.
 
     Raises:
-        UsageError: There are no fresh networks.
+        UsageError: There are no fresh networks. The message names the metric.
     """
     fresh = [runs for runs in settings if runs.setting["intervention"] == FRESH]
     if not fresh:
         raise UsageError(
-            "a relative metric needs runs with the intervention fresh, but there are "
-            "none: add Setting(..., intervention=Fresh()) to the study and run the "
-            "study again"
+            f"{metric} needs runs with the intervention fresh, but there are none: add "
+            "Setting(..., intervention=Fresh()) to the study and run the study again"
         )
     return [
         _subtract(runs, _references(runs, fresh))

@@ -459,7 +459,7 @@ def _merge_columns(files: Sequence[RecordsFile]) -> dict[str, Column]:
             elif merged.setdefault(name, column).type != column.type:
                 raise UsageError(
                     f"column {name} has type {column.type} in {file.path} but type "
-                    f"{merged[name].type} in another file: analyse the two files "
+                    f"{merged[name].type} in another file: analyze the two files "
                     "separately"
                 )
     order = sorted(merged, key=lambda name: ROLES.index(merged[name].role))
@@ -485,7 +485,9 @@ def _concatenate(
             if table[name].null_count and not _is_nullable(name, columns[name]):
                 path = next(p.file.path for p in own if p.table[name].null_count)
                 raise UsageError(
-                    f"{path} is not a file of records: column {name} has missing values"
+                    f"{path} is not a file of records: column {name} has missing "
+                    "values: restore the file, or move it to another folder and run "
+                    "the study again"
                 )
         tables.append(table.cast(pa.schema([(n, columns[n].type) for n in chosen])))
     table = pa.concat_tables(tables, promote_options="default")

@@ -103,8 +103,9 @@ def difference(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     - setting_id, problem, label, metric, tasks
     - runs_a, runs_b, pairs: the number of complete runs in `a`, in `b`, and of pairs
     - a, b: the mean over the runs in `a` and in `b`
-    - difference, lo, hi: `b` minus `a`, and the ends of the 95% interval; NaN if there
-      are too few runs
+    - difference, lo, hi: the mean of B minus A over the seeds that both have, and the
+      ends of its 95% interval. If they share no seed, it is the difference of the
+      columns b and a. The ends are NaN if there are too few runs.
     - verdict: same, moved, within or n/a
 
     Args:

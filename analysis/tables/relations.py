@@ -149,7 +149,7 @@ def all_sheets(
 
 
 def indicator_sheets(data: pd.DataFrame) -> list[Sheet]:
-    """Return a sheet that compares all probes, per stream of tasks.
+    """Return one sheet for each study and stream of tasks. It compares all indicators.
 
     `data` is from `indicators`.
     """

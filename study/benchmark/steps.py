@@ -193,7 +193,10 @@ def timed(call: Callable[[], Result], device: str) -> tuple[float, Result]:
 
 
 def methods(shape: Setting) -> dict[str, Setting]:
-    """Return settings like `shape`: each optimizer, and SGD with momentum and Adam."""
+    """Return settings like `shape` by name: one per optimizer, plus two with SGD.
+
+    The two are "momentum" (SGD with momentum) and "adam" (Adam).
+    """
     optimizers: dict[str, Optimizer] = {
         name: kind(lr=1e-3) for name, kind in OPTIMIZERS.items()
     }

@@ -53,14 +53,19 @@ class ClusterFile:
             content = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         except OSError as error:
             raise UsageError(
-                f"{path}: cannot be read: {error.strerror}; give the path of your "
+                f"{path} cannot be read ({error.strerror}): give the path of your "
                 "cluster file"
             ) from None
         except (UnicodeDecodeError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
-            raise UsageError(f"{path}: not valid YAML: {reason}") from None
+            raise UsageError(
+                f"{path} is not valid YAML ({reason}): correct the file"
+            ) from None
         if not isinstance(content, dict):
-            raise UsageError(f"{path}: has no keys; see the example cluster.yaml")
+            raise UsageError(
+                f"{path} has no keys at its top level: start from a copy of "
+                "cluster.yaml in the repository"
+            )
         try:
             with only_console_prints():  # Ray warns about each file in file_mounts
                 config = prepare_config(content)

@@ -43,8 +43,8 @@ def run_cost(setting: Setting) -> Cost:
     """Return the number of training examples and operations of one run.
 
     A task with c of the ten classes counts as c tenths of the dataset. This is exact if
-    all classes have equally many examples. It is also exact for the sum over all 45
-    pairs of classes.
+    all classes have equally many examples. It is also exact for the sum over the tasks
+    of `pairwise` with all 45 pairs of classes.
 
     A training pass on one example costs 6 operations per weight: 2 for the forward
     pass, 2 for the gradient of the weight, and 2 for the gradient of the layer's input.

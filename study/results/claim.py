@@ -389,7 +389,7 @@ def _claim_entry(files: Files, stale: float) -> Iterator[Claim]:
 def _check_conditions(files: Files, exclusion: Exclusion, entry: Entry) -> None:
     """Warn if the store ignores the conditions of writes, as some stores do.
 
-    The test is a write of the entry under the condition that there is no entry.
+    The entry exists. So a write under the condition that it does not exist must fail.
     """
     if exclusion.swap(entry.to_bytes(), None) is not None:
         say(

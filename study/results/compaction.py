@@ -77,10 +77,10 @@ def compact(
 
 
 def _groups(store: Store, checks: Sequence[FileCheck]) -> Iterator[_Group]:
-    """Yield groups of two or more files, each of which becomes one merged file.
+    """Yield groups of files. The two or more files of a group become one merged file.
 
-    Leave out a file that has more than half of `ROWS` rows, or that replaces at least
-    half of `FILES` files.
+    Leave out large files, for which a merge saves little: those that have more than
+    half of `ROWS` rows, or replace at least half of `FILES` files.
     """
     groups: dict[bytes, _Group] = {}  # by the columns and metadata of the files
     for check in checks:

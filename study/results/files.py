@@ -173,7 +173,7 @@ class Files:
                 os.close(descriptor)
 
     def load(self, path: str) -> bytes:
-        """Return the content of a file that only the holder of the claim writes.
+        """Read a file that only the process with the claim (a lock) may write.
 
         Raises:
             FileNotFoundError: The file does not exist.
@@ -181,7 +181,7 @@ class Files:
         return self.claim.read(path) if self.claim else self.read(path)
 
     def save(self, path: str, content: bytes) -> None:
-        """Write a file that only the holder of the claim writes.
+        """Write a file that only the process with the claim (a lock) may write.
 
         If another process has taken over the claim, this process ends.
 

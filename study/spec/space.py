@@ -81,7 +81,7 @@ class Space:
 
     @property
     def example(self) -> Setting:
-        """The setting with the first value of each domain."""
+        """The setting with the first value of each choice and the low of each range."""
         return self.make_setting(_pick({}))
 
     def make_setting(self, pick: Pick) -> Setting:

@@ -142,7 +142,7 @@ def test_keys_in_a_uri_are_refused_and_not_repeated(command, uri):
         (["table", "nowhere"], "nowhere does not exist"),
         (["table", "--format", "html"], "html"),
         (["table", "--fromat", "csv"], "--format"),
-        (["figure"], "no figure named"),
+        (["figure"], "needs the name of a figure"),
         (["figure", "accuracy"], "--output"),
         (["figure", "acuracy", "x", "-o", "f.png"], "did you mean 'accuracy'"),
         (["figure", "accuracy", "x", "-o", "f.gif"], ".png, .svg, .pdf, .csv"),

@@ -81,7 +81,8 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> Dataset:
 def _read_idx_dataset(name: str, folder: Path | None) -> Dataset:
     if folder is not None and not folder.is_dir():
         raise UsageError(
-            f"{folder} is not a folder: give a folder with the IDX files of {name}"
+            f"{folder} is not a folder: set --data-dir or $PLASTICITY_DATA to a folder "
+            f"with the IDX files of {name}"
         )
     root = folder or _download(name)
     arrays = {part: _read_part(name, root, part) for part in PARTS}

@@ -51,7 +51,8 @@ def choose_engine(
         except extension.Unavailable as error:
             if named:
                 raise UsageError(
-                    f"the native engine cannot run, because {error}"
+                    f"the native engine cannot run, because {error}. To use another "
+                    f"engine, set {VARIABLE}=torch"
                 ) from error
     is_special = network.normalized or network.activation is not None
     return "reference" if is_special or engine == "reference" else "torch"

@@ -27,7 +27,7 @@ KINDS = (
     *("value", "velocity", "first", "second", "origin", "average"),
     *("ascent", "looksam"),
 )
-"""The kinds of numbers that each weight and each bias has, as in `c/steps.h`."""
+"""The numbers that are stored for each weight and each bias, as in `c/steps.h`."""
 
 METHODS = ("mixture", "vasso", "fsam", "msam", "wsam", "gsam", "looksam", "gam")
 """The ways to compute a gradient, as in `c/steps.h`."""
@@ -85,7 +85,7 @@ STRUCTS = (Parameters, Batches, Hyperparameters, Sums)
 
 
 class Unavailable(Exception):
-    """The C extension cannot be used on this machine. The message says what to do."""
+    """The C extension cannot be used on this machine, for the reason in the message."""
 
 
 class Library(NamedTuple):
@@ -136,13 +136,12 @@ def load(dtype: object) -> Library:
             text = (ctypes.c_char * 80).in_dll(functions, "compiler")
             return Library(name, text.value.decode(), functions)
     raise Unavailable(
-        f"the C extension needs a processor with {' or '.join(built)}: "
-        "use the engine torch on this machine"
+        f"the C extension needs a processor with {' or '.join(built)}, unlike this one"
     )
 
 
 def _check_file(file: Path) -> None:
-    """Check what must be known before a library is loaded, because loading runs it.
+    """Check a file before it is loaded, because loading runs code in it.
 
     Raises:
         Unavailable: Other users may replace the library, or its file is incomplete.

@@ -321,7 +321,7 @@ def _update(
 
 
 def _explicit_gradient(network: Network, terms: list[list[Term]]) -> Network:
-    """Return the gradient that is the sum of `terms`, as stored tensors."""
+    """Compute the sum of `terms` for each layer, and return it: the gradient."""
     slope = network.zeros_like()
     for w, b, layer_terms in zip(slope.weights, slope.biases, terms, strict=True):
         _add_products(w, b, 0, 1, layer_terms)

@@ -30,7 +30,8 @@ def make_heading(
     if any(panel.wide for panel in panels):
         sentences.append("Bands wider than two thirds of a panel are left out.")
     if any(panel.crowded - panel.wide for panel in panels):
-        sentences.append("Bands that hold the lines of two others are left out.")
+        words = "Bands that cover the lines of two other settings are left out."
+        sentences.append(words)
     if any(
         panel.is_cut(own)
         for panel in panels
@@ -42,7 +43,8 @@ def make_heading(
         sentences.append("No band: a run of the setting or of its baseline diverged.")
     survivors = data[(data["runs"] > 0) & (data["diverged"] > 0)]
     if names := escape_text(", ".join(dict.fromkeys(survivors["label"]))):
-        sentences.append(f"Some runs diverged, and the others look too good: {names}.")
+        text = "Some runs diverged; the mean of the rest is too optimistic"
+        sentences.append(f"{text}: {names}.")
     missing = data[data["runs"] == 0]
     for problem, part in missing.groupby("problem", sort=False):
         pairs = zip(part["label"], part["diverged"], strict=True)

@@ -62,7 +62,7 @@ class Panel:
 
     @functools.cached_property
     def lines(self) -> Reals:
-        """All values of lines, in the unit of the axis."""
+        """The values of all lines, in the unit of the axis."""
         seeds = list(itertools.chain.from_iterable(self.drawn["seed_values"]))
         return self.scale * np.array([*self.drawn["mean"], *seeds], dtype=float)
 

@@ -21,7 +21,7 @@ def test_bands_on_top_of_each_other_are_left_out():
     figure = draw_by_task(data)
     (ax,) = figure.axes
     text = " ".join(part.get_text() for part in figure.texts).replace("\n", " ")
-    assert "Bands that hold the lines of two others are left out." in text
+    assert "Bands that cover the lines of two other settings are left out." in text
     bands = [c for c in ax.collections if "FillBetween" in type(c).__name__]
     assert len(bands) == 1
     # Two bands on top of each other can still be told apart.

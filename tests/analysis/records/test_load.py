@@ -260,7 +260,7 @@ def write_without_version(run):
         ),
         (
             lambda run: replace(run, "seed", pa.nulls(4, pa.int64()), null=True),
-            "column seed has missing values",
+            "column seed has missing values: restore the file",
         ),
     ],
 )

@@ -166,7 +166,7 @@ def test_a_relative_metric_says_what_it_is_relative_to(tmp_path):
         ({"problem": "pair"}, "unknown problem 'pair'"),
         ({"baseline": "adam"}, "unknown baseline 'adam'"),
         ({"format": "html"}, "unknown format 'html'"),
-        ({"metric": "relative_accuracy_slope"}, "needs runs with the intervention"),
+        ({"metric": "relative_accuracy_slope"}, "^relative_accuracy_slope needs runs"),
         ({"baseline": "none"}, "nothing to compare in .* belongs to the baseline none"),
         ({"selection": Selection("lr > 9")}, "matches no record"),
     ],

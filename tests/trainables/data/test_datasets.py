@@ -145,7 +145,7 @@ def test_an_unknown_dataset_is_refused(tmp_path):
 
 def test_a_folder_that_is_none_is_refused(tmp_path):
     refused(
-        "kmnist", tmp_path / "no", tmp_path / "no", "is not a folder: give a folder"
+        "kmnist", tmp_path / "no", tmp_path / "no", "is not a folder: set --data-dir"
     )
     (tmp_path / "file").write_bytes(b"")
     refused("kmnist", tmp_path / "file", tmp_path / "file", "is not a folder")
