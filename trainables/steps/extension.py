@@ -136,7 +136,7 @@ def load(dtype: object) -> Library:
             text = (ctypes.c_char * 80).in_dll(functions, "compiler")
             return Library(name, text.value.decode(), functions)
     raise Unavailable(
-        f"the C extension needs a processor with {' or '.join(built)}, unlike this one"
+        f"this processor has no {' or '.join(built)}, which the C extension needs"
     )
 
 

@@ -1,8 +1,8 @@
-/* The sharpness-aware methods whose gradient is no mixture of two gradients.
+/* The sharpness-aware methods whose gradient is not a mixture of two gradients.
 
 The equations and their sources are in trainables/optimizers. Here, g[0] is the gradient
-at the weights w, and the other g are gradients at other points, or differences of them.
-All are vectors with the numbers of all parts of a network.
+at the weights w. The other g[i] are gradients at other points, or differences of
+gradients. Each is a vector over all parts of the network.
 */
 
 #include "network.h"
@@ -21,7 +21,7 @@ static void store_gradient(const Network *net, PassName name, real *to) {
             &(Update){.sum_output = to + part->start, .share = (real)1 / net->batch});
 }
 
-/* Store the gradient at the point from + factor * direction. */
+/* Store the gradient at the point `from` + factor * `direction`. */
 static void gradient_at(const Network *net, const int64_t *labels, const real *from,
                         double factor, const real *direction, real *to) {
     combine(net->point, 1, from, factor, direction, net->count);
@@ -40,8 +40,8 @@ static double scale_to(const Network *net, const Hyperparameters *h, double radi
     return radius / (size + h->epsilon);
 }
 
-/* Store in `to` the vector `summed` without a share of what is orthogonal to it in
-   `other`. */
+/* Split `other` into a part along `summed` and a part orthogonal to it. Store in `to`
+   summed - share * (the orthogonal part). */
 static void subtract_orthogonal(const Network *net, const Hyperparameters *h,
                                 double share, const real *summed, const real *other,
                                 real *to) {
@@ -51,8 +51,8 @@ static void subtract_orthogonal(const Network *net, const Hyperparameters *h,
     combine(to, 1 + share * along, summed, -share, other, net->count);
 }
 
-/* Move the average of gradients by `share` of the way to the gradient, at first fully.
- */
+/* average += share * (gradient - average). The first time, the average becomes the
+   gradient. */
 static void average(const Network *net, const Hyperparameters *h, double share) {
     real *average = net->arrays[ASCENT_AVERAGE];
     if (h->ascent_begun == 0) share = 1;

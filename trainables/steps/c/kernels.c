@@ -74,8 +74,8 @@ INLINE vec *at(real *const *arrays, Kind kind, long i) {
     return (vec *)(arrays[kind] + i);
 }
 
-/* Return x. The compiler cannot fuse a multiplication that gives x with an addition, so
-   that all builds and all functions round alike. */
+/* Return x. This stops the compiler from fusing a product x with a later addition. So
+   all builds and all functions round in the same way. */
 INLINE vec rounded(vec x) {
 #ifdef __aarch64__
     __asm__("" : "+w"(x));
@@ -128,7 +128,7 @@ INLINE vec descend_adam(const Update *u, long i, vec gradient) {
     return *w -= u->lr * adam_ratio(*m, *v, u->root_share, u->adam_eps);
 }
 
-/* Do all that `Update` describes with an element, and return the new weights. */
+/* Apply all that `Update` describes to one vector, and return the new weights. */
 INLINE vec apply(const Update *u, long i, vec sum) {
     vec gradient = gradient_at(u, i, sum);
     if (u->arrays[ORIGIN])
@@ -146,7 +146,7 @@ INLINE vec apply(const Update *u, long i, vec sum) {
     return w;
 }
 
-/* Return whether an update is only a step of SGD. */
+/* Return whether an update is only a step of SGD, with or without momentum. */
 INLINE bool is_only_sgd(const Update *u) {
     return !u->arrays[ORIGIN] && !u->arrays[SECOND] && !u->arrays[AVERAGE];
 }
@@ -173,7 +173,7 @@ INLINE void outer_tile(const int rows, const int vectors, const real *e,
                 *(vec *)(output + o * row_length + i * LANES) =
                     update->share * sum[o][i];
     } else {
-        const Update u = *update; /* a copy, which stores to arrays cannot change */
+        const Update u = *update; /* a local copy: writing to arrays cannot change it */
         REPEAT (o, rows)
             REPEAT (i, vectors) {
                 long at = start + o * row_length + i * LANES;
@@ -182,7 +182,7 @@ INLINE void outer_tile(const int rows, const int vectors, const real *e,
     }
 }
 
-/* Store the elements of the outer product, or take a step of SGD with them. */
+/* Store the elements of the outer product, or use them for a whole step of SGD. */
 static void outer_tiles(const real *e, long panel_stride, long rows, const real *h,
                         long row_length, long batch, const Update *update) {
     long row_vectors = row_length / LANES;
@@ -318,7 +318,7 @@ void multiply_small_batch(const real *a, int64_t rows, const real *h,
 INLINE void fused_tile(const int rows, const bool only_sgd, const real *e,
                        const real *h, long row_length, const Update *update, long start,
                        const real *next, vec *sum) {
-    const Update u = *update; /* a copy, which stores to the arrays cannot change */
+    const Update u = *update; /* a local copy: writing to the arrays cannot change it */
     vec total[4] = {{0}};
     for (long k = 0; k < row_length; k += LANES) {
         vec part = *(const vec *)(h + k), next_part = *(const vec *)(next + k);

@@ -59,12 +59,12 @@ typedef int32_t integer;
 #define VECTOR_BYTES 16
 #define REGISTERS 32
 #else
-#error "C steps need AVX2 and FMA, or NEON: use the engine torch, which is faster here"
+#error "C steps need AVX2 and FMA, or NEON: use torch (PLASTICITY_ENGINE=torch)"
 #endif
 
-/* Sizes of tiles, which must fit the registers. SINGLE_ROWS and PAIR_ROWS are the rows
-   of a tile of `multiply` over one panel and over two panels. OUTER_ROWS are the rows
-   of a tile of `outer_product`, and OUTER_VECTORS the vectors per row. */
+/* Sizes of tiles, which must fit the registers. A tile of `multiply` has at most
+   SINGLE_ROWS rows if it covers one panel, and PAIR_ROWS if it covers two. A tile of
+   `outer_product` has at most OUTER_ROWS rows of OUTER_VECTORS vectors. */
 #define SINGLE_ROWS 12
 #define PAIR_ROWS (REGISTERS == 16 ? 6 : 12)
 #define OUTER_ROWS (REGISTERS == 16 ? 3 : 5)
@@ -150,9 +150,8 @@ typedef struct {
        w -= correction_share * correction
    With an average (Hare and Tortoise), finally:
        average += (1 - hare_ema) * (w - average)
-   The shares 1 - beta1, 1 - beta2 and 1 - hare_ema (first_share, second_share and
-   average_share) are subtracted in double: in float, few digits of them would be left.
- */
+   1 - beta1, 1 - beta2 and 1 - hare_ema (first_share, second_share and average_share)
+   are computed in double. In float, the subtraction would lose digits. */
 typedef struct {
     real *sum_output;
     real share, other_share;
@@ -162,7 +161,7 @@ typedef struct {
     real init_decay, average_share;
     const real *correction; /* NULL if not used */
     real correction_share;
-    real *scratch;       /* SCRATCH_ROWS rows, if there is more than a step of SGD */
+    real *scratch;       /* SCRATCH_ROWS rows, used if an update is more than SGD */
     real *arrays[KINDS]; /* NULL if not used */
 } Update;
 
@@ -171,16 +170,16 @@ typedef struct {
 void multiply(Matrix a, int64_t rows, int64_t depth, Panels x, Panels c, int64_t panels,
               bool add);
 
-/* Compute sum_b E[row][b] H[b][i] for all rows of E, and use it as `update` says.
-   `e` are panels of `rows` features. `h` are `batch` rows. */
+/* Compute sum_b E[row][b] H[b][i] for all rows of E, and apply `update` to it. `e` are
+   panels of `rows` features. `h` are `batch` rows. */
 void outer_product(const real *e, int64_t rows, const real *h, int64_t row_length,
                    int64_t batch, const Update *update);
 
-/* Do the same with `count` sums that are given, instead of an outer product. */
+/* Apply `update` to `count` given sums instead of an outer product. */
 void update_weights(const real *sums, int64_t count, const Update *update);
 
-/* Do the same as `outer_product` for one example, and compute C[row] =
-   sum_k W[row][k] next[k] with the new weights. C is one panel of one example. */
+/* Update the weights as `outer_product` does for one example. With the new weights,
+   compute C[row] = sum_k W[row][k] next[k]. C is one panel of one example. */
 void outer_product_then_multiply(const real *e, int64_t rows, const real *h,
                                  int64_t row_length, const Update *update,
                                  const real *next, real *c);
@@ -209,7 +208,7 @@ int64_t unit_outputs(Activation activation);
 void activate(Activation activation, real *z, int64_t units);
 
 /* Compute the errors dL/dz of units from `e`, the errors of their outputs h. `errors`
-   may be `e`. */
+   may be the same array as `e`. */
 void activate_backward(Activation activation, const real *h, const real *e,
                        int64_t units, real *errors);
 
@@ -218,7 +217,8 @@ void activate_backward(Activation activation, const real *h, const real *e,
    The offset of a unit is offset[unit * LANES]. */
 void normalize(real *z, int64_t units, const real *offset, real *normal, vec *scale);
 
-/* Compute the errors of z in `normalize` from `e`, the errors of its results. */
+/* Go backward through `normalize`: `e` are the errors of its outputs, `errors` those of
+   z. */
 void normalize_backward(const real *e, int64_t units, const real *normal,
                         const vec *scale, real *errors);
 
@@ -228,7 +228,7 @@ void normalize_backward(const real *e, int64_t units, const real *normal,
 void softmax_error(const real *logits, int64_t outputs, int64_t batch,
                    const int64_t *labels, real *errors, Sums *sums);
 
-/* Store to = a x + b y, elementwise. `to` may be x or y. */
+/* Store a x + b y in `to`, elementwise. `to` may be the same array as x or y. */
 void combine(real *to, real a, const real *x, real b, const real *y, int64_t count);
 
 /* Return the sum of x * y. */

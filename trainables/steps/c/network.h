@@ -1,22 +1,23 @@
-/* A network in memory, and what can be done with it (see steps.c). */
+/* A network in memory, and the functions of its forward and backward passes. */
 
 #ifndef NETWORK_H
 #define NETWORK_H
 
 #include "kernels.h"
 
-/* The passes of a step. BASE goes forward and backward at the weights w. ASCENT does
-   the same at another point, for SAM the ascent point (see ascend). */
+/* The passes of a step. BASE goes forward and backward at the weights w. ASCENT goes
+   forward and backward at another point, for SAM the ascent point (see ascend). */
 typedef enum { BASE, ASCENT, PASSES } PassName;
 
 #define GRADIENTS 4 /* the largest number of gradients that a method stores */
 
-/* Weights with a gradient sum_b errors[row][b] * input_rows[b][column] / batch: the
-   weights and biases of a layer, or only its weights, or only its biases. */
+/* A part: a block of parameters whose gradient is
+   sum_b errors[row][b] * input_rows[b][column] / batch. It has the weights and biases
+   of a layer, or only its weights, or only its biases. */
 typedef struct {
     long rows, columns, row_length; /* row_length is a multiple of LANES */
     bool has_bias;                  /* after the columns of weights */
-    long start, count;              /* of its numbers in the network's vectors */
+    long start, count;              /* its place in the network's vectors */
     real *arrays[KINDS];            /* NULL if not used */
     real *gradient;                 /* batch * gradient; NULL if it is not stored */
     struct {
@@ -43,11 +44,12 @@ typedef struct {
     Activation activation;
     Method method; /* MIXTURE also if there is no ascent step */
     bool is_normalized, has_ascent;
-    bool is_small_batch, is_scaled; /* is_scaled: the ascent step is that of ASAM */
+    bool is_small_batch, is_scaled; /* is_scaled: the ascent step is as in ASAM */
     Layer *layer;
     Part *part;
-    /* Vectors with the numbers of all parts. For a mixture, only gradients[0] is used,
-       which has batch * gradient and, like `point`, no implicit first layer. */
+    /* Vectors with the numbers of all parts. A mixture uses only gradients[0], which
+       stores batch * gradient. If the first layer is implicit, gradients[0] and `point`
+       do not contain this layer. */
     long count;
     real *arrays[KINDS], *gradients[GRADIENTS];
     real *point; /* the weights in the pass ASCENT */
@@ -71,16 +73,16 @@ void forward(const Network *net, PassName name, bool has_first);
    number of correct predictions to `sums`. */
 void output_error(const Network *net, PassName name, const int64_t *labels, Sums *sums);
 
-/* Do the same, and compute the errors of all other layers, from the last to the first.
- */
+/* Call output_error, then compute the errors of all other layers, last to first. */
 void backward(const Network *net, PassName name, const int64_t *labels, Sums *sums);
 
-/* Compute batch * the gradient of a part in a pass, and use it as `update` says. */
+/* Compute batch * the gradient of a part in a pass, and apply `update` to it. */
 void use_gradient(const Network *net, const Part *part, PassName name,
                   const Update *update);
 
-/* Compute the gradient of a method that is no mixture, in gradients[0], after the pass
-   forward at w. For WSAM, also compute the correction, in gradients[1]. */
+/* For a method that is not a mixture: compute its gradient and store it in
+   gradients[0]. The forward pass at w must be done. For WSAM, also store the correction
+   in gradients[1]. */
 void find_gradient(const Network *net, const int64_t *labels, Sums *sums,
                    const Hyperparameters *h);
 

@@ -1,8 +1,8 @@
 /* Train and test one network on a CPU, close to the peak speed of its arithmetic.
 
-The equations are those of trainables/steps/fast.py. A layer's weights are stored as
+trainables/steps/fast.py explains the equations. A layer's weights are stored as
 rows, one row per output. The bias is one more column of weights, whose input is always
-1. With layer norm, the biases of hidden layers are a part of their own. Activations are
+1. With layer norm, the biases of hidden layers form a separate `Part`. Activations are
 stored in panels, and also as rows for the gradient (see kernels.h). All steps of a
 block of batches run one after the other, so that the weights stay in the core's cache.
 
@@ -53,8 +53,8 @@ int is_supported(void) {
 
 /* Without a gradient, momentum and the moments of Adam shrink until they are denormal
    (below 1e-38 as a float), and stay so. Processors take up to a hundred times as long
-   for such numbers. This thread's control register therefore counts them as 0 during a
-   call. */
+   for such numbers. During a call, a setting of this thread therefore makes the
+   processor treat them as 0. */
 #ifdef __aarch64__
 typedef uint64_t Control;
 #define FLUSH (UINT64_C(1) << 24) /* FZ */
@@ -103,9 +103,10 @@ static real *take(Arena *arena, long count) {
    The first layer has the same inputs in both passes. It can therefore do without these
    weights (implicit), if this takes fewer multiplications. With the weights, the
    gradient and the second product take 2 * batch * inputs * outputs. Without the
-   weights, h h^T takes batch^2 * inputs, and e e^T and its use take batch^2 * outputs
-   each. The other layers always store these weights, and so do ASAM, which scales each
-   of them, and all methods that are no mixture. */
+   weights, h h^T takes batch^2 * inputs. Its product with e takes batch^2 * outputs,
+   and so does e e^T, which is only for the norm. The other layers always store these
+   weights. So do ASAM, which scales each element of the gradient, and all methods that
+   are not a mixture. */
 static bool is_explicit(const Network *net, long l, long inputs, long outputs) {
     if (l > 0 || net->is_scaled || net->method != MIXTURE) return true;
     return net->batch * (inputs + 2 * outputs) > 2 * inputs * outputs;
@@ -117,9 +118,9 @@ static void destroy(Network *net) {
     free(net->part);
 }
 
-/* Return whether to compute the first layer's z of the next example while the weights
-   are updated. With one example per batch, most of the time goes into reading and
-   writing the first layer's weights, which are then read only once per step. */
+/* Return whether to merge two jobs for the first layer: updating the weights, and
+   computing z of the next example. With one example per batch, most time goes into
+   reading and writing these weights. Merged, a step reads them only once. */
 static bool is_fused(const Network *net) {
     return net->is_small_batch && net->batch == 1 && !net->arrays[AVERAGE] &&
            net->method == MIXTURE;
@@ -133,8 +134,8 @@ static int stored_gradients(Method method) {
 
 static real *slice(real *vector, long start) { return vector ? vector + start : NULL; }
 
-/* Take the vectors of a network, and give each part its slices. Inputs and errors are
-   taken by `lay_out`. */
+/* Allocate the vectors of a network in the arena, and give each part its slices.
+   `lay_out` allocates the inputs and errors. */
 static void lay_out_vectors(Network *net, Arena *arena, const Parameters *caller,
                             bool is_first_explicit) {
     Part *end = net->part + net->parts;
@@ -164,7 +165,7 @@ static void lay_out_vectors(Network *net, Arena *arena, const Parameters *caller
 
 static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
     long examples = net->panels * LANES, per_unit = unit_outputs(net->activation);
-    long most = 0, longest = 0; /* inputs of a layer, and length of a row */
+    long most = 0, longest = 0; /* the most inputs of a layer; the longest row */
     net->parts = 0;
     for (long l = 0; l < net->layers; l++) {
         Layer *layer = &net->layer[l];
@@ -320,8 +321,9 @@ static void read_images(const Network *net, const Batches *batches, real *rows,
 
 /* ---- a step ---- */
 
-/* Write the first layer's outputs at the ascent point, without its weights there. They
-   are z + s (h h^T + 1) e, where z are the outputs at w and s e are ascent_errors. */
+/* Write the first layer's outputs at the ascent point, without computing the weights at
+   that point. The outputs are z + s (h h^T + 1) e, where z are the outputs at w and s e
+   are ascent_errors. */
 static void forward_implicit(const Network *net, real *z, long z_stride) {
     const Layer *first = net->layer;
     long stride = first->outputs * LANES;
@@ -355,7 +357,8 @@ static void multiply_layer(const Network *net, const Layer *layer, PassName name
     }
 }
 
-/* Return where the z of a layer are computed: in the inputs of the next layer. */
+/* Return where to write z of a layer: into the inputs of the next layer, or into the
+   logits for the last layer. */
 static Panels layer_outputs(const Network *net, const Layer *layer, PassName name) {
     const Layer *next = layer + 1;
     if (next == net->layer + net->layers)
@@ -475,10 +478,10 @@ static void scale_gradient(const Part *part, const Hyperparameters *h) {
     }
 }
 
-/* Compute the weights at the ascent point, w + rho gradient / (norm + epsilon), or
-   w + rho T^2 gradient / (norm of T gradient + epsilon) for ASAM. For an implicit first
-   layer, compute only ascent_errors. ASAM overwrites the gradient, which it does not
-   need any more. */
+/* Compute the weights at the ascent point: w + rho gradient / (norm + epsilon), or for
+   ASAM, w + rho T^2 gradient / (norm of T gradient + epsilon), where T multiplies each
+   element by |w| + eta. For an implicit first layer, compute only ascent_errors. ASAM
+   overwrites the gradient, because it does not need the gradient any more. */
 static void ascend(const Network *net, const Hyperparameters *h) {
     double squares = 0;
     const Part *end = net->part + net->parts;
@@ -506,8 +509,7 @@ static void ascend(const Network *net, const Hyperparameters *h) {
     }
 }
 
-/* Return the update of weights. Its gradient is the element itself, divided by the
-   batch. */
+/* Return the update of a part, for a gradient that is the sum divided by the batch. */
 static Update describe_update(const Network *net, const Part *part,
                               const Hyperparameters *h) {
     Update update = {.share = 1.0 / net->batch,
@@ -529,7 +531,7 @@ static Update describe_update(const Network *net, const Part *part,
     return update;
 }
 
-/* Update the weights with the gradient of a method that is no mixture. */
+/* Update the weights with the stored gradient of a method that is not a mixture. */
 static void descend_stored(const Network *net, const Hyperparameters *h) {
     for (const Part *part = net->part; part < net->part + net->parts; part++) {
         Update update = describe_update(net, part, h);
@@ -542,8 +544,8 @@ static void descend_stored(const Network *net, const Hyperparameters *h) {
     }
 }
 
-/* Update the weights. If has_next is true, also compute the first layer's z of the next
-   example, which next_row has. */
+/* Update the weights. If has_next is true, also compute z of the first layer for the
+   next example (in next_row). */
 static void descend(const Network *net, const Hyperparameters *h, bool has_next) {
     double alpha = h->alpha;
     for (const Part *part = net->part; part < net->part + net->parts; part++) {
@@ -569,7 +571,7 @@ static void descend(const Network *net, const Hyperparameters *h, bool has_next)
     }
 }
 
-/* Let the weights become their running averages, if it is time for that. */
+/* Every hare_every updates, replace the weights by their running averages. */
 static void end_update(const Network *net, const Hyperparameters *h) {
     if (!net->arrays[AVERAGE] || fmod(h->updates, h->hare_every) != 0) return;
     memcpy(net->arrays[VALUE], net->arrays[AVERAGE], net->count * sizeof(real));
@@ -583,8 +585,8 @@ static void take_next_row(Network *net) {
     net->next_row = row;
 }
 
-/* Return the hyperparameters at update t of a block, counted from 0. Its numbers of
-   updates include this one, except that of LookSAM. */
+/* Return the hyperparameters at update t of a block, counted from 0. The counts of
+   updates include update t; only looksam_updates does not. */
 static Hyperparameters at_update(const Hyperparameters *h, long t) {
     Hyperparameters now = *h;
     now.updates += t + 1;

@@ -6,8 +6,8 @@
 
 #include <stdint.h>
 
-/* The kinds of numbers that each weight and each bias has: its value, the velocity of
-   momentum, the two moments of Adam, the initial value of L2-init, the running average
+/* The numbers that are stored for each weight and each bias: its value, the velocity of
+   momentum, the two moments of Adam, the initial value for L2-init, the running average
    of Hare and Tortoise, the average of gradients of VaSSO and F-SAM, and the direction
    that LookSAM reuses. */
 typedef enum {
@@ -23,8 +23,8 @@ typedef enum {
 } Kind;
 
 /* How to compute the gradient g along which the weights are updated. A mixture is
-   (1 - alpha) g1 + alpha g2, as that of SGD, SAM, GNP and ASAM. For the other methods,
-   see family.c. WSAM is the decoupled form. */
+   (1 - alpha) g1 + alpha g2, as in SGD, SAM, GNP and ASAM. For the other methods, see
+   family.c. WSAM here means decoupled WSAM; coupled WSAM is a mixture. */
 typedef enum { MIXTURE, VASSO, FSAM, MSAM, WSAM, GSAM, LOOKSAM, GAM } Method;
 
 /* The functions after the hidden layers (see trainables/networks/activations.py). */
@@ -35,7 +35,7 @@ typedef enum { RELU, LEAKY_RELU, TANH, CRELU, SINE_COSINE } Activation;
    the biases (outputs). The numbers are float, or double if DOUBLE is defined. The
    arrays of a kind that is not used are NULL. */
 typedef struct {
-    int64_t layers, activation, is_normalized; /* normalized by layer norm, or not: 0 */
+    int64_t layers, activation, is_normalized; /* 1 with layer norm, else 0 */
     const int64_t *widths; /* layers + 1 numbers: inputs, hidden layers, outputs */
     void **weights[KINDS], **biases[KINDS];
 } Parameters;
@@ -49,20 +49,21 @@ typedef struct {
     double low; /* input of a black pixel (0), if a white one (255) is 1 */
 } Batches;
 
-/* If eta is above 0, the ascent step is that of ASAM: scaled by |w| + eta. The ascent
+/* If eta is above 0, the ascent step is scaled by |w| + eta, as in ASAM. The ascent
    step of the biases is scaled only if scales_biases is not 0.
 
-   rho is multiplied by rho_level and, if rho_warmup is above 0, by a number that rises
-   from 0 to 1 in so many updates. If rho_follows is not 0, so is lr.
+   rho and gam_rho are multiplied by rho_level. If rho_warmup is above 0, they are also
+   multiplied by a number that rises from 0 to 1 in the first rho_warmup updates. If
+   rho_follows is not 0, lr is multiplied by the same factors.
 
    `updates`, rho_updates and looksam_updates are numbers of updates before the first
    batch. ascent_begun is 1 if VaSSO or F-SAM has an average already, otherwise 0. */
 typedef struct {
     double lr, weight_decay, momentum;
     double rho, alpha, epsilon, eta, scales_biases;
-    double beta1, beta2, adam_eps; /* Adam: used if there are moments */
-    double init_decay;             /* L2-init: used if there are initial values */
-    double hare_ema, hare_every;   /* Hare and Tortoise: if there are averages */
+    double beta1, beta2, adam_eps; /* Adam: used if the arrays FIRST and SECOND exist */
+    double init_decay;             /* L2-init: used if the array ORIGIN exists */
+    double hare_ema, hare_every;   /* Hare and Tortoise: if the array AVERAGE exists */
     double updates;
     double rho_level, rho_warmup, rho_follows, rho_updates;
     double method; /* a `Method` */
