@@ -38,8 +38,8 @@ def benchmark(
 ) -> int:
     """Measure how fast this machine trains, and compare with a usual PyTorch loop.
 
-    The training loop of this project is also compared with the "floor": the time of the
-    matrix products in one step of SGD.
+    The training loop of this project is also compared with the floor. The floor is a
+    loop that computes only the matrix products of a step.
 
     Args:
         hidden: The widths of the hidden layers, for example 100-100-100.
@@ -54,9 +54,11 @@ def benchmark(
         peers: Other libraries to time with SGD, SAM and GNP: jax (which you install
             yourself), torch.compile, or both: jax,torch.compile.
         study: The name of a study, such as remedies. Time only the steps of each of its
-            settings, and compare them with SGD.
-        ray_trials: The number of trials that measure the time that Ray adds to
-            training, for example 1000. 0 skips this measurement.
+            settings, and compare them with SGD. This uses the largest number of
+            --stacks, and ignores --hidden, --batch-sizes, --optimizers, --peers and
+            --ray-trials.
+        ray_trials: Run this many tiny trials to measure how much time Ray adds, for
+            example 1000. 0 skips this measurement.
         json: Write the measurements to this JSON file.
     """
     shapes = {
@@ -87,6 +89,7 @@ def benchmark(
         settings = STUDIES[choose("study", study, STUDIES)].settings
         rows = steps.time_settings(settings, stack_sizes[-1], rounds, device, data)
         console.print(steps.settings_table(rows))
+        _save(json, {"steps": rows})
         return 0
     for size, shape in shapes.items():
         say(f"Batch size {size}:")
@@ -101,7 +104,6 @@ def benchmark(
     tasks = trials.time_tasks(shape, own, stack, device, data)
     console.print(trials.task_table(tasks))
     results: dict[str, Any] = {"steps": rows, "task": tasks}
-    results["made_by"] = software() | hardware()
     if device == "cpu":
         rates = {name: task["flops_per_second"] for name, task in tasks.items()}
         save_rates(load_rates() | rates)
@@ -114,13 +116,19 @@ def benchmark(
             f"and {overhead['per_report']:.4f} s for each task after the first. "
             f"A trial that does nothing takes {overhead['floor']:.4f} s."
         )
-    if json:
-        Path(json).write_text(json_format.dumps(results, indent=1))
+    _save(json, results)
     return 0
 
 
+def _save(file: str | None, results: dict[str, Any]) -> None:
+    """Write the results to a JSON file, if a file is given; add the machine's data."""
+    if file:
+        results = results | {"made_by": software() | hardware()}
+        Path(file).write_text(json_format.dumps(results, indent=1))
+
+
 def parse_numbers(option: str, text: str) -> list[int]:
-    """Return the different numbers in a text such as 1,16,64, sorted.
+    """Return the numbers in a text such as 1,16,64, sorted and without duplicates.
 
     Raises:
         UsageError: The text is not a list of whole numbers above 0.
@@ -134,7 +142,7 @@ def parse_numbers(option: str, text: str) -> list[int]:
 
 
 def parse_names(kind: str, text: str, known: Iterable[str]) -> list[str]:
-    """Return the different names in a text such as sgd,sam, or all names for "all".
+    """Return the names in a text such as sgd,sam, without duplicates; "all" gives all.
 
     Raises:
         UsageError: A name is not in `known`.

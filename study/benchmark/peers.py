@@ -1,8 +1,8 @@
-"""Time the same training step, as JAX and as torch.compile compile it.
+"""Make contenders that compute the steps of SGD, SAM and GNP with JAX or torch.compile.
 
 Both compute the equations of GNP with automatic differentiation, for all seeds at once
-(vmap). They are as fast as these libraries are without code for this step alone: JAX
-makes all steps of a round in one call (scan), and torch.compile makes one step a call.
+(vmap). Neither uses code that is written for this step alone. JAX makes all steps of a
+round in one call (scan), and torch.compile makes one step per call.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Time the training steps of this project, and compare them with two other loops.
 
-The loops are called contenders. The two others are the "floor", which computes only the
-matrix products of a step, and a usual PyTorch loop. All contenders have networks of the
-same size.
+The loops are called contenders. The two others are the floor and a usual PyTorch loop.
+The floor is a loop that computes only the matrix products of a step. All contenders
+have networks of the same size.
 
 A contender is a function that makes some steps. It returns the number of steps times
 the number of runs that are trained together. A shared machine is sometimes slow.
 Therefore ratios are computed within each round, and the table shows their medians.
+`time_settings` compares the smallest times instead.
 """
 
 from __future__ import annotations
@@ -69,11 +70,11 @@ def repeat_images(data: Dataset, train: int, test: int) -> Dataset:
 def products(
     setting: Setting, stack: int, steps: int, device: str, data: Dataset
 ) -> Contender:
-    """Return a contender that computes only the matrix products of a step of SGD.
+    """Return the floor: a loop that computes only the matrix products of a step of SGD.
 
-    The time of this contender is called the floor. The products are the forward pass,
-    the backward pass to every layer except the first, and the update. One operation
-    computes both the gradient and the update. The memory layout is that of a real step.
+    The products are the forward pass, the backward pass to every layer except the
+    first, and the update. One operation computes both the gradient and the update. The
+    arrays lie in memory as in a real step.
     """
     sizes = [PIXELS, *setting.hidden, setting.problem.outputs]
     shape = stack, setting.batch_size
@@ -104,9 +105,9 @@ def our_loop(
 ) -> Contender:
     """Return a contender that trains as a real run of this project does.
 
-    It draws examples, makes training steps and counts the correct answers. The moments
-    of momentum and Adam are like those late in a stream: where images are black, they
-    have shrunk to denormal numbers.
+    It shuffles examples, makes training steps and counts the correct answers. All
+    moments of momentum and Adam start as denormal numbers. Late in a stream, the
+    moments of always-black pixels are denormal.
     """
     run = ContinualRun(setting, range(stack), data, device)
     for moment in run.stack.memory.moments.values():
@@ -193,9 +194,9 @@ def timed(call: Callable[[], Result], device: str) -> tuple[float, Result]:
 
 
 def methods(shape: Setting) -> dict[str, Setting]:
-    """Return settings like `shape` by name: one per optimizer, plus two with SGD.
+    """Return settings like `shape` by name.
 
-    The two are "momentum" (SGD with momentum) and "adam" (Adam).
+    There is one per optimizer, plus "momentum" (SGD with momentum) and "adam" (Adam).
     """
     optimizers: dict[str, Optimizer] = {
         name: kind(lr=1e-3) for name, kind in OPTIMIZERS.items()
@@ -228,8 +229,8 @@ def time_steps(
         rounds: The number of rounds.
         device: cpu or cuda.
         data: A dataset of the size of MNIST.
-        peers: Other libraries: what makes their contenders, by name. They are timed
-            with SGD, SAM and GNP only.
+        peers: For each other library, the function that makes its contender, by name.
+            These contenders are timed with SGD, SAM and GNP only.
 
     Returns:
         A row for each contender: the batch size and the values of `summarize`.
@@ -264,8 +265,9 @@ def time_settings(
 
     Returns:
         A row for each setting, and first for SGD: its name, its engine, the passes per
-        step, the least and the median microseconds per step and run, and `of_sgd`: the
-        least divided by that of SGD and by the passes.
+        step, the least and the median microseconds per step and run, and `of_sgd`.
+        `of_sgd` is least / (least of SGD * passes): 1 means that each pass is as fast
+        as in SGD.
     """
     plain = attrs.evolve(settings[0], optimizer=SGD(), base=None, intervention=None)
     named = {"sgd": plain}

@@ -41,7 +41,8 @@ def time_tasks(
     """Time one whole task with each of the optimizers in `names`.
 
     The first task of a run measures the loss landscape, but most tasks do not.
-    Therefore the landscape counts with its average time per task.
+    So the time of the landscape is divided by the number of tasks between two
+    measurements.
 
     Returns:
         For each optimizer: the seconds of each phase, the seconds of the whole task

@@ -1,8 +1,8 @@
 """Check the loaded C steps against the reference engine before a run uses them.
 
-A library can be wrong although it loads, for example if its compiler is wrong or if its
-file was changed. Each process therefore trains and tests tiny networks with everything
-that the C steps can do. This takes a fraction of a second.
+A library can be wrong although it loads, for example if the compiler has a bug, or if
+the file was changed. Each process therefore trains and tests tiny networks with
+everything that the C steps can do. This takes a fraction of a second.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from trainables.steps.update import initial_memory, make_update
 WIDTHS = (9, 7, 6, 3)
 STEPS = 2
 BATCHES = (1, 3, 17)
-"""Batch sizes that take different ways through the C steps."""
+"""Batch sizes for which the C code takes different branches."""
 
 DECAY = SGD(lr=0.3, weight_decay=0.1)
 MIXED = GNP(lr=0.3, rho=0.5, alpha=0.6, momentum=0.9, weight_decay=0.1)
@@ -127,7 +127,7 @@ def _wrong_results(dtype: torch.dtype) -> Iterator[str]:
 
 
 def _new_stack(setting: Setting, dtype: torch.dtype) -> Stack:
-    """Return a tiny network of one seed, with the memory of the setting."""
+    """Return a stack of one tiny network, with the initial memory of the setting."""
     is_normalized = bool(setting.intervention and setting.intervention.normalizes)
     network = initial_network(
         WIDTHS,
@@ -140,7 +140,10 @@ def _new_stack(setting: Setting, dtype: torch.dtype) -> Stack:
 
 
 def _is_close(value: Tensor, expected: Tensor, start: Tensor, rounding: float) -> bool:
-    """Return whether two changes from `start` are the same up to rounding."""
+    """Return whether `value` and `expected` differ by little.
+
+    The difference is compared with the change from `start` to `expected`.
+    """
     largest = (expected - start).abs().max()
     return bool((value - expected).abs().max() <= rounding * largest)
 
@@ -152,7 +155,8 @@ def _tests_alike(
     results = native.test(stack.network, [examples], reader)
     positions, labels = map(torch.from_numpy, examples)
     logits = forward(stack.network, reader.read(positions[None]))[1][0]
-    loss = cross_entropy(logits.double(), labels).mean()  # float32 loses small losses
+    # in float32, small losses round to 0
+    loss = cross_entropy(logits.double(), labels).mean()
     accuracy = (logits.argmax(-1) == labels).double().mean()
     is_accurate = bool(results["test_accuracy"][0] == accuracy)
     return is_accurate and _is_close(results["test_loss"], loss, 0 * loss, rounding)

@@ -17,11 +17,12 @@ import torch
 
 @contextlib.contextmanager
 def flushed_denormals() -> Iterator[None]:
-    """Count denormal numbers as 0 in this thread, in a `with` statement or function.
+    """Count denormal numbers as 0 in this thread.
 
-    Threads that torch starts meanwhile do the same. Afterwards, the thread returns to
-    its previous state, because NumPy and others warn if they find no denormal numbers.
-    Processors without this setting go on as before.
+    Use it with `with`, or as a decorator. It also holds in threads that torch starts
+    meanwhile. Afterwards, the thread returns to its previous state, because NumPy and
+    other libraries warn if denormal numbers are switched off. On processors without
+    this setting, nothing changes.
     """
     was_flushed = sys.float_info.min / 2 == 0
     torch.set_flush_denormal(True)

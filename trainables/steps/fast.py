@@ -23,12 +23,12 @@ update. Instead of d, the code uses e = batch * d, to avoid the factor 1 / batch
 the last layer, e = softmax(logits) - onehot(labels).
 
 ASAM scales the gradient by the size of each weight. For ASAM, the gradient and the
-perturbed weights are therefore stored. For optimizers with other mixtures or other
-ascent steps, the gradients are stored, and `FastSurface` computes them. A step along
-the gradient is that of the second pass above. Networks with layer norm are not
-supported.
+perturbed weights are therefore stored. Other optimizers mix gradients differently or
+ascend along another direction. For them, `FastSurface` computes and stores the
+gradients. If a step goes along the gradient, `FastSurface` uses the equations of the
+second pass above. Networks with layer norm are not supported.
 
-The results equal those of `trainables.steps.reference`, except for rounding.
+The results equal the results of `trainables.steps.reference`, except for rounding.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def step(
 ) -> Float[Tensor, "S n outputs"]:
     """Update each network in place on its batch; return the logits before the update.
 
-    The arguments are those of `trainables.steps.reference.step`.
+    `trainables.steps.reference.step` has the same arguments.
     """
     if not optimizer.is_mixture:
         slope = gradient(network, memory, optimizer, inputs, labels)
@@ -93,7 +93,7 @@ def gradient(
 ) -> Slope:
     """Return the optimizer's gradient for each seed, and the logits at the weights w.
 
-    The arguments are those of `trainables.steps.reference.gradient`.
+    `trainables.steps.reference.gradient` has the same arguments.
     """
     if not optimizer.is_mixture:
         return slope_on(FastSurface(network, inputs, labels), optimizer, memory)
@@ -121,13 +121,16 @@ class FastSurface(Surface):
 
     @property
     def logits(self) -> Tensor:
-        """The logits at the weights. Without a gradient there, it is a forward pass."""
+        """The logits at w. They take a forward pass, unless `_pass` is computed."""
         if "_pass" in vars(self):
             return self._pass.logits
         return forward(self.network, self._inputs)[1]
 
     def gradient_uphill(self, radius: float | Tensor) -> Network:
-        """Return the gradient after a step of this radius along the gradient."""
+        """Return the gradient at the point that is `radius` uphill.
+
+        The step to this point goes along the gradient at w.
+        """
         h, e = _ascent_pass(self.network, radius, self._pass, self._labels)
         return _explicit_gradient(self.network, _products(h, e))
 
@@ -253,10 +256,11 @@ def _norm(kernels: list[Tensor], e: list[Tensor], explicit: list[bool]) -> Tenso
     """Return the norm of batch * gradient over all layers, of shape (S, 1, 1).
 
     The gradients of the examples can cancel each other, for example if all units of a
-    network are dead and the batch is balanced. The sum of their products is then only a
-    rounding error, and may even be negative. The ascent step is divided by the norm.
-    With a norm that is a rounding error, the step would be far longer than rho. The sum
-    is therefore set to at least the size of its rounding error.
+    network are dead and the batch is balanced. The squared norm, a sum over pairs of
+    examples, is then only a rounding error, and may even be negative. The ascent step
+    is divided by the norm. With a norm that is a rounding error, the step would be far
+    longer than rho. The sum is therefore set to at least the size of its rounding
+    error.
     """
     squares, products = [], []
     for kernel, error, is_explicit in zip(kernels, e, explicit, strict=True):
@@ -277,7 +281,7 @@ def _error(
 ) -> Float[Tensor, "S n outputs"]:
     """Return softmax(logits) - onehot(labels), the error of the last layer.
 
-    On a CPU, torch vectorises softmax over the middle axis. With ten classes, this
+    On a CPU, torch vectorizes softmax over the middle axis. With ten classes, this
     takes 10% to 33% of the time of softmax over the last axis.
     """
     e = logits.mT.softmax(1)

@@ -19,7 +19,10 @@ KEPT_BYTES = 2**30
 """Free memory of up to 1 GiB is kept."""
 
 LARGEST_BYTES = 2**25
-"""Only larger tensors, above 32 MiB, get memory of their own. glibc allows no more."""
+"""Only tensors above 32 MiB get a memory mapping of their own.
+
+This is the largest limit that glibc accepts.
+"""
 
 
 @functools.cache

@@ -2,17 +2,17 @@
 
 The C steps are faster than torch for three reasons:
 
-- A network does all steps of a block of batches in one call. Its weights therefore stay
-  in the cache of the core.
+- One call makes all steps of a block of batches for one network. The network's weights
+  therefore stay in the cache of the core.
 - A step does not have the overhead of about twenty calls of torch.
 - Matrix products with 16 examples run near the peak speed of the core.
 
 The seeds share no data. The results of a seed therefore do not depend on the other
 seeds that are trained together.
 
-To add a method, add what it does to a weight to `apply` in `c/kernels.c`, or how it
-finds its gradient to `c/family.c`. Add its numbers to `Kind` and `Hyperparameters` in
-`c/steps.h` and `extension`, and a case to `check`.
+To add a method, extend `apply` in `c/kernels.c` (how a weight is updated) or
+`c/family.c` (how the gradient is found). Add its numbers to `Kind` and
+`Hyperparameters` in `c/steps.h` and `extension`, and a case to `check`.
 """
 
 from __future__ import annotations
@@ -45,10 +45,13 @@ from trainables.steps.extension import (
 from trainables.steps.training import StepSums
 
 BASES = (type(None), Adam)
-"""The bases that the C steps have. None is SGD, with or without momentum."""
+"""The base optimizers for which there is C code. None is SGD, maybe with momentum."""
 
 STEP_INTERVENTIONS = (L2Init, HareTortoise)
-"""The interventions at every step that the C steps have. All others act in torch."""
+"""The interventions with work at every step for which there is C code.
+
+A run with another such intervention uses torch, unless C can do its idle steps.
+"""
 
 MAX_WEIGHTS = 4_000_000
 """The largest number of weights of a network that the C steps train.
@@ -77,7 +80,7 @@ def supports(setting: Setting, network: Network) -> bool:
 
 
 def train(setting: Setting, stack: Stack, reader: Reader, block: Block) -> StepSums:
-    """Train the seeds of a block in place; return each seed's sums over the block.
+    """Train the networks of a block's seeds in place; return each seed's sums.
 
     The seeds are trained in parallel, on as many threads as torch uses. `stack` has the
     seeds of the block, and `reader` has all training images of the dataset.
@@ -109,7 +112,7 @@ def train(setting: Setting, stack: Stack, reader: Reader, block: Block) -> StepS
 def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, Tensor]:
     """Test the network of each seed on that seed's examples.
 
-    The result is that of `trainables.measuring.test`: test_loss and test_accuracy.
+    Returns test_loss and test_accuracy, as `trainables.measuring.test` does.
 
     Raises:
         Unavailable: The C extension cannot be used on this machine.
@@ -135,16 +138,16 @@ def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, T
 
 
 def _arrays(network: Network, memory: Memory) -> dict[str, Network]:
-    """Return the networks of all `KINDS` of numbers that a step uses, by kind."""
+    """Return, for each of `KINDS` that a step uses, a network with these numbers."""
     kept = {"origin": "origin", "average": "tortoise"}
     arrays = {"value": network, **memory.moments}
     return arrays | {k: memory.kept[n] for k, n in kept.items() if n in memory.kept}
 
 
 def _hyperparameters(setting: Setting, memory: Memory, seed: int) -> Hyperparameters:
-    """Return the C struct of the hyperparameters, and of a seed's numbers of updates.
+    """Return the C struct with the hyperparameters and the update counts of one seed.
 
-    They have the same names in Python.
+    A field has the same name as in Python. Only `updates` may come from marks["steps"].
     """
     optimizer, names = setting.optimizer, [f[0] for f in Hyperparameters._fields_]
     values: dict[str, Any] = {"epsilon": EPSILON, "rho_level": 1.0}
@@ -168,7 +171,7 @@ def _method(setting: Setting) -> str:
 
 
 def _count(setting: Setting, memory: Memory, steps: int) -> None:
-    """Count updates that were made in C, in the marks of the memory."""
+    """Add the number of updates made in C to the counters in `memory.marks`."""
     counts = {"updates", "steps", "rho_updates"}
     if setting.optimizer.rho and setting.optimizer.alpha:
         counts.add("looksam_updates")

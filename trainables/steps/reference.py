@@ -20,9 +20,10 @@ from trainables.optimizers import Optimizer, Surface
 
 
 class Slope(NamedTuple):
-    """What an optimizer computes for S networks before their step."""
+    """The results that an optimizer computes for S networks before their step."""
 
-    gradient: Network  # penalties, weight decay and the base are applied to it
+    # before penalties, weight decay and the base optimizer (e.g. Adam)
+    gradient: Network
     logits: Tensor  # at the weights, (S, n, outputs)
     correction: Network | None = None  # see `trainables.optimizers.Surface`
 
@@ -37,7 +38,7 @@ def step(
     """Update each network in place on its batch; return the logits before the update.
 
     `memory` has the momentum buffers and the numbers of the optimizer, which are
-    updated in place. It is that of `trainables.steps.update.initial_memory`.
+    updated in place. `trainables.steps.update.initial_memory` creates it.
     """
     slope = gradient(network, memory, optimizer, inputs, labels)
     move(network, memory, optimizer, slope)
@@ -53,8 +54,8 @@ def gradient(
 ) -> Slope:
     """Return the optimizer's gradient for each seed, and the logits at the weights.
 
-    Unless the gradient is the plain mixture of two gradients, each seed is computed by
-    itself.
+    Compute all seeds together if the gradient is a plain mixture of two gradients.
+    Otherwise, compute one seed after the other.
     """
 
     def slope_of(part: slice) -> Slope:
@@ -87,14 +88,14 @@ def mixed_gradient(
 ) -> Slope:
     """Return the optimizer's gradient of each seed, and the logits at the weights w.
 
-    `gradient_of` takes networks, and returns each seed's gradient and logits. Without
-    `memory`, the optimizer must keep nothing between steps.
+    `gradient_of` takes networks, and returns each seed's gradient and logits. Leave out
+    `memory` only if the optimizer keeps nothing between steps.
     """
     return slope_on(Surface(network, gradient_of), optimizer, memory or Memory())
 
 
 def slope_on(surface: Surface, optimizer: Optimizer, memory: Memory) -> Slope:
-    """Count an update, and return the optimizer's gradient on the surface of a loss."""
+    """Count one update in `memory`; return the optimizer's gradient of this loss."""
     optimizer.count(memory)
     gradient = optimizer.gradient(surface, memory)
     return Slope(gradient, surface.logits, surface.correction)
@@ -107,9 +108,10 @@ def move(
     slope: Slope,
     base: Adam | None = None,
 ) -> None:
-    """Take a step of the base, or of SGD, and then that of the correction, in place.
+    """Update the weights in place by a step of the base optimizer.
 
-    `memory` has the numbers that the base or momentum needs.
+    Without a base, do a step of SGD. Then subtract lr * correction, if there is a
+    correction. `memory` has the numbers that the base or momentum needs.
     """
     lr = optimizer.rate(memory)
     if base is None:
@@ -136,7 +138,7 @@ def descend(
     """Take a step of SGD along `gradient`, in place.
 
     The step includes weight decay and momentum. `velocity` has the momentum buffers, or
-    is None without momentum. `lr` is that of the optimizer, unless it is given.
+    is None without momentum. If `lr` is None, use the learning rate of the optimizer.
     """
     rate = optimizer.lr if lr is None else lr
     buffers = velocity or network  # without momentum, these values are not used

@@ -2,12 +2,12 @@
 
 On a GPU, launching a kernel for networks of this size takes longer than running it. The
 GPU would therefore be idle between kernels. `Graphs` captures a whole step (read
-images, update, sum) as a CUDA graph, once per shape. It replays the graph for every
-batch, with one launch per step. A captured step reads the number of the next batch from
-a counter on the device. The device therefore never waits for the host.
+images, update, sum) as a CUDA graph, once per shape of a block (seeds and batch size).
+It replays the graph for every batch, with one launch per step. A captured step reads
+the number of the next batch from a counter on the device. The device therefore never
+waits for the host.
 
-A step is an ordinary function, and its memory never moves. Tests can therefore run a
-step on a CPU without capturing it.
+An uncaptured step is an ordinary function, so tests can run it on a CPU.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class StepSums(NamedTuple):
 
 
 def train(update: Update, reader: Reader, block: Block) -> StepSums:
-    """Train the seeds of a block in place; return each seed's sums over the block."""
+    """Train the networks of a block's seeds in place; return each seed's sums."""
     steps = max(1, READ_EXAMPLES // block.positions[0].numel())
     step_logits = []
     for positions, labels in zip(
@@ -85,14 +85,14 @@ class CapturedStep:
 
 
 class Graphs:
-    """Trains the seeds of one stack with captured steps (CUDA graphs).
+    """Trains the networks of one stack with captured steps (CUDA graphs).
 
     A captured step uses fixed memory addresses. The tensors of the stack must therefore
     never move to other memory.
 
     Args:
-        make_update: Takes `start` and `stop`, and returns the update of the seeds at
-            positions start to stop - 1.
+        make_update: Takes `start` and `stop`, and returns a function that updates the
+            networks of the seeds at positions start to stop - 1.
         tensors: All tensors that an update changes.
         reader: Reads the training images.
         capture: Captures a step. The default captures the step as a CUDA graph.
@@ -111,7 +111,7 @@ class Graphs:
         self._steps: dict[tuple[int, int, int], CapturedStep] = {}
 
     def train(self, block: Block) -> StepSums:
-        """Train the seeds of a block in place, and return each seed's sums."""
+        """Train the networks of a block's seeds in place; return each seed's sums."""
         shape = (block.start, block.stop, block.positions.shape[2])
         count = len(block.positions)
         step = self._steps.get(shape)

@@ -28,8 +28,8 @@ GRADIENTS = {"reference": reference.gradient, "torch": fast.gradient}
 def initial_memory(setting: Setting, network: Network) -> Memory:
     """Return the memory of `network` at the start of a run.
 
-    It has the buffers of momentum or of the base optimizer, and those of the optimizer
-    and the intervention.
+    It has the buffers of momentum or of the base optimizer, and the buffers of the
+    optimizer and the intervention.
     """
     memory = Memory()
     if setting.base is not None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from study.benchmark.__main__ import parse_names, parse_numbers
+from study.benchmark import steps
+from study.benchmark.__main__ import benchmark, parse_names, parse_numbers
 from study.benchmark.peers import compiled_loop, jax_loop
 from study.benchmark.steps import (
     METHODS,
@@ -72,6 +73,18 @@ def test_the_settings_of_a_study_are_timed_beside_sgd(digits_again):
     assert rows[1]["of_sgd"] == rows[1]["least"] / rows[0]["least"] / 2
     assert rows[2]["engine"] == "torch"
     assert settings_table(rows).row_count == 3
+
+
+def test_the_times_of_a_study_are_saved(digits_again, tmp_path, monkeypatch):
+    row = {"name": "sgd", "engine": "native", "passes": 1, "least": 2.0, "median": 3.0}
+    rows = [row | {"of_sgd": 1.0}]
+    monkeypatch.setattr(steps, "digits", lambda: digits_again)
+    monkeypatch.setattr(steps, "time_settings", lambda *_: rows)
+    file, threads = tmp_path / "times.json", torch.get_num_threads()
+    assert benchmark(study="remedies", threads=threads, json=str(file)) == 0
+    saved = json.loads(file.read_text())
+    assert saved["steps"] == rows
+    assert "torch" in saved["made_by"]
 
 
 def test_a_compiled_loop_makes_the_steps_of_gnp(digits_again, monkeypatch):
