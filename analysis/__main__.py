@@ -264,7 +264,7 @@ def replication(
 ) -> None:
     """Print published numbers beside ours, and whether they are reproduced.
 
-    A setting is compared with a publication if all its values are those of the
+    A setting is compared with a publication if all its values equal the values of the
     published experiment. The studies dohare-2024 and so on have such settings.
     """
     from analysis.records.load import Selection

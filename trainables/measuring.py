@@ -138,7 +138,7 @@ def measure_landscape(
     batch: ProbeBatch,
     reader: Reader,
 ) -> dict[str, Tensor]:
-    """Measure the loss landscape, which is the loss at weights near those of a network.
+    """Measure the loss landscape: the loss at weights near the weights of a network.
 
     `probes` is `START` before a task and `LANDSCAPE` after a task. The seeds are
     measured in chunks. A chunk has as many seeds as `CHUNK_MEMORY` allows, but at least

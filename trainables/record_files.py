@@ -45,7 +45,7 @@ def merged_name(replaced: Collection[str]) -> str:
 
 
 def is_merged(path: str) -> bool:
-    """Return whether a path is that of a merged file."""
+    """Return whether a path belongs to a merged file."""
     return bool(MERGED.fullmatch(os.path.basename(path)))
 
 

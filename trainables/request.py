@@ -161,7 +161,7 @@ class Request:
         return [parse_stack_name(s) for s in self.stacks if slots <= self.slots]
 
     def to_bytes(self) -> bytes:
-        """Serialise the request to JSON. Equal requests give equal bytes."""
+        """Serialize the request to JSON. Equal requests give equal bytes."""
         content = {
             "schema_version": SCHEMA_VERSION,
             "study": self.study,

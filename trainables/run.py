@@ -237,7 +237,7 @@ class ContinualRun:
     def _test_on(self, tasks: list[Task], index: int) -> dict[str, Tensor]:
         """Test the network of each seed on task number `index` of that seed.
 
-        If the labels are shuffled, there is nothing to generalise, and the network is
+        If the labels are shuffled, there is nothing to generalize, and the network is
         tested on its training examples. Returns test_loss and test_accuracy, each of
         shape (S,) for S seeds.
         """

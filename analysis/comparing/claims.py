@@ -5,7 +5,7 @@ its words, how it is judged as a sentence, and the rule that judges it. To add a
 write a function in `analysis.comparing.rules` and add an entry.
 
 A claim is judged on each stream of tasks that has the settings of the claim. A stream
-can differ from that of the study `paper`, for example in the batch size. Then the
+can differ from the stream of the study `paper`, for example in the batch size. Then the
 column setup says how, because the verdict is about that stream.
 """
 
@@ -139,8 +139,8 @@ CLAIMS: dict[str, Claim] = {
             id="C5c",
             text="GNP is the most effective",
             section="4",
-            how="Supported if the change of GNP is significantly above those of SGD "
-            "and of SAM with every learning rate; contradicted if it is shown not to "
+            how="Supported if the change of GNP is significantly above the changes of "
+            "SGD and SAM with every learning rate; contradicted if it is shown not to "
             f"exceed one of them by more than {_POINTS}. A better change does not "
             "count if the level of GNP is lower or may be.",
             judge=rules.gnp_leads,

@@ -7,8 +7,8 @@ Three comparisons answer three questions.
                 chooses the best baseline, the other half judges.
     method      Is the method better, if each method has its own best learning rate and
                 other numbers? Some seeds choose the best setting of each method and of
-                the baseline, other seeds judge: those of `--confirm-seeds` if there are
-                any, otherwise the other half.
+                the baseline, other seeds judge. The seeds of `--confirm-seeds` judge if
+                there are any, otherwise one half chooses and the other half judges.
 
 The best is chosen by its level, never by its trend: a setting that learns nothing has
 nothing to lose.

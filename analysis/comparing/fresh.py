@@ -30,7 +30,7 @@ FRESH = "fresh"
 """The name of the intervention that resets the network at every task."""
 
 SUBSTITUTE = "sgd"
-"""If a setting has no fresh network of its optimizer, use those of this optimizer."""
+"""If no fresh network has the setting's optimizer, use those with this optimizer."""
 
 
 def runs_for(frame: pd.DataFrame, metric: Metric) -> list[Runs]:

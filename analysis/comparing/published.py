@@ -58,8 +58,9 @@ class Publication:
     def is_repeated_by(self, setting: dict[str, Any]) -> bool:
         """Return whether a setting of the records repeats the experiment.
 
-        All its values must be those of the publication, and null where the publication
-        has none. Only the number of tasks may be any, if the publication has none.
+        All its values must equal the values of the publication, and be null where the
+        publication has none. If the publication has no number of tasks, the setting may
+        have any.
         """
         names = (setting.keys() | self.setting.keys()) - {"tasks"}
         tasks = self.setting.get("tasks", setting["tasks"])
@@ -164,7 +165,7 @@ def repeated_runs(frame: pd.DataFrame) -> list[tuple[Publication, Runs]]:
 
 
 def replication(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the published numbers beside those of the runs that repeat them.
+    """Return the published numbers beside the numbers of the runs that repeat them.
 
     Args:
         frame: Records, as in `repeated_runs`.

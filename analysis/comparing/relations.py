@@ -207,7 +207,8 @@ def _indicator(settings: Sequence[Correlations]) -> dict[str, Any]:
     """Return the columns of `indicators` that do not depend on the other probes.
 
     The entries z and spread are the mean and the standard deviation of Fisher's z over
-    the seeds. They are no columns: `indicators` replaces them by those of `_ends`.
+    the seeds. They are not columns of `indicators`, which replaces them by the columns
+    of `_ends`.
     """
     seeds, plain, partial, points = _by_seed(settings)
     undefined = np.isnan(partial)
@@ -230,7 +231,8 @@ def _ends(
 ) -> dict[str, float]:
     """Return the columns partial, partial_lo, partial_hi and visible of `indicators`.
 
-    `mean` and `spread` are those of Fisher's z, and `tests` is the number of tests.
+    `mean` and `spread` are the mean and the standard deviation of Fisher's z, and
+    `tests` is the number of tests.
     """
     from scipy import special
 

@@ -193,7 +193,7 @@ def _judge_trends(
 
 
 def gnp_leads(stream: Stream) -> Statement:
-    """C5c: the change of GNP is above those of SGD and SAM with the same lr."""
+    """C5c: the change of GNP is above the changes of SGD and SAM with the same lr."""
 
     def judge(metric: Metric) -> Statement:
         numbers = []

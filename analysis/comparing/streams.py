@@ -77,7 +77,7 @@ class Stream:
 
     @property
     def setup(self) -> str:
-        """How the stream and the settings differ from those of the study `paper`."""
+        """How the stream and the settings differ from the study `paper`."""
         usual = SETUP | {"tasks": LENGTHS.get(self.problem)}
         names: dict[str, None] = {}
         for runs in self.settings:

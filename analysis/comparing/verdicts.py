@@ -53,7 +53,7 @@ def pair_up(
 ) -> dict[str, Any]:
     """Return how a setting differs from its baseline, seed by seed.
 
-    The seeds are those of `seeds` with which both settings finished their stream.
+    Only the seeds in `seeds` count with which both settings finished their stream.
 
     Args:
         runs: The setting.

@@ -41,7 +41,7 @@ def common_seeds(settings: Iterable[Runs]) -> dict[tuple[Any, ...], set[int]]:
 
 
 def halve(seeds: Iterable[int]) -> Seeds:
-    """Return every second seed to choose, and the others to judge.
+    """Return every second seed for choosing, and the rest of the seeds for judging.
 
     >>> sorted(halve(range(5)).choosing), sorted(halve(range(5)).judging)
     ([1, 3], [0, 2, 4])

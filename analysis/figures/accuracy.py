@@ -18,7 +18,7 @@ from analysis.statistics.metrics import MEASURE, MEASURES
 def accuracy_by_task(frame: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
     """Return the mean of a measure of each setting after each task.
 
-    The columns are those of `by_task`. A setting without a complete run has one row,
+    The columns are as in `by_task`. A setting without a complete run has one row,
     with runs = 0.
 
     Args:

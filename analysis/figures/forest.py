@@ -83,8 +83,7 @@ def differences(frame: pd.DataFrame, view: View) -> pd.DataFrame:
 
     Args:
         frame: Records with the columns of `analysis.records.runs.NEEDED` and the
-            measure. For a relative metric, also those of fresh networks, after the
-            others.
+            measure. For a relative metric, the records of fresh networks come last.
         view: The metric (one), the measure and the baseline.
 
     Returns:
@@ -157,8 +156,8 @@ class Forest:
     def limits(self) -> tuple[float, float]:
         """The limits of the axis, which contain zero, the margin, most rows and bars.
 
-        A few rows can be much farther away than the others, for example a network that
-        learns nothing. They are drawn at the edge, so that the others stay readable.
+        A few rows can be much farther away than most, for example a network that learns
+        nothing. They are drawn at the edge, so that the rest stays readable.
         """
         rows = self.rows
         ends = rows[["lo", "hi"]].to_numpy()
@@ -244,7 +243,7 @@ def draw_forest(data: pd.DataFrame, width: float | None = None) -> Figure:
 
 
 def draw_panel(forest: Forest, ax: Axes, size: float) -> None:
-    """Draw the rows of one problem on axes; `size` is that of the font in points."""
+    """Draw the rows of one problem on axes; `size` is the font size in points."""
     rows, (low, high) = forest.rows, forest.limits
     tested = rows[~rows["verdict"].isin([*UNTESTED, "n/a"])]
     bar = tested["detectable"]

@@ -39,7 +39,7 @@ TITLES = {
 def forgetting_by_task(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the accuracy on the new task, the previous task and earlier tasks.
 
-    The columns are those of `by_task`. The column backward_accuracy of the records
+    The columns are as in `by_task`. The column backward_accuracy of the records
     lists the accuracy (0 to 1) on previous tasks, the latest first. The measure
     last_task_accuracy is its first entry. The measure earlier_accuracy is its mean. The
     measure backward_transfer is the mean of its entries less the accuracy on the same

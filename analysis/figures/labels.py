@@ -64,7 +64,7 @@ def label_ends(ax: Axes, ends: Sequence[End], size: float, inches: float) -> Non
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Move heights apart until neighbours differ by at least `gap`; return them.
+    """Move heights apart until neighbors differ by at least `gap`; return them.
 
     The heights must be ascending. The sum of the squared moves is as small as possible.
     The result lies within [0, 1] if all heights fit there. For y = z + gap * (0, 1, 2,

@@ -3,7 +3,7 @@
 A figure makes data from records and then draws the data. So tests can check the data
 without pixels, and the data can be drawn on the axes of another figure.
 
-The colours are those of Okabe & Ito (2008). Readers with the common forms of colour
+The colours are from Okabe & Ito (2008). Readers with the common forms of colour
 blindness can tell these colours apart. The colours of SGD, SAM and GNP also differ in
 lightness, so readers can tell these three apart in grey.
 """

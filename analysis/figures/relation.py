@@ -31,7 +31,7 @@ CORRELATIONS = {
 def relation_by_setting(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the correlation of sharpness before a task with accuracy, by setting.
 
-    The columns are those of `analysis.comparing.relations.relation`.
+    The columns are as in `analysis.comparing.relations.relation`.
 
     Raises:
         UsageError: The sharpness before a task was not measured, no run has a

@@ -34,9 +34,9 @@ KIND = Kind(
 
 
 def replication_curves(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the published curves, those of the runs that repeat them, and the others.
+    """Return the published curves, and the curves of all runs on the same stream.
 
-    The others are settings on the same stream of tasks, for example with another
+    Some runs repeat the publication. The other runs differ, for example in the
     optimizer. No curve is smoothed, because the published ones are not.
 
     Args:

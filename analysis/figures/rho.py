@@ -506,7 +506,8 @@ def _legend(data: pd.DataFrame) -> str:
     counts = set(drawn["runs"] if len(drawn) else data["expected"])
     seeds = f"{count_range(counts)} seed{'s' if max(counts) > 1 else ''}"
     if (drawn["runs"] < drawn["expected"]).any():
-        seeds += f" of {count_range(data['expected'])}, the others have no complete run"
+        expected = count_range(data["expected"])
+        seeds += f" of {expected} (the other seeds have no complete run)"
     parts = [f"Mean over {seeds}", "lighter is better"]
     if data["best"].any():
         level = metric_of(data.iloc[0]).level.absolute.words

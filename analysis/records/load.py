@@ -375,7 +375,7 @@ class _Reader:
     """
 
     def __init__(self, filesystem: fs.FileSystem, names: set[str] | None) -> None:
-        """Read the columns in `names` and those of the setting; None reads all."""
+        """Read the columns in `names` and the setting's columns; None reads all."""
         self._filesystem = filesystem
         self._names = names
         # By the metadata of a file: its schema and the description.
@@ -411,7 +411,7 @@ class _Reader:
 
     def _describe(self, path: str, parquet: pq.ParquetFile) -> RecordsFile:
         """Return the description that all files with the same schema share."""
-        # These metadata include the Arrow schema, which has those of each column.
+        # These metadata include the Arrow schema, which has each column's metadata.
         key = frozenset((parquet.metadata.metadata or {}).items())
         known = self._known.get(key)
         if known and parquet.schema.equals(known[0]):

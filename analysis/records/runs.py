@@ -5,8 +5,9 @@ of all other runs are listed by outcome: diverged, incomplete or missing.
 
 The settings with the same study, problem, dataset and number of tasks should have the
 same seeds. If at least half of these settings have a seed, it counts as `missing` in
-the others. If fewer settings have a seed, it counts as `extra` in these settings. So
-does a seed that the study ran only to confirm its best settings (`--confirm-seeds`).
+the settings that lack it. If fewer settings have a seed, it counts as `extra` in these
+settings. So does a seed that the study ran only to confirm its best settings
+(`--confirm-seeds`).
 Tables, heat maps and comparisons of settings leave extra seeds out.
 """
 

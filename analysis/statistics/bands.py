@@ -138,8 +138,8 @@ def _largest_ratios(parts: Parts, n: int, tasks: int) -> Reals:
 def _mean_correlation_by_distance(residuals: Reals) -> Reals:
     """Return the mean sample correlation of two tasks by their distance, (tasks,)."""
     n, tasks = residuals.shape
-    # The Fourier transform of the autocovariance is the squared modulus of that of the
-    # series (Wiener-Khinchin). The zeros after the series keep its two ends apart.
+    # The Fourier transform of the autocovariance is the squared modulus of the series'
+    # own transform (Wiener-Khinchin). The zeros after the series keep its ends apart.
     spectrum = np.abs(np.fft.rfft(residuals, 2 * tasks, axis=1)) ** 2
     sums = np.fft.irfft(spectrum.sum(axis=0), 2 * tasks)[:tasks]
     return np.asarray(sums / (n - 1) / np.arange(tasks, 0, -1))

@@ -119,7 +119,7 @@ def _centred_ranks(values: Reals) -> Reals:
 
 
 def _without_trend(ranks: Reals, degree: int) -> Reals:
-    """Return centred ranks, shape (rows, n), minus their least-squares polynomial."""
+    """Return centered ranks, shape (rows, n), minus their least-squares polynomial."""
     points = ranks.shape[1]
     trend = _orthogonal_polynomials(points, min(degree, trend_degree(points)))
     rest = ranks - (ranks @ trend) @ trend.T

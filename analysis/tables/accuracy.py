@@ -1,6 +1,6 @@
 """The table of test accuracy along the stream of tasks.
 
-The change of accuracy is that of Tables 1 and 2 of Koster & Kukla 2024 (arXiv
+The change of accuracy is defined as in Tables 1 and 2 of Koster & Kukla 2024 (arXiv
 2409.17300). This program adds the intervals, the slope, and the accuracy on the first
 and the last task.
 """

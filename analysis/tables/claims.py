@@ -33,9 +33,9 @@ EXPLANATION = (
     "task counts, stands beside it.",
     "The tests of one claim on one stream are corrected together, where the rule says "
     "so. They are not corrected for the number of claims.",
-    "setup: how the stream differs from that of the study paper. The text of the paper "
-    "does not give all its numbers, so the study paper takes them from the sources "
-    "that the paper cites.",
+    'setup: how the stream differs from the stream of the study "paper". The text of '
+    "the publication does not give all its numbers, so this study takes them from the "
+    "sources that the publication cites.",
 )
 
 

@@ -112,7 +112,7 @@ def explain(data: pd.DataFrame, question: Question) -> list[str]:
         "p: two-sided paired t-test.",
         f"p (Holm): corrected for all tests of one study, problem and metric (Holm "
         f"1979). A setting with a corrected p below {LEVEL:g} is better or worse. The "
-        "tests of the methods' best settings are corrected apart from the others.",
+        "tests of the methods' best settings are corrected separately.",
         "detectable: the smallest true difference that this test would find with a "
         "probability of 80%, given the spread of the differences and the correction.",
         f"the same: the difference is shown to be within ± {margin} (two one-sided "

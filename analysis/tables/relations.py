@@ -137,7 +137,7 @@ def all_sheets(
         frame: The records.
         detailed: The probes that have a table of their own.
         compared: The probes in the table of indicators; None means `detailed`. If they
-            are given, the data are those of this table.
+            are given, the returned data are the data of this table.
         skip: As in `print_relation`.
     """
     data = relation(frame, list(detailed), skip)

@@ -50,7 +50,7 @@ EXPLANATION = (
 def print_replication(
     results: str, format: str = "rich", selection: Selection | None = None
 ) -> None:
-    """Print published numbers beside those of the runs that repeat them.
+    """Print published numbers beside the numbers of the runs that repeat them.
 
     Args:
         results: The folder, file or URI of the records; see `load_records`.

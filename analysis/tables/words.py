@@ -169,7 +169,7 @@ def too_many(count: int, what: str, most: int) -> UsageError:
 
 
 def shorten(lines: Sequence[str], kind: str = "") -> list[str]:
-    """Return the first `LONGEST` notes on settings; a last note counts the others."""
+    """Return the first `LONGEST` notes on settings; a last note counts the rest."""
     if len(lines) <= LONGEST:
         return list(lines)
     more = f"{len(lines) - LONGEST} more settings{kind}"

@@ -179,7 +179,7 @@ class Entry:
     process: str = ""  # the process of the holder, if its system can identify it
 
     def to_bytes(self) -> bytes:
-        """Serialise the entry to JSON."""
+        """Serialize the entry to JSON."""
         return json.dumps(attrs.asdict(self)).encode()
 
     @classmethod

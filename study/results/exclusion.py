@@ -75,7 +75,7 @@ def exclusion_of(files: Files) -> Exclusion:
 
 
 class TaggedExclusion(Exclusion, Protocol):
-    """A store in which the entry is a file like the others, and each file has a tag.
+    """A store in which the entry is an ordinary file, and each file has a tag.
 
     The tag of a file is a hash of its content. So a new holder of a claim has to change
     the content of each file before it uses the file. Otherwise an earlier holder, which

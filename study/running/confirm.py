@@ -39,8 +39,8 @@ def confirmation(
 ) -> Study | None:
     """Return a study that runs the best settings with new seeds.
 
-    The settings are those of `analysis.comparing.compare.best_settings`. If there are
-    none, because no two methods have finished runs, return None.
+    `analysis.comparing.compare.best_settings` chooses the settings. If there are none,
+    because no two methods have finished runs, return None.
 
     Args:
         store: The storage that has the study's results.

@@ -55,8 +55,8 @@ class Tally:
         self.waiting: set[str] = set()  # trials that retry failing storage
         self.runs_before, self.tasks_before = runs_before, tasks_before
         self.started: float | None = None  # local time of the first report, in seconds
-        # trial -> completed tasks that do not count for the speed, such as those of an
-        # earlier session
+        # trial -> completed tasks that do not count for the speed, such as the tasks of
+        # an earlier session
         self._resumed_tasks: dict[str, int] = {}
 
     def report(self, result: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Objectives: the numbers that a search maximises or minimises for each setting.
+"""Objectives: the numbers that a search maximizes or minimizes for each setting.
 
 An objective is a metric of `analysis.statistics.metrics`, averaged over the seeds. The
 metric is computed from the test accuracy, as in the tables and figures.

@@ -70,7 +70,7 @@ def kumar_2023() -> tuple[Setting, ...]:
 
     All settings have Adam with step size 0.001, and each task has 10,000 images, drawn
     anew (skumar9876/L2_Init@3f86d26:environments/permuted_mnist.py:105-112). The first
-    setting is that of Table 2: L2-init with lambda 0.001. The others are a network
+    setting is from Table 2: L2-init with lambda 0.001. The other settings are a network
     without a remedy, and the remedies of Figures 1 and 2 with the values that the
     authors found best under Adam (Table 3, see docs/remedies.md). In these figures, a
     stream has 500 tasks, and the network without a remedy has its best step size,

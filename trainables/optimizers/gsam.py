@@ -4,10 +4,10 @@
 
 where g1 = grad L(w), g2 is SAM's gradient and a is gsam_alpha. To first order, this
 reduces the surrogate gap L(w + e) - L(w), and does not change L(w + e). The equation,
-its epsilons and the default of a are those of the authors' code
+its epsilons and the default of a are from the authors' code
 (juntang-zhuang/GSAM@a770275, gsam/gsam.py:63-85; example/train.py:30). Their example
-uses the ascent step of ASAM with rho = 2. Here the step is that of SAM, and so is the
-default of rho.
+uses the ascent step of ASAM with rho = 2. This project uses the ascent step and the
+default rho of SAM.
 """
 
 from __future__ import annotations

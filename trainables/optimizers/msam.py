@@ -4,12 +4,12 @@
 
 v is the momentum buffer before the update, or the first moment of Adam. The last update
 moved the weights along -v. The ascent step goes further in this direction, to where the
-loss is likely to rise. The gradient at w is not computed. The defaults are those of the
+loss is likely to rise. The gradient at w is not computed. The defaults are from the
 authors' code (MarlonBecker/MSAM@780fa4f, optimizer/msam.py:7-100; with Adam,
 optimizer/adamW_msam.py:114-169). Their experiments use rho = 3.
 
 The code keeps the perturbed weights between steps, and undoes the step for tests. Under
-SGD, its weight decay is that of the perturbed weights. Here it is that of w, as in
+SGD, its weight decay shrinks the perturbed weights. Here weight decay shrinks w, as in
 their code for Adam.
 """
 

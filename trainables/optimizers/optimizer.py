@@ -7,8 +7,8 @@ A step has four parts, which are written in four places:
     penalty   g <- g + gradient of a penalty              an intervention
     base      the step along g: SGD, momentum or Adam     trainables.bases
 
-Unless an optimizer changes them, the first two parts are those of GNP (Zhao et al.
-2022, arXiv 2202.03599):
+Unless an optimizer changes them, the first two parts are as in GNP (Zhao et al. 2022,
+arXiv 2202.03599):
 
     g2 = grad L(w + rho g1 / (||g1|| + EPSILON)),   g  = (1 - alpha) g1 + alpha g2
 
@@ -20,8 +20,8 @@ seed. The step is the same as in torch.optim.SGD, with weight decay c and moment
 Momentum therefore averages only the final gradient g, and not g1 or g2.
 
 Numbers that a method keeps between steps are in `Memory`: checkpoints contain them. At
-the start of a task they stay as they are, like those of momentum and Adam. Where an
-intervention redraws a weight, its running averages become 0.
+the start of a task they stay as they are, like the moments of momentum and Adam. If an
+intervention redraws a weight, the running averages of this weight become 0.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class SAM(ScheduledOptimizer):
 
     The perturbed weights are one ascent step of length rho away from the weights. To
     first order, the loss is largest there. Each update needs two forward and backward
-    passes. The default of rho is that of Foret et al.
+    passes. The default of rho is from Foret et al.
     """
 
     name: ClassVar[str] = "sam"

@@ -6,9 +6,9 @@ alpha = gamma / (1 - gamma), g1 = grad L(w) and g2, the gradient after SAM's asc
     coupled      the base steps along (1 - alpha) g1 + alpha g2
     decoupled    the base steps along g1, then w <- w - lr alpha (g2 - g1)
 
-The coupled form is that of GNP, with any alpha. Both forms and their defaults are those
-of the authors (intelligent-machine-learning/dlrover@19e5d79,
-atorch/atorch/optimizers/wsam.py:30-103), without their optional clipping. Without
+The coupled form is GNP with any alpha. Both forms and their defaults are from the
+authors' code (intelligent-machine-learning/dlrover@19e5d79,
+atorch/atorch/optimizers/wsam.py:30-103), without its optional clipping. Without
 momentum and without Adam, the two forms are equal.
 """
 

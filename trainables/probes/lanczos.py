@@ -15,7 +15,7 @@ never above the largest eigenvalue of A, because theta is the maximum of the Ray
 quotient over the span of the columns of V_k. The error of theta is about the square of
 the bound, divided by the gap to the next eigenvalue.
 
-Every new vector is orthogonalised twice against all earlier vectors (ibid., sec. 6.9).
+Every new vector is orthogonalized twice against all earlier vectors (ibid., sec. 6.9).
 Otherwise, copies of eigenvalues that have converged would appear. Power iteration fails
 if a negative eigenvalue has the largest magnitude, but the Lanczos method works.
 

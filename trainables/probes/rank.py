@@ -51,8 +51,8 @@ def stable_rank(snapshot: Snapshot) -> Float[Tensor, " S"]:
 def srank(snapshot: Snapshot) -> Float[Tensor, " S"]:
     """Number of largest singular values that reach 99% of the sum of all.
 
-    The singular values sigma are those of the last hidden layer's activations, in
-    descending order. The value is the effective rank of Kumar et al. 2021, sec. 3, with
+    sigma are the singular values of the last hidden layer's activations, in descending
+    order. The value is the effective rank of Kumar et al. 2021, sec. 3, with
     delta = 0.01: the smallest k with sum_{i<=k} sigma_i / sum_i sigma_i >= 1 - delta.
     """
     return _count_to_share(snapshot.spectrum.sqrt())
@@ -62,8 +62,8 @@ def srank(snapshot: Snapshot) -> Float[Tensor, " S"]:
 def approximate_rank(snapshot: Snapshot) -> Float[Tensor, " S"]:
     """Number of largest squared singular values that reach 99% of the sum of all.
 
-    The singular values sigma are those of the last hidden layer's activations, in
-    descending order. The value is the smallest k with sum_{i<=k} sigma_i^2 / sum_i
+    sigma are the singular values of the last hidden layer's activations, in descending
+    order. The value is the smallest k with sum_{i<=k} sigma_i^2 / sum_i
     sigma_i^2 >= 0.99. It is at most `srank`. Yang et al. 2019 define this rank. Dohare
     et al. 2023 (arXiv 2306.13812) use it for representations.
     """
@@ -89,7 +89,7 @@ def participation_ratio(snapshot: Snapshot) -> Float[Tensor, " S"]:
     The ratio measures in how many directions the activations vary (Gao et al. 2017, "A
     theory of multineuronal dimensionality, dynamics and measurement"). Chun et al. 2025
     (arXiv 2509.26560) give the same formula with the eigenvalues of C. Unlike the other
-    ranks, this ratio uses centred activations. If every activation is constant, the
+    ranks, this ratio uses centered activations. If every activation is constant, the
     ratio is 0.
     """
     activations = snapshot.hidden[-1].double()

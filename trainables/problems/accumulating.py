@@ -1,4 +1,4 @@
-"""The problem `accumulating`: each task adds more images to those of the tasks before.
+"""The problem `accumulating`: each task has the images of the task before, and more.
 
 The training images of a seed are in a random order, and task t has the first t + 1 of
 `chunks` equal parts. Inputs and labels stay related in the same way, but their sample

@@ -29,7 +29,7 @@ class Task:
             be memorized. All such tasks of a seed have the same images, and the network
             is tested on the images on which it was trained.
         share: The share of the training images of these classes that the task has, or
-            None for all. The images of a smaller share are among those of a larger one.
+            None for all. A larger share has all images of a smaller share, and more.
     """
 
     label: str

@@ -72,7 +72,7 @@ def by_task(
     Returns:
         One row per (setting, measure, task), with the columns study, setting_id,
         problem, dataset, optimizer, lr, tasks, label, runs, expected, diverged,
-        measure, title, and those of `curve`.
+        measure, title, and the columns of `curve`.
 
     Raises:
         UsageError: No setting has a complete run, or the measurements were not made.
@@ -169,7 +169,7 @@ def window_of(tasks: int) -> int:
 
 
 def smooth(values: Reals, window: int) -> Reals:
-    """Return the centred moving mean of each row, over fewer tasks at the two ends.
+    """Return the centered moving mean of each row, over fewer tasks at the two ends.
 
     >>> smooth(np.array([[0.0, 3.0, 6.0, 0.0]]), 3).tolist()
     [[1.5, 3.0, 3.0, 3.0]]

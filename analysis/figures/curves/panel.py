@@ -182,7 +182,7 @@ def draw_measure(
         part: Rows of `by_task` for one problem.
         measure: The measurement to draw.
         ax: The axes to draw on.
-        rates: The learning rates, as in `line_looks`; None means those of `part`.
+        rates: The learning rates, as in `line_looks`; None means the rates in `part`.
         kind: What the curves are.
 
     Returns:

@@ -110,7 +110,8 @@ def test_seeds_without_a_complete_run_are_not_counted_as_seeds():
     runs = [make_run(settings[0], seed) for seed in range(4)]
     runs += [make_run(settings[1], s, rows=None if s < 2 else 5) for s in range(4)]
     words = words_of(rho_grid(frame(*runs), ["mean_accuracy"]))
-    assert "Mean over 2 to 4 seeds of 4, the others have no complete run;" in words
+    said = "Mean over 2 to 4 seeds of 4 (the other seeds have no complete run);"
+    assert said in words
     assert "nothing to lose" not in words
 
 

@@ -1,6 +1,6 @@
 """L2-init: an L2 penalty on the distance of the weights from their initial values.
 
-The penalty is that of Kumar et al. 2023 (arXiv 2308.11958):
+The penalty is from Kumar et al. 2023 (arXiv 2308.11958):
 
     L(w) + 0.5 lambda ||w - w0||^2
 

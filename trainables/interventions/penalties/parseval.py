@@ -6,7 +6,7 @@ Chung et al. 2024 (arXiv 2412.07224) add to the loss
 
 W_l has a column of incoming weights for each unit of hidden layer l, and width_l is the
 number of its units. The columns are to have the squared length 2, which suits a ReLU.
-The penalty is that of the authors' code (wechu/parseval_reg@e861c30,
+The penalty is from the authors' code (wechu/parseval_reg@e861c30,
 parseval_reg/agent.py:279-319), which has the factor (64 / width)^2 because lambda was
 found with a width of 64. The output layer has no penalty.
 """

@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 class UPGD(Intervention):
     """Lets useful weights change little, and perturbs the other weights.
 
-    The defaults are those of the authors for permuted MNIST, with lr 0.01 and
-    weight_decay 0.01.
+    The authors use the defaults for permuted MNIST, with lr 0.01 and weight_decay 0.01.
     """
 
     name: ClassVar[str] = "upgd"

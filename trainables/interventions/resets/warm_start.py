@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class WarmStart(Intervention):
     """Mixes the weights with fresh initial weights before every task but the first.
 
-    The optimizer's moments become 0. The defaults are those of the authors' code.
+    The optimizer's moments become 0. The defaults are from the authors' code.
     """
 
     name: ClassVar[str] = "warm_start"

@@ -1,6 +1,6 @@
 """Continual backprop: regularly replace the hidden units that contribute least.
 
-The method is that of Dohare et al. 2024 (Nature 632). By default, this module follows
+The method is from Dohare et al. 2024 (Nature 632). By default, this module follows
 the authors' code (shibhansh/loss-of-plasticity@63c35f3, lop/algos/gnt.py:79-204), with
 the settings of their experiment on permuted MNIST (lop/permuted_mnist/cfg/cbp.json).
 
@@ -60,11 +60,11 @@ if TYPE_CHECKING:
 class ContinualBackprop(Intervention):
     """Replaces, from time to time, the mature hidden units with the least utility.
 
-    The defaults are among those of Dohare et al. 2024, who searched replacement_rate in
-    1e-4, 1e-5 and 1e-6 for layers of 2,000 units. With 100 units, the default replaces
-    one unit of a layer in 1,000 updates. A rate of 1e-4 replaces one unit in 100
-    updates: just when a new unit gets mature, so that new units are replaced again and
-    again. utility_decay is eta in the paper.
+    The defaults are from Dohare et al. 2024, who tried replacement_rate at 1e-4, 1e-5
+    and 1e-6 for layers of 2,000 units. With 100 units, the default replaces one unit of
+    a layer in 1,000 updates. A rate of 1e-4 replaces one unit in 100 updates: just when
+    a new unit gets mature, so that new units are replaced again and again.
+    utility_decay is eta in the paper.
     """
 
     name: ClassVar[str] = "continual_backprop"

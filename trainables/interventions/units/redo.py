@@ -44,7 +44,7 @@ class ReDo(Intervention):
     """Resets dormant hidden units every redo_every updates.
 
     A unit is dormant if its mean absolute output is small compared with its layer's.
-    The default of redo_every is that of Sokar et al. 2023.
+    The default of redo_every is from Sokar et al. 2023.
     """
 
     name: ClassVar[str] = "redo"

@@ -18,8 +18,8 @@ snr_least and snr_limit. If a unit was never silent, q is 1. The count of silenc
 starts anew.
 
 The authors' code counts examples, and this module counts updates, which is the same if
-all batches have equal sizes. With Adam, the count of steps of new weights is that of
-the run, as in the code (snr.py:270-333).
+all batches have equal sizes. Adam's count of steps goes on for new weights: it counts
+the steps of the run, as in the code (snr.py:270-333).
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class SNR(Intervention):
     def _end_silences(self, marks: dict[str, Tensor], ended: Tensor) -> None:
         """Add the silences of the units in `ended` to the counts, and set them to 0.
 
-        `marks` are those of the memory. `ended` has shape (S, number of hidden units).
+        `marks` is `Memory.marks`. `ended` has shape (S, number of hidden units).
         """
         length, is_new = marks["silence"][:, :, None], ended[:, :, None]
         counts = marks["silences"]

@@ -11,8 +11,8 @@ src/trainers/base.py:151-188).
 
 The code resets after every tenth epoch. After a reset, its two networks share their
 memory until the next update, so that the tortoise makes the hare's first step too. The
-paper does not say so, and this module keeps the two networks apart. All measures are
-those of the hare.
+paper does not say so, and this module keeps the two networks apart. All measurements
+are made on the hare.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class HareTortoise(Intervention):
     """Resets the weights to their running average every hare_every updates.
 
-    The default of hare_ema is that of the authors. Their network is reset after 10
+    The default of hare_ema is from the authors. Their network is reset after 10
     epochs; the default of hare_every is not from them.
     """
 

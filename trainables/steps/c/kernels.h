@@ -217,8 +217,8 @@ void activate_backward(Activation activation, const real *h, const real *e,
    The offset of a unit is offset[unit * LANES]. */
 void normalize(real *z, int64_t units, const real *offset, real *normal, vec *scale);
 
-/* Go backward through `normalize`: `e` are the errors of its outputs, `errors` those of
-   z. */
+/* Go backward through `normalize`: compute `errors`, the errors of z, from `e`, the
+   errors of its outputs. */
 void normalize_backward(const real *e, int64_t units, const real *normal,
                         const vec *scale, real *errors);
 
