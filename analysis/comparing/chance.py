@@ -33,7 +33,7 @@ def at_chance(runs: Runs, measure: str = MEASURE) -> bool:
 
     Returns:
         False also if there is no complete run, or if the problem is unknown, as in
-        results of other programs: then so is the number of labels.
+        results of other programs: then the number of labels is unknown too.
     """
     problem = PROBLEMS.get(runs.setting["problem"])
     if problem is None or not runs.seeds:

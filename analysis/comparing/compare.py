@@ -81,7 +81,7 @@ def compare_and_confirm(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the results of `compare` and of `confirm` in less time than both calls.
 
-    If the first one is empty, so is the second.
+    If the first result is empty, the second is empty too.
     """
     data = _prepare(frame, question)
     return _compare(data, question), _confirm(data, question)
@@ -197,7 +197,7 @@ def _compare(data: _Data, question: Question) -> pd.DataFrame:
         if data.base.has(runs):
             continue
         matched, best = matches.get(runs.key), bests.get(data.base.group(runs))
-        # With the seeds of either setting, `pair_up` can list those that one lacks.
+        # From the seeds of both settings, `pair_up` can list the seeds that one lacks.
         either = runs.usual_seeds | (matched.usual_seeds if matched else set())
         for against, other, seeds in (
             ("matched", matched, either),

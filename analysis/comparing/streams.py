@@ -170,8 +170,8 @@ def split_streams(frame: pd.DataFrame, results: str) -> Iterator[Stream]:
     """Yield the streams of tasks that have settings of the paper, in the paper's order.
 
     Settings of the paper are SGD, SAM and GNP without another base and without a
-    remedy. If settings have several values of rho or alpha, the stream gets only those
-    with the values of the study `paper`.
+    remedy. If settings have several values of rho or alpha, the stream gets only the
+    settings with the values of the study `paper`.
     """
     groups: dict[tuple[Any, ...], list[Runs]] = defaultdict(list)
     everything = by_setting(frame)

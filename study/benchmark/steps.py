@@ -337,7 +337,7 @@ def summarize(name: Name, times: Mapping[Name, np.ndarray]) -> dict[str, Any]:
     """
     (stack, kind), own = name, times[name]
     is_usual = kind.startswith("usual")
-    method = kind.split()[-1]  # of our own contenders, and of those of other libraries
+    method = kind.split()[-1]  # "gnp" for this project's "gnp" and for "jax gnp"
     passes = OPTIMIZERS[method]().passes if method in OPTIMIZERS else 1
     usual = times[1, "usual sgd" if passes == 1 else "usual sam"]
     floor = None if is_usual else passes * times[stack, "floor"] / own

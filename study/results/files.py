@@ -64,7 +64,7 @@ class Files:
 
     Attributes:
         results: A folder, or a URI that pyarrow accepts, such as s3://bucket/prefix.
-            The access keys for an object store are those that its own tools use.
+            An object store is opened with the access keys that its own tools use.
         study: The study's name.
         claim: The claim that this process holds on the files. It is None if there is no
             claim, or if a file lock in the folder is enough.

@@ -107,7 +107,7 @@ class Proposals:
 
     @property
     def left(self) -> int:
-        """The number of trials to run, including those whose records are missing."""
+        """The number of trials to run, including trials whose records are missing."""
         lost = sum(not self._open_numbers[trial.name] for trial in self._to_run)
         return max(0, self.search.trials - self.ended) + lost
 

@@ -212,7 +212,7 @@ def remedies() -> tuple[Setting, ...]:
 
     Each intervention is combined with SGD, SAM and Adam. Adam has its usual learning
     rate, 0.001. Most hyperparameters are the defaults, which come from the papers. Some
-    are those that Kumar et al. 2023 found best on permuted MNIST (Table 3, see
+    have the values that Kumar et al. 2023 found best on permuted MNIST (Table 3, see
     docs/remedies.md). Nothing is tuned here.
     """
     shared: dict[str, Any] = {"tasks": 20, **DIGITS}

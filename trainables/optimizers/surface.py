@@ -77,8 +77,7 @@ def step_along(
     """Return the step of this radius along `direction`, for each seed.
 
     Args:
-        direction: The direction of each seed, of any length. If it is 0, so is the
-            step.
+        direction: The direction of each seed, of any length. If it is 0, the step is 0.
         radius: The length of the step: a number, or one for each seed, (S, 1, 1).
         operand: One of the two vectors, if `direction` is a difference of two. The
             step is then 0 if the norm of the difference is at most `ROUNDING` ulps of

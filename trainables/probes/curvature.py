@@ -36,8 +36,8 @@ THRESHOLD = 0.1
 RANK_STEPS = 32
 """The number of Lanczos steps for hessian_rank.
 
-In networks of 3 x 100 units, they tell eigenvalues beyond `THRESHOLD` from those near
-0. For a threshold of 0.01, even 64 steps are too few.
+In networks of 3 x 100 units, they tell eigenvalues beyond `THRESHOLD` from eigenvalues
+near 0. For a threshold of 0.01, even 64 steps are too few.
 """
 
 
