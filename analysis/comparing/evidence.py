@@ -226,11 +226,13 @@ class Decision:
 def decide(statement: Statement) -> Decision:
     """Return the verdict on a statement; see the docstring of the module.
 
-    The deciding number is the one that shows the verdict. If the statement is
-    undecided, it is the number on which support depends: the one with the largest
-    `p_for` if the statement is about every number, else the one with the smallest. A
-    number that is not tested cannot contradict or support, and leaves a statement about
-    every number without support.
+    The deciding number is the one that shows the verdict. For an undecided statement
+    about every number, it is the number with the largest `p_for`. For an undecided
+    statement about at least one number, it is the number with the smallest.
+
+    A number that is not tested shows nothing. So if any number is not tested, a
+    statement about every number cannot be supported, and a statement about at least one
+    number cannot be contradicted.
     """
     tested = [number for number in statement.numbers if number.tested]
     if not tested:

@@ -203,7 +203,11 @@ def split_streams(frame: pd.DataFrame, results: str) -> Iterator[Stream]:
 
 
 def _with_paper_values(group: list[Runs]) -> list[Runs]:
-    """Return the settings with the rho and alpha of `SETUP`, if there are several."""
+    """Return the settings, without other values of rho and alpha than in `SETUP`.
+
+    If the settings have only one value of rho or alpha, it is kept. So are settings
+    without one.
+    """
     for name in ("rho", "alpha"):
         values = {runs.setting.get(name) for runs in group} - {None}
         if len(values) > 1:

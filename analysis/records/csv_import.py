@@ -70,7 +70,7 @@ def import_csv(
     if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
         raise UsageError(
             f"the study's name is {name!r}: give a name of letters, digits, '-' and "
-            "'_' with --study"
+            "'_' that begins with a letter or a digit, with --study"
         )
     folder = Path(results).expanduser() / name
     if "://" in results:
@@ -211,7 +211,7 @@ def _parse(values: pd.Series[str], column: Column, file: str) -> pd.Series:
     if len(wrong):
         raise UsageError(
             f"column {name} of {file} has the value {wrong.iloc[0]!r}: it must be "
-            f"{kind}"
+            f"{kind}; correct it or leave it empty"
         )
     types: dict[pa.DataType, Any] = {TRUTH: "boolean", WHOLE: "Int64", REAL: "float64"}
     return parsed.astype(types[column.type])
@@ -278,9 +278,9 @@ def _identify(
     if (np.bincount(run)[run] < frame["tasks"]).all():
         raise UsageError(
             f"no run in {file} has all its tasks, from number 0 to "
-            f"{frame['tasks'].min() - 1}: number the tasks 0, 1, 2, ..., and leave out "
-            "columns that change within a run (the columns of the settings are "
-            f"{', '.join(settings)})"
+            f"{frame['tasks'].min() - 1}. Number the tasks 0, 1, 2, ... If they are, a "
+            "column that changes within a run splits the run: remove it. The columns "
+            f"that tell settings apart are {', '.join(settings)}"
         )
     return frame.assign(
         setting_id=setting_ids.iloc[number].to_numpy(),

@@ -459,8 +459,8 @@ def _merge_columns(files: Sequence[RecordsFile]) -> dict[str, Column]:
             elif merged.setdefault(name, column).type != column.type:
                 raise UsageError(
                     f"column {name} has type {column.type} in {file.path} but type "
-                    f"{merged[name].type} in another file: analyze the two files "
-                    "separately"
+                    f"{merged[name].type} in another file: put the "
+                    "files into separate folders and analyze each folder"
                 )
     order = sorted(merged, key=lambda name: ROLES.index(merged[name].role))
     return {name: merged[name] for name in order}

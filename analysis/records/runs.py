@@ -183,7 +183,7 @@ def _sort_by_outcome(
         tasks: The number of tasks of a complete run.
 
     Returns:
-        The values of seeds, matrix, diverged and incomplete for `Runs`.
+        The fields `seeds`, `matrix`, `diverged` and `incomplete` of `Runs`, by name.
     """
     seeds, row = np.unique(part["seed"], return_inverse=True)
     length = max(tasks, int(part["task"].max()) + 1)

@@ -32,7 +32,6 @@ from analysis.tables import replication as replication_tables
 from analysis.tables.definitions import definition_sheets
 from analysis.tables.formats import Sheet
 from analysis.tables.headline import headlines
-from analysis.tables.words import too_many
 from trainables.usage import UsageError
 
 BASELINE = "sgd"
@@ -275,7 +274,11 @@ def settings_to_draw(frame: pd.DataFrame) -> list[str]:
             own = [r.setting_id for r in good if r.setting["optimizer"] == kind]
             chosen += own[:each]
     if not chosen:
-        raise too_many(len(settings), "settings, none with complete runs only", LINES)
+        raise UsageError(
+            f"{len(settings)} settings are too many for one figure, and none has "
+            "complete runs only: choose some with python -m analysis figure --setting "
+            "ID"
+        )
     return chosen
 
 

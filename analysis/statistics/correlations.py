@@ -84,9 +84,10 @@ def detrended_spearman(one: Reals, other: Reals, degree: int = DEGREE) -> Reals:
 
 
 def trend_degree(points: int) -> int:
-    """Return the degree of the trend for so many points.
+    """Return the degree of the trend for a series with this number of points.
 
-    Three points add one degree, so that most of the variance of noise is left.
+    From 5 points on, each 3 more points add one degree. So the trend fits only a small
+    part of pure noise, and most of its variance remains.
 
     >>> [trend_degree(points) for points in (4, 8, 11, 14, 17, 100)]
     [1, 2, 3, 4, 5, 5]

@@ -96,7 +96,9 @@ class Files:
         return Path(self.root()[1])
 
     def check_access(self) -> None:
-        """Check, without writing anything, that files can be written.
+        """Check, without writing anything, whether files can probably be written.
+
+        A local folder must be writable, and a bucket must exist.
 
         Raises:
             UsageError: The bucket does not exist, or the folder cannot be written to.
@@ -297,7 +299,7 @@ def objects(results: str) -> Objects:
 
 @contextlib.contextmanager
 def notice(seconds: float = NOTICE_SECONDS) -> Iterator[None]:
-    """Print a line if the storage does not answer in this context for `seconds`."""
+    """Print a line if the `with` block, which uses the storage, takes `seconds`."""
     line = f"The storage has not answered for {seconds:g} s. Waiting for it."
     timer = threading.Timer(seconds, say, [line])
     timer.daemon = True

@@ -39,7 +39,7 @@ class Objects:
 
     @classmethod
     def connect(cls, filesystem: Any) -> Objects:
-        """Connect to the store of pyarrow's S3FileSystem; send no request."""
+        """Create a client for the store of an S3FileSystem, without a request."""
         import boto3
         from botocore.config import Config
 
@@ -53,7 +53,8 @@ class Objects:
             connect_timeout=CONNECT_SECONDS,
             read_timeout=ANSWER_SECONDS,
             retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-            # as in pyarrow: other stores may not know virtual hosts and checksums
+            # The next three options do the same as pyarrow. Stores other than Amazon
+            # S3 may not support bucket names in the host name, or checksums.
             s3={"addressing_style": "path" if own_endpoint else "auto"},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",

@@ -271,7 +271,7 @@ HEAD = "seed,task,accuracy\n"
         ("study,seed,task,accuracy\nx,0,0,1\n", "leave out this column"),
         (
             "seed,task,when,accuracy\n0,0,may,0.5\n0,1,june,0.5\n",
-            "leave out columns that change within a run .*when",
+            "changes within a run splits the run.*when",
         ),
         ("seed,task,diverged,accuracy\n0,0,maybe,0.5\n", "must be true or false"),
         (
