@@ -401,11 +401,14 @@ class ContinualRun:
             ValueError: The memory of the optimizer, the base or the intervention in the
                 state does not fit the setting.
         """
-        for name, own in (("setting", self.setting.row()), ("seeds", self.seeds)):
-            if state[name] != own:
+        # a version that had fewer hyperparameters saved no null for the new ones
+        own = {**self.setting.row(), "seeds": self.seeds}
+        saved = {**state["setting"], "seeds": state["seeds"]}
+        for name in {**own, **saved}:
+            if saved.get(name) != own.get(name):
                 raise UsageError(
-                    f"the saved state has {name} {state[name]}, "
-                    f"but this run has {name} {own}"
+                    f"the saved state has {name} {saved.get(name)}, "
+                    f"but this run has {name} {own.get(name)}"
                 )
         network = self.stack.network.like(
             [t.to(self.device, self.dtype, copy=True) for t in state["network"]]

@@ -645,10 +645,22 @@ def test_a_run_goes_on_after_a_seed_diverged(few, tmp_path):
 
 def test_a_state_of_another_run_is_refused(few):
     state = ContinualRun(small(SGD(), Permuted()), [0, 1], few).state_dict()
-    with pytest.raises(UsageError, match="the saved state has setting"):
+    with pytest.raises(
+        UsageError, match=r"state has optimizer sgd, but .* optimizer sam"
+    ):
         ContinualRun(small(SAM(), Permuted()), [0, 1], few).load_state_dict(state)
     with pytest.raises(UsageError, match=r"\[0, 1\], but this run has seeds \[1\]"):
         ContinualRun(small(SGD(), Permuted()), [1], few).load_state_dict(state)
+
+
+def test_a_state_from_before_a_hyperparameter_was_added_is_used(few):
+    one = ContinualRun(small(SGD(), Permuted()), [0], few)
+    one.next_task()
+    state = one.state_dict()
+    state["setting"] = {k: v for k, v in state["setting"].items() if v is not None}
+    other = ContinualRun(small(SGD(), Permuted()), [0], few)
+    other.load_state_dict(state)
+    assert only(other.next_task()) == only(one.next_task())
 
 
 # ---- the frame
