@@ -181,21 +181,18 @@ def compare(
             default is 0.5 points, or 0.005 nats.
         detect: Say how many seeds would find this difference, in the unit of the table.
     """
-    from analysis.comparing.compare import MARGIN, Question
+    from analysis.comparing.compare import Question
     from analysis.records.load import Selection
-    from analysis.statistics.metrics import MEASURES, find_metric
+    from analysis.statistics.metrics import find_metric
     from analysis.tables.comparison import print_comparison
 
-    chosen, scale = find_metric(metric, measure), MEASURES[measure].scale
-    for name, value in (("--margin", margin), ("--detect", detect)):
-        if value is not None and not value > 0:
-            raise UsageError(f"{name} is {value:g}: give a number above 0")
+    _check_positive("--detect", detect)
     question = Question(
-        metric=chosen,
+        metric=find_metric(metric, measure),
         baseline=baseline,
         study=study,
         problem=problem,
-        margin=MARGIN if margin is None else margin / scale,
+        margin=_as_fraction(margin, measure),
     )
     selection = Selection(where, tasks)
     print_comparison(results, question, format, detect=detect, selection=selection)
@@ -225,19 +222,16 @@ def dose(
         margin: The loss that counts as none, in the unit of the table. The default is
             0.5 points, or 0.005 nats.
     """
-    from analysis.comparing.compare import MARGIN, Question
+    from analysis.comparing.compare import Question
     from analysis.records.load import Selection
-    from analysis.statistics.metrics import MEASURES, find_metric
+    from analysis.statistics.metrics import find_metric
     from analysis.tables.dose import print_dose
 
-    scale = MEASURES[measure].scale
-    if margin is not None and not margin > 0:
-        raise UsageError(f"--margin is {margin:g}: give a number above 0")
     question = Question(
         metric=find_metric(metric, measure),
         study=study,
         problem=problem,
-        margin=MARGIN if margin is None else margin / scale,
+        margin=_as_fraction(margin, measure),
     )
     print_dose(results, question, format, Selection(where, tasks))
 
@@ -426,6 +420,25 @@ def diff(
     from analysis.tables.diff import print_difference
 
     print_difference(a, b, format, where)
+
+
+def _as_fraction(margin: float | None, measure: str) -> float:
+    """Return --margin in the unit of the records; None gives the default.
+
+    Raises:
+        UsageError: The margin is not above 0.
+    """
+    from analysis.comparing.compare import MARGIN
+    from analysis.statistics.metrics import MEASURES
+
+    _check_positive("--margin", margin)
+    return MARGIN if margin is None else margin / MEASURES[measure].scale
+
+
+def _check_positive(option: str, value: float | None) -> None:
+    """Raise a UsageError if an option is given but is not above 0."""
+    if value is not None and not value > 0:
+        raise UsageError(f"{option} is {value:g}: give a number above 0")
 
 
 if __name__ == "__main__":

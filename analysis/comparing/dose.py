@@ -12,7 +12,7 @@ of the whole curve, such as the largest rho that does no harm, has an error of 5
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ import pandas as pd
 
 from analysis.comparing.baselines import find_baseline
 from analysis.comparing.compare import BASELINE, Question
-from analysis.records.runs import Runs, by_problem, by_setting
+from analysis.records.runs import Runs, Setting, by_setting, labels
 from analysis.statistics.bands import simultaneous_band
 from analysis.statistics.intervals import Reals, standard_deviation
 from analysis.statistics.power import detectable_effect
@@ -34,12 +34,13 @@ def dose(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
     """Return a row for each setting with an ascent step that SGD can be compared with.
 
     The rows of a curve follow each other, sorted by rho. Columns: study, setting_id and
-    the columns of the setting; curve, its label, which has no rho; measure; pairs, the
-    number of seeds; baseline_mean, the mean of the metric without an ascent step;
-    difference, lo and hi, the mean difference and its simultaneous interval; beside,
-    beside_lo and beside_hi, the same for the trend over the stream; detectable, the
-    true difference that is found with a probability of 80%; diverged_seeds; harmless,
-    whether a loss of the margin or more is ruled out; and verdict:
+    the columns of the setting; curve, its label, which has no rho; method, the label
+    without rho and lr; measure; pairs, the number of seeds; baseline_mean, the mean of
+    the metric without an ascent step; difference, lo and hi, the mean difference and
+    its simultaneous interval; beside, beside_lo and beside_hi, the same for the trend
+    over the stream; detectable, the true difference that is found with a probability of
+    80%; diverged_seeds; harmless, whether a loss of the margin or more is ruled out;
+    and verdict:
 
     - better, worse: the interval of the difference excludes 0
     - the same: the interval lies within the margin
@@ -62,10 +63,12 @@ def dose(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
         if question.study in (None, runs.study)
         and question.problem in (None, runs.setting["problem"])
     ]
+    curves = list(_curves(settings))
+    names = _names([curve for curve, _ in curves])
     rows = [
         row
-        for label, curve, baseline in _curves(settings)
-        for row in _respond(label, curve, baseline, question)
+        for (curve, baseline), name in zip(curves, names, strict=True)
+        for row in _respond(curve, baseline, name, question)
     ]
     if not rows:
         raise UsageError(
@@ -78,24 +81,22 @@ def dose(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
 def answers(data: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each curve of `dose`, with what the whole curve shows.
 
-    Columns: those of the setting, without rho; curve; rhos, how many were compared;
-    least_rho and most_rho; good_up_to, the largest rho that is harmless, as are all
-    smaller ones that were run; worse_from, the smallest rho that is worse or diverged,
-    be it by less than the margin; better_at, the values of rho that are better, as
+    Columns: those of `CURVE`; rhos, the number of values of rho; least_rho and
+    most_rho; good_up_to, the largest rho that is harmless, as are all smaller ones that
+    were run; worse_from, the smallest rho that is worse or diverged, even if it is
+    worse by less than the margin; better_at, the values of rho that are better, as
     text; detectable, the largest of the differences that could have been found where
     nothing is decided. Null where there is none.
     """
     rows = []
-    for _, curve in data.groupby(CURVE, sort=False):
+    for key, curve in data.groupby(CURVE, sort=False):
         verdicts = curve["verdict"]
         good = curve["rho"][curve["harmless"].cummin()]
         bad = curve["rho"][verdicts.isin(["worse", "diverged"])]
         better = curve["rho"][verdicts == "better"]
-        first = curve.iloc[0]
         rows.append(
-            {name: first[name] for name in _setting_names(data)}
+            dict(zip(CURVE, key, strict=True))
             | {
-                "curve": first["curve"],
                 "rhos": len(curve),
                 "least_rho": curve["rho"].min(),
                 "most_rho": curve["rho"].max(),
@@ -108,52 +109,57 @@ def answers(data: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _setting_names(data: pd.DataFrame) -> list[str]:
-    """Return the columns of a curve in `dose`: of the study and the setting."""
-    names = [str(name) for name in data]
-    names = names[: names.index("curve")]
-    return [name for name in names if name not in ("setting_id", "rho")]
-
-
-def _curves(settings: Sequence[Runs]) -> Iterator[tuple[str, list[Runs], Runs]]:
-    """Yield the label of each curve, its settings sorted by rho, and their baseline."""
+def _curves(settings: Sequence[Runs]) -> Iterator[tuple[list[Runs], Runs]]:
+    """Yield the settings of each curve, sorted by rho, and their baseline."""
     if not any(runs.setting["optimizer"] == BASELINE for runs in settings):
         return
     matches = find_baseline(BASELINE, settings).matches(settings)
-    for _, group, names in by_problem(settings):
-        curves: dict[tuple[Any, ...], list[Runs]] = defaultdict(list)
-        labels: dict[tuple[Any, ...], str] = {}
-        for runs, label in zip(group, names, strict=True):
-            if runs.setting.get("rho") and runs.key in matches:
-                others = {k: v for k, v in runs.setting.items() if k != "rho"}
-                key = (runs.study, matches[runs.key].key, *others.values())
-                curves[key].append(runs)
-                words = label.replace(f" rho {runs.setting['rho']:g}", "")
-                labels.setdefault(key, words)
-        for key, curve in curves.items():
-            ordered = sorted(curve, key=lambda runs: runs.setting["rho"])
-            yield labels[key], ordered, matches[curve[0].key]
+    curves: dict[tuple[Any, ...], list[Runs]] = defaultdict(list)
+    for runs in settings:
+        if runs.setting.get("rho") and runs.key in matches:
+            others = _without(runs.setting, "rho")
+            curves[runs.study, matches[runs.key].key, *others.values()].append(runs)
+    for curve in curves.values():
+        ordered = sorted(curve, key=lambda runs: runs.setting["rho"])
+        yield ordered, matches[curve[0].key]
+
+
+def _without(setting: Setting, *names: str) -> Setting:
+    """Return a setting with None in some columns."""
+    return setting | dict.fromkeys(names)
+
+
+def _names(curves: Sequence[list[Runs]]) -> list[dict[str, str]]:
+    """Return the columns curve and method of each curve: labels with and without lr.
+
+    The labels depend only on the settings of the same study and problem.
+    """
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for i, curve in enumerate(curves):
+        groups[curve[0].study, curve[0].setting["problem"]].append(i)
+    names: dict[int, dict[str, str]] = {}
+    for own in groups.values():
+        settings = [_without(curves[i][0].setting, "rho") for i in own]
+        methods = [_without(setting, "lr") for setting in settings]
+        for i, name, method in zip(own, labels(settings), labels(methods), strict=True):
+            names[i] = {"curve": name, "method": method}
+    return [names[i] for i in range(len(curves))]
 
 
 def _respond(
-    label: str, curve: Sequence[Runs], baseline: Runs, question: Question
+    curve: Sequence[Runs], baseline: Runs, names: Mapping[str, str], question: Question
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of one curve."""
-    metric, whole = question.metric, [r for r in curve if not r.diverged]
+    metric, whole = question.metric, [runs for runs in curve if not runs.diverged]
     seeds = set(baseline.seeds).intersection(*(runs.seeds for runs in whole))
     base = baseline.select_seeds(seeds).matrix
     own = [runs.select_seeds(seeds).matrix for runs in whole]
-    shape = len(seeds), len(whole)
-    level, trend = (
-        np.stack([of(matrix) - of(base) for matrix in own], axis=1)
-        if own
-        else np.empty(shape)
-        for of in (metric, metric.beside)
+    level = _differences(metric, own, base)
+    bands = (
+        simultaneous_band(level),
+        simultaneous_band(_differences(metric.beside, own, base)),
     )
-    bands = simultaneous_band(level), simultaneous_band(trend)
-    spread = (
-        standard_deviation(level) if len(seeds) > 1 else np.full(len(whole), np.nan)
-    )
+    spread = standard_deviation(level) if len(seeds) > 1 else np.full(len(own), np.nan)
     place = {runs.key: i for i, runs in enumerate(whole)}
     for runs in curve:
         i = place.get(runs.key)
@@ -166,10 +172,10 @@ def _respond(
             "study": runs.study,
             "setting_id": runs.setting_id,
             **runs.setting,
-            "curve": label,
+            **names,
             "measure": metric.measure,
             "pairs": 0 if i is None else len(seeds),
-            "baseline_mean": _mean(metric(base)),
+            "baseline_mean": metric(base).mean() if seeds else float("nan"),
             **{"difference": mean, "lo": lo, "hi": hi},
             **{"beside": beside, "beside_lo": beside_lo, "beside_hi": beside_hi},
             "detectable": float("nan")
@@ -183,8 +189,12 @@ def _respond(
         }
 
 
-def _mean(values: Reals) -> float:
-    return float(values.mean()) if len(values) else float("nan")
+def _differences(
+    metric: Callable[[Reals], Reals], own: Sequence[Reals], base: Reals
+) -> Reals:
+    """Return a metric of each setting minus the baseline's, shape (seeds, settings)."""
+    differences = [metric(matrix) - metric(base) for matrix in own]
+    return np.reshape(differences, (len(own), len(base))).T
 
 
 def _judge(lo: float, hi: float, margin: float, higher: bool) -> str:

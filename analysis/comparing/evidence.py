@@ -228,7 +228,7 @@ def decide(statement: Statement) -> Decision:
 
     The deciding number is the one that shows the verdict. For an undecided statement
     about every number, it is the number with the largest `p_for`. For an undecided
-    statement about at least one number, it is the number with the smallest.
+    statement about at least one number, it is the number with the smallest `p_for`.
 
     A number that is not tested shows nothing. So if any number is not tested, a
     statement about every number cannot be supported, and a statement about at least one

@@ -16,10 +16,10 @@ from analysis.figures.picture import (
     Heading,
     Picture,
     View,
+    escape_text,
     legend_columns,
     wrap_text,
 )
-from analysis.records.runs import show
 from analysis.statistics.metrics import DEFAULT, MEASURE, MEASURES, find_metric
 from analysis.tables.dose import dose_sheets
 from analysis.tables.formats import Sheet
@@ -40,8 +40,8 @@ LINEAR = 1.0
 Larger ones have a logarithmic scale: a network that dies loses a hundred times as much.
 """
 
-PANEL = ["problem", "batch_size", "optimizer", "alpha", "base", "intervention"]
-"""Curves with equal values in these columns share a panel."""
+PANEL = ["problem", "method"]
+"""The columns with the same values in all curves of a panel."""
 
 
 def dose_by_rho(frame: pd.DataFrame, view: View) -> pd.DataFrame:
@@ -51,14 +51,14 @@ def dose_by_rho(frame: pd.DataFrame, view: View) -> pd.DataFrame:
         UsageError: Nothing can be compared, or a panel has too many learning rates.
     """
     data = dose(frame, _question(view.measure))
-    for _, panel in data.groupby(PANEL, sort=False, dropna=False):
+    for _, panel in data.groupby(PANEL, sort=False):
         if (count := panel["curve"].nunique()) > len(LINES):
             raise too_many(count, "curves in a panel", len(LINES))
     return data
 
 
 def draw_dose(data: pd.DataFrame, width: float | None = None) -> Figure:
-    """Return the figure: a panel per problem, batch size and method.
+    """Return the figure: a panel per problem and method.
 
     A line has the values of rho of one learning rate. A bar is the interval, which
     holds for the whole line. A cross at the bottom is a rho with which a run diverged.
@@ -78,7 +78,7 @@ def draw_dose(data: pd.DataFrame, width: float | None = None) -> Figure:
         "linear, beyond it is logarithmic. Cross: a run diverged.",
         width,
     )
-    panels = [part for _, part in data.groupby(PANEL, sort=False, dropna=False)]
+    panels = [part for _, part in data.groupby(PANEL, sort=False)]
     across = min(len(panels), 1 if width < NARROW else 2)
     down = -(-len(panels) // across)
     rates = sorted(data["lr"].unique(), reverse=True)
@@ -150,10 +150,7 @@ def _draw_panel(part: pd.DataFrame, ax: Axes, rates: list[float], scale: float) 
     size, title_size = (7, 8) if width < NARROW else (7.5, 9)
     ax.tick_params(labelsize=size)
     first = part.iloc[0]
-    words = [str(first["optimizer"]).upper()]
-    words += [f"alpha {show(first['alpha'])}"] if first["optimizer"] == "gnp" else []
-    words += [str(first[n]) for n in ("base", "intervention") if pd.notna(first[n])]
-    title = f"{first['problem']}, {' '.join(words)}, batch size {first['batch_size']}"
+    title = escape_text(f"{first['problem']}, {first['method']}")
     share = 0.8 if width < NARROW else 0.42
     ax.set_title(wrap_text(title, share * width, title_size), size=title_size)
 
@@ -168,8 +165,8 @@ def _sheets(data: pd.DataFrame) -> list[Sheet]:
 
 FIGURE = Picture(
     title="What does rho do?",
-    meaning="difference to SGD over rho: a panel per problem, batch size and "
-    "optimizer, a line per learning rate",
+    meaning="difference to SGD over rho: a panel per problem and method, a "
+    "line per learning rate",
     columns=(MEASURE,),
     data=lambda frame, view, columns: dose_by_rho(frame, view),
     draw=draw_dose,

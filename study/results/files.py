@@ -96,7 +96,7 @@ class Files:
         return Path(self.root()[1])
 
     def check_access(self) -> None:
-        """Check, without writing anything, whether files can probably be written.
+        """Check, without writing anything, that the place for the results can be used.
 
         A local folder must be writable, and a bucket must exist.
 

@@ -25,8 +25,11 @@ REPEAT = 60.0
 """Seconds between two messages while something waits for nodes."""
 
 RECENT = 300.0
-"""How many seconds a failed launch is news. Ray keeps it for longer, also after a later
-launch has succeeded. The autoscaler tries again, and fails again, within seconds."""
+"""A failed launch is reported for this many seconds.
+
+Ray keeps it for longer, also after a later launch has succeeded. As long as the cloud
+refuses, the autoscaler tries again, and fails again, within seconds.
+"""
 
 LOG_BYTES = 200_000
 """How much of the autoscaler's log is read: its last minutes."""

@@ -35,7 +35,7 @@ LEARNING_RATES = (0.01, 0.001)
 MAP_LEARNING_RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
 # the value in section 3.1 of Foret et al. 2021 (arXiv 2010.01412)
 RHO = 0.05
-# about equally spaced on a log scale, where they begin to do harm
+# about equally spaced on a log scale, from harmless to harmful
 LAPTOP_RHOS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 # from 0.001 to 2, equally spaced on a log scale and rounded to two digits
 RHOS = (0.001, 0.0026, 0.0067, 0.017, 0.045, 0.12, 0.3, 0.77, 2.0)

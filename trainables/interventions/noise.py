@@ -15,8 +15,7 @@ def draw_noise(stack: Stack, updates: Tensor, *, like_initial: bool = False) -> 
     """Return noise in the shape of the networks of a stack.
 
     The numbers of a seed depend only on the seed, the task and the update. They are
-    drawn in the precision of the networks: numbers of float32 take a third of the time
-    of float64.
+    drawn in the precision of the networks.
 
     Args:
         stack: The networks.
