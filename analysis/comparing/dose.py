@@ -72,8 +72,8 @@ def dose(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
     ]
     if not rows:
         raise UsageError(
-            "no setting has a rho and a setting of SGD that is otherwise equal: run "
-            "SGD with the same learning rate, batch size and so on"
+            "there is nothing to compare: that takes a setting with a rho, for example "
+            "of SAM, and SGD with the same learning rate, batch size and so on"
         )
     return pd.DataFrame(rows)
 
