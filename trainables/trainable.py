@@ -55,6 +55,7 @@ class ContinualTrainable(tune.Trainable):
         seeds         the seeds, which are trained together (a stack)
         name          the name of the stack
         label         the trial as text, for people
+        until         optional: the number of tasks after which the trial pauses
         cpus, gpus    the numbers of CPUs and GPUs to request
 
     A finished trial writes its records itself. A checkpoint contains the state of the
@@ -122,6 +123,7 @@ class ContinualTrainable(tune.Trainable):
         if trial["gpus"]:
             torch.cuda.reset_peak_memory_stats()  # forget the previous trial
         self._name, self._label = trial["name"], trial["label"]
+        self._until: int = trial.get("until", setting.tasks)
         self._new_run: Callable[[], ContinualRun] = lambda: ContinualRun(
             setting, trial["seeds"], dataset, device, options=self._options
         )
@@ -147,11 +149,13 @@ class ContinualTrainable(tune.Trainable):
         waiting = None if self._resumed else self._try(self._resume)
         self._show_task()
         if self._resumed:
-            if not self._run.finished:
+            if self._run.task < self._until and not self._run.finished:
                 origin = {"study": self._keeper.study, "trial_id": self.trial_id}
                 self._records += [origin | row for row in self._run.next_task()]
             if self._run.finished:
                 waiting = self._try(self._finish)
+            elif self._run.task >= self._until:
+                waiting = self._try(self._pause)
             elif self._checkpoint_is_due():
                 waiting = self._try(self._save, required=False)
         seeds = len(self._run.seeds)
@@ -166,7 +170,9 @@ class ContinualTrainable(tune.Trainable):
             "gpu_memory": self._gpu_memory(),
             "waiting": waiting,
             "warning": self._warning,
-            "done": self._run.finished and self._written,
+            "done": self._written
+            if self._run.finished
+            else self._run.task >= self._until and self._tasks_saved == self._run.task,
         }
 
     def _show_task(self) -> None:
@@ -252,6 +258,13 @@ class ContinualTrainable(tune.Trainable):
         # if this fails, the end of the study deletes the state
         with contextlib.suppress(OSError):
             self._ask(lambda: self._keeper.drop_state(self._name))
+
+    def _pause(self) -> None:
+        """Save a checkpoint of all tasks so far, unless there is one."""
+        if self._saving:
+            self._end_save(NOTICE_SECONDS)
+        if self._tasks_saved < self._run.task:
+            self._save(NOTICE_SECONDS)
 
     def _checkpoint_is_due(self) -> bool:
         """Return whether to save a checkpoint after this task.

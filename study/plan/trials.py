@@ -41,10 +41,14 @@ _NOT_SHOWN = frozenset(
 
 @attrs.frozen
 class Trial:
-    """A trial: one setting, and the seeds that the trial trains side by side."""
+    """A trial: one setting, and the seeds that the trial trains side by side.
+
+    A trial with `until` pauses after so many tasks, with a checkpoint.
+    """
 
     setting: Setting
     seeds: tuple[int, ...]
+    until: int | None = None
 
     @functools.cached_property
     def name(self) -> str:
@@ -58,10 +62,16 @@ class Trial:
         what = f"{row['problem']} {row['optimizer']} {hyperparameter_text(row)}"
         return f"{what}, seeds {seeds_text(self.seeds)}"
 
+    @property
+    def tasks(self) -> int:
+        """The number of tasks of each run until the trial ends or pauses."""
+        return self.setting.tasks if self.until is None else self.until
+
     @functools.cached_property
     def cost(self) -> Cost:
-        """The sum of the costs of all runs of the trial."""
-        return Cost(*(len(self.seeds) * number for number in run_cost(self.setting)))
+        """The sum of the costs of the tasks of all runs of the trial."""
+        runs = len(self.seeds) * self.tasks / self.setting.tasks
+        return Cost(*(runs * number for number in run_cost(self.setting)))
 
     def config(self, cpus: float, gpus: float) -> dict[str, Any]:
         """Return the trial as a dictionary for `ContinualTrainable`, which runs it.
@@ -70,7 +80,8 @@ class Trial:
         """
         run = {"setting": self.setting.row(), "seeds": list(self.seeds)}
         names = {"name": self.name, "label": self.label}
-        return {**run, **names, "cpus": cpus, "gpus": gpus}
+        pause = {} if self.until is None else {"until": self.until}
+        return {**run, **names, **pause, "cpus": cpus, "gpus": gpus}
 
 
 def hyperparameter_text(row: Row) -> str:

@@ -24,6 +24,8 @@ CONNECT_TIMEOUT = 10.0
 def connected(address: str | None, study: str) -> Iterator[None]:
     """Connect to Ray when the context starts, and disconnect when the context ends.
 
+    Inside another such context, do nothing.
+
     Args:
         address: The address of a Ray cluster, or None to use $RAY_ADDRESS. If
             $RAY_ADDRESS is also missing, connect to the last Ray cluster that this user
@@ -34,6 +36,9 @@ def connected(address: str | None, study: str) -> Iterator[None]:
     Raises:
         UsageError: The connection to Ray fails.
     """
+    if ray.is_initialized():
+        yield
+        return
     target = address or os.environ.get("RAY_ADDRESS") or ""
     _check_address(target)
     if not target:

@@ -96,7 +96,7 @@ class Tally:
         runs = done = self.runs_before
         tasks = total = 0
         for name, trial in self.trials.items():
-            seeds, length = len(trial.seeds), trial.setting.tasks
+            seeds, length = len(trial.seeds), trial.tasks
             runs += seeds
             done += seeds * (self.tasks_done[name] >= length)
             tasks += seeds * self.tasks_done[name]
@@ -133,7 +133,7 @@ class Tally:
         `tasks` has the number of tasks of each trial, by the name of the trial.
         """
         return sum(
-            self.trials[name].cost.flops * count / self.trials[name].setting.tasks
+            self.trials[name].cost.flops * count / self.trials[name].tasks
             for name, count in tasks.items()
         )
 

@@ -213,7 +213,12 @@ class StudySession(Session):
     @property
     def left(self) -> int:
         """The number of unfinished runs of the study."""
-        return len(self._tasks.keys() - self.finished)
+        return len(self._tasks.keys() - self.ended)
+
+    @property
+    def ended(self) -> set[str]:
+        """The run_ids of the runs that this session need not train."""
+        return self.finished
 
     @property
     def other_settings(self) -> int:
@@ -238,7 +243,7 @@ class StudySession(Session):
             stacks += self.request.stacks_to_resume(slots)
         return plan(
             self.study,
-            self.finished,
+            self.ended,
             stacks,
             stack_size=size,
             slots=slots,
@@ -256,7 +261,7 @@ class StudySession(Session):
         request = self.request.with_settings(
             rows, self.study.seeds, confirming=self.confirming
         ).with_stacks(rows, [trial.name for trial in trials], shares.slots)
-        before = [tasks for run, tasks in self._tasks.items() if run in self.finished]
+        before = [tasks for run, tasks in self._tasks.items() if run in self.ended]
         tally = Tally(trials, runs_before=len(before), tasks_before=sum(before))
         return tally, None, request
 

@@ -88,6 +88,20 @@ def test_records_are_those_of_the_plain_run(store, few, trial):
     assert written(store, trial) == plain(few, trial, landscape_every=10)
 
 
+@pytest.mark.parametrize("pause", [1, 3, TASKS])
+def test_a_trial_that_pauses_goes_on_to_the_last_bit(store, few, pause):
+    trial = attrs.evolve(PERMUTED, until=pause)
+    results = finish(actor(store, few, trial))
+    assert [result["tasks_done"] for result in results] == [*range(1, pause + 1)]
+    if pause < TASKS:
+        assert store.interrupted_stacks() == [(trial.setting.setting_id, (0, 3))]
+        assert len(store.checkpoint_records(trial.name)) == 2 * pause
+        # to ask again trains nothing
+        assert [r["tasks_done"] for r in finish(actor(store, few, trial))] == [pause]
+    finish(actor(store, few))
+    assert written(store, PERMUTED) == plain(few, PERMUTED)
+
+
 @pytest.mark.parametrize(
     ("every", "looked_at"), [(10, [0, 3]), (0, []), (2, [0, 2, 3])]
 )
