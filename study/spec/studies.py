@@ -15,9 +15,19 @@ import attrs
 
 from study.spec.replications import dohare_2024, kumar_2023, random_labels
 from trainables.bases import Adam
+from trainables.data.datasets import DATASETS
 from trainables.hyperparameter import check_whole
 from trainables.interventions import INTERVENTIONS
-from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD, Optimizer
+from trainables.optimizers import (
+    ASAM,
+    FSAM,
+    GNP,
+    OPTIMIZERS,
+    SAM,
+    SGD,
+    Optimizer,
+    VaSSO,
+)
 from trainables.problems import (
     Accumulating,
     LabelPermuted,
@@ -276,6 +286,45 @@ def rho_laptop() -> tuple[Setting, ...]:
     return tuple(settings)
 
 
+def rho_everywhere() -> tuple[Setting, ...]:
+    """Return SGD, SAM and GNP with many values of rho and three batch sizes.
+
+    GNP also has an alpha above 1: it then goes further from SGD than SAM does. Batches
+    of 1 and 64 examples have the three step sizes around the best one.
+    """
+    settings: list[Setting] = []
+    for batch_size, rates in (
+        (16, MAP_LEARNING_RATES),
+        (1, MAP_LEARNING_RATES[2:]),
+        (64, MAP_LEARNING_RATES[:3]),
+    ):
+        optimizers = over_rho(RHOS, rates, [0.5, ALPHA, 2.0])
+        fields = {**MNIST, "batch_size": batch_size}
+        settings += grid([Permuted(), Pairwise()], optimizers, **fields)
+    return tuple(settings)
+
+
+def rho_why() -> tuple[Setting, ...]:
+    """Return variants of SAM where it does harm: batch size 1, and rho 0.05 or 0.1.
+
+    Warm-up: rho rises from 0 in the first tenth of each task, or in the whole task.
+    VaSSO with a small theta ascends along the average gradient, and F-SAM along what
+    is left of the batch's gradient without the average.
+    """
+    lr, updates = 0.003, DATASETS["mnist-5k"].train  # updates of a task
+    optimizers: list[Optimizer] = [SGD(lr=lr)]
+    for rho in (RHO, 2 * RHO):
+        optimizers += [
+            SAM(lr=lr, rho=rho),
+            SAM(lr=lr, rho=rho, rho_warmup=updates // 10),
+            SAM(lr=lr, rho=rho, rho_warmup=updates),
+            VaSSO(lr=lr, rho=rho, vasso_theta=0.1),
+            VaSSO(lr=lr, rho=rho, vasso_theta=0.01),
+            FSAM(lr=lr, rho=rho),
+        ]
+    return grid([Permuted()], optimizers, **{**DIGITS, "batch_size": 1, "epochs": 1})
+
+
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
@@ -293,13 +342,9 @@ STUDIES: dict[str, Study] = {
         ),
         Study(
             "rho",
-            grid(
-                [Permuted(), Pairwise()],
-                over_rho(RHOS, MAP_LEARNING_RATES, [0.5, ALPHA]),
-                **MNIST,
-            ),
+            rho_everywhere(),
             seeds=range(10),
-            about="SAM and GNP with many values of rho and lr; SGD as the baseline",
+            about="many values of rho, lr and batch size; use --refine or a cluster",
         ),
         Study(
             "rho-small",
@@ -314,6 +359,13 @@ STUDIES: dict[str, Study] = {
             rho_laptop(),
             seeds=range(5),
             about="whole streams with three batch sizes: from which rho do they harm?",
+            landscape_every=33,
+        ),
+        Study(
+            "rho-why",
+            rho_why(),
+            seeds=range(5),
+            about="where SAM does harm: does warm-up or an averaged direction help?",
             landscape_every=33,
         ),
         Study(
