@@ -22,7 +22,7 @@ from study.running.survey import SettingProgress, survey, time_left
 from study.spec.search import JOURNAL
 from trainables.hyperparameter import check_whole
 from trainables.patience import first_line
-from trainables.request import parse_stack_name, seeds_text
+from trainables.request import REQUEST_FILE, parse_stack_name, seeds_text
 from trainables.setting import digest
 from trainables.usage import UsageError, run_command
 
@@ -155,6 +155,12 @@ def _show(store: Store, slots: int | None) -> None:
         say(
             f"{bad} files are bad; to list them, run "
             f"python -m study.status {store.location()} --check"
+        )
+    if request.race and request.race.stopped:
+        count = len(request.race.stopped)
+        say(
+            f"{count} setting{' was' if count == 1 else 's were'} stopped by --refine: "
+            f"{store.location(REQUEST_FILE)} says why"
         )
     if damaged := store.count_damaged_files():
         say(

@@ -63,13 +63,21 @@ def sweep(
 def _run(options: SweepOptions, study: Study | Search, store: Store) -> int:
     """Run the study and return the exit code.
 
-    If --confirm-seeds is set, then run the best settings again with new seeds.
+    If --confirm-seeds or --refine is set, then run the best settings with new seeds.
     """
+    seeds, count = study.seeds, options.confirm_seeds
     if isinstance(study, Search):
         # Optuna takes half a second to import
         from study.searching.session import SearchSession
 
         code, setting_ids = SearchSession(options, study, store).run(), None
+    elif options.refine:
+        # pandas takes half a second to import
+        from study.racing.session import CONFIRM_SEEDS, RaceSession
+
+        race = RaceSession(options, study, store)
+        code, seeds, count = race.run(), race.seeds, count or CONFIRM_SEEDS
+        setting_ids = frozenset(setting.setting_id for setting in race.settings)
     else:
         session = StudySession(options, study, store)
         if session.other_settings:
@@ -79,13 +87,11 @@ def _run(options: SweepOptions, study: Study | Search, store: Store) -> int:
                 "runs are unfinished, run the earlier commands again."
             )
         code, setting_ids = session.run(), frozenset(study.rows())
-    if code or options.confirm_seeds is None:
+    if code or count is None:
         return code
     from study.running.confirm import confirmation
 
-    winners = confirmation(
-        store, seeds=study.seeds, count=options.confirm_seeds, setting_ids=setting_ids
-    )
+    winners = confirmation(store, seeds=seeds, count=count, setting_ids=setting_ids)
     if winners is None:
         say(
             "No setting is confirmed on new seeds: there are no two methods with "
@@ -117,6 +123,11 @@ def _dry_run(options: SweepOptions, study: Study | Search, store: Store) -> None
     say(f"{session.left} of {session.total} runs are left to run.")
     for line in dry_run.power_lines(study):
         say(line)
+    if options.refine:
+        say(
+            "--refine stops settings early, so it trains less than the table says, and "
+            f"then runs the best settings with {options.confirm_seeds or 10} new seeds."
+        )
     say(dry_run.duration_line(trials, slots))
 
 

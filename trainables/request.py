@@ -20,6 +20,9 @@ from trainables.usage import UsageError
 
 REQUEST_FILE = "study.json"
 
+STOPPED = "stopped"
+"""The folder of the records of runs that a race has stopped before their end."""
+
 MOST = 1_000_000
 """The maximum number of seeds in a text. Corrupt text must not fill the memory."""
 
@@ -93,13 +96,38 @@ def parse_stack_name(name: str) -> tuple[str, tuple[int, ...]]:
 
 
 @attrs.frozen(kw_only=True)
+class Race:
+    """How far a race between the settings of a study is (`--refine`)."""
+
+    seeds: tuple[int, ...]  # the seeds that choose the best settings
+    stage: int = 0  # the number of ended stages
+    stopped: Mapping[str, str] = attrs.field(factory=dict)  # setting_id -> why
+    # the rows of the settings that the race added to the study, by setting_id
+    added: Mapping[str, dict[str, Any]] = attrs.field(factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the race as plain values for JSON."""
+        return {**attrs.asdict(self), "seeds": seeds_text(self.seeds)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Race:
+        """Return the race that `to_dict` returned as plain values."""
+        return cls(
+            seeds=parse_seeds(data["seeds"]),
+            stage=int(data["stage"]),
+            stopped={str(name): str(why) for name, why in data["stopped"].items()},
+            added={str(name): dict(row) for name, row in data["added"].items()},
+        )
+
+
+@attrs.frozen(kw_only=True)
 class Request:
     """All settings and seeds that were ever requested for a study.
 
     The keys of `settings` and `seeds` are setting_ids. A setting is a row of values
     without nulls. If the study is a search, `search` has the search space, the seeds,
     the objectives and the number of trials. The settings of a search are in the journal
-    of the search.
+    of the search. Settings that a race has stopped are not requested any more.
     """
 
     study: str  # the study's name
@@ -109,6 +137,7 @@ class Request:
     slots: int = 0  # number of parallel trials when the stacks were planned
     search: dict[str, Any] | None = None  # None if the study is not a search
     confirming: frozenset[int] = frozenset()  # seeds that were run by --confirm-seeds
+    race: Race | None = None  # None without --refine
     claim: str = ""  # `Claim.stamp` of the sweep that wrote the file, if any
 
     def with_settings(
@@ -123,7 +152,9 @@ class Request:
         The keys of `rows` are setting_ids. Each of these settings gets all `seeds`, and
         also keeps the seeds that it already has. If `confirming` is true, the seeds
         only confirm the best settings, and the new request notes this. Otherwise, the
-        study itself requests the seeds, and they are no longer noted as confirming.
+        study itself requests the seeds, and they are no longer noted as confirming. A
+        setting that a race has stopped is no longer noted as stopped, and the race
+        begins anew.
         """
         added = {
             setting_id: {k: value for k, value in row.items() if value is not None}
@@ -131,11 +162,30 @@ class Request:
         }
         union = {i: self.seeds.get(i, frozenset()) | set(seeds) for i in rows}
         change = self.confirming.union if confirming else self.confirming.difference
+        race = self.race
+        if race is not None and not race.stopped.keys().isdisjoint(rows):
+            stopped = {i: why for i, why in race.stopped.items() if i not in rows}
+            race = attrs.evolve(race, stage=0, stopped=stopped)
         return attrs.evolve(
             self,
             settings={**self.settings, **added},
             seeds={**self.seeds, **union},
             confirming=change(seeds),
+            race=race,
+        )
+
+    def without(self, stopped: Mapping[str, str], race: Race) -> Request:
+        """Return the request of a race after a stage that has stopped some settings.
+
+        `stopped` has their setting_ids and why they stopped. `race` is the race after
+        the stage; `stopped` is added to it.
+        """
+        settings = {i: row for i, row in self.settings.items() if i not in stopped}
+        return attrs.evolve(
+            self,
+            settings=settings,
+            seeds={i: self.seeds[i] for i in settings},
+            race=attrs.evolve(race, stopped={**race.stopped, **stopped}),
         )
 
     def with_stacks(
@@ -176,6 +226,8 @@ class Request:
             content["confirming"] = seeds_text(self.confirming)
         if self.search is not None:
             content["search"] = self.search
+        if self.race is not None:
+            content["race"] = self.race.to_dict()
         if self.claim:
             content["claim"] = self.claim
         return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
@@ -199,6 +251,7 @@ class Request:
                 )
             entries = {str(e["setting_id"]): e for e in data["settings"]}
             search, text = data.get("search"), data.get("confirming")
+            race = data.get("race")
             seeds = {i: parse_seeds(e["seeds"]) for i, e in entries.items()}
             return cls(
                 study=str(data.get("study", study)),
@@ -208,6 +261,7 @@ class Request:
                 slots=int(data.get("slots", 0)),
                 search=None if search is None else dict(search),
                 confirming=frozenset(parse_seeds(text) if text else ()),
+                race=None if race is None else Race.from_dict(race),
                 claim=str(data.get("claim", "")),
             )
         except UsageError:

@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,7 +24,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from analysis.records.query import matching_rows
-from analysis.records.request import read_confirming
+from analysis.records.request import read_study_files
 from analysis.records.runs import NEEDED
 from analysis.records.source import is_local, one_line, open_results
 from trainables.record import (
@@ -35,6 +36,7 @@ from trainables.record import (
     schema_error,
 )
 from trainables.record_files import REPLACES, read_current, replaced_names
+from trainables.request import STOPPED, Request
 from trainables.usage import CONTROL, UsageError, choose, printable
 
 KEY = ["study", "run_id", "task"]
@@ -122,9 +124,12 @@ def load(
     columns: Iterable[str] | None = None,
     where: str | None = None,
     tasks: str | None = None,
+    *,
+    with_stopped: bool = False,
 ) -> pd.DataFrame:
     """Load records as a data frame. `load_records` explains the arguments."""
-    return load_records(results, columns, where, tasks).to_frame()
+    records = load_records(results, columns, where, tasks, with_stopped=with_stopped)
+    return records.to_frame()
 
 
 def load_records(
@@ -132,11 +137,15 @@ def load_records(
     columns: Iterable[str] | None = None,
     where: str | None = None,
     tasks: str | None = None,
+    *,
+    with_stopped: bool = False,
 ) -> Records:
     """Load the records in a folder, a file or a bucket.
 
-    If a row occurs several times with equal results, it is loaded once. Notes on such
-    rows, and on what the filter removed, are printed to standard error.
+    If a row occurs several times with equal results, it is loaded once. Settings that
+    a race has stopped (`--refine`) are left out: they have only some of the seeds.
+    Notes on such rows and settings, and on what the filter removed, are printed to
+    standard error.
 
     Args:
         results: A folder of studies, the folder of a study, a folder named records, or
@@ -148,6 +157,8 @@ def load_records(
         tasks: Load only these tasks of each stream, as START:STOP, as if the stream
             were no longer: START gets the number 0, and the column tasks is the number
             of these tasks. None loads all tasks.
+        with_stopped: Whether to load also the whole runs of settings that a race has
+            stopped. A file of runs that it cut short is always loaded.
 
     Raises:
         UsageError: There are no records; a file is damaged, is not a file of records or
@@ -176,9 +187,13 @@ def load_records(
     for name in columns or ():
         choose("column", name, known)
     table = _concatenate(parts, known, names)
+    origin = np.repeat(np.arange(len(parts)), [p.table.num_rows for p in parts])
+    requests = read_study_files(filesystem, root)
+    if not with_stopped and root.split("/")[-2:-1] != [STOPPED]:
+        rows = _rows_to_load(table, requests)
+        table, origin = table.take(rows), origin[rows]
     if not table.num_rows:
         raise _no_records(results)
-    origin = np.repeat(np.arange(len(parts)), [p.table.num_rows for p in parts])
     if where is not None:
         rows = matching_rows(table, where, known)
         if not len(rows):
@@ -196,9 +211,33 @@ def load_records(
         table,
         files,
         known,
-        read_confirming(filesystem, root),
+        {study: request.confirming for study, request in requests.items()},
         first_task=part.start if part is not None else 0,
     )
+
+
+def _rows_to_load(
+    table: pa.Table, requests: Mapping[str, Request]
+) -> npt.NDArray[np.int64]:
+    """Return the numbers of the rows of settings that no race has stopped.
+
+    A note says how many settings are left out.
+    """
+    left = np.ones(table.num_rows, dtype=bool)
+    count = 0
+    for study, request in requests.items():
+        if request.race and (stopped := request.race.stopped):
+            count += len(stopped)
+            own = pc.equal(table["study"], study)
+            is_stopped = pc.is_in(table["setting_id"], pa.array(stopped))
+            left &= ~pc.and_(own, is_stopped).to_numpy()
+    if count:
+        print(
+            f"note: {count} setting{'' if count == 1 else 's'} that --refine stopped "
+            f"{'is' if count == 1 else 'are'} left out, for want of some of the seeds",
+            file=sys.stderr,
+        )
+    return np.flatnonzero(left)
 
 
 def _describe_filter(table: pa.Table, kept: pa.Table) -> None:

@@ -50,16 +50,14 @@ def read_requests(results: str) -> dict[str, RequestedStudy]:
     return {request.study: request for request in requests}
 
 
-def read_confirming(filesystem: fs.FileSystem, root: str) -> dict[str, frozenset[int]]:
-    """Return by study the seeds that were run only to confirm its best settings.
+def read_study_files(filesystem: fs.FileSystem, root: str) -> dict[str, Request]:
+    """Return the request of each study by name; see `read_requests`.
 
     A study without a readable study.json is left out.
     """
-    confirming = {}
-    for folder in _study_folders(filesystem, root):
-        if request := _read_study_file(filesystem, folder):
-            confirming[request.study] = request.confirming
-    return confirming
+    folders = _study_folders(filesystem, root)
+    requests = (_read_study_file(filesystem, folder) for folder in folders)
+    return {request.study: request for request in requests if request}
 
 
 def _study_folders(filesystem: fs.FileSystem, root: str) -> list[str]:

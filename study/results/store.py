@@ -5,6 +5,7 @@
     RESULTS/STUDY/records/merged-*.parquet              the rows of many such files
     RESULTS/STUDY/checkpoints/SETTING-seeds-0-9.pt      unfinished runs and their rows
     RESULTS/STUDY/failed.json                           the errors of the last sweep
+    RESULTS/STUDY/stopped/SETTING-seeds-0-1.parquet     rows of runs that a race stopped
     RESULTS/STUDY/damaged/                              files that could not be read
 
 To write a file twice does no harm. The records show which runs are finished. Therefore
@@ -30,9 +31,15 @@ from study.results.files import Files, open_results, split_query
 from study.results.provenance import hardware
 from study.spec.search import JOURNAL
 from trainables.patience import first_line
-from trainables.record import Record, to_table
+from trainables.record import Record, check_records, to_table
 from trainables.record_files import is_merged, read_current
-from trainables.request import REQUEST_FILE, Request, parse_stack_name, stack_name
+from trainables.request import (
+    REQUEST_FILE,
+    STOPPED,
+    Request,
+    parse_stack_name,
+    stack_name,
+)
 from trainables.usage import UsageError
 
 FAILED = "failed.json"
@@ -107,6 +114,36 @@ class Store(Files):
         table = to_table(records, {**self.made_by, **hardware()})
         name = stack_name(records[0]["setting_id"], {row["seed"] for row in records})
         self.put(f"records/{name}.parquet", to_bytes(table))
+
+    def write_stopped(self, setting_id: str) -> None:
+        """Write the records in the checkpoints of a setting to the folder `STOPPED`.
+
+        A race stops the setting before the end of its stream, so these records must not
+        be mixed with those of whole runs. Damaged checkpoints are skipped.
+        """
+        for name in self._checkpoints_of(setting_id):
+            if records := self.checkpoint_records(name):
+                table = to_table(records, {**self.made_by, **hardware()})
+                self.put(f"{STOPPED}/{name}.parquet", to_bytes(table))
+
+    def _checkpoints_of(self, setting_id: str) -> list[str]:
+        stacks = self.interrupted_stacks()
+        return [stack_name(*stack) for stack in stacks if stack[0] == setting_id]
+
+    def checkpoint_records(self, name: str) -> list[Record]:
+        """Return the records in the checkpoint of a trial; [] if it is damaged."""
+        from trainables import checkpoint
+
+        try:
+            records: list[Record] = checkpoint.read(self.load_state(name) or b"")[
+                "records"
+            ]
+            check_records(records)
+        except OSError:
+            raise
+        except Exception:  # corrupt input can raise anything
+            return []
+        return records
 
     def read_records(self, setting_id: str, seeds: Collection[int]) -> list[Record]:
         """Return the records of one setting's finished runs with the given seeds."""

@@ -64,6 +64,10 @@ class SweepOptions:
             SGD setting (if there is any) of each problem with this many new seeds.
             The results of these settings on the study's own seeds are too good,
             because these seeds were used to choose the settings.
+        refine: Look for the best setting of each method in a race. Settings that are
+            clearly worse than another stop early, the others run with up to twice the
+            seeds, and new values of rho are tried around the best. Then 10 new seeds
+            (see --confirm-seeds) judge the winners.
         address: The address of a Ray cluster. By default, use a running cluster. If
             there is none, start Ray on this machine.
         dry_run: Show what would run and how long it would take. Nothing is started or
@@ -92,6 +96,7 @@ class SweepOptions:
     objective: Text = None
     asha: Flag = False
     confirm_seeds: Whole = None
+    refine: Flag = False
     address: Text = None
     dry_run: Flag = False
     list: Flag = False
@@ -152,6 +157,11 @@ class SweepOptions:
                         f"leave out --{name}"
                     )
             return study.modify(**changes)
+        if self.refine:
+            raise UsageError(
+                f"--refine is for a study, but {study.name} is a search, which already "
+                "spends its trials where they pay: leave out --refine"
+            )
         if self.stack_size:
             raise UsageError(
                 f"--stack is {self.stack}: a search trains all seeds of a setting "

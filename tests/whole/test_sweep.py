@@ -265,6 +265,7 @@ def wrong(tmp_path_factory):
         ),
         ("search --trials 0", "--trials is 0: it must be a whole number, at least 1"),
         ("search --stack 2", "--stack is 2: a search trains all seeds of a setting"),
+        ("search --refine", "--refine is for a study, but search is a search"),
         ("search --objective acc", "unknown objective 'acc'"),
         (
             "search --asha --objective mean_accuracy,plasticity_loss",
@@ -426,6 +427,27 @@ def test_the_same_command_again_trains_nothing(whole):
     assert "dashboard" not in again.stdout
     assert sum(line.split()[:1] == ["gnp"] for line in again.stdout.splitlines()) == 2
     assert snapshot(results) == before
+
+
+def test_a_race_stops_what_is_clearly_worse(tmp_path, cluster):
+    words = [STUDIES / "racers.py", "--refine", "--results", tmp_path]
+    said = sweep(*words, "--address", cluster)
+    assert said.returncode == 0
+    assert "Stage 1 of 12 has ended: 1 of 2 settings go on\n" in said.stdout
+    assert "No setting is confirmed on new seeds" in said.stdout
+    assert "note: 1 setting that --refine stopped is left out" in said.stderr
+    rows = read(tmp_path, "racers")
+    assert {row["lr"] for row in rows} == {0.1}
+    assert {row["seed"] for row in rows} == {0, 1, 2, 3}
+    again = sweep(*words, "--address", "127.0.0.1:1")
+    assert "All 4 runs of racers are finished." in again.stdout
+    progress = subprocess.run(
+        [sys.executable, "-m", "study.status", tmp_path],
+        capture_output=True,
+        text=True,
+        env=environment(),
+    )
+    assert "1 setting was stopped by --refine: " in progress.stdout
 
 
 def on_a_terminal(*words, columns=90, timeout=120):

@@ -1,0 +1,1 @@
+"""Races: settings that are clearly worse than another stop early (`--refine`)."""

@@ -1,0 +1,137 @@
+"""The rule of a race: when each setting trains, and when it stops.
+
+The settings of one method on one stream are in one race, which looks for the best of
+them. Its stages train more and more tasks, then more and more seeds:
+
+    the first 2 seeds, the shares `SHARES` of the tasks
+    3, 4, ... seeds, all tasks
+
+After each stage, the settings are compared with the leader, the setting with the best
+mean accuracy so far. A setting stops if it is clearly worse, by more than `ERRORS`
+standard errors of the mean difference over the seeds, in two ways:
+
+- its mean accuracy so far is worse
+- its mean accuracy over the whole stream would be worse if its difference from the
+  leader went on as a straight line
+
+The second way keeps a setting that begins low and catches up. After all tasks, both are
+the same, and then also only the best `KEPT` of the settings go on. A race with one
+setting left is decided.
+
+The rule only saves time. Other seeds judge the winners, so a wrong choice here costs
+accuracy, but makes no verdict wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+Reals = npt.NDArray[np.float64]
+
+ERRORS = 2.0
+"""A setting stops if it is worse than the leader by more standard errors than this."""
+
+SHARES = (0.1, 0.3, 0.6, 1.0)
+"""The shares of the tasks after which the first seeds are compared."""
+
+KEPT = 2 / 3
+"""The largest share of the settings that go on after all tasks, rounded up."""
+
+FIRST_SEEDS = 2
+"""The number of seeds in the first stages. One seed would show no spread."""
+
+LEAST_TASKS = 5
+"""The smallest number of tasks to which a straight line is fitted."""
+
+
+@attrs.frozen
+class Stage:
+    """A stage of a race: the seeds to train, and the share of the tasks."""
+
+    seeds: tuple[int, ...]
+    share: float
+
+    def tasks(self, tasks: int) -> int:
+        """Return the number of tasks to train, of a stream of so many tasks.
+
+        >>> Stage((0, 1), 0.1).tasks(45)
+        5
+        """
+        return min(tasks, max(LEAST_TASKS, math.ceil(self.share * tasks)))
+
+
+def stages(seeds: Sequence[int]) -> list[Stage]:
+    """Return the stages of a race with these seeds, at least `FIRST_SEEDS`.
+
+    >>> [(len(stage.seeds), stage.share) for stage in stages(range(4))]
+    [(2, 0.1), (2, 0.3), (2, 0.6), (2, 1.0), (3, 1.0), (4, 1.0)]
+    """
+    first = [Stage(tuple(seeds[:FIRST_SEEDS]), share) for share in SHARES]
+    more = range(FIRST_SEEDS + 1, len(seeds) + 1)
+    return [*first, *(Stage(tuple(seeds[:count]), 1.0) for count in more)]
+
+
+def judge(
+    accuracies: Sequence[Reals | None], tasks: int, *, only_best: bool = False
+) -> list[str | None]:
+    """Return for each setting why it stops, or None if it goes on.
+
+    At least one setting goes on, unless a run of every setting diverged.
+
+    Args:
+        accuracies: The accuracy of each setting so far, of shape (seeds, tasks so far).
+            All settings have the same seeds. None: a run diverged.
+        tasks: The number of tasks of the whole stream.
+        only_best: Whether only the setting with the best mean accuracy goes on, because
+            no stage follows.
+    """
+    reasons: list[str | None] = [
+        "a run diverged" if values is None else None for values in accuracies
+    ]
+    left = [i for i, values in enumerate(accuracies) if values is not None]
+    if len(left) < 2:
+        return reasons
+    matrix = np.stack([accuracies[i] for i in left])  # (settings, seeds, tasks so far)
+    done, order = matrix.shape[2], np.argsort(-matrix.mean((1, 2)), kind="stable")
+    differences = matrix - matrix[order[0]]
+    scores = np.stack([differences.mean(2), _at_middle(differences, (tasks - 1) / 2)])
+    means, errors = scores.mean(2), _standard_errors(scores, order[0])
+    worse = (means < -ERRORS * errors).all(0)
+    if done == tasks:
+        worse[order[1 if only_best else math.ceil(KEPT * len(order)) :]] = True
+    for place in np.flatnonzero(worse):
+        reasons[left[place]] = (
+            f"after {done} of {tasks} tasks with {matrix.shape[1]} seeds, its mean "
+            f"accuracy was {-100 * means[0, place]:.2f} pp below the best"
+        )
+    return reasons
+
+
+def _at_middle(values: Reals, middle: float) -> Reals:
+    """Return the value at task `middle` of the line fitted to the last axis.
+
+    If the line is fitted to the first tasks of a stream, its value in the middle of the
+    stream is its mean over the stream.
+    """
+    task = np.arange(values.shape[-1], dtype=float)
+    task -= task.mean()
+    slopes = values @ task / (task @ task)
+    ahead = middle - (values.shape[-1] - 1) / 2
+    return np.asarray(values.mean(-1) + ahead * slopes)
+
+
+def _standard_errors(scores: Reals, leader: int) -> Reals:
+    """Return the standard error of each mean over the seeds, the last axis.
+
+    Few seeds show too small a spread by chance. So a standard error is at least that of
+    the typical setting, the root of the mean variance.
+    """
+    variances = scores.var(2, ddof=1)
+    others = np.delete(variances, leader, axis=1)
+    typical = np.median(others, axis=1, keepdims=True)
+    return np.sqrt(np.maximum(variances, typical) / scores.shape[2])

@@ -1,0 +1,288 @@
+"""A race in one session of a study: run stage after stage, and stop settings between.
+
+The state of the race is in `study.json` (`trainables.request.Race`), which is replaced
+once after each stage. So a race that is killed goes on with the stage that it was in,
+and makes the same decisions.
+
+When the race is over, it begins again with the best setting of each method and new
+settings around it: with the values of rho halfway between its own and those of its
+neighbours, on a log scale, and beyond the largest rho if that was the best.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+import trainables.data
+from analysis.comparing.baselines import STREAM, method_of
+from analysis.records.load import load
+from study.console import say
+from study.plan.trials import Trial
+from study.racing.rule import Reals, Stage, judge, stages
+from study.results.files import retry
+from study.results.store import Store
+from study.running.confirm import new_seeds
+from study.running.session import StudySession
+from study.spec.options import SweepOptions
+from study.spec.studies import Study
+from trainables.request import Race, stack_name
+from trainables.setting import Row, Setting
+from trainables.usage import UsageError
+
+CONFIRM_SEEDS = 10
+"""The number of new seeds that judge the winners, unless --confirm-seeds is given."""
+
+
+class StageSession(StudySession):
+    """A session that trains some settings and seeds up to a task, then pauses."""
+
+    def __init__(
+        self, options: SweepOptions, study: Study, store: Store, stage: Stage
+    ) -> None:
+        """Read the results of earlier sessions."""
+        super().__init__(options, study, store)
+        self.stage = stage
+        self._paused: dict[str, tuple[str, ...]] = {}  # stack -> run_ids at the stage
+
+    @functools.cached_property
+    def _tasks(self) -> dict[str, int]:
+        return {
+            setting.run_id(seed): self.stage.tasks(setting.tasks)
+            for setting, seed in itertools.product(
+                self.study.settings, self.study.seeds
+            )
+        }
+
+    @property
+    def ended(self) -> set[str]:
+        """The run_ids of the runs that have trained all tasks of the stage."""
+        if self.stage.share == 1:
+            return self.finished
+        settings = {setting.setting_id: setting for setting in self.study.settings}
+        for setting_id, seeds in retry(self.store.interrupted_stacks):
+            name, setting = stack_name(setting_id, seeds), settings.get(setting_id)
+            if setting is None or name in self._paused:
+                continue
+            records = retry(functools.partial(self.store.checkpoint_records, name))
+            if len(records) >= len(seeds) * self.stage.tasks(setting.tasks):
+                self._paused[name] = tuple(setting.run_id(seed) for seed in seeds)
+        return self.finished.union(*self._paused.values())
+
+    def plan(self, slots: int, gpu_memory: float | None = None) -> list[Trial]:
+        """Return the trials that train the runs up to the stage's last task."""
+        return [
+            attrs.evolve(trial, until=self.stage.tasks(trial.setting.tasks))
+            for trial in super().plan(slots, gpu_memory)
+        ]
+
+    def _headline(self, tally: Any) -> str:
+        share = f"{100 * self.stage.share:g}% of the tasks"
+        seeds = f"{len(self.study.seeds)} seeds"
+        what = "all tasks" if self.stage.share == 1 else share
+        return f"{super()._headline(tally)}: {seeds}, {what}"
+
+
+class RaceSession:
+    """Runs the stages of a race that are left, in one call of the sweep command.
+
+    Attributes:
+        seeds: The seeds that choose the winners: twice as many as the study has,
+            because few settings need all of them.
+    """
+
+    def __init__(self, options: SweepOptions, study: Study, store: Store) -> None:
+        """Read how far the race is.
+
+        Raises:
+            UsageError: The results have a race with other seeds or other settings.
+        """
+        self.options, self.study, self.store = options, study, store
+        self.seeds = (*study.seeds, *new_seeds(study.seeds, len(study.seeds)))
+        self.stages = 2 * stages(self.seeds)  # the race, and the one around the best
+        self.request = retry(store.load_request)
+        self.race = self.request.race or Race(seeds=tuple(sorted(self.seeds)))
+        known = self.request.settings.keys() | self.race.stopped.keys()
+        same = self.race.seeds == tuple(sorted(self.seeds))
+        if not same or (self.race.stage and not study.rows().keys() <= known):
+            raise UsageError(
+                f"{store.location()} has a race with other seeds or other settings: "
+                "use the same options, or choose another folder with --results"
+            )
+
+    @property
+    def settings(self) -> list[Setting]:
+        """The settings that have not stopped."""
+        return [
+            setting
+            for setting in (*self.study.settings, *self._added())
+            if setting.setting_id not in self.race.stopped
+        ]
+
+    def _added(self) -> list[Setting]:
+        return [Setting.from_row(row) for row in self.race.added.values()]
+
+    def run(self) -> int:
+        """Run the stages that are left; return the exit code of the command.
+
+        At the end, the winners have run all seeds.
+
+        Raises:
+            UsageError: The cluster cannot run the trials.
+            OSError: The storage fails.
+        """
+        with contextlib.ExitStack() as context:
+            if self.race.stage < len(self.stages):
+                # wrong data must fail before Ray starts
+                for name in {setting.dataset for setting in self.study.settings}:
+                    trainables.data.load(name, self.options.data_dir)
+                from study.running import connection
+
+                ray = connection.connected(self.options.address, self.store.study)
+                context.enter_context(ray)
+            while self.race.stage < len(self.stages):
+                if code := self._run_stage(self.race.stage):
+                    return code
+            winners = attrs.evolve(self.study, settings=self.settings, seeds=self.seeds)
+            return StudySession(self.options, winners, self.store).run()
+
+    def _run_stage(self, number: int) -> int:
+        """Run a stage, stop the settings that lost, and return the exit code."""
+        stage, half = self.stages[number], len(self.stages) // 2
+        races = [race for race in by_method(self.settings) if len(race) > 1]
+        racing = [setting for race in races for setting in race]
+        stopped: dict[str, str] = {}
+        if racing:
+            study = attrs.evolve(self.study, settings=racing, seeds=stage.seeds)
+            session = StageSession(self.options, study, self.store, stage)
+            if session.left and (code := session.run()):
+                return code
+            stopped = self._judge(races, stage, only_best=(number + 1) % half == 0)
+            for setting_id in stopped:
+                retry(functools.partial(self.store.write_stopped, setting_id))
+        self._save(number + 1, stopped)
+        if racing:
+            say(
+                f"Stage {number + 1} of {len(self.stages)} has ended: "
+                f"{len(racing) - len(stopped)} of {len(racing)} settings go on"
+            )
+        return 0
+
+    def _judge(
+        self, races: Sequence[Sequence[Setting]], stage: Stage, *, only_best: bool
+    ) -> dict[str, str]:
+        """Return why settings stop after a stage, by setting_id."""
+        accuracies = self._accuracies()
+        stopped: dict[str, str] = {}
+        for race in races:
+            values: list[Reals | None] = []
+            for setting in race:
+                own, done = accuracies[setting.setting_id], stage.tasks(setting.tasks)
+                matrix = np.stack([own[seed][:done] for seed in stage.seeds])
+                values.append(None if np.isnan(matrix).any() else matrix)
+            reasons = judge(values, race[0].tasks, only_best=only_best)
+            for setting, reason in zip(race, reasons, strict=True):
+                if reason:
+                    stopped[setting.setting_id] = reason
+        return stopped
+
+    def _accuracies(self) -> dict[str, dict[int, Reals]]:
+        """Return the accuracy by task, by setting_id and seed.
+
+        The accuracy is NaN on tasks that are not trained yet, or after a divergence.
+        """
+        settings = {setting.setting_id: setting for setting in self.settings}
+        rows = []
+        for setting_id, seeds in retry(self.store.interrupted_stacks):
+            if setting_id in settings:
+                rows += self.store.checkpoint_records(stack_name(setting_id, seeds))
+        if self.store.finished_runs():
+            columns = ["setting_id", "seed", "task", "test_accuracy"]
+            frame = load(self.store.location(), columns, with_stopped=True)
+            rows += frame[columns].to_dict("records")
+        accuracies: dict[str, dict[int, Reals]] = defaultdict(dict)
+        for row in rows:
+            if setting := settings.get(row["setting_id"]):
+                own = accuracies[row["setting_id"]].setdefault(
+                    row["seed"], np.full(setting.tasks, np.nan)
+                )
+                own[row["task"]] = row["test_accuracy"]  # None becomes NaN
+        return accuracies
+
+    def _save(self, stage: int, stopped: dict[str, str]) -> None:
+        """Save that a stage has ended, then delete the checkpoints of what stopped."""
+        race = attrs.evolve(self.race, stage=stage)
+        if stage == len(self.stages) // 2:
+            known = {setting.setting_id for setting in self.study.settings}
+            left = [s for s in self.settings if s.setting_id not in stopped]
+            race = attrs.evolve(
+                race,
+                added={
+                    setting.setting_id: _plain(setting.row())
+                    for winner in left
+                    for setting in around(winner, self.study.settings)
+                    if setting.setting_id not in known
+                },
+            )
+        self.request = retry(self.store.load_request).without(stopped, race)
+        assert self.request.race is not None
+        self.race = self.request.race
+        retry(lambda: self.store.save_request(self.request))
+        for setting_id, seeds in retry(self.store.interrupted_stacks):
+            if setting_id in stopped:
+                self.store.drop_state(stack_name(setting_id, seeds))
+
+
+def by_method(settings: Sequence[Setting]) -> list[list[Setting]]:
+    """Return the settings of each race: those with one method on one stream."""
+    races: dict[tuple[Any, ...], list[Setting]] = defaultdict(list)
+    for setting in settings:
+        row = setting.row()
+        stream = tuple(row[name] for name in STREAM)
+        races[stream + method_of(row)].append(setting)
+    return list(races.values())
+
+
+def _plain(row: Row) -> Row:
+    """Return a row without nulls, as study.json has it."""
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def around(winner: Setting, settings: Sequence[Setting]) -> list[Setting]:
+    """Return new settings that differ from the winner only in rho.
+
+    Their values of rho, rounded to two digits, lie halfway between the winner's and
+    those of its neighbours among `settings`, on a log scale. If the winner has the
+    largest, one more is as far above it as the next below it.
+    """
+    best = winner.optimizer.rho
+
+    def with_rho(rho: float) -> Setting:
+        return attrs.evolve(
+            winner, optimizer=attrs.evolve(winner.optimizer, rho=float(f"{rho:.2g}"))
+        )
+
+    if not best:
+        return []
+    rhos = sorted(
+        setting.optimizer.rho
+        for setting in settings
+        if setting.optimizer.rho
+        and type(setting.optimizer) is type(winner.optimizer)
+        and attrs.evolve(setting, optimizer=winner.optimizer) == winner
+        and attrs.evolve(setting.optimizer, rho=best) == winner.optimizer
+    )
+    place = rhos.index(best)
+    neighbours = [*rhos[max(0, place - 1) : place], *rhos[place + 1 : place + 2]]
+    new = [math.sqrt(best * rho) for rho in neighbours]
+    if place and best == rhos[-1]:
+        new.append(best * best / rhos[place - 1])
+    return [with_rho(rho) for rho in new]
