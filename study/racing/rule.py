@@ -96,7 +96,8 @@ def judge(
     left = [i for i, values in enumerate(accuracies) if values is not None]
     if len(left) < 2:
         return reasons
-    matrix = np.stack([accuracies[i] for i in left])  # (settings, seeds, tasks so far)
+    # shape (settings, seeds, tasks so far)
+    matrix = np.stack([values for values in accuracies if values is not None])
     done, order = matrix.shape[2], np.argsort(-matrix.mean((1, 2)), kind="stable")
     differences = matrix - matrix[order[0]]
     scores = np.stack([differences.mean(2), _at_middle(differences, (tasks - 1) / 2)])
@@ -134,4 +135,4 @@ def _standard_errors(scores: Reals, leader: int) -> Reals:
     variances = scores.var(2, ddof=1)
     others = np.delete(variances, leader, axis=1)
     typical = np.median(others, axis=1, keepdims=True)
-    return np.sqrt(np.maximum(variances, typical) / scores.shape[2])
+    return np.asarray(np.sqrt(np.maximum(variances, typical) / scores.shape[2]))
