@@ -236,6 +236,39 @@ def dose(
     print_dose(results, question, format, Selection(where, tasks))
 
 
+def law(
+    results: Results = "results",
+    /,
+    metric: RequiredName = "late_accuracy",
+    measure: Measure = "test_accuracy",
+    format: Format = "rich",
+    study: Study = None,
+    problem: Problem = None,
+    where: Where = None,
+    tasks: Tasks = None,
+) -> None:
+    """Print where networks die, and whether rho should follow the learning rate.
+
+    The first table has the rho at which half of what SGD learned above chance is lost,
+    for each batch size and learning rate. The second says which variable, for example
+    rho / lr, explains the loss of all of them by one curve. The third has the best
+    exponents of the learning rate and the batch size, with 95% intervals.
+
+    Args:
+        metric: The level that is lost: late_accuracy, mean_accuracy, last_accuracy and
+            so on.
+    """
+    from analysis.comparing.compare import Question
+    from analysis.records.load import Selection
+    from analysis.statistics.metrics import find_metric
+    from analysis.tables.law import print_law
+
+    question = Question(
+        metric=find_metric(metric, measure), study=study, problem=problem
+    )
+    print_law(results, question, format, Selection(where, tasks))
+
+
 def claims(results: Results = "results", /, format: Format = "rich") -> None:
     """Print what the records say of each claim of the paper.
 
@@ -443,8 +476,8 @@ def _check_positive(option: str, value: float | None) -> None:
 
 if __name__ == "__main__":
     commands = (
-        *(report, claims, table, figure, compare, dose, replication, relate, about),
-        *(export, import_, sql, diff),
+        *(report, claims, table, figure, compare, dose, law, replication, relate),
+        *(about, export, import_, sql, diff),
     )
     run_command(
         {command.__name__.rstrip("_"): command for command in commands},

@@ -35,11 +35,25 @@ def at_chance(runs: Runs, measure: str = MEASURE) -> bool:
         False also if there is no complete run, or if the problem is unknown, as in
         results of other programs: then the number of labels is unknown too.
     """
-    problem = PROBLEMS.get(runs.setting["problem"])
-    if problem is None or not runs.seeds:
+    chance = chance_level(runs.setting["problem"], measure, UNEVEN)
+    if chance is None or not runs.seeds:
         return False
-    chance = UNEVEN / problem.outputs
     means = tenths(runs.matrix).mean(axis=0)
     if MEASURES[measure].higher:
         return bool(means.max() <= chance)
-    return bool(means.min() >= -np.log(chance))
+    return bool(means.min() >= chance)
+
+
+def chance_level(problem: str, measure: str, uneven: float = 1.0) -> float | None:
+    """Return the level of a network that guesses; None if the problem is unknown.
+
+    It is right with a probability of `uneven` / labels. Of a loss, chance is the loss
+    of such a probability.
+
+    >>> chance_level("pairwise", "test_accuracy")
+    0.5
+    """
+    if problem not in PROBLEMS:
+        return None
+    probability = uneven / PROBLEMS[problem].outputs
+    return probability if MEASURES[measure].higher else float(-np.log(probability))

@@ -63,11 +63,11 @@ def dose(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
         if question.study in (None, runs.study)
         and question.problem in (None, runs.setting["problem"])
     ]
-    curves = list(_curves(settings))
-    names = _names([curve for curve, _ in curves])
+    pairs = list(curves(settings))
+    names = _names([curve for curve, _ in pairs])
     rows = [
         row
-        for (curve, baseline), name in zip(curves, names, strict=True)
+        for (curve, baseline), name in zip(pairs, names, strict=True)
         for row in _respond(curve, baseline, name, question)
     ]
     if not rows:
@@ -109,22 +109,22 @@ def answers(data: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _curves(settings: Sequence[Runs]) -> Iterator[tuple[list[Runs], Runs]]:
+def curves(settings: Sequence[Runs]) -> Iterator[tuple[list[Runs], Runs]]:
     """Yield the settings of each curve, sorted by rho, and their baseline."""
     if not any(runs.setting["optimizer"] == BASELINE for runs in settings):
         return
     matches = find_baseline(BASELINE, settings).matches(settings)
-    curves: dict[tuple[Any, ...], list[Runs]] = defaultdict(list)
+    own: dict[tuple[Any, ...], list[Runs]] = defaultdict(list)
     for runs in settings:
         if runs.setting.get("rho") and runs.key in matches:
-            others = _without(runs.setting, "rho")
-            curves[runs.study, matches[runs.key].key, *others.values()].append(runs)
-    for curve in curves.values():
+            others = without(runs.setting, "rho")
+            own[runs.study, matches[runs.key].key, *others.values()].append(runs)
+    for curve in own.values():
         ordered = sorted(curve, key=lambda runs: runs.setting["rho"])
         yield ordered, matches[curve[0].key]
 
 
-def _without(setting: Setting, *names: str) -> Setting:
+def without(setting: Setting, *names: str) -> Setting:
     """Return a setting with None in some columns."""
     return setting | dict.fromkeys(names)
 
@@ -139,8 +139,8 @@ def _names(curves: Sequence[list[Runs]]) -> list[dict[str, str]]:
         groups[curve[0].study, curve[0].setting["problem"]].append(i)
     names: dict[int, dict[str, str]] = {}
     for own in groups.values():
-        settings = [_without(curves[i][0].setting, "rho") for i in own]
-        methods = [_without(setting, "lr") for setting in settings]
+        settings = [without(curves[i][0].setting, "rho") for i in own]
+        methods = [without(setting, "lr") for setting in settings]
         for i, name, method in zip(own, labels(settings), labels(methods), strict=True):
             names[i] = {"curve": name, "method": method}
     return [names[i] for i in range(len(curves))]

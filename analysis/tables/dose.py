@@ -10,6 +10,7 @@ from analysis.comparing.compare import Question
 from analysis.comparing.dose import answers, dose
 from analysis.records.load import Selection, load
 from analysis.records.runs import plain_rows, show
+from analysis.statistics.metrics import Metric
 from analysis.tables.formats import (
     Cells,
     Column,
@@ -49,17 +50,21 @@ def print_dose(
         UsageError: The metric is a trend, there are no readable records, or nothing can
             be compared.
     """
-    metric = question.metric
-    if metric.trend or metric.relative:
-        raise UsageError(
-            f"{metric.name} cannot be used here: choose a level such as late_accuracy "
-            "or mean_accuracy; the slope is shown beside it"
-        )
+    check_level(question.metric)
     selection = selection or Selection()
-    columns = [metric.measure]
+    columns = [question.metric.measure]
     frame = load(results, columns, selection.where, selection.tasks)
     data = dose(frame, question)
     print_sheets(data, dose_sheets(data, question), explain(question), format)
+
+
+def check_level(metric: Metric) -> None:
+    """Raise a UsageError if a metric is no level, or is relative to a fresh network."""
+    if metric.trend or metric.relative:
+        raise UsageError(
+            f"{metric.name} cannot be used here: choose a level such as late_accuracy "
+            "or mean_accuracy"
+        )
 
 
 def explain(question: Question) -> list[str]:

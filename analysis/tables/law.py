@@ -1,0 +1,216 @@
+"""Print where networks die, and which variable explains it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.comparing.compare import Question
+from analysis.comparing.law import EXPONENTS, FREE, NORMS, OWN, POOL, law
+from analysis.records.load import Selection, load
+from analysis.records.runs import plain_rows, show
+from analysis.tables.dose import check_level
+from analysis.tables.formats import (
+    Cells,
+    Column,
+    Row,
+    Sheet,
+    make_sheet,
+    number,
+    print_sheets,
+)
+from analysis.tables.words import (
+    percent,
+    unit_of_level,
+    value_cell,
+    write_p,
+    write_value,
+)
+
+P_VALUE = 0.05
+"""Above it, rho is not shown to do harm."""
+
+EXPLANATION = (
+    "half lost at: the rho at which half of what SGD learned above chance is lost, "
+    "interpolated on a logarithmic scale. 95%: less than half is lost at the first of "
+    "the two values of rho, and more than half at the second; both were run. lost at "
+    "most: the share that is lost with the largest rho.",
+    "explained: the part of the variance of the share lost, between settings, that one "
+    "curve over the variable explains. It never falls, and is the same for all "
+    "learning rates and batch sizes. The variable is a law if it explains about as "
+    "much as own curves, one for each learning rate and batch size. The norms are "
+    "those of SGD.",
+    "without batch: the same for the settings with this batch size, predicted by a "
+    "curve that was fitted without them; 0 is no better than the mean of the others. "
+    "In brackets: how many settings are outside of the range of the fit, of which "
+    "nothing is said.",
+    "a, b: the exponents with which rho / (lr^a batch^b) explains most. The same harm "
+    "is done at rho proportional to lr^a batch^b. The 95% intervals come from the "
+    "jackknife: over seeds, for these learning rates and batch sizes; over curves, for "
+    "others too.",
+)
+
+
+def print_law(
+    results: str,
+    question: Question,
+    format: str = "rich",
+    selection: Selection | None = None,
+) -> None:
+    """Print where networks die, and then which variable explains it.
+
+    csv prints the variables only.
+
+    Args:
+        results: The folder or bucket of the records.
+        question: The metric, the study and the problem; see `law`.
+        format: One of `formats.FORMATS`, or csv.
+        selection: The records to use; None means all.
+
+    Raises:
+        UsageError: The metric is a trend, there are no readable records, or nothing can
+            be compared.
+    """
+    check_level(question.metric)
+    selection = selection or Selection()
+    columns = [question.metric.measure, *NORMS]
+    frame = load(results, columns, selection.where, selection.tasks)
+    answer = law(frame, question)
+    sheets = []
+    for key, variables in answer.variables.groupby(POOL, sort=False):
+        study, problem, method = key
+        title = f"{problem}, {method}, study {study}"
+        halves = answer.halves[(answer.halves[POOL] == list(key)).all(axis=1)]
+        sheets.append(_halves(title, halves, question))
+        sheets += _variables(title, variables)
+    print_sheets(answer.variables, sheets, EXPLANATION, format)
+
+
+def _halves(title: str, part: pd.DataFrame, question: Question) -> Sheet:
+    metric = question.metric
+
+    def ends(row: Row) -> str:
+        lo, hi = row["lo"], row["hi"]
+        if not np.isfinite(hi):
+            return f"above {show(lo)}" if lo else "any"
+        return f"{show(lo)} to {show(hi)}" if lo else f"below {show(hi)}"
+
+    cells: Cells = {
+        number("batch size"): lambda row: f"{row['batch_size']:g}",
+        number("lr"): value_cell("lr"),
+        number("epochs"): lambda row: f"{row['epochs']:g}",
+        number("SGD", unit_of_level(metric)): lambda row: write_value(
+            row["baseline_mean"], metric
+        ),
+        number("half lost at", "rho"): _half,
+        number("95%", "rho"): ends,
+        number("lost at most", "%"): lambda row: (
+            f"{percent(row['lost'])} ± {percent(_half_width(row))}"
+        ),
+        number("with rho"): value_cell("most_rho"),
+    }
+    return make_sheet(title, "where networks die", cells, plain_rows(part))
+
+
+def _half(row: Row) -> str:
+    if row["half"] == 0:
+        return f"below {show(row['least_rho'])}"
+    if row["half"] == np.inf:
+        return f"above {show(row['most_rho'])}"
+    return f"{row['half']:.2g}"
+
+
+def _half_width(row: Row) -> float | None:
+    return None if row["lost_lo"] is None else (row["lost_hi"] - row["lost_lo"]) / 2
+
+
+def _variables(title: str, part: pd.DataFrame) -> list[Sheet]:
+    """Return the table of the variables of a pool, and that of its exponents."""
+    rows = plain_rows(part)
+    first = rows[0]
+    sizes = [name.removeprefix("without_") for name in first if "without_" in name]
+
+    def carried(size: str) -> Callable[[Row], str]:
+        def cell(row: Row) -> str:
+            if row[f"outside_{size}"] is None:
+                return "–"
+            outside = row[f"outside_{size}"]
+            ending = f" ({outside:g})" if outside else ""
+            return f"{_part(row[f'without_{size}'])}{ending}"
+
+        return cell
+
+    cells: Cells = {
+        Column("variable"): value_cell("variable"),
+        number("explained"): lambda row: _part(row["explained"]),
+        **{number("without", f"batch {size}"): carried(size) for size in sizes},
+    }
+    caption = "in which variable all curves are one"
+    notes = [
+        f"{first['settings']} settings in {first['curves']} curves, {first['seeds']} "
+        f"seeds. Noise is {_part(first['noise'])} of the variance.",
+        *_answers(rows),
+    ]
+    sheets = [make_sheet(title, caption, cells, rows, notes)]
+    free = next(row for row in rows if row["variable"] == FREE)
+    if first["p_value"] <= P_VALUE:
+        sheets.append(_exponents(title, free))
+    return sheets
+
+
+def _part(value: float | None) -> str:
+    return "n/a" if value is None else f"{value + 0.0:.2f}"
+
+
+def _exponents(title: str, free: Row) -> Sheet:
+    def ends(name: str) -> str:
+        lo, hi = free[f"{name}_lo"], free[f"{name}_hi"]
+        return "n/a" if lo is None else f"{lo:.2f} to {hi:.2f}"
+
+    cells: Cells = {
+        Column("exponent"): lambda row: f"{row['name']}, of {row['scale']}",
+        number("value"): lambda row: f"{free[row['name']]:.2f}",
+        number("95%", "over seeds"): lambda row: ends(row["name"]),
+        number("95%", "over curves"): lambda row: ends(f"{row['name']}_curves"),
+    }
+    rows = [
+        {"name": name, "scale": scale.replace("_", " ")}
+        for scale, name in EXPONENTS.items()
+        if free.get(name) is not None
+    ]
+    return make_sheet(title, f"the exponents of {FREE}", cells, rows)
+
+
+def _answers(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the sentences that say what the variables of a pool show."""
+    of = {row["variable"]: row for row in rows}
+    free, p_value = of[FREE], write_p(rows[0]["p_value"])
+    if rows[0]["p_value"] > P_VALUE:
+        return [
+            f"rho is not shown to do harm here (p = {p_value}), so there is no law to "
+            "be found."
+        ]
+    answers = [
+        f"rho does harm (p = {p_value}). Alone it explains "
+        f"{_part(of['rho']['explained'])}, with the best exponents "
+        f"{_part(free['explained'])}; {OWN} explain {_part(of[OWN]['explained'])}."
+    ]
+    if free.get("a") is not None:
+        zero, one = (
+            "ruled out" if _excluded(free, value) else "not ruled out"
+            for value in (0.0, 1.0)
+        )
+        answers.append(
+            f"Should rho follow lr? Not at all (a = 0) is {zero}, in "
+            f"proportion (a = 1) is {one}."
+        )
+    return answers
+
+
+def _excluded(free: Row, value: float) -> bool:
+    """Return whether both intervals of a exclude a value."""
+    ends = [(free[f"a{kind}_lo"], free[f"a{kind}_hi"]) for kind in ("", "_curves")]
+    return all(lo is not None and not lo <= value <= hi for lo, hi in ends)
