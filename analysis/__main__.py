@@ -367,6 +367,7 @@ def export(
     /,
     output: Output = None,
     runs: Flag = False,
+    without: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATTERN")] = (),
     where: Where = None,
     tasks: Tasks = None,
 ) -> None:
@@ -376,13 +377,15 @@ def export(
         output: The file to write. The suffix (.csv or .parquet) sets the format.
         runs: Write one row per run, with every metric. Without this option the file
             has one row per run and task.
+        without: Leave out the measures whose names match these patterns, for example
+            'layer_*', which makes the file half as large.
     """
     from analysis.records.load import Selection
     from analysis.tables.export import write_export
 
     if not output:
         raise UsageError("no output file: give one with --output FILE.csv")
-    print(write_export(results, output, runs, Selection(where, tasks)))
+    print(write_export(results, output, runs, Selection(where, tasks), without))
 
 
 def import_(

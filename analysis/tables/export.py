@@ -5,9 +5,11 @@ Every analysis command can read a Parquet file of exported records.
 
 from __future__ import annotations
 
+import fnmatch
 import io
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,11 @@ RUN_COLUMNS = ("test_accuracy", "steps", "seconds", "device")
 
 
 def write_export(
-    results: str, output: str, runs: bool = False, selection: Selection | None = None
+    results: str,
+    output: str,
+    runs: bool = False,
+    selection: Selection | None = None,
+    without: Sequence[str] = (),
 ) -> str:
     """Write records or runs to a file, and return a message with their number.
 
@@ -46,19 +52,25 @@ def write_export(
         runs: Whether to write one row per run (see `runs_table`). Otherwise there is
             one row per run and task.
         selection: The records to use; None means all.
+        without: Shell patterns of the measures to leave out of the records.
 
     Raises:
-        UsageError: The suffix is unknown, there are no records, or the file cannot be
-            written.
+        UsageError: The suffix is unknown, there are no records, a pattern matches no
+            measure or there are no measures, or the file cannot be written.
     """
     suffix = Path(output).suffix.lower()
     if suffix not in SUFFIXES:
         known = " or ".join(SUFFIXES)
         raise UsageError(f"cannot write {output}: the file name must end in {known}")
+    if runs and without:
+        raise UsageError("--without leaves out measures of records, not of runs")
     selection = selection or Selection()
     columns = RUN_COLUMNS if runs else None
     records = load_records(results, columns, selection.where, selection.tasks)
-    table = runs_table(records) if runs else _with_metadata(records)
+    if runs:
+        table = runs_table(records)
+    else:
+        table = _with_metadata(records).drop_columns(_matching(records, without))
     write_file(output, _to_csv(table) if suffix == ".csv" else _to_parquet(table))
     rows = "runs" if runs else "records"
     return f"wrote {output}: {table.num_rows:,} {rows}, {table.num_columns} columns"
@@ -67,11 +79,27 @@ def write_export(
 def _with_metadata(records: Records) -> pa.Table:
     """Return the records as a table with the metadata of a records file."""
     fields = [records.columns[n].to_field(n) for n in records.table.column_names]
-    metadata = {
-        "schema_version": str(SCHEMA_VERSION),
-        "commit": "several, see the files this is made from",
+    names = dict.fromkeys(name for file in records.files for name in file.metadata)
+    values = {
+        n: {file.metadata.get(n, "unknown") for file in records.files} for n in names
     }
+    metadata = {name: ", ".join(sorted(own)) for name, own in values.items()}
+    metadata["schema_version"] = str(SCHEMA_VERSION)
+    metadata.pop("column_names_crc", None)  # it is of the columns of one file
     return records.table.cast(pa.schema(fields, metadata=metadata))
+
+
+def _matching(records: Records, patterns: Sequence[str]) -> list[str]:
+    """Return the measures whose names match one of some shell patterns."""
+    known = [
+        name for name, column in records.columns.items() if column.role == "measure"
+    ]
+    for pattern in patterns:
+        if not fnmatch.filter(known, pattern):
+            raise UsageError(f"--without {pattern} matches no measure of the records")
+    return [
+        name for name in known if any(fnmatch.fnmatchcase(name, p) for p in patterns)
+    ]
 
 
 def _to_parquet(table: pa.Table) -> bytes:

@@ -75,6 +75,29 @@ def test_the_records_come_back(results, tmp_path, suffix):
     assert found.drop(columns=[*held, *lists]).isna().all(axis=None)
 
 
+def test_measures_can_be_left_out_and_the_origin_stays(results, tmp_path):
+    file, patterns = str(tmp_path / "records.parquet"), ("layer_*", "hessian_trace")
+    write_export(str(results), file, without=patterns)
+    left_out = set(all_columns()) - set(pq.read_schema(file).names)
+    assert left_out == {
+        "hessian_trace",
+        *(name for name in all_columns() if name.startswith("layer_")),
+    }
+    assert pq.read_schema(file).metadata[b"commit"] == b"synthetic"
+    loaded = load(file)
+    assert loaded[list(left_out)].isna().all(axis=None)
+    kept = loaded.columns.drop(list(left_out))
+    pd.testing.assert_frame_equal(loaded[kept], load(str(results))[kept])
+
+
+@pytest.mark.parametrize("pattern", ["layers_*", "lr", "diverged"])
+def test_only_measures_can_be_left_out(pattern, results, tmp_path):
+    with pytest.raises(UsageError, match="matches no measure"):
+        write_export(str(results), str(tmp_path / "a.csv"), without=(pattern,))
+    with pytest.raises(UsageError, match="of records, not of runs"):
+        write_export(str(results), str(tmp_path / "a.csv"), True, without=("layer_*",))
+
+
 def test_a_run_has_its_metrics_and_its_outcome(results, tmp_path):
     file = tmp_path / "runs.parquet"
     write_export(str(results), str(file), runs=True)
