@@ -200,7 +200,7 @@ class RaceSession:
         The accuracy is NaN on tasks that are not trained yet, or after a divergence.
         """
         settings = {setting.setting_id: setting for setting in self.settings}
-        rows = []
+        rows: list[dict[Any, Any]] = []
         for setting_id, seeds in retry(self.store.interrupted_stacks):
             if setting_id in settings:
                 rows += self.store.checkpoint_records(stack_name(setting_id, seeds))
@@ -263,26 +263,16 @@ def around(winner: Setting, settings: Sequence[Setting]) -> list[Setting]:
     those of its neighbours among `settings`, on a log scale. If the winner has the
     largest, one more is as far above it as the next below it.
     """
-    best = winner.optimizer.rho
-
-    def with_rho(rho: float) -> Setting:
-        return attrs.evolve(
-            winner, optimizer=attrs.evolve(winner.optimizer, rho=float(f"{rho:.2g}"))
-        )
-
+    row, best = winner.row(), winner.optimizer.rho
     if not best:
         return []
+    rows = (setting.row() for setting in settings)
     rhos = sorted(
-        setting.optimizer.rho
-        for setting in settings
-        if setting.optimizer.rho
-        and type(setting.optimizer) is type(winner.optimizer)
-        and attrs.evolve(setting, optimizer=winner.optimizer) == winner
-        and attrs.evolve(setting.optimizer, rho=best) == winner.optimizer
+        other["rho"] for other in rows if other["rho"] and other | {"rho": best} == row
     )
     place = rhos.index(best)
     neighbours = [*rhos[max(0, place - 1) : place], *rhos[place + 1 : place + 2]]
     new = [math.sqrt(best * rho) for rho in neighbours]
     if place and best == rhos[-1]:
         new.append(best * best / rhos[place - 1])
-    return [with_rho(rho) for rho in new]
+    return [Setting.from_row(row | {"rho": float(f"{rho:.2g}")}) for rho in new]
