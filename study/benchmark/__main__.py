@@ -105,7 +105,7 @@ def benchmark(
     console.print(trials.task_table(tasks))
     results: dict[str, Any] = {"steps": rows, "task": tasks}
     if device == "cpu":
-        rates = {name: task["flops_per_second"] for name, task in tasks.items()}
+        rates = {name: task["work_per_second"] for name, task in tasks.items()}
         save_rates(load_rates() | rates)
         results["side_by_side"] = ratio = trials.side_by_side(shape, stack)
         say(f"Two trials at the same time: {ratio:.2f} times the speed of one trial.")

@@ -46,7 +46,7 @@ def time_tasks(
 
     Returns:
         For each optimizer: the seconds of each phase, the seconds of the whole task
-        ("all"), and the operations per second.
+        ("all"), and the operations and the work per second.
     """
     times = {}
     for name in track(names, "timing tasks", console=console, transient=True):
@@ -55,11 +55,12 @@ def time_tasks(
         seconds, _ = timed(run.next_task, device)
         landscape = run.phases["landscape"] / RunOptions().landscape_every
         seconds -= run.phases["landscape"] - landscape
-        flops = run_cost(attrs.evolve(setting, tasks=1)).flops * stack
+        cost = run_cost(attrs.evolve(setting, tasks=1))
         times[name] = dict(run.phases) | {
             "landscape": landscape,
             "all": seconds,
-            "flops_per_second": flops / seconds,
+            "flops_per_second": cost.flops * stack / seconds,
+            "work_per_second": cost.work * stack / seconds,
         }
     return times
 

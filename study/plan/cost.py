@@ -1,7 +1,7 @@
 """Estimate the cost of a run.
 
 The cost is the number of training examples, the number of floating-point operations,
-and the GPU memory.
+the work, which decides how long the run takes, and the GPU memory.
 """
 
 from __future__ import annotations
@@ -29,14 +29,25 @@ FLOAT32 = 4  # bytes of a float32 number
 USABLE = 0.7
 
 
-class Cost(NamedTuple):
-    """The number of training examples, and the number of floating-point operations.
+UPDATE_EXAMPLES = 3
+"""How many examples of a batch take as long as an update with an empty batch.
 
-    Only the operations of matrix products are counted.
+An update reads and writes all weights, however small its batch is. So batches of one
+example take four times as long for each example as large batches (docs/speed.md).
+"""
+
+
+class Cost(NamedTuple):
+    """The number of training examples, the number of operations, and the work.
+
+    Only the floating-point operations of matrix products are counted. The work also
+    has those of `UPDATE_EXAMPLES` more examples in each batch, so that the time of a
+    run is proportional to it at every batch size.
     """
 
     examples: float
     flops: float
+    work: float
 
 
 def run_cost(setting: Setting) -> Cost:
@@ -61,8 +72,10 @@ def run_cost(setting: Setting) -> Cost:
     # random labels can only be memorized, so they are tested on the training examples
     shuffled = setting.problem.task(0, 0).shuffled
     tested = setting.tasks * (examples if shuffled else share * source.test)
-    flops = trained * one_pass * setting.optimizer.passes + tested * forward
-    return Cost(trained, flops)
+    update = one_pass * setting.optimizer.passes
+    flops = trained * update + tested * forward
+    work = flops + trained * update * UPDATE_EXAMPLES / setting.batch_size
+    return Cost(trained, flops, work)
 
 
 def bytes_per_seed(setting: Setting) -> int:

@@ -31,13 +31,13 @@ def rates_file() -> Path:
     return platformdirs.user_cache_path("plasticity-study") / "rates.json"
 
 
-def save_rates(flops_per_second: Mapping[str, float]) -> None:
+def save_rates(work_per_second: Mapping[str, float]) -> None:
     """Save the measured training speeds of this machine.
 
-    `flops_per_second` has the floating-point operations per second of one CPU, by the
-    name of the optimizer.
+    `work_per_second` has the work (`study.plan.cost.Cost.work`) per second of one CPU,
+    by the name of the optimizer.
     """
-    content = {"processor": processor(), "flops_per_second": dict(flops_per_second)}
+    content = {"processor": processor(), "work_per_second": dict(work_per_second)}
     rates_file().parent.mkdir(parents=True, exist_ok=True)
     rates_file().write_text(json.dumps(content))
 
@@ -45,13 +45,13 @@ def save_rates(flops_per_second: Mapping[str, float]) -> None:
 def load_rates() -> dict[str, float]:
     """Return the saved training speeds of this machine, by the name of the optimizer.
 
-    A speed is in floating-point operations per second of one CPU. If no speeds are
+    A speed is the work per second of one CPU. If no speeds are
     saved, or if they are the speeds of another processor, return {}.
     """
     try:
         content: dict[str, Any] = json.loads(rates_file().read_text())
         if content["processor"] == processor():
-            rates = content["flops_per_second"].items()
+            rates = content["work_per_second"].items()
             return {name: float(rate) for name, rate in rates}
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         pass
@@ -82,11 +82,10 @@ def estimate_seconds(
     Args:
         trials: The trials.
         slots: The number of CPUs, which is the number of trials that run at once.
-        rates: The floating-point operations per second of one CPU, by the name of the
-            optimizer.
+        rates: The work per second of one CPU, by the name of the optimizer.
     """
     try:
-        work = [t.cost.flops / rates[t.setting.optimizer.name] for t in trials]
+        work = [t.cost.work / rates[t.setting.optimizer.name] for t in trials]
     except KeyError:
         return None
     return max(sum(work) / slots, *work, 0.0)

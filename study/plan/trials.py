@@ -151,7 +151,7 @@ def plan(
         if stack_size is None and gpu_memory is not None:
             size = min(size, seeds_that_fit(setting, gpu_memory))
         trials += [Trial(setting, stack) for stack in _split(seeds, size)]
-    return sorted(trials, key=lambda trial: -trial.cost.flops)
+    return sorted(trials, key=lambda trial: -trial.cost.work)
 
 
 def auto_stack_size(runs: int, slots: int, *, gpu: bool) -> int:

@@ -79,17 +79,17 @@ class Tally:
     @property
     def fraction(self) -> float:
         """The fraction of the work of all trials that is done, from 0 to 1."""
-        total = self._total_flops
-        return self._flops(self.tasks_done) / total if total else 1.0
+        total = self._total_work
+        return self._work(self.tasks_done) / total if total else 1.0
 
     @property
     def seconds_left(self) -> float | None:
         """The seconds left at the mean speed so far, or None if no speed is known."""
-        done = self._flops(self.tasks_done)
-        computed = done - self._flops(self._resumed_tasks)
+        done = self._work(self.tasks_done)
+        computed = done - self._work(self._resumed_tasks)
         if computed <= 0:
             return None
-        return self._elapsed * (self._total_flops - done) / computed
+        return self._elapsed * (self._total_work - done) / computed
 
     def line(self) -> str:
         """Return one line of text that shows the progress of all trials."""
@@ -124,16 +124,16 @@ class Tally:
         return 0.0 if self.started is None else time.monotonic() - self.started
 
     @property
-    def _total_flops(self) -> float:
-        return sum(trial.cost.flops for trial in self.trials.values())
+    def _total_work(self) -> float:
+        return sum(trial.cost.work for trial in self.trials.values())
 
-    def _flops(self, tasks: Mapping[str, int]) -> float:
-        """Return the number of floating-point operations of some tasks.
+    def _work(self, tasks: Mapping[str, int]) -> float:
+        """Return the work of some tasks (`study.plan.cost.Cost.work`).
 
         `tasks` has the number of tasks of each trial, by the name of the trial.
         """
         return sum(
-            self.trials[name].cost.flops * count / self.trials[name].tasks
+            self.trials[name].cost.work * count / self.trials[name].tasks
             for name, count in tasks.items()
         )
 

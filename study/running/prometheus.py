@@ -152,7 +152,7 @@ class Metrics(NotPickled, tune.Callback):
             done=self._tally.runs_before, failed=0, running=0, waiting=0, retrying=0
         )
         for name, trial in self._tally.trials.items():
-            if self._tally.tasks_done[name] >= trial.setting.tasks:
+            if self._tally.tasks_done[name] >= trial.tasks:
                 state = "done"
             elif name in self._tally.failed:
                 state = "failed"

@@ -250,6 +250,17 @@ class StudySession(Session):
             gpu_memory=gpu_memory,
         )
 
+    def run(self) -> int:
+        """Run the unfinished runs; return the exit code. See `Session.run`."""
+        rows, race = self.study.rows(), self.request.race
+        if race is not None and not race.stopped.keys().isdisjoint(rows):
+            # also if nothing is left to run: these settings are requested again
+            self.request = self.request.with_settings(
+                rows, self.study.seeds, confirming=self.confirming
+            )
+            retry(lambda: self.store.save_request(self.request))
+        return super().run()
+
     def _dataset_names(self) -> set[str]:
         return {setting.dataset for setting in self.study.settings}
 
@@ -261,7 +272,8 @@ class StudySession(Session):
         request = self.request.with_settings(
             rows, self.study.seeds, confirming=self.confirming
         ).with_stacks(rows, [trial.name for trial in trials], shares.slots)
-        before = [tasks for run, tasks in self._tasks.items() if run in self.ended]
+        ended = self.ended
+        before = [tasks for run, tasks in self._tasks.items() if run in ended]
         tally = Tally(trials, runs_before=len(before), tasks_before=sum(before))
         return tally, None, request
 

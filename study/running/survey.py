@@ -112,8 +112,8 @@ def time_left(
         slots: The number of trials that run at the same time.
     """
     settings_by_id: dict[str, Setting] = {}
-    # the floating-point operations of unfinished runs, by optimizer
-    flops_left: defaultdict[str, float] = defaultdict(float)
+    # the work of unfinished runs, by optimizer
+    work_left: defaultdict[str, float] = defaultdict(float)
     for progress in settings:
         try:
             setting = Setting.from_row(progress.row)
@@ -122,23 +122,23 @@ def time_left(
         settings_by_id[digest(progress.row)] = setting
         for seed in progress.seeds - progress.finished:
             fraction = 1 - progress.started.get(seed, 0) / setting.tasks
-            flops_left[setting.optimizer.name] += run_cost(setting).flops * fraction
-    if not flops_left:
+            work_left[setting.optimizer.name] += run_cost(setting).work * fraction
+    if not work_left:
         return "nothing is left to run"
-    # the floating-point operations and the seconds of finished runs, by optimizer
-    flops: defaultdict[str, float] = defaultdict(float)
+    # the work and the seconds of finished runs, by optimizer
+    work: defaultdict[str, float] = defaultdict(float)
     seconds: defaultdict[str, float] = defaultdict(float)
     for run in runs.values():
         if run.setting_id in settings_by_id and run.seconds > 0 and not run.diverged:
             setting = settings_by_id[run.setting_id]
-            flops[setting.optimizer.name] += run_cost(setting).flops
+            work[setting.optimizer.name] += run_cost(setting).work
             seconds[setting.optimizer.name] += run.seconds
-    rates = load_rates() | {name: flops[name] / seconds[name] for name in flops}
-    if unknown := flops_left.keys() - rates.keys():
+    rates = load_rates() | {name: work[name] / seconds[name] for name in work}
+    if unknown := work_left.keys() - rates.keys():
         return (
             f"time left: unknown. Run {benchmark_command(unknown)} to measure the "
             "speed of this machine"
         )
-    total = sum(flops_left[name] / rates[name] for name in flops_left)
+    total = sum(work_left[name] / rates[name] for name in work_left)
     duration = format_duration(total / slots)
     return f"time left: about {duration} with {slots} trials at once"

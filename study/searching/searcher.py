@@ -46,14 +46,14 @@ class SearchTally(Tally):
         return ", ".join([*parts, self._speed_and_problems()])
 
     @property
-    def _total_flops(self) -> float:
-        """The estimated number of floating-point operations in this session.
+    def _total_work(self) -> float:
+        """The estimated work of this session (`study.plan.cost.Cost.work`).
 
         The estimate assumes that later trials cost as much as the mean trial so far.
         """
         if not self.trials:
             return 0.0
-        mean = super()._total_flops / len(self.trials)
+        mean = super()._total_work / len(self.trials)
         left = self._proposals.search.trials - self._ended_before
         return mean * max(left, len(self.trials))
 

@@ -169,12 +169,12 @@ def test_a_dry_run_says_how_long_if_the_machine_was_measured(tmp_path):
         "machine."
     )
     assert "330 of 330 runs are left to run." in said.stdout
-    flops = sum(
-        trial.cost.flops
+    work = sum(
+        trial.cost.work
         for trial in plan(find_study("rho-small"), set(), [], stack_size=None, slots=1)
     )
-    known = {name: flops / 3700 for name in ("sgd", "sam", "gnp")}
-    kept = {"processor": processor(), "flops_per_second": known}
+    known = {name: work / 3700 for name in ("sgd", "sam", "gnp")}
+    kept = {"processor": processor(), "work_per_second": known}
     rates = tmp_path / "cache" / "plasticity-study" / "rates.json"
     rates.parent.mkdir(parents=True)
     rates.write_text(json.dumps(kept))

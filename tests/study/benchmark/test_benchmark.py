@@ -184,7 +184,7 @@ def test_rates_are_kept_for_this_kind_of_machine_only(tmp_path, monkeypatch):
     trial = Trial(Setting(tasks=1), (0, 1))
     assert machine.load_rates() == {}
     assert machine.estimate_seconds([trial], 2, machine.load_rates()) is None
-    machine.save_rates({"sgd": trial.cost.flops / 3})
+    machine.save_rates({"sgd": trial.cost.work / 3})
     assert machine.estimate_seconds([trial], 1, machine.load_rates()) == pytest.approx(
         3
     )

@@ -21,6 +21,8 @@ def test_operations_of_a_small_network_by_hand():
     update = 2 * weights + 2 * weights + 2 * (5 * 4 + 4 * 10)
     assert cost.examples == 3 * 2 * 4290
     assert cost.flops == 3 * 2 * 4290 * update + 3 * 710 * 2 * weights
+    # the work of three more examples in each batch of 16
+    assert cost.work == cost.flops + 3 * 2 * 4290 * update * 3 / 16
 
 
 def test_shuffled_labels_are_tested_on_the_images_that_were_drawn():

@@ -58,7 +58,7 @@ def test_every_run_that_is_left_is_planned_once(seeds, data, stack, slots, memor
     assert all(len(trial.name) <= LONGEST_NAME + 64 for trial in trials)
     fresh = [t for t in trials if (t.setting.setting_id, t.seeds) not in interrupted]
     assert all(len(t.seeds) <= (stack or GPU_STACK) for t in fresh)
-    costs = [trial.cost.flops for trial in trials]
+    costs = [trial.cost.work for trial in trials]
     assert costs == sorted(costs, reverse=True)
 
 

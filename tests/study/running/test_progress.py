@@ -73,7 +73,7 @@ def test_a_trial_that_is_retried_counts_once():
 def test_work_is_weighed_by_its_cost():
     tally = Tally([BIG, SMALL])
     tally.report(result(SMALL, 10))
-    share = SMALL.cost.flops / (BIG.cost.flops + SMALL.cost.flops)
+    share = SMALL.cost.work / (BIG.cost.work + SMALL.cost.work)
     assert share < 0.1
     assert tally.fraction == pytest.approx(share)
 
@@ -96,7 +96,7 @@ def test_tasks_that_a_checkpoint_brought_cost_nothing():
         tally.report(result(BIG, before + 1))
         tally.started = time.monotonic() - 10
     # one task of BIG in ten seconds; nine, or two, and nine of SMALL are left
-    small = SMALL.cost.flops / BIG.cost.flops * 9
+    small = SMALL.cost.work / BIG.cost.work * 9
     assert fresh.seconds_left == pytest.approx(10 * (9 + small), rel=0.01)
     assert resumed.seconds_left == pytest.approx(10 * (2 + small), rel=0.01)
 
