@@ -11,6 +11,7 @@ import tyro
 from study.console import console, say
 from study.plan import dry_run
 from study.plan.trials import Trial
+from study.racing.rule import CONFIRM_SEEDS
 from study.results.claim import claim
 from study.results.files import retry
 from study.results.provenance import software
@@ -73,7 +74,7 @@ def _run(options: SweepOptions, study: Study | Search, store: Store) -> int:
         code, setting_ids = SearchSession(options, study, store).run(), None
     elif options.refine:
         # pandas takes half a second to import
-        from study.racing.session import CONFIRM_SEEDS, RaceSession
+        from study.racing.session import RaceSession
 
         race = RaceSession(options, study, store)
         code, seeds, count = race.run(), race.seeds, count or CONFIRM_SEEDS
@@ -125,8 +126,10 @@ def _dry_run(options: SweepOptions, study: Study | Search, store: Store) -> None
         say(line)
     if options.refine:
         say(
-            "--refine stops settings early, so it trains less than the table says, and "
-            f"then runs the best settings with {options.confirm_seeds or 10} new seeds."
+            "The table is for all settings. --refine stops settings early. But it "
+            "gives the best ones twice the seeds, tries new values of rho around them, "
+            f"and then runs them with {options.confirm_seeds or CONFIRM_SEEDS} new "
+            "seeds."
         )
     say(dry_run.duration_line(trials, slots))
 

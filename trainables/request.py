@@ -99,7 +99,8 @@ def parse_stack_name(name: str) -> tuple[str, tuple[int, ...]]:
 class Race:
     """How far a race between the settings of a study is (`--refine`)."""
 
-    seeds: tuple[int, ...]  # the seeds that choose the best settings
+    settings: tuple[str, ...] = ()  # the setting_ids of the study
+    seeds: tuple[int, ...] = ()  # the seeds that choose the best settings
     stage: int = 0  # the number of ended stages
     stopped: Mapping[str, str] = attrs.field(factory=dict)  # setting_id -> why
     # the rows of the settings that the race added to the study, by setting_id
@@ -113,7 +114,8 @@ class Race:
     def from_dict(cls, data: Mapping[str, Any]) -> Race:
         """Return the race that `to_dict` returned as plain values."""
         return cls(
-            seeds=parse_seeds(data["seeds"]),
+            settings=tuple(map(str, data["settings"])),
+            seeds=parse_seeds(data["seeds"]) if data["seeds"] else (),
             stage=int(data["stage"]),
             stopped={str(name): str(why) for name, why in data["stopped"].items()},
             added={str(name): dict(row) for name, row in data["added"].items()},
@@ -153,7 +155,7 @@ class Request:
         also keeps the seeds that it already has. If `confirming` is true, the seeds
         only confirm the best settings, and the new request notes this. Otherwise, the
         study itself requests the seeds, and they are no longer noted as confirming. A
-        setting that a race has stopped is no longer noted as stopped, and the race
+        setting that a race has stopped is no longer noted as stopped, and a later race
         begins anew.
         """
         added = {
@@ -164,8 +166,9 @@ class Request:
         change = self.confirming.union if confirming else self.confirming.difference
         race = self.race
         if race is not None and not race.stopped.keys().isdisjoint(rows):
-            stopped = {i: why for i, why in race.stopped.items() if i not in rows}
-            race = attrs.evolve(race, stage=0, stopped=stopped)
+            race = Race(
+                stopped={i: why for i, why in race.stopped.items() if i not in rows}
+            )
         return attrs.evolve(
             self,
             settings={**self.settings, **added},

@@ -191,7 +191,8 @@ def load_records(
     requests = read_study_files(filesystem, root)
     if not with_stopped and root.split("/")[-2:-1] != [STOPPED]:
         rows = _rows_to_load(table, requests)
-        table, origin = table.take(rows), origin[rows]
+        if len(rows) < len(origin):
+            table, origin = table.take(rows), origin[rows]
     if not table.num_rows:
         raise _no_records(results)
     if where is not None:
@@ -227,10 +228,11 @@ def _rows_to_load(
     count = 0
     for study, request in requests.items():
         if request.race and (stopped := request.race.stopped):
-            count += len(stopped)
             own = pc.equal(table["study"], study)
-            is_stopped = pc.is_in(table["setting_id"], pa.array(stopped))
-            left &= ~pc.and_(own, is_stopped).to_numpy()
+            is_in = pc.is_in(table["setting_id"], pa.array(stopped, pa.string()))
+            is_stopped = pc.and_(own, is_in)
+            count += len(table["setting_id"].filter(is_stopped).unique())
+            left &= ~is_stopped.to_numpy()
     if count:
         print(
             f"note: {count} setting{'' if count == 1 else 's'} that --refine stopped "

@@ -66,7 +66,9 @@ def write_export(
         raise UsageError("--without leaves out measures of records, not of runs")
     selection = selection or Selection()
     columns = RUN_COLUMNS if runs else None
-    records = load_records(results, columns, selection.where, selection.tasks)
+    records = load_records(
+        results, columns, selection.where, selection.tasks, with_stopped=True
+    )
     if runs:
         table = runs_table(records)
     else:
@@ -125,7 +127,7 @@ def print_query(results: str, query: str, format: str = "rich") -> None:
     Raises:
         UsageError: There are no readable records, or the query is invalid.
     """
-    records = load_records(results)
+    records = load_records(results, with_stopped=True)
     tables = {"records": records.table}
     if re.search(r"\bruns\b", query, re.IGNORECASE):
         tables["runs"] = runs_table(records)

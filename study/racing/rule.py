@@ -7,15 +7,15 @@ them. Its stages train more and more tasks, then more and more seeds:
     3, 4, ... seeds, all tasks
 
 After each stage, the settings are compared with the leader, the setting with the best
-mean accuracy so far. A setting stops if it is clearly worse, by more than `ERRORS`
-standard errors of the mean difference over the seeds, in two ways:
+mean accuracy so far. A setting stops if two numbers are clearly worse than the
+leader's, by more than `ERRORS` standard errors of the mean difference over the seeds:
 
-- its mean accuracy so far is worse
-- its mean accuracy over the whole stream would be worse if its difference from the
-  leader went on as a straight line
+- its mean accuracy so far
+- its mean accuracy over the whole stream, if its difference from the leader goes on
+  along a straight line
 
-The second way keeps a setting that begins low and catches up. After all tasks, both are
-the same, and then also only the best `KEPT` of the settings go on. A race with one
+The second number keeps a setting that begins low and catches up. After all tasks, both
+are the same, and then only the best `KEPT` of the settings go on. A race with one
 setting left is decided.
 
 The rule only saves time. Other seeds judge the winners, so a wrong choice here costs
@@ -44,6 +44,9 @@ KEPT = 2 / 3
 
 FIRST_SEEDS = 2
 """The number of seeds in the first stages. One seed would show no spread."""
+
+CONFIRM_SEEDS = 10
+"""The number of new seeds that judge the winners, unless --confirm-seeds is given."""
 
 LEAST_TASKS = 5
 """The smallest number of tasks to which a straight line is fitted."""
@@ -121,6 +124,8 @@ def _at_middle(values: Reals, middle: float) -> Reals:
     """
     task = np.arange(values.shape[-1], dtype=float)
     task -= task.mean()
+    if len(task) == 1:  # a point has no slope
+        return np.asarray(values[..., 0])
     slopes = values @ task / (task @ task)
     ahead = middle - (values.shape[-1] - 1) / 2
     return np.asarray(values.mean(-1) + ahead * slopes)

@@ -26,7 +26,7 @@ import trainables.data
 from analysis.comparing.baselines import STREAM, method_of
 from analysis.records.load import load
 from study.console import say
-from study.plan.trials import Trial
+from study.plan.trials import Trial, hyperparameter_text
 from study.racing.rule import Reals, Stage, judge, stages
 from study.results.files import retry
 from study.results.store import Store
@@ -38,9 +38,6 @@ from trainables.request import Race, stack_name
 from trainables.setting import Row, Setting
 from trainables.usage import UsageError
 
-CONFIRM_SEEDS = 10
-"""The number of new seeds that judge the winners, unless --confirm-seeds is given."""
-
 
 class StageSession(StudySession):
     """A session that trains some settings and seeds up to a task, then pauses."""
@@ -51,7 +48,7 @@ class StageSession(StudySession):
         """Read the results of earlier sessions."""
         super().__init__(options, study, store)
         self.stage = stage
-        self._paused: dict[str, tuple[str, ...]] = {}  # stack -> run_ids at the stage
+        self._paused: set[str] = set()  # run_ids that have trained all of the stage
 
     @functools.cached_property
     def _tasks(self) -> dict[str, int]:
@@ -65,17 +62,17 @@ class StageSession(StudySession):
     @property
     def ended(self) -> set[str]:
         """The run_ids of the runs that have trained all tasks of the stage."""
-        if self.stage.share == 1:
-            return self.finished
         settings = {setting.setting_id: setting for setting in self.study.settings}
-        for setting_id, seeds in retry(self.store.interrupted_stacks):
-            name, setting = stack_name(setting_id, seeds), settings.get(setting_id)
-            if setting is None or name in self._paused:
-                continue
-            records = retry(functools.partial(self.store.checkpoint_records, name))
-            if len(records) >= len(seeds) * self.stage.tasks(setting.tasks):
-                self._paused[name] = tuple(setting.run_id(seed) for seed in seeds)
-        return self.finished.union(*self._paused.values())
+        if self.stage.share < 1:
+            for setting_id, seeds in retry(self.store.interrupted_stacks):
+                setting = settings.get(setting_id)
+                if setting is None or self._paused >= {*map(setting.run_id, seeds)}:
+                    continue
+                name = stack_name(setting_id, seeds)
+                records = retry(functools.partial(self.store.checkpoint_records, name))
+                if len(records) >= len(seeds) * self.stage.tasks(setting.tasks):
+                    self._paused.update(map(setting.run_id, seeds))
+        return self.finished | self._paused
 
     def plan(self, slots: int, gpu_memory: float | None = None) -> list[Trial]:
         """Return the trials that train the runs up to the stage's last task."""
@@ -103,20 +100,21 @@ class RaceSession:
         """Read how far the race is.
 
         Raises:
-            UsageError: The results have a race with other seeds or other settings.
+            UsageError: The results have a race with other seeds or other settings,
+                and this race has begun.
         """
         self.options, self.study, self.store = options, study, store
         self.seeds = (*study.seeds, *new_seeds(study.seeds, len(study.seeds)))
         self.stages = 2 * stages(self.seeds)  # the race, and the one around the best
         self.request = retry(store.load_request)
-        self.race = self.request.race or Race(seeds=tuple(sorted(self.seeds)))
-        known = self.request.settings.keys() | self.race.stopped.keys()
-        same = self.race.seeds == tuple(sorted(self.seeds))
-        if not same or (self.race.stage and not study.rows().keys() <= known):
+        race = self.request.race or Race()
+        own = {"settings": tuple(sorted(study.rows())), "seeds": tuple(self.seeds)}
+        if race.stage and (race.settings, race.seeds) != tuple(own.values()):
             raise UsageError(
                 f"{store.location()} has a race with other seeds or other settings: "
                 "use the same options, or choose another folder with --results"
             )
+        self.race = attrs.evolve(race, **own)
 
     @property
     def settings(self) -> list[Setting]:
@@ -139,6 +137,7 @@ class RaceSession:
             UsageError: The cluster cannot run the trials.
             OSError: The storage fails.
         """
+        self._drop_stopped()
         with contextlib.ExitStack() as context:
             if self.race.stage < len(self.stages):
                 # wrong data must fail before Ray starts
@@ -157,7 +156,19 @@ class RaceSession:
     def _run_stage(self, number: int) -> int:
         """Run a stage, stop the settings that lost, and return the exit code."""
         stage, half = self.stages[number], len(self.stages) // 2
-        races = [race for race in by_method(self.settings) if len(race) > 1]
+        is_last = (number + 1) % half == 0
+        before = self.stages[number - 1] if number % half else None
+
+        def has_news(tasks: int) -> bool:
+            """Return whether a race of this length has trained since the last stage."""
+            same = before and (before.seeds, before.tasks(tasks))
+            return is_last or same != (stage.seeds, stage.tasks(tasks))
+
+        races = [
+            race
+            for race in by_method(self.settings)
+            if len(race) > 1 and has_news(race[0].tasks)
+        ]
         racing = [setting for race in races for setting in race]
         stopped: dict[str, str] = {}
         if racing:
@@ -165,9 +176,11 @@ class RaceSession:
             session = StageSession(self.options, study, self.store, stage)
             if session.left and (code := session.run()):
                 return code
-            stopped = self._judge(races, stage, only_best=(number + 1) % half == 0)
-            for setting_id in stopped:
-                retry(functools.partial(self.store.write_stopped, setting_id))
+            stopped = self._judge(races, stage, only_best=is_last)
+            for setting_id, seeds in retry(self.store.interrupted_stacks):
+                if setting_id in stopped:
+                    name = stack_name(setting_id, seeds)
+                    retry(functools.partial(self.store.write_stopped, name))
         self._save(number + 1, stopped)
         if racing:
             say(
@@ -191,7 +204,10 @@ class RaceSession:
             reasons = judge(values, race[0].tasks, only_best=only_best)
             for setting, reason in zip(race, reasons, strict=True):
                 if reason:
-                    stopped[setting.setting_id] = reason
+                    row = setting.row()
+                    what = f"{row['problem']} {row['optimizer']}"
+                    text = f"{what} {hyperparameter_text(row)}: {reason}"
+                    stopped[setting.setting_id] = text
         return stopped
 
     def _accuracies(self) -> dict[str, dict[int, Reals]]:
@@ -218,7 +234,7 @@ class RaceSession:
         return accuracies
 
     def _save(self, stage: int, stopped: dict[str, str]) -> None:
-        """Save that a stage has ended, then delete the checkpoints of what stopped."""
+        """Save that a stage has ended and which settings stopped."""
         race = attrs.evolve(self.race, stage=stage)
         if stage == len(self.stages) // 2:
             known = {setting.setting_id for setting in self.study.settings}
@@ -236,9 +252,15 @@ class RaceSession:
         assert self.request.race is not None
         self.race = self.request.race
         retry(lambda: self.store.save_request(self.request))
-        for setting_id, seeds in retry(self.store.interrupted_stacks):
-            if setting_id in stopped:
-                self.store.drop_state(stack_name(setting_id, seeds))
+        self._drop_stopped()
+
+    def _drop_stopped(self) -> None:
+        """Delete the checkpoints of settings that have stopped."""
+        # if the storage fails, the next session deletes them
+        with contextlib.suppress(OSError):
+            for setting_id, seeds in self.store.interrupted_stacks():
+                if setting_id in self.race.stopped:
+                    self.store.drop_state(stack_name(setting_id, seeds))
 
 
 def by_method(settings: Sequence[Setting]) -> list[list[Setting]]:

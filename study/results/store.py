@@ -115,20 +115,17 @@ class Store(Files):
         name = stack_name(records[0]["setting_id"], {row["seed"] for row in records})
         self.put(f"records/{name}.parquet", to_bytes(table))
 
-    def write_stopped(self, setting_id: str) -> None:
-        """Write the records in the checkpoints of a setting to the folder `STOPPED`.
+    def write_stopped(self, name: str) -> None:
+        """Write the records in the checkpoint of a trial to the folder `STOPPED`.
 
-        A race stops the setting before the end of its stream, so these records must not
-        be mixed with those of whole runs. Damaged checkpoints are skipped.
+        A race has stopped the trial before the end of its stream, so these records must
+        not be mixed with those of whole runs. The metadata do not name the hardware,
+        because the trial may have run on another machine. A damaged checkpoint is
+        skipped.
         """
-        for name in self._checkpoints_of(setting_id):
-            if records := self.checkpoint_records(name):
-                table = to_table(records, {**self.made_by, **hardware()})
-                self.put(f"{STOPPED}/{name}.parquet", to_bytes(table))
-
-    def _checkpoints_of(self, setting_id: str) -> list[str]:
-        stacks = self.interrupted_stacks()
-        return [stack_name(*stack) for stack in stacks if stack[0] == setting_id]
+        if records := self.checkpoint_records(name):
+            content = to_bytes(to_table(records, self.made_by))
+            self.put(f"{STOPPED}/{name}.parquet", content)
 
     def checkpoint_records(self, name: str) -> list[Record]:
         """Return the records in the checkpoint of a trial; [] if it is damaged."""

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import attrs
-import numpy as np
 import pytest
 
 from analysis.comparing.compare import confirm
@@ -151,11 +150,36 @@ def test_other_seeds_or_settings_are_refused(tmp_path, local):
 
 
 def test_without_refine_everything_that_stopped_runs_after_all(tmp_path, local):
+    """Also where all runs were finished before the race, and a race may follow."""
     store = Store(str(tmp_path), "mine")
-    assert RaceSession(SweepOptions(), STUDY, store).run() == 0
-    assert StudySession(SweepOptions(), STUDY, store).run() == 0
+
+    def race():
+        session = RaceSession(SweepOptions(), STUDY, store)
+        assert session.run() == 0
+        return session.settings
+
+    def grid():
+        assert StudySession(SweepOptions(), STUDY, store).run() == 0
+        return set(load(store.location())["setting_id"])
+
+    first = race()
+    every = grid()
+    assert every >= STUDY.rows().keys()
+    best = [s for s in race() if s.optimizer.name == "sgd"]
+    assert best == [s for s in first if s.optimizer.name == "sgd"]
+    # nothing was left to train, but the settings are there again
+    assert grid() >= STUDY.rows().keys()
     assert not store.load_request().race.stopped.keys() & STUDY.rows().keys()
-    assert STUDY.rows().keys() <= set(load(store.location())["setting_id"])
+
+
+def test_a_race_on_a_short_stream_judges_the_same_tasks_once(tmp_path, local, capsys):
+    store = Store(str(tmp_path), "mine")
+    race = RaceSession(SweepOptions(), STUDY.modify(tasks=1), store)
+    assert race.run() == 0
+    assert len(race.settings) == 2
+    said = capsys.readouterr().out
+    assert "Stage 1 of 12" in said
+    assert "Stage 2 of 12" not in said
 
 
 def test_a_stage_trains_up_to_its_share_and_no_further(tmp_path, local):
@@ -207,4 +231,5 @@ def test_the_race_is_in_the_request(tmp_path, local):
     assert content["race"]["seeds"] == "0-3"
     assert type(request).from_bytes(request.to_bytes(), "mine") == request
     assert attrs.evolve(request, race=None).to_bytes() != request.to_bytes()
-    assert np.isfinite(request.race.stage)
+    assert request.race.stage == len(RaceSession(SweepOptions(), STUDY, store).stages)
+    assert all("permuted s" in why for why in request.race.stopped.values())
