@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analysis.comparing.compare import Question
-from analysis.comparing.law import FREE, OWN, Pool, _exponents, _p_value, law
+from analysis.comparing.law import FREE, OWN, Pool, _exponents, _halves, _p_value, law
 from analysis.tables.law import print_law
 from tests.support.command import call
 from tests.support.synthetic import make_frame, make_run, make_setting, write
@@ -153,6 +153,30 @@ def test_outside_of_the_range_nothing_is_predicted():
     two = [scale for scale in SCALES if scale[0] > 1]
     # Of one batch size, nobody knows the exponent of the batch size.
     assert np.isnan(ask(study(scales=two))[1].loc[FREE, "without_16"])
+
+
+def test_half_is_lost_between_values_of_rho_that_show_it():
+    def halves(*means, spread):
+        noise = spread * np.array([-1.0, 0, 1])[:, None]
+        shares = np.tile(means, (3, 1)) + noise
+        rho = np.array([0.01, 0.1, 1.0])
+        inputs = dict.fromkeys(("lr", "batch_size", "epochs"), np.ones(3))
+        pool = Pool(
+            names={},
+            curve=np.zeros(3, int),
+            inputs={"rho": rho, **inputs},
+            shares=shares,
+            levels=np.ones(1),
+        )
+        (row,) = _halves(pool)
+        return row["lo"], row["half"], row["hi"]
+
+    middle = pytest.approx(0.1 * np.sqrt(10))
+    assert halves(0, 0.4, 0.6, spread=0.01) == (0.1, middle, 1)
+    # With such noise, the shares 0.4 and 0.6 may be on the other side of one half.
+    assert halves(0, 0.4, 0.6, spread=0.1) == (0.01, middle, np.inf)
+    assert halves(0, 0.1, 0.2, spread=0.01) == (1, np.inf, np.inf)
+    assert halves(0.7, 0.8, 0.9, spread=0.01) == (0, 0, 0.01)
 
 
 @pytest.mark.usefixtures("no_intervals")
