@@ -368,6 +368,7 @@ def export(
     output: Output = None,
     runs: Flag = False,
     without: Annotated[tuple[str, ...], tyro.conf.arg(metavar="PATTERN")] = (),
+    digits: int | None = None,
     where: Where = None,
     tasks: Tasks = None,
 ) -> None:
@@ -379,13 +380,16 @@ def export(
             has one row per run and task.
         without: Leave out the measures whose names match these patterns, for example
             'layer_*', which makes the file half as large.
+        digits: Round the measures, but not fractions such as accuracy, to this many
+            significant digits. With 4 the file is much smaller.
     """
     from analysis.records.load import Selection
     from analysis.tables.export import write_export
 
     if not output:
         raise UsageError("no output file: give one with --output FILE.csv")
-    print(write_export(results, output, runs, Selection(where, tasks), without))
+    selection = Selection(where, tasks)
+    print(write_export(results, output, runs, selection, without, digits))
 
 
 def import_(

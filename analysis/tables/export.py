@@ -41,6 +41,7 @@ def write_export(
     runs: bool = False,
     selection: Selection | None = None,
     without: Sequence[str] = (),
+    digits: int | None = None,
 ) -> str:
     """Write records or runs to a file, and return a message with their number.
 
@@ -53,6 +54,8 @@ def write_export(
             one row per run and task.
         selection: The records to use; None means all.
         without: Shell patterns of the measures to leave out of the records.
+        digits: Round the measures of the records to this many significant digits, but
+            not fractions such as accuracy, so that the file is smaller. None: exact.
 
     Raises:
         UsageError: The suffix is unknown, there are no records, a pattern matches no
@@ -62,8 +65,10 @@ def write_export(
     if suffix not in SUFFIXES:
         known = " or ".join(SUFFIXES)
         raise UsageError(f"cannot write {output}: the file name must end in {known}")
-    if runs and without:
-        raise UsageError("--without leaves out measures of records, not of runs")
+    if runs and (without or digits):
+        raise UsageError("--without and --digits are for records, not for runs")
+    if digits is not None and digits < 1:
+        raise UsageError(f"--digits is {digits}: give a number of 1 or more")
     selection = selection or Selection()
     columns = RUN_COLUMNS if runs else None
     records = load_records(
@@ -73,6 +78,7 @@ def write_export(
         table = runs_table(records)
     else:
         table = _with_metadata(records).drop_columns(_matching(records, without))
+        table = table if digits is None else _round(table, records, digits)
     write_file(output, _to_csv(table) if suffix == ".csv" else _to_parquet(table))
     rows = "runs" if runs else "records"
     return f"wrote {output}: {table.num_rows:,} {rows}, {table.num_columns} columns"
@@ -102,6 +108,19 @@ def _matching(records: Records, patterns: Sequence[str]) -> list[str]:
     return [
         name for name in known if any(fnmatch.fnmatchcase(name, p) for p in patterns)
     ]
+
+
+def _round(table: pa.Table, records: Records, digits: int) -> pa.Table:
+    """Return the records with rounded measures; see `write_export`."""
+    for i, field in enumerate(table.schema):
+        if field.name not in records.number_columns:
+            continue
+        if records.columns[field.name].unit == "fraction":
+            continue
+        values = table[field.name].to_pylist()
+        rounded = [None if v is None else float(f"{v:.{digits}g}") for v in values]
+        table = table.set_column(i, field, pa.array(rounded, field.type))
+    return table
 
 
 def _to_parquet(table: pa.Table) -> bytes:

@@ -90,11 +90,26 @@ def test_measures_can_be_left_out_and_the_origin_stays(results, tmp_path):
     pd.testing.assert_frame_equal(loaded[kept], load(str(results))[kept])
 
 
+def test_measures_can_be_rounded_but_not_fractions(results, tmp_path):
+    file = str(tmp_path / "records.parquet")
+    write_export(str(results), file, digits=2)
+    rounded, exact = load(file), load(str(results))
+    loss = exact["train_loss"].to_numpy()
+    size = 10 ** np.floor(np.log10(loss))
+    expected = np.round(loss / size, 1) * size
+    assert rounded["train_loss"].to_numpy() == pytest.approx(expected, nan_ok=True)
+    assert (np.abs(expected - loss) > 1e-4).any()
+    kept = ["test_accuracy", "dormant_fraction", "lr", "seed", "steps"]
+    pd.testing.assert_frame_equal(rounded[kept], exact[kept])
+    with pytest.raises(UsageError, match="--digits is 0"):
+        write_export(str(results), file, digits=0)
+
+
 @pytest.mark.parametrize("pattern", ["layers_*", "lr", "diverged"])
 def test_only_measures_can_be_left_out(pattern, results, tmp_path):
     with pytest.raises(UsageError, match="matches no measure"):
         write_export(str(results), str(tmp_path / "a.csv"), without=(pattern,))
-    with pytest.raises(UsageError, match="of records, not of runs"):
+    with pytest.raises(UsageError, match="for records, not for runs"):
         write_export(str(results), str(tmp_path / "a.csv"), True, without=("layer_*",))
 
 
