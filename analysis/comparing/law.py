@@ -206,10 +206,15 @@ def _pools(frame: pd.DataFrame, question: Question) -> list[Pool]:
     ]
     groups: dict[tuple[Any, ...], list[tuple[list[Runs], Runs]]] = defaultdict(list)
     for curve, baseline in curves(settings):
-        if _has_learned(baseline, question.metric):
+        known = None not in _by_scales((curve, baseline))
+        if known and _has_learned(baseline, question.metric):
             method = without(curve[0].setting, "rho", *SCALES, "epochs")
             groups[curve[0].study, *method.values()].append((curve, baseline))
-    own = [sorted(pairs, key=_by_scales) for pairs in groups.values() if len(pairs) > 1]
+    own = [
+        sorted(pairs, key=_by_scales)
+        for pairs in groups.values()
+        if len(set(map(_by_scales, pairs))) > 1
+    ]
     pools: list[Pool] = []
     # The label of a method depends only on the methods of its study and problem.
     for _, part in itertools.groupby(own, lambda pairs: pairs[0][0][0].peers[:2]):

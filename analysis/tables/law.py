@@ -131,7 +131,12 @@ def _variables(title: str, part: pd.DataFrame) -> list[Sheet]:
     """Return the table of the variables of a pool, and that of its exponents."""
     rows = plain_rows(part)
     first = rows[0]
-    sizes = [name.removeprefix("without_") for name in first if "without_" in name]
+    # Other pools may have other batch sizes.
+    sizes = [
+        name.removeprefix("without_")
+        for name in first
+        if "without_" in name and any(row[name] is not None for row in rows)
+    ]
 
     def carried(size: str) -> Callable[[Row], str]:
         def cell(row: Row) -> str:

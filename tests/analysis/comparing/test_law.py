@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.comparing.compare import Question
@@ -186,6 +187,13 @@ def test_a_run_that_diverged_lost_everything():
     halves, _ = ask(records.assign(diverged=lost))
     assert halves["lost"].to_numpy() == pytest.approx(1)
     assert (halves["half"] < 0.2).all()
+
+
+def test_curves_that_differ_in_nothing_that_rho_may_follow_are_no_pool():
+    records = study(scales=SCALES[:1])
+    longer = records.assign(epochs=2, setting_id=records["setting_id"] + "-2")
+    with pytest.raises(UsageError, match="there are no curves to compare"):
+        ask(pd.concat([records, longer]))
 
 
 def test_sgd_at_chance_has_nothing_to_lose():
