@@ -12,6 +12,8 @@ from setuptools.command.build_ext import build_ext
 
 FOLDER = "trainables/steps/c/"
 
+SOURCES = ("kernels", "noise", "family", "steps")
+
 AVX512 = ["f", "bw", "cd", "dq", "vl"]
 
 FLAGS = {
@@ -50,7 +52,7 @@ setup(
     ext_modules=[
         Extension(
             f"trainables.steps._native_{name}_{dtype}",
-            sources=[FOLDER + file for file in ("kernels.c", "family.c", "steps.c")],
+            sources=[FOLDER + file + ".c" for file in SOURCES],
             depends=[FOLDER + file for file in ("kernels.h", "network.h", "steps.h")],
             define_macros=macros,
             # a fused multiply-add rounds alike in every build

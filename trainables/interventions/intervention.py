@@ -27,6 +27,7 @@ import attrs
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from trainables.interventions.noise import Noise
     from trainables.networks.network import Network
     from trainables.networks.stack import Memory, Stack
 
@@ -62,6 +63,13 @@ class Intervention:
         An intervention that overrides this method also acts before or after the call.
         """
         return update(inputs, labels)
+
+    def noise(self, network: Network) -> Noise | None:
+        """Return the distribution of the noise that is drawn at every update, if any.
+
+        The C steps draw this noise too.
+        """
+        return None
 
     def idle_steps(self, stack: Stack) -> int:
         """Return how many of the next updates `step` only counts, in marks["steps"].

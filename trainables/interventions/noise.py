@@ -1,56 +1,150 @@
-"""Noise for all weights and biases, drawn anew at each update."""
+"""Noise for all weights and biases, drawn anew at each update.
+
+The numbers of a seed depend only on the seed, the update and their place, so that any
+part of a network can draw its own. The C steps draw the same numbers, up to rounding,
+much faster (`trainables/steps/c/noise.c`).
+
+Each layer has a row of numbers per output: one per input, and one for the bias. A row
+has 16 generators, and generator j makes the words j, j + 16, j + 32, ... of 32 bits.
+The generators are xoshiro128++ (Blackman & Vigna 2021, arXiv 1805.01407;
+prng.di.unimi.it/xoshiro128plusplus.c). Their first states are the outputs of Threefry
+4x32 in 20 rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3";
+DEShawResearch/random123, include/Random123/threefry.h) for the key (seed, 0, 0, 0) and
+the counter (16 row + j, layer, update, 0).
+
+A uniform number uses the upper 24 bits of a word. Normal numbers come in pairs, from 16
+words for the radius and the next 16 for the angle (Box & Muller 1958).
+"""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
 import numpy as np
-import torch
-from torch import Tensor
 
-from trainables.networks.network import Network, initial_bound
-from trainables.networks.stack import Stack
-from trainables.randomness import generator
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainables.networks.network import Network
+    from trainables.networks.stack import Stack
+
+GENERATORS = 16
+"""The number of generators of a row."""
+
+ROTATIONS = (
+    (10, 26),
+    (11, 21),
+    (13, 27),
+    (23, 5),
+    (6, 20),
+    (17, 11),
+    (25, 10),
+    (18, 20),
+)
+"""By how many bits each round of Threefry rotates two of its words."""
 
 
-def draw_noise(stack: Stack, updates: Tensor, *, like_initial: bool = False) -> Network:
+class Noise(NamedTuple):
+    """The distribution of the noise of a network."""
+
+    distribution: str  # "uniform": in [-1, 1), or "normal": N(0, 1)
+    sizes: list[float]  # factors, in the order of `Network.tensors`
+
+
+def draw_noise(stack: Stack, updates: Tensor, noise: Noise) -> Network:
     """Return noise in the shape of the networks of a stack.
 
-    The numbers of a seed depend only on the seed, the task and the update. They are
-    drawn in the precision of the networks.
-
-    Args:
-        stack: The networks.
-        updates: The number of the update of each seed, of shape (S,).
-        like_initial: Whether the noise has the distribution of the initial weights.
-            Otherwise, it is drawn from N(0, 1).
+    `updates` has the number of the update of each seed, of shape (S,).
     """
-    network = stack.network
-    # the memory of weights has the layout (S, outputs, inputs): see `Network`
-    shapes = [w.mT.shape for w in network.weights] + [b.shape for b in network.biases]
-    sizes = [shape[1] * shape[2] for shape in shapes]
-    dtype = torch.empty(0, dtype=network.weights[0].dtype).numpy().dtype
-    numbers = np.empty((network.seeds, sum(sizes)), dtype)
-    for row, seed, update in zip(numbers, stack.seeds, updates.tolist(), strict=True):
-        random = generator("perturb", seed, stack.task, int(update))
-        if like_initial:
-            random.random(out=row, dtype=dtype)
-        else:
-            random.standard_normal(out=row, dtype=dtype)
-    noise = torch.from_numpy(numbers).to(network.weights[0].device)
-    parts = torch.split(noise, sizes, dim=1)
-    tensors = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
-    layers = len(network.weights)
-    if like_initial:
-        for tensor, bound in zip(tensors, _initial_bounds(network), strict=True):
-            tensor.mul_(2 * bound).sub_(bound)
-    weights = [tensor.mT for tensor in tensors[:layers]]
-    return network.like(weights + tensors[layers:])
+    network, layers = stack.network, len(stack.network.weights)
+    seeds, counts = np.array(stack.seeds), updates.cpu().numpy()
+    dtype = np.dtype(str(network.weights[0].dtype).removeprefix("torch."))
+    weights, biases = [], []
+    for layer, w in enumerate(network.weights):
+        inputs, outputs = w.shape[1:]
+        words = draw_words(seeds, counts, layer, outputs, inputs + 1)
+        rows = w.new_tensor(DISTRIBUTIONS[noise.distribution](words, dtype))
+        rows = rows.flatten(2)
+        weights.append(rows[:, :, :inputs].mT * noise.sizes[layer])
+        biases.append(rows[:, None, :, inputs] * noise.sizes[layers + layer])
+    return network.like(weights + biases)
 
 
-def _initial_bounds(network: Network) -> list[float]:
-    """Return the bound of the initial numbers in each of `network.tensors()`."""
-    last = network.weights[-1]
-    bounds = [
-        initial_bound(w.shape[1], network.initialization, output=w is last)
-        for w in network.weights
-    ]
-    return bounds + [0.0 if network.initialization is None else b for b in bounds]
+def draw_words(
+    seeds: np.ndarray, updates: np.ndarray, layer: int, rows: int, count: int
+) -> np.ndarray:
+    """Return the words of at least the first `count` numbers of each row of a layer.
+
+    `seeds` and `updates` have one number for each of S seeds. The result has the shape
+    (S, rows, groups, 2, 16).
+    """
+    place = np.arange(rows * GENERATORS).reshape(rows, GENERATORS)
+    update, key = (n.astype(np.uint32)[:, None, None] for n in (updates, seeds))
+    zero = np.zeros_like(key)
+    states = threefry(
+        (place, zero + np.uint32(layer), update, zero), (key, *[zero] * 3)
+    )
+    groups = -(-count // (2 * GENERATORS))
+    words = np.empty((len(seeds), rows, groups, 2, GENERATORS), np.uint32)
+    for group in range(groups):
+        for half in range(2):
+            words[:, :, group, half], states = xoshiro(states)
+    return words
+
+
+def threefry(
+    counter: Sequence[np.ndarray], key: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """Return Threefry 4x32 of four counter words, for four key words, elementwise.
+
+    The key has the dtype uint32.
+    """
+    keys = [*key, functools.reduce(np.bitwise_xor, key) ^ np.uint32(0x1BD11BDA)]
+    pairs = zip(counter, key, strict=True)
+    sums = np.broadcast_arrays(*(word.astype(np.uint32) + k for word, k in pairs))
+    x = [word.copy() for word in sums]
+    for turn in range(5):
+        for i in range(4):
+            a, b = (3, 1) if i % 2 else (1, 3)
+            turns = ROTATIONS[turn % 2 * 4 + i]
+            x[0] += x[a]
+            x[2] += x[b]
+            x[a] = _rotate(x[a], turns[0]) ^ x[0]
+            x[b] = _rotate(x[b], turns[1]) ^ x[2]
+        for i in range(4):
+            x[i] += keys[(turn + 1 + i) % 5]
+        x[3] += np.uint32(turn + 1)
+    return x
+
+
+def xoshiro(states: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return the next words of generators xoshiro128++, and their next states."""
+    a, b, c, d = states
+    words = _rotate(a + d, 7) + a
+    c, d, shifted = c ^ a, d ^ b, b << np.uint32(9)
+    return words, [a ^ d, b ^ c, c ^ shifted, _rotate(d, 11)]
+
+
+def uniform(words: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return numbers in [-1, 1), which are multiples of 2^-23."""
+    return (words >> 8).astype(dtype) * 2.0**-23 - 1
+
+
+def normal(words: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return N(0, 1) numbers from words of shape (..., 2, n), in the same shape.
+
+    The word [..., 0, j] gives a radius, and [..., 1, j] an angle.
+    """
+    share = ((words[..., 0, :] >> 8) + 1).astype(dtype) * 2.0**-24  # in (0, 1]
+    radius = np.sqrt(-2 * np.log(share))
+    angle = words[..., 1, :].view(np.int32).astype(dtype) * (2.0**-31 * np.pi)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-2)
+
+
+DISTRIBUTIONS = {"uniform": uniform, "normal": normal}
+
+
+def _rotate(words: np.ndarray, bits: int) -> np.ndarray:
+    return (words << np.uint32(bits)) | (words >> np.uint32(32 - bits))

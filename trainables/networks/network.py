@@ -208,6 +208,16 @@ def initial_bound(fan_in: int, initialization: str | None, *, output: bool) -> f
     return INITIALIZATIONS[initialization](fan_in)
 
 
+def initial_bounds(network: Network) -> list[float]:
+    """Return the bound of the initial numbers in each of `network.tensors()`."""
+    last = network.weights[-1]
+    bounds = [
+        initial_bound(w.shape[1], network.initialization, output=w is last)
+        for w in network.weights
+    ]
+    return bounds + [0.0 if network.initialization is None else b for b in bounds]
+
+
 def kaiming_bound(fan_in: int, *, output: bool) -> float:
     """Return the bound b of a layer's initial weights, which are uniform in [-b, b].
 

@@ -18,7 +18,13 @@ from torch import Tensor
 
 from trainables.bases import Adam
 from trainables.data.examples import Block, Examples, Reader
-from trainables.interventions import HareTortoise, L2Init, LayerNorm
+from trainables.interventions import (
+    UPGD,
+    HareTortoise,
+    L2Init,
+    LayerNorm,
+    StepShrinkPerturb,
+)
 from trainables.networks.network import cross_entropy, forward, initial_network
 from trainables.networks.stack import Stack
 from trainables.optimizers import (
@@ -72,6 +78,15 @@ CASES: dict[str, Setting] = {
     "hare_tortoise": Setting(
         optimizer=DECAY, intervention=HareTortoise(hare_ema=0.7, hare_every=2)
     ),
+    "uniform noise": Setting(
+        optimizer=DECAY,
+        intervention=StepShrinkPerturb(step_shrink=0.2, step_perturb=0.5),
+        initialization="pytorch",
+    ),
+    "normal noise": Setting(
+        optimizer=MIXED, intervention=StepShrinkPerturb(step_noise="normal")
+    ),
+    "upgd": Setting(optimizer=MIXED, intervention=UPGD(upgd_decay=0.7)),
     "layer_norm": Setting(optimizer=MIXED, intervention=LayerNorm()),
     **{str(a): Setting(optimizer=MIXED, activation=a) for a in ACTIVATIONS[1:]},
     "input_low": Setting(optimizer=DECAY, input_low=-1.0),
@@ -129,14 +144,16 @@ def _wrong_results(dtype: torch.dtype) -> Iterator[str]:
 def _new_stack(setting: Setting, dtype: torch.dtype) -> Stack:
     """Return a stack of one tiny network, with the initial memory of the setting."""
     is_normalized = bool(setting.intervention and setting.intervention.normalizes)
+    seeds = [1]
     network = initial_network(
         WIDTHS,
-        [0],
+        seeds,
         dtype=dtype,
         normalized=is_normalized,
         activation=setting.activation,
+        initialization=setting.initialization,
     )
-    return Stack([0], 0, network, initial_memory(setting, network))
+    return Stack(seeds, 0, network, initial_memory(setting, network))
 
 
 def _is_close(value: Tensor, expected: Tensor, start: Tensor, rounding: float) -> bool:

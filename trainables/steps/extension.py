@@ -25,12 +25,15 @@ INSTRUCTION_SETS = ("avx512", "avx2", "neon")
 
 KINDS = (
     *("value", "velocity", "first", "second", "origin", "average"),
-    *("ascent", "looksam"),
+    *("ascent", "looksam", "utility"),
 )
 """The numbers that are stored for each weight and each bias, as in `c/steps.h`."""
 
 METHODS = ("mixture", "vasso", "fsam", "msam", "wsam", "gsam", "looksam", "gam")
 """The ways to compute a gradient, as in `c/steps.h`."""
+
+DISTRIBUTIONS = (None, "uniform", "normal")
+"""The distributions of noise in the order of `c/steps.h`; None is no noise."""
 
 ACTIVATIONS = (None, "leaky_relu", "tanh", "crelu", "sine_cosine")
 """The activations in the order of `c/steps.h`; None is the ReLU."""
@@ -44,6 +47,7 @@ class Parameters(ctypes.Structure):
         ("widths", POINTER(c_int64)),
         ("weights", POINTER(c_void_p) * len(KINDS)),
         ("biases", POINTER(c_void_p) * len(KINDS)),
+        ("noise", POINTER(c_double)),
     )
 
 
@@ -66,7 +70,8 @@ class Hyperparameters(ctypes.Structure):
             *("lr", "weight_decay", "momentum"),
             *("rho", "alpha", "epsilon", "eta", "scales_biases"),
             *("beta1", "beta2", "adam_eps"),
-            *("init_decay", "hare_ema", "hare_every", "updates"),
+            *("init_decay", "hare_ema", "hare_every"),
+            *("distribution", "seed", "step_shrink", "upgd_decay", "updates"),
             *("rho_level", "rho_warmup", "rho_follows", "rho_updates"),
             *("method", "vasso_theta", "fsam_sigma", "fsam_lambda", "ascent_begun"),
             *("gsam_alpha", "looksam_every", "looksam_alpha", "looksam_updates"),

@@ -27,7 +27,13 @@ from torch import Tensor
 
 from trainables.bases import Adam
 from trainables.data.examples import Block, Examples, Reader
-from trainables.interventions import HareTortoise, L2Init
+from trainables.interventions import (
+    UPGD,
+    HareTortoise,
+    L2Init,
+    StepShrinkPerturb,
+)
+from trainables.interventions.noise import Noise
 from trainables.networks.network import Network
 from trainables.networks.stack import Memory, Stack
 from trainables.optimizers import EPSILON, OPTIMIZERS, WSAM
@@ -35,6 +41,7 @@ from trainables.setting import Setting
 from trainables.steps import extension
 from trainables.steps.extension import (
     ACTIVATIONS,
+    DISTRIBUTIONS,
     KINDS,
     METHODS,
     Batches,
@@ -47,7 +54,7 @@ from trainables.steps.training import StepSums
 BASES = (type(None), Adam)
 """The base optimizers for which there is C code. None is SGD, maybe with momentum."""
 
-STEP_INTERVENTIONS = (L2Init, HareTortoise)
+STEP_INTERVENTIONS = (L2Init, HareTortoise, StepShrinkPerturb, UPGD)
 """The interventions with work at every step for which there is C code.
 
 A run with another such intervention uses torch, unless C can do its idle steps.
@@ -96,12 +103,13 @@ def train(setting: Setting, stack: Stack, reader: Reader, block: Block) -> StepS
     images = _check_images(network, reader.images)
     positions, labels = _check_examples(network, images, block.positions, block.labels)
     arrays = _arrays(network, stack.memory)
+    noise = setting.intervention.noise(network) if setting.intervention else None
 
     def train_seed(seed: int, sums: Sums) -> Any:
         data = [t.data_ptr() for t in (images, positions[0, seed], labels[0, seed])]
         batches = Batches(steps, batch, seeds * batch, *data, reader.low or 0)
-        parameters = _parameters(network, arrays, seed)
-        hyperparameters = _hyperparameters(setting, stack.memory, seed)
+        parameters = _parameters(network, arrays, seed, noise)
+        hyperparameters = _hyperparameters(setting, stack, seed, noise)
         return functions.train(parameters, batches, hyperparameters, sums)
 
     sums = _run_seeds(train_seed, seeds)
@@ -139,24 +147,29 @@ def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, T
 
 def _arrays(network: Network, memory: Memory) -> dict[str, Network]:
     """Return, for each of `KINDS` that a step uses, a network with these numbers."""
-    kept = {"origin": "origin", "average": "tortoise"}
+    kept = {"origin": "origin", "average": "tortoise", "utility": "utility"}
     arrays = {"value": network, **memory.moments}
     return arrays | {k: memory.kept[n] for k, n in kept.items() if n in memory.kept}
 
 
-def _hyperparameters(setting: Setting, memory: Memory, seed: int) -> Hyperparameters:
+def _hyperparameters(
+    setting: Setting, stack: Stack, position: int, noise: Noise | None
+) -> Hyperparameters:
     """Return the C struct with the hyperparameters and the update counts of one seed.
 
     A field has the same name as in Python. Only `updates` may come from marks["steps"].
     """
+    memory = stack.memory
     optimizer, names = setting.optimizer, [f[0] for f in Hyperparameters._fields_]
     values: dict[str, Any] = {"epsilon": EPSILON, "rho_level": 1.0}
     for part in (optimizer, setting.base, setting.intervention):
         values |= {name: getattr(part, name) for name in names if hasattr(part, name)}
-    values |= {n: float(m[seed]) for n, m in memory.marks.items() if n in names}
+    values |= {n: float(m[position]) for n, m in memory.marks.items() if n in names}
     if "steps" in memory.marks:
-        values.setdefault("updates", float(memory.marks["steps"][seed]))
+        values.setdefault("updates", float(memory.marks["steps"][position]))
     values["rho_follows"] = values.get("rho_follows") == "lr"
+    values["seed"] = stack.seeds[position]
+    values["distribution"] = DISTRIBUTIONS.index(noise and noise.distribution)
     values["method"] = METHODS.index(_method(setting))
     return Hyperparameters(**{name: value or 0 for name, value in values.items()})
 
@@ -198,11 +211,14 @@ def _run_seeds(work: Callable[[int, Sums], Any], seeds: int) -> Tensor:
     return torch.frombuffer(sums, dtype=torch.float64).reshape(-1, 2)
 
 
-def _parameters(network: Network, arrays: dict[str, Network], seed: int) -> Parameters:
+def _parameters(
+    network: Network, arrays: dict[str, Network], seed: int, noise: Noise | None = None
+) -> Parameters:
     """Return the C struct that points to the numbers of a seed, by kind."""
     # the inputs, then the units of each layer: some units have two outputs
     widths = [network.weights[0].shape[1], *(w.shape[2] for w in network.weights)]
     networks = [arrays.get(kind) for kind in KINDS]
+    sizes = noise.sizes if noise else []
     return Parameters(
         len(network.weights),
         ACTIVATIONS.index(network.activation),
@@ -210,6 +226,7 @@ def _parameters(network: Network, arrays: dict[str, Network], seed: int) -> Para
         (ctypes.c_int64 * len(widths))(*widths),
         _pointers([n.weights if n else None for n in networks], seed),
         _pointers([n.biases if n else None for n in networks], seed),
+        (ctypes.c_double * len(sizes))(*sizes) if sizes else None,
     )
 
 

@@ -28,6 +28,7 @@ from trainables.interventions import (
     StepShrinkPerturb,
     WarmStart,
 )
+from trainables.interventions.noise import draw_words, normal, uniform
 from trainables.networks.network import initial_bound, initial_network
 from trainables.networks.stack import Stack
 from trainables.optimizers import ASAM, SGD
@@ -132,21 +133,23 @@ def fresh_model(
 def noise(count: int, initialization: str | None = "normal") -> list[Tensor]:
     """Return the noise of an update, in the order of the parameters of a model.
 
-    The project draws the weights of all layers first, then their biases.
+    A row has the numbers of an output's weights, then the one of its bias.
     """
-    random = generator("perturb", SEED, 0, count)
-    layers = Model().layers
-    is_normal = initialization == "normal"
-    draw = random.standard_normal if is_normal else random.random
-    weights = [torch.from_numpy(draw(layer.weight.shape)) for layer in layers]
-    biases = [torch.from_numpy(draw(layer.bias.shape)) for layer in layers]
-    if not is_normal:
-        for layer, weight, bias in zip(layers, weights, biases, strict=True):
-            is_output = layer.out_features == SIZES[-1]
-            bound = initial_bound(layer.in_features, initialization, output=is_output)
-            weight.mul_(2).sub_(1).mul_(bound)
-            bias.mul_(2).sub_(1).mul_(bound if initialization == "pytorch" else 0)
-    return [tensor for pair in zip(weights, biases, strict=True) for tensor in pair]
+    parameters = []
+    for number, layer in enumerate(Model().layers):
+        outputs, inputs = layer.weight.shape
+        words = draw_words(
+            np.array([SEED]), np.array([count]), number, outputs, inputs + 1
+        )
+        is_normal = initialization == "normal"
+        numbers = (normal if is_normal else uniform)(words, np.dtype(float))
+        rows = torch.from_numpy(numbers.reshape(outputs, -1))
+        if not is_normal:
+            is_output = outputs == SIZES[-1]
+            rows *= initial_bound(inputs, initialization, output=is_output)
+        bias = rows[:, inputs] * (initialization is not None)
+        parameters += [rows[:, :inputs], bias]
+    return parameters
 
 
 INITIALIZATIONS = pytest.mark.parametrize("initialization", [None, "pytorch"])

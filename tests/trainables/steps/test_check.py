@@ -52,6 +52,12 @@ def twice(name: str, place: int = 2):
     return Saboteur(change)
 
 
+def halve(noise):
+    """Change the size of the noise of the first layer."""
+    if noise:
+        noise[0] /= 2
+
+
 def forget(name: str):
     return Saboteur(lambda parameters, *_: setattr(parameters, name, 0))
 
@@ -62,6 +68,7 @@ MISTAKES = {
         for name, _ in Hyperparameters._fields_
         if name not in ("epsilon", "method")
     },
+    "noise": Saboteur(lambda parameters, *_: halve(parameters.noise)),
     "method": Saboteur(lambda *arguments: setattr(arguments[2], "method", 0)),
     "low": twice("low", 1),
     "activation": forget("activation"),

@@ -12,7 +12,15 @@ from tests.support.dead import nearly_even
 from trainables import measuring
 from trainables.bases import Adam
 from trainables.data.examples import Block, Examples, Reader
-from trainables.interventions import HareTortoise, L2Init, LayerNorm, Parseval, ReDo
+from trainables.interventions import (
+    UPGD,
+    HareTortoise,
+    L2Init,
+    LayerNorm,
+    Parseval,
+    ReDo,
+    StepShrinkPerturb,
+)
 from trainables.networks.network import Network, initial_network
 from trainables.networks.stack import Memory, Stack
 from trainables.optimizers import (
@@ -57,6 +65,21 @@ SETTINGS = [
     Setting(optimizer=MIXED, intervention=L2Init(init_decay=0.1)),
     Setting(optimizer=SGD(lr=0.01), base=Adam(), intervention=L2Init(init_decay=0.1)),
     Setting(optimizer=MIXED, intervention=HareTortoise(hare_ema=0.8, hare_every=3)),
+    Setting(optimizer=SGD(lr=0.05), intervention=StepShrinkPerturb(step_perturb=0.1)),
+    Setting(
+        optimizer=OPTIMIZERS[5],
+        initialization="pytorch",
+        intervention=StepShrinkPerturb(step_shrink=0.01),
+    ),
+    Setting(
+        optimizer=VaSSO(lr=0.01, rho=0.1),
+        base=Adam(),
+        intervention=StepShrinkPerturb(step_shrink=0, step_noise="normal"),
+    ),
+    Setting(optimizer=SGD(lr=0.05, weight_decay=0.1), intervention=UPGD()),
+    Setting(optimizer=OPTIMIZERS[5], intervention=UPGD(upgd_decay=0.9)),
+    Setting(optimizer=WSAM(lr=0.01, momentum=0.5), intervention=UPGD(upgd_noise=0.5)),
+    Setting(optimizer=GSAM(lr=0.01), base=Adam(), intervention=UPGD(upgd_decay=0.5)),
     Setting(optimizer=SGD(lr=0.05), intervention=LayerNorm()),
     Setting(optimizer=OPTIMIZERS[-1], intervention=LayerNorm()),
     Setting(optimizer=MIXED, intervention=LayerNorm(), activation="tanh"),
@@ -111,6 +134,7 @@ def new_stack(
         dtype=dtype,
         normalized=bool(setting.intervention and setting.intervention.normalizes),
         activation=setting.activation,
+        initialization=setting.initialization,
     )
     return Stack(seeds, 0, network, initial_memory(setting, network))
 

@@ -29,6 +29,7 @@ from trainables.interventions.intervention import Intervention, Update
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from trainables.interventions.noise import Noise
     from trainables.networks.network import Network
     from trainables.networks.stack import Memory, Stack
 
@@ -77,8 +78,14 @@ class UPGD(Intervention):
         most = torch.stack([u.amax((1, 2)) for u in kept.tensors()]).amax(0)
         # do not divide by 0: without any gradient, all utilities are 0
         scale = most.where(most != 0, 1) * (1 - self.upgd_decay ** steps.double())
-        noise = draw_noise(stack, steps).tensors()
+        noise = draw_noise(stack, steps, self.noise(stack.network)).tensors()
         divisor = -scale[:, None, None].to(gradient.weights[0].dtype)
         for g, xi, u in zip(gradient.tensors(), noise, kept.tensors(), strict=True):
             # 1 - sigmoid(x) = sigmoid(-x)
-            g.add_(xi, alpha=self.upgd_noise).mul_((u / divisor).sigmoid_())
+            g.add_(xi).mul_((u / divisor).sigmoid_())
+
+    def noise(self, network: Network) -> Noise:
+        """Return the distribution of sigma xi, for each weight and bias."""
+        from trainables.interventions.noise import Noise
+
+        return Noise("normal", [self.upgd_noise] * len(network.tensors()))

@@ -28,6 +28,7 @@ from trainables.interventions.intervention import Intervention, Update
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from trainables.interventions.noise import Noise
     from trainables.networks.network import Network
     from trainables.networks.stack import Memory, Stack
 
@@ -69,7 +70,17 @@ class StepShrinkPerturb(Intervention):
         logits = update(inputs, labels)
         network, steps = stack.network, stack.memory.marks["steps"]
         steps += 1
-        noise = draw_noise(stack, steps, like_initial=self.step_noise == "initial")
+        noise = draw_noise(stack, steps, self.noise(network))
         for tensor, u in zip(network.tensors(), noise.tensors(), strict=True):
-            tensor.mul_(1 - self.step_shrink).add_(u, alpha=self.step_perturb)
+            tensor.mul_(1 - self.step_shrink).add_(u)
         return logits
+
+    def noise(self, network: Network) -> Noise:
+        """Return the distribution of step_perturb u, for each weight and bias."""
+        from trainables.interventions.noise import Noise
+        from trainables.networks.network import initial_bounds
+
+        if self.step_noise == "normal":
+            return Noise("normal", [self.step_perturb] * len(network.tensors()))
+        bounds = initial_bounds(network)
+        return Noise("uniform", [self.step_perturb * bound for bound in bounds])

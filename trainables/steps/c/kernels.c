@@ -101,22 +101,31 @@ INLINE vec descend_sgd(const Update *u, long i, vec gradient) {
     return *w -= u->lr * *v;
 }
 
+/* Return a / b, where b is above 0. */
+INLINE vec quotient(vec a, vec b) {
+#if defined __AVX512F__ && !defined DOUBLE
+    /* An exact quotient would take as long as several other operations. Improve an
+       approximation with 14 bits by a step of Newton's method, to about 24 bits. */
+    vec inverse = (vec)_mm512_rcp14_ps((__m512)b);
+    inverse += inverse * ((real)1 - b * inverse);
+    return a * inverse;
+#else
+    return a / b;
+#endif
+}
+
 /* Return m / (sqrt(v) * share + eps), where eps is above 0. */
 INLINE vec adam_ratio(vec m, vec v, real share, real eps) {
 #if defined __AVX512F__ && !defined DOUBLE
-    /* Exact roots and quotients would take as long as all of SGD. Take approximations
-       with 14 bits, and improve them by a step of Newton's method, to about 24 bits. */
+    /* an exact root would take long, too: see `quotient` */
     vec tiny = (vec){0} + (real)1e-37;
     vec x = (vec)_mm512_max_ps((__m512)v, (__m512)tiny);
     vec inverse = (vec)_mm512_rsqrt14_ps((__m512)x), root = x * inverse;
     root += root * ((real)0.5 - root * ((real)0.5 * inverse));
-    vec divisor = root * share + eps;
-    inverse = (vec)_mm512_rcp14_ps((__m512)divisor);
-    inverse += inverse * ((real)1 - divisor * inverse);
-    return m * inverse;
 #else
-    return m / (SQRT_OF(v) * share + eps);
+    vec root = SQRT_OF(v);
 #endif
+    return quotient(m, root * share + eps);
 }
 
 INLINE vec descend_adam(const Update *u, long i, vec gradient) {
@@ -128,17 +137,46 @@ INLINE vec descend_adam(const Update *u, long i, vec gradient) {
     return *w -= u->lr * adam_ratio(*m, *v, u->root_share, u->adam_eps);
 }
 
-/* Apply all that `Update` describes to one vector, and return the new weights. */
-INLINE vec apply(const Update *u, long i, vec sum) {
+/* Return e^x. Beyond about 88, it is as at 88. */
+INLINE vec exp_of(vec x) {
+#ifdef DOUBLE
+    for (int i = 0; i < LANES; i++) x[i] = EXP(x[i]);
+    return x;
+#else
+    /* x = n log(2) + rest, where n is a whole number. Adding 1.5 * 2^23 rounds n, and
+       leaves it in the lower bits. The coefficients are from the Cephes library, expf.c
+       (S. Moshier, netlib.org/cephes). */
+    const real shift = 0x1.8p23;
+    x = max_of(-max_of(-x, (vec){0} - 88), (vec){0} - 87);
+    vec shifted = x * (real)1.44269504088896341 + shift, n = shifted - shift;
+    vec rest = x - n * (real)0.693359375 + n * (real)2.12194440e-4;
+    vec sum = (real)1.9875691500e-4 * rest + (real)1.3981999507e-3;
+    sum = sum * rest + (real)8.3334519073e-3;
+    sum = sum * rest + (real)4.1665795894e-2;
+    sum = sum * rest + (real)1.6666665459e-1;
+    sum = sum * rest + (real)5.0000001201e-1;
+    vec power = sum * rest * rest + rest + 1;
+    return (vec)((lane_numbers)power + ((lane_numbers)shifted << 23));
+#endif
+}
+
+/* Apply all that `Update` describes to one vector, and return the new weights. `noise`
+   is NULL if there is none: this is known when the code is compiled. */
+INLINE vec apply(const Update *u, long i, vec sum, const vec *noise) {
     vec gradient = gradient_at(u, i, sum);
     if (u->arrays[ORIGIN])
         gradient +=
             u->init_decay * (*at(u->arrays, VALUE, i) - *at(u->arrays, ORIGIN, i));
+    if (noise && u->arrays[UTILITY])
+        gradient = quotient(gradient + *noise,
+                            1 + exp_of(u->gate_share * *at(u->arrays, UTILITY, i)));
     vec w =
         u->arrays[SECOND] ? descend_adam(u, i, gradient) : descend_sgd(u, i, gradient);
     if (u->correction)
         w = *at(u->arrays, VALUE, i) -=
             u->correction_share * *(const vec *)(u->correction + i);
+    if (noise && !u->arrays[UTILITY])
+        w = *at(u->arrays, VALUE, i) = u->keep * w + *noise;
     if (u->arrays[AVERAGE]) {
         vec *average = at(u->arrays, AVERAGE, i);
         *average += u->average_share * (w - *average);
@@ -148,7 +186,26 @@ INLINE vec apply(const Update *u, long i, vec sum) {
 
 /* Return whether an update is only a step of SGD, with or without momentum. */
 INLINE bool is_only_sgd(const Update *u) {
-    return !u->arrays[ORIGIN] && !u->arrays[SECOND] && !u->arrays[AVERAGE];
+    return !u->arrays[ORIGIN] && !u->arrays[SECOND] && !u->arrays[AVERAGE] &&
+           !u->noise.distribution;
+}
+
+/* Apply `update` to `rows` rows of given sums, of which the first is row number `row`.
+ */
+INLINE void update_rows(const Update *u, long row, long rows, long row_length,
+                        const real *sums) {
+    long start = row * row_length;
+    if (!u->noise.distribution) {
+        for (long i = 0; i < rows * row_length; i += LANES)
+            apply(u, start + i, *(const vec *)(sums + i), NULL);
+        return;
+    }
+    for (; rows > 0; rows--, row++, sums += row_length) {
+        draw_row(&u->noise, row, u->columns, row_length, u->noise_row);
+        for (long i = 0; i < row_length; i += LANES)
+            apply(u, row * row_length + i, *(const vec *)(sums + i),
+                  (const vec *)(u->noise_row + i));
+    }
 }
 
 INLINE void outer_tile(const int rows, const int vectors, const real *e,
@@ -167,11 +224,12 @@ INLINE void outer_tile(const int rows, const int vectors, const real *e,
         }
     }
     if (update->sum_output) {
-        real *output = update->sum_output + start;
+        const Update u = *update;
         REPEAT (o, rows)
-            REPEAT (i, vectors)
-                *(vec *)(output + o * row_length + i * LANES) =
-                    update->share * sum[o][i];
+            REPEAT (i, vectors) {
+                long at = start + o * row_length + i * LANES;
+                *(vec *)(u.sum_output + at) = gradient_at(&u, at, sum[o][i]);
+            }
     } else {
         const Update u = *update; /* a local copy: writing to arrays cannot change it */
         REPEAT (o, rows)
@@ -220,14 +278,34 @@ void outer_product(const real *e, int64_t rows, const real *h, int64_t row_lengt
         long count = min(OUTER_ROWS, rows - o);
         outer_tiles(e + o * LANES, rows * LANES, count, h, row_length, batch,
                     &(Update){.sum_output = u.scratch, .share = 1});
-        for (long i = 0; i < count * row_length; i += LANES)
-            apply(&u, o * row_length + i, *(const vec *)(u.scratch + i));
+        update_rows(&u, o, count, row_length, u.scratch);
     }
 }
 
-void update_weights(const real *sums, int64_t count, const Update *update) {
+void update_weights(const real *sums, int64_t rows, int64_t row_length,
+                    const Update *update) {
     const Update u = *update;
-    for (long i = 0; i < count; i += LANES) apply(&u, i, *(const vec *)(sums + i));
+    update_rows(&u, 0, rows, row_length, sums);
+}
+
+real update_utilities(real *utilities, const real *gradient, const real *w,
+                      int64_t rows, int64_t count, int64_t row_length, real decay,
+                      real share) {
+    real most = -INFINITY;
+    vec mosts = (vec){0} - INFINITY;
+    for (long o = 0; o < rows; o++)
+        for (long i = 0; i < row_length; i += LANES) {
+            long start = o * row_length + i;
+            vec *u = (vec *)(utilities + start);
+            *u = decay * *u -
+                 share * *(const vec *)(gradient + start) * *(const vec *)(w + start);
+            if (i + LANES <= count)
+                mosts = max_of(mosts, *u);
+            else
+                for (long j = 0; j < count - i; j++) most = fmax(most, (*u)[j]);
+        }
+    for (int i = 0; i < LANES; i++) most = fmax(most, mosts[i]);
+    return most;
 }
 
 /* ---- convert rows to panels, and panels to rows ---- */
@@ -326,7 +404,7 @@ INLINE void fused_tile(const int rows, const bool only_sgd, const real *e,
             long at = start + o * row_length + k;
             vec product = e[o * LANES] * part;
             vec w = only_sgd ? descend_sgd(&u, at, gradient_at(&u, at, product))
-                             : apply(&u, at, product);
+                             : apply(&u, at, product, NULL);
             total[o] += w * next_part;
         }
     }

@@ -106,6 +106,12 @@ typedef integer lane_numbers __attribute__((vector_size(VECTOR_BYTES)));
 #define SQRT_OF(x) ((vec)_mm256_sqrt_ps((__m256)(x)))
 #endif
 
+/* Return the larger elements, and those of b where an element is NaN. */
+INLINE vec max_of(vec a, vec b) {
+    lane_numbers is_larger = a > b;
+    return (vec)(((lane_numbers)a & is_larger) | ((lane_numbers)b & ~is_larger));
+}
+
 INLINE long min(long a, long b) { return a < b ? a : b; }
 INLINE long ceil_div(long n, long unit) { return (n + unit - 1) / unit; }
 
@@ -127,14 +133,23 @@ typedef struct {
     int64_t stride;
 } Panels;
 
+/* Noise for the rows of one part: see `draw_row`. */
+typedef struct {
+    Distribution distribution;
+    uint32_t seed, update, part;
+    real size, bias_share; /* factors: of all numbers, and also of the bias's */
+} Noise;
+
 /* How `outer_product` uses an element of the outer product, which is called sum here.
 
    If sum_output is not NULL, the element is stored:
-       sum_output = share * sum
+       sum_output = share * sum + other_share * other    (without other if it is NULL)
 
    Otherwise, the weight w is updated with the gradient:
-       gradient = share * sum + other_share * other     (without other if it is NULL)
+       gradient = share * sum + other_share * other
        gradient += init_decay * (w - origin)            (with an origin: L2-init)
+       gradient = (gradient + noise) / (1 + exp(gate_share * utility))
+                                                        (with a utility: UPGD)
    With moments m and v (Adam; the lr given here is lr / (1 - beta1^t), and root_share
    is 1 / sqrt(1 - beta2^t)):
        gradient += weight_decay * w
@@ -148,6 +163,8 @@ typedef struct {
        w = (1 - lr * weight_decay) * w - lr * gradient
    With a correction (WSAM), then:
        w -= correction_share * correction
+   With noise and without a utility, then:
+       w = keep * w + noise
    With an average (Hare and Tortoise), finally:
        average += (1 - hare_ema) * (w - average)
    1 - beta1, 1 - beta2 and 1 - hare_ema (first_share, second_share and average_share)
@@ -159,6 +176,10 @@ typedef struct {
     real lr, weight_decay, momentum;
     real first_share, beta2, second_share, root_share, adam_eps;
     real init_decay, average_share;
+    real gate_share, keep;
+    Noise noise;     /* its distribution is NO_NOISE if not used */
+    real *noise_row; /* the noise of a row, with `columns` weights and a bias */
+    long columns;
     const real *correction; /* NULL if not used */
     real correction_share;
     real *scratch;       /* SCRATCH_ROWS rows, used if an update is more than SGD */
@@ -175,8 +196,21 @@ void multiply(Matrix a, int64_t rows, int64_t depth, Panels x, Panels c, int64_t
 void outer_product(const real *e, int64_t rows, const real *h, int64_t row_length,
                    int64_t batch, const Update *update);
 
-/* Apply `update` to `count` given sums instead of an outer product. */
-void update_weights(const real *sums, int64_t count, const Update *update);
+/* Apply `update` to rows of given sums instead of an outer product. */
+void update_weights(const real *sums, int64_t rows, int64_t row_length,
+                    const Update *update);
+
+/* Update the utilities of UPGD, and return the largest. The first `count` numbers of a
+   row are used:
+       utility = decay * utility - share * gradient * w */
+real update_utilities(real *utilities, const real *gradient, const real *w,
+                      int64_t rows, int64_t count, int64_t row_length, real decay,
+                      real share);
+
+/* Write the noise of a row: `columns` numbers for weights, one for a bias, and zeros.
+   `to` has space for 32 numbers more. */
+void draw_row(const Noise *noise, int64_t row, int64_t columns, int64_t row_length,
+              real *to);
 
 /* Update the weights as `outer_product` does for one example. With the new weights,
    compute C[row] = sum_k W[row][k] next[k]. C is one panel of one example. */

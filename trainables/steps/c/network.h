@@ -19,7 +19,8 @@ typedef struct {
     bool has_bias;                  /* after the columns of weights */
     long start, count;              /* its place in the network's vectors */
     real *arrays[KINDS];            /* NULL if not used */
-    real *gradient;                 /* batch * gradient; NULL if it is not stored */
+    real *gradient;                 /* see `gradients`; NULL if it is not stored */
+    real noise, bias_noise;         /* factors of the noise */
     struct {
         real *weights;    /* weights at this point; NULL if implicit */
         real *errors;     /* in panels of `rows` features */
@@ -43,20 +44,20 @@ typedef struct {
     long layers, parts, batch, panels;
     Activation activation;
     Method method; /* MIXTURE also if there is no ascent step */
-    bool is_normalized, has_ascent;
+    bool is_normalized, has_ascent, has_noise, has_utility;
     bool is_small_batch, is_scaled; /* is_scaled: the ascent step is as in ASAM */
     Layer *layer;
     Part *part;
-    /* Vectors with the numbers of all parts. A mixture uses only gradients[0], which
-       stores batch * gradient. If the first layer is implicit, gradients[0] and `point`
-       do not contain this layer. */
+    /* Vectors with the numbers of all parts. A mixture uses only gradients[0]. It
+       stores batch * the gradient at w, and with utilities also the mixture. If the
+       first layer is implicit, gradients[0] and `point` do not contain this layer. */
     long count;
     real *arrays[KINDS], *gradients[GRADIENTS];
     real *point; /* the weights in the pass ASCENT */
     real *logits;
-    real *output_errors; /* errors of all outputs of a layer, if units have two */
-    real *next_row;      /* the next example, only if `is_fused` */
-    real *scratch;       /* for the updates of weights */
+    real *output_errors;       /* errors of all outputs of a layer, if units have two */
+    real *next_row;            /* the next example, only if `is_fused` */
+    real *scratch, *noise_row; /* for the updates of weights */
     /* Only for an implicit first layer (see is_explicit), otherwise NULL: */
     real *first_outputs;  /* outputs before the activation */
     real *input_products; /* h h^T + 1, in panels of examples */

@@ -105,10 +105,11 @@ static real *take(Arena *arena, long count) {
    gradient and the second product take 2 * batch * inputs * outputs. Without the
    weights, h h^T takes batch^2 * inputs. Its product with e takes batch^2 * outputs,
    and so does e e^T, which is only for the norm. The other layers always store these
-   weights. So do ASAM, which scales each element of the gradient, and all methods that
-   are not a mixture. */
+   weights. So do ASAM, which scales each element of the gradient, UPGD, which gates it,
+   and all methods that are not a mixture. */
 static bool is_explicit(const Network *net, long l, long inputs, long outputs) {
-    if (l > 0 || net->is_scaled || net->method != MIXTURE) return true;
+    if (l > 0 || net->is_scaled || net->method != MIXTURE || net->has_utility)
+        return true;
     return net->batch * (inputs + 2 * outputs) > 2 * inputs * outputs;
 }
 
@@ -123,7 +124,7 @@ static void destroy(Network *net) {
    reading and writing these weights. Merged, a step reads them only once. */
 static bool is_fused(const Network *net) {
     return net->is_small_batch && net->batch == 1 && !net->arrays[AVERAGE] &&
-           net->method == MIXTURE;
+           !net->has_noise && net->method == MIXTURE;
 }
 
 /* Return the number of gradients that a method stores. */
@@ -148,11 +149,11 @@ static void lay_out_vectors(Network *net, Arena *arena, const Parameters *caller
     for (Kind kind = 0; kind < KINDS; kind++)
         net->arrays[kind] = caller->weights[kind] ? take(arena, net->count) : NULL;
     long skipped = is_first_explicit ? 0 : net->part->count;
-    if (net->has_ascent) {
-        for (int i = 0; i < stored_gradients(net->method); i++)
-            net->gradients[i] = take(arena, net->count - skipped);
-        net->point = take(arena, net->count - skipped);
-    }
+    int gradients =
+        net->has_ascent || net->has_utility ? stored_gradients(net->method) : 0;
+    for (int i = 0; i < gradients; i++)
+        net->gradients[i] = take(arena, net->count - skipped);
+    if (net->has_ascent) net->point = take(arena, net->count - skipped);
     for (Part *part = net->part; part < end; part++) {
         for (Kind kind = 0; kind < KINDS; kind++)
             part->arrays[kind] = slice(net->arrays[kind], part->start);
@@ -177,6 +178,10 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
         long row_length = ceil_div(layer->inputs + 1, LANES) * LANES;
         if (row_length > longest) longest = row_length;
         *matrix = (Part){layer->outputs, layer->inputs, row_length, !has_offset};
+        if (net->has_noise) {
+            matrix->noise = caller->noise[l];
+            matrix->bias_noise = caller->noise[net->layers + l];
+        }
         layer->offset = NULL;
         if (has_offset) {
             layer->offset = &net->part[net->parts++];
@@ -207,6 +212,7 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
     net->logits = take(arena, examples * last->outputs);
     net->output_errors = per_unit > 1 ? take(arena, examples * most) : NULL;
     net->scratch = take(arena, SCRATCH_ROWS * longest);
+    net->noise_row = take(arena, longest + 32); /* see draw_row */
     net->next_row = is_fused(net) ? take(arena, first->matrix->row_length) : NULL;
     if (net->has_ascent && !first->matrix->gradient) {
         net->first_outputs = take(arena, examples * first->outputs);
@@ -277,6 +283,8 @@ static int create(Network *net, const Parameters *caller, long batch,
                      .method = has_ascent ? (Method)h->method : MIXTURE,
                      .is_normalized = caller->is_normalized,
                      .has_ascent = has_ascent,
+                     .has_noise = h && caller->noise,
+                     .has_utility = h && caller->weights[UTILITY],
                      /* the products for small batches include the biases */
                      .is_small_batch = batch <= SMALL_BATCH && !caller->is_normalized,
                      .is_scaled = has_ascent && h->eta > 0};
@@ -528,19 +536,65 @@ static Update describe_update(const Network *net, const Part *part,
         update.second_share = 1 - h->beta2;
         update.adam_eps = h->adam_eps;
     }
+    if (net->has_noise) {
+        real size = part->noise;
+        update.noise = (Noise){.distribution = (Distribution)h->distribution,
+                               .seed = (int64_t)h->seed,
+                               .update = (int64_t)h->updates,
+                               .part = part - net->part,
+                               .size = size,
+                               .bias_share = size ? part->bias_noise / size : 0};
+        update.noise_row = net->noise_row;
+        update.columns = part->columns;
+        update.keep = 1 - h->step_shrink;
+    }
     return update;
 }
 
-/* Update the weights with the stored gradient of a method that is not a mixture. */
+/* Let an update use the mixture of both gradients, instead of the one of the last pass.
+ */
+static void mix_gradients(const Network *net, const Part *part,
+                          const Hyperparameters *h, Update *update) {
+    if (!net->has_ascent || h->alpha == 1) return;
+    update->share = h->alpha / net->batch;
+    update->other_share = (1 - h->alpha) / net->batch;
+    update->other = part->gradient;
+}
+
+/* Store the gradient of a mixture. */
+static void store_mixture(const Network *net, const Hyperparameters *h) {
+    for (const Part *part = net->part; part < net->part + net->parts; part++) {
+        Update update = {.sum_output = part->gradient, .share = 1.0 / net->batch};
+        mix_gradients(net, part, h, &update);
+        use_gradient(net, part, net->has_ascent ? ASCENT : BASE, &update);
+    }
+}
+
+/* Update the utilities of UPGD, and return gate_share (see `Update`): 1 / (the largest
+   utility * (1 - decay^t)). Do not divide by 0. */
+static double find_gate_share(const Network *net, const Hyperparameters *h) {
+    double most = -INFINITY;
+    for (const Part *part = net->part; part < net->part + net->parts; part++)
+        most = fmax(most,
+                    update_utilities(part->arrays[UTILITY], part->gradient,
+                                     part->arrays[VALUE], part->rows,
+                                     part->columns + part->has_bias, part->row_length,
+                                     h->upgd_decay, 1 - h->upgd_decay));
+    return 1 / ((most != 0 ? most : 1) * (1 - pow(h->upgd_decay, h->updates)));
+}
+
+/* Update the weights with the stored gradient. */
 static void descend_stored(const Network *net, const Hyperparameters *h) {
+    double gate_share = net->has_utility ? find_gate_share(net, h) : 0;
     for (const Part *part = net->part; part < net->part + net->parts; part++) {
         Update update = describe_update(net, part, h);
         update.share = 1;
+        update.gate_share = gate_share;
         if (net->method == WSAM) {
             update.correction = net->gradients[1] + part->start;
             update.correction_share = h->lr;
         }
-        update_weights(part->gradient, part->count, &update);
+        update_weights(part->gradient, part->rows, part->row_length, &update);
     }
 }
 
@@ -557,10 +611,8 @@ static void descend(const Network *net, const Hyperparameters *h, bool has_next)
             for (long i = 0; i < net->panels * part->rows * LANES; i++)
                 errors[i] = (real)(1 - alpha) * part->passes[BASE].errors[i] +
                             (real)alpha * errors[i];
-        } else if (net->has_ascent && alpha != 1) {
-            update.share = alpha / net->batch;
-            update.other_share = (1 - alpha) / net->batch;
-            update.other = part->gradient;
+        } else {
+            mix_gradients(net, part, h, &update);
         }
         if (part == net->part && has_next)
             outer_product_then_multiply(
@@ -629,6 +681,11 @@ int train(const Parameters *parameters, const Batches *batches,
             ascend(&net, &now);
             forward(&net, ASCENT, false);
             backward(&net, ASCENT, labels, NULL);
+        }
+        if (net.has_utility) {
+            store_mixture(&net, &now);
+            descend_stored(&net, &now);
+            continue;
         }
         has_first = next && net.next_row;
         if (has_first)

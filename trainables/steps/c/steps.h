@@ -8,8 +8,8 @@
 
 /* The numbers that are stored for each weight and each bias: its value, the velocity of
    momentum, the two moments of Adam, the initial value for L2-init, the running average
-   of Hare and Tortoise, the average of gradients of VaSSO and F-SAM, and the direction
-   that LookSAM reuses. */
+   of Hare and Tortoise, the average of gradients of VaSSO and F-SAM, the direction
+   that LookSAM reuses, and the utility of UPGD. */
 typedef enum {
     VALUE,
     VELOCITY,
@@ -19,6 +19,7 @@ typedef enum {
     AVERAGE,
     ASCENT_AVERAGE,
     DIRECTION,
+    UTILITY,
     KINDS
 } Kind;
 
@@ -30,6 +31,10 @@ typedef enum { MIXTURE, VASSO, FSAM, MSAM, WSAM, GSAM, LOOKSAM, GAM } Method;
 /* The functions after the hidden layers (see trainables/networks/activations.py). */
 typedef enum { RELU, LEAKY_RELU, TANH, CRELU, SINE_COSINE } Activation;
 
+/* The distribution of noise: none, uniform in [-1, 1), or N(0, 1). If UTILITY exists,
+   the noise is added to the gradient, otherwise to the weights after the update. */
+typedef enum { NO_NOISE, UNIFORM, NORMAL } Distribution;
+
 /* One network in the caller's memory, which is changed in place. For each kind of
    number, there is one pointer per layer to the weights (outputs x inputs) and one to
    the biases (outputs). The numbers are float, or double if DOUBLE is defined. The
@@ -38,6 +43,9 @@ typedef struct {
     int64_t layers, activation, is_normalized; /* 1 with layer norm, else 0 */
     const int64_t *widths; /* layers + 1 numbers: inputs, hidden layers, outputs */
     void **weights[KINDS], **biases[KINDS];
+    /* Factors of the noise: one per layer for its weights, then one per layer for its
+       biases. NULL without noise. */
+    const double *noise;
 } Parameters;
 
 /* Batches of examples. Batch t begins at positions[t * stride] and labels[t * stride].
@@ -64,6 +72,9 @@ typedef struct {
     double beta1, beta2, adam_eps; /* Adam: used if the arrays FIRST and SECOND exist */
     double init_decay;             /* L2-init: used if the array ORIGIN exists */
     double hare_ema, hare_every;   /* Hare and Tortoise: if the array AVERAGE exists */
+    double distribution, seed;     /* of the noise; the first is a `Distribution` */
+    double step_shrink;            /* shrink and perturb: used if there is noise */
+    double upgd_decay;             /* UPGD: used if the array UTILITY exists */
     double updates;
     double rho_level, rho_warmup, rho_follows, rho_updates;
     double method; /* a `Method` */
