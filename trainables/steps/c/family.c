@@ -21,34 +21,32 @@ static void store_gradient(const Network *net, PassName name, real *to) {
             &(Update){.sum_output = to + part->start, .share = (real)1 / net->batch});
 }
 
-/* Store the gradient at the point `from` + factor * `direction`. */
-static void gradient_at(const Network *net, const int64_t *labels, const real *from,
-                        double factor, const real *direction, real *to) {
+/* Go forward and backward at the point `from` + factor * `direction`. */
+static void pass_at(const Network *net, const int64_t *labels, const real *from,
+                    double factor, const real *direction) {
     combine(net->point, 1, from, factor, direction, net->count);
     forward(net, ASCENT, false);
     backward(net, ASCENT, labels, NULL);
-    store_gradient(net, ASCENT, to);
 }
 
-/* Return the factor that gives `direction` the length `radius`. If `direction` is a
-   difference, `operand` is one of its two vectors. The factor is 0 if the difference
-   may be a rounding error. */
-static double scale_to(const Network *net, const Hyperparameters *h, double radius,
-                       const real *direction, const real *operand) {
-    double size = norm(net, direction);
-    if (operand && size <= ROUNDING * REAL_EPSILON * norm(net, operand)) return 0;
+/* Return the factor that gives the length `radius` to a vector of length `size`. If the
+   vector is a difference, operand_size is the length of one of its two vectors,
+   otherwise 0. The factor is 0 if the difference may be a rounding error. */
+static double scale_to(const Hyperparameters *h, double radius, double size,
+                       double operand_size) {
+    if (operand_size > 0 && size <= ROUNDING * REAL_EPSILON * operand_size) return 0;
     return radius / (size + h->epsilon);
 }
 
-/* Split `other` into a part along `summed` and a part orthogonal to it. Store in `to`
+/* Split `other` into a part along `summed` and a part orthogonal to it. Return
    summed - share * (the orthogonal part). */
-static void subtract_orthogonal(const Network *net, const Hyperparameters *h,
-                                double share, const real *summed, const real *other,
-                                real *to) {
+static Gradient subtract_orthogonal(const Network *net, const Hyperparameters *h,
+                                    double share, const real *summed,
+                                    const real *other) {
     double size = norm(net, summed), other_size = norm(net, other);
     double cosine = dot(other, summed, net->count) / (other_size * size + h->epsilon);
     double along = cosine * other_size / (size + h->epsilon);
-    combine(to, 1 + share * along, summed, -share, other, net->count);
+    return (Gradient){summed, other, 1 + share * along, -share};
 }
 
 /* average += share * (gradient - average). The first time, the average becomes the
@@ -59,40 +57,50 @@ static void average(const Network *net, const Hyperparameters *h, double share) 
     combine(average, 1 - share, average, share, net->gradients[0], net->count);
 }
 
-static void find_looksam(const Network *net, const int64_t *labels,
-                         const Hyperparameters *h) {
+static Gradient find_looksam(const Network *net, const int64_t *labels,
+                             const Hyperparameters *h) {
     real *const *g = net->gradients, *reused = net->arrays[DIRECTION];
     long n = net->count;
-    if (fmod(h->looksam_updates, h->looksam_every) != 0) {
-        combine(g[0], 1, g[0], h->looksam_alpha * norm(net, g[0]), reused, n);
-        return;
-    }
-    double ascent = scale_to(net, h, h->rho, g[0], NULL);
-    gradient_at(net, labels, net->arrays[VALUE], ascent, g[0], g[1]);
-    double squares = dot(g[0], g[0], n) + h->epsilon * h->epsilon;
-    combine(reused, 1, g[1], -dot(g[0], g[1], n) / squares, g[0], n);
-    combine(reused, scale_to(net, h, 1, reused, g[1]), reused, 0, reused, n);
-    combine(g[0], 1, g[1], 0, g[1], n);
+    double size = norm(net, g[0]);
+    if (fmod(h->looksam_updates, h->looksam_every) != 0)
+        return (Gradient){g[0], reused, 1, h->looksam_alpha * size};
+    pass_at(net, labels, net->arrays[VALUE], scale_to(h, h->rho, size, 0), g[0]);
+    store_gradient(net, ASCENT, g[1]);
+    double along = dot(g[0], g[1], n) / (size * size + h->epsilon * h->epsilon);
+    double orthogonal = sqrt(distance_squares(g[1], along, g[0], n));
+    double scale = scale_to(h, 1, orthogonal, norm(net, g[1]));
+    combine_difference(reused, 0, reused, scale, g[1], along, g[0], n);
+    return (Gradient){g[1], .share = 1};
 }
 
-static void find_gam(const Network *net, const int64_t *labels,
-                     const Hyperparameters *h) {
+static Gradient find_gam(const Network *net, const int64_t *labels,
+                         const Hyperparameters *h) {
     real *const *g = net->gradients, *w = net->arrays[VALUE];
     long n = net->count;
-    gradient_at(net, labels, w, scale_to(net, h, h->rho, g[0], NULL), g[0], g[1]);
-    combine(g[3], 1, g[1], -1, g[0], n);
-    gradient_at(net, labels, w, scale_to(net, h, h->gam_rho, g[3], g[0]), g[3], g[2]);
-    double ascent = scale_to(net, h, h->rho, g[2], NULL);
-    gradient_at(net, labels, net->point, ascent, g[2], g[3]);
-    combine(g[3], h->gam_beta1, g[1], 1 - h->gam_beta1, g[3], n);
+    double size = norm(net, g[0]);
+    pass_at(net, labels, w, scale_to(h, h->rho, size, 0), g[0]);
+    store_gradient(net, ASCENT, g[1]);
+    double change = sqrt(distance_squares(g[1], 1, g[0], n));
+    combine_difference(net->point, 1, w, scale_to(h, h->gam_rho, change, size), g[1], 1,
+                       g[0], n);
+    forward(net, ASCENT, false);
+    backward(net, ASCENT, labels, NULL);
+    store_gradient(net, ASCENT, g[2]);
+    pass_at(net, labels, net->point, scale_to(h, h->rho, norm(net, g[2]), 0), g[2]);
+    for (const Part *part = net->part; part < net->part + net->parts; part++)
+        use_gradient(net, part, ASCENT,
+                     &(Update){.sum_output = g[1] + part->start,
+                               .share = (1 - h->gam_beta1) / net->batch,
+                               .other = g[1] + part->start,
+                               .other_share = h->gam_beta1});
     combine(g[0], 1, g[0], 1 - h->gam_beta0, g[2], n);
-    subtract_orthogonal(net, h, h->gam_gamma, g[3], g[0], g[0]);
+    return subtract_orthogonal(net, h, h->gam_gamma, g[1], g[0]);
 }
 
-void find_gradient(const Network *net, const int64_t *labels, Sums *sums,
-                   const Hyperparameters *h) {
-    real *const *g = net->gradients, *w = net->arrays[VALUE], *direction = g[0];
-    double sign = 1;
+Gradient find_gradient(const Network *net, const int64_t *labels, Sums *sums,
+                       const Hyperparameters *h) {
+    real *const *g = net->gradients, *direction = g[0];
+    double sign = 1, operand_size = 0;
     if (net->method == MSAM) { /* needs no gradient at w */
         output_error(net, BASE, labels, sums);
         direction = net->arrays[FIRST] ? net->arrays[FIRST] : net->arrays[VELOCITY];
@@ -102,8 +110,8 @@ void find_gradient(const Network *net, const int64_t *labels, Sums *sums,
         store_gradient(net, BASE, g[0]);
     }
     switch (net->method) {
-    case LOOKSAM: find_looksam(net, labels, h); return;
-    case GAM: find_gam(net, labels, h); return;
+    case LOOKSAM: return find_looksam(net, labels, h);
+    case GAM: return find_gam(net, labels, h);
     case VASSO:
         average(net, h, h->vasso_theta);
         direction = net->arrays[ASCENT_AVERAGE];
@@ -113,14 +121,16 @@ void find_gradient(const Network *net, const int64_t *labels, Sums *sums,
         combine(direction, 1, g[0], -h->fsam_sigma, net->arrays[ASCENT_AVERAGE],
                 net->count);
         average(net, h, 1 - h->fsam_lambda);
+        operand_size = norm(net, g[0]);
         break;
     default: break;
     }
-    double ascent =
-        scale_to(net, h, sign * h->rho, direction, net->method == FSAM ? g[0] : NULL);
-    bool uses_both = net->method == WSAM || net->method == GSAM;
-    gradient_at(net, labels, w, ascent, direction, g[uses_both]);
-    if (net->method == WSAM) combine(g[1], h->alpha, g[1], -h->alpha, g[0], net->count);
+    double ascent = scale_to(h, sign * h->rho, norm(net, direction), operand_size);
+    pass_at(net, labels, net->arrays[VALUE], ascent, direction);
+    if (net->method != WSAM && net->method != GSAM) return (Gradient){NULL};
+    store_gradient(net, ASCENT, g[1]);
     if (net->method == GSAM)
-        subtract_orthogonal(net, h, h->gsam_alpha, g[1], g[0], g[0]);
+        return subtract_orthogonal(net, h, h->gsam_alpha, g[1], g[0]);
+    combine(g[1], h->alpha, g[1], -h->alpha, g[0], net->count);
+    return (Gradient){g[0], .share = 1};
 }

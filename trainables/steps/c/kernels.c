@@ -543,14 +543,37 @@ void combine(real *to, real a, const real *x, real b, const real *y, int64_t cou
         *(vec *)(to + i) = a * *(const vec *)(x + i) + b * *(const vec *)(y + i);
 }
 
-double dot(const real *x, const real *y, int64_t count) {
-    vec sum[4] = {{0}};
-    const vec *xs = (const vec *)x, *ys = (const vec *)y;
-    for (long i = 0; i < count / LANES; i++) sum[i % 4] += xs[i] * ys[i];
+void combine_difference(real *to, real a, const real *x, real b, const real *y, real c,
+                        const real *z, int64_t count) {
+    for (long i = 0; i < count; i += LANES) {
+        vec difference = *(const vec *)(y + i) - c * *(const vec *)(z + i);
+        *(vec *)(to + i) = a * *(const vec *)(x + i) + b * difference;
+    }
+}
+
+/* Return the sum of all lanes of four vectors. */
+INLINE double add_all(const vec *sum) {
     vec lanes = (sum[0] + sum[1]) + (sum[2] + sum[3]);
     double total = 0;
     for (int i = 0; i < LANES; i++) total += lanes[i];
     return total;
+}
+
+double distance_squares(const real *x, real a, const real *y, int64_t count) {
+    vec sum[4] = {{0}};
+    const vec *xs = (const vec *)x, *ys = (const vec *)y;
+    for (long i = 0; i < count / LANES; i++) {
+        vec difference = xs[i] - a * ys[i];
+        sum[i % 4] += difference * difference;
+    }
+    return add_all(sum);
+}
+
+double dot(const real *x, const real *y, int64_t count) {
+    vec sum[4] = {{0}};
+    const vec *xs = (const vec *)x, *ys = (const vec *)y;
+    for (long i = 0; i < count / LANES; i++) sum[i % 4] += xs[i] * ys[i];
+    return add_all(sum);
 }
 
 double pair_sum(const real *a, const real *b, int64_t panels, int64_t batch) {

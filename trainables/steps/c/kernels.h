@@ -265,6 +265,13 @@ void softmax_error(const real *logits, int64_t outputs, int64_t batch,
 /* Store a x + b y in `to`, elementwise. `to` may be the same array as x or y. */
 void combine(real *to, real a, const real *x, real b, const real *y, int64_t count);
 
+/* Store a x + b (y - c z) in `to`, elementwise. `to` may be the same array as x. */
+void combine_difference(real *to, real a, const real *x, real b, const real *y, real c,
+                        const real *z, int64_t count);
+
+/* Return the sum of (x - a y)^2. */
+double distance_squares(const real *x, real a, const real *y, int64_t count);
+
 /* Return the sum of x * y. */
 double dot(const real *x, const real *y, int64_t count);
 

@@ -9,7 +9,7 @@
    forward and backward at another point, for SAM the ascent point (see ascend). */
 typedef enum { BASE, ASCENT, PASSES } PassName;
 
-#define GRADIENTS 4 /* the largest number of gradients that a method stores */
+#define GRADIENTS 3 /* the largest number of gradients that a method stores */
 
 /* A part: a block of parameters whose gradient is
    sum_b errors[row][b] * input_rows[b][column] / batch. It has the weights and biases
@@ -39,6 +39,14 @@ typedef struct {
         vec *scale;
     } passes[PASSES];
 } Layer;
+
+/* The gradient along which the weights are updated: share * sums + other_share * other,
+   or share * sums if `other` is NULL. If `sums` is NULL, it is a mixture of the
+   gradients of the passes, which need not be stored. */
+typedef struct {
+    const real *sums, *other;
+    double share, other_share;
+} Gradient;
 
 typedef struct {
     long layers, parts, batch, panels;
@@ -81,10 +89,9 @@ void backward(const Network *net, PassName name, const int64_t *labels, Sums *su
 void use_gradient(const Network *net, const Part *part, PassName name,
                   const Update *update);
 
-/* For a method that is not a mixture: compute its gradient and store it in
-   gradients[0]. The forward pass at w must be done. For WSAM, also store the correction
-   in gradients[1]. */
-void find_gradient(const Network *net, const int64_t *labels, Sums *sums,
-                   const Hyperparameters *h);
+/* For a method that is not a mixture: compute its gradient. The forward pass at w must
+   be done. For WSAM, also store the correction in gradients[1]. */
+Gradient find_gradient(const Network *net, const int64_t *labels, Sums *sums,
+                       const Hyperparameters *h);
 
 #endif

@@ -129,11 +129,13 @@ static bool is_fused(const Network *net) {
 
 /* Return the number of gradients that a method stores. */
 static int stored_gradients(Method method) {
-    if (method == GAM) return 4;
+    if (method == GAM) return 3;
     return method == WSAM || method == GSAM || method == LOOKSAM ? 2 : 1;
 }
 
-static real *slice(real *vector, long start) { return vector ? vector + start : NULL; }
+static real *slice(const real *vector, long start) {
+    return vector ? (real *)vector + start : NULL;
+}
 
 /* Allocate the vectors of a network in the arena, and give each part its slices.
    `lay_out` allocates the inputs and errors. */
@@ -583,18 +585,28 @@ static double find_gate_share(const Network *net, const Hyperparameters *h) {
     return 1 / ((most != 0 ? most : 1) * (1 - pow(h->upgd_decay, h->updates)));
 }
 
-/* Update the weights with the stored gradient. */
-static void descend_stored(const Network *net, const Hyperparameters *h) {
-    double gate_share = net->has_utility ? find_gate_share(net, h) : 0;
+/* Update the weights along a stored gradient. UPGD needs it in gradients[0]. */
+static void descend_stored(const Network *net, const Hyperparameters *h, Gradient g) {
+    double gate_share = 0;
+    if (net->has_utility) {
+        real *own = net->gradients[0];
+        if (g.sums != own || g.other)
+            combine(own, g.share, g.sums, g.other_share, g.other ? g.other : g.sums,
+                    net->count);
+        g = (Gradient){own, .share = 1};
+        gate_share = find_gate_share(net, h);
+    }
     for (const Part *part = net->part; part < net->part + net->parts; part++) {
         Update update = describe_update(net, part, h);
-        update.share = 1;
+        update.share = g.share;
+        update.other_share = g.other_share;
+        update.other = slice(g.other, part->start);
         update.gate_share = gate_share;
         if (net->method == WSAM) {
             update.correction = net->gradients[1] + part->start;
             update.correction_share = h->lr;
         }
-        update_weights(part->gradient, part->rows, part->row_length, &update);
+        update_weights(g.sums + part->start, part->rows, part->row_length, &update);
     }
 }
 
@@ -670,21 +682,24 @@ int train(const Parameters *parameters, const Batches *batches,
             read_images(&net, batches, net.part->passes[BASE].input_rows, positions,
                         next);
         forward(&net, BASE, has_first);
+        Gradient gradient = {NULL};
         if (net.method != MIXTURE) {
-            find_gradient(&net, labels, sums, &now);
-            descend_stored(&net, &now);
-            end_update(&net, &now);
-            continue;
+            gradient = find_gradient(&net, labels, sums, &now);
+        } else {
+            backward(&net, BASE, labels, sums);
+            if (net.has_ascent) {
+                ascend(&net, &now);
+                forward(&net, ASCENT, false);
+                backward(&net, ASCENT, labels, NULL);
+            }
         }
-        backward(&net, BASE, labels, sums);
-        if (net.has_ascent) {
-            ascend(&net, &now);
-            forward(&net, ASCENT, false);
-            backward(&net, ASCENT, labels, NULL);
-        }
-        if (net.has_utility) {
+        if (net.has_utility && !gradient.sums) {
             store_mixture(&net, &now);
-            descend_stored(&net, &now);
+            gradient = (Gradient){net.gradients[0], .share = 1};
+        }
+        if (gradient.sums) {
+            descend_stored(&net, &now, gradient);
+            end_update(&net, &now);
             continue;
         }
         has_first = next && net.next_row;
