@@ -95,6 +95,8 @@ SETTINGS = [
     Setting(optimizer=GSAM(lr=0.05, rho=0.1), intervention=LayerNorm()),
     Setting(optimizer=GSAM(lr=0.01, rho=0.1), base=Adam(), activation="crelu"),
     Setting(optimizer=LookSAM(lr=0.05, looksam_every=3, rho_warmup=9)),
+    Setting(optimizer=LookSAM(lr=0.05, momentum=0.5), intervention=LayerNorm()),
+    Setting(optimizer=LookSAM(lr=0.05), intervention=UPGD(upgd_decay=0.9)),
     Setting(optimizer=GAM(lr=0.05, gam_gamma=0.2, momentum=0.5)),
     Setting(optimizer=GAM(lr=0.05, rho_warmup=9), intervention=L2Init()),
     Setting(optimizer=WSAM(lr=0.01, momentum=0.5, weight_decay=0.1)),

@@ -57,13 +57,28 @@ static void average(const Network *net, const Hyperparameters *h, double share) 
     combine(average, 1 - share, average, share, net->gradients[0], net->count);
 }
 
-static Gradient find_looksam(const Network *net, const int64_t *labels,
+/* Return whether products of examples give the norm of the gradient in fewer
+   multiplications than computing the gradient takes. */
+static bool has_few_examples(const Network *net) {
+    long sums = 0, products = 0;
+    for (const Layer *layer = net->layer; layer < net->layer + net->layers; layer++) {
+        sums += layer->inputs + layer->outputs;
+        products += layer->inputs * layer->outputs;
+    }
+    return net->batch * sums <= products;
+}
+
+static Gradient find_looksam(const Network *net, const int64_t *labels, Sums *sums,
                              const Hyperparameters *h) {
     real *const *g = net->gradients, *reused = net->arrays[DIRECTION];
     long n = net->count;
+    bool is_kth = fmod(h->looksam_updates, h->looksam_every) == 0;
+    backward(net, BASE, labels, sums);
+    if (!is_kth && !net->has_utility && has_few_examples(net))
+        return (Gradient){NULL, reused, 1, h->looksam_alpha * implicit_norm(net)};
+    store_gradient(net, BASE, g[0]);
     double size = norm(net, g[0]);
-    if (fmod(h->looksam_updates, h->looksam_every) != 0)
-        return (Gradient){g[0], reused, 1, h->looksam_alpha * size};
+    if (!is_kth) return (Gradient){g[0], reused, 1, h->looksam_alpha * size};
     pass_at(net, labels, net->arrays[VALUE], scale_to(h, h->rho, size, 0), g[0]);
     store_gradient(net, ASCENT, g[1]);
     double along = dot(g[0], g[1], n) / (size * size + h->epsilon * h->epsilon);
@@ -101,6 +116,7 @@ Gradient find_gradient(const Network *net, const int64_t *labels, Sums *sums,
                        const Hyperparameters *h) {
     real *const *g = net->gradients, *direction = g[0];
     double sign = 1, operand_size = 0;
+    if (net->method == LOOKSAM) return find_looksam(net, labels, sums, h);
     if (net->method == MSAM) { /* needs no gradient at w */
         output_error(net, BASE, labels, sums);
         direction = net->arrays[FIRST] ? net->arrays[FIRST] : net->arrays[VELOCITY];
@@ -110,7 +126,6 @@ Gradient find_gradient(const Network *net, const int64_t *labels, Sums *sums,
         store_gradient(net, BASE, g[0]);
     }
     switch (net->method) {
-    case LOOKSAM: return find_looksam(net, labels, h);
     case GAM: return find_gam(net, labels, h);
     case VASSO:
         average(net, h, h->vasso_theta);

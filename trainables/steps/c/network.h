@@ -41,8 +41,8 @@ typedef struct {
 } Layer;
 
 /* The gradient along which the weights are updated: share * sums + other_share * other,
-   or share * sums if `other` is NULL. If `sums` is NULL, it is a mixture of the
-   gradients of the passes, which need not be stored. */
+   or share * sums if `other` is NULL. If `sums` is NULL, the gradient of a pass takes
+   the place of share * sums: of BASE if there is an `other`, otherwise a mixture. */
 typedef struct {
     const real *sums, *other;
     double share, other_share;
@@ -66,11 +66,12 @@ typedef struct {
     real *output_errors;       /* errors of all outputs of a layer, if units have two */
     real *next_row;            /* the next example, only if `is_fused` */
     real *scratch, *noise_row; /* for the updates of weights */
-    /* Only for an implicit first layer (see is_explicit), otherwise NULL: */
-    real *first_outputs;  /* outputs before the activation */
+    /* Only for an implicit first layer (see is_explicit) or for LookSAM: */
     real *input_products; /* h h^T + 1, in panels of examples */
     real *error_products; /* e e^T */
-    real *ascent_errors;  /* e * rho / (batch * (norm + epsilon)) */
+    /* Only for an implicit first layer, otherwise NULL: */
+    real *first_outputs; /* outputs before the activation */
+    real *ascent_errors; /* e * rho / (batch * (norm + epsilon)) */
     void *memory;
 } Network;
 
@@ -88,6 +89,9 @@ void backward(const Network *net, PassName name, const int64_t *labels, Sums *su
 /* Compute batch * the gradient of a part in a pass, and apply `update` to it. */
 void use_gradient(const Network *net, const Part *part, PassName name,
                   const Update *update);
+
+/* Return the norm of the gradient in the pass BASE, without storing the gradient. */
+double implicit_norm(const Network *net);
 
 /* For a method that is not a mixture: compute its gradient. The forward pass at w must
    be done. For WSAM, also store the correction in gradients[1]. */

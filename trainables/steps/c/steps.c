@@ -216,11 +216,13 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
     net->scratch = take(arena, SCRATCH_ROWS * longest);
     net->noise_row = take(arena, longest + 32); /* see draw_row */
     net->next_row = is_fused(net) ? take(arena, first->matrix->row_length) : NULL;
+    if (net->has_ascent && (net->method == LOOKSAM || !first->matrix->gradient)) {
+        net->input_products = take(arena, examples * examples);
+        net->error_products = take(arena, examples * examples);
+    }
     if (net->has_ascent && !first->matrix->gradient) {
         net->first_outputs = take(arena, examples * first->outputs);
         net->ascent_errors = take(arena, examples * first->outputs);
-        net->input_products = take(arena, examples * examples);
-        net->error_products = take(arena, examples * examples);
     }
 }
 
@@ -448,15 +450,14 @@ void use_gradient(const Network *net, const Part *part, PassName name,
                   part->row_length, net->batch, update);
 }
 
-/* Return ||batch * gradient||^2 of the first layer without storing the gradient. The
-   result is sum((h h^T + 1) * (e e^T)), elementwise. Keep h h^T + 1 in input_products
-   for `forward_implicit`. With layer norm, biases are separate, and h h^T has no + 1.
- */
-static double implicit_squares(const Network *net) {
-    const Layer *first = net->layer;
-    const Part *matrix = first->matrix;
-    Panels inputs = {first->passes[BASE].inputs, matrix->row_length * LANES};
-    Panels errors = {matrix->passes[BASE].errors, first->outputs * LANES};
+/* Return ||batch * gradient||^2 of a layer in the pass BASE, without storing the
+   gradient. The result is sum((h h^T + 1) * (e e^T)), elementwise. Keep h h^T + 1 in
+   input_products for `forward_implicit`. With layer norm, biases are separate, and h
+   h^T has no + 1. */
+static double implicit_squares(const Network *net, const Layer *layer) {
+    const Part *matrix = layer->matrix;
+    Panels inputs = {layer->passes[BASE].inputs, matrix->row_length * LANES};
+    Panels errors = {matrix->passes[BASE].errors, layer->outputs * LANES};
     const real *rows = matrix->passes[BASE].input_rows;
     long stride = net->panels * LANES * LANES;
     for (long q = 0; q < net->panels; q++) {
@@ -467,14 +468,27 @@ static double implicit_squares(const Network *net) {
                                  net->input_products);
         } else {
             Matrix examples = {inputs.values + q * inputs.stride, 1, LANES};
-            multiply(examples, LANES, first->inputs + matrix->has_bias, inputs,
+            multiply(examples, LANES, layer->inputs + matrix->has_bias, inputs,
                      input_products, net->panels, false);
         }
         Matrix examples = {errors.values + q * errors.stride, 1, LANES};
-        multiply(examples, LANES, first->outputs, errors, error_products, net->panels,
+        multiply(examples, LANES, layer->outputs, errors, error_products, net->panels,
                  false);
     }
     return pair_sum(net->input_products, net->error_products, net->panels, net->batch);
+}
+
+double implicit_norm(const Network *net) {
+    double squares = 0;
+    for (const Layer *layer = net->layer; layer < net->layer + net->layers; layer++) {
+        squares += implicit_squares(net, layer);
+        const Part *offset = layer->offset;
+        if (!offset) continue;
+        use_gradient(net, offset, BASE,
+                     &(Update){.sum_output = offset->gradient, .share = 1});
+        squares += dot(offset->gradient, offset->gradient, offset->count);
+    }
+    return sqrt(squares) / net->batch;
 }
 
 /* Multiply a part's gradient by |w| + eta. Leave the biases if they are not scaled. */
@@ -502,7 +516,7 @@ static void ascend(const Network *net, const Hyperparameters *h) {
             if (net->is_scaled) scale_gradient(part, h);
             squares += dot(part->gradient, part->gradient, part->count);
         } else {
-            squares += implicit_squares(net);
+            squares += implicit_squares(net, net->layer);
         }
     }
     real scale = h->rho / net->batch / (sqrt(squares) / net->batch + h->epsilon);
@@ -610,15 +624,19 @@ static void descend_stored(const Network *net, const Hyperparameters *h, Gradien
     }
 }
 
-/* Update the weights. If has_next is true, also compute z of the first layer for the
-   next example (in next_row). */
-static void descend(const Network *net, const Hyperparameters *h, bool has_next) {
+/* Update the weights along a gradient that is not stored. If has_next is true, also
+   compute z of the first layer for the next example (in next_row). */
+static void descend(const Network *net, const Hyperparameters *h, Gradient g,
+                    bool has_next) {
     double alpha = h->alpha;
     for (const Part *part = net->part; part < net->part + net->parts; part++) {
         Update update = describe_update(net, part, h);
-        PassName name = net->has_ascent ? ASCENT : BASE;
+        PassName name = net->has_ascent && !g.other ? ASCENT : BASE;
         real *errors = part->passes[name].errors;
-        if (net->has_ascent && !part->gradient) {
+        if (g.other) {
+            update.other_share = g.other_share;
+            update.other = g.other + part->start;
+        } else if (net->has_ascent && !part->gradient) {
             /* both passes have the same inputs: mix the errors */
             for (long i = 0; i < net->panels * part->rows * LANES; i++)
                 errors[i] = (real)(1 - alpha) * part->passes[BASE].errors[i] +
@@ -706,7 +724,7 @@ int train(const Parameters *parameters, const Batches *batches,
         if (has_first)
             read_images(&net, batches, net.next_row, next,
                         t + 2 < batches->steps ? next + stride : NULL);
-        descend(&net, &now, has_first);
+        descend(&net, &now, gradient, has_first);
         if (has_first) take_next_row(&net);
         end_update(&net, &now);
     }
