@@ -108,13 +108,13 @@ class RaceSession:
         self.stages = 2 * stages(self.seeds)  # the race, and the one around the best
         self.request = retry(store.load_request)
         race = self.request.race or Race()
-        own = {"settings": tuple(sorted(study.rows())), "seeds": tuple(self.seeds)}
-        if race.stage and (race.settings, race.seeds) != tuple(own.values()):
+        settings = tuple(sorted(study.rows()))
+        if race.stage and (race.settings, race.seeds) != (settings, self.seeds):
             raise UsageError(
                 f"{store.location()} has a race with other seeds or other settings: "
                 "use the same options, or choose another folder with --results"
             )
-        self.race = attrs.evolve(race, **own)
+        self.race = attrs.evolve(race, settings=settings, seeds=self.seeds)
 
     @property
     def settings(self) -> list[Setting]:
