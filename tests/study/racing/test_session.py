@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import shutil
 from pathlib import Path
 
 import attrs
@@ -15,8 +15,9 @@ from study.racing.session import RaceSession, StageSession, around, by_method
 from study.results.store import Store
 from study.running.confirm import confirmation
 from study.running.session import STOPPED, ConfirmationSession, StudySession
+from study.running.shares import Shares
 from study.spec.options import SweepOptions
-from study.spec.studies import Study, grid, over_rho
+from study.spec.studies import Study, grid
 from trainables.interventions import LayerNorm
 from trainables.optimizers import GNP, SAM, SGD
 from trainables.problems import Pairwise, Permuted
@@ -24,19 +25,29 @@ from trainables.setting import RunOptions, Setting
 from trainables.trainable import ContinualTrainable
 from trainables.usage import UsageError
 
-COMMON = {"dataset": "mnist-5k", "tasks": 8, "hidden": (6,), "batch_size": 8}
+COMMON = {"dataset": "mnist-5k", "tasks": 6, "hidden": (6,), "batch_size": 8}
 STUDY = Study(
     "mine",
-    grid((Permuted(),), over_rho((0.01, 0.1, 3.0), (0.05, 1e-5), ()), **COMMON),
+    grid(
+        (Permuted(),),
+        (
+            *(SGD(lr=lr) for lr in (0.05, 1e-5)),
+            *(SAM(lr=0.05, rho=rho) for rho in (0.01, 0.1, 3.0)),
+        ),
+        **COMMON,
+    ),
     (0, 1),
     landscape_every=0,
 )
 
 
-@pytest.fixture
-def local(few, monkeypatch):
-    """Let sessions run their trials in this process; return the names of what ran."""
-    ran = []
+@pytest.fixture(scope="module")
+def local(few):
+    """Let sessions run their trials in this process.
+
+    Its attribute `ran` lists what ran. After `left` more trials, a session is stopped;
+    a negative number never stops it.
+    """
 
     class Local(ContinualTrainable):
         def setup(self, config):
@@ -44,34 +55,51 @@ def local(few, monkeypatch):
             super().setup(config, {"mnist-5k": few}, self.keeper, options)
 
     def run_left(session):
-        rows = session.study.rows()
-        trials = session.plan(slots=2)
-        request = session.request.with_settings(
-            rows, session.study.seeds, confirming=session.confirming
-        ).with_stacks(rows, [trial.name for trial in trials], 2)
-        session.request = request
-        session.store.save_request(request)
-        for trial in trials:
-            if getattr(run_left, "left", 1) == 0:
+        _, _, session.request = session._prepare(Shares(1, 0, 2))
+        session.store.save_request(session.request)
+        for trial in session.plan(2):
+            if not run_left.left:
                 raise KeyboardInterrupt
-            run_left.left = getattr(run_left, "left", -1) - 1
-            actor = type("Actor", (Local,), {"keeper": session.store})(
-                {"trial": trial.config(1, 0)}
-            )
-            while not actor.train()["done"]:
+            run_left.left -= 1
+            actor = type("Actor", (Local,), {"keeper": session.store})
+            trainable = actor({"trial": trial.config(1, 0)})
+            while not trainable.train()["done"]:
                 pass
-            ran.append((trial.name, trial.tasks))
+            run_left.ran.append((trial.name, trial.tasks))
         return {}
 
-    monkeypatch.setattr("study.running.session.Session._run_left", run_left)
-    monkeypatch.setattr("trainables.data.load", lambda *_: None)
-    monkeypatch.setattr(
-        "study.running.connection.connected", lambda *_: contextlib.nullcontext()
-    )
-    monkeypatch.setattr("trainables.trainable.SAVE_SECONDS", 60.0)
-    ran_left = run_left
-    ran_left.left = -1
-    return ran, ran_left
+    run_left.left, run_left.ran = -1, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("study.running.session.Session._run_left", run_left)
+        patch.setattr("trainables.data.load", lambda *_: None)
+        patch.setattr(
+            "study.running.connection.connected", lambda *_: contextlib.nullcontext()
+        )
+        patch.setattr("trainables.trainable.SAVE_SECONDS", 60.0)
+        yield run_left
+
+
+def race(store, study=STUDY):
+    session = RaceSession(SweepOptions(), study, store)
+    return session, session.run()
+
+
+@pytest.fixture(scope="module")
+def ended(local, tmp_path_factory):
+    """A race that has ended."""
+    store = Store(str(tmp_path_factory.mktemp("ended")), "mine")
+    local.ran.clear()
+    session, code = race(store)
+    assert code == 0
+    session.ran = list(local.ran)
+    return session
+
+
+@pytest.fixture
+def store(ended, tmp_path):
+    """A copy of the results of the race that has ended."""
+    shutil.copytree(ended.store.location(), tmp_path / "mine")
+    return Store(str(tmp_path), "mine")
 
 
 def read(store):
@@ -80,25 +108,22 @@ def read(store):
     return sorted(map(tuple, rows))
 
 
-def test_a_race_ends_with_one_setting_of_each_method(tmp_path, local, capsys):
-    ran, _ = local
-    store = Store(str(tmp_path), "mine")
-    race = RaceSession(SweepOptions(), STUDY, store)
-    assert race.seeds == (0, 1, 2, 3)
-    assert race.run() == 0
-    assert sorted(s.optimizer.name for s in race.settings) == ["sam", "sgd"]
-    assert {s.optimizer.lr for s in race.settings} == {0.05}  # the other learns nothing
+def test_a_race_ends_with_one_setting_of_each_method(ended, store, local, capsys):
+    assert ended.seeds == (0, 1, 2, 3)
+    assert sorted(s.optimizer.name for s in ended.settings) == ["sam", "sgd"]
+    assert {s.optimizer.lr for s in ended.settings} == {0.05}  # 1e-5 learns nothing
     request = store.load_request()
-    winners = {setting.setting_id for setting in race.settings}
+    winners = {setting.setting_id for setting in ended.settings}
     assert request.settings.keys() == winners
     assert request.race.stopped.keys() >= STUDY.rows().keys() - winners
+    assert all("permuted s" in why for why in request.race.stopped.values())
+    assert type(request).from_bytes(request.to_bytes(), "mine") == request
     assert not store.interrupted_stacks()
-    for setting in race.settings:
-        assert {setting.run_id(seed) for seed in race.seeds} <= store.finished_runs()
-    # most settings have stopped long before the end
-    whole = len(STUDY.settings) * len(STUDY.seeds)
-    assert len([name for name, tasks in ran if tasks == 8]) < whole
-    assert "settings go on" in capsys.readouterr().out
+    for setting in ended.settings:
+        assert {setting.run_id(seed) for seed in ended.seeds} <= store.finished_runs()
+    # what learns nothing has stopped long before the end
+    names = {name for name, tasks in ended.ran if tasks == 6}
+    assert not any(name.startswith(STUDY.settings[1].setting_id) for name in names)
     # what stopped before its end is kept, but not among the records
     stopped = sorted(Path(store.location("stopped")).iterdir())
     assert stopped
@@ -108,15 +133,13 @@ def test_a_race_ends_with_one_setting_of_each_method(tmp_path, local, capsys):
     # and what stopped at its end is in no table
     capsys.readouterr()
     assert set(load(store.location())["setting_id"]) == winners
-    assert "settings that --refine stopped are left out" in capsys.readouterr().err
     # to run it again trains nothing
-    ran.clear()
-    again = RaceSession(SweepOptions(), STUDY, store)
-    assert again.run() == 0
-    assert not ran
-    assert again.settings == race.settings
+    local.ran.clear()
+    again, code = race(store)
+    assert (code, local.ran) == (0, [])
+    assert again.settings == ended.settings
     # the winners are confirmed on seeds that did not choose
-    more = confirmation(store, seeds=race.seeds, count=3, setting_ids=winners)
+    more = confirmation(store, seeds=ended.seeds, count=3, setting_ids=winners)
     assert more.seeds == (4, 5, 6)
     assert ConfirmationSession(SweepOptions(), more, store).run() == 0
     judged = confirm(load(store.location(), ["test_accuracy"])).set_index("against")
@@ -124,73 +147,64 @@ def test_a_race_ends_with_one_setting_of_each_method(tmp_path, local, capsys):
     assert judged.loc["choosing", "pairs"] == 4
 
 
-@pytest.mark.parametrize("trials", [6, 13])
-def test_a_race_that_is_killed_decides_the_same(tmp_path, local, trials):
-    _, run_left = local
-    whole, cut = (Store(str(tmp_path / name), "mine") for name in ("whole", "cut"))
-    assert RaceSession(SweepOptions(), STUDY, whole).run() == 0
-    run_left.left = trials
-    assert RaceSession(SweepOptions(), STUDY, cut).run() == STOPPED
-    run_left.left = -1
-    assert RaceSession(SweepOptions(), STUDY, cut).run() == 0
-    requests = [store.load_request() for store in (cut, whole)]
+@pytest.mark.parametrize("trials", [3, 8])
+def test_a_race_that_is_killed_decides_the_same(tmp_path, ended, local, trials):
+    cut = Store(str(tmp_path), "mine")
+    local.left = trials
+    assert race(cut)[1] == STOPPED
+    local.left = -1
+    assert race(cut)[1] == 0
+    requests = [store.load_request() for store in (cut, ended.store)]
     # after an interruption, fewer trials are planned
     assert (
         len({attrs.evolve(request, stacks=()).to_bytes() for request in requests}) == 1
     )
-    assert read(cut) == read(whole)
+    assert read(cut) == read(ended.store)
 
 
-def test_other_seeds_or_settings_are_refused(tmp_path, local):
-    store = Store(str(tmp_path), "mine")
-    assert RaceSession(SweepOptions(), STUDY, store).run() == 0
+def test_other_seeds_or_settings_are_refused(store):
     for other in (STUDY.modify(seeds=3), STUDY.modify(tasks=7)):
         with pytest.raises(UsageError, match="a race with other seeds or other sett"):
-            RaceSession(SweepOptions(), other, store)
+            race(store, other)
 
 
-def test_without_refine_everything_that_stopped_runs_after_all(tmp_path, local):
+def test_without_refine_everything_that_stopped_runs_after_all(ended, store, local):
     """Also where all runs were finished before the race, and a race may follow."""
-    store = Store(str(tmp_path), "mine")
 
-    def race():
-        session = RaceSession(SweepOptions(), STUDY, store)
-        assert session.run() == 0
-        return session.settings
-
-    def grid():
+    def run_all():
         assert StudySession(SweepOptions(), STUDY, store).run() == 0
         return set(load(store.location())["setting_id"])
 
-    first = race()
-    every = grid()
-    assert every >= STUDY.rows().keys()
-    best = [s for s in race() if s.optimizer.name == "sgd"]
-    assert best == [s for s in first if s.optimizer.name == "sgd"]
-    # nothing was left to train, but the settings are there again
-    assert grid() >= STUDY.rows().keys()
+    assert run_all() >= STUDY.rows().keys()
+    again, code = race(store)
+    assert code == 0
+    assert [s for s in again.settings if s.optimizer.name == "sgd"] == [
+        s for s in ended.settings if s.optimizer.name == "sgd"
+    ]
+    # nothing is left to train, but the settings are there again
+    local.ran.clear()
+    assert run_all() >= STUDY.rows().keys()
+    assert local.ran == []
     assert not store.load_request().race.stopped.keys() & STUDY.rows().keys()
 
 
 def test_a_race_on_a_short_stream_judges_the_same_tasks_once(tmp_path, local, capsys):
-    store = Store(str(tmp_path), "mine")
-    race = RaceSession(SweepOptions(), STUDY.modify(tasks=1), store)
-    assert race.run() == 0
-    assert len(race.settings) == 2
+    session, code = race(Store(str(tmp_path), "mine"), STUDY.modify(tasks=1))
+    assert (code, len(session.settings)) == (0, 2)
     said = capsys.readouterr().out
     assert "Stage 1 of 12" in said
     assert "Stage 2 of 12" not in said
 
 
 def test_a_stage_trains_up_to_its_share_and_no_further(tmp_path, local):
-    ran, _ = local
     store = Store(str(tmp_path), "mine")
     stage = RaceSession(SweepOptions(), STUDY, store).stages[0]
     session = StageSession(SweepOptions(), STUDY, store, stage)
-    assert session.left == session.total == 16
+    assert session.left == session.total == 10
+    local.ran.clear()
     assert session.run() == 0
     assert session.left == 0
-    assert {tasks for _, tasks in ran} == {5}
+    assert {tasks for _, tasks in local.ran} == {5}
     assert not store.finished_runs()
 
 
@@ -221,15 +235,3 @@ def test_new_values_of_rho_lie_halfway_to_the_neighbours():
     assert rhos(0.16) == [0.08, 0.64]
     assert around(Setting(optimizer=SGD()), grid_of_rho) == []
     assert around(settings(0.3)[0], settings(0.3)) == []
-
-
-def test_the_race_is_in_the_request(tmp_path, local):
-    store = Store(str(tmp_path), "mine")
-    assert RaceSession(SweepOptions(), STUDY, store).run() == 0
-    request = store.load_request()
-    content = json.loads(request.to_bytes())
-    assert content["race"]["seeds"] == "0-3"
-    assert type(request).from_bytes(request.to_bytes(), "mine") == request
-    assert attrs.evolve(request, race=None).to_bytes() != request.to_bytes()
-    assert request.race.stage == len(RaceSession(SweepOptions(), STUDY, store).stages)
-    assert all("permuted s" in why for why in request.race.stopped.values())
