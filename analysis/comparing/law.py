@@ -40,6 +40,7 @@ from analysis.records.runs import Runs, by_setting, labels, matrices
 from analysis.statistics.intervals import Reals, mean_interval, standard_deviation
 from analysis.statistics.metrics import Metric
 from analysis.statistics.monotone import (
+    REACH,
     fit_exponents,
     fit_monotone,
     isotonic_squares,
@@ -63,6 +64,9 @@ FREE, OWN = "rho / (lr^a batch^b)", "own curves"
 
 HALF = 0.5
 """The share that `halves` looks for."""
+
+NEAR = 0.01
+"""An exponent so near to the end of the search (`REACH`) has no interval."""
 
 ROUNDING = 1e-9
 """How far logarithms of equal numbers may differ."""
@@ -207,6 +211,8 @@ def _pools(frame: pd.DataFrame, question: Question) -> list[Pool]:
     groups: dict[tuple[Any, ...], list[tuple[list[Runs], Runs]]] = defaultdict(list)
     for curve, baseline in curves(settings):
         known = None not in _by_scales((curve, baseline))
+        # a setting without a finished run would take the seeds from all others
+        known &= all(runs.seeds or runs.diverged for runs in curve)
         if known and _has_learned(baseline, question.metric):
             method = without(curve[0].setting, "rho", *SCALES, "epochs")
             groups[curve[0].study, *method.values()].append((curve, baseline))
@@ -425,6 +431,8 @@ def _exponents(pool: Pool) -> dict[str, float]:
         row[name] = float(best[i])
         for kind, ends in (("", over_seeds), ("_curves", over_curves)):
             lo, hi = (float(end[i]) for end in ends)
+            if abs(best[i]) > REACH - NEAR:  # the best one may lie further out
+                lo = hi = float("nan")
             row |= {f"{name}{kind}_lo": lo, f"{name}{kind}_hi": hi}
     return row
 

@@ -12,6 +12,7 @@ from analysis.comparing.compare import Question
 from analysis.comparing.law import EXPONENTS, FREE, NORMS, OWN, POOL, law
 from analysis.records.load import Selection, load
 from analysis.records.runs import plain_rows, show
+from analysis.statistics.monotone import REACH
 from analysis.tables.dose import check_level
 from analysis.tables.formats import (
     Cells,
@@ -203,7 +204,14 @@ def _answers(rows: list[dict[str, Any]]) -> list[str]:
         f"{_part(of['rho']['explained'])}, with the best exponents "
         f"{_part(free['explained'])}; {OWN} explain {_part(of[OWN]['explained'])}."
     ]
-    if free.get("a") is not None:
+    if free.get("a") is None:
+        return answers
+    if free["a_lo"] is None:
+        answers.append(
+            "The exponent a has no interval: there are fewer than three seeds, or it "
+            f"lies at the end of the search, {REACH:g} or {-REACH:g}."
+        )
+    else:
         zero, one = (
             "ruled out" if _excluded(free, value) else "not ruled out"
             for value in (0.0, 1.0)
