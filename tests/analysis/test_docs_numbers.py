@@ -78,7 +78,7 @@ PARTS = {
     title: part
     for file, mark in (("docs/results.md", "## "), ("README.md", r"\d+\. "))
     for title, part in sections(file, mark)
-    if commands(part)
+    if re.match(mark, part) and commands(part)
 }
 
 
