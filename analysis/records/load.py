@@ -235,8 +235,8 @@ def _rows_to_load(
             left &= ~is_stopped.to_numpy()
     if count:
         print(
-            f"note: {count} setting{'' if count == 1 else 's'} that --refine stopped "
-            f"{'is' if count == 1 else 'are'} left out, for want of some of the seeds",
+            f"note: left out {count} of the settings, because --refine stopped them "
+            "before they had all seeds",
             file=sys.stderr,
         )
     return np.flatnonzero(left)

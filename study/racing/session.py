@@ -161,8 +161,8 @@ class RaceSession:
 
         def has_news(tasks: int) -> bool:
             """Return whether a race of this length has trained since the last stage."""
-            same = before and (before.seeds, before.tasks(tasks))
-            return is_last or same != (stage.seeds, stage.tasks(tasks))
+            known = before and (before.seeds, before.tasks(tasks))
+            return is_last or known != (stage.seeds, stage.tasks(tasks))
 
         races = [
             race
