@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).with_name("cluster_lab")))
 import lab as labs
 
 from tests.support.chaos import RUNS, TASKS
+from tests.support.gate import VARIABLE, Gate
 
 pytestmark = [
     pytest.mark.cluster,
@@ -34,6 +35,9 @@ pytestmark = [
 RESULTS = f"s3://{labs.BUCKET}/plasticity-study?region=us-west-2"
 WORDS = "--gpus-per-trial 0 --stack 1 --checkpoint-every 1"
 SWEEP = f"python -m study.sweep my_study.py --results '{RESULTS}' {WORDS}"
+GATED = SWEEP.replace("-m study.sweep", "gate.py")
+"""The same sweep, whose trials wait at a gate: a copy of tests/support/gate.py."""
+
 SUBMIT = "ray job submit --submission-id paper --working-dir my-study"
 KEEP = os.environ.get("LAB_KEEP")
 """A folder where the transcript and the pictures of the dashboard stay."""
@@ -165,8 +169,13 @@ def test_a_study_on_a_cluster(lab, expected, tmp_path, capsys):
     refused = lab.head(sweep, code=None)
     assert "may start nodes that do not have this folder" in refused
     prometheus(lab)
+    lab.laptop("cp tests/support/gate.py my-study")
+    gate = Gate(lab.folder / "gate")  # all hosts see it
+    gate.close(tasks=3)
+    named = f"env {VARIABLE}={gate.file}"
     with lab.dashboard():
-        show(lab, f"{SUBMIT} --no-wait -- {SWEEP}")
+        command = f"{SUBMIT} --no-wait --"
+        show(lab, f"{command} {named} {GATED}", f"{command} {SWEEP}")
         wait(lab, "Waiting for nodes: 0 of 2 concurrent trials .* up to 2 CPU, 2 GPU")
         wait(lab, r"Ray now has 2 CPU, 2 GPU|no longer wait for nodes")
         wait(lab, r"tasks [1-9]\d*/72")
@@ -178,6 +187,7 @@ def test_a_study_on_a_cluster(lab, expected, tmp_path, capsys):
         lab.take_away(*victim[:2])
         wait(lab, f"Node {victim[1]} has left")
         wait(lab, r"has left[^\0]*ha(s|ve) joined")
+        gate.open()
         said = wait(lab, "Records: ", 1200)
         assert "runs 12/12, tasks 72/72" in said
         show(lab, "ray job logs paper")
