@@ -43,7 +43,7 @@ from trainables.measuring import measure_landscape, measure_network
 from trainables.networks.network import Network, initial_network
 from trainables.networks.stack import Stack, in_pixel_order
 from trainables.probes import LANDSCAPE, START
-from trainables.problems import PIXELS, Task
+from trainables.problems import Task
 from trainables.randomness import SEEDS, generator
 from trainables.record import Record
 from trainables.setting import RunOptions, Setting
@@ -113,7 +113,7 @@ class ContinualRun:
             for images in (dataset.train_images, dataset.test_images)
         )
         network = initial_network(
-            [PIXELS, *setting.hidden, setting.problem.outputs],
+            [setting.form.pixels, *setting.hidden, setting.outputs],
             self.seeds,
             device,
             dtype,
@@ -158,7 +158,7 @@ class ContinualRun:
             raise StopIteration(f"all {self.setting.tasks} tasks are finished")
         started = time.perf_counter()
         self.stack.task = self.task
-        tasks = {s: self.setting.problem.task(s, self.task) for s in self.seeds}
+        tasks = {s: self._stream(s, self.task) for s in self.seeds}
         measures = self._learn(tasks) if self.alive else {}
         finite = [s for s in self.alive if measuring.is_finite(measures[s])]
         if len(finite) < len(self.alive):
@@ -229,6 +229,10 @@ class ContinualRun:
             self.stack.reorder(order)
         return [examples[i] for i in order]
 
+    def _stream(self, seed: int, index: int) -> Task:
+        """Return task number `index` of the seed's stream."""
+        return self.setting.problem.task(seed, index, self.setting.form)
+
     def _draw(self, seed: int, task: Task, index: int) -> Examples:
         """Return the training examples of task number `index` of the seed's stream."""
         labels, count = self.dataset.train_labels, self.setting.examples
@@ -258,7 +262,7 @@ class ContinualRun:
         accuracies = []
         for back in range(1, 1 + min(self.options.look_back, self.task)):
             index = self.task - back
-            tasks = [self.setting.problem.task(s, index) for s in self.alive]
+            tasks = [self._stream(s, index) for s in self.alive]
             with in_pixel_order(tasks, self.stack.network):
                 accuracies.append(self._test_on(tasks, index)["test_accuracy"])
         if not accuracies:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ from trainables.interventions import INTERVENTIONS, Intervention
 from trainables.networks.activations import ACTIVATIONS
 from trainables.networks.initialization import INITIALIZATIONS
 from trainables.optimizers import OPTIMIZERS, SGD, Optimizer
-from trainables.problems import PROBLEMS, Permuted, Problem
+from trainables.problems import PROBLEMS, Form, Permuted, Problem
 from trainables.usage import UsageError, choose
 
 Row = dict[str, Any]
@@ -90,7 +91,10 @@ class Setting:
         meaning="dataset from which the tasks are made",
     )
     tasks: int = whole(
-        attrs.Factory(lambda setting: setting.problem.default_tasks, takes_self=True),
+        attrs.Factory(
+            lambda own: min(own.problem.default_tasks, own.longest or math.inf),
+            takes_self=True,
+        ),
         unit="tasks",
         meaning="length of the stream",
     )
@@ -139,7 +143,7 @@ class Setting:
     )
 
     def __attrs_post_init__(self) -> None:
-        longest = self.problem.longest
+        longest = self.longest
         if longest is not None and self.tasks > longest:
             raise UsageError(
                 f"tasks is {self.tasks}: {self.problem.name} has only {longest} tasks, "
@@ -158,6 +162,21 @@ class Setting:
                 f"examples is {self.examples}: {self.dataset} has only {available} "
                 f"training examples, so use at most {available}"
             )
+
+    @property
+    def form(self) -> Form:
+        """The size of the dataset's images, and the number of its classes."""
+        return DATASETS[self.dataset].form
+
+    @property
+    def outputs(self) -> int:
+        """The number of outputs of the network, one for each label of a task."""
+        return self.problem.outputs or self.form.classes
+
+    @property
+    def longest(self) -> int | None:
+        """The maximum number of tasks in the stream, or None if there is no limit."""
+        return self.problem.longest(self.form)
 
     def _check_intervention(self) -> None:
         """Check that the units have one output, if the intervention replaces units.

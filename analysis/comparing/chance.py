@@ -6,11 +6,15 @@ verdict should rest on that.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from analysis.records.runs import Runs
 from analysis.statistics.metrics import MEASURE, MEASURES, tenths
-from trainables.problems import PROBLEMS
+from trainables.data import DATASETS
+from trainables.problems import MNIST, PROBLEMS
 
 UNEVEN = 1.15
 """How far chance may exceed 1 / labels, because classes differ in size.
@@ -35,7 +39,7 @@ def at_chance(runs: Runs, measure: str = MEASURE) -> bool:
         False also if there is no complete run, or if the problem is unknown, as in
         results of other programs: then the number of labels is unknown too.
     """
-    chance = chance_level(runs.setting["problem"], measure, UNEVEN)
+    chance = chance_level(runs.setting, measure, UNEVEN)
     if chance is None or not runs.seeds:
         return False
     means = tenths(runs.matrix).mean(axis=0)
@@ -44,16 +48,20 @@ def at_chance(runs: Runs, measure: str = MEASURE) -> bool:
     return bool(means.min() >= chance)
 
 
-def chance_level(problem: str, measure: str, uneven: float = 1.0) -> float | None:
+def chance_level(
+    setting: Mapping[str, Any], measure: str, uneven: float = 1.0
+) -> float | None:
     """Return the level of a network that guesses; None if the problem is unknown.
 
     It is right with a probability of `uneven` / labels. Of a loss, chance is the loss
-    of such a probability.
+    of such a probability. A dataset that is unknown is one of ten classes, as MNIST is.
 
-    >>> chance_level("pairwise", "test_accuracy")
+    >>> chance_level({"problem": "pairwise", "dataset": "mnist"}, "test_accuracy")
     0.5
     """
-    if problem not in PROBLEMS:
+    if setting["problem"] not in PROBLEMS:
         return None
-    probability = uneven / PROBLEMS[problem].outputs
+    source = DATASETS.get(str(setting.get("dataset")))
+    classes = (source.form if source else MNIST).classes
+    probability = uneven / (PROBLEMS[setting["problem"]].outputs or classes)
     return probability if MEASURES[measure].higher else float(-np.log(probability))

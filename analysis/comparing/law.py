@@ -242,7 +242,7 @@ def _common_seeds(pairs: Sequence[tuple[list[Runs], Runs]]) -> set[int]:
 
 def _has_learned(runs: Runs, metric: Metric) -> bool:
     """Return whether the level of a setting is better than chance."""
-    chance = chance_level(runs.setting["problem"], metric.measure, UNEVEN)
+    chance = chance_level(runs.setting, metric.measure, UNEVEN)
     if chance is None or not runs.seeds:
         return False
     gain = metric(runs.matrix).mean() - chance
@@ -263,8 +263,8 @@ def _pool(
     """Return the pool of some curves, each with its baseline, on some seeds."""
     all_runs = [runs for curve, _ in pairs for runs in curve]
     bases = [base for _, base in pairs]
-    problem = all_runs[0].setting["problem"]
-    chance = chance_level(problem, metric.measure)
+    setting = all_runs[0].setting
+    chance = chance_level(setting, metric.measure)
     assert chance is not None  # see `_has_learned`
     levels = [metric(base.select_seeds(seeds).matrix) for base in bases]
     measured = matrices(frame, bases, NORMS)
@@ -276,7 +276,8 @@ def _pool(
             ends = np.array([own.get(seed, chance) for seed in sorted(seeds)])
             shares.append((level - ends) / (level.mean() - chance))
     return Pool(
-        names={"study": all_runs[0].study, "problem": problem} | {"method": method},
+        names={"study": all_runs[0].study, "problem": setting["problem"]}
+        | {"method": method},
         curve=np.repeat(np.arange(len(pairs)), sizes),
         inputs={
             name: np.array([runs.setting[name] for runs in all_runs], dtype=np.float64)

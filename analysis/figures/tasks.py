@@ -43,7 +43,7 @@ def pictured_tasks(frame: pd.DataFrame) -> pd.DataFrame:
         One row per image, with the columns study, problem, dataset, drawn_from, seed,
         task, task_label, label and pixels. drawn_from is the dataset from which the
         image was loaded. task is -1 for an image that is not permuted. label is the
-        class of the image. pixels is a text of 784 values from 0 to 255.
+        class of the image. pixels is a text of the image's values, from 0 to 255.
 
     Raises:
         UsageError: The dataset's files are missing, the problem is unknown, or a task
@@ -100,7 +100,7 @@ def _images(
     `labels` has the label of each task in the records, by the number of the task.
     """
     for index, recorded in labels.items():
-        task = stream.task(seed, int(index))
+        task = stream.task(seed, int(index), digits.form)
         if task.label != recorded:
             raise UsageError(
                 f"cannot show task {index} of seed {seed}: the records have the task "
@@ -150,6 +150,8 @@ def draw_tasks(data: pd.DataFrame, width: float | None = None) -> Figure:
     """
     from matplotlib.figure import Figure
 
+    from trainables.data import DATASETS
+
     width = width or 6.0
     parts = [part for _, part in data.groupby("problem", sort=False)]
     images = [part.groupby("task").size().max() for part in parts]
@@ -158,6 +160,8 @@ def draw_tasks(data: pd.DataFrame, width: float | None = None) -> Figure:
     blocks = figure.subfigures(len(parts), 1, squeeze=False, height_ratios=heights)
     for part, block, count in zip(parts, blocks[:, 0], images, strict=True):
         first = part.iloc[0]
+        form = DATASETS[first["drawn_from"]].form
+        shape = (form.height, form.width, form.channels)
         head = f"{first['problem']} ({first['dataset']}, seed {first['seed']})"
         if first["drawn_from"] != first["dataset"]:
             head += f", images from {first['drawn_from']}"
@@ -171,7 +175,7 @@ def draw_tasks(data: pd.DataFrame, width: float | None = None) -> Figure:
                 name = f"{name}: {rows['task_label'].iloc[0]}"
             column[0].set_title(name, size=7.5, color="0.35", loc="center")
             for pixels, ax in zip(rows["pixels"], column, strict=False):
-                values = np.array(pixels.split(), dtype=np.uint8).reshape(28, 28)
+                values = np.array(pixels.split(), dtype=np.uint8).reshape(shape)
                 ax.imshow(values, cmap="gray_r", vmin=0, vmax=255)
     return figure
 

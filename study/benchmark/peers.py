@@ -18,14 +18,14 @@ from torch import Tensor, nn
 from study.benchmark.steps import Contender, Maker
 from trainables.data import Dataset
 from trainables.optimizers import EPSILON
-from trainables.problems import PIXELS
 from trainables.setting import Setting
 from trainables.usage import UsageError
 
 
 def layer_sizes(setting: Setting) -> list[tuple[int, int]]:
     """Return the numbers of inputs and outputs of each layer."""
-    return list(itertools.pairwise([PIXELS, *setting.hidden, setting.problem.outputs]))
+    sizes = [setting.form.pixels, *setting.hidden, setting.outputs]
+    return list(itertools.pairwise(sizes))
 
 
 def jax_loop(

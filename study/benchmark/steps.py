@@ -30,7 +30,6 @@ from trainables.bases import Adam
 from trainables.data import DATASETS, Dataset, load
 from trainables.data.examples import Examples
 from trainables.optimizers import EPSILON, OPTIMIZERS, SGD, Optimizer
-from trainables.problems import CLASSES, PIXELS
 from trainables.run import ContinualRun
 from trainables.setting import Setting
 
@@ -60,9 +59,9 @@ def repeat_images(data: Dataset, train: int, test: int) -> Dataset:
     """
     return Dataset(
         "mnist",
-        np.resize(data.train_images, (train, PIXELS)),
+        np.resize(data.train_images, (train, data.form.pixels)),
         np.resize(data.train_labels, train),
-        np.resize(data.test_images, (test, PIXELS)),
+        np.resize(data.test_images, (test, data.form.pixels)),
         np.resize(data.test_labels, test),
     )
 
@@ -76,7 +75,7 @@ def products(
     first, and the update. One operation computes both the gradient and the update. The
     arrays lie in memory as in a real step.
     """
-    sizes = [PIXELS, *setting.hidden, setting.problem.outputs]
+    sizes = [setting.form.pixels, *setting.hidden, setting.outputs]
     shape = stack, setting.batch_size
     activations, errors, out = (
         [torch.rand(*shape, size, device=device) for size in sizes] for _ in range(3)
@@ -136,7 +135,7 @@ def usual_loop(
     optimizer has a rho, the loop is SAM as people usually write it: the second pass
     changes the parameters in place.
     """
-    sizes = [PIXELS, *setting.hidden, setting.problem.outputs]
+    sizes = [setting.form.pixels, *setting.hidden, setting.outputs]
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
@@ -144,9 +143,11 @@ def usual_loop(
     optimizer = torch.optim.SGD(model.parameters(), lr=setting.optimizer.lr)
     random = np.random.default_rng(0)
     rows = random.choice(len(data.train_labels), steps * setting.batch_size)
-    pixels = random.permutation(PIXELS)
+    pixels = random.permutation(setting.form.pixels)
     images = torch.from_numpy(data.train_images[rows][:, pixels]).float() / 255
-    labels = torch.from_numpy(data.train_labels[rows].astype(int)) % CLASSES
+    labels = (
+        torch.from_numpy(data.train_labels[rows].astype(int)) % setting.form.classes
+    )
     dataset = torch.utils.data.TensorDataset(images.to(device), labels.to(device))
     loader = torch.utils.data.DataLoader(dataset, setting.batch_size, shuffle=True)
 

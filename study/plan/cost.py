@@ -11,7 +11,6 @@ import math
 from typing import NamedTuple
 
 from trainables.data import DATASETS
-from trainables.problems import CLASSES, PIXELS
 from trainables.setting import Setting
 
 COPIES = 12
@@ -63,15 +62,15 @@ def run_cost(setting: Setting) -> Cost:
     one forward pass.
     """
     source = DATASETS[setting.dataset]
-    share = len(setting.problem.task(0, 0).classes) / CLASSES
+    first = setting.problem.task(0, 0, setting.form)
+    share = len(first.classes) / setting.form.classes
     weights = [a * b for a, b in itertools.pairwise(_layer_sizes(setting))]
     forward = 2 * sum(weights)
     one_pass = 3 * forward - 2 * weights[0]
     examples = min(share * source.train, setting.examples or math.inf)
     trained = setting.tasks * setting.epochs * examples
     # random labels can only be memorized, so they are tested on the training examples
-    shuffled = setting.problem.task(0, 0).shuffled
-    tested = setting.tasks * (examples if shuffled else share * source.test)
+    tested = setting.tasks * (examples if first.shuffled else share * source.test)
     update = one_pass * setting.optimizer.passes
     flops = trained * update + tested * forward
     work = flops + trained * update * UPDATE_EXAMPLES / setting.batch_size
@@ -99,4 +98,4 @@ def seeds_that_fit(setting: Setting, memory: float) -> int:
 
 
 def _layer_sizes(setting: Setting) -> list[int]:
-    return [PIXELS, *setting.hidden, setting.problem.outputs]
+    return [setting.form.pixels, *setting.hidden, setting.outputs]

@@ -68,7 +68,7 @@ def objective_values(
     """
     seeds = sorted({row["seed"] for row in records})
     tasks = len(records) // len(seeds)
-    chance = 1 / setting.problem.outputs
+    chance = 1 / setting.outputs
     accuracy: Trajectories = np.full((len(seeds), tasks), chance)
     diverged = np.zeros(len(seeds), dtype=bool)
     for row in records:

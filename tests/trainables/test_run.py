@@ -136,7 +136,7 @@ class Activated(torch.nn.Module):
 
 def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
     """One network as anyone would write it: permute the images, loop, measure."""
-    sizes = [784, *setting.hidden, setting.problem.outputs]
+    sizes = [784, *setting.hidden, setting.outputs]
     start = initial_network(
         sizes,
         [seed],

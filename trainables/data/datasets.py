@@ -23,7 +23,7 @@ import numpy as np
 import platformdirs
 
 from trainables.patience import first_line
-from trainables.problems.task import CLASSES, PIXELS
+from trainables.problems.task import MNIST, Form
 from trainables.usage import UsageError, choose
 
 PARTS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
@@ -50,6 +50,11 @@ class Dataset:
     test_images: np.ndarray  # (m, 784)
     test_labels: np.ndarray  # (m,)
 
+    @property
+    def form(self) -> Form:
+        """The size of the images, and the number of classes."""
+        return DATASETS[self.name].form
+
 
 @attrs.frozen
 class Source:
@@ -59,6 +64,7 @@ class Source:
     read: Callable[[str, Path | None], Dataset]
     train: int  # number of training examples
     test: int  # number of test examples
+    form: Form = MNIST
 
 
 def load(name: str, folder: str | os.PathLike[str] | None = None) -> Dataset:
@@ -163,12 +169,12 @@ def _parse_idx(path: Path, raw: bytes, images: bool) -> np.ndarray:
             "download the file again"
         )
     array = np.frombuffer(raw, np.uint8, offset=header)
-    if not images and array.max(initial=0) >= CLASSES:
+    if not images and array.max(initial=0) >= MNIST.classes:
         raise UsageError(
             f"{path} has label {array.max()}: labels must be 0 to 9, so download the "
             "file again"
         )
-    return array.reshape(-1, PIXELS) if images else array
+    return array.reshape(-1, MNIST.pixels) if images else array
 
 
 def _download(name: str) -> Path:

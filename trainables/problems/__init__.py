@@ -7,7 +7,7 @@ from trainables.problems.pairwise import Pairwise
 from trainables.problems.pairwise_oriented import PairwiseOriented
 from trainables.problems.permuted import Permuted
 from trainables.problems.random_labels import RandomLabels
-from trainables.problems.task import CLASSES, PIXELS, Problem, Task
+from trainables.problems.task import MNIST, Form, Problem, Task
 
 PROBLEMS: dict[str, type[Problem]] = {
     "permuted": Permuted,
@@ -20,10 +20,10 @@ PROBLEMS: dict[str, type[Problem]] = {
 }
 
 __all__ = [
-    "CLASSES",
-    "PIXELS",
+    "MNIST",
     "PROBLEMS",
     "Accumulating",
+    "Form",
     "Gradual",
     "LabelPermuted",
     "Pairwise",

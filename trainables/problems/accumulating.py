@@ -19,26 +19,23 @@ from typing import ClassVar
 import attrs
 
 from trainables.hyperparameter import whole
-from trainables.problems.task import CLASSES, Task
+from trainables.problems.task import MNIST, Form, Problem, Task
 
 
 @attrs.frozen(kw_only=True)
-class Accumulating:
+class Accumulating(Problem):
     """A stream in which each task has all images of the task before, and some more.
 
     After `chunks` tasks, all tasks have all images.
     """
 
     name: ClassVar[str] = "accumulating"
-    outputs: ClassVar[int] = CLASSES
-    default_tasks: ClassVar[int] = 100
-    longest: ClassVar[int | None] = None
 
     chunks: int = whole(
         100, unit="tasks", meaning="tasks after which all training images are in a task"
     )
 
-    def task(self, seed: int, index: int) -> Task:
+    def task(self, seed: int, index: int, form: Form = MNIST) -> Task:
         """Return task number `index` (from 0) of the seed's stream.
 
         >>> Accumulating(chunks=4).task(seed=0, index=2).label
@@ -46,4 +43,4 @@ class Accumulating:
         """
         parts = min(index + 1, self.chunks)
         label = f"{parts} of {self.chunks} parts"
-        return Task(label, tuple(range(CLASSES)), share=parts / self.chunks)
+        return Task(label, tuple(range(form.classes)), share=parts / self.chunks)

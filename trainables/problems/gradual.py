@@ -16,18 +16,15 @@ import attrs
 import numpy as np
 
 from trainables.hyperparameter import real
-from trainables.problems.task import CLASSES, PIXELS, Task
+from trainables.problems.task import MNIST, Form, Problem, Task
 from trainables.randomness import generator
 
 
 @attrs.frozen(kw_only=True)
-class Gradual:
+class Gradual(Problem):
     """A stream in which each task permutes a share of the pixels of the task before."""
 
     name: ClassVar[str] = "gradual"
-    outputs: ClassVar[int] = CLASSES
-    default_tasks: ClassVar[int] = 100
-    longest: ClassVar[int | None] = None
 
     pixel_share: float = real(
         0.1,
@@ -38,7 +35,7 @@ class Gradual:
         meaning="share of the pixels that each task permutes",
     )
 
-    def task(self, seed: int, index: int) -> Task:
+    def task(self, seed: int, index: int, form: Form = MNIST) -> Task:
         """Return task number `index` (from 0) of the seed's stream.
 
         The name of the task is the CRC-32 of its pixel permutation.
@@ -46,10 +43,11 @@ class Gradual:
         >>> bool((Gradual().task(seed=0, index=0).pixels == np.arange(784)).all())
         True
         """
-        pixels, count = np.arange(PIXELS), round(self.pixel_share * PIXELS)
+        pixels = np.arange(form.pixels)
+        count = round(self.pixel_share * form.pixels)
         # make all earlier changes again, so that a run can resume at any task
         for change in range(1, index + 1):
-            chosen = generator("stream", seed, change).permutation(PIXELS)[:count]
+            chosen = generator("stream", seed, change).permutation(form.pixels)[:count]
             pixels[np.sort(chosen)] = pixels[chosen]
         label = f"{zlib.crc32(pixels.astype('<u2').tobytes()):08x}"
-        return Task(label, tuple(range(CLASSES)), pixels)
+        return Task(label, tuple(range(form.classes)), pixels)

@@ -8,30 +8,32 @@ such streams, because input plasticity and label plasticity can be lost separate
 
 from __future__ import annotations
 
+import zlib
 from typing import ClassVar
 
 import attrs
 
-from trainables.problems.task import CLASSES, Task
+from trainables.problems.task import MNIST, Form, Problem, Task
 from trainables.randomness import generator
 
 
 @attrs.frozen
-class LabelPermuted:
+class LabelPermuted(Problem):
     """A stream in which each task, also the first, randomly permutes the labels."""
 
     name: ClassVar[str] = "label-permuted"
-    outputs: ClassVar[int] = CLASSES
-    default_tasks: ClassVar[int] = 100
-    longest: ClassVar[int | None] = None
 
-    def task(self, seed: int, index: int) -> Task:
+    def task(self, seed: int, index: int, form: Form = MNIST) -> Task:
         """Return task number `index` (from 0) of the seed's stream.
 
         The name of the task lists its classes in the order of their labels 0, 1, ...
+        With more than ten classes, it is the CRC-32 of this order.
 
         >>> sorted(LabelPermuted().task(seed=0, index=3).label)
         ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']
         """
-        classes = tuple(generator("stream", seed, index).permutation(CLASSES).tolist())
-        return Task("".join(map(str, classes)), classes)
+        order = generator("stream", seed, index).permutation(form.classes)
+        label = "".join(map(str, order))
+        if form.classes > 10:  # the digits would be ambiguous
+            label = f"{zlib.crc32(order.astype('<u2').tobytes()):08x}"
+        return Task(label, tuple(order.tolist()))

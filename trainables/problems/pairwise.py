@@ -9,18 +9,17 @@ problem. They adapted the binary ImageNet stream of Dohare et al. 2023 (arXiv
 from __future__ import annotations
 
 import itertools
+import math
 from typing import ClassVar
 
 import attrs
 
-from trainables.problems.task import CLASSES, Task
+from trainables.problems.task import MNIST, Form, Problem, Task
 from trainables.randomness import generator
-
-_PAIRS = list(itertools.combinations(range(CLASSES), 2))
 
 
 @attrs.frozen
-class Pairwise:
+class Pairwise(Problem):
     """A stream with one task per pair of classes, in a random order.
 
     The seed determines the order.
@@ -28,10 +27,12 @@ class Pairwise:
 
     name: ClassVar[str] = "pairwise"
     outputs: ClassVar[int] = 2
-    default_tasks: ClassVar[int] = len(_PAIRS)
-    longest: ClassVar[int | None] = len(_PAIRS)
 
-    def task(self, seed: int, index: int) -> Task:
+    def longest(self, form: Form) -> int:
+        """Return the number of pairs of classes."""
+        return math.comb(form.classes, 2)
+
+    def task(self, seed: int, index: int, form: Form = MNIST) -> Task:
         """Return task number `index` (from 0) of the seed's stream.
 
         The smaller class of the pair has label 0.
@@ -39,5 +40,6 @@ class Pairwise:
         >>> sorted(Pairwise().task(7, i).label for i in range(45))[:3]
         ['0v1', '0v2', '0v3']
         """
-        pair = _PAIRS[generator("stream", seed).permutation(len(_PAIRS))[index]]
+        pairs = list(itertools.combinations(range(form.classes), 2))
+        pair = pairs[generator("stream", seed).permutation(len(pairs))[index]]
         return Task(f"{pair[0]}v{pair[1]}", pair)

@@ -12,7 +12,7 @@ from typing import ClassVar
 import attrs
 
 from trainables.problems.pairwise import Pairwise
-from trainables.problems.task import Task
+from trainables.problems.task import MNIST, Form, Task
 from trainables.randomness import generator
 
 
@@ -22,7 +22,7 @@ class PairwiseOriented(Pairwise):
 
     name: ClassVar[str] = "pairwise-oriented"
 
-    def task(self, seed: int, index: int) -> Task:
+    def task(self, seed: int, index: int, form: Form = MNIST) -> Task:
         """Return task number `index` (from 0) of the seed's stream.
 
         The pairs come in the order of `Pairwise`. The class with label 0 is first in
@@ -32,7 +32,7 @@ class PairwiseOriented(Pairwise):
         >>> sorted("v".join(sorted(task.label.split("v"))) for task in tasks)[:3]
         ['0v1', '0v2', '0v3']
         """
-        pair = Pairwise().task(seed, index).classes
+        pair = Pairwise().task(seed, index, form).classes
         # not the purpose "stream", which has drawn the order of the pairs
         if generator("orientation", seed, index).integers(2):
             pair = pair[::-1]

@@ -12,20 +12,17 @@ from typing import ClassVar
 
 import attrs
 
-from trainables.problems.task import CLASSES, PIXELS, Task
+from trainables.problems.task import MNIST, Form, Problem, Task
 from trainables.randomness import generator
 
 
 @attrs.frozen
-class Permuted:
+class Permuted(Problem):
     """A stream in which each task, also the first, randomly permutes the pixels."""
 
     name: ClassVar[str] = "permuted"
-    outputs: ClassVar[int] = CLASSES
-    default_tasks: ClassVar[int] = 100
-    longest: ClassVar[int | None] = None
 
-    def task(self, seed: int, index: int) -> Task:
+    def task(self, seed: int, index: int, form: Form = MNIST) -> Task:
         """Return task number `index` (from 0) of the seed's stream.
 
         The name of the task is the CRC-32 of its pixel permutation.
@@ -33,6 +30,6 @@ class Permuted:
         >>> Permuted().task(seed=0, index=3).label == Permuted().task(0, 3).label
         True
         """
-        pixels = generator("stream", seed, index).permutation(PIXELS)
+        pixels = generator("stream", seed, index).permutation(form.pixels)
         label = f"{zlib.crc32(pixels.astype('<u2').tobytes()):08x}"
-        return Task(label, tuple(range(CLASSES)), pixels)
+        return Task(label, tuple(range(form.classes)), pixels)

@@ -16,11 +16,11 @@ from typing import ClassVar
 
 import attrs
 
-from trainables.problems.task import CLASSES, Task
+from trainables.problems.task import MNIST, Form, Problem, Task
 
 
 @attrs.frozen
-class RandomLabels:
+class RandomLabels(Problem):
     """A stream in which each task, also the first, shuffles the labels of the images.
 
     `Setting.examples` is the number of images, 1200 in the experiments of Kumar et al.
@@ -28,14 +28,12 @@ class RandomLabels:
     """
 
     name: ClassVar[str] = "random-labels"
-    outputs: ClassVar[int] = CLASSES
     default_tasks: ClassVar[int] = 50
-    longest: ClassVar[int | None] = None
 
-    def task(self, seed: int, index: int) -> Task:
+    def task(self, seed: int, index: int, form: Form = MNIST) -> Task:
         """Return task number `index` (from 0) of the seed's stream.
 
         >>> RandomLabels().task(seed=0, index=3).label
         'shuffle 3'
         """
-        return Task(f"shuffle {index}", tuple(range(CLASSES)), shuffled=True)
+        return Task(f"shuffle {index}", tuple(range(form.classes)), shuffled=True)

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import attrs
 import numpy as np
 
-PIXELS = 784
-"""The number of pixels of an image. In every dataset, images have 28 x 28 pixels."""
 
-CLASSES = 10
-"""The number of classes of every dataset."""
+@attrs.frozen
+class Form:
+    """The form of a dataset: the size of its images, and the number of its classes.
+
+    An image is stored as one row of numbers. They are in the order of the image's rows,
+    then of its columns, then of its channels (e.g. red, green and blue).
+    """
+
+    height: int
+    width: int
+    channels: int
+    classes: int
+
+    @property
+    def pixels(self) -> int:
+        """The number of inputs of a network: one for each number of an image."""
+        return self.height * self.width * self.channels
+
+
+MNIST = Form(28, 28, 1, 10)
+"""The form of MNIST, and of the datasets that were made to replace it."""
 
 
 @attrs.frozen(eq=False)
@@ -22,9 +39,9 @@ class Task:
         label: The name of the task in the records.
         classes: The classes of the dataset that are in the task. In the task, class
             classes[i] has the label i.
-        pixels: A permutation of the pixels, of shape (784,), or None to keep the order
-            of the pixels. In training and testing, input j of the network is pixel
-            pixels[j] of the image.
+        pixels: A permutation of the pixels, of shape (pixels,), or None to keep the
+            order of the pixels. In training and testing, input j of the network is
+            pixel pixels[j] of the image.
         shuffled: Whether the labels of the images are shuffled, so that they can only
             be memorized. All such tasks of a seed have the same images, and the network
             is tested on the images on which it was trained.
@@ -39,19 +56,24 @@ class Task:
     share: float | None = None
 
 
-class Problem(Protocol):
-    """A problem defines a stream of tasks for each seed."""
+@attrs.frozen(kw_only=True)
+class Problem:
+    """Base class: a problem defines a stream of tasks for each seed."""
 
     name: ClassVar[str]
-    outputs: ClassVar[int]
-    """The number of outputs of the network, one for each label of a task."""
-    default_tasks: ClassVar[int]
-    longest: ClassVar[int | None]
-    """The maximum number of tasks in the stream, or None if there is no limit."""
+    outputs: ClassVar[int | None] = None
+    """The number of labels of a task, or None for one label per class."""
+    default_tasks: ClassVar[int] = 100
+    """The number of tasks of a setting that gives none, if the stream is as long."""
 
-    def task(self, seed: int, index: int) -> Task:
+    def longest(self, form: Form) -> int | None:
+        """Return the maximum number of tasks, or None if there is no limit."""
+        return None
+
+    def task(self, seed: int, index: int, form: Form = MNIST) -> Task:
         """Return task number `index` (from 0) of the seed's stream.
 
-        Equal arguments must give equal tasks.
+        `form` is the form of the dataset from which the task is made. Equal arguments
+        must give equal tasks.
         """
-        ...
+        raise NotImplementedError

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import re
+from pathlib import Path
 
 import attrs
 import numpy as np
@@ -23,7 +26,18 @@ from trainables.problems import Pairwise, Permuted
 from trainables.setting import Setting
 from trainables.usage import UsageError
 
+GOLDEN = Path(__file__).parents[2] / "golden" / "setting_ids.json"
+
 ONE = (Setting(dataset="mnist-5k"),)
+
+
+def test_the_settings_of_the_studies_do_not_change_by_themselves():
+    """Or a study would be run again. Changes on purpose go to the file of digests."""
+    digests = {
+        name: [len(s.rows()), hashlib.sha256(" ".join(s.rows()).encode()).hexdigest()]
+        for name, s in STUDIES.items()
+    }
+    assert digests == json.loads(GOLDEN.read_text())
 
 
 def test_the_papers_comparison_is_two_problems_by_six_settings():

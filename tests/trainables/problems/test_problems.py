@@ -17,6 +17,7 @@ from trainables.data.examples import draw
 from trainables.problems import (
     PROBLEMS,
     Accumulating,
+    Form,
     Gradual,
     LabelPermuted,
     Pairwise,
@@ -25,6 +26,7 @@ from trainables.problems import (
     RandomLabels,
     Task,
 )
+from trainables.setting import Setting
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "problems.json"
 
@@ -46,15 +48,37 @@ def test_a_task_is_a_pure_function_of_seed_and_index(problem):
 
 @pytest.mark.parametrize("problem", PROBLEMS.values())
 def test_a_stream_never_meets_the_optimizer(problem):
-    assert list(inspect.signature(problem().task).parameters) == ["seed", "index"]
+    assert list(inspect.signature(problem().task).parameters) == [
+        "seed",
+        "index",
+        "form",
+    ]
 
 
 @pytest.mark.parametrize("problem", PROBLEMS.values())
 def test_a_default_stream_fits(problem):
-    one = problem()
-    assert one.longest is None or one.default_tasks <= one.longest
-    last = one.task(0, one.default_tasks - 1)
-    assert len(last.classes) == one.outputs
+    setting = Setting(problem=problem())
+    last = setting.problem.task(0, setting.tasks - 1)
+    assert len(last.classes) == setting.outputs
+
+
+@pytest.mark.parametrize("problem", PROBLEMS.values())
+def test_a_task_fits_the_form_of_the_dataset(problem):
+    form = Form(8, 9, 2, 47)
+    tasks = [problem().task(0, index, form) for index in range(20)]
+    assert {len(task.classes) for task in tasks} == {problem().outputs or 47}
+    assert {c for task in tasks for c in task.classes} <= set(range(47))
+    assert len({task.label for task in tasks}) == 20
+    for task in tasks:
+        assert task.pixels is None or sorted(task.pixels) == list(range(144))
+
+
+def test_a_stream_of_pairs_has_each_pair_of_many_classes_once():
+    form = Form(1, 1, 1, 12)
+    pairs = {Pairwise().task(0, i, form).classes for i in range(66)}
+    assert len(pairs) == Pairwise().longest(form) == 66
+    with pytest.raises(IndexError):
+        Pairwise().task(0, 66, form)
 
 
 def test_labels_are_permuted_and_images_are_not():
