@@ -35,8 +35,8 @@ class SweepOptions:
             records are Parquet files in RESULTS/STUDY/records.
         dataset: Train on mnist, fashion-mnist, kmnist or mnist-5k. By default, the
             study chooses the dataset.
-        data_dir: The folder with the dataset's IDX files, plain or .gz. The default is
-            $PLASTICITY_DATA. If neither is given, the files are downloaded once.
+        data_dir: The folder with the dataset's files. The default is $PLASTICITY_DATA.
+            If neither is given, the files are downloaded once.
         tasks: The number of tasks in each run. By default, the study sets this number.
         seeds: The number of seeds. For example, 3 gives the seeds 0, 1 and 2.
         hidden: The widths of the hidden layers, for example 100-100-100.

@@ -1,5 +1,6 @@
 """Load the datasets, and make the batches on which several seeds train together."""
 
-from trainables.data.datasets import DATASETS, Dataset, load
+from trainables.data.dataset import Dataset
+from trainables.data.datasets import DATASETS, load
 
 __all__ = ["DATASETS", "Dataset", "load"]

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from trainables.data import datasets
-from trainables.data.datasets import DATASETS, PARTS, TORCHVISION, Dataset, load
+from tests.support.idx import to_idx, write_idx
+from trainables.data import DATASETS, Dataset, datasets, idx, load
+from trainables.data.idx import PARTS, TORCHVISION
 from trainables.usage import UsageError
 
 TRAIN, TEST = 30, 10
 """Examples in the files made here."""
-
-
-def idx(array: np.ndarray) -> bytes:
-    shape = b"".join(int(n).to_bytes(4, "big") for n in array.shape)
-    return bytes([0, 0, 8, array.ndim]) + shape + array.astype(np.uint8).tobytes()
 
 
 def arrays() -> dict[str, np.ndarray]:
@@ -36,17 +31,12 @@ def file_of(part: str) -> str:
 
 
 def write(folder: Path, zipped: bool = False, **changes: np.ndarray) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
     for part, array in (arrays() | changes).items():
-        raw = idx(array)
-        if zipped:
-            (folder / f"{file_of(part)}.gz").write_bytes(gzip.compress(raw))
-        else:
-            (folder / file_of(part)).write_bytes(raw)
+        write_idx(folder / file_of(part), array, zipped)
     return folder
 
 
-def refused(name: str, root: Path, *words: object) -> None:
+def refused(name: str, root: Path | None, *words: object) -> None:
     """Check that loading fails with one line that has these words."""
     with pytest.raises(UsageError) as refusal:
         load(name, root)
@@ -59,6 +49,7 @@ def refused(name: str, root: Path, *words: object) -> None:
 def _no_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("PLASTICITY_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(datasets, "DEBIAN", tmp_path / "debian")
 
 
 # ---- what is there
@@ -119,11 +110,18 @@ def test_the_environment_names_the_folder(tmp_path, monkeypatch):
     assert len(load("kmnist", str(tmp_path)).train_labels) == TRAIN
 
 
+def test_an_installed_debian_package_is_read_without_a_folder(tmp_path, monkeypatch):
+    write(tmp_path / "debian" / "fashion-mnist", zipped=True)
+    assert len(load("fashion-mnist").train_labels) == TRAIN
+    monkeypatch.setenv("PLASTICITY_DATA", str(tmp_path))  # a folder comes first
+    refused("fashion-mnist", None, "Debian's package dataset-fashion-mnist")
+
+
 def fake_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the files made here be MNIST's."""
     for part in PARTS:
-        digest = hashlib.sha256(idx(arrays()[part])).hexdigest()
-        monkeypatch.setitem(datasets.MNIST_SHA256, part, digest)
+        digest = hashlib.sha256(to_idx(arrays()[part])).hexdigest()
+        monkeypatch.setitem(idx.MNIST_SHA256, part, digest)
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -157,7 +155,7 @@ def test_a_missing_file_is_named(tmp_path, name, part, monkeypatch):
     fake_mnist(monkeypatch)
     folder = write(tmp_path / TORCHVISION[name] / "raw")
     if name != "mnist":
-        monkeypatch.setattr(datasets, "MNIST_SHA256", dict.fromkeys(PARTS, ""))
+        monkeypatch.setattr(idx, "MNIST_SHA256", dict.fromkeys(PARTS, ""))
     (folder / file_of(part)).unlink()
     refused(name, tmp_path, file_of(part), tmp_path, "put the four IDX files into")
 
