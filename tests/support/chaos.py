@@ -226,6 +226,7 @@ class Bucket:
         self.errors, self.random = 0, random.Random(SEED)
         self.delay = 0.0  # the mean wait before a put, and after it, in seconds
         self.posts = 0  # how many uploads in parts have begun
+        self.see = lambda moment: None  # called "before" and "after" a put is done
 
         def app(environ, start):
             self.posts += environ["REQUEST_METHOD"] == "POST"
@@ -240,8 +241,10 @@ class Bucket:
             environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(size))
             # a put may wait on its way to the store, and its answer on its way back
             time.sleep(self.random.uniform(0, 2 * self.delay))
+            self.see("before")
             with one_put:
                 answer = inner(environ, start)
+            self.see("after")
             time.sleep(self.random.uniform(0, 2 * self.delay))
             return answer
 
