@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,15 +14,18 @@ from trainables.patience import first_line
 from trainables.problems import MNIST, Form
 from trainables.usage import UsageError
 
+BLOCK_IMAGES = 1000
+"""The number of images to work on at once: a copy of so many needs little memory."""
+
 
 @attrs.frozen(eq=False)
 class Dataset:
     """Images and labels for training and testing, as uint8."""
 
     name: str  # the key of the dataset in `DATASETS`
-    train_images: np.ndarray  # (n, 784), 0 to 255
-    train_labels: np.ndarray  # (n,), 0 to 9
-    test_images: np.ndarray  # (m, 784)
+    train_images: np.ndarray  # (n, pixels), 0 to 255, in the order of `Form`
+    train_labels: np.ndarray  # (n,), 0 to classes - 1
+    test_images: np.ndarray  # (m, pixels)
     test_labels: np.ndarray  # (m,)
 
     @property
@@ -31,13 +35,35 @@ class Dataset:
 
         return DATASETS[self.name].form
 
+    @property
+    def mean(self) -> np.ndarray:
+        """The mean of each channel of the training images, if 255 counts as 1."""
+        return self._moments[0]
+
+    @property
+    def std(self) -> np.ndarray:
+        """The standard deviation of each channel of the training images, likewise."""
+        return self._moments[1]
+
+    @functools.cached_property
+    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
+        images, form = self.train_images, self.form
+        sums = np.zeros((2, form.pixels), np.uint64)  # of pixels and squares, exact
+        for start in range(0, len(images), BLOCK_IMAGES):
+            block = images[start : start + BLOCK_IMAGES].astype(np.uint32)
+            sums += block.sum(0), (block**2).sum(0)
+        count = len(images) * form.height * form.width
+        mean, square = sums.reshape(2, -1, form.channels).sum(1) / count
+        return mean / 255, np.sqrt(square - mean**2) / 255
+
 
 @attrs.frozen
 class Source:
-    """The function that reads a dataset, its size, and how to get its files."""
+    """The function that reads a dataset, and what is known before it is read."""
 
-    # called with the dataset's name and a folder; without a folder, it downloads files
-    read: Callable[[str, Path | None], Dataset]
+    # called with the dataset's name, its form and a folder; without a folder, it
+    # downloads files
+    read: Callable[[str, Form, Path | None], Dataset]
     train: int  # number of training examples
     test: int  # number of test examples
     form: Form = MNIST
@@ -51,10 +77,11 @@ class MissingFile(Exception):
     """
 
 
-def download(name: str, kind: str) -> Path:
+def download(name: str, kind: str, **options: str) -> Path:
     """Download a dataset to the user's cache, unless it is there; return the folder.
 
-    `kind` is the name of a class in torchvision.datasets.
+    `kind` is the name of a class in torchvision.datasets, and `options` are arguments
+    of the class.
 
     Raises:
         UsageError: The download failed.
@@ -63,7 +90,7 @@ def download(name: str, kind: str) -> Path:
 
     root = platformdirs.user_cache_path("plasticity-study")
     try:
-        getattr(torchvision.datasets, kind)(root, download=True)
+        getattr(torchvision.datasets, kind)(root, download=True, **options)
     except (OSError, RuntimeError) as error:
         raise UsageError(
             f"{name} could not be downloaded ({first_line(error)}): give a folder with "

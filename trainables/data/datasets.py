@@ -59,6 +59,6 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> Dataset:
             f"with the files of {name}"
         )
     try:
-        return source.read(name, root)
+        return source.read(name, source.form, root)
     except MissingFile as missing:
         raise UsageError(f"{name}: {missing}: {source.hint}") from missing

