@@ -7,7 +7,9 @@ from pathlib import Path
 
 from trainables.data.dataset import Dataset, MissingFile, Source
 from trainables.data.digits import read_digits
+from trainables.data.emnist import read_emnist
 from trainables.data.idx import read_idx
+from trainables.problems import Form
 from trainables.usage import UsageError, choose
 
 DEBIAN = Path("/usr/share/datasets")
@@ -25,6 +27,8 @@ DATASETS: dict[str, Source] = {
     "fashion-mnist": Source(read_idx, 60_000, 10_000, hint=FASHION),
     "kmnist": Source(read_idx, 60_000, 10_000, hint=IDX),
     "mnist-5k": Source(read_digits, 4_290, 710),
+    "emnist": Source(read_emnist, 112_800, 18_800, Form(28, 28, 1, 47), IDX),
+    "emnist-letters": Source(read_emnist, 124_800, 20_800, Form(28, 28, 1, 26), IDX),
 }
 
 
