@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from trainables.data.cifar import read_cifar
 from trainables.data.dataset import Dataset, MissingFile, Source
 from trainables.data.digits import read_digits
 from trainables.data.emnist import read_emnist
@@ -22,6 +23,11 @@ FASHION = (
     f"dataset-fashion-mnist or to download the files instead, {INSTEAD}"
 )
 
+CIFAR = (
+    "unpack the version for Python (www.cs.toronto.edu/~kriz/cifar.html) there, or "
+    f"{INSTEAD} to download it"
+)
+
 DATASETS: dict[str, Source] = {
     "mnist": Source(read_idx, 60_000, 10_000, hint=IDX),
     "fashion-mnist": Source(read_idx, 60_000, 10_000, hint=FASHION),
@@ -29,6 +35,8 @@ DATASETS: dict[str, Source] = {
     "mnist-5k": Source(read_digits, 4_290, 710),
     "emnist": Source(read_emnist, 112_800, 18_800, Form(28, 28, 1, 47), IDX),
     "emnist-letters": Source(read_emnist, 124_800, 20_800, Form(28, 28, 1, 26), IDX),
+    "cifar-10": Source(read_cifar, 50_000, 10_000, Form(32, 32, 3, 10), CIFAR),
+    "cifar-100": Source(read_cifar, 50_000, 10_000, Form(32, 32, 3, 100), CIFAR),
 }
 
 
