@@ -23,6 +23,8 @@ from trainables.interventions import (
     HareTortoise,
     L2Init,
     LayerNorm,
+    SpectralNorm,
+    SpectralRegularization,
     StepShrinkPerturb,
 )
 from trainables.networks.network import cross_entropy, forward, initial_network
@@ -87,6 +89,12 @@ CASES: dict[str, Setting] = {
         optimizer=MIXED, intervention=StepShrinkPerturb(step_noise="normal")
     ),
     "upgd": Setting(optimizer=MIXED, intervention=UPGD(upgd_decay=0.7)),
+    "spectral_regularization": Setting(
+        optimizer=MIXED, intervention=SpectralRegularization(spectral_strength=0.1)
+    ),
+    "spectral_norm": Setting(
+        optimizer=MIXED, intervention=SpectralNorm(spectral_bound=0.3)
+    ),
     "layer_norm": Setting(optimizer=MIXED, intervention=LayerNorm()),
     **{str(a): Setting(optimizer=MIXED, activation=a) for a in ACTIVATIONS[1:]},
     "input_low": Setting(optimizer=DECAY, input_low=-1.0),

@@ -48,6 +48,7 @@ class Parameters(ctypes.Structure):
         ("weights", POINTER(c_void_p) * len(KINDS)),
         ("biases", POINTER(c_void_p) * len(KINDS)),
         ("noise", POINTER(c_double)),
+        ("directions", c_void_p),
     )
 
 
@@ -72,6 +73,7 @@ class Hyperparameters(ctypes.Structure):
             *("beta1", "beta2", "adam_eps"),
             *("init_decay", "hare_ema", "hare_every"),
             *("distribution", "seed", "step_shrink", "upgd_decay", "updates"),
+            *("spectral_strength", "spectral_power", "spectral_bound"),
             *("rho_level", "rho_warmup", "rho_follows", "rho_updates"),
             *("method", "vasso_theta", "fsam_sigma", "fsam_lambda", "ascent_begun"),
             *("gsam_alpha", "looksam_every", "looksam_alpha", "looksam_updates"),

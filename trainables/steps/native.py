@@ -31,6 +31,8 @@ from trainables.interventions import (
     UPGD,
     HareTortoise,
     L2Init,
+    SpectralNorm,
+    SpectralRegularization,
     StepShrinkPerturb,
 )
 from trainables.interventions.noise import Noise
@@ -54,7 +56,10 @@ from trainables.steps.training import StepSums
 BASES = (type(None), Adam)
 """The base optimizers for which there is C code. None is SGD, maybe with momentum."""
 
-STEP_INTERVENTIONS = (L2Init, HareTortoise, StepShrinkPerturb, UPGD)
+STEP_INTERVENTIONS = (
+    *(L2Init, HareTortoise, StepShrinkPerturb, UPGD),
+    *(SpectralNorm, SpectralRegularization),
+)
 """The interventions with work at every step for which there is C code.
 
 A run with another such intervention uses torch, unless C can do its idle steps.
@@ -102,13 +107,15 @@ def train(setting: Setting, stack: Stack, reader: Reader, block: Block) -> StepS
     steps, seeds, batch = block.positions.shape
     images = _check_images(network, reader.images)
     positions, labels = _check_examples(network, images, block.positions, block.labels)
-    arrays = _arrays(network, stack.memory)
+    arrays, marks = _arrays(network, stack.memory), stack.memory.marks
     noise = setting.intervention.noise(network) if setting.intervention else None
 
     def train_seed(seed: int, sums: Sums) -> Any:
         data = [t.data_ptr() for t in (images, positions[0, seed], labels[0, seed])]
         batches = Batches(steps, batch, seeds * batch, *data, reader.low or 0)
         parameters = _parameters(network, arrays, seed, noise)
+        if "directions" in marks:
+            parameters.directions = marks["directions"][seed].data_ptr()
         hyperparameters = _hyperparameters(setting, stack, seed, noise)
         return functions.train(parameters, batches, hyperparameters, sums)
 

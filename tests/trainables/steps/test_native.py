@@ -19,6 +19,8 @@ from trainables.interventions import (
     LayerNorm,
     Parseval,
     ReDo,
+    SpectralNorm,
+    SpectralRegularization,
     StepShrinkPerturb,
 )
 from trainables.networks.network import Network, initial_network
@@ -58,6 +60,8 @@ OPTIMIZERS = [
 
 MIXED = OPTIMIZERS[5]
 
+REGULARIZED = SpectralRegularization(spectral_strength=0.01, spectral_power=3)
+
 SETTINGS = [
     Setting(optimizer=SGD(lr=0.01, weight_decay=0.01), base=Adam(beta1=0.7)),
     Setting(optimizer=GNP(lr=0.01, rho=0.1, alpha=0.7), base=Adam()),
@@ -80,6 +84,20 @@ SETTINGS = [
     Setting(optimizer=OPTIMIZERS[5], intervention=UPGD(upgd_decay=0.9)),
     Setting(optimizer=WSAM(lr=0.01, momentum=0.5), intervention=UPGD(upgd_noise=0.5)),
     Setting(optimizer=GSAM(lr=0.01), base=Adam(), intervention=UPGD(upgd_decay=0.5)),
+    Setting(optimizer=SGD(lr=0.05), intervention=SpectralRegularization()),
+    Setting(optimizer=MIXED, activation="crelu", intervention=REGULARIZED),
+    Setting(optimizer=VaSSO(lr=0.01), base=Adam(), intervention=REGULARIZED),
+    Setting(optimizer=WSAM(lr=0.01, momentum=0.5), intervention=REGULARIZED),
+    Setting(optimizer=GSAM(lr=0.01), base=Adam(), intervention=REGULARIZED),
+    Setting(optimizer=LookSAM(lr=0.05), intervention=REGULARIZED),
+    Setting(optimizer=SGD(lr=0.05), intervention=SpectralNorm()),
+    Setting(optimizer=MIXED, intervention=SpectralNorm(spectral_bound=0.5)),
+    Setting(
+        optimizer=GAM(lr=0.01),
+        activation="crelu",
+        base=Adam(),
+        intervention=SpectralNorm(spectral_bound=0.5),
+    ),
     Setting(optimizer=SGD(lr=0.05), intervention=LayerNorm()),
     Setting(optimizer=OPTIMIZERS[-1], intervention=LayerNorm()),
     Setting(optimizer=MIXED, intervention=LayerNorm(), activation="tanh"),
@@ -377,6 +395,33 @@ def test_what_is_out_of_range_is_refused():
         wrong[1, 1, 1] = value
         with pytest.raises(ValueError, match=f"{name} must be at least 0"):
             train_with(SGD(), network, images, batches._replace(**{name: wrong}))
+
+
+@pytest.mark.parametrize(
+    "singular", [[1] * 20, [0] * 20, [1, 1 - 1e-6, 1 - 2e-6] * 6, [1] + [0] * 19]
+)
+def test_the_spectral_norm_is_limited_whatever_the_other_singular_values(singular):
+    sizes = [30, 24, 20, 6]
+    images, batches = block(sizes, 1, 4, 1)
+    random = torch.Generator().manual_seed(1)
+    left, right = (
+        torch.linalg.qr(
+            torch.randn(n, len(singular), generator=random, dtype=torch.float64)
+        )[0]
+        for n in (24, 20)
+    )
+    w = left @ torch.tensor(singular, dtype=torch.float64).diag() @ right.mT
+    bound = 0.3
+
+    def fill(network: Network) -> None:
+        network.weights[-2][0] = w
+
+    setting = Setting(
+        optimizer=SGD(lr=1e-30), intervention=SpectralNorm(spectral_bound=bound)
+    )
+    stack, _ = trained("native", setting, sizes, images, [batches], fill)
+    mine = stack.network.weights[-2][0]
+    torch.testing.assert_close(mine, bound * w, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("count", [1, 4, 63, 64, 67, 200])

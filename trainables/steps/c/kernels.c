@@ -2,6 +2,8 @@
 
 #define DEPTH 224 /* columns of A to use at once, so that panels fit the L1 cache */
 
+#define SUMMED_ROWS 8 /* rows that `sum_rows` reads at once */
+
 /* ---- matrix product C = A X: a tile of C stays in registers during its sums ---- */
 
 INLINE void multiply_tile(const int rows, const int panels, Matrix a, long depth,
@@ -187,7 +189,7 @@ INLINE vec apply(const Update *u, long i, vec sum, const vec *noise) {
 /* Return whether an update is only a step of SGD, with or without momentum. */
 INLINE bool is_only_sgd(const Update *u) {
     return !u->arrays[ORIGIN] && !u->arrays[SECOND] && !u->arrays[AVERAGE] &&
-           !u->noise.distribution;
+           !u->noise.distribution && !u->correction;
 }
 
 /* Apply `update` to `rows` rows of given sums, of which the first is row number `row`.
@@ -444,6 +446,23 @@ void multiply_back_small_batch(const real *e, int64_t outputs, const real *w,
             for (long j = 0; j < min(LANES, inputs - i); j++)
                 c[(i + j) * LANES + b] = total[j];
         }
+}
+
+void sum_rows(const real *e, int64_t rows, const real *w, int64_t row_length,
+              real *to) {
+    for (long o = 0; o < rows; o += SUMMED_ROWS) {
+        real factor[SUMMED_ROWS];
+        const real *row[SUMMED_ROWS]; /* rows past the end repeat the last row */
+        REPEAT (j, SUMMED_ROWS) {
+            row[j] = w + min(o + j, rows - 1) * row_length;
+            factor[j] = o + j < rows ? e[(o + j) * LANES] : 0;
+        }
+        for (long i = 0; i < row_length; i += LANES) {
+            vec sum = o ? *(vec *)(to + i) : (vec){0};
+            REPEAT (j, SUMMED_ROWS) sum += factor[j] * *(const vec *)(row[j] + i);
+            *(vec *)(to + i) = sum;
+        }
+    }
 }
 
 /* ---- activations ---- */

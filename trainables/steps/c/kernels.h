@@ -228,6 +228,10 @@ void multiply_back_small_batch(const real *e, int64_t outputs, const real *w,
                                int64_t row_length, int64_t inputs, int64_t batch,
                                real *c);
 
+/* Compute to[i] = sum_o E[o] W[o][i] for one example. E is its panel, and W is `rows`
+   rows. */
+void sum_rows(const real *e, int64_t rows, const real *w, int64_t row_length, real *to);
+
 /* Convert rows to panels, or panels to rows. */
 void rows_to_panels(const real *rows, int64_t row_length, int64_t panels, real *to);
 void panels_to_rows(const real *from, int64_t row_length, int64_t panels, real *rows);

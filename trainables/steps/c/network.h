@@ -20,6 +20,8 @@ typedef struct {
     long start, count;              /* its place in the network's vectors */
     real *arrays[KINDS];            /* NULL if not used */
     real *gradient;                 /* see `gradients`; NULL if it is not stored */
+    long extra;      /* the number of extra examples, which give a penalty's gradient */
+    real *direction; /* a singular vector of spectral regularization, or NULL */
     real noise, bias_noise;         /* factors of the noise */
     struct {
         real *weights;    /* weights at this point; NULL if implicit */
@@ -52,7 +54,7 @@ typedef struct {
     long layers, parts, batch, panels;
     Activation activation;
     Method method; /* MIXTURE also if there is no ascent step */
-    bool is_normalized, has_ascent, has_noise, has_utility;
+    bool is_normalized, has_ascent, has_noise, has_utility, limits_norm;
     bool is_small_batch, is_scaled; /* is_scaled: the ascent step is as in ASAM */
     Layer *layer;
     Part *part;
@@ -66,6 +68,7 @@ typedef struct {
     real *output_errors;       /* errors of all outputs of a layer, if units have two */
     real *next_row;            /* the next example, only if `is_fused` */
     real *scratch, *noise_row; /* for the updates of weights */
+    real *spectral;            /* five rows and a panel, to limit the spectral norm */
     /* Only for an implicit first layer (see is_explicit) or for LookSAM: */
     real *input_products; /* h h^T + 1, in panels of examples */
     real *error_products; /* e e^T */
@@ -92,6 +95,23 @@ void use_gradient(const Network *net, const Part *part, PassName name,
 
 /* Return the norm of the gradient in the pass BASE, without storing the gradient. */
 double implicit_norm(const Network *net);
+
+/* Return where the errors or the inputs of a part's extra examples are. */
+INLINE real *extra_errors(const Network *net, const Part *part, PassName name) {
+    return part->passes[name].errors + net->panels * part->rows * LANES;
+}
+INLINE real *extra_inputs(const Network *net, const Part *part, PassName name) {
+    return part->passes[name].input_rows + net->panels * LANES * part->row_length;
+}
+
+/* Write the extra examples of a part, so that share * (the sum of the outer products of
+   their errors and inputs) is the gradient of the penalty. */
+void penalize(const Network *net, const Part *part, PassName name,
+              const Hyperparameters *h, double share);
+
+/* Scale the weights of the last hidden layer down to a spectral norm of `bound`, if
+   their norm is larger and finite. */
+void limit_spectral_norm(const Network *net, double bound);
 
 /* For a method that is not a mixture: compute its gradient. The forward pass at w must
    be done. For WSAM, also store the correction in gradients[1]. */

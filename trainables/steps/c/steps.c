@@ -124,7 +124,8 @@ static void destroy(Network *net) {
    reading and writing these weights. Merged, a step reads them only once. */
 static bool is_fused(const Network *net) {
     return net->is_small_batch && net->batch == 1 && !net->arrays[AVERAGE] &&
-           !net->has_noise && net->method == MIXTURE;
+           !net->has_noise && !net->part->extra && !net->spectral &&
+           net->method == MIXTURE;
 }
 
 /* Return the number of gradients that a method stores. */
@@ -169,6 +170,7 @@ static void lay_out_vectors(Network *net, Arena *arena, const Parameters *caller
 static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
     long examples = net->panels * LANES, per_unit = unit_outputs(net->activation);
     long most = 0, longest = 0; /* the most inputs of a layer; the longest row */
+    real *direction = caller->directions;
     net->parts = 0;
     for (long l = 0; l < net->layers; l++) {
         Layer *layer = &net->layer[l];
@@ -184,6 +186,12 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
             matrix->noise = caller->noise[l];
             matrix->bias_noise = caller->noise[net->layers + l];
         }
+        if (direction) {
+            matrix->extra = 2; /* see `penalize` */
+            matrix->direction = direction;
+            direction += layer->outputs;
+        }
+        long rooms = examples + ceil_div(matrix->extra, LANES) * LANES;
         layer->offset = NULL;
         if (has_offset) {
             layer->offset = &net->part[net->parts++];
@@ -198,10 +206,10 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
             real *inputs = is_shared ? layer->passes[BASE].inputs
                                      : take(arena, examples * row_length);
             real *rows = is_shared ? matrix->passes[BASE].input_rows
-                                   : take(arena, examples * row_length);
+                                   : take(arena, rooms * row_length);
             layer->passes[name].inputs = inputs;
             matrix->passes[name].input_rows = rows;
-            matrix->passes[name].errors = take(arena, examples * layer->outputs);
+            matrix->passes[name].errors = take(arena, rooms * layer->outputs);
             if (!has_offset) continue;
             layer->offset->passes[name].errors = take(arena, examples * layer->outputs);
             layer->passes[name].normal = take(arena, examples * layer->outputs);
@@ -215,6 +223,11 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
     net->output_errors = per_unit > 1 ? take(arena, examples * most) : NULL;
     net->scratch = take(arena, SCRATCH_ROWS * longest);
     net->noise_row = take(arena, longest + 32); /* see draw_row */
+    if (net->limits_norm) {
+        const Layer *hidden = last - 1; /* see limit_spectral_norm */
+        net->spectral = take(arena, 5 * hidden->matrix->row_length +
+                                        hidden->outputs * LANES);
+    }
     net->next_row = is_fused(net) ? take(arena, first->matrix->row_length) : NULL;
     if (net->has_ascent && (net->method == LOOKSAM || !first->matrix->gradient)) {
         net->input_products = take(arena, examples * examples);
@@ -289,6 +302,7 @@ static int create(Network *net, const Parameters *caller, long batch,
                      .has_ascent = has_ascent,
                      .has_noise = h && caller->noise,
                      .has_utility = h && caller->weights[UTILITY],
+                     .limits_norm = h && h->spectral_bound > 0,
                      /* the products for small batches include the biases */
                      .is_small_batch = batch <= SMALL_BATCH && !caller->is_normalized,
                      .is_scaled = has_ascent && h->eta > 0};
@@ -599,17 +613,18 @@ static double find_gate_share(const Network *net, const Hyperparameters *h) {
     return 1 / ((most != 0 ? most : 1) * (1 - pow(h->upgd_decay, h->updates)));
 }
 
-/* Update the weights along a stored gradient. UPGD needs it in gradients[0]. */
+/* Update the weights along a stored gradient. UPGD and penalties need it in
+   gradients[0]. */
 static void descend_stored(const Network *net, const Hyperparameters *h, Gradient g) {
     double gate_share = 0;
-    if (net->has_utility) {
+    if (net->has_utility || net->part->extra) {
         real *own = net->gradients[0];
         if (g.sums != own || g.other)
             combine(own, g.share, g.sums, g.other_share, g.other ? g.other : g.sums,
                     net->count);
         g = (Gradient){own, .share = 1};
-        gate_share = find_gate_share(net, h);
     }
+    if (net->has_utility) gate_share = find_gate_share(net, h);
     for (const Part *part = net->part; part < net->part + net->parts; part++) {
         Update update = describe_update(net, part, h);
         update.share = g.share;
@@ -620,7 +635,16 @@ static void descend_stored(const Network *net, const Hyperparameters *h, Gradien
             update.correction = net->gradients[1] + part->start;
             update.correction_share = h->lr;
         }
-        update_weights(g.sums + part->start, part->rows, part->row_length, &update);
+        if (part->extra) {
+            penalize(net, part, BASE, h, 1);
+            update.other = g.sums + part->start;
+            update.other_share = 1;
+            outer_product(extra_errors(net, part, BASE), part->rows,
+                          extra_inputs(net, part, BASE), part->row_length, part->extra,
+                          &update);
+        } else {
+            update_weights(g.sums + part->start, part->rows, part->row_length, &update);
+        }
     }
 }
 
@@ -644,17 +668,26 @@ static void descend(const Network *net, const Hyperparameters *h, Gradient g,
         } else {
             mix_gradients(net, part, h, &update);
         }
+        const real *inputs = part->passes[name].input_rows;
+        long examples = net->batch;
+        if (part->extra) {
+            penalize(net, part, name, h, update.share);
+            examples = net->panels * LANES + part->extra; /* others have no errors */
+        }
         if (part == net->part && has_next)
             outer_product_then_multiply(
-                errors, part->rows, part->passes[name].input_rows, part->row_length,
-                &update, net->next_row, layer_outputs(net, net->layer, BASE).values);
+                errors, part->rows, inputs, part->row_length, &update, net->next_row,
+                layer_outputs(net, net->layer, BASE).values);
         else
-            use_gradient(net, part, name, &update);
+            outer_product(errors, part->rows, inputs, part->row_length, examples,
+                          &update);
     }
 }
 
-/* Every hare_every updates, replace the weights by their running averages. */
+/* Limit the spectral norm. Every hare_every updates, replace the weights by their
+   running averages. */
 static void end_update(const Network *net, const Hyperparameters *h) {
+    if (net->limits_norm) limit_spectral_norm(net, h->spectral_bound);
     if (!net->arrays[AVERAGE] || fmod(h->updates, h->hare_every) != 0) return;
     memcpy(net->arrays[VALUE], net->arrays[AVERAGE], net->count * sizeof(real));
 }

@@ -46,6 +46,9 @@ typedef struct {
     /* Factors of the noise: one per layer for its weights, then one per layer for its
        biases. NULL without noise. */
     const double *noise;
+    /* The singular vectors of spectral regularization: one number per output of each
+       layer. They are of the same type as the weights. NULL if not used. */
+    void *directions;
 } Parameters;
 
 /* Batches of examples. Batch t begins at positions[t * stride] and labels[t * stride].
@@ -76,6 +79,8 @@ typedef struct {
     double step_shrink;            /* shrink and perturb: used if there is noise */
     double upgd_decay;             /* UPGD: used if the array UTILITY exists */
     double updates;
+    double spectral_strength, spectral_power; /* used if there are `directions` */
+    double spectral_bound;                    /* spectral normalization; 0: none */
     double rho_level, rho_warmup, rho_follows, rho_updates;
     double method; /* a `Method` */
     double vasso_theta, fsam_sigma, fsam_lambda, ascent_begun;

@@ -1,0 +1,115 @@
+/* Spectral regularization and spectral normalization.
+
+trainables/interventions/penalties and weights have the equations and their sources. The
+gradient of a penalty has a low rank. It is therefore written as the errors and inputs
+of a few extra examples, and the update of the weights does the rest. The extra examples
+have panels of their own, after the panels of the batch.
+*/
+
+#include "network.h"
+
+#include <string.h>
+
+#define TINY 1e-12 /* see spectral_regularization.py */
+#define MOST_STEPS 1000
+
+/* Compute the matrix product W x or W^T y of a part without its biases, for one
+   example. x and the result of W^T are rows. y and the result of W have one number per
+   output, LANES reals apart. */
+static void multiply_one(const Part *part, const real *x, real *to) {
+    multiply_small_batch(part->arrays[VALUE], part->rows, x, part->row_length, 1, to);
+}
+
+static void multiply_back_one(const Part *part, const real *y, real *to) {
+    sum_rows(y, part->rows, part->arrays[VALUE], part->row_length, to);
+    long rest = part->row_length - part->columns;
+    memset(to + part->columns, 0, rest * sizeof(real));
+}
+
+static double norm_of_outputs(const Part *part, const real *y) {
+    double squares = 0;
+    for (long o = 0; o < part->rows * LANES; o += LANES) squares += (double)y[o] * y[o];
+    return sqrt(squares);
+}
+
+/* Do one iteration of the power method. Then write the first extra example for the
+   weights, the outer product of the singular vectors u and v, and the second for the
+   biases. Only the second has an input for the biases. */
+void penalize(const Network *net, const Part *part, PassName name,
+              const Hyperparameters *h, double share) {
+    real *u = extra_errors(net, part, name), *v = extra_inputs(net, part, name);
+    const real *w = part->arrays[VALUE];
+    for (long o = 0; o < part->rows; o++) u[o * LANES] = part->direction[o];
+    multiply_back_one(part, u, v);
+    double length = sqrt(dot(v, v, part->row_length));
+    combine(v, 1 / (length < TINY ? TINY : length), v, 0, v, part->row_length);
+    multiply_one(part, v, u);
+    double size = norm_of_outputs(part, u), k = h->spectral_power, squares = 0;
+    double factor = 2 * k * h->spectral_strength / share;
+    double slope = factor * (pow(size, k) - 1) * pow(size, k - 1);
+    for (long o = 0; o < part->rows; o++) {
+        double bias = w[o * part->row_length + part->columns];
+        squares += bias * bias;
+        part->direction[o] = u[o * LANES] / (size < TINY ? TINY : size);
+        u[o * LANES] = slope * part->direction[o];
+    }
+    slope = factor * pow(squares, k - 1);
+    for (long o = 0; o < part->rows; o++)
+        u[o * LANES + 1] = slope * w[o * part->row_length + part->columns];
+    v[part->row_length + part->columns] = 1;
+}
+
+/* Return the largest singular value of the weights of a part.
+
+   Its square is the largest value of x^T A x of unit vectors x, where A = W^T W. Climb
+   by conjugate gradients: go to the best point between x and a unit vector p that is
+   orthogonal to x. p is the gradient plus a multiple of the last p, so that the two are
+   conjugate with respect to A - x^T A x. Stop when a step gains nothing but rounding.
+   The biases have the weight 0 in all vectors. */
+static double largest_singular_value(const Network *net, const Part *part) {
+    long n = part->row_length;
+    real *x = net->spectral, *ax = x + n, *p = ax + n, *ap = p + n, *r = ap + n;
+    real *y = r + n;
+    memset(x, 0, 5 * n * sizeof(real));
+    for (long i = 0; i < part->columns; i++) x[i] = 1 + (real)1 / (i + 1);
+    combine(x, 1 / sqrt(dot(x, x, n)), x, 0, x, n);
+    multiply_one(part, x, y);
+    multiply_back_one(part, y, ax);
+    double value = dot(x, ax, n), gain = INFINITY;
+    for (long step = 0; step < MOST_STEPS && gain > REAL_EPSILON * value; step++) {
+        combine(r, 1, ax, -value, x, n);
+        double curvature = dot(p, ap, n) - value * dot(p, p, n);
+        double slope = dot(r, ap, n) - value * dot(r, p, n);
+        combine(p, curvature < 0 ? -slope / curvature : 0, p, 1, r, n);
+        combine(p, 1, p, -dot(p, x, n), x, n);
+        double length = sqrt(dot(p, p, n));
+        if (!(length > 0)) break;
+        combine(p, 1 / length, p, 0, p, n);
+        multiply_one(part, p, y);
+        multiply_back_one(part, y, ap);
+        /* turn x towards p by the angle for which x^T A x is largest */
+        double middle = dot(p, ax, n), half = (value - dot(p, ap, n)) / 2;
+        double sum = half + hypot(half, middle);
+        if (!(sum > 0)) break;
+        double tangent = middle / sum;
+        double cosine = 1 / hypot(1, tangent), sine = cosine * tangent;
+        combine(r, cosine, p, -sine, x, n);
+        combine(x, cosine, x, sine, p, n);
+        memcpy(p, r, n * sizeof(real));
+        combine(r, cosine, ap, -sine, ax, n);
+        combine(ax, cosine, ax, sine, ap, n);
+        memcpy(ap, r, n * sizeof(real));
+        gain = middle * tangent;
+        value += gain;
+    }
+    return sqrt(value);
+}
+
+void limit_spectral_norm(const Network *net, double bound) {
+    const Part *part = net->layer[net->layers - 2].matrix;
+    double size = largest_singular_value(net, part);
+    if (!isfinite(size) || size <= bound) return;
+    real *w = part->arrays[VALUE], scale = bound / size;
+    for (long o = 0; o < part->rows; o++)
+        for (long i = 0; i < part->columns; i++) w[o * part->row_length + i] *= scale;
+}
