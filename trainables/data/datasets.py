@@ -10,6 +10,7 @@ from trainables.data.dataset import Dataset, MissingFile, Source
 from trainables.data.digits import read_digits
 from trainables.data.emnist import read_emnist
 from trainables.data.idx import read_idx
+from trainables.data.tiny_imagenet import read_tiny_imagenet
 from trainables.problems import Form
 from trainables.usage import UsageError, choose
 
@@ -27,6 +28,10 @@ CIFAR = (
     "unpack the version for Python (www.cs.toronto.edu/~kriz/cifar.html) there, or "
     f"{INSTEAD} to download it"
 )
+TINY_IMAGENET = (
+    "unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip in a folder and give this "
+    "folder as --data-dir; the images need 1.4 GB of memory"
+)
 
 DATASETS: dict[str, Source] = {
     "mnist": Source(read_idx, 60_000, 10_000, hint=IDX),
@@ -37,6 +42,9 @@ DATASETS: dict[str, Source] = {
     "emnist-letters": Source(read_emnist, 124_800, 20_800, Form(28, 28, 1, 26), IDX),
     "cifar-10": Source(read_cifar, 50_000, 10_000, Form(32, 32, 3, 10), CIFAR),
     "cifar-100": Source(read_cifar, 50_000, 10_000, Form(32, 32, 3, 100), CIFAR),
+    "tiny-imagenet": Source(
+        read_tiny_imagenet, 100_000, 10_000, Form(64, 64, 3, 200), TINY_IMAGENET
+    ),
 }
 
 
