@@ -11,6 +11,7 @@ import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -36,6 +37,8 @@ def test_signals_are_images_of_one_row(monkeypatch):
     module.get_dataset_args = lambda: SimpleNamespace(seed=42)
     monkeypatch.setitem(sys.modules, "mnist1d", ModuleType("mnist1d"))
     monkeypatch.setitem(sys.modules, "mnist1d.data", module)
+    # the checks of types draw from the global generator themselves
+    jaxtyping.config.update("jaxtyping_disable", True)
     before = states()
     data = load("mnist-1d")
     assert states() == before
