@@ -146,7 +146,12 @@ def measure_landscape(
     """
     shapes = [tensor.shape[1:] for tensor in network.tensors()]
     weights = sum(shape.numel() for shape in shapes)
-    activations = sum(shape[-1] for shape in shapes) * len(batch.examples[0].labels)
+    activations = sum(shape[-1] for shape in shapes)
+    if network.kind is not None:
+        dense = [shape[-1] for shape in shapes[network.kind.front : len(shapes) // 2]]
+        layers = network.kind.layers(network.form, dense)
+        activations = sum(layer.numbers for layer in layers)
+    activations *= len(batch.examples[0].labels)
     # estimate the numbers in a seed's memory: the Lanczos vectors, or a copy of the
     # network for each small batch, and the graph of a Hessian-vector product
     copies = max(2 * ROOM, 5 * EXAMPLES // BATCH)

@@ -120,6 +120,8 @@ class ContinualRun:
             normalized=bool(setting.intervention and setting.intervention.normalizes),
             initialization=setting.initialization,
             activation=setting.activation,
+            kind=setting.network,
+            form=setting.form,
         )
         self._initial = network.map(torch.clone)  # in the order of `self.seeds`
         self.task = 0

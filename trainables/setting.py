@@ -29,6 +29,7 @@ from trainables.hyperparameter import (
     whole,
 )
 from trainables.interventions import INTERVENTIONS, Intervention
+from trainables.networks import MLP, NETWORKS, Architecture
 from trainables.networks.activations import ACTIVATIONS
 from trainables.networks.initialization import INITIALIZATIONS
 from trainables.optimizers import OPTIMIZERS, SGD, Optimizer
@@ -39,7 +40,7 @@ Row = dict[str, Any]
 
 REGISTRIES: dict[str, Mapping[str, type]] = {
     **{"problem": PROBLEMS, "optimizer": OPTIMIZERS},
-    **{"intervention": INTERVENTIONS, "base": BASES},
+    **{"intervention": INTERVENTIONS, "base": BASES, "network": NETWORKS},
 }
 """The classes of each kind of part (e.g. optimizer) of a setting, by name."""
 
@@ -102,11 +103,16 @@ class Setting:
         1, unit="epochs", meaning="passes over each task's training examples"
     )
     batch_size: int = whole(16, unit="examples", meaning="examples per update")
+    network: Architecture | None = text(
+        None,
+        lambda value, _: None if isinstance(value, MLP) else value,
+        meaning="architecture of the network; null: mlp, a multilayer perceptron",
+    )
     hidden: tuple[int, ...] = text(
-        (100, 100, 100),
+        attrs.Factory(lambda own: (own.network or MLP()).hidden, takes_self=True),
         lambda value, _: parse_hidden(value),
         unit="units",
-        meaning="widths of the hidden layers, e.g. 100-100-100",
+        meaning="widths of the dense hidden layers, e.g. 100-100-100",
     )
     optimizer: Optimizer = text(
         attrs.Factory(SGD), meaning="optimizer that computes the gradient"

@@ -15,6 +15,8 @@ from typing import Any
 import attrs
 
 from analysis.records.runs import Runs, Setting
+from trainables.hyperparameter import hyperparameters
+from trainables.networks import NETWORKS
 from trainables.usage import choose
 
 PARTS: dict[str, tuple[str, ...]] = {
@@ -30,6 +32,10 @@ WITHOUT = {"base": "plain", "remedy": "none"}
 STREAM = (
     *("problem", "pixel_share", "chunks", "dataset", "examples", "input_low"),
     *("tasks", "epochs", "batch_size", "hidden", "activation", "initialization"),
+    *(
+        "network",
+        *(name for kind in NETWORKS.values() for name in hyperparameters(kind)),
+    ),
 )
 """The columns that settings must share to compete: the stream, the length of training
 and the network. A null in these columns is a value like any other. Other

@@ -31,7 +31,8 @@ SETUP: dict[str, Any] = {
     "momentum": 0.0,
     "rho": 0.05,
     "alpha": 0.8,
-    **dict.fromkeys(("examples", "initialization", "activation", "input_low")),
+    **dict.fromkeys(("examples", "network", "initialization", "activation")),
+    "input_low": None,
 }
 """The values of the study `paper`. The text of the paper does not give all of them."""
 

@@ -6,11 +6,12 @@ the work, which decides how long the run takes, and the GPU memory.
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import NamedTuple
 
 from trainables.data import DATASETS
+from trainables.networks import MLP
+from trainables.networks.architecture import Layer
 from trainables.setting import Setting
 
 COPIES = 12
@@ -58,15 +59,15 @@ def run_cost(setting: Setting) -> Cost:
 
     A training pass on one example costs 6 operations per weight: 2 for the forward
     pass, 2 for the gradient of the weight, and 2 for the gradient of the layer's input.
-    The first layer does not need the gradient of its input. A test on one example costs
-    one forward pass.
+    A kernel costs this at each position of the image. The first layer does not need the
+    gradient of its input. A test on one example costs one forward pass.
     """
     source = DATASETS[setting.dataset]
     first = setting.problem.task(0, 0, setting.form)
     share = len(first.classes) / setting.form.classes
-    weights = [a * b for a, b in itertools.pairwise(_layer_sizes(setting))]
-    forward = 2 * sum(weights)
-    one_pass = 3 * forward - 2 * weights[0]
+    products = [n.inputs * n.units * n.positions for n in _layers(setting)]
+    forward = 2 * sum(products)
+    one_pass = 3 * forward - 2 * products[0]
     examples = min(share * source.train, setting.examples or math.inf)
     trained = setting.tasks * setting.epochs * examples
     # random labels can only be memorized, so they are tested on the training examples
@@ -82,10 +83,11 @@ def bytes_per_seed(setting: Setting) -> int:
     # import `trainables.probes` late: it imports torch, which would make --help slow
     from trainables.probes import EXAMPLES
 
-    sizes = _layer_sizes(setting)
-    weights = sum((a + 1) * b for a, b in itertools.pairwise(sizes))
+    layers = _layers(setting)
+    weights = sum((layer.inputs + 1) * layer.units for layer in layers)
+    numbers = setting.form.pixels + sum(layer.numbers for layer in layers)
     # the arrays of a forward and a backward pass on the examples of a probe or a step
-    activations = 3 * sum(sizes) * max(EXAMPLES, setting.batch_size)
+    activations = 3 * numbers * max(EXAMPLES, setting.batch_size)
     return FLOAT32 * (COPIES * weights + activations)
 
 
@@ -97,5 +99,6 @@ def seeds_that_fit(setting: Setting, memory: float) -> int:
     return max(1, int(USABLE * memory / bytes_per_seed(setting)))
 
 
-def _layer_sizes(setting: Setting) -> list[int]:
-    return [setting.form.pixels, *setting.hidden, setting.outputs]
+def _layers(setting: Setting) -> list[Layer]:
+    network = setting.network or MLP()
+    return network.layers(setting.form, [*setting.hidden, setting.outputs])

@@ -14,6 +14,7 @@ from trainables.bases import Adam
 from trainables.data import DATASETS
 from trainables.hyperparameter import hyperparameters
 from trainables.interventions import ContinualBackprop
+from trainables.networks import MLP
 from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD
 from trainables.problems import Pairwise
 from trainables.record import SETTING_COLUMNS
@@ -35,7 +36,7 @@ COMMON = {
 }
 OF_OTHER_PARTS = {*RETIRED_COLUMNS} | {
     name
-    for kind in ("intervention", "base")
+    for kind in ("intervention", "base", "network")
     for name in [
         kind,
         *(n for p in REGISTRIES[kind].values() for n in hyperparameters(p)),
@@ -44,7 +45,7 @@ OF_OTHER_PARTS = {*RETIRED_COLUMNS} | {
 OF_OTHER_PARTS |= {
     name for part in OPTIMIZERS.values() for name in hyperparameters(part)
 } - {"lr", "momentum", "weight_decay", "rho", "alpha"}
-"""Columns of interventions, bases, schedules and most optimizers."""
+"""Columns of interventions, bases, networks, schedules and most optimizers."""
 
 RHO, ALPHA = st.floats(0, 10), st.floats(0, 1) | st.integers(0, 1)
 ROWS = st.one_of(
@@ -350,6 +351,13 @@ def test_every_hyperparameter_of_a_part_is_in_the_identifier(kind, name):
 def test_what_means_the_same_has_one_identifier(one, other):
     ids = [Setting.from_row(row).setting_id for row in (one, other)]
     assert ids[0] == ids[1]
+
+
+def test_the_mlp_is_the_network_of_a_setting_that_names_none():
+    mlp = Setting.from_row({"network": "mlp"})
+    assert mlp == Setting(network=MLP()) == Setting()
+    assert mlp.row()["network"] is None
+    assert mlp.setting_id == Setting().setting_id
 
 
 def test_a_column_to_come_changes_no_identifier(monkeypatch: pytest.MonkeyPatch):

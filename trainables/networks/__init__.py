@@ -1,1 +1,12 @@
-"""Networks: their initial weights, activations and outputs, S seeds in one stack."""
+"""The networks of several seeds: their architectures, layers and initial weights.
+
+To add an architecture, write it in a new file and import it here. Then add it to
+`NETWORKS` and `__all__`.
+"""
+
+from trainables.networks.architecture import Architecture
+from trainables.networks.mlp import MLP
+
+NETWORKS: dict[str, type[Architecture]] = {"mlp": MLP}
+
+__all__ = ["MLP", "NETWORKS", "Architecture"]

@@ -1,4 +1,4 @@
-"""Multilayer perceptrons of S seeds: the first axis of every tensor has length S.
+"""The networks of S seeds: the first axis of every tensor has length S.
 
 One batched matrix product for S networks takes little more time than the product for
 one network. The loss is averaged over the batch and summed over the seeds. One backward
@@ -7,7 +7,6 @@ pass therefore gives exactly the gradient of each seed's own loss.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trainables.networks.activations import ACTIVATIONS
+from trainables.networks.architecture import Architecture
 from trainables.networks.initialization import INITIALIZATIONS
+from trainables.networks.mlp import MLP
+from trainables.problems import MNIST, Form
 from trainables.randomness import generator
 
 
@@ -37,7 +39,8 @@ class Network:
     None for the ReLU. If an activation has two outputs per unit, the next layer has
     twice as many inputs as there are units. `initialization` is a key of
     `INITIALIZATIONS`, or None for the default: see `initial_network`. New weights are
-    drawn from it.
+    drawn from it. `kind` is the architecture, or None for a multilayer perceptron.
+    `form` is the form of the images, which matters only for other architectures.
     """
 
     weights: list[Tensor]  # each (S, inputs, outputs)
@@ -45,6 +48,8 @@ class Network:
     normalized: bool = False
     activation: str | None = None
     initialization: str | None = None
+    kind: Architecture | None = None
+    form: Form = MNIST
 
     def __post_init__(self) -> None:
         self.weights = [
@@ -68,7 +73,14 @@ class Network:
         """Return a network with these tensors, in the order of `Network.tensors`."""
         layers = len(self.weights)
         parts = list(tensors[:layers]), list(tensors[layers:])
-        return Network(*parts, self.normalized, self.activation, self.initialization)
+        return Network(
+            *parts,
+            self.normalized,
+            self.activation,
+            self.initialization,
+            self.kind,
+            self.form,
+        )
 
     def zeros_like(self) -> Network:
         """Return a network with the same shapes, in which all numbers are 0."""
@@ -140,10 +152,14 @@ def initial_network(
     normalized: bool = False,
     initialization: str | None = None,
     activation: str | None = None,
+    kind: Architecture | None = None,
+    form: Form | None = None,
 ) -> Network:
     """Draw a new network for each seed.
 
-    `sizes` are the widths of all layers, from the inputs to the outputs. If
+    `sizes` are the number of inputs and the widths of all dense layers, from the inputs
+    to the outputs. `kind` is the architecture of the layers before them, for images of
+    this `form`. If it is None, there are no such layers. If
     `initialization` is None, the weights are Kaiming uniform and the biases are zero,
     as in Dohare et al. 2023 (arXiv 2306.13812): see `kaiming_bound`. Otherwise, it is a
     key of `INITIALIZATIONS`. The weights are drawn in float64 and then rounded to
@@ -151,10 +167,9 @@ def initial_network(
     two outputs per unit doubles this number. Otherwise, the activation does not matter.
     """
     outputs = 1 if activation is None else ACTIVATIONS[activation].outputs
-    shapes = [
-        (outputs * fan_in if layer else fan_in, width)
-        for layer, (fan_in, width) in enumerate(itertools.pairwise(sizes))
-    ]
+    form = form or Form(1, sizes[0], 1, sizes[-1])
+    layers = (kind or MLP()).layers(form, sizes[1:], outputs)
+    shapes = [(layer.inputs, layer.units) for layer in layers]
     drawn = [
         _draw(shapes, initialization, generator("weights", seed)) for seed in seeds
     ]
@@ -163,7 +178,7 @@ def initial_network(
         for arrays in zip(*drawn, strict=True)
     ]
     weights, biases = tensors[: len(shapes)], tensors[len(shapes) :]
-    return Network(weights, biases, normalized, activation, initialization)
+    return Network(weights, biases, normalized, activation, initialization, kind, form)
 
 
 def draw_initial(network: Network, random: np.random.Generator) -> list[Tensor]:
@@ -231,15 +246,27 @@ def kaiming_bound(fan_in: int, *, output: bool) -> float:
 def forward(
     network: Network, inputs: Float[Tensor, "S n inputs"]
 ) -> tuple[list[Tensor], Float[Tensor, "S n outputs"]]:
-    """Return the inputs of each layer and the logits.
+    """Return the inputs, the outputs of each hidden layer, and the logits.
 
-    The inputs of a layer have the shape (S, n, width), for S networks and n examples.
+    The outputs of a layer have the shape (S, n, width), for S networks and n examples.
+    See `Architecture.forward` for layers that are not dense.
     """
+    if network.kind is not None:
+        return network.kind.forward(network, inputs)
+    hidden, logits = dense_forward(network, inputs)
+    return [inputs, *hidden], logits
+
+
+def dense_forward(
+    network: Network, inputs: Float[Tensor, "S n inputs"], first: int = 0
+) -> tuple[list[Tensor], Float[Tensor, "S n outputs"]]:
+    """Return the outputs of each hidden layer and the logits, from layer `first` on."""
     layer_inputs, last = [inputs], len(network.weights) - 1
     activate: Callable[[Tensor], Tensor] = torch.relu
     if network.activation is not None:
         activate = ACTIVATIONS[network.activation].function
-    for i, (w, b) in enumerate(zip(network.weights, network.biases, strict=True)):
+    for i in range(first, last + 1):
+        w, b = network.weights[i], network.biases[i]
         if network.normalized and i < last:
             z = torch.bmm(layer_inputs[-1], w)
             # (z - mean) / sqrt(var + 1e-5), with mean and variance over the units
@@ -248,7 +275,7 @@ def forward(
             z = torch.baddbmm(b, layer_inputs[-1], w)
         if i < last:
             layer_inputs.append(activate(z))
-    return layer_inputs, z
+    return layer_inputs[1:], z
 
 
 def cross_entropy(

@@ -1,8 +1,8 @@
 """Choose the engine that trains a run: reference, torch or native.
 
     reference   autograd (`reference`): defines the results; supports every network
-    torch       the same equations with fewer operations (`fast`); only the ReLU and no
-                layer norm
+    torch       the same equations with fewer operations (`fast`); only the MLP with
+                the ReLU and no layer norm
     native      compiled C (`native`): see `native.supports`
 
 The environment variable PLASTICITY_ENGINE names the preferred engine. The default is
@@ -54,7 +54,9 @@ def choose_engine(
                     f"the native engine cannot run, because {error}. To use another "
                     f"engine, set {VARIABLE}=torch"
                 ) from error
-    is_special = network.normalized or network.activation is not None
+    is_special = (
+        network.normalized or network.activation is not None or network.kind is not None
+    )
     return "reference" if is_special or engine == "reference" else "torch"
 
 

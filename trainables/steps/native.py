@@ -82,7 +82,8 @@ def supports(setting: Setting, network: Network) -> bool:
         or type(intervention) in STEP_INTERVENTIONS
     )
     return (
-        network.weights[0].device.type == "cpu"
+        network.kind is None
+        and network.weights[0].device.type == "cpu"
         and type(setting.optimizer) in OPTIMIZERS.values()
         and type(setting.base) in BASES
         and is_in_c

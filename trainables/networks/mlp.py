@@ -1,0 +1,29 @@
+"""The MLP (multilayer perceptron): dense layers in a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from trainables.networks.architecture import Architecture, Layer, dense_layers
+
+if TYPE_CHECKING:
+    from trainables.problems import Form
+
+
+@attrs.frozen(kw_only=True)
+class MLP(Architecture):
+    """Dense layers that read all pixels. A setting and its records have null for it.
+
+    Its forward pass is in `trainables.networks.network`, and the fast engines have
+    equations of their own for it.
+    """
+
+    name: ClassVar[str] = "mlp"
+    hidden: ClassVar[tuple[int, ...]] = (100, 100, 100)
+
+    def layers(self, form: Form, dense: Sequence[int], outputs: int = 1) -> list[Layer]:
+        """Return the sizes of all layers. The first reads all pixels."""
+        return dense_layers(form.pixels, dense, outputs)
