@@ -19,9 +19,7 @@ from trainables.steps.update import STEPS, initial_memory
 
 HYPERPARAMETERS = [
     pytest.param(1, {"lr": 0.05}, id="1"),
-    pytest.param(1, {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.01}, id="1-both"),
-    pytest.param(5, {"lr": 0.01, "momentum": 0.9}, id="5-momentum"),
-    pytest.param(5, {"lr": 0.05, "weight_decay": 0.01}, id="5-decay"),
+    pytest.param(5, {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.01}, id="5-both"),
 ]
 
 
@@ -99,7 +97,7 @@ def test_whatever_is_written_out(optimizer, batch, sizes, written):
     """So that both ways of every layer, and their mixtures, are met."""
     shapes = enumerate(itertools.pairwise(sizes))
     assert [fast._is_explicit(i, batch, *s) for i, s in shapes] == written
-    batches = stream(10, 2, batch, sizes)
+    batches = stream(5, 2, batch, sizes)
     runs = (train(engine, optimizer, batches, sizes) for engine in STEPS)
     assert_same(*runs, 1e-11)
 
@@ -108,7 +106,7 @@ def test_whatever_is_written_out(optimizer, batch, sizes, written):
 def test_a_batch_of_one(name):
     sizes = [30, 20, 20, 6]
     optimizer = OPTIMIZERS[name](lr=0.01, momentum=0.5)
-    batches = stream(60, 2, 1, sizes)
+    batches = stream(20, 2, 1, sizes)
     assert_same(*(train(engine, optimizer, batches, sizes) for engine in STEPS), 1e-9)
 
 
@@ -127,7 +125,7 @@ def dead_and_sure(network: Network) -> None:
 def test_a_dead_hidden_layer(name):
     sizes, seeds = [30, 20, 20, 6], 2
     optimizer = OPTIMIZERS[name](lr=0.01, momentum=0.9)
-    batches = stream(60, seeds, 16, sizes, last=3)
+    batches = stream(20, seeds, 16, sizes, last=3)
     runs = [train(engine, optimizer, batches, sizes, dead_middle) for engine in STEPS]
     assert_same(*runs, 1e-9)
     start = initial_network(sizes, range(seeds), dtype=torch.float64)
@@ -203,7 +201,7 @@ def test_gnp_is_linear_in_alpha():
 )
 def test_the_ends_of_gnp_are_sgd_and_sam(one, other):
     sizes = [30, 20, 20, 6]
-    batches = stream(50, 2, 16, sizes)
+    batches = stream(20, 2, 16, sizes)
     runs = [train("torch", optimizer, batches, sizes) for optimizer in (one, other)]
     assert distance(runs[0][0], runs[1][0]) < 1e-12
 

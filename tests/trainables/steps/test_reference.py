@@ -51,14 +51,14 @@ def distance(one: Network, other: Network) -> float:
     ],
 )
 def test_the_ends_of_gnp_are_sgd_and_sam(one, other, moving):
-    stream = batches(50)
+    stream = batches(20)
     assert (
         distance(trained(one(moving), stream), trained(other(moving), stream)) < 1e-12
     )
 
 
 def test_sam_and_gnp_do_something():
-    stream = batches(50)
+    stream = batches(20)
     networks = [trained(o(lr=0.05), stream) for o in (SGD, SAM, GNP)]
     assert distance(networks[0], networks[1]) > 1e-3
     assert distance(networks[1], networks[2]) > 1e-5
@@ -148,7 +148,7 @@ def test_gnp_descends_the_loss_with_the_penalty():
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_the_step_is_that_of_torch(momentum, decay):
-    stream = batches(50)
+    stream = batches(20)
     mine = trained(SGD(lr=0.05, momentum=momentum, weight_decay=decay), stream)
     ours = initial_network(SIZES, [0], dtype=torch.float64).map(
         lambda t: t.requires_grad_()

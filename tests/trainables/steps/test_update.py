@@ -16,7 +16,7 @@ from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD
 from trainables.problems import Permuted
 from trainables.randomness import generator
 from trainables.run import ContinualRun
-from trainables.setting import Setting
+from trainables.setting import RunOptions, Setting
 from trainables.steps import reference
 from trainables.steps.reference import mixed_gradient
 from trainables.steps.update import GRADIENTS, initial_memory, make_update
@@ -56,7 +56,7 @@ def distance(one: Network, other: Network) -> float:
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 @pytest.mark.parametrize("base", [Adam(), Adam(beta1=0.5, beta2=0.8, adam_eps=1e-3)])
 def test_adam_is_torchs(base, decay, engine):
-    stream = batches(50)
+    stream = batches(20)
     setting = Setting(optimizer=SGD(lr=0.01, weight_decay=decay), base=base)
     mine = trained(setting, engine, stream)
     ours = initial_network(SIZES, [0], dtype=torch.float64).map(
@@ -209,7 +209,8 @@ def test_what_is_remembered_moves_with_the_pixels(intervention, few):
         batch_size=8,
         hidden=(12, 10),
     )
-    run = ContinualRun(setting, [3, 5], few, dtype=torch.float64)
+    options = RunOptions(landscape_every=0)
+    run = ContinualRun(setting, [3, 5], few, dtype=torch.float64, options=options)
     while not run.finished:
         run.next_task()
     for place, seed in enumerate(run.alive):
