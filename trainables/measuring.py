@@ -73,11 +73,11 @@ def test(
     device = network.weights[0].device
     accuracy, loss = [], []
     for i, examples in enumerate(stack):
-        alone = network.part(i, i + 1)
+        alone, images = network.part(i, i + 1), reader.part(i, i + 1)
         positions, labels = (torch.from_numpy(array).to(device) for array in examples)
         logits = torch.cat(
             [
-                forward(alone, reader.read(batch[None]))[1]
+                forward(alone, images.read(batch[None]))[1]
                 for batch in torch.split(positions, TEST_BATCH)
             ],
             dim=1,
@@ -163,7 +163,8 @@ def measure_landscape(
     for start in range(0, network.seeds, size):
         part = batch.part(start, start + size)
         networks = network.part(start, start + size)
-        landscape = Landscape(networks, *part.read(reader), part.seeds, part.task)
+        inputs, labels = part.read(reader.part(start, start + size))
+        landscape = Landscape(networks, inputs, labels, part.seeds, part.task)
         chunks.append({column: probe(landscape) for column, probe in probes.items()})
     return {column: torch.cat([c[column] for c in chunks]) for column in probes}
 

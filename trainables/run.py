@@ -108,8 +108,15 @@ class ContinualRun:
         keep_freed_memory()
         self.setting, self.seeds, self.dataset = setting, list(seeds), dataset
         self.options, self.device, self.dtype = options, torch.device(device), dtype
+        scales: list[Tensor] = []
+        if setting.normalization:  # (pixel / 255 - mean) / std
+            mean, std = dataset.mean, dataset.std
+            scales = [
+                torch.tensor(array, dtype=dtype, device=device)
+                for array in (1 / (255 * std), -mean / std)
+            ]
         self._train_images, self._test_images = (
-            Reader(to_tensor(images, device), dtype, setting.input_low)
+            Reader(to_tensor(images, device), dtype, setting.input_low, *scales)
             for images in (dataset.train_images, dataset.test_images)
         )
         network = initial_network(
@@ -321,7 +328,8 @@ class ContinualRun:
         can_capture = self.device.type == "cuda" and not branches
         if not can_capture or len(block.positions) < MIN_STEPS:
             update = self._update(block.start, block.stop)
-            return train(update, self._train_images, block)
+            reader = self._train_images.part(block.start, block.stop)
+            return train(update, reader, block)
         if self._graphs is None:
             tensors = self.stack.tensors()
             self._graphs = Graphs(self._update, tensors, self._train_images)

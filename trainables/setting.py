@@ -147,6 +147,12 @@ class Setting:
         exclude_high=True,
         meaning="input of a black pixel, if a white one is 1; null: 0",
     )
+    normalization: str | None = choice(
+        None,
+        ("dataset",),
+        meaning="scale of the inputs: dataset (on the training images, each channel "
+        "has mean 0 and standard deviation 1); null: a white pixel is 1",
+    )
 
     def __attrs_post_init__(self) -> None:
         longest = self.longest
@@ -160,6 +166,12 @@ class Setting:
                 f"momentum is {self.optimizer.momentum:g}, but base {self.base.name} "
                 "already averages the gradient (beta1): leave out momentum, or set it "
                 "to 0"
+            )
+        if self.normalization and self.input_low is not None:
+            raise UsageError(
+                f"input_low is {self.input_low:g}, but normalization "
+                f"{self.normalization} chooses the input of a black pixel: leave out "
+                "one of them"
             )
         self._check_intervention()
         available = DATASETS[self.dataset].train

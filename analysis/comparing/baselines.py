@@ -30,7 +30,8 @@ WITHOUT = {"base": "plain", "remedy": "none"}
 """The name of a baseline that lacks the part."""
 
 STREAM = (
-    *("problem", "pixel_share", "chunks", "dataset", "examples", "input_low"),
+    *("problem", "pixel_share", "chunks", "dataset", "examples"),
+    *("input_low", "normalization"),
     *("tasks", "epochs", "batch_size", "hidden", "activation", "initialization"),
     *(
         "network",

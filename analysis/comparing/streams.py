@@ -32,7 +32,7 @@ SETUP: dict[str, Any] = {
     "rho": 0.05,
     "alpha": 0.8,
     **dict.fromkeys(("examples", "network", "initialization", "activation")),
-    "input_low": None,
+    **dict.fromkeys(("input_low", "normalization")),
 }
 """The values of the study `paper`. The text of the paper does not give all of them."""
 

@@ -169,6 +169,8 @@ def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
             order = draw.permutation(len(mine))[: setting.examples]
             mine = [mine[i] for i in sorted(order)]
         x = torch.tensor(low + (1 - low) * images[mine] / 255)
+        if setting.normalization:  # the digits have one channel
+            x = (x - np.mean(data.train_images / 255)) / np.std(data.train_images / 255)
         if task.pixels is not None:
             x = x[:, task.pixels]
         y = [task.classes.index(labels[i]) for i in mine]
@@ -326,6 +328,7 @@ def test_a_run_on_another_stream_is_the_naive_loop(problem, few, monkeypatch):
         (RandomLabels(), {"examples": 60}),
         (Permuted(), {"initialization": "pytorch"}),
         (Permuted(), {"input_low": -1.0}),
+        (Permuted(), {"normalization": "dataset"}),
         *((Permuted(), {"activation": name}) for name in ACTIVATIONS),
         (Pairwise(), {"input_low": -0.5, "initialization": "pytorch", "examples": 55}),
     ],

@@ -202,6 +202,10 @@ def test_defaults_are_filled_in():
         ({"activation": "relu"}, "did you mean 'crelu'?"),
         ({"initialization": "torch"}, "did you mean 'pytorch'?"),
         ({"input_low": 0.0}, "input_low is 0.0: it must be a number at least -1 and"),
+        (
+            {"input_low": -1.0, "normalization": "dataset"},
+            "input_low is -1, but normalization dataset .*: leave out one of them",
+        ),
         ({"pixel_share": 0.5}, "the setting has pixel_share, but neither"),
         ({"problem": "gradual", "pixel_share": 0.0}, "pixel_share is 0.0"),
         ({"hidden": "100-"}, "hidden is '100-': give widths joined by '-'"),
@@ -291,6 +295,7 @@ def test_every_field_is_in_the_identifier():
         {"examples": 1000},
         {"initialization": "pytorch"},
         {"input_low": -1.0},
+        {"normalization": "dataset"},
         {"activation": "tanh"},
     ]
     settings = [Setting.from_row(base | change) for change in changes]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Int64, UInt8
 from torch import Tensor
 
 from trainables.problems import Task
@@ -158,10 +158,18 @@ def blocks(
 
 
 class Reader:
-    """Reads images of a dataset as floating-point numbers in [low, 1].
+    """Reads images of a dataset as floating-point numbers.
 
     A reader reuses its memory, because allocating memory takes longer than the
     arithmetic. A result is overwritten by the next call for the same number of images.
+
+    Attributes:
+        images: The images of the dataset.
+        low: The number of a black pixel, if a white one is 1. None means 0.
+        scale: If given, pixel x of channel c is scale[c] x + shift[c] instead.
+        shift: As `scale`.
+        orders: The order of the inputs of each of S seeds, or None for the order of the
+            dataset. Input j of seed s is pixel orders[s, j] of the image.
     """
 
     def __init__(
@@ -169,29 +177,48 @@ class Reader:
         images: UInt8[Tensor, "N inputs"],
         dtype: torch.dtype,
         low: float | None = None,
+        scale: Float[Tensor, " channels"] | None = None,
+        shift: Float[Tensor, " channels"] | None = None,
+        orders: Int64[Tensor, "S inputs"] | None = None,
     ) -> None:
-        """Store the images of a dataset, and how they are returned.
-
-        `dtype` is the dtype of the numbers. `low` is the number of a black pixel; None
-        means 0.
-        """
+        """Store the images of a dataset, and how they are returned, in this dtype."""
         self.images, self._dtype, self.low = images, dtype, low
+        self.scale, self.shift, self.orders = scale, shift, orders
         self._memory: dict[int, tuple[Tensor, Tensor]] = {}  # key: number of images
 
     def clone(self) -> Reader:
         """Return a reader of the same images with its own memory."""
-        return Reader(self.images, self._dtype, self.low)
+        ways = self.low, self.scale, self.shift, self.orders
+        return Reader(self.images, self._dtype, *ways)
+
+    def part(self, start: int, stop: int) -> Reader:
+        """Return a reader for the seeds at positions start to stop - 1."""
+        if self.orders is None:
+            return self
+        other = self.clone()
+        other.orders = self.orders[start:stop]
+        return other
 
     def read(self, positions: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape inputs"]:
-        """Return the images at these positions in the dataset."""
+        """Return the images at these positions in the dataset.
+
+        If there are `orders`, `positions` has the shape (..., S, n) for S seeds.
+        """
         count = positions.numel()
         if count not in self._memory:
             raw = self.images.new_empty(count, self.images.shape[1])
             self._memory = {count: (raw, torch.empty_like(raw, dtype=self._dtype))}
         raw, reals = self._memory[count]
         torch.index_select(self.images, 0, positions.flatten(), out=raw)
-        if self.low is None:
-            reals.copy_(raw).mul_(1 / 255)
+        reals.copy_(raw)
+        if self.scale is not None and self.shift is not None:
+            by_channel = reals.view(count, -1, len(self.scale))
+            by_channel.mul_(self.scale).add_(self.shift)
+        elif self.low is None:
+            reals.mul_(1 / 255)
         else:
-            reals.copy_(raw).mul_((1 - self.low) / 255).add_(self.low)
-        return reals.view(*positions.shape, -1)
+            reals.mul_((1 - self.low) / 255).add_(self.low)
+        inputs = reals.view(*positions.shape, -1)
+        if self.orders is None:
+            return inputs
+        return inputs.gather(-1, self.orders.unsqueeze(-2).expand(inputs.shape))

@@ -87,6 +87,7 @@ def supports(setting: Setting, network: Network) -> bool:
         and type(setting.optimizer) in OPTIMIZERS.values()
         and type(setting.base) in BASES
         and is_in_c
+        and setting.normalization is None
         and network.activation in ACTIVATIONS
         and sum(w[0].numel() for w in network.weights) <= MAX_WEIGHTS
     )

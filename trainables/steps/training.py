@@ -139,7 +139,8 @@ class Graphs:
             ),
         )
         update = self._make_update(block.start, block.stop)
-        reader = self._reader.clone()  # the memory of the reader must not move either
+        # the memory of the reader must not move either
+        reader = self._reader.part(block.start, block.stop).clone()
 
         def train_batch() -> None:
             positions = step.positions.index_select(0, step.next_batch)[0]

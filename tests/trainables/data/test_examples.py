@@ -107,6 +107,36 @@ def test_images_are_scaled_to_0_and_1():
     torch.testing.assert_close(got, images[:, :784].double()[where] / 255)
 
 
+def test_each_channel_has_a_scale_of_its_own():
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (6, 4, 3), np.uint8) // [1, 2, 3]
+    mean, std = (pixels / 255).mean((0, 1)), (pixels / 255).std((0, 1))
+    scales = torch.tensor(1 / (255 * std)), torch.tensor(-mean / std)
+    images = torch.tensor(pixels.reshape(6, 12).astype(np.uint8))
+    got = Reader(images, torch.float64, None, *scales).read(torch.arange(6))
+    by_channel = got.reshape(24, 3)
+    torch.testing.assert_close(by_channel.mean(0), torch.zeros(3).double())
+    torch.testing.assert_close(by_channel.std(0, correction=0), torch.ones(3).double())
+    assert got[2, 3 * 3 + 1].item() == pytest.approx(
+        (pixels[2, 3, 1] / 255 - mean[1]) / std[1]
+    )
+
+
+def test_each_seed_may_have_an_order_of_its_own():
+    images = torch.arange(60, dtype=torch.uint8).reshape(10, 6)
+    orders = torch.stack([torch.randperm(6) for _ in range(3)])
+    reader = Reader(images, torch.float64, -1.0, orders=orders)
+    plain = Reader(images, torch.float64, -1.0)
+    positions = torch.randint(10, (4, 3, 2))
+    got, own = reader.read(positions), plain.read(positions)
+    for step, seed, example in np.ndindex(4, 3, 2):
+        expected = own[step, seed, example][orders[seed]]
+        assert got[step, seed, example].tolist() == expected.tolist()
+    part = reader.part(1, 3).read(positions[0, 1:])
+    assert part.tolist() == got[0, 1:].tolist()
+    assert plain.part(1, 3) is plain
+
+
 def test_a_read_only_array_becomes_a_tensor_without_a_copy():
     array = np.arange(5, dtype=np.uint8)
     array.flags.writeable = False

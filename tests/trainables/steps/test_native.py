@@ -509,6 +509,7 @@ def test_what_it_does_not_cover_goes_by_torch(few):
     assert native.supports(Setting(), network)
     assert native.supports(Setting(optimizer=ASAM()), network)
     scaled = type("Scaled", (SAM,), {"ascent": lambda self, *_: None})
+    assert not native.supports(Setting(normalization="dataset"), network)
     assert not native.supports(Setting(optimizer=scaled()), network)
     assert not native.supports(Setting(intervention=Parseval()), network)
     # a base that is not in C, as a new one
