@@ -12,7 +12,7 @@ from setuptools.command.build_ext import build_ext
 
 FOLDER = "trainables/steps/c/"
 
-SOURCES = ("kernels", "noise", "family", "penalties", "steps")
+SOURCES = ("kernels", "noise", "family", "penalties", "units", "steps")
 
 AVX512 = ["f", "bw", "cd", "dq", "vl"]
 

@@ -64,6 +64,12 @@ class Intervention:
         """
         return update(inputs, labels)
 
+    def replace(self, stack: Stack) -> None:
+        """Replace hidden units, if it is time to, after an update.
+
+        The C steps return after an update after which it is time to.
+        """
+
     def noise(self, network: Network) -> Noise | None:
         """Return the distribution of the noise that is drawn at every update, if any.
 

@@ -19,7 +19,9 @@ from torch import Tensor
 from trainables.bases import Adam
 from trainables.data.examples import Block, Examples, Reader
 from trainables.interventions import (
+    SNR,
     UPGD,
+    ContinualBackprop,
     HareTortoise,
     L2Init,
     LayerNorm,
@@ -94,6 +96,11 @@ CASES: dict[str, Setting] = {
     ),
     "spectral_norm": Setting(
         optimizer=MIXED, intervention=SpectralNorm(spectral_bound=0.3)
+    ),
+    "snr": Setting(optimizer=MIXED, intervention=SNR(snr_threshold=2, snr_limit=2)),
+    "continual_backprop": Setting(
+        optimizer=MIXED,
+        intervention=ContinualBackprop(replacement_rate=0.3, maturity=1),
     ),
     "layer_norm": Setting(optimizer=MIXED, intervention=LayerNorm()),
     **{str(a): Setting(optimizer=MIXED, activation=a) for a in ACTIVATIONS[1:]},

@@ -39,6 +39,16 @@ ACTIVATIONS = (None, "leaky_relu", "tanh", "crelu", "sine_cosine")
 """The activations in the order of `c/steps.h`; None is the ReLU."""
 
 
+class Units(ctypes.Structure):
+    """The C struct of the numbers of hidden units."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("silence", "threshold", "silences")),
+        ("silence_lengths", c_int64),
+        *((name, c_void_p) for name in ("utility", "mean_output", "age", "account")),
+    )
+
+
 class Parameters(ctypes.Structure):
     """The C struct of one network. Its arrays have one pointer per layer and kind."""
 
@@ -49,6 +59,7 @@ class Parameters(ctypes.Structure):
         ("biases", POINTER(c_void_p) * len(KINDS)),
         ("noise", POINTER(c_double)),
         ("directions", c_void_p),
+        ("units", Units),
     )
 
 
@@ -74,6 +85,7 @@ class Hyperparameters(ctypes.Structure):
             *("init_decay", "hare_ema", "hare_every"),
             *("distribution", "seed", "step_shrink", "upgd_decay", "updates"),
             *("spectral_strength", "spectral_power", "spectral_bound"),
+            *("replacement_rate", "maturity", "utility_decay", "is_printed"),
             *("rho_level", "rho_warmup", "rho_follows", "rho_updates"),
             *("method", "vasso_theta", "fsam_sigma", "fsam_lambda", "ascent_begun"),
             *("gsam_alpha", "looksam_every", "looksam_alpha", "looksam_updates"),
@@ -83,9 +95,9 @@ class Hyperparameters(ctypes.Structure):
 
 
 class Sums(ctypes.Structure):
-    """The C struct of two sums over all examples: loss and correct predictions."""
+    """The C struct of sums over all examples, and of the number of steps made."""
 
-    _fields_ = (("loss", c_double), ("correct", c_double))
+    _fields_ = tuple((name, c_double) for name in ("loss", "correct", "steps"))
 
 
 STRUCTS = (Parameters, Batches, Hyperparameters, Sums)

@@ -10,6 +10,9 @@ The C steps are faster than torch for three reasons:
 The seeds share no data. The results of a seed therefore do not depend on the other
 seeds that are trained together.
 
+SNR and continual backprop measure hidden units at every step. C measures them, and
+stops after a step if units are to be replaced. Python then replaces the units.
+
 To add a method, extend `apply` in `c/kernels.c` (how a weight is updated) or
 `c/family.c` (how the gradient is found). Add its numbers to `Kind` and
 `Hyperparameters` in `c/steps.h` and `extension`, and a case to `check`.
@@ -28,7 +31,9 @@ from torch import Tensor
 from trainables.bases import Adam
 from trainables.data.examples import Block, Examples, Reader
 from trainables.interventions import (
+    SNR,
     UPGD,
+    ContinualBackprop,
     HareTortoise,
     L2Init,
     SpectralNorm,
@@ -50,6 +55,7 @@ from trainables.steps.extension import (
     Hyperparameters,
     Parameters,
     Sums,
+    Units,
 )
 from trainables.steps.training import StepSums
 
@@ -58,7 +64,7 @@ BASES = (type(None), Adam)
 
 STEP_INTERVENTIONS = (
     *(L2Init, HareTortoise, StepShrinkPerturb, UPGD),
-    *(SpectralNorm, SpectralRegularization),
+    *(SpectralNorm, SpectralRegularization, SNR, ContinualBackprop),
 )
 """The interventions with work at every step for which there is C code.
 
@@ -88,6 +94,8 @@ def supports(setting: Setting, network: Network) -> bool:
         and type(setting.base) in BASES
         and is_in_c
         and setting.normalization is None
+        # with this intervention, Adam counts the updates of each unit
+        and not (setting.base and isinstance(intervention, ContinualBackprop))
         and network.activation in ACTIVATIONS
         and sum(w[0].numel() for w in network.weights) <= MAX_WEIGHTS
     )
@@ -109,21 +117,31 @@ def train(setting: Setting, stack: Stack, reader: Reader, block: Block) -> StepS
     steps, seeds, batch = block.positions.shape
     images = _check_images(network, reader.images)
     positions, labels = _check_examples(network, images, block.positions, block.labels)
-    arrays, marks = _arrays(network, stack.memory), stack.memory.marks
+    arrays = _arrays(network, stack.memory)
     noise = setting.intervention.noise(network) if setting.intervention else None
 
     def train_seed(seed: int, sums: Sums) -> Any:
-        data = [t.data_ptr() for t in (images, positions[0, seed], labels[0, seed])]
-        batches = Batches(steps, batch, seeds * batch, *data, reader.low or 0)
+        own, status = stack.part(seed, seed + 1), 0
         parameters = _parameters(network, arrays, seed, noise)
-        if "directions" in marks:
-            parameters.directions = marks["directions"][seed].data_ptr()
-        hyperparameters = _hyperparameters(setting, stack, seed, noise)
-        return functions.train(parameters, batches, hyperparameters, sums)
+        _point_to_marks(parameters, own.memory)
+        while sums.steps < steps and not status:
+            done = int(sums.steps)
+            first = positions[done, seed], labels[done, seed]
+            data = [t.data_ptr() for t in (images, *first)]
+            batches = Batches(
+                steps - done, batch, seeds * batch, *data, reader.low or 0
+            )
+            part = Sums()
+            hyperparameters = _hyperparameters(setting, own, 0, noise)
+            status = functions.train(parameters, batches, hyperparameters, part)
+            for name, _ in Sums._fields_:
+                setattr(sums, name, getattr(sums, name) + getattr(part, name))
+            _count(setting, own.memory, int(part.steps))
+            if setting.intervention is not None:
+                setting.intervention.replace(own)
+        return status
 
-    sums = _run_seeds(train_seed, seeds)
-    _count(setting, stack.memory, steps)
-    return StepSums(*sums.unbind(1))
+    return StepSums(*_run_seeds(train_seed, seeds).unbind(1))
 
 
 def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, Tensor]:
@@ -179,6 +197,8 @@ def _hyperparameters(
     values["rho_follows"] = values.get("rho_follows") == "lr"
     values["seed"] = stack.seeds[position]
     values["distribution"] = DISTRIBUTIONS.index(noise and noise.distribution)
+    utility = getattr(setting.intervention, "utility", None)
+    values["is_printed"] = utility == "printed"
     values["method"] = METHODS.index(_method(setting))
     return Hyperparameters(**{name: value or 0 for name, value in values.items()})
 
@@ -217,7 +237,7 @@ def _run_seeds(work: Callable[[int, Sums], Any], seeds: int) -> Tensor:
             statuses = list(pool.map(work, range(seeds), sums))
     if any(statuses):
         raise MemoryError("memory ran out in the C steps: free some memory and retry")
-    return torch.frombuffer(sums, dtype=torch.float64).reshape(-1, 2)
+    return torch.frombuffer(sums, dtype=torch.float64).reshape(seeds, -1)[:, :2]
 
 
 def _parameters(
@@ -237,6 +257,18 @@ def _parameters(
         _pointers([n.biases if n else None for n in networks], seed),
         (ctypes.c_double * len(sizes))(*sizes) if sizes else None,
     )
+
+
+def _point_to_marks(parameters: Parameters, memory: Memory) -> None:
+    """Let the C struct of the only seed in `memory` point to numbers in its marks."""
+    marks, units = memory.marks, parameters.units
+    addresses = {name: mark.data_ptr() for name, mark in marks.items()}
+    parameters.directions = addresses.get("directions")
+    for name, _ in Units._fields_:
+        if name in marks:
+            setattr(units, name, addresses[name])
+    if "silences" in marks:
+        units.silence_lengths = marks["silences"].shape[2]
 
 
 def _pointers(kinds: list[list[Tensor] | None], seed: int) -> Any:

@@ -13,7 +13,9 @@ from trainables import measuring
 from trainables.bases import Adam
 from trainables.data.examples import Block, Examples, Reader
 from trainables.interventions import (
+    SNR,
     UPGD,
+    ContinualBackprop,
     HareTortoise,
     L2Init,
     LayerNorm,
@@ -97,6 +99,29 @@ SETTINGS = [
         activation="crelu",
         base=Adam(),
         intervention=SpectralNorm(spectral_bound=0.5),
+    ),
+    Setting(optimizer=SGD(lr=0.05), intervention=SNR(snr_threshold=2)),
+    Setting(optimizer=MIXED, intervention=SNR(snr_threshold=1, snr_limit=1)),
+    Setting(
+        optimizer=GSAM(lr=0.01),
+        base=Adam(),
+        activation="tanh",
+        intervention=SNR(snr_threshold=3, snr_limit=3),
+    ),
+    Setting(
+        optimizer=SGD(lr=0.05),
+        intervention=ContinualBackprop(replacement_rate=0.03, maturity=2),
+    ),
+    Setting(
+        optimizer=MIXED,
+        intervention=ContinualBackprop(
+            replacement_rate=0.3, maturity=1, utility="printed"
+        ),
+    ),
+    Setting(
+        optimizer=LookSAM(lr=0.05, momentum=0.5),
+        activation="tanh",
+        intervention=ContinualBackprop(replacement_rate=0.3, maturity=2),
     ),
     Setting(optimizer=SGD(lr=0.05), intervention=LayerNorm()),
     Setting(optimizer=OPTIMIZERS[-1], intervention=LayerNorm()),

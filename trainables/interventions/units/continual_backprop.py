@@ -130,24 +130,38 @@ class ContinualBackprop(Intervention):
             hidden: The units' outputs before the update. There is one tensor of shape
                 (S, batch, width) per hidden layer.
         """
-        import torch
-
         marks = stack.memory.marks
         marks["steps"] += 1
         marks["age"] += 1
-        utility = self._average(stack, hidden)
-        is_mature = marks["age"] > self.maturity
-        mature = [m.sum(1) for m in split_by_layer(stack, is_mature)]
-        count = torch.stack(mature, 1).double()
-        marks["account"] += self.replacement_rate * count
+        self._average(stack, hidden)
+        marks["account"] += self.replacement_rate * self._mature_units(stack)
+        self.replace(stack)
+
+    def _mature_units(self, stack: Stack) -> Tensor:
+        """Return the number of mature units in each layer, of shape (S, layers)."""
+        import torch
+
+        is_mature = stack.memory.marks["age"] > self.maturity
+        counts = [layer.sum(1) for layer in split_by_layer(stack, is_mature)]
+        return torch.stack(counts, 1).double()
+
+    def replace(self, stack: Stack) -> None:
+        """Replace as many units of each layer as its account pays for."""
+        import torch
+
+        marks = stack.memory.marks
         if self.utility == "printed":
-            number = ((marks["account"] > 1) & (count > 0)).double()
+            pays = (marks["account"] > 1) & (self._mature_units(stack) > 0)
+            number = pays.double()
         else:
             number = marks["account"].floor()
         if not number.any():
             return
         marks["account"] -= number
-        utility = utility.masked_fill(~is_mature, math.inf)
+        utility = marks["utility"]
+        if self.utility == "adaptable":
+            utility = utility / self._correction(stack)
+        utility = utility.masked_fill(marks["age"] <= self.maturity, math.inf)
         chosen = [
             _least(of_layer, number[:, layer, None])
             for layer, of_layer in enumerate(split_by_layer(stack, utility))
@@ -156,11 +170,13 @@ class ContinualBackprop(Intervention):
         for name in ("utility", "mean_output", "age"):
             marks[name].masked_fill_(torch.cat(chosen, 1), 0)
 
-    def _average(self, stack: Stack, hidden: Sequence[Tensor]) -> Tensor:
-        """Update the running averages of all units, and return the units' utilities.
+    def _correction(self, stack: Stack) -> Tensor:
+        """Return 1 - utility_decay^age of each unit."""
+        dtype = stack.network.weights[0].dtype
+        return 1 - self.utility_decay ** stack.memory.marks["age"].to(dtype)
 
-        The result has shape (S, number of hidden units).
-        """
+    def _average(self, stack: Stack, hidden: Sequence[Tensor]) -> None:
+        """Update the running averages of all units."""
         import torch
 
         marks, weights = stack.memory.marks, stack.network.weights
@@ -170,10 +186,11 @@ class ContinualBackprop(Intervention):
                 h.abs().mean(1) * w.sum(2)
                 for h, w in zip(hidden, outgoing, strict=True)
             ]
-            return marks["utility"].lerp_(torch.cat(use, 1), 1 - self.utility_decay)
-        correction = 1 - self.utility_decay ** marks["age"].to(weights[0].dtype)
+            marks["utility"].lerp_(torch.cat(use, 1), 1 - self.utility_decay)
+            return
         means = torch.cat([h.mean(1) for h in hidden], 1)
-        centre = marks["mean_output"].lerp_(means, 1 - self.utility_decay) / correction
+        centre = marks["mean_output"].lerp_(means, 1 - self.utility_decay)
+        centre = centre / self._correction(stack)
         # weights of 0 must not give 0 / 0
         least = torch.finfo(centre.dtype).eps
         use = [
@@ -189,7 +206,6 @@ class ContinualBackprop(Intervention):
             )
         ]
         marks["utility"].lerp_(torch.cat(use, 1), 1 - self.utility_decay)
-        return marks["utility"] / correction
 
 
 def _least(numbers: Tensor, count: Tensor) -> Tensor:

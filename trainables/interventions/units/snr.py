@@ -129,7 +129,12 @@ class SNR(Intervention):
         silence = marks["silence"]
         self._end_silences(marks, ~is_silent)
         silence += is_silent
-        to_reset = silence >= marks["threshold"]
+        self.replace(stack)
+
+    def replace(self, stack: Stack) -> None:
+        """Reset the units whose silence reaches its threshold."""
+        marks = stack.memory.marks
+        to_reset = marks["silence"] >= marks["threshold"]
         if to_reset.any():
             self._end_silences(marks, to_reset)
             chosen = split_by_layer(stack, to_reset)

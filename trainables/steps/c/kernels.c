@@ -595,6 +595,16 @@ double dot(const real *x, const real *y, int64_t count) {
     return add_all(sum);
 }
 
+double sum_sizes(const real *x, int64_t count) {
+    vec sum[4] = {{0}};
+    long i = 0;
+    for (long v = 0; i + LANES <= count; i += LANES, v++)
+        sum[v % 4] += max_of(*(const vec *)(x + i), -*(const vec *)(x + i));
+    double total = add_all(sum);
+    for (; i < count; i++) total += fabs(x[i]);
+    return total;
+}
+
 double pair_sum(const real *a, const real *b, int64_t panels, int64_t batch) {
     double sum = 0, diagonal = 0;
     for (long p = 0; p < panels; p++)

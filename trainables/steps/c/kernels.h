@@ -276,6 +276,9 @@ void combine_difference(real *to, real a, const real *x, real b, const real *y, 
 /* Return the sum of (x - a y)^2. */
 double distance_squares(const real *x, real a, const real *y, int64_t count);
 
+/* Return the sum of |x|. `count` need not be a multiple of LANES. */
+double sum_sizes(const real *x, int64_t count);
+
 /* Return the sum of x * y. */
 double dot(const real *x, const real *y, int64_t count);
 

@@ -68,6 +68,9 @@ typedef struct {
     real *output_errors;       /* errors of all outputs of a layer, if units have two */
     real *next_row;            /* the next example, only if `is_fused` */
     real *scratch, *noise_row; /* for the updates of weights */
+    Units units;             /* see `Parameters`, and below the number of units */
+    real *activity, *centre; /* of hidden units: see units.c */
+    long hidden_units;
     real *spectral;            /* five rows and a panel, to limit the spectral norm */
     /* Only for an implicit first layer (see is_explicit) or for LookSAM: */
     real *input_products; /* h h^T + 1, in panels of examples */
@@ -112,6 +115,12 @@ void penalize(const Network *net, const Part *part, PassName name,
 /* Scale the weights of the last hidden layer down to a spectral norm of `bound`, if
    their norm is larger and finite. */
 void limit_spectral_norm(const Network *net, double bound);
+
+/* If units are replaced: measure their outputs in the pass BASE, before an update. */
+void observe_units(const Network *net, const Hyperparameters *h);
+
+/* After an update, return whether units are to be replaced now. */
+bool judge_units(const Network *net, const Hyperparameters *h);
 
 /* For a method that is not a mixture: compute its gradient. The forward pass at w must
    be done. For WSAM, also store the correction in gradients[1]. */

@@ -171,6 +171,7 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
     long examples = net->panels * LANES, per_unit = unit_outputs(net->activation);
     long most = 0, longest = 0; /* the most inputs of a layer; the longest row */
     real *direction = caller->directions;
+    net->hidden_units = 0;
     net->parts = 0;
     for (long l = 0; l < net->layers; l++) {
         Layer *layer = &net->layer[l];
@@ -178,6 +179,7 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
         bool has_offset = net->is_normalized && l < net->layers - 1;
         layer->inputs = caller->widths[l] * (l ? per_unit : 1);
         layer->outputs = caller->widths[l + 1];
+        if (l < net->layers - 1) net->hidden_units += layer->outputs;
         if (l && layer->inputs > most) most = layer->inputs;
         long row_length = ceil_div(layer->inputs + 1, LANES) * LANES;
         if (row_length > longest) longest = row_length;
@@ -223,6 +225,10 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
     net->output_errors = per_unit > 1 ? take(arena, examples * most) : NULL;
     net->scratch = take(arena, SCRATCH_ROWS * longest);
     net->noise_row = take(arena, longest + 32); /* see draw_row */
+    if (net->units.silence || net->units.age) {
+        net->activity = take(arena, net->hidden_units);
+        net->centre = take(arena, net->hidden_units);
+    }
     if (net->limits_norm) {
         const Layer *hidden = last - 1; /* see limit_spectral_norm */
         net->spectral = take(arena, 5 * hidden->matrix->row_length +
@@ -302,6 +308,7 @@ static int create(Network *net, const Parameters *caller, long batch,
                      .has_ascent = has_ascent,
                      .has_noise = h && caller->noise,
                      .has_utility = h && caller->weights[UTILITY],
+                     .units = h ? caller->units : (Units){NULL},
                      .limits_norm = h && h->spectral_bound > 0,
                      /* the products for small batches include the biases */
                      .is_small_batch = batch <= SMALL_BATCH && !caller->is_normalized,
@@ -733,6 +740,7 @@ int train(const Parameters *parameters, const Batches *batches,
             read_images(&net, batches, net.part->passes[BASE].input_rows, positions,
                         next);
         forward(&net, BASE, has_first);
+        observe_units(&net, &now);
         Gradient gradient = {NULL};
         if (net.method != MIXTURE) {
             gradient = find_gradient(&net, labels, sums, &now);
@@ -750,16 +758,17 @@ int train(const Parameters *parameters, const Batches *batches,
         }
         if (gradient.sums) {
             descend_stored(&net, &now, gradient);
-            end_update(&net, &now);
-            continue;
+        } else {
+            has_first = next && net.next_row;
+            if (has_first)
+                read_images(&net, batches, net.next_row, next,
+                            t + 2 < batches->steps ? next + stride : NULL);
+            descend(&net, &now, gradient, has_first);
+            if (has_first) take_next_row(&net);
         }
-        has_first = next && net.next_row;
-        if (has_first)
-            read_images(&net, batches, net.next_row, next,
-                        t + 2 < batches->steps ? next + stride : NULL);
-        descend(&net, &now, gradient, has_first);
-        if (has_first) take_next_row(&net);
         end_update(&net, &now);
+        sums->steps += 1;
+        if (judge_units(&net, &now)) break;
     }
     set_control(control);
     copy_parameters(&net, parameters, true);

@@ -35,6 +35,21 @@ typedef enum { RELU, LEAKY_RELU, TANH, CRELU, SINE_COSINE } Activation;
    the noise is added to the gradient, otherwise to the weights after the update. */
 typedef enum { NO_NOISE, UNIFORM, NORMAL } Distribution;
 
+/* Numbers of the hidden units of one network, layer after layer. Those of a method that
+   is not used are NULL. For SNR: the updates that each unit has been silent for, the
+   number of such updates from which on it is reset, and for each unit how many silences
+   ended after 0, 1, ... updates (silence_lengths numbers). For continual backprop: two
+   running averages of each unit, which have the type of the weights, the unit's age in
+   updates, and an account per layer. */
+typedef struct {
+    int64_t *silence, *threshold;
+    int32_t *silences;
+    int64_t silence_lengths;
+    void *utility, *mean_output;
+    int64_t *age;
+    double *account;
+} Units;
+
 /* One network in the caller's memory, which is changed in place. For each kind of
    number, there is one pointer per layer to the weights (outputs x inputs) and one to
    the biases (outputs). The numbers are float, or double if DOUBLE is defined. The
@@ -49,6 +64,7 @@ typedef struct {
     /* The singular vectors of spectral regularization: one number per output of each
        layer. They are of the same type as the weights. NULL if not used. */
     void *directions;
+    Units units;
 } Parameters;
 
 /* Batches of examples. Batch t begins at positions[t * stride] and labels[t * stride].
@@ -81,6 +97,8 @@ typedef struct {
     double updates;
     double spectral_strength, spectral_power; /* used if there are `directions` */
     double spectral_bound;                    /* spectral normalization; 0: none */
+    /* continual backprop: is_printed is 1 if `utility` is "printed", otherwise 0 */
+    double replacement_rate, maturity, utility_decay, is_printed;
     double rho_level, rho_warmup, rho_follows, rho_updates;
     double method; /* a `Method` */
     double vasso_theta, fsam_sigma, fsam_lambda, ascent_begun;
@@ -90,9 +108,9 @@ typedef struct {
 } Hyperparameters;
 
 /* Sums of the losses and of the correct predictions over all examples. They are
-   computed from the logits before each step. */
+   computed from the logits before each step. `steps` is the number of steps made. */
 typedef struct {
-    double loss, correct;
+    double loss, correct, steps;
 } Sums;
 
 /* Sizes of the structs above, in this order. Python compares these sizes with the sizes
@@ -106,7 +124,8 @@ extern const char compiler[80];
    compiled. */
 int is_supported(void);
 
-/* Train a network on one batch after another. Return 0, or 1 if memory runs out. */
+/* Train a network on one batch after another. Stop after a step if units are to be
+   replaced, because Python replaces them. Return 0, or 1 if memory runs out. */
 int train(const Parameters *parameters, const Batches *batches,
           const Hyperparameters *hyperparameters, Sums *sums);
 

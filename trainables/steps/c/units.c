@@ -1,0 +1,138 @@
+/* Measure the hidden units for SNR and continual backprop, which replace units.
+
+trainables/interventions/units has the equations and their sources. Units are observed
+before each update and judged after it. If units are to be replaced, `train` returns,
+because Python replaces them.
+*/
+
+#include "network.h"
+
+#include <string.h>
+
+/* Return the outputs of a hidden layer's units in the pass BASE, a row per example. */
+static const real *unit_rows(const Layer *layer) {
+    return (layer + 1)->matrix->passes[BASE].input_rows;
+}
+
+/* Count the updates of each unit's silence. If a silence ends, count its length. */
+static void count_silences(const Network *net) {
+    const Units *units = &net->units;
+    long unit = 0;
+    const Layer *last = net->layer + net->layers - 1;
+    for (const Layer *layer = net->layer; layer < last; layer++) {
+        const real *rows = unit_rows(layer);
+        long row_length = (layer + 1)->matrix->row_length;
+        real *is_active = net->activity;
+        memset(is_active, 0, layer->outputs * sizeof(real));
+        for (long b = 0; b < net->batch; b++, rows += row_length)
+            for (long o = 0; o < layer->outputs; o++)
+                is_active[o] = rows[o] <= 0 ? is_active[o] : 1;
+        for (long o = 0; o < layer->outputs; o++, unit++) {
+            int64_t *silence = units->silence + unit;
+            if (is_active[o] > 0) {
+                units->silences[unit * units->silence_lengths + *silence] += 1;
+                *silence = 0;
+            } else {
+                *silence += 1;
+            }
+        }
+    }
+}
+
+/* Store how much each unit's output varies: the mean of |output - f|, where f is the
+   running average of the unit's output. For the printed utility, f is 0. */
+static void average_outputs(const Network *net, const Hyperparameters *h) {
+    const Units *units = &net->units;
+    real *averages = units->mean_output, *activity = net->activity;
+    double correction = 1;
+    int64_t last_age = -1;
+    const Layer *last = net->layer + net->layers - 1;
+    for (const Layer *layer = net->layer; layer < last; layer++) {
+        const real *rows = unit_rows(layer);
+        long row_length = (layer + 1)->matrix->row_length, count = layer->outputs;
+        real *centre = net->centre;
+        memset(centre, 0, count * sizeof(real));
+        if (h->is_printed == 0) {
+            for (long b = 0; b < net->batch; b++)
+                for (long o = 0; o < count; o++) centre[o] += rows[b * row_length + o];
+            for (long o = 0; o < count; o++) {
+                int64_t age = units->age[averages - (real *)units->mean_output + o] + 1;
+                if (age != last_age) correction = 1 - pow(h->utility_decay, age);
+                last_age = age;
+                averages[o] +=
+                    (1 - h->utility_decay) * (centre[o] / net->batch - averages[o]);
+                centre[o] = averages[o] / correction;
+            }
+        }
+        memset(activity, 0, count * sizeof(real));
+        for (long b = 0; b < net->batch; b++)
+            for (long o = 0; o < count; o++) {
+                real difference = rows[b * row_length + o] - centre[o];
+                activity[o] += difference < 0 ? -difference : difference;
+            }
+        for (long o = 0; o < count; o++) activity[o] /= net->batch;
+        averages += count;
+        activity += count;
+    }
+}
+
+/* Update the utilities of units with the sizes of their new weights. */
+static void average_utilities(const Network *net, const Hyperparameters *h) {
+    real *utility = net->units.utility, *outgoing = net->centre;
+    const real *activity = net->activity;
+    const Layer *last = net->layer + net->layers - 1;
+    for (const Layer *layer = net->layer; layer < last; layer++) {
+        const Part *part = layer->matrix, *next = (layer + 1)->matrix;
+        const real *row = part->arrays[VALUE], *next_row = next->arrays[VALUE];
+        memset(outgoing, 0, layer->outputs * sizeof(real));
+        for (long k = 0; k < next->rows; k++, next_row += next->row_length)
+            for (long o = 0; o < layer->outputs; o++)
+                outgoing[o] += next_row[o] < 0 ? -next_row[o] : next_row[o];
+        for (long o = 0; o < layer->outputs; o++, row += part->row_length) {
+            real use = activity[o] * outgoing[o];
+            if (h->is_printed == 0) {
+                double incoming = sum_sizes(row, part->columns) / part->columns;
+                if (incoming < REAL_EPSILON) incoming = REAL_EPSILON;
+                use = use / next->rows / incoming;
+            }
+            utility[o] += (1 - h->utility_decay) * (use - utility[o]);
+        }
+        utility += layer->outputs;
+        activity += layer->outputs;
+    }
+}
+
+/* Let the units grow older, and let each layer's account grow with its mature units.
+   Return whether an account pays for a new unit. */
+static bool grow_accounts(const Network *net, const Hyperparameters *h) {
+    int64_t *age = net->units.age;
+    bool pays = false;
+    for (long l = 0; l < net->layers - 1; l++) {
+        double *account = net->units.account + l, mature = 0;
+        for (long o = 0; o < net->layer[l].outputs; o++) {
+            *age += 1;
+            mature += *age++ > h->maturity;
+        }
+        /* volatile: rounds the product, as Python does, and does not fuse it */
+        volatile double growth = h->replacement_rate * mature;
+        *account += growth;
+        pays |= h->is_printed == 0 ? *account >= 1 : *account > 1 && mature > 0;
+    }
+    return pays;
+}
+
+void observe_units(const Network *net, const Hyperparameters *h) {
+    if (net->units.silence) count_silences(net);
+    if (net->units.age) average_outputs(net, h);
+}
+
+bool judge_units(const Network *net, const Hyperparameters *h) {
+    if (net->units.age) {
+        average_utilities(net, h);
+        return grow_accounts(net, h);
+    }
+    bool is_any_due = false;
+    for (long unit = 0; unit < net->hidden_units && net->units.silence; unit++)
+        is_any_due |= net->units.silence[unit] >= net->units.threshold[unit];
+    return is_any_due;
+}
