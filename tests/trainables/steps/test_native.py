@@ -42,7 +42,7 @@ from trainables.optimizers import (
     VaSSO,
 )
 from trainables.run import ContinualRun
-from trainables.setting import Setting
+from trainables.setting import RunOptions, Setting
 from trainables.steps import native, training
 from trainables.steps.update import initial_memory, make_update
 
@@ -229,7 +229,7 @@ def assert_same(one, other, tolerance: float, ties: int = 0) -> None:
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
 def test_many_steps_are_the_same(optimizer, seeds):
     sizes = [30, 20, 20, 6]
-    images, most = block(sizes, seeds, 16, 59)
+    images, most = block(sizes, seeds, 16, 29)
     _, last = block(sizes, seeds, 7, 1)
     runs = [
         trained(engine, optimizer, sizes, images, [most, last])
@@ -238,7 +238,7 @@ def test_many_steps_are_the_same(optimizer, seeds):
     assert_same(*runs, 1e-9)
     start = initial_network(sizes, range(seeds), dtype=torch.float64)
     pairs = zip(runs[0][0].network.tensors(), start.tensors(), strict=True)
-    assert max((a - b).abs().max() for a, b in pairs) > 0.1
+    assert max((a - b).abs().max() for a, b in pairs) > 0.05
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5, 6, 8, 16, 17, 40, 64, 200])
@@ -296,7 +296,7 @@ def dead_middle(network: Network) -> None:
 def test_a_dead_hidden_layer(optimizer):
     optimizer = evolve(optimizer, weight_decay=0)
     sizes = [30, 20, 20, 6]
-    images, batches = block(sizes, 2, 16, 200)
+    images, batches = block(sizes, 2, 16, 40)
     runs = [
         trained(engine, optimizer, sizes, images, [batches], dead_middle)
         for engine in ("native", "reference")
@@ -469,6 +469,14 @@ def test_testing_is_that_of_torch(count):
         torch.testing.assert_close(mine[name], value, rtol=1e-12, atol=1e-12)
 
 
+def run_of(setting: Setting, seeds: list[int], data, engine: str) -> ContinualRun:
+    """Without the probes of the landscape, which take longer than all the rest."""
+    options = RunOptions(landscape_every=0)
+    return ContinualRun(
+        setting, seeds, data, options=options, dtype=torch.float64, engine=engine
+    )
+
+
 def test_whole_runs_are_those_of_torch(few):
     """Both problems; a run takes C by itself where it can."""
     for problem in ("permuted", "pairwise"):
@@ -477,8 +485,7 @@ def test_whole_runs_are_those_of_torch(few):
             | {"problem": problem, "dataset": few.name}
         )
         made = [
-            ContinualRun(setting, [0, 1, 2], few, dtype=torch.float64, engine=engine)
-            for engine in ("native", "torch")
+            run_of(setting, [0, 1, 2], few, engine) for engine in ("native", "torch")
         ]
         assert [run.engine for run in made] == ["native", "torch"]
         for _ in range(2):
@@ -498,10 +505,7 @@ def test_an_intervention_that_rests_acts_in_torch(few, monkeypatch):
         dataset=few.name,
         intervention=ReDo(redo_every=40, redo_tau=0.5),
     )
-    runs = [
-        ContinualRun(setting, [0, 1], few, dtype=torch.float64, engine=engine)
-        for engine in ("native", "torch")
-    ]
+    runs = [run_of(setting, [0, 1], few, engine) for engine in ("native", "torch")]
     in_c, train = [], native.train
     monkeypatch.setattr(
         native, "train", lambda *args: in_c.append(args[-1]) or train(*args)
