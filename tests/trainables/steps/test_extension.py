@@ -231,6 +231,7 @@ CHECKED = (
 """The other shapes of these batches are smaller, and fill vectors in part."""
 
 
+@pytest.mark.chaos
 @pytest.mark.skipif(sys.platform != "linux", reason="needs LD_PRELOAD")
 def test_the_c_runs_clean_under_sanitizers(tmp_path):
     """Any access out of bounds and any undefined behaviour ends the run."""
