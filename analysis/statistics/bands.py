@@ -1,8 +1,9 @@
-"""Compute a band that contains a whole mean curve over the tasks with 95%.
+"""Compute a band that contains a whole mean curve with a probability of 95%.
 
 An interval per task (`analysis.statistics.intervals.mean_interval`) contains the true
-mean of that task with 95%. Of 100 such intervals some miss, so they do not tell whether
-a curve leaves zero anywhere. A simultaneous band contains the means of all tasks.
+mean of its task with a probability of 95%. About 5 of 100 such intervals do not contain
+their true mean. So they do not tell whether a curve differs from zero anywhere. A
+simultaneous band contains the true means of all tasks.
 
 The band is mean ± q s / sqrt(n) at each task, where s is the standard deviation of the
 n runs. The critical value q is the 95% quantile of the largest |mean| sqrt(n) / s over
@@ -10,16 +11,17 @@ the tasks, in simulated normal samples without effect ("sup-t", Montiel Olea &
 Plagborg-Møller 2019). Every sample has its own s at every task, because with few runs
 the largest ratio comes mostly from an s that is small by luck.
 
-The samples need the correlation of the tasks. A few runs do not give it for every pair,
-so it is taken to depend only on the distance of two tasks: a part that all tasks of a
-run share (the seed), a part that fades along the stream, and noise of each task. The
-parts are fitted to the mean sample correlation at each distance.
+The samples need the correlations between the tasks. A few runs do not determine the
+correlation of every pair of tasks. So it is assumed to depend only on the distance of
+the two tasks. The variance of a task has three parts: a part that all tasks of a run
+share (the seed), a part that fades along the stream, and independent noise. The parts
+are fitted to the mean sample correlation at each distance.
 
 In simulations with 5 and 10 runs of 20 to 100 tasks (independent tasks, fading
 correlation of 0.5 to 0.99, shared parts, slopes per seed, heavy tails, a standard
-deviation that differs between tasks), the band covers 93% to 98%, and 95% on average.
-With 10 runs of exponential noise, which is very skewed, it covers 90%. Other methods
-cover less:
+deviation that differs between tasks), the band contains the true curve in 93% to 98% of
+the cases, and in 95% on average. With 10 runs of exponential noise, which is very
+skewed, it contains the curve in 90% of the cases. Other methods do so less often:
 
 - sign flips of the residuals (Rademacher bootstrap): 87% to 94% with 5 runs;
 - normal samples with the sample correlation of every pair: 90% to 96%;
@@ -75,11 +77,11 @@ def simultaneous_band(values: Reals) -> Interval:
 
 
 def _critical_value(residuals: Reals) -> float:
-    """Return the critical value q for residuals of unit variance, (runs, tasks)."""
+    """Return the critical value q; `residuals` has shape (runs, tasks), variance 1."""
     from scipy import special
 
     n, tasks = residuals.shape
-    # q lies between that of one task and that of independent tasks (Bonferroni).
+    # q is between its value for one task and for independent tasks (Bonferroni).
     tails = (1 - LEVEL) / 2 / np.array([1, tasks])
     least, most = -special.stdtrit(n - 1, tails)
     if tasks == 1:
@@ -101,7 +103,7 @@ class Parts(NamedTuple):
 
     @property
     def noise(self) -> float:
-        """The part that no two tasks share."""
+        """The part that is independent for each task."""
         return max(0.0, 1 - self.shared - self.fading)
 
 
@@ -136,7 +138,7 @@ def _largest_ratios(parts: Parts, n: int, tasks: int) -> Reals:
 
 
 def _mean_correlation_by_distance(residuals: Reals) -> Reals:
-    """Return the mean sample correlation of two tasks by their distance, (tasks,)."""
+    """Return the mean sample correlation of two tasks, by distance: shape (tasks,)."""
     n, tasks = residuals.shape
     # The Fourier transform of the autocovariance is the squared modulus of the series'
     # own transform (Wiener-Khinchin). The zeros after the series keep its ends apart.
@@ -146,9 +148,9 @@ def _mean_correlation_by_distance(residuals: Reals) -> Reals:
 
 
 def _fit_correlation(observed: Reals) -> Parts:
-    """Return the parts whose correlation by distance fits best, none of them negative.
+    """Return the non-negative parts that best fit the correlation by distance.
 
-    The fit is by least squares. Each distance has the weight of its pairs of tasks.
+    The fit is by least squares. The weight of a distance is its number of task pairs.
 
     Args:
         observed: The mean sample correlation by distance, shape (tasks,).

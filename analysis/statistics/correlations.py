@@ -1,8 +1,7 @@
 """Rank correlations of two series, and their mean over runs.
 
 Two series that only drift along the stream correlate. So there are two correlations:
-`spearman` of the series, and `detrended_spearman` of what is left of them without a
-smooth trend.
+`spearman` of the series, and `detrended_spearman` of the series minus a smooth trend.
 
 The mean of correlations and its interval are computed from Fisher's z = artanh r
 (Fisher 1921) and transformed back. An interval of r itself can go beyond -1 or 1.
@@ -24,10 +23,10 @@ With three points, a third of all orders give a correlation of exactly 1 or -1.
 """
 
 DEGREE = 5
-"""The largest degree of the polynomial that is taken off as the trend.
+"""The largest degree of the polynomial that is subtracted as the trend.
 
-Such a polynomial can follow a rise, a fall and two more turns. If only a line was taken
-off, two series that rise and fall would still correlate.
+Such a polynomial can follow a rise, a fall and two more turns. If only a line was
+subtracted, two series that rise and then fall would still correlate.
 """
 
 
@@ -54,10 +53,10 @@ def spearman(one: Reals, other: Reals) -> Reals:
 def detrended_spearman(one: Reals, other: Reals, degree: int = DEGREE) -> Reals:
     """Return the rank correlation without a smooth trend along the row.
 
-    Both rows are replaced by their ranks. From both, the least-squares polynomial of
-    the position is taken off. The result is Pearson's correlation of the residuals: the
-    partial correlation of the ranks, given the polynomial. Positions without a value
-    are not counted.
+    Both rows are replaced by their ranks. Then a polynomial of the position, fitted by
+    least squares, is subtracted from each row. The result is Pearson's correlation of
+    the residuals: the partial correlation of the ranks, given the polynomial. Positions
+    without a value are not counted.
 
     The degree of the polynomial is `trend_degree` of the number of points, and at most
     `degree`.
@@ -65,12 +64,12 @@ def detrended_spearman(one: Reals, other: Reals, degree: int = DEGREE) -> Reals:
     Args:
         one: Shape (rows, n). A position is left out if `one` or `other` is NaN there.
         other: The same shape as `one`.
-        degree: The largest degree of the polynomial; 1 takes off a line.
+        degree: The largest degree of the polynomial; 1 subtracts a line.
 
     Returns:
-        Shape (rows,). NaN if `spearman` is undefined, or if the trend leaves nothing of
-        a row. The latter happens if a row rises (or falls) at every position, because
-        then its ranks lie on a line.
+        Shape (rows,). NaN if `spearman` is undefined, or if the residuals of a row are
+        0. The latter happens if a row rises (or falls) at every position, because then
+        its ranks lie on a line.
 
     >>> hill = np.array([[1.0, 3, 5, 7, 9, 8, 6, 4, 2, 0]])
     >>> one = hill + np.array([0, 0, 3, 0, 0, 0, 3, 0, 0, 0])
@@ -124,7 +123,7 @@ def _without_trend(ranks: Reals, degree: int) -> Reals:
     points = ranks.shape[1]
     trend = _orthogonal_polynomials(points, min(degree, trend_degree(points)))
     rest = ranks - (ranks @ trend) @ trend.T
-    # A rest that is only rounding error counts as 0. The number 1e-12 is far above it.
+    # A rest that is only rounding error, which is far below 1e-12, counts as 0.
     empty = (rest**2).sum(axis=1) <= 1e-12 * (ranks**2).sum(axis=1)
     return np.asarray(np.where(empty[:, None], 0, rest))
 
@@ -166,6 +165,6 @@ def mean_correlation(correlations: Reals, points: int) -> Interval:
 
 
 def fisher(correlations: Reals, points: int) -> Reals:
-    """Return Fisher's z of correlations of `points` points: see `mean_correlation`."""
+    """Return Fisher's z of correlations of `points` points; see `mean_correlation`."""
     limit = 1 - 6 / (points**3 - points)
     return np.arctanh(np.clip(correlations, -limit, limit))

@@ -62,7 +62,7 @@ def mean_interval(values: Reals) -> Interval:
 def standard_deviation(values: Reals) -> Reals:
     """Return the standard deviation over the runs, with the divisor n - 1.
 
-    Of equal values it is exactly 0, without rounding error, because the first run is
+    For equal values it is exactly 0, without rounding error, because the first run is
     subtracted. `values` has shape (runs, ...), with at least two runs.
 
     >>> float(standard_deviation(np.array([0.1, 0.1, 0.1])))

@@ -5,13 +5,13 @@ in the order of the stream. If a run has a NaN among the values that a metric us
 the metric is undefined, the result is NaN without a warning. No run is dropped. To add
 a metric, write a function and add an entry to `METRICS`.
 
-A metric is either a level (how well the network learns) or a trend (how that changes
-along the stream). Plasticity needs both: see `analysis.comparing.verdicts`.
+A metric is either a level (how well the network learns) or a trend (how the level
+changes along the stream). Plasticity needs both: see `analysis.comparing.verdicts`.
 
-A metric can be of any measure of `MEASURES`, and of the measure minus that of a fresh
-network on the same task (`analysis.comparing.fresh`), whose names start with
-"relative_". If the tasks of a stream differ in difficulty, only the relative metrics
-tell plasticity from difficulty.
+The measure can be any of `MEASURES`. If the name of a metric starts with "relative_",
+the measure of a fresh network on the same task is subtracted first
+(`analysis.comparing.fresh`). If the tasks of a stream differ in difficulty, only
+relative metrics distinguish a loss of plasticity from harder tasks.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PerRun = npt.NDArray[np.float64]
 
 
 def late_accuracy(values: Trajectories) -> PerRun:
-    """Return the mean accuracy over the last tenth of the tasks (one at least).
+    """Return the mean accuracy over the last tenth of the tasks (at least one task).
 
     It is the level at the end of training. It does not tell whether the network ever
     learned better: see `plasticity_loss` and `peak_loss`.
@@ -63,8 +63,8 @@ def accuracy_slope(values: Trajectories) -> PerRun:
     """Return the least-squares slope of accuracy by task.
 
     sum over t of (t - mean t)(a[t] - mean a) / sum over t of (t - mean t)^2. Every task
-    counts. Undefined for a single task. A straight line misses a rise that a fall
-    follows: see `peak_loss`.
+    counts. Undefined for a single task. A straight line does not show a rise with a
+    fall after it: see `peak_loss`.
 
     >>> accuracy_slope(np.array([[0.9, 0.8, 0.7], [0.5, 0.9, 0.5]])).round(6).tolist()
     [-0.1, 0.0]
@@ -86,7 +86,7 @@ def mean_accuracy(values: Trajectories) -> PerRun:
 
 
 def first_accuracy(values: Trajectories) -> PerRun:
-    """Return the accuracy on the first task, of a network that learned nothing before.
+    """Return the accuracy on the first task, before which the network learned nothing.
 
     >>> first_accuracy(np.array([[0.9, 0.8, 0.7]])).tolist()
     [0.9]
@@ -104,11 +104,11 @@ def last_accuracy(values: Trajectories) -> PerRun:
 
 
 def plasticity_loss(values: Trajectories) -> PerRun:
-    """Return how much lower accuracy is on the last tenth of the tasks than the first.
+    """Return how far accuracy falls from the first to the last tenth of the tasks.
 
     mean of the first k tasks minus the mean of the last k, k = max(1, T // 10):
-    positive if plasticity is lost. It has less noise than `accuracy_change`, which
-    looks at one task at each end. It is blind to a rise before the fall, and 0 for a
+    positive if plasticity is lost. It has less noise than `accuracy_change`, which uses
+    only one task at each end. It does not show a rise before the fall, and is 0 for a
     network that never learns. Undefined for a single task.
 
     >>> plasticity_loss(np.linspace(0.9, 0.7, 20)[None]).round(6).tolist()
@@ -123,11 +123,11 @@ def plasticity_loss(values: Trajectories) -> PerRun:
 def peak_loss(values: Trajectories) -> PerRun:
     """Return the peak of the accuracy minus its mean on the last tenth of the tasks.
 
-    The peak is the largest mean over k consecutive tasks, k = max(1, T // 10). A
-    network whose accuracy rises and then falls has a peak loss, where
+    The peak is the largest mean over k consecutive tasks, k = max(1, T // 10). If the
+    accuracy of a network rises and then falls, its peak loss is positive, but its
     `plasticity_loss` may be 0. Noise alone makes the peak loss positive, so compare it
-    with a baseline's. It is 0 for a network that never learns. Undefined for a single
-    task.
+    with the peak loss of a baseline. It is 0 for a network that never learns. Undefined
+    for a single task.
 
     >>> peak_loss(np.array([[0.8, 0.9, 0.7], [0.5, 0.5, 0.5]])).round(6).tolist()
     [0.2, 0.0]
@@ -139,7 +139,7 @@ def peak_loss(values: Trajectories) -> PerRun:
 
 
 def tenths(values: Trajectories) -> Trajectories:
-    """Return the mean over each k consecutive tasks, k = max(1, T // 10).
+    """Return the means over all windows of k consecutive tasks, k = max(1, T // 10).
 
     The result has shape (runs, T - k + 1).
     """
@@ -148,11 +148,11 @@ def tenths(values: Trajectories) -> Trajectories:
 
 
 def accuracy_area(values: Trajectories) -> PerRun:
-    """Return the area under the accuracy by task, the stream being one unit long.
+    """Return the area under the accuracy by task, if the stream is one unit long.
 
-    Trapezoids: sum over t of (a[t] + a[t+1]) / 2, over T - 1. It is the mean accuracy
-    with half the weight on the first and the last task: T mean = (T - 1) area +
-    (a[0] + a[T-1]) / 2. Undefined for a single task.
+    The trapezoidal rule: the sum over t of (a[t] + a[t+1]) / 2, divided by T - 1. It is
+    the mean accuracy with half the weight on the first and the last task: T mean =
+    (T - 1) area + (a[0] + a[T-1]) / 2. Undefined for a single task.
 
     >>> accuracy_area(np.array([[0.8, 1.0, 0.4]])).round(6).tolist()
     [0.8]
@@ -164,12 +164,12 @@ def accuracy_area(values: Trajectories) -> PerRun:
 
 @attrs.frozen
 class Measure:
-    """A column of the records that metrics can be of."""
+    """A column of the records from which metrics can be computed."""
 
-    words: str  # how text names it
-    higher: bool  # whether more is better
-    scale: float  # what text multiplies it by
-    unit: str  # of a level, in text
+    words: str  # its name in text
+    higher: bool  # whether a higher value is better
+    scale: float  # the factor for its values in text
+    unit: str  # the unit of a level in text
     unit_of_difference: str
 
 
@@ -190,15 +190,15 @@ class Metric:
     function: Callable[[Trajectories], PerRun]
     definition: str  # one line; the docstring of the function has the equation
     source: str = "this program"  # who defined it
-    higher: bool = True  # whether more is better
-    trend: bool = False  # whether it tells a change, and not a level
+    higher: bool = True  # whether a higher value is better
+    trend: bool = False  # whether it is a trend; otherwise it is a level
     per_task: bool = False  # whether it is a rate per task
-    relative: bool = False  # whether it is of the measure minus a fresh network's
+    relative: bool = False  # whether a fresh network's measure is subtracted first
     measure: str = MEASURE  # a key of MEASURES
 
     @property
     def name(self) -> str:
-        """Its name on the command line; also that of a column in tables."""
+        """Its name on the command line and in the tables' column names."""
         return f"{'relative_' if self.relative else ''}{self.function.__name__}"
 
     @property
@@ -219,11 +219,11 @@ class Metric:
 
     @property
     def absolute(self) -> Metric:
-        """The metric of the measure itself, with no fresh network subtracted."""
+        """The same metric without a fresh network subtracted."""
         return METRICS[self.function.__name__].of(self.measure)
 
     def of(self, measure: str) -> Metric:
-        """Return this metric of another measure. Of a loss, less is better."""
+        """Return the same metric of another measure. A lower loss is better."""
         old, new = MEASURES[self.measure], MEASURES[measure]
         return attrs.evolve(
             self,
@@ -233,7 +233,7 @@ class Metric:
         )
 
     def steps(self, tasks: int) -> int:
-        """Return what a rate is multiplied by to give the change over the stream."""
+        """Return the factor that makes a rate a change over the stream; else 1."""
         return max(1, tasks - 1) if self.per_task else 1
 
     def beside(self, values: Trajectories) -> PerRun:
@@ -273,20 +273,21 @@ METRICS: dict[str, Metric] = {
         Metric(last_accuracy, "accuracy on the last task"),
         Metric(
             plasticity_loss,
-            "mean accuracy on the first tenth of the tasks less that on the last tenth",
+            "mean accuracy on the first tenth of the tasks minus mean accuracy on the "
+            "last tenth",
             higher=False,
             trend=True,
         ),
         Metric(
             peak_loss,
-            "largest mean accuracy over a tenth of the tasks, less that on the last "
-            "tenth; noise alone makes it positive",
+            "largest mean accuracy over a tenth of the tasks minus mean accuracy on "
+            "the last tenth; noise alone makes it positive",
             higher=False,
             trend=True,
         ),
         Metric(
             accuracy_area,
-            "area under accuracy by task, the stream being one unit long",
+            "area under accuracy by task, if the stream is one unit long",
             "the trapezoidal rule",
         ),
     )
@@ -295,16 +296,17 @@ METRICS: dict[str, Metric] = {
 RELATIVE: dict[str, Metric] = {
     f"relative_{name}": attrs.evolve(
         metric,
-        definition=f"{metric.definition}, of accuracy less a fresh network's",
+        definition=f"{metric.definition}, after the accuracy of a fresh network is "
+        "subtracted",
         relative=True,
     )
     for name, metric in METRICS.items()
 }
-"""These metrics are of accuracy minus a fresh network's on the same task and seed."""
+"""The metrics of accuracy minus the accuracy of a fresh network on the same tasks."""
 
 
 def find_metric(name: str, measure: str = MEASURE) -> Metric:
-    """Return a metric of `METRICS` or `RELATIVE`, of a measure of `MEASURES`.
+    """Return the metric with this name, which is computed from this measure.
 
     Raises:
         UsageError: The name or the measure is unknown.

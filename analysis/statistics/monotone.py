@@ -1,10 +1,10 @@
-"""Fit a curve that never falls to values that may follow one variable.
+"""Fit a curve that never falls to values that may be a function of one variable.
 
-The curve is a monotone regression spline (Ramsay 1988, Statistical Science 3(4)): a
-sum of smooth rises that begin at knots of a fixed distance, none of them negative. A
-step curve, as isotonic regression fits it, depends only on the order of the points:
-its sum of squares does not change while an exponent moves, until two points change
-places. The sum of squares of this curve is smooth, so that exponents can be fitted too.
+The curve is a monotone regression spline (Ramsay 1988, Statistical Science 3(4)): a sum
+of smooth rises, none of them negative, that begin at equally spaced knots. Isotonic
+regression would fit a step curve, which depends only on the order of the points. Its
+sum of squares does not change while an exponent changes, until two points change
+places. The sum of squares of the spline is smooth, so that exponents can be fitted too.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ import numpy as np
 from analysis.statistics.intervals import Reals
 
 REACH = 2.0
-"""Exponents are looked for between minus and plus this number."""
+"""The search for exponents goes from minus this number to this number."""
 
 STEP = 1.0
-"""The distance of the exponents from which the search starts."""
+"""The distance of neighbouring exponents in the grid from which the search starts."""
 
 
 class Curve(NamedTuple):
-    """A curve that never falls: constant, but for a rise that begins at each knot."""
+    """A curve that never falls: a constant plus a rise that begins at each knot."""
 
     start: float  # the value before the first knot
     knots: Reals  # shape (knots,), ascending
-    rises: Reals  # shape (knots,), never negative
-    width: float  # the distance of the knots; a rise takes two
+    rises: Reals  # the size of each rise, shape (knots,), never negative
+    width: float  # the distance of the knots; a rise is twice as wide
 
     def __call__(self, x: Reals) -> Reals:
-        """Return the curve at x, of the same shape."""
+        """Return the values of the curve at x, in the shape of x."""
         return np.asarray(self.start + _ramps(x, self.knots, self.width) @ self.rises)
 
 
 def fit_monotone(x: Reals, y: Reals, width: float) -> tuple[Curve, float]:
-    """Return the curve with the least sum of squares, and this sum.
+    """Return the curve with the least sum of squared residuals, and this sum.
 
     Args:
-        x: Where the values were measured, shape (n,).
+        x: The variable of the curve, shape (n,).
         y: The values, shape (n,).
         width: The distance of the knots, in the unit of x.
 
@@ -53,7 +53,8 @@ def fit_monotone(x: Reals, y: Reals, width: float) -> tuple[Curve, float]:
     count = max(1, int(np.ceil((x.max() - x.min()) / width - 1e-9)))
     knots = x.min() + width * np.arange(-1, count)
     ones = np.ones((len(x), 1))
-    # The value before the first knot may be negative: the difference of two sizes.
+    # All sizes are at least 0. The value before the first knot may be negative, so it
+    # is the difference of two sizes.
     columns = np.hstack([ones, -ones, _ramps(x, knots, width)])
     sizes, distance = optimize.nnls(columns, y)
     start = float(sizes[0] - sizes[1])
@@ -72,13 +73,14 @@ def _ramps(x: Reals, knots: Reals, width: float) -> Reals:
 def fit_exponents(x: Reals, factors: Reals, y: Reals, width: float) -> Reals:
     """Return the e for which a monotone curve over x - factors @ e explains most of y.
 
-    In logarithms, x - factors @ e is the variable exp(x) / product of factor ** e. The
-    search starts at the best point of a grid, and goes on by Nelder-Mead.
+    x and factors are logarithms. So x - factors @ e is the logarithm of a product of
+    powers, for example of rho / lr^e. The search starts at the best point of a grid,
+    and continues with the method of Nelder and Mead.
 
     Args:
-        x: Shape (n,).
-        factors: Shape (n, exponents).
-        y: Shape (n,).
+        x: The logarithm of the first variable, shape (n,).
+        factors: The logarithms of the other variables, shape (n, exponents).
+        y: The values to explain, shape (n,).
         width: The distance of the knots of the curve; see `fit_monotone`.
 
     Returns:
@@ -86,15 +88,15 @@ def fit_exponents(x: Reals, factors: Reals, y: Reals, width: float) -> Reals:
     """
     from scipy import optimize
 
-    def left(exponents: Reals) -> float:
+    def squares(exponents: Reals) -> float:
         return fit_monotone(x - factors @ exponents, y, width)[1]
 
     steps = np.arange(-REACH, REACH + STEP / 2, STEP)
     count = factors.shape[1]
     grid = np.stack(np.meshgrid(*[steps] * count), axis=-1).reshape(-1, count)
-    start = min(grid, key=left)
-    found = optimize.minimize(
-        left,
+    start = min(grid, key=squares)
+    result = optimize.minimize(
+        squares,
         start,
         method="Nelder-Mead",
         bounds=[(-REACH, REACH)] * count,
@@ -104,11 +106,11 @@ def fit_exponents(x: Reals, factors: Reals, y: Reals, width: float) -> Reals:
             "fatol": 1e-9,
         },
     )
-    return np.asarray(found.x)
+    return np.asarray(result.x)
 
 
 def isotonic_squares(values: Reals) -> float:
-    """Return what the best sequence that never falls leaves of some values.
+    """Return the squared distance of values to the nearest sequence that never falls.
 
     >>> isotonic_squares(np.array([0.0, 2.0, 1.0, 3.0]))
     0.5
@@ -123,13 +125,14 @@ def jackknife(
 ) -> tuple[Reals, Reals]:
     """Return the lower and the upper end of a 95% interval for an estimate.
 
-    The estimate is computed again without each unit. Tukey's pseudo-values of the units
-    then have a t-interval (Miller 1974, Biometrika 61(1)). With five units, the
-    intervals of a bootstrap are too narrow, because it has neither the divisor n - 1
-    nor a quantile of t: for a mean, by more than a third.
+    The estimate is computed again without each unit. The interval is the t-interval of
+    Tukey's pseudo-values of the units (Miller 1974, Biometrika 61(1)). An interval from
+    the bootstrap is too narrow for few units (for the mean of five units by more than a
+    third), because it uses neither the divisor n - 1 nor a quantile of t.
 
     Args:
-        estimate: Returns the estimate, an array, from the numbers of some units.
+        estimate: A function that gets the numbers of some units, and returns the
+            estimate from these units, an array.
         count: The number of units. With fewer than three, both ends are NaN.
     """
     from scipy import special

@@ -1,8 +1,8 @@
-"""Power: which differences a paired t-test finds, and how many seeds that takes.
+"""Power: which differences a paired t-test finds, and how many seeds it needs.
 
-A test that finds nothing says little if it could not have found much. These functions
-say how much: the smallest true difference that the test finds with 80% probability, and
-whether a difference is shown to be smaller than a margin.
+A test that finds nothing says little if it could find only large differences. These
+functions return the smallest true difference that the test finds with a probability of
+80%, and whether a difference is shown to be smaller than a margin.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ def detectable_effect(n: int, tests: int = 1) -> float:
 
     The difference is the true mean divided by the standard deviation of the
     differences. The two-sided paired t-test at level `LEVEL` / tests (Bonferroni) finds
-    it with probability `POWER`; Holm's test finds it too. The noncentral t distribution
-    gives the probability. Infinite for fewer than two pairs.
+    it with probability `POWER`. Holm's test finds it with at least this probability.
+    The noncentral t distribution gives the probability. The result is infinite for
+    fewer than two pairs.
 
     >>> round(detectable_effect(10), 2), round(detectable_effect(3, 540) , 0)
     (1.0, 76.0)
@@ -55,7 +56,7 @@ def detectable_effect(n: int, tests: int = 1) -> float:
 def seeds_needed(effect: float, tests: int = 1) -> int | None:
     """Return how many pairs find a difference of `effect` standard deviations.
 
-    None if `MOST_SEEDS` do not find it.
+    The probability to find it is `POWER`. Return None if `MOST_SEEDS` are too few.
 
     >>> seeds_needed(1.0), seeds_needed(0.5), seeds_needed(0.01)
     (10, 34, None)
@@ -75,8 +76,9 @@ def seeds_needed(effect: float, tests: int = 1) -> int | None:
 def is_equivalent(differences: Reals, margin: float) -> bool:
     """Return whether the mean difference is shown to be within ± margin.
 
-    Two one-sided t-tests at 5% (TOST, Schuirmann 1987): the 90% t-interval of the mean
-    lies inside the margin. Fewer than two pairs show nothing.
+    It is shown by two one-sided t-tests at 5% (TOST, Schuirmann 1987): the 90%
+    t-interval of the mean lies inside the margin. Return False for fewer than two
+    pairs.
 
     >>> is_equivalent(np.array([0.1, -0.1, 0.05, -0.05]), 0.2)
     True
