@@ -2,8 +2,9 @@
 
 A baseline is one value of one part of the setting: an optimizer ("sgd"), a base
 ("adam", or "plain" for none) or a remedy ("redo", "weight_decay", or "none"). The
-matched baseline of a setting equals the setting in everything else. A hyperparameter
-that one of the two methods lacks is ignored, for example rho, which SGD does not have.
+matched baseline of a setting has the same values as the setting in all other columns.
+A hyperparameter that only one of the two methods has is ignored, for example rho, which
+SGD does not have.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ PARTS: dict[str, tuple[str, ...]] = {
     "base": ("base",),
     "remedy": ("intervention", "weight_decay"),
 }
-"""The parts of a setting that a baseline can be a value of, and their columns."""
+"""The parts of a setting whose values can be baselines, with their columns."""
 
 WITHOUT = {"base": "plain", "remedy": "none"}
-"""The name of a baseline that lacks the part."""
+"""Maps a part to the name of the baseline whose settings lack this part."""
 
 STREAM = (
     *("problem", "pixel_share", "chunks", "dataset", "examples"),
@@ -38,9 +39,9 @@ STREAM = (
         *(name for kind in NETWORKS.values() for name in hyperparameters(kind)),
     ),
 )
-"""The columns that settings must share to compete: the stream, the length of training
-and the network. A null in these columns is a value like any other. Other
-columns, such as the learning rate, can be tuned."""
+"""The columns whose values must be equal in settings that compete: the stream, the
+length of training and the network. A null in these columns is a value like any other.
+The other columns, such as the learning rate, can be tuned."""
 
 
 def part_of(setting: Setting, part: str) -> str | None:
@@ -75,13 +76,13 @@ def stream_of(runs: Runs) -> tuple[Any, ...]:
 
 @attrs.frozen
 class Baseline:
-    """The settings with one value of one part."""
+    """A baseline: the settings that have one value of one part."""
 
     part: str  # a key of PARTS
     value: str | None
     absent: Mapping[tuple[str, str | None], frozenset[str]]
-    """The hyperparameters that a method lacks, by study and value of the part: the
-    columns that are null in all settings of the study with this value."""
+    """Maps a study and a value of the part to the hyperparameters that settings with
+    this value lack: the columns that are null in all these settings of the study."""
 
     @property
     def name(self) -> str:
@@ -109,7 +110,7 @@ class Baseline:
         """Return the matched baseline of each setting that has one, by `Runs.key`.
 
         The matched baseline equals the setting in all but the baseline's part. If
-        several settings of the baseline do, the setting has none.
+        several settings of the baseline fit, the setting has no matched baseline.
         """
         settings = list(settings)
         groups, matches = self.groups(settings), {}
@@ -137,7 +138,7 @@ class Baseline:
 
 
 def find_baseline(name: str, settings: Sequence[Runs]) -> Baseline:
-    """Return the baseline of a name: an optimizer, base or remedy, "plain" or "none".
+    """Return the baseline with a name: an optimizer, base, remedy, "plain" or "none".
 
     Raises:
         UsageError: No setting belongs to this baseline.

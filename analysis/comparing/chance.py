@@ -1,7 +1,7 @@
-"""Chance: the networks that learned nothing, so that they show nothing.
+"""Chance: find the networks that learned nothing.
 
 A network that never learns loses no plasticity, and two such networks are alike. No
-verdict should rest on that.
+verdict should rest on such networks.
 """
 
 from __future__ import annotations
@@ -17,27 +17,29 @@ from trainables.data import DATASETS
 from trainables.problems import MNIST, PROBLEMS
 
 UNEVEN = 1.15
-"""How far chance may exceed 1 / labels, because classes differ in size.
+"""The accuracy of guessing is at most this many times 1 / labels.
 
-The answer that is always the same is right for 11.35% of MNIST's test digits, and for
-56% of the digits 1 and 5.
+Classes differ in size, so guessing can be better than 1 / labels. A network that always
+gives the same answer is right for 11.35% of MNIST's test digits, and for 56% of the
+digits 1 and 5.
 """
 
 
 def at_chance(runs: Runs, measure: str = MEASURE) -> bool:
     """Return whether a setting never learned more than chance.
 
-    That is so if the mean over its complete runs is no better than `UNEVEN` / labels in
-    any tenth of the stream. Of a loss, chance is the loss of such a probability. A
-    network that learned something and lost it is not at chance.
+    The mean over its complete runs must be no better than `UNEVEN` / labels in every
+    tenth of the stream. If the measure is a loss, the limit is the loss of a network
+    that gives the true label this probability. A network that learned something and
+    lost it is not at chance.
 
     Args:
         runs: The setting, with the values of `measure`.
         measure: A key of `MEASURES`.
 
     Returns:
-        False also if there is no complete run, or if the problem is unknown, as in
-        results of other programs: then the number of labels is unknown too.
+        Whether the setting is at chance. False if there is no complete run, or if the
+        number of labels is unknown, because other programs made the results.
     """
     chance = chance_level(runs.setting, measure, UNEVEN)
     if chance is None or not runs.seeds:
@@ -53,8 +55,9 @@ def chance_level(
 ) -> float | None:
     """Return the level of a network that guesses; None if the problem is unknown.
 
-    It is right with a probability of `uneven` / labels. Of a loss, chance is the loss
-    of such a probability. A dataset that is unknown is one of ten classes, as MNIST is.
+    The network is right with a probability of `uneven` / labels. If the measure is a
+    loss, the level is the loss of a network that gives the true label this probability.
+    An unknown dataset counts as a dataset of ten classes, like MNIST.
 
     >>> chance_level({"problem": "pairwise", "dataset": "mnist"}, "test_accuracy")
     0.5

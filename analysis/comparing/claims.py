@@ -1,8 +1,8 @@
 """The claims ledger: what the data say of each claim of the paper.
 
 The paper is Koster & Kukla 2024 (arXiv 2409.17300). A claim is an entry of `CLAIMS`:
-its words, how it is judged as a sentence, and the rule that judges it. To add a claim,
-write a function in `analysis.comparing.rules` and add an entry.
+its text, a sentence that says how it is judged, and the function that judges it. To add
+a claim, write a function in `analysis.comparing.rules` and add an entry.
 
 A claim is judged on each stream of tasks that has the settings of the claim. A stream
 can differ from the stream of the study `paper`, for example in the batch size. Then the
@@ -36,7 +36,7 @@ COLUMNS = ("test_accuracy", "sharpness", "start_sharpness")
 """The measures of the records that the claims need."""
 
 BETWEEN = "; "
-"""What separates the numbers of a claim in the column evidence."""
+"""The separator of the numbers of a claim in the column evidence."""
 
 
 @attrs.frozen(kw_only=True)
@@ -46,12 +46,12 @@ class Claim:
     Attributes:
         id: The number of the claim.
         text: The claim, in the words of the paper where they are short.
-        section: Where the paper says so.
-        how: How it is judged, as a sentence; or why data do not judge it.
-        judge: The rule. None: data do not judge the claim.
+        section: The section of the paper that makes the claim.
+        how: A sentence that says how the claim is judged, or why data cannot judge it.
+        judge: The rule, a function. None if data cannot judge the claim.
         problems: The problems that the claim is about.
         needs: The optimizers that the rule needs.
-        rates: How many learning rates of each of them it needs.
+        rates: How many learning rates of each optimizer the rule needs.
     """
 
     id: str
@@ -65,7 +65,10 @@ class Claim:
 
 
 _POINTS = f"{100 * MARGIN:g} points"
-_LOWER = "An equal or smaller loss does not count if the level is lower or may be."
+_LOWER = (
+    "An equal or smaller loss does not count if the late accuracy is lower or may be "
+    "lower."
+)
 
 CLAIMS: dict[str, Claim] = {
     claim.id: claim
@@ -108,7 +111,7 @@ CLAIMS: dict[str, Claim] = {
             section="4",
             how="Supported if SAM and GNP with their largest learning rate are both "
             f"shown to fall by more than {_POINTS} over the stream; contradicted if "
-            "one of them is shown not to.",
+            "one of them is shown to fall by less, or to rise.",
             judge=rules.fast_ones_decline,
             problems=("permuted",),
             needs=("sam", "gnp"),
@@ -129,8 +132,8 @@ CLAIMS: dict[str, Claim] = {
             text="SAM declines significantly",
             section="4",
             how="Supported if the change of every SAM setting is significantly below "
-            "0; contradicted if one is shown not to be a fall by more than "
-            f"{_POINTS}.",
+            f"0; contradicted if one is shown to be a fall by less than {_POINTS}, or "
+            "a rise.",
             judge=rules.sam_declines,
             problems=("pairwise",),
             needs=("sam",),
@@ -139,10 +142,11 @@ CLAIMS: dict[str, Claim] = {
             id="C5c",
             text="GNP is the most effective",
             section="4",
-            how="Supported if the change of GNP is significantly above the changes of "
-            "SGD and SAM with every learning rate; contradicted if it is shown not to "
-            f"exceed one of them by more than {_POINTS}. A better change does not "
-            "count if the level of GNP is lower or may be.",
+            how="Supported if, with every learning rate, the change of GNP is "
+            "significantly above the changes of SGD and SAM with the same rate; "
+            "contradicted if one of these differences is shown to be below "
+            f"{_POINTS}. A better change does not count if the late accuracy of GNP "
+            "is lower or may be lower.",
             judge=rules.gnp_leads,
             problems=("pairwise",),
         ),
@@ -162,8 +166,8 @@ CLAIMS: dict[str, Claim] = {
             text="the largest Hessian eigenvalue increases over tasks",
             section="1, after Lyle et al. 2023",
             how="Supported if the logarithm of sharpness rises significantly along the "
-            "stream in every SGD setting; contradicted if one setting is shown not to "
-            "rise by more than 10% over the stream.",
+            "stream in every SGD setting; contradicted if the rise in one setting is "
+            "shown to be below 10% over the stream.",
             judge=rules.sharpness_grows,
             needs=("sgd",),
         ),
@@ -171,34 +175,34 @@ CLAIMS: dict[str, Claim] = {
             id="C8",
             text="a flat minimum of task A transfers better to task B",
             section="1",
-            how="Look-back records tell how much of task A is kept, not how well B is "
-            "learned. C12 tells whether sharpness before a task predicts the accuracy "
-            "on it.",
+            how="Records with --look-back show how much of task A is kept, not how "
+            "well task B is learned. C12 shows whether sharpness before a task "
+            "predicts the accuracy on it.",
         ),
         Claim(
             id="C9",
             text="the first to apply sharpness regularization to continual learning",
             section="2.2",
-            how="It is a matter of dates. PLASTIC (arXiv 2306.10711, June 2023) used "
-            "SAM against loss of plasticity before.",
+            how="This is a question of dates. PLASTIC (arXiv 2306.10711, June 2023) "
+            "used SAM against loss of plasticity earlier.",
         ),
         Claim(
             id="C10",
             text="loss of plasticity is caused by inactive units, weight norm and low "
             "rank",
             section="2.2",
-            how="It is a summary of the literature. The study remedies changes these "
-            "quantities, but each of its methods changes more than one.",
+            how="This is a summary of the literature. The study remedies changes these "
+            "quantities, but each of its methods changes more than one of them.",
         ),
         Claim(
             id="C12",
             text="sharpness is not a cause of loss of plasticity",
             section="4.1",
-            how="Data of this kind only tell whether sharpness predicts. Supported as "
-            "far as that goes if the correlation of sharpness before a task with the "
+            how="The data only show whether sharpness predicts accuracy. Supported, in "
+            "this sense, if the correlation of sharpness before a task with the "
             "accuracy on it, within runs and without a smooth trend, is shown to be "
-            f"within ± {UNRELATED:g}; never contradicted, because a prediction is no "
-            "cause.",
+            f"within ± {UNRELATED:g}; never contradicted, because a measure can "
+            "predict the accuracy without being its cause.",
             judge=rules.sharpness_predicts_nothing,
             needs=("sgd",),
         ),
@@ -206,7 +210,7 @@ CLAIMS: dict[str, Claim] = {
             id="C13",
             text="permuted MNIST may not be an adequate example",
             section="4.1",
-            how="It is an opinion on what a benchmark should show.",
+            how="This is an opinion on what a benchmark should show.",
         ),
     )
 }
@@ -214,27 +218,37 @@ CLAIMS: dict[str, Claim] = {
 
 
 def claims(frame: pd.DataFrame, results: str = "results") -> pd.DataFrame:
-    """Return what the data say of the claims of the paper: a row per claim and problem.
+    """Judge the claims of the paper by the data; return a row per claim and problem.
 
     If the results have several streams of a problem, a claim has a row for each stream
-    that measured it. Claims that data do not judge have no row.
+    that measured it. Claims that data cannot judge have no row.
 
     Args:
         frame: Records with `analysis.records.runs.NEEDED` and `COLUMNS`.
         results: The folder, file or URI of the records, for the commands.
 
     Returns:
-        Columns: claim, text, section and how, from the claim; study, problem, and
-        setup, how the stream differs from the one of the study `paper` (null if the
-        claim is not measured). verdict: supported, contradicted, undecided or "not
-        measured". by_slope: the verdict by the slope, for a claim on the change of
-        accuracy. The number that decides: subject, note (what the comparison shows),
-        n (seeds), value with its 95% interval lo and hi, in unit; p, of the test that
-        decides, with Holm's correction where the rule has one; tests, the number of
-        tests of the family; detectable, the true difference that the test finds with
-        80%, in the unit.
-        evidence: all numbers of the claim, separated by `BETWEEN`. command: prints the
-        number, or measures it if the verdict is "not measured".
+        One row per claim and problem, with the columns
+
+            claim, text, section, how   as in `Claim`
+            study, problem
+            setup       how the stream differs from the stream of the study `paper`;
+                        null if the results do not have the problem
+            verdict     supported, contradicted, undecided or "not measured"
+            by_slope    the verdict if the slope measures the change of accuracy; null
+                        if the claim is not about a change
+            subject     what the deciding number describes, for example a setting
+            note        what the comparison shows about the deciding number
+            n           the number of seeds
+            value, lo, hi, unit     the deciding number, its 95% interval, their unit
+            p           the p-value of the deciding test, corrected if the rule has
+                        Holm's correction
+            tests       the number of tests that are corrected together
+            detectable  the smallest true difference that the test finds with a
+                        probability of 80%, in the unit
+            evidence    all numbers of the claim, separated by `BETWEEN`
+            command     the command that prints the number, or that measures it if the
+                        verdict is "not measured"
     """
     streams = list(split_streams(frame, results))
     rows = []
@@ -258,7 +272,7 @@ def _row(claim: Claim, stream: Stream) -> dict[str, Any]:
     decision = decide(statement)
     untestable = bool(statement.numbers) and decision.number is None
     if all(learned_nothing) or (any(learned_nothing) and untestable):
-        # It was measured, but networks at chance decide nothing.
+        # The claim was measured, but networks at chance decide nothing.
         decision = Decision(UNDECIDED)
     row = _describe(claim, stream.problem, decision)
     row |= {"study": stream.study, "setup": stream.setup}
@@ -306,7 +320,10 @@ def _describe(claim: Claim, problem: str, decision: Decision) -> dict[str, Any]:
 
 
 def _sentences(statement: Statement, decision: Decision) -> Iterator[str]:
-    """Yield all numbers of a claim, and what could have been seen if undecided."""
+    """Yield a sentence per number of a claim, and its notes.
+
+    If the claim is undecided, first yield which difference the test would have found.
+    """
     number = decision.number
     if decision.verdict == UNDECIDED and number and number.note not in LOWER:
         detectable = number.unit.say(number.detectable(decision.tests))
@@ -316,7 +333,7 @@ def _sentences(statement: Statement, decision: Decision) -> Iterator[str]:
         )
         if statement.same:
             bound = max(n.bound for n in statement.numbers if n.tested)
-            yield f"sameness is shown only within ± {number.unit.say(bound)}"
+            yield f"differences are only shown to be within ± {number.unit.say(bound)}"
     for number in statement.numbers:
         notes = [number.note, number.untested and f"not tested: {number.untested}"]
         yield ", ".join(

@@ -2,16 +2,17 @@
 
 Three comparisons answer three questions.
 
-    matched     Does it help to change this one part? All else is equal.
+    matched     Does it help to change this one part, if all other values are equal?
     best        Is this setting better than the best baseline? One half of the seeds
                 chooses the best baseline, the other half judges.
     method      Is the method better, if each method has its own best learning rate and
-                other numbers? Some seeds choose the best setting of each method and of
-                the baseline, other seeds judge. The seeds of `--confirm-seeds` judge if
-                there are any, otherwise one half chooses and the other half judges.
+                other hyperparameters? Some seeds choose the best setting of each method
+                and of the baseline, other seeds judge. If the study has seeds of
+                `--confirm-seeds`, these seeds judge. Otherwise one half of the seeds
+                chooses and the other half judges.
 
-The best is chosen by its level, never by its trend: a setting that learns nothing has
-nothing to lose.
+The best setting is chosen by its level, never by its trend, because a setting that
+learns nothing has nothing to lose.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ from analysis.statistics.metrics import DEFAULT, METRICS, Metric
 AGAINST = ("matched", "best")
 
 BASELINE = "sgd"
-"""The baseline of comparisons that name none."""
+"""The baseline of a comparison if no other baseline is named."""
 
 MARGIN = 0.005
-"""Smaller differences count as none: half a point of accuracy, 0.005 nats of loss."""
+"""A smaller difference counts as zero: half a point of accuracy, 0.005 nats of loss."""
 
 
 @attrs.frozen(kw_only=True)
 class Question:
-    """What is compared: a metric, a baseline, and in which study and problem."""
+    """What to compare: a metric, a baseline, a study and a problem (None: all)."""
 
     metric: Metric = METRICS[DEFAULT]
     baseline: str = BASELINE
@@ -57,20 +58,24 @@ class Question:
 
 
 def compare(frame: pd.DataFrame, question: Question | None = None) -> pd.DataFrame:
-    """Return two rows per setting: against its matched baseline, and against the best.
+    """Compare each setting with its matched baseline and with the best baseline.
 
-    Columns: study, setting_id and the columns of the setting; label, a short name;
-    against ("matched" or "best"); baseline_id and baseline_label, null where there is
-    none; at_chance, which of the two learned nothing ("setting", "baseline", "both" or
-    ""); and the columns of `verdicts.judge`. Seeds that only some settings have are
-    left to `confirm`.
+    Seeds that only some settings have are not used: `confirm` uses them.
 
     Args:
         frame: Records with `analysis.records.runs.NEEDED` and the metric's measure.
-        question: What is compared; None: the defaults.
+        question: What to compare. None means `Question()`.
+
+    Returns:
+        Two rows per setting. Columns: study, setting_id and the columns of the setting;
+        label, a short name; against ("matched" or "best"); baseline_id and
+        baseline_label, null if there is no baseline; at_chance, which of the two
+        settings learned nothing ("setting", "baseline", "both" or ""); and the columns
+        of `verdicts.judge`.
 
     Raises:
-        UsageError: The baseline is unknown, or a relative metric has no fresh network.
+        UsageError: The baseline is unknown, or the metric is relative and the records
+            have no fresh network.
     """
     question = question or Question()
     return _compare(_prepare(frame, question), question)
@@ -88,13 +93,13 @@ def compare_and_confirm(
 
 
 def confirm(frame: pd.DataFrame, question: Question | None = None) -> pd.DataFrame:
-    """Return how the best setting of each method compares with the best baseline.
+    """Compare the best setting of each method with the best baseline.
 
-    Each method has two rows. One is for the seeds that chose its best setting; there
-    the column against is "choosing". A p-value on these seeds would mean nothing, so it
-    is null. The other row is for the seeds that judge. There the column against is
-    "confirming" if these seeds were run to confirm the best settings
-    (`--confirm-seeds`), or "held out" if they are the other half of the study's seeds.
+    Each method has two rows. One is for the seeds that chose its best setting: its
+    column against is "choosing". A p-value on these seeds would mean nothing, so it is
+    null. The other row is for the seeds that judge. Its column against is "confirming"
+    if these seeds were run to confirm the best settings (`--confirm-seeds`), or
+    "held out" if they are the other half of the study's seeds.
     Arguments, other columns and errors are as in `compare`.
     """
     question = question or Question()
@@ -105,7 +110,7 @@ def best_settings(frame: pd.DataFrame) -> dict[str, list[str]]:
     """Return by problem the settings to confirm: the best of each method, by level.
 
     They are chosen on all seeds that the settings of the problem share. The best SGD
-    settings are among them. A method that no SGD setting can be compared with has no
+    settings are among them. If SGD cannot be compared with a method, this method has no
     setting to confirm. But if the problem has no SGD at all, the methods are compared
     with each other. A problem with nothing to compare has an empty list.
 
@@ -138,7 +143,7 @@ class _Data:
     at_chance: set[tuple[str, str]]  # settings that learned nothing, by `Runs.key`
 
     def describe(self, runs: Runs, other: Runs | None) -> dict[str, Any]:
-        """Return the columns that name two settings, and say which learned nothing."""
+        """Return the columns that name two settings, and the column at_chance."""
         roles = {"setting": runs, "baseline": other}
         idle = [
             name for name, own in roles.items() if own and own.key in self.at_chance
@@ -197,7 +202,7 @@ def _compare(data: _Data, question: Question) -> pd.DataFrame:
         if data.base.has(runs):
             continue
         matched, best = matches.get(runs.key), bests.get(data.base.group(runs))
-        # From the seeds of both settings, `pair_up` can list the seeds that one lacks.
+        # With the seeds of both settings, `pair_up` can list the seeds that one lacks.
         either = runs.usual_seeds | (matched.usual_seeds if matched else set())
         for against, other, seeds in (
             ("matched", matched, either),
@@ -227,7 +232,7 @@ def _confirm(data: _Data, question: Question) -> pd.DataFrame:
 
 
 def _duels(data: _Data) -> list[tuple[Runs, Runs, Seeds, str]]:
-    """Return the best of each method, its best baseline, and the seeds of the duel.
+    """Return the best of each method, its best baseline, and the seeds that compare.
 
     The text is the kind of the judging seeds: "held out" or "confirming".
     """

@@ -1,12 +1,13 @@
 """Dose and response: what the radius rho of the ascent step does to learning.
 
-A curve has the settings that differ only in rho. Each is compared with the setting that
-has no ascent step and is otherwise equal, SGD, on the same seeds. All settings of a
-curve use the same seeds.
+A curve has the settings that differ only in rho. Each of them is compared with the same
+baseline: SGD, which has no ascent step, with all other values equal. All comparisons of
+a curve use the same seeds.
 
 The intervals of a curve are simultaneous: with a probability of 95%, they contain the
-true differences at all its values of rho (`analysis.statistics.bands`). So what is said
-of the whole curve, such as the largest rho that does no harm, has an error of 5%.
+true differences at all its values of rho (`analysis.statistics.bands`). So a statement
+about the whole curve, such as the largest rho that does no harm, is wrong with a
+probability of at most 5%.
 """
 
 from __future__ import annotations
@@ -31,28 +32,29 @@ CURVE = ["study", "problem", "curve"]
 
 
 def dose(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
-    """Return a row for each setting with an ascent step that SGD can be compared with.
+    """Compare each setting that has an ascent step with its baseline, SGD.
 
-    The rows of a curve follow each other, sorted by rho. Columns: study, setting_id and
-    the columns of the setting; curve, its label, which has no rho; method, the label
-    without rho and lr; measure; pairs, the number of seeds; baseline_mean, the mean of
-    the metric without an ascent step; difference, lo and hi, the mean difference and
-    its simultaneous interval; beside, beside_lo and beside_hi, the same for the trend
-    over the stream; detectable, the true difference that is found with a probability of
-    80%; diverged_seeds; harmless, whether a loss of the margin or more is ruled out;
-    and verdict:
+    Return one row per setting. A setting without a matched SGD setting has no row. The
+    rows of a curve follow each other, sorted by rho. Columns: study, setting_id and the
+    columns of the setting; curve, the label of the curve, without rho; method, the
+    label without rho and lr; measure; pairs, the number of seeds; baseline_mean, the
+    mean of the metric without an ascent step; difference, lo and hi, the mean
+    difference and its simultaneous interval; beside, beside_lo and beside_hi, the same
+    for the trend over the stream; detectable, the smallest true difference that is
+    found with a probability of 80%; diverged_seeds; harmless, whether a loss of the
+    margin or more is ruled out; and verdict:
 
     - better, worse: the interval of the difference excludes 0
-    - the same: the interval lies within the margin
+    - the same: the interval contains 0 and lies within the margin
     - no worse: the interval contains 0, and a loss of the margin or more is ruled out
-    - undecided: none of these
-    - diverged: some of its runs diverged
-    - n/a: fewer than two seeds
+    - undecided: the interval contains 0, and a loss of the margin is possible
+    - diverged: at least one run of the setting diverged
+    - n/a: there are fewer than two seeds
 
     Args:
         frame: Records with `analysis.records.runs.NEEDED` and the metric's measure.
-        question: The metric, which must be a level, and what it is asked of. Its
-            baseline is not used.
+        question: The metric, which must be a level, the study and the problem. The
+            baseline of the question is not used.
 
     Raises:
         UsageError: No setting has an ascent step and a baseline.
@@ -72,8 +74,8 @@ def dose(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
     ]
     if not rows:
         raise UsageError(
-            "there is nothing to compare: that takes a setting with a rho, for example "
-            "of SAM, and SGD with the same learning rate, batch size and so on"
+            "there is nothing to compare: add a setting with a rho, for example of "
+            "SAM, and SGD with the same learning rate, batch size and so on"
         )
     return pd.DataFrame(rows)
 
@@ -82,11 +84,11 @@ def answers(data: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each curve of `dose`, with what the whole curve shows.
 
     Columns: those of `CURVE`; rhos, the number of values of rho; least_rho and
-    most_rho; good_up_to, the largest rho that is harmless, as are all smaller ones that
-    were run; worse_from, the smallest rho that is worse or diverged, even if it is
-    worse by less than the margin; better_at, the values of rho that are better, as
-    text; detectable, the largest of the differences that could have been found where
-    nothing is decided. Null where there is none.
+    most_rho; good_up_to, the largest rho up to which all values of rho are harmless;
+    worse_from, the smallest rho that is worse or diverged, even if it is worse by less
+    than the margin; better_at, the values of rho that are better, as text; detectable,
+    the largest `detectable` of the undecided settings. good_up_to, worse_from and
+    detectable are NaN if there is no such rho.
     """
     rows = []
     for key, curve in data.groupby(CURVE, sort=False):
@@ -125,7 +127,7 @@ def curves(settings: Sequence[Runs]) -> Iterator[tuple[list[Runs], Runs]]:
 
 
 def without(setting: Setting, *names: str) -> Setting:
-    """Return a setting with None in some columns."""
+    """Return a copy of a setting, with None in the named columns."""
     return setting | dict.fromkeys(names)
 
 
@@ -192,7 +194,7 @@ def _respond(
 def _differences(
     metric: Callable[[Reals], Reals], own: Sequence[Reals], base: Reals
 ) -> Reals:
-    """Return a metric of each setting minus the baseline's, shape (seeds, settings)."""
+    """Return each setting's metric minus the baseline's, shape (seeds, settings)."""
     differences = [metric(matrix) - metric(base) for matrix in own]
     return np.reshape(differences, (len(own), len(base))).T
 

@@ -36,11 +36,11 @@ Region = tuple[float, float]
 
 @attrs.frozen
 class Unit:
-    """How a number is shown."""
+    """The unit in which a number is shown."""
 
     name: str
-    show: Callable[[float], float]  # from the scale of the tests to the unit
-    size: str  # how a sentence says a difference in the unit
+    show: Callable[[float], float]  # converts from the scale of the tests to the unit
+    size: str  # the format of a difference within a sentence
 
     def say(self, difference: float) -> str:
         """Return a difference in the unit as words."""
@@ -66,16 +66,17 @@ class Number:
     """A mean over seeds, and what the data show about it.
 
     Attributes:
-        subject: What the number is of, for example "SGD lr 0.01".
+        subject: What the number describes, for example "SGD lr 0.01".
         mean: The mean over the seeds, in the scale of the tests.
         sd: The standard deviation over the seeds (divisor n - 1). NaN if undefined.
         n: The number of seeds.
-        unit: How the number is shown.
+        unit: The unit in which the number is shown.
         command: The command that prints the number.
-        p_for: A p-value, small if the number shows the statement. NaN: not tested.
-        p_against: A p-value, small if the number shows the opposite.
-        note: More words on the number.
-        untested: Why the number is not tested; empty if it can be.
+        p_for: A p-value that is small if the number shows the statement. NaN if the
+            number is not tested.
+        p_against: A p-value that is small if the number shows the opposite.
+        note: A remark on the number.
+        untested: Why the number cannot be tested; empty if it can be tested.
     """
 
     subject: str
@@ -104,7 +105,7 @@ class Number:
 
     @property
     def text(self) -> str:
-        """The number with its interval, in the unit but without its name."""
+        """The number with its interval, in the unit, without the name of the unit."""
         mean, lo, hi = self.interval
         if np.isnan(lo):
             return f"{mean:.2f} (no interval)"
@@ -116,7 +117,10 @@ class Number:
         return self.unit.show(abs(self.mean) + self._half(0.95))
 
     def detectable(self, tests: int) -> float:
-        """Return the difference, in the unit, that one of `tests` tests finds (80%)."""
+        """Return the smallest true difference that is found with a probability of 80%.
+
+        It is in the unit of the number. The test is corrected for `tests` tests.
+        """
         if not self.sd > 0:
             return UNDEFINED
         return self.unit.show(self.sd * detectable_effect(self.n, max(tests, 1)))
@@ -125,11 +129,11 @@ class Number:
         """Return the number with its p-values, for a statement on a region.
 
         Args:
-            region: Where the statement says that the number lies.
-            refuted: The statement is contradicted by a number that is shown to lie
-                outside of this region, which can be larger or smaller than `region`.
-                None: the same region. A number that is shown to lie in `region` never
-                contradicts.
+            region: The region in which the number lies according to the statement.
+            refuted: A number that is shown to lie outside of this region contradicts
+                the statement. This region can be larger or smaller than `region`. None
+                means `region`. A number that is shown to lie in `region` never
+                contradicts the statement.
         """
         if self.untested or self.n < 2 or not self.sd > 0:
             return self
@@ -142,8 +146,9 @@ class Number:
     def p_inside(self, region: Region) -> float:
         """Return the p-value that shows that the true mean lies in a region.
 
-        Two finite ends: two one-sided t-tests (TOST, Schuirmann 1987). One finite end:
-        the two-sided t-test, which is below 5% if the 95% interval lies in the region.
+        If both ends are finite, the p-value is from two one-sided t-tests (TOST,
+        Schuirmann 1987). If one end is finite, it is from the two-sided t-test, and it
+        is below 5% if the 95% interval lies in the region.
         """
         low, high = region
         ps = [self._p_above(low)] if np.isfinite(low) else []
@@ -153,7 +158,7 @@ class Number:
     def p_outside(self, region: Region) -> float:
         """Return the p-value that shows that the true mean lies outside of a region.
 
-        It is below 5% if the 95% interval lies outside, on one side.
+        The p-value is below 5% if the 95% interval lies outside, on one side.
         """
         low, high = region
         ps = [self._p_below(low)] if np.isfinite(low) else []
@@ -171,7 +176,7 @@ class Number:
         return attrs.evolve(self, mean=-self.mean)._p_above(-limit)
 
     def _half(self, quantile: float) -> float:
-        """Return half of the width of the t-interval whose upper end is a quantile."""
+        """Return half the width of the t-interval whose upper end is this quantile."""
         from scipy import special
 
         if self.n < 2:
@@ -196,12 +201,13 @@ class Statement:
     Attributes:
         numbers: The numbers. Without numbers, the statement is not measured.
         every: Whether the statement is about every number, or about at least one.
-        same: Whether it says that differences are within a margin.
-        family: The number of tests that `p_against` (or `p_for`, if the statement is
-            about at least one number) is corrected for. 0: not corrected yet.
-        by_slope: The verdict by the slope, if the statement is on a change.
-        notes: More sentences on the statement.
-        missing: The command that measures the numbers, if there are none.
+        same: Whether the statement says that differences are within a margin.
+        family: The number of tests for which `p_against` (or `p_for`, if the statement
+            is about at least one number) is already corrected. With 0, `decide` makes
+            the correction.
+        by_slope: The verdict by the slope, if the statement is about a change.
+        notes: Further sentences about the statement.
+        missing: The command that measures the numbers, if there are no numbers.
     """
 
     numbers: Sequence[Number] = ()
@@ -226,7 +232,7 @@ class Decision:
 def decide(statement: Statement) -> Decision:
     """Return the verdict on a statement; see the docstring of the module.
 
-    The deciding number is the one that shows the verdict. For an undecided statement
+    The deciding number is the number that shows the verdict. For an undecided statement
     about every number, it is the number with the largest `p_for`. For an undecided
     statement about at least one number, it is the number with the smallest `p_for`.
 
@@ -245,7 +251,7 @@ def decide(statement: Statement) -> Decision:
             p_against = holm(p_against)
         else:
             p_for = holm(p_for)
-    # What one number alone can show, and what each number must show.
+    # one number alone can show the first verdict; the second needs every number
     if statement.every:
         one, each = (CONTRADICTED, p_against), (SUPPORTED, p_for)
     else:

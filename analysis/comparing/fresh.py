@@ -5,7 +5,7 @@ because the tasks become harder. So a metric can be relative: first subtract the
 accuracy of a network that is reset at every task (intervention "fresh"), on the same
 task and seed. The reset network has new random weights and has learned no earlier task.
 
-The fresh network has the same optimizer and hyperparameters as the setting. Then the
+The fresh network has the same optimizer and hyperparameters as the setting. So the
 result shows the effect of the earlier tasks, and not how well the optimizer learns a
 single task. If there are no such runs, fresh networks of plain SGD with the same
 learning rate are used. If the same fresh network is subtracted from two settings, it
@@ -92,9 +92,9 @@ def _fits(fresh: Runs, runs: Runs) -> bool:
     """Return True if `fresh` can be the fresh network of `runs`.
 
     `fresh` must have the same optimizer, or SGD. The base, the stream and the network
-    must be the same. All other columns must be equal, except the intervention. A
-    hyperparameter that is None in one of the two settings is ignored, because that
-    method does not have it.
+    must be the same. All other columns must be equal, except the intervention. If a
+    hyperparameter is None in one of the two settings, it is ignored, because the method
+    of this setting does not have it.
     """
     reference, setting = fresh.setting, runs.setting
     if reference["optimizer"] not in (setting["optimizer"], SUBSTITUTE):

@@ -1,24 +1,24 @@
-"""The law of rho: in which variable do the curves of all step sizes fall on one?
+"""The law of rho: one variable that predicts the harm of rho for all step sizes.
 
-A curve has the settings that differ only in rho (`analysis.comparing.dose`). Each
-setting has the share that it lost of what SGD learned above chance:
+A curve has the settings that differ only in rho (`analysis.comparing.dose`). SGD learns
+some accuracy above chance, and a setting loses a share of it:
 
-    (SGD's level - level) / (SGD's level - chance)
+    share = (SGD's level - level) / (SGD's level - chance)
 
-It is 0 for a setting that is as good as SGD and 1 for a network that died. Curves that
-never die, or always do, need no rule of their own: their shares are numbers as others
-are. The share is not cut off at 0 and 1, so that noise has a mean of 0. A run that
-diverged lost everything.
+The share is 0 for a setting that is as good as SGD, and 1 for a network that is at
+chance. A share can be below 0 or above 1: it is not clipped, so that noise has a mean
+of 0. A run that diverged counts as a run at chance.
 
 All curves of a method on a problem are a pool. A variable, for example rho / lr, is a
-law if one curve over it, which never falls, explains the shares of the whole pool as
-well as a curve for each step size and batch size does. A variable may explain a pool by
-luck, so its curve is also fitted without one batch size, which it then predicts.
+law if one increasing function of it explains the shares of the whole pool as well as
+one function for each step size and batch size does. A variable may explain a pool by
+luck. So its function is also fitted without the settings of one batch size, and then
+predicts them.
 
-The free variable rho / (lr^a batch^b) has the exponents that explain most. Its two
-intervals answer two questions: would other seeds give other exponents (seeds are
-paired, so a seed is one unit in all settings), and would other step sizes and batch
-sizes (a curve is one unit)?
+The variable rho / (lr^a batch^b) has the exponents a and b that explain most. Each
+exponent has two intervals. The interval over seeds shows how much the exponent depends
+on the seeds. The interval over curves shows how much it depends on the step sizes and
+batch sizes of the study.
 """
 
 from __future__ import annotations
@@ -54,25 +54,27 @@ EXPONENTS = {"lr": "a", "batch_size": "b"}
 SCALES = tuple(EXPONENTS)
 
 NORMS = ("gradient_norm", "weight_norm")
-"""The measures of the matched SGD that a variable may use: means over its stream.
+"""The measures of the matched SGD that a variable may use, as means over its stream.
 
-Those of SGD, because those of a network that died are an effect and no cause.
+The measures of the setting itself are not used: in a network that fails, they are an
+effect of rho and not a cause of the failure.
 """
 
 FREE, OWN = "rho / (lr^a batch^b)", "own curves"
-"""The variable with the best exponents, and what no variable can surpass."""
+"""The names of two rows of `Law.variables`: the variable with the best exponents, and a
+function of its own for each curve, which explains at least as much as any variable."""
 
 HALF = 0.5
-"""The share that `halves` looks for."""
+"""`Law.halves` has the rho at which this share is lost."""
 
 NEAR = 0.01
-"""An exponent so near to the end of the search (`REACH`) has no interval."""
+"""An exponent has no interval if it is nearer than this to an end of the search."""
 
 ROUNDING = 1e-9
-"""How far logarithms of equal numbers may differ."""
+"""The largest difference of two logarithms that counts as rounding error."""
 
 DRAWS = 199
-"""How often rho is shuffled to see what chance explains."""
+"""How often the permutation test shuffles rho."""
 
 POOL = ["study", "problem", "method"]
 """The columns with the same values in all rows of a pool."""
@@ -83,8 +85,8 @@ class Pool:
     """The curves of one method on one problem; n is the number of settings.
 
     Attributes:
-        names: The study, the problem and the method: the label without rho, lr, batch
-            size and epochs.
+        names: The study, the problem and the method (a label without rho, lr, batch
+            size and epochs).
         curve: The number of the curve of each setting, shape (n,).
         inputs: rho, lr, batch_size, epochs, and the `NORMS` of the matched SGD (NaN if
             not measured), each of shape (n,).
@@ -99,7 +101,7 @@ class Pool:
     levels: Reals
 
     def select(self, settings: npt.NDArray[np.bool_]) -> Pool:
-        """Return the pool with only some of its settings, shape (n,)."""
+        """Return the pool with only the settings that a mask of shape (n,) selects."""
         return attrs.evolve(
             self,
             curve=self.curve[settings],
@@ -108,12 +110,12 @@ class Pool:
         )
 
     def of_seeds(self, seeds: Sequence[int]) -> Pool:
-        """Return the pool with only some rows of `shares`, by number."""
+        """Return the pool with only the rows of `shares` that have these numbers."""
         return attrs.evolve(self, shares=self.shares[list(seeds)])
 
     @property
     def share(self) -> Reals:
-        """The mean over the seeds, shape (n,)."""
+        """The mean of `shares` over the seeds, shape (n,)."""
         return np.asarray(self.shares.mean(axis=0))
 
     @property
@@ -123,7 +125,7 @@ class Pool:
 
     @property
     def width(self) -> float:
-        """The usual distance of two neighbours on a curve, in log rho."""
+        """The median distance of neighbouring settings on a curve, in log rho."""
         gaps = [np.diff(np.log(own)) for own in self.split(self.inputs["rho"])]
         return float(np.median(np.concatenate(gaps))) if any(map(len, gaps)) else 1.0
 
@@ -133,7 +135,7 @@ class Pool:
 
 
 Variable = Callable[[dict[str, Reals]], Reals]
-"""Returns a variable from `Pool.inputs`, positive and of shape (n,)."""
+"""A function that computes a variable from `Pool.inputs`: positive, of shape (n,)."""
 
 VARIABLES: dict[str, Variable] = {
     "rho": lambda v: v["rho"],
@@ -145,41 +147,56 @@ VARIABLES: dict[str, Variable] = {
     "rho / (lr gradient norm)": lambda v: v["rho"] / (v["lr"] * v["gradient_norm"]),
     "rho / weight norm": lambda v: v["rho"] / v["weight_norm"],
 }
-"""The variables that may be the law. To add one, add a line.
+"""The variables that may be a law. To add a variable, add a line.
 
-rho times the gradient norm is the rise of the loss along the ascent, to first order;
-rho / (lr gradient norm) is the length of the ascent by that of SGD's own step.
+rho times the gradient norm is the increase of the loss in the ascent step, to first
+order. rho / (lr gradient norm) is the length of the ascent step divided by the length
+of SGD's own step.
 """
 
 
 @attrs.frozen
 class Law:
-    """What `law` returns."""
+    """The two tables that `law` returns."""
 
     halves: pd.DataFrame
     variables: pd.DataFrame
 
 
 def law(frame: pd.DataFrame, question: Question) -> Law:
-    """Return where networks die, and which variable explains it.
+    """Return from which rho on networks fail, and which variable predicts this rho.
 
-    `halves` has a row per curve. Columns: those of `POOL`; lr, batch_size and epochs;
-    baseline_mean, the level of SGD; least_rho, most_rho; half, the rho at which half of
-    what SGD learned above chance is lost, interpolated in log rho (0 if it is below the
-    least, infinite if it is above the largest); lo and hi, values of rho that were run:
-    with 95%, less than half is lost at lo and more at hi (0 or infinite if there is
-    none); lost, lost_lo, lost_hi, the share at the largest rho.
+    `halves` has a row per curve, with the columns
 
-    `variables` has a row per pool and variable. Columns: those of `POOL`; variable;
-    explained, the part of the variance of the shares between settings; for each batch
-    size N without_N, the same for the settings with this batch size from a curve that
-    was fitted without them, inside of its range, and outside_N, how many are outside;
-    a, b, their ends over seeds (a_lo, a_hi) and over curves (a_curves_lo, ...), which
-    only the row `FREE` has; noise, the part that the noise of the means explains;
-    p_value, of the hypothesis that rho does nothing; settings, curves and seeds, their
-    numbers. The row `OWN` explains as much as any variable could.
+        study, problem, method, lr, batch_size, epochs
+        baseline_mean       the level of SGD
+        least_rho, most_rho
+        half                the rho at which half of SGD's accuracy above chance is
+                            lost, interpolated in log rho; 0 if it is below least_rho,
+                            infinite if it is above most_rho
+        lo, hi              two values of rho that were run: by the 95% intervals, less
+                            than half is lost at lo, and more than half at hi; lo is 0,
+                            or hi is infinite, if there is no such rho
+        lost, lost_lo, lost_hi      the share at most_rho, with its 95% interval
 
-    A curve is left out if SGD itself is at chance: it has nothing to lose.
+    `variables` has a row per pool and variable, with the columns
+
+        study, problem, method, variable
+        explained           the part of the variance of the shares between settings that
+                            the variable explains
+        without_N           for each batch size N: the same for the settings with this
+                            batch size, predicted by a function that was fitted to the
+                            other settings
+        outside_N           how many of these settings are outside of the range of the
+                            fit; they do not count in without_N
+        a, a_lo, a_hi, a_curves_lo, a_curves_hi     the exponent of lr, with its 95%
+                            intervals over seeds and over curves; only in the row `FREE`
+        b, ...              the same for the exponent of the batch size
+        noise               the part of the variance that is due to the seeds
+        p_value             of the hypothesis that rho has no effect
+        settings, curves, seeds     their numbers
+
+    A curve is left out if its SGD is at chance, because then nothing can be lost.
 
     Args:
         frame: Records with `analysis.records.runs.NEEDED`, `NORMS` and the metric's
@@ -187,14 +204,14 @@ def law(frame: pd.DataFrame, question: Question) -> Law:
         question: The metric, which must be a level, the study and the problem.
 
     Raises:
-        UsageError: There are not two curves to compare.
+        UsageError: There are fewer than two curves to compare.
     """
     pools = _pools(frame, question)
     if not pools:
         raise UsageError(
-            "there are no curves to compare: that takes SAM, or another optimizer with "
-            "a rho, with at least two learning rates or batch sizes, and SGD with each "
-            "of them"
+            "there are no curves to compare: add SAM, or another optimizer with a rho, "
+            "with at least two learning rates or batch sizes, and SGD with the same "
+            "learning rates and batch sizes"
         )
     halves = [row for pool in pools for row in _halves(pool)]
     variables = [row for pool in pools for row in _variables(pool)]
@@ -211,7 +228,7 @@ def _pools(frame: pd.DataFrame, question: Question) -> list[Pool]:
     groups: dict[tuple[Any, ...], list[tuple[list[Runs], Runs]]] = defaultdict(list)
     for curve, baseline in curves(settings):
         known = None not in _by_scales((curve, baseline))
-        # a setting without a finished run would take the seeds from all others
+        # Only common seeds are used. A setting without a finished run would leave none.
         known &= all(runs.seeds or runs.diverged for runs in curve)
         if known and _has_learned(baseline, question.metric):
             method = without(curve[0].setting, "rho", *SCALES, "epochs")
@@ -235,7 +252,10 @@ def _pools(frame: pd.DataFrame, question: Question) -> list[Pool]:
 
 
 def _common_seeds(pairs: Sequence[tuple[list[Runs], Runs]]) -> set[int]:
-    """Return the seeds of all curves and baselines; a run may have diverged."""
+    """Return the seeds that all settings and baselines have.
+
+    A setting also has the seeds with which it diverged, but a baseline does not.
+    """
     own = [{*runs.seeds, *runs.diverged} for curve, _ in pairs for runs in curve]
     return set.intersection(*own, *(set(base.seeds) for _, base in pairs))
 
@@ -260,7 +280,7 @@ def _pool(
     method: str,
     metric: Metric,
 ) -> Pool:
-    """Return the pool of some curves, each with its baseline, on some seeds."""
+    """Return the pool of these curves and their baselines, with only these seeds."""
     all_runs = [runs for curve, _ in pairs for runs in curve]
     bases = [base for _, base in pairs]
     setting = all_runs[0].setting
@@ -315,7 +335,7 @@ def _halves(pool: Pool) -> list[dict[str, Any]]:
 
 
 def _crossing(rho: Reals, share: Reals) -> float:
-    """Return the rho at which a curve that never falls has lost half; see `law`."""
+    """Return the rho at which half is lost, by a monotone fit; see `law`."""
     from scipy import optimize
 
     curve = optimize.isotonic_regression(share).x
@@ -356,15 +376,16 @@ def _variables(pool: Pool) -> list[dict[str, Any]]:
 def _explain(
     pool: Pool, total: float, learn: Callable[[Pool], Variable]
 ) -> dict[str, float]:
-    """Return the columns explained, without_B and outside_B of a variable.
+    """Return the columns explained, without_N and outside_N of a variable.
 
-    1 is a perfect prediction of a batch size, and 0 is as good as the mean of the other
-    batch sizes. Nothing is said of settings outside of the range of the fit.
+    without_N is 1 if the prediction for batch size N is perfect, and 0 if it is as good
+    as the mean of the other batch sizes. Settings outside of the range of the fit are
+    not predicted.
 
     Args:
         pool: The settings.
         total: The sum of squares to explain.
-        learn: Returns the variable from the settings to which a curve is fitted.
+        learn: A function that gets the settings of a fit, and returns the variable.
     """
     x = np.log(learn(pool)(pool.inputs))
     if np.isnan(x).any():
@@ -391,12 +412,12 @@ def _explain(
 
 
 def _always(variable: Variable) -> Callable[[Pool], Variable]:
-    """Return a function that learns nothing, and returns a variable."""
+    """Return a function that returns the same variable for all settings."""
     return lambda pool: variable
 
 
 def _free(pool: Pool, scales: list[str]) -> Variable:
-    """Return the variable with the best exponents of some columns of `SCALES`."""
+    """Return the variable with the best exponents of the columns in `scales`."""
     exponents = _fit(pool, scales)
 
     def variable(values: dict[str, Reals]) -> Reals:
@@ -407,7 +428,7 @@ def _free(pool: Pool, scales: list[str]) -> Variable:
 
 
 def _fit(pool: Pool, scales: list[str]) -> Reals:
-    """Return the best exponents; NaN if these settings cannot tell them apart."""
+    """Return the best exponents; NaN if these settings do not determine them."""
     factors = np.stack([np.log(pool.inputs[name]) for name in scales], axis=1)
     if np.linalg.matrix_rank(factors - factors.mean(axis=0)) < len(scales):
         return np.full(len(scales), np.nan)
@@ -432,17 +453,19 @@ def _exponents(pool: Pool) -> dict[str, float]:
         row[name] = float(best[i])
         for kind, ends in (("", over_seeds), ("_curves", over_curves)):
             lo, hi = (float(end[i]) for end in ends)
-            if abs(best[i]) > REACH - NEAR:  # the best one may lie further out
+            if abs(best[i]) > REACH - NEAR:  # the best exponent may be beyond `REACH`
                 lo = hi = float("nan")
             row |= {f"{name}{kind}_lo": lo, f"{name}{kind}_hi": hi}
     return row
 
 
 def _p_value(pool: Pool) -> float:
-    """Return how often shuffled values of rho explain as much as the real ones do.
+    """Return the p-value of the hypothesis that rho has no effect.
 
-    They are shuffled within each curve and seed, which share SGD's luck. If rho does
-    nothing, all orders are equally likely, so the test is exact.
+    A permutation test: it is the fraction of orders of rho, the real order included,
+    that explain as much as the real order. The values are shuffled within each curve
+    and seed, because these shares all contain the same result of SGD. If rho has no
+    effect, all orders are equally likely, so the test is exact.
     """
     random = np.random.default_rng(0)
     parts = [pool.shares[:, pool.curve == i] for i in np.unique(pool.curve)]

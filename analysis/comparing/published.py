@@ -40,9 +40,9 @@ class Publication:
         setting: All values of the setting that are not null. The number of tasks may be
             left out: then a shorter stream repeats the first numbers.
         runs: The number of runs of the publication, each with its own seed.
-        reading_error: The largest error of reading a number from a picture, in the unit
-            of the numbers.
-        tolerance: The largest difference at which a number is reproduced.
+        reading_error: The largest error of a number that was read from a picture, in
+            the unit of the numbers.
+        tolerance: A number is reproduced if the difference is at most this large.
     """
 
     name: str
@@ -58,9 +58,9 @@ class Publication:
     def is_repeated_by(self, setting: dict[str, Any]) -> bool:
         """Return whether a setting of the records repeats the experiment.
 
-        All its values must equal the values of the publication, and be null where the
-        publication has none. If the publication has no number of tasks, the setting may
-        have any.
+        All its values must equal the values of the publication, and must be null where
+        the publication has no value. If the publication has no number of tasks, the
+        setting may have any number.
         """
         names = (setting.keys() | self.setting.keys()) - {"tasks"}
         tasks = self.setting.get("tasks", setting["tasks"])
@@ -130,8 +130,8 @@ def published_numbers(name: str) -> pd.DataFrame:
     """Return the numbers of a publication, in the order of the file.
 
     The columns are task (NaN: the mean over all tasks), value, and the ends lo and hi
-    of the 95% interval. The interval is value ± (t(0.975; runs - 1) standard errors +
-    the reading error). It is NaN if the standard error is not known.
+    of the 95% interval. The interval is value ± (t(0.975; runs - 1) * standard error +
+    reading error). Its ends are NaN if the standard error is not known.
     """
     from scipy import special
 
@@ -175,20 +175,20 @@ def replication(frame: pd.DataFrame) -> pd.DataFrame:
 
             publication, study, setting_id
             task            NaN: the mean over all tasks
-            mean, lo, hi    ours, with the 95% t-interval over the runs
+            mean, lo, hi    our number, with the 95% t-interval over the runs
             runs            the number of our runs
             published, published_lo, published_hi, published_runs
-            difference      ours minus the published number
+            difference      our number minus the published number
             tolerance       see `Publication`
             noise           half of the 95% interval of the difference: the root of the
                             sum of squares of the half intervals that are known
             verdict         REPRODUCED if the difference is within the tolerance,
                             DIFFERENT if its whole 95% interval is outside the
-                            tolerance, else UNDECIDED; a single run of ours has
-                            unknown noise, so it is never DIFFERENT
+                            tolerance, else UNDECIDED; never DIFFERENT if there is
+                            only one run of ours, because its noise is unknown
             near_peak       whether our true number at this task may be the largest of
-                            all tasks: the 95% interval of its difference from the
-                            largest, paired by seed, contains 0. None for a mean over
+                            all tasks: the 95% interval of the largest number minus this
+                            number, paired by seed, reaches 0; None for a mean over
                             all tasks
     """
     parts = []

@@ -121,8 +121,8 @@ def relation(frame: pd.DataFrame, probes: Sequence[str], skip: int = 1) -> pd.Da
           `LEAST` points, or the probe or the accuracy does not vary
         - partial, partial_lo, partial_hi: the same without a smooth trend over the
           tasks; NaN in `BETWEEN`
-        - no_partial: the seeds that have the first correlation but not this one, as
-          text: the trend leaves nothing of the probe or of the accuracy
+        - no_partial: the seeds that have a spearman but no partial correlation, as
+          text: without the trend, the probe or the accuracy does not vary
     """
     rows = []
     for keys, group, measured in _streams(frame, probes):
@@ -140,7 +140,7 @@ def lead_indicators(measures: Iterable[str]) -> list[str]:
     """Return the measures that can be indicators, because they are known before a task.
 
     If a measure is taken before the task (start_...), the same measure at the end of
-    the task before is left out.
+    the previous task is left out.
     """
     names = [name for name in measures if name not in NO_INDICATORS]
     return [name for name in names if BEFORE + name not in names]
@@ -151,10 +151,10 @@ def indicators(
 ) -> pd.DataFrame:
     """Return which probes announce that the next task will be learned worse.
 
-    A probe before the task (start_...) is correlated with test_accuracy on the task.
-    Any other probe is from the end of the task before. Each seed gives the mean of its
-    correlations within the settings (`ALL` of `relation`). All tests are of the partial
-    correlation, without a smooth trend over the tasks.
+    Probes are correlated with test_accuracy on a task. A probe named start_... is
+    measured before this task, any other probe at the end of the previous task. Each
+    seed gives the mean of its correlations within the settings (`ALL` of `relation`).
+    All tests are of the partial correlation, without a smooth trend over the tasks.
 
     Args:
         frame: As in `relation`.
@@ -165,17 +165,18 @@ def indicators(
         For each study, problem, dataset and number of tasks, one row per probe:
 
         - study, problem, dataset, tasks and probe
-        - is_before: whether the probe is from before the task itself
+        - is_before: whether the probe is measured before the task itself
         - seeds: the number of seeds; tested: how many have a partial correlation
-        - missing: the seeds without one, as text ("0 3")
+        - missing: the seeds without a partial correlation, as text ("0 3")
         - points: the largest number of tasks of a correlation
         - spearman, spearman_lo, spearman_hi: as in `relation`
-        - partial, partial_lo, partial_hi: the mean partial correlation, and intervals
-          that contain the true means of all probes of the stream together with 95%
-          (Bonferroni)
+        - partial, partial_lo, partial_hi: the mean partial correlation and its
+          interval; with a probability of 95%, the intervals of all probes of the stream
+          contain the true means (Bonferroni)
         - p, p_holm: the p-value of the two-sided t-test of Fisher's z, without and with
           Holm's correction for the probes of the stream
-        - visible: the smallest correlation that this test finds with 80% probability
+        - visible: the smallest true correlation that this test finds with a probability
+          of 80%
     """
     rows = []
     for keys, group, measured in _streams(frame, probes):
@@ -196,7 +197,10 @@ def indicators(
 
 
 def _known_before(probe: str, values: Reals) -> Reals:
-    """Return the value of a probe that is known before each task, (runs, tasks)."""
+    """Return the value of a probe that is known before each task.
+
+    The shape of `values` and of the result is (runs, tasks).
+    """
     if probe.startswith(BEFORE):
         return values
     # A value from the end of a task is known before the next task.
@@ -300,8 +304,8 @@ def _row_within(settings: Sequence[Correlations]) -> dict[str, Any]:
 def _by_seed(settings: Sequence[Correlations]) -> tuple[list[int], Reals, Reals, int]:
     """Return the seeds, their mean correlations over the settings, and the points.
 
-    The first correlations are plain and the second ones partial (see `Correlations`),
-    each of shape (seeds,). The points are the largest `Correlations.points`.
+    There are two means of shape (seeds,): of the plain and of the partial correlations
+    (see `Correlations`). The points are the largest `Correlations.points`.
     """
     points = max(setting.points for setting in settings)
     plain: dict[int, list[float]] = defaultdict(list)
@@ -353,7 +357,7 @@ def _row_between(settings: Sequence[Correlations]) -> dict[str, Any]:
 def _columns(
     seeds: Sequence[int], plain: Reals, partial: Reals, points: int
 ) -> dict[str, Any]:
-    """Return the columns of both correlations: mean, interval, seeds without it."""
+    """Return mean, interval and seeds without a value, of both correlations."""
     no_plain = np.isnan(plain)
     return {
         **mean_correlation(plain, points).columns("spearman"),

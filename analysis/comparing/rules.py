@@ -3,17 +3,18 @@
 A rule returns a `Statement` on a stream of tasks. These choices keep a verdict from
 saying too much:
 
-- A trend is judged by the paper's own measure, the change of accuracy from the first
-  to the last task, times (tasks - 1). Only two tasks count in it. So the statement is
-  judged by the slope too, and both verdicts are shown.
-- "No effect" and "similar" need differences that are shown to lie within a margin. That
-  no difference was found is not enough.
+- A trend is judged by the paper's own measure, the mean change of accuracy from task to
+  task, times (tasks - 1). Only the first and the last task count in it. So the
+  statement is also judged by the slope, and both verdicts are shown.
+- "No effect" and "similar" need differences that are shown to lie within a margin. It
+  is not enough that no difference was found.
 - Methods are compared at the same learning rate: otherwise the learning rate would
   decide.
-- A setting whose loss is equal or smaller, but whose level is lower or may be, shows
-  nothing in favour of it: a network that never learns has nothing to lose.
-- A setting of which a run diverged is not tested: the surviving runs are no fair
-  sample. Nor is the trend of a network that learned no more than chance.
+- An equal or smaller loss of plasticity is no evidence in favour of a setting if its
+  late accuracy is lower or may be lower: a network that never learns loses nothing.
+- A setting is not tested if one of its runs diverged, because the other runs are no
+  fair sample. The trend of a network that learned no more than chance is not tested
+  either.
 """
 
 from __future__ import annotations
@@ -48,10 +49,10 @@ SIMILAR = 0.01
 """The margin of similar accuracy: one point."""
 
 FLAT = float(np.log(1.1))
-"""An increase of sharpness by less than 10% over the stream counts as none."""
+"""An increase of sharpness by less than 10% over the stream counts as no increase."""
 
 UNRELATED = 0.1
-"""A rank correlation between -0.1 and 0.1 counts as none."""
+"""A rank correlation between -0.1 and 0.1 counts as no correlation."""
 
 POSITIVE, NEGATIVE = (0.0, INFINITE), (-INFINITE, 0.0)
 
@@ -64,7 +65,7 @@ def no_effect(stream: Stream) -> Statement:
     """C1: no matched pair differs in plasticity loss."""
 
     def judge(number: Number, row: dict[Any, Any]) -> Number:
-        # The corrected test of `compare` contradicts, however small the difference.
+        # A significant difference contradicts the claim, even if it is small.
         p_for = number.p_inside((-MARGIN, MARGIN))
         if row["p_holm"] < LEVEL or _may_be_lower(row):
             p_for = 1.0
@@ -88,7 +89,7 @@ def may_worsen(stream: Stream) -> Statement:
 
 
 def _may_be_lower(row: dict[Any, Any]) -> bool:
-    """Return whether the late accuracy is not shown to be as high as the baseline's."""
+    """Return whether the late accuracy may be `MARGIN` below that of the baseline."""
     return not row["beside_lo"] >= -MARGIN
 
 
@@ -97,7 +98,7 @@ def _plasticity_loss(
     judge: Callable[[Number, dict[Any, Any]], Number],
     statement: Statement,
 ) -> Statement:
-    """Return the statement with the numbers of `compare`, judged by their rows."""
+    """Return the statement with the judged differences in plasticity loss."""
     compared = stream.compare(METRICS["plasticity_loss"], "sgd", MARGIN)
     numbers, family = [], 1
     for number, row in compared.numbers():
@@ -109,7 +110,7 @@ def _plasticity_loss(
 
 
 def _by_both(judge: Callable[[Metric], Statement]) -> Statement:
-    """Return the statement on the paper's change, with the verdict by the slope."""
+    """Judge the change from task to task; add the verdict by the slope as a note."""
     statement, other = (
         judge(METRICS[name]) for name in ("accuracy_change", "accuracy_slope")
     )
@@ -126,7 +127,7 @@ def _by_both(judge: Callable[[Metric], Statement]) -> Statement:
 def _trends(
     stream: Stream, optimizer: str, metric: Metric, lr: float | None = None
 ) -> list[Number]:
-    """Return the change of accuracy over the stream of each setting, not judged yet."""
+    """Return the change of accuracy over the stream, as a number per setting."""
     numbers = []
     for runs, name in stream.named(optimizer):
         if lr in (None, runs.setting["lr"]):
@@ -221,7 +222,7 @@ def similar_accuracy(stream: Stream) -> Statement:
 
 
 def sharpness_grows(stream: Stream) -> Statement:
-    """C7: the logarithm of sharpness rises in every SGD setting."""
+    """C7: sharpness rises along the stream in every SGD setting."""
     settings = list(stream.named("sgd"))
     measured = matrices(stream.frame, [runs for runs, _ in settings], ["sharpness"])
     numbers = []
@@ -236,7 +237,7 @@ def sharpness_grows(stream: Stream) -> Statement:
 
 
 def log_slope(values: Reals) -> Reals:
-    """Return the least-squares slope of the logarithm by task, of each run.
+    """Return the least-squares slope of log(values) over the tasks, for each run.
 
     Args:
         values: Shape (runs, tasks). NaN where a task was not measured.
@@ -258,7 +259,7 @@ def log_slope(values: Reals) -> Reals:
 
 
 def _sharpness_query(stream: Stream, runs: Runs, n: int) -> str:
-    """Return the command that prints the factor of one setting and its interval."""
+    """Return the command that prints by what factor sharpness rises in one setting."""
     from scipy import special
 
     t = float(special.stdtrit(max(n - 1, 1), 0.975))
@@ -306,12 +307,12 @@ def sharpness_predicts_nothing(stream: Stream) -> Statement:
     if not number.sd > 0:
         return missing
     limit = float(np.arctanh(UNRELATED))
-    # A prediction is no cause, so it does not contradict the claim.
+    # Sharpness can predict accuracy without being a cause: this never contradicts.
     judged = attrs.evolve(number, p_for=number.p_inside((-limit, limit)), p_against=1.0)
     notes: tuple[str, ...] = ()
     if number.p_outside((0.0, 0.0)) < LEVEL:
         notes = (
-            "sharpness predicts accuracy here; it may be the cause, or something else "
+            "sharpness predicts accuracy here: it may be the cause, or something else "
             "may change both",
         )
     return Statement(numbers=[judged], same=True, notes=notes)

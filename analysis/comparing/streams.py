@@ -63,12 +63,12 @@ class Stream:
 
     @property
     def study(self) -> str:
-        """The study."""
+        """The name of the study."""
         return self.settings[0].study
 
     @property
     def problem(self) -> str:
-        """The problem."""
+        """The name of the problem."""
         return str(self.settings[0].setting["problem"])
 
     @property
@@ -143,17 +143,17 @@ class Compared:
     command: str
 
     def numbers(self) -> Iterator[tuple[Number, dict[Any, Any]]]:
-        """Yield each difference as a number that is not judged yet, and its row."""
+        """Yield each difference as a number without p-values, and its row."""
         unit = POINTS_OVER_STREAM if self.metric.per_task else POINTS
         for row in self.rows:
             steps = self.metric.steps(row["tasks"])
             untested = {
                 "diverged": "a run diverged",
-                "at chance": "neither learned more than chance",
+                "at chance": "neither setting learned more than chance",
                 "n/a": "too few seeds, or equal differences",
             }.get(row["verdict"], "")
             if self.metric.trend and row["at_chance"] and not untested:
-                # it has no plasticity to lose, so the other one always loses more
+                # A setting at chance has no plasticity to lose, so it would always win.
                 untested = f"the {row['at_chance']} learned no more than chance"
             number = Number(
                 subject=f"{row['label']} minus {row['baseline_label']}",
@@ -204,10 +204,10 @@ def split_streams(frame: pd.DataFrame, results: str) -> Iterator[Stream]:
 
 
 def _with_paper_values(group: list[Runs]) -> list[Runs]:
-    """Return the settings, without other values of rho and alpha than in `SETUP`.
+    """Return the settings whose rho and alpha are the values of the study `paper`.
 
-    If the settings have only one value of rho or alpha, it is kept. So are settings
-    without one.
+    If all settings have the same rho or the same alpha, this value is kept. Settings
+    without a rho or an alpha are kept too.
     """
     for name in ("rho", "alpha"):
         values = {runs.setting.get(name) for runs in group} - {None}
@@ -218,7 +218,7 @@ def _with_paper_values(group: list[Runs]) -> list[Runs]:
 
 
 def _conditions(chosen: list[Runs], others: list[Runs]) -> Iterator[str]:
-    """Yield SQL conditions that choose some settings from all of the problem."""
+    """Yield SQL conditions that choose some settings from all settings of a problem."""
     for name in chosen[0].setting:
         values = {runs.setting.get(name) for runs in chosen}
         if name == "lr" or {runs.setting.get(name) for runs in others} == values:
@@ -231,7 +231,7 @@ def _conditions(chosen: list[Runs], others: list[Runs]) -> Iterator[str]:
 
 
 def quote(value: Any) -> str:
-    """Return a value as SQL.
+    """Return a value as a literal in SQL.
 
     >>> quote("it's"), quote(0.05)
     ("'it''s'", '0.05')

@@ -1,11 +1,11 @@
 """Verdicts: what the paired difference of two settings shows, among many comparisons.
 
 Plasticity is a level (how well the network still learns late in the stream) and a trend
-(how that changes). A network that never learns has the best possible trend, because it
-has nothing to lose. So a metric of the trend alone never makes a setting "better": its
-level must not be lower either.
+(how accuracy changes along the stream). A network that never learns has the best
+possible trend, because it has nothing to lose. So a better trend alone never makes a
+setting "better": its level must not be lower either.
 
-A setting of which some runs diverged is not tested: the surviving runs are not a fair
+A setting is not tested if one of its runs diverged: the other runs are not a fair
 sample, and a test of them would be biased in favour of the setting. Two networks that
 learned no more than chance are not tested either: they have nothing to compare.
 """
@@ -32,13 +32,13 @@ VERDICTS = {
     "the same": "the same within the margin",
     "undecided": "undecided",
     "diverged": "not tested because it or the baseline diverged",
-    "at chance": "not tested because neither learned more than chance",
+    "at chance": "not tested because neither setting learned more than chance",
     "n/a": "not testable",
 }
-"""How a sentence says each verdict."""
+"""The verdicts, and the words for each of them in a sentence."""
 
 LOWER = ("flatter but lower", "flatter, level open")
-"""The verdicts on a setting that loses less, but whose level is or may be lower."""
+"""The verdicts on a setting that loses less, but has or may have a lower level."""
 
 FAMILY = ["study", "problem", "metric"]
 """Tests with equal values in these columns are corrected together."""
@@ -53,25 +53,25 @@ def pair_up(
 ) -> dict[str, Any]:
     """Return how a setting differs from its baseline, seed by seed.
 
-    Only the seeds in `seeds` count with which both settings finished their stream.
+    A seed does not count if one of the two settings did not finish the stream with it.
 
     Args:
         runs: The setting.
         other: The baseline, or None if the setting has none.
         metric: The metric that is compared.
         seeds: The seeds that should be compared.
-        margin: The largest difference that counts as none, in the unit of the metric
-            over the stream.
+        margin: Smaller differences count as zero. The unit is that of the metric; for a
+            metric per task, it is the change over the whole stream.
 
     Returns:
         The columns difference, lo, hi, p and effect of `paired_difference`, and:
 
         - metric: its name; pairs: the number of seeds; mean, baseline_mean
         - sd: the standard deviation of the differences
-        - same: whether the difference is shown to be within the margin, or the two
-          settings are equal with every seed
+        - same: whether the difference is shown to be within the margin, or is 0 with
+          every seed
         - beside, beside_lo, beside_hi: the difference in the metric `Metric.beside`;
-          beside_setting, beside_baseline: its two means
+          beside_setting, beside_baseline: the means of this metric
         - paired_seeds, diverged_seeds, baseline_diverged_seeds: seeds as text ("0 3")
         - missing_seeds: the seeds with which one of the two settings lacks a complete
           run for a reason other than divergence
@@ -89,7 +89,7 @@ def pair_up(
     differences = values - baseline
     limit = margin / metric.steps(runs.setting["tasks"])
     equal = len(shared) > 1 and not differences.any()
-    # Without a spread (equal differences other than 0) neither test is possible.
+    # If all differences are equal and not 0, neither test is possible.
     similar = not np.isnan(test.p) and is_equivalent(differences, limit)
     return {
         "metric": metric.name,
@@ -123,16 +123,17 @@ def judge(rows: list[dict[str, Any]], metric: Metric, margin: float) -> pd.DataF
     counts as one test.
 
     Args:
-        rows: Rows of `pair_up`, with the columns that name the settings, and at_chance:
-            "setting", "baseline" or "both", if these learned no more than chance, or
-            "".
+        rows: Rows of `pair_up`, with the columns that name the settings, and the column
+            at_chance. It says which of the two learned no more than chance: "setting",
+            "baseline", "both", or "" for neither.
         metric: The metric of the rows.
         margin: As for `pair_up`.
 
     Returns:
-        The rows with tests, the number of tests of the family; p_holm, the p-value
-        corrected for them; detectable, the true difference that the test of this row
-        finds with a probability of 80%; and verdict, a key of `VERDICTS`.
+        The rows with four more columns: tests, the number of tests of the family;
+        p_holm, the p-value with Holm's correction for them; detectable, the smallest
+        true difference that the test of this row finds with a probability of 80%; and
+        verdict, a key of `VERDICTS`.
     """
     if not rows:
         return pd.DataFrame()

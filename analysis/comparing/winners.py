@@ -1,8 +1,8 @@
 """Winners: the best of many settings, and the seeds that chose it.
 
-The best of many settings has too good a mean on the seeds that chose it, because luck
-takes part in the choice. On other seeds its mean is fair. So some seeds choose, and
-other seeds judge.
+On the seeds that chose it, the best of many settings has too good a mean, because luck
+takes part in the choice. On other seeds, its mean is not biased. So some seeds choose,
+and other seeds judge.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def winner(
     """Return the setting with the best mean of a metric over the seeds, or None.
 
     A setting that lacks a complete run with one of the seeds cannot win. A setting
-    whose network is reset at every task cannot win, unless all settings reset it. If
-    two settings are equally good, the first one wins.
+    that resets its network at every task can win only if all settings do so. If two
+    settings are equally good, the first one wins.
     """
     if not seeds:
         return None
@@ -102,8 +102,8 @@ def best_methods(
 ) -> list[tuple[Runs, Runs]]:
     """Return the best setting of each method with the best baseline of its group.
 
-    So each method has its own learning rate, as the baseline does. A method without a
-    winner, or whose group has no baseline, is left out.
+    So each method and the baseline have their own best learning rates. A method is left
+    out if it has no winner, or if its group has no baseline.
     """
     bests = best_baselines(base, settings, metric, choosing)
     rivals: dict[tuple[Any, ...], list[Runs]] = {}

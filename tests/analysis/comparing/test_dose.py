@@ -129,7 +129,7 @@ def test_less_loss_is_better():
 
 @pytest.mark.parametrize("setting", [SGD, sam(0.1)])
 def test_without_a_pair_there_is_no_answer(setting):
-    with pytest.raises(UsageError, match="there is nothing to compare: that takes"):
+    with pytest.raises(UsageError, match="nothing to compare: add a setting with a "):
         ask(frame(*runs(setting, 0.8)))
 
 
