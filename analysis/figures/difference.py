@@ -26,15 +26,15 @@ from trainables.usage import UsageError
 KIND = Kind(
     signed=True,
     most=8,
-    band="95% for the whole curve",
-    note="Each seed minus the same seed of the baseline.",
+    band="95% interval for the whole curve",
+    note="Each run minus the run of the baseline with the same seed.",
 )
 
 
 def difference_by_task(frame: pd.DataFrame, view: View) -> pd.DataFrame:
     """Return the difference of each setting to its matched baseline after each task.
 
-    The matched baseline equals the setting in all but one part. The difference is
+    The matched baseline equals the setting in all but one part. The differences are
     between complete runs with the same seed. Seeds that were run to confirm the best
     settings are left out, as in `analysis.comparing.compare.compare`.
 
@@ -45,9 +45,10 @@ def difference_by_task(frame: pd.DataFrame, view: View) -> pd.DataFrame:
 
     Returns:
         The columns of `by_task` and the columns baseline_id and baseline_label. lo and
-        hi are the ends of a band that contains the whole curve with 95%. They are NaN
-        if there are fewer than two pairs of runs, or if a run of the setting or of the
-        baseline diverged: the surviving runs are not a fair sample.
+        hi are the ends of a band that contains the whole true curve with a probability
+        of 95%. They are NaN if there are fewer than two pairs of runs. They are also
+        NaN if a run of the setting or of the baseline diverged, because the other runs
+        are not a fair sample.
 
     Raises:
         UsageError: The baseline is unknown, or no setting has a matched baseline with
@@ -89,9 +90,10 @@ def difference_by_task(frame: pd.DataFrame, view: View) -> pd.DataFrame:
             parts.append(part)
     if not parts:
         raise UsageError(
-            f"no setting has a {view.baseline} setting with all else equal and "
-            "complete runs of the same seeds: choose another baseline with --baseline, "
-            "for example none for no remedy"
+            f"no setting can be compared with the baseline {view.baseline}: the "
+            "baseline needs otherwise equal values and complete runs with the same "
+            "seeds. Choose another baseline with --baseline, for example none (no "
+            "remedy)"
         )
     return in_stream(pd.concat(parts, ignore_index=True), frame)
 

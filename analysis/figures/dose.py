@@ -35,9 +35,10 @@ LINES = (*COLOURS.values(), *SPARE)
 MARKERS = "osD^vP*X"
 
 LINEAR = 1.0
-"""Up to this size, in the unit of the axis, differences have a linear scale.
+"""Differences up to this size, in the unit of the axis, are drawn on a linear scale.
 
-Larger ones have a logarithmic scale: a network that dies loses a hundred times as much.
+Larger differences are drawn on a logarithmic scale, because a network that fails can
+lose a hundred times as much.
 """
 
 PANEL = ["problem", "method"]
@@ -45,7 +46,7 @@ PANEL = ["problem", "method"]
 
 
 def dose_by_rho(frame: pd.DataFrame, view: View) -> pd.DataFrame:
-    """Return the rows of `analysis.comparing.dose.dose` of the late level.
+    """Return the rows of `analysis.comparing.dose.dose` for the metric late_accuracy.
 
     Raises:
         UsageError: Nothing can be compared, or a panel has too many learning rates.
@@ -60,8 +61,9 @@ def dose_by_rho(frame: pd.DataFrame, view: View) -> pd.DataFrame:
 def draw_dose(data: pd.DataFrame, width: float | None = None) -> Figure:
     """Return the figure: a panel per problem and method.
 
-    A line has the values of rho of one learning rate. A bar is the interval, which
-    holds for the whole line. A cross at the bottom is a rho with which a run diverged.
+    A line has a point for each rho with one learning rate. A bar is a 95% interval; the
+    intervals of a line hold at once. A cross at the bottom marks a rho with which a run
+    diverged.
 
     Args:
         data: As `dose_by_rho` returns it.
@@ -74,8 +76,8 @@ def draw_dose(data: pd.DataFrame, width: float | None = None) -> Figure:
     heading = Heading(
         f"What rho does, study {data['study'].iloc[0]}",
         f"Mean over seeds of the late {measure.words} minus that of SGD with the same "
-        "learning rate. Bars: 95% for the whole line. Between -1 and 1 the scale is "
-        "linear, beyond it is logarithmic. Cross: a run diverged.",
+        "learning rate. Bars: 95% intervals for the whole line. The scale is linear "
+        "from -1 to 1, and logarithmic beyond. Cross: a run diverged.",
         width,
     )
     panels = [part for _, part in data.groupby(PANEL, sort=False)]

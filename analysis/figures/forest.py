@@ -1,8 +1,8 @@
 """The forest plot of a comparison: a row per setting, against its matched baseline.
 
 A row shows the difference, its 95% interval and the verdict. The pale bar behind it
-shows which differences the test would probably have missed: where the interval lies in
-the bar, "undecided" does not mean equal.
+shows which true differences the test would find with a probability below 80%. So
+"undecided" does not mean that a setting equals its baseline.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ HOLLOW = ("undecided", "n/a")
 """The verdicts with a hollow marker."""
 
 PALE = "0.9"  # the colour of the bar of differences that would not be found
-FAR = 3.0  # a row this many times farther than the better half is drawn at the edge
+FAR = 3.0  # a row that is this many times farther out than most is drawn at the edge
 
 
 def differences(frame: pd.DataFrame, view: View) -> pd.DataFrame:
@@ -84,7 +84,7 @@ def differences(frame: pd.DataFrame, view: View) -> pd.DataFrame:
     Args:
         frame: Records with the columns of `analysis.records.runs.NEEDED` and the
             measure. For a relative metric, the records of fresh networks come last.
-        view: The metric (one), the measure and the baseline.
+        view: One metric, the measure and the baseline.
 
     Returns:
         The rows of `analysis.comparing.compare.compare` against the matched baseline,
@@ -105,9 +105,10 @@ def differences(frame: pd.DataFrame, view: View) -> pd.DataFrame:
         data = data[data["against"] == "matched"].reset_index(drop=True)
     if data.empty or data["difference"].isna().all():
         raise UsageError(
-            f"no setting has a {view.baseline} setting with all else equal and "
-            "complete runs of the same seeds: choose another baseline with --baseline, "
-            "for example none for no remedy"
+            f"no setting can be compared with the baseline {view.baseline}: the "
+            "baseline needs otherwise equal values and complete runs with the same "
+            "seeds. Choose another baseline with --baseline, for example none (no "
+            "remedy)"
         )
     return data.assign(measure=view.measure, baseline=view.baseline, margin=MARGIN)
 
@@ -125,8 +126,8 @@ class Forest:
     def arrange(cls, part: pd.DataFrame) -> Forest:
         """Sort the rows of a problem by method, and by difference within a method.
 
-        The best row of a method is at its top. If there are more than `MOST` rows, only
-        the best and the worst ones of each method stay.
+        The best row of a method is its first row. If there are more than `MOST` rows,
+        only the best and the worst rows of each method stay.
         """
         first = part.iloc[0]
         metric = find_metric(first["metric"], first["measure"])
@@ -325,14 +326,14 @@ def _heading(forests: Sequence[Forest], data: pd.DataFrame, width: float) -> Hea
         problem = forest.rows["problem"].iloc[0]
         if forest.hidden:
             sentences.append(
-                f"{problem}: the best and the worst of each method; {forest.hidden} "
-                "other settings are not drawn."
+                f"{problem}: only the best and the worst settings of each method are "
+                f"drawn, {forest.hidden} others are not."
             )
         if forest.unmatched:
             sentences.append(
                 f"{problem}: {forest.unmatched} settings are not drawn, because they "
-                "have no baseline with all else equal, or no seed with a complete run "
-                "of both."
+                "have no baseline with otherwise equal values, or because no seed has "
+                "a complete run of both."
             )
     name = baseline_words(row["baseline"])
     title = f"Every setting against {name}, study {row['study']}"

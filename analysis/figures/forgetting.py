@@ -41,10 +41,10 @@ def forgetting_by_task(frame: pd.DataFrame) -> pd.DataFrame:
 
     The columns are as in `by_task`. The column backward_accuracy of the records
     lists the accuracy (0 to 1) on previous tasks, the latest first. The measure
-    last_task_accuracy is its first entry. The measure earlier_accuracy is its mean. The
-    measure backward_transfer is the mean of its entries less the accuracy on the same
-    tasks when they were new. The first task has no previous task, so it has none of
-    these three measures.
+    last_task_accuracy is the first entry of this list. The measure earlier_accuracy is
+    the mean of the list. The measure backward_transfer is this mean minus the mean
+    accuracy on the same tasks when they were new. The first task has no previous task,
+    so it has none of these three measures.
 
     Raises:
         UsageError: The network was not tested on earlier tasks, or no setting has a

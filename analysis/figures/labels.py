@@ -21,7 +21,7 @@ STEP = 1.45  # the distance of neighbouring names, in multiples of the size of t
 class End:
     """The end of a line, where its name stands."""
 
-    value: float  # of the line, in the unit of the axis
+    value: float  # the last value of the line, in the unit of the axis
     name: str
     look: dict[str, Any]  # the style of the line, as keyword arguments of `Axes.plot`
 

@@ -70,11 +70,11 @@ SPARE = ("#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#F0E442")  # other optimiz
 
 @attrs.frozen(kw_only=True)
 class View:
-    """What a figure shows, where there is a choice."""
+    """The choices of the user about what a figure shows."""
 
     metrics: tuple[str, ...] = ()  # names of metrics; see `Picture.metrics`
-    measure: str = MEASURE  # what the metrics are of, a key of `metrics.MEASURES`
-    baseline: str = "sgd"  # what settings are compared with; see `comparing.baselines`
+    measure: str = MEASURE  # the measure of the metrics, a key of `metrics.MEASURES`
+    baseline: str = "sgd"  # the baseline of a comparison; see `comparing.baselines`
 
 
 @attrs.frozen(kw_only=True)
@@ -87,7 +87,7 @@ class Picture:
         columns: The columns of the records that the figure needs, besides
             `analysis.records.runs.NEEDED`.
         data: A function that makes the data of the figure, a frame with one row per
-            point. Its arguments are the records of one study, what to show of them, and
+            point. Its arguments are the records of one study, the user's choices, and
             the columns of the records.
         draw: A function that draws the data. Its arguments are the data and a width in
             inches; None means the default width of the figure.
@@ -181,7 +181,7 @@ class Heading:
 
     title: str
     text: str  # explains the figure; names in it are escaped
-    width: float  # of the figure, in inches
+    width: float  # the width of the figure in inches
 
     @property
     def inches(self) -> float:
@@ -220,8 +220,8 @@ LINE = 1.35
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """Return the largest width of a line of text in inches; `size` is in points.
 
-    The result has 6% added: a PNG rounds the width of each sign to whole pixels, which
-    makes a line up to 6% wider.
+    The result includes 6% for PNG files, which round the width of each sign to whole
+    pixels. This makes a line up to 6% wider.
     """
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path

@@ -46,8 +46,8 @@ def relation_by_setting(frame: pd.DataFrame) -> pd.DataFrame:
     if data["spearman"].isna().all():
         raise UsageError(
             f"no run has a correlation of {PROBE} (the sharpness before a task) with "
-            f"accuracy: it needs {LEAST} measured tasks after the first task, in a "
-            "complete run, on which both vary; run the study with --landscape-every 1 "
+            f"accuracy: a complete run needs {LEAST} measured tasks after its first "
+            "task, and both values must vary. Run the study with --landscape-every 1 "
             "to measure every task"
         )
     if (count := data["setting_id"].nunique()) > MOST:

@@ -1,7 +1,7 @@
-"""The figure of published curves over ours.
+"""The figure of published curves and the curves of our runs.
 
 The other settings on the same stream are drawn too. A published curve has no runs in
-the records, so its row gets the published mean, interval and number of runs.
+the records, so its rows get the published mean, interval and number of runs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from trainables.usage import UsageError
 
 KIND = Kind(
     most=8,
-    band="95% at each task",
+    band="95% interval at each task",
     note="The published curve has the band that follows from its standard error.",
 )
 
@@ -37,7 +37,7 @@ def replication_curves(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the published curves, and the curves of all runs on the same stream.
 
     Some runs repeat the publication. The other runs differ, for example in the
-    optimizer. No curve is smoothed, because the published ones are not.
+    optimizer. No curve is smoothed, because the published curves are not.
 
     Args:
         frame: Records with the columns of `analysis.records.runs.NEEDED` and the
@@ -103,7 +103,7 @@ def _curves(
 
 
 FIGURE = Picture(
-    title="Published curves over ours",
+    title="Published curves and ours",
     meaning="a published curve and the runs that repeat it, by task, with the other "
     "settings on the same stream",
     columns=COLUMNS,

@@ -57,8 +57,8 @@ LEFT, RIGHT, GAP = 0.72, 0.78, 0.14
 LINE_GAP = 0.85  # the vertical space between two lines of panels
 # The height of a second line of a panel's name, and the size of its font in points.
 NAME_LINE, NAME_SIZE = 0.16, 8.5
-# The height of the space above a metric's panels without its title, of a line of the
-# title, and of the space below.
+# Heights: the space above the panels of a metric without the title, a line of the
+# title, and the space below the panels.
 HEAD, HEAD_LINE, FOOT = 0.34, 0.17, 0.66
 
 
@@ -75,7 +75,7 @@ def rho_grid(
         frame: Records with the columns of `analysis.records.runs.NEEDED` and the
             measure.
         metrics: The names of the metrics, as in `find_metric`.
-        measure: What the metrics are of, a key of `MEASURES`.
+        measure: The measure of the metrics, a key of `MEASURES`.
 
     Returns:
         One row per (metric, setting), with the columns study, setting_id, problem,
@@ -83,8 +83,9 @@ def rho_grid(
         expected, diverged and best. rho is NaN if the optimizer has no rho. panel is
         the name of the setting's panel, for example "GNP alpha 0.5". lo and hi are the
         ends of the 95% t-interval; they are NaN if there are too few runs. best says
-        whether the setting has the best late level of its problem (see `winner`): the
-        best trend alone may belong to a network that learns nothing.
+        whether the setting has the best late level of its problem (see `winner`). The
+        trend does not decide, because a network that learns nothing may have the best
+        trend.
 
     Raises:
         UsageError: A metric is unknown; a metric is relative, but no run has the
@@ -129,7 +130,7 @@ def rho_grid(
     if data["lr"].isna().any():
         raise UsageError(
             "a setting has no lr, so it has no place on a map over rho and lr: choose "
-            'settings that have one, with --where "lr is not null"'
+            'the settings that have an lr with --where "lr is not null"'
         )
     for column, what, most in (
         ("rho", "values of rho", MOST),
@@ -196,7 +197,7 @@ def scale_limits(values: Sequence[float], higher: bool) -> tuple[float, float]:
 
 
 def slot(name: str, rhos: int, cell: float) -> float:
-    """Return the width of a panel with its name in inches, for cells of one width."""
+    """Return the width in inches of a panel with its name; `cell` is a cell's width."""
     widths = [text_width(line, NAME_SIZE) for line in name.split("\n")]
     return max(max(1, rhos) * cell, *widths)
 
@@ -404,8 +405,8 @@ def draw_panel(
 ) -> None:
     """Draw one panel: a cell for each setting, over rho and the learning rate.
 
-    If some runs of a setting diverged, its cell is grey and hatched, and shows their
-    number: the mean of the runs that survived would look too good. A setting that was
+    If some runs of a setting diverged, its cell is grey and hatched, and shows how many
+    diverged, because the mean of the other runs would look too good. A setting that was
     not run has no cell.
 
     Args:

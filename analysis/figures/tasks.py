@@ -58,7 +58,8 @@ def pictured_tasks(frame: pd.DataFrame) -> pd.DataFrame:
         for name, value in attrs.asdict(stream).items():
             first = first[first[name] == value]
         labels = first.drop_duplicates("task").set_index("task")["task_label"]
-        labels.index += frame.attrs.get("first_task", 0)  # where --tasks begins
+        # with the option --tasks, the records count from the first of these tasks
+        labels.index += frame.attrs.get("first_task", 0)
         images = _load_images(first["dataset"].iloc[0])
         common = {
             "study": first["study"].iloc[0],

@@ -26,7 +26,7 @@ class FigureRequest:
     study: str | None = None  # the study to draw; required if there are several studies
     problem: str | None = None  # the problem to draw; None means all
     metric: str | None = None  # the metric to draw; None means the figure's defaults
-    measure: str = MEASURE  # what is drawn, or what the metric is of
+    measure: str = MEASURE  # the measure to draw, or the measure of the metric
     baseline: str = "sgd"  # the baseline of a figure that compares settings
     settings: Sequence[str] = ()  # the setting_ids to draw; empty means all
     where: str | None = None  # an SQL filter of the records; None means all records
@@ -60,7 +60,7 @@ def draw_to_file(request: FigureRequest, file: str) -> None:
     frame = select(records.to_frame(), request)
     if picture.any_measure and frame[view.measure].isna().all():
         raise UsageError(
-            f"the records have no {view.measure}: choose another one with --measure"
+            f"the records have no {view.measure}: choose another measure with --measure"
         )
     if any(find_metric(metric).relative for metric in view.metrics):
         frame = _add_fresh(frame, request, columns)
@@ -75,7 +75,7 @@ def draw_to_file(request: FigureRequest, file: str) -> None:
 
 
 def _choose_view(request: FigureRequest, picture: Picture) -> View:
-    """Return what the figure shows.
+    """Return the choices of the request about what the figure shows.
 
     Raises:
         UsageError: A metric is unknown, or the figure does not use an option.
@@ -98,7 +98,7 @@ def _check_option(option: str, request: FigureRequest, names: Sequence[str]) -> 
     if request.name not in names:
         raise UsageError(
             f"--{option} {getattr(request, option)} has no effect on the figure "
-            f"{request.name}: leave it out (figures that use --{option}: "
+            f"{request.name}: leave out --{option} (figures that use it: "
             f"{', '.join(names)})"
         )
 
@@ -125,7 +125,7 @@ def select(frame: pd.DataFrame, request: FigureRequest) -> pd.DataFrame:
 
 
 def _choose(frame: pd.DataFrame, column: str, names: Iterable[str]) -> pd.DataFrame:
-    """Return the rows with one of some names in a column; all rows if there are none.
+    """Return the rows that have one of the names in a column; without names, all rows.
 
     Raises:
         UsageError: A name is unknown.

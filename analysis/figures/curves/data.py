@@ -27,7 +27,7 @@ SEEDS = 10
 """With fewer seeds than this, a thin line shows each seed."""
 
 LONG = 60
-"""Curves over more tasks are smoothed, because the noise of single tasks hides them."""
+"""A curve over more tasks is smoothed, to reduce the noise of single tasks."""
 
 WINDOW = 0.05
 """The share of the tasks in the moving mean of a smoothed curve."""
@@ -62,8 +62,9 @@ def by_task(
 
     Args:
         frame: Records with the columns of `analysis.records.runs.NEEDED`, and the
-            measurements. The first one tells which runs are complete if it is a
-            measure of `analysis.statistics.metrics`; otherwise test_accuracy does.
+            measurements. A complete run has a value of the first measurement at every
+            task. If the first measurement is not in `metrics.MEASURES`, a complete run
+            has a test_accuracy at every task.
         titles: The title of each measurement, by its column, with the unit in brackets.
             If the unit is "%" or "pp", figures show the fractions times 100.
         all_settings: Whether a setting without a complete run has one row, with
@@ -108,8 +109,8 @@ def by_task(
 def in_stream(data: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     """Return curves with the numbers that their tasks have in the stream.
 
-    In records of some tasks of the stream (the option --tasks), the first one has the
-    number 0.
+    If the records have only some tasks of the stream (option --tasks), `data` counts
+    from the first of these tasks.
     """
     return data.assign(task=data["task"] + frame.attrs.get("first_task", 0))
 
@@ -138,7 +139,7 @@ def curve(
     Args:
         matrix: A measurement of each run after each task, shape (runs, all tasks).
         tasks: The tasks that were measured.
-        interval: Returns the mean and its interval at each task.
+        interval: A function that returns the mean and its interval at each task.
         window: The number of tasks in the moving mean; None means `window_of`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A figure by task: panels for each problem and measurement, with their names."""
+"""A figure by task: a panel for each problem and measurement, with named lines."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def draw_by_task(
     Args:
         data: One study, as `by_task` returns it.
         width: The width in inches. None means 7.5 for one measurement, otherwise 8.2.
-        kind: What the curves are.
+        kind: What the curves show, for example differences.
 
     Raises:
         UsageError: A problem has more settings than one panel can show.
@@ -168,13 +168,13 @@ class Block:
 def _draw_block(
     block: Block, place: SubFigure, rates: Sequence[float], kind: Kind
 ) -> None:
-    """Draw the panels of one problem, with a legend if the lines have no names.
+    """Draw the panels of one problem, with a legend if no names are at the lines.
 
     Args:
         block: The panels.
         place: The part of the figure to draw on.
         rates: The learning rates, as in `line_looks`.
-        kind: What the curves are.
+        kind: What the curves show, for example differences.
     """
     if block.head:
         place.suptitle(block.head, x=0.01, ha="left", size=9.5, weight="bold")

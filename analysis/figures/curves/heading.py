@@ -43,7 +43,7 @@ def make_heading(
         sentences.append("No band: a run of the setting or of its baseline diverged.")
     survivors = data[(data["runs"] > 0) & (data["diverged"] > 0)]
     if names := escape_text(", ".join(dict.fromkeys(survivors["label"]))):
-        text = "Some runs diverged; the mean of the rest is too optimistic"
+        text = "Some runs diverged, so the mean of the other runs is too good"
         sentences.append(f"{text}: {names}.")
     missing = data[data["runs"] == 0]
     for problem, part in missing.groupby("problem", sort=False):

@@ -31,10 +31,10 @@ LINES = 12
 
 @attrs.frozen(kw_only=True)
 class Kind:
-    """What the curves of a figure are, and how its panels show them."""
+    """What the curves of a figure show, and how they are drawn."""
 
-    signed: bool = False  # whether they are differences, so that zero has a line
-    one_scale: bool = False  # whether the panels of one unit have the same axis
+    signed: bool = False  # whether curves are differences; then a line marks zero
+    one_scale: bool = False  # whether all panels with the same unit have the same axis
     most: int = LINES  # the maximum number of lines in a panel
     band: str = "95% t-interval at each task"
     note: str = ""  # a sentence that explains the figure
@@ -91,40 +91,41 @@ class Panel:
 
     @functools.cached_property
     def crowded(self) -> frozenset[str]:
-        """The setting_ids whose bands are left out, because they would hide others.
+        """The setting_ids whose bands are left out, because they hide other bands.
 
-        A band is left out if it holds the lines of two other settings at most of its
-        tasks. Three bands on top of each other cannot be told apart, and show only that
-        the settings do not differ much.
+        A band is left out if it covers the lines of two other settings at more than
+        half of its tasks. Three bands on top of each other cannot be told apart, and
+        show only that the settings do not differ much.
         """
         means = self.drawn.pivot_table("mean", "task", "setting_id")
         crowded = set()
         for name, own in self.curves():
             others = means.drop(columns=name).reindex(own["task"]).to_numpy()
             lo, hi = own[["lo", "hi"]].to_numpy(dtype=float).T[:, :, None]
-            held = ((others >= lo) & (others <= hi)).sum(axis=1)
-            if (held > 1).mean() > 0.5:
+            covered = ((others >= lo) & (others <= hi)).sum(axis=1)
+            if (covered > 1).mean() > 0.5:
                 crowded.add(name)
         return frozenset(crowded)
 
     @functools.cached_property
     def without_band(self) -> frozenset[str]:
-        """The setting_ids whose bands are left out, for whatever reason."""
+        """The setting_ids whose bands are left out: `wide` and `crowded`."""
         return self.wide | self.crowded
 
     @functools.cached_property
     def limits(self) -> tuple[float, float]:
         """The limits of the axis, in its unit, which contain all lines.
 
-        A band can be much wider than the lines. The axis shows it up to three quarters
-        of the range of the lines, and the rest is cut off.
+        A band can be much wider than the range of the lines. The axis extends beyond
+        the lines by at most three quarters of their range, and cuts off the rest of the
+        band.
         """
         return self._limits(
             self._ends(self.drawn[~self.drawn["setting_id"].isin(self.without_band)])
         )
 
     def _limits(self, bands: Reals) -> tuple[float, float]:
-        """Return the limits of the axis for all lines and these bands, (points, 2)."""
+        """Return the limits of the axis; `bands` has shape (points, 2)."""
         lines = self.lines
         if not len(lines):
             return 0.0, 1.0
@@ -183,7 +184,7 @@ def draw_measure(
         measure: The measurement to draw.
         ax: The axes to draw on.
         rates: The learning rates, as in `line_looks`; None means the rates in `part`.
-        kind: What the curves are.
+        kind: What the curves show, for example differences.
 
     Returns:
         The ends of the lines.
@@ -230,7 +231,8 @@ def draw_lines(
 
     Args:
         panel: The rows to draw.
-        part: The rows of all measurements, so that a setting looks the same in all.
+        part: The rows of all measurements, not only those of the panel, so that a
+            setting looks the same in all panels.
         ax: The axes to draw on.
         rates: The learning rates, as in `line_looks`. Use the same rates for all panels
             of a figure, so that a setting looks the same in all panels.

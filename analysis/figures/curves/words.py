@@ -28,6 +28,6 @@ def name_line(setting: Mapping[Any, Any]) -> str:
 
 
 def moving_mean(windows: Collection[int]) -> str:
-    """Return the end of a title that says the window, if it is the same everywhere."""
+    """Return what a title says about the moving mean; empty if windows differ."""
     (window, *others) = windows
     return "" if others or window == 1 else f", moving mean over {window} tasks"

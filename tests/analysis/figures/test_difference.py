@@ -95,7 +95,7 @@ def test_another_measure_and_baseline():
     assert found["title"].unique().tolist() == [
         "difference in train loss to no remedy, all else equal (nats)"
     ]
-    with pytest.raises(UsageError, match="choose another baseline with --baseline"):
+    with pytest.raises(UsageError, match="Choose another baseline with --baseline"):
         difference_by_task(data[data["optimizer"] == "sgd"], View())
 
 

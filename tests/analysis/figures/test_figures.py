@@ -156,7 +156,7 @@ def test_a_line_over_the_runs_that_survived_is_said_to_look_too_good():
     runs = [make_run(first, 0), make_run(first, 1, diverged_at=3), make_run(second, 0)]
     texts = draw_by_task(accuracy_by_task(frame(*runs))).texts
     words = " ".join(text.get_text() for text in texts).replace("\n", " ")
-    assert "the mean of the rest is too optimistic: SGD lr 0.01." in words
+    assert "so the mean of the other runs is too good: SGD lr 0.01." in words
     alone = draw_by_task(accuracy_by_task(frame(runs[0], runs[2]))).texts
     assert not any("optimistic" in text.get_text() for text in alone)
 

@@ -127,7 +127,7 @@ def test_of_many_settings_the_best_and_the_worst_of_each_method_are_drawn():
         figure = draw_forest(data)
         assert cut_texts(figure) == []
     words = " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
-    assert f"{forest.hidden} other settings are not drawn" in words
+    assert f"are drawn, {forest.hidden} others are not" in words
 
 
 def test_a_network_that_learns_nothing_leaves_the_others_readable(records):
@@ -190,7 +190,7 @@ def test_a_trend_is_shown_over_the_stream(records):
 
 
 def test_without_a_matched_baseline_it_says_what_to_do(records):
-    with pytest.raises(UsageError, match="choose another baseline with --baseline"):
+    with pytest.raises(UsageError, match="Choose another baseline with --baseline"):
         differences(records[records["optimizer"] == "sgd"], View())
     other = records[(records["optimizer"] == "sam") | (records["seed"] < 0)]
     with pytest.raises(UsageError, match="unknown baseline 'sgd'"):
