@@ -4,7 +4,7 @@ The input is a CSV file of accuracies in one of two forms. The long form has a r
 run and task, with the columns run (or seed), task and accuracy. The wide form has a row
 per run, with a column per task named 0, 1, 2, ... Both forms can have more columns,
 for example the optimizer and the learning rate. The import writes
-RESULTS/STUDY/records/*.parquet, whose fields describe their columns.
+RESULTS/STUDY/records/*.parquet. The metadata of these files describe the columns.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from trainables.setting import digest
 from trainables.usage import UsageError
 
 ACCURACY = "test_accuracy"
-"""The column of the records for the column accuracy of the CSV file."""
+"""The name that the column accuracy of the CSV file has in the records."""
 
 PROBLEM = "imported"
-"""The default name of the problem, that is of the stream of tasks."""
+"""The default name of the problem (the stream of tasks)."""
 
 UNKNOWN = "unknown"
 """The dataset or optimizer of a file that does not name it."""
@@ -158,7 +158,7 @@ def _convert(
     if "optimizer" not in given:
         _note(
             f"{file} has no column optimizer, so all runs have the optimizer {UNKNOWN}:"
-            " to compare methods, give the column of the methods the name optimizer"
+            " to compare methods, write the methods into a column optimizer"
         )
     columns: dict[str, Column] = {
         name: KNOWN_COLUMNS.get(name) or _describe(frame[name], file) for name in given
@@ -180,7 +180,7 @@ def _convert(
 
 
 def _describe(values: pd.Series[str], file: str) -> Column:
-    """Return the description of a column that the records do not know."""
+    """Return the description of a column that is not in `KNOWN_COLUMNS`."""
     numbers = pd.to_numeric(values, errors="coerce")
     kind = TEXT if (numbers.isna() & values.notna()).any() else REAL
     return Column(kind, True, "setting", "", f"imported from {Path(file).name}")
@@ -190,7 +190,7 @@ def _parse(values: pd.Series[str], column: Column, file: str) -> pd.Series:
     """Return the text of a column as values of its type.
 
     Raises:
-        UsageError: A value has another type, or is missing where it must not be.
+        UsageError: A value has another type, or a required value is missing.
     """
     name = "accuracy" if values.name == ACCURACY else values.name
     if values.name in REQUIRED and values.isna().any():
@@ -278,9 +278,10 @@ def _identify(
     if (np.bincount(run)[run] < frame["tasks"]).all():
         raise UsageError(
             f"no run in {file} has all its tasks, from number 0 to "
-            f"{frame['tasks'].min() - 1}. Number the tasks 0, 1, 2, ... If they are, a "
-            "column that changes within a run splits the run: remove it. The columns "
-            f"that tell settings apart are {', '.join(settings)}"
+            f"{frame['tasks'].min() - 1}. Number the tasks 0, 1, 2, ... If they have "
+            "these numbers, a column whose values change within a run splits the run: "
+            "remove this column. The columns that identify a setting are "
+            f"{', '.join(settings)}"
         )
     return frame.assign(
         setting_id=setting_ids.iloc[number].to_numpy(),
@@ -314,9 +315,9 @@ def _seeds(frame: pd.DataFrame, setting: npt.NDArray[Any], file: str) -> pd.Seri
     if setting.max() == 0 or distinct["seed"].duplicated().any():
         return seeds
     _note(
-        f"no two settings in {file} share a run, so the runs of each setting are "
-        "numbered in the order of the file, and the command compare pairs the runs "
-        "with equal numbers: add a column seed if some runs share their seed"
+        f"no two settings in {file} share a run, so the runs of each setting get the "
+        "seeds 0, 1, 2, ... in the order of the file, and runs with equal seeds are "
+        "compared: add a column seed if the runs have other seeds"
     )
     numbers = distinct.assign(number=distinct.groupby("setting").cumcount().to_numpy())
     merged = pairs.merge(numbers, on=["setting", "seed"], how="left")

@@ -154,11 +154,12 @@ def load_records(
             setting are always read. None reads all columns.
         where: Load only the rows that match this expression in DuckDB's SQL. None loads
             all rows.
-        tasks: Load only these tasks of each stream, as START:STOP, as if the stream
-            were no longer: START gets the number 0, and the column tasks is the number
-            of these tasks. None loads all tasks.
-        with_stopped: Whether to load also the whole runs of settings that a race has
-            stopped. A file of runs that it cut short is always loaded.
+        tasks: Load only these tasks of each stream, given as START:STOP, as if the
+            stream had no other tasks: the task START gets the number 0, and the column
+            tasks is the number of these tasks. None loads all tasks.
+        with_stopped: Whether to load also the complete runs of settings that a race has
+            stopped. If `results` is a file with the runs that a race cut short, they
+            are always loaded.
 
     Raises:
         UsageError: There are no records; a file is damaged, is not a file of records or
@@ -220,9 +221,9 @@ def load_records(
 def _rows_to_load(
     table: pa.Table, requests: Mapping[str, Request]
 ) -> npt.NDArray[np.int64]:
-    """Return the numbers of the rows of settings that no race has stopped.
+    """Return the numbers of the rows whose settings no race has stopped.
 
-    A note says how many settings are left out.
+    Print a note that says how many settings are left out.
     """
     left = np.ones(table.num_rows, dtype=bool)
     count = 0
@@ -290,11 +291,11 @@ def _parse_tasks(text: str) -> slice:
 def _select_tasks(table: pa.Table, part: slice) -> pa.Table:
     """Return the records of some tasks, as if each stream had only these tasks.
 
-    A run that diverged before these tasks, and has no record of them, keeps one record
-    with `diverged`. Otherwise it would look as if the run was never made.
+    A run that diverged before these tasks has no record of them. One record with
+    `diverged` is kept for it, because the run would otherwise seem to be missing.
 
     Raises:
-        UsageError: A stream has none of these tasks.
+        UsageError: A stream is too short to have any of these tasks.
     """
     run = ["study", "run_id"]
     frame = table.select([*run, "task", "tasks", "diverged"]).to_pandas()
@@ -323,7 +324,8 @@ def _check_fractions(table: pa.Table, known: Mapping[str, Column]) -> None:
     """Check that each accuracy lies between 0 and 1.
 
     Raises:
-        UsageError: An accuracy is outside, for example because it is in per cent.
+        UsageError: An accuracy is below 0 or above 1, for example because it is in per
+            cent.
     """
     for name in table.column_names:
         if known[name].unit != "fraction" or known[name].type != REAL:
@@ -411,15 +413,15 @@ class _Part:
 class _Reader:
     """Reads files of records; files with equal schemas share one description.
 
-    To describe the columns of a file takes as long as to read them, and the thousands
-    of files of a study have one schema.
+    Making the description of a file takes as long as reading its columns, and the
+    thousands of files of a study have one schema.
     """
 
     def __init__(self, filesystem: fs.FileSystem, names: set[str] | None) -> None:
         """Read the columns in `names` and the setting's columns; None reads all."""
         self._filesystem = filesystem
         self._names = names
-        # By the metadata of a file: its schema and the description.
+        # metadata of a file -> its schema and its description
         self._known: dict[Any, tuple[pq.ParquetSchema, RecordsFile]] = {}
 
     def read(self, path: str) -> _Part | None:
@@ -438,7 +440,7 @@ class _Reader:
                 table = parquet.read(
                     _choose_columns(file.columns, self._names), use_threads=False
                 )
-        except FileNotFoundError:  # it was merged with others after it was listed
+        except FileNotFoundError:  # the file was merged after it was listed
             return None
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise UsageError(
@@ -554,7 +556,8 @@ def _drop_duplicates(
     Args:
         table: The rows, some of which may be repeated.
         known: The description of each column.
-        path_of: Returns the path of the file that a row number comes from.
+        path_of: A function that gets the number of a row, and returns the path of the
+            row's file.
 
     Raises:
         UsageError: Two rows of the same run and task differ in a measurement.

@@ -5,10 +5,10 @@ of all other runs are listed by outcome: diverged, incomplete or missing.
 
 The settings with the same study, problem, dataset and number of tasks should have the
 same seeds. If at least half of these settings have a seed, it counts as `missing` in
-the settings that lack it. If fewer settings have a seed, it counts as `extra` in these
-settings. So does a seed that the study ran only to confirm its best settings
-(`--confirm-seeds`).
-Tables, heat maps and comparisons of settings leave extra seeds out.
+the settings that lack it. If fewer settings have a seed, it counts as `extra` in the
+settings that have it. A seed that the study ran only to confirm its best settings
+(`--confirm-seeds`) always counts as `extra`. Tables, heat maps and comparisons of
+settings leave extra seeds out.
 """
 
 from __future__ import annotations
@@ -43,8 +43,9 @@ PARTS = ("optimizer", "base", "intervention")
 """The columns whose values are names, for example "sam" or "redo"."""
 
 GENERAL = hyperparameters(trainables.setting.Setting).keys() - PARTS
-"""The columns that belong to no part. Null is a value there: every network has an
-activation, and null is ReLU. Other columns are null if a part does not have them."""
+"""The columns that belong to no part. In these columns null is a value: for example, a
+network whose activation is null has ReLU. In other columns null means that the setting
+does not have the hyperparameter."""
 
 Setting = dict[str, Any]
 """The values of a setting by column name. None means that a column does not apply."""
@@ -209,9 +210,10 @@ def _compare_seeds(
     """Fill in `missing` and `extra`: compare the seeds of settings with equal `peers`.
 
     A seed is usual if at least half of these settings have it, unless the study ran the
-    seed to confirm its best settings (`confirming`, by study). If no seed is usual, all
-    are: a filter may have left only the seeds that confirm. A usual seed without
-    records is missing, and a seed that is not usual is extra.
+    seed to confirm its best settings (`confirming`, by study). If no seed is usual by
+    this rule, all seeds are usual, because a filter may have left only the confirming
+    ones. A usual seed without records is missing, and a seed that is not usual is
+    extra.
     """
     totals = Counter(runs.peers for runs in settings)
     counts: dict[tuple[Any, ...], Counter[int]] = defaultdict(Counter)
@@ -295,8 +297,9 @@ def labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     A name has the values of `PARTS`, and the learning rate if it is known. It also has
     the columns that differ between the settings with the same values of `PARTS`. So rho
     is in the names of the SAM settings only if SAM occurs with different values of rho.
-    Columns that all settings have are also in a name if they differ between settings
-    with other values of `PARTS`; there a name leaves out zeros.
+    A column that all settings have is also in the names if it differs between any two
+    settings. But if it differs only between settings with different values of `PARTS`,
+    a name leaves out a value of 0.
 
     >>> sam = {"optimizer": "sam", "lr": 0.01}
     >>> labels([{**sam, "rho": 0.05}, {**sam, "rho": 0.1}])
@@ -346,7 +349,7 @@ def implied_values(settings: Sequence[Mapping[str, Any]]) -> Setting:
 
 
 def _all_have(name: str, settings: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether all settings have a column, so that values can differ."""
+    """Return whether all settings have a value in a column; see `GENERAL` for null."""
     return name in GENERAL or all(s.get(name) is not None for s in settings)
 
 

@@ -60,7 +60,7 @@ def _open_uri(uri: str) -> tuple[fs.FileSystem, str]:
 
 
 def is_local(filesystem: fs.FileSystem) -> bool:
-    """Return whether the file system is this machine's."""
+    """Return whether this is the file system of this machine."""
     return isinstance(filesystem, fs.LocalFileSystem)
 
 

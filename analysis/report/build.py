@@ -57,7 +57,7 @@ class Part:
 
     key: str  # unique in the report
     title: str
-    command: str = ""  # the shell command that prints or draws the same
+    command: str = ""  # the shell command that prints or draws this part alone
     lead: str = ""  # sentences that say what the part shows
     findings: tuple[str, ...] = ()  # sentences that state the results
     sheets: tuple[Sheet, ...] = ()
@@ -275,9 +275,9 @@ def settings_to_draw(frame: pd.DataFrame) -> list[str]:
             chosen += own[:each]
     if not chosen:
         raise UsageError(
-            f"{len(settings)} settings are too many for one figure, and none has "
-            "complete runs only: choose some with python -m analysis figure --setting "
-            "ID"
+            f"{len(settings)} settings are too many for one figure, and each of them "
+            "has a diverged run or no complete run: choose some with python -m "
+            "analysis figure --setting ID"
         )
     return chosen
 

@@ -53,7 +53,7 @@ def write_report(results: str, output: str) -> int:
 
     Raises:
         UsageError: There are no readable records and no study.json, the suffix of the
-            file is not that of a web page, or the file cannot be written.
+            file is not in `SUFFIXES`, or the file cannot be written.
     """
     if Path(output).suffix.lower() not in SUFFIXES:
         raise UsageError(

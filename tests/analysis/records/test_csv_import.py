@@ -213,10 +213,7 @@ def test_runs_with_names_of_their_own_are_numbered_by_setting(tmp_path, capsys):
     frame = rows()
     frame["run"] = frame["optimizer"] + frame.pop("seed").astype(str)
     import_csv(put(tmp_path, frame), str(tmp_path))
-    assert (
-        "the command compare pairs the runs with equal numbers"
-        in capsys.readouterr().err
-    )
+    assert "and runs with equal seeds are compared" in capsys.readouterr().err
     for runs in by_setting(load(str(tmp_path))):
         assert runs.seeds == (0, 1, 2, 3)
         assert np.allclose(runs.matrix[1], accuracy(runs.setting["optimizer"], 1))
@@ -271,7 +268,7 @@ HEAD = "seed,task,accuracy\n"
         ("study,seed,task,accuracy\nx,0,0,1\n", "leave out this column"),
         (
             "seed,task,when,accuracy\n0,0,may,0.5\n0,1,june,0.5\n",
-            "changes within a run splits the run.*when",
+            "whose values change within a run splits the run.*when",
         ),
         ("seed,task,diverged,accuracy\n0,0,maybe,0.5\n", "must be true or false"),
         (
