@@ -52,8 +52,8 @@ Problem = Annotated[
 Measure = Annotated[
     Literal["test_accuracy", "online_accuracy", "train_loss"],
     tyro.conf.arg(
-        help="What the metrics are of. online_accuracy is measured while the network "
-        "learns a task, before each update."
+        help="The measure from which the metrics are computed. online_accuracy is "
+        "measured while the network learns a task, before each update."
     ),
 ]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
@@ -73,10 +73,11 @@ def table(
 ) -> None:
     """Print how accuracy changes along the stream of tasks, one row per setting.
 
-    The tables are Tables 1 and 2 of the paper with more columns. Columns: the mean
-    change of accuracy from task to task, its least-squares slope, the accuracy at both
-    ends of the stream, the number of runs, and the number of runs that diverged.
-    The 95% t-intervals are over seeds. A note lists missing seeds.
+    The tables are Tables 1 and 2 of the paper with more columns. Columns: the change of
+    accuracy from the first task to the last, the least-squares slope, the accuracy on
+    the first task, on the last task and in the last tenth of the tasks, the number of
+    runs, and the number of runs that diverged. The 95% t-intervals are over seeds. A
+    note lists missing seeds.
     """
     from analysis.records.load import Selection
     from analysis.tables.printing import print_tables
@@ -166,20 +167,21 @@ def compare(
 
     Runs with the same seed are compared. Each setting is compared with the baseline
     whose other values are all equal, and with the best baseline. The best setting of
-    each method is compared with the best baseline on seeds that did not choose the two.
-    The tables show the difference with its 95% t-interval, a paired t-test with Holm's
-    correction over each study and problem, and the difference that the test could have
-    found.
+    each method is compared with the best baseline on seeds that were not used to choose
+    these two. The tables show the difference with its 95% t-interval, a paired t-test
+    with Holm's correction over each study and problem, and the smallest true difference
+    that the test finds with a probability of 80%.
 
     Args:
         baseline: An optimizer (sgd), a base (adam, or plain for none), or a remedy
             (redo, weight_decay, or none for no remedy).
         metric: The metric to compare: late_accuracy, plasticity_loss, peak_loss,
             accuracy_slope, mean_accuracy and so on. relative_NAME is the same metric
-            after subtracting a network that is reset at every task.
-        margin: The difference that counts as none, in the unit of the table. The
-            default is 0.5 points, or 0.005 nats.
-        detect: Say how many seeds would find this difference, in the unit of the table.
+            after the accuracy of a network that is reset at every task is subtracted.
+        margin: Smaller differences count as zero. The unit is that of the table, and
+            the default is 0.5 points or 0.005 nats.
+        detect: Print how many seeds are needed to find this difference. The unit is
+            that of the table.
     """
     from analysis.comparing.compare import Question
     from analysis.records.load import Selection
@@ -212,15 +214,15 @@ def dose(
 ) -> None:
     """Print up to which rho an optimizer is as good as SGD, and from which it is worse.
 
-    The settings that differ only in rho are a curve. Each is compared with SGD without
-    an ascent step and otherwise equal, on the same seeds. The 95% intervals hold for
-    all values of rho of a curve at once.
+    The settings that differ only in rho form a curve. Each of them is compared with
+    SGD, which has no ascent step, with all other values equal and on the same seeds.
+    The 95% intervals of a curve hold for all its values of rho at once.
 
     Args:
         metric: The level to compare: late_accuracy, mean_accuracy, last_accuracy and so
             on. The slope is shown beside it.
-        margin: The loss that counts as none, in the unit of the table. The default is
-            0.5 points, or 0.005 nats.
+        margin: A smaller loss counts as zero. The unit is that of the table, and the
+            default is 0.5 points or 0.005 nats.
     """
     from analysis.comparing.compare import Question
     from analysis.records.load import Selection
@@ -247,16 +249,17 @@ def law(
     where: Where = None,
     tasks: Tasks = None,
 ) -> None:
-    """Print where networks die, and whether rho should follow the learning rate.
+    """Print at which rho networks die, and whether rho should follow the learning rate.
 
-    The first table has the rho at which half of what SGD learned above chance is lost,
-    for each batch size and learning rate. The second says which variable, for example
-    rho / lr, explains the loss of all of them by one curve. The third has the best
-    exponents of the learning rate and the batch size, with 95% intervals.
+    The first table has the rho at which half of SGD's accuracy above chance is lost,
+    for each batch size and learning rate. The second table shows how well one curve
+    over a variable, for example rho / lr, predicts the loss for all batch sizes and
+    learning rates. The third table has the exponents of the learning rate and of the
+    batch size that predict best, with 95% intervals.
 
     Args:
-        metric: The level that is lost: late_accuracy, mean_accuracy, last_accuracy and
-            so on.
+        metric: The level whose loss is measured: late_accuracy, mean_accuracy,
+            last_accuracy and so on.
     """
     from analysis.comparing.compare import Question
     from analysis.records.load import Selection
@@ -270,12 +273,12 @@ def law(
 
 
 def claims(results: Results = "results", /, format: Format = "rich") -> None:
-    """Print what the records say of each claim of the paper.
+    """Print for each claim of the paper whether the records support it.
 
     A claim is supported, contradicted, undecided or not measured. The tables have the
     number that decides with its 95% t-interval, the command that prints this number,
-    and the rule. For an undecided claim they say which difference would have been
-    found.
+    and the rule of the decision. For an undecided claim, they also have the smallest
+    true difference that would have been found.
     """
     from analysis.tables.claims import print_claims
 
@@ -289,10 +292,10 @@ def replication(
     where: Where = None,
     tasks: Tasks = None,
 ) -> None:
-    """Print published numbers beside ours, and whether they are reproduced.
+    """Print published numbers beside our numbers, and say which are reproduced.
 
     A setting is compared with a publication if all its values equal the values of the
-    published experiment. The studies dohare-2024 and so on have such settings.
+    published experiment. The studies dohare-2024 and kumar-2023 have such settings.
     """
     from analysis.records.load import Selection
     from analysis.tables.replication import print_replication
@@ -309,9 +312,9 @@ def relate(
     where: Where = None,
     tasks: Tasks = None,
 ) -> None:
-    """Correlate what is known before a task, such as sharpness, with test accuracy.
+    """Correlate probes before a task, such as sharpness, with accuracy on the task.
 
-    The first table compares indicators: does one say in advance that the next task will
+    The first table compares the probes: which of them announce that the next task will
     be learned worse? Then a table of each probe shows Spearman's rank correlation in
     two ways. "Within" is over the tasks of each run of one setting. "Between" is over
     the settings, from the mean of each run. They are separate because a difference
@@ -319,7 +322,7 @@ def relate(
 
     Args:
         probe: Columns of the records to correlate, for example start_sharpness or
-            start_effective_rank. By default, all measured ones are compared, and
+            start_effective_rank. By default, all measured probes are compared, and
             start_sharpness is shown in each setting.
         skip: How many tasks to leave out at the start of the stream. The default leaves
             out task 0, because before task 0 the network has learned nothing.
@@ -404,10 +407,10 @@ def import_(
     """Read accuracies that another program measured, so that all commands work on them.
 
     FILE.csv has the columns run (or seed), task and accuracy, and a row per run and
-    task. Other columns, for example optimizer and lr, are settings, or measures if they
-    are numbers that change within a run. The file can also have a row per run and a
-    column per task, named 0, 1, 2, ... Accuracies are fractions from 0 to 1. Runs of
-    two settings with the same seed are compared.
+    task. Other columns, for example optimizer and lr, describe the setting. But a
+    column of numbers that change within a run is a measure. The file can also have a
+    row per run and a column per task, named 0, 1, 2, ... Accuracies are fractions from
+    0 to 1. Two settings are compared by their runs with the same seed.
 
     Args:
         output: The folder of results. The records are written to RESULTS/STUDY/records.

@@ -100,8 +100,8 @@ def load_or_empty(
     """Load records, or return an empty table if a study has only a request.
 
     Raises:
-        UsageError: `load_records` failed. If a study was requested and there is no
-            filter, it is not an error that no records exist.
+        UsageError: The records cannot be loaded. If there is a request and no filter,
+            a study without records is not an error.
     """
     try:
         return load_records(results, columns, where)

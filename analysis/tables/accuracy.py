@@ -51,8 +51,8 @@ SHOWN = (
 NOTES = {
     "missing_seeds": "{setting} has no records of {seeds}.",
     "incomplete_seeds": "{setting} has not finished the stream with {seeds}.",
-    "diverged_seeds": "{setting} diverged with {seeds}; runs that survive look too "
-    "good.",
+    "diverged_seeds": "{setting} diverged with {seeds}, so the mean of the other runs "
+    "is too good.",
     "extra_seeds": "{setting} also has {seeds}, which most other settings lack. They "
     "are left out here.",
 }
@@ -63,12 +63,13 @@ EXPLANATION = (
     "means ± half of their 95% t-interval, over the runs that finished all tasks and "
     "did not diverge. pp over stream: percentage points from the first task to the "
     "last. n/a: there are too few runs or tasks.",
-    "change: last minus first. Divided by the number of tasks less 1 it is the mean "
-    "change from one task to the next, as in Tables 1 and 2 of Koster & Kukla (2024, "
-    "arXiv 2409.17300); --format csv prints that. It depends on two tasks only.",
+    "change: last minus first. It depends on two tasks only. Divided by the number of "
+    "tasks less 1, it is the mean change from one task to the next, as in Tables 1 and "
+    "2 of Koster & Kukla (2024, arXiv 2409.17300). --format csv prints this mean "
+    "change.",
     "slope: the slope of the least-squares line through the accuracy on all tasks, "
     "times the number of tasks less 1.",
-    "late: the mean over the last tenth of the tasks: the level that is left.",
+    "late: the mean over the last tenth of the tasks.",
 )
 
 
@@ -78,7 +79,7 @@ def accuracy_table(frame: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
     The columns are:
 
     - study, setting_id and the columns of the setting
-    - runs: the number of complete runs, which the means are over
+    - runs: the number of complete runs; the means are over these runs
     - expected, diverged: the number of expected runs and of diverged runs; extra seeds
       are left out of these numbers and of the means
     - missing_seeds, incomplete_seeds, diverged_seeds, extra_seeds: seeds as text, for
@@ -92,7 +93,7 @@ def accuracy_table(frame: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
 
     Args:
         frame: Records with the columns `NEEDED` and the measure.
-        measure: The measure that the metrics are of, a key of `MEASURES`.
+        measure: The measure of the metrics, a key of `MEASURES`.
     """
     rows, values = [], []
     for all_runs in by_setting(frame, measure):
@@ -122,9 +123,10 @@ def accuracy_table(frame: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
 
 
 def _intervals(values: Sequence[Reals]) -> list[Interval]:
-    """Return the interval of each setting's metrics, shape (metrics, runs).
+    """Return the intervals of the metrics of each setting.
 
-    The settings with equally many runs are computed together, which is much faster.
+    The values of a setting have shape (metrics, runs). Settings with equally many runs
+    are computed together, which is much faster.
     """
     intervals: dict[int, Interval] = {}
     for count in {own.shape[1] for own in values}:

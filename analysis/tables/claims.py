@@ -22,9 +22,9 @@ from analysis.tables.words import value_cell
 
 EXPLANATION = (
     "The paper is Koster & Kukla 2024 (arXiv 2409.17300). Differences are paired by "
-    "seed. The number that decides is the one that shows the verdict or, if the claim "
-    "is undecided, the one on which its support depends. The interval is its 95% "
-    "t-interval over the n seeds.",
+    "seed. The number that decides is the number that shows the verdict. If the claim "
+    "is undecided, it is the number on which the support of the claim depends. The "
+    "interval is its 95% t-interval over the n seeds.",
     "undecided: the data show neither the claim nor its opposite, so undecided does "
     "not mean that the claim is false. detectable: the smallest true difference that "
     "the test would find with a probability of 80%.",
@@ -89,7 +89,7 @@ def _after_problem(cells: Cells, column: Column, name: str) -> Cells:
 
 
 def _notes(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield the commands that measure the claims without a measurement."""
+    """Yield the commands that measure the claims that are not measured yet."""
     commands: dict[str, list[str]] = {}
     for row in rows:
         if row["verdict"] == "not measured":
@@ -110,7 +110,7 @@ def rule_sheet() -> Sheet:
 
 
 def number_sheet(data: pd.DataFrame) -> Sheet:
-    """Return all numbers of each claim, and the command for the one that decides."""
+    """Return all numbers of each claim, and the command for the deciding number."""
     rows: list[Row] = []
     for row in plain_rows(data):
         command = row["command"] if row["verdict"] != "not measured" else ""
@@ -135,7 +135,7 @@ def number_sheet(data: pd.DataFrame) -> Sheet:
 
 
 def unjudged_sheet() -> Sheet:
-    """Return the claims of the paper that data do not judge, with the reason."""
+    """Return the claims of the paper that data cannot judge, with the reason."""
     rows = [claim for claim in CLAIMS.values() if claim.judge is None]
     return Sheet(
         "Claims that are not judged by data",

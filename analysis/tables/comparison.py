@@ -44,10 +44,10 @@ from analysis.tables.words import (
 from trainables.usage import UsageError, choose
 
 RELATIVE_EXPLANATION = (
-    "relative: the metric of the accuracy minus the accuracy of a network that is "
-    "reset at every task, on the same task and seed. That network has the same "
-    "optimizer and hyperparameters if the records have one, otherwise plain SGD with "
-    "the same learning rate."
+    "relative: before the metric is computed, the accuracy of a network that is reset "
+    "at every task is subtracted, on the same task and seed. That network has the same "
+    "optimizer and hyperparameters if the records have such a network. Otherwise it "
+    "has plain SGD with the same learning rate."
 )
 
 
@@ -63,9 +63,10 @@ def print_comparison(
 
     Args:
         results: The folder or bucket of the records.
-        question: What is compared.
+        question: What to compare.
         format: One of `formats.FORMATS`, or csv.
-        detect: Say how many seeds would find this difference.
+        detect: A difference, in the unit of the table. If it is given, print how many
+            seeds are needed to find it.
         selection: The records to use; None means all.
 
     Raises:
@@ -84,7 +85,7 @@ def print_comparison(
         raise UsageError(
             f"nothing to compare in {results}: every setting that has a "
             f"{question.metric.words} belongs to the baseline {question.baseline}; "
-            "choose another one with --baseline"
+            "choose another baseline with --baseline"
         )
     sheets = [
         *comparison_sheets(data, question),
@@ -103,13 +104,13 @@ def print_comparison(
 
 
 def explain(data: pd.DataFrame, question: Question) -> list[str]:
-    """Return what a reader needs to understand the tables of a comparison."""
+    """Return sentences that explain the tables of a comparison."""
     metric = question.metric
     margin = f"{write_value(question.margin, metric)} {unit_of_difference(metric)}"
     lines = [
-        "difference: the setting's metric minus the baseline's on the same seed, mean "
-        "over the n seeds that both have, ± half of its 95% t-interval. "
-        "p: two-sided paired t-test.",
+        "difference: the metric of the setting minus the metric of the baseline with "
+        "the same seed. It is the mean over the n seeds that both have, ± half of its "
+        "95% t-interval. p: two-sided paired t-test.",
         f"p (Holm): corrected for all tests of one study, problem and metric (Holm "
         f"1979). A setting with a corrected p below {LEVEL:g} is better or worse. The "
         "tests of the methods' best settings are corrected separately.",
@@ -130,10 +131,10 @@ def explain(data: pd.DataFrame, question: Question) -> list[str]:
             "lower."
         )
     lines.append(
-        "not tested: pairs of settings of which a run diverged, because the difference "
-        "over the surviving runs is biased (it is shown only); pairs of which neither "
-        "learned more than chance; and pairs with fewer than two seeds or with equal "
-        "differences other than 0 (n/a)."
+        "not tested: pairs with a run that diverged (the difference of the other runs "
+        "is shown, but it is biased); pairs in which neither setting learned more than "
+        "chance; and pairs with fewer than two seeds, or whose differences are equal "
+        "and not 0 (n/a)."
     )
     if metric.relative:
         lines.append(RELATIVE_EXPLANATION)
@@ -181,10 +182,10 @@ def describe_power(
         steps = [metric.steps(tasks) for tasks in part["tasks"]]
         detectable = (part["detectable"] * steps).median()
         line = (
-            f"{problem}, study {study}: {part['tests'].iloc[0]:.0f} tests in the "
-            "family. With all else equal, half of the tests would have found a true "
-            f"difference of {write_value(detectable, metric)} {unit} with a "
-            "probability of 80%."
+            f"{problem}, study {study}: {part['tests'].iloc[0]:.0f} tests are "
+            "corrected together. Half of the tests with all else equal would have "
+            f"found a true difference of {write_value(detectable, metric)} {unit} with "
+            "a probability of 80%."
         )
         if detect is not None:
             spread = float((part["sd"] * steps).median())
@@ -193,14 +194,14 @@ def describe_power(
                 int(part["tests"].iloc[0]),
             )
             line += (
-                f" To find {detect:g} {unit}: "
-                f"{'more than 1000' if needed is None else needed} seeds."
+                f" To find {detect:g} {unit}, "
+                f"{'more than 1000' if needed is None else needed} seeds are needed."
             )
         yield line
 
 
 def comparison_sheets(data: pd.DataFrame, question: Question) -> Iterator[Sheet]:
-    """Yield a sheet for each study, problem and kind of baseline of a `compare`."""
+    """Yield a sheet for each study, problem and kind of baseline."""
     for (study, problem), part in data.groupby(["study", "problem"], sort=False):
         for against in AGAINST:
             rows = plain_rows(part[part["against"] == against])
@@ -259,7 +260,7 @@ def _tested(metric: Metric) -> Cells:
         number("p"): lambda row: write_p(row["p"]),
         number("p", "Holm"): lambda row: write_p(row["p_holm"]),
         number(f"{beside} beside", unit_of_difference(other)): partial(
-            # `beside` is over the whole stream already, so take a metric without rate.
+            # `beside` is a change over the stream already: use a metric that is no rate
             write_interval,
             name="beside",
             metric=metric.level,
@@ -312,15 +313,18 @@ def _notes(rows: Sequence[Row], question: Question) -> Iterator[str]:
             notes["missing"].append(line)
         if opponent is None:
             words = baseline_words(question.baseline)
-            line = f"{label} has no single setting with {words} and all else equal."
+            line = (
+                f"{label} has no baseline: none or several settings with {words} are "
+                "otherwise equal."
+            )
             notes["no baseline"].append(line)
     for kind, lines in notes.items():
         yield from shorten(list(dict.fromkeys(lines)), f" ({kind})")
     if rows[0]["against"] == "best" and any(not row["baseline_id"] for row in rows):
         yield (
-            f"baseline none: no setting with {baseline_words(question.baseline)} that "
-            "is otherwise of the same method has complete runs of all seeds that "
-            "choose the best one."
+            f"baseline none: no setting with {baseline_words(question.baseline)} and "
+            "otherwise the same method has complete runs of all seeds that choose the "
+            "best baseline."
         )
 
 
@@ -345,9 +349,9 @@ def method_sheets(
         yield make_sheet(
             f"study {study}: the best of each method against "
             f"{best_words(question.baseline)}",
-            f"{metric.words}; chosen by {metric.level.absolute.words} on the choosing "
-            "seeds, which overstate the best setting; judged on seeds that did not "
-            "choose",
+            f"{metric.words}; the choosing seeds chose the best setting by "
+            f"{metric.level.absolute.words}, so they overstate it; the other seeds "
+            "judge it",
             cells,
             own,
             _method_notes(own, str(study), part["problem"].unique()),
@@ -357,7 +361,7 @@ def method_sheets(
 def _method_notes(
     rows: Sequence[Row], study: str, problems: Iterable[str]
 ) -> Iterator[str]:
-    """Yield which seeds chose and judged, and how to run more."""
+    """Yield which seeds chose and which judged, and how to run more seeds."""
     problems_of: dict[str, dict[str, None]] = {}
     for row in rows:
         seeds = name_seeds(row["paired_seeds"]) if row["pairs"] else "no seed"
@@ -367,9 +371,8 @@ def _method_notes(
         yield f"{line} ({', '.join(names)})."
     if any(row["against"] == "held out" for row in rows):
         yield (
-            "Half of the study's seeds judge. For a test with more seeds: "
-            f"python -m study.sweep {study} --confirm-seeds 10 runs ten new seeds for "
-            "the best setting of each method."
+            "Half of the study's seeds judge. To judge the best setting of each method "
+            f"by ten new seeds, run python -m study.sweep {study} --confirm-seeds 10."
         )
     for row in rows:
         if row["missing_seeds"]:

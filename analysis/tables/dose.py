@@ -36,13 +36,13 @@ def print_dose(
     format: str = "rich",
     selection: Selection | None = None,
 ) -> None:
-    """Print for each curve what it shows, and then its values of rho.
+    """Print a table of what each curve shows, and a table of its values of rho.
 
     csv prints the second table only.
 
     Args:
         results: The folder or bucket of the records.
-        question: The metric and what it is asked of; see `dose`.
+        question: The metric, the study and the problem; see `dose`.
         format: One of `formats.FORMATS`, or csv.
         selection: The records to use; None means all.
 
@@ -59,7 +59,7 @@ def print_dose(
 
 
 def check_level(metric: Metric) -> None:
-    """Raise a UsageError if a metric is no level, or is relative to a fresh network."""
+    """Raise a UsageError if a metric is a trend or is relative to a fresh network."""
     if metric.trend or metric.relative:
         raise UsageError(
             f"{metric.name} cannot be used here: choose a level such as late_accuracy "
@@ -68,26 +68,26 @@ def check_level(metric: Metric) -> None:
 
 
 def explain(question: Question) -> list[str]:
-    """Return what a reader needs to understand the tables."""
+    """Return sentences that explain the tables."""
     metric = question.metric
     margin = f"{write_value(question.margin, metric)} {unit_of_difference(metric)}"
     return [
-        "difference, slope: the setting minus SGD without an ascent step and otherwise "
-        "equal, on the same seeds. The intervals of a curve are simultaneous: with 95% "
-        "they contain the true differences at all its values of rho. Curves are not "
-        "corrected for each other.",
+        "difference, slope: the setting minus SGD, which has no ascent step, with all "
+        "other values equal and on the same seeds. The intervals of a curve are "
+        "simultaneous: with a probability of 95%, they contain the true differences at "
+        "all its values of rho. There is no correction for the number of curves.",
         f"as good up to: the largest rho for which a loss of {margin} or more is ruled "
-        "out, at this rho and at all smaller ones that were run. worse from: the "
-        "smallest rho that is shown to be worse, even if by less than that, or with "
-        "which a run diverged.",
-        "detectable: the true difference that would have been found with a probability "
-        "of 80%; in the first table, the largest of those of undecided values of rho. "
-        "undecided does not mean equal.",
+        "out, at this rho and at all smaller values that were run. worse from: the "
+        f"smallest rho that is shown to be worse, even if by less than {margin}, or "
+        "with which a run diverged.",
+        "detectable: the smallest true difference that is found with a probability of "
+        "80%. The first table has the largest of these differences among the undecided "
+        "values of rho. undecided does not mean equal.",
     ]
 
 
 def dose_sheets(data: pd.DataFrame, question: Question) -> list[Sheet]:
-    """Return a table of the curves of each study and problem, and one of the values.
+    """Return two tables for each study and problem: the curves, and all values of rho.
 
     `data` is as `analysis.comparing.dose.dose` returns it.
     """
@@ -117,7 +117,7 @@ def _answers(title: str, part: pd.DataFrame, question: Question) -> Sheet:
             "–" if row["detectable"] is None else write_value(row["detectable"], metric)
         ),
     }
-    caption = f"which rho is as good as SGD, by {metric.words}"
+    caption = f"the rho up to which {metric.words} is as good as with SGD"
     return make_sheet(title, caption, cells, plain_rows(answers(part)))
 
 

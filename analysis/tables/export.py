@@ -55,7 +55,8 @@ def write_export(
         selection: The records to use; None means all.
         without: Shell patterns of the measures to leave out of the records.
         digits: Round the measures of the records to this many significant digits, but
-            not fractions such as accuracy, so that the file is smaller. None: exact.
+            not fractions such as accuracy, so that the file is smaller. None means that
+            nothing is rounded.
 
     Raises:
         UsageError: The suffix is unknown, there are no records, a pattern matches no
@@ -66,7 +67,10 @@ def write_export(
         known = " or ".join(SUFFIXES)
         raise UsageError(f"cannot write {output}: the file name must end in {known}")
     if runs and (without or digits):
-        raise UsageError("--without and --digits are for records, not for runs")
+        raise UsageError(
+            "--without and --digits have no effect on runs: leave them out, or leave "
+            "out --runs"
+        )
     if digits is not None and digits < 1:
         raise UsageError(f"--digits is {digits}: give a number of 1 or more")
     selection = selection or Selection()
@@ -93,18 +97,21 @@ def _with_metadata(records: Records) -> pa.Table:
     }
     metadata = {name: ", ".join(sorted(own)) for name, own in values.items()}
     metadata["schema_version"] = str(SCHEMA_VERSION)
-    metadata.pop("column_names_crc", None)  # it is of the columns of one file
+    metadata.pop("column_names_crc", None)  # it belongs to the columns of one file
     return records.table.cast(pa.schema(fields, metadata=metadata))
 
 
 def _matching(records: Records, patterns: Sequence[str]) -> list[str]:
-    """Return the measures whose names match one of some shell patterns."""
+    """Return the measures whose names match at least one of the shell patterns."""
     known = [
         name for name, column in records.columns.items() if column.role == "measure"
     ]
     for pattern in patterns:
         if not fnmatch.filter(known, pattern):
-            raise UsageError(f"--without {pattern} matches no measure of the records")
+            raise UsageError(
+                f"--without {pattern} matches no measure of the records: give a "
+                "pattern such as 'layer_*'"
+            )
     return [
         name for name in known if any(fnmatch.fnmatchcase(name, p) for p in patterns)
     ]

@@ -41,7 +41,7 @@ class Column(NamedTuple):
 
 
 Cells = dict[Column, Callable[[Row], str]]
-"""The columns of a sheet, each with the function that returns its cell of a row."""
+"""The columns of a sheet, each with the function that makes its cell from a row."""
 
 
 def number(name: str, unit: str = "") -> Column:

@@ -87,7 +87,7 @@ def _level(row: Row, metric: Metric) -> str:
 
 
 def _verdicts(rows: Sequence[Row], question: Question) -> str:
-    """Return the methods of each verdict, with their differences."""
+    """Return the methods that have each verdict, with their differences, as text."""
     metric = question.metric
     unit = unit_of_difference(metric)
     margin = f"{write_value(question.margin, metric)} {unit}"
@@ -97,8 +97,8 @@ def _verdicts(rows: Sequence[Row], question: Question) -> str:
         if row["p_holm"] is not None:
             numbers += f", corrected p = {write_p(row['p_holm'])}"
         if row["verdict"] == "undecided" and row["detectable"] is not None:
-            found = metric.steps(row["tasks"]) * row["detectable"]
-            numbers += f", detectable {write_value(found, metric)} {unit}"
+            visible = metric.steps(row["tasks"]) * row["detectable"]
+            numbers += f", detectable {write_value(visible, metric)} {unit}"
         groups.setdefault(row["verdict"], []).append(f"{row['label']} ({numbers})")
     clauses = []
     for verdict, names in groups.items():
@@ -110,7 +110,7 @@ def _verdicts(rows: Sequence[Row], question: Question) -> str:
 def _trends(rows: Sequence[Row], metric: Metric) -> list[str]:
     """Return a sentence on the change along the stream, if the metric is an accuracy.
 
-    "more" and "less" are said only of two settings that both gain or both lose.
+    The sentence says "more" or "less" only if both settings gain or both lose.
     """
     if metric.trend or not metric.higher or rows[0]["beside_setting"] is None:
         return []
@@ -134,7 +134,7 @@ def _trends(rows: Sequence[Row], metric: Metric) -> list[str]:
 
 
 def _obstacle(row: Row, metric: Metric) -> str:
-    """Return why a method is not compared; empty if it is."""
+    """Return why a method is not compared; empty if it is compared."""
     if row["verdict"] == "diverged":
         which = row["diverged_seeds"] or row["baseline_diverged_seeds"]
         who = "it" if row["diverged_seeds"] else row["baseline_label"]
@@ -142,7 +142,7 @@ def _obstacle(row: Row, metric: Metric) -> str:
     if row["verdict"] == "at chance":
         return f"neither it nor {row['baseline_label']} learned more than chance"
     if row["pairs"] < 2:
-        return "a comparison needs two seeds that judge"
+        return "a comparison needs two seeds that did not choose it"
     undefined = row["difference"] is None
     return (
         f"the {metric.words} of such a short stream is undefined" if undefined else ""
@@ -150,7 +150,7 @@ def _obstacle(row: Row, metric: Metric) -> str:
 
 
 def _list(names: Sequence[str]) -> str:
-    """Return names as text, at most `LONGEST`.
+    """Return at most `LONGEST` names as text.
 
     >>> _list(["a"]), _list(["a", "b"]), _list(["a", "b", "c"])
     ('a', 'a and b', 'a, b and c')

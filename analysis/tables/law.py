@@ -1,4 +1,4 @@
-"""Print where networks die, and which variable explains it."""
+"""Print the rho at which networks die, and the variable that best predicts this rho."""
 
 from __future__ import annotations
 
@@ -32,26 +32,27 @@ from analysis.tables.words import (
 )
 
 P_VALUE = 0.05
-"""Above it, rho is not shown to do harm."""
+"""With a larger p-value, rho is not shown to do harm."""
 
 EXPLANATION = (
-    "half lost at: the rho at which half of what SGD learned above chance is lost, "
-    "interpolated on a logarithmic scale. 95%: less than half is lost at the first of "
-    "the two values of rho, and more than half at the second; both were run. lost at "
-    "most: the share that is lost with the largest rho.",
-    "explained: the part of the variance of the share lost, between settings, that one "
-    "curve over the variable explains. It never falls, and is the same for all "
-    "learning rates and batch sizes. The variable is a law if it explains about as "
-    "much as own curves, one for each learning rate and batch size. The norms are "
-    "those of SGD.",
+    "half lost at: the rho at which half of SGD's accuracy above chance is lost, "
+    "interpolated on a logarithmic scale. 95%: two values of rho that were run; by the "
+    "95% intervals, less than half is lost at the first, and more than half at the "
+    "second. lost at most: the share that is lost with the largest rho.",
+    "explained: the part of the variance of the lost shares, between settings, that "
+    "one curve over the variable explains. This curve never falls, and is the same for "
+    "all learning rates and batch sizes. The variable is a law if it explains about as "
+    'much as "own curves", which has a curve for each learning rate and batch size. '
+    "The norms are those of SGD.",
     "without batch: the same for the settings with this batch size, predicted by a "
-    "curve that was fitted without them; 0 is no better than the mean of the others. "
-    "In brackets: how many settings are outside of the range of the fit, of which "
-    "nothing is said.",
+    "curve that was fitted to the other settings. 1 is a perfect prediction, and 0 is "
+    "as good as the mean of the other settings. In brackets: how many settings are "
+    "not predicted, because they are outside of the range of the fit.",
     "a, b: the exponents with which rho / (lr^a batch^b) explains most. The same harm "
     "is done at rho proportional to lr^a batch^b. The 95% intervals come from the "
-    "jackknife: over seeds, for these learning rates and batch sizes; over curves, for "
-    "others too.",
+    "jackknife. The interval over seeds holds for these learning rates and batch "
+    "sizes. The interval over curves also holds for other learning rates and batch "
+    "sizes.",
 )
 
 
@@ -61,7 +62,7 @@ def print_law(
     format: str = "rich",
     selection: Selection | None = None,
 ) -> None:
-    """Print where networks die, and then which variable explains it.
+    """Print the rho at which networks die, and how well each variable predicts it.
 
     csv prints the variables only.
 
@@ -113,7 +114,7 @@ def _halves(title: str, part: pd.DataFrame, question: Question) -> Sheet:
         ),
         number("with rho"): value_cell("most_rho"),
     }
-    return make_sheet(title, "where networks die", cells, plain_rows(part))
+    return make_sheet(title, "the rho at which networks die", cells, plain_rows(part))
 
 
 def _half(row: Row) -> str:
@@ -129,17 +130,17 @@ def _half_width(row: Row) -> float | None:
 
 
 def _variables(title: str, part: pd.DataFrame) -> list[Sheet]:
-    """Return the table of the variables of a pool, and that of its exponents."""
+    """Return the table of the variables of a pool, and the table of its exponents."""
     rows = plain_rows(part)
     first = rows[0]
-    # Other pools may have other batch sizes.
+    # Leave out the batch sizes that only other pools have.
     sizes = [
         name.removeprefix("without_")
         for name in first
         if "without_" in name and any(row[name] is not None for row in rows)
     ]
 
-    def carried(size: str) -> Callable[[Row], str]:
+    def without(size: str) -> Callable[[Row], str]:
         def cell(row: Row) -> str:
             if row[f"outside_{size}"] is None:
                 return "–"
@@ -152,9 +153,9 @@ def _variables(title: str, part: pd.DataFrame) -> list[Sheet]:
     cells: Cells = {
         Column("variable"): value_cell("variable"),
         number("explained"): lambda row: _part(row["explained"]),
-        **{number("without", f"batch {size}"): carried(size) for size in sizes},
+        **{number("without", f"batch {size}"): without(size) for size in sizes},
     }
-    caption = "in which variable all curves are one"
+    caption = "how much of the harm one curve over the variable explains"
     notes = [
         f"{first['settings']} settings in {first['curves']} curves, {first['seeds']} "
         f"seeds. Noise is {_part(first['noise'])} of the variance.",
@@ -197,19 +198,20 @@ def _answers(rows: list[dict[str, Any]]) -> list[str]:
     if rows[0]["p_value"] > P_VALUE:
         return [
             f"rho is not shown to do harm here (p = {p_value}), so there is no law to "
-            "be found."
+            "look for."
         ]
     answers = [
-        f"rho does harm (p = {p_value}). Alone it explains "
-        f"{_part(of['rho']['explained'])}, with the best exponents "
-        f"{_part(free['explained'])}; {OWN} explain {_part(of[OWN]['explained'])}."
+        f"rho does harm (p = {p_value}). rho alone explains "
+        f"{_part(of['rho']['explained'])} of the variance, {FREE} explains "
+        f"{_part(free['explained'])}, and {OWN} explain "
+        f"{_part(of[OWN]['explained'])}."
     ]
     if free.get("a") is None:
         return answers
     if free["a_lo"] is None:
         answers.append(
-            "The exponent a has no interval: there are fewer than three seeds, or it "
-            f"lies at the end of the search, {REACH:g} or {-REACH:g}."
+            "The exponent a has no interval: there are fewer than three seeds, or the "
+            f"exponent is at an end of the search, {REACH:g} or {-REACH:g}."
         )
     else:
         zero, one = (
@@ -217,8 +219,8 @@ def _answers(rows: list[dict[str, Any]]) -> list[str]:
             for value in (0.0, 1.0)
         )
         answers.append(
-            f"Should rho follow lr? Not at all (a = 0) is {zero}, in "
-            f"proportion (a = 1) is {one}."
+            f"Should rho follow lr? That rho is independent of lr (a = 0) is {zero}. "
+            f"That rho is proportional to lr (a = 1) is {one}."
         )
     return answers
 

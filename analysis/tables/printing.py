@@ -21,7 +21,7 @@ def print_tables(
         results: The folder, file or URI of the records; see `load_records`.
         format: One of `FORMATS`, or csv.
         selection: The records to use; None means all.
-        measure: The measure that the tables are of, a key of `MEASURES`.
+        measure: The measure that the tables show, a key of `MEASURES`.
 
     Raises:
         UsageError: The format is unknown, or there are no readable records.

@@ -45,32 +45,33 @@ EXPLANATION = (
     f"few seeds, there are fewer than {LEAST} tasks (or settings), or the values do "
     "not vary.",
     "within: each run has one correlation, over its tasks. without trend: the same "
-    "after a smooth trend along the stream (a polynomial) is taken off the ranks of "
-    "the probe and of the accuracy. It is about 0 for two measurements that only drift "
-    "along the stream.",
+    "after a smooth trend along the stream (a polynomial) is subtracted from the ranks "
+    "of the probe and of the accuracy. It is about 0 for two measurements that only "
+    "drift along the stream.",
     "between settings: each seed has one correlation, over the settings. It uses the "
     "mean over the tasks for each setting. The learning rate, for example, may change "
-    "both the probe and the accuracy. So this correlation shows no cause if the "
-    "correlation within runs is about 0.",
+    "both the probe and the accuracy. So this correlation is no evidence of a cause if "
+    "the correlation within runs is about 0.",
 )
 
 INDICATORS_EXPLANATION = (
-    "indicators: what is known before a task, from the start of the task (start_...) "
-    "or from the end of the task before. Each is correlated with test accuracy on the "
-    "task, within runs; a number is the mean over seeds.",
-    "without trend: the intervals hold for all indicators of the table together, with "
-    "95% (Bonferroni). p: the p-value of the t-test of this correlation against "
-    "0, with Holm's correction for all indicators.",
+    "indicators: measurements that are known before a task, from its start (start_...) "
+    "or from the end of the previous task. Each is correlated with test accuracy on "
+    "the task, within runs. A number is the mean over seeds.",
+    "without trend: with a probability of 95%, all intervals of the table contain "
+    "their true correlations (Bonferroni). p: the p-value of the t-test of this "
+    "correlation against 0, with Holm's correction for all indicators.",
     "worse next task: which values of the indicator announce that the next task will "
-    "be learned worse than the trend says, if this is shown (p below 5%).",
+    "be learned worse than the trend along the stream predicts. It says not shown if p "
+    "is 5% or more.",
 )
 
 UNDEFINED = {
     "no_spearman": "The correlation is undefined for {}: {probe} or the accuracy does "
     f"not vary, or has fewer than {LEAST} values.",
-    "no_partial": "The correlation without trend is undefined for {}: the trend leaves "
-    "nothing of {probe} or of the accuracy. This happens if one of them rises, or "
-    "falls, at every task.",
+    "no_partial": "The correlation without trend is undefined for {}: without its "
+    "trend, {probe} or the accuracy does not vary. This happens if one of them rises, "
+    "or falls, at every task.",
 }
 """The notes on seeds that have no correlation, by the column that names the seeds."""
 
@@ -93,8 +94,9 @@ def print_relation(
 
     Args:
         results: The folder, file or URI of the records; see `load_records`.
-        probes: The names of measurements with one number per record. None compares all
-            measured indicators, and shows the settings for `DETAILED`.
+        probes: The names of measurements with one number per record. With None, all
+            measured indicators are compared, and only `DETAILED` has a table of
+            settings.
         skip: The number of tasks to ignore at the start of the stream.
         format: One of `FORMATS`, or csv.
         selection: The records to use; None means all.
@@ -168,7 +170,7 @@ def indicator_sheets(data: pd.DataFrame) -> list[Sheet]:
 
 
 def _conclusions(rows: Sequence[Row]) -> list[str]:
-    """Return what a reader may conclude from a table of indicators, and what not."""
+    """Return notes on what a table of indicators shows, and what it may have missed."""
     shown = [f"{_announces(row)} {_name(row)}" for row in rows if _is_shown(row)]
     drift = [
         _name(row)
@@ -183,15 +185,15 @@ def _conclusions(rows: Sequence[Row]) -> list[str]:
     ]
     if drift:
         notes.append(
-            "These correlate with accuracy, but a correlation beyond the common trend "
-            f"along the stream is not shown: {', '.join(drift)}."
+            "These indicators correlate with accuracy, but are not shown to correlate "
+            f"with it without the trend along the stream: {', '.join(drift)}."
         )
     if visible:
         least, most = f"{min(visible):.2f}", f"{max(visible):.2f}"
         size = least if least == most else f"{least} to {most}, by indicator,"
         notes.append(
-            f"A correlation without trend of {size} would have been found with a "
-            "probability of 80%; smaller ones may have been missed."
+            f"A true correlation without trend of {size} would have been found with a "
+            "probability of 80%. Smaller correlations may have been missed."
         )
     missing: dict[tuple[str, bool], list[str]] = defaultdict(list)
     for row in rows:
@@ -215,7 +217,7 @@ def _is_shown(row: Row) -> bool:
 
 
 def _announces(row: Row) -> str:
-    """Return which values announce a worse next task: "a high" or "a low"."""
+    """Return "a high" or "a low": the value of a probe before a worse task."""
     return "a high" if row["partial"] < 0 else "a low"
 
 

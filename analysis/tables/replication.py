@@ -1,4 +1,4 @@
-"""Print published numbers beside ours, and whether they are reproduced."""
+"""Print published numbers beside our numbers, and say which are reproduced."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from analysis.tables.formats import (
 from analysis.tables.words import value_cell
 
 LISTED = 11
-"""The table shows this many tasks of a curve, and the one that differs most."""
+"""The table shows this many tasks of a curve, and the task that differs most."""
 
 KEY = ["publication", "study", "setting_id"]
 """The columns that identify a publication and the setting that repeats it."""
@@ -42,8 +42,8 @@ EXPLANATION = (
     "the number was read from a picture, from the reading error.",
     "within: yes if the difference is within the tolerance; no if its whole 95% "
     "interval, which combines the intervals of both numbers, is outside the tolerance; "
-    "else undecided. The table shows some tasks of a curve, and the one with the "
-    "largest difference; --format csv prints all tasks.",
+    "else undecided. The table shows some tasks of a curve, and the task with the "
+    "largest difference. --format csv prints all tasks.",
 )
 
 
@@ -69,7 +69,7 @@ def print_replication(
 
 
 def verdicts(data: pd.DataFrame) -> list[str]:
-    """Return for each repeated publication whether it is reproduced, and how closely.
+    """Return for each repeated publication whether its numbers are reproduced.
 
     `data` is as `analysis.comparing.published.replication` returns it.
     """
@@ -80,7 +80,7 @@ def verdicts(data: pd.DataFrame) -> list[str]:
 
 
 def unrepeated(data: pd.DataFrame) -> list[str]:
-    """Return for each publication that no setting repeats the command to repeat it.
+    """Return the commands that repeat the publications that no setting repeats yet.
 
     `data` is as `analysis.comparing.published.replication` returns it.
     """
@@ -103,7 +103,7 @@ def _verdict(part: pd.DataFrame, publication: Publication) -> str:
         int(counted.get(verdict, 0)) for verdict in (DIFFERENT, UNDECIDED, REPRODUCED)
     )
     within = f"reproduced within {scale * publication.tolerance:.2f} {unit}"
-    counts = f"{part['runs'].iloc[0]} runs here, {publication.runs} there"
+    counts = f"{part['runs'].iloc[0]} runs here, {publication.runs} published"
     if len(part) == 1:
         beginning = {DIFFERENT: "not ", UNDECIDED: "undecided whether "}
         return (
@@ -115,19 +115,20 @@ def _verdict(part: pd.DataFrame, publication: Publication) -> str:
     elif open_:
         noise = scale * part["noise"].max()
         within = (
-            f"undecided whether {within}: {right} of {len(part)} tasks are; at the "
-            "others, the difference may be within it too, because its 95% interval is "
-            f"up to ± {noise:.2f} {unit}"
+            f"undecided whether {within}: {right} of {len(part)} tasks are reproduced. "
+            "At the other tasks, the true difference may be small enough too, because "
+            f"the 95% interval of a difference is up to ± {noise:.2f} {unit}"
         )
     tasks = part["task"].to_numpy(dtype=float)
     peaks = [int(tasks[part[name].argmax()]) for name in ("mean", "published")]
     near = [f"{t:.0f}" for t in tasks[part["near_peak"].astype(bool)] if t != peaks[0]]
-    open_peak = f" (noise cannot tell it from task {', '.join(near)})" if near else ""
+    open_peak = f" (or, within noise, at task {', '.join(near)})" if near else ""
     known = part[part["lo"].notna()]
     beyond = int((known["difference"].abs() > known["noise"]).sum())
     outside = (
         f" At {beyond} of {len(known)} tasks, the 95% interval of the difference does "
-        f"not contain 0; noise alone would cause about {0.05 * len(known):.0f}."
+        f"not contain 0; noise alone would cause about {0.05 * len(known):.0f} such "
+        "tasks."
         if len(known)
         else ""
     )
@@ -135,7 +136,8 @@ def _verdict(part: pd.DataFrame, publication: Publication) -> str:
         f"{within}. The largest difference is {difference[worst]:+.2f} {unit}, at task "
         f"{tasks[worst]:.0f}; the mean difference over {len(part)} tasks is "
         f"{difference.mean():+.2f} {unit} ({counts}).{outside} The peak "
-        f"is at task {peaks[0]} here{open_peak} and at task {peaks[1]} there."
+        f"is at task {peaks[0]} here{open_peak} and at task {peaks[1]} in the "
+        "publication."
     )
 
 

@@ -37,7 +37,7 @@ def _write(value: float | None, scale: float) -> str:
 
 
 def baseline_words(baseline: str) -> str:
-    """Return how text names a baseline.
+    """Return the name of a baseline in text.
 
     >>> baseline_words("none"), baseline_words("sgd")
     ('no remedy', 'sgd')
@@ -46,7 +46,7 @@ def baseline_words(baseline: str) -> str:
 
 
 def best_words(baseline: str) -> str:
-    """Return how text names the best setting of a baseline.
+    """Return the name of the best setting of a baseline in text.
 
     >>> best_words("none"), best_words("sgd")
     ('the best setting with no remedy', 'the best sgd')
@@ -169,7 +169,7 @@ def too_many(count: int, what: str, most: int) -> UsageError:
 
 
 def shorten(lines: Sequence[str], kind: str = "") -> list[str]:
-    """Return the first `LONGEST` notes on settings; a last note counts the rest."""
+    """Return the first `LONGEST` notes, and a note that counts the other settings."""
     if len(lines) <= LONGEST:
         return list(lines)
     more = f"{len(lines) - LONGEST} more settings{kind}"

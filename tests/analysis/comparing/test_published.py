@@ -71,7 +71,7 @@ def test_the_difference_is_ours_minus_the_published_number():
     (line,) = verdicts(data)
     assert line.startswith("dohare-2024: reproduced within 0.30 pp. The largest ")
     assert "is +0.20 pp" in line
-    assert line.endswith("The peak is at task 1 here and at task 1 there.")
+    assert line.endswith("The peak is at task 1 here and at task 1 in the publication.")
     assert [line.split(":")[0] for line in unrepeated(data)] == ["kumar-2023"]
 
 
@@ -100,7 +100,7 @@ def test_a_difference_that_noise_can_explain_is_undecided():
     assert row["verdict"] == UNDECIDED
     (line,) = verdicts(data)
     assert line.startswith("dohare-2024: undecided whether reproduced within 0.30 pp: ")
-    assert f"{len(data) - 1} of {len(data)} tasks are;" in line
+    assert f"{len(data) - 1} of {len(data)} tasks are reproduced." in line
     assert f"up to ± {100 * row['noise']:.2f} pp" in line
 
 
@@ -111,8 +111,8 @@ def test_a_peak_that_noise_moves_is_said_to_be_open():
     frame.loc[task, "online_accuracy"] += 0.0036 * (seed[task] - 1)
     (line,) = verdicts(replication(frame))
     assert line.endswith(
-        "The peak is at task 1 here (noise cannot tell it from task 2) and at task 1 "
-        "there."
+        "The peak is at task 1 here (or, within noise, at task 2) and at task 1 in the "
+        "publication."
     )
 
 
@@ -147,7 +147,7 @@ def test_a_number_over_all_tasks_is_the_mean_of_the_stream():
     assert data["mean"].to_numpy(float) == pytest.approx(0.812)
     assert verdicts(data) == [
         "kumar-2023: reproduced within 0.50 pp: the difference is +0.10 pp (2 runs "
-        "here, 5 there)."
+        "here, 5 published)."
     ]
     (sheet,) = replication_sheets(data)
     assert sheet.rows == [["all", "81.20 ± 2.54", "81.10 ± n/a", "+0.10", "yes"]]

@@ -176,7 +176,7 @@ def test_why_a_probe_that_only_rises_has_no_correlation_is_said():
     (sheet,) = relation_sheets(data)
     (note,) = sheet.notes
     assert "without trend is undefined for every seed of all settings" in note
-    assert f"leaves nothing of {PROBE}" in note
+    assert f"without its trend, {PROBE} or the accuracy does not vary" in note
     assert "rises, or falls, at every task" in note
 
 

@@ -154,7 +154,8 @@ def test_a_relative_metric_says_what_it_is_relative_to(tmp_path):
         runs = [make_run(k, s, study, rng.random(4)) for k in kinds for s in range(4)]
         write(tmp_path, "x", *runs)
     out, _ = printed(tmp_path, metric="relative_accuracy_slope", study="rho")
-    assert "minus the accuracy of a network that is reset at every task" in flat(out)
+    words = "the accuracy of a network that is reset at every task is subtracted"
+    assert words in flat(out)
     assert "study fresh" not in out
 
 
@@ -209,9 +210,9 @@ def test_the_difference_that_would_have_been_found_is_printed(noisy):
     assert row["verdict"] == "undecided"
     points = f"{100 * row['detectable']:.2f}"
     assert (
-        "permuted, study rho: 2 tests in the family. With all else equal, half of the "
-        f"tests would have found a true difference of {points} pp with a probability "
-        "of 80%."
+        "permuted, study rho: 2 tests are corrected together. Half of the tests with "
+        f"all else equal would have found a true difference of {points} pp with a "
+        "probability of 80%."
     ) in flat(out)
     assert "undecided does not mean equal" in flat(out)
     assert "the same within the margin" not in flat(out)
@@ -221,9 +222,10 @@ def test_how_many_seeds_a_difference_needs_is_said(noisy):
     (row, _) = compare(load(str(noisy))).to_dict("records")
     needed = seeds_needed(0.02 / row["sd"], 2)
     assert needed > 5
-    assert f"To find 2 pp: {needed} seeds." in flat(printed(noisy, detect=2.0)[0])
-    found = flat(printed(noisy, detect=0.001)[0])
-    assert "To find 0.001 pp: more than 1000 seeds." in found
+    text = flat(printed(noisy, detect=2.0)[0])
+    assert f"To find 2 pp, {needed} seeds are needed." in text
+    text = flat(printed(noisy, detect=0.001)[0])
+    assert "To find 0.001 pp, more than 1000 seeds are needed." in text
     assert "To find" not in flat(printed(noisy)[0])
 
 
@@ -235,7 +237,7 @@ def test_a_trend_is_detected_over_the_stream(noisy):
     points = f"{100 * 3 * row['detectable']:.2f}"
     assert f"a true difference of {points} pp over stream with" in out
     needed = seeds_needed(0.02 / (3 * row["sd"]), 2)
-    assert f"To find 2 pp over stream: {needed} seeds." in out
+    assert f"To find 2 pp over stream, {needed} seeds are needed." in out
 
 
 def test_the_margin_of_the_level_is_no_change_over_the_stream(noisy):
@@ -252,7 +254,7 @@ def test_where_nothing_was_tested_no_power_is_told(tmp_path, detect):
         runs = [make_run(setting, s, accuracy=rng.uniform(0.5, 1, 4)) for s in (0, 1)]
         write(tmp_path, name, *runs, make_run(setting, 2, diverged_at=1))
     out, _ = printed(tmp_path, detect=detect)
-    assert "in the family" not in flat(out)
+    assert "tests are corrected together" not in flat(out)
 
 
 def test_only_a_fresh_network_is_no_rival_on_a_relative_metric(tmp_path):
@@ -262,7 +264,7 @@ def test_only_a_fresh_network_is_no_rival_on_a_relative_metric(tmp_path):
         printed(tmp_path, metric="relative_plasticity_loss", baseline="none")
     assert str(error.value) == (
         f"nothing to compare in {tmp_path}: every setting that has a relative "
-        "plasticity loss belongs to the baseline none; choose another one with "
+        "plasticity loss belongs to the baseline none; choose another baseline with "
         "--baseline"
     )
 

@@ -99,7 +99,7 @@ def test_networks_that_learn_nothing_have_one_line():
 
 def test_what_is_not_compared_says_why():
     (line,) = said((SGD, runs(0.9, 0.9, 2)), (SAM, runs(0.9, 0.8, 2)))
-    why = "a comparison needs two seeds that judge"
+    why = "a comparison needs two seeds that did not choose it"
     assert line == f"permuted: SAM lr 0.01 is not compared: {why}."
     frame = make_frame([(SGD, runs(0.9, 0.9)), (SAM, runs(0.9, 0.8))])
     frame.loc[(frame["optimizer"] == "sam") & (frame["seed"] == 2), "diverged"] = True
