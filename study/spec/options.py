@@ -51,7 +51,7 @@ class SweepOptions:
             trial saves a checkpoint about once a minute.
         landscape_every: The number of tasks between two measurements of the loss
             landscape (sharpness etc.). By default, the study sets this number. The
-            first and the last task are always measured. 0 measures no task.
+            first and the last task are also measured. With 0, no task is measured.
         look_back: After each task, also test the network on this many of the previous
             tasks, to measure forgetting.
         patience: If the storage fails (for example, the disk is full), a trial retries
@@ -65,9 +65,10 @@ class SweepOptions:
             The results of these settings on the study's own seeds are too good,
             because these seeds were used to choose the settings.
         refine: Look for the best setting of each method in a race. Settings that are
-            clearly worse than another stop early, the others run with up to twice the
-            seeds, and new values of rho are tried around the best. Then 10 new seeds
-            (see --confirm-seeds) judge the winners.
+            clearly worse than another setting stop early. The other settings run with
+            up to twice as many seeds as the study has, and new values of rho around the
+            best rho are tried. Then 10 new seeds (see --confirm-seeds) judge the
+            winners.
         address: The address of a Ray cluster. By default, use a running cluster. If
             there is none, start Ray on this machine.
         dry_run: Show what would run and how long it would take. Nothing is started or
@@ -160,7 +161,7 @@ class SweepOptions:
         if self.refine:
             raise UsageError(
                 f"--refine is for a study, but {study.name} is a search, which already "
-                "spends its trials where they pay: leave out --refine"
+                "tries more settings near the good ones: leave out --refine"
             )
         if self.stack_size:
             raise UsageError(

@@ -21,10 +21,11 @@ from trainables.setting import Setting
 
 
 def dohare_2024() -> tuple[Setting, ...]:
-    """Return online permuted MNIST of Dohare et al. 2024 (Nature 632), and SAM and GNP.
+    """Return SGD, SAM and GNP on online permuted MNIST of Dohare et al. 2024.
 
-    The first setting is the network of width 100 in Extended Data Figure 3b. The
-    authors' code (shibhansh/loss-of-plasticity@63c35f3) has these values:
+    The paper is Nature 632, 768-774. The first setting is the network of width 100 in
+    Extended Data Figure 3b. The authors' code (shibhansh/loss-of-plasticity@63c35f3)
+    has these values:
 
         SGD, step size 0.003, 3 x 100 units    lop/permuted_mnist/cfg/bp/width.json
         60,000 examples a task, batch size 1   lop/permuted_mnist/online_expr.py:31-35
@@ -32,10 +33,10 @@ def dohare_2024() -> tuple[Setting, ...]:
         pixels in [0, 1]                       lop/permuted_mnist/load_mnist.py:10
         Kaiming-uniform weights, zero biases   lop/nets/deep_ffnn.py:27-28
 
-    They measure the online accuracy: each prediction is made before the update on that
-    example. Our column `online_accuracy` is the same. They permute the pixels of the
-    previous task again, and we permute the original pixels. In both cases, the
-    permutations are uniform and independent.
+    The authors measure the online accuracy: each prediction is made before the update
+    on that example. Our column `online_accuracy` is the same. For a new task, they
+    permute the pixels of the previous task again, and we permute the original pixels.
+    In both cases, the permutations are uniform and independent.
 
     The authors have no sharpness-aware optimizers. GNP has its usual alpha. SAM and GNP
     have a smaller rho than usual, because with batch size 1 and rho 0.1, SAM makes most
@@ -79,10 +80,10 @@ def kumar_2023() -> tuple[Setting, ...]:
     The network with CReLU has 91 units a layer, so that it has as many parameters as
     the other networks (appendix A.1.3).
 
-    Their first task is not permuted, and ours is. A network whose initial weights all
-    have the same distribution cannot tell a permuted image from another one, so this
-    does not matter. Their last batch of a task repeats examples of the task
-    (permuted_mnist.py:144-145), and ours does not: 16 of 10,000 examples.
+    The authors' first task is not permuted, and ours is. This does not matter, because
+    a network whose initial weights all have the same distribution treats all orders of
+    the pixels alike. The authors' last batch of a task repeats 16 of the 10,000
+    examples (permuted_mnist.py:144-145). Our last batch repeats no examples.
     """
     shared: dict[str, Any] = {**KUMAR, "tasks": 20, "examples": 10_000}
     plain: dict[str, Any] = {"optimizer": SGD(lr=0.001), **shared}
@@ -103,19 +104,21 @@ def kumar_2023() -> tuple[Setting, ...]:
 
 
 def random_labels() -> tuple[Setting, ...]:
-    """Return random-label MNIST of Kumar et al. 2023 (arXiv 2308.11958), made shorter.
+    """Return a shorter random-label MNIST of Kumar et al. 2023 (arXiv 2308.11958).
 
     In each task, the network memorizes new random labels of the same 1,200 images. The
     authors have 50 tasks of 30,000 updates, which are about 400 epochs
     (skumar9876/L2_Init@3f86d26:config/env/random_label_mnist.yaml), and their epochs
-    leave out 16 of the images (environments/random_label_envs.py:76-77). One such run
-    takes them an hour (appendix A.1.1). Here a stream has 10 tasks of 50 epochs, so
-    that a study takes minutes: the network memorizes most labels in that time.
+    leave out 16 of the images (environments/random_label_envs.py:76-77). According to
+    the authors, one run takes an hour (appendix A.1.1). Here a stream has 10 tasks of
+    50 epochs, so that a study takes minutes. In that time, a network without a remedy
+    memorizes about half of the labels of the first task (docs/results.md).
 
-    They report that a network without a remedy and one with weight decay lose
-    plasticity, and that L2-init keeps it (Figure 1, Adam). 0.01 is their best strength
-    of both (Table 3). The step size is the larger one of their search, 0.001, because
-    short tasks need it; their best for these three networks is 0.0001.
+    The authors report that a network without a remedy and a network with weight decay
+    lose plasticity, and that L2-init keeps it (Figure 1, Adam). In their Table 3, 0.01
+    is the best strength of L2-init and of weight decay. The step size here is 0.001,
+    because short tasks need a large one. The authors searched it too, but found 0.0001
+    best for these three networks.
     """
     shared: dict[str, Any] = {**KUMAR, "problem": RandomLabels()}
     shared |= {"tasks": 10, "epochs": 50, "examples": 1_200}

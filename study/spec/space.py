@@ -81,7 +81,7 @@ class Space:
 
     @property
     def example(self) -> Setting:
-        """The setting with the first value of each choice and the low of each range."""
+        """The setting with the first value of each choice and the low end of ranges."""
         return self.make_setting(_pick({}))
 
     def make_setting(self, pick: Pick) -> Setting:
@@ -197,6 +197,6 @@ class Space:
 def _pick(values: Mapping[str, Any]) -> Pick:
     """Return a function that picks the values of fields.
 
-    It picks the field's value in `values`, or the first value of its domain.
+    The function picks the field's value in `values`, or the first value of its domain.
     """
     return lambda name, domain: values.get(name, domain.extremes[0])

@@ -71,7 +71,7 @@ def check_distinct(study: Any, attribute: Any, items: Sequence[Any]) -> None:
         raise UsageError(f"study {study.name} has no {kind}: give at least one")
     if len(set(items)) < len(items):
         raise UsageError(
-            f"study {study.name} repeats one of its {kind}: give each only once"
+            f"study {study.name} repeats one of its {kind}: give each of them only once"
         )
 
 
@@ -176,11 +176,11 @@ def over_rho(
 
 NETWORK: dict[str, Any] = {"hidden": (100, 100, 100), "batch_size": 16}
 MNIST: dict[str, Any] = {"dataset": "mnist", "epochs": 1, **NETWORK}
-# two epochs, because a task of mnist-5k has 14 times fewer examples than one of MNIST
+# two epochs, because mnist-5k has 14 times fewer examples in a task than MNIST
 DIGITS: dict[str, Any] = {"dataset": "mnist-5k", "epochs": 2, **NETWORK}
 
 PAPER_OPTIMIZERS = over_rho([RHO], LEARNING_RATES, [ALPHA])
-# without the two smallest learning rates: with them, 5,000 digits teach too little
+# without the two smallest learning rates: they are too small for 5,000 digits
 SMALL_MAP_OPTIMIZERS = over_rho(RHOS[::2], MAP_LEARNING_RATES[:3], [ALPHA])
 
 
@@ -250,8 +250,8 @@ def remedies() -> tuple[Setting, ...]:
 def family() -> tuple[Setting, ...]:
     """Return all optimizers with their authors' values, on 100 permutations.
 
-    Each has two learning rates and two radii of the ascent step: the radius of its
-    authors, and a fifth of this radius, because large radii do harm here. MSAM has
+    Each optimizer has two learning rates and two radii of the ascent step: the radius
+    of its authors, and a fifth of it, because large radii do harm here. MSAM has
     momentum 0.9, which makes its steps ten times longer. Therefore its learning rates
     are ten times smaller. SGD with the same momentum is its baseline.
     """
@@ -273,9 +273,10 @@ def family() -> tuple[Setting, ...]:
 def rho_laptop() -> tuple[Setting, ...]:
     """Return SGD, SAM and GNP with six values of rho and three batch sizes.
 
-    The streams are whole, 100 and 45 tasks, of 5,000 digits. Smaller batches need
-    smaller learning rates. Each task has two epochs, but one with batch size 1, where
-    an epoch has 16 times as many updates as with 16.
+    The streams have their full length (100 tasks of `permuted`, 45 of `pairwise`), and
+    the dataset has 5,000 digits. Smaller batches need smaller learning rates. A task
+    has two epochs, but only one epoch with batch size 1, because an epoch then has 16
+    times as many updates as with batch size 16.
     """
     settings: list[Setting] = []
     for batch_size, epochs, largest in ((1, 1, 0.01), (16, 2, 0.03), (64, 2, 0.1)):
@@ -289,8 +290,8 @@ def rho_laptop() -> tuple[Setting, ...]:
 def rho_everywhere() -> tuple[Setting, ...]:
     """Return SGD, SAM and GNP with many values of rho and three batch sizes.
 
-    GNP also has an alpha above 1: it then goes further from SGD than SAM does. Batches
-    of 1 and 64 examples have the three step sizes around the best one.
+    GNP also has an alpha above 1, with which it differs more from SGD than SAM does.
+    For the batch sizes 1 and 64, only three step sizes around the best one are used.
     """
     settings: list[Setting] = []
     for batch_size, rates in (
@@ -305,11 +306,12 @@ def rho_everywhere() -> tuple[Setting, ...]:
 
 
 def rho_why() -> tuple[Setting, ...]:
-    """Return variants of SAM where it does harm: batch size 1, and rho 0.05 or 0.1.
+    """Return variants of SAM for values with which SAM does harm.
 
-    Warm-up: rho rises from 0 in the first tenth of each task, or in the whole task.
-    VaSSO with a small theta ascends along the average gradient, and F-SAM along what
-    is left of the batch's gradient without the average.
+    The batch size is 1, and rho is 0.05 or 0.1. In the variants with warm-up, rho rises
+    from 0 during the first tenth of each task, or during the whole task. VaSSO with a
+    small theta ascends along the average gradient, and F-SAM along the gradient of the
+    batch minus the average gradient.
     """
     lr, updates = 0.003, DATASETS["mnist-5k"].train  # updates of a task
     optimizers: list[Optimizer] = [SGD(lr=lr)]
@@ -358,14 +360,14 @@ STUDIES: dict[str, Study] = {
             "rho-laptop",
             rho_laptop(),
             seeds=range(5),
-            about="whole streams with three batch sizes: from which rho do they harm?",
+            about="three batch sizes: from which rho on do SAM and GNP do harm?",
             landscape_every=33,
         ),
         Study(
             "rho-why",
             rho_why(),
             seeds=range(5),
-            about="where SAM does harm: does warm-up or an averaged direction help?",
+            about="if SAM does harm, does warm-up or an averaged direction help?",
             landscape_every=33,
         ),
         Study(
