@@ -74,7 +74,7 @@ def status(
             if options.compact:
                 with claim(store) as claimed:
                     before, after = compact(claimed)
-                say(f"{store.location()}: {before} records files are now {after}")
+                say(f"{store.location()}: merged {before} records files into {after}")
             elif options.fix or options.check:
                 context = claim(store) if options.fix else contextlib.nullcontext(store)
                 with context as claimed:
@@ -119,7 +119,7 @@ def _check_journal(store: Store) -> list[FileCheck]:
     """Check the journal, the files in which Optuna keeps the trials of a search.
 
     If the study has no journal or the journal is good, return []. If one file is bad,
-    all files are, because the journal can only be read as a whole.
+    return all files as bad, because the journal can only be read as a whole.
     """
     if not any(name.startswith(JOURNAL) for name in store.names("", "")):
         return []

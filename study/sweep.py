@@ -126,10 +126,10 @@ def _dry_run(options: SweepOptions, study: Study | Search, store: Store) -> None
         say(line)
     if options.refine:
         say(
-            "The table is for all settings. --refine stops settings early. But it "
-            "gives the best ones twice the seeds, tries new values of rho around them, "
-            f"and then runs them with {options.confirm_seeds or CONFIRM_SEEDS} new "
-            "seeds."
+            "The table assumes that every setting runs to its end. With --refine, bad "
+            "settings stop early. But the best settings run with twice as many seeds, "
+            "new values of rho around them are tried, and the winners also run with "
+            f"{options.confirm_seeds or CONFIRM_SEEDS} new seeds."
         )
     say(dry_run.duration_line(trials, slots))
 

@@ -54,9 +54,9 @@ def benchmark(
         peers: Other libraries to time with SGD, SAM and GNP: jax (which you install
             yourself), torch.compile, or both: jax,torch.compile.
         study: The name of a study, such as remedies. Time only the steps of each of its
-            settings, and compare them with SGD. This uses the largest number of
-            --stacks, and ignores --hidden, --batch-sizes, --optimizers, --peers and
-            --ray-trials.
+            settings, and compare them with SGD. With this option, the benchmark uses
+            the largest number of --stacks, and ignores --hidden, --batch-sizes,
+            --optimizers, --peers and --ray-trials.
         ray_trials: Run this many tiny trials to measure how much time Ray adds, for
             example 1000. 0 skips this measurement.
         json: Write the measurements to this JSON file.

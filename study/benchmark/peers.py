@@ -39,7 +39,9 @@ def jax_loop(
     try:
         jax: Any = importlib.import_module("jax")
     except ImportError as error:
-        raise UsageError("JAX is not installed: pip install jax") from error
+        raise UsageError(
+            "JAX is not installed: run pip install jax, or leave out --peers jax"
+        ) from error
     jnp = jax.numpy
     optimizer, random = setting.optimizer, np.random.default_rng(0)
     images, answers = jnp.asarray(data.train_images), jnp.asarray(data.train_labels)

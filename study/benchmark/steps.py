@@ -265,10 +265,10 @@ def time_settings(
     """Time the steps of the settings of a study, and compare them with plain SGD.
 
     Returns:
-        A row for each setting, and first for SGD: its name, its engine, the passes per
-        step, the least and the median microseconds per step and run, and `of_sgd`.
-        `of_sgd` is least / (least of SGD * passes): 1 means that each pass is as fast
-        as in SGD.
+        A row for SGD, then a row for each setting. A row has the name, the engine, the
+        passes per step, the least and the median microseconds per step and run, and
+        `of_sgd`. `of_sgd` is least / (least of SGD * passes): 1 means that each pass is
+        as fast as in SGD.
     """
     plain = attrs.evolve(settings[0], optimizer=SGD(), base=None, intervention=None)
     named = {"sgd": plain}
@@ -372,7 +372,7 @@ def step_table(steps: list[dict[str, Any]]) -> Table:
     the contender's time.
     """
     columns = ("batch", "stack", "what", "us per step and run", "least-most")
-    table = Table(*columns, "floor / it", "usual loop / it", box=None)
+    table = Table(*columns, "floor / time", "usual loop / time", box=None)
     for step in steps:
         floor, usual = step["of_floor"], step["of_usual"]
         table.add_row(

@@ -1,4 +1,4 @@
-"""Time whole tasks, two trials at the same time, and the work that Ray adds."""
+"""Time whole tasks and two trials at the same time, and the time that Ray adds."""
 
 from __future__ import annotations
 

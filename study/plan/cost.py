@@ -1,7 +1,7 @@
 """Estimate the cost of a run.
 
 The cost is the number of training examples, the number of floating-point operations,
-the work, which decides how long the run takes, and the GPU memory.
+the work (to which the time of the run is proportional), and the GPU memory.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ USABLE = 0.7
 
 
 UPDATE_EXAMPLES = 3
-"""How many examples of a batch take as long as an update with an empty batch.
+"""The part of an update that does not depend on the batch takes as long as 3 examples.
 
-An update reads and writes all weights, however small its batch is. So batches of one
-example take four times as long for each example as large batches (docs/speed.md).
+An update reads and writes all weights, however small its batch is. So with batches of
+one example, an example takes four times as long as in large batches (docs/speed.md).
 """
 
 
 class Cost(NamedTuple):
     """The number of training examples, the number of operations, and the work.
 
-    Only the floating-point operations of matrix products are counted. The work also
-    has those of `UPDATE_EXAMPLES` more examples in each batch, so that the time of a
-    run is proportional to it at every batch size.
+    Only the floating-point operations of matrix products are counted. The work adds the
+    operations of `UPDATE_EXAMPLES` more examples to each batch, so that the time of a
+    run is proportional to the work at every batch size.
     """
 
     examples: float
@@ -51,7 +51,7 @@ class Cost(NamedTuple):
 
 
 def run_cost(setting: Setting) -> Cost:
-    """Return the number of training examples and operations of one run.
+    """Return the training examples, the operations and the work of one run.
 
     A task with c of the ten classes counts as c tenths of the dataset. This is exact if
     all classes have equally many examples. It is also exact for the sum over the tasks

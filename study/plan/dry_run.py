@@ -70,14 +70,15 @@ def _totals(trials: list[Trial]) -> tuple[str, ...]:
 
 
 def power_lines(study: Study) -> Iterator[str]:
-    """Yield a line per number of comparisons, with the differences that can be found.
+    """Yield lines that say which true differences a study can find with its seeds.
 
-    The unit of a difference is the standard deviation of the difference between two
-    runs with the same seed. The lines are for `python -m analysis compare` with its
-    defaults: every setting that is not SGD is compared with two baselines, the matched
-    one and the best one. The comparisons on one problem are corrected together.
+    Problems with equally many comparisons share a line. The unit of a difference is the
+    standard deviation of the difference between two runs with the same seed. The lines
+    are for `python -m analysis compare` with its defaults: every setting that is not
+    SGD is compared with two baselines, the matched one and the best one. The
+    comparisons on one problem are corrected together.
     """
-    # Imported here, because other commands of this module need no scipy.
+    # import scipy late, because the other functions of this module do not need it
     from analysis.statistics.power import detectable_effect, seeds_needed
 
     counts = Counter(

@@ -43,7 +43,8 @@ _NOT_SHOWN = frozenset(
 class Trial:
     """A trial: one setting, and the seeds that the trial trains side by side.
 
-    A trial with `until` pauses after so many tasks, with a checkpoint.
+    If `until` is not None, the trial saves a checkpoint and pauses after this many
+    tasks.
     """
 
     setting: Setting

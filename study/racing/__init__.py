@@ -1,1 +1,1 @@
-"""Races: settings that are clearly worse than another stop early (`--refine`)."""
+"""Races: settings that are clearly worse than the best one stop early (`--refine`)."""

@@ -14,12 +14,12 @@ leader's, by more than `ERRORS` standard errors of the mean difference over the 
 - its mean accuracy over the whole stream, if its difference from the leader goes on
   along a straight line
 
-The second number keeps a setting that begins low and catches up. After all tasks, both
-are the same, and then only the best `KEPT` of the settings go on. A race with one
-setting left is decided.
+The second number keeps a setting that begins low and catches up. After all tasks, the
+two numbers are equal, and then only the best `KEPT` of the settings go on. A race ends
+when one setting is left.
 
-The rule only saves time. Other seeds judge the winners, so a wrong choice here costs
-accuracy, but makes no verdict wrong.
+The rule only saves time. Other seeds judge the winners. So a wrong decision may lead to
+a worse winner, but not to a wrong verdict.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Stage:
     share: float
 
     def tasks(self, tasks: int) -> int:
-        """Return the number of tasks to train, of a stream of so many tasks.
+        """Return how many tasks of a stream with `tasks` tasks to train.
 
         >>> Stage((0, 1), 0.1).tasks(45)
         5
@@ -88,7 +88,7 @@ def judge(
 
     Args:
         accuracies: The accuracy of each setting so far, of shape (seeds, tasks so far).
-            All settings have the same seeds. None: a run diverged.
+            All settings have the same seeds. None if a run of the setting diverged.
         tasks: The number of tasks of the whole stream.
         only_best: Whether only the setting with the best mean accuracy goes on, because
             no stage follows.
@@ -108,10 +108,10 @@ def judge(
     worse = (means < -ERRORS * errors).all(0)
     if done == tasks:
         worse[order[1 if only_best else math.ceil(KEPT * len(order)) :]] = True
-    for place in np.flatnonzero(worse):
-        reasons[left[place]] = (
+    for i in np.flatnonzero(worse):
+        reasons[left[i]] = (
             f"after {done} of {tasks} tasks with {matrix.shape[1]} seeds, its mean "
-            f"accuracy was {-100 * means[0, place]:.2f} pp below the best"
+            f"accuracy was {-100 * means[0, i]:.2f} pp below the best"
         )
     return reasons
 
@@ -134,8 +134,9 @@ def _at_middle(values: Reals, middle: float) -> Reals:
 def _standard_errors(scores: Reals, leader: int) -> Reals:
     """Return the standard error of each mean over the seeds, the last axis.
 
-    Few seeds show too small a spread by chance. So a standard error is at least that of
-    the typical setting, the root of the mean variance.
+    With few seeds, the variance of a setting can be too small by chance. So it is
+    replaced by the median of the variances of all settings but the leader, if the
+    median is larger.
     """
     variances = scores.var(2, ddof=1)
     others = np.delete(variances, leader, axis=1)

@@ -1,12 +1,13 @@
-"""A race in one session of a study: run stage after stage, and stop settings between.
+"""Run a race: train stage after stage, and stop settings after each stage.
 
 The state of the race is in `study.json` (`trainables.request.Race`), which is replaced
-once after each stage. So a race that is killed goes on with the stage that it was in,
-and makes the same decisions.
+once after each stage. So a race that was killed continues with the stage that it was
+in, and makes the same decisions.
 
-When the race is over, it begins again with the best setting of each method and new
-settings around it: with the values of rho halfway between its own and those of its
-neighbours, on a log scale, and beyond the largest rho if that was the best.
+When the race has ended, a second race begins. It has the best setting of each method,
+and new settings around it, which differ only in rho. On a log scale, a new rho lies
+halfway between the best rho and a neighbouring rho of the study. If the best rho is the
+largest of the study, there is also a larger new rho.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class RaceSession:
     """
 
     def __init__(self, options: SweepOptions, study: Study, store: Store) -> None:
-        """Read how far the race is.
+        """Read which stage the race has reached.
 
         Raises:
             UsageError: The results have a race with other seeds or other settings,
@@ -105,7 +106,7 @@ class RaceSession:
         """
         self.options, self.study, self.store = options, study, store
         self.seeds = (*study.seeds, *new_seeds(study.seeds, len(study.seeds)))
-        self.stages = 2 * stages(self.seeds)  # the race, and the one around the best
+        self.stages = 2 * stages(self.seeds)  # for the first race and for the second
         self.request = retry(store.load_request)
         race = self.request.race or Race()
         settings = tuple(sorted(study.rows()))
@@ -160,7 +161,10 @@ class RaceSession:
         before = self.stages[number - 1] if number % half else None
 
         def has_news(tasks: int) -> bool:
-            """Return whether a race of this length has trained since the last stage."""
+            """Return whether the stage trains more than the last one, or ends a race.
+
+            `tasks` is the number of tasks of the stream.
+            """
             known = before and (before.seeds, before.tasks(tasks))
             return is_last or known != (stage.seeds, stage.tasks(tasks))
 
@@ -211,7 +215,7 @@ class RaceSession:
         return stopped
 
     def _accuracies(self) -> dict[str, dict[int, Reals]]:
-        """Return the accuracy by task, by setting_id and seed.
+        """Return the accuracies of each run after its tasks, by setting_id and seed.
 
         The accuracy is NaN on tasks that are not trained yet, or after a divergence.
         """
@@ -264,7 +268,7 @@ class RaceSession:
 
 
 def by_method(settings: Sequence[Setting]) -> list[list[Setting]]:
-    """Return the settings of each race: those with one method on one stream."""
+    """Return the settings of each race, which has one method on one stream."""
     races: dict[tuple[Any, ...], list[Setting]] = defaultdict(list)
     for setting in settings:
         row = setting.row()
@@ -281,9 +285,9 @@ def _plain(row: Row) -> Row:
 def around(winner: Setting, settings: Sequence[Setting]) -> list[Setting]:
     """Return new settings that differ from the winner only in rho.
 
-    Their values of rho, rounded to two digits, lie halfway between the winner's and
-    those of its neighbours among `settings`, on a log scale. If the winner has the
-    largest, one more is as far above it as the next below it.
+    On a log scale, a new rho lies halfway between the winner's rho and a neighbouring
+    rho among `settings`. If the winner has the largest rho, there is one more new rho,
+    as far above it as the neighbour is below it. New values are rounded to two digits.
     """
     row, best = winner.row(), winner.optimizer.rho
     if not best:
@@ -292,9 +296,9 @@ def around(winner: Setting, settings: Sequence[Setting]) -> list[Setting]:
     rhos = sorted(
         other["rho"] for other in rows if other["rho"] and other | {"rho": best} == row
     )
-    place = rhos.index(best)
-    neighbours = [*rhos[max(0, place - 1) : place], *rhos[place + 1 : place + 2]]
+    i = rhos.index(best)
+    neighbours = [*rhos[max(0, i - 1) : i], *rhos[i + 1 : i + 2]]
     new = [math.sqrt(best * rho) for rho in neighbours]
-    if place and best == rhos[-1]:
-        new.append(best * best / rhos[place - 1])
+    if i and best == rhos[-1]:
+        new.append(best * best / rhos[i - 1])
     return [Setting.from_row(row | {"rho": float(f"{rho:.2g}")}) for rho in new]

@@ -377,7 +377,7 @@ def test_the_command_says_what_it_did(store, capsys):
     options = StatusOptions(store.results, compact=True)
     assert status(options) == 0
     (line,) = capsys.readouterr().out.splitlines()
-    assert line == f"{store.location()}: 3 records files are now 1"
+    assert line == f"{store.location()}: merged 3 records files into 1"
     with claim(store), pytest.raises(UsageError, match="another sweep is running"):
         status(options)
 
