@@ -13,10 +13,10 @@ holder ran on the same machine and its process is dead, nobody waits
 
 A process can be stopped for longer than `STALE` seconds and then continue. So a holder
 overwrites study.json and the journal under the same condition as the entry: only if no
-other process has changed them since they were read. Each of them contains the claim's
-number, which grows from claim to claim. A new holder first writes its own number into
-the files, so that an earlier holder cannot write them any more. Records need no claim,
-because two files with the same name have the same content.
+other process has changed them since they were read. Both files contain the number of
+the claim, and each new claim has a larger number. A new holder first writes its own
+number into the files, so that an earlier holder cannot write them any more. Records
+need no claim, because two files with the same name have the same content.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class ClaimLostError(Exception):
 def claim(files: AnyFiles, stale: float = STALE) -> Iterator[AnyFiles]:
     """Claim a study's results, so that no other sweep writes to them in this context.
 
-    The context yields the files to use in it.
+    In the context, use the files that it yields, and not the argument.
 
     Raises:
         UsageError: Another sweep has claimed the results.
@@ -94,12 +94,13 @@ def claim(files: AnyFiles, stale: float = STALE) -> Iterator[AnyFiles]:
 def is_claimed(files: Files, stale: float = STALE) -> bool:
     """Return whether a sweep seems to run on a study's results; write nothing.
 
-    Use the answer only for display. Without a file lock, it compares the clocks of two
-    machines, so it may be wrong.
+    Use the answer only for display. If there is no file lock, the answer may be wrong,
+    because it depends on the clocks of two machines.
     """
     if files.local:
         with contextlib.suppress(FileNotFoundError):
-            # filelock opens the file for writing, but another user's may be read-only
+            # filelock opens the file for writing, but a file of another user may be
+            # read-only
             descriptor = os.open(files.folder / LOCK, os.O_RDONLY)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -175,7 +176,7 @@ class Entry:
     owner: str  # a random name of the holder; "" if nobody holds the claim
     number: int = 0  # the number of claims so far, with this one
     beat: int = 0  # how often the holder has renewed the entry
-    time: float = 0.0  # when that was, by the holder's clock; only for display
+    time: float = 0.0  # the last renewal, by the holder's clock; only for display
     process: str = ""  # the process of the holder, if its system can identify it
 
     def to_bytes(self) -> bytes:
@@ -184,7 +185,7 @@ class Entry:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Entry:
-        """Return the entry. A damaged entry counts as that of an unknown holder."""
+        """Return the entry in a file. A damaged entry has the owner "unknown"."""
         try:
             data = json.loads(content)
             number, beat = int(data["number"]), int(data["beat"])
@@ -207,11 +208,11 @@ def end_process(line: str) -> None:
 
 
 class Claim:
-    """A claim that this process holds. In another process, its copy is None.
+    """A claim that this process holds. Pickled for another process, it becomes None.
 
     Attributes:
         stamp: The number of the claim and the name of its holder, as text. The files
-            that the holder overwrites contain it.
+            that the holder overwrites contain this text.
     """
 
     def __init__(
@@ -267,7 +268,7 @@ class Claim:
             self._lose()
 
     def _tag_if_held(self) -> str | None:
-        """Return the tag of the entry, or None if the entry is another process's."""
+        """Return the tag of the entry, or None if another process has the claim."""
         current = self._exclusion.load()
         if current is None or Entry.from_bytes(current[0]).owner != self._entry.owner:
             return None

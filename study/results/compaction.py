@@ -41,7 +41,7 @@ class _Group:
     names: int = 0  # how many replaced files the merged file will list
 
     def has_room(self, check: FileCheck) -> bool:
-        """Return whether the merged file may have this file too."""
+        """Return whether the merged file may also contain the rows of this file."""
         names = self.names + 1 + len(check.replaces)
         return self.rows + check.rows <= ROWS and names <= FILES
 
@@ -79,8 +79,8 @@ def compact(
 def _groups(store: Store, checks: Sequence[FileCheck]) -> Iterator[_Group]:
     """Yield groups of files. The two or more files of a group become one merged file.
 
-    Leave out large files, for which a merge saves little: those that have more than
-    half of `ROWS` rows, or replace at least half of `FILES` files.
+    Leave out large files, because merging them saves little: files with more than half
+    of `ROWS` rows, and files that replace at least half of `FILES` files.
     """
     groups: dict[bytes, _Group] = {}  # by the columns and metadata of the files
     for check in checks:

@@ -1,9 +1,10 @@
 """Let a store decide which of several processes may write.
 
 Each class here keeps one small value, the entry, for a study. A process can replace the
-entry only if no other process has replaced it since the process read it. `claim` builds
-claims from this. The classes also replace a study's files under the same condition,
-because a process may be stopped for hours between its check and its write.
+entry only if no other process has replaced it since the process read it. The module
+`claim` makes claims in this way. The classes also replace a study's files under the
+same condition, because a process may be stopped for hours between its check and its
+write.
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ class Exclusion(Protocol):
         """
 
     def begin(self, number: int) -> None:
-        """Prepare to write files in the claim with this number. Precedes `swap`."""
+        """Prepare to write files in the claim with this number, before `swap`."""
 
     def revoke(self, number: int) -> None:
-        """Let no claim with a lower number write any more. Follows `swap`."""
+        """Let no claim with a lower number write any more. Call this after `swap`."""
 
     def end(self) -> None:
         """Delete what `begin` has created."""
@@ -126,9 +127,9 @@ class BucketExclusion(TaggedExclusion):
 class FolderExclusion:
     """A folder without locks that all machines see, such as an sshfs mount.
 
-    The entry is the file `.claim.N` with the highest number N. To replace the entry is
-    to create the file with the next number. The file system lets only one process
-    create it, and the number never falls.
+    The entry is the file `.claim.N` with the highest number N. A process replaces the
+    entry by creating the file with the next number. The file system lets only one
+    process create this file, and the highest number never falls.
 
     A holder writes a file in a folder of its own and then renames it. A new holder
     first renames the folders of all earlier holders, so their later renames fail.
@@ -190,7 +191,7 @@ class FolderExclusion:
         return list(self.folder.glob(f"{ENTRY}{next_text}*"))
 
     def begin(self, number: int) -> None:
-        """Create the folder in which this process writes files before it renames."""
+        """Create the folder in which this process writes files before renaming them."""
         self._own = self.folder / f"{ENTRY}-{number}-{uuid.uuid4().hex}"
         self._own.mkdir(parents=True)
 
@@ -212,7 +213,7 @@ class FolderExclusion:
             shutil.rmtree(self._own, ignore_errors=True)
 
     def read(self, path: str) -> tuple[bytes, str]:
-        """Return the content of a file, and no tag, because none is needed."""
+        """Return the content of a file, and "" as its tag, which `replace` ignores."""
         return (self.folder / path).read_bytes(), ""
 
     def replace(self, path: str, content: bytes, tag: str | None) -> str | None:
@@ -233,8 +234,8 @@ class FolderExclusion:
 class OtherExclusion(TaggedExclusion):
     """A store whose conditional writes pyarrow does not offer, such as gs://.
 
-    Between the check and the write, another process may write. So this excludes a sweep
-    that runs for a while, but not one that starts at the same moment.
+    Between the check and the write, another process may write. So a second sweep is
+    excluded while a sweep runs, but not if both start at the same moment.
     """
 
     files: Files

@@ -78,7 +78,7 @@ def check_records_file(path: str, content: bytes) -> FileCheck:
         return FileCheck(path, (fault,))
     if not table.num_rows:
         return FileCheck(path, ("has no rows",))
-    # group by few columns, because it is faster: leave out those with only one value
+    # grouping by few columns is faster, so leave out the columns with only one value
     names = [name for name in schema.names if name in SETTING_COLUMNS]
     values = {name: table[name].unique() for name in names}
     shared = {name: v[0].as_py() for name, v in values.items() if len(v) == 1}

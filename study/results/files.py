@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PARTIAL_FILE_AGE = 60.0  # seconds; the writer of an older partial file was killed
+PARTIAL_FILE_AGE = 60.0  # seconds after which a partial file is no longer being written
 DAMAGED = "damaged"  # the folder of damaged files, beside the folder of the records
-OLD_SUFFIX = ".damaged"  # what older versions added to the name of a damaged file
+OLD_SUFFIX = ".damaged"  # the suffix that older versions gave to a damaged file
 
 
 def _check_results(results: str) -> str:
@@ -96,7 +96,7 @@ class Files:
         return Path(self.root()[1])
 
     def check_access(self) -> None:
-        """Check, without writing anything, that the place for the results can be used.
+        """Check, without writing anything, that results can be written.
 
         A local folder must be writable, and a bucket must exist.
 
@@ -201,11 +201,11 @@ class Files:
     def set_aside(self, path: str) -> str:
         """Move a damaged file to the folder `DAMAGED`, and return its new location.
 
-        No command reads the files in this folder. A file that is already there keeps
-        its content: the moved file then gets a number after its name.
+        No command reads the files in this folder. If the folder already has a file of
+        this name, the moved file gets a number after its name.
         """
         if self.claim:
-            self.claim.check()  # a new holder may have written it again
+            self.claim.check()  # a new holder may have written the file again
         fs, root = self.root()
         name = path.rpartition("/")[2].removesuffix(OLD_SUFFIX)
         taken, numbers = self.names(DAMAGED, ""), itertools.count(2)
@@ -299,7 +299,7 @@ def objects(results: str) -> Objects:
 
 @contextlib.contextmanager
 def notice(seconds: float = NOTICE_SECONDS) -> Iterator[None]:
-    """Print a line if the `with` block, which uses the storage, takes `seconds`."""
+    """Print a line if the storage does not answer the `with` block in `seconds`."""
     line = f"The storage has not answered for {seconds:g} s. Waiting for it."
     timer = threading.Timer(seconds, say, [line])
     timer.daemon = True
@@ -313,7 +313,7 @@ def notice(seconds: float = NOTICE_SECONDS) -> Iterator[None]:
 def retry(action: Callable[[], T], limit: float = 60.0) -> T:
     """Call `action` and return its result; retry if the storage fails.
 
-    If the storage does not answer for `NOTICE_SECONDS`, say so.
+    If the storage does not answer for `NOTICE_SECONDS`, print a message.
 
     Raises:
         OSError: The storage fails for more than `limit` seconds, or with an error that

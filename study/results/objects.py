@@ -1,8 +1,8 @@
 """Write single objects to S3, or to a store that has the interface of S3.
 
 pyarrow writes even a small object in several requests (a multipart upload). If a signal
-comes between them, pyarrow completes an object that has a part of the content, or
-nothing. Here, a put is one request, so the object is either the old one or the new one.
+comes between them, pyarrow completes an object that has only a part of the content, or
+is empty. Here, a put is one request. So the store has the old or the new object.
 
 A put can be conditional. The store then writes only if the object is still the one that
 was read before (RFC 9110, `If-Match` and `If-None-Match`; Amazon S3 User Guide, "Add

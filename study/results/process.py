@@ -1,6 +1,6 @@
 """Tell whether a process of this machine is dead.
 
-A process is known by the boot of its machine, its PID namespace (containers of one
+A process is identified by the boot of its machine, its PID namespace (containers of one
 machine have several), its PID, and its start time, because PIDs are used again. See
 proc_pid_stat(5), pid_namespaces(7) and /proc/sys/kernel/random/boot_id in random(4).
 """

@@ -27,9 +27,9 @@ def software() -> dict[str, str]:
 
 @functools.cache
 def hardware() -> dict[str, str]:
-    """Return the models of the processor and the GPU, and the C compiler.
+    """Return the processor, the GPU, the C compiler and the instruction set.
 
-    The C compiler is the one that compiled the training steps.
+    The compiler and the instruction set are those of the training steps in C.
     """
     import torch
 

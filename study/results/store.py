@@ -8,8 +8,8 @@
     RESULTS/STUDY/stopped/SETTING-seeds-0-1.parquet     rows of runs that a race stopped
     RESULTS/STUDY/damaged/                              files that could not be read
 
-To write a file twice does no harm. The records show which runs are finished. Therefore
-a process can be killed at any time, and no other file is needed to resume.
+Writing a file twice does no harm. The records show which runs are finished. Therefore a
+process can be killed at any time, and no other file is needed to resume.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from trainables.usage import UsageError
 
 FAILED = "failed.json"
 
-# the most rows of a row group; to read a setting, only the groups that have it are read
+# the most rows of a row group; reading one setting reads only the groups that have it
 GROUP_ROWS = 50_000
 
 # a folder is the folder of a study if it has at least one of these
@@ -97,8 +97,8 @@ class Store(Files):
         except ValueError as error:
             raise UsageError(
                 f"{self.location(REQUEST_FILE)} cannot be read ({first_line(error)}): "
-                f"run python -m study.status {self.results} --fix to set it aside, "
-                "then run the study again"
+                f"run python -m study.status {self.results} --fix to move the file "
+                "away, then run the study again"
             ) from None
 
     def save_request(self, request: Request) -> None:
@@ -110,7 +110,7 @@ class Store(Files):
         self.save(REQUEST_FILE, content)
 
     def write_records(self, records: Sequence[Record]) -> None:
-        """Write the records of finished runs to one file; all runs have one setting."""
+        """Write the records of finished runs of one setting to one file."""
         table = to_table(records, {**self.made_by, **hardware()})
         name = stack_name(records[0]["setting_id"], {row["seed"] for row in records})
         self.put(f"records/{name}.parquet", to_bytes(table))
@@ -119,9 +119,9 @@ class Store(Files):
         """Write the records in the checkpoint of a trial to the folder `STOPPED`.
 
         A race has stopped the trial before the end of its stream, so these records must
-        not be mixed with those of whole runs. The metadata do not name the hardware,
-        because the trial may have run on another machine. A damaged checkpoint is
-        skipped.
+        not be mixed with the records of complete runs. The metadata do not name the
+        hardware, because the trial may have run on another machine. A damaged
+        checkpoint is skipped.
         """
         if records := self.checkpoint_records(name):
             content = to_bytes(to_table(records, self.made_by))
@@ -302,7 +302,7 @@ class Store(Files):
 
 
 def to_bytes(table: pa.Table) -> bytes:
-    """Return the content of a records file. Damaged pages are found by checksums."""
+    """Return the content of a records file, with checksums that reveal damage."""
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,

@@ -3,8 +3,8 @@
 The first file is `optuna.journal`, with Optuna's own format: one line of JSON for each
 operation. Optuna's `JournalStorage` can read it. Optuna's own writer appends to the
 file. If the writer is killed, the last line may be incomplete, and the file cannot be
-read any more. This module instead replaces the whole file at each flush. So that this
-stays cheap, a full file gets no more lines, and the next file is `optuna.journal.1`.
+read any more. This module instead replaces the whole file at each flush. To keep the
+files small, a full file gets no more lines, and the next file is `optuna.journal.1`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SETTING = "setting"
 
 
 PART_BYTES = 1_000_000
-"""A file of the journal with so many bytes gets no more lines."""
+"""A file of the journal that has this many bytes gets no more lines."""
 
 
 def journal_parts(files: Files) -> list[str]:
@@ -120,8 +120,8 @@ def _open_journal(files: Files) -> tuple[Journal, JournalStorage]:
     except Exception as error:  # corrupt input can raise anything
         raise UsageError(
             f"{files.location(JOURNAL)} cannot be read ({first_line(error)}): "
-            f"run python -m study.status {files.results} --fix to set it aside, then "
-            "start the search again"
+            f"run python -m study.status {files.results} --fix to move the journal "
+            "away, then start the search again"
         ) from error
 
 
@@ -136,9 +136,9 @@ def open_search(files: Files, search: Search) -> tuple[Journal, optuna.Study]:
         journal, study = _open_search(files, search)
         if files.claim is None:
             return journal, study
-        # from now on, an earlier holder of the claim cannot overwrite the last file, or
-        # create the next file if the last is full: so there are two rounds. If an
-        # earlier holder has just written one of these files: read the journal again.
+        # After two rounds, an earlier holder of the claim can neither overwrite the
+        # last file nor, if that file is full, create the next file. If an earlier
+        # holder has just written one of these files, read the journal again.
         with contextlib.suppress(FileExistsError):
             for _ in range(2):
                 study.set_user_attr(CLAIM, files.claim.stamp)

@@ -2,8 +2,8 @@
 
 Tune has its own `OptunaSearch`, but it cannot resume a search that was killed (Ray
 2.60, Optuna 5): trials that were running never end, and the sampler repeats its random
-numbers. It also counts a trial that a scheduler stops as complete, and only logs the
-errors of the storage.
+numbers. If a scheduler stops a trial, `OptunaSearch` counts the trial as complete. It
+logs errors of the storage, but does not raise them.
 """
 
 from __future__ import annotations

@@ -230,7 +230,7 @@ def test_a_full_file_of_the_journal_gets_no_more_lines(tmp_path, monkeypatch):
     assert study.get_trials() == load_search(store).get_trials()
     store.save_request(Request(study="mine"))
     store.delete(JOURNAL)
-    with pytest.raises(UsageError, match="--fix to set it aside"):
+    with pytest.raises(UsageError, match="--fix to move the journal"):
         begin(tmp_path, searching())
     assert status(StatusOptions(str(tmp_path), fix=True)) == 1
     assert journal_parts(store) == []
@@ -245,7 +245,7 @@ def test_a_damaged_journal_is_refused_in_one_line(tmp_path, content):
         lambda: begin(tmp_path, searching()),
         lambda: load_search(store),
     ):
-        with pytest.raises(UsageError, match="--fix to set it aside") as caught:
+        with pytest.raises(UsageError, match="--fix to move the journal") as caught:
             read()
         assert "\n" not in str(caught.value)
 
@@ -257,7 +257,7 @@ def test_a_journal_whose_end_is_missing_is_no_new_search(tmp_path, cut):
     content = path.read_bytes()
     left = {"all": 0, "one byte": len(content) - 1, "half": len(content) // 2}
     path.write_bytes(content[: left[cut]])
-    with pytest.raises(UsageError, match="--fix to set it aside"):
+    with pytest.raises(UsageError, match="--fix to move the journal"):
         begin(tmp_path, searching())
     assert path.read_bytes() == content[: left[cut]]
 
