@@ -84,7 +84,7 @@ def file_problems(file: ClusterFile) -> Iterator[str]:
         if WATCHDOG not in str(file.config[key]):
             yield (
                 f"{key}: no {WATCHDOG}; add it, or the nodes go on costing money if "
-                "the head node dies or you forget it"
+                "the head node dies or you forget the cluster"
             )
     yield from _mount_problems(file)
     yield from _node_problems(file)
@@ -154,7 +154,7 @@ def aws_problems(file: ClusterFile) -> list[str]:
     """Return each problem that only AWS can show, as one line of text.
 
     A problem is something that does not exist on AWS, or a port that is open to the
-    world. `file_problems` must find no problem in the file.
+    world. Call this function only if `file_problems` finds no problem.
 
     Raises:
         UsageError: A request to AWS fails, or the file has no bucket or region.

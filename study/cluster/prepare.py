@@ -135,7 +135,7 @@ class Owner:
         """Check that a role or a security group belongs to this user.
 
         Raises:
-            UsageError: It does not, and `adopt` is False.
+            UsageError: It belongs to another user or program, and `adopt` is False.
         """
         other = _tags(item).get(TAG)
         if other == self.name or self.adopt:
@@ -212,7 +212,8 @@ def _fill(
     """Set metadata.`name` in the cluster file to `value`.
 
     Replace a placeholder, or a value that `prepare` created for a cluster with another
-    name, which `is_ours` tells. Keep any other value, because it is the user's own.
+    name: for such a value, `is_ours` returns True. Keep any other value, because it is
+    the user's own.
     """
     current = str(file.config["metadata"].get(name))
     if current == value:
@@ -294,8 +295,9 @@ def _create_role(
 def _create_spot_role(iam: Any) -> None:
     """Create AWSServiceRoleForEC2Spot if the account does not have it yet.
 
-    The console of AWS creates it with the first spot node, but a request of Ray fails
-    without it. `remove` does not delete this role, because all clusters share it.
+    The AWS console creates this role with the first spot node. Ray does not create the
+    role, and its requests for spot nodes fail without it. `remove` does not delete this
+    role, because all clusters share it.
     """
     if not iam.list_roles(PathPrefix=f"/aws-service-role/{SPOT}/")["Roles"]:
         answer = iam.create_service_linked_role(AWSServiceName=SPOT)

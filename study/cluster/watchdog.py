@@ -104,7 +104,7 @@ def watch(
 ) -> bool:
     """Wait until the node has not been needed for `limit` seconds; return True.
 
-    Return False if `is_newest` is no longer True: a newer watchdog has started.
+    Return False if a newer watchdog has started, so that `is_newest()` is False.
     """
     last = clock()
     while is_newest():
@@ -121,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kind", choices=("worker", "head"))
     parser.add_argument("address", nargs="?", help="the address of the head node")
-    parser.add_argument("--minutes", type=float, help="shut down after these minutes")
+    parser.add_argument("--minutes", type=float, help="shut down after this time")
     parser.add_argument("--interval", type=float, default=INTERVAL, help="seconds")
     parser.add_argument("--port", type=int, default=GCS_PORT, help="the head's port")
     parser.add_argument("--command", default="sudo shutdown -h now")

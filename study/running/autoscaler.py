@@ -27,12 +27,12 @@ REPEAT = 60.0
 RECENT = 300.0
 """A failed launch is reported for this many seconds.
 
-Ray keeps it for longer, also after a later launch has succeeded. As long as the cloud
-refuses, the autoscaler tries again, and fails again, within seconds.
+Ray lists the failure for longer, also after a later launch has succeeded. While the
+cloud refuses nodes, the autoscaler tries again, and fails again, within seconds.
 """
 
 LOG_BYTES = 200_000
-"""How much of the autoscaler's log is read: its last minutes."""
+"""How many bytes at the end of the autoscaler's log are read: its last minutes."""
 
 
 def launch_state() -> str:
@@ -89,7 +89,7 @@ def describe(status: ClusterStatus, log: str = "", now: float | None = None) -> 
 
 
 class WaitingNews:
-    """Says what is waited for: first after `WAIT` seconds, then once a minute."""
+    """Shows what a study waits for: first after `WAIT` seconds, then every minute."""
 
     def __init__(self) -> None:
         """Start without a wait."""
@@ -109,7 +109,7 @@ class WaitingNews:
         """Show `text` and the state of the autoscaler, if it is time for it.
 
         Args:
-            text: A sentence that says what is waited for.
+            text: A sentence that says what the study waits for.
             now: The local time in seconds, or None to use the clock.
         """
         now = time.monotonic() if now is None else now

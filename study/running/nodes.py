@@ -57,8 +57,8 @@ def live_nodes() -> dict[str, str]:
 def copy_file(files: Files, source: str, target: str) -> tuple[str, dict[str, str]]:
     """Copy a file on a node; return the error and the software versions of the node.
 
-    If the copy succeeds, the error is the empty string. A store that fails for a moment
-    is asked again.
+    If the copy succeeds, the error is the empty string. If the storage fails, try again
+    for `COPY_SECONDS`.
     """
     try:
         retry(lambda: files.put(target, files.read(source)), COPY_SECONDS)
@@ -144,7 +144,7 @@ def delete_test_files(files: Files) -> None:
 
 
 def version_differences(versions: Mapping[str, str]) -> str:
-    """Return a text that lists how the software of a node differs from this machine's.
+    """Return a text that lists the software versions that differ on another node.
 
     If there is no difference, return the empty string.
     """

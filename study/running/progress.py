@@ -20,7 +20,7 @@ LIVE_SECONDS = 0.2
 """Seconds between two updates of the progress line on a terminal."""
 
 SHARE = 0.05
-"""The most time that the sums over all trials may take, as a share of all time."""
+"""The largest share of the time that the sums over all trials may take."""
 
 
 class NotPickled:

@@ -167,8 +167,9 @@ class Session(abc.ABC):
             engine = describe_engine()
             if not shares.gpus and not engine.startswith("native"):
                 say(
-                    f"Training uses the engine {engine}. "
-                    "The engine native (compiled C) is about twice as fast."
+                    f"Training uses the engine {engine}. The engine native is about "
+                    "twice as fast. `pip install -e .` builds it if there is a C "
+                    "compiler (cc)."
                 )
             tally, source, self.request = self._prepare(shares)
             retry(lambda: self.store.save_request(self.request))
@@ -254,7 +255,8 @@ class StudySession(Session):
         """Run the unfinished runs; return the exit code. See `Session.run`."""
         rows, race = self.study.rows(), self.request.race
         if race is not None and not race.stopped.keys().isdisjoint(rows):
-            # also if nothing is left to run: these settings are requested again
+            # Save the request even if nothing is left to run: the settings that a race
+            # has stopped are requested again.
             self.request = self.request.with_settings(
                 rows, self.study.seeds, confirming=self.confirming
             )

@@ -149,8 +149,8 @@ def run_trials(
 def failure_text(error: Exception) -> str:
     """Return one line that says why a trial failed.
 
-    Ray wraps the error of a trial in an error of its own. The line describes the error
-    inside.
+    Ray wraps the error of a trial in an error of its own. The line describes the
+    original error.
 
     >>> failure_text(FileNotFoundError(2, "No such file", "x"))
     "FileNotFoundError: [Errno 2] No such file: 'x'"
@@ -195,7 +195,7 @@ class RetryPolicy(tune.Callback):
         After `MAX_ERRORS` errors since the last checkpoint, Tune does not retry the
         next failure. A killed worker process does not count as an error.
         """
-        # an error that cannot be unpickled is not that of a killed worker: count it
+        # an error that cannot be unpickled does not come from a killed worker: count it
         with contextlib.suppress(Exception):
             error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
             if isinstance(error, ray.exceptions.RayActorError):  # the worker was killed
