@@ -25,6 +25,7 @@ from trainables.interventions import (
     HareTortoise,
     L2Init,
     LayerNorm,
+    Parseval,
     SpectralNorm,
     SpectralRegularization,
     StepShrinkPerturb,
@@ -97,6 +98,7 @@ CASES: dict[str, Setting] = {
     "spectral_norm": Setting(
         optimizer=MIXED, intervention=SpectralNorm(spectral_bound=0.3)
     ),
+    "parseval": Setting(optimizer=MIXED, intervention=Parseval(parseval_strength=1e-4)),
     "snr": Setting(optimizer=MIXED, intervention=SNR(snr_threshold=2, snr_limit=2)),
     "continual_backprop": Setting(
         optimizer=MIXED,

@@ -85,6 +85,7 @@ class Hyperparameters(ctypes.Structure):
             *("init_decay", "hare_ema", "hare_every"),
             *("distribution", "seed", "step_shrink", "upgd_decay", "updates"),
             *("spectral_strength", "spectral_power", "spectral_bound"),
+            "parseval_strength",
             *("replacement_rate", "maturity", "utility_decay", "is_printed"),
             *("rho_level", "rho_warmup", "rho_follows", "rho_updates"),
             *("method", "vasso_theta", "fsam_sigma", "fsam_lambda", "ascent_begun"),

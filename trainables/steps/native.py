@@ -36,6 +36,7 @@ from trainables.interventions import (
     ContinualBackprop,
     HareTortoise,
     L2Init,
+    Parseval,
     SpectralNorm,
     SpectralRegularization,
     StepShrinkPerturb,
@@ -64,7 +65,7 @@ BASES = (type(None), Adam)
 
 STEP_INTERVENTIONS = (
     *(L2Init, HareTortoise, StepShrinkPerturb, UPGD),
-    *(SpectralNorm, SpectralRegularization, SNR, ContinualBackprop),
+    *(SpectralNorm, SpectralRegularization, Parseval, SNR, ContinualBackprop),
 )
 """The interventions with work at every step for which there is C code.
 

@@ -64,6 +64,8 @@ MIXED = OPTIMIZERS[5]
 
 REGULARIZED = SpectralRegularization(spectral_strength=0.01, spectral_power=3)
 
+ORTHOGONAL = Parseval(parseval_strength=1e-5)
+
 SETTINGS = [
     Setting(optimizer=SGD(lr=0.01, weight_decay=0.01), base=Adam(beta1=0.7)),
     Setting(optimizer=GNP(lr=0.01, rho=0.1, alpha=0.7), base=Adam()),
@@ -92,6 +94,10 @@ SETTINGS = [
     Setting(optimizer=WSAM(lr=0.01, momentum=0.5), intervention=REGULARIZED),
     Setting(optimizer=GSAM(lr=0.01), base=Adam(), intervention=REGULARIZED),
     Setting(optimizer=LookSAM(lr=0.05), intervention=REGULARIZED),
+    Setting(optimizer=SGD(lr=0.05), intervention=ORTHOGONAL),
+    Setting(optimizer=MIXED, activation="crelu", intervention=ORTHOGONAL),
+    Setting(optimizer=WSAM(lr=0.01, momentum=0.5), intervention=ORTHOGONAL),
+    Setting(optimizer=GSAM(lr=0.01), base=Adam(), intervention=ORTHOGONAL),
     Setting(optimizer=SGD(lr=0.05), intervention=SpectralNorm()),
     Setting(optimizer=MIXED, intervention=SpectralNorm(spectral_bound=0.5)),
     Setting(
@@ -540,7 +546,12 @@ def test_what_it_does_not_cover_goes_by_torch(few):
     scaled = type("Scaled", (SAM,), {"ascent": lambda self, *_: None})
     assert not native.supports(Setting(normalization="dataset"), network)
     assert not native.supports(Setting(optimizer=scaled()), network)
-    assert not native.supports(Setting(intervention=Parseval()), network)
+    assert native.supports(Setting(intervention=Parseval()), network)
+    other = type("Other", (Parseval,), {})
+    assert not native.supports(Setting(intervention=other()), network)
+    ages = ContinualBackprop()
+    assert native.supports(Setting(intervention=ages), network)
+    assert not native.supports(Setting(intervention=ages, base=Adam()), network)
     # a base that is not in C, as a new one
     assert native.supports(Setting(base=Adam()), network)
     assert not native.supports(Setting(base=type("Other", (Adam,), {})()), network)

@@ -54,7 +54,8 @@ typedef struct {
     long layers, parts, batch, panels;
     Activation activation;
     Method method; /* MIXTURE also if there is no ascent step */
-    bool is_normalized, has_ascent, has_noise, has_utility, limits_norm;
+    bool is_normalized, has_ascent, has_noise, has_utility, limits_norm,
+        is_parseval;
     bool is_small_batch, is_scaled; /* is_scaled: the ascent step is as in ASAM */
     Layer *layer;
     Part *part;
@@ -71,6 +72,7 @@ typedef struct {
     Units units;             /* see `Parameters`, and below the number of units */
     real *activity, *centre; /* of hidden units: see units.c */
     long hidden_units;
+    real *weight_panels;       /* the weights of a layer, only for Parseval */
     real *spectral;            /* five rows and a panel, to limit the spectral norm */
     /* Only for an implicit first layer (see is_explicit) or for LookSAM: */
     real *input_products; /* h h^T + 1, in panels of examples */

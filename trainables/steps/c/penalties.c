@@ -1,9 +1,9 @@
-/* Spectral regularization and spectral normalization.
+/* Spectral regularization, Parseval regularization and spectral normalization.
 
 trainables/interventions/penalties and weights have the equations and their sources. The
-gradient of a penalty has a low rank. It is therefore written as the errors and inputs
-of a few extra examples, and the update of the weights does the rest. The extra examples
-have panels of their own, after the panels of the batch.
+gradient of a penalty is a sum of outer products. It is therefore written as the errors
+and inputs of extra examples, and the update of the weights does the rest. The extra
+examples have panels of their own, after the panels of the batch.
 */
 
 #include "network.h"
@@ -35,8 +35,8 @@ static double norm_of_outputs(const Part *part, const real *y) {
 /* Do one iteration of the power method. Then write the first extra example for the
    weights, the outer product of the singular vectors u and v, and the second for the
    biases. Only the second has an input for the biases. */
-void penalize(const Network *net, const Part *part, PassName name,
-              const Hyperparameters *h, double share) {
+static void penalize_spectrum(const Network *net, const Part *part, PassName name,
+                              const Hyperparameters *h, double share) {
     real *u = extra_errors(net, part, name), *v = extra_inputs(net, part, name);
     const real *w = part->arrays[VALUE];
     for (long o = 0; o < part->rows; o++) u[o * LANES] = part->direction[o];
@@ -57,6 +57,43 @@ void penalize(const Network *net, const Part *part, PassName name,
     for (long o = 0; o < part->rows; o++)
         u[o * LANES + 1] = slope * w[o * part->row_length + part->columns];
     v[part->row_length + part->columns] = 1;
+}
+
+/* Write an extra example for each unit of a layer. Its inputs are the unit's weights,
+   and its errors are a column of factor * (W W^T - 2 I), where W has a row per unit. */
+static void penalize_products(const Network *net, const Part *part, PassName name,
+                              const Hyperparameters *h, double share) {
+    real *errors = extra_errors(net, part, name), *copy = extra_inputs(net, part, name);
+    const real *w = part->arrays[VALUE];
+    long units = part->rows, row_length = part->row_length, stride = units * LANES;
+    long panels = ceil_div(units, LANES);
+    memcpy(copy, w, part->count * sizeof(real));
+    for (long o = 0; o < units; o++) copy[o * row_length + part->columns] = 0;
+    rows_to_panels(copy, row_length, panels, net->weight_panels);
+    /* W W^T is symmetric: compute the rows from the first unit of two panels on */
+    for (long p = 0; p < panels; p += 2) {
+        long first = p * LANES;
+        Panels inputs = {net->weight_panels + first * row_length, row_length * LANES};
+        Panels products = {errors + p * stride + first * LANES, stride};
+        multiply((Matrix){w + first * row_length, row_length, 1}, units - first,
+                 part->columns, inputs, products, min(2, panels - p), false);
+    }
+    for (long unit = 0; unit < units; unit++) {
+        real *column = errors + unit / LANES * stride + unit % LANES;
+        for (long o = 0; o < unit / (2 * LANES) * (2 * LANES); o++)
+            column[o * LANES] = errors[o / LANES * stride + unit * LANES + o % LANES];
+        column[unit * LANES] -= 2;
+    }
+    double factor = 4 * h->parseval_strength * (64.0 / units) * (64.0 / units);
+    combine(errors, factor / share, errors, 0, errors, panels * stride);
+}
+
+void penalize(const Network *net, const Part *part, PassName name,
+              const Hyperparameters *h, double share) {
+    if (part->direction)
+        penalize_spectrum(net, part, name, h, share);
+    else
+        penalize_products(net, part, name, h, share);
 }
 
 /* Return the largest singular value of the weights of a part.

@@ -170,6 +170,7 @@ static void lay_out_vectors(Network *net, Arena *arena, const Parameters *caller
 static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
     long examples = net->panels * LANES, per_unit = unit_outputs(net->activation);
     long most = 0, longest = 0; /* the most inputs of a layer; the longest row */
+    long most_weights = 0;
     real *direction = caller->directions;
     net->hidden_units = 0;
     net->parts = 0;
@@ -192,8 +193,12 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
             matrix->extra = 2; /* see `penalize` */
             matrix->direction = direction;
             direction += layer->outputs;
+        } else if (net->is_parseval && l < net->layers - 1) {
+            matrix->extra = layer->outputs;
         }
-        long rooms = examples + ceil_div(matrix->extra, LANES) * LANES;
+        long extra = ceil_div(matrix->extra, LANES) * LANES, rooms = examples + extra;
+        if (net->is_parseval && extra * row_length > most_weights)
+            most_weights = extra * row_length;
         layer->offset = NULL;
         if (has_offset) {
             layer->offset = &net->part[net->parts++];
@@ -229,6 +234,7 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
         net->activity = take(arena, net->hidden_units);
         net->centre = take(arena, net->hidden_units);
     }
+    if (most_weights) net->weight_panels = take(arena, most_weights);
     if (net->limits_norm) {
         const Layer *hidden = last - 1; /* see limit_spectral_norm */
         net->spectral = take(arena, 5 * hidden->matrix->row_length +
@@ -309,6 +315,7 @@ static int create(Network *net, const Parameters *caller, long batch,
                      .has_noise = h && caller->noise,
                      .has_utility = h && caller->weights[UTILITY],
                      .units = h ? caller->units : (Units){NULL},
+                     .is_parseval = h && h->parseval_strength > 0,
                      .limits_norm = h && h->spectral_bound > 0,
                      /* the products for small batches include the biases */
                      .is_small_batch = batch <= SMALL_BATCH && !caller->is_normalized,

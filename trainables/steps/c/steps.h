@@ -97,6 +97,7 @@ typedef struct {
     double updates;
     double spectral_strength, spectral_power; /* used if there are `directions` */
     double spectral_bound;                    /* spectral normalization; 0: none */
+    double parseval_strength;                 /* Parseval regularization; 0: none */
     /* continual backprop: is_printed is 1 if `utility` is "printed", otherwise 0 */
     double replacement_rate, maturity, utility_decay, is_printed;
     double rho_level, rho_warmup, rho_follows, rho_updates;
