@@ -61,6 +61,7 @@ from trainables.probes import LANDSCAPE, MEASURES, PROBES, START, Landscape, Sna
 from trainables.problems import (
     PROBLEMS,
     Accumulating,
+    ClassPairs,
     Gradual,
     LabelPermuted,
     Pairwise,
@@ -145,6 +146,7 @@ PROBLEM_CASES: dict[str, Problem] = {
     "label-permuted": LabelPermuted(),
     "random-labels": RandomLabels(),
     "accumulating": Accumulating(chunks=4),
+    "class-pairs": ClassPairs(),
 }
 
 PROBE_CASES: dict[str, list[float]] = {

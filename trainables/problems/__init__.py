@@ -1,6 +1,7 @@
 """Problems (streams of tasks). Each problem has a file and an entry in `PROBLEMS`."""
 
 from trainables.problems.accumulating import Accumulating
+from trainables.problems.class_pairs import ClassPairs
 from trainables.problems.gradual import Gradual
 from trainables.problems.label_permuted import LabelPermuted
 from trainables.problems.pairwise import Pairwise
@@ -17,12 +18,14 @@ PROBLEMS: dict[str, type[Problem]] = {
     "label-permuted": LabelPermuted,
     "random-labels": RandomLabels,
     "accumulating": Accumulating,
+    "class-pairs": ClassPairs,
 }
 
 __all__ = [
     "MNIST",
     "PROBLEMS",
     "Accumulating",
+    "ClassPairs",
     "Form",
     "Gradual",
     "LabelPermuted",

@@ -17,6 +17,7 @@ from trainables.data.examples import draw
 from trainables.problems import (
     PROBLEMS,
     Accumulating,
+    ClassPairs,
     Form,
     Gradual,
     LabelPermuted,
@@ -199,6 +200,19 @@ def test_the_order_of_the_pairs_is_the_seeds():
 def test_there_is_no_46th_pair(index):
     with pytest.raises(IndexError):
         Pairwise().task(0, index)
+
+
+@pytest.mark.parametrize("classes", [10, 47, 100])
+def test_class_pairs_share_no_class_until_they_begin_again(classes):
+    form, pairs = Form(32, 32, 3, classes), classes // 2
+    tasks = [ClassPairs().task(5, i, form) for i in range(2 * pairs + 1)]
+    used = [c for task in tasks[:pairs] for c in task.classes]
+    assert len(set(used)) == len(used) == 2 * pairs
+    assert [t.classes for t in tasks[pairs:]] == [t.classes for t in tasks[: pairs + 1]]
+    assert all(task.label == "{}v{}".format(*task.classes) for task in tasks)
+    # the larger class comes first about as often as not
+    assert 0 < sum(a > b for a, b in (task.classes for task in tasks)) < len(tasks)
+    assert tasks[0].classes != ClassPairs().task(6, 0, form).classes
 
 
 def golden_labels() -> dict[str, dict[str, list[str]]]:
