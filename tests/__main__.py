@@ -18,7 +18,7 @@ CHECKS: dict[str, str] = {
     "C format": f"clang-format --dry-run --Werror {C_FILES}",
     "lint": "ruff check .",
     "imports": "lint-imports --no-logo",
-    "tests": "pytest -q -n 2 --dist loadgroup --no-loadscope-reorder --durations=20",
+    "tests": "pytest -q -n 3 --dist loadgroup --no-loadscope-reorder --durations=20",
 }
 TYPES = "mypy"
 

@@ -48,24 +48,34 @@ RAY_MODULES = {"test_chaos", "test_cluster_lab"}
 RAY_FIXTURES = {"cluster", "nodes", "whole"}
 """The tests of these modules, and those with these fixtures, start or join a Ray."""
 
-SLOW_FIXTURES = {"reports", "gone_on", "undisturbed"}
-
 
 @pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give all that starts a Ray to one worker: side by side they only wait.
 
     These tests come first, because they take longest. Their worker must not have given
-    way before, as the others do: Ray's processes would give way even more.
+    way before, as the others do: Ray's processes would give way even more. The other
+    workers use the time in which this one waits, so there is one more than cores.
     """
     items.sort(key=lambda item: not _runs_ray(item))
     for number, item in enumerate(items):
         item.stash[UNCHECKED_SHAPES] = bool(number % SHAPES_CHECKED_IN_ONE_OF)
-        fixtures = set(item.fixturenames)
-        if _runs_ray(item):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-        for name in SLOW_FIXTURES & fixtures:  # made once, not once a worker
-            item.add_marker(pytest.mark.xdist_group(name))
+        if group := _group(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _group(item: pytest.Item) -> str | None:
+    """Return the name of the tests that share something, which is then made once.
+
+    Otherwise each worker would make it.
+    """
+    if _runs_ray(item):
+        return "ray"
+    if {"reports", "browser"} & set(item.fixturenames):
+        return "reports"
+    definitions = item._fixtureinfo.name2fixturedefs.values()
+    is_shared = any(each[-1].scope == "module" for each in definitions)
+    return item.path.stem if is_shared else None
 
 
 def _runs_ray(item: pytest.Item) -> bool:
