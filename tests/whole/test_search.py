@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from study.results.store import Store
 from study.searching.journal import load_search, setting_of
@@ -52,6 +53,7 @@ def wait_for_the_end_of_trials(others):
         time.sleep(0.1)
 
 
+@pytest.mark.chaos  # tests/study/searching has the same in one process
 def test_a_search_that_is_killed_has_the_same_trials_and_goes_on(tmp_path, cluster):
     words = (FINDER, "--results", tmp_path, "--address", cluster, "--objective", BOTH)
 

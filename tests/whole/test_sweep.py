@@ -85,6 +85,20 @@ def sweep(*words, cwd=None, timeout=120, **variables):
     )
 
 
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """Run the command in this process, in a folder, which saves its imports."""
+
+    def call(*words, cwd):
+        monkeypatch.chdir(cwd)
+        with pytest.raises(SystemExit) as stop:
+            run_command(sweep_command, "python -m study.sweep", args=[*map(str, words)])
+        said = capfd.readouterr()
+        return subprocess.CompletedProcess(words, stop.value.code, said.out, said.err)
+
+    return call
+
+
 def read(results, study):
     """Return all records, in a fixed order."""
     table = pyarrow.dataset.dataset(Path(results, study, "records")).to_table()
@@ -143,8 +157,8 @@ def test_help_needs_neither_torch_nor_ray(tmp_path):
     assert said.stderr == ""
 
 
-def test_the_list_names_the_studies_and_writes_nothing(tmp_path):
-    said = sweep("--list", cwd=tmp_path)
+def test_the_list_names_the_studies_and_writes_nothing(tmp_path, call):
+    said = call("--list", cwd=tmp_path)
     assert said.returncode == 0
     assert re.search(r"paper +120 +8,700 ", said.stdout)
     assert list(tmp_path.iterdir()) == []
@@ -161,9 +175,12 @@ def test_a_dry_run_counts_and_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dry_run_says_how_long_if_the_machine_was_measured(tmp_path):
+def test_a_dry_run_says_how_long_if_the_machine_was_measured(
+    tmp_path, call, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     words = ("rho-small", "--max-concurrent", 1, "--dry-run")
-    said = sweep(*words, cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    said = call(*words, cwd=tmp_path)
     assert said.stdout.splitlines()[-1] == (
         "Time: unknown. Run python -m study.benchmark --device cpu to measure this "
         "machine."
@@ -178,16 +195,16 @@ def test_a_dry_run_says_how_long_if_the_machine_was_measured(tmp_path):
     rates = tmp_path / "cache" / "plasticity-study" / "rates.json"
     rates.parent.mkdir(parents=True)
     rates.write_text(json.dumps(kept))
-    said = sweep(*words, cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    said = call(*words, cwd=tmp_path)
     assert said.stdout.splitlines()[-1].startswith(
         "Time: about 1 h 1 min on this machine's"
     )
 
 
-def test_a_search_can_be_shown_without_running_it(tmp_path):
-    said = sweep("search", "--trials", 7, "--lr", 1, "--dry-run", cwd=tmp_path)
+def test_a_search_can_be_shown_without_running_it(tmp_path, call):
+    said = call("search", "--trials", 7, "--lr", 1, "--dry-run", cwd=tmp_path)
     assert said.returncode == 2
-    said = sweep("search", "--trials", 7, "--seeds", 2, "--dry-run", cwd=tmp_path)
+    said = call("search", "--trials", 7, "--seeds", 2, "--dry-run", cwd=tmp_path)
     assert (said.returncode, said.stderr) == (0, "")
     assert re.search(
         r"rho +log 0.001 to 2 when optimizer in \['sam', 'gnp'\]", said.stdout
@@ -274,39 +291,29 @@ def wrong(tmp_path_factory):
         ("search --hidden 3-x", "hidden is '3-x': give widths joined by '-'"),
         ("--confirm-seeds 0", "--confirm-seeds is 0: it must be a whole number"),
         ("--epochs 0", "--epochs is 0: it must be a whole number, at least 1"),
+        ("quikstart", "unknown study 'quikstart': did you mean 'quickstart'?"),
+        ("--address ray://here:10001", "Ray's client cannot run a study"),
         ("paper --tasks 46", "tasks is 46: pairwise has only 45"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_does_nothing(
-    wrong, words, message, monkeypatch, capfd
+    wrong, words, message, monkeypatch, call
 ):
     before = sorted(wrong.rglob("*"))
-    monkeypatch.chdir(wrong)
-    with pytest.raises(SystemExit) as stop:
-        run_command(sweep_command, "python -m study.sweep", args=words.split())
-    said = capfd.readouterr()
-    assert (stop.value.code, said.out) == (2, "")
-    (line,) = said.err.splitlines()
+    # where a Ray that starts writes first
+    monkeypatch.setenv("RAY_TMPDIR", str(wrong / "ray"))
+    said = call(*words.split(), cwd=wrong)
+    assert (said.returncode, said.stdout) == (2, "")
+    (line,) = said.stderr.splitlines()
     assert line.startswith("error: ")
     assert message in line
     assert sorted(wrong.rglob("*")) == before
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        ("quikstart", "unknown study 'quikstart': did you mean 'quickstart'?"),
-        ("--address ray://here:10001", "Ray's client cannot run a study"),
-        (
-            "--address 127.0.0.1:1",
-            "cannot connect to Ray at 127.0.0.1:1: [Errno 111] Connection refused",
-        ),
-    ],
-)
-def test_a_wrong_call_of_the_program_is_one_line_too(wrong, words, message):
+def test_a_wrong_call_of_the_program_is_one_line_too(wrong):
     before = sorted(wrong.rglob("*"))
-    # where a Ray that starts writes first
-    said = sweep(*words.split(), cwd=wrong, timeout=30, RAY_TMPDIR=str(wrong / "ray"))
+    message = "cannot connect to Ray at 127.0.0.1:1: [Errno 111] Connection refused"
+    said = sweep("--address", "127.0.0.1:1", cwd=wrong, RAY_TMPDIR=str(wrong / "ray"))
     assert (said.returncode, said.stdout) == (2, "")
     (line,) = said.stderr.splitlines()
     assert line.startswith("error: ")
@@ -321,8 +328,10 @@ def test_a_wrong_call_of_the_program_is_one_line_too(wrong, words, message):
         ("--seed 3", ["--seed", "Perhaps you meant", "--seeds"]),
     ],
 )
-def test_a_call_that_cannot_be_parsed_says_which_option(tmp_path, words, messages):
-    said = sweep(*words.split(), cwd=tmp_path)
+def test_a_call_that_cannot_be_parsed_says_which_option(
+    tmp_path, words, messages, call
+):
+    said = call(*words.split(), cwd=tmp_path)
     assert (said.returncode, said.stdout) == (2, "")
     for message in messages:
         assert message in said.stderr
@@ -416,11 +425,12 @@ def snapshot(folder):
     }
 
 
-def test_the_same_command_again_trains_nothing(whole):
+def test_the_same_command_again_trains_nothing(whole, call, tmp_path):
     results, words, _ = whole
     before = snapshot(results)
     # an address where there is no Ray: it is not even asked for
-    again = sweep(*words, "--results", results, "--address", "127.0.0.1:1")
+    words = (*words, "--results", results, "--address", "127.0.0.1:1")
+    again = call(*words, cwd=tmp_path)
     assert (again.returncode, again.stderr) == (0, "")
     assert "earlier commands" not in again.stdout
     assert "All 12 runs of mixed are finished." in again.stdout
@@ -429,6 +439,7 @@ def test_the_same_command_again_trains_nothing(whole):
     assert snapshot(results) == before
 
 
+@pytest.mark.chaos  # tests/study/racing has the same in one process
 def test_a_race_stops_what_is_clearly_worse(tmp_path, cluster):
     words = [STUDIES / "racers.py", "--refine", "--results", tmp_path]
     said = sweep(*words, "--address", cluster)

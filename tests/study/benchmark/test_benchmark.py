@@ -39,6 +39,12 @@ from trainables.usage import UsageError
 TINY = Setting(hidden=(6, 5), batch_size=4)
 
 
+@pytest.fixture(autouse=True)
+def short_rounds(monkeypatch):
+    """Time few steps: how long they take is not tested."""
+    monkeypatch.setattr(steps, "ROUND_SECONDS", 0.0)
+
+
 @pytest.fixture
 def digits_again(digits):
     return repeat_images(digits, 300, 50)

@@ -181,7 +181,7 @@ def test_a_file_with_a_name_in_it_that_is_no_text_is_not_whole():
 
 
 @given(st.data())
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_a_file_that_is_not_as_it_was_is_never_whole(data):
     content = CONTENT
     if data.draw(st.booleans(), "cut"):
@@ -190,13 +190,10 @@ def test_a_file_that_is_not_as_it_was_is_never_whole(data):
         place = data.draw(st.integers(0, len(content) - 1))
         changed = bytearray(content)
         changed[place] ^= data.draw(st.integers(1, 255))
-    before, after = (
-        check_records_file("a", content),
-        check_records_file("a", bytes(changed)),
-    )
+    after = check_records_file("a", bytes(changed))
     # nothing has changed unseen
     assert after.faults or (
-        after.runs == before.runs
+        after.runs == check_records_file("a", content).runs
         and pq.read_table(pa.BufferReader(changed)).equals(
             pq.read_table(pa.BufferReader(content))
         )

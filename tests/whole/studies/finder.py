@@ -18,4 +18,5 @@ STUDY = Search(
     ),
     seeds=range(2),
     trials=6,
+    landscape_every=0,
 )
