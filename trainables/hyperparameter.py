@@ -218,3 +218,28 @@ def check_whole(name: str, value: Any, low: int = 1, high: int | None = None) ->
     raise UsageError(
         f"{name} is {value!r}: it must be a whole number, at least {low}{most}"
     )
+
+
+def parse_widths(name: str, value: Any) -> tuple[int, ...]:
+    """Return the widths of layers as a tuple of numbers.
+
+    `value` is a list of widths, or a text of widths that are joined by '-'.
+
+    >>> parse_widths("hidden", "20-10")
+    (20, 10)
+
+    Raises:
+        UsageError: No width is given, or a width is not a whole number above 0. `name`
+            is the name of the hyperparameter, for this message.
+    """
+    if isinstance(value, tuple | list):
+        widths = tuple(check_whole(name, width) for width in value)
+        if not widths:
+            raise UsageError(f"{name} is empty: give at least one width, e.g. 100-100")
+        return widths
+    parts = str(value).split("-")
+    if not all(p.isdecimal() and int(p) > 0 for p in parts):
+        raise UsageError(
+            f"{name} is {value!r}: give widths joined by '-', e.g. 100-100"
+        )
+    return tuple(map(int, parts))

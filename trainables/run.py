@@ -19,10 +19,12 @@ control it.
 from __future__ import annotations
 
 import collections
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,7 +43,7 @@ from trainables.hyperparameter import check_whole
 from trainables.interventions import Intervention
 from trainables.measuring import measure_landscape, measure_network
 from trainables.networks.network import Network, initial_network
-from trainables.networks.stack import Stack, in_pixel_order
+from trainables.networks.stack import Memory, Stack, in_pixel_order
 from trainables.probes import LANDSCAPE, START
 from trainables.problems import Task
 from trainables.randomness import SEEDS, generator
@@ -197,7 +199,7 @@ class ContinualRun:
         begin_task(setting, stack)
         self._start_phase("permuting")
         initial = self._initial.take([self.seeds.index(s) for s in stack.seeds])
-        with in_pixel_order(ordered_tasks, stack.network, stack.memory, initial):
+        with self._in_pixel_order(ordered_tasks, stack.network, stack.memory, initial):
             before = stack.network.map(torch.clone)
             self._start_phase("probes")
             batch = measuring.draw_probe_batch(
@@ -272,11 +274,35 @@ class ContinualRun:
         for back in range(1, 1 + min(self.options.look_back, self.task)):
             index = self.task - back
             tasks = [self._stream(s, index) for s in self.alive]
-            with in_pixel_order(tasks, self.stack.network):
+            with self._in_pixel_order(tasks, self.stack.network):
                 accuracies.append(self._test_on(tasks, index)["test_accuracy"])
         if not accuracies:
             return {}
         return {"backward_accuracy": torch.stack(accuracies, dim=1)}
+
+    @contextlib.contextmanager
+    def _in_pixel_order(
+        self, tasks: list[Task], *parts: Network | Memory
+    ) -> Iterator[None]:
+        """Let input j of each seed's network be pixel `pixels[j]` of its task.
+
+        `trainables.networks.stack.in_pixel_order` has the details. It permutes `parts`,
+        which is cheap. If the first layer is not dense, permute the images instead.
+        """
+        if self.setting.network is None:
+            with in_pixel_order(tasks, *parts):
+                yield
+            return
+        pixels = [task.pixels for task in tasks if task.pixels is not None]
+        readers = self._train_images, self._test_images
+        for reader in readers if pixels else ():
+            reader.orders = torch.from_numpy(np.stack(pixels)).to(self.device)
+            self._graphs = None  # they read in the order of the task before
+        try:
+            yield
+        finally:
+            for reader in readers:
+                reader.orders = None
 
     def _start_phase(self, phase: str) -> None:
         """Add the time of the current phase to `phases`, and start the next phase."""

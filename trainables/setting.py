@@ -24,6 +24,7 @@ from trainables.hyperparameter import (
     check_whole,
     choice,
     hyperparameters,
+    parse_widths,
     real,
     text,
     whole,
@@ -49,27 +50,8 @@ ONE_OUTPUT = ("continual_backprop", "redo", "snr")
 
 
 def parse_hidden(value: Any) -> tuple[int, ...]:
-    """Return the widths of the hidden layers as a tuple of numbers.
-
-    `value` is a list of widths, or a text of widths that are joined by '-'.
-
-    >>> parse_hidden("20-10")
-    (20, 10)
-
-    Raises:
-        UsageError: No width is given, or a width is not a whole number above 0.
-    """
-    if isinstance(value, tuple | list):
-        widths = tuple(check_whole("hidden", width) for width in value)
-        if not widths:
-            raise UsageError("hidden is empty: give at least one width, e.g. 100-100")
-        return widths
-    parts = str(value).split("-")
-    if not all(p.isdecimal() and int(p) > 0 for p in parts):
-        raise UsageError(
-            f"hidden is {value!r}: give widths joined by '-', e.g. 100-100"
-        )
-    return tuple(map(int, parts))
+    """Return the widths of the hidden layers: see `parse_widths`."""
+    return parse_widths("hidden", value)
 
 
 @attrs.frozen(kw_only=True)
@@ -203,6 +185,11 @@ class Setting:
             UsageError: The intervention replaces units, but a unit has two outputs.
         """
         name = self.intervention.name if self.intervention else ""
+        if self.network is not None and name in ONE_OUTPUT:
+            raise UsageError(
+                f"intervention {name} replaces units of dense layers, but network "
+                f"{self.network.name} has other layers: leave out the intervention"
+            )
         outputs = ACTIVATIONS[self.activation].outputs if self.activation else 1
         if outputs > 1 and name in ONE_OUTPUT:
             raise UsageError(

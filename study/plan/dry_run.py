@@ -120,6 +120,8 @@ def duration_line(trials: list[Trial], slots: int, scale: float = 1.0) -> str:
     rates = load_rates()
     seconds = estimate_seconds(trials, slots, rates)
     if seconds is None:
+        if any(trial.setting.network for trial in trials):
+            return "Time: unknown, because study.benchmark measures only the MLP."
         names = {trial.setting.optimizer.name for trial in trials} - rates.keys()
         return f"Time: unknown. Run {benchmark_command(names)} to measure this machine."
     return (

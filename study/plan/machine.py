@@ -12,6 +12,7 @@ from typing import Any
 import platformdirs
 
 from study.plan.trials import Trial
+from trainables.setting import Setting
 
 MEASURED = {"sgd", "sam", "gnp"}
 """The optimizers whose speed the benchmark measures by default."""
@@ -58,6 +59,15 @@ def load_rates() -> dict[str, float]:
     return {}
 
 
+def rate_name(setting: Setting) -> str:
+    """Return the name of the training speed that a setting has.
+
+    It is the name of the optimizer, after the name of the network unless this is mlp.
+    """
+    network = f"{setting.network.name} " if setting.network else ""
+    return f"{network}{setting.optimizer.name}"
+
+
 def benchmark_command(optimizers: Iterable[str]) -> str:
     """Return the command that measures the training speeds of optimizers on a CPU.
 
@@ -82,10 +92,10 @@ def estimate_seconds(
     Args:
         trials: The trials.
         slots: The number of CPUs, which is the number of trials that run at once.
-        rates: The work per second of one CPU, by the name of the optimizer.
+        rates: The work per second of one CPU, by `rate_name`.
     """
     try:
-        work = [t.cost.work / rates[t.setting.optimizer.name] for t in trials]
+        work = [t.cost.work / rates[rate_name(t.setting)] for t in trials]
     except KeyError:
         return None
     return max(sum(work) / slots, *work, 0.0)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from study.plan.cost import run_cost
-from study.plan.machine import benchmark_command, load_rates
+from study.plan.machine import benchmark_command, load_rates, rate_name
 from study.results.file_check import StoredRun
 from study.results.store import Store
 from trainables.request import Request, parse_stack_name, stack_name
@@ -122,19 +122,21 @@ def time_left(
         settings_by_id[digest(progress.row)] = setting
         for seed in progress.seeds - progress.finished:
             fraction = 1 - progress.started.get(seed, 0) / setting.tasks
-            work_left[setting.optimizer.name] += run_cost(setting).work * fraction
+            work_left[rate_name(setting)] += run_cost(setting).work * fraction
     if not work_left:
         return "nothing is left to run"
-    # the work and the seconds of finished runs, by optimizer
+    # the work and the seconds of finished runs, by `rate_name`
     work: defaultdict[str, float] = defaultdict(float)
     seconds: defaultdict[str, float] = defaultdict(float)
     for run in runs.values():
         if run.setting_id in settings_by_id and run.seconds > 0 and not run.diverged:
             setting = settings_by_id[run.setting_id]
-            work[setting.optimizer.name] += run_cost(setting).work
-            seconds[setting.optimizer.name] += run.seconds
+            work[rate_name(setting)] += run_cost(setting).work
+            seconds[rate_name(setting)] += run.seconds
     rates = load_rates() | {name: work[name] / seconds[name] for name in work}
     if unknown := work_left.keys() - rates.keys():
+        if any(" " in name for name in unknown):  # a network besides the MLP
+            return "time left: unknown, until a run of each network is finished"
         return (
             f"time left: unknown. Run {benchmark_command(unknown)} to measure the "
             "speed of this machine"

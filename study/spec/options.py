@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 import attrs
 import tyro
@@ -13,9 +13,10 @@ from study.spec.objectives import parse_objectives
 from study.spec.search import Search
 from study.spec.studies import Study
 from study.spec.study_file import find_study
-from trainables.hyperparameter import check_real, check_whole
+from trainables.hyperparameter import check_real, check_whole, hyperparameters
+from trainables.networks import NETWORKS
 from trainables.setting import RunOptions
-from trainables.usage import UsageError
+from trainables.usage import UsageError, choose
 
 LEAST = {
     **dict.fromkeys(("tasks", "seeds", "batch_size", "epochs", "max_concurrent"), 1),
@@ -39,7 +40,11 @@ class SweepOptions:
             If neither is given, the files are downloaded once.
         tasks: The number of tasks in each run. By default, the study sets this number.
         seeds: The number of seeds. For example, 3 gives the seeds 0, 1 and 2.
-        hidden: The widths of the hidden layers, for example 100-100-100.
+        network: The architecture of the networks: mlp or conv.
+        conv_channels: With --network conv, the numbers of channels of its convolutions,
+            for example 8-16-32.
+        hidden: The widths of the dense hidden layers, for example 100-100-100. With
+            --network, the default is the one of this network.
         batch_size: The number of training examples in each update of the weights.
         epochs: How many times each task's training examples are used.
         stack: The number of seeds that one trial trains together, or auto.
@@ -82,6 +87,8 @@ class SweepOptions:
     data_dir: Text = None
     tasks: Whole = None
     seeds: Whole = None
+    network: Text = None
+    conv_channels: Text = None
     hidden: Text = None
     batch_size: Whole = None
     epochs: Whole = None
@@ -141,6 +148,30 @@ class SweepOptions:
             look_back=self.look_back,
         )
 
+    def _network_changes(self, *, whole: bool) -> dict[str, Any]:
+        """Return the new network and hidden layers; a value is None if it stays.
+
+        If `whole` is false, the network is given as its row, as a search needs it.
+
+        Raises:
+            UsageError: There is no such network, or it has no --conv-channels.
+        """
+        own = {"conv_channels": self.conv_channels} if self.conv_channels else {}
+        kind = NETWORKS[choose("network", self.network or "mlp", NETWORKS)]
+        if own.keys() - hyperparameters(kind):
+            raise UsageError(
+                f"--conv-channels is {self.conv_channels}, but the network is "
+                f"{kind.name}: give --network conv, or leave out --conv-channels"
+            )
+        if self.network is None:
+            return {"hidden": self.hidden}
+        network = kind(**own)
+        hidden = self.hidden or "-".join(map(str, network.hidden))
+        row: dict[str, Any] = {"network": network}
+        if not whole:
+            row = {"network": kind.name, **attrs.asdict(network)}
+        return {"hidden": hidden, **row}
+
     def load_study(self) -> Study | Search:
         """Load the study, and return it with the changes that the options ask for.
 
@@ -148,8 +179,9 @@ class SweepOptions:
             UsageError: The study does not exist, or an option is wrong for the study.
         """
         study = find_study(self.study)
-        names = ("seeds", "dataset", "tasks", "batch_size", "epochs", "hidden")
+        names = ("seeds", "dataset", "tasks", "batch_size", "epochs")
         changes = {name: getattr(self, name) for name in names}
+        changes |= self._network_changes(whole=isinstance(study, Study))
         if isinstance(study, Study):
             for name in ("trials", "objective", "asha"):
                 if getattr(self, name):

@@ -40,6 +40,7 @@ from trainables.interventions import (
     StepShrinkPerturb,
     WarmStart,
 )
+from trainables.networks import MLP, NETWORKS, Architecture, Conv
 from trainables.networks.network import Network, forward, initial_network
 from trainables.networks.stack import Memory
 from trainables.optimizers import (
@@ -59,6 +60,7 @@ from trainables.optimizers import (
 )
 from trainables.probes import LANDSCAPE, MEASURES, PROBES, START, Landscape, Snapshot
 from trainables.problems import (
+    MNIST,
     PROBLEMS,
     Accumulating,
     ClassPairs,
@@ -149,6 +151,12 @@ PROBLEM_CASES: dict[str, Problem] = {
     "class-pairs": ClassPairs(),
 }
 
+NETWORK_CASES: dict[str, Architecture] = {
+    "mlp": MLP(),
+    "conv": Conv(conv_channels="2-3"),
+}
+"""Each architecture. tests/trainables/networks has a test of its forward pass."""
+
 PROBE_CASES: dict[str, list[float]] = {
     "dormant_fraction": [1],
     "dormant_fraction_tau": [1],
@@ -230,6 +238,7 @@ def problem(request: pytest.FixtureRequest) -> Problem:
         (AROUND, LANDSCAPE_CASES),
         (BASES, BASE_CASES),
         (INTERVENTIONS, INTERVENTION_CASES),
+        (NETWORKS, NETWORK_CASES),
     ],
     ids=[
         "optimizers",
@@ -239,6 +248,7 @@ def problem(request: pytest.FixtureRequest) -> Problem:
         "landscape",
         "bases",
         "interventions",
+        "networks",
     ],
 )
 def test_every_entry_has_a_case(registry, cases):
@@ -677,6 +687,29 @@ def test_a_probe_of_a_dead_network_is_finite(name, dtype):
     value = probed(name, network, x, y, [0])[0]
     cases = PROBE_CASES | LANDSCAPE_CASES
     assert value.reshape(-1).tolist() == pytest.approx(cases[name], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_probes_of_a_dead_network_of_any_kind_are_finite(name):
+    """The closed forms of the test above, with as many layers as the network has."""
+    kind = Setting(network=NETWORK_CASES[name]).network  # None for the MLP
+    network = initial_network(SIZES, [0], kind=kind, form=MNIST)
+    for tensor in network.tensors():
+        tensor.zero_()
+    units = [bias.shape[2] for bias in network.biases[:-1]]
+    for bias in network.biases[:-1]:
+        bias.fill_(-1)
+    network.biases[-1][..., 3] = (400 - sum(units)) ** 0.5
+    x, y = torch.rand(1, 40, 784), torch.full((1, 40), 3)
+    norms = [width**0.5 for width in [*units, 400 - sum(units)]]
+    layered = {"layer_dormant_fraction": [1] * len(units)}
+    cases = {
+        n: layered.get(n, norms if n.startswith("layer_") else value)
+        for n, value in (PROBE_CASES | LANDSCAPE_CASES).items()
+    }
+    for probe, expected in cases.items():
+        value = probed(probe, network, x, y, [0])[0]
+        assert value.reshape(-1).tolist() == pytest.approx(expected, abs=1e-6), probe
 
 
 @probes

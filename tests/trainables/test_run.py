@@ -22,14 +22,16 @@ import torch.nn.functional as F
 
 from trainables import measuring
 from trainables.data import Dataset, examples
+from trainables.networks import Conv
 from trainables.networks.activations import ACTIVATIONS
 from trainables.networks.network import initial_network
-from trainables.optimizers import ASAM, GNP, SAM, SGD, Optimizer
+from trainables.optimizers import ASAM, GNP, SAM, SGD, Optimizer, VaSSO
 from trainables.probes import LANDSCAPE, MEASURES, START, Landscape
 from trainables.probes.lanczos import ROOM
 from trainables.probes.landscape import BATCH
 from trainables.problems import (
     PROBLEMS,
+    LabelPermuted,
     Pairwise,
     Permuted,
     Problem,
@@ -146,6 +148,13 @@ class Activated(torch.nn.Module):
         return torch.tanh(z) if self.name == "tanh" else F.relu(z)
 
 
+class Rows(torch.nn.Module):
+    """All numbers of an image in a row: the channels of a pixel side by side."""
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return z if z.dim() == 2 else z.permute(0, 2, 3, 1).flatten(1)
+
+
 def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
     """One network as anyone would write it: permute the images, loop, measure."""
     sizes = [784, *setting.hidden, setting.outputs]
@@ -155,12 +164,25 @@ def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
         dtype=torch.float64,
         initialization=setting.initialization,
         activation=setting.activation,
+        kind=setting.network,
+        form=setting.form,
     )
-    layers: list[torch.nn.Module] = []
-    for w, b in zip(start.weights, start.biases, strict=True):
-        linear = torch.nn.Linear(*w[0].shape, dtype=torch.float64)
-        linear.weight.data, linear.bias.data = w[0].T.clone(), b[0, 0].clone()
-        layers += [linear, Activated(setting.activation)]
+    layers: list[torch.nn.Module] = [torch.nn.Identity()]
+    convolutions = setting.network.front if setting.network else 0
+    for i, (w, b) in enumerate(zip(start.weights, start.biases, strict=True)):
+        layer: torch.nn.Module
+        if i < convolutions:
+            layers[0] = torch.nn.Unflatten(1, (1, 28, 28))
+            side, read = (3 if i else 5), (start.weights[i - 1].shape[2] if i else 1)
+            layer = torch.nn.Conv2d(read, w.shape[2], side, dtype=torch.float64)
+            kernels = w[0].T.reshape(-1, side, side, read)
+            layer.weight.data = kernels.permute(0, 3, 1, 2).clone()
+            layers += [layer, torch.nn.ReLU(), torch.nn.MaxPool2d(2)]
+        else:
+            layer = torch.nn.Linear(*w[0].shape, dtype=torch.float64)
+            layer.weight.data = w[0].T.clone()
+            layers += [Rows(), layer, Activated(setting.activation)]
+        layer.bias.data = b[0, 0].clone()
     model = torch.nn.Sequential(*layers[:-1])
     parameters = list(model.parameters())
     o = setting.optimizer
@@ -254,6 +276,8 @@ def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
             z = layer(z)
             if isinstance(layer, Activated):
                 hidden.append(z.detach())
+            if isinstance(layer, torch.nn.MaxPool2d):  # a row for each position
+                hidden.append(z.detach().permute(0, 2, 3, 1).flatten(0, 2))
         values = torch.linalg.svdvals(hidden[-1])
         share = values[values > 0] / values.sum()
         of_all, of_squares = (v.cumsum(0) / v.sum() for v in (values, values**2))
@@ -353,7 +377,25 @@ def test_a_run_with_another_protocol_is_the_naive_loop(
     check_naive(setting, few, monkeypatch)
 
 
-def check_naive(setting, few, monkeypatch: pytest.MonkeyPatch):
+CONV = Conv(conv_channels="2-3")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "problem"),
+    [
+        (SGD(lr=0.02, momentum=0.5), LabelPermuted()),
+        (SAM(lr=0.05, rho=0.1, momentum=0.5), Pairwise()),
+        (GNP(lr=0.02, rho=0.1, weight_decay=0.01), Permuted()),
+    ],
+)
+def test_a_run_of_a_convolutional_network_is_the_naive_loop(
+    optimizer, problem, few, monkeypatch
+):
+    setting = small(optimizer, problem, network=CONV, batch_size=16, examples=24)
+    check_naive(setting, few, monkeypatch, 1e-9)
+
+
+def check_naive(setting, few, monkeypatch: pytest.MonkeyPatch, tolerance=1e-8):
     # so that testing and gathering take several pieces, and probes not every example
     monkeypatch.setattr(measuring, "TEST_BATCH", 7)
     monkeypatch.setattr(measuring, "EXAMPLES", 50)
@@ -361,7 +403,7 @@ def check_naive(setting, few, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(training, "READ_EXAMPLES", 30)
     rows = records_of(setting, [3, 5], few, dtype=torch.float64, look_back=LOOK_BACK)
     for seed in (3, 5):
-        assert_close(of(rows, seed), naive(setting, seed, few), 1e-8)
+        assert_close(of(rows, seed), naive(setting, seed, few), tolerance)
 
 
 def test_looking_back_changes_nothing_else(few):
@@ -525,6 +567,33 @@ def test_a_stack_is_its_single_runs(optimizer, problem, few):
         assert_close(of(together, seed), alone)
     if problem == Pairwise():
         assert len({row["steps"] for row in together if row["task"] == 0}) > 1
+
+
+def test_a_stack_of_convolutional_networks_is_its_single_runs(few):
+    """Also if one of them diverges, and however often the run is stopped."""
+    fields = {"network": CONV, "hidden": (6, 5), "examples": 12}
+    setting = small(VaSSO(lr=0.05, momentum=0.5), Permuted(), **fields)
+    seeds, fields = [4, 2, 9, 0], {"dtype": torch.float64}
+    together = records_of(setting, seeds, few, **fields)
+    for seed in seeds:
+        assert_close(of(together, seed), records_of(setting, [seed], few, **fields))
+
+    def begun() -> ContinualRun:
+        return ContinualRun(setting, seeds, few, options=UNPROBED, **fields)
+
+    one, rows = begun(), []
+    while not one.finished:
+        rows += one.next_task()
+        state, one = one.state_dict(), begun()
+        one.load_state_dict(state)
+    assert only(rows) == only(together)
+    sick = begun()
+    rows = sick.next_task()
+    sick.network.weights[0][sick.alive.index(2), 0, 0] = torch.nan
+    while not sick.finished:
+        rows += sick.next_task()
+    assert [row["diverged"] for row in of(rows, 2)] == [False, True, True]
+    assert_close(of(rows, 4, 9, 0), of(together, 4, 9, 0))
 
 
 @pytest.mark.parametrize(("optimizer", "problem"), SOME)

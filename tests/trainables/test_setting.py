@@ -308,7 +308,7 @@ def test_every_field_is_in_the_identifier():
 
 OTHER_TEXTS = {
     **{"initial": "normal", "adaptable": "printed", "weights": "all"},
-    "decoupled": "coupled",
+    **{"decoupled": "coupled", "32-64-128": "8-16"},
 }
 """For each default that is text, another value."""
 
@@ -323,7 +323,8 @@ WITHOUT_DEFAULT = {
 @pytest.mark.parametrize(
     ("kind", "name"),
     [(kind, name) for kind in ("base", "intervention") for name in REGISTRIES[kind]]
-    + [("optimizer", name) for name in OPTIMIZERS if name != "sgd"],
+    + [("optimizer", name) for name in OPTIMIZERS if name != "sgd"]
+    + [("network", "conv")],
 )
 def test_every_hyperparameter_of_a_part_is_in_the_identifier(kind, name):
     plain = Setting.from_row({kind: name})

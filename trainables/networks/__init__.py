@@ -5,8 +5,9 @@ To add an architecture, write it in a new file and import it here. Then add it t
 """
 
 from trainables.networks.architecture import Architecture
+from trainables.networks.conv import Conv
 from trainables.networks.mlp import MLP
 
-NETWORKS: dict[str, type[Architecture]] = {"mlp": MLP}
+NETWORKS: dict[str, type[Architecture]] = {"mlp": MLP, "conv": Conv}
 
-__all__ = ["MLP", "NETWORKS", "Architecture"]
+__all__ = ["MLP", "NETWORKS", "Architecture", "Conv"]

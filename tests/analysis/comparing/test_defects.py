@@ -106,6 +106,7 @@ def test_a_null_base_does_not_match_adam():
 VALUES = {
     **{"activation": "tanh", "initialization": "pytorch", "examples": 100},
     **{"input_low": -1.0, "normalization": "dataset", "pixel_share": 0.5},
+    **{"network": "conv", "conv_channels": "8-16"},
 }
 """Values of columns in which null is a value too: ReLU, all examples, and so on."""
 

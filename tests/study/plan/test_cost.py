@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from study.plan.cost import run_cost
+from trainables.networks import Conv
 from trainables.optimizers import ASAM, GNP, SAM, SGD
-from trainables.problems import Pairwise, Permuted, RandomLabels
+from trainables.problems import LabelPermuted, Pairwise, Permuted, RandomLabels
 from trainables.run import ContinualRun
 from trainables.setting import RunOptions, Setting
 
@@ -23,6 +24,21 @@ def test_operations_of_a_small_network_by_hand():
     assert cost.flops == 3 * 2 * 4290 * update + 3 * 710 * 2 * weights
     # the work of three more examples in each batch of 16
     assert cost.work == cost.flops + 3 * 2 * 4290 * update * 3 / 16
+
+
+def test_operations_of_a_convolutional_network_by_hand():
+    setting = Setting(
+        problem=LabelPermuted(),
+        network=Conv(conv_channels="8-16-32"),
+        dataset="mnist",
+        tasks=1,
+        hidden=(64, 64),
+    )
+    layers = [576 * 25 * 8, 100 * 72 * 16, 9 * 144 * 32]
+    products = sum(layers) + 32 * 64 + 64 * 64 + 64 * 10
+    assert layers[:2] == [115_200, 115_200]
+    update = 2 * (3 * products - layers[0])
+    assert run_cost(setting).flops == 60_000 * update + 10_000 * 2 * products
 
 
 def test_shuffled_labels_are_tested_on_the_images_that_were_drawn():

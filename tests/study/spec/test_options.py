@@ -7,6 +7,7 @@ import pytest
 from study.spec.options import SweepOptions
 from study.spec.search import SEARCHES
 from study.spec.studies import STUDIES
+from trainables.networks import Conv
 from trainables.setting import RunOptions
 from trainables.usage import UsageError, run_command
 
@@ -39,6 +40,9 @@ def test_a_value_out_of_range_is_refused(options, message):
         ({"asha": True}, "--asha is for a search"),
         ({"objective": "mean_accuracy"}, "--objective is for a search"),
         ({"dataset": "mnst"}, "did you mean 'mnist'"),
+        ({"network": "cnov"}, "unknown network 'cnov': did you mean 'conv'"),
+        ({"conv_channels": "8"}, "--conv-channels is 8, but the network is mlp"),
+        ({"network": "conv", "conv_channels": "8-x"}, "conv_channels is '8-x'"),
         ({"hidden": "a"}, "hidden is 'a'"),
     ],
 )
@@ -68,6 +72,19 @@ def test_options_modify_a_study():
     study = SweepOptions(seeds=2, tasks=3, hidden="5-5", epochs=1).load_study()
     assert study.seeds == (0, 1)
     assert {(s.tasks, s.hidden, s.epochs) for s in study.settings} == {(3, (5, 5), 1)}
+
+
+def test_options_choose_the_network():
+    options = {"network": "conv", "conv_channels": "8-16"}
+    conv = Conv(conv_channels="8-16")
+    for study in ("quickstart", "search"):
+        changed = SweepOptions(study=study, hidden="64-64", **options).load_study()
+        settings = getattr(changed, "settings", None) or [changed.space.example]
+        assert {(s.network, s.hidden) for s in settings} == {(conv, (64, 64))}
+    default = SweepOptions(network="conv").load_study().settings
+    assert {(s.network, s.hidden) for s in default} == {(Conv(), (128, 128))}
+    same = SweepOptions(network="mlp").load_study().settings
+    assert same == STUDIES["quickstart"].settings
 
 
 def test_options_modify_a_search():

@@ -1,0 +1,103 @@
+"""The convolutional network of Dohare et al. 2024 (Nature 632), for any image.
+
+Each convolution is followed by a maximum over 2 x 2 pixels and the activation. Dense
+layers follow. The authors train it on pairs of classes of ImageNet
+(shibhansh/loss-of-plasticity@63c35f3, lop/nets/conv_net.py:10-44): on images of 32 x 32
+pixels, with 32, 64 and 128 channels, kernels of 5 x 5, 3 x 3 and 3 x 3 pixels, and two
+dense layers of 128 units. If an image is smaller than a kernel or than 2 x 2 pixels,
+the kernel or the square is cut to the image.
+
+The maximum is taken before the ReLU. The result and the gradient are the same as
+afterwards, and a ReLU then has a quarter of the work. Other activations come before the
+maximum, as in the authors' code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from trainables.hyperparameter import parse_widths, text
+from trainables.networks.activations import ACTIVATIONS
+from trainables.networks.architecture import Architecture, Layer, dense_layers
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainables.networks.network import Network
+    from trainables.problems import Form
+
+KERNEL_SIDES = (5, 3)
+"""The sides of the first kernel and of all later kernels, in pixels."""
+
+
+def _channels_text(value: Any, field: attrs.Attribute[str]) -> str:
+    return "-".join(map(str, parse_widths(field.name, value)))
+
+
+@attrs.frozen(kw_only=True)
+class Conv(Architecture):
+    """Convolutions, each with a maximum over 2 x 2 pixels, and then dense layers."""
+
+    name: ClassVar[str] = "conv"
+    hidden: ClassVar[tuple[int, ...]] = (128, 128)
+    conv_channels: str = text(
+        "32-64-128",
+        _channels_text,
+        unit="channels",
+        meaning="numbers of channels of the convolutions",
+    )
+
+    @property
+    def front(self) -> int:
+        """The number of convolutions."""
+        return self.conv_channels.count("-") + 1
+
+    def layers(self, form: Form, dense: Sequence[int], outputs: int = 1) -> list[Layer]:
+        """Return the sizes of the convolutions and of the dense layers."""
+        height, width, read = form.height, form.width, form.channels
+        sizes: list[Layer] = []
+        for units in parse_widths("conv_channels", self.conv_channels):
+            rows, columns = _kernel(len(sizes), height, width)
+            height, width = height - rows + 1, width - columns + 1
+            sizes.append(Layer(rows * columns * read, units, height * width))
+            height, width = max(1, height // 2), max(1, width // 2)
+            read = outputs * units
+        return sizes + dense_layers(height * width * read, dense, outputs)
+
+    def forward(self, network: Network, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return the images, the outputs of each hidden layer, and the logits.
+
+        The outputs of a convolution are those after the maximum.
+        """
+        import torch
+
+        from trainables.networks.convolution import convolve, pool
+        from trainables.networks.network import dense_forward
+
+        form = network.form
+        x = inputs.reshape(*inputs.shape[:2], form.height, form.width, form.channels)
+        outputs = [inputs]
+        for i in range(self.front):
+            b, kernel = network.biases[i], _kernel(i, x.shape[2], x.shape[3])
+            if network.normalized:
+                z = convolve(x, network.weights[i], None, kernel)
+                # over all units of the layer: all channels at all positions
+                z = torch.nn.functional.layer_norm(z, z.shape[2:]) + b[:, None, None]
+            else:
+                z = convolve(x, network.weights[i], b, kernel)
+            if network.activation is None:
+                x = pool(z).relu()
+            else:
+                x = pool(ACTIVATIONS[network.activation].function(z))
+            outputs.append(x.flatten(1, 3))
+        hidden, logits = dense_forward(network, x.flatten(2), self.front)
+        return [*outputs, *hidden], logits
+
+
+def _kernel(layer: int, height: int, width: int) -> tuple[int, int]:
+    """Return the height and width of a layer's kernels, for images of this size."""
+    side = KERNEL_SIDES[min(layer, 1)]
+    return min(side, height), min(side, width)
