@@ -121,7 +121,7 @@ def relation(frame: pd.DataFrame, probes: Sequence[str], skip: int = 1) -> pd.Da
           `LEAST` points, or the probe or the accuracy does not vary
         - partial, partial_lo, partial_hi: the same without a smooth trend over the
           tasks; NaN in `BETWEEN`
-        - no_partial: the seeds that have a spearman but no partial correlation, as
+        - no_partial: the seeds that have a plain but no partial correlation, as
           text: without the trend, the probe or the accuracy does not vary
     """
     rows = []

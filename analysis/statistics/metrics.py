@@ -198,7 +198,7 @@ class Metric:
 
     @property
     def name(self) -> str:
-        """Its name on the command line and in the tables' column names."""
+        """The name on the command line and in the columns of tables."""
         return f"{'relative_' if self.relative else ''}{self.function.__name__}"
 
     @property

@@ -53,14 +53,15 @@ class Cost(NamedTuple):
 def run_cost(setting: Setting) -> Cost:
     """Return the training examples, the operations and the work of one run.
 
-    A task with c of the ten classes counts as c tenths of the dataset. This is exact if
-    all classes have equally many examples. It is also exact for the sum over the tasks
-    of `pairwise` with all 45 pairs of classes.
+    A task with c of the k classes counts as c / k of the dataset. This is exact if all
+    classes have equally many examples. It is also exact for the sum over the tasks of
+    `pairwise` with all pairs of classes.
 
     A training pass on one example costs 6 operations per weight: 2 for the forward
     pass, 2 for the gradient of the weight, and 2 for the gradient of the layer's input.
-    A kernel costs this at each position of the image. The first layer does not need the
-    gradient of its input. A test on one example costs one forward pass.
+    A weight of a convolution costs this at each position of its kernel in the image.
+    The first layer does not need the gradient of its input. A test on one example costs
+    one forward pass.
     """
     source = DATASETS[setting.dataset]
     first = setting.problem.task(0, 0, setting.form)
