@@ -348,7 +348,7 @@ def method_sheets(
         own = plain_rows(winners[winners["study"] == study]) if len(winners) else []
         yield make_sheet(
             f"study {study}: the best of each method against "
-            f"{best_words(question.baseline)}",
+            f"{best_words(question.baseline, metric)}",
             f"{metric.words}; the choosing seeds chose the best setting by "
             f"{metric.level.absolute.words}, so they overstate it; the other seeds "
             "judge it",

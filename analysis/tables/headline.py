@@ -38,10 +38,11 @@ def headlines(winners: pd.DataFrame, question: Question) -> list[str]:
         question: The question that these rows answer.
     """
     if winners.empty:
+        best = best_words(question.baseline, question.metric)
         return [
-            f"No setting can be compared with {best_words(question.baseline)}: no "
-            "setting has complete runs of all seeds that choose the best one. Run the "
-            "sweep again to complete the runs."
+            f"No setting can be compared with {best}: no setting has complete runs of "
+            "all seeds that choose the best one. Run the sweep again to complete the "
+            "runs."
         ]
     judged = winners[winners["against"] != "choosing"]
     several = len(judged["study"].unique()) > 1
@@ -56,20 +57,21 @@ def headlines(winners: pd.DataFrame, question: Question) -> list[str]:
 def _headline(rows: Sequence[Row], question: Question) -> str:
     """Return the sentences on all methods that have the same best baseline."""
     metric, baseline = question.metric, rows[0]["baseline_label"]
+    best = best_words(question.baseline, metric)
     if all(row["verdict"] == "at chance" for row in rows):
         names = _list([row["label"] for row in rows])
         return (
-            f"no network learned more than chance: neither "
-            f"{best_words(question.baseline)} ({baseline}) nor {names}."
+            f"no network learned more than chance: neither {best} ({baseline}) nor "
+            f"{names}."
         )
     compared = [row for row in rows if not _obstacle(row, metric)]
     sentences = []
     if compared:
         counts = count_range(row["pairs"] for row in compared)
         sentences.append(
-            f"against {best_words(question.baseline)} ({baseline}, "
-            f"{_level(compared[0], metric)}), {_verdicts(compared, question)}, over "
-            f"{counts} seeds that did not choose them"
+            f"against {best} ({baseline}, {_level(compared[0], metric)}), "
+            f"{_verdicts(compared, question)}, over {counts} seeds that did not choose "
+            "them"
         )
         sentences += _trends(compared, metric)
     sentences += [

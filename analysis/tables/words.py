@@ -45,14 +45,24 @@ def baseline_words(baseline: str) -> str:
     return {"none": "no remedy", "plain": "no base"}.get(baseline, baseline)
 
 
-def best_words(baseline: str) -> str:
+def best_words(baseline: str, metric: Metric | None = None) -> str:
     """Return the name of the best setting of a baseline in text.
+
+    The best setting is always the best by level. If another metric is compared, it may
+    have a better setting of the baseline, so the text then says what is meant.
 
     >>> best_words("none"), best_words("sgd")
     ('the best setting with no remedy', 'the best sgd')
+    >>> from analysis.statistics.metrics import METRICS
+    >>> best_words("sgd", METRICS["mean_accuracy"])
+    'the sgd with the best late accuracy'
     """
     words = baseline_words(baseline)
-    return f"the best {words if words == baseline else f'setting with {words}'}"
+    words = words if words == baseline else f"setting with {words}"
+    if metric is None or metric == metric.level.absolute:
+        return f"the best {words}"
+    by = f"the best {metric.level.absolute.words}"
+    return f"the {words} with {by}" if words == baseline else f"the {words}, with {by}"
 
 
 def unit_of_level(metric: Metric) -> str:

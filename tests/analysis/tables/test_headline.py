@@ -44,6 +44,12 @@ def test_a_problem_has_one_paragraph_with_every_difference_and_its_interval():
     assert "is the same within 0.50 pp, over 4 seeds that did not choose them." in line
 
 
+def test_another_metric_than_the_one_that_chose_is_named():
+    pairs = (SGD, runs(0.9, 0.9, noise=5e-4)), (SAM, runs(0.8, 0.9, noise=5e-4))
+    (line,) = said(*pairs, question=Question(metric=METRICS["mean_accuracy"]))
+    assert line.startswith("permuted: against the sgd with the best late accuracy (SGD")
+
+
 def test_undecided_says_what_would_have_been_found():
     pairs = (SGD, runs(0.9, 0.9, noise=0.05)), (SAM, runs(0.9, 0.91, noise=0.05))
     (line,) = said(*pairs)
