@@ -135,7 +135,7 @@ def train(setting: Setting, stack: Stack, reader: Reader, block: Block) -> StepS
             part = Sums()
             hyperparameters = _hyperparameters(setting, own, 0, noise)
             status = functions.train(parameters, batches, hyperparameters, part)
-            for name, _ in Sums._fields_:
+            for name, *_ in Sums._fields_:
                 setattr(sums, name, getattr(sums, name) + getattr(part, name))
             _count(setting, own.memory, int(part.steps))
             if setting.intervention is not None:
@@ -265,7 +265,7 @@ def _point_to_marks(parameters: Parameters, memory: Memory) -> None:
     marks, units = memory.marks, parameters.units
     addresses = {name: mark.data_ptr() for name, mark in marks.items()}
     parameters.directions = addresses.get("directions")
-    for name, _ in Units._fields_:
+    for name, *_ in Units._fields_:
         if name in marks:
             setattr(units, name, addresses[name])
     if "silences" in marks:
