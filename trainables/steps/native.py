@@ -95,8 +95,6 @@ def supports(setting: Setting, network: Network) -> bool:
         and type(setting.base) in BASES
         and is_in_c
         and setting.normalization is None
-        # with this intervention, Adam counts the updates of each unit
-        and not (setting.base and isinstance(intervention, ContinualBackprop))
         and network.activation in ACTIVATIONS
         and sum(w[0].numel() for w in network.weights) <= MAX_WEIGHTS
     )

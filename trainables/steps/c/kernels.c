@@ -117,7 +117,7 @@ INLINE vec quotient(vec a, vec b) {
 }
 
 /* Return m / (sqrt(v) * share + eps), where eps is above 0. */
-INLINE vec adam_ratio(vec m, vec v, real share, real eps) {
+INLINE vec adam_ratio(vec m, vec v, vec share, real eps) {
 #if defined __AVX512F__ && !defined DOUBLE
     /* an exact root would take long, too: see `quotient` */
     vec tiny = (vec){0} + (real)1e-37;
@@ -130,13 +130,18 @@ INLINE vec adam_ratio(vec m, vec v, real share, real eps) {
     return quotient(m, root * share + eps);
 }
 
-INLINE vec descend_adam(const Update *u, long i, vec gradient) {
+INLINE vec descend_adam(const Update *u, long i, long column, vec gradient) {
     vec *w = at(u->arrays, VALUE, i);
     vec *m = at(u->arrays, FIRST, i), *v = at(u->arrays, SECOND, i);
     gradient += u->weight_decay * *w;
     *m += u->first_share * (gradient - *m);
     *v = u->beta2 * *v + u->second_share * gradient * gradient;
-    return *w -= u->lr * adam_ratio(*m, *v, u->root_share, u->adam_eps);
+    vec lr = (vec){0} + u->lr, share = (vec){0} + u->root_share;
+    if (u->column_lrs) {
+        lr = max_of(lr, *(const vec *)(u->column_lrs + column));
+        share = max_of(share, *(const vec *)(u->column_roots + column));
+    }
+    return *w -= lr * adam_ratio(*m, *v, share, u->adam_eps);
 }
 
 /* Return e^x. Beyond about 88, it is as at 88. */
@@ -163,8 +168,9 @@ INLINE vec exp_of(vec x) {
 }
 
 /* Apply all that `Update` describes to one vector, and return the new weights. `noise`
-   is NULL if there is none: this is known when the code is compiled. */
-INLINE vec apply(const Update *u, long i, vec sum, const vec *noise) {
+   is NULL if there is none: this is known when the code is compiled. `column` is the
+   first column of the vector, which matters only with column_lrs. */
+INLINE vec apply(const Update *u, long i, long column, vec sum, const vec *noise) {
     vec gradient = gradient_at(u, i, sum);
     if (u->arrays[ORIGIN])
         gradient +=
@@ -172,8 +178,8 @@ INLINE vec apply(const Update *u, long i, vec sum, const vec *noise) {
     if (noise && u->arrays[UTILITY])
         gradient = quotient(gradient + *noise,
                             1 + exp_of(u->gate_share * *at(u->arrays, UTILITY, i)));
-    vec w =
-        u->arrays[SECOND] ? descend_adam(u, i, gradient) : descend_sgd(u, i, gradient);
+    vec w = u->arrays[SECOND] ? descend_adam(u, i, column, gradient)
+                              : descend_sgd(u, i, gradient);
     if (u->correction)
         w = *at(u->arrays, VALUE, i) -=
             u->correction_share * *(const vec *)(u->correction + i);
@@ -197,15 +203,27 @@ INLINE bool is_only_sgd(const Update *u) {
 INLINE void update_rows(const Update *u, long row, long rows, long row_length,
                         const real *sums) {
     long start = row * row_length;
+    if (u->column_lrs) {
+        for (; rows > 0; rows--, row++, sums += row_length) {
+            Update own = *u;
+            if (u->row_lrs) {
+                own.lr = u->row_lrs[row];
+                own.root_share = u->row_roots[row];
+            }
+            for (long i = 0; i < row_length; i += LANES)
+                apply(&own, row * row_length + i, i, *(const vec *)(sums + i), NULL);
+        }
+        return;
+    }
     if (!u->noise.distribution) {
         for (long i = 0; i < rows * row_length; i += LANES)
-            apply(u, start + i, *(const vec *)(sums + i), NULL);
+            apply(u, start + i, 0, *(const vec *)(sums + i), NULL);
         return;
     }
     for (; rows > 0; rows--, row++, sums += row_length) {
         draw_row(&u->noise, row, u->columns, row_length, u->noise_row);
         for (long i = 0; i < row_length; i += LANES)
-            apply(u, row * row_length + i, *(const vec *)(sums + i),
+            apply(u, row * row_length + i, 0, *(const vec *)(sums + i),
                   (const vec *)(u->noise_row + i));
     }
 }
@@ -406,7 +424,7 @@ INLINE void fused_tile(const int rows, const bool only_sgd, const real *e,
             long at = start + o * row_length + k;
             vec product = e[o * LANES] * part;
             vec w = only_sgd ? descend_sgd(&u, at, gradient_at(&u, at, product))
-                             : apply(&u, at, product, NULL);
+                             : apply(&u, at, 0, product, NULL);
             total[o] += w * next_part;
         }
     }

@@ -156,6 +156,8 @@ typedef struct {
        m += (1 - beta1) * (gradient - m)
        v = beta2 * v + (1 - beta2) * gradient^2
        w -= lr * m / (sqrt(v) * root_share + adam_eps)
+   (with column_lrs, each row and each column has an own lr and root_share, and an
+   element uses the larger ones; without row_lrs, all rows have those given here)
    Otherwise, with velocity v:
        v = momentum * v + gradient + weight_decay * w
        w = w - lr * v
@@ -175,6 +177,7 @@ typedef struct {
     const real *other;
     real lr, weight_decay, momentum;
     real first_share, beta2, second_share, root_share, adam_eps;
+    const real *row_lrs, *row_roots, *column_lrs, *column_roots; /* NULL if not used */
     real init_decay, average_share;
     real gate_share, keep;
     Noise noise;     /* its distribution is NO_NOISE if not used */

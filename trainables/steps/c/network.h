@@ -20,6 +20,7 @@ typedef struct {
     long start, count;              /* its place in the network's vectors */
     real *arrays[KINDS];            /* NULL if not used */
     real *gradient;                 /* see `gradients`; NULL if it is not stored */
+    real *column_lrs, *column_roots; /* only for Adam with units' ages: see Update */
     long extra;      /* the number of extra examples, which give a penalty's gradient */
     real *direction; /* a singular vector of spectral regularization, or NULL */
     real noise, bias_noise;         /* factors of the noise */
@@ -120,6 +121,10 @@ void limit_spectral_norm(const Network *net, double bound);
 
 /* If units are replaced: measure their outputs in the pass BASE, before an update. */
 void observe_units(const Network *net, const Hyperparameters *h);
+
+/* Before an update of Adam, if units have ages: compute the lr and root_share of each
+   unit, which are those of columns of the next part. */
+void find_unit_lrs(const Network *net, const Hyperparameters *h);
 
 /* After an update, return whether units are to be replaced now. */
 bool judge_units(const Network *net, const Hyperparameters *h);

@@ -125,7 +125,7 @@ static void destroy(Network *net) {
 static bool is_fused(const Network *net) {
     return net->is_small_batch && net->batch == 1 && !net->arrays[AVERAGE] &&
            !net->has_noise && !net->part->extra && !net->spectral &&
-           net->method == MIXTURE;
+           !net->part->column_lrs && net->method == MIXTURE;
 }
 
 /* Return the number of gradients that a method stores. */
@@ -199,6 +199,10 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
         long extra = ceil_div(matrix->extra, LANES) * LANES, rooms = examples + extra;
         if (net->is_parseval && extra * row_length > most_weights)
             most_weights = extra * row_length;
+        if (net->units.age && caller->weights[SECOND]) {
+            matrix->column_lrs = take(arena, row_length); /* stay 0 for the images */
+            matrix->column_roots = take(arena, row_length);
+        }
         layer->offset = NULL;
         if (has_offset) {
             layer->offset = &net->part[net->parts++];
@@ -580,6 +584,12 @@ static Update describe_update(const Network *net, const Part *part,
         update.second_share = 1 - h->beta2;
         update.adam_eps = h->adam_eps;
     }
+    update.column_lrs = part->column_lrs;
+    update.column_roots = part->column_roots;
+    if (part->column_lrs && part + 1 < net->part + net->parts) {
+        update.row_lrs = part[1].column_lrs;
+        update.row_roots = part[1].column_roots;
+    }
     if (net->has_noise) {
         real size = part->noise;
         update.noise = (Noise){.distribution = (Distribution)h->distribution,
@@ -763,6 +773,7 @@ int train(const Parameters *parameters, const Batches *batches,
             store_mixture(&net, &now);
             gradient = (Gradient){net.gradients[0], .share = 1};
         }
+        if (net.part->column_lrs) find_unit_lrs(&net, &now);
         if (gradient.sums) {
             descend_stored(&net, &now, gradient);
         } else {

@@ -121,6 +121,22 @@ static bool grow_accounts(const Network *net, const Hyperparameters *h) {
     return pays;
 }
 
+void find_unit_lrs(const Network *net, const Hyperparameters *h) {
+    const int64_t *age = net->units.age;
+    real lr = 0, root_share = 0;
+    for (long l = 0; l < net->layers - 1; l++) {
+        const Part *next = net->layer[l + 1].matrix;
+        for (long o = 0; o < net->layer[l].outputs; o++, age++) {
+            if (o == 0 || *age != age[-1]) { /* most units have the same age */
+                lr = h->lr / (1 - pow(h->beta1, *age + 1));
+                root_share = 1 / sqrt(1 - pow(h->beta2, *age + 1));
+            }
+            next->column_lrs[o] = lr;
+            next->column_roots[o] = root_share;
+        }
+    }
+}
+
 void observe_units(const Network *net, const Hyperparameters *h) {
     if (net->units.silence) count_silences(net);
     if (net->units.age) average_outputs(net, h);
