@@ -185,10 +185,10 @@ class Setting:
             UsageError: The intervention replaces units, but a unit has two outputs.
         """
         name = self.intervention.name if self.intervention else ""
-        if self.network is not None and name in ONE_OUTPUT:
+        if self.network and not self.network.is_chain and name in ONE_OUTPUT:
             raise UsageError(
-                f"intervention {name} replaces units of dense layers, but network "
-                f"{self.network.name} has other layers: leave out the intervention"
+                f"intervention {name} replaces units of layers in a chain, but network "
+                f"{self.network.name} has other connections: leave out the intervention"
             )
         outputs = ACTIVATIONS[self.activation].outputs if self.activation else 1
         if outputs > 1 and name in ONE_OUTPUT:

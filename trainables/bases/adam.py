@@ -99,4 +99,10 @@ class Adam:
             (torch.maximum(step.mT, own_step), torch.minimum(root.mT, own_root))
             for (step, root), (own_step, own_root) in zip(before, after, strict=True)
         ]
+        for layer, w in enumerate(network.weights[1:], start=1):
+            # a kernel, or a dense layer after a convolution, reads a unit several times
+            step, root = weights[layer]
+            if (positions := w.shape[1] // step.shape[1]) > 1:
+                tiles = (1, positions, 1)
+                weights[layer] = (step.tile(tiles), root.tile(tiles))
         return weights + after

@@ -44,6 +44,14 @@ class Architecture:
     hidden: ClassVar[tuple[int, ...]]
     """The default widths of the dense layers between the images and the head."""
 
+    is_chain: ClassVar[bool] = False
+    """Whether each layer reads all outputs of the layer before, and only these.
+
+    The units of the layer before are then in the same order at each position that a
+    unit reads, as in a convolution or after one. So unit u of U has the rows u, u + U,
+    u + 2 U, ... of the next layer's weights. Interventions that replace units need it.
+    """
+
     @property
     def front(self) -> int:
         """The number of layers before the dense ones."""

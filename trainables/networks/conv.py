@@ -42,6 +42,7 @@ class Conv(Architecture):
     """Convolutions, each with a maximum over 2 x 2 pixels, and then dense layers."""
 
     name: ClassVar[str] = "conv"
+    is_chain: ClassVar[bool] = True
     hidden: ClassVar[tuple[int, ...]] = (128, 128)
     conv_channels: str = text(
         "32-64-128",

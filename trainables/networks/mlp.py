@@ -22,6 +22,7 @@ class MLP(Architecture):
     """
 
     name: ClassVar[str] = "mlp"
+    is_chain: ClassVar[bool] = True
     hidden: ClassVar[tuple[int, ...]] = (100, 100, 100)
 
     def layers(self, form: Form, dense: Sequence[int], outputs: int = 1) -> list[Layer]:

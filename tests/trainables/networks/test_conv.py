@@ -21,7 +21,7 @@ from trainables.optimizers import OPTIMIZERS, SAM, SGD
 from trainables.probes import LANDSCAPE, MEASURES, Landscape
 from trainables.problems import MNIST, Form, Pairwise
 from trainables.run import ContinualRun
-from trainables.setting import ONE_OUTPUT, RunOptions, Setting
+from trainables.setting import RunOptions, Setting
 from trainables.steps.reference import loss_gradient
 from trainables.steps.update import initial_memory, make_update
 from trainables.usage import UsageError
@@ -263,7 +263,7 @@ def run_of(name: str, few: Dataset) -> ContinualRun:
     return ContinualRun(setting, [5, 0], few, options=RunOptions(landscape_every=0))
 
 
-@pytest.mark.parametrize("name", [n for n in INTERVENTIONS if n not in ONE_OUTPUT])
+@pytest.mark.parametrize("name", INTERVENTIONS)
 def test_a_run_with_an_intervention_can_be_stopped(name, few):
     one, other = run_of(name, few), run_of(name, few)
     one.next_task()
@@ -273,9 +273,3 @@ def test_a_run_with_an_intervention_can_be_stopped(name, few):
         assert not row["diverged"]
         assert {n: row[n] for n in MEASURES} == {n: own[n] for n in MEASURES}
     assert not torch.equal(state["network"][0], other.network.weights[0])
-
-
-@pytest.mark.parametrize("name", ONE_OUTPUT)
-def test_what_replaces_units_of_dense_layers_is_refused(name, few):
-    with pytest.raises(UsageError, match=f"{name} replaces units .* network conv has"):
-        run_of(name, few)

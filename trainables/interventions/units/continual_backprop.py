@@ -21,6 +21,12 @@ subtracted, and the n mature units with the least utility are replaced, layer by
 from the inputs. A new unit gets new incoming weights. Its outgoing weights, its
 averages and its age are 0.
 
+In a convolutional network, a unit is a channel, and mean(...) is also over its
+positions. mean_k |w_ik| is also over the positions of the next layer's kernels. If the
+next layer is dense, each position has weights of its own: mean(...) mean_k |w_ik| is
+then the mean over the positions of what they give one by one
+(lop/algos/convGnT.py:86-142).
+
 With `utility` = "printed", this module follows the simpler Algorithm 1 of the paper.
 u_i is the plain average of mean(|h_i|) sum_k |w_ik|. If the account of a layer is above
 1, one unit is replaced, and 1 is subtracted. At most one unit of a layer is thus
@@ -181,10 +187,12 @@ class ContinualBackprop(Intervention):
 
         marks, weights = stack.memory.marks, stack.network.weights
         outgoing = [w.abs() for w in weights[1:]]
+        front = stack.network.kind.front if stack.network.kind else 0
+        dense = [layer + 1 >= front for layer in range(len(outgoing))]
         if self.utility == "printed":
             use = [
-                h.abs().mean(1) * w.sum(2)
-                for h, w in zip(hidden, outgoing, strict=True)
+                _contribution(h.abs(), w.sum(2), is_dense)
+                for h, w, is_dense in zip(hidden, outgoing, dense, strict=True)
             ]
             marks["utility"].lerp_(torch.cat(use, 1), 1 - self.utility_decay)
             return
@@ -194,18 +202,33 @@ class ContinualBackprop(Intervention):
         # weights of 0 must not give 0 / 0
         least = torch.finfo(centre.dtype).eps
         use = [
-            (h - f[:, None]).abs().mean(1)
-            * w.mean(2)
+            _contribution((h - f[:, None]).abs(), w.mean(2), is_dense)
             / incoming.abs().mean(1).clamp_(min=least)
-            for h, f, w, incoming in zip(
+            for h, f, w, incoming, is_dense in zip(
                 hidden,
                 split_by_layer(stack, centre),
                 outgoing,
                 weights[:-1],
+                dense,
                 strict=True,
             )
         ]
         marks["utility"].lerp_(torch.cat(use, 1), 1 - self.utility_decay)
+
+
+def _contribution(sizes: Tensor, outgoing: Tensor, is_dense: bool) -> Tensor:
+    """Return the mean of each unit's outputs, times that of its outgoing weights.
+
+    `sizes` has the outputs of U units, of shape (S, examples x positions, U).
+    `outgoing` has one number for each row of the next layer's weights, of shape (S,
+    rows). If `is_dense` is true, each position has its own row.
+    """
+    seeds, _, units = sizes.shape
+    rows = outgoing.reshape(seeds, -1, units)  # by position of the kernel or the image
+    if not is_dense:
+        return sizes.mean(1) * rows.mean(1)
+    by_position = sizes.reshape(seeds, -1, rows.shape[1], units).mean(1)
+    return (by_position * rows).mean(1)
 
 
 def _least(numbers: Tensor, count: Tensor) -> Tensor:

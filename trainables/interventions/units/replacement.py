@@ -31,6 +31,17 @@ def split_by_layer(stack: Stack, numbers: Tensor) -> tuple[Tensor, ...]:
     return torch.split(numbers, widths, dim=1)
 
 
+def by_unit(of_rows: Tensor, units: int) -> Tensor:
+    """View numbers of the rows of a layer's weights by the units that the rows read.
+
+    The first axis of `of_rows` has the rows of one network. The layer before has
+    `units` units. The result has two axes in its place: the positions, of which a dense
+    layer has one, and the units. See `Architecture.is_chain`.
+    """
+    positions = len(of_rows) // units
+    return of_rows.view(positions, units, *of_rows.shape[1:])
+
+
 def replace_units(
     stack: Stack,
     chosen: Sequence[Tensor],
@@ -61,7 +72,8 @@ def replace_units(
 
     def disconnect(layer: int, i: int, indices: Tensor) -> None:
         for network in (stack.network, *moments):
-            network.weights[layer + 1][i][indices] = 0
+            units = network.weights[layer].shape[2]
+            by_unit(network.weights[layer + 1][i], units)[:, indices] = 0
 
     for i, seed in enumerate(stack.seeds):
         units = [layer[i].nonzero().flatten() for layer in chosen]
