@@ -39,6 +39,7 @@ from trainables.data.examples import (
     select,
     to_tensor,
 )
+from trainables.data.rotation import rotated
 from trainables.hyperparameter import check_whole
 from trainables.interventions import Intervention
 from trainables.measuring import measure_landscape, measure_network
@@ -121,6 +122,7 @@ class ContinualRun:
             Reader(to_tensor(images, device), dtype, setting.input_low, *scales)
             for images in (dataset.train_images, dataset.test_images)
         )
+        self._angle = 0.0
         network = initial_network(
             [setting.form.pixels, *setting.hidden, setting.outputs],
             self.seeds,
@@ -198,6 +200,7 @@ class ContinualRun:
         self._start_phase("training")
         begin_task(setting, stack)
         self._start_phase("permuting")
+        self._turn_images(ordered_tasks[0].angle)
         initial = self._initial.take([self.seeds.index(s) for s in stack.seeds])
         with self._in_pixel_order(ordered_tasks, stack.network, stack.memory, initial):
             before = stack.network.map(torch.clone)
@@ -244,6 +247,18 @@ class ContinualRun:
         """Return task number `index` of the seed's stream."""
         return self.setting.problem.task(seed, index, self.setting.form)
 
+    def _turn_images(self, angle: float) -> None:
+        """Turn all images by an angle in degrees, from how they are in the dataset."""
+        if angle == self._angle:
+            return
+        dataset, form = self.dataset, self.setting.form
+        for reader, images in (
+            (self._train_images, dataset.train_images),
+            (self._test_images, dataset.test_images),
+        ):
+            reader.images = to_tensor(rotated(images, form, angle), self.device)
+        self._angle, self._graphs = angle, None  # graphs read the images of before
+
     def _draw(self, seed: int, task: Task, index: int) -> Examples:
         """Return the training examples of task number `index` of the seed's stream."""
         labels, count = self.dataset.train_labels, self.setting.examples
@@ -274,6 +289,7 @@ class ContinualRun:
         for back in range(1, 1 + min(self.options.look_back, self.task)):
             index = self.task - back
             tasks = [self._stream(s, index) for s in self.alive]
+            self._turn_images(tasks[0].angle)
             with self._in_pixel_order(tasks, self.stack.network):
                 accuracies.append(self._test_on(tasks, index)["test_accuracy"])
         if not accuracies:

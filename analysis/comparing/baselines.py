@@ -31,7 +31,7 @@ WITHOUT = {"base": "plain", "remedy": "none"}
 """Maps a part to the name of the baseline whose settings lack this part."""
 
 STREAM = (
-    *("problem", "pixel_share", "chunks", "dataset", "examples"),
+    *("problem", "pixel_share", "chunks", "degrees", "dataset", "examples"),
     *("input_low", "normalization"),
     *("tasks", "epochs", "batch_size", "hidden", "activation", "initialization"),
     *(

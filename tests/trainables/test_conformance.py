@@ -71,6 +71,7 @@ from trainables.problems import (
     Permuted,
     Problem,
     RandomLabels,
+    Rotating,
 )
 from trainables.record import SETTING_COLUMNS, Record, measure_columns
 from trainables.run import ContinualRun
@@ -149,6 +150,7 @@ PROBLEM_CASES: dict[str, Problem] = {
     "random-labels": RandomLabels(),
     "accumulating": Accumulating(chunks=4),
     "class-pairs": ClassPairs(),
+    "rotating": Rotating(degrees=30),
 }
 
 NETWORK_CASES: dict[str, Architecture] = {

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import rotate
 
 from trainables import measuring
 from trainables.data import Dataset, examples
@@ -130,6 +131,8 @@ def assert_close(rows: list[Record], others: list[Record], tolerance=1e-9) -> No
 
 LOOK_BACK = 2
 
+BILINEAR = {"reshape": False, "order": 1, "mode": "grid-constant"}
+
 
 class Activated(torch.nn.Module):
     """An activation, in the words of its definition."""
@@ -202,7 +205,14 @@ def naive(setting: Setting, seed: int, data: Dataset) -> list[Record]:
             draw = generator("examples", seed, 0 if task.shuffled else index)
             order = draw.permutation(len(mine))[: setting.examples]
             mine = [mine[i] for i in sorted(order)]
-        x = torch.tensor(low + (1 - low) * images[mine] / 255)
+        images = images[mine]
+        if task.angle:
+            turned = [
+                rotate(image.reshape(28, 28).astype(float), task.angle, **BILINEAR)
+                for image in images
+            ]
+            images = np.rint(turned).reshape(-1, 784)
+        x = torch.tensor(low + (1 - low) * images / 255)
         if setting.normalization:  # the digits have one channel
             x = (x - np.mean(data.train_images / 255)) / np.std(data.train_images / 255)
         if task.pixels is not None:

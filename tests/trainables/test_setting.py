@@ -290,6 +290,8 @@ def test_every_field_is_in_the_identifier():
         {"alpha": 0.5},
         {"problem": "gradual"},
         {"problem": "gradual", "pixel_share": 0.2},
+        {"problem": "rotating"},
+        {"problem": "rotating", "degrees": 7.0},
         {"problem": "accumulating"},
         {"problem": "accumulating", "chunks": 7},
         {"examples": 1000},

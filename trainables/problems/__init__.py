@@ -8,6 +8,7 @@ from trainables.problems.pairwise import Pairwise
 from trainables.problems.pairwise_oriented import PairwiseOriented
 from trainables.problems.permuted import Permuted
 from trainables.problems.random_labels import RandomLabels
+from trainables.problems.rotating import Rotating
 from trainables.problems.task import MNIST, Form, Problem, Task
 
 PROBLEMS: dict[str, type[Problem]] = {
@@ -19,6 +20,7 @@ PROBLEMS: dict[str, type[Problem]] = {
     "random-labels": RandomLabels,
     "accumulating": Accumulating,
     "class-pairs": ClassPairs,
+    "rotating": Rotating,
 }
 
 __all__ = [
@@ -34,5 +36,6 @@ __all__ = [
     "Permuted",
     "Problem",
     "RandomLabels",
+    "Rotating",
     "Task",
 ]

@@ -47,6 +47,8 @@ class Task:
             is tested on the images on which it was trained.
         share: The share of the training images of these classes that the task has, or
             None for all. A larger share has all images of a smaller share, and more.
+        angle: The angle in degrees by which the images are turned counterclockwise. All
+            seeds have the same angle.
     """
 
     label: str
@@ -54,6 +56,7 @@ class Task:
     pixels: np.ndarray | None = None
     shuffled: bool = False
     share: float | None = None
+    angle: float = 0.0
 
 
 @attrs.frozen(kw_only=True)

@@ -25,6 +25,7 @@ from trainables.problems import (
     PairwiseOriented,
     Permuted,
     RandomLabels,
+    Rotating,
     Task,
 )
 from trainables.setting import Setting
@@ -213,6 +214,13 @@ def test_class_pairs_share_no_class_until_they_begin_again(classes):
     # the larger class comes first about as often as not
     assert 0 < sum(a > b for a, b in (task.classes for task in tasks)) < len(tasks)
     assert tasks[0].classes != ClassPairs().task(6, 0, form).classes
+
+
+def test_each_task_turns_the_images_as_far_as_the_task_before():
+    angles = [Rotating(degrees=50).task(seed, 8).angle for seed in (0, 1)]
+    assert angles == [40, 40]
+    assert [Rotating().task(0, i).angle for i in range(3)] == [0, 2, 4]
+    assert Rotating(degrees=0.5).task(0, 9).label == "4.5 degrees"
 
 
 def golden_labels() -> dict[str, dict[str, list[str]]]:

@@ -1,0 +1,45 @@
+"""The problem `rotating`: each task turns the images a little more.
+
+The images stay images: neighbors stay neighbors, as convolutions expect it. Lopez-Paz &
+Ranzato 2017 (arXiv 1706.08840) turn the images of each task by another angle too. In
+their code (facebookresearch/GradientEpisodicMemory, data/mnist_rotations.py), an angle
+is random in the task's part of the range. Here, it grows by the same step, so that all
+changes are equally large, and all seeds have the same images.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+from trainables.hyperparameter import real
+from trainables.problems.task import MNIST, Form, Problem, Task
+
+
+@attrs.frozen(kw_only=True)
+class Rotating(Problem):
+    """A stream in which each task turns all images a little more than the task before.
+
+    The first task has the images as they are.
+    """
+
+    name: ClassVar[str] = "rotating"
+
+    degrees: float = real(
+        2.0,
+        0.0,
+        180.0,
+        exclude_low=True,
+        unit="degrees",
+        meaning="angle by which each task turns the images, counterclockwise",
+    )
+
+    def task(self, seed: int, index: int, form: Form = MNIST) -> Task:
+        """Return task number `index` (from 0) of the seed's stream.
+
+        >>> Rotating(degrees=2.5).task(seed=0, index=3).label
+        '7.5 degrees'
+        """
+        angle = index * self.degrees % 360
+        return Task(f"{angle:g} degrees", tuple(range(form.classes)), angle=angle)
