@@ -7,7 +7,6 @@ labels in the records. Source: Koster & Kukla 2024 (arXiv 2409.17300), Figures 2
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 BUNDLED = "mnist-5k"  # a subset of MNIST that needs no download
 SHOWN = 4  # the number of tasks to show for each problem
 CLASSES = (3, 5, 8)  # the classes to show for a permuted task
+MOST = 10  # the largest number of images to show for a task
 ORIGINAL = -1  # the task number of an image that is not permuted
 
 
@@ -100,6 +100,8 @@ def _images(
 
     `labels` has the label of each task in the records, by the number of the task.
     """
+    from trainables.data.rotation import rotated
+
     for index, recorded in labels.items():
         task = stream.task(seed, int(index), digits.form)
         if task.label != recorded:
@@ -110,8 +112,9 @@ def _images(
             )
         permuted = task.pixels is not None
         order = task.pixels if permuted else slice(None)
-        for label in CLASSES if permuted else task.classes:
-            image = np.asarray(digits.train_images[digits.train_labels == label][0])
+        for label in CLASSES if permuted else task.classes[:MOST]:
+            first = digits.train_images[digits.train_labels == label][:1]
+            image = rotated(first, digits.form, task.angle)[0]
             if permuted and index == min(labels):
                 yield _row(ORIGINAL, "as it is", label, image)
             yield _row(index, recorded, label, image[order])
@@ -123,22 +126,23 @@ def _row(task: int, task_label: str, label: int, image: Any) -> dict[str, Any]:
 
 
 def _load_images(name: str) -> Dataset:
-    """Load a dataset from the folder PLASTICITY_DATA.
+    """Load a dataset that is on this machine.
 
-    If PLASTICITY_DATA is not set, use the subset `BUNDLED` in place of MNIST.
+    In place of MNIST, use the subset `BUNDLED` if PLASTICITY_DATA is not set.
 
     Raises:
-        UsageError: PLASTICITY_DATA is not set and the dataset is not MNIST.
+        UsageError: The dataset would have to be downloaded.
     """
-    from trainables.data import load
+    from trainables.data import DATASETS, find_folder, load
 
-    if not os.environ.get("PLASTICITY_DATA"):
-        if name not in (BUNDLED, "mnist"):
+    if find_folder(name) is None:
+        if name == "mnist":
+            name = BUNDLED
+        elif name not in DATASETS or DATASETS[name].hint:
             raise UsageError(
                 f"cannot show images of {name}, because PLASTICITY_DATA is not set: "
                 f"set it to the folder that has the files of {name}"
             )
-        name = BUNDLED
     return load(name)
 
 

@@ -34,8 +34,8 @@ class SweepOptions:
         study: The name of a study (see --list), or a Python file that defines STUDY.
         results: The folder for the results, or a URI such as s3://bucket/prefix. The
             records are Parquet files in RESULTS/STUDY/records.
-        dataset: Train on mnist, fashion-mnist, kmnist or mnist-5k. By default, the
-            study chooses the dataset.
+        dataset: The dataset, for example mnist-5k, fashion-mnist or cifar-10
+            (docs/streams.md). By default, the study chooses it.
         data_dir: The folder with the dataset's files. The default is $PLASTICITY_DATA.
             If neither is given, the files are downloaded once.
         tasks: The number of tasks in each run. By default, the study sets this number.

@@ -6,10 +6,14 @@ grows. Lee et al. 2023 (arXiv 2306.10711) measure input plasticity with this str
 label plasticity with changing labels (see `label_permuted`). They find that SAM helps
 input plasticity, but hardly label plasticity.
 
-In the authors' code (dojeon-ai/PLASTIC@3736071, synthetic/input_adaptation.py:205-248),
-all tasks have equally many updates, on batches of all images so far. Here, a task has
-`epochs` passes over its images, or over `Setting.examples` of them, drawn anew for each
-task. Once a task has that many images, all tasks have equally many updates too.
+With `chunks` 2 and two tasks, this is the warm start of Ash & Adams 2020 (arXiv
+1910.08475): a network learns half of the images, then all of them.
+
+In the code of Lee et al. (dojeon-ai/PLASTIC@3736071,
+synthetic/input_adaptation.py:205-248), all tasks have equally many updates, on batches
+of all images so far. Here, a task has `epochs` passes over its images, or over
+`Setting.examples` of them, drawn anew for each task. Once a task has that many images,
+all tasks have equally many updates too.
 """
 
 from __future__ import annotations
