@@ -49,8 +49,7 @@ def browser():
         yield started
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_it_is_clean_and_nothing_is_off_the_page(browser, report_page, width, dark):
     browser.open(report_page.as_uri(), width, dark)
     assert browser.complaints() == []

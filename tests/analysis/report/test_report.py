@@ -266,7 +266,7 @@ def test_columns_of_nulls_and_records_of_the_first_version(tmp_path, capsys, und
     assert f"1 (2 files), {SCHEMA_VERSION} (2 files)" in text
 
 
-def test_nothing_measured_of_the_network(tmp_path, capsys):
+def test_nothing_measured_of_the_network(tmp_path, capsys, undrawn):
     null = [n for n in KNOWN_MEASURES if n not in ("test_accuracy", "online_accuracy")]
     for setting in paper_settings(tasks=5)[:2]:
         run = make_run(setting, 0)
@@ -317,14 +317,16 @@ def test_a_study_that_runs_says_how_much_is_there(tmp_path, capsys, undrawn):
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"settings": [{}]}', "{"])
-def test_a_damaged_study_json_changes_nothing(tmp_path, content):
+def test_a_damaged_study_json_changes_nothing(tmp_path, content, undrawn):
     write_study(tmp_path, [make_setting(tasks=3)], (0,))
     (tmp_path / "paper" / "study.json").write_text(content)
     (report,) = make_reports(str(tmp_path))
     assert (report.complete, report.expected) == (1, 1)
 
 
-def test_of_many_settings_the_best_are_drawn_and_the_command_names_them(tmp_path):
+def test_of_many_settings_the_best_are_drawn_and_the_command_names_them(
+    tmp_path, undrawn
+):
     many = [
         make_setting(tasks=3, optimizer=kind, weight_decay=i * 1e-4)
         for kind in ("sgd", "gnp")
