@@ -39,7 +39,7 @@ from trainables.networks.network import Network, forward, initial_network
 from trainables.networks.stack import Memory, Stack
 from trainables.optimizers import SAM, SGD
 from trainables.run import ContinualRun
-from trainables.setting import Setting
+from trainables.setting import RunOptions, Setting
 from trainables.steps import fast, reference
 from trainables.steps.update import initial_memory, make_update
 
@@ -491,6 +491,8 @@ def test_shrinking_every_step_is_weight_decay():
 
 # ---- resets
 
+UNPROBED = RunOptions(landscape_every=0)
+
 
 @pytest.mark.parametrize(
     "intervention",
@@ -501,7 +503,7 @@ def test_nothing_is_reset_before_the_first_task(intervention, few):
     networks = []
     for one in (None, intervention):
         setting = Setting(dataset="mnist-5k", hidden=(12,), intervention=one)
-        run = ContinualRun(setting, [4, 1], few)
+        run = ContinualRun(setting, [4, 1], few, options=UNPROBED)
         run.next_task()
         networks.append(run.network)
     for now, then in zip(*(n.tensors() for n in networks), strict=True):
@@ -571,10 +573,10 @@ def test_a_fresh_run_learns_every_task_from_the_initial_weights(few, initializat
         hidden=(12, 10),
         initialization=initialization,
     )
-    one = ContinualRun(setting, [4, 1], few)
+    one = ContinualRun(setting, [4, 1], few, options=UNPROBED)
     rows = [one.next_task() for _ in range(3)]
     for task in (0, 1, 2):
-        other = ContinualRun(setting, [4, 1], few)
+        other = ContinualRun(setting, [4, 1], few, options=UNPROBED)
         other.task = task
         for mine, theirs in zip(rows[task], other.next_task(), strict=True):
             same = {n: v for n, v in mine.items() if n != "seconds"}
