@@ -15,15 +15,15 @@ typedef enum { BASE, ASCENT, PASSES } PassName;
    sum_b errors[row][b] * input_rows[b][column] / batch. It has the weights and biases
    of a layer, or only its weights, or only its biases. */
 typedef struct {
-    long rows, columns, row_length; /* row_length is a multiple of LANES */
-    bool has_bias;                  /* after the columns of weights */
-    long start, count;              /* its place in the network's vectors */
-    real *arrays[KINDS];            /* NULL if not used */
-    real *gradient;                 /* see `gradients`; NULL if it is not stored */
+    long rows, columns, row_length;  /* row_length is a multiple of LANES */
+    bool has_bias;                   /* after the columns of weights */
+    long start, count;               /* its place in the network's vectors */
+    real *arrays[KINDS];             /* NULL if not used */
+    real *gradient;                  /* see `gradients`; NULL if it is not stored */
     real *column_lrs, *column_roots; /* only for Adam with units' ages: see Update */
     long extra;      /* the number of extra examples, which give a penalty's gradient */
     real *direction; /* a singular vector of spectral regularization, or NULL */
-    real noise, bias_noise;         /* factors of the noise */
+    real noise, bias_noise; /* factors of the noise */
     struct {
         real *weights;    /* weights at this point; NULL if implicit */
         real *errors;     /* in panels of `rows` features */
@@ -55,8 +55,7 @@ typedef struct {
     long layers, parts, batch, panels;
     Activation activation;
     Method method; /* MIXTURE also if there is no ascent step */
-    bool is_normalized, has_ascent, has_noise, has_utility, limits_norm,
-        is_parseval;
+    bool is_normalized, has_ascent, has_noise, has_utility, limits_norm, is_parseval;
     bool is_small_batch, is_scaled; /* is_scaled: the ascent step is as in ASAM */
     Layer *layer;
     Part *part;
@@ -70,11 +69,11 @@ typedef struct {
     real *output_errors;       /* errors of all outputs of a layer, if units have two */
     real *next_row;            /* the next example, only if `is_fused` */
     real *scratch, *noise_row; /* for the updates of weights */
-    Units units;             /* see `Parameters`, and below the number of units */
-    real *activity, *centre; /* of hidden units: see units.c */
+    Units units;               /* see `Parameters`, and below the number of units */
+    real *activity, *centre;   /* of hidden units: see units.c */
     long hidden_units;
-    real *weight_panels;       /* the weights of a layer, only for Parseval */
-    real *spectral;            /* five rows and a panel, to limit the spectral norm */
+    real *weight_panels; /* the weights of a layer, only for Parseval */
+    real *spectral;      /* five rows and a panel, to limit the spectral norm */
     /* Only for an implicit first layer (see is_explicit) or for LookSAM: */
     real *input_products; /* h h^T + 1, in panels of examples */
     real *error_products; /* e e^T */

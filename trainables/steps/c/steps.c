@@ -241,8 +241,8 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
     if (most_weights) net->weight_panels = take(arena, most_weights);
     if (net->limits_norm) {
         const Layer *hidden = last - 1; /* see limit_spectral_norm */
-        net->spectral = take(arena, 5 * hidden->matrix->row_length +
-                                        hidden->outputs * LANES);
+        net->spectral =
+            take(arena, 5 * hidden->matrix->row_length + hidden->outputs * LANES);
     }
     net->next_row = is_fused(net) ? take(arena, first->matrix->row_length) : NULL;
     if (net->has_ascent && (net->method == LOOKSAM || !first->matrix->gradient)) {
@@ -699,9 +699,9 @@ static void descend(const Network *net, const Hyperparameters *h, Gradient g,
             examples = net->panels * LANES + part->extra; /* others have no errors */
         }
         if (part == net->part && has_next)
-            outer_product_then_multiply(
-                errors, part->rows, inputs, part->row_length, &update, net->next_row,
-                layer_outputs(net, net->layer, BASE).values);
+            outer_product_then_multiply(errors, part->rows, inputs, part->row_length,
+                                        &update, net->next_row,
+                                        layer_outputs(net, net->layer, BASE).values);
         else
             outer_product(errors, part->rows, inputs, part->row_length, examples,
                           &update);
