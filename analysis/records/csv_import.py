@@ -69,8 +69,8 @@ def import_csv(
     name = Path(file).stem if study is None else study
     if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
         raise UsageError(
-            f"the study's name is {name!r}: give a name of letters, digits, '-' and "
-            "'_' that begins with a letter or a digit, with --study"
+            f"{name!r} is not a valid name of a study: use --study to give a name of "
+            "letters, digits, '-' and '_' that begins with a letter or a digit"
         )
     folder = Path(results).expanduser() / name
     if "://" in results:
@@ -143,10 +143,11 @@ def _to_long(frame: pd.DataFrame, file: str) -> pd.DataFrame:
 def _convert(
     frame: pd.DataFrame, file: str, problem: str
 ) -> tuple[pd.DataFrame, dict[str, Column]]:
-    """Return the rows with the types of the records, and the columns of the file.
+    """Return the rows, in the types of records, and a description of each column.
 
-    A column that is not in `KNOWN_COLUMNS` describes the setting. But it is a measure
-    if its numbers change within a run, and if the other columns identify the run.
+    A column that is not in `KNOWN_COLUMNS` is a measure if it has numbers that change
+    within a run, and if the other columns tell the runs apart. Otherwise it describes
+    the setting.
     """
     given = [n for n in frame.columns.astype(str) if n not in ("run", "seed")]
     for name, value in (
@@ -157,8 +158,8 @@ def _convert(
         frame[name] = frame[name].fillna(value) if name in frame else value
     if "optimizer" not in given:
         _note(
-            f"{file} has no column optimizer, so all runs have the optimizer {UNKNOWN}:"
-            " to compare methods, write the methods into a column optimizer"
+            f"{file} has no column named optimizer, so the optimizer of all runs is "
+            f"{UNKNOWN}: to compare methods, add this column with each run's method"
         )
     columns: dict[str, Column] = {
         name: KNOWN_COLUMNS.get(name) or _describe(frame[name], file) for name in given

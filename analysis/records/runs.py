@@ -126,7 +126,7 @@ class Runs:
 
 
 def setting_columns(frame: pd.DataFrame) -> list[str]:
-    """Return the columns of a frame of records that describe the setting.
+    """Return the names of the columns of records that describe the setting.
 
     `Records.to_frame` saves their names in `frame.attrs`. If `frame.attrs` does not
     have them, return the columns of the frame that are in `SETTING_COLUMNS`.

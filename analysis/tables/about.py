@@ -193,7 +193,7 @@ def _compare_with_request(runs: Runs, request: RequestedStudy) -> Runs:
 
 
 def about_sheets(facts: StudyFacts) -> list[Sheet]:
-    """Return a sheet of facts about a study, and a sheet of run counts per problem."""
+    """Return a sheet of facts about a study, and for each problem its run counts."""
     columns = [Column("what"), Column("is")]
     sheet = Sheet(f"Study {facts.study}", "", columns, list(_facts(facts)))
     parts = facts.counts.groupby("problem", sort=False)
@@ -259,7 +259,7 @@ def _facts(facts: StudyFacts) -> Iterator[list[str]]:
 
 
 def _with_counts(values: Sequence[str]) -> str:
-    """Return the distinct values; if they differ, count the files of each.
+    """Return the value of all files; if files differ, each value with its file count.
 
     >>> _with_counts(["a", "a"]), _with_counts(["a", "b", "a"])
     ('a', 'a (2 files), b (1 file)')

@@ -79,7 +79,7 @@ def print_difference(
     if data.empty:
         raise UsageError(
             f"no setting is in both {a} and {b}, so there is nothing to compare: give "
-            "two results of the same settings"
+            "two results that have settings in common"
         )
     measures = [m for m in first.number_columns if m in second.number_columns]
     sheets = [

@@ -148,7 +148,7 @@ def _to_csv(table: pa.Table) -> bytes:
 
 
 def print_query(results: str, query: str, format: str = "rich") -> None:
-    """Run a DuckDB SELECT query on the tables records and runs, and print its rows.
+    """Run a DuckDB SELECT query on the table `records` or `runs`, and print the rows.
 
     Raises:
         UsageError: There are no readable records, or the query is invalid.

@@ -105,7 +105,7 @@ def _verdict(part: pd.DataFrame, publication: Publication) -> str:
     within = f"reproduced within {scale * publication.tolerance:.2f} {unit}"
     counts = f"{part['runs'].iloc[0]} runs here, {publication.runs} published"
     if len(part) == 1:
-        beginning = {DIFFERENT: "not ", UNDECIDED: "undecided whether "}
+        beginning = {DIFFERENT: "not ", UNDECIDED: "it is undecided whether this is "}
         return (
             f"{beginning.get(part['verdict'].iloc[0], '')}{within}: the difference is "
             f"{difference[0]:+.2f} {unit} ({counts})."
@@ -113,16 +113,18 @@ def _verdict(part: pd.DataFrame, publication: Publication) -> str:
     if wrong:
         within = f"not {within} at {wrong} of {len(part)} tasks"
     elif open_:
-        noise = scale * part["noise"].max()
+        noise = f"its 95% interval is up to ± {scale * part['noise'].max():.2f} {unit}"
+        if part["lo"].isna().any():
+            noise = "one run does not show how much runs differ"
         within = (
-            f"undecided whether {within}: {right} of {len(part)} tasks are reproduced. "
-            "At the other tasks, the true difference may be small enough too, because "
-            f"the 95% interval of a difference is up to ± {noise:.2f} {unit}"
+            f"it is undecided whether the curve is {within}: the numbers of {right} of "
+            f"{len(part)} tasks are. At the others, the measured difference is larger, "
+            f"but the true difference may not be, because {noise}"
         )
     tasks = part["task"].to_numpy(dtype=float)
     peaks = [int(tasks[part[name].argmax()]) for name in ("mean", "published")]
     near = [f"{t:.0f}" for t in tasks[part["near_peak"].astype(bool)] if t != peaks[0]]
-    open_peak = f" (or, within noise, at task {', '.join(near)})" if near else ""
+    open_peak = f" (or, because of noise, at task {' or '.join(near)})" if near else ""
     known = part[part["lo"].notna()]
     beyond = int((known["difference"].abs() > known["noise"]).sum())
     outside = (

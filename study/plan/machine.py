@@ -46,8 +46,8 @@ def save_rates(work_per_second: Mapping[str, float]) -> None:
 def load_rates() -> dict[str, float]:
     """Return the saved training speeds of this machine, by the name of the optimizer.
 
-    A speed is the work per second of one CPU. If no speeds are saved, or if they are
-    the speeds of another processor, return {}.
+    A speed is the work (`Cost.work`) that one CPU does per second. If no speeds are
+    saved, or if they are the speeds of another processor, return {}.
     """
     try:
         content: dict[str, Any] = json.loads(rates_file().read_text())

@@ -196,7 +196,10 @@ class RaceSession:
     def _judge(
         self, races: Sequence[Sequence[Setting]], stage: Stage, *, only_best: bool
     ) -> dict[str, str]:
-        """Return why settings stop after a stage, by setting_id."""
+        """Return the settings that leave the race after a stage, and why.
+
+        The keys are their setting_ids, and the values are the reasons as text.
+        """
         accuracies = self._accuracies()
         stopped: dict[str, str] = {}
         for race in races:

@@ -394,8 +394,8 @@ def _check_conditions(files: Files, exclusion: Exclusion, entry: Entry) -> None:
     """
     if exclusion.swap(entry.to_bytes(), None) is not None:
         say(
-            f"{files.location()}: this object store ignores conditional writes, so it "
-            "cannot stop a second sweep. Start only one sweep at a time."
+            f"{files.location()}: this object store ignores conditional writes, so the "
+            "program cannot keep a second sweep out. Start only one sweep at a time."
         )
 
 

@@ -87,7 +87,7 @@ class Optimizer:
         """
 
     def begin_task(self, memory: Memory, progress: float) -> None:
-        """Change the memory before a task.
+        """Change what the method keeps between steps (`memory`), before a task.
 
         `progress` is the task's position in the stream: 0 for the first task, and below
         1 for the last.

@@ -90,12 +90,12 @@ def hessian_rank(landscape: Landscape) -> Float[Tensor, " S"]:
     """Estimated number of the Hessian's eigenvalues with a magnitude above 0.1.
 
     This is an epsilon-rank with epsilon = 0.1 nats. He et al. 2025 find that it
-    collapses before a new task when a network loses plasticity. Their threshold was not
-    found. This project chose 0.1, and uses it for all settings.
+    collapses before a new task when a network loses plasticity. We did not find their
+    threshold. This project chose 0.1, and uses it for all settings.
 
     The estimate is by stochastic Lanczos quadrature (see `lanczos`), with one random
     vector. With k eigenvalues beyond the threshold, its standard error is about sqrt(2
-    k). It takes about twice as long as sharpness.
+    k). This probe takes about twice as long as sharpness.
     """
     hessian = landscape.hessian
     start = _random_vectors(landscape, "spectrum")

@@ -95,7 +95,8 @@ def by_task(
     if not parts:
         raise UsageError(
             "no setting has a complete run (all tasks finished, not diverged), so the "
-            "figure would be empty: run the study again to finish its runs"
+            "figure would be empty: if runs are not finished, run the study again. "
+            "Runs that diverged cannot be shown"
         )
     data = pd.concat(parts, ignore_index=True)
     if data.empty:

@@ -99,8 +99,9 @@ def test_a_difference_that_noise_can_explain_is_undecided():
     assert row["noise"] == pytest.approx(np.hypot(own, other), rel=1e-5)
     assert row["verdict"] == UNDECIDED
     (line,) = verdicts(data)
-    assert line.startswith("dohare-2024: undecided whether reproduced within 0.30 pp: ")
-    assert f"{len(data) - 1} of {len(data)} tasks are reproduced." in line
+    said = "dohare-2024: it is undecided whether the curve is reproduced within 0.30 pp"
+    assert line.startswith(said)
+    assert f"the numbers of {len(data) - 1} of {len(data)} tasks are." in line
     assert f"up to ± {100 * row['noise']:.2f} pp" in line
 
 
@@ -111,14 +112,16 @@ def test_a_peak_that_noise_moves_is_said_to_be_open():
     frame.loc[task, "online_accuracy"] += 0.0036 * (seed[task] - 1)
     (line,) = verdicts(replication(frame))
     assert line.endswith(
-        "The peak is at task 1 here (or, within noise, at task 2) and at task 1 in the "
-        "publication."
+        "The peak is at task 1 here (or, because of noise, at task 2) and at task 1 in "
+        "the publication."
     )
 
 
 def test_a_single_run_contradicts_nothing():
     """Its noise is unknown."""
-    assert set(replication(records(offset=-0.1, seeds=[1]))["verdict"]) == {UNDECIDED}
+    data = replication(records(offset=-0.1, seeds=[1]))
+    assert set(data["verdict"]) == {UNDECIDED}
+    assert "because one run does not show how much runs differ" in verdicts(data)[0]
     assert set(replication(records(offset=-0.1))["verdict"]) == {DIFFERENT}
 
 

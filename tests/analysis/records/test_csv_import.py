@@ -161,7 +161,7 @@ def test_more_methods_can_be_added_to_a_study(tmp_path):
 def test_a_plain_matrix_has_a_row_a_run(tmp_path, capsys):
     matrix = pd.DataFrame([accuracy("ewc", seed) for seed in range(3)])
     import_csv(put(tmp_path, matrix), str(tmp_path), "plain", "stream")
-    assert "no column optimizer" in capsys.readouterr().err
+    assert "no column named optimizer" in capsys.readouterr().err
     (runs,) = by_setting(load(str(tmp_path / "plain")))
     assert runs.seeds == (0, 1, 2)
     assert np.allclose(runs.matrix, matrix)
