@@ -41,8 +41,8 @@ def _sources(form: Form, degrees: float) -> tuple[np.ndarray, np.ndarray]:
     column = np.cos(angle) * right - np.sin(angle) * down + (width - 1) / 2
     top, left = np.floor(row).astype(int), np.floor(column).astype(int)
     places, weights = [], []
-    for lower, righter in itertools.product((0, 1), repeat=2):
-        y, x = top + lower, left + righter
+    for below, beside in itertools.product((0, 1), repeat=2):
+        y, x = top + below, left + beside
         weight = (1 - abs(row - y)) * (1 - abs(column - x))
         inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
         places.append(np.where(inside, y * width + x, 0).ravel())

@@ -48,10 +48,10 @@ def read_tiny_imagenet(name: str, form: Form, folder: Path | None) -> Dataset:
     annotations = root / "val" / "val_annotations.txt"
     test = []
     for line in _read_lines(annotations):
-        file, wnid = line.split("\t")[:2]
+        file, wnid = (*line.split("\t"), "")[:2]
         if wnid not in label_of:
             raise UsageError(
-                f"{annotations} has the class {wnid}, which is not in wnids.txt: "
+                f"{annotations} has the class {wnid!r}, which is not in wnids.txt: "
                 f"{AGAIN}"
             )
         test.append((root / "val" / "images" / file, wnid))
@@ -73,7 +73,7 @@ def read_tiny_imagenet(name: str, form: Form, folder: Path | None) -> Dataset:
 def _read_lines(path: Path) -> list[str]:
     if not path.is_file():
         raise MissingFile(f"there is no {path}")
-    return path.read_text().split("\n")[:-1]
+    return path.read_text("latin-1").split("\n")[:-1]
 
 
 def _read_images(paths: Sequence[Path], form: Form) -> np.ndarray:

@@ -65,9 +65,9 @@ class Intervention:
         return update(inputs, labels)
 
     def replace(self, stack: Stack) -> None:
-        """Replace hidden units, if it is time to, after an update.
+        """After an update, replace the hidden units that are due.
 
-        The C steps return after an update after which it is time to.
+        If an update makes units due, the C steps stop after it, and call this.
         """
 
     def noise(self, network: Network) -> Noise | None:

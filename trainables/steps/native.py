@@ -259,7 +259,7 @@ def _parameters(
 
 
 def _point_to_marks(parameters: Parameters, memory: Memory) -> None:
-    """Let the C struct of the only seed in `memory` point to numbers in its marks."""
+    """Write into the C struct where the marks of `memory`, which has one seed, are."""
     marks, units = memory.marks, parameters.units
     addresses = {name: mark.data_ptr() for name, mark in marks.items()}
     parameters.directions = addresses.get("directions")

@@ -77,7 +77,9 @@ def test_a_missing_test_image_and_an_unknown_class_are_named(root):
     refused(root, file, "cannot be read")
     annotations = root / "val" / "val_annotations.txt"
     annotations.write_text(annotations.read_text().replace("n03", "n04"))
-    refused(root, annotations, "has the class n04, which is not in wnids.txt")
+    refused(root, annotations, "has the class 'n04', which is not in wnids.txt")
+    annotations.write_bytes(b"\xff\n")
+    refused(root, annotations, "has the class '', which is not in wnids.txt")
 
 
 def test_a_damaged_image_is_named(root):
