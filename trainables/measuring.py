@@ -28,9 +28,9 @@ TEST_BATCH = 1000
 CHUNK_MEMORY = {"cpu": 0, "cuda": 10**9}
 """The memory in bytes that a measurement of the loss landscape may use, by device type.
 
-If all seeds together need more memory, they are measured in chunks of seeds. On a CPU,
-each chunk has one seed. This is fastest, because the data of one seed stays in the
-CPU's cache.
+If all seeds together need more memory, they are measured in chunks of one or more
+seeds. On a CPU, each chunk has one seed. This is fastest, because the data of one seed
+stay in the CPU's cache.
 """
 
 
@@ -95,10 +95,9 @@ def draw_probe_batch(
 ) -> ProbeBatch:
     """Draw the training examples on which the probes measure each seed's network.
 
-    Every seed must get the same number of examples, although tasks may differ in size.
-    The number is `EXAMPLES`, or the size of the smallest possible task if that is
-    smaller. The smallest possible task has as many classes as each task, and all of
-    them are as small as the smallest class of the dataset.
+    Tasks may differ in size, but every seed must get the same number of examples. No
+    task with k classes is smaller than k times the smallest class of the dataset. The
+    number of examples is `EXAMPLES`, or this bound if it is smaller.
     """
     counts = np.bincount(dataset_labels)
     smallest_class = int(counts[counts > 0].min())
@@ -152,8 +151,8 @@ def measure_landscape(
         layers = network.kind.layers(network.form, dense)
         activations = sum(layer.numbers for layer in layers)
     activations *= len(batch.examples[0].labels)
-    # estimate the numbers in a seed's memory: the Lanczos vectors, or a copy of the
-    # network for each small batch, and the graph of a Hessian-vector product
+    # estimate how many numbers a seed stores: copies of its weights (as Lanczos vectors
+    # or for small batches), and the graph of a Hessian-vector product
     copies = max(2 * ROOM, 5 * EXAMPLES // BATCH)
     numbers = copies * weights + 10 * activations
     seed_memory = network.weights[0].element_size() * numbers
@@ -201,8 +200,7 @@ def is_finite(measures: Record) -> bool:
 def measure_values(measures: Record) -> Record:
     """Return the value of each measure column of the records.
 
-    If a measure is missing, its value is None. A number that is not finite is replaced
-    by None.
+    The value is None if the measure is missing or not finite.
     """
     return {name: _null_if_not_finite(measures.get(name)) for name in measure_columns()}
 

@@ -3,7 +3,7 @@
 The networks of several seeds are trained together (a stack). A run does this:
 
     for each task:
-        apply the intervention, if the setting has one (not before the first task)
+        let the intervention change the networks (not before the first task)
         measure the loss landscape, but only for some tasks (`landscape_every`)
         for each batch:
             predict the labels, which gives the online accuracy and the training loss
@@ -12,8 +12,8 @@ The networks of several seeds are trained together (a stack). A run does this:
         measure the loss landscape again, for the same tasks
         make one record per seed
 
-A run itself does no input or output. A test, a notebook or a script can therefore
-control it.
+An intervention is a method against loss of plasticity; a setting may have none. A run
+reads and writes no files: its caller gets the records and decides what to do with them.
 """
 
 from __future__ import annotations
@@ -67,14 +67,15 @@ class ContinualRun:
         stack: The seeds that have not diverged, with their networks and memory.
         engine: The code that trains the networks: "reference", "torch" or "native".
         phases: The seconds spent so far in each phase: permuting, training, testing,
-            probes and landscape. On a GPU, only the time to launch the work is counted.
+            probes and landscape. On a GPU, this is the time to launch the kernels, not
+            the time that they take.
 
     Raises:
-        UsageError: No seed is given, a seed is invalid or repeated, or the setting
-            needs another dataset.
+        UsageError: No seed is given, a seed is invalid or repeated, or `dataset` is not
+            the dataset of the setting.
     """
 
-    @flushed_denormals()  # torch starts threads here, which inherit this mode
+    @flushed_denormals()  # torch starts its threads here, and they inherit this mode
     def __init__(
         self,
         setting: Setting,
@@ -95,8 +96,8 @@ class ContinualRun:
             device: The device of the networks and the images.
             options: Options that do not change the results of training.
             dtype: The dtype of the networks. Tests use float64.
-            engine: The engine that trains the networks, or None for the default: see
-                `trainables.steps.engine`.
+            engine: The engine that trains the networks. If it is None,
+                `trainables.steps.engine` chooses one.
         """
         if not seeds or len(set(seeds)) < len(seeds):
             raise UsageError(
@@ -194,7 +195,7 @@ class ContinualRun:
         ordered_tasks = [tasks[seed] for seed in stack.seeds]
         every = self.options.landscape_every
         is_last = self.task == setting.tasks - 1
-        # depends only on task numbers, so that a resumed run measures the same tasks
+        # this depends only on task numbers, so a resumed run measures the same tasks
         with_landscape = every > 0 and (self.task % every == 0 or is_last)
         measures: dict[str, Tensor] = {}
         self._start_phase("training")
@@ -239,7 +240,7 @@ class ContinualRun:
         examples = [self._draw(s, tasks[s], self.task) for s in self.alive]
         order = sorted(range(len(examples)), key=lambda i: -len(examples[i].labels))
         if order != list(range(len(order))):
-            # in place, because captured CUDA graphs use the memory of these tensors
+            # reorder in place: captured CUDA graphs read and write these tensors
             self.stack.reorder(order)
         return [examples[i] for i in order]
 
@@ -248,7 +249,7 @@ class ContinualRun:
         return self.setting.problem.task(seed, index, self.setting.form)
 
     def _turn_images(self, angle: float) -> None:
-        """Turn all images by an angle in degrees, from how they are in the dataset."""
+        """Replace all images by the dataset's images, turned by `angle` degrees."""
         if angle == self._angle:
             return
         dataset, form = self.dataset, self.setting.form
@@ -257,7 +258,7 @@ class ContinualRun:
             (self._test_images, dataset.test_images),
         ):
             reader.images = to_tensor(rotated(images, form, angle), self.device)
-        self._angle, self._graphs = angle, None  # graphs read the images of before
+        self._angle, self._graphs = angle, None  # the graphs read the old images
 
     def _draw(self, seed: int, task: Task, index: int) -> Examples:
         """Return the training examples of task number `index` of the seed's stream."""
@@ -267,9 +268,9 @@ class ContinualRun:
     def _test_on(self, tasks: list[Task], index: int) -> dict[str, Tensor]:
         """Test the network of each seed on task number `index` of that seed.
 
-        If the labels are shuffled, there is nothing to generalize, and the network is
-        tested on its training examples. Returns test_loss and test_accuracy, each of
-        shape (S,) for S seeds.
+        If the task shuffles the labels, the network is tested on its training examples,
+        because other images have no correct labels. Returns test_loss and
+        test_accuracy, each of shape (S,) for S seeds.
         """
         tests = [select(task, self.dataset.test_labels) for task in tasks]
         images = self._test_images
@@ -302,8 +303,9 @@ class ContinualRun:
     ) -> Iterator[None]:
         """Let input j of each seed's network be pixel `pixels[j]` of its task.
 
-        `trainables.networks.stack.in_pixel_order` has the details. It permutes `parts`,
-        which is cheap. If the first layer is not dense, permute the images instead.
+        If the first layer is dense, permute its inputs in `parts`, which is cheap: see
+        `trainables.networks.stack.in_pixel_order`. Otherwise, permute the images when
+        they are read.
         """
         if self.setting.network is None:
             with in_pixel_order(tasks, *parts):
@@ -313,7 +315,7 @@ class ContinualRun:
         readers = self._train_images, self._test_images
         for reader in readers if pixels else ():
             reader.orders = torch.from_numpy(np.stack(pixels)).to(self.device)
-            self._graphs = None  # they read in the order of the task before
+            self._graphs = None  # the graphs read in the previous task's pixel order
         try:
             yield
         finally:
@@ -363,7 +365,7 @@ class ContinualRun:
                 return self._train_in_turns(intervention, block)
             part = self.stack.part(block.start, block.stop)
             return native.train(self.setting, part, self._train_images, block)
-        # a CUDA graph cannot capture `Intervention.step`, which branches on values
+        # a CUDA graph cannot capture code that branches on the values of tensors
         branches = self.setting.optimizer.branches or (
             intervention is not None and intervention.steps
         )
@@ -380,7 +382,7 @@ class ContinualRun:
     def _train_in_turns(self, intervention: Intervention, block: Block) -> StepSums:
         """Train on a block in C, except for the steps in which the intervention acts.
 
-        torch makes those steps, because the C code does not have the intervention.
+        torch computes those steps, because the C code does not have the intervention.
         """
         stack = self.stack.part(block.start, block.stop)
         plain = stack.network.activation is None and not stack.network.normalized
@@ -434,8 +436,8 @@ class ContinualRun:
     def state_dict(self) -> dict[str, Any]:
         """Return the state from which the run can resume.
 
-        The state contains only plain values and tensors on the CPU. If `torch.save`
-        saves the state, `torch.load(..., weights_only=True)` can load it.
+        The state contains only plain values and tensors on the CPU, so that
+        `torch.load(..., weights_only=True)` can load it from a file.
         """
         memory = self.stack.memory.named()
         return {
@@ -457,7 +459,7 @@ class ContinualRun:
             ValueError: The memory of the optimizer, the base or the intervention in the
                 state does not fit the setting.
         """
-        # a version that had fewer hyperparameters saved no null for the new ones
+        # older versions had fewer hyperparameters: a missing one counts as null
         own = {**self.setting.row(), "seeds": self.seeds}
         saved = {**state["setting"], "seeds": state["seeds"]}
         for name in {**own, **saved}:

@@ -1,7 +1,8 @@
-"""Activations: the functions after the hidden layers, besides the ReLU.
+"""Activation functions of the hidden layers, besides the ReLU.
 
 To add an activation, write a function and add it to `ACTIVATIONS`. The functions import
-torch when they are called, because settings are also created where torch is not needed.
+torch only when they are called, because code that only creates settings must start
+fast.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Activation(NamedTuple):
-    """A function of the outputs z of a layer, and its number of outputs per unit."""
+    """An activation function of a layer's z = h W + b, and its outputs per unit."""
 
     function: Callable[[Tensor], Tensor]  # (S, n, width) to (S, n, outputs * width)
     outputs: int = 1
@@ -33,7 +34,7 @@ def tanh(z: Tensor) -> Tensor:
 
 
 def crelu(z: Tensor) -> Tensor:
-    """Return (relu z, relu -z). One of the two is positive unless z is 0.
+    """Return (relu z, relu -z). Exactly one of the two is positive, unless z is 0.
 
     Shang et al. 2016 (arXiv 1603.05201) define it. Abbas et al. 2023 (arXiv 2303.07507)
     use it against loss of plasticity.

@@ -1,11 +1,11 @@
 """The base class of architectures: the layers of a network, and its forward pass.
 
 Every layer has weights of shape (S, inputs, units) and biases of shape (S, 1, units)
-for S seeds, whatever it computes with them. A kernel is such a matrix too: its inputs
-are the numbers that one unit reads at one position of the image. Optimizers, bases,
-penalties and probes therefore work on every architecture.
+for S seeds. The kernels of a convolution form such a matrix too: its inputs are the
+numbers that a unit reads at one position of the image. Optimizers, bases, penalties and
+probes therefore work on every architecture.
 
-Settings import this module. It imports torch where it is needed.
+Settings import this module, so it must not import torch.
 """
 
 from __future__ import annotations
@@ -31,37 +31,38 @@ class Layer(NamedTuple):
 
     @property
     def numbers(self) -> int:
-        """The numbers in memory for one example: the outputs, and copies of inputs."""
+        """How many numbers are stored per example: outputs, and copies of inputs."""
         copies = self.inputs if self.positions > 1 else 0
         return self.positions * (self.units + copies)
 
 
 @attrs.frozen(kw_only=True)
 class Architecture:
-    """Base class: what lies between the images and the logits."""
+    """Base class of architectures, which compute the logits of images."""
 
     name: ClassVar[str]
     hidden: ClassVar[tuple[int, ...]]
     """The default widths of the dense layers between the images and the head."""
 
     is_chain: ClassVar[bool] = False
-    """Whether each layer reads all outputs of the layer before, and only these.
+    """Whether each layer reads the layer before it, and no other layer.
 
-    The units of the layer before are then in the same order at each position that a
-    unit reads, as in a convolution or after one. So unit u of U has the rows u, u + U,
-    u + 2 U, ... of the next layer's weights. Interventions that replace units need it.
+    Interventions that replace units need this. They also need a fixed order of inputs:
+    if the layer before has U units, its unit u has the rows u, u + U, u + 2 U, ... of
+    the weights. There is one such row for each position that the weights read.
     """
 
     @property
     def front(self) -> int:
-        """The number of layers before the dense ones."""
+        """The number of layers before the dense layers."""
         return 0
 
     def layers(self, form: Form, dense: Sequence[int], outputs: int = 1) -> list[Layer]:
         """Return the sizes of all layers, from the images of this form to the logits.
 
-        `dense` are the widths of the dense layers, the last of which is the head. A
-        unit of any other layer has `outputs` outputs (see `ACTIVATIONS`).
+        `dense` are the widths of the dense layers. The last of these layers is the
+        head, which computes the logits. The units of all other layers have `outputs`
+        outputs each (see `ACTIVATIONS`).
         """
         raise NotImplementedError
 
@@ -75,7 +76,7 @@ class Architecture:
 
 
 def dense_layers(inputs: int, dense: Sequence[int], outputs: int = 1) -> list[Layer]:
-    """Return the sizes of dense layers in a chain, of which the first has `inputs`.
+    """Return the sizes of dense layers in a chain. The first layer has `inputs` inputs.
 
     >>> [layer.inputs for layer in dense_layers(784, [100, 20, 10], outputs=2)]
     [784, 200, 40]

@@ -1,15 +1,15 @@
 """The convolutional network of Dohare et al. 2024 (Nature 632), for any image.
 
-Each convolution is followed by a maximum over 2 x 2 pixels and the activation. Dense
-layers follow. The authors train it on pairs of classes of ImageNet
+After each convolution come a maximum over 2 x 2 pixels and the activation. Dense layers
+follow the last convolution. The authors train it on pairs of classes of ImageNet
 (shibhansh/loss-of-plasticity@63c35f3, lop/nets/conv_net.py:10-44): on images of 32 x 32
 pixels, with 32, 64 and 128 channels, kernels of 5 x 5, 3 x 3 and 3 x 3 pixels, and two
 dense layers of 128 units. If an image is smaller than a kernel or than 2 x 2 pixels,
 the kernel or the square is cut to the image.
 
-The maximum is taken before the ReLU. The result and the gradient are the same as
-afterwards, and a ReLU then has a quarter of the work. Other activations come before the
-maximum, as in the authors' code.
+The authors' code takes the maximum after the activation. Here, a ReLU comes after the
+maximum instead: the results and the gradients are the same, and the ReLU has a quarter
+of the work. Other activations come before the maximum, as in the authors' code.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Conv(Architecture):
             b, kernel = network.biases[i], _kernel(i, x.shape[2], x.shape[3])
             if network.normalized:
                 z = convolve(x, network.weights[i], None, kernel)
-                # over all units of the layer: all channels at all positions
+                # normalize over all units of the layer: all channels at all positions
                 z = torch.nn.functional.layer_norm(z, z.shape[2:]) + b[:, None, None]
             else:
                 z = convolve(x, network.weights[i], b, kernel)

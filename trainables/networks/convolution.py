@@ -1,10 +1,11 @@
 """Convolutions of several networks at once, as matrix products.
 
-torch computes the convolutions of S networks with S kernels as a grouped convolution.
-Its algorithm, and thus its rounding, depends on S. Here, the numbers that a unit reads
-at a position are copied to a row of a matrix. One batched product then serves all
-networks, and a seed has the same numbers alone and in a stack. It works in every dtype,
-and can be differentiated twice.
+torch would compute the convolutions of S networks as one grouped convolution. The
+algorithm of a grouped convolution, and thus its rounding, depends on S. Here, the
+numbers that a unit reads at a position are copied to a row of a matrix. One batched
+matrix product then gives the outputs of all networks. The rounding of a seed's numbers
+does not depend on the other seeds. The product works in every dtype, and can be
+differentiated twice.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ def convolve(
     biases: Float[Tensor, "S 1 units"] | None,
     kernel: tuple[int, int],
 ) -> Float[Tensor, "S n rows columns units"]:
-    """Return each unit's output at each position where its kernel lies in the image.
+    """Return each unit's output at each position, without padding.
 
     `kernel` is the height and the width of the kernels. A kernel reads height x width x
-    channels numbers of an image: in the order of the rows, then of the columns, then of
-    the channels. Without `biases`, nothing is added.
+    channels numbers of an image, ordered by row, then by column, then by channel. If
+    `biases` is None, no bias is added.
     """
     patches = images.unfold(2, kernel[0], 1).unfold(3, kernel[1], 1)
     seeds, n, rows, columns = patches.shape[:4]
@@ -38,8 +39,8 @@ def pool(
 ) -> Float[Tensor, "S n rows columns channels"]:
     """Return the maximum of each channel in each square of 2 x 2 pixels.
 
-    A last row or column that fills no square is left out. An image that is one pixel
-    high or wide keeps its height or width.
+    If the height or width is odd, the last row or column is left out. But an image that
+    is one pixel high or wide keeps its height or width.
     """
     seeds, n, height, width, channels = images.shape
     flat = images.reshape(seeds * n, height, width, channels).permute(0, 3, 1, 2)

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class MLP(Architecture):
-    """Dense layers that read all pixels. A setting and its records have null for it.
+    """Dense layers that read all pixels.
 
-    Its forward pass is in `trainables.networks.network`, and the fast engines have
-    equations of their own for it.
+    This is the default architecture: settings and records have null for it. Its forward
+    pass is in `trainables.networks.network`. The engines "torch" and "native" have
+    their own forward passes for it.
     """
 
     name: ClassVar[str] = "mlp"
@@ -26,5 +27,5 @@ class MLP(Architecture):
     hidden: ClassVar[tuple[int, ...]] = (100, 100, 100)
 
     def layers(self, form: Form, dense: Sequence[int], outputs: int = 1) -> list[Layer]:
-        """Return the sizes of all layers. The first reads all pixels."""
+        """Return the sizes of all layers. The first layer reads all pixels."""
         return dense_layers(form.pixels, dense, outputs)

@@ -29,18 +29,17 @@ class Network:
     """The weights and biases of S networks (one per seed), layer by layer.
 
     The memory of each weight tensor has the layout (S, outputs, inputs), as in
-    torch.nn.Linear. `weights` are transposed views of this memory. With this layout an
-    update takes 20 to 40% less time on a CPU, because the stored rows are longer. All
-    networks use the same layout, because a different layout would give different
-    rounding errors.
+    torch.nn.Linear. `weights` are transposed views of this memory. An update takes 20
+    to 40% less time on a CPU with this layout, because the stored rows are longer. All
+    networks must use the same layout, because rounding errors depend on the layout.
 
     If `normalized` is true, each hidden layer is normalized before its activation: see
     `trainables.interventions.layer_norm`. `activation` is a key of `ACTIVATIONS`, or
     None for the ReLU. If an activation has two outputs per unit, the next layer has
-    twice as many inputs as there are units. `initialization` is a key of
-    `INITIALIZATIONS`, or None for the default: see `initial_network`. New weights are
-    drawn from it. `kind` is the architecture, or None for a multilayer perceptron.
-    `form` is the form of the images, which matters only for other architectures.
+    twice as many inputs as there are units. `initialization` is the distribution of new
+    weights: a key of `INITIALIZATIONS`, or None for the default of `initial_network`.
+    `kind` is the architecture, or None for a multilayer perceptron. `form` is the form
+    of the images. A multilayer perceptron ignores it.
     """
 
     weights: list[Tensor]  # each (S, inputs, outputs)
@@ -123,11 +122,10 @@ class Network:
         return self.dot(self).sqrt()
 
     def lerp_(self, other: Network, share: Tensor) -> None:
-        """Move all numbers towards the numbers of `other`, by `share` of the way.
+        """Interpolate linearly towards `other`, in place: w += share * (other - w).
 
-        This changes the network in place. `share` has one number for each seed, in
-        [0, 1], and the shape (S, 1, 1). At 1, the numbers become exactly equal to the
-        numbers of `other`.
+        `share` has the shape (S, 1, 1), with one number in [0, 1] for each seed. If it
+        is 1, the numbers become exactly equal to the numbers of `other`.
         """
         for tensor, target in zip(self.tensors(), other.tensors(), strict=True):
             tensor.lerp_(target, share)
@@ -157,14 +155,15 @@ def initial_network(
 ) -> Network:
     """Draw a new network for each seed.
 
-    `sizes` are the number of inputs and the widths of all dense layers, from the inputs
-    to the outputs. `kind` is the architecture of the layers before them, for images of
-    this `form`. If it is None, there are no such layers. If
-    `initialization` is None, the weights are Kaiming uniform and the biases are zero,
-    as in Dohare et al. 2023 (arXiv 2306.13812): see `kaiming_bound`. Otherwise, it is a
-    key of `INITIALIZATIONS`. The weights are drawn in float64 and then rounded to
-    `dtype`. The bounds depend on the number of inputs of a layer. An activation with
-    two outputs per unit doubles this number. Otherwise, the activation does not matter.
+    `sizes` has the number of inputs and then the widths of all dense layers. `kind` is
+    the architecture, or None for a multilayer perceptron, which has only dense layers.
+    `form` is the form of the images.
+
+    If `initialization` is None, the weights are Kaiming uniform and the biases are
+    zero, as in Dohare et al. 2023 (arXiv 2306.13812): see `kaiming_bound`. Otherwise,
+    `initialization` is a key of `INITIALIZATIONS`. The distribution depends on the
+    number of inputs of a layer, which doubles if the activation has two outputs per
+    unit. The weights are drawn in float64 and then rounded to `dtype`.
     """
     outputs = 1 if activation is None else ACTIVATIONS[activation].outputs
     form = form or Form(1, sizes[0], 1, sizes[-1])
@@ -182,10 +181,9 @@ def initial_network(
 
 
 def draw_initial(network: Network, random: np.random.Generator) -> list[Tensor]:
-    """Draw initial weights and biases of one network that is shaped like `network`.
+    """Draw initial weights and biases of one network of the same shape as `network`.
 
-    The distribution is the initialization of `network`. The result is in the order of
-    `Network.tensors`, without the axis of the seeds.
+    The result has the order of `Network.tensors`, without the axis of the seeds.
     """
     shapes = [(w.shape[1], w.shape[2]) for w in network.weights]
     arrays = _draw(shapes, network.initialization, random)
@@ -197,9 +195,9 @@ def _draw(
     initialization: str | None,
     random: np.random.Generator,
 ) -> list[np.ndarray]:
-    """Draw the weights of all layers, of the shapes (inputs, outputs), then the biases.
+    """Return random weights of all layers, then random biases of all layers.
 
-    The numbers are drawn layer by layer.
+    `shapes` has (inputs, outputs) for each layer. The numbers are drawn layer by layer.
     """
     weights, biases = [], []
     for layer, (fan_in, width) in enumerate(shapes):
@@ -260,7 +258,10 @@ def forward(
 def dense_forward(
     network: Network, inputs: Float[Tensor, "S n inputs"], first: int = 0
 ) -> tuple[list[Tensor], Float[Tensor, "S n outputs"]]:
-    """Return the outputs of each hidden layer and the logits, from layer `first` on."""
+    """Return the outputs of each hidden layer from layer `first` on, and the logits.
+
+    `inputs` are the inputs of layer `first`.
+    """
     layer_inputs, last = [inputs], len(network.weights) - 1
     activate: Callable[[Tensor], Tensor] = torch.relu
     if network.activation is not None:

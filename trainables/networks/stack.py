@@ -1,9 +1,9 @@
 """A stack: the seeds that are trained together, with their networks and memory.
 
 A `Memory` has the numbers that an optimizer or an intervention needs in later steps. It
-is treated like the weights. Checkpoints contain the memory. When a seed diverges, its
-memory is removed. When the seeds or the input pixels are reordered, the memory is
-reordered too.
+is treated like the weights: checkpoints contain it, and it loses the numbers of a seed
+that diverges. When the seeds or the input pixels are reordered, the memory is reordered
+too.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from trainables.problems import Task
 class Memory:
     """The numbers that are kept between steps for S seeds, in addition to the weights.
 
-    `moments` are the running averages of momentum, Adam and some optimizers. When an
-    intervention redraws a weight, the moments of this weight are set to 0.
+    Attributes:
+        moments: The running averages of momentum, of Adam and of some optimizers. When
+            an intervention redraws a weight, it sets the moments of this weight to 0.
+        kept: Other quantities that have one number per weight.
+        marks: All other tensors, for example counters. The first axis has length S.
     """
 
     moments: dict[str, Network] = field(default_factory=dict)
-    # other numbers, with one number per weight
     kept: dict[str, Network] = field(default_factory=dict)
-    # other tensors, whose first axis has one entry per seed
     marks: dict[str, Tensor] = field(default_factory=dict)
 
     def named(self) -> dict[str, Tensor]:
@@ -96,7 +97,7 @@ class Stack:
         return [*self.network.tensors(), *self.memory.named().values()]
 
     def map(self, seeds: list[int], change: Callable[[Tensor], Tensor]) -> Stack:
-        """Apply `change` to each tensor; return a stack of `seeds` with the results."""
+        """Apply `change` to each tensor; return a stack of the results, for `seeds`."""
         memory = self.memory.map(change)
         return Stack(seeds, self.task, self.network.map(change), memory)
 
@@ -120,10 +121,10 @@ class Stack:
 def in_pixel_order(tasks: Sequence[Task], *parts: Network | Memory) -> Iterator[None]:
     """Permute the inputs of the first layer instead of the pixels of all images.
 
-    Use this function in a `with` statement. If p is the pixel permutation of a seed's
-    task, input j of the network must get pixel p[j]. It is cheaper to permute the 784
-    inputs of the first layer than to permute 60,000 images. At the end of the `with`
-    statement, the inputs return to their previous order.
+    If p is the pixel permutation of a seed's task, input j of the network must get
+    pixel p[j]. It is cheaper to permute the 784 inputs of the first layer than to
+    permute 60,000 images. At the end of the `with` statement, the inputs return to
+    their previous order.
 
     `tasks` has one task per seed. Either all tasks permute the pixels or no task does.
     `parts` must contain every network and memory that the `with` statement uses.

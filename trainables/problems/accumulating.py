@@ -1,19 +1,20 @@
 """The problem `accumulating`: each task has the images of the task before, and more.
 
-The training images of a seed are in a random order, and task t has the first t + 1 of
-`chunks` equal parts. Inputs and labels stay related in the same way, but their sample
-grows. Lee et al. 2023 (arXiv 2306.10711) measure input plasticity with this stream, and
-label plasticity with changing labels (see `label_permuted`). They find that SAM helps
-input plasticity, but hardly label plasticity.
+Each seed shuffles the training images and splits them into `chunks` equal parts. Task t
+has the first t + 1 parts. The relation between images and labels stays the same, and
+only the number of images grows. Lee et al. 2023 (arXiv 2306.10711) measure input
+plasticity with this stream, and label plasticity with changing labels (see
+`label_permuted`). They find that SAM helps input plasticity, but hardly label
+plasticity.
 
 With `chunks` 2 and two tasks, this is the warm start of Ash & Adams 2020 (arXiv
 1910.08475): a network learns half of the images, then all of them.
 
 In the code of Lee et al. (dojeon-ai/PLASTIC@3736071,
 synthetic/input_adaptation.py:205-248), all tasks have equally many updates, on batches
-of all images so far. Here, a task has `epochs` passes over its images, or over
-`Setting.examples` of them, drawn anew for each task. Once a task has that many images,
-all tasks have equally many updates too.
+of all images so far. Here, a task has `Setting.epochs` passes over its images. If
+`Setting.examples` is given, each task draws that many of its images. Then all tasks
+that have enough images have equally many updates too.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from trainables.problems.task import MNIST, Form, Problem, Task
 class Accumulating(Problem):
     """A stream in which each task has all images of the task before, and some more.
 
-    After `chunks` tasks, all tasks have all images.
+    From task number `chunks` - 1 on, all tasks have all images.
     """
 
     name: ClassVar[str] = "accumulating"

@@ -1,12 +1,12 @@
-"""The problem `class-pairs`: each task has two classes that no task before it had.
+"""The problem `class-pairs`: each task has two new classes, until all classes are used.
 
-The classes of a seed are in a random order, and each task has the next two. After the
-last classes, the same pairs begin again. This is the stream Continual ImageNet of
-Dohare et al. 2024 (doi 10.1038/s41586-024-07711-7;
+Each seed shuffles the classes, and each task has the next two classes of this order.
+After the last classes, the same pairs begin again. This is the stream Continual
+ImageNet of Dohare et al. 2024 (doi 10.1038/s41586-024-07711-7;
 shibhansh/loss-of-plasticity@63c35f3:lop/imagenet/single_expr.py:118-135), which has
 1,000 classes. With the dataset `cifar-100`, there are 50 pairs.
 
-In the problem `pairwise`, each task has another pair, but a class is in many tasks.
+In the problem `pairwise`, each task has a new pair, but many tasks share a class.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The problem `gradual`: each task permutes only some more of the pixels.
+"""The problem `gradual`: each task permutes some of the pixels of the task before it.
 
-The first task has the images as they are. Each later task permutes a random share of
-the pixels of the task before it. So the share of pixels that have left their place
-grows along the stream: after t changes, about 1 - (1 - share)^t of them have. The share
-says how abrupt a change is. With share 1, each change permutes all pixels, as in the
-problem `permuted`.
+The first task has the images as they are. Each later task chooses a random share of the
+pixels and permutes them. So the share of pixels that are not at their first place grows
+along the stream: in task t, it is about 1 - (1 - share)^t. A larger share makes the
+changes more abrupt. With share 1, each task permutes all pixels, as in the problem
+`permuted`.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class Gradual(Problem):
         """
         pixels = np.arange(form.pixels)
         count = round(self.pixel_share * form.pixels)
-        # make all earlier changes again, so that a run can resume at any task
-        for change in range(1, index + 1):
-            chosen = generator("stream", seed, change).permutation(form.pixels)[:count]
+        # repeat the permutations of all earlier tasks: a run can resume at any task
+        for earlier in range(1, index + 1):
+            chosen = generator("stream", seed, earlier).permutation(form.pixels)[:count]
             pixels[np.sort(chosen)] = pixels[chosen]
         label = f"{zlib.crc32(pixels.astype('<u2').tobytes()):08x}"
         return Task(label, tuple(range(form.classes)), pixels)

@@ -19,7 +19,7 @@ from trainables.randomness import generator
 
 @attrs.frozen
 class LabelPermuted(Problem):
-    """A stream in which each task, also the first, randomly permutes the labels."""
+    """A stream in which each task permutes the labels at random, even the first."""
 
     name: ClassVar[str] = "label-permuted"
 

@@ -1,8 +1,8 @@
 """The problem `pairwise`: in each task, the network learns to separate two classes.
 
-The problem is class-incremental: each task has another pair of classes. All tasks use
-the same two outputs of the network. Koster & Kukla 2024 (arXiv 2409.17300) define the
-problem. They adapted the binary ImageNet stream of Dohare et al. 2023 (arXiv
+Each task has another pair of classes, and all tasks use the same two outputs of the
+network. Koster & Kukla 2024 (arXiv 2409.17300) define the problem and call it
+class-incremental. They adapted the binary ImageNet stream of Dohare et al. 2023 (arXiv
 2306.13812).
 """
 

@@ -33,7 +33,7 @@ class PairwiseOriented(Pairwise):
         ['0v1', '0v2', '0v3']
         """
         pair = Pairwise().task(seed, index, form).classes
-        # not the purpose "stream", which has drawn the order of the pairs
+        # the purpose "stream" already draws the order of the pairs
         if generator("orientation", seed, index).integers(2):
             pair = pair[::-1]
         return Task(f"{pair[0]}v{pair[1]}", pair)

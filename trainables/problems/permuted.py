@@ -18,7 +18,7 @@ from trainables.randomness import generator
 
 @attrs.frozen
 class Permuted(Problem):
-    """A stream in which each task, also the first, randomly permutes the pixels."""
+    """A stream in which each task permutes the pixels at random, even the first."""
 
     name: ClassVar[str] = "permuted"
 

@@ -1,4 +1,4 @@
-"""The problem `random-labels`: each task gives the same images new random labels.
+"""The problem `random-labels`: all tasks have the same images, with new random labels.
 
 The labels do not depend on what the images show, so the network can only memorize them.
 Accuracy is measured on the training images. Zhang et al. 2017 (arXiv 1611.03530) fit
@@ -21,10 +21,10 @@ from trainables.problems.task import MNIST, Form, Problem, Task
 
 @attrs.frozen
 class RandomLabels(Problem):
-    """A stream in which each task, also the first, shuffles the labels of the images.
+    """A stream in which each task shuffles the labels of the images, even the first.
 
-    `Setting.examples` is the number of images, 1200 in the experiments of Kumar et al.
-    A seed has the same images in all tasks.
+    `Setting.examples` is the number of images. Kumar et al. use 1200. A seed has the
+    same images in all tasks.
     """
 
     name: ClassVar[str] = "random-labels"

@@ -1,10 +1,11 @@
 """The problem `rotating`: each task turns the images a little more.
 
-The images stay images: neighbors stay neighbors, as convolutions expect it. Lopez-Paz &
-Ranzato 2017 (arXiv 1706.08840) turn the images of each task by another angle too. In
-their code (facebookresearch/GradientEpisodicMemory, data/mnist_rotations.py), an angle
-is random in the task's part of the range. Here, it grows by the same step, so that all
-changes are equally large, and all seeds have the same images.
+Neighboring pixels stay neighbors, which convolutions need. Lopez-Paz & Ranzato 2017
+(arXiv 1706.08840) use such a stream. Their code
+(facebookresearch/GradientEpisodicMemory, data/mnist_rotations.py) splits the range of
+angles into one part per task, and draws each task's angle from its part. Here, the
+angle grows by the same step from task to task. So all changes are equally large, and
+all seeds have the same images.
 """
 
 from __future__ import annotations

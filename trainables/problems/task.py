@@ -12,8 +12,8 @@ import numpy as np
 class Form:
     """The form of a dataset: the size of its images, and the number of its classes.
 
-    An image is stored as one row of numbers. They are in the order of the image's rows,
-    then of its columns, then of its channels (e.g. red, green and blue).
+    An image is stored as one row of numbers, ordered by row, then by column, then by
+    channel (e.g. red, green and blue).
     """
 
     height: int
@@ -23,12 +23,12 @@ class Form:
 
     @property
     def pixels(self) -> int:
-        """The number of inputs of a network: one for each number of an image."""
+        """The number of numbers of an image, which is the number of network inputs."""
         return self.height * self.width * self.channels
 
 
 MNIST = Form(28, 28, 1, 10)
-"""The form of MNIST, and of the datasets that were made to replace it."""
+"""The form of MNIST, and of datasets that replace it, such as Fashion-MNIST."""
 
 
 @attrs.frozen(eq=False)
@@ -42,11 +42,11 @@ class Task:
         pixels: A permutation of the pixels, of shape (pixels,), or None to keep the
             order of the pixels. In training and testing, input j of the network is
             pixel pixels[j] of the image.
-        shuffled: Whether the labels of the images are shuffled, so that they can only
-            be memorized. All such tasks of a seed have the same images, and the network
-            is tested on the images on which it was trained.
+        shuffled: Whether the labels of the images are shuffled, so that a network can
+            only memorize them. All such tasks of a seed have the same images. The
+            network is tested on its training images.
         share: The share of the training images of these classes that the task has, or
-            None for all. A larger share has all images of a smaller share, and more.
+            None for all. A larger share includes all images of a smaller share.
         angle: The angle in degrees by which the images are turned counterclockwise. All
             seeds have the same angle.
     """
@@ -67,7 +67,7 @@ class Problem:
     outputs: ClassVar[int | None] = None
     """The number of labels of a task, or None for one label per class."""
     default_tasks: ClassVar[int] = 100
-    """The number of tasks of a setting that gives none, if the stream is as long."""
+    """The default number of tasks of a setting, unless `longest` is smaller."""
 
     def longest(self, form: Form) -> int | None:
         """Return the maximum number of tasks, or None if there is no limit."""

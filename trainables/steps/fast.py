@@ -1,11 +1,11 @@
 """The torch engine: training steps that cost little more than their matrix products.
 
 Let z = h W + b be a layer, where h is the input of the layer, with shape (batch, in).
-Let d = dL/dz, with shape (batch, out). The gradient of W is h^T d. Its rank is at most
-the batch size. The following numbers can therefore be computed without storing the
-gradient. The squared norm of the gradient is
+Let d = dL/dz, with shape (batch, out). The gradient of W is h^T d, whose rank is at
+most the batch size. The following numbers can therefore be computed without storing the
+gradient. The squared norm of the gradient is (`*` is elementwise)
 
-    ||grad W||^2 + ||grad b||^2 = sum((h h^T + 1) * (d d^T)), elementwise
+    ||grad W||^2 + ||grad b||^2 = sum((h h^T + 1) * (d d^T))
 
 SAM and GNP need a second pass at the perturbed weights w + s grad, where s = rho /
 (norm + EPSILON). In the second pass, h, z and d are called h', z' and d':
@@ -15,18 +15,18 @@ SAM and GNP need a second pass at the perturbed weights w + s grad, where s = rh
     backward pass        d' (W + s grad W)^T = d' W^T + s (d' d^T) h
     gradient for update  SAM: h'^T d'
                          GNP: (1 - alpha) h^T d + alpha h'^T d'
-                         (for the first layer, GNP needs only one product)
+                         (the first layer needs only one product, as h' = h)
 
-If a layer is small compared with the batch, computing and storing W + s grad W is
-cheaper (`_is_explicit`). The matrix product that computes the gradient also does the
-update. Instead of d, the code uses e = batch * d, to avoid the factor 1 / batch. For
-the last layer, e = softmax(logits) - onehot(labels).
+If a layer is small compared with the batch, it is cheaper to compute and store the
+perturbed weights W + s grad W (`_is_explicit`). The matrix product that computes the
+gradient also updates the weights. Instead of d, the code uses e = batch * d, to avoid
+the factor 1 / batch. For the last layer, e = softmax(logits) - onehot(labels).
 
-ASAM scales the gradient by the size of each weight. For ASAM, the gradient and the
-perturbed weights are therefore stored. Other optimizers mix gradients differently or
-ascend along another direction. For them, `FastSurface` computes and stores the
-gradients. If a step goes along the gradient, `FastSurface` uses the equations of the
-second pass above. Networks with layer norm are not supported.
+For ASAM, the gradient and the perturbed weights are always stored, because ASAM scales
+the gradient by the size of each weight. `FastSurface` computes and stores the gradients
+of all optimizers that are not such a mixture (`Optimizer.is_mixture`). If their ascent
+step goes along the gradient, `FastSurface` uses the equations of the second pass above.
+Networks with layer norm are not supported.
 
 The results equal the results of `trainables.steps.reference`, except for rounding.
 """
@@ -102,7 +102,7 @@ def gradient(
 
 
 class FastSurface(Surface):
-    """The loss of a batch. Its gradients take few operations, for S seeds at once."""
+    """The loss of a batch for S seeds, with gradients from the equations above."""
 
     def __init__(self, network: Network, inputs: Tensor, labels: Tensor) -> None:
         """Store the arguments. Nothing is computed yet."""
@@ -121,16 +121,13 @@ class FastSurface(Surface):
 
     @property
     def logits(self) -> Tensor:
-        """The logits at w. They take a forward pass, unless `_pass` is computed."""
+        """The logits at w: from `_pass` if it is computed, else from a new pass."""
         if "_pass" in vars(self):
             return self._pass.logits
         return forward(self.network, self._inputs)[1]
 
     def gradient_uphill(self, radius: float | Tensor) -> Network:
-        """Return the gradient at the point that is `radius` uphill.
-
-        The step to this point goes along the gradient at w.
-        """
+        """Return the gradient at w + radius g / ||g||, where g is the gradient at w."""
         h, e = _ascent_pass(self.network, radius, self._pass, self._labels)
         return _explicit_gradient(self.network, _products(h, e))
 
@@ -196,7 +193,7 @@ def _ascent_pass(
     """Do a forward and a backward pass at the perturbed weights w + s grad.
 
     `base` is the pass at w. Returns h' and e' of each layer: its input and its error
-    (batch * dL/dz) in the new pass.
+    (batch * dL/dz) at the perturbed weights.
     """
     h, e = base.h, base.e
     batch, layers = h[0].shape[1], range(len(h))
@@ -238,11 +235,10 @@ def _ascent_pass(
 
 
 def _is_explicit(layer: int, batch: int, inputs: int, outputs: int) -> bool:
-    """Return whether the perturbed weights of a layer are stored.
+    """Return whether it is cheaper to store the perturbed weights of a layer.
 
-    They are stored if this is cheaper. The costs are compared in multiplications.
-    Storing one element of the gradient costs about as much as `WRITE_COST`
-    multiplications, because memory is slow.
+    Costs are counted in multiplications. Storing one element of the gradient costs
+    about as much as `WRITE_COST` multiplications, because memory is slow.
     """
     pairs = batch * batch
     if layer == 0:
@@ -257,10 +253,9 @@ def _norm(kernels: list[Tensor], e: list[Tensor], explicit: list[bool]) -> Tenso
 
     The gradients of the examples can cancel each other, for example if all units of a
     network are dead and the batch is balanced. The squared norm, a sum over pairs of
-    examples, is then only a rounding error, and may even be negative. The ascent step
-    is divided by the norm. With a norm that is a rounding error, the step would be far
-    longer than rho. The sum is therefore set to at least the size of its rounding
-    error.
+    examples, is then only a rounding error, and may even be negative. Because the
+    ascent step is divided by the norm, it would be far longer than rho. The squared
+    norm is therefore set to at least the size of its rounding error.
     """
     squares, products = [], []
     for kernel, error, is_explicit in zip(kernels, e, explicit, strict=True):
@@ -310,7 +305,7 @@ def _update(
     optimizer: Optimizer,
     terms: list[list[Term]],
 ) -> None:
-    """Take a step of SGD in place, along the gradient that is the sum of `terms`."""
+    """Take a step of SGD in place. Each layer's gradient is the sum of its `terms`."""
     lr, decay = optimizer.lr, optimizer.weight_decay
     for i, (w, b) in enumerate(zip(network.weights, network.biases, strict=True)):
         if velocity is None:
@@ -325,7 +320,7 @@ def _update(
 
 
 def _explicit_gradient(network: Network, terms: list[list[Term]]) -> Network:
-    """Compute the sum of `terms` for each layer, and return it: the gradient."""
+    """Return the gradient of each layer: the sum of its `terms`."""
     slope = network.zeros_like()
     for w, b, layer_terms in zip(slope.weights, slope.biases, terms, strict=True):
         _add_products(w, b, 0, 1, layer_terms)
@@ -335,10 +330,10 @@ def _explicit_gradient(network: Network, terms: list[list[Term]]) -> Network:
 def _add_products(
     w: Tensor, b: Tensor, keep: float, rate: float, terms: list[Term]
 ) -> None:
-    """Do w <- keep w + rate (sum of share * h^T e / batch) in place.
+    """Replace w by keep w + rate (sum of share * h^T e / batch), in place.
 
-    Each term in `terms` is (share, h, e). The bias b gets the same update, with the sum
-    of e over the batch instead of h^T e.
+    Each term in `terms` is (share, h, e). The biases b get the same update, with the
+    sum of e over the batch instead of h^T e.
     """
     for share, h, e in terms:
         alpha = rate * share / h.shape[1]

@@ -2,20 +2,23 @@
 
 The C steps are faster than torch for three reasons:
 
-- One call makes all steps of a block of batches for one network. The network's weights
-  therefore stay in the cache of the core.
+- One call computes all steps of a block of batches for one network. The network's
+  weights therefore stay in the cache of the core.
 - A step does not have the overhead of about twenty calls of torch.
 - Matrix products with 16 examples run near the peak speed of the core.
 
 The seeds share no data. The results of a seed therefore do not depend on the other
 seeds that are trained together.
 
-SNR and continual backprop measure hidden units at every step. C measures them, and
-stops after a step if units are to be replaced. Python then replaces the units.
+SNR and continual backprop replace hidden units. The C code computes the statistics of
+the units at every step. If units must be replaced, the C code returns after the step,
+and Python replaces them.
 
 To add a method, extend `apply` in `c/kernels.c` (how a weight is updated) or
-`c/family.c` (how the gradient is found). Add its numbers to `Kind` and
-`Hyperparameters` in `c/steps.h` and `extension`, and a case to `check`.
+`c/family.c` (how the gradient is computed). If the method stores new numbers for each
+weight, add them to `Kind` in `c/steps.h`. Add its hyperparameters to `Hyperparameters`
+there. Change `trainables.steps.extension` in the same way, and add a case to
+`trainables.steps.check`.
 """
 
 from __future__ import annotations
@@ -61,21 +64,22 @@ from trainables.steps.extension import (
 from trainables.steps.training import StepSums
 
 BASES = (type(None), Adam)
-"""The base optimizers for which there is C code. None is SGD, maybe with momentum."""
+"""The bases that the C code has. NoneType stands for SGD, which may have momentum."""
 
 STEP_INTERVENTIONS = (
     *(L2Init, HareTortoise, StepShrinkPerturb, UPGD),
     *(SpectralNorm, SpectralRegularization, Parseval, SNR, ContinualBackprop),
 )
-"""The interventions with work at every step for which there is C code.
+"""The interventions whose penalty or `Intervention.step` the C code has.
 
-A run with another such intervention uses torch, unless C can do its idle steps.
+If an intervention has idle steps (`Intervention.rests`), C computes these steps and
+torch computes the others. All steps of any other such intervention need torch.
 """
 
 MAX_WEIGHTS = 4_000_000
 """The largest number of weights of a network that the C steps train.
 
-Memory bandwidth limits the speed of larger networks, so that torch is as fast as C.
+Memory bandwidth limits the speed of larger networks, so torch is as fast as C.
 """
 
 
@@ -172,7 +176,7 @@ def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, T
 
 
 def _arrays(network: Network, memory: Memory) -> dict[str, Network]:
-    """Return, for each of `KINDS` that a step uses, a network with these numbers."""
+    """Return a network for each of `KINDS` that is in use, e.g. all velocities."""
     kept = {"origin": "origin", "average": "tortoise", "utility": "utility"}
     arrays = {"value": network, **memory.moments}
     return arrays | {k: memory.kept[n] for k, n in kept.items() if n in memory.kept}
@@ -183,7 +187,8 @@ def _hyperparameters(
 ) -> Hyperparameters:
     """Return the C struct with the hyperparameters and the update counts of one seed.
 
-    A field has the same name as in Python. Only `updates` may come from marks["steps"].
+    Most fields have the name of a hyperparameter or of a mark (see `Memory`). The field
+    `updates` may also come from marks["steps"].
     """
     memory = stack.memory
     optimizer, names = setting.optimizer, [f[0] for f in Hyperparameters._fields_]
@@ -203,7 +208,7 @@ def _hyperparameters(
 
 
 def _method(setting: Setting) -> str:
-    """Return how the gradient is computed, one of `METHODS`."""
+    """Return the method, one of `METHODS`, that computes the setting's gradient."""
     optimizer = setting.optimizer
     if isinstance(optimizer, WSAM):
         is_plain = not (optimizer.momentum or setting.base)  # both forms are equal
@@ -212,7 +217,7 @@ def _method(setting: Setting) -> str:
 
 
 def _count(setting: Setting, memory: Memory, steps: int) -> None:
-    """Add the number of updates made in C to the counters in `memory.marks`."""
+    """Add `steps`, the number of updates in C, to the counters in `memory.marks`."""
     counts = {"updates", "steps", "rho_updates"}
     if setting.optimizer.rho and setting.optimizer.alpha:
         counts.add("looksam_updates")
@@ -243,7 +248,7 @@ def _parameters(
     network: Network, arrays: dict[str, Network], seed: int, noise: Noise | None = None
 ) -> Parameters:
     """Return the C struct that points to the numbers of a seed, by kind."""
-    # the inputs, then the units of each layer: some units have two outputs
+    # the number of inputs, then each layer's number of units (which may have 2 outputs)
     widths = [network.weights[0].shape[1], *(w.shape[2] for w in network.weights)]
     networks = [arrays.get(kind) for kind in KINDS]
     sizes = noise.sizes if noise else []
@@ -259,7 +264,7 @@ def _parameters(
 
 
 def _point_to_marks(parameters: Parameters, memory: Memory) -> None:
-    """Write into the C struct where the marks of `memory`, which has one seed, are."""
+    """Store the addresses of the marks of `memory`, for one seed, in the C struct."""
     marks, units = memory.marks, parameters.units
     addresses = {name: mark.data_ptr() for name, mark in marks.items()}
     parameters.directions = addresses.get("directions")
@@ -271,7 +276,7 @@ def _point_to_marks(parameters: Parameters, memory: Memory) -> None:
 
 
 def _pointers(kinds: list[list[Tensor] | None], seed: int) -> Any:
-    """Return a C array with an array of pointers, one per layer, for each kind."""
+    """Return a C array that has an array of one pointer per layer for each kind."""
     layers = ctypes.POINTER(ctypes.c_void_p)
     arrays = []
     for tensors in kinds:
@@ -299,8 +304,7 @@ def _check_examples(
     """Return positions and labels as contiguous int64, which the C code needs.
 
     Raises:
-        ValueError: A position or a label is out of range. The C code does not check
-            this.
+        ValueError: A position or a label is out of range. (The C code does not check.)
     """
     outputs = network.weights[-1].shape[2]
     for name, indices, stop in (

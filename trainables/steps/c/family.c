@@ -1,8 +1,8 @@
-/* The sharpness-aware methods whose gradient is not a mixture of two gradients.
+/* The sharpness-aware methods whose gradient is not (1 - alpha) g1 + alpha g2.
 
-The equations and their sources are in trainables/optimizers. Here, g[0] is the gradient
-at the weights w. The other g[i] are gradients at other points, or differences of
-gradients. Each is a vector over all parts of the network.
+The equations and their sources are in trainables/optimizers. In this file, g[0] is the
+gradient at the weights w. The other g[i] are gradients at other points, or differences
+of gradients. Each g[i] is a vector with the numbers of all parts of the network.
 */
 
 #include "network.h"
@@ -13,7 +13,7 @@ static double norm(const Network *net, const real *vector) {
     return sqrt(dot(vector, vector, net->count));
 }
 
-/* Store the gradient of a pass. */
+/* Store the gradient of a pass in `to`. */
 static void store_gradient(const Network *net, PassName name, real *to) {
     for (const Part *part = net->part; part < net->part + net->parts; part++)
         use_gradient(
@@ -21,7 +21,7 @@ static void store_gradient(const Network *net, PassName name, real *to) {
             &(Update){.sum_output = to + part->start, .share = (real)1 / net->batch});
 }
 
-/* Go forward and backward at the point `from` + factor * `direction`. */
+/* Do a forward and a backward pass at the point `from` + factor * `direction`. */
 static void pass_at(const Network *net, const int64_t *labels, const real *from,
                     double factor, const real *direction) {
     combine(net->point, 1, from, factor, direction, net->count);
@@ -29,9 +29,9 @@ static void pass_at(const Network *net, const int64_t *labels, const real *from,
     backward(net, ASCENT, labels, NULL);
 }
 
-/* Return the factor that gives the length `radius` to a vector of length `size`. If the
-   vector is a difference, operand_size is the length of one of its two vectors,
-   otherwise 0. The factor is 0 if the difference may be a rounding error. */
+/* Return the factor that scales a vector of length `size` to the length `radius`. If
+   the vector is a difference x - y, operand_size is the length of x or y, otherwise 0.
+   The factor is 0 if the difference may be only a rounding error. */
 static double scale_to(const Hyperparameters *h, double radius, double size,
                        double operand_size) {
     if (operand_size > 0 && size <= ROUNDING * REAL_EPSILON * operand_size) return 0;
@@ -57,8 +57,8 @@ static void average(const Network *net, const Hyperparameters *h, double share) 
     combine(average, 1 - share, average, share, net->gradients[0], net->count);
 }
 
-/* Return whether products of examples give the norm of the gradient in fewer
-   multiplications than computing the gradient takes. */
+/* Return whether `implicit_norm` takes fewer multiplications than computing the
+   gradient and its norm. */
 static bool has_few_examples(const Network *net) {
     long sums = 0, products = 0;
     for (const Layer *layer = net->layer; layer < net->layer + net->layers; layer++) {

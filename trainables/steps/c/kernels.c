@@ -1,10 +1,10 @@
 #include "kernels.h"
 
-#define DEPTH 224 /* columns of A to use at once, so that panels fit the L1 cache */
+#define DEPTH 224 /* columns of A per block: the panels then fit into the L1 cache */
 
 #define SUMMED_ROWS 8 /* rows that `sum_rows` reads at once */
 
-/* ---- matrix product C = A X: a tile of C stays in registers during its sums ---- */
+/* ---- matrix product C = A X: the sums of a tile of C stay in registers ---- */
 
 INLINE void multiply_tile(const int rows, const int panels, Matrix a, long depth,
                           Panels x, Panels c, bool add) {
@@ -61,7 +61,7 @@ INLINE void multiply_tiles(Matrix a, long rows, long all_depth, Panels x, Panels
 
 void multiply(Matrix a, int64_t rows, int64_t depth, Panels x, Panels c, int64_t panels,
               bool add) {
-    if (a.column_stride == 1) { /* two versions, each with one constant stride */
+    if (a.column_stride == 1) { /* a constant stride: compiled to faster code */
         a.column_stride = 1;
         multiply_tiles(a, rows, depth, x, c, panels, add);
     } else {
@@ -76,7 +76,7 @@ INLINE vec *at(real *const *arrays, Kind kind, long i) {
     return (vec *)(arrays[kind] + i);
 }
 
-/* Return x. This stops the compiler from fusing a product x with a later addition. So
+/* Return x. If x is a product, the compiler cannot fuse it with a later addition. So
    all builds and all functions round in the same way. */
 INLINE vec rounded(vec x) {
 #ifdef __aarch64__
@@ -106,8 +106,8 @@ INLINE vec descend_sgd(const Update *u, long i, vec gradient) {
 /* Return a / b, where b is above 0. */
 INLINE vec quotient(vec a, vec b) {
 #if defined __AVX512F__ && !defined DOUBLE
-    /* An exact quotient would take as long as several other operations. Improve an
-       approximation with 14 bits by a step of Newton's method, to about 24 bits. */
+    /* An exact quotient takes as long as several other operations. Instead, a step of
+       Newton's method improves an approximation from 14 to about 24 correct bits. */
     vec inverse = (vec)_mm512_rcp14_ps((__m512)b);
     inverse += inverse * ((real)1 - b * inverse);
     return a * inverse;
@@ -119,7 +119,7 @@ INLINE vec quotient(vec a, vec b) {
 /* Return m / (sqrt(v) * share + eps), where eps is above 0. */
 INLINE vec adam_ratio(vec m, vec v, vec share, real eps) {
 #if defined __AVX512F__ && !defined DOUBLE
-    /* an exact root would take long, too: see `quotient` */
+    /* an approximate root, for the same reason as in `quotient` */
     vec tiny = (vec){0} + (real)1e-37;
     vec x = (vec)_mm512_max_ps((__m512)v, (__m512)tiny);
     vec inverse = (vec)_mm512_rsqrt14_ps((__m512)x), root = x * inverse;
@@ -144,15 +144,15 @@ INLINE vec descend_adam(const Update *u, long i, long column, vec gradient) {
     return *w -= lr * adam_ratio(*m, *v, share, u->adam_eps);
 }
 
-/* Return e^x. Beyond about 88, it is as at 88. */
+/* Return e^x. In float, x is first limited to [-87, 88]. */
 INLINE vec exp_of(vec x) {
 #ifdef DOUBLE
     for (int i = 0; i < LANES; i++) x[i] = EXP(x[i]);
     return x;
 #else
-    /* x = n log(2) + rest, where n is a whole number. Adding 1.5 * 2^23 rounds n, and
-       leaves it in the lower bits. The coefficients are from the Cephes library, expf.c
-       (S. Moshier, netlib.org/cephes). */
+    /* x = n log(2) + rest, where n is a whole number. Adding 1.5 * 2^23 rounds a number
+       to a whole number, which is then in the lower bits of the sum. The coefficients
+       are from the Cephes library, expf.c (S. Moshier, netlib.org/cephes). */
     const real shift = 0x1.8p23;
     x = max_of(-max_of(-x, (vec){0} - 88), (vec){0} - 87);
     vec shifted = x * (real)1.44269504088896341 + shift, n = shifted - shift;
@@ -167,9 +167,10 @@ INLINE vec exp_of(vec x) {
 #endif
 }
 
-/* Apply all that `Update` describes to one vector, and return the new weights. `noise`
-   is NULL if there is none: this is known when the code is compiled. `column` is the
-   first column of the vector, which matters only with column_lrs. */
+/* Update one vector of weights as `Update` describes, and return the new weights.
+   `noise` is NULL without noise. Each caller passes either always NULL or never, so
+   that the compiler removes the test for it. `column` is the first column of the
+   vector. It is used only with column_lrs. */
 INLINE vec apply(const Update *u, long i, long column, vec sum, const vec *noise) {
     vec gradient = gradient_at(u, i, sum);
     if (u->arrays[ORIGIN])
@@ -198,8 +199,8 @@ INLINE bool is_only_sgd(const Update *u) {
            !u->noise.distribution && !u->correction;
 }
 
-/* Apply `update` to `rows` rows of given sums, of which the first is row number `row`.
- */
+/* Apply an update to `rows` rows of weights, from row number `row` on. `sums` has the
+   elements of the outer product for these rows. */
 INLINE void update_rows(const Update *u, long row, long rows, long row_length,
                         const real *sums) {
     long start = row * row_length;
@@ -251,7 +252,8 @@ INLINE void outer_tile(const int rows, const int vectors, const real *e,
                 *(vec *)(u.sum_output + at) = gradient_at(&u, at, sum[o][i]);
             }
     } else {
-        const Update u = *update; /* a local copy: writing to arrays cannot change it */
+        /* a local copy: the compiler knows that no write to an array can change it */
+        const Update u = *update;
         REPEAT (o, rows)
             REPEAT (i, vectors) {
                 long at = start + o * row_length + i * LANES;
@@ -260,7 +262,7 @@ INLINE void outer_tile(const int rows, const int vectors, const real *e,
     }
 }
 
-/* Store the elements of the outer product, or use them for a whole step of SGD. */
+/* Store the elements of an outer product, or use them for a whole step of SGD. */
 static void outer_tiles(const real *e, long panel_stride, long rows, const real *h,
                         long row_length, long batch, const Update *update) {
     long row_vectors = row_length / LANES;
@@ -330,8 +332,8 @@ real update_utilities(real *utilities, const real *gradient, const real *w,
 
 /* ---- convert rows to panels, and panels to rows ---- */
 
-/* Lane numbers that interleave two vectors: LOWER interleaves their lower halves, and
-   UPPER their upper halves. */
+/* Arguments of SHUFFLE that interleave the lower halves (LOWER) or the upper halves
+   (UPPER) of two vectors. */
 #if LANES == 2
 #define LOWER 0, 2
 #define UPPER 1, 3
@@ -382,11 +384,12 @@ void panels_to_rows(const real *from, int64_t row_length, int64_t panels, real *
 
 /* ---- products for small batches, which would fill only a few lanes of a panel ---- */
 
-/* A vector holds a part of one row here, instead of one feature of many examples. */
+/* In this section, a vector is a part of one row, not one feature of many examples. */
 
-/* Add the lanes of each sum. The result has one lane per sum. */
+/* Add the lanes of each of LANES vectors. Lane i of the result is the total of
+   sum[i]. */
 INLINE vec add_lanes(vec *sum) {
-    transpose_square(sum); /* now all sums are added at once */
+    transpose_square(sum); /* then adding vectors adds the lanes of all sums */
     REPEAT_HALVING (n, LANES / 2)
         REPEAT (i, n) sum[i] += sum[i + n];
     return sum[0];
@@ -412,11 +415,12 @@ void multiply_small_batch(const real *a, int64_t rows, const real *h,
     }
 }
 
-/* Update `rows` rows of weights from `start` on, and multiply them with `next`. */
+/* Update `rows` rows of weights, from element `start` on. Multiply the new rows with
+   `next`, and store the products in `sum`, with one vector to add up for each row. */
 INLINE void fused_tile(const int rows, const bool only_sgd, const real *e,
                        const real *h, long row_length, const Update *update, long start,
                        const real *next, vec *sum) {
-    const Update u = *update; /* a local copy: writing to the arrays cannot change it */
+    const Update u = *update; /* a local copy: see `outer_tile` */
     vec total[4] = {{0}};
     for (long k = 0; k < row_length; k += LANES) {
         vec part = *(const vec *)(h + k), next_part = *(const vec *)(next + k);
@@ -566,7 +570,7 @@ void softmax_error(const real *logits, int64_t outputs, int64_t batch,
         for (long o = 0; o < outputs; o++) e[o * LANES] *= 1 / sum;
         e[labels[b] * LANES] -= 1;
         if (sums) {
-            /* log(1 + others): the logarithm of a sum near 1 would lose digits */
+            /* log(sum) would lose digits if the sum is near 1: use log(1 + others) */
             sums->loss += LOG1P(others) + (largest - z[labels[b] * LANES]);
             sums->correct += best == labels[b];
         }

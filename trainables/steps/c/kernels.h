@@ -1,9 +1,10 @@
 /* Products, activations and sums over the examples of a batch.
 
-Numbers are stored as rows or as panels. A row is one example or one output. It is
-`row_length` reals long, a multiple of LANES. A panel has the activations of LANES
-examples, feature after feature. A vector is then one feature of LANES examples. Layers
-of any width can therefore use whole vectors.
+A `real` is a float, or a double if DOUBLE is defined. A vector has LANES reals, as many
+as a register holds. Numbers are stored as rows or as panels. A row has the numbers of
+one example, or the weights of one output. Its length `row_length` is a multiple of
+LANES. A panel has the activations of LANES examples, feature after feature. In a panel,
+a vector is one feature of LANES examples, so layers of any width fill whole vectors.
 
 All memory is aligned to VECTOR_BYTES. The terms of a sum are always added in the same
 order, so that equal inputs give equal bits.
@@ -25,7 +26,7 @@ order, so that equal inputs give equal bits.
 #include <immintrin.h>
 #endif
 
-/* ---- vectors of the width of the instruction set ---- */
+/* ---- vectors as wide as the registers of the processor ---- */
 
 #ifdef DOUBLE
 typedef double real;
@@ -62,9 +63,9 @@ typedef int32_t integer;
 #error "C steps need AVX2 and FMA, or NEON: use torch (PLASTICITY_ENGINE=torch)"
 #endif
 
-/* Sizes of tiles, which must fit the registers. A tile of `multiply` has at most
-   SINGLE_ROWS rows if it covers one panel, and PAIR_ROWS if it covers two. A tile of
-   `outer_product` has at most OUTER_ROWS rows of OUTER_VECTORS vectors. */
+/* Sizes of tiles, whose sums must fit into the registers. A tile of `multiply` has at
+   most SINGLE_ROWS rows if it covers one panel, and PAIR_ROWS if it covers two. A tile
+   of `outer_product` has at most OUTER_ROWS rows of OUTER_VECTORS vectors. */
 #define SINGLE_ROWS 12
 #define PAIR_ROWS (REGISTERS == 16 ? 6 : 12)
 #define OUTER_ROWS (REGISTERS == 16 ? 3 : 5)
@@ -86,12 +87,12 @@ typedef integer lane_numbers __attribute__((vector_size(VECTOR_BYTES)));
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (lane_numbers){__VA_ARGS__})
 #endif
 
-/* Loops with a constant number of iterations. The compiler unrolls the loops, so that
-   arrays stay in registers. */
+/* Loops with a constant number of iterations. The compiler unrolls them, so that the
+   arrays in the loops stay in registers. */
 #define REPEAT(i, count) UNROLL for (int i = 0; i < (count); i++)
 #define REPEAT_HALVING(n, start) UNROLL for (int n = (start); n > 0; n /= 2)
 
-/* the square root of each element */
+/* Return the square root of each element. */
 #if defined __aarch64__ && defined DOUBLE
 #define SQRT_OF(x) ((vec)vsqrtq_f64((float64x2_t)(x)))
 #elif defined __aarch64__
@@ -106,7 +107,7 @@ typedef integer lane_numbers __attribute__((vector_size(VECTOR_BYTES)));
 #define SQRT_OF(x) ((vec)_mm256_sqrt_ps((__m256)(x)))
 #endif
 
-/* Return the larger elements, and those of b where an element is NaN. */
+/* Return the larger of each two elements, or the element of b if one is NaN. */
 INLINE vec max_of(vec a, vec b) {
     lane_numbers is_larger = a > b;
     return (vec)(((lane_numbers)a & is_larger) | ((lane_numbers)b & ~is_larger));
@@ -150,14 +151,15 @@ typedef struct {
        gradient += init_decay * (w - origin)            (with an origin: L2-init)
        gradient = (gradient + noise) / (1 + exp(gate_share * utility))
                                                         (with a utility: UPGD)
-   With moments m and v (Adam; the lr given here is lr / (1 - beta1^t), and root_share
-   is 1 / sqrt(1 - beta2^t)):
+   With moments m and v (Adam), the field lr is learning rate / (1 - beta1^t), and
+   root_share is 1 / sqrt(1 - beta2^t):
        gradient += weight_decay * w
        m += (1 - beta1) * (gradient - m)
        v = beta2 * v + (1 - beta2) * gradient^2
        w -= lr * m / (sqrt(v) * root_share + adam_eps)
-   (with column_lrs, each row and each column has an own lr and root_share, and an
-   element uses the larger ones; without row_lrs, all rows have those given here)
+   If column_lrs is not NULL, each row and each column has its own lr and root_share,
+   and an element uses the larger of the two. If row_lrs is NULL, all rows use the
+   fields lr and root_share.
    Otherwise, with velocity v:
        v = momentum * v + gradient + weight_decay * w
        w = w - lr * v
@@ -185,7 +187,7 @@ typedef struct {
     long columns;
     const real *correction; /* NULL if not used */
     real correction_share;
-    real *scratch;       /* SCRATCH_ROWS rows, used if an update is more than SGD */
+    real *scratch;       /* SCRATCH_ROWS rows, used unless is_only_sgd */
     real *arrays[KINDS]; /* NULL if not used */
 } Update;
 
@@ -199,19 +201,19 @@ void multiply(Matrix a, int64_t rows, int64_t depth, Panels x, Panels c, int64_t
 void outer_product(const real *e, int64_t rows, const real *h, int64_t row_length,
                    int64_t batch, const Update *update);
 
-/* Apply `update` to rows of given sums instead of an outer product. */
+/* Do the same as `outer_product`, but with given sums instead of an outer product. */
 void update_weights(const real *sums, int64_t rows, int64_t row_length,
                     const Update *update);
 
-/* Update the utilities of UPGD, and return the largest. The first `count` numbers of a
-   row are used:
+/* Update the utilities of UPGD, and return the largest of the first `count` numbers of
+   all rows:
        utility = decay * utility - share * gradient * w */
 real update_utilities(real *utilities, const real *gradient, const real *w,
                       int64_t rows, int64_t count, int64_t row_length, real decay,
                       real share);
 
-/* Write the noise of a row: `columns` numbers for weights, one for a bias, and zeros.
-   `to` has space for 32 numbers more. */
+/* Write the noise of a row: `columns` numbers for weights, one for a bias, and zeros up
+   to row_length. `to` must have space for 32 more numbers. */
 void draw_row(const Noise *noise, int64_t row, int64_t columns, int64_t row_length,
               real *to);
 
@@ -253,9 +255,9 @@ void activate(Activation activation, real *z, int64_t units);
 void activate_backward(Activation activation, const real *h, const real *e,
                        int64_t units, real *errors);
 
-/* Layer norm of the units of each example, in one panel: store normal = (z - mean) /
-   sqrt(var + 1e-5), and 1 / sqrt(var + 1e-5) in `scale`. Replace z by normal + offset.
-   The offset of a unit is offset[unit * LANES]. */
+/* Normalize the units of each example in one panel (layer norm). Store
+   (z - mean) / sqrt(var + 1e-5) in `normal`, and 1 / sqrt(var + 1e-5) in `scale`.
+   Replace z by normal + offset, where the offset of a unit is offset[unit * LANES]. */
 void normalize(real *z, int64_t units, const real *offset, real *normal, vec *scale);
 
 /* Go backward through `normalize`: compute `errors`, the errors of z, from `e`, the
@@ -264,8 +266,8 @@ void normalize_backward(const real *e, int64_t units, const real *normal,
                         const vec *scale, real *errors);
 
 /* Compute errors = softmax(logits) - onehot(labels), for panels of `outputs` features.
-   Lanes beyond the batch do not change. If `sums` is not NULL, add the losses and the
-   number of correct predictions to `sums`. */
+   The errors in lanes beyond the batch do not change. If `sums` is not NULL, add the
+   losses and the number of correct predictions to `sums`. */
 void softmax_error(const real *logits, int64_t outputs, int64_t batch,
                    const int64_t *labels, real *errors, Sums *sums);
 

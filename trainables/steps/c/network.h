@@ -5,8 +5,8 @@
 
 #include "kernels.h"
 
-/* The passes of a step. BASE goes forward and backward at the weights w. ASCENT goes
-   forward and backward at another point, for SAM the ascent point (see ascend). */
+/* The forward and backward passes of a step. BASE is the pass at the weights w. ASCENT
+   is the pass at another point: for SAM, this is the ascent point (see `ascend`). */
 typedef enum { BASE, ASCENT, PASSES } PassName;
 
 #define GRADIENTS 3 /* the largest number of gradients that a method stores */
@@ -17,10 +17,10 @@ typedef enum { BASE, ASCENT, PASSES } PassName;
 typedef struct {
     long rows, columns, row_length;  /* row_length is a multiple of LANES */
     bool has_bias;                   /* after the columns of weights */
-    long start, count;               /* its place in the network's vectors */
+    long start, count;               /* the part's slice of the network's vectors */
     real *arrays[KINDS];             /* NULL if not used */
     real *gradient;                  /* see `gradients`; NULL if it is not stored */
-    real *column_lrs, *column_roots; /* only for Adam with units' ages: see Update */
+    real *column_lrs, *column_roots; /* for Adam with units' ages, else NULL: Update */
     long extra;      /* the number of extra examples, which give a penalty's gradient */
     real *direction; /* a singular vector of spectral regularization, or NULL */
     real noise, bias_noise; /* factors of the noise */
@@ -43,9 +43,9 @@ typedef struct {
     } passes[PASSES];
 } Layer;
 
-/* The gradient along which the weights are updated: share * sums + other_share * other,
-   or share * sums if `other` is NULL. If `sums` is NULL, the gradient of a pass takes
-   the place of share * sums: of BASE if there is an `other`, otherwise a mixture. */
+/* The gradient of an update: share * sums + other_share * other, or share * sums if
+   `other` is NULL. If `sums` is NULL, a gradient that is not stored takes the place of
+   share * sums: the gradient of BASE if there is an `other`, otherwise a mixture. */
 typedef struct {
     const real *sums, *other;
     double share, other_share;
@@ -59,21 +59,21 @@ typedef struct {
     bool is_small_batch, is_scaled; /* is_scaled: the ascent step is as in ASAM */
     Layer *layer;
     Part *part;
-    /* Vectors with the numbers of all parts. A mixture uses only gradients[0]. It
-       stores batch * the gradient at w, and with utilities also the mixture. If the
-       first layer is implicit, gradients[0] and `point` do not contain this layer. */
+    /* Vectors with the numbers of all parts. A mixture uses only gradients[0]: first
+       for batch * the gradient at w, then (with utilities) for the mixture itself. If
+       the first layer is implicit, gradients[0] and `point` leave it out. */
     long count;
     real *arrays[KINDS], *gradients[GRADIENTS];
     real *point; /* the weights in the pass ASCENT */
     real *logits;
-    real *output_errors;       /* errors of all outputs of a layer, if units have two */
+    real *output_errors;       /* a layer's output errors, if units have two outputs */
     real *next_row;            /* the next example, only if `is_fused` */
     real *scratch, *noise_row; /* for the updates of weights */
-    Units units;               /* see `Parameters`, and below the number of units */
-    real *activity, *centre;   /* of hidden units: see units.c */
+    Units units;               /* see `Units` */
+    real *activity, *centre;   /* one number per hidden unit: see units.c */
     long hidden_units;
     real *weight_panels; /* the weights of a layer, only for Parseval */
-    real *spectral;      /* five rows and a panel, to limit the spectral norm */
+    real *spectral;      /* five rows and a panel, for limit_spectral_norm */
     /* Only for an implicit first layer (see is_explicit) or for LookSAM: */
     real *input_products; /* h h^T + 1, in panels of examples */
     real *error_products; /* e e^T */
@@ -83,8 +83,8 @@ typedef struct {
     void *memory;
 } Network;
 
-/* Compute the outputs of all layers, up to the logits. If `has_first` is true, the z of
-   the first layer have already been computed. */
+/* Compute the outputs of all layers, up to the logits. If has_first is true, the first
+   layer's z (see steps.c) are already computed. */
 void forward(const Network *net, PassName name, bool has_first);
 
 /* Compute the errors of the last layer. If `sums` is not NULL, add the losses and the
@@ -109,8 +109,8 @@ INLINE real *extra_inputs(const Network *net, const Part *part, PassName name) {
     return part->passes[name].input_rows + net->panels * LANES * part->row_length;
 }
 
-/* Write the extra examples of a part, so that share * (the sum of the outer products of
-   their errors and inputs) is the gradient of the penalty. */
+/* Write the extra examples of a part (see penalties.c). The gradient of the penalty is
+   share * the sum of the outer products of their errors and inputs. */
 void penalize(const Network *net, const Part *part, PassName name,
               const Hyperparameters *h, double share);
 
@@ -118,18 +118,19 @@ void penalize(const Network *net, const Part *part, PassName name,
    their norm is larger and finite. */
 void limit_spectral_norm(const Network *net, double bound);
 
-/* If units are replaced: measure their outputs in the pass BASE, before an update. */
+/* Before an update, measure the units' outputs in the pass BASE. Do nothing if the
+   intervention replaces no units. */
 void observe_units(const Network *net, const Hyperparameters *h);
 
-/* Before an update of Adam, if units have ages: compute the lr and root_share of each
-   unit, which are those of columns of the next part. */
+/* Before an update of Adam in which units have ages, compute the lr and root_share of
+   each unit. They belong to a column of the next layer (see `Update`). */
 void find_unit_lrs(const Network *net, const Hyperparameters *h);
 
-/* After an update, return whether units are to be replaced now. */
+/* After an update, return whether units must be replaced now. */
 bool judge_units(const Network *net, const Hyperparameters *h);
 
-/* For a method that is not a mixture: compute its gradient. The forward pass at w must
-   be done. For WSAM, also store the correction in gradients[1]. */
+/* Compute the gradient of a method that is not a mixture, after the forward pass at w.
+   For WSAM, also store the correction in gradients[1]. */
 Gradient find_gradient(const Network *net, const int64_t *labels, Sums *sums,
                        const Hyperparameters *h);
 

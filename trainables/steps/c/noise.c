@@ -1,9 +1,9 @@
-/* Random numbers for the weights, which depend only on their place.
+/* Random numbers for the weights.
 
 trainables/interventions/noise.py defines these numbers and names the sources. A row of
 weights has STREAMS generators. Their first states are functions of the seed, the
 update, the part and the row. Each generator makes every STREAMS-th word of the row. So
-any number of lanes gives the same words.
+the words do not depend on the number of lanes.
 */
 
 #include "kernels.h"
@@ -12,7 +12,7 @@ any number of lanes gives the same words.
 
 #define STREAMS 16
 #define LANES_OF_BITS (VECTOR_BYTES / 4)
-#define VECTORS (STREAMS / LANES_OF_BITS) /* that have one word of each generator */
+#define VECTORS (STREAMS / LANES_OF_BITS) /* vectors for a word of each generator */
 
 typedef uint32_t bits __attribute__((vector_size(VECTOR_BYTES), may_alias));
 typedef uint32_t words __attribute__((vector_size(4 * LANES), may_alias));
@@ -26,7 +26,7 @@ typedef int32_t signed_words __attribute__((vector_size(4 * LANES)));
 
 #define ROTATE(x, count) ((x) << (count) | (x) >> (32 - (count)))
 
-/* Four vectors of words for each vector of generators. */
+/* The state of each generator, which is four words. */
 typedef bits States[4][VECTORS];
 
 /* Compute the first states of a row's generators with Threefry 4x32, in 20 rounds. */
@@ -57,7 +57,7 @@ INLINE void start_streams(States states, const Noise *noise, uint32_t row) {
     }
 }
 
-/* Store the next word of each generator, xoshiro128++. */
+/* Store the next word of each generator (xoshiro128++) in `to`. */
 INLINE void next_words(States states, uint32_t *to) {
     REPEAT (v, VECTORS) {
         bits a = states[0][v], b = states[1][v], c = states[2][v], d = states[3][v];
@@ -107,7 +107,7 @@ INLINE vec log_of(vec x) {
     return small + __builtin_convertvector(exponent, vec) * (real)0.6931471805599453;
 }
 
-/* for x from -pi / 4 to pi / 4 */
+/* Return sin x (and below, cos x), for x from -pi / 4 to pi / 4. */
 INLINE vec sine_of(vec x) {
     static const float terms[3] = {-1.9515295891e-4f, 8.3321608736e-3f,
                                    -1.6666654611e-1f};
@@ -123,7 +123,7 @@ INLINE vec cosine_of(vec x) {
 }
 #endif
 
-/* Convert words to lanes as wide as a real. The upper bit of a word is its sign. */
+/* Convert words to lanes as wide as a real. A word's upper bit becomes the sign. */
 INLINE lane_numbers as_integers(words x) {
     return __builtin_convertvector((signed_words)x, lane_numbers);
 }
@@ -141,8 +141,8 @@ INLINE void normal(const uint32_t *radius_words, const uint32_t *angle_words,
     words x = *(const words *)radius_words, y = *(const words *)angle_words;
     vec share = as_reals((x >> 8) + 1) * (real)0x1p-24; /* in (0, 1] */
     vec radius = SQRT_OF((real)-2 * log_of(share));
-    /* The angle is a multiple of 90 degrees, and a rest within 45 degrees. The upper
-       bits of the word say which multiple: adding 2^29 rounds it. */
+    /* The angle is a multiple of 90 degrees plus a rest of at most 45 degrees. The two
+       upper bits of y are the multiple, after adding 2^29 has rounded it. */
     vec rest = as_reals(y << 2) * (real)(0x1p-33 * M_PI);
     lane_numbers sine = (lane_numbers)sine_of(rest);
     lane_numbers cosine = (lane_numbers)cosine_of(rest);

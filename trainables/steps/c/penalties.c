@@ -1,9 +1,10 @@
 /* Spectral regularization, Parseval regularization and spectral normalization.
 
-trainables/interventions/penalties and weights have the equations and their sources. The
-gradient of a penalty is a sum of outer products. It is therefore written as the errors
-and inputs of extra examples, and the update of the weights does the rest. The extra
-examples have panels of their own, after the panels of the batch.
+The Python files in trainables/interventions/penalties and weights have the equations
+and their sources. The gradient of a penalty is a sum of outer products, like the
+gradient of a batch. It is therefore written as the errors and inputs of extra examples,
+which the update adds to the examples of the batch. The extra examples have their own
+panels, after the panels of the batch.
 */
 
 #include "network.h"
@@ -13,13 +14,14 @@ examples have panels of their own, after the panels of the batch.
 #define TINY 1e-12 /* see spectral_regularization.py */
 #define MOST_STEPS 1000
 
-/* Compute the matrix product W x or W^T y of a part without its biases, for one
-   example. x and the result of W^T are rows. y and the result of W have one number per
-   output, LANES reals apart. */
+/* Compute W x, where W are the weights of a part without its biases, and x is a row.
+   The result has one number per output, LANES reals apart. */
 static void multiply_one(const Part *part, const real *x, real *to) {
     multiply_small_batch(part->arrays[VALUE], part->rows, x, part->row_length, 1, to);
 }
 
+/* Compute W^T y, where y has one number per output, LANES reals apart. The result is a
+   row. */
 static void multiply_back_one(const Part *part, const real *y, real *to) {
     sum_rows(y, part->rows, part->arrays[VALUE], part->row_length, to);
     long rest = part->row_length - part->columns;
@@ -32,9 +34,9 @@ static double norm_of_outputs(const Part *part, const real *y) {
     return sqrt(squares);
 }
 
-/* Do one iteration of the power method. Then write the first extra example for the
-   weights, the outer product of the singular vectors u and v, and the second for the
-   biases. Only the second has an input for the biases. */
+/* Do one iteration of the power method. Then write two extra examples. The first is for
+   the weights: its outer product is that of the singular vectors u and v. The second is
+   for the biases: its only input is the 1 of the biases. */
 static void penalize_spectrum(const Network *net, const Part *part, PassName name,
                               const Hyperparameters *h, double share) {
     real *u = extra_errors(net, part, name), *v = extra_inputs(net, part, name);
@@ -70,7 +72,7 @@ static void penalize_products(const Network *net, const Part *part, PassName nam
     memcpy(copy, w, part->count * sizeof(real));
     for (long o = 0; o < units; o++) copy[o * row_length + part->columns] = 0;
     rows_to_panels(copy, row_length, panels, net->weight_panels);
-    /* W W^T is symmetric: compute the rows from the first unit of two panels on */
+    /* W W^T is symmetric: for each two panels of columns, skip the rows above them */
     for (long p = 0; p < panels; p += 2) {
         long first = p * LANES;
         Panels inputs = {net->weight_panels + first * row_length, row_length * LANES};
@@ -98,11 +100,12 @@ void penalize(const Network *net, const Part *part, PassName name,
 
 /* Return the largest singular value of the weights of a part.
 
-   Its square is the largest value of x^T A x of unit vectors x, where A = W^T W. Climb
-   by conjugate gradients: go to the best point between x and a unit vector p that is
-   orthogonal to x. p is the gradient plus a multiple of the last p, so that the two are
-   conjugate with respect to A - x^T A x. Stop when a step gains nothing but rounding.
-   The biases have the weight 0 in all vectors. */
+   Its square is the maximum of x^T A x over unit vectors x, where A = W^T W. The method
+   is conjugate gradients. Each step chooses a unit vector p that is orthogonal to x,
+   and moves x to the best point on the circle through x and p. p is the gradient plus a
+   multiple of the last p, so that the two are conjugate with respect to
+   A - (x^T A x) I. The steps end when the gain is only a rounding error. The element
+   for the biases is 0 in all vectors. */
 static double largest_singular_value(const Network *net, const Part *part) {
     long n = part->row_length;
     real *x = net->spectral, *ax = x + n, *p = ax + n, *ap = p + n, *r = ap + n;

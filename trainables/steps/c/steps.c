@@ -3,8 +3,8 @@
 trainables/steps/fast.py explains the equations. A layer's weights are stored as
 rows, one row per output. The bias is one more column of weights, whose input is always
 1. With layer norm, the biases of hidden layers form a separate `Part`. Activations are
-stored in panels, and also as rows for the gradient (see kernels.h). All steps of a
-block of batches run one after the other, so that the weights stay in the core's cache.
+stored in panels, and also as rows for the gradient (see kernels.h). One call computes
+all steps of a block of batches, so that the weights stay in the core's cache.
 
 z is a layer's output before layer norm and the activation. An error e is batch * dL/dz.
 Lanes beyond the batch have e = 0.
@@ -51,10 +51,10 @@ int is_supported(void) {
 
 /* ---- denormal numbers ---- */
 
-/* Without a gradient, momentum and the moments of Adam shrink until they are denormal
-   (below 1e-38 as a float), and stay so. Processors take up to a hundred times as long
-   for such numbers. During a call, a setting of this thread therefore makes the
-   processor treat them as 0. */
+/* If the gradient of a weight stays 0, its velocity or its moments of Adam shrink until
+   they are denormal (below 1e-38 as a float). Processors take up to a hundred times as
+   long for denormal numbers. During a call, a setting of this thread therefore makes
+   the processor treat them as 0. */
 #ifdef __aarch64__
 typedef uint64_t Control;
 #define FLUSH (UINT64_C(1) << 24) /* FZ */
@@ -98,15 +98,16 @@ static real *take(Arena *arena, long count) {
     return (real *)(arena->start + offset);
 }
 
-/* Return whether a layer's weights at the ascent point are stored (explicit).
+/* Return whether a layer stores its weights at the ascent point (explicit).
 
    The first layer has the same inputs in both passes. It can therefore do without these
-   weights (implicit), if this takes fewer multiplications. With the weights, the
-   gradient and the second product take 2 * batch * inputs * outputs. Without the
+   weights (implicit). It does so if this takes fewer multiplications. With the weights,
+   the gradient and the second product take 2 * batch * inputs * outputs. Without the
    weights, h h^T takes batch^2 * inputs. Its product with e takes batch^2 * outputs,
-   and so does e e^T, which is only for the norm. The other layers always store these
-   weights. So do ASAM, which scales each element of the gradient, UPGD, which gates it,
-   and all methods that are not a mixture. */
+   and so does e e^T, which is only for the norm.
+
+   All other layers are explicit. With ASAM, UPGD and methods that are not a mixture,
+   the first layer is explicit too, because they need each element of the gradient. */
 static bool is_explicit(const Network *net, long l, long inputs, long outputs) {
     if (l > 0 || net->is_scaled || net->method != MIXTURE || net->has_utility)
         return true;
@@ -119,9 +120,9 @@ static void destroy(Network *net) {
     free(net->part);
 }
 
-/* Return whether to merge two jobs for the first layer: updating the weights, and
-   computing z of the next example. With one example per batch, most time goes into
-   reading and writing these weights. Merged, a step reads them only once. */
+/* Return whether to merge the update of the first layer's weights with computing z of
+   the next example. With one example per batch, most time goes into reading and writing
+   these weights. If the two are merged, a step reads the weights only once. */
 static bool is_fused(const Network *net) {
     return net->is_small_batch && net->batch == 1 && !net->arrays[AVERAGE] &&
            !net->has_noise && !net->part->extra && !net->spectral &&
@@ -138,8 +139,8 @@ static real *slice(const real *vector, long start) {
     return vector ? (real *)vector + start : NULL;
 }
 
-/* Allocate the vectors of a network in the arena, and give each part its slices.
-   `lay_out` allocates the inputs and errors. */
+/* Allocate the vectors of a network (weights, gradients, ...) in the arena, and give
+   each part its slices of them. */
 static void lay_out_vectors(Network *net, Arena *arena, const Parameters *caller,
                             bool is_first_explicit) {
     Part *end = net->part + net->parts;
@@ -167,6 +168,7 @@ static void lay_out_vectors(Network *net, Arena *arena, const Parameters *caller
     }
 }
 
+/* Allocate everything that a network needs in the arena. */
 static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
     long examples = net->panels * LANES, per_unit = unit_outputs(net->activation);
     long most = 0, longest = 0; /* the most inputs of a layer; the longest row */
@@ -200,7 +202,7 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
         if (net->is_parseval && extra * row_length > most_weights)
             most_weights = extra * row_length;
         if (net->units.age && caller->weights[SECOND]) {
-            matrix->column_lrs = take(arena, row_length); /* stay 0 for the images */
+            matrix->column_lrs = take(arena, row_length); /* 0 in the first layer */
             matrix->column_roots = take(arena, row_length);
         }
         layer->offset = NULL;
@@ -255,8 +257,8 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
     }
 }
 
-/* Copy the caller's weights and biases into the rows of a part. If `store` is true,
-   copy the rows back to the caller instead. */
+/* Copy the caller's weights w and biases b into the rows of a part. If `store` is true,
+   copy the rows back to w and b instead. */
 static void copy_rows(const Part *part, real *rows, real *w, real *b, bool store) {
     size_t size = part->columns * sizeof(real);
     for (long o = 0; o < part->rows; o++) {
@@ -321,7 +323,7 @@ static int create(Network *net, const Parameters *caller, long batch,
                      .units = h ? caller->units : (Units){NULL},
                      .is_parseval = h && h->parseval_strength > 0,
                      .limits_norm = h && h->spectral_bound > 0,
-                     /* the products for small batches include the biases */
+                     /* the functions for small batches need the biases in the rows */
                      .is_small_batch = batch <= SMALL_BATCH && !caller->is_normalized,
                      .is_scaled = has_ascent && h->eta > 0};
     Arena arena = {NULL, 0};
@@ -401,8 +403,8 @@ static void multiply_layer(const Network *net, const Layer *layer, PassName name
     }
 }
 
-/* Return where to write z of a layer: into the inputs of the next layer, or into the
-   logits for the last layer. */
+/* Return where to write z of a layer: into the inputs of the next layer, or for the
+   last layer into the logits. */
 static Panels layer_outputs(const Network *net, const Layer *layer, PassName name) {
     const Layer *next = layer + 1;
     if (next == net->layer + net->layers)
@@ -483,9 +485,9 @@ void use_gradient(const Network *net, const Part *part, PassName name,
 }
 
 /* Return ||batch * gradient||^2 of a layer in the pass BASE, without storing the
-   gradient. The result is sum((h h^T + 1) * (e e^T)), elementwise. Keep h h^T + 1 in
-   input_products for `forward_implicit`. With layer norm, biases are separate, and h
-   h^T has no + 1. */
+   gradient. The result is sum((h h^T + 1) * (e e^T)), elementwise. h h^T + 1 stays in
+   input_products, where `forward_implicit` needs it. With layer norm, the biases are
+   separate, so the + 1 is left out. */
 static double implicit_squares(const Network *net, const Layer *layer) {
     const Part *matrix = layer->matrix;
     Panels inputs = {layer->passes[BASE].inputs, matrix->row_length * LANES};
@@ -523,7 +525,7 @@ double implicit_norm(const Network *net) {
     return sqrt(squares) / net->batch;
 }
 
-/* Multiply a part's gradient by |w| + eta. Leave the biases if they are not scaled. */
+/* Multiply a part's gradient by |w| + eta. Skip the biases if they are not scaled. */
 static void scale_gradient(const Part *part, const Hyperparameters *h) {
     long count = part->columns + (part->has_bias && h->scales_biases != 0);
     for (long o = 0; o < part->rows; o++) {
@@ -534,10 +536,10 @@ static void scale_gradient(const Part *part, const Hyperparameters *h) {
     }
 }
 
-/* Compute the weights at the ascent point: w + rho gradient / (norm + epsilon), or for
-   ASAM, w + rho T^2 gradient / (norm of T gradient + epsilon), where T multiplies each
-   element by |w| + eta. For an implicit first layer, compute only ascent_errors. ASAM
-   overwrites the gradient, because it does not need the gradient any more. */
+/* Compute the weights at the ascent point: w + rho gradient / (norm + epsilon). For
+   ASAM, compute w + rho T^2 gradient / (norm of T gradient + epsilon), where T
+   multiplies each element by |w| + eta. ASAM overwrites the gradient, which it does not
+   need later. For an implicit first layer, compute only ascent_errors. */
 static void ascend(const Network *net, const Hyperparameters *h) {
     double squares = 0;
     const Part *end = net->part + net->parts;
@@ -565,7 +567,7 @@ static void ascend(const Network *net, const Hyperparameters *h) {
     }
 }
 
-/* Return the update of a part, for a gradient that is the sum divided by the batch. */
+/* Return the update of a part. Its gradient is the sum divided by the batch size. */
 static Update describe_update(const Network *net, const Part *part,
                               const Hyperparameters *h) {
     Update update = {.share = 1.0 / net->batch,
@@ -605,8 +607,8 @@ static Update describe_update(const Network *net, const Part *part,
     return update;
 }
 
-/* Let an update use the mixture of both gradients, instead of the one of the last pass.
- */
+/* Change an update so that it uses the mixture of both gradients, and not only the
+   gradient of the last pass. */
 static void mix_gradients(const Network *net, const Part *part,
                           const Hyperparameters *h, Update *update) {
     if (!net->has_ascent || h->alpha == 1) return;
@@ -615,7 +617,7 @@ static void mix_gradients(const Network *net, const Part *part,
     update->other = part->gradient;
 }
 
-/* Store the gradient of a mixture. */
+/* Store the mixture of both gradients in gradients[0]. */
 static void store_mixture(const Network *net, const Hyperparameters *h) {
     for (const Part *part = net->part; part < net->part + net->parts; part++) {
         Update update = {.sum_output = part->gradient, .share = 1.0 / net->batch};
@@ -624,8 +626,8 @@ static void store_mixture(const Network *net, const Hyperparameters *h) {
     }
 }
 
-/* Update the utilities of UPGD, and return gate_share (see `Update`): 1 / (the largest
-   utility * (1 - decay^t)). Do not divide by 0. */
+/* Update the utilities of UPGD, and return gate_share (see `Update`), which is
+   1 / (the largest utility * (1 - decay^t)). If the largest utility is 0, use 1. */
 static double find_gate_share(const Network *net, const Hyperparameters *h) {
     double most = -INFINITY;
     for (const Part *part = net->part; part < net->part + net->parts; part++)
@@ -637,8 +639,8 @@ static double find_gate_share(const Network *net, const Hyperparameters *h) {
     return 1 / ((most != 0 ? most : 1) * (1 - pow(h->upgd_decay, h->updates)));
 }
 
-/* Update the weights along a stored gradient. UPGD and penalties need it in
-   gradients[0]. */
+/* Update the weights along a stored gradient. For UPGD and penalties, first move the
+   gradient to gradients[0]. */
 static void descend_stored(const Network *net, const Hyperparameters *h, Gradient g) {
     double gate_share = 0;
     if (net->has_utility || net->part->extra) {
@@ -673,7 +675,7 @@ static void descend_stored(const Network *net, const Hyperparameters *h, Gradien
 }
 
 /* Update the weights along a gradient that is not stored. If has_next is true, also
-   compute z of the first layer for the next example (in next_row). */
+   compute z of the first layer for the next example, which is in next_row. */
 static void descend(const Network *net, const Hyperparameters *h, Gradient g,
                     bool has_next) {
     double alpha = h->alpha;
@@ -696,7 +698,8 @@ static void descend(const Network *net, const Hyperparameters *h, Gradient g,
         long examples = net->batch;
         if (part->extra) {
             penalize(net, part, name, h, update.share);
-            examples = net->panels * LANES + part->extra; /* others have no errors */
+            /* examples between the batch and the extra ones have e = 0 */
+            examples = net->panels * LANES + part->extra;
         }
         if (part == net->part && has_next)
             outer_product_then_multiply(errors, part->rows, inputs, part->row_length,
@@ -708,15 +711,15 @@ static void descend(const Network *net, const Hyperparameters *h, Gradient g,
     }
 }
 
-/* Limit the spectral norm. Every hare_every updates, replace the weights by their
-   running averages. */
+/* For spectral normalization, limit the spectral norm. For Hare and Tortoise, replace
+   the weights by their running averages every hare_every updates. */
 static void end_update(const Network *net, const Hyperparameters *h) {
     if (net->limits_norm) limit_spectral_norm(net, h->spectral_bound);
     if (!net->arrays[AVERAGE] || fmod(h->updates, h->hare_every) != 0) return;
     memcpy(net->arrays[VALUE], net->arrays[AVERAGE], net->count * sizeof(real));
 }
 
-/* Exchange the memory of the current and of the next example. */
+/* Make the next example the current one, by exchanging their memory. */
 static void take_next_row(Network *net) {
     real *row = net->part->passes[BASE].input_rows;
     net->part->passes[BASE].input_rows = net->next_row;
@@ -724,8 +727,8 @@ static void take_next_row(Network *net) {
     net->next_row = row;
 }
 
-/* Return the hyperparameters at update t of a block, counted from 0. The counts of
-   updates include update t; only looksam_updates does not. */
+/* Return the hyperparameters at update t of a block, counted from 0. `updates` and
+   rho_updates count update t too, but looksam_updates does not. */
 static Hyperparameters at_update(const Hyperparameters *h, long t) {
     Hyperparameters now = *h;
     now.updates += t + 1;

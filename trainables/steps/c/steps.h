@@ -31,20 +31,22 @@ typedef enum { MIXTURE, VASSO, FSAM, MSAM, WSAM, GSAM, LOOKSAM, GAM } Method;
 /* The functions after the hidden layers (see trainables/networks/activations.py). */
 typedef enum { RELU, LEAKY_RELU, TANH, CRELU, SINE_COSINE } Activation;
 
-/* The distribution of noise: none, uniform in [-1, 1), or N(0, 1). If UTILITY exists,
-   the noise is added to the gradient, otherwise to the weights after the update. */
+/* The distribution of noise: none, uniform in [-1, 1), or N(0, 1). If the array UTILITY
+   exists, the noise is added to the gradient, otherwise to the updated weights. */
 typedef enum { NO_NOISE, UNIFORM, NORMAL } Distribution;
 
-/* Numbers of the hidden units of one network, layer after layer. Those of a method that
-   is not used are NULL. For SNR: the updates that each unit has been silent for, the
-   number of such updates from which on it is reset, and for each unit how many silences
-   ended after 0, 1, ... updates (silence_lengths numbers). For continual backprop: two
-   running averages of each unit, which have the type of the weights, the unit's age in
-   updates, and an account per layer. */
+/* Statistics of the hidden units of one network, layer after layer. The pointers of a
+   method that is not used are NULL. */
 typedef struct {
+    /* SNR: for each unit, the number of updates for which it has been silent, the
+       number at which it is reset, and a histogram: how many of its silences ended
+       after 0, 1, ... updates (silence_lengths numbers). */
     int64_t *silence, *threshold;
     int32_t *silences;
     int64_t silence_lengths;
+    /* Continual backprop: for each unit, two running averages (of the type of the
+       weights) and its age in updates, and for each layer, an account: the number of
+       units to replace. */
     void *utility, *mean_output;
     int64_t *age;
     double *account;
@@ -62,7 +64,7 @@ typedef struct {
        biases. NULL without noise. */
     const double *noise;
     /* The singular vectors of spectral regularization: one number per output of each
-       layer. They are of the same type as the weights. NULL if not used. */
+       layer, of the same type as the weights. NULL if not used. */
     void *directions;
     Units units;
 } Parameters;
@@ -73,10 +75,12 @@ typedef struct {
     int64_t steps, batch, stride;
     const uint8_t *images; /* widths[0] bytes per image, each from 0 to 255 */
     const int64_t *positions, *labels;
-    double low; /* input of a black pixel (0), if a white one (255) is 1 */
+    double low; /* the input for a black pixel (0); for a white pixel (255), it is 1 */
 } Batches;
 
-/* If eta is above 0, the ascent step is scaled by |w| + eta, as in ASAM. The ascent
+/* The hyperparameters of a run. `epsilon` is added to norms that divide.
+
+   If eta is above 0, the ascent step is scaled by |w| + eta, as in ASAM. The ascent
    step of the biases is scaled only if scales_biases is not 0.
 
    rho and gam_rho are multiplied by rho_level. If rho_warmup is above 0, they are also
@@ -91,7 +95,7 @@ typedef struct {
     double beta1, beta2, adam_eps; /* Adam: used if the arrays FIRST and SECOND exist */
     double init_decay;             /* L2-init: used if the array ORIGIN exists */
     double hare_ema, hare_every;   /* Hare and Tortoise: if the array AVERAGE exists */
-    double distribution, seed;     /* of the noise; the first is a `Distribution` */
+    double distribution, seed;     /* of the noise; distribution: a `Distribution` */
     double step_shrink;            /* shrink and perturb: used if there is noise */
     double upgd_decay;             /* UPGD: used if the array UTILITY exists */
     double updates;
@@ -108,8 +112,8 @@ typedef struct {
     double gam_rho, gam_beta0, gam_beta1, gam_gamma;
 } Hyperparameters;
 
-/* Sums of the losses and of the correct predictions over all examples. They are
-   computed from the logits before each step. `steps` is the number of steps made. */
+/* The sum of the losses and the number of correct predictions of all examples. They are
+   computed from the logits before each step. `steps` is the number of steps. */
 typedef struct {
     double loss, correct, steps;
 } Sums;
@@ -125,8 +129,8 @@ extern const char compiler[80];
    compiled. */
 int is_supported(void);
 
-/* Train a network on one batch after another. Stop after a step if units are to be
-   replaced, because Python replaces them. Return 0, or 1 if memory runs out. */
+/* Train a network on one batch after another. Stop after a step if units must be
+   replaced: Python replaces them. Return 0, or 1 if memory runs out. */
 int train(const Parameters *parameters, const Batches *batches,
           const Hyperparameters *hyperparameters, Sums *sums);
 

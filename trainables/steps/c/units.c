@@ -1,8 +1,8 @@
 /* Measure the hidden units for SNR and continual backprop, which replace units.
 
-trainables/interventions/units has the equations and their sources. Units are observed
-before each update and judged after it. If units are to be replaced, `train` returns,
-because Python replaces them.
+trainables/interventions/units has the equations and their sources. `observe_units` runs
+before each update, and `judge_units` runs after it. If units must be replaced, `train`
+returns, and Python replaces them.
 */
 
 #include "network.h"
@@ -14,7 +14,8 @@ static const real *unit_rows(const Layer *layer) {
     return (layer + 1)->matrix->passes[BASE].input_rows;
 }
 
-/* Count the updates of each unit's silence. If a silence ends, count its length. */
+/* Count for how many updates each unit has been silent. If a silence ends, add it to
+   the unit's histogram of lengths. */
 static void count_silences(const Network *net) {
     const Units *units = &net->units;
     long unit = 0;
@@ -76,7 +77,7 @@ static void average_outputs(const Network *net, const Hyperparameters *h) {
     }
 }
 
-/* Update the utilities of units with the sizes of their new weights. */
+/* Update the utilities of units, with the weights after the update. */
 static void average_utilities(const Network *net, const Hyperparameters *h) {
     real *utility = net->units.utility, *outgoing = net->centre;
     const real *activity = net->activity;
@@ -102,8 +103,9 @@ static void average_utilities(const Network *net, const Hyperparameters *h) {
     }
 }
 
-/* Let the units grow older, and let each layer's account grow with its mature units.
-   Return whether an account pays for a new unit. */
+/* Add 1 to each unit's age, and add replacement_rate * the number of its mature units
+   to each layer's account. Return whether an account is large enough to replace a
+   unit. */
 static bool grow_accounts(const Network *net, const Hyperparameters *h) {
     int64_t *age = net->units.age;
     bool pays = false;
@@ -113,7 +115,7 @@ static bool grow_accounts(const Network *net, const Hyperparameters *h) {
             *age += 1;
             mature += *age++ > h->maturity;
         }
-        /* volatile: rounds the product, as Python does, and does not fuse it */
+        /* volatile: the compiler must round the product first, as Python does */
         volatile double growth = h->replacement_rate * mature;
         *account += growth;
         pays |= h->is_printed == 0 ? *account >= 1 : *account > 1 && mature > 0;
