@@ -1,4 +1,4 @@
-"""Seven settings of the study `kumar-2023`, with 500 tasks instead of 20."""
+"""The settings of the study `kumar-2023`, with 500 tasks instead of 20."""
 
 import attrs
 
@@ -9,10 +9,5 @@ STUDY = attrs.evolve(
     SHORT,
     name="kumar-500",
     landscape_every=0,
-    settings=[
-        attrs.evolve(setting, tasks=500)
-        for setting in SHORT.settings
-        if getattr(setting.intervention, "name", "")
-        not in ("continual_backprop", "step_shrink_perturb")
-    ],
+    settings=[attrs.evolve(setting, tasks=500) for setting in SHORT.settings],
 )
