@@ -1,9 +1,9 @@
 """Save a run in a checkpoint, and load the checkpoint to resume the run.
 
 A checkpoint contains the state of a run and the records of its finished tasks, as
-tensors and plain values. `torch.load` reads it with `weights_only=True`, which never
-executes code from the file. A malicious file therefore cannot run code. A checkpoint is
-used only if the file is undamaged and belongs to the same run.
+tensors and plain values. `torch.load` reads it with `weights_only=True`, so a malicious
+file cannot execute code. A checkpoint is used only if the file is undamaged and belongs
+to the same run.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def read(content: bytes) -> dict[str, Any]:
 def unpack(content: bytes, run: ContinualRun, study: str) -> list[Record]:
     """Load a checkpoint into `run` and return the records in the checkpoint.
 
-    `run` must be a new run of the study. After an error, do not use `run` any more,
-    because its state may be incomplete. `ContinualTrainable._resume` catches all
-    errors, shows the message as a warning, and restarts the trial from the first task.
+    `run` must be a new run of the study. After an error, do not use `run`, because its
+    state may be incomplete. `ContinualTrainable._resume` catches all errors, shows the
+    message as a warning, and restarts the trial from the first task.
 
     Raises:
         UsageError: The checkpoint belongs to another setting or to other seeds.
@@ -68,7 +68,7 @@ def unpack(content: bytes, run: ContinualRun, study: str) -> list[Record]:
         )
     if [t.shape for t in run.network.tensors()] != [(alive, *s) for s in shapes]:
         raise ValueError(
-            "the layers in the checkpoint have other sizes than the layers of the run"
+            "the layers of the run have other sizes than the layers in the checkpoint"
         )
     expected = [(run.setting.run_id(s), i) for s in run.seeds for i in range(run.task)]
     if sorted((row["run_id"], row["task"]) for row in records) != sorted(expected):

@@ -46,7 +46,7 @@ class Column:
     source: str = ""  # the publication that defines the measure, if any
 
     def to_field(self, name: str) -> pa.Field:
-        """Return the Arrow field `name`; role, unit, etc. become its metadata."""
+        """Return the Arrow field `name`, with role, unit, etc. as its metadata."""
         metadata = {key: getattr(self, key) for key in _METADATA}
         return pa.field(name, self.type, nullable=self.nullable, metadata=metadata)
 
@@ -139,8 +139,8 @@ def _field(
 ) -> Any:
     """Return an attrs field whose metadata contain its column and its range.
 
-    `check(value, field)` returns the value to store. If it is None, all values are
-    accepted.
+    `check(value, field)` checks a value and returns the value to store. If `check` is
+    None, all values are accepted.
     """
     column = Column(type_, True, "setting", unit, meaning)
 
@@ -184,8 +184,8 @@ def check_real(
 ) -> float:
     """Return `value` as a float if it is a finite number in the range.
 
-    The range goes from `low` to `high` and contains both limits. If `exclude_low` is
-    true, the range does not contain `low`. `exclude_high` does the same for `high`.
+    The range goes from `low` to `high` and contains both limits, unless `exclude_low`
+    or `exclude_high` is true.
 
     Raises:
         UsageError: `value` is not a finite number, or it is outside the range.

@@ -1,6 +1,7 @@
-"""If storage fails, retry after longer and longer pauses, up to a time limit.
+"""Use storage that may fail or be slow.
 
-If storage does not answer, training continues while a `Call` waits for the answer.
+`Patience` retries after an error, with longer and longer pauses, up to a time limit.
+`Call` waits for the storage in its own thread, so that training can continue.
 """
 
 from __future__ import annotations
@@ -57,9 +58,9 @@ class Patience:
 
 
 class Call(Generic[T]):
-    """A call of a function, in a thread of its own.
+    """A function call in its own thread.
 
-    A disk or an object store may not answer for minutes. The caller can continue and
+    A disk or an object store may take minutes to answer. The caller can continue and
     ask for the result later. A call that never ends does not keep the process alive.
     """
 

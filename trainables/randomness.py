@@ -1,9 +1,9 @@
 """Random number generators that depend only on purpose, seed, task and epoch.
 
 Each combination of purpose, seed, task and epoch has its own generator. To resume at a
-task, a run therefore does not need the random numbers of earlier tasks. An additional
-draw for one purpose does not change the numbers for other purposes. NumPy draws the
-numbers, so that a run on a GPU gets the same numbers as a run on a CPU.
+task, a run therefore does not need the random numbers of earlier tasks. If the code
+draws more numbers for one purpose, the numbers for other purposes do not change. NumPy
+draws the numbers, so that a run on a GPU gets the same numbers as a run on a CPU.
 """
 
 from __future__ import annotations

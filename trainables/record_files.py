@@ -1,17 +1,18 @@
 """The names of records files, and the choice of the files of a folder to read.
 
 A finished trial writes a small file. `python -m study.status RESULTS --compact` merges
-small files: it writes their rows to one merged file, whose metadata list the files that
-it replaces, and then deletes these files. A reader ignores a replaced file that still
-exists.
+small files: it writes their rows to one merged file, and then deletes the small files.
+The metadata of the merged file list the files that it replaces. A reader ignores a
+replaced file that still exists.
 
-If a replaced file is a merged file itself, the list also has the files which that file
-replaced. The name of a merged file contains a hash of its list. If the list is damaged
-or the file was renamed, the hash does not match, and the file replaces nothing.
+A merged file can itself be replaced. Then the list of the new file also has the files
+that the old file replaced. The name of a merged file contains a hash of its list. If
+the list is damaged or the file was renamed, the hash does not match, and the file
+replaces nothing.
 
-The name of a merged file sorts after the names of all files that it replaces. An object
-store lists its files in the order of their names. If a file is replaced and deleted
-during such a listing, the listing therefore still finds the merged file.
+An object store lists its files in the order of their names. The name of a merged file
+sorts after the names of all files that it replaces. So a listing during a merge finds
+the merged file if it misses a replaced file.
 """
 
 from __future__ import annotations
@@ -66,10 +67,10 @@ def read_current(
 ) -> dict[str, T]:
     """Read each row of a folder once, although another process may merge its files.
 
-    A file may be merged after the listing. If its rows are not read yet, they are in a
-    merged file that a new listing finds, because a replaced file is deleted only after
-    the merged file exists. So this function lists and reads until it has read all
-    merged files. New small files, which a running sweep writes, are not waited for.
+    A file may be merged and deleted between the listing and the reading. The merged
+    file exists before the file is deleted, so a new listing finds it. This function
+    therefore lists and reads again until it has read all merged files. It does not wait
+    for new small files, which a running sweep writes.
 
     Args:
         list_paths: Returns the paths of all files in one or more folders.

@@ -2,8 +2,8 @@
 
 The request is saved in `study.json`, next to the records. It shows which runs are
 missing. It also shows which seeds are trained together: such a group of seeds is a
-stack. Different stacks give results that differ by rounding errors. An interrupted
-study therefore resumes with the stacks with which it began.
+stack. If a seed is trained in another stack, its results may differ by rounding errors.
+An interrupted study therefore resumes with the same stacks.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from trainables.usage import UsageError
 REQUEST_FILE = "study.json"
 
 STOPPED = "stopped"
-"""The folder of the records of runs that a race has stopped before their end."""
+"""The folder with the records of runs that a race stopped early."""
 
 MOST = 1_000_000
-"""The maximum number of seeds in a text. Corrupt text must not fill the memory."""
+"""The maximum number of seeds in a text: corrupt text must not fill the memory."""
 
 NEEDED = ("problem", "dataset", "tasks", "optimizer", "lr")
 """Columns for which every setting must have a value."""
@@ -97,7 +97,7 @@ def parse_stack_name(name: str) -> tuple[str, tuple[int, ...]]:
 
 @attrs.frozen(kw_only=True)
 class Race:
-    """How far a race between the settings of a study is (`--refine`)."""
+    """The progress of a race (`--refine`), which stops worse settings early."""
 
     settings: tuple[str, ...] = ()  # the setting_ids of the study
     seeds: tuple[int, ...] = ()  # the seeds that choose the best settings
@@ -129,7 +129,7 @@ class Request:
     The keys of `settings` and `seeds` are setting_ids. A setting is a row of values
     without nulls. If the study is a search, `search` has the search space, the seeds,
     the objectives and the number of trials. The settings of a search are in the journal
-    of the search. Settings that a race has stopped are not requested any more.
+    of the search. Settings that a race has stopped are no longer requested.
     """
 
     study: str  # the study's name
@@ -152,11 +152,11 @@ class Request:
         """Return the request with more settings and seeds.
 
         The keys of `rows` are setting_ids. Each of these settings gets all `seeds`, and
-        also keeps the seeds that it already has. If `confirming` is true, the seeds
-        only confirm the best settings, and the new request notes this. Otherwise, the
-        study itself requests the seeds, and they are no longer noted as confirming. A
-        setting that a race has stopped is no longer noted as stopped, and a later race
-        begins anew.
+        also keeps the seeds that it already has. If `confirming` is true, the seeds are
+        added to the confirming seeds, which only confirm the best settings. Otherwise,
+        they are removed from the confirming seeds, because the study itself requests
+        them. If a race has stopped one of the settings, the setting counts as not
+        stopped, and a later race begins anew.
         """
         added = {
             setting_id: {k: value for k, value in row.items() if value is not None}
@@ -180,8 +180,8 @@ class Request:
     def without(self, stopped: Mapping[str, str], race: Race) -> Request:
         """Return the request of a race after a stage that has stopped some settings.
 
-        `stopped` has their setting_ids and why they stopped. `race` is the race after
-        the stage; `stopped` is added to it.
+        `stopped` has the reason for each stopped setting, by setting_id. `race` is the
+        race after the stage, without these reasons.
         """
         settings = {i: row for i, row in self.settings.items() if i not in stopped}
         return attrs.evolve(
@@ -274,7 +274,7 @@ class Request:
 
 
 def _parse_setting(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of a setting in the file; check its values of `NEEDED`."""
+    """Return the row of a setting in the file; check that it has all `NEEDED`."""
     row = dict(entry["setting"])
     if missing := [name for name in NEEDED if row.get(name) is None]:
         raise ValueError(f"setting {entry['setting_id']} has no {missing[0]}")

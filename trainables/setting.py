@@ -46,7 +46,7 @@ REGISTRIES: dict[str, Mapping[str, type]] = {
 """The classes of each kind of part (e.g. optimizer) of a setting, by name."""
 
 ONE_OUTPUT = ("continual_backprop", "redo", "snr")
-"""Interventions that replace units, and need an activation with one output per unit."""
+"""The interventions that replace units. They need one output per unit."""
 
 
 def parse_hidden(value: Any) -> tuple[int, ...]:
@@ -179,10 +179,11 @@ class Setting:
         return self.problem.longest(self.form)
 
     def _check_intervention(self) -> None:
-        """Check that the units have one output, if the intervention replaces units.
+        """Check that the network fits the intervention, if that replaces units.
 
         Raises:
-            UsageError: The intervention replaces units, but a unit has two outputs.
+            UsageError: The intervention replaces units, but the layers of the network
+                are not in a chain, or a unit has two outputs.
         """
         name = self.intervention.name if self.intervention else ""
         if self.network and not self.network.is_chain and name in ONE_OUTPUT:
@@ -271,7 +272,7 @@ RETIRED_COLUMNS: dict[str, Column] = {
         "old records: standard deviation of the noise added to weights before a task",
     ),
 }
-"""Columns of hyperparameters that no part has any more. They are null in new records.
+"""Columns of hyperparameters that no longer exist. They are null in new records.
 
 Old records have the intervention shrink_perturb with the columns shrink and perturb.
 """

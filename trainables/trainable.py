@@ -97,8 +97,8 @@ class ContinualTrainable(tune.Trainable):
     def __repr__(self) -> str:
         """Return the text that Ray's dashboard shows for this process.
 
-        The text names the study and not a trial, because Ray asks for the text once,
-        and the process may run many trials. `_show_task` shows the trial.
+        The text names the study and not a trial, because Ray asks for the text only
+        once, and the process may run many trials. `_show_task` shows the trial.
         """
         keeper: Keeper | None = getattr(self, "_keeper", None)
         return f"trials of the study {keeper.study}" if keeper else super().__repr__()
@@ -140,8 +140,8 @@ class ContinualTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Run the next task, and return the progress of the trial.
 
-        After the last task, write the records. If the checkpoint could not be read or
-        the records could not be written, this step only tries that again.
+        After the last task, also write the records. If the last step could not read the
+        checkpoint or write the records, this step only retries that.
 
         Raises:
             OSError: The storage has failed for longer than `RunOptions.patience`.
@@ -260,7 +260,7 @@ class ContinualTrainable(tune.Trainable):
             self._ask(lambda: self._keeper.drop_state(self._name))
 
     def _pause(self) -> None:
-        """Save a checkpoint of all tasks so far, unless there is one."""
+        """Save a checkpoint of all tasks so far, unless they are saved already."""
         if self._saving:
             self._end_save(NOTICE_SECONDS)
         if self._tasks_saved < self._run.task:
@@ -269,8 +269,9 @@ class ContinualTrainable(tune.Trainable):
     def _checkpoint_is_due(self) -> bool:
         """Return whether to save a checkpoint after this task.
 
-        Save one every `RunOptions.checkpoint_every` tasks (if this is None, after
-        `CHECKPOINT_SECONDS`), and whenever the last save failed.
+        A checkpoint is due after every `RunOptions.checkpoint_every` tasks. If this is
+        None, it is due `CHECKPOINT_SECONDS` after the last one. It is also due if the
+        last save failed.
         """
         if every := self._options.checkpoint_every:
             return self._save_failed or self._run.task % every == 0
@@ -294,7 +295,7 @@ class ContinualTrainable(tune.Trainable):
         self._end_save(wait)
 
     def _end_save(self, wait: float) -> None:
-        """Wait up to `wait` seconds for a save; if it succeeds, note the saved tasks.
+        """Wait up to `wait` seconds for a save. If it succeeds, update the counts.
 
         Raises:
             TimeoutError: The storage has not answered for `NOTICE_SECONDS`.

@@ -50,9 +50,9 @@ def check_no_keys(words: Iterable[str]) -> None:
 see: remove the keys and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
 
     Raises:
-        UsageError: One of the words has a URI with a name other than anonymous before
-            the host. Or the path of the URI has a colon and then an @: this may be the
-            end of a secret, because a secret may contain slashes.
+        UsageError: A word has a URI with a name other than anonymous before the host.
+            Or the path of the URI has a colon and then an @, which may be the end of a
+            secret that contains slashes.
     """
     for word in words:
         if re.search(r"://(?!anonymous@)([^/?#\s]*|[^?#\s]*:[^?#\s]*)@", word):
@@ -82,8 +82,8 @@ def run_command(
     """Run a command, or one of several subcommands, and exit with its return value.
 
     `tyro` derives the options from the parameters and the docstring of a function. If
-    the user made a mistake, the exit code is 2 and the error is printed to standard
-    error. tyro prints a box for a wrong option. A `UsageError` is printed as one line.
+    the user makes a mistake, the exit code is 2 and the error is printed to standard
+    error: as a box for a wrong option, and as one line for a `UsageError`.
 
     Args:
         command: A function, or a dict of functions by the name of the subcommand.

@@ -1,4 +1,4 @@
-"""Bases: rules that turn the gradient of an optimizer into a step, instead of SGD."""
+"""Bases: rules, other than SGD, that turn the gradient of an optimizer into a step."""
 
 from trainables.bases.adam import Adam
 

@@ -6,11 +6,11 @@
 g is the gradient of the optimizer plus weight decay times w, as in torch.optim.Adam.
 The gradient of SAM, for example, is the gradient at the perturbed weights.
 
-t is the number of updates of the run. If an intervention counts the updates of each
-hidden unit since it was created (`Memory.marks["age"]`), t is instead the age of the
-weight, as in shibhansh/loss-of-plasticity@63c35f3, lop/utils/AdamGnT.py:71-106. A
-weight joins two units, and is as old as the younger one. The inputs and outputs of the
-network are as old as the run.
+t is the number of updates of the run. An intervention may count the updates since each
+hidden unit was created (`Memory.marks["age"]`). Then t is the age of the weight, as in
+shibhansh/loss-of-plasticity@63c35f3, lop/utils/AdamGnT.py:71-106. A weight joins two
+units, and is as old as the younger one. The inputs and outputs of the network are as
+old as the run.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Adam:
     def descend(
         self, network: Network, memory: Memory, gradient: Network, lr: float | Tensor
     ) -> None:
-        """Make one step of Adam: update the networks and the memory in place.
+        """Take one step of Adam: update the networks and the memory in place.
 
         `lr` is a number, or a tensor with one number for each seed, (S, 1, 1).
         """

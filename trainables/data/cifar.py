@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100: color images of 32 x 32 pixels (Krizhevsky 2009).
 
-torchvision reads the files. It knows the MD5 checksum of each. CIFAR-100 has its 100
-fine classes.
+torchvision reads the files, and has the MD5 checksum of each file. The classes of
+CIFAR-100 are its 100 fine classes, and not its 20 superclasses.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def read_cifar(
 ) -> Dataset:
     """Return CIFAR-10 or CIFAR-100 from the files of the version for Python.
 
-    `reader` is a class like torchvision.datasets.CIFAR10, which is the default: it
-    knows the names and checksums of the files.
+    `reader` is the class that reads the files. It has the names and the checksums of
+    the files. The default is the class of torchvision for this dataset.
 
     Raises:
-        MissingFile: The folder or a file is not there.
-        UsageError: A file has another checksum.
+        MissingFile: The folder or a file is missing.
+        UsageError: A file has a wrong checksum.
     """
     import torchvision.datasets
     from torchvision.datasets.utils import check_integrity
@@ -39,15 +39,15 @@ def read_cifar(
     files = root / reader.base_folder
     if not files.is_dir():
         raise MissingFile(f"there is no folder {files.name} in {root}")
-    # the reader says of a missing and of a damaged file only that one of them is wrong
+    # the reader has the same message for all missing and damaged files: check each file
     meta = (reader.meta["filename"], reader.meta["md5"])
     for file, checksum in (*reader.train_list, *reader.test_list, meta):
         if not (files / file).is_file():
             raise MissingFile(f"there is no {file} in {files}")
         if not check_integrity(files / file, checksum):
             raise UsageError(
-                f"{files / file} is damaged, because its MD5 checksum is not the "
-                f"checksum of {name}'s file: download {reader.filename} again"
+                f"{files / file} is damaged, because its MD5 checksum is wrong: "
+                f"download {reader.filename} again"
             )
     parts: list[np.ndarray] = []
     for train in (True, False):

@@ -1,4 +1,4 @@
-"""A dataset in memory, and what is known about it before it is read."""
+"""A dataset in memory, and the facts about it that are known without its files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainables.problems import MNIST, Form
 from trainables.usage import UsageError
 
 BLOCK_IMAGES = 1000
-"""The number of images to work on at once: a copy of so many needs little memory."""
+"""The number of images to process at once, to limit the memory of copies of them."""
 
 
 @attrs.frozen(eq=False)
@@ -37,12 +37,12 @@ class Dataset:
 
     @property
     def mean(self) -> np.ndarray:
-        """The mean of each channel of the training images, if 255 counts as 1."""
+        """The mean of each channel of the training images, divided by 255."""
         return self._moments[0]
 
     @property
     def std(self) -> np.ndarray:
-        """The standard deviation of each channel of the training images, likewise."""
+        """The standard deviation of each channel of them, divided by 255."""
         return self._moments[1]
 
     @functools.cached_property
@@ -59,10 +59,10 @@ class Dataset:
 
 @attrs.frozen
 class Source:
-    """The function that reads a dataset, and what is known before it is read."""
+    """The function that reads a dataset, and facts that are known without its files."""
 
-    # called with the dataset's name, its form and a folder; without a folder, it
-    # downloads files
+    # read(name, form, folder) returns the dataset; if `folder` is None, it downloads
+    # the files
     read: Callable[[str, Form, Path | None], Dataset]
     train: int  # number of training examples
     test: int  # number of test examples
@@ -71,14 +71,16 @@ class Source:
 
 
 class MissingFile(Exception):
-    """A file of a dataset is not there. The message says which one and where.
+    """A file of a dataset is missing. The message names the file and its folder.
 
-    `load` adds the name of the dataset and its hint.
+    `load` adds the name of the dataset and the hint (see `Source`) to the message.
     """
 
 
 def download(name: str, kind: str, **options: str) -> Path:
-    """Download a dataset to the user's cache, unless it is there; return the folder.
+    """Return a folder of the user's cache, after downloading the dataset into it.
+
+    Files that are already in the folder are not downloaded again.
 
     `kind` is the name of a class in torchvision.datasets, and `options` are arguments
     of the class.

@@ -18,16 +18,19 @@ from trainables.usage import UsageError, choose
 DEBIAN = Path("/usr/share/datasets")
 """The folder in which Debian's packages install datasets, for example Fashion-MNIST."""
 
-INSTEAD = "leave out --data-dir and unset $PLASTICITY_DATA"
-IDX = f"put the four IDX files into this folder. To download them instead, {INSTEAD}"
+DOWNLOAD_HINT = "leave out --data-dir and unset $PLASTICITY_DATA"
+IDX = (
+    "put the four IDX files into this folder. To download them instead, "
+    f"{DOWNLOAD_HINT}"
+)
 FASHION = (
     "put the four IDX files into this folder. To use Debian's package "
-    f"dataset-fashion-mnist or to download the files instead, {INSTEAD}"
+    f"dataset-fashion-mnist or to download the files instead, {DOWNLOAD_HINT}"
 )
 
 CIFAR = (
     "unpack the version for Python (www.cs.toronto.edu/~kriz/cifar.html) there, or "
-    f"{INSTEAD} to download it"
+    f"{DOWNLOAD_HINT} to download it"
 )
 TINY_IMAGENET = (
     "unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip in a folder and give this "
@@ -51,10 +54,10 @@ DATASETS: dict[str, Source] = {
 
 
 def find_folder(name: str, folder: str | os.PathLike[str] | None = None) -> Path | None:
-    """Return the folder that has the folder of the dataset, or None to download it.
+    """Return the folder in which to look for a dataset, or None to download it.
 
-    This is `folder`, else $PLASTICITY_DATA, else Debian's folder if the dataset is
-    installed there.
+    This is `folder` if it is given, else $PLASTICITY_DATA if it is set, else Debian's
+    folder if the dataset is installed there.
     """
     if given := folder or os.environ.get("PLASTICITY_DATA"):
         return Path(given)
@@ -71,7 +74,7 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> Dataset:
 
     Raises:
         UsageError: The name is unknown, the download failed, or a file is missing, is
-            damaged, has another format or belongs to another dataset.
+            damaged, has the wrong format or belongs to another dataset.
     """
     source = DATASETS[choose("dataset", name, DATASETS)]
     root = find_folder(name, folder)

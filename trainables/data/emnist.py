@@ -1,8 +1,9 @@
 """EMNIST: handwritten letters and digits (Cohen et al. 2017, arXiv 1702.05373).
 
-The files have the IDX format. `emnist` is the split "balanced", with 47 classes:
-digits and letters, where 15 small letters that look like capitals are one class with
-them. `emnist-letters` is the split "letters", with 26 classes.
+The files have the IDX format. `emnist` is the split "balanced", with 47 classes: 10
+digits, 26 capital letters and 11 small letters. The other 15 small letters look like
+their capital letters, and are in the same classes. `emnist-letters` is the split
+"letters", with 26 classes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def read_emnist(name: str, form: Form, folder: Path | None) -> Dataset:
     """Return a split of EMNIST from its four IDX files.
 
     Raises:
-        MissingFile: A file is not there.
+        MissingFile: A file is missing.
         UsageError: A file is damaged or is not an IDX file.
     """
     split, first = SPLITS[name]
@@ -39,7 +40,7 @@ def read_emnist(name: str, form: Form, folder: Path | None) -> Dataset:
     for part in ("train", "test"):
         stem = f"emnist-{split}-{part}"
         images, labels = read_examples(name, folders, stem, form, first)
-        # the files have the images with rows and columns exchanged
+        # in the files, the rows and the columns of each image are exchanged
         upright = images.reshape(-1, form.width, form.height).transpose(0, 2, 1)
         parts += [upright.reshape(images.shape), labels]
     return Dataset(name, *parts)

@@ -86,10 +86,10 @@ def draw(
 ) -> Examples:
     """Return the training examples of task number `index` of the seed's stream.
 
-    Without a `count`, these are all examples of the task's classes, or the share
-    `task.share` of them. With a `count`, at most `count` of these examples are drawn
-    anew for each task. But if the labels are shuffled, all tasks of the seed have the
-    same images.
+    The task draws them from all examples of its classes, or from the share `task.share`
+    of these examples. If `count` is None, it takes all. Otherwise, each task draws
+    at most `count` examples anew. But tasks that shuffle the labels have the same
+    images for all tasks of a seed.
     """
     examples = select(task, dataset_labels)
     if task.share is not None:
@@ -107,11 +107,9 @@ def draw(
 
 
 def schedule(sizes: Sequence[int], batch_size: int) -> list[Segment]:
-    """Return the steps of one epoch, in which each seed trains on all its examples.
+    """Return the segments of an epoch, in which each seed trains on all its examples.
 
-    The steps are returned as segments. All steps of a segment have the same seeds and
-    the same batch size. `sizes` has the number of examples of each seed, in descending
-    order.
+    `sizes` has the number of examples of each seed, in descending order.
 
     >>> schedule([7, 5], batch_size=2)
     [Segment(first=0, steps=2, start=0, stop=2, size=2), \
@@ -165,9 +163,11 @@ class Reader:
 
     Attributes:
         images: The images of the dataset.
-        low: The number of a black pixel, if a white one is 1. None means 0.
-        scale: If given, pixel x of channel c is scale[c] x + shift[c] instead.
-        shift: As `scale`.
+        low: The number that a black pixel becomes. None means 0. A white pixel
+            becomes 1.
+        scale: If this is given, `low` is ignored, and pixel x of channel c becomes
+            scale[c] x + shift[c].
+        shift: See `scale`.
         orders: The order of the inputs of each of S seeds, or None for the order of the
             dataset. Input j of seed s is pixel orders[s, j] of the image.
     """
@@ -181,15 +181,15 @@ class Reader:
         shift: Float[Tensor, " channels"] | None = None,
         orders: Int64[Tensor, "S inputs"] | None = None,
     ) -> None:
-        """Store the images of a dataset, and how they are returned, in this dtype."""
+        """Store the arguments. `dtype` is the dtype of the results."""
         self.images, self._dtype, self.low = images, dtype, low
         self.scale, self.shift, self.orders = scale, shift, orders
         self._memory: dict[int, tuple[Tensor, Tensor]] = {}  # key: number of images
 
     def clone(self) -> Reader:
         """Return a reader of the same images with its own memory."""
-        ways = self.low, self.scale, self.shift, self.orders
-        return Reader(self.images, self._dtype, *ways)
+        options = self.low, self.scale, self.shift, self.orders
+        return Reader(self.images, self._dtype, *options)
 
     def part(self, start: int, stop: int) -> Reader:
         """Return a reader for the seeds at positions start to stop - 1."""

@@ -1,8 +1,8 @@
-"""Datasets in IDX files: grey images of 28 x 28 pixels in ten classes.
+"""Datasets in IDX files: gray images of 28 x 28 pixels in ten classes.
 
 MNIST (LeCun et al. 1998), Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747) and
 Kuzushiji-MNIST (Clanuwat et al. 2018, arXiv 1812.01718) have files of the same names.
-MNIST's files are therefore recognized by their checksums.
+The code therefore recognizes MNIST's files by their checksums.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def read_idx(name: str, form: Form, folder: Path | None) -> Dataset:
     """Return MNIST or a dataset with the same file names from its four IDX files.
 
     Raises:
-        MissingFile: A file is not there.
+        MissingFile: A file is missing.
         UsageError: A file is damaged, is not an IDX file or belongs to another dataset.
     """
     kind = TORCHVISION[name]
@@ -59,11 +59,11 @@ def read_examples(
     """Return the images, of shape (n, pixels), and the labels, of shape (n,).
 
     They are in the files STEM-images-idx3-ubyte and STEM-labels-idx1-ubyte, with or
-    without .gz, in one of the folders. `first` is the label of class 0 in the file; the
+    without .gz, in one of the folders. `first` is the lowest label in the file. The
     labels that are returned begin at 0.
 
     Raises:
-        MissingFile: A file is not there.
+        MissingFile: A file is missing.
         UsageError: A file is damaged, is not an IDX file or belongs to another dataset.
     """
     images, labels = (

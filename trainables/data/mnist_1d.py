@@ -19,9 +19,9 @@ from trainables.usage import UsageError
 def read_mnist_1d(name: str, form: Form, folder: Path | None) -> Dataset:
     """Return the authors' 4,000 signals to train on and 1,000 to test on.
 
-    The numbers are stored as uint8, like the pixels of an image: 0 is the smallest
-    number of the training signals and 255 the largest, so that a step is 1/255 of their
-    range. Numbers of test signals outside this range get its ends.
+    The numbers are stored as uint8, like the pixels of an image. 0 is the smallest
+    number of the training signals, and 255 is the largest. Numbers of test signals
+    outside this range are clipped to it.
 
     Raises:
         UsageError: The package mnist1d is not installed.

@@ -1,4 +1,4 @@
-"""Turn images about their centre."""
+"""Turn images about their center."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from trainables.problems import Form
 def rotated(images: np.ndarray, form: Form, degrees: float) -> np.ndarray:
     """Return uint8 images, of shape (n, pixels), turned counterclockwise.
 
-    A pixel is the bilinear mean of the four pixels around the point from which it
-    comes, rounded to the nearest whole number. Outside the image, pixels are 0.
+    Each new pixel comes from a point of the image. Its value is the bilinear
+    interpolation of the four pixels around this point, rounded to the nearest whole
+    number. Pixels outside the image count as 0.
     """
     places, weights = _sources(form, degrees)
     turned = np.empty_like(images)

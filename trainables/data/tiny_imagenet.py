@@ -23,11 +23,11 @@ AGAIN = "unpack tiny-imagenet-200.zip again"
 def read_tiny_imagenet(name: str, form: Form, folder: Path | None) -> Dataset:
     """Return Tiny ImageNet from the folder FOLDER/tiny-imagenet-200.
 
-    The label of a class is its place in wnids.txt. All images together need 1.4 GB of
-    memory.
+    The label of a class is its position in wnids.txt. All images together need 1.4 GB
+    of memory.
 
     Raises:
-        MissingFile: There is no folder, or a file is not there.
+        MissingFile: No folder is given, or a file is missing.
         UsageError: A file or an image is damaged, or some images are missing.
     """
     if folder is None:
@@ -77,7 +77,7 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def _read_images(paths: Sequence[Path], form: Form) -> np.ndarray:
-    """Return the images, of shape (n, pixels). A grey image becomes a color image."""
+    """Return the images, of shape (n, pixels). A gray image becomes a color image."""
     from PIL import Image
 
     images = np.empty((len(paths), form.height, form.width, form.channels), np.uint8)

@@ -1,8 +1,8 @@
 """Interventions: methods that help a network to keep its plasticity.
 
-The folders say when an intervention acts. `penalties` change the gradient of each
-update. `resets` change the weights before a task. `units` replace single hidden units,
-and `weights` change whole layers, after an update. `layer_norm` changes the network.
+Each folder has one kind. `penalties` change the gradient of each update. `resets`
+change the weights before a task. `units` replace single hidden units, and `weights`
+change whole layers, after an update. `layer_norm` changes the forward pass.
 
 To add an intervention, write it in a new file and import it here. Then add it to
 `INTERVENTIONS` and `__all__`. Code outside of this package imports from here.

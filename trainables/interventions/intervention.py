@@ -6,15 +6,15 @@
     step         at each update: call the update, and act before or after the call
 
 In `begin_task`, the inputs of the first layer are in the order of the image's pixels,
-also if the tasks permute the pixels. If an intervention overrides neither `penalize`
+even if the tasks permute the pixels. If an intervention overrides neither `penalize`
 nor `step`, the updates are the same as without an intervention.
 
 An intervention changes the networks in place and treats each seed independently. It
 draws random numbers from `trainables.randomness`, for a purpose that nothing else uses.
 A seed's results therefore do not depend on the other seeds that are trained together.
 
-The methods import torch when they are called, because settings are also created where
-torch is not needed.
+The methods import torch only when they are called, because code that only creates
+settings must start fast.
 """
 
 from __future__ import annotations
@@ -65,22 +65,23 @@ class Intervention:
         return update(inputs, labels)
 
     def replace(self, stack: Stack) -> None:
-        """After an update, replace the hidden units that are due.
+        """Replace the hidden units that are due.
 
-        If an update makes units due, the C steps stop after it, and call this.
+        The native engine calls this whenever the C code returns. The C code returns
+        after an update that makes units due.
         """
 
     def noise(self, network: Network) -> Noise | None:
-        """Return the distribution of the noise that is drawn at every update, if any.
+        """Return the distribution of the noise of every update, or None for no noise.
 
-        The C steps draw this noise too.
+        The native engine uses it to draw the same noise.
         """
         return None
 
     def idle_steps(self, stack: Stack) -> int:
-        """Return how many of the next updates `step` only counts, in marks["steps"].
+        """Return for how many of the next updates `step` would only count the update.
 
-        The caller may make these updates without `step`, if it adds their number to
+        The caller may do these updates without `step`, if it adds their number to
         marks["steps"] of `stack.memory`.
         """
         return 0

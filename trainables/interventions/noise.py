@@ -1,11 +1,11 @@
 """Noise for all weights and biases, drawn anew at each update.
 
-The numbers of a seed depend only on the seed, the update and their place, so that any
-part of a network can draw its own. The C steps draw the same numbers, up to rounding,
-much faster (`trainables/steps/c/noise.c`).
+A random number depends only on the seed, the update and the position of the weight. So
+any part of a network can draw its numbers without the other parts. The C code draws the
+same numbers, up to rounding, much faster (`trainables/steps/c/noise.c`).
 
 Each layer has a row of numbers per output: one per input, and one for the bias. A row
-has 16 generators, and generator j makes the words j, j + 16, j + 32, ... of 32 bits.
+has 16 generators. Generator j makes the 32-bit words j, j + 16, j + 32, ... of the row.
 The generators are xoshiro128++ (Blackman & Vigna 2021, arXiv 1805.01407;
 prng.di.unimi.it/xoshiro128plusplus.c). Their first states are the outputs of Threefry
 4x32 in 20 rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3";
@@ -75,10 +75,10 @@ def draw_noise(stack: Stack, updates: Tensor, noise: Noise) -> Network:
 def draw_words(
     seeds: np.ndarray, updates: np.ndarray, layer: int, rows: int, count: int
 ) -> np.ndarray:
-    """Return the words of at least the first `count` numbers of each row of a layer.
+    """Return random 32-bit words for each row of a layer, at least `count` per row.
 
     `seeds` and `updates` have one number for each of S seeds. The result has the shape
-    (S, rows, groups, 2, 16).
+    (S, rows, groups, 2, 16). In a group, each of the 16 generators makes two words.
     """
     place = np.arange(rows * GENERATORS).reshape(rows, GENERATORS)
     update, key = (n.astype(np.uint32)[:, None, None] for n in (updates, seeds))

@@ -3,13 +3,13 @@
     T = |w| + eta, elementwise;   g = grad L(w + rho T^2 g1 / ||T g1||_2)
 
 where g1 = grad L(w). The ascent step goes to the surface of an ellipsoid that scales
-with the weights. If the layers are rescaled and the network computes the same function,
-ASAM's sharpness therefore does not change.
+with the weights. So ASAM's sharpness does not change if the layers are rescaled in a
+way that does not change the network's function.
 
 For a bias, T is 1, as in the authors' code (SamsungLabs/ASAM@f156a68, asam.py:13-38).
-The published rho was found with this code. The paper prints the equation for all
-parameters. This is `ascent_scaled` = "all", as in davda54/sam@3c3afdb (sam.py:16-59).
-The author of that code found that rho = 2 is best with it (davda54/sam#37).
+The published rho was found with this code. In the paper, the equation for T applies to
+biases too. `ascent_scaled` = "all" follows the paper, as davda54/sam@3c3afdb does
+(sam.py:16-59). The author of that code found rho = 2 best (davda54/sam#37).
 """
 
 from __future__ import annotations

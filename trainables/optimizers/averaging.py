@@ -18,15 +18,15 @@ class AveragingSAM(SAM):
     """SAM with a running average of the gradients at the weights."""
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Create the average, and a flag whether it has begun. Both are 0."""
+        """Set the average to 0, and mark it as not begun."""
         super().begin(network, memory)
         memory.moments["ascent"] = network.zeros_like()
         memory.marks["ascent_begun"] = network.weights[0].new_zeros(network.seeds)
 
     def average(self, gradient: Network, memory: Memory, share: float) -> None:
-        """Move the average by `share` of the way to `gradient`.
+        """Update the average: average += share * (gradient - average).
 
-        The first gradient of each seed becomes the average.
+        The first time, the average of a seed becomes its gradient.
         """
         begun = memory.marks["ascent_begun"]
         shares = begun.new_full(begun.shape, share).where(begun > 0, 1.0)

@@ -2,12 +2,12 @@
 
     g = grad L(w + rho d / ||d||),   d = g1 - sigma m,   m <- lambda m + (1 - lambda) g1
 
-where g1 = grad L(w). The average m estimates the gradient on all examples. Without it,
-d is the noise of the batch. (VaSSO instead ascends along the average.) At the first
-update, m and d are g1. In the paper, d uses m after its update. The authors' code uses
-m before its update, and this module follows the code, also with its defaults
-(nblt/F-SAM@2e2f989, utils.py:427-463). For CIFAR-100, their run.sh has rho 0.2 and
-lambda 0.6.
+where g1 = grad L(w). The average m estimates the gradient on all examples, so d is the
+part of g1 that is noise of the batch. (VaSSO instead ascends along the average.) At the
+first update, d = g1, and then m = g1. In the paper, d uses m after its update. The
+authors' code uses m before its update (nblt/F-SAM@2e2f989, utils.py:427-463). This
+module follows the code, and has its defaults. For CIFAR-100, their run.sh has rho 0.2
+and lambda 0.6.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class FSAM(AveragingSAM):
-    """SAM that ascends along what is particular to the batch.
+    """SAM that ascends along the part of the gradient that is noise of the batch.
 
     Each update needs two forward and backward passes.
     """

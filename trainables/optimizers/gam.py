@@ -1,8 +1,8 @@
 """GAM: gradient norm aware minimization (Zhang et al. 2023, CVPR, arXiv 2303.03108).
 
-GAM seeks first-order flatness: a small maximum of the gradient's norm within gam_rho of
-the weights. The update is from the authors' code (xxgege/GAM@694133d,
-gam/gam.py:47-135). With u(v) = v / ||v||, it has four gradients:
+GAM seeks first-order flatness: the largest gradient norm within gam_rho of the weights
+is small. The update is from the authors' code (xxgege/GAM@694133d, gam/gam.py:47-135).
+With u(v) = v / ||v||, it has four gradients:
 
     g0 = grad L(w)                  g1 = grad L(w + rho u(g0))
     p = gam_rho u(g1 - g0)
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class GAM(SAM):
     """SAM that also ascends to where the gradient is larger.
 
-    Each update needs four forward and backward passes. If rho is 0, it is SGD.
+    Each update needs four forward and backward passes. With rho 0, GAM is SGD.
     """
 
     name: ClassVar[str] = "gam"

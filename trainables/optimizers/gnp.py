@@ -24,8 +24,8 @@ class GNP(ScheduledOptimizer):
 
     The perturbed weights are one ascent step of length rho away from the weights. Each
     update needs two forward and backward passes. Zhao et al. write r for rho. The
-    default of alpha is from Zhao et al. With alpha above 1, GNP goes beyond SAM: see
-    `WSAM`.
+    default of alpha is from Zhao et al. SAM has alpha = 1. Larger values are possible:
+    see `WSAM`.
     """
 
     name: ClassVar[str] = "gnp"

@@ -2,12 +2,12 @@
 
     g = g2 - a (the component of g1 that is orthogonal to g2)
 
-where g1 = grad L(w), g2 is SAM's gradient and a is gsam_alpha. To first order, this
-reduces the surrogate gap L(w + e) - L(w), and does not change L(w + e). The equation,
-its epsilons and the default of a are from the authors' code
-(juntang-zhuang/GSAM@a770275, gsam/gsam.py:63-85; example/train.py:30). Their example
-uses the ascent step of ASAM with rho = 2. This project uses the ascent step and the
-default rho of SAM.
+where g1 = grad L(w), g2 is SAM's gradient and a is gsam_alpha. With SAM's ascent step
+e, the surrogate gap is L(w + e) - L(w). To first order, the second term of g reduces
+this gap, and does not change L(w + e). The equation, its epsilons and the default of a
+are from the authors' code (juntang-zhuang/GSAM@a770275, gsam/gsam.py:63-85;
+example/train.py:30). Their example uses the ascent step of ASAM with rho = 2. This
+project uses the ascent step and the default rho of SAM.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class GSAM(SAM):
-    """SAM that also reduces the difference between the losses at its two points.
+    """SAM that also reduces the difference between L(w + e) and L(w).
 
     Each update needs two forward and backward passes.
     """

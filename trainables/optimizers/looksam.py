@@ -3,11 +3,11 @@
     every k-th update:   g = g2,   g_v = the component of g2 that is orthogonal to g1
     other updates:       g = g1 + alpha ||g1|| g_v / ||g_v||
 
-where g1 = grad L(w) and g2 is SAM's gradient. g_v changes slowly, and is used again.
-The authors published no code. The equations and the defaults are from the code in
-MarlonBecker/MSAM@780fa4f (optimizer/looksam.py:13-130). That code adds 1e-12 to
+where g1 = grad L(w) and g2 is SAM's gradient. g_v changes slowly, so other updates use
+the last g_v. The authors published no code. The equations and the defaults are from the
+code in MarlonBecker/MSAM@780fa4f (optimizer/looksam.py:13-130). That code adds 1e-12 to
 ||g1||^2, and this project adds 1e-24. That code always divides by ||g_v||. In this
-project, g_v / ||g_v|| is 0 if g_v is only rounding error.
+project, g_v / ||g_v|| is 0 if g_v is only a rounding error.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class LookSAM(SAM):
     """SAM that computes its second gradient only at every k-th update.
 
-    Other updates reuse the direction g_v. Each update needs a forward and backward
-    pass, and each k-th update needs two. A new task does not reset the count of
+    Other updates reuse the direction g_v. A k-th update needs two forward and backward
+    passes, and the other updates need one. A new task does not reset the count of
     updates.
     """
 
@@ -51,7 +51,7 @@ class LookSAM(SAM):
         return 1 + 1 / self.looksam_every if self.rho else 1
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Create the direction g_v / ||g_v|| and the number of updates: all are 0."""
+        """Set the direction g_v / ||g_v|| and the number of updates to 0."""
         super().begin(network, memory)
         memory.moments["looksam"] = network.zeros_like()
         memory.marks["looksam_updates"] = network.weights[0].new_zeros(network.seeds)

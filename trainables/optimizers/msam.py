@@ -8,9 +8,9 @@ loss is likely to rise. The gradient at w is not computed. The defaults are from
 authors' code (MarlonBecker/MSAM@780fa4f, optimizer/msam.py:7-100; with Adam,
 optimizer/adamW_msam.py:114-169). Their experiments use rho = 3.
 
-The code keeps the perturbed weights between steps, and undoes the step for tests. Under
-SGD, its weight decay shrinks the perturbed weights. Here weight decay shrinks w, as in
-their code for Adam.
+The authors' code keeps the perturbed weights between steps, and undoes the ascent step
+for tests. Under SGD, its weight decay shrinks the perturbed weights. In this project,
+weight decay shrinks w, as in their code for Adam.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class MSAM(SAM):
     """SAM that steps along the momentum, and needs no second backward pass.
 
-    To predict the labels with the weights w, it needs another forward pass. With the
+    It needs a second forward pass, to predict the labels with the weights w. With the
     base Adam, set momentum to 0.
     """
 
@@ -43,11 +43,11 @@ class MSAM(SAM):
 
     @property
     def passes(self) -> float:
-        """One pass and another forward pass, which takes about a third of a pass."""
+        """One forward and backward pass, and a forward pass: a third of the cost."""
         return 4 / 3 if self.rho else 1
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Create the momentum buffer, also if the momentum is 0, but not with Adam."""
+        """Create the momentum buffer, even if the momentum is 0, but not with Adam."""
         super().begin(network, memory)
         if "first" not in memory.moments:
             memory.moments.setdefault("velocity", network.zeros_like())

@@ -1,14 +1,15 @@
 """The base class of all optimizers: which gradients to compute, and how to mix them.
 
-A step has four parts, which are written in four places:
+A step has four parts. The right column says which code defines each part:
 
-    uphill    g2, the gradient at the ascent point        an optimizer
+    uphill    g2, the gradient at the perturbed weights   an optimizer
     mix       g, a mixture of g1 = grad L(w) and g2       an optimizer
     penalty   g <- g + gradient of a penalty              an intervention
     base      the step along g: SGD, momentum or Adam     trainables.bases
 
-Unless an optimizer changes them, the first two parts are as in GNP (Zhao et al. 2022,
-arXiv 2202.03599):
+The perturbed weights (the ascent point) are the weights w after the ascent step. Unless
+an optimizer overrides them, `uphill` and `mix` are as in GNP (Zhao et al. 2022, arXiv
+2202.03599):
 
     g2 = grad L(w + rho g1 / (||g1|| + EPSILON)),   g  = (1 - alpha) g1 + alpha g2
 
@@ -19,9 +20,9 @@ seed. The step is the same as in torch.optim.SGD, with weight decay c and moment
 
 Momentum therefore averages only the final gradient g, and not g1 or g2.
 
-Numbers that a method keeps between steps are in `Memory`: checkpoints contain them. At
-the start of a task they stay as they are, like the moments of momentum and Adam. If an
-intervention redraws a weight, the running averages of this weight become 0.
+Numbers that an optimizer keeps between steps are in `Memory`: checkpoints contain them.
+A new task does not change them, except for the counts of a schedule (`begin_task`). If
+an intervention redraws a weight, the running averages of this weight become 0.
 """
 
 from __future__ import annotations
@@ -71,9 +72,9 @@ class Optimizer:
 
     @property
     def is_mixture(self) -> bool:
-        """Whether g is (1 - alpha) g1 + alpha g2, with g2 after the step of `ascent`.
+        """Whether g is (1 - alpha) g1 + alpha g2, with the ascent step of `ascent`.
 
-        An engine may then use equations of its own for the whole update.
+        If it is, an engine may compute the whole update with its own equations.
         """
         own, plain = type(self), Optimizer
         return (own.gradient, own.uphill, own.mix) == (
@@ -87,10 +88,9 @@ class Optimizer:
         """
 
     def begin_task(self, memory: Memory, progress: float) -> None:
-        """Change what the method keeps between steps (`memory`), before a task.
+        """Prepare `memory` for the next task.
 
-        `progress` is the task's position in the stream: 0 for the first task, and below
-        1 for the last.
+        `progress` is the number of finished tasks divided by the number of tasks.
         """
 
     def count(self, memory: Memory) -> None:
@@ -105,13 +105,13 @@ class Optimizer:
         return self.lr
 
     def gradient(self, surface: Surface, memory: Memory) -> Network:
-        """Return the gradient g along which the base makes its step."""
+        """Return the gradient g along which the base takes its step."""
         if not (self.rho and self.alpha):
             return surface.gradient
         return self.mix(surface, self.uphill(surface, memory))
 
     def uphill(self, surface: Surface, memory: Memory) -> Network:
-        """Return g2, the gradient at the ascent point."""
+        """Return g2, the gradient at the perturbed weights."""
         radius = self.radius(memory)
         if not self.scales_ascent:
             return surface.gradient_uphill(radius)
@@ -119,7 +119,7 @@ class Optimizer:
         return surface.gradient_at(step)
 
     def mix(self, surface: Surface, g2: Network) -> Network:
-        """Return the gradient g, a mixture of g2 and of the gradient at the weights."""
+        """Return the gradient g, a mixture of g2 and the gradient at the weights."""
         if self.alpha == 1:
             return g2
         return (1 - self.alpha) * surface.gradient + self.alpha * g2
@@ -132,10 +132,10 @@ class Optimizer:
 
     @property
     def scales_biases(self) -> bool:
-        """Whether `ascent` also scales the step of the biases, not only of weights."""
+        """Whether `ascent` scales the step of the biases as well as of the weights."""
         return True
 
     @property
     def scales_ascent(self) -> bool:
-        """Whether the ascent step has a scale of its own for each weight."""
+        """Whether the optimizer overrides `ascent`, which then scales each weight."""
         return type(self).ascent is not Optimizer.ascent

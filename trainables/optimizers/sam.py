@@ -18,8 +18,8 @@ class SAM(ScheduledOptimizer):
     """Uses the gradient at the perturbed weights instead of the current weights.
 
     The perturbed weights are one ascent step of length rho away from the weights. To
-    first order, the loss is largest there. Each update needs two forward and backward
-    passes. The default of rho is from Foret et al.
+    first order, they have the largest loss within rho of the weights. Each update needs
+    two forward and backward passes. The default of rho is from Foret et al.
     """
 
     name: ClassVar[str] = "sam"

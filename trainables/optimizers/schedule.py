@@ -2,14 +2,15 @@
 
     rho * level of the task * min(1, number of the update in its task / rho_warmup)
 
-The level of task t of T is 1 - t / T (linear) or (1 + cos(pi t / T)) / 2 (cosine). It
-is 1 in the first task, and the same for all updates of a task. Without rho_warmup or
-rho_decay, its factor is 1.
+With rho_decay, the level of task t (from 0) of T tasks is 1 - t / T (linear) or
+(1 + cos(pi t / T)) / 2 (cosine). All updates of a task have the same level. Without
+rho_decay, the level is 1. Without rho_warmup, the last factor is 1.
 
 Zhuang et al. 2022 (arXiv 2203.08065) let rho follow lr: rho / lr is constant
-(juntang-zhuang/GSAM@a770275, gsam/scheduler.py:5-42, with both minima 0). lr has no
-schedule of its own here. With rho_follows = "lr", lr gets the factor of rho as well.
-The authors of GNP advise a warm-up of rho for Adam (arXiv 2406.09723).
+(juntang-zhuang/GSAM@a770275, gsam/scheduler.py:5-42, with both minima 0). In this
+project, lr has no schedule of its own. With rho_follows = "lr", lr is multiplied by the
+same factors as rho. The authors of GNP advise a warm-up of rho for Adam (arXiv
+2406.09723).
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class ScheduledOptimizer(Optimizer):
         return super().is_mixture and not self.is_scheduled
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Create the level of the task and the number of its updates, if needed."""
+        """Create the level of the task and the number of its updates, if scheduled."""
         if self.is_scheduled:
             first = network.weights[0]
             memory.marks["rho_level"] = first.new_ones(network.seeds)
@@ -96,7 +97,7 @@ class ScheduledOptimizer(Optimizer):
             memory.marks["rho_updates"].add_(1)
 
     def share(self, memory: Memory) -> float | Tensor:
-        """Return the factor of the schedule: 1, or one for each seed, (S, 1, 1)."""
+        """Return the factor of rho: 1, or a number for each seed, (S, 1, 1)."""
         if not self.is_scheduled:
             return 1.0
         share = memory.marks["rho_level"]

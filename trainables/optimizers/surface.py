@@ -1,6 +1,6 @@
-"""The loss of a batch near the weights, of which an optimizer computes gradients.
+"""The loss surface of a batch, on which an optimizer computes gradients.
 
-Each engine has its own surface. `trainables.steps.reference` computes gradients with
+Two engines have their own surface. `trainables.steps.reference` computes gradients with
 autograd, and `trainables.steps.fast` with fewer operations.
 """
 
@@ -19,7 +19,7 @@ EPSILON = 1e-12
 """A small number that is added to the norm of the gradient, to avoid dividing by 0."""
 
 ROUNDING = 64
-"""The norm up to which a difference of two vectors counts as rounding error.
+"""A difference of two vectors counts as a rounding error up to this norm.
 
 The unit is the ulp (unit in the last place) of the norm of one of the two vectors.
 """
@@ -32,8 +32,8 @@ class Surface:
 
     Attributes:
         network: The networks at the weights w.
-        correction: A direction that an optimizer may set. After the step along its
-            gradient, the weights change by -lr times this direction, without momentum.
+        correction: A direction that an optimizer may set. After the step of the base,
+            lr times this direction is subtracted from the weights, without momentum.
     """
 
     def __init__(
@@ -79,9 +79,8 @@ def step_along(
     Args:
         direction: The direction of each seed, of any length. If it is 0, the step is 0.
         radius: The length of the step: a number, or one for each seed, (S, 1, 1).
-        operand: One of the two vectors, if `direction` is a difference of two. The
-            step is then 0 if the norm of the difference is at most `ROUNDING` ulps of
-            the norm of `operand`.
+        operand: If `direction` is a difference of two vectors, one of the two. The step
+            is then 0 if the difference counts as a rounding error: see `ROUNDING`.
     """
     size = direction.norm()
     if operand is not None:

@@ -3,9 +3,9 @@
     d <- (1 - theta) d + theta g1,   g = grad L(w + rho d / ||d||)
 
 where g1 = grad L(w). The average d suppresses the noise of the batches in the ascent
-step. It begins as the first gradient. The defaults are from the authors' code
+step. At the first update, d is g1. The defaults are from the authors' code
 (BingcongLi/VaSSO@3524bad, solver/vasso.py:36-57, configs/defaulf_cfg.py:60-61). The
-code adds 1e-7 to the norm of d, and this project `EPSILON`.
+code adds 1e-7 to the norm of d, and this project adds `EPSILON`.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """WSAM: weighted SAM (Yue et al. 2023, KDD, arXiv 2305.15817).
 
-WSAM minimizes L + gamma / (1 - gamma) times SAM's sharpness, L(w + e) - L(w). With
-alpha = gamma / (1 - gamma), g1 = grad L(w) and g2, the gradient after SAM's ascent:
+WSAM minimizes L(w) + alpha (L(w + e) - L(w)), where alpha = gamma / (1 - gamma), e is
+SAM's ascent step and L(w + e) - L(w) is SAM's sharpness. With g1 = grad L(w) and g2 =
+grad L(w + e), it has two forms:
 
     coupled      the base steps along (1 - alpha) g1 + alpha g2
     decoupled    the base steps along g1, then w <- w - lr alpha (g2 - g1)
 
-The coupled form is GNP with any alpha. Both forms and their defaults are from the
+The coupled form is GNP with this alpha. Both forms and their defaults are from the
 authors' code (intelligent-machine-learning/dlrover@19e5d79,
 atorch/atorch/optimizers/wsam.py:30-103), without its optional clipping. Without
 momentum and without Adam, the two forms are equal.

@@ -9,12 +9,11 @@ There are three groups of probes:
 
 - `PROBES` measure the networks after every task, for example their ranks and norms.
 - `LANDSCAPE` probes measure the loss near the weights, every `--landscape-every` tasks.
-- `START` probes repeat some of these measures before the task, on the examples of the
-  task. They show how the previous task left the networks. Some measures are made only
-  there. Their columns begin with `start_`.
+- `START` probes measure the networks before a task, on the examples of the task. Their
+  columns begin with `start_`. Most of them repeat a probe of the other two groups.
 """
 
-# importing one of these modules declares its measures
+# importing a module of probes declares its measures
 from trainables.probes import (  # noqa: F401
     accuracy,
     ascent,

@@ -13,14 +13,14 @@ from trainables.probes.measure import landscape_probe
 from trainables.probes.norms import double_norm
 
 RADIUS = 0.05
-"""Length of an uphill step, the value of Foret et al. (arXiv 2010.01412).
+"""The length of an uphill step: the value of Foret et al. (arXiv 2010.01412).
 
-All settings use this length, so that their measures can be compared. The rho of a
-setting's optimizer does not change it.
+All settings use this length, whatever the rho of their optimizer, so that their
+measures can be compared.
 """
 
 STEP_SIZE = 0.01
-"""Step size of a step downhill, the same for all settings."""
+"""The step size of a step of gradient descent, the same for all settings."""
 
 
 @landscape_probe(
@@ -51,8 +51,8 @@ def lipschitz(landscape: Landscape) -> Float[Tensor, " S"]:
         w_1 = w + rho grad L(w) / ||grad L(w)||
         w_2 = w + rho grad L(w_1) / ||grad L(w_1)||
 
-    where rho is `RADIUS`, 0.05. The largest gradient norm anywhere within rho of w is
-    the Lipschitz constant of the loss L there, by the mean value theorem. This probe
+    where rho is `RADIUS`, 0.05. By the mean value theorem, the largest gradient norm
+    within rho of w is the Lipschitz constant of the loss L in this ball. This probe
     gives a lower bound of the constant. A small constant means a flat minimum (Zhao et
     al. 2022, sec. 3).
     """
@@ -69,9 +69,8 @@ def step_gain(landscape: Landscape) -> Float[Tensor, " S"]:
     """L(w) - L(w - 0.01 g), where g is the gradient at w.
 
     The gain is how much one step of gradient descent reduces the loss on the probe
-    examples. It measures the plasticity of a single step. Wang et al. call it one-step
-    optimization gain. If the loss is almost linear near w, the gain is about
-    0.01 ||g||^2. All settings use the step size 0.01.
+    examples. Wang et al. call it one-step optimization gain. If the loss is almost
+    linear near w, the gain is about 0.01 ||g||^2. All settings use the step size 0.01.
     """
     steps = iter(landscape.gradient.tensors())
     after = landscape.network.map(lambda tensor: tensor - STEP_SIZE * next(steps))

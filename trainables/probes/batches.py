@@ -39,10 +39,10 @@ def gradient_noise(landscape: Landscape) -> Float[Tensor, " S"]:
 def optimization_readiness(landscape: Landscape) -> Float[Tensor, " S"]:
     """||g||^2 ||g||^2 / mean_k ||g_k||^2 over batches of 16.
 
-    The first factor is the strength of the gradient. The second, at most 1, is its
-    reliability: the share of a batch's gradient that all batches have in common. Wang
-    et al. prove that the product is a lower bound of the gain of one step, up to a
-    factor.
+    The factor ||g||^2 is the strength of the gradient. The factor ||g||^2 / mean_k
+    ||g_k||^2 is its reliability: the share, at most 1, of a batch's gradient that all
+    batches have in common. Wang et al. prove that the product, up to a constant factor,
+    is a lower bound of the gain of one step.
     """
     square, squares = _squares(landscape)
     mean_square = squares.mean(dim=1)
@@ -55,9 +55,9 @@ def curvature_volatility(landscape: Landscape) -> Float[Tensor, " S"]:
 
     The curvature of batch k is u^T H_k u, with u = g / ||g|| and the Hessian H_k of the
     mean loss on the batch. The value is the standard deviation over the batches,
-    divided by the absolute value of the mean. If every curvature is 0, it is 0. Baveja
-    et al. follow the largest eigenvalue along the updates instead. Here, all batches
-    are measured at the same weights, which is cheaper and does not touch the training.
+    divided by the absolute value of the mean. If every curvature is 0, the value is 0.
+    Baveja et al. instead follow the largest eigenvalue along the updates. This probe
+    measures all batches at the same weights, which is cheaper.
     """
     mean, batches = _mean_gradient(landscape), landscape.batches
     rows = torch.cat([tensor.mT.flatten(1) for tensor in mean.tensors()], dim=1)
@@ -69,8 +69,8 @@ def curvature_volatility(landscape: Landscape) -> Float[Tensor, " S"]:
     values = along.sum(dim=1).reshape(-1, count)
     if count == 1:
         return torch.full_like(values[:, 0], torch.nan)
-    centre = values.mean(dim=1).abs()
-    return values.std(dim=1) / torch.where(centre > 0, centre, 1)
+    center = values.mean(dim=1).abs()
+    return values.std(dim=1) / torch.where(center > 0, center, 1)
 
 
 def _mean_gradient(landscape: Landscape) -> Network:

@@ -36,8 +36,8 @@ THRESHOLD = 0.1
 RANK_STEPS = 32
 """The number of Lanczos steps for hessian_rank.
 
-In networks of 3 x 100 units, they tell eigenvalues beyond `THRESHOLD` from eigenvalues
-near 0. For a threshold of 0.01, even 64 steps are too few.
+In networks of 3 x 100 units, this many steps separate eigenvalues beyond `THRESHOLD`
+from eigenvalues near 0. For a threshold of 0.01, even 64 steps are too few.
 """
 
 
@@ -48,7 +48,7 @@ def sharpness(landscape: Landscape) -> Float[Tensor, " S"]:
     """Largest eigenvalue of the Hessian of the mean loss.
 
     The Lanczos method computes the eigenvalue with a relative error of at most
-    `TOLERANCE`. If Lanczos does not converge, the value is NaN. Lyle et al. 2023
+    `TOLERANCE`. If the method does not converge, the value is NaN. Lyle et al. 2023
     observe that this eigenvalue grows from task to task when a network loses
     plasticity.
 
@@ -89,9 +89,9 @@ def hessian_trace_error(landscape: Landscape) -> Float[Tensor, " S"]:
 def hessian_rank(landscape: Landscape) -> Float[Tensor, " S"]:
     """Estimated number of the Hessian's eigenvalues with a magnitude above 0.1.
 
-    This is an epsilon-rank with epsilon = 0.1 nats. He et al. 2025 find that it
-    collapses before a new task when a network loses plasticity. We did not find their
-    threshold. This project chose 0.1, and uses it for all settings.
+    This is an epsilon-rank with epsilon = 0.1 nats. He et al. 2025 find that this rank
+    collapses before a new task when a network loses plasticity. They do not seem to
+    state their epsilon. This project uses 0.1 for all settings.
 
     The estimate is by stochastic Lanczos quadrature (see `lanczos`), with one random
     vector. With k eigenvalues beyond the threshold, its standard error is about sqrt(2

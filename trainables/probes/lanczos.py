@@ -16,15 +16,16 @@ quotient over the span of the columns of V_k. The error of theta is about the sq
 the bound, divided by the gap to the next eigenvalue.
 
 Every new vector is orthogonalized twice against all earlier vectors (ibid., sec. 6.9).
-Otherwise, copies of eigenvalues that have converged would appear. Power iteration fails
-if a negative eigenvalue has the largest magnitude, but the Lanczos method works.
+Otherwise, copies of eigenvalues that have converged would appear. Unlike power
+iteration, the Lanczos method works even if a negative eigenvalue has the largest
+magnitude.
 
-The eigenvalues theta_i of T_k, with the squared first entries of their eigenvectors as
-weights, also stand for the whole spectrum: for a function f, the sum of weight_i
-f(theta_i) estimates v_1^T f(A) v_1. If v_1 is a random unit vector, P times the sum
-estimates the trace of f(A), for a matrix of size P (stochastic Lanczos quadrature:
-Ubaru, Chen & Saad 2017, "Fast estimation of tr(f(A)) via stochastic Lanczos
-quadrature").
+The method also gives an estimate of the whole spectrum. Let weight_i be the squared
+first entry of the eigenvector of T_k for its eigenvalue theta_i. For a function f, the
+sum of weight_i f(theta_i) estimates v_1^T f(A) v_1. If v_1 is a random unit vector, and
+P is the size of A, then P times the sum estimates the trace of f(A). This is stochastic
+Lanczos quadrature (Ubaru, Chen & Saad 2017, "Fast estimation of tr(f(A)) via stochastic
+Lanczos quadrature").
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def largest_eigenvalue(
     """Return the largest (most positive) eigenvalue of each seed's symmetric matrix.
 
     The result of a seed is from the first step in which the seed's residual bound is
-    within the tolerance. If other seeds need more steps, this result does not change.
+    within the tolerance. So it does not depend on the steps that other seeds need.
 
     Args:
         product: Takes one vector v per seed, of shape (S, P), and returns A v for each
@@ -68,7 +69,7 @@ def largest_eigenvalue(
     """
     seeds, size = start.shape
     eigenvalues = torch.full((seeds,), torch.nan, dtype=torch.float64)
-    is_open = torch.ones(seeds, dtype=torch.bool)
+    is_pending = torch.ones(seeds, dtype=torch.bool)
     for alphas, betas in _tridiagonals(product, start, min(most, size)):
         value, bound, scale = _largest(alphas, betas)
         # a bound below the rounding error of the products counts as converged
@@ -76,9 +77,9 @@ def largest_eigenvalue(
         within = bound <= torch.maximum(tolerance * value.abs(), rounding)
         if alphas.shape[1] == size:
             within |= value.isfinite()
-        eigenvalues = torch.where(is_open & within, value, eigenvalues)
-        is_open &= ~within & value.isfinite()
-        if not is_open.any():
+        eigenvalues = torch.where(is_pending & within, value, eigenvalues)
+        is_pending &= ~within & value.isfinite()
+        if not is_pending.any():
             break
     return eigenvalues.to(start.device)
 
@@ -86,7 +87,7 @@ def largest_eigenvalue(
 def quadrature(
     product: Callable[[Tensor], Tensor], start: Float[Tensor, "S P"], steps: int
 ) -> tuple[Float64[Tensor, "S k"], Float64[Tensor, "S k"]]:
-    """Return the nodes and weights that stand for the spectrum of each seed's matrix.
+    """Return nodes and weights that estimate the spectrum of each seed's matrix.
 
     The nodes are the eigenvalues of T_k after k = min(steps, P) steps. The weights of a
     seed sum to 1. If a number of a seed is not finite, the seed's nodes are NaN.
@@ -100,7 +101,10 @@ def quadrature(
 def _tridiagonals(
     product: Callable[[Tensor], Tensor], start: Float[Tensor, "S P"], steps: int
 ) -> Iterator[tuple[Float64[Tensor, "S k"], Float64[Tensor, "S k"]]]:
-    """Yield the diagonal and the elements beside it of each T_k, after each step k."""
+    """After each step k, yield alpha_1 to alpha_k and beta_1 to beta_k.
+
+    T_k has the alphas on its diagonal and beta_1 to beta_{k-1} beside the diagonal.
+    """
     seeds, size = start.shape
     alphas, betas = [], []
     basis = start.new_empty(seeds, min(ROOM, steps), size)
@@ -109,7 +113,7 @@ def _tridiagonals(
         if step == basis.shape[1]:
             basis = torch.cat([basis, torch.empty_like(basis)], dim=1)
         basis[:, step] = vectors
-        rest, overlap = _orthogonalise(product(vectors), basis[:, : step + 1])
+        rest, overlap = _orthogonalize(product(vectors), basis[:, : step + 1])
         length = rest.norm(dim=1, dtype=torch.float64)
         alphas.append(overlap.cpu())
         betas.append(length.cpu())
@@ -117,12 +121,12 @@ def _tridiagonals(
         vectors = rest / torch.where(length > 0, length, 1)[:, None].to(rest.dtype)
 
 
-def _orthogonalise(
+def _orthogonalize(
     vectors: Float[Tensor, "S P"], basis: Float[Tensor, "S k P"]
 ) -> tuple[Float[Tensor, "S P"], Float64[Tensor, " S"]]:
-    """Return the part of each vector that is orthogonal to `basis`, and an overlap.
+    """Return the part of each vector that is orthogonal to `basis`.
 
-    The overlap is the dot product of the vector with the last vector of the basis.
+    Also return the dot product of each vector with the last vector of its basis.
     """
     column = vectors[:, :, None]
     along = torch.zeros(len(vectors), dtype=torch.float64, device=vectors.device)
@@ -147,8 +151,7 @@ def _ritz(
 ) -> tuple[Float64[Tensor, "S k"], Float64[Tensor, "S k k"]]:
     """Return the eigenvalues of each matrix T, ascending, and its eigenvectors.
 
-    T is the tridiagonal matrix of the Lanczos method. `alphas` are its diagonal and
-    `betas` the elements beside the diagonal. The last beta is no part of T. If a number
+    T is the tridiagonal matrix of the Lanczos method: see `_tridiagonals`. If a number
     of a seed is not finite, the seed's eigenvalues are NaN, because `eigh` would raise
     an error.
     """

@@ -38,8 +38,7 @@ class Hessian:
     """The Hessian of each seed's mean loss with respect to all weights and biases.
 
     Only its product with a vector can be computed. `size` is P, the number of weights
-    and biases of one network. All networks that `trainables.networks.network.forward`
-    accepts are supported.
+    and biases of one network.
     """
 
     def __init__(
@@ -59,11 +58,10 @@ class Hessian:
         self.size = sum(self._sizes)
 
     def product(self, vectors: Float[Tensor, "S P"]) -> Float[Tensor, "S P"]:
-        """Return H v for each seed, in the network's dtype; H is the Hessian.
+        """Return H v for each seed, in the network's dtype, where H is the Hessian.
 
         A vector v has one entry per weight and bias, in the order of `Network.tensors`.
-        The entries of a tensor have the order of the tensor's memory, which is
-        transposed.
+        The entries of a weight matrix have the order of its memory (see `Network`).
         """
         rows = torch.split(vectors, self._sizes, dim=1)
         products = torch.autograd.grad(
@@ -140,11 +138,11 @@ class Landscape:
 
     @functools.cached_property
     def batches(self) -> Landscape:
-        """The same networks on K batches of `BATCH` examples, as one more landscape.
+        """A landscape of the same networks on K batches of `BATCH` examples.
 
         Each network appears K times in a row, once for each of its batches. Examples
-        that do not fill a batch are left out. With fewer than 32 examples, there are
-        two smaller batches.
+        that do not fill a batch are left out. With fewer than 32 examples, the batches
+        are smaller, so that there are at least two.
         """
         seeds, examples = self.labels.shape
         size = max(1, min(BATCH, examples // 2))

@@ -2,7 +2,7 @@
 
 A has shape (examples, units). The participation ratio is computed from the covariance
 of A. All other ranks are computed in float64 from the singular values sigma of A,
-without centring A. If every activation is 0, these ranks are 0. Otherwise, they lie
+without centering A. If every activation is 0, these ranks are 0. Otherwise, they are
 between 1 and the rank of A.
 """
 

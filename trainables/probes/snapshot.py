@@ -1,4 +1,4 @@
-"""The input of a network probe: networks and their activations on a fixed batch."""
+"""The input of a network probe: networks and their activations on probe examples."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Check the loaded C steps against the reference engine before a run uses them.
 
-A library can be wrong although it loads, for example if the compiler has a bug, or if
+A library that loads can still be wrong, for example if the compiler has a bug, or if
 the file was changed. Each process therefore trains and tests tiny networks with
 everything that the C steps can do. This takes a fraction of a second.
 """
@@ -174,9 +174,9 @@ def _new_stack(setting: Setting, dtype: torch.dtype) -> Stack:
 
 
 def _is_close(value: Tensor, expected: Tensor, start: Tensor, rounding: float) -> bool:
-    """Return whether `value` and `expected` differ by little.
+    """Return whether `value` is `expected`, except for rounding.
 
-    The difference is compared with the change from `start` to `expected`.
+    The difference must be small compared with the change from `start` to `expected`.
     """
     largest = (expected - start).abs().max()
     return bool((value - expected).abs().max() <= rounding * largest)

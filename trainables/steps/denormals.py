@@ -1,9 +1,9 @@
 """Count denormal numbers as 0 while a network trains.
 
-Without a gradient, momentum and the moments of Adam shrink at every step. In float32
-they become denormal below 1e-38, and rounding then keeps them from becoming 0.
-Arithmetic with denormal numbers takes up to a hundred times as long, so that tasks
-became slower and slower along a stream.
+If the gradient of a weight stays 0, its velocity and its moments of Adam shrink at
+every step. In float32, numbers below 1e-38 are denormal. Rounding then keeps them from
+becoming 0. Arithmetic with denormal numbers takes up to a hundred times as long, so the
+tasks of a stream would become slower and slower.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import torch
 def flushed_denormals() -> Iterator[None]:
     """Count denormal numbers as 0 in this thread.
 
-    Use it with `with`, or as a decorator. It also holds in threads that torch starts
-    meanwhile. Afterwards, the thread returns to its previous state, because NumPy and
-    other libraries warn if denormal numbers are switched off. On processors without
-    this setting, nothing changes.
+    Use this in a `with` statement, or as a decorator. Threads that torch starts in the
+    meantime count denormal numbers as 0 too. At the end, the thread returns to its
+    previous state, because NumPy and other libraries warn if denormal numbers count as
+    0. On processors without such a mode, nothing changes.
     """
     was_flushed = sys.float_info.min / 2 == 0
     torch.set_flush_denormal(True)

@@ -61,7 +61,7 @@ def choose_engine(
 
 
 def describe_engine() -> str:
-    """Return a text with the engine that runs on a CPU use, such as "native (avx2)".
+    """Return the engine that runs on a CPU use, as text such as "native (avx2)".
 
     The text in brackets is the instruction set of the native engine, or the reason for
     another engine, as in "torch (PLASTICITY_ENGINE=torch)".

@@ -27,10 +27,10 @@ KINDS = (
     *("value", "velocity", "first", "second", "origin", "average"),
     *("ascent", "looksam", "utility"),
 )
-"""The numbers that are stored for each weight and each bias, as in `c/steps.h`."""
+"""The kinds of numbers that each weight and bias has, in the order of `c/steps.h`."""
 
 METHODS = ("mixture", "vasso", "fsam", "msam", "wsam", "gsam", "looksam", "gam")
-"""The ways to compute a gradient, as in `c/steps.h`."""
+"""The methods that compute a gradient, in the order of `c/steps.h`."""
 
 DISTRIBUTIONS = (None, "uniform", "normal")
 """The distributions of noise in the order of `c/steps.h`; None is no noise."""
@@ -40,7 +40,7 @@ ACTIVATIONS = (None, "leaky_relu", "tanh", "crelu", "sine_cosine")
 
 
 class Units(ctypes.Structure):
-    """The C struct of the numbers of hidden units."""
+    """The C struct of the statistics of hidden units."""
 
     _fields_ = (
         *((name, c_void_p) for name in ("silence", "threshold", "silences")),
@@ -96,7 +96,7 @@ class Hyperparameters(ctypes.Structure):
 
 
 class Sums(ctypes.Structure):
-    """The C struct of sums over all examples, and of the number of steps made."""
+    """The C struct of sums over all examples, and of the number of steps."""
 
     _fields_ = tuple((name, c_double) for name in ("loss", "correct", "steps"))
 
@@ -161,15 +161,15 @@ def load(dtype: object) -> Library:
 
 
 def _check_file(file: Path) -> None:
-    """Check a file before it is loaded, because loading runs code in it.
+    """Check the file of a library before it is loaded, because loading runs its code.
 
     Raises:
-        Unavailable: Other users may replace the library, or its file is incomplete.
+        Unavailable: Other users could replace the file, or it is incomplete.
     """
     if os.name == "posix":
         for path in (file, *file.resolve().parents):
             mode = path.stat().st_mode
-            # in a folder such as /tmp, nobody may replace the files of others
+            # in a sticky folder such as /tmp, only the owner may replace a file
             is_sticky = mode & stat.S_ISVTX and path != file.parent
             if mode & stat.S_IWOTH and not is_sticky:
                 raise Unavailable(
@@ -181,11 +181,11 @@ def _check_file(file: Path) -> None:
 
 
 def _is_truncated(file: Path) -> bool:
-    """Return whether a library in the ELF format of Linux lacks its end.
+    """Return whether a library in the ELF format of Linux is cut off.
 
-    The process would be killed by a signal when it used the missing part. The table of
-    sections is at the end of the file. Its place, and the size and the number of its
-    entries, are in the header.
+    A signal would kill the process when it used the missing part. At the end of such a
+    file is a table. The header of the file has the position of the table, and the size
+    and the number of its entries.
     """
     with file.open("rb") as opened:
         header = opened.read(64)

@@ -3,8 +3,8 @@
 The torch engine allocates tensors in each step and frees them again. The C library of
 Linux (glibc) may return such memory to the system after every step. The next step then
 waits while the system fills thousands of pages with zeros. Whether this happens depends
-on where tensors lie in memory, that is, on luck. It made steps of ASAM up to twice as
-slow.
+on the addresses of the tensors, that is, on chance. If it happens, steps of ASAM take
+up to twice as long.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import functools
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 KEPT_BYTES = 2**30
-"""Free memory of up to 1 GiB is kept."""
+"""The process keeps up to 1 GiB of free memory."""
 
 LARGEST_BYTES = 2**25
-"""Only tensors above 32 MiB get a memory mapping of their own.
+"""Only tensors above 32 MiB get their own memory mapping.
 
 This is the largest limit that glibc accepts.
 """
@@ -30,7 +30,7 @@ def keep_freed_memory() -> bool:
     """Tell the C library to keep freed memory; return whether it has such a setting."""
     try:
         set_parameter = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # macOS and Windows have none
+    except (AttributeError, OSError, TypeError):  # macOS and Windows have no mallopt
         return False
     return bool(
         set_parameter(M_TRIM_THRESHOLD, KEPT_BYTES)

@@ -20,10 +20,9 @@ from trainables.optimizers import Optimizer, Surface
 
 
 class Slope(NamedTuple):
-    """The results that an optimizer computes for S networks before their step."""
+    """The gradients that an optimizer computes for S networks, and their logits."""
 
-    # before penalties, weight decay and the base optimizer (e.g. Adam)
-    gradient: Network
+    gradient: Network  # without penalty and weight decay
     logits: Tensor  # at the weights, (S, n, outputs)
     correction: Network | None = None  # see `trainables.optimizers.Surface`
 
@@ -54,8 +53,8 @@ def gradient(
 ) -> Slope:
     """Return the optimizer's gradient for each seed, and the logits at the weights.
 
-    Compute all seeds together if the gradient is a plain mixture of two gradients.
-    Otherwise, compute one seed after the other.
+    If `Optimizer.is_mixture` is true, this computes all seeds together. Otherwise, it
+    computes one seed after the other.
     """
 
     def slope_of(part: slice) -> Slope:
@@ -108,10 +107,10 @@ def move(
     slope: Slope,
     base: Adam | None = None,
 ) -> None:
-    """Update the weights in place by a step of the base optimizer.
+    """Update the weights in place: take a step of the base, or of SGD without a base.
 
-    Without a base, do a step of SGD. Then subtract lr * correction, if there is a
-    correction. `memory` has the numbers that the base or momentum needs.
+    If there is a correction, then subtract lr * correction from the weights. `memory`
+    has the numbers that the base or momentum needs.
     """
     lr = optimizer.rate(memory)
     if base is None:

@@ -2,11 +2,10 @@
 
     g  =  the optimizer's gradient, from the engine
     g <-  g + gradient of the intervention's penalty + weight decay
-    w <-  w - step of SGD (with momentum), or of the base optimizer
+    w <-  w - step of SGD (with momentum), or of the base
 
-A base optimizer, such as Adam, replaces the step of SGD. If a setting has neither a
-base optimizer nor a penalty, the engine does the whole update. The gradient is then not
-stored.
+A base, such as Adam, replaces the step of SGD. If a setting has neither a base nor a
+penalty, the engine does the whole update. The gradient is then not stored.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ GRADIENTS = {"reference": reference.gradient, "torch": fast.gradient}
 def initial_memory(setting: Setting, network: Network) -> Memory:
     """Return the memory of `network` at the start of a run.
 
-    It has the buffers of momentum or of the base optimizer, and the buffers of the
-    optimizer and the intervention.
+    It has the numbers of momentum or of the base, and the numbers of the optimizer and
+    the intervention.
     """
     memory = Memory()
     if setting.base is not None:
@@ -71,8 +70,7 @@ def _explicit_update(
 ) -> Tensor:
     """Update the networks of `stack` in place; return the logits before the update.
 
-    The gradient is stored in memory, so that the intervention and the base optimizer
-    can use it.
+    The gradient is stored in memory, so that the intervention and the base can use it.
     """
     network, memory, optimizer = stack.network, stack.memory, setting.optimizer
     slope = GRADIENTS[engine](network, memory, optimizer, inputs, labels)

@@ -98,7 +98,9 @@ def test_real_checksums_refuse_other_files(tmp_path, images):
     put(tmp_path, "cifar-100", images, [0, 1, 2, 99])
     path = tmp_path / "cifar-100-python" / "train"
     path.write_bytes(b"not a pickle")
-    with pytest.raises(UsageError, match="MD5 checksum is not the checksum of cifar-"):
+    with pytest.raises(
+        UsageError, match="is damaged, because its MD5 checksum is wrong"
+    ):
         load("cifar-100", tmp_path)
 
 

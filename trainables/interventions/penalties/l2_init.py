@@ -9,8 +9,8 @@ w0 are the initial weights and biases. The factor 0.5 is in the authors' code
 follows the code, because the published values of lambda were found with it. The
 gradient gets the term lambda (w - w0).
 
-Like weight decay, this term is added only to the gradient of the final step. The ascent
-step of SAM does not use it.
+Like weight decay, this term is added only to the gradient that updates the weights. The
+ascent step of SAM does not use it.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class L2Init(Intervention):
     """Pulls the weights towards their initial values, as weight decay does towards 0.
 
-    w are the weights and w0 the initial weights. init_decay is lambda of Kumar et al.
-    The default is their best value on permuted MNIST, under SGD and under Adam.
+    init_decay is lambda of Kumar et al. The default is their best value on permuted
+    MNIST, under SGD and under Adam.
     """
 
     name: ClassVar[str] = "l2_init"
@@ -45,7 +45,7 @@ class L2Init(Intervention):
         memory.kept["origin"] = network.map(lambda tensor: tensor.clone())
 
     def penalize(self, stack: Stack, gradient: Network) -> None:
-        """Add init_decay (w - w0) to the gradient; w0 are the initial weights."""
+        """Add init_decay (w - w0) to the gradient, where w0 are the initial weights."""
         networks = (gradient, stack.network, stack.memory.kept["origin"])
         for g, w, w0 in zip(*(n.tensors() for n in networks), strict=True):
             g.add_(w - w0, alpha=self.init_decay)

@@ -45,10 +45,10 @@ class SpectralRegularization(Intervention):
     spectral_power: int = whole(2, meaning="power of the spectral norms in the penalty")
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Create the vector of each layer from which the power method starts.
+        """Store a vector for each layer, from which the power method starts.
 
-        A vector has one entry per output of its layer. The vectors are in one tensor of
-        shape (S, number of outputs of all layers).
+        A vector has one entry per output of its layer. One tensor, of shape (S, number
+        of outputs of all layers), has all vectors.
         """
         widths = sum(w.shape[2] for w in network.weights)
         memory.marks["directions"] = network.weights[0].new_ones(network.seeds, widths)

@@ -9,12 +9,12 @@ utility u of a weight, and the gradient that replaces g, are
 
 max u is the largest utility in the network, and u' = u / (1 - beta^t) after t updates.
 This is FirstOrderGlobalUPGD of the authors' code (mohmdelsayed/upgd@b75e90a,
-core/optim/weight_upgd/first_order.py:73-111). As in the code, max u is not divided by 1
-- beta^t, so that early in a run the gates are further open or closed than later. The
-weight decay of the optimizer is not gated, as in the code. (The README of the
-repository doubles the step; the code of the experiments does not.)
+core/optim/weight_upgd/first_order.py:73-111). As in the code, max u is not divided by
+1 - beta^t. So the factors of g are closer to 0 or 1 early in a run than later. As in
+the code, the weight decay of the optimizer is not gated. (The README of the repository
+doubles the step; the code of the experiments does not.)
 
-The authors use SGD. With another optimizer, g is the gradient of the optimizer.
+The authors use SGD. With another optimizer, g is the gradient of that optimizer.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class UPGD(Intervention):
     )
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Create the utility of each weight, and the number of updates: all are 0."""
+        """Set the utility of each weight and the number of updates to 0."""
         memory.kept["utility"] = network.zeros_like()
         memory.marks["steps"] = network.weights[0].new_zeros(network.seeds).long()
 
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
     ) -> Tensor:
-        """Count the update, then make it; return the logits before the update."""
+        """Count the update, then do it; return the logits before the update."""
         stack.memory.marks["steps"] += 1
         return update(inputs, labels)
 
@@ -76,7 +76,7 @@ class UPGD(Intervention):
         for g, w, u in zip(*tensors, strict=True):
             u.mul_(self.upgd_decay).addcmul_(g, w, value=self.upgd_decay - 1)
         most = torch.stack([u.amax((1, 2)) for u in kept.tensors()]).amax(0)
-        # do not divide by 0: without any gradient, all utilities are 0
+        # do not divide by 0: if all gradients are 0, all utilities are 0
         scale = most.where(most != 0, 1) * (1 - self.upgd_decay ** steps.double())
         noise = draw_noise(stack, steps, self.noise(stack.network)).tensors()
         divisor = -scale[:, None, None].to(gradient.weights[0].dtype)

@@ -4,9 +4,9 @@ Fresh is meant as an upper bound for other interventions. Before every task, the
 gets the initial weights of its seed, and the optimizer's moments become 0. The network
 thus starts every task as it started the first task.
 
-On each seed and task, another setting can be compared with Fresh. Both networks started
-with the same initial weights. Only what the other network learned in earlier tasks can
-therefore cause a difference. On the first task, Fresh changes nothing.
+Any other setting can be compared with Fresh, seed by seed and task by task. Both
+networks start from the same initial weights. So only what the other network learned in
+earlier tasks can cause a difference. On the first task, Fresh changes nothing.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class HeadReset(Intervention):
     name: ClassVar[str] = "head_reset"
 
     def begin_task(self, stack: Stack) -> None:
-        """Draw the output layer anew, and set its moments to 0."""
+        """Draw new weights of the output layer, and set their moments to 0."""
         from trainables.networks.network import Network, draw_initial
 
         network = stack.network

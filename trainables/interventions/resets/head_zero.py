@@ -2,11 +2,12 @@
 
 Dohare et al. 2024 (Nature 632) do this on pairs of ImageNet classes
 (shibhansh/loss-of-plasticity@63c35f3, lop/imagenet/single_expr.py:141-143). All weights
-and biases of the output layer become 0, and the optimizer is left as it is. With
-weights of 0, the hidden layers get no gradient at the first update of a task.
+and biases of the output layer become 0. The moments of the optimizer do not change.
+Because the output weights are 0, the hidden layers get no gradient at the first update
+of a task.
 
-The code does this before the first task too. Here, the first task starts from the
-initial weights, like the first task of every other method.
+The authors' code does this before the first task too. Here, the first task starts from
+the initial weights, like the first task of every other method.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 class HeadZero(Intervention):
     """Sets the output layer to 0 before every task except the first.
 
-    The optimizer's moments are kept.
+    The optimizer's moments do not change.
     """
 
     name: ClassVar[str] = "head_zero"

@@ -1,15 +1,15 @@
 """Warm start: shrink the weights and add fresh initial weights before every task.
 
-The method is the "shrink, perturb" of Ash & Adams 2020 (arXiv 1910.08475), which they
-use to train one classifier again when data are added. Before every task except the
-first, every weight and bias w becomes
+The method is the "shrink, perturb" of Ash & Adams 2020 (arXiv 1910.08475), who use it
+to continue the training of a classifier when data are added. Before every task except
+the first, every weight and bias w becomes
 
     shrink w + fresh_share u
 
-u is a fresh initialization of the same network, and the optimizer starts anew: its
-moments become 0. Both are as in the authors' code (JordanAsh/warm_start@896176b,
-run.py:126-136 and 155-161). The paper prints noise from N(0, sigma^2) instead. This
-module follows the code, whose noise is larger in layers with larger initial weights.
+where u is drawn like an initial weight. The optimizer's moments become 0. Both are as
+in the authors' code (JordanAsh/warm_start@896176b, run.py:126-136 and 155-161). In the
+paper, u is noise from N(0, sigma^2). This module follows the code, whose noise is
+larger in layers with larger initial weights.
 
 The literature on plasticity shrinks and perturbs after every update: see
 `step_shrink_perturb`.

@@ -1,4 +1,4 @@
-"""Continual backprop: regularly replace the hidden units that contribute least.
+"""Continual backprop: replace a few hidden units, those that contribute least.
 
 The method is from Dohare et al. 2024 (Nature 632). By default, this module follows
 the authors' code (shibhansh/loss-of-plasticity@63c35f3, lop/algos/gnt.py:79-204), with
@@ -13,30 +13,32 @@ h_i is the output of the unit before the update, and mean(...) is over the batch
 are the unit's outgoing weights and w_ji its incoming weights, after the update. The
 prime means division by 1 - eta^age, which corrects the bias of a young average. The age
 of a unit is the number of updates since the unit was created. The units are ranked by
-the utility u_i'. A unit is mature if its age is above m.
+the utility u_i'. A unit is mature if its age is above `maturity`.
 
-Each layer has an account. At every update, the account grows by the replacement rate
-times the number of mature units of the layer. The whole part n of the account is
-subtracted, and the n mature units with the least utility are replaced, layer by layer
-from the inputs. A new unit gets new incoming weights. Its outgoing weights, its
-averages and its age are 0.
+Each layer has an account: the number of units to replace, which may be a fraction. At
+every update, the account grows by the replacement rate times the number of mature units
+of the layer. The whole part n of the account is subtracted, and the n mature units with
+the least utility are replaced. The layers are processed from the inputs to the outputs.
+A new unit gets new incoming weights. Its outgoing weights, its averages and its age are
+0.
 
-In a convolutional network, a unit is a channel, and mean(...) is also over its
-positions. mean_k |w_ik| is also over the positions of the next layer's kernels. If the
-next layer is dense, each position has weights of its own: mean(...) mean_k |w_ik| is
-then the mean over the positions of what they give one by one
+In a convolutional network, a unit is a channel, and mean(...) is also over the
+positions of the image. mean_k |w_ik| is also over the positions of the next layer's
+kernels. If the next layer is dense, each position has its own weights. Then
+mean(...) mean_k |w_ik| is computed at each position, and averaged over the positions
 (lop/algos/convGnT.py:86-142).
 
 With `utility` = "printed", this module follows the simpler Algorithm 1 of the paper.
 u_i is the plain average of mean(|h_i|) sum_k |w_ik|. If the account of a layer is above
-1, one unit is replaced, and 1 is subtracted. At most one unit of a layer is thus
-replaced per update, even if the account grows by more than 1 per update.
+1, one unit is replaced, and 1 is subtracted. So at most one unit of a layer is replaced
+per update, even if the account grows by more than 1 per update.
 
 The authors' code also has lines that add a replaced unit's mean output to the biases of
 the next layer (gnt.py:200-202). They have no effect, because the mean is set to 0
-before (gnt.py:174). This module leaves them out. It also sets the momentum of new
-weights to 0. The code does so only for Adam, and was run without momentum. With Adam,
-new weights have a new count of steps (gnt.py:216-225): see `trainables.bases.adam`.
+before (gnt.py:174), and this module leaves them out. This module sets the momentum of
+new weights to 0. The authors' code does so only for Adam, and was run without momentum.
+With Adam, new weights have a new count of steps (gnt.py:216-225): see
+`trainables.bases.adam`.
 """
 
 from __future__ import annotations
@@ -68,8 +70,8 @@ class ContinualBackprop(Intervention):
 
     The defaults are from Dohare et al. 2024, who tried replacement_rate at 1e-4, 1e-5
     and 1e-6 for layers of 2,000 units. With 100 units, the default replaces one unit of
-    a layer in 1,000 updates. A rate of 1e-4 replaces one unit in 100 updates: just when
-    a new unit gets mature, so that new units are replaced again and again.
+    a layer in 1,000 updates. A rate of 1e-4 replaces one unit in 100 updates, which is
+    the age at which new units become mature. So it replaces new units again and again.
     utility_decay is eta in the paper.
     """
 
@@ -98,10 +100,7 @@ class ContinualBackprop(Intervention):
     )
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Create each unit's averages and age, and each layer's account, in the memory.
-
-        All of these numbers start at 0.
-        """
+        """Set each unit's averages and age, and each layer's account, to 0."""
         zeros, layers = unit_zeros(network), len(network.biases) - 1
         memory.marks |= {
             "utility": zeros,
@@ -128,9 +127,6 @@ class ContinualBackprop(Intervention):
     def judge(self, stack: Stack, hidden: Sequence[Tensor]) -> None:
         """Update utilities, ages and accounts, and replace units.
 
-        The accounts say how many units of each layer are replaced. These are the mature
-        units with the least utility.
-
         Args:
             stack: The networks and their memory.
             hidden: The units' outputs before the update. There is one tensor of shape
@@ -152,7 +148,7 @@ class ContinualBackprop(Intervention):
         return torch.stack(counts, 1).double()
 
     def replace(self, stack: Stack) -> None:
-        """Replace as many units of each layer as its account pays for."""
+        """Replace the mature units with the least utility, as the accounts say."""
         import torch
 
         marks = stack.memory.marks
@@ -197,16 +193,16 @@ class ContinualBackprop(Intervention):
             marks["utility"].lerp_(torch.cat(use, 1), 1 - self.utility_decay)
             return
         means = torch.cat([h.mean(1) for h in hidden], 1)
-        centre = marks["mean_output"].lerp_(means, 1 - self.utility_decay)
-        centre = centre / self._correction(stack)
-        # weights of 0 must not give 0 / 0
-        least = torch.finfo(centre.dtype).eps
+        center = marks["mean_output"].lerp_(means, 1 - self.utility_decay)
+        center = center / self._correction(stack)
+        # if all incoming weights of a unit are 0, do not divide by 0
+        least = torch.finfo(center.dtype).eps
         use = [
             _contribution((h - f[:, None]).abs(), w.mean(2), is_dense)
             / incoming.abs().mean(1).clamp_(min=least)
             for h, f, w, incoming, is_dense in zip(
                 hidden,
-                split_by_layer(stack, centre),
+                split_by_layer(stack, center),
                 outgoing,
                 weights[:-1],
                 dense,
@@ -217,9 +213,9 @@ class ContinualBackprop(Intervention):
 
 
 def _contribution(sizes: Tensor, outgoing: Tensor, is_dense: bool) -> Tensor:
-    """Return the mean of each unit's outputs, times that of its outgoing weights.
+    """Return each unit's mean output times the mean size of its outgoing weights.
 
-    `sizes` has the outputs of U units, of shape (S, examples x positions, U).
+    `sizes` has the absolute outputs of U units, of shape (S, examples x positions, U).
     `outgoing` has one number for each row of the next layer's weights, of shape (S,
     rows). If `is_dense` is true, each position has its own row.
     """

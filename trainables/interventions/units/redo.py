@@ -1,14 +1,14 @@
 """ReDo: regularly reset dormant hidden units (Sokar et al. 2023, arXiv 2302.12902).
 
-This is Algorithm 1 of Sokar et al. The score s_i of a hidden unit is its mean
-absolute output, divided by that of all units of its layer:
+This is Algorithm 1 of Sokar et al. The score s_i of a hidden unit is its mean absolute
+output, divided by the average of this number over the units k of its layer:
 
     s_i = E|h_i| / mean_k E|h_k|
 
-After every redo_every updates, the dormant units are reset. A unit is dormant if s_i <=
-tau. It gets new incoming weights, and its outgoing weights become 0. If all outputs of
-a layer are 0, all units of the layer are reset. The mean E is over the last 32 batches.
-Sokar et al. instead use one batch from a replay buffer.
+A unit is dormant if s_i <= tau. After every redo_every updates, the dormant units are
+reset: they get new incoming weights, and their outgoing weights become 0. If all
+outputs of a layer are 0, all units of the layer are reset. The mean E is over the last
+32 batches. Sokar et al. instead use one batch from a replay buffer.
 """
 
 from __future__ import annotations
@@ -32,10 +32,9 @@ if TYPE_CHECKING:
     from trainables.networks.stack import Memory, Stack
 
 SCORED = 32
-"""The number of batches before a reset over which a score is averaged.
+"""A score is an average over this many batches before a reset.
 
-If redo_every is smaller than this number, the average is over all batches since the
-last reset.
+If redo_every is smaller, the average is over all batches since the last reset.
 """
 
 
@@ -43,8 +42,8 @@ last reset.
 class ReDo(Intervention):
     """Resets dormant hidden units every redo_every updates.
 
-    A unit is dormant if its mean absolute output is small compared with its layer's.
-    The default of redo_every is from Sokar et al. 2023.
+    A unit is dormant if its mean absolute output is small compared with the average of
+    its layer. The default of redo_every is from Sokar et al. 2023.
     """
 
     name: ClassVar[str] = "redo"
@@ -56,10 +55,7 @@ class ReDo(Intervention):
     )
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Create the number of updates and the sums of units' outputs in the memory.
-
-        All of these numbers start at 0.
-        """
+        """Set the number of updates and the sums of the units' outputs to 0."""
         outputs = unit_zeros(network)
         steps = outputs.new_zeros(network.seeds).long()
         memory.marks |= {"outputs": outputs, "steps": steps}
@@ -69,9 +65,8 @@ class ReDo(Intervention):
     ) -> Tensor:
         """Update the networks, and reset dormant units after every redo_every updates.
 
-        In each of the last `SCORED` updates before a reset, the absolute outputs of the
-        units before the update are added to their sums. Returns the logits before the
-        update.
+        In the last `SCORED` updates before a reset, also add the absolute outputs of
+        the units before the update to their sums. Returns the logits before the update.
         """
         from trainables.networks.network import forward
 
@@ -90,11 +85,11 @@ class ReDo(Intervention):
         return logits
 
     def idle_steps(self, stack: Stack) -> int:
-        """Return the number of updates until the outputs of units are summed again."""
+        """Return for how many updates the units' outputs need not be summed."""
         return max(0, int(self._steps_left(stack).min()) - SCORED)
 
     def _steps_left(self, stack: Stack) -> Tensor:
-        """Return each seed's number of updates up to its next reset, of shape (S,)."""
+        """Return how many updates each seed has left until its next reset, (S,)."""
         return self.redo_every - stack.memory.marks["steps"] % self.redo_every
 
     def recycle(self, stack: Stack, reset_now: Tensor) -> None:

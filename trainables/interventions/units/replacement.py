@@ -1,4 +1,4 @@
-"""Replace hidden units, as the interventions continual backprop and ReDo do."""
+"""Replace hidden units, for the interventions continual backprop, ReDo and SNR."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ def split_by_layer(stack: Stack, numbers: Tensor) -> tuple[Tensor, ...]:
 
 
 def by_unit(of_rows: Tensor, units: int) -> Tensor:
-    """View numbers of the rows of a layer's weights by the units that the rows read.
+    """Return a view in which the rows of a layer's weights are grouped by unit.
 
-    The first axis of `of_rows` has the rows of one network. The layer before has
-    `units` units. The result has two axes in its place: the positions, of which a dense
-    layer has one, and the units. See `Architecture.is_chain`.
+    `units` is the number of units of the layer before. Each row of the weights reads
+    one of these units at one position (see `Architecture.is_chain`). The first axis of
+    `of_rows` has one entry per row, for one network. In the view, it is replaced by two
+    axes: the positions and the units. After a dense layer, there is one position.
     """
     positions = len(of_rows) // units
     return of_rows.view(positions, units, *of_rows.shape[1:])
@@ -50,11 +51,11 @@ def replace_units(
     *,
     layer_by_layer: bool = False,
 ) -> None:
-    """Replace hidden units by new units, which do not change the output at first.
+    """Replace hidden units by new units, which have no effect on the outputs at first.
 
     The incoming weights of a new unit are drawn like initial weights of the network.
     Its outgoing weights and its bias become 0, even if the initial biases of the
-    network are not 0. The optimizer's moments of all these numbers become 0 too.
+    network are not 0. The moments of all these weights and biases become 0 too.
 
     Args:
         stack: The networks.
@@ -63,8 +64,8 @@ def replace_units(
         purpose: The purpose of the random numbers: see `trainables.randomness`.
         steps: The number of updates of each seed, of shape (S,). Different numbers give
             different random numbers within a task.
-        layer_by_layer: Whether to finish each layer before the next layer. If so, a
-            weight that joins two new units is drawn at random, otherwise it becomes 0.
+        layer_by_layer: Whether to finish each layer before the next layer. If true, a
+            weight that joins two new units is drawn at random. If false, it becomes 0.
     """
     from trainables.networks.network import initial_bound
 

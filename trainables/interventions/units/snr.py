@@ -4,22 +4,21 @@ Self-normalized resets are from Farias & Jozefiak 2025 (arXiv 2410.20098). This 
 follows the authors' code (ajozefiak/SelfNormalizedResets@8b84f0c,
 src/algorithms/snr.py:104-333 and src/experiments/pm_experiment.py:71-94).
 
-A hidden unit is silent in an update if its output is nowhere positive on the batch,
-which for a ReLU means that it is 0. Its silence is the number of updates since it was
-last not silent. After an update, a unit whose silence reaches the unit's threshold is
-reset: it gets new incoming weights, and its bias and its outgoing weights become 0. The
-moments of these weights become 0 too.
+A hidden unit is silent in an update if its output is not positive on any example of the
+batch. For a ReLU, this means that the output is 0. The unit's silence is the number of
+updates since it was last active (not silent). After an update, a unit is reset if its
+silence has reached its threshold: it gets new incoming weights, and its bias and its
+outgoing weights become 0. The moments of all these weights become 0 too.
 
-Every unit learns its threshold from its own silences. After every snr_every tasks, let
-q be the shortest length such that a share snr_percentile of the unit's ended silences
-was at most q long. A silence ends when the unit is active again or is reset. If q is
-below the threshold, the threshold becomes q, otherwise it doubles. It stays between
-snr_least and snr_limit. If a unit was never silent, q is 1. The count of silences then
-starts anew.
+Every unit learns its threshold from its own silences. A silence ends when the unit is
+active again or is reset. After every snr_every tasks, let q be the snr_percentile
+quantile of the lengths of the unit's ended silences, or 1 if there are none. If q is
+below the threshold, the threshold becomes q, otherwise the threshold doubles. It always
+stays between snr_least and snr_limit. Then the unit forgets its ended silences.
 
-The authors' code counts examples, and this module counts updates, which is the same if
-all batches have equal sizes. Adam's count of steps goes on for new weights: it counts
-the steps of the run, as in the code (snr.py:270-333).
+The authors' code counts examples, and this module counts updates. The two are the same
+if all batches have equal sizes. For Adam, new weights do not get a new count of steps:
+Adam counts the steps of the run, as in the code (snr.py:270-333).
 """
 
 from __future__ import annotations
@@ -45,11 +44,11 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class SNR(Intervention):
-    """Resets hidden units that are silent for longer than in almost all earlier cases.
+    """Resets hidden units that are silent for longer than almost ever before.
 
     snr_percentile and snr_every have the defaults of the authors' code. Its smallest
-    threshold is 100 examples, which are the 7 updates of snr_least with batches of 16.
-    The code has no default of snr_threshold and snr_limit.
+    threshold is 100 examples. In batches of 16, these are about 7 updates, the default
+    of snr_least. The code has no defaults for snr_threshold and snr_limit.
     """
 
     name: ClassVar[str] = "snr"
@@ -70,10 +69,10 @@ class SNR(Intervention):
     snr_limit: int = whole(1000, unit="updates", meaning="SNR: largest threshold")
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Create each unit's silence and threshold, and counts of its ended silences.
+        """Create the silences, the thresholds and the histograms of all units.
 
-        The counts have the shape (S, number of hidden units, snr_limit + 1). Entry n is
-        the number of silences that ended after n updates.
+        The histograms have the shape (S, number of hidden units, snr_limit + 1). Entry
+        n is the number of silences that ended after n updates.
         """
         import torch
 
@@ -87,7 +86,7 @@ class SNR(Intervention):
         }
 
     def begin_task(self, stack: Stack) -> None:
-        """Set the thresholds, if snr_every divides the number of finished tasks."""
+        """Set new thresholds, if snr_every divides the number of finished tasks."""
         if stack.task % self.snr_every:
             return
         marks = stack.memory.marks
@@ -103,7 +102,7 @@ class SNR(Intervention):
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
     ) -> Tensor:
-        """Update the networks, then reset the units that are silent for too long.
+        """Update the networks, then reset the units that have been silent too long.
 
         Returns the logits before the update.
         """
@@ -118,11 +117,10 @@ class SNR(Intervention):
         return logits
 
     def judge(self, stack: Stack, is_silent: Tensor) -> None:
-        """Update the silences, and reset the units whose silence reaches its threshold.
+        """Update the silences, and reset the units whose silence reaches the threshold.
 
-        The silence of a unit is the number of updates since its output was last
-        positive on an example of the batch. `is_silent` has shape (S, number of hidden
-        units). It says which units were silent before the update.
+        `is_silent` has shape (S, number of hidden units). It says which units were
+        silent before the update.
         """
         marks = stack.memory.marks
         marks["steps"] += 1
@@ -132,7 +130,7 @@ class SNR(Intervention):
         self.replace(stack)
 
     def replace(self, stack: Stack) -> None:
-        """Reset the units whose silence reaches its threshold."""
+        """Reset the units whose silence has reached their threshold."""
         marks = stack.memory.marks
         to_reset = marks["silence"] >= marks["threshold"]
         if to_reset.any():
@@ -141,11 +139,11 @@ class SNR(Intervention):
             replace_units(stack, chosen, "silence", marks["steps"], layer_by_layer=True)
 
     def _end_silences(self, marks: dict[str, Tensor], ended: Tensor) -> None:
-        """Add the silences of the units in `ended` to the counts, and set them to 0.
+        """Add the silences of the units in `ended` to the histograms, then clear them.
 
         `marks` is `Memory.marks`. `ended` has shape (S, number of hidden units).
         """
-        length, is_new = marks["silence"][:, :, None], ended[:, :, None]
+        length, increment = marks["silence"][:, :, None], ended[:, :, None]
         counts = marks["silences"]
-        counts.scatter_add_(2, length, is_new.to(counts.dtype))
+        counts.scatter_add_(2, length, increment.to(counts.dtype))
         marks["silence"].masked_fill_(ended, 0)

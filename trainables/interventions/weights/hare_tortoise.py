@@ -6,13 +6,13 @@ learns. The tortoise is the running average of its weights and biases:
     tortoise <- ema tortoise + (1 - ema) hare
 
 after every update. After every hare_every updates, the hare gets the weights of the
-tortoise. The optimizer is left as it is (dojeon-ai/Hare-Tortoise@4ec5ebb,
+tortoise. The moments of the optimizer do not change (dojeon-ai/Hare-Tortoise@4ec5ebb,
 src/trainers/base.py:151-188).
 
-The code resets after every tenth epoch. After a reset, its two networks share their
-memory until the next update, so that the tortoise makes the hare's first step too. The
-paper does not say so, and this module keeps the two networks apart. All measurements
-are made on the hare.
+The authors' code resets the hare after every tenth epoch. After a reset, its two
+networks share their memory until the next update, so that the tortoise takes the hare's
+first step too. The paper does not mention this, and this module keeps the two networks
+apart. All tests and probes measure the hare.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 class HareTortoise(Intervention):
     """Resets the weights to their running average every hare_every updates.
 
-    The default of hare_ema is from the authors. Their network is reset after 10
-    epochs; the default of hare_every is not from them.
+    The default of hare_ema is from the authors. The default of hare_every is not,
+    because the authors reset after epochs.
     """
 
     name: ClassVar[str] = "hare_tortoise"
@@ -48,7 +48,7 @@ class HareTortoise(Intervention):
     )
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Let the average be the initial weights, and the number of updates be 0."""
+        """Set the average to the initial weights, and the number of updates to 0."""
         import torch
 
         memory.kept["tortoise"] = network.map(torch.clone)

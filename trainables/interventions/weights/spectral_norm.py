@@ -6,12 +6,12 @@ After every step, W becomes W min(1, bound / ||W||_2), as in Gouk et al. 2018 (a
 1804.04368).
 
 ||W||_2 is computed exactly, from the eigenvalues of W^T W. The bound therefore holds
-after every step, with a relative rounding error of 1e-5 in float32. The C steps find
+after every step, with a relative rounding error of 1e-5 in float32. The C code computes
 the same value faster, by conjugate gradients (`trainables/steps/c/penalties.c`).
 
 Gogianu et al. follow Miyato et al. 2018 (arXiv 1802.05957), who estimate ||W||_2 by
-power iteration. With one iteration per step, the estimate is too small if singular
-values are close together. The bound makes them close.
+power iteration. With one iteration per step, the estimate is too small if the largest
+singular values are close together, and limiting them brings them close together.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class SpectralNorm(Intervention):
 def largest_singular_value(w: Tensor) -> Tensor:
     """Return ||W||_2, the largest singular value, of each seed's matrix W.
 
-    The result has shape (S, 1, 1). If a matrix is not finite, its value is 0.
+    The result has shape (S, 1, 1). If a matrix is not finite, the result is 0.
     """
     import torch
 

@@ -55,7 +55,7 @@ class StepShrinkPerturb(Intervention):
     )
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Create the count of updates of each seed, which starts at 0."""
+        """Set the number of updates of each seed to 0."""
         memory.marks["steps"] = network.weights[0].new_zeros(network.seeds).long()
 
     def step(
