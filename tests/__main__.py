@@ -1,6 +1,6 @@
-"""All checks, in the order in which they are quick: `python -m tests`.
+"""Run all checks, the fastest first: `python -m tests`.
 
-The types are checked beside the tests, some of which wait for Ray to start.
+mypy runs in parallel with the other checks, because some tests only wait for Ray.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ TYPES = "mypy"
 
 
 def run(check: str, **options: int) -> tuple[int, str, float]:
-    """Return the exit code of a check, its output if it is kept, and its seconds."""
+    """Run a check; return its exit code, its output and its seconds.
+
+    The output is empty unless `options` for `subprocess.run` capture it.
+    """
     program, *words = check.split()
     started = time.monotonic()
     path = Path(sys.executable).parent / program
@@ -33,11 +36,11 @@ def run(check: str, **options: int) -> tuple[int, str, float]:
 
 
 def main() -> int:
-    """Run every check, also after one has failed; return 1 if one did."""
+    """Run every check, even after a failure; return 1 if a check failed, else 0."""
     failed = []
-    with ThreadPoolExecutor(1) as beside:
-        keep = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        types = beside.submit(run, TYPES, **keep)
+    with ThreadPoolExecutor(1) as executor:
+        capture = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        types = executor.submit(run, TYPES, **capture)
         for name, check in CHECKS.items():
             print(f"--- {name}: {check}", flush=True)
             code, _, seconds = run(check)

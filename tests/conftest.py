@@ -1,4 +1,4 @@
-"""What all tests share: checked shapes, fixed random numbers, one thread, digits."""
+"""Set up all tests: shape checks, fixed random numbers, one thread, shared fixtures."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 TRAINABLES = Path(__file__).parents[1] / "trainables"
 UNCHECKED = {"setting", "optimizers", "bases", "interventions", "trainable"}
-"""Users choose what all but the last are given; these check it, with errors of their
-own. Ray makes the last."""
+"""Modules without checks of shapes and types.
 
-# before anything of the package is imported: every shape and type in a signature is
-# checked at each call, by PEP 484, which lets an int stand for a float
+Users choose the arguments of these modules, which raise their own errors. Only
+`trainable` is different: Ray passes its arguments.
+"""
+
+# Check every shape and type in a signature at each call. An int may stand for a float,
+# as in PEP 484. The hook must be installed before the package is imported.
 jaxtyping.install_import_hook(
     [
         f"trainables.{module.name}"
@@ -40,22 +43,23 @@ settings.register_profile(
 settings.load_profile("tests")
 
 SHAPES_CHECKED_IN_ONE_OF = 8
-"""Checks of shapes are a third of these tests' time: one case in eight has them."""
+"""One test case in this many checks shapes. Checking all would take 50% more time."""
 
 UNCHECKED_SHAPES = pytest.StashKey[bool]()
 
 RAY_MODULES = {"test_chaos", "test_cluster_lab"}
 RAY_FIXTURES = {"cluster", "nodes", "whole"}
-"""The tests of these modules, and those with these fixtures, start or join a Ray."""
+"""Tests in these modules, or with these fixtures, start or join a Ray cluster."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist, which reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give all that starts a Ray to one worker: side by side they only wait.
+    """Sort the tests, and give all tests with Ray to the same worker.
 
-    These tests come first, because they take longest. Their worker must not have given
-    way before, as the others do: Ray's processes would give way even more. The other
-    workers use the time in which this one waits, so there is one more than cores.
+    In parallel, tests with Ray would only wait for each other. They run first, because
+    they take longest. Their worker keeps its normal priority, because Ray's processes
+    inherit the priority. The other workers have a low priority, and use the time in
+    which this worker waits. So there is one more worker than cores.
     """
     items.sort(key=lambda item: not _runs_ray(item))
     for number, item in enumerate(items):
@@ -65,9 +69,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _group(item: pytest.Item) -> str | None:
-    """Return the name of the tests that share something, which is then made once.
+    """Return the name of the group of tests that must run in the same worker.
 
-    Otherwise each worker would make it.
+    The tests of a group share a slow fixture, which each worker would create again.
     """
     if _runs_ray(item):
         return "ray"
@@ -84,14 +88,14 @@ def _runs_ray(item: pytest.Item) -> bool:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Give way to the worker that runs a Ray: its tests take longest."""
+    """Lower the priority of workers without Ray, and set whether shapes are checked."""
     if "PYTEST_XDIST_WORKER" in os.environ and not _runs_ray(item) and not os.nice(0):
         os.nice(19)
     jaxtyping.config.update("jaxtyping_disable", item.stash[UNCHECKED_SHAPES])
 
 
 TRAIN_COUNTS = (12, 10, 13, 9, 12, 15, 11, 8, 14, 12)
-"""Training examples of each class in `few`: pairs of classes differ in size."""
+"""The number of training examples of each class in `few`. The numbers must differ."""
 
 TEST_COUNTS = (5, 5, 4, 5, 6, 5, 5, 3, 5, 5)
 
@@ -106,12 +110,12 @@ def digits() -> Dataset:
 
 @pytest.fixture(scope="session")
 def few(digits: Dataset) -> Dataset:
-    """A tiny cut of the digits, with classes of different sizes."""
+    """A small part of the digits, with classes of different sizes."""
     return cut(digits)
 
 
 def cut(digits: Dataset) -> Dataset:
-    """Return the first few digits of each class, mixed."""
+    """Return a dataset of the first few digits of each class, in random order."""
     train = _first(digits.train_labels, TRAIN_COUNTS)
     test = _first(digits.test_labels, TEST_COUNTS)
     return type(digits)(
@@ -124,14 +128,14 @@ def cut(digits: Dataset) -> Dataset:
 
 
 def _first(labels: np.ndarray, counts: tuple[int, ...]) -> np.ndarray:
-    """Return the positions of the first so many examples of each class, mixed."""
-    where = [np.flatnonzero(labels == c)[:n] for c, n in enumerate(counts)]
-    return np.random.default_rng(0).permutation(np.concatenate(where))
+    """Return the positions of the first counts[c] examples of each class c, mixed."""
+    positions = [np.flatnonzero(labels == c)[:n] for c, n in enumerate(counts)]
+    return np.random.default_rng(0).permutation(np.concatenate(positions))
 
 
 @pytest.fixture(scope="session")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> list[Report]:
-    """The report of a study of which every part can be made."""
+    """The report of a study that has the data for every table and figure."""
     from analysis.report.report import make_reports
     from tests.support.reported import put_whole
 
@@ -144,7 +148,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> list[Report]:
 def report_page(
     reports: list[Report], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """The same as a page."""
+    """The file of the report as an HTML page."""
     from analysis.report.report import make_page
 
     file = tmp_path_factory.mktemp("page") / "report.html"

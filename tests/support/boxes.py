@@ -1,4 +1,4 @@
-"""Where the texts of a figure stand, to test that none is cut off or covered."""
+"""Find the boxes of a figure's texts, to test that no text is cut off or covered."""
 
 import itertools
 from collections.abc import Iterator
@@ -7,14 +7,14 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-SLACK = 1.0  # pixels by which a text may stick out: anti-aliasing
+SLACK = 1.0  # pixels by which a text may stick out, because of anti-aliasing
 
 
 def text_boxes(figure: Figure) -> list[tuple[str, Bbox]]:
-    """Return each text that is drawn, with its box in pixels."""
+    """Return each visible text of a figure, with its box in pixels."""
     if figure.stale:
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # another call need not arrange it again
+        figure.set_layout_engine("none")  # another call need not do the layout again
         figure.stale = False
     beyond = set(_ticks_beyond(figure))
     return [
@@ -25,7 +25,7 @@ def text_boxes(figure: Figure) -> list[tuple[str, Bbox]]:
 
 
 def _ticks_beyond(figure: Figure) -> Iterator[int]:
-    """Yield the labels of the ticks that are not drawn: they lie beyond the axis."""
+    """Yield the ids of tick labels that are not drawn, e.g. beyond an axis' end."""
     for ax in figure.findobj(lambda artist: hasattr(artist, "get_xaxis")):
         for axis in (ax.xaxis, ax.yaxis):
             low, high = sorted(axis.get_view_interval())
@@ -37,7 +37,7 @@ def _ticks_beyond(figure: Figure) -> Iterator[int]:
 
 
 def cut_texts(figure: Figure) -> list[str]:
-    """Return the texts that stick out of the figure."""
+    """Return the texts that are partly outside the figure."""
     edge = figure.bbox.padded(SLACK)
     return [
         text

@@ -1,7 +1,7 @@
-"""A real headless Chromium, driven over a pipe by its own protocol: no driver, no port.
+"""Control a headless Chromium over a pipe, without a driver or a network port.
 
-The protocol is JSON, one message after another, each ended by a zero byte; Chromium
-reads it from file descriptor 3 and writes it to 4.
+The messages of Chromium's protocol are JSON, and a zero byte ends each message.
+Chromium reads them from file descriptor 3 and writes them to file descriptor 4.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = Path("/usr/bin/chromium")
-"""Debian's."""
+"""The path of the program in Debian."""
 
 FLAGS = (
     "--headless=new",
@@ -53,7 +53,7 @@ class Browser:
     _session: str | None = None
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Return what a method of the protocol answers."""
+        """Call a method of the protocol and return its result."""
         self._last += 1
         message = {"id": self._last, "method": method, "params": params}
         if self._session:
@@ -67,13 +67,13 @@ class Browser:
             self.events.append(answer)
 
     def open(self, url: str, width: int, dark: bool = False, height: int = 900) -> None:
-        """Open a page and wait until it is there."""
+        """Open a page and wait until it is loaded."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
             height=height,
             deviceScaleFactor=1,
-            mobile=False,  # which would zoom out until all of a page is in sight
+            mobile=False,  # a mobile browser would zoom out to show the whole page
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
@@ -83,31 +83,33 @@ class Browser:
             self.events.append(self._next())
 
     def ask(self, expression: str) -> Any:
-        """Return the value of an expression of JavaScript, within the page."""
-        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-        assert "exceptionDetails" not in found, found
-        return found["result"].get("value")
+        """Return the value of a JavaScript expression in the page."""
+        answer = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True
+        )
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
 
     def complaints(self) -> list[str]:
-        """Return what the console says, and what was asked of a network."""
-        self.ask("1")
-        said = [str(e) for e in self.events if e.get("method") in COMPLAINTS]
+        """Return the messages of the console, and the URLs requested from a network."""
+        self.ask("1")  # receive the events so far
+        complaints = [str(e) for e in self.events if e.get("method") in COMPLAINTS]
         for event in self.events:
             if event.get("method") == "Network.requestWillBeSent":
                 url = event["params"]["request"]["url"]
                 if not url.startswith(("file:", "data:")):
-                    said.append(url)
-        return said
+                    complaints.append(url)
+        return complaints
 
     def shoot(self, file: Path) -> None:
-        """Write a picture of the whole page."""
+        """Save a screenshot of the whole page."""
         shot = self.call(
             "Page.captureScreenshot", format="png", captureBeyondViewport=True
         )
         file.write_bytes(base64.b64decode(shot["data"]))
 
     def print(self, file: Path) -> None:
-        """Write the page as it is printed."""
+        """Save the page as PDF, as it would be printed."""
         paper = self.call("Page.printToPDF", preferCSSPageSize=True)
         file.write_bytes(base64.b64decode(paper["data"]))
 
@@ -122,10 +124,10 @@ class Browser:
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
-    """Start Chromium with a profile of its own, and end it."""
+    """Start Chromium with a new profile, and end it when the `with` statement ends."""
     to_read, to_write = os.pipe()
     from_read, from_write = os.pipe()
-    # these two are to become 3 and 4 of the new process
+    # these two become the file descriptors 3 and 4 of the new process
     move = f'exec 3<&{to_read} 4>&{from_write}; exec "$@"'
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(

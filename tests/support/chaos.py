@@ -1,4 +1,4 @@
-"""What the tests of survival share: a study, ways to disturb it, and a comparison."""
+"""Support for tests of survival: a study, ways to disturb it, and a comparison."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LONG = str(HERE / "tests" / "whole" / "studies" / "survivor_long.py")
 RUNS, TASKS = 12, 6
 
 SEED = int(os.environ.get("CHAOS_SEED", time.time_ns() % 10**6))
-"""Of the moments and victims; printed with every count."""
+"""The seed of the random faults: their times and their victims. Each test prints it."""
 
 SECRET = "no-key-that-is-one-9f3b"
 KEYS = {
@@ -39,13 +39,13 @@ KEYS = {
 
 def environment(**variables):
     clean = {k: v for k, v in os.environ.items() if k not in {"RAY_ADDRESS", "COLUMNS"}}
-    mine = {"PYTHONPATH": str(HERE), "RAY_AUTH_MODE": "token", "COLUMNS": "200"}
-    mine["RAY_worker_niceness"] = "0"  # the other tests give way to these
-    return clean | mine | KEYS | variables
+    own = {"PYTHONPATH": str(HERE), "RAY_AUTH_MODE": "token", "COLUMNS": "200"}
+    own["RAY_worker_niceness"] = "0"  # keep the normal priority
+    return clean | own | KEYS | variables
 
 
 class Sweep:
-    """One run of the command, whose trials may have to wait at a gate."""
+    """A process of `study.sweep`. If `gate` is given, its trials wait at the gate."""
 
     def __init__(self, study, results, *words, gate=None, **variables):
         module = "study.sweep" if gate is None else "tests.support.gate"
@@ -81,12 +81,12 @@ class Sweep:
         return self.process.poll() is None
 
     def until(self, condition, seconds=120):
-        """Wait until a condition holds; return False if the sweep ends before."""
+        """Wait until `condition()` is true; return False if the sweep ends first."""
         deadline = time.monotonic() + seconds
         while not condition():
             if not self.running:
                 return False
-            assert time.monotonic() < deadline, f"it did not come so far: {self.text}"
+            assert time.monotonic() < deadline, f"the condition is false: {self.text}"
             time.sleep(0.1)  # some conditions read a whole checkpoint
         return True
 
@@ -94,7 +94,7 @@ class Sweep:
         return " at once (" in self.text
 
     def end(self, seconds=300):
-        """Wait for the end; return the exit code."""
+        """Wait for the end of the process; return its exit code."""
         try:
             code = self.process.wait(timeout=seconds)
         except BaseException:
@@ -122,34 +122,35 @@ class Sweep:
 
 
 def parents():
-    """Return each process's parent and command line."""
-    found = {}
+    """Return the parent and the command line of each process, by process id."""
+    processes = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
             with contextlib.suppress(OSError, IndexError, ValueError):
                 stat = (folder / "stat").read_text()
                 words = (folder / "cmdline").read_bytes().decode(errors="replace")
                 parent = int(stat.rpartition(")")[2].split()[1])
-                found[int(folder.name)] = parent, words
-    return found
+                processes[int(folder.name)] = parent, words
+    return processes
 
 
 def workers(ancestor):
-    """Return the processes of trials below a process of ours."""
-    known = parents()
+    """Return the ids of the processes of trials that a process has started."""
+    processes = parents()
     below = {ancestor}
     while True:
-        more = {pid for pid, (parent, _) in known.items() if parent in below} - below
+        children = {pid for pid, (parent, _) in processes.items() if parent in below}
+        more = children - below
         if not more:
             break
         below |= more
     return sorted(
-        p for p in below if known[p][1].startswith("ray::ContinualTrainable.")
+        p for p in below if processes[p][1].startswith("ray::ContinualTrainable.")
     )
 
 
 def read(results, study="survivor", filesystem=None):
-    """Return the rows there are, in a fixed order."""
+    """Return all rows of the records, sorted by run and task."""
     folder = f"{results}/{study}/records"
     dataset = pyarrow.dataset.dataset(
         folder, filesystem=filesystem, format="parquet", exclude_invalid_files=False
@@ -159,9 +160,9 @@ def read(results, study="survivor", filesystem=None):
 
 
 def compare(expected, rows):
-    """Return how many measured values differ; there must be each row once."""
+    """Return how many values differ, after checking that each row exists once."""
     keys = [(row["run_id"], row["task"]) for row in rows]
-    assert len(set(keys)) == len(keys), "a row is there twice"
+    assert len(set(keys)) == len(keys), "a row is repeated"
     assert keys == [(row["run_id"], row["task"]) for row in expected], "rows missing"
     names = [
         *measure_columns(),
@@ -175,7 +176,7 @@ def compare(expected, rows):
 
 
 class Counts:
-    """Kills, restarts and what became of the records; told at the end."""
+    """Counts kills and restarts, compares the records, and prints the result."""
 
     def __init__(self, what, capsys):
         self.what, self.capsys = what, capsys
@@ -194,19 +195,20 @@ class Counts:
         assert differences == 0
 
 
-def restarts_said(sweep):
-    found = re.findall(r"restarted (\d+)", sweep.text)
-    return int(found[-1]) if found else 0
+def printed_restarts(sweep):
+    """Return the last number of restarts that a sweep has printed."""
+    counts = re.findall(r"restarted (\d+)", sweep.text)
+    return int(counts[-1]) if counts else 0
 
 
 def checkpoints(results, study="survivor"):
     return sorted(Path(results, study, "checkpoints").glob("*.pt"))
 
 
-def kept_since(results, when):
-    """Return whether a checkpoint was kept after a time."""
+def saved_since(results, start):
+    """Return whether a checkpoint was saved after the time `start`."""
     with contextlib.suppress(FileNotFoundError):
-        return any(p.stat().st_mtime > when for p in checkpoints(results))
+        return any(p.stat().st_mtime > start for p in checkpoints(results))
     return False
 
 
@@ -215,7 +217,7 @@ def finished_files(results, study="survivor"):
 
 
 class Bucket:
-    """An object store on loopback, which can be told to fail."""
+    """A local object store that can fail or be slow."""
 
     def __init__(self):
         from moto.server import DomainDispatcherApplication, create_backend_app
@@ -224,9 +226,9 @@ class Bucket:
         one_put = threading.Lock()  # moto checks the condition of a put, then writes
         self.down, self.flaky = threading.Event(), 0.0
         self.errors, self.random = 0, random.Random(SEED)
-        self.delay = 0.0  # the mean wait before a put, and after it, in seconds
-        self.posts = 0  # how many uploads in parts have begun
-        self.see = lambda moment: None  # called "before" and "after" a put is done
+        self.delay = 0.0  # the mean wait in seconds, before a put and after it
+        self.posts = 0  # the number of multipart uploads so far
+        self.see = lambda moment: None  # called with "before" and "after" for each put
 
         def app(environ, start):
             self.posts += environ["REQUEST_METHOD"] == "POST"
@@ -236,10 +238,10 @@ class Bucket:
                 return [b"<Error><Code>SlowDown</Code></Error>"]
             if environ["REQUEST_METHOD"] != "PUT":
                 return inner(environ, start)
-            # read the whole put first: a client that goes away holds nobody up
+            # read the whole put first, so that no request waits for a client that left
             size = int(environ.get("CONTENT_LENGTH") or 0)
             environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(size))
-            # a put may wait on its way to the store, and its answer on its way back
+            # delay the request and the answer, as a network does
             time.sleep(self.random.uniform(0, 2 * self.delay))
             self.see("before")
             with one_put:
@@ -272,7 +274,7 @@ class Bucket:
         self.uri = f"s3://bucket/prefix?{options}"
 
     def has(self, folder):
-        """Whether a folder of the bucket has a file."""
+        """Return whether a folder of the bucket has a file."""
         from pyarrow.fs import FileSelector
 
         selector = FileSelector(f"bucket/{folder}", allow_not_found=True)
@@ -288,7 +290,7 @@ import json, sys
 from ray._common.utils import reset_ray_address
 from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-reset_ray_address()  # or every sweep on this machine that names none would join it
+reset_ray_address()  # otherwise, sweeps without an address would join this cluster
 nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
 cluster.wait_for_nodes()
 print(json.dumps(cluster.address), flush=True)
@@ -303,7 +305,7 @@ cluster.shutdown()
 
 
 class Nodes:
-    """A cluster of a head and two nodes, on this machine."""
+    """A Ray cluster of a head and two nodes, on this machine."""
 
     def __init__(self):
         self.process = subprocess.Popen(
@@ -338,20 +340,20 @@ class Nodes:
 
 
 def mount(*words):
-    """Call mount, or umount; return whether this machine allows it."""
+    """Run a command (mount or umount); return whether it succeeds on this machine."""
     done = subprocess.run(words, capture_output=True, text=True)
     return done.returncode == 0
 
 
 def freeze(folder):
-    """Make a folder read-only, by a mount; return whether this machine allows it."""
+    """Make a folder read-only, by a mount; return whether this succeeds."""
     if not mount("mount", "--bind", str(folder), str(folder)):
         return False
     return mount("mount", "-o", "remount,bind,ro", str(folder))
 
 
 def fill(disk):
-    """Fill a disk; return the file that does."""
+    """Fill a disk; return the file that fills it."""
     ballast = Path(disk) / "ballast"
     with open(ballast, "wb", buffering=0) as sink, contextlib.suppress(OSError):
         for size in (65536, 1):
@@ -362,7 +364,7 @@ def fill(disk):
 
 
 def read_whole(results, study="survivor"):
-    """Return the rows of the files that are called Parquet."""
+    """Return the rows of all finished files, read one by one."""
     rows = []
     for path in finished_files(results, study):
         rows += pyarrow.dataset.dataset(path).to_table().to_pylist()

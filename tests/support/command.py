@@ -1,4 +1,4 @@
-"""Run `python -m analysis` in this process, which saves the seconds of its imports."""
+"""Run `python -m analysis` in this process, which saves the time of its imports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import analysis.__main__
 
 
 class Done(NamedTuple):
-    """What a command left: its exit code and what it printed."""
+    """The exit code and the output of a command."""
 
     returncode: int
     stdout: str
@@ -22,7 +22,7 @@ class Done(NamedTuple):
 
 
 def call(*args: object, cwd: Path | str = ".") -> Done:
-    """Run a command of `analysis` in a folder."""
+    """Run `python -m analysis` with these arguments, in the folder `cwd`."""
     out, err = io.StringIO(), io.StringIO()
     with (
         contextlib.chdir(cwd),

@@ -1,4 +1,4 @@
-"""Networks of which no hidden unit is ever on."""
+"""Networks in which no hidden unit is ever active."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from trainables.networks.network import Network, initial_network
 
 
 def nearly_even(outputs: int, seed: int) -> Network:
-    """Return one of 784-20-20-`outputs` whose logits are equal but for 1e-2 to 1e-8."""
+    """Return a network without active units. Its logits differ by 1e-2 to 1e-8."""
     network = initial_network([784, 20, 20, outputs], [seed])
     for bias in network.biases[:-1]:
         bias.fill_(-1000)

@@ -1,11 +1,11 @@
-"""A sweep whose trials wait at a gate: tests apply a fault at a chosen point of it.
+"""A sweep whose trials wait at a gate, so that a test can inject a fault meanwhile.
 
-As a script it is `study.sweep` with a trainable that, after each task, waits while the
-gate is closed. So a fault comes at a known progress however fast the machine is:
+As a script, this module is `study.sweep` with trials that wait after each task while
+the gate is closed. A fault then comes at a known point of progress, on any machine:
 
     gate = Gate(tmp_path / "gate")
     gate.close(tasks=3)      # each stack stops after its third task
-    ...                      # start `python -m tests.support.gate`, disturb it
+    ...                      # start `python -m tests.support.gate`, inject a fault
     gate.open()
 """
 
@@ -22,16 +22,16 @@ VARIABLE = "PLASTICITY_TEST_GATE"
 
 
 class Gate:
-    """A file that says how far trials may go; without it they do not wait."""
+    """A file that says at which task trials must wait. Without it, no trial waits."""
 
     def __init__(self, file):
         self.file = Path(file)
 
     def close(self, tasks, after_files=0, records=""):
-        """Stop each stack that has this many tasks.
+        """Let each stack wait after `tasks` tasks.
 
-        With `after_files`, stacks stop only once the folder `records` has so many
-        files, which is once so many stacks have finished.
+        If `after_files` is given, stacks wait only if the folder `records` has at least
+        so many files: if at least so many stacks have finished.
         """
         new = self.file.with_suffix(".new")
         new.write_text(json.dumps([tasks, after_files, str(records)]))
@@ -42,17 +42,17 @@ class Gate:
 
 
 def is_closed(file, tasks_done):
-    """Whether a stack with so many tasks has to wait."""
+    """Return whether a stack with `tasks_done` finished tasks must wait."""
     try:
         tasks, after_files, records = json.loads(Path(file).read_text())
     except FileNotFoundError:
         return False
-    there = len(list(Path(records).glob("*.parquet"))) if after_files else 0
-    return tasks_done >= tasks and there >= after_files
+    files = len(list(Path(records).glob("*.parquet"))) if after_files else 0
+    return tasks_done >= tasks and files >= after_files
 
 
 def gated(trainable, file):
-    """Return a trainable that waits at a gate after each task but the last."""
+    """Return a trainable that waits at the gate after each task except the last."""
 
     class Gated(trainable):
         def step(self):
@@ -71,7 +71,7 @@ def main():
     from trainables.usage import run_command
 
     with_parameters = tune.with_parameters
-    # Tune sends what is defined in a script to the workers by value, not by name
+    # Tune pickles classes of a script by value, so the workers get this class
     tune.with_parameters = lambda trainable, **shared: with_parameters(
         gated(trainable, os.environ[VARIABLE]), **shared
     )

@@ -1,4 +1,4 @@
-"""Files in the IDX format."""
+"""Write files in the IDX format."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def to_idx(array: np.ndarray) -> bytes:
-    """Return the array, as uint8, in the IDX format."""
+    """Return an array as the bytes of an IDX file of uint8."""
     shape = b"".join(int(n).to_bytes(4, "big") for n in array.shape)
     return bytes([0, 0, 8, array.ndim]) + shape + array.astype(np.uint8).tobytes()
 

@@ -1,4 +1,4 @@
-"""Studies to report: one of which every part can be made, and one with an odd name."""
+"""A study with the data for every table and figure, and an odd name of a study."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def rho_settings(problem, tasks):
 
 
 def with_real_tasks(run):
-    """Return records that are labelled with the tasks of this program's streams."""
+    """Return the records of a run with the task labels of a real stream."""
     row = run.slice(0, 1).to_pylist()[0]
     stream = PROBLEMS[row["problem"]]()
     names = [stream.task(row["seed"], t).label for t in run["task"].to_pylist()]
-    place = run.schema.get_field_index("task_label")
-    return run.set_column(place, run.schema.field(place), pa.array(names))
+    index = run.schema.get_field_index("task_label")
+    return run.set_column(index, run.schema.field(index), pa.array(names))
 
 
 def put_whole(folder, study="paper"):
-    """Write a study of which every part can be made."""
+    """Write a study that has the data for every table and figure."""
     for setting in rho_settings("permuted", 8):
         runs = [with_real_tasks(make_run(setting, s, study)) for s in range(3)]
         write(folder, hash_of(setting), *runs)

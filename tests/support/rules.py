@@ -1,7 +1,7 @@
-"""The update of each optimizer in our own words, for one network as one vector.
+"""The gradient of each optimizer, written again for one network as one vector.
 
-They follow the papers and the authors' code, which `docs/optimizers.md` cites, line by
-line, and share nothing with `trainables`.
+These functions follow the papers and the authors' code, which `docs/optimizers.md`
+cites. They share no code with `trainables`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ def unit(vector: Tensor) -> Tensor:
 
 
 def rejection(one: Tensor, other: Tensor) -> Tensor:
-    """Return what of `one` is across `other`, with the authors' epsilons."""
+    """Return the part of `one` that is orthogonal to `other`.
+
+    The epsilons are as in the authors' code.
+    """
     cosine = torch.sum(one * other) / (one.norm() * other.norm() + TINY)
     return one - cosine * one.norm() * other / (other.norm() + TINY)
 
@@ -49,17 +52,17 @@ def asam(o: Any, w: Tensor, slope: Slope, state: State) -> Tensor:
 
 
 def wsam(o: Any, w: Tensor, slope: Slope, state: State) -> Tensor:
-    here, above = slope(w), sam(o, w, slope, state)
+    g1, g2 = slope(w), sam(o, w, slope, state)
     weight = o.wsam_gamma / (1 - o.wsam_gamma)
     if o.wsam_form == "coupled":
-        return weight * above + (1 - weight) * here
-    state["after"] = -o.lr * weight * (above - here)
-    return here
+        return weight * g2 + (1 - weight) * g1
+    state["after"] = -o.lr * weight * (g2 - g1)
+    return g1
 
 
 def gsam(o: Any, w: Tensor, slope: Slope, state: State) -> Tensor:
-    above = sam(o, w, slope, state)
-    return above - o.gsam_alpha * rejection(slope(w), above)
+    g2 = sam(o, w, slope, state)
+    return g2 - o.gsam_alpha * rejection(slope(w), g2)
 
 
 def fsam(o: Any, w: Tensor, slope: Slope, state: State) -> Tensor:
@@ -88,23 +91,23 @@ def looksam(o: Any, w: Tensor, slope: Slope, state: State) -> Tensor:
     g = slope(w)
     state["since"] = (state.get("since", -1) + 1) % o.looksam_every
     if state["since"]:
-        return g + o.looksam_alpha * g.norm() * state["across"]
-    above = sam(o, w, slope, state)
-    across = above - torch.sum(g * above) / (g.norm() ** 2 + TINY) * g
-    state["across"] = across / across.norm()
-    return above
+        return g + o.looksam_alpha * g.norm() * state["orthogonal"]
+    g2 = sam(o, w, slope, state)
+    orthogonal = g2 - torch.sum(g * g2) / (g.norm() ** 2 + TINY) * g
+    state["orthogonal"] = orthogonal / orthogonal.norm()
+    return g2
 
 
 def gam(o: Any, w: Tensor, slope: Slope, state: State) -> Tensor:
     g0 = slope(w)
     g1 = slope(w + o.rho * unit(g0))
-    there = w + o.gam_rho * unit(g1 - g0)
-    g2 = slope(there)
-    g3 = slope(there + o.rho * unit(g2))
+    perturbed = w + o.gam_rho * unit(g1 - g0)
+    g2 = slope(perturbed)
+    g3 = slope(perturbed + o.rho * unit(g2))
     beta2, beta3 = 1 - o.gam_beta0, 1 - o.gam_beta1
-    kept = g0 + abs(beta2) * g2
+    subtracted = g0 + abs(beta2) * g2
     summed = o.gam_beta1 * g1 + beta3 * g3
-    return summed - o.gam_gamma * rejection(kept, summed)
+    return summed - o.gam_gamma * rejection(subtracted, summed)
 
 
 RULES: dict[str, Callable[[Any, Tensor, Slope, State], Tensor]] = {
@@ -123,7 +126,11 @@ def follow(
     slopes: Iterable[Slope],
     is_bias: Tensor,
 ) -> Tensor:
-    """Return the vector w after an update with each slope, by torch's SGD or Adam."""
+    """Return the vector w after one update per function in `slopes`.
+
+    Such a function returns the gradient of a batch at a vector. torch.optim takes the
+    steps, with SGD or Adam.
+    """
     moving = w.clone()
     momentum, decay = optimizer.momentum, optimizer.weight_decay
     torchs: torch.optim.Optimizer = (

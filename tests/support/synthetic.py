@@ -1,6 +1,6 @@
-"""Synthetic records: studies that were never run, to test and to time the analysis.
+"""Synthetic records of studies, to test the analysis and to measure its speed.
 
-As a script it writes a big one: python -m tests.support.synthetic RESULTS.
+As a script, this module writes a big study: python -m tests.support.synthetic RESULTS.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DROP = {"sgd": 0.06, "sam": 0.03, "gnp": 0.012}
 
 
 def make_setting(problem: str = "permuted", **changes: Any) -> dict[str, Any]:
-    """Return a setting: SGD as in the paper, but for the changes."""
+    """Return the row of a setting: SGD as in the paper, with these changes."""
     setting = (
         dict.fromkeys(SETTING_COLUMNS)
         | {
@@ -51,7 +51,7 @@ def make_setting(problem: str = "permuted", **changes: Any) -> dict[str, Any]:
 
 
 def paper_settings(problem: str = "permuted", **changes: Any) -> list[dict[str, Any]]:
-    """Return the paper's six settings on a problem."""
+    """Return the six settings of the paper for a problem, with these changes."""
     return [
         make_setting(problem, lr=lr, **kind, **changes)
         for kind in (
@@ -64,7 +64,7 @@ def paper_settings(problem: str = "permuted", **changes: Any) -> list[dict[str, 
 
 
 def hash_of(*what: Any) -> str:
-    """Return a hash that does not change when settings get new columns of nulls."""
+    """Return a hash that ignores null values, so new columns do not change it."""
     what = tuple(
         {k: v for k, v in each.items() if v is not None}
         if isinstance(each, Mapping)
@@ -75,7 +75,7 @@ def hash_of(*what: Any) -> str:
 
 
 def draw_accuracy(setting: Mapping[str, Any], seed: int) -> np.ndarray:
-    """Return a trajectory like those of real runs, shape (tasks,)."""
+    """Return random accuracies along a stream, similar to real ones, shape (tasks,)."""
     salt = zlib.crc32(hash_of(setting).encode())
     own = np.random.default_rng([seed, salt])
     shared = np.random.default_rng(seed)
@@ -105,17 +105,17 @@ def make_run(
     """Return the records of one run.
 
     Args:
-        setting: Of `make_setting`.
-        seed: Of the run.
+        setting: The setting, from `make_setting`.
+        seed: The seed of the run.
         study: The study's name.
-        accuracy: Test accuracy on each task, drawn if None.
-        diverged_at: The task from which on nothing is measured.
-        rows: How many tasks it has done; all if None.
+        accuracy: The test accuracy on each task. None draws it.
+        diverged_at: The task on which the run diverges, or None.
+        rows: The number of finished tasks. None means all tasks.
     """
     tasks = setting["tasks"]
     task = np.arange(tasks)
     values = draw_accuracy(setting, seed) if accuracy is None else np.array(accuracy)
-    lost = task >= (tasks if diverged_at is None else diverged_at)
+    has_diverged = task >= (tasks if diverged_at is None else diverged_at)
     setting_id = hash_of(dict(setting))
     measured: dict[str, Any] = {
         "online_accuracy": np.clip(values - 0.02, 0, None),
@@ -162,15 +162,16 @@ def make_run(
         "device": "cpu",
         "engine": "torch",
     }
-    varying = {"task": task, "task_label": [str(t) for t in task], "diverged": lost}
+    labels = [str(t) for t in task]
+    varying = {"task": task, "task_label": labels, "diverged": has_diverged}
     columns = []
     for field in _schema():
         if field.name in measured:
-            column = pa.array(measured[field.name], field.type, mask=lost)
+            column = pa.array(measured[field.name], field.type, mask=has_diverged)
         elif field.name in varying:
             column = pa.array(varying[field.name], field.type)
         else:
-            # any other measure was not made
+            # all other measures are null
             column = pa.repeat(pa.scalar(same.get(field.name), field.type), tasks)
         columns.append(column)
     return pa.Table.from_arrays(columns, schema=_schema()).slice(0, rows)
@@ -182,7 +183,7 @@ def _schema() -> pa.Schema:
 
 
 def frame(*runs: pa.Table) -> pd.DataFrame:
-    """Return the records of runs as a frame."""
+    """Return the records of runs as one data frame."""
     records: pd.DataFrame = pa.concat_tables(runs).to_pandas()
     return records
 
@@ -193,8 +194,8 @@ def make_frame(
     """Return the records that a comparison needs, much faster than `make_run`.
 
     Args:
-        settings: Pairs of a setting and its test accuracies, shape (seeds, tasks). The
-            seeds are 0, 1 and so on.
+        settings: Pairs of a setting and its test accuracies, of shape (seeds, tasks).
+            The seeds are 0, 1, 2, ...
         study: The study's name.
     """
     kinds, matrices = zip(*settings, strict=True)
@@ -264,7 +265,10 @@ def write_study(
     seeds: Sequence[int] = (0, 1, 2),
     study: str = "paper",
 ) -> list[Path]:
-    """Write a study, a file a setting; the paper's both problems if None is given."""
+    """Write the records of a study, with one file per setting; return the files.
+
+    If `settings` is None, the study has the settings of the paper on both problems.
+    """
     if settings is None:
         settings = [s for problem in LENGTH for s in paper_settings(problem)]
     return [
@@ -282,19 +286,19 @@ def main() -> None:
     parser.add_argument("results")
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--seeds", type=int, default=5)
-    asked = parser.parse_args()
+    args = parser.parse_args()
     settings = [
         {**setting, "weight_decay": i * 1e-6}
-        for i in range(-(-asked.runs // (6 * asked.seeds)))
+        for i in range(-(-args.runs // (6 * args.seeds)))
         for setting in paper_settings()
-    ][: asked.runs // asked.seeds]
+    ][: args.runs // args.seeds]
     for setting in settings:
         runs = [
             with_real_ids(make_run(setting, seed, "big"), setting, seed)
-            for seed in range(asked.seeds)
+            for seed in range(args.seeds)
         ]
         file = write(
-            asked.results, stack_name(digest(setting), range(asked.seeds)), *runs
+            args.results, stack_name(digest(setting), range(args.seeds)), *runs
         )
     print(f"{len(settings)} files in {file.parent}")
 

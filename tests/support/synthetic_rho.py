@@ -1,6 +1,7 @@
-"""A synthetic sweep of rho: records such as the study `rho` makes, never run.
+"""Synthetic records of a sweep of rho, similar to the records of the study `rho`.
 
-As a script it writes one: python tests/synthetic_rho.py RESULTS [--confirm-seeds 10].
+As a script, this module writes such a study:
+python -m tests.support.synthetic_rho RESULTS [--confirm-seeds 10].
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def rho_settings(
     rhos: Sequence[float] = RHOS,
     **changes: Any,
 ) -> list[dict[str, Any]]:
-    """Return SGD at every rate, and each kind at every rho and rate."""
+    """Return SGD at every step size, and each of `KINDS` at every rho and step size."""
     plain = [make_setting(problem, lr=lr, **changes) for lr in rates]
     return plain + [
         make_setting(problem, lr=lr, rho=rho, **kind, **changes)
@@ -50,13 +51,13 @@ def rho_settings(
 
 
 def strength(setting: Mapping[str, Any]) -> float:
-    """Return how far the ascent step moves the gradient, in units of rho."""
+    """Return alpha * rho, which is rho for SAM and 0 for SGD."""
     mixing = {"sgd": 0.0, "sam": 1.0}.get(setting["optimizer"], setting["alpha"])
     return float(mixing * (setting["rho"] or 0.0))
 
 
 def accuracy_of(setting: Mapping[str, Any], seed: int) -> np.ndarray:
-    """Return a trajectory: what rho keeps, what it costs, and what is luck."""
+    """Return random accuracies along a stream, for this step size and rho."""
     own = np.random.default_rng([seed, zlib.crc32(hash_of(dict(setting)).encode())])
     shared = np.random.default_rng([seed, LENGTH[setting["problem"]]])
     tasks, rate, reach = setting["tasks"], math.log10(setting["lr"]), strength(setting)
@@ -74,7 +75,10 @@ def accuracy_of(setting: Mapping[str, Any], seed: int) -> np.ndarray:
 
 
 def ends_at(setting: Mapping[str, Any], seed: int) -> int | None:
-    """Return the task on which a run diverges: large steps along long ascents do."""
+    """Return the task on which a run diverges, or None.
+
+    A run is more likely to diverge if its step size times its alpha * rho is large.
+    """
     own = np.random.default_rng([seed, 7, zlib.crc32(hash_of(dict(setting)).encode())])
     excess = math.log10(max(setting["lr"] * strength(setting), 1e-9) / 0.05)
     chance = 1 / (1 + math.exp(-9 * excess))
@@ -88,7 +92,7 @@ def rho_run(setting: Mapping[str, Any], seed: int, study: str = "rho") -> pa.Tab
 
 
 def rho_runs(problem: str, seeds: Sequence[int], **changes: Any) -> Iterator[pa.Table]:
-    """Yield the runs of the sweep of one problem."""
+    """Yield the records of each run of the sweep on one problem."""
     for setting in rho_settings(problem, **changes):
         yield from (rho_run(setting, seed) for seed in seeds)
 
@@ -100,20 +104,20 @@ def main() -> None:
     parser.add_argument("--confirm-seeds", type=int, default=0)
     parser.add_argument("--problems", nargs="+", default=list(LENGTH))
     parser.add_argument(
-        "--fresh", action="store_true", help="fresh networks of SGD too"
+        "--fresh", action="store_true", help="add SGD with the intervention fresh"
     )
-    asked = parser.parse_args()
-    seeds = range(asked.seeds)
-    for problem in asked.problems:
-        write(asked.results, problem, *rho_runs(problem, seeds))
-        if asked.fresh:
+    args = parser.parse_args()
+    seeds = range(args.seeds)
+    for problem in args.problems:
+        write(args.results, problem, *rho_runs(problem, seeds))
+        if args.fresh:
             fresh = rho_settings(problem, rhos=(), intervention="fresh")
             runs = [
                 rho_run(setting, seed, "fresh") for setting in fresh for seed in seeds
             ]
-            write(asked.results, problem, *runs)
-    if asked.confirm_seeds:
-        confirm(asked.results, range(asked.seeds, asked.seeds + asked.confirm_seeds))
+            write(args.results, problem, *runs)
+    if args.confirm_seeds:
+        confirm(args.results, range(args.seeds, args.seeds + args.confirm_seeds))
 
 
 def confirm(results: Path, seeds: Sequence[int], **changes: Any) -> None:

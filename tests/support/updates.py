@@ -1,4 +1,4 @@
-"""Small stacks of networks in float64, and batches to update them with."""
+"""Small stacks of networks in float64, and batches to train them on."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def batches(steps: int, seeds: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def distance(one: Network, other: Network) -> float:
-    """Return the largest difference between two numbers."""
+    """Return the largest absolute difference between the numbers of two networks."""
     return max(float(tensor.abs().max()) for tensor in (one - other).tensors())

@@ -101,7 +101,7 @@ def test_kill_9_of_workers(tmp_path, expected, counts):
                 os.kill(counts.random.choice(victims), signal.SIGKILL)
                 counts.kills += 1
         assert sweep.end() == 0, sweep.text
-    counts.restarts = chaos.restarts_said(sweep)
+    counts.restarts = chaos.printed_restarts(sweep)
     counts.check(expected, chaos.read(tmp_path))
     nothing_else_is_left(tmp_path)
 
@@ -118,7 +118,7 @@ def test_a_node_is_taken_away_and_another_added(tmp_path, expected, counts):
                 time.sleep(counts.random.uniform(0, 3))
                 nodes.tell("add")
             assert sweep.end() == 0, sweep.text
-        counts.restarts = chaos.restarts_said(sweep)
+        counts.restarts = chaos.printed_restarts(sweep)
     finally:
         nodes.close()
     counts.check(expected, chaos.read(tmp_path))

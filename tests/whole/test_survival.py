@@ -79,7 +79,7 @@ def test_killed_workers_a_killed_driver_a_lost_node_and_damaged_files(
         os.kill(chaos.workers(nodes.process.pid)[0], signal.SIGKILL)
         counts.kills += 1
         killed = time.time()
-        assert sweep.until(lambda: chaos.kept_since(tmp_path, killed))
+        assert sweep.until(lambda: chaos.saved_since(tmp_path, killed))
         sweep.kill()
         counts.kills += 1
     half, *_ = chaos.checkpoints(tmp_path)
@@ -108,7 +108,7 @@ def test_killed_workers_a_killed_driver_a_lost_node_and_damaged_files(
         assert sweep.end() == 0, (sweep.text, sweep.err)
     assert sweep.err == []
     assert "restarted, because the checkpoint cannot be used: BadZipFile" in sweep.text
-    counts.restarts += 1 + chaos.restarts_said(sweep)
+    counts.restarts += 1 + chaos.printed_restarts(sweep)
     counts.check(expected, chaos.read(tmp_path))
 
     half, empty, other, _ = chaos.finished_files(tmp_path)
