@@ -99,7 +99,7 @@ class Baseline:
         return (*stream_of(runs), *others)
 
     def groups(self, settings: Iterable[Runs]) -> dict[tuple[Any, ...], list[Runs]]:
-        """Return the settings of the baseline, by `group`."""
+        """Return a dict from each `group` to the settings of the baseline in it."""
         groups: dict[tuple[Any, ...], list[Runs]] = defaultdict(list)
         for runs in settings:
             if self.has(runs):
@@ -107,7 +107,7 @@ class Baseline:
         return groups
 
     def matches(self, settings: Iterable[Runs]) -> dict[tuple[str, str], Runs]:
-        """Return the matched baseline of each setting that has one, by `Runs.key`.
+        """Return a dict from the `Runs.key` of settings to their matched baselines.
 
         The matched baseline equals the setting in all but the baseline's part. If
         several settings of the baseline fit, the setting has no matched baseline.

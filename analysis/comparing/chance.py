@@ -28,10 +28,11 @@ digits 1 and 5.
 def at_chance(runs: Runs, measure: str = MEASURE) -> bool:
     """Return whether a setting never learned more than chance.
 
-    The mean over its complete runs must be no better than `UNEVEN` / labels in every
-    tenth of the stream. If the measure is a loss, the limit is the loss of a network
-    that gives the true label this probability. A network that learned something and
-    lost it is not at chance.
+    For each tenth of the stream, the mean of `measure` over the complete runs is
+    compared with a limit. The setting is at chance if no mean is better than the limit.
+    For an accuracy, the limit is `UNEVEN` / labels. For a loss, it is the loss of a
+    network that gives the true label a probability of `UNEVEN` / labels. A network that
+    learned something and lost it is not at chance.
 
     Args:
         runs: The setting, with the values of `measure`.

@@ -132,15 +132,15 @@ def best_settings(frame: pd.DataFrame) -> dict[str, list[str]]:
 
 @attrs.frozen
 class _Data:
-    """The runs that a question is about."""
+    """The runs that a `Question` compares, and their labels."""
 
     runs: list[Runs]  # the settings, with the values that are compared
     levels: list[Runs]  # the settings, with the values that choose the best ones
     level: Metric  # the metric that chooses
     base: Baseline
-    common: dict[tuple[Any, ...], set[int]]  # seeds of all settings, by `Runs.peers`
-    names: dict[tuple[str, str], str]  # a label for each setting, by `Runs.key`
-    at_chance: set[tuple[str, str]]  # settings that learned nothing, by `Runs.key`
+    common: dict[tuple[Any, ...], set[int]]  # `Runs.peers` -> seeds of all settings
+    names: dict[tuple[str, str], str]  # `Runs.key` -> label of the setting
+    at_chance: set[tuple[str, str]]  # `Runs.key` of settings that learned nothing
 
     def describe(self, runs: Runs, other: Runs | None) -> dict[str, Any]:
         """Return the columns that name two settings, and the column at_chance."""
@@ -232,9 +232,9 @@ def _confirm(data: _Data, question: Question) -> pd.DataFrame:
 
 
 def _duels(data: _Data) -> list[tuple[Runs, Runs, Seeds, str]]:
-    """Return the best of each method, its best baseline, and the seeds that compare.
+    """Return the best setting of each method, the best baseline, and the seeds.
 
-    The text is the kind of the judging seeds: "held out" or "confirming".
+    The text is the kind of the seeds that judge: "held out" or "confirming".
     """
     base, levels, common = data.base, data.levels, data.common
     halves = {peers: halve(seeds) for peers, seeds in common.items()}
@@ -255,7 +255,7 @@ def _method(runs: Runs) -> tuple[Any, ...]:
 
 
 def _labels(settings: list[Runs]) -> dict[tuple[str, str], str]:
-    """Return a label for each setting, by `Runs.key`."""
+    """Return a dict from the `Runs.key` of each setting to its label."""
     return {
         runs.key: label
         for _, group, labels in by_problem(settings)

@@ -43,7 +43,7 @@ class Unit:
     size: str  # the format of a difference within a sentence
 
     def say(self, difference: float) -> str:
-        """Return a difference in the unit as words."""
+        """Return a difference, given in this unit, as text with the unit."""
         return self.size.format(difference)
 
 

@@ -125,7 +125,7 @@ class Pool:
 
     @property
     def width(self) -> float:
-        """The median distance of neighbouring settings on a curve, in log rho."""
+        """The median distance of neighboring settings on a curve, in log rho."""
         gaps = [np.diff(np.log(own)) for own in self.split(self.inputs["rho"])]
         return float(np.median(np.concatenate(gaps))) if any(map(len, gaps)) else 1.0
 

@@ -357,7 +357,7 @@ def _row_between(settings: Sequence[Correlations]) -> dict[str, Any]:
 def _columns(
     seeds: Sequence[int], plain: Reals, partial: Reals, points: int
 ) -> dict[str, Any]:
-    """Return mean, interval and seeds without a value, of both correlations."""
+    """Return the columns of both correlations: mean, interval and undefined seeds."""
     no_plain = np.isnan(plain)
     return {
         **mean_correlation(plain, points).columns("spearman"),

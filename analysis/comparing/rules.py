@@ -10,7 +10,7 @@ saying too much:
   is not enough that no difference was found.
 - Methods are compared at the same learning rate: otherwise the learning rate would
   decide.
-- An equal or smaller loss of plasticity is no evidence in favour of a setting if its
+- An equal or smaller loss of plasticity is no evidence in favor of a setting if its
   late accuracy is lower or may be lower: a network that never learns loses nothing.
 - A setting is not tested if one of its runs diverged, because the other runs are no
   fair sample. The trend of a network that learned no more than chance is not tested

@@ -94,7 +94,7 @@ class Stream:
         return sorted(rates - {None}, reverse=True)
 
     def named(self, *optimizers: str) -> Iterator[tuple[Runs, str]]:
-        """Yield each setting of some optimizers without extra seeds, and its label."""
+        """Yield each setting of these optimizers and its label, without extra seeds."""
         names = labels([runs.setting for runs in self.settings])
         for runs, name in zip(self.settings, names, strict=True):
             if runs.setting["optimizer"] in optimizers:
@@ -117,7 +117,7 @@ class Stream:
         return Compared(metric, rows.to_dict("records"), command)
 
     def command(self, name: str, *options: str) -> str:
-        """Return the shell command that analyses these results."""
+        """Return the shell command that analyzes these results."""
         return shlex.join(["python", "-m", "analysis", name, self.results, *options])
 
     def command_where(self, name: str) -> str:

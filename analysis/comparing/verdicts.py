@@ -6,7 +6,7 @@ possible trend, because it has nothing to lose. So a better trend alone never ma
 setting "better": its level must not be lower either.
 
 A setting is not tested if one of its runs diverged: the other runs are not a fair
-sample, and a test of them would be biased in favour of the setting. Two networks that
+sample, and a test of them would be biased in favor of the setting. Two networks that
 learned no more than chance are not tested either: they have nothing to compare.
 """
 

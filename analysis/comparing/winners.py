@@ -28,10 +28,11 @@ class Seeds:
 
 
 def common_seeds(settings: Iterable[Runs]) -> dict[tuple[Any, ...], set[int]]:
-    """Return the seeds that all settings with equal `Runs.peers` have, by `Runs.peers`.
+    """Return the seeds that all settings of a stream have, as a dict from `Runs.peers`.
 
-    A setting has a seed if its run finished the stream or diverged. Extra seeds, which
-    were run for some settings only (`--confirm-seeds`), are left out.
+    Settings with equal `Runs.peers` have the same study and stream. A setting has a
+    seed if its run finished the stream or diverged. Extra seeds, which were run for
+    some settings only (`--confirm-seeds`), are left out.
     """
     common: dict[tuple[Any, ...], set[int]] = {}
     for runs in settings:
@@ -85,7 +86,7 @@ def best_baselines(
         base: The baseline.
         settings: All settings.
         metric: The metric that chooses.
-        choosing: The seeds that choose, by `Runs.peers`.
+        choosing: A dict from `Runs.peers` to the seeds that choose.
     """
     bests = {
         key: winner(group, metric, choosing[group[0].peers])

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.comparing.compare import Question
 from analysis.comparing.dose import dose
 from analysis.figures.picture import (
-    COLOURS,
+    COLORS,
     NARROW,
     SPARE,
     Heading,
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LINES = (*COLOURS.values(), *SPARE)
-"""The colours of the learning rates of a panel."""
+LINES = (*COLORS.values(), *SPARE)
+"""The colors of the learning rates of a panel."""
 
 MARKERS = "osD^vP*X"
 
@@ -125,12 +125,12 @@ def _draw_panel(part: pd.DataFrame, ax: Axes, rates: list[float], scale: float) 
         place = rates.index(curve["lr"].iloc[0])
         x = curve["rho"].to_numpy() * np.exp(shifts[place])
         mean, lo, hi = (scale * curve[n].to_numpy() for n in ("difference", "lo", "hi"))
-        colour = LINES[place % len(LINES)]
+        color = LINES[place % len(LINES)]
         ax.errorbar(
             x,
             mean,
             yerr=np.abs(np.stack([mean - lo, hi - mean])),
-            color=colour,
+            color=color,
             marker=MARKERS[place % len(MARKERS)],
             ms=3.5,
             lw=1.1,
@@ -139,7 +139,7 @@ def _draw_panel(part: pd.DataFrame, ax: Axes, rates: list[float], scale: float) 
         )
         lost = x[np.isnan(mean)]
         axes: Any = ax.get_xaxis_transform()
-        ax.plot(lost, np.full(len(lost), 0.03), "x", color=colour, transform=axes)
+        ax.plot(lost, np.full(len(lost), 0.03), "x", color=color, transform=axes)
     ax.axhline(0, color="0.35", linewidth=0.8)
     ax.set_xscale("log")
     ax.set_yscale("symlog", linthresh=LINEAR)

@@ -66,7 +66,7 @@ LOOKS: dict[str, tuple[str, str]] = {
     "at chance": ("0.6", "*"),
     "n/a": ("0.6", "o"),
 }
-"""The colour and the marker of each verdict. The markers can be told apart in grey."""
+"""The color and the marker of each verdict. The markers can be told apart in grey."""
 
 UNTESTED = ("diverged", "at chance")
 """Two of the verdicts on settings that were not tested."""
@@ -74,7 +74,7 @@ UNTESTED = ("diverged", "at chance")
 HOLLOW = ("undecided", "n/a")
 """The verdicts with a hollow marker."""
 
-PALE = "0.9"  # the colour of the bar of differences that would not be found
+PALE = "0.9"  # the color of the bar of differences that would not be found
 FAR = 3.0  # a row that is this many times farther out than most is drawn at the edge
 
 
@@ -254,14 +254,14 @@ def draw_panel(forest: Forest, ax: Axes, size: float) -> None:
     for x in (-margin, margin):
         ax.axvline(x, color="0.35", linewidth=0.7, linestyle=(0, (2, 2)))
     for verdict, part in rows.groupby("verdict", sort=False):
-        colour, marker = LOOKS[str(verdict)]
+        color, marker = LOOKS[str(verdict)]
         inside = part[part["difference"].between(low, high)]
-        ax.hlines(inside["y"], inside["lo"], inside["hi"], color=colour, linewidth=1.1)
-        face = "white" if verdict in HOLLOW else colour
-        style: Any = {"linestyle": "none", "color": colour, "markersize": 0.55 * size}
+        ax.hlines(inside["y"], inside["lo"], inside["hi"], color=color, linewidth=1.1)
+        face = "white" if verdict in HOLLOW else color
+        style: Any = {"linestyle": "none", "color": color, "markersize": 0.55 * size}
         ax.plot(inside["difference"], inside["y"], marker=marker, mfc=face, **style)
         for row in part[~part.index.isin(inside.index)].to_dict("records"):
-            _draw_far(row, ax, (low, high), colour, size)
+            _draw_far(row, ax, (low, high), color, size)
     ax.set_xlim(low, high)
     ax.set_ylim(forest.height - 0.4, -0.6)
     ax.set_yticks(rows["y"], [escape_text(label) for label in rows["label"]])
@@ -274,7 +274,7 @@ def draw_panel(forest: Forest, ax: Axes, size: float) -> None:
 
 
 def _draw_far(
-    row: Row, ax: Axes, limits: tuple[float, float], colour: str, size: float
+    row: Row, ax: Axes, limits: tuple[float, float], color: str, size: float
 ) -> None:
     """Draw an arrow at the edge of the axes, with the difference that lies beyond."""
     left = row["difference"] < limits[0]
@@ -288,8 +288,8 @@ def _draw_far(
         ha="left" if left else "right",
         va="center",
         size=size - 0.5,
-        color=colour,
-        arrowprops={"arrowstyle": "-|>", "color": colour, "shrinkA": 1, "shrinkB": 0},
+        color=color,
+        arrowprops={"arrowstyle": "-|>", "color": color, "shrinkA": 1, "shrinkB": 0},
     )
 
 
@@ -300,10 +300,10 @@ def _legend(forests: Sequence[Forest], margin: float) -> list[Any]:
 
     verdicts = {verdict for forest in forests for verdict in forest.rows["verdict"]}
     handles: list[Any] = []
-    for verdict, (colour, marker) in LOOKS.items():
+    for verdict, (color, marker) in LOOKS.items():
         if verdict in verdicts:
-            face = "white" if verdict in HOLLOW else colour
-            style: Any = {"color": colour, "marker": marker, "mfc": face, "ms": 4}
+            face = "white" if verdict in HOLLOW else color
+            style: Any = {"color": color, "marker": marker, "mfc": face, "ms": 4}
             untested = verdict in UNTESTED
             label = f"not tested: {verdict}" if untested else VERDICTS[verdict]
             handles.append(Line2D([], [], label=label, linewidth=1.1, **style))

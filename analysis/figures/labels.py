@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST = 0.4  # the maximum share of the width of a figure that names may take
-STEP = 1.45  # the distance of neighbouring names, in multiples of the size of the font
+STEP = 1.45  # the distance of neighboring names, in multiples of the size of the font
 
 
 @attrs.frozen

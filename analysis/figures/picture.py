@@ -3,8 +3,8 @@
 A figure makes data from records and then draws the data. So tests can check the data
 without pixels, and the data can be drawn on the axes of another figure.
 
-The colours are from Okabe & Ito (2008). Readers with the common forms of colour
-blindness can tell these colours apart. The colours of SGD, SAM and GNP also differ in
+The colors are from Okabe & Ito (2008). Readers with the common forms of color
+blindness can tell these colors apart. The colors of SGD, SAM and GNP also differ in
 lightness, so readers can tell these three apart in grey.
 """
 
@@ -64,7 +64,7 @@ STYLE: Any = {
 }
 """Settings of matplotlib for all figures. Text stays text in SVG and PDF files."""
 
-COLOURS = {"sgd": "#000000", "sam": "#0072B2", "gnp": "#E69F00"}
+COLORS = {"sgd": "#000000", "sam": "#0072B2", "gnp": "#E69F00"}
 SPARE = ("#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#F0E442")  # other optimizers
 
 

@@ -1,9 +1,9 @@
 """The figure rho: heat maps of a metric over rho and the learning rate.
 
-rho is the radius of the ascent step of optimizers such as SAM. The colours are cividis.
-Readers with and without colour blindness see cividis in nearly the same way (Nunez,
+rho is the radius of the ascent step of optimizers such as SAM. The colors are cividis.
+Readers with and without color blindness see cividis in nearly the same way (Nunez,
 Anderton & Renslow 2018), and its order is also visible in grey. Lighter is better for
-every metric, also for a metric whose low values are good.
+every metric, even if its low values are good.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SHOWN = ("late_accuracy", "plasticity_loss")  # the metrics shown by default
 KEPT = ("problem", "dataset", "tasks", "optimizer", "lr", "rho")
 MOST = 24  # the maximum number of rhos, or of learning rates, in a readable grid
 PANELS = 6  # the maximum number of panels of a metric
-RING = "#D55E00"  # the colour of the ring around the best setting
+RING = "#D55E00"  # the color of the ring around the best setting
 
 # All sizes are in inches.
 CELL = (0.315, 0.27)  # width and height of a cell
@@ -171,12 +171,12 @@ def display_unit(metric: Metric, tasks: int) -> tuple[float, str]:
 
 
 def scale_limits(values: Sequence[float], higher: bool) -> tuple[float, float]:
-    """Return the limits of a colour scale on which good values have different colours.
+    """Return the limits of a color scale on which good values have different colors.
 
     A network with a large rho can be very bad. If the scale reached down to its value,
-    all good values would have nearly the same colour. So the scale starts at the best
+    all good values would have nearly the same color. So the scale starts at the best
     value. The scale is at most 1.5 times as long as the range of the best 85% of the
-    values. All values beyond the bad end of the scale have the colour of that end.
+    values. All values beyond the bad end of the scale have the color of that end.
 
     Args:
         values: The values, in any unit.
@@ -285,7 +285,7 @@ def draw_rho_figure(data: pd.DataFrame, width: float | None = None) -> Figure:
 
     An optimizer whose settings differ in more than rho and the learning rate has
     several panels. Each problem has its own rows. All panels of a row have the same
-    colour scale.
+    color scale.
 
     Args:
         data: As `rho_grid` returns it.
@@ -346,7 +346,7 @@ def _draw_row(
     `top` is the upper edge of the panels, in inches from the bottom of the figure.
     `label_rho` says whether to write the values of rho below the panels.
     """
-    colours, right = colours_of(row), LEFT
+    colors, right = colors_of(row), LEFT
     for i, line in enumerate(grid.lines):
         bottom = top - i * grid.step - grid.panel_height
         left = LEFT
@@ -356,7 +356,7 @@ def _draw_row(
             part = row[row["panel"] == panel]
             numbers = grid.cell >= READABLE
             draw_panel(
-                part, ax, grid.panels[panel], grid.rates, colours, numbers=numbers
+                part, ax, grid.panels[panel], grid.rates, colors, numbers=numbers
             )
             if len(part):
                 ax.set_title(grid.names[panel], size=NAME_SIZE, pad=3)
@@ -370,7 +370,7 @@ def _draw_row(
             left += slot(grid.names[panel], len(grid.panels[panel]), grid.cell) + GAP
             right = max(right, left - GAP)
     place = (right + 0.12, top - grid.height, 0.11, grid.height)
-    _draw_scale(row, figure, _add_axes(figure, place), colours)
+    _draw_scale(row, figure, _add_axes(figure, place), colors)
 
 
 def _add_axes(figure: Figure, inches: tuple[float, float, float, float]) -> Axes:
@@ -380,8 +380,8 @@ def _add_axes(figure: Figure, inches: tuple[float, float, float, float]) -> Axes
     return figure.add_axes((left / width, bottom / height, across / width, up / height))
 
 
-def colours_of(row: pd.DataFrame) -> ScalarMappable:
-    """Return the colour scale of a row of panels, in the unit of `display_unit`."""
+def colors_of(row: pd.DataFrame) -> ScalarMappable:
+    """Return the color scale of a row of panels, in the unit of `display_unit`."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -399,7 +399,7 @@ def draw_panel(
     ax: Axes,
     rhos: Sequence[float],
     rates: Sequence[float],
-    colours: ScalarMappable,
+    colors: ScalarMappable,
     *,
     numbers: bool = True,
 ) -> None:
@@ -414,12 +414,12 @@ def draw_panel(
         ax: The axes to draw on.
         rhos: The rho of each column; empty for an optimizer without rho.
         rates: The learning rate of each row, from the bottom to the top.
-        colours: The colour scale, as `colours_of` returns it.
+        colors: The color scale, as `colors_of` returns it.
         numbers: Whether to write a number in each cell.
     """
     for cell in data.to_dict("records"):
         corner = (rhos.index(cell["rho"]) if rhos else 0, rates.index(cell["lr"]))
-        _draw_cell(cell, ax, corner, colours, numbers=numbers)
+        _draw_cell(cell, ax, corner, colors, numbers=numbers)
     ax.set_xlim(0, max(1, len(rhos)))
     ax.set_ylim(0, len(rates))
     figure = ax.get_figure(root=True)
@@ -444,11 +444,11 @@ def _draw_cell(
     cell: Mapping[Any, Any],
     ax: Axes,
     corner: tuple[int, int],
-    colours: ScalarMappable,
+    colors: ScalarMappable,
     *,
     numbers: bool,
 ) -> None:
-    """Draw the cell of a setting: colour, number, and a ring if it is the best.
+    """Draw the cell of a setting: color, number, and a ring if it is the best.
 
     `corner` is the lower left corner of the cell.
     """
@@ -458,10 +458,10 @@ def _draw_cell(
     scale, _ = display_unit(metric_of(cell), cell["tasks"])
     value = scale * cell["mean"]
     known = not np.isnan(value) and not cell["diverged"]
-    colour = colours.to_rgba(value) if known else (0.93, 0.93, 0.93, 1.0)
-    dark = float(np.dot(colour[:3], (0.2126, 0.7152, 0.0722))) < 0.42
+    color = colors.to_rgba(value) if known else (0.93, 0.93, 0.93, 1.0)
+    dark = float(np.dot(color[:3], (0.2126, 0.7152, 0.0722))) < 0.42
     x, y = corner
-    fill = Rectangle(corner, 1, 1, facecolor=colour, linewidth=0)
+    fill = Rectangle(corner, 1, 1, facecolor=color, linewidth=0)
     if cell["diverged"]:
         fill.set(hatch="//////", edgecolor=("white" if dark else "0.35", 0.45))
     ax.add_patch(fill)
@@ -474,7 +474,7 @@ def _draw_cell(
         text = ax.text(x + 0.5, y + 0.47, number, ha="center", va="center")
         text.set(size=6.3 if len(number) < 5 else 5.6, color="white" if dark else "k")
         if cell["diverged"]:  # An outline makes the number readable on the hatching.
-            text.set_path_effects([withStroke(linewidth=2.2, foreground=colour)])
+            text.set_path_effects([withStroke(linewidth=2.2, foreground=color)])
     if cell["best"]:
         ring = Rectangle((x + 0.05, y + 0.05), 0.9, 0.9, fill=False, zorder=5)
         ring.set(edgecolor=RING, linewidth=1.8, clip_on=False)
@@ -483,18 +483,18 @@ def _draw_cell(
 
 
 def _draw_scale(
-    row: pd.DataFrame, figure: Figure, ax: Axes, colours: ScalarMappable
+    row: pd.DataFrame, figure: Figure, ax: Axes, colors: ScalarMappable
 ) -> None:
-    """Draw the colour scale of a row of panels.
+    """Draw the color scale of a row of panels.
 
     An end of the scale is an arrow if some values lie beyond that end.
     """
     scale, unit = display_unit(metric_of(row.iloc[0]), row["tasks"].iloc[0])
     means = scale * row["mean"].dropna()
-    low, high = colours.get_clim()
+    low, high = colors.get_clim()
     beyond = bool((means < low).any()), bool((means > high).any())
     ends = {(True, True): "both", (False, True): "max", (True, False): "min"}
-    bar = figure.colorbar(colours, cax=ax, extend=ends.get(beyond, "neither"))
+    bar = figure.colorbar(colors, cax=ax, extend=ends.get(beyond, "neither"))
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7, length=2)
     bar.ax.grid(visible=False)
@@ -502,7 +502,7 @@ def _draw_scale(
 
 
 def _legend(data: pd.DataFrame) -> str:
-    """Return a line that explains the colours and the signs of the cells."""
+    """Return a line that explains the colors and the signs of the cells."""
     drawn = data[(data["diverged"] == 0) & (data["runs"] > 0)]
     counts = set(drawn["runs"] if len(drawn) else data["expected"])
     seeds = f"{count_range(counts)} seed{'s' if max(counts) > 1 else ''}"

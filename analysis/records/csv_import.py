@@ -229,7 +229,7 @@ def _check_fractions(
         if frame[name].max() > 1:
             raise UsageError(
                 f"{words} in {file} is as high as {frame[name].max():g}, but it must "
-                "be a fraction from 0 to 1: divide per cent by 100"
+                "be a fraction from 0 to 1: divide percentages by 100"
             )
         if frame[name].min() < 0:
             raise UsageError(

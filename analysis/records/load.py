@@ -164,7 +164,7 @@ def load_records(
     Raises:
         UsageError: There are no records; a file is damaged, is not a file of records or
             was written by a newer version; two rows contradict each other; a column is
-            unknown; the filter is wrong or matches no row; or `tasks` is no range or
+            unknown; the filter is wrong or matches no row; or `tasks` is not a range or
             leaves no task of a stream.
     """
     part = None if tasks is None else _parse_tasks(tasks)
@@ -334,7 +334,7 @@ def _check_fractions(table: pa.Table, known: Mapping[str, Column]) -> None:
         if ends["min"] is not None and not 0 <= ends["min"] <= ends["max"] <= 1:
             raise UsageError(
                 f"{name} is from {ends['min']:g} to {ends['max']:g}, but it is a "
-                "fraction from 0 to 1: divide it by 100 if it is in per cent, or move "
+                "fraction from 0 to 1: divide it by 100 if it is a percentage, or move "
                 "the wrong file to another folder"
             )
 

@@ -148,9 +148,9 @@ def _mean_correlation_by_distance(residuals: Reals) -> Reals:
 
 
 def _fit_correlation(observed: Reals) -> Parts:
-    """Return the non-negative parts that best fit the correlation by distance.
+    """Fit the parts of the variance to the mean correlations, by least squares.
 
-    The fit is by least squares. The weight of a distance is its number of task pairs.
+    No part is negative. The weight of a distance is its number of pairs of tasks.
 
     Args:
         observed: The mean sample correlation by distance, shape (tasks,).

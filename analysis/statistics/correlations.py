@@ -104,7 +104,7 @@ def _correlate(one: Reals, other: Reals, degree: int | None) -> Reals:
         rows = pattern_of_row == i
         if columns.sum() < LEAST:
             continue
-        x, y = (_centred_ranks(values[rows][:, columns]) for values in (one, other))
+        x, y = (_centered_ranks(values[rows][:, columns]) for values in (one, other))
         if degree is not None:
             x, y = _without_trend(x, degree), _without_trend(y, degree)
         size = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
@@ -112,7 +112,7 @@ def _correlate(one: Reals, other: Reals, degree: int | None) -> Reals:
     return result
 
 
-def _centred_ranks(values: Reals) -> Reals:
+def _centered_ranks(values: Reals) -> Reals:
     """Return the ranks in each row, shape (rows, n), minus their mean."""
     ranks = pd.DataFrame(values).rank(axis=1).to_numpy()
     return np.asarray(ranks - (values.shape[1] + 1) / 2)

@@ -233,7 +233,10 @@ class Metric:
         )
 
     def steps(self, tasks: int) -> int:
-        """Return the factor that makes a rate a change over the stream; else 1."""
+        """Return the factor that turns a rate per task into a change over the stream.
+
+        For other metrics, the factor is 1.
+        """
         return max(1, tasks - 1) if self.per_task else 1
 
     def beside(self, values: Trajectories) -> PerRun:

@@ -20,7 +20,7 @@ REACH = 2.0
 """The search for exponents goes from minus this number to this number."""
 
 STEP = 1.0
-"""The distance of neighbouring exponents in the grid from which the search starts."""
+"""The distance of neighboring exponents in the grid from which the search starts."""
 
 
 class Curve(NamedTuple):
@@ -71,7 +71,9 @@ def _ramps(x: Reals, knots: Reals, width: float) -> Reals:
 
 
 def fit_exponents(x: Reals, factors: Reals, y: Reals, width: float) -> Reals:
-    """Return the e for which a monotone curve over x - factors @ e explains most of y.
+    """Return the exponents e with which a monotone curve explains most of y.
+
+    The variable of the curve is x - factors @ e.
 
     x and factors are logarithms. So x - factors @ e is the logarithm of a product of
     powers, for example of rho / lr^e. The search starts at the best point of a grid,

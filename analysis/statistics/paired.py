@@ -17,7 +17,7 @@ from analysis.statistics.intervals import Reals, mean_interval, standard_deviati
 ROUNDING = 16 * np.finfo(np.float64).eps
 """Differences count as equal if they vary only by rounding error.
 
-This is so if their standard deviation, divided by the largest absolute value in the two
+They do if their standard deviation, divided by the largest absolute value in the two
 samples, is at most this number.
 """
 

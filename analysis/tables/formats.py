@@ -156,7 +156,7 @@ def _print_prose(console: Console, text: str) -> None:
 
 
 def set_markdown(sheets: Sequence[Sheet], explanation: Sequence[str]) -> str:
-    """Return sheets as tables in GitHub-flavoured Markdown."""
+    """Return sheets as tables in GitHub-flavored Markdown."""
 
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

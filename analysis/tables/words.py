@@ -21,7 +21,7 @@ LONGEST = 12
 
 
 def percent(fraction: float | None) -> str:
-    """Return a fraction as text in per cent. A zero has no minus sign.
+    """Return a fraction as text in percent. A zero has no minus sign.
 
     >>> percent(0.91234), percent(-1e-9), percent(None)
     ('91.23', '0.00', 'n/a')

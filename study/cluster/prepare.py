@@ -211,8 +211,8 @@ def _fill(
 ) -> None:
     """Set metadata.`name` in the cluster file to `value`.
 
-    Replace a placeholder, or a value that `prepare` created for a cluster with another
-    name: for such a value, `is_ours` returns True. Keep any other value, because it is
+    Replace the current value only if it is a placeholder, or if `is_ours(value)` is
+    true: then `prepare` created it for a cluster with another name. Any other value is
     the user's own.
     """
     current = str(file.config["metadata"].get(name))

@@ -75,8 +75,8 @@ def power_lines(study: Study) -> Iterator[str]:
     Problems with equally many comparisons share a line. The unit of a difference is the
     standard deviation of the difference between two runs with the same seed. The lines
     are for `python -m analysis compare` with its defaults: every setting that is not
-    SGD is compared with two baselines, the matched one and the best one. The
-    comparisons on one problem are corrected together.
+    SGD is compared with two baselines, the matched one and the best one. The correction
+    for multiple comparisons counts all comparisons on one problem.
     """
     # import scipy late, because the other functions of this module do not need it
     from analysis.statistics.power import detectable_effect, seeds_needed

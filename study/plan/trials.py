@@ -21,14 +21,14 @@ from trainables.record import SETTING_COLUMNS
 from trainables.request import seeds_text, stack_name
 from trainables.setting import Row, Setting
 
-# The largest number of seeds that one trial trains side by side, if the user sets none.
+# The largest number of seeds that one trial trains together, if the user sets none.
 # On a CPU, more seeds are hardly faster, because they do not fit into the cache.
 CPU_STACK = 10
 # On a GPU, many seeds are efficient, because launching a kernel for few seeds takes
 # longer than running the kernel.
 GPU_STACK = 64
 
-# The largest number of characters that the seeds of a stack (side-by-side seeds) may
+# The largest number of characters that the seeds of a stack (trained together) may
 # take in its file name. If they take more, the seeds are split into several stacks.
 LONGEST_NAME = 120
 
@@ -41,7 +41,7 @@ _NOT_SHOWN = frozenset(
 
 @attrs.frozen
 class Trial:
-    """A trial: one setting, and the seeds that the trial trains side by side.
+    """A trial: one setting, and the seeds that the trial trains together.
 
     If `until` is not None, the trial saves a checkpoint and pauses after this many
     tasks.
@@ -124,7 +124,7 @@ def plan(
         study: The study to run.
         finished: The run_ids of finished runs.
         stacks: The setting_id and the seeds of each stack to resume. A stack is a group
-            of seeds that one trial trains side by side. A resumed stack gives
+            of seeds that one trial trains together. A resumed stack gives
             bit-identical results only with the same seeds. If two stacks share a seed,
             the first stack is used, so stacks with checkpoints must come first.
         stack_size: The largest number of seeds of a new trial, or None to choose it
@@ -156,7 +156,7 @@ def plan(
 
 
 def auto_stack_size(runs: int, slots: int, *, gpu: bool) -> int:
-    """Return how many seeds one trial should train side by side.
+    """Return how many seeds one trial should train together.
 
     The number is small enough that all concurrent trials have work.
 

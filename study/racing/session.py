@@ -6,7 +6,7 @@ in, and makes the same decisions.
 
 When the race has ended, a second race begins. It has the best setting of each method,
 and new settings around it, which differ only in rho. On a log scale, a new rho lies
-halfway between the best rho and a neighbouring rho of the study. If the best rho is the
+halfway between the best rho and a neighboring rho of the study. If the best rho is the
 largest of the study, there is also a larger new rho.
 """
 
@@ -288,9 +288,9 @@ def _plain(row: Row) -> Row:
 def around(winner: Setting, settings: Sequence[Setting]) -> list[Setting]:
     """Return new settings that differ from the winner only in rho.
 
-    On a log scale, a new rho lies halfway between the winner's rho and a neighbouring
+    On a log scale, a new rho lies halfway between the winner's rho and a neighboring
     rho among `settings`. If the winner has the largest rho, there is one more new rho,
-    as far above it as the neighbour is below it. New values are rounded to two digits.
+    as far above it as the neighbor is below it. New values are rounded to two digits.
     """
     row, best = winner.row(), winner.optimizer.rho
     if not best:
@@ -300,8 +300,8 @@ def around(winner: Setting, settings: Sequence[Setting]) -> list[Setting]:
         other["rho"] for other in rows if other["rho"] and other | {"rho": best} == row
     )
     i = rhos.index(best)
-    neighbours = [*rhos[max(0, i - 1) : i], *rhos[i + 1 : i + 2]]
-    new = [math.sqrt(best * rho) for rho in neighbours]
+    neighbors = [*rhos[max(0, i - 1) : i], *rhos[i + 1 : i + 2]]
+    new = [math.sqrt(best * rho) for rho in neighbors]
     if i and best == rhos[-1]:
         new.append(best * best / rhos[i - 1])
     return [Setting.from_row(row | {"rho": float(f"{rho:.2g}")}) for rho in new]

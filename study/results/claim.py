@@ -402,10 +402,10 @@ def _check_conditions(files: Files, exclusion: Exclusion, entry: Entry) -> None:
 def _wait_until_free(
     files: Files, exclusion: Exclusion, stale: float
 ) -> tuple[Entry, str] | None:
-    """Wait until no other sweep is running; return the last entry and its tag.
+    """Wait until no other sweep is running; return the entry in the store and its tag.
 
-    Return None if there is no entry. Do not wait if there is none, or if its holder has
-    released it or is dead.
+    If there is no entry, return None. Wait only if the entry has a holder that may
+    still be running.
 
     Raises:
         UsageError: The entry changes, so another sweep is running.
@@ -420,7 +420,7 @@ def _wait_until_free(
         if is_dead(entry.process):
             return entry, current[1]
         if since is None:
-            # only this process's clock counts: clocks of other machines may be wrong
+            # use only the clock of this process: clocks of other machines may be wrong
             since = time.monotonic()
             say(
                 f"A sweep was running on {files.location()}: waiting up to "

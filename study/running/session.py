@@ -101,7 +101,7 @@ class Session(abc.ABC):
     def _ended_stacks(self) -> Iterable[str]:
         """Return the names of the stacks whose checkpoints are no longer needed.
 
-        A stack is the seeds of one setting that are trained side by side.
+        A stack is the seeds of one setting that are trained together.
         """
 
     def _drop_states(self) -> None:

@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
-from analysis.figures.picture import COLOURS, FORMATS, SPARE, STYLE
+from analysis.figures.picture import COLORS, FORMATS, SPARE, STYLE
 from analysis.records.write import write_file
 from study.console import console, say
 from study.plan.trials import hyperparameter_text
@@ -220,8 +220,8 @@ def draw_front(study: optuna.Study, suffix: str) -> bytes:
     points: defaultdict[str, list[list[float]]] = defaultdict(list)
     for trial in trials:
         points[trial.user_attrs[SETTING]["optimizer"]].append(trial.values)
-    others = sorted(points.keys() - COLOURS.keys())
-    colours = COLOURS | dict(zip(others, SPARE, strict=False))
+    others = sorted(points.keys() - COLORS.keys())
+    colors = COLORS | dict(zip(others, SPARE, strict=False))
     front = sorted(study.best_trials, key=lambda trial: trial.values)
     content = io.BytesIO()
     with rc_context({**STYLE, "svg.hashsalt": "plasticity-study"}):
@@ -235,7 +235,7 @@ def draw_front(study: optuna.Study, suffix: str) -> bytes:
         ax.step(*steps, where=where, color="0.6", label="Pareto front")
         for name in sorted(points):
             x, y = zip(*points[name], strict=True)
-            ax.scatter(x, y, s=20, color=colours[name], label=name.upper())
+            ax.scatter(x, y, s=20, color=colors[name], label=name.upper())
         for trial in front:
             ax.annotate(
                 str(trial.number), trial.values, (4, 3), textcoords="offset points"

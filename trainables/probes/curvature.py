@@ -67,7 +67,8 @@ def hessian_trace(landscape: Landscape) -> Float[Tensor, " S"]:
     """Estimated sum of the Hessian's eigenvalues.
 
     The sum of the eigenvalues is the trace of the Hessian H. The estimate is the mean
-    of z^T H z over 10 random vectors z, whose entries are +1 or -1. It is unbiased.
+    of z^T H z over 10 random vectors z, whose entries are +1 or -1. This estimate is
+    unbiased.
     """
     return landscape.quadratic_forms.mean(dim=1)
 

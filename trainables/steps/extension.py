@@ -174,7 +174,7 @@ def _check_file(file: Path) -> None:
             if mode & stat.S_IWOTH and not is_sticky:
                 raise Unavailable(
                     f"all users may write to {path}, so the C extension in it is not "
-                    f"trusted: chmod o-w {path}"
+                    f"trusted: run chmod o-w {path}"
                 )
     if _is_truncated(file):
         raise Unavailable(f"{file} is incomplete: install this package again")

@@ -264,7 +264,7 @@ def _parameters(
 
 
 def _point_to_marks(parameters: Parameters, memory: Memory) -> None:
-    """Store the addresses of the marks of `memory`, for one seed, in the C struct."""
+    """Store the addresses of `memory.marks` in the C struct. `memory` has one seed."""
     marks, units = memory.marks, parameters.units
     addresses = {name: mark.data_ptr() for name, mark in marks.items()}
     parameters.directions = addresses.get("directions")

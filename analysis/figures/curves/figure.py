@@ -113,7 +113,7 @@ class Block:
 
     @property
     def axes_inches(self) -> float:
-        """The smallest height of the axes of a panel."""
+        """The smallest height of the axes of a panel, in inches."""
         narrow = self.width < NARROW
         if len(self.titles) == 1:
             return 1.3 if narrow else 2.1

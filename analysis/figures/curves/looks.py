@@ -1,4 +1,4 @@
-"""The colour and the dashes of each line."""
+"""The color and the dashes of each line."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.figures.picture import COLOURS, SPARE
+from analysis.figures.picture import COLORS, SPARE
 
-SERIES = (*COLOURS.values(), *SPARE[:-1])
-"""Colours for settings when a colour cannot stand for one optimizer.
+SERIES = (*COLORS.values(), *SPARE[:-1])
+"""Colors for settings when a color cannot stand for one optimizer.
 
-The last colour of `SPARE`, yellow, is left out because it is too pale for a line.
+The last color of `SPARE`, yellow, is left out because it is too pale for a line.
 """
 
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.5)))
@@ -22,12 +22,12 @@ DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1, 1.3)), (0, (5, 1.5, 1, 1.
 def line_looks(
     settings: Sequence[tuple[str, float]], rates: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """Return the colour and the dashes of each setting's line. All lines differ.
+    """Return the color and the dashes of each setting's line. All lines differ.
 
-    The colour shows the optimizer, and the dashes show the learning rate. If two
+    The color shows the optimizer, and the dashes show the learning rate. If two
     settings have the same optimizer and learning rate, this is not possible. It is also
     not possible if there are too many optimizers or learning rates. In these two cases,
-    each setting gets the next free combination of colour and dashes.
+    each setting gets the next free combination of color and dashes.
 
     Args:
         settings: The optimizer and the learning rate of each setting. At most `LINES`.
@@ -36,12 +36,12 @@ def line_looks(
     Returns:
         For each setting, keyword arguments of `Axes.plot`.
     """
-    others = [name for name, _ in settings if name not in COLOURS]
-    colours = COLOURS | dict(zip(dict.fromkeys(others), SPARE, strict=False))
+    others = [name for name, _ in settings if name not in COLORS]
+    colors = COLORS | dict(zip(dict.fromkeys(others), SPARE, strict=False))
     unique = len(set(settings)) == len(settings)
-    known = all(name in colours for name, _ in settings)
+    known = all(name in colors for name, _ in settings)
     if unique and known and len(rates) <= len(DASHES):
-        looks = [(DASHES[rates.index(lr)], colours[name]) for name, lr in settings]
+        looks = [(DASHES[rates.index(lr)], colors[name]) for name, lr in settings]
     else:
         looks = list(itertools.product(DASHES, SERIES))[: len(settings)]
     return [{"color": c, "linestyle": d, "linewidth": 1.4} for d, c in looks]

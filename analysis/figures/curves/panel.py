@@ -254,15 +254,15 @@ def draw_lines(
         band = panel.scale * own[["mean", "lo", "hi"]].to_numpy(dtype=float)
         marker = "o" if len(own) <= FEW else None
         ax.plot(task, band[:, 0], label=name, marker=marker, markersize=2.5, **look)
-        colour = look["color"]
+        color = look["color"]
         seeds = panel.scale * np.array(own["seed_values"].tolist(), dtype=float)
         lines = [np.column_stack([task, seed]) for seed in seeds.T]
         ax.add_collection(
-            LineCollection(lines, colors=colour, linewidths=0.5, alpha=0.35)
+            LineCollection(lines, colors=color, linewidths=0.5, alpha=0.35)
         )
         if setting["setting_id"] not in panel.without_band:
-            ax.fill_between(task, *band[:, 1:].T, color=colour, alpha=0.1, lw=0)
+            ax.fill_between(task, *band[:, 1:].T, color=color, alpha=0.1, lw=0)
         if len(own) == 1:  # A band over one task has no width: draw a vertical line.
-            ax.vlines(task, *band[:, 1:].T, color=colour, lw=0.8)
+            ax.vlines(task, *band[:, 1:].T, color=color, lw=0.8)
         ends.append(End(float(band[-1, 0]), name, look))
     return ends

@@ -18,7 +18,7 @@ from analysis.figures.curves.figure import draw_by_task
 from analysis.figures.curves.looks import line_looks
 from analysis.figures.curves.panel import LINES, draw_measure
 from analysis.figures.labels import spread
-from analysis.figures.picture import COLOURS, FORMATS, STYLE
+from analysis.figures.picture import COLORS, FORMATS, STYLE
 from analysis.figures.to_file import FigureRequest, draw_to_file
 from analysis.statistics.intervals import mean_interval
 from tests.support.synthetic import (
@@ -234,19 +234,19 @@ def test_no_two_lines_look_the_same(pairs):
     assert len({(look["color"], look["linestyle"]) for look in looks}) == len(pairs)
 
 
-def test_colour_is_the_optimizer_and_dashes_the_rate():
+def test_color_is_the_optimizer_and_dashes_the_rate():
     pairs = [(name, lr) for name in ("sgd", "sam", "gnp") for lr in (0.01, 0.001)]
     looks = line_looks(pairs, [0.01, 0.001])
-    assert [look["color"] for look in looks[::2]] == list(COLOURS.values())
-    assert [look["color"] for look in looks[1::2]] == list(COLOURS.values())
+    assert [look["color"] for look in looks[::2]] == list(COLORS.values())
+    assert [look["color"] for look in looks[1::2]] == list(COLORS.values())
     assert {look["linestyle"] for look in looks[::2]} == {"-"}
     assert "-" not in {look["linestyle"] for look in looks[1::2]}
 
 
-def test_the_papers_colours_differ_in_grey():
+def test_the_papers_colors_differ_in_grey():
     greys = sorted(
-        float(np.dot(to_rgb(colour), (0.2126, 0.7152, 0.0722)))
-        for colour in COLOURS.values()
+        float(np.dot(to_rgb(color), (0.2126, 0.7152, 0.0722)))
+        for color in COLORS.values()
     )
     assert min(np.diff([*greys, 1.0])) > 0.25
 
@@ -274,7 +274,7 @@ def results(tmp_path_factory):
     short = [
         make_setting(p, tasks=5, optimizer=o)
         for p in ("permuted", "pairwise")
-        for o in COLOURS
+        for o in COLORS
     ]
     write_study(folder, short, (0, 1))
     return folder

@@ -107,7 +107,7 @@ def test_a_row_shows_interval_verdict_and_what_was_detectable(records):
 def test_every_verdict_has_a_look_of_its_own():
     assert LOOKS.keys() == VERDICTS.keys()
     drawn = [look for name, look in LOOKS.items() if name not in ("diverged", "n/a")]
-    assert len({colour for colour, _ in drawn}) == len(drawn)
+    assert len({color for color, _ in drawn}) == len(drawn)
     assert len({marker for _, marker in drawn}) == len(drawn)
 
 

@@ -20,7 +20,7 @@ from analysis.figures.rho import (
     READABLE,
     RING,
     Grid,
-    colours_of,
+    colors_of,
     draw_panel,
     draw_rho_figure,
     panels_of,
@@ -140,7 +140,7 @@ def test_a_cell_with_a_diverged_run_is_grey():
     runs.append(make_run(sam, 9, accuracy=np.full(4, 0.99)))
     data = rho_grid(frame(*runs), ["mean_accuracy"])
     ax = Figure().subplots()
-    draw_panel(data, ax, [2.0], [0.01], colours_of(data))
+    draw_panel(data, ax, [2.0], [0.01], colors_of(data))
     red, green, blue, _ = ax.patches[0].get_facecolor()
     assert red == green == blue
     assert [text.get_text() for text in ax.texts] == ["9/10"]
@@ -191,7 +191,7 @@ def drawn(data, **keys):
     ]
     ax = Figure().subplots()
     rates = sorted(set(data["lr"]))
-    draw_panel(part, ax, panels_of(data)[keys["panel"]], rates, colours_of(row))
+    draw_panel(part, ax, panels_of(data)[keys["panel"]], rates, colors_of(row))
     return ax, part
 
 
@@ -242,9 +242,9 @@ def test_a_cell_that_was_not_run_is_empty(records):
 def test_light_is_better_both_ways_and_grey_tells_it(grid):
     for metric, sign in (("late_accuracy", 1), ("plasticity_loss", -1)):
         row = grid[(grid["problem"] == "permuted") & (grid["metric"] == metric)]
-        colours = colours_of(row)
-        low, high = colours.get_clim()
-        shades = colours.to_rgba(np.linspace(low, high, 20))[:, :3]
+        colors = colors_of(row)
+        low, high = colors.get_clim()
+        shades = colors.to_rgba(np.linspace(low, high, 20))[:, :3]
         grey = shades @ (0.2126, 0.7152, 0.0722)
         assert (np.diff(sign * grey) > 0).all()
 

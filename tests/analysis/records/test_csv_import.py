@@ -251,7 +251,7 @@ HEAD = "seed,task,accuracy\n"
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (HEAD + "0,0,93.5\n0,1,12\n", "as high as 93.5.*divide per cent by 100"),
+        (HEAD + "0,0,93.5\n0,1,12\n", "as high as 93.5.*divide percentages by 100"),
         (HEAD + "0,0,-0.1\n", "as low as -0.1"),
         (HEAD + "0,0,good\n", "column accuracy of .* has the value 'good'"),
         (HEAD + "0,one,0.5\n", "column task of .* has the value 'one'"),

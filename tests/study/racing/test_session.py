@@ -220,7 +220,7 @@ def test_races_are_between_settings_of_one_method_on_one_stream():
     assert by_method([*rhos, *others]) == [rhos, *([other] for other in others)]
 
 
-def test_new_values_of_rho_lie_halfway_to_the_neighbours():
+def test_new_values_of_rho_lie_halfway_to_the_neighbors():
     def settings(*rhos):
         return [Setting(optimizer=SAM(rho=rho)) for rho in rhos]
 
