@@ -385,7 +385,7 @@ def _explain(
     Args:
         pool: The settings.
         total: The sum of squares to explain.
-        learn: A function that gets the settings of a fit, and returns the variable.
+        learn: A function that takes the settings to fit, and returns the variable.
     """
     x = np.log(learn(pool)(pool.inputs))
     if np.isnan(x).any():

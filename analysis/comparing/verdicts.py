@@ -124,7 +124,7 @@ def judge(rows: list[dict[str, Any]], metric: Metric, margin: float) -> pd.DataF
 
     Args:
         rows: Rows of `pair_up`, with the columns that name the settings, and the column
-            at_chance. It says which of the two learned no more than chance: "setting",
+            at_chance. This column says who learned no more than chance: "setting",
             "baseline", "both", or "" for neither.
         metric: The metric of the rows.
         margin: As for `pair_up`.

@@ -348,7 +348,7 @@ def _open(results: str) -> tuple[fs.FileSystem, str]:
 
 
 def _find_files(results: str, filesystem: fs.FileSystem, root: str) -> list[str]:
-    """Return the sorted paths of the records in `results`, whose path is `root`."""
+    """Return the sorted paths of the record files in `root`, the path of `results`."""
     try:
         info = filesystem.get_file_info(root)
         if info.type == fs.FileType.NotFound:

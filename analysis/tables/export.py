@@ -97,7 +97,7 @@ def _with_metadata(records: Records) -> pa.Table:
     }
     metadata = {name: ", ".join(sorted(own)) for name, own in values.items()}
     metadata["schema_version"] = str(SCHEMA_VERSION)
-    metadata.pop("column_names_crc", None)  # it belongs to the columns of one file
+    metadata.pop("column_names_crc", None)  # the checksum of one file's columns
     return records.table.cast(pa.schema(fields, metadata=metadata))
 
 

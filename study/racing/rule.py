@@ -60,7 +60,7 @@ class Stage:
     share: float
 
     def tasks(self, tasks: int) -> int:
-        """Return how many tasks of a stream with `tasks` tasks to train.
+        """Return how many tasks to train of a stream that has `tasks` tasks.
 
         >>> Stage((0, 1), 0.1).tasks(45)
         5

@@ -97,9 +97,10 @@ def draw_words(
 def threefry(
     counter: Sequence[np.ndarray], key: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-    """Return Threefry 4x32 of four counter words, for four key words, elementwise.
+    """Return four words: Threefry 4x32 of the counter, encrypted with the key.
 
-    The key has the dtype uint32.
+    `counter` and `key` have four arrays each. The function works elementwise. The key
+    has the dtype uint32.
     """
     keys = [*key, functools.reduce(np.bitwise_xor, key) ^ np.uint32(0x1BD11BDA)]
     pairs = zip(counter, key, strict=True)

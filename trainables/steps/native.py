@@ -276,7 +276,7 @@ def _point_to_marks(parameters: Parameters, memory: Memory) -> None:
 
 
 def _pointers(kinds: list[list[Tensor] | None], seed: int) -> Any:
-    """Return a C array that has an array of one pointer per layer for each kind."""
+    """Return a C array with an entry for each kind: an array of a pointer per layer."""
     layers = ctypes.POINTER(ctypes.c_void_p)
     arrays = []
     for tensors in kinds:
