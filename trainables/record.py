@@ -50,7 +50,7 @@ IDENTITY_COLUMNS: dict[str, Column] = {
     "run_id": Column(TEXT, False, "identity", "", "hash of setting and seed"),
     "trial_id": Column(TEXT, False, "identity", "", "Ray Tune trial that made the row"),
     "seed": Column(
-        WHOLE, False, "identity", "", "fixes initial weights, tasks and example order"
+        WHOLE, False, "identity", "", "determines initial weights, tasks, example order"
     ),
 }
 
@@ -61,7 +61,7 @@ POSITION_COLUMNS: dict[str, Column] = {
         False,
         "position",
         "",
-        "the task's classes (e.g. 3v7) or the CRC-32 of its pixel permutation",
+        "name of the task, e.g. its classes (3v7) or the CRC-32 of its order of pixels",
     ),
 }
 

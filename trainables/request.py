@@ -156,7 +156,7 @@ class Request:
         added to the confirming seeds, which only confirm the best settings. Otherwise,
         they are removed from the confirming seeds, because the study itself requests
         them. If a race has stopped one of the settings, the setting counts as not
-        stopped, and a later race begins anew.
+        stopped, and a later race starts from its first stage.
         """
         added = {
             setting_id: {k: value for k, value in row.items() if value is not None}

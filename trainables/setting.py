@@ -66,7 +66,7 @@ class Setting:
     """
 
     problem: Problem = text(
-        attrs.Factory(Permuted), meaning="kind of stream from which the tasks come"
+        attrs.Factory(Permuted), meaning="kind of the stream of tasks"
     )
     dataset: str = choice(
         "mnist",
@@ -119,7 +119,7 @@ class Setting:
     activation: str | None = choice(
         None,
         ACTIVATIONS,
-        meaning="function after the hidden layers: leaky_relu, tanh, crelu, "
+        meaning="activation function of the hidden layers: leaky_relu, tanh, crelu, "
         "sine_cosine; null: ReLU",
     )
     input_low: float | None = real(
@@ -127,7 +127,7 @@ class Setting:
         -1.0,
         0.0,
         exclude_high=True,
-        meaning="input of a black pixel, if a white one is 1; null: 0",
+        meaning="input of a black pixel; the input of a white pixel is 1; null: 0",
     )
     normalization: str | None = choice(
         None,

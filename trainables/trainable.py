@@ -141,7 +141,8 @@ class ContinualTrainable(tune.Trainable):
         """Run the next task, and return the progress of the trial.
 
         After the last task, also write the records. If the last step could not read the
-        checkpoint or write the records, this step only retries that.
+        checkpoint, this step only reads it again. If the last step could not write the
+        records, this step only writes them.
 
         Raises:
             OSError: The storage has failed for longer than `RunOptions.patience`.

@@ -45,7 +45,7 @@ class Claim:
 
     Attributes:
         id: The number of the claim.
-        text: The claim, in the words of the paper where they are short.
+        text: The claim, mostly in the words of the paper.
         section: The section of the paper that makes the claim.
         how: A sentence that says how the claim is judged, or why data cannot judge it.
         judge: The rule, a function. None if data cannot judge the claim.

@@ -47,12 +47,12 @@ DRAWS = 2000
 def simultaneous_band(values: Reals) -> Interval:
     """Return the mean over the runs and a 95% band for the whole curve.
 
-    The result is deterministic. For a single task it is `mean_interval`. A task whose
-    runs are all equal has a band of width zero.
+    The result is deterministic. For a single task, it equals `mean_interval`. A task
+    whose runs are all equal has a band of width zero.
 
     Args:
-        values: Shape (runs, tasks), for example paired differences, a row per seed. A
-            task with a NaN gets NaN and does not count.
+        values: Shape (runs, tasks), for example paired differences, a row per seed. If
+            a task has a NaN, its result is NaN, and the band ignores it.
 
     Returns:
         Mean, lower end and upper end, each of shape (tasks,), in the unit of `values`.

@@ -60,7 +60,7 @@ def cost_table(study: Study, trials: list[Trial]) -> Table:
 def _totals(trials: list[Trial]) -> tuple[str, ...]:
     """Return table cells with the totals of some trials.
 
-    The cells are the number of trials, tasks, training examples, and floating-point
+    The cells are the numbers of trials, tasks, training examples, and floating-point
     operations.
     """
     tasks = sum(len(trial.seeds) * trial.setting.tasks for trial in trials)

@@ -196,7 +196,7 @@ class Entry:
 
 
 def end_process(line: str) -> None:
-    """Print a line and end this process at once, without any further write.
+    """Print a line and end this process immediately, without any further write.
 
     This is as safe as SIGKILL, after which a study resumes. It also works from another
     thread while the main thread waits for Ray.
@@ -292,7 +292,7 @@ class Claim:
         self._tag = tag
 
     def release(self) -> None:
-        """Let other processes claim the study at once."""
+        """Give up the claim, so that other processes need not wait."""
         free = Entry("", self._entry.number)
         # if another process has taken over the claim, its entry stays
         with contextlib.suppress(OSError):

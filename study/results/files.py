@@ -205,7 +205,7 @@ class Files:
         this name, the moved file gets a number after its name.
         """
         if self.claim:
-            self.claim.check()  # a new holder may have written the file again
+            self.claim.check()  # another sweep may have written the file again
         fs, root = self.root()
         name = path.rpartition("/")[2].removesuffix(OLD_SUFFIX)
         taken, numbers = self.names(DAMAGED, ""), itertools.count(2)

@@ -61,9 +61,9 @@ def _log() -> str:
 def describe(status: ClusterStatus, log: str = "", now: float | None = None) -> str:
     """Return a sentence about the nodes of a cluster that do not run yet.
 
-    The latest failure of each node type is shown, if it is recent, with the cloud's
-    reason. Ray 2.60 knows the reason (`NodeProviderAdapter._launch_nodes_by_type`), but
-    writes it only to the log of the autoscaler.
+    The sentence has the latest failure of each node type, if it is recent, and the
+    cloud's reason. Ray 2.60 (`NodeProviderAdapter._launch_nodes_by_type`) writes the
+    reason only to the log of the autoscaler.
 
     Args:
         status: The answer of the autoscaler.

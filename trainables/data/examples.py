@@ -86,10 +86,10 @@ def draw(
 ) -> Examples:
     """Return the training examples of task number `index` of the seed's stream.
 
-    The task draws them from all examples of its classes, or from the share `task.share`
-    of these examples. If `count` is None, it takes all. Otherwise, each task draws
-    at most `count` examples anew. But tasks that shuffle the labels have the same
-    images for all tasks of a seed.
+    The candidates are all examples of the task's classes, or the share `task.share` of
+    these examples. If `count` is None, the task has all candidates. Otherwise, each
+    task draws at most `count` of them. But if the tasks shuffle the labels, all tasks
+    of a seed have the same images.
     """
     examples = select(task, dataset_labels)
     if task.share is not None:

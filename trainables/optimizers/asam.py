@@ -46,8 +46,8 @@ class ASAM(SAM):
     ascent_scaled: str = choice(
         "weights",
         ("weights", "all"),
-        meaning="ASAM: whether the ascent step is scaled for the weights, or for all "
-        "(with the biases); null in old records: all",
+        meaning="ASAM: parameters whose ascent step is scaled: weights, or all (also "
+        "biases); null in old records: all",
     )
 
     @property

@@ -54,8 +54,8 @@ class GAM(SAM):
         0.6,
         0,
         1,
-        meaning="GAM: weight of the gradient after the first ascent; the one after the "
-        "second ascent has the rest",
+        meaning="GAM: weight of the gradient after the first ascent; 1 minus it is the "
+        "weight of the gradient after the second ascent",
     )
     gam_gamma: float = real(
         0.03, meaning="GAM: share of the orthogonal gradient to subtract"

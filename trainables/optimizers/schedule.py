@@ -48,7 +48,7 @@ class ScheduledOptimizer(Optimizer):
     rho_warmup: int | None = whole(
         None,
         unit="updates",
-        meaning="updates of each task in which rho rises from 0; null: none",
+        meaning="updates at the start of a task in which rho rises from 0; null: none",
     )
     rho_decay: str | None = choice(
         None,

@@ -37,7 +37,9 @@ class Accumulating(Problem):
     name: ClassVar[str] = "accumulating"
 
     chunks: int = whole(
-        100, unit="tasks", meaning="tasks after which all training images are in a task"
+        100,
+        unit="tasks",
+        meaning="number of tasks until a task has all training images",
     )
 
     def task(self, seed: int, index: int, form: Form = MNIST) -> Task:

@@ -47,7 +47,7 @@ class UPGD(Intervention):
         0,
         1,
         exclude_high=True,
-        meaning="UPGD: decay per update of a weight's utility, a running average",
+        meaning="UPGD: decay per update of a weight's utility (a running average)",
     )
     upgd_noise: float = real(
         0.1, meaning="UPGD: standard deviation of the noise added to the gradient"

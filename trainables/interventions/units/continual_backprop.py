@@ -80,7 +80,7 @@ class ContinualBackprop(Intervention):
         1e-5,
         0,
         1,
-        meaning="share of the units older than maturity to replace per update",
+        meaning="share of the mature units (older than maturity) to replace per update",
     )
     maturity: int = whole(
         100, 0, unit="updates", meaning="age above which a hidden unit may be replaced"
@@ -90,7 +90,7 @@ class ContinualBackprop(Intervention):
         0,
         1,
         exclude_high=True,
-        meaning="decay per update of a unit's utility, a running average",
+        meaning="decay per update of a unit's utility (a running average)",
     )
     utility: str = choice(
         "adaptable",
