@@ -20,7 +20,7 @@ from trainables.probes.landscape import BATCH
 from trainables.problems import Task
 from trainables.randomness import generator
 from trainables.record import Record, measure_columns
-from trainables.steps.reference import loss_gradient
+from trainables.steps.reference import both_passes
 
 TEST_BATCH = 1000
 """The number of test examples that a network processes at once."""
@@ -123,11 +123,11 @@ def measure_network(
     float64. Also returns `finite`: 1 if all weights of a seed are finite, else 0.
     """
     inputs, labels = batch.read(reader)
-    layers, _ = forward(network, inputs)
-    gradient, _ = loss_gradient(network, inputs, labels)
-    snapshot = Snapshot(network, layers[1:], gradient, initial, before)
+    gradient, hidden, _ = both_passes(network, inputs, labels)
+    snapshot = Snapshot(network, hidden, gradient, initial, before)
     measures = {column: probe(snapshot) for column, probe in PROBES.items()}
-    finite = [tensor.isfinite().all(2).all(1) for tensor in network.tensors()]
+    # the largest number is NaN if any number is NaN
+    finite = [tensor.abs().amax((1, 2)).isfinite() for tensor in network.tensors()]
     return measures | {"finite": torch.stack(finite).all(0).double()}
 
 

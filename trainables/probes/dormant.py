@@ -46,7 +46,8 @@ def layer_dormant_fraction(snapshot: Snapshot) -> Float[Tensor, "S hidden"]:
 
 def _dead_units(snapshot: Snapshot) -> list[Float[Tensor, "S width"]]:
     """Return for each hidden layer 1 for units that are always 0, and 0 for others."""
-    return [(layer == 0).all(dim=1).double() for layer in snapshot.hidden]
+    # the largest magnitude is NaN, and not 0, if any output is NaN
+    return [(layer.abs().amax(dim=1) == 0).double() for layer in snapshot.hidden]
 
 
 @network_probe(unit="fraction", source=SOKAR)

@@ -5,13 +5,12 @@ The norms are computed in float64, because squares could overflow in float32.
 
 from __future__ import annotations
 
-import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from trainables.networks.network import Network
 from trainables.probes.measure import network_probe
-from trainables.probes.snapshot import Snapshot
+from trainables.probes.snapshot import Snapshot, sum_squares
 
 KUMAR = "Kumar et al. 2023 (arXiv 2308.11958)"
 LYLE = "Lyle et al. 2023 (arXiv 2303.01486)"
@@ -20,7 +19,7 @@ LYLE = "Lyle et al. 2023 (arXiv 2303.01486)"
 @network_probe(source=LYLE)
 def weight_norm(snapshot: Snapshot) -> Float[Tensor, " S"]:
     """L2 norm of all weights and biases."""
-    return double_norm(snapshot.network)
+    return _norm(snapshot.squares)
 
 
 @network_probe(source=LYLE, is_list=True)
@@ -29,7 +28,7 @@ def layer_weight_norm(snapshot: Snapshot) -> Float[Tensor, "S layers"]:
 
     For each layer, this is the L2 norm of its weights and biases.
     """
-    return _layer_norms(snapshot.network.map(Tensor.double))
+    return _layer_norms(snapshot.squares)
 
 
 @network_probe(
@@ -46,7 +45,7 @@ def initial_distance(snapshot: Snapshot) -> Float[Tensor, " S"]:
 
     The intervention L2-init penalizes the square of this distance.
     """
-    return double_norm(_difference(snapshot.network, snapshot.initial))
+    return _norm(snapshot.squares_from_initial)
 
 
 @network_probe(source=KUMAR, is_list=True)
@@ -56,13 +55,13 @@ def layer_initial_distance(snapshot: Snapshot) -> Float[Tensor, "S layers"]:
     For each layer, this is the L2 distance of its weights and biases from their initial
     values.
     """
-    return _layer_norms(_difference(snapshot.network, snapshot.initial))
+    return _layer_norms(snapshot.squares_from_initial)
 
 
 @network_probe(source=LYLE)
 def update_norm(snapshot: Snapshot) -> Float[Tensor, " S"]:
     """L2 distance of the weights and biases from their values before the task."""
-    return double_norm(_difference(snapshot.network, snapshot.before))
+    return _norm(snapshot.squares_from_before)
 
 
 @network_probe(source=LYLE, is_list=True)
@@ -72,21 +71,18 @@ def layer_update_norm(snapshot: Snapshot) -> Float[Tensor, "S layers"]:
     For each layer, this is the L2 distance of its weights and biases from their values
     before the task.
     """
-    return _layer_norms(_difference(snapshot.network, snapshot.before))
+    return _layer_norms(snapshot.squares_from_before)
 
 
 def double_norm(network: Network) -> Float[Tensor, " S"]:
     """Return each seed's L2 norm of all weights and biases, in float64."""
-    return network.map(Tensor.double).norm().flatten()
+    return _norm(sum_squares(network))
 
 
-def _layer_norms(network: Network) -> Float[Tensor, "S layers"]:
-    squares = [
-        w.square().sum((1, 2)) + b.square().sum((1, 2))
-        for w, b in zip(network.weights, network.biases, strict=True)
-    ]
-    return torch.stack(squares, dim=1).sqrt()
+def _norm(squares: Float64[Tensor, "tensors S"]) -> Float64[Tensor, " S"]:
+    return squares.sum(dim=0).sqrt()
 
 
-def _difference(network: Network, origin: Network) -> Network:
-    return network.map(Tensor.double) - origin.map(Tensor.double)
+def _layer_norms(squares: Float64[Tensor, "tensors S"]) -> Float64[Tensor, "S layers"]:
+    weights, biases = squares.chunk(2)
+    return (weights + biases).T.sqrt()

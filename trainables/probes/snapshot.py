@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from trainables.networks.network import Network
@@ -40,6 +40,35 @@ class Snapshot:
     def spectrum(self) -> Float[Tensor, "S least"]:
         """Squared singular values of the last hidden layer's activations, ascending."""
         return squared_singular_values(self.hidden[-1])
+
+    @functools.cached_property
+    def squares(self) -> Float64[Tensor, "tensors S"]:
+        """Each tensor's sum of squares, in the order of `Network.tensors`."""
+        return sum_squares(self.network)
+
+    @functools.cached_property
+    def squares_from_initial(self) -> Float64[Tensor, "tensors S"]:
+        """Each tensor's sum of squared changes since the first task began."""
+        return sum_squares(self.network, self.initial)
+
+    @functools.cached_property
+    def squares_from_before(self) -> Float64[Tensor, "tensors S"]:
+        """Each tensor's sum of squared changes since this task began."""
+        return sum_squares(self.network, self.before)
+
+
+def sum_squares(
+    network: Network, origin: Network | None = None
+) -> Float64[Tensor, "tensors S"]:
+    """Return the sum of squares of each tensor, in float64.
+
+    With an `origin`, its tensors are subtracted first.
+    """
+    numbers = [tensor.double() for tensor in network.tensors()]
+    if origin is not None:
+        pairs = zip(numbers, origin.tensors(), strict=True)
+        numbers = [tensor - start.double() for tensor, start in pairs]
+    return torch.stack([tensor.square().sum((1, 2)) for tensor in numbers])
 
 
 def squared_singular_values(

@@ -157,9 +157,24 @@ def loss_gradient(
     labels: Int[Tensor, "S n"],
 ) -> tuple[Network, Float[Tensor, "S n outputs"]]:
     """Return the gradient of each seed's mean loss on its batch, and the logits."""
+    gradient, _, logits = both_passes(network, inputs, labels)
+    return gradient, logits
+
+
+def both_passes(
+    network: Network,
+    inputs: Float[Tensor, "S n inputs"],
+    labels: Int[Tensor, "S n"],
+) -> tuple[Network, list[Tensor], Float[Tensor, "S n outputs"]]:
+    """Go forward and backward once, for each seed on its batch.
+
+    Returns the gradient of each seed's mean loss, the outputs of the hidden layers, and
+    the logits.
+    """
     leaves = network.map(lambda tensor: tensor.detach().requires_grad_())
     with torch.enable_grad():
-        _, logits = forward(leaves, inputs)
+        layers, logits = forward(leaves, inputs)
         loss = cross_entropy(logits, labels).mean(1).sum()
         gradients = torch.autograd.grad(loss, leaves.tensors())
-    return network.like(gradients), logits.detach()
+    hidden = [layer.detach() for layer in layers[1:]]
+    return network.like(gradients), hidden, logits.detach()
