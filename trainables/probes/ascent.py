@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trainables.networks.network import Network, cross_entropy, forward
+from trainables.networks.network import Network, forward
 from trainables.optimizers.surface import step_along
-from trainables.probes.landscape import Landscape
+from trainables.probes.landscape import Landscape, mean_loss
 from trainables.probes.measure import landscape_probe
 from trainables.probes.norms import double_norm
 
@@ -34,7 +34,7 @@ def sam_sharpness(landscape: Landscape) -> Float[Tensor, " S"]:
     term is 0.
     """
     ascended = _climb(landscape, landscape.gradient)
-    return _loss_at(landscape, ascended) - _loss_at(landscape, landscape.network)
+    return _loss_at(landscape, ascended) - landscape.loss
 
 
 @landscape_probe(
@@ -74,7 +74,7 @@ def step_gain(landscape: Landscape) -> Float[Tensor, " S"]:
     """
     steps = iter(landscape.gradient.tensors())
     after = landscape.network.map(lambda tensor: tensor - STEP_SIZE * next(steps))
-    return _loss_at(landscape, landscape.network) - _loss_at(landscape, after)
+    return landscape.loss - _loss_at(landscape, after)
 
 
 def _climb(landscape: Landscape, direction: Network) -> Network:
@@ -85,4 +85,4 @@ def _climb(landscape: Landscape, direction: Network) -> Network:
 def _loss_at(landscape: Landscape, network: Network) -> Float[Tensor, " S"]:
     """Return the mean loss of `network` on the probe examples, averaged in float64."""
     _, logits = forward(network, landscape.inputs)
-    return cross_entropy(logits, landscape.labels).double().mean(dim=1)
+    return mean_loss(logits, landscape.labels)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trainables.networks.network import Network
+from trainables.networks.network import Network, cross_entropy, forward
 from trainables.probes.landscape import Landscape
 from trainables.probes.measure import landscape_probe
 from trainables.probes.norms import double_norm
@@ -27,7 +27,7 @@ def gradient_noise(landscape: Landscape) -> Float[Tensor, " S"]:
     Baveja et al. use the noise for a bound on the step size of each layer; here, all
     layers are measured together.
     """
-    square, squares = _squares(landscape)
+    square, squares = _mean_square(landscape), landscape.batch_squares
     count = squares.shape[1]
     variance = (squares.mean(dim=1) - square).clamp(min=0) * count / (count - 1)
     return variance / torch.where(square > 0, square, 1)
@@ -44,7 +44,7 @@ def optimization_readiness(landscape: Landscape) -> Float[Tensor, " S"]:
     batches have in common. Wang et al. prove that the product, up to a constant factor,
     is a lower bound of the gain of one step.
     """
-    square, squares = _squares(landscape)
+    square, squares = _mean_square(landscape), landscape.batch_squares
     mean_square = squares.mean(dim=1)
     return square * square / torch.where(mean_square > 0, mean_square, 1)
 
@@ -59,30 +59,45 @@ def curvature_volatility(landscape: Landscape) -> Float[Tensor, " S"]:
     Baveja et al. instead follow the largest eigenvalue along the updates. This probe
     measures all batches at the same weights, which is cheaper.
     """
-    mean, batches = _mean_gradient(landscape), landscape.batches
-    rows = torch.cat([tensor.mT.flatten(1) for tensor in mean.tensors()], dim=1)
-    size = double_norm(mean)[:, None].to(rows.dtype)
-    direction = rows / torch.where(size > 0, size, 1)
-    count = batches.network.seeds // landscape.network.seeds
-    vectors = direction.repeat_interleave(count, dim=0)
-    along = batches.hessian.product(vectors).double() * vectors
-    values = along.sum(dim=1).reshape(-1, count)
+    mean, count = landscape.mean_gradient, landscape.batch_squares.shape[1]
+    size = double_norm(mean)[:, None, None].to(landscape.inputs.dtype)
+    direction = mean * (1 / torch.where(size > 0, size, 1))
     if count == 1:
-        return torch.full_like(values[:, 0], torch.nan)
+        return torch.full_like(size[:, 0, 0], torch.nan, dtype=torch.float64)
+    values = _curvatures(landscape, direction, count).double()
     center = values.mean(dim=1).abs()
     return values.std(dim=1) / torch.where(center > 0, center, 1)
 
 
-def _mean_gradient(landscape: Landscape) -> Network:
-    """Return g, the mean of the batches' gradients."""
-    seeds = landscape.network.seeds
-    return landscape.batches.gradient.map(
-        lambda tensor: tensor.reshape(seeds, -1, *tensor.shape[1:]).mean(dim=1)
-    )
+def _mean_square(landscape: Landscape) -> Float[Tensor, " S"]:
+    """Return ||g||^2 of each seed."""
+    return double_norm(landscape.mean_gradient).square()
 
 
-def _squares(landscape: Landscape) -> tuple[Float[Tensor, " S"], Float[Tensor, "S K"]]:
-    """Return ||g||^2 of each seed, and ||g_k||^2 of each of its batches."""
-    square = double_norm(_mean_gradient(landscape)).square()
-    squares = double_norm(landscape.batches.gradient).square()
-    return square, squares.reshape(len(square), -1)
+def _curvatures(
+    landscape: Landscape, direction: Network, count: int
+) -> Float[Tensor, "S K"]:
+    """Return u^T H_k u for each seed and batch, where u is `direction`.
+
+    Let L be the sum of share_k L_k over the batches. Its curvature along u is linear in
+    the shares, and the derivative with respect to share_k is u^T H_k u. So one network
+    is enough for all batches.
+    """
+    network = landscape.network.map(lambda tensor: tensor.detach().requires_grad_())
+    used = landscape.batches.labels.numel() // network.seeds
+    inputs, labels = landscape.inputs[:, :used], landscape.labels[:, :used]
+    weights, u = network.tensors(), direction.tensors()
+    with torch.enable_grad():
+        shares = inputs.new_ones(network.seeds, count, requires_grad=True)
+        losses = cross_entropy(forward(network, inputs)[1], labels)
+        loss = (shares * losses.unflatten(1, (count, -1)).mean(dim=2)).sum()
+        gradient = torch.autograd.grad(loss, weights, create_graph=True)
+        products = torch.autograd.grad(
+            gradient,
+            weights,
+            u,
+            create_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        return torch.autograd.grad(products, shares, u)[0]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -19,7 +18,6 @@ from torch import Tensor
 from trainables.probes.lanczos import largest_eigenvalue, quadrature
 from trainables.probes.landscape import SAMPLES, Landscape
 from trainables.probes.measure import landscape_probe
-from trainables.randomness import generator
 
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-7}
 """Largest residual bound of an eigenvalue, relative to the eigenvalue.
@@ -58,8 +56,7 @@ def sharpness(landscape: Landscape) -> Float[Tensor, " S"]:
     error is then 1e-6 to 1e-5.
     """
     tolerance = TOLERANCE[landscape.inputs.dtype]
-    start = _random_vectors(landscape, "lanczos")
-    return largest_eigenvalue(landscape.hessian.product, start, tolerance, STEPS)
+    return largest_eigenvalue(landscape.lanczos, tolerance, STEPS)
 
 
 @landscape_probe(unit="nats", source="Hutchinson 1990")
@@ -96,20 +93,10 @@ def hessian_rank(landscape: Landscape) -> Float[Tensor, " S"]:
 
     The estimate is by stochastic Lanczos quadrature (see `lanczos`), with one random
     vector. With k eigenvalues beyond the threshold, its standard error is about sqrt(2
-    k). This probe takes about twice as long as sharpness.
+    k). This probe takes about twice as long as sharpness, which uses the same steps of
+    Lanczos.
     """
-    hessian = landscape.hessian
-    start = _random_vectors(landscape, "spectrum")
-    nodes, weights = quadrature(hessian.product, start, RANK_STEPS)
+    lanczos = landscape.lanczos
+    nodes, weights = quadrature(lanczos, RANK_STEPS)
     share = (weights * (nodes.abs() > THRESHOLD)).sum(dim=1)
-    return (hessian.size * share).where(nodes.isfinite().all(dim=1), torch.nan)
-
-
-def _random_vectors(landscape: Landscape, purpose: str) -> Float[Tensor, "S P"]:
-    """Draw a normal vector for each seed, with an entry per weight and bias."""
-    vectors = [
-        generator(purpose, seed, landscape.task).standard_normal(landscape.hessian.size)
-        for seed in landscape.seeds
-    ]
-    inputs = landscape.inputs
-    return torch.from_numpy(np.stack(vectors)).to(inputs.device, inputs.dtype)
+    return (lanczos.size * share).where(nodes.isfinite().all(dim=1), torch.nan)

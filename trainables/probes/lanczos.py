@@ -43,11 +43,43 @@ When the basis is full, its memory is doubled.
 """
 
 
+Tridiagonal = tuple[Float64[Tensor, "S k"], Float64[Tensor, "S k"]]
+"""The diagonal of T_k of each seed, and the elements beside it, up to beta_k."""
+
+
+class Lanczos:
+    """The steps of the Lanczos method, which are computed when they are needed.
+
+    Several functions can use the same steps. Each step takes one product.
+    """
+
+    def __init__(
+        self, product: Callable[[Tensor], Tensor], start: Float[Tensor, "S P"]
+    ) -> None:
+        """Store the arguments. Nothing is computed yet.
+
+        Args:
+            product: Takes one vector v per seed, of shape (S, P), and returns A v for
+                each seed, where A is the matrix of the seed.
+            start: The first vector of each seed. It must not be 0. It should be random,
+                so that it has a part along every eigenvector. Its dtype is the dtype of
+                the products.
+        """
+        self.seeds, self.size = start.shape
+        self.dtype, self.device = start.dtype, start.device
+        self._done: list[Tridiagonal] = []
+        self._rest = _tridiagonals(product, start)
+
+    def steps(self, most: int) -> Iterator[Tridiagonal]:
+        """Yield T_k after each of at most `most` steps. P steps are the most."""
+        for k in range(min(most, self.size)):
+            if k == len(self._done):
+                self._done.append(next(self._rest))
+            yield self._done[k]
+
+
 def largest_eigenvalue(
-    product: Callable[[Tensor], Tensor],
-    start: Float[Tensor, "S P"],
-    tolerance: float,
-    most: int,
+    lanczos: Lanczos, tolerance: float, most: int
 ) -> Float64[Tensor, " S"]:
     """Return the largest (most positive) eigenvalue of each seed's symmetric matrix.
 
@@ -55,11 +87,7 @@ def largest_eigenvalue(
     within the tolerance. So it does not depend on the steps that other seeds need.
 
     Args:
-        product: Takes one vector v per seed, of shape (S, P), and returns A v for each
-            seed, where A is the matrix of the seed.
-        start: The first vector of each seed. It must not be 0. It should be random, so
-            that it has a part along every eigenvector. Its dtype is the dtype of the
-            products.
+        lanczos: The Lanczos method for these matrices.
         tolerance: The largest residual bound, relative to the eigenvalue.
         most: The maximum number of steps. P steps are enough for any matrix.
 
@@ -67,49 +95,45 @@ def largest_eigenvalue(
         The eigenvalues. The value of a seed is NaN if it has not converged after `most`
         steps, or if a number of the seed is not finite.
     """
-    seeds, size = start.shape
-    eigenvalues = torch.full((seeds,), torch.nan, dtype=torch.float64)
-    is_pending = torch.ones(seeds, dtype=torch.bool)
-    for alphas, betas in _tridiagonals(product, start, min(most, size)):
+    eigenvalues = torch.full((lanczos.seeds,), torch.nan, dtype=torch.float64)
+    is_pending = torch.ones(lanczos.seeds, dtype=torch.bool)
+    for alphas, betas in lanczos.steps(most):
         value, bound, scale = _largest(alphas, betas)
         # a bound below the rounding error of the products counts as converged
-        rounding = 4 * torch.finfo(start.dtype).eps * scale
+        rounding = 4 * torch.finfo(lanczos.dtype).eps * scale
         within = bound <= torch.maximum(tolerance * value.abs(), rounding)
-        if alphas.shape[1] == size:
+        if alphas.shape[1] == lanczos.size:
             within |= value.isfinite()
         eigenvalues = torch.where(is_pending & within, value, eigenvalues)
         is_pending &= ~within & value.isfinite()
         if not is_pending.any():
             break
-    return eigenvalues.to(start.device)
+    return eigenvalues.to(lanczos.device)
 
 
 def quadrature(
-    product: Callable[[Tensor], Tensor], start: Float[Tensor, "S P"], steps: int
+    lanczos: Lanczos, steps: int
 ) -> tuple[Float64[Tensor, "S k"], Float64[Tensor, "S k"]]:
     """Return nodes and weights that estimate the spectrum of each seed's matrix.
 
     The nodes are the eigenvalues of T_k after k = min(steps, P) steps. The weights of a
     seed sum to 1. If a number of a seed is not finite, the seed's nodes are NaN.
-    `product` and `start` are as in `largest_eigenvalue`.
     """
-    *_, last = _tridiagonals(product, start, min(steps, start.shape[1]))
+    *_, last = lanczos.steps(steps)
     nodes, vectors = _ritz(*last)
-    return nodes.to(start.device), vectors[:, 0].square().to(start.device)
+    device = lanczos.device
+    return nodes.to(device), vectors[:, 0].square().to(device)
 
 
 def _tridiagonals(
-    product: Callable[[Tensor], Tensor], start: Float[Tensor, "S P"], steps: int
-) -> Iterator[tuple[Float64[Tensor, "S k"], Float64[Tensor, "S k"]]]:
-    """After each step k, yield alpha_1 to alpha_k and beta_1 to beta_k.
-
-    T_k has the alphas on its diagonal and beta_1 to beta_{k-1} beside the diagonal.
-    """
+    product: Callable[[Tensor], Tensor], start: Float[Tensor, "S P"]
+) -> Iterator[Tridiagonal]:
+    """Yield the diagonal and the elements beside it of each T_k, after each step k."""
     seeds, size = start.shape
     alphas, betas = [], []
-    basis = start.new_empty(seeds, min(ROOM, steps), size)
+    basis = start.new_empty(seeds, min(ROOM, size), size)
     vectors = start / start.norm(dim=1, keepdim=True)
-    for step in range(steps):
+    for step in range(size):
         if step == basis.shape[1]:
             basis = torch.cat([basis, torch.empty_like(basis)], dim=1)
         basis[:, step] = vectors

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from trainables.networks.network import Network, cross_entropy, forward
-from trainables.probes.snapshot import Snapshot
+from trainables.probes.lanczos import Lanczos
+from trainables.probes.snapshot import Snapshot, sum_squares
 from trainables.randomness import generator
-from trainables.steps.reference import loss_gradient
+from trainables.steps.reference import both_passes, loss_gradient
 
 SAMPLES = 10
 """The number of random vectors for an estimate of the Hessian's trace."""
@@ -100,14 +101,28 @@ class Landscape:
     @functools.cached_property
     def snapshot(self) -> Snapshot:
         """The networks before the task, as a `Snapshot` for network probes."""
-        layers, _ = forward(self.network, self.inputs)
-        network = self.network
-        return Snapshot(network, layers[1:], self.gradient, network, network)
+        network, (gradient, hidden, _) = self.network, self._passes
+        return Snapshot(network, hidden, gradient, network, network)
+
+    @functools.cached_property
+    def _passes(self) -> tuple[Network, list[Tensor], Tensor]:
+        return both_passes(self.network, self.inputs, self.labels)
 
     @functools.cached_property
     def hessian(self) -> Hessian:
         """The Hessian of the mean loss L at the weights w."""
         return Hessian(self.network, self.inputs, self.labels)
+
+    @functools.cached_property
+    def lanczos(self) -> Lanczos:
+        """The Lanczos method for the Hessian, from normal random vectors on."""
+        vectors = [
+            generator("spectrum", seed, self.task).standard_normal(self.hessian.size)
+            for seed in self.seeds
+        ]
+        device, dtype = self.inputs.device, self.inputs.dtype
+        start = torch.from_numpy(np.stack(vectors)).to(device, dtype)
+        return Lanczos(self.hessian.product, start)
 
     @functools.cached_property
     def quadratic_forms(self) -> Tensor:
@@ -130,7 +145,12 @@ class Landscape:
     @functools.cached_property
     def gradient(self) -> Network:
         """The gradient of the mean loss L at the weights w."""
-        return self.gradient_at(self.network)
+        return self._passes[0]
+
+    @functools.cached_property
+    def loss(self) -> Float64[Tensor, " S"]:
+        """The mean loss L at the weights w, averaged in float64."""
+        return mean_loss(self._passes[2], self.labels)
 
     def gradient_at(self, network: Network) -> Network:
         """Return the gradient of the mean loss L at the weights of `network`."""
@@ -154,3 +174,22 @@ class Landscape:
         network = self.network.map(lambda t: t.repeat_interleave(count, dim=0))
         copies = [seed for seed in self.seeds for _ in range(count)]
         return Landscape(network, inputs, labels, copies, self.task)
+
+    @functools.cached_property
+    def mean_gradient(self) -> Network:
+        """The mean of the gradients of the K batches."""
+        seeds = self.network.seeds
+        return self.batches.gradient.map(
+            lambda tensor: tensor.reshape(seeds, -1, *tensor.shape[1:]).mean(dim=1)
+        )
+
+    @functools.cached_property
+    def batch_squares(self) -> Float64[Tensor, "S K"]:
+        """The squared norm of the gradient of each of the K batches."""
+        squares = sum_squares(self.batches.gradient).sum(dim=0)
+        return squares.reshape(self.network.seeds, -1)
+
+
+def mean_loss(logits: Float[Tensor, "S n outputs"], labels: Tensor) -> Tensor:
+    """Return the mean loss of each seed on its examples, averaged in float64."""
+    return cross_entropy(logits, labels).double().mean(dim=1)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainables.probes.lanczos import largest_eigenvalue, quadrature
+from trainables.probes.lanczos import Lanczos, largest_eigenvalue, quadrature
 
 
 def with_eigenvalues(*values: float, seed: int = 0) -> Tensor:
@@ -22,12 +22,10 @@ def largest(*matrices: Tensor, tolerance: float = 1e-8, most: int = 300) -> list
     stack = torch.stack(matrices)
     random = torch.Generator().manual_seed(1)
     start = torch.randn(1, stack.shape[1], generator=random).to(stack.dtype)
-    found = largest_eigenvalue(
-        lambda v: (stack @ v[:, :, None])[:, :, 0],
-        start.expand(len(stack), -1),
-        tolerance,
-        most,
+    lanczos = Lanczos(
+        lambda v: (stack @ v[:, :, None])[:, :, 0], start.expand(len(stack), -1)
     )
+    found = largest_eigenvalue(lanczos, tolerance, most)
     assert found.dtype == torch.float64
     return found.tolist()
 
@@ -118,7 +116,7 @@ def test_what_becomes_infinite_on_the_way_harms_no_other():
         return result
 
     start = torch.ones(2, 5, dtype=torch.float64) + torch.arange(5.0)
-    sick, fine = largest_eigenvalue(product, start, 1e-8, 50).tolist()
+    sick, fine = largest_eigenvalue(Lanczos(product, start), 1e-8, 50).tolist()
     assert sick != sick
     assert fine == pytest.approx(3)
 
@@ -152,7 +150,7 @@ def test_the_nodes_of_all_steps_are_the_spectrum_seen_from_the_first_vector(name
     values, vectors = torch.linalg.eigh(matrix)
     start = torch.randn(1, len(values), generator=torch.Generator().manual_seed(2))
     start = start.double()
-    nodes, weights = quadrature(lambda v: v @ matrix, start, 300)
+    nodes, weights = quadrature(Lanczos(lambda v: v @ matrix, start), 300)
     assert weights.sum().item() == pytest.approx(1)
     overlaps = (start @ vectors)[0].square() / start.square().sum()
     levels = values.unique()
@@ -168,7 +166,7 @@ def test_few_steps_have_the_first_moments_of_the_spectrum():
     """k steps integrate polynomials of degree 2 k - 1 exactly."""
     matrix = with_eigenvalues(*(float(i) / 50 - 1 for i in range(100)))
     start = torch.ones(1, 100, dtype=torch.float64)
-    nodes, weights = quadrature(lambda v: v @ matrix, start, 4)
+    nodes, weights = quadrature(Lanczos(lambda v: v @ matrix, start), 4)
     assert nodes.shape == (1, 4)
     power = start / 10
     for degree in range(8):
