@@ -12,7 +12,10 @@ from setuptools.command.build_ext import build_ext
 
 FOLDER = "trainables/steps/c/"
 
-SOURCES = ("kernels", "noise", "family", "penalties", "units", "steps")
+SOURCES = (
+    *("kernels", "noise", "family", "penalties", "units", "steps"),
+    "convolution",
+)
 
 AVX512 = ["f", "bw", "cd", "dq", "vl"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +32,10 @@ If all seeds together need more memory, they are measured in chunks of one or mo
 seeds. On a CPU, each chunk has one seed. This is fastest, because the data of one seed
 stay in the CPU's cache.
 """
+
+
+Passes = Callable[[Network, Tensor, Tensor], tuple[Network, list[Tensor], Tensor]]
+"""The type of `trainables.steps.reference.both_passes`."""
 
 
 class ProbeBatch(NamedTuple):
@@ -62,13 +66,22 @@ class ProbeBatch(NamedTuple):
         return reader.read(positions), labels
 
 
+def forward_logits(network: Network, inputs: Tensor) -> Tensor:
+    """Return the logits of S networks on inputs of shape (S, n, inputs)."""
+    return forward(network, inputs)[1]
+
+
 def test(
-    network: Network, stack: Sequence[Examples], reader: Reader
+    network: Network,
+    stack: Sequence[Examples],
+    reader: Reader,
+    logits_of: Callable[[Network, Tensor], Tensor] = forward_logits,
 ) -> dict[str, Tensor]:
     """Test the network of each seed on that seed's test examples.
 
-    `stack` has the test examples of each of the S seeds. Returns test_loss and
-    test_accuracy, each of shape (S,) and dtype float64.
+    `stack` has the test examples of each of the S seeds. `logits_of` takes networks and
+    inputs, and returns the logits. Returns test_loss and test_accuracy, each of shape
+    (S,) and dtype float64.
     """
     device = network.weights[0].device
     accuracy, loss = [], []
@@ -77,7 +90,7 @@ def test(
         positions, labels = (torch.from_numpy(array).to(device) for array in examples)
         logits = torch.cat(
             [
-                forward(alone, images.read(batch[None]))[1]
+                logits_of(alone, images.read(batch[None]))
                 for batch in torch.split(positions, TEST_BATCH)
             ],
             dim=1,
@@ -115,15 +128,17 @@ def measure_network(
     reader: Reader,
     initial: Network,
     before: Network,
+    passes: Passes = both_passes,
 ) -> dict[str, Tensor]:
     """Measure the networks of S seeds after a task, with all probes in `PROBES`.
 
     `initial` has the networks before the first task. `before` has the networks before
-    this task. Returns a tensor for each probe, of shape (S,) or (S, layers) and dtype
-    float64. Also returns `finite`: 1 if all weights of a seed are finite, else 0.
+    this task. `passes` gives the gradient, the hidden outputs and the logits. Returns a
+    tensor for each probe, of shape (S,) or (S, layers) and dtype float64. Also returns
+    `finite`: 1 if all weights of a seed are finite, else 0.
     """
     inputs, labels = batch.read(reader)
-    gradient, hidden, _ = both_passes(network, inputs, labels)
+    gradient, hidden, _ = passes(network, inputs, labels)
     snapshot = Snapshot(network, hidden, gradient, initial, before)
     measures = {column: probe(snapshot) for column, probe in PROBES.items()}
     # the largest number is NaN if any number is NaN

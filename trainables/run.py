@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -50,10 +51,11 @@ from trainables.problems import Task
 from trainables.randomness import SEEDS, generator
 from trainables.record import Record
 from trainables.setting import RunOptions, Setting
-from trainables.steps import native
+from trainables.steps import convolved, native
 from trainables.steps.denormals import flushed_denormals
 from trainables.steps.engine import choose_engine
 from trainables.steps.memory import keep_freed_memory
+from trainables.steps.reference import both_passes
 from trainables.steps.training import MIN_STEPS, Graphs, StepSums, Update, train
 from trainables.steps.update import begin_task, initial_memory, make_update
 from trainables.usage import UsageError
@@ -139,7 +141,13 @@ class ContinualRun:
         self.task = 0
         self.stack = Stack(list(seeds), 0, network, initial_memory(setting, network))
         self.engine = choose_engine(setting, network, engine)
-        self._test = native.test if self.engine == "native" else measuring.test
+        self._is_in_c = self.engine == "native" and setting.network is None
+        self._test: Any = native.test if self._is_in_c else measuring.test
+        self._passes = both_passes
+        if self.engine == "native" and not self._is_in_c:
+            logits_of = convolved.forward_logits
+            self._test = functools.partial(measuring.test, logits_of=logits_of)
+            self._passes = convolved.both_passes
         self._graphs: Graphs | None = None
         self.phases: dict[str, float] = collections.defaultdict(float)
         self._phase, self._phase_start = "", 0.0
@@ -217,7 +225,9 @@ class ContinualRun:
             self._start_phase("testing")
             measures |= self._test_on(ordered_tasks, self.task)
             self._start_phase("probes")
-            measures |= measure_network(stack.network, batch, images, initial, before)
+            measures |= measure_network(
+                stack.network, batch, images, initial, before, self._passes
+            )
             if with_landscape:
                 self._start_phase("landscape")
                 measures |= measure_landscape(LANDSCAPE, stack.network, batch, images)
@@ -360,7 +370,7 @@ class ContinualRun:
         On a GPU, replay the steps from a captured CUDA graph if possible.
         """
         intervention = self.setting.intervention
-        if self.engine == "native":
+        if self._is_in_c:
             if intervention and intervention.rests:
                 return self._train_in_turns(intervention, block)
             part = self.stack.part(block.start, block.stop)

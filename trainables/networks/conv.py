@@ -14,8 +14,9 @@ of the work. Other activations come before the maximum, as in the authors' code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import attrs
 
@@ -35,6 +36,28 @@ KERNEL_SIDES = (5, 3)
 
 def _channels_text(value: Any, field: attrs.Attribute[str]) -> str:
     return "-".join(map(str, parse_widths(field.name, value)))
+
+
+class Convolution(NamedTuple):
+    """The sizes of a convolution."""
+
+    height: int  # of the images that it reads
+    width: int
+    channels: int
+    rows: int  # of a kernel
+    columns: int
+    units: int
+
+    @property
+    def outputs(self) -> tuple[int, int]:
+        """The height and width of its outputs before the maximum over squares."""
+        return self.height - self.rows + 1, self.width - self.columns + 1
+
+    @property
+    def pooled(self) -> tuple[int, int]:
+        """The height and width of its outputs after the maximum over squares."""
+        height, width = self.outputs
+        return max(1, height // 2), max(1, width // 2)
 
 
 @attrs.frozen(kw_only=True)
@@ -58,15 +81,23 @@ class Conv(Architecture):
 
     def layers(self, form: Form, dense: Sequence[int], outputs: int = 1) -> list[Layer]:
         """Return the sizes of the convolutions and of the dense layers."""
-        height, width, read = form.height, form.width, form.channels
-        sizes: list[Layer] = []
+        convolutions = self.convolutions(form, outputs)
+        sizes = [
+            Layer(c.rows * c.columns * c.channels, c.units, math.prod(c.outputs))
+            for c in convolutions
+        ]
+        inputs = math.prod(convolutions[-1].pooled) * outputs * convolutions[-1].units
+        return sizes + dense_layers(inputs, dense, outputs)
+
+    def convolutions(self, form: Form, outputs: int = 1) -> list[Convolution]:
+        """Return the sizes of the convolutions. A unit has `outputs` outputs."""
+        (height, width), read = (form.height, form.width), form.channels
+        sizes: list[Convolution] = []
         for units in parse_widths("conv_channels", self.conv_channels):
-            rows, columns = _kernel(len(sizes), height, width)
-            height, width = height - rows + 1, width - columns + 1
-            sizes.append(Layer(rows * columns * read, units, height * width))
-            height, width = max(1, height // 2), max(1, width // 2)
-            read = outputs * units
-        return sizes + dense_layers(height * width * read, dense, outputs)
+            kernel = _kernel(len(sizes), height, width)
+            sizes.append(Convolution(height, width, read, *kernel, units))
+            (height, width), read = sizes[-1].pooled, outputs * units
+        return sizes
 
     def forward(self, network: Network, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the images, the outputs of each hidden layer, and the logits.

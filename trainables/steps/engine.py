@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from trainables.steps import check, extension, native
+from trainables.steps import check, convolved, extension, native
 from trainables.usage import UsageError, choose
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def choose_engine(
     named = preferred or os.environ.get(VARIABLE)
     kind = "engine" if preferred else VARIABLE
     engine = choose(kind, named or "native", ENGINES)
-    if engine == "native" and native.supports(setting, network):
+    in_c = native.supports(setting, network) or convolved.supports(network)
+    if engine == "native" and in_c:
         try:
             check.load(network.weights[0].dtype)
             return "native"

@@ -101,7 +101,19 @@ class Sums(ctypes.Structure):
     _fields_ = tuple((name, c_double) for name in ("loss", "correct", "steps"))
 
 
-STRUCTS = (Parameters, Batches, Hyperparameters, Sums)
+class Convolution(ctypes.Structure):
+    """The C struct of the sizes of a convolution."""
+
+    _fields_ = tuple(
+        (name, c_int64)
+        for name in (
+            *("networks", "panels", "height", "width", "channels"),
+            *("rows", "columns", "units", "is_linear"),
+        )
+    )
+
+
+STRUCTS = (Parameters, Batches, Hyperparameters, Sums, Convolution)
 
 
 class Unavailable(Exception):
@@ -151,8 +163,13 @@ def load(dtype: object) -> Library:
             )
         if functions.is_supported():
             pointers = [POINTER(struct) for struct in STRUCTS]
-            functions.train.argtypes = pointers
+            functions.train.argtypes = pointers[:4]
             functions.test.argtypes = [pointers[0], pointers[1], pointers[3]]
+            functions.convolution_scratch.argtypes = [pointers[4]]
+            functions.convolution_scratch.restype = c_int64
+            for function, arrays in ((functions.convolve, 6), (functions.convolve_back, 8)):
+                function.argtypes = [pointers[4], *[c_void_p] * arrays]
+                function.restype = None
             text = (ctypes.c_char * 80).in_dll(functions, "compiler")
             return Library(name, text.value.decode(), functions)
     raise Unavailable(

@@ -181,7 +181,7 @@ def _base_pass(network: Network, inputs: Tensor, labels: Tensor, keep_z: bool) -
     for i in range(1, len(weights)):
         h.append(z.relu() if keep_z and i == 1 else z.relu_())
         z = torch.baddbmm(biases[i], h[i], weights[i])
-    e = [_error(z, labels)]
+    e = [error(z, labels)]
     for i in range(len(weights) - 1, 0, -1):
         e.append(_through_relu(torch.bmm(e[-1], weights[i].mT), h[i]))
     return Pass(h, first, e[::-1], z)
@@ -225,7 +225,7 @@ def _ascent_pass(
             z.baddbmm_(torch.bmm(h2[i], h[i].mT).add_(1), scaled_e[i])
         if i < layers[-1]:
             h2.append(z.relu_())
-    e2 = [_error(z, labels)]
+    e2 = [error(z, labels)]
     for i in layers[:0:-1]:
         back = torch.bmm(e2[-1], weights[i].mT)
         if not explicit[i]:
@@ -271,7 +271,7 @@ def _norm(kernels: list[Tensor], e: list[Tensor], explicit: list[bool]) -> Tenso
     return torch.stack(squares).sum(0).sqrt_()[:, None, None]
 
 
-def _error(
+def error(
     logits: Float[Tensor, "S n outputs"], labels: Int[Tensor, "S n"]
 ) -> Float[Tensor, "S n outputs"]:
     """Return softmax(logits) - onehot(labels), the error of the last layer.

@@ -17,11 +17,19 @@ from torch import Tensor
 from trainables.networks.network import Network
 from trainables.networks.stack import Memory, Stack
 from trainables.setting import Setting
-from trainables.steps import fast, reference
+from trainables.steps import convolved, fast, reference
 from trainables.steps.training import Update
 
-STEPS = {"reference": reference.step, "torch": fast.step}
-GRADIENTS = {"reference": reference.gradient, "torch": fast.gradient}
+STEPS = {"reference": reference.step, "torch": fast.step, "native": convolved.step}
+GRADIENTS = {
+    "reference": reference.gradient,
+    "torch": fast.gradient,
+    "native": convolved.gradient,
+}
+"""The functions of each engine. Those of "native" are for convolutional networks.
+
+`trainables.steps.native` trains multilayer perceptrons, whole blocks of batches at once.
+"""
 
 
 def initial_memory(setting: Setting, network: Network) -> Memory:
@@ -51,7 +59,7 @@ def begin_task(setting: Setting, stack: Stack) -> None:
 def make_update(setting: Setting, engine: str, stack: Stack) -> Update:
     """Return the function that updates the networks of `stack` in place on a batch.
 
-    `engine` is "reference" or "torch".
+    `engine` is a key of `STEPS`.
     """
     intervention = setting.intervention
     if setting.base is None and not (intervention and intervention.penalizes):

@@ -27,8 +27,9 @@ Lanes beyond the batch have e = 0.
 
 #define TEST_BATCH 64 /* number of examples that are tested at once */
 
-const int64_t struct_sizes[4] = {sizeof(Parameters), sizeof(Batches),
-                                 sizeof(Hyperparameters), sizeof(Sums)};
+const int64_t struct_sizes[5] = {sizeof(Parameters), sizeof(Batches),
+                                 sizeof(Hyperparameters), sizeof(Sums),
+                                 sizeof(Convolution)};
 
 #ifdef __clang__
 const char compiler[80] = __VERSION__;

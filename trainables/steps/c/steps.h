@@ -118,9 +118,18 @@ typedef struct {
     double loss, correct, steps;
 } Sums;
 
+/* The sizes of a convolution of several networks (see convolution.c), each with
+   `panels` panels of examples. */
+typedef struct {
+    int64_t networks, panels;
+    int64_t height, width, channels; /* of the images */
+    int64_t rows, columns;           /* of the kernels */
+    int64_t units, is_linear;        /* 1 without the ReLU, else 0 */
+} Convolution;
+
 /* Sizes of the structs above, in this order. Python compares these sizes with the sizes
    of its own structs. */
-extern const int64_t struct_sizes[4];
+extern const int64_t struct_sizes[5];
 
 /* Name and version of the compiler, for example "gcc 12.2.0". */
 extern const char compiler[80];
@@ -136,5 +145,23 @@ int train(const Parameters *parameters, const Batches *batches,
 
 /* Test a network on the examples of one batch. Return 0, or 1 if memory runs out. */
 int test(const Parameters *parameters, const Batches *batches, Sums *sums);
+
+/* Return how many reals of scratch memory a convolution needs. */
+int64_t convolution_scratch(const Convolution *c);
+
+/* Compute the outputs of a convolution after the maximum and the ReLU. `images` and
+   `outputs` are panels of lines, [network][panel][row][column][channel]. So is
+   `places`, the places of the maxima, of integers as wide as the reals; it may be NULL.
+   `weights` are [network][unit][row][column][channel], `biases` are [network][unit].
+   All other memory is aligned to 64 bytes. */
+void convolve(const Convolution *c, const void *images, const void *weights,
+              const void *biases, void *outputs, void *places, void *scratch);
+
+/* Compute the gradients of weights and biases, and the errors of the images unless
+   `image_errors` is NULL, from `errors`, those of the outputs. `places` is from
+   `convolve`. The layouts are as there. */
+void convolve_back(const Convolution *c, const void *images, const void *weights,
+                   const void *places, const void *errors, void *weight_gradient,
+                   void *bias_gradient, void *image_errors, void *scratch);
 
 #endif
