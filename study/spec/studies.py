@@ -18,10 +18,12 @@ from trainables.bases import Adam
 from trainables.data.datasets import DATASETS
 from trainables.hyperparameter import check_whole
 from trainables.interventions import INTERVENTIONS
+from trainables.networks import Conv
 from trainables.optimizers import (
     ASAM,
     FSAM,
     GNP,
+    GSAM,
     OPTIMIZERS,
     SAM,
     SGD,
@@ -179,6 +181,10 @@ MNIST: dict[str, Any] = {"dataset": "mnist", "epochs": 1, **NETWORK}
 # two epochs, because mnist-5k has 14 times fewer examples in a task than MNIST
 DIGITS: dict[str, Any] = {"dataset": "mnist-5k", "epochs": 2, **NETWORK}
 
+# the optimizer besides SGD, SAM and GNP in the study fashion
+BEST_OF_FAMILY = GSAM
+SMALL_CONV = Conv(conv_channels="8-16-32")
+
 PAPER_OPTIMIZERS = over_rho([RHO], LEARNING_RATES, [ALPHA])
 # without the two smallest learning rates: they are too small for 5,000 digits
 SMALL_MAP_OPTIMIZERS = over_rho(RHOS[::2], MAP_LEARNING_RATES[:3], [ALPHA])
@@ -327,6 +333,33 @@ def rho_why() -> tuple[Setting, ...]:
     return grid([Permuted()], optimizers, **{**DIGITS, "batch_size": 1, "epochs": 1})
 
 
+def fashion() -> tuple[Setting, ...]:
+    """Return SGD, SAM, GNP and GSAM with an MLP and a convolutional network.
+
+    Both networks train on the same streams of Fashion-MNIST: the 45 pairs of classes,
+    and permutations of the labels. The convolutional network is small, and a task has
+    few examples, so that the study fits a laptop. One update in 16 examples makes few
+    updates of a task, so the learning rates are larger than those of the paper.
+    """
+    optimizers = over_rho([RHO], MAP_LEARNING_RATES[1:3], [ALPHA]) + tuple(
+        BEST_OF_FAMILY(lr=lr, rho=RHO) for lr in MAP_LEARNING_RATES[1:3]
+    )
+    settings: list[Setting] = []
+    for problem, tasks, examples in ((Pairwise(), 45, 2000), (LabelPermuted(), 30, 3000)):
+        for network, hidden in ((None, (100, 100, 100)), (SMALL_CONV, (64, 64))):
+            settings += grid(
+                [problem],
+                optimizers,
+                dataset="fashion-mnist",
+                network=network,
+                hidden=hidden,
+                tasks=tasks,
+                examples=examples,
+                batch_size=16,
+            )
+    return tuple(settings)
+
+
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
@@ -383,6 +416,13 @@ STUDIES: dict[str, Study] = {
             seeds=range(5),
             about="every sharpness-aware optimizer with its authors' values",
             landscape_every=33,
+        ),
+        Study(
+            "fashion",
+            fashion(),
+            seeds=range(10),
+            about="an MLP and a convolutional network on the same streams",
+            landscape_every=0,
         ),
         Study(
             "dohare-2024",
