@@ -90,7 +90,8 @@ def loss_of(network: Network, x: Tensor, y: Tensor, place: int, vector: Tensor):
 def dense(seen: Landscape, place: int) -> Tensor:
     """The whole Hessian of one network."""
     loss = functools.partial(loss_of, seen.network, seen.inputs, seen.labels, place)
-    return torch.autograd.functional.hessian(loss, flat(seen.network, place))
+    vector = flat(seen.network, place)
+    return torch.autograd.functional.hessian(loss, vector, vectorize=True)
 
 
 @functools.cache
