@@ -110,13 +110,20 @@ class Records:
         stream of the task that has number 0 in the frame.
         """
         frame: pd.DataFrame = self.table.to_pandas()
-        settings = tuple(n for n, c in self.columns.items() if c.role == "setting")
+        settings = (n for n, c in self.columns.items() if c.role == "setting")
         frame.attrs |= {
-            "setting_columns": settings,
+            "setting_columns": _Uncopied(settings),
             "confirming": self.confirming,
             "first_task": self.first_task,
         }
         return frame
+
+
+class _Uncopied(tuple[str, ...]):
+    """Names that pandas does not copy, although it copies `attrs` in each operation."""
+
+    def __deepcopy__(self, memo: object) -> _Uncopied:
+        return self
 
 
 def load(
