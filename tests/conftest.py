@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pkgutil
 from pathlib import Path
@@ -37,10 +38,14 @@ jaxtyping.install_import_hook(
 )
 
 torch.set_num_threads(1)
-settings.register_profile(
-    "tests", derandomize=True, database=None, deadline=None, max_examples=50
-)
+# `pytest --hypothesis-profile=many` draws more
+for profile, examples in (("tests", 20), ("many", 500)):
+    settings.register_profile(
+        profile, derandomize=True, database=None, deadline=None, max_examples=examples
+    )
 settings.load_profile("tests")
+
+gc.disable()  # until all is imported, of which nothing is garbage
 
 SHAPES_CHECKED_IN_ONE_OF = 8
 """One test case in this many checks shapes. Checking all would take 50% more time."""
@@ -66,6 +71,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.stash[UNCHECKED_SHAPES] = bool(number % SHAPES_CHECKED_IN_ONE_OF)
         if group := _group(item):
             item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector never again look at what was imported.
+
+    It would look at the millions of objects of torch, Ray and pandas again and again.
+    """
+    gc.freeze()
+    gc.enable()
 
 
 def _group(item: pytest.Item) -> str | None:
