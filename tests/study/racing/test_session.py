@@ -147,7 +147,9 @@ def test_a_race_ends_with_one_setting_of_each_method(ended, store, local, capsys
     assert judged.loc["choosing", "pairs"] == 4
 
 
-@pytest.mark.parametrize("trials", [3, 8])
+@pytest.mark.parametrize(
+    "trials", [5, *(pytest.param(n, marks=pytest.mark.chaos) for n in (3, 8))]
+)
 def test_a_race_that_is_killed_decides_the_same(tmp_path, ended, local, trials):
     cut = Store(str(tmp_path), "mine")
     local.left = trials
