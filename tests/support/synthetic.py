@@ -172,7 +172,7 @@ def make_run(
             column = pa.array(varying[field.name], field.type)
         else:
             # all other measures are null
-            column = pa.repeat(pa.scalar(same.get(field.name), field.type), tasks)
+            column = _repeat(field.name, same.get(field.name), tasks)
         columns.append(column)
     return pa.Table.from_arrays(columns, schema=_schema()).slice(0, rows)
 
@@ -180,6 +180,11 @@ def make_run(
 @functools.cache
 def _schema() -> pa.Schema:
     return schema({"commit": "synthetic"})
+
+
+@functools.lru_cache(maxsize=10_000)  # runs differ in few of a hundred columns
+def _repeat(name: str, value: Any, tasks: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, _schema().field(name).type), tasks)
 
 
 def frame(*runs: pa.Table) -> pd.DataFrame:

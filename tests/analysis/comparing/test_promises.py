@@ -59,18 +59,16 @@ def simulate(baselines, seeds, studies):
 
 
 CASES = [*itertools.product((1, 5, 24), (3, 5, 10))]
-QUICK = [(1, 3), (5, 5)]
+MANY = [
+    pytest.param(*case, 20 if case[0] == 24 else 100, marks=pytest.mark.chaos)
+    for case in CASES
+]
 
 
 @pytest.mark.parametrize(
-    ("baselines", "seeds"),
-    [
-        pytest.param(*case, marks=[] if case in QUICK else pytest.mark.chaos)
-        for case in CASES
-    ],
+    ("baselines", "seeds", "studies"), [(1, 3, 25), (5, 5, 20), *MANY]
 )
-def test_without_an_effect_errors_are_as_rare_as_promised(baselines, seeds):
-    studies = 20 if baselines == 24 else 50
+def test_without_an_effect_errors_are_as_rare_as_promised(baselines, seeds, studies):
     errors, method_errors, raw, covered = simulate(baselines, seeds, studies)
     noise = 3 * np.sqrt(0.05 * 0.95 / studies)
     assert errors <= 0.06 + noise

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from analysis.comparing.compare import Question, compare
+from analysis.figures.picture import Picture
 from analysis.records.csv_import import import_csv
 from analysis.records.load import load, load_records
 from analysis.records.runs import by_setting
@@ -84,7 +85,8 @@ def test_methods_are_compared_seed_by_seed(results):
         assert row["verdict"] == "better"
 
 
-def test_a_report_is_made(results, tmp_path, capsys):
+def test_a_report_is_made(results, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Picture, "render", lambda *_, **__: (b"<svg></svg>", 7.0))
     assert write_report(results, str(tmp_path / "r.html")) == 0
     said = capsys.readouterr()
     assert "Traceback" not in said.err

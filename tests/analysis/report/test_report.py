@@ -193,11 +193,8 @@ def test_markup_in_a_name_is_text(tmp_path, monkeypatch):
     keep_parts(monkeypatch, "about", "table", "accuracy", "compare")
     folder = tmp_path / "odd" / "records"
     folder.mkdir(parents=True)
-    runs = [
-        make_run(setting, seed, ODD)
-        for setting in rho_settings("permuted", 6)
-        for seed in range(2)
-    ]
+    kinds = rho_settings("permuted", 6)[:2]  # SGD and SAM
+    runs = [make_run(setting, seed, ODD) for setting in kinds for seed in range(2)]
     pq.write_table(pa.concat_tables(runs), folder / "x.parquet")
     write(tmp_path, "y", make_run(make_setting(tasks=6), 0, "plain"))
     assert write_report(str(tmp_path), str(tmp_path / "r.html")) == 0
@@ -205,9 +202,8 @@ def test_markup_in_a_name_is_text(tmp_path, monkeypatch):
     assert "<script" not in text
     assert "&lt;script&gt;" in text
     Page(text)
-    for suffix in ("svg", "png", "pdf"):
-        request = FigureRequest(name="accuracy", results=str(tmp_path), study=ODD)
-        draw_to_file(request, str(tmp_path / f"f.{suffix}"))
+    request = FigureRequest(name="accuracy", results=str(tmp_path), study=ODD)
+    draw_to_file(request, str(tmp_path / "f.svg"))
     assert "<script" not in (tmp_path / "f.svg").read_text("utf-8")
 
 
@@ -317,7 +313,8 @@ def test_a_study_that_runs_says_how_much_is_there(tmp_path, capsys, undrawn):
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"settings": [{}]}', "{"])
-def test_a_damaged_study_json_changes_nothing(tmp_path, content, undrawn):
+def test_a_damaged_study_json_changes_nothing(tmp_path, content, monkeypatch):
+    keep_parts(monkeypatch, "answer", "about", "lost")
     write_study(tmp_path, [make_setting(tasks=3)], (0,))
     (tmp_path / "paper" / "study.json").write_text(content)
     (report,) = make_reports(str(tmp_path))
@@ -325,8 +322,9 @@ def test_a_damaged_study_json_changes_nothing(tmp_path, content, undrawn):
 
 
 def test_of_many_settings_the_best_are_drawn_and_the_command_names_them(
-    tmp_path, undrawn
+    tmp_path, monkeypatch, undrawn
 ):
+    keep_parts(monkeypatch, "accuracy")
     many = [
         make_setting(tasks=3, optimizer=kind, weight_decay=i * 1e-4)
         for kind in ("sgd", "gnp")

@@ -62,6 +62,13 @@ def results(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def both(results):
+    """The verdicts on both studies."""
+    frame = load(str(results), ["test_accuracy", "sharpness", "start_sharpness"])
+    return claims(frame, str(results))
+
+
 def printed(function, *args):
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -79,13 +86,10 @@ def run(command):
 
 
 @pytest.mark.parametrize("study", ["", "it's rho"])
-def test_the_command_of_each_claim_prints_its_number(results, study):
+def test_the_command_of_each_claim_prints_its_number(results, study, both):
     """With several studies, and with settings that the claims leave out."""
-    frame = load(str(results), ["test_accuracy", "sharpness", "start_sharpness"])
-    if not study:
-        frame = frame[frame["study"] == "paper"]
-    data = claims(frame, str(results / "paper" if not study else results))
-    data = data[data["study"] == (study or "paper")]
+    place = str(results / "paper")
+    data = both[both["study"] == study] if study else claims(load(place), place)
     assert len(data) == 14
     assert (data["verdict"] != "not measured").all()
     for command, rows in data.groupby("command"):
@@ -126,9 +130,9 @@ def test_every_claim_is_in_the_sheets_once(results):
     assert setup == "tasks 20"
 
 
-def test_several_studies_are_told_apart(results):
-    data = claims(load(str(results), ["test_accuracy", "sharpness", "start_sharpness"]))
-    for sheet in (claim_sheets(data)[0], claim_sheets(data)[2]):
+def test_several_studies_are_told_apart(both):
+    verdicts, _, numbers, _ = claim_sheets(both)
+    for sheet in (verdicts, numbers):
         column = [column.name for column in sheet.columns].index("study")
         assert {row[column] for row in sheet.rows} == {"paper", "it's rho"}
 
