@@ -56,9 +56,9 @@ class Column:
 
         Return None if the metadata do not contain a valid role.
         """
-        given = field.metadata or {}
+        metadata = field.metadata or {}
         texts: dict[str, Any] = {
-            k: printable(given.get(k.encode(), b"").decode(errors="replace"))
+            k: printable(metadata.get(k.encode(), b"").decode(errors="replace"))
             for k in _METADATA
         }
         if texts["role"] not in get_args(Role):

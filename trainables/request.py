@@ -200,8 +200,8 @@ class Request:
         replace all earlier stacks of the settings in `setting_ids`. `slots` is the
         number of trials that can run at once.
         """
-        rest = {s for s in self.stacks if parse_stack_name(s)[0] not in setting_ids}
-        stacks = tuple(sorted(rest.union(names)))
+        others = {s for s in self.stacks if parse_stack_name(s)[0] not in setting_ids}
+        stacks = tuple(sorted(others.union(names)))
         return attrs.evolve(self, stacks=stacks, slots=max(slots, self.slots))
 
     def stacks_to_resume(self, slots: int) -> list[tuple[str, tuple[int, ...]]]:

@@ -212,8 +212,8 @@ def _with_paper_values(group: list[Runs]) -> list[Runs]:
     for name in ("rho", "alpha"):
         values = {runs.setting.get(name) for runs in group} - {None}
         if len(values) > 1:
-            kept = (None, SETUP[name])
-            group = [runs for runs in group if runs.setting.get(name) in kept]
+            allowed = (None, SETUP[name])
+            group = [runs for runs in group if runs.setting.get(name) in allowed]
     return group
 
 
@@ -226,8 +226,8 @@ def _conditions(chosen: list[Runs], others: list[Runs]) -> Iterator[str]:
         texts = sorted(map(quote, values - {None}))
         equal = [f"{name} IN ({', '.join(texts)})"] if texts else []
         null = [f"{name} IS NULL"] if None in values else []
-        both = " OR ".join(equal + null)
-        yield f"({both})" if equal and null else both
+        condition = " OR ".join(equal + null)
+        yield f"({condition})" if equal and null else condition
 
 
 def quote(value: Any) -> str:

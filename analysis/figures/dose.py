@@ -122,29 +122,31 @@ def _draw_panel(part: pd.DataFrame, ax: Axes, rates: list[float], scale: float) 
 
     shifts = np.linspace(-0.06, 0.06, len(rates)) if len(rates) > 1 else [0.0]
     for _, curve in part.groupby("curve", sort=False):
-        place = rates.index(curve["lr"].iloc[0])
-        x = curve["rho"].to_numpy() * np.exp(shifts[place])
+        index = rates.index(curve["lr"].iloc[0])
+        x = curve["rho"].to_numpy() * np.exp(shifts[index])
         mean, lo, hi = (scale * curve[n].to_numpy() for n in ("difference", "lo", "hi"))
-        color = LINES[place % len(LINES)]
+        color = LINES[index % len(LINES)]
         ax.errorbar(
             x,
             mean,
             yerr=np.abs(np.stack([mean - lo, hi - mean])),
             color=color,
-            marker=MARKERS[place % len(MARKERS)],
+            marker=MARKERS[index % len(MARKERS)],
             ms=3.5,
             lw=1.1,
             elinewidth=0.9,
-            label=f"lr {rates[place]:g}",
+            label=f"lr {rates[index]:g}",
         )
-        lost = x[np.isnan(mean)]
+        diverged = x[np.isnan(mean)]
         axes: Any = ax.get_xaxis_transform()
-        ax.plot(lost, np.full(len(lost), 0.03), "x", color=color, transform=axes)
+        ax.plot(
+            diverged, np.full(len(diverged), 0.03), "x", color=color, transform=axes
+        )
     ax.axhline(0, color="0.35", linewidth=0.8)
     ax.set_xscale("log")
     ax.set_yscale("symlog", linthresh=LINEAR)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, index: f"{value:g}"))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, index: f"{value:g}"))
     ax.minorticks_off()
     figure = ax.get_figure(root=True)
     assert figure is not None

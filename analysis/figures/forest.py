@@ -186,9 +186,9 @@ class Forest:
         """What the panel shows, and the unit."""
         row = self.rows.iloc[0]
         name = baseline_words(row["baseline"])
-        what = f"difference in {self.metric.words} to {name}, all else equal"
+        text = f"difference in {self.metric.words} to {name}, all else equal"
         unit = unit_of_difference(self.metric)
-        return f"{describe_stream(self.rows)}: {escape_text(what)} ({unit})"
+        return f"{describe_stream(self.rows)}: {escape_text(text)} ({unit})"
 
 
 def draw_forest(data: pd.DataFrame, width: float | None = None) -> Figure:

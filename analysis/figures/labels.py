@@ -55,11 +55,11 @@ def label_ends(ax: Axes, ends: Sequence[End], size: float, inches: float) -> Non
     ordered = sorted(ends, key=lambda end: end.value)
     heights = [float(np.clip((e.value - low) / (high - low), 0, 1)) for e in ordered]
     apart = spread(heights, STEP * size / 72 / inches)
-    beside: Any = {"transform": ax.transAxes, "clip_on": False}
-    beside["solid_capstyle"] = "butt"
+    style: Any = {"transform": ax.transAxes, "clip_on": False}
+    style["solid_capstyle"] = "butt"
     for end, height, y in zip(ordered, heights, apart, strict=True):
-        ax.plot([1.005, 1.035], [height, y], color="0.7", linewidth=0.6, **beside)
-        ax.plot([1.04, 1.105], [y, y], **end.look, **beside)
+        ax.plot([1.005, 1.035], [height, y], color="0.7", linewidth=0.6, **style)
+        ax.plot([1.04, 1.105], [y, y], **end.look, **style)
         ax.text(1.12, y, end.name, transform=ax.transAxes, va="center", size=size)
 
 

@@ -492,9 +492,9 @@ def _draw_scale(
     scale, unit = display_unit(metric_of(row.iloc[0]), row["tasks"].iloc[0])
     means = scale * row["mean"].dropna()
     low, high = colors.get_clim()
-    beyond = bool((means < low).any()), bool((means > high).any())
+    is_beyond = bool((means < low).any()), bool((means > high).any())
     ends = {(True, True): "both", (False, True): "max", (True, False): "min"}
-    bar = figure.colorbar(colors, cax=ax, extend=ends.get(beyond, "neither"))
+    bar = figure.colorbar(colors, cax=ax, extend=ends.get(is_beyond, "neither"))
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7, length=2)
     bar.ax.grid(visible=False)

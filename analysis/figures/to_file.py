@@ -118,10 +118,10 @@ def select(frame: pd.DataFrame, request: FigureRequest) -> pd.DataFrame:
             f"{request.results} has several studies: choose one with --study "
             f"({', '.join(studies)})"
         )
-    kept = () if FIGURES[request.name].compares else request.settings
+    chosen = () if FIGURES[request.name].compares else request.settings
     frame = _choose(frame, "study", filter(None, [request.study]))
     frame = _choose(frame, "problem", filter(None, [request.problem]))
-    return _choose(frame, "setting_id", kept)
+    return _choose(frame, "setting_id", chosen)
 
 
 def _choose(frame: pd.DataFrame, column: str, names: Iterable[str]) -> pd.DataFrame:
@@ -146,6 +146,6 @@ def _add_fresh(
     """
     everything = load(request.results, columns, None, request.tasks)
     fresh = everything[everything["intervention"] == FRESH]
-    both = pd.concat([frame, fresh]).drop_duplicates(KEY, ignore_index=True)
-    both.attrs |= frame.attrs  # `concat` keeps only attributes that are equal
-    return both
+    records = pd.concat([frame, fresh]).drop_duplicates(KEY, ignore_index=True)
+    records.attrs |= frame.attrs  # `concat` keeps only attributes that are equal
+    return records

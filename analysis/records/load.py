@@ -570,8 +570,8 @@ def _drop_duplicates(
         UsageError: Two rows of the same run and task differ in a measurement.
     """
     keys = _number_keys(table)
-    again = keys.duplicated().to_numpy()
-    if not again.any():
+    is_repeated = keys.duplicated().to_numpy()
+    if not is_repeated.any():
         return table
     rows = np.flatnonzero(keys.duplicated(keep=False))
     measured = [
@@ -595,11 +595,11 @@ def _drop_duplicates(
             "wrong file to another folder"
         )
     print(
-        f"note: {again.sum()} rows are repeated with equal results (for example in "
-        f"{path_of(np.flatnonzero(again)[0])}); each row is used only once",
+        f"note: {is_repeated.sum()} rows are repeated with equal results (for example "
+        f"in {path_of(np.flatnonzero(is_repeated)[0])}); each row is used only once",
         file=sys.stderr,
     )
-    return table.filter(pa.array(~again))
+    return table.filter(pa.array(~is_repeated))
 
 
 def _number_keys(table: pa.Table) -> pd.Series[Any]:

@@ -115,11 +115,11 @@ class Runs:
 
     def select_seeds(self, seeds: Collection[int]) -> Runs:
         """Return a copy with only the runs of the given seeds."""
-        wanted = set(seeds)
-        rows = np.array([seed in wanted for seed in self.seeds], dtype=bool)
+        chosen = set(seeds)
+        rows = np.array([seed in chosen for seed in self.seeds], dtype=bool)
         names = ("seeds", "diverged", "incomplete", "missing", "extra", "unmatched")
         fields: dict[str, Any] = {
-            name: tuple(seed for seed in getattr(self, name) if seed in wanted)
+            name: tuple(seed for seed in getattr(self, name) if seed in chosen)
             for name in names
         }
         return attrs.evolve(self, matrix=self.matrix[rows], **fields)

@@ -85,8 +85,8 @@ class Source:
     def command_where(self, name: str, *options: str) -> str:
         """Return the shell command for the records of this study only."""
         quoted = self.facts.study.replace("'", "''")
-        where = ["--where", f"study = '{quoted}'"] if self.several else []
-        return self.command(name, self.results, *options, *where)
+        condition = ["--where", f"study = '{quoted}'"] if self.several else []
+        return self.command(name, self.results, *options, *condition)
 
     def study_option(self) -> list[str]:
         """Return the option --study NAME if there are several studies, else nothing."""
@@ -294,16 +294,16 @@ def _replication(source: Source) -> Content:
 
 def _lost_runs(source: Source) -> Content:
     counts = source.facts.counts
-    lost = counts[counts["complete"] < counts["expected"]]
-    if lost.empty:
+    incomplete = counts[counts["complete"] < counts["expected"]]
+    if incomplete.empty:
         return {"lead": "There are none: every requested run is complete."}
     sheets = [
         about.runs_sheet(source.facts.study, str(problem), part)
-        for problem, part in lost.groupby("problem", sort=False)
+        for problem, part in incomplete.groupby("problem", sort=False)
     ]
     return {
-        "lead": f"{len(lost)} of {len(counts)} settings have diverged, incomplete or "
-        "missing runs. The means in this report leave these runs out.",
+        "lead": f"{len(incomplete)} of {len(counts)} settings have diverged, "
+        "incomplete or missing runs. The means in this report leave these runs out.",
         "command": source.command_where("about"),
         "sheets": tuple(sheets),
     }

@@ -64,10 +64,10 @@ def write_report(results: str, output: str) -> int:
     write_file(output, make_page(reports).encode("utf-8", errors="replace"))
     for report in reports:
         left_out = [part for part in report.parts if part.problem]
-        made = len(report.parts) - len(left_out)
+        complete_parts = len(report.parts) - len(left_out)
         print(
             f"{report.study}: {report.complete} of {report.expected} runs are "
-            f"complete; the report has {made} of {len(report.parts)} parts"
+            f"complete; the report has {complete_parts} of {len(report.parts)} parts"
         )
         for part in left_out:
             print(f"  left out: {part.title}: {part.problem}")
@@ -121,7 +121,7 @@ def make_page(reports: Sequence[Report]) -> str:
 
 def _draw(drawing: Drawing, name: str) -> list[dict[str, Any]]:
     """Return a figure as SVG in two widths: for a wide screen and for a phone."""
-    drawn = []
+    drawings = []
     for kind, width in (("wide", None), ("narrow", SIZES["one-column"])):
         prefix = f"{name}-{kind}"
         picture = FIGURES[drawing.figure]
@@ -130,8 +130,8 @@ def _draw(drawing: Drawing, name: str) -> list[dict[str, Any]]:
         # `Markup` is safe here, because Matplotlib escapes the text of a figure.
         markup = Markup(unique_ids(svg[svg.index("<svg") :], prefix))
         fits = inches < NARROW
-        drawn.append({"svg": markup, "fits": fits, "inches": round(inches, 2)})
-    return drawn
+        drawings.append({"svg": markup, "fits": fits, "inches": round(inches, 2)})
+    return drawings
 
 
 def unique_ids(svg: str, prefix: str) -> str:

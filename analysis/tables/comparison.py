@@ -288,9 +288,9 @@ def _baseline(row: Row) -> str:
 def _pairs(row: Row) -> str:
     """Return the number of pairs, as in "8 of 10" if two seeds have no pair."""
     columns = ("diverged_seeds", "baseline_diverged_seeds", "missing_seeds")
-    lost = {seed for name in columns for seed in row[name].split()}
-    total = row["pairs"] + len(lost)
-    return f"{row['pairs']} of {total}" if lost else str(row["pairs"])
+    without_pair = {seed for name in columns for seed in row[name].split()}
+    total = row["pairs"] + len(without_pair)
+    return f"{row['pairs']} of {total}" if without_pair else str(row["pairs"])
 
 
 def _notes(rows: Sequence[Row], question: Question) -> Iterator[str]:

@@ -113,7 +113,7 @@ def difference(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
         b: The records to compare, with the same columns.
     """
     others = {runs.setting_id: runs for runs in by_setting(b)}
-    both = [runs for runs in by_setting(a) if runs.setting_id in others]
+    shared = [runs for runs in by_setting(a) if runs.setting_id in others]
     return pd.DataFrame(
         {
             "setting_id": runs.setting_id,
@@ -123,7 +123,7 @@ def difference(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
             "tasks": runs.setting["tasks"],
             **_compare_runs(runs, others[runs.setting_id], METRICS[name]),
         }
-        for problem, group, labels in by_problem(both)
+        for problem, group, labels in by_problem(shared)
         for runs, label in zip(group, labels, strict=True)
         for name in METRIC_NAMES
     )
@@ -178,10 +178,10 @@ def metadata_sheet(a: Sequence[RecordsFile], b: Sequence[RecordsFile]) -> Sheet:
 def equality_sheet(a: pd.DataFrame, b: pd.DataFrame, measures: Sequence[str]) -> Sheet:
     """Return a sheet of the equal values and the largest difference per measurement."""
     keys = ["run_id", "task"]
-    both = a.merge(b, on=keys, suffixes=("_a", "_b"))
+    shared = a.merge(b, on=keys, suffixes=("_a", "_b"))
     rows = []
     for name in measures:
-        one, other = both[f"{name}_a"].to_numpy(), both[f"{name}_b"].to_numpy()
+        one, other = shared[f"{name}_a"].to_numpy(), shared[f"{name}_b"].to_numpy()
         measured = ~(np.isnan(one) & np.isnan(other))
         if not measured.any():
             continue
@@ -196,10 +196,10 @@ def equality_sheet(a: pd.DataFrame, b: pd.DataFrame, measures: Sequence[str]) ->
         number("largest difference"),
         number("null in one"),
     ]
-    alone = [len(frame.drop_duplicates(keys)) - len(both) for frame in (a, b)]
+    only_in = [len(frame.drop_duplicates(keys)) - len(shared) for frame in (a, b)]
     caption = (
-        f"{len(both):,} records (one per run and task) are in A and B, {alone[0]:,} in "
-        f"A only, {alone[1]:,} in B only"
+        f"{len(shared):,} records (one per run and task) are in A and B, "
+        f"{only_in[0]:,} in A only, {only_in[1]:,} in B only"
     )
     return Sheet("Records", caption, columns, rows)
 
@@ -236,7 +236,7 @@ def describe_difference(data: pd.DataFrame, a: pd.DataFrame, b: pd.DataFrame) ->
         for verdict, words in VERDICTS.items()
         if verdict in counts or verdict in ("same", "moved")
     )
-    alone = sorted(set(a["setting_id"]) ^ set(b["setting_id"]))
-    ending = f" Settings in A or B only: {first_and_count(alone)}." if alone else ""
+    only_in = sorted(set(a["setting_id"]) ^ set(b["setting_id"]))
+    ending = f" Settings in A or B only: {first_and_count(only_in)}." if only_in else ""
     settings = data["setting_id"].nunique()
     return f"Of {len(data)} numbers of {settings} settings, {clauses}.{ending}"

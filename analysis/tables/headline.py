@@ -139,8 +139,8 @@ def _obstacle(row: Row, metric: Metric) -> str:
     """Return why a method is not compared; empty if it is compared."""
     if row["verdict"] == "diverged":
         which = row["diverged_seeds"] or row["baseline_diverged_seeds"]
-        who = "it" if row["diverged_seeds"] else row["baseline_label"]
-        return f"{who} diverged with {name_seeds(which)}"
+        setting = "it" if row["diverged_seeds"] else row["baseline_label"]
+        return f"{setting} diverged with {name_seeds(which)}"
     if row["verdict"] == "at chance":
         return f"neither it nor {row['baseline_label']} learned more than chance"
     if row["pairs"] < 2:

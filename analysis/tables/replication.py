@@ -126,9 +126,9 @@ def _verdict(part: pd.DataFrame, publication: Publication) -> str:
     near = [f"{t:.0f}" for t in tasks[part["near_peak"].astype(bool)] if t != peaks[0]]
     open_peak = f" (or, because of noise, at task {' or '.join(near)})" if near else ""
     known = part[part["lo"].notna()]
-    beyond = int((known["difference"].abs() > known["noise"]).sum())
+    nonzero = int((known["difference"].abs() > known["noise"]).sum())
     outside = (
-        f" At {beyond} of {len(known)} tasks, the 95% interval of the difference does "
+        f" At {nonzero} of {len(known)} tasks, the 95% interval of the difference does "
         f"not contain 0; noise alone would cause about {0.05 * len(known):.0f} such "
         "tasks."
         if len(known)

@@ -140,9 +140,9 @@ class Owner:
         other = _tags(item).get(TAG)
         if other == self.name or self.adopt:
             return
-        who = f"by {other}" if other else "by another program than `prepare`"
+        creator = f"by {other}" if other else "by another program than `prepare`"
         raise UsageError(
-            f"{label} was created {who}, and you are {self.name}: choose another "
+            f"{label} was created {creator}, and you are {self.name}: choose another "
             "cluster_name, or use --adopt if it is yours"
         )
 

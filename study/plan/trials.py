@@ -60,8 +60,8 @@ class Trial:
     def label(self) -> str:
         """The trial as text, such as "permuted sam lr=0.01 rho=0.05, seeds 0-4"."""
         row = self.setting.row()
-        what = f"{row['problem']} {row['optimizer']} {hyperparameter_text(row)}"
-        return f"{what}, seeds {seeds_text(self.seeds)}"
+        description = f"{row['problem']} {row['optimizer']} {hyperparameter_text(row)}"
+        return f"{description}, seeds {seeds_text(self.seeds)}"
 
     @property
     def tasks(self) -> int:

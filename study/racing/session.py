@@ -85,8 +85,8 @@ class StageSession(StudySession):
     def _headline(self, tally: Any) -> str:
         share = f"{100 * self.stage.share:g}% of the tasks"
         seeds = f"{len(self.study.seeds)} seeds"
-        what = "all tasks" if self.stage.share == 1 else share
-        return f"{super()._headline(tally)}: {seeds}, {what}"
+        tasks = "all tasks" if self.stage.share == 1 else share
+        return f"{super()._headline(tally)}: {seeds}, {tasks}"
 
 
 class RaceSession:

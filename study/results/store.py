@@ -341,8 +341,8 @@ def find_stores(results: str, study: str | None = None) -> list[Store]:
             "to read it, and the network"
         ) from None
     if not stores:
-        what = "no study" if study is None else f"no study {study}"
-        raise UsageError(f"{what} in {results}: give a folder that has results")
+        problem = "no study" if study is None else f"no study {study}"
+        raise UsageError(f"{problem} in {results}: give a folder that has results")
     return stores
 
 

@@ -74,15 +74,15 @@ def describe(status: ClusterStatus, log: str = "", now: float | None = None) -> 
     parts = []
     pending = sum(launch.count for launch in status.pending_launches)
     if pending := pending + len(status.pending_nodes):
-        what = "node is" if pending == 1 else "nodes are"
-        parts.append(f"{pending} {what} starting")
+        nodes = "node is" if pending == 1 else "nodes are"
+        parts.append(f"{pending} {nodes} starting")
     failures = sorted(status.failed_launches, key=lambda f: f.failed_ts_s or 0)
     recent = [f for f in failures if (f.failed_ts_s or 0) >= oldest]
     latest = {failure.ray_node_type_name: failure for failure in recent}
     for name, failure in latest.items():
         failed = rf"Failed to launch \d+ nodes of type {re.escape(name)}: (.*)"
-        found = re.findall(failed, log)
-        texts = [*found[-1:], failure.details or "", "no reason given"]
+        reasons = re.findall(failed, log)
+        texts = [*reasons[-1:], failure.details or "", "no reason given"]
         reason = next(" ".join(t.split()).rstrip(".") for t in texts if t.strip())
         parts.append(f"{name} ({failure.instance_type_name}) cannot start: {reason}")
     return f"The autoscaler says: {'; '.join(parts)}." if parts else ""

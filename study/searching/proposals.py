@@ -108,8 +108,8 @@ class Proposals:
     @property
     def left(self) -> int:
         """The number of trials to run, including trials whose records are missing."""
-        lost = sum(not self._open_numbers[trial.name] for trial in self._to_run)
-        return max(0, self.search.trials - self.ended) + lost
+        missing = sum(not self._open_numbers[trial.name] for trial in self._to_run)
+        return max(0, self.search.trials - self.ended) + missing
 
     def ended_stacks(self) -> set[str]:
         """Return the names of the trials that have ended and do not run again."""

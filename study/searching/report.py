@@ -86,8 +86,8 @@ def search_line(
     if not run_seconds:
         return f"{line}; time left: unknown until a run is finished"
     per_trial = sum(run_seconds) / len(run_seconds) * len(request.search["seeds"])
-    left = format_duration(per_trial * (total - ended) / slots)
-    return f"{line}; time left: about {left}"
+    time_left = format_duration(per_trial * (total - ended) / slots)
+    return f"{line}; time left: about {time_left}"
 
 
 def print_report(location: str, study: optuna.Study) -> None:

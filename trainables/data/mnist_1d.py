@@ -34,14 +34,14 @@ def read_mnist_1d(name: str, form: Form, folder: Path | None) -> Dataset:
         ) from error
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:  # the package seeds the global generators
-        made = make_dataset(get_dataset_args())
+        data = make_dataset(get_dataset_args())
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
-    low, high = made["x"].min(), made["x"].max()
+    low, high = data["x"].min(), data["x"].max()
     images = [
-        np.rint((made[part] - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
+        np.rint((data[part] - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
         for part in ("x", "x_test")
     ]
-    labels = [made[part].astype(np.uint8) for part in ("y", "y_test")]
+    labels = [data[part].astype(np.uint8) for part in ("y", "y_test")]
     return Dataset(name, images[0], labels[0], images[1], labels[1])

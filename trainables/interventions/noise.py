@@ -80,11 +80,11 @@ def draw_words(
     `seeds` and `updates` have one number for each of S seeds. The result has the shape
     (S, rows, groups, 2, 16). In a group, each of the 16 generators makes two words.
     """
-    place = np.arange(rows * GENERATORS).reshape(rows, GENERATORS)
+    counters = np.arange(rows * GENERATORS).reshape(rows, GENERATORS)
     update, key = (n.astype(np.uint32)[:, None, None] for n in (updates, seeds))
     zero = np.zeros_like(key)
     states = threefry(
-        (place, zero + np.uint32(layer), update, zero), (key, *[zero] * 3)
+        (counters, zero + np.uint32(layer), update, zero), (key, *[zero] * 3)
     )
     groups = -(-count // (2 * GENERATORS))
     words = np.empty((len(seeds), rows, groups, 2, GENERATORS), np.uint32)

@@ -95,8 +95,10 @@ class SNR(Intervention):
         # argmax finds the first True, or 0 if there is none: the unit was never silent
         length = (counts / total >= self.snr_percentile).int().argmax(2) + 1
         threshold = marks["threshold"]
-        wanted = length.where(length < threshold, 2 * threshold)
-        threshold.copy_(wanted.clamp_(max=self.snr_limit).clamp_(min=self.snr_least))
+        new_threshold = length.where(length < threshold, 2 * threshold)
+        threshold.copy_(
+            new_threshold.clamp_(max=self.snr_limit).clamp_(min=self.snr_least)
+        )
         marks["silences"].zero_()
 
     def step(
