@@ -75,7 +75,7 @@ def test(
     network: Network,
     stack: Sequence[Examples],
     reader: Reader,
-    logits_of: Callable[[Network, Tensor], Tensor] = forward_logits,
+    logits_of: Callable[[Network, Tensor], Tensor] = forward_logits,  # noqa: PT028
 ) -> dict[str, Tensor]:
     """Test the network of each seed on that seed's test examples.
 
@@ -133,9 +133,9 @@ def measure_network(
     """Measure the networks of S seeds after a task, with all probes in `PROBES`.
 
     `initial` has the networks before the first task. `before` has the networks before
-    this task. `passes` gives the gradient, the hidden outputs and the logits. Returns a
-    tensor for each probe, of shape (S,) or (S, layers) and dtype float64. Also returns
-    `finite`: 1 if all weights of a seed are finite, else 0.
+    this task. `passes` is a function such as `both_passes`. Returns a tensor for each
+    probe, of shape (S,) or (S, layers) and dtype float64. Also returns `finite`: 1 if
+    all weights of a seed are finite, else 0.
     """
     inputs, labels = batch.read(reader)
     gradient, hidden, _ = passes(network, inputs, labels)

@@ -338,14 +338,17 @@ def fashion() -> tuple[Setting, ...]:
 
     Both networks train on the same streams of Fashion-MNIST: the 45 pairs of classes,
     and permutations of the labels. The convolutional network is small, and a task has
-    few examples, so that the study fits a laptop. One update in 16 examples makes few
-    updates of a task, so the learning rates are larger than those of the paper.
+    few examples, so that the study fits a laptop. With batches of 16, a task has few
+    updates, so the learning rates are larger than those of the paper.
     """
     optimizers = over_rho([RHO], MAP_LEARNING_RATES[1:3], [ALPHA]) + tuple(
         BEST_OF_FAMILY(lr=lr, rho=RHO) for lr in MAP_LEARNING_RATES[1:3]
     )
     settings: list[Setting] = []
-    for problem, tasks, examples in ((Pairwise(), 45, 2000), (LabelPermuted(), 30, 3000)):
+    for problem, tasks, examples in (
+        (Pairwise(), 45, 2000),
+        (LabelPermuted(), 30, 3000),
+    ):
         for network, hidden in ((None, (100, 100, 100)), (SMALL_CONV, (64, 64))):
             settings += grid(
                 [problem],

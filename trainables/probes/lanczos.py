@@ -44,13 +44,17 @@ When the basis is full, its memory is doubled.
 
 
 Tridiagonal = tuple[Float64[Tensor, "S k"], Float64[Tensor, "S k"]]
-"""The diagonal of T_k of each seed, and the elements beside it, up to beta_k."""
+"""For each seed, alpha_1 to alpha_k and beta_1 to beta_k.
+
+T_k has the alphas on its diagonal and beta_1 to beta_{k-1} beside the diagonal.
+"""
 
 
 class Lanczos:
-    """The steps of the Lanczos method, which are computed when they are needed.
+    """The Lanczos method for the matrices of S seeds.
 
-    Several functions can use the same steps. Each step takes one product.
+    A step is computed when it is first needed, and kept for other functions. Each step
+    computes one product per seed.
     """
 
     def __init__(
@@ -71,7 +75,7 @@ class Lanczos:
         self._rest = _tridiagonals(product, start)
 
     def steps(self, most: int) -> Iterator[Tridiagonal]:
-        """Yield T_k after each of at most `most` steps. P steps are the most."""
+        """Yield T_k after each step k, for at most `most` steps and at most P steps."""
         for k in range(min(most, self.size)):
             if k == len(self._done):
                 self._done.append(next(self._rest))
@@ -128,7 +132,7 @@ def quadrature(
 def _tridiagonals(
     product: Callable[[Tensor], Tensor], start: Float[Tensor, "S P"]
 ) -> Iterator[Tridiagonal]:
-    """Yield the diagonal and the elements beside it of each T_k, after each step k."""
+    """Yield the `Tridiagonal` of each step, until all P steps are done."""
     seeds, size = start.shape
     alphas, betas = [], []
     basis = start.new_empty(seeds, min(ROOM, size), size)
@@ -175,9 +179,9 @@ def _ritz(
 ) -> tuple[Float64[Tensor, "S k"], Float64[Tensor, "S k k"]]:
     """Return the eigenvalues of each matrix T, ascending, and its eigenvectors.
 
-    T is the tridiagonal matrix of the Lanczos method: see `_tridiagonals`. If a number
-    of a seed is not finite, the seed's eigenvalues are NaN, because `eigh` would raise
-    an error.
+    T is the tridiagonal matrix of the Lanczos method: see `Tridiagonal`. If a number of
+    a seed is not finite, the seed's eigenvalues are NaN, because `eigh` would raise an
+    error.
     """
     finite = (alphas.isfinite() & betas.isfinite()).all(1)[:, None]
     alphas, betas = (x.where(finite, 0) for x in (alphas, betas))

@@ -115,7 +115,7 @@ class Landscape:
 
     @functools.cached_property
     def lanczos(self) -> Lanczos:
-        """The Lanczos method for the Hessian, from normal random vectors on."""
+        """The Lanczos method for the Hessian, which starts from normal vectors."""
         vectors = [
             generator("spectrum", seed, self.task).standard_normal(self.hessian.size)
             for seed in self.seeds

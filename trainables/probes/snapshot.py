@@ -62,7 +62,7 @@ def sum_squares(
 ) -> Float64[Tensor, "tensors S"]:
     """Return the sum of squares of each tensor, in float64.
 
-    With an `origin`, its tensors are subtracted first.
+    If `origin` is given, its tensors are first subtracted.
     """
     numbers = [tensor.double() for tensor in network.tensors()]
     if origin is not None:

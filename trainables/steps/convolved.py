@@ -1,8 +1,9 @@
 """Steps of convolutional networks on a CPU, whose layers are computed in C.
 
-`c/convolution.c` computes a convolution, the maximum over squares and the ReLU at once,
-and goes back through all three. A dense layer is a convolution of an image of one
-position. The optimizer's arithmetic is as in the reference engine.
+One C function computes a convolution, the maximum over squares and the ReLU together,
+and another one does their backward pass (`c/convolution.c`). A dense layer is a
+convolution of an image that has one position. The optimizer's arithmetic is as in the
+reference engine.
 
 The C code reads images in lines of 64 bytes: a line has the same number of 16 examples
 in float32, or of 8 in float64. A batch that does not fill its lines takes as long as
@@ -33,12 +34,12 @@ LINE_BYTES = 64
 
 
 class Convolved(NamedTuple):
-    """A layer on a batch, with what the way back needs."""
+    """The forward pass of a layer, with the arrays that its backward pass needs."""
 
     sizes: extension.Convolution
     images: Tensor  # (S, panels, positions, channels, examples of a line)
     outputs: Tensor  # after the maximum and the ReLU, as `images`
-    places: Tensor  # the place of each maximum in its square, as `outputs`
+    places: Tensor  # the position of each maximum in its square, as `outputs`
 
 
 def supports(network: Network) -> bool:
@@ -97,10 +98,10 @@ def both_passes(
     inputs: Float[Tensor, "S n inputs"],
     labels: Int[Tensor, "S n"],
 ) -> tuple[Network, list[Tensor], Float[Tensor, "S n outputs"]]:
-    """Go forward and backward once, for each seed on its batch.
+    """Do a forward and a backward pass, for each seed on its batch.
 
     `trainables.steps.reference.both_passes` has the same arguments and results. The
-    hidden outputs have the shapes of `Architecture.forward`.
+    outputs of the hidden layers have the shapes of `Architecture.forward`.
     """
     layers, logits = _forward(network, inputs, keep=True)
     hidden = []
@@ -113,7 +114,7 @@ def both_passes(
 def _gradient(
     network: Network, layers: list[Convolved], logits: Tensor, labels: Tensor
 ) -> Network:
-    """Go back through all layers; return the gradient of each seed's mean loss."""
+    """Do the backward pass; return the gradient of each seed's mean loss."""
     errors = _to_panels(error(logits, labels).div_(labels.shape[1]))
     slopes: list[tuple[Tensor, Tensor]] = []
     for layer, weights in zip(layers[::-1], network.weights[::-1], strict=True):
@@ -134,11 +135,13 @@ def forward_logits(
 def _forward(
     network: Network, inputs: Tensor, keep: bool
 ) -> tuple[list[Convolved], Tensor]:
-    """Return all layers and the logits. Without `keep`, no layer is returned."""
+    """Return the layers on these inputs (none if `keep` is false), and the logits."""
     images = _to_panels(inputs)
     integers = torch.int32 if images.dtype == torch.float32 else torch.int64
     layers: list[Convolved] = []
-    for size, w, b in zip(_sizes(network), network.weights, network.biases, strict=True):
+    for size, w, b in zip(
+        _sizes(network), network.weights, network.biases, strict=True
+    ):
         is_linear = w is network.weights[-1]
         layer = extension.Convolution(*images.shape[:2], *size, is_linear)
         numbers = math.prod(size.pooled) * size.units
@@ -159,19 +162,22 @@ def _forward(
 
 
 def _sizes(network: Network) -> list[Convolution]:
-    """Return the sizes of all layers as those of convolutions."""
+    """Return the sizes of all layers. A dense layer counts as a convolution."""
     assert isinstance(network.kind, Conv)
     sizes = network.kind.convolutions(network.form)
     dense = [w.shape[1:] for w in network.weights[len(sizes) :]]
-    return [*sizes, *(Convolution(1, 1, inputs, 1, 1, units) for inputs, units in dense)]
+    return [
+        *sizes,
+        *(Convolution(1, 1, inputs, 1, 1, units) for inputs, units in dense),
+    ]
 
 
 def _go_back(
     convolved: Convolved, weights: Tensor, errors: Tensor, is_first: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of weights and biases, and the errors of the images.
+    """Return the gradients of a layer's weights and biases, and its images' errors.
 
-    The images of the first layer need no errors.
+    If `is_first` is true, the errors are not computed.
     """
     slope = torch.empty_like(weights.mT)
     bias_slope = weights.new_empty(weights.shape[0], 1, weights.shape[2])
@@ -188,7 +194,9 @@ def _go_back(
     return slope.mT, bias_slope, image_errors
 
 
-def _to_panels(rows: Float[Tensor, "S n numbers"]) -> Float[Tensor, "S panels numbers lanes"]:
+def _to_panels(
+    rows: Float[Tensor, "S n numbers"],
+) -> Float[Tensor, "S panels numbers lanes"]:
     """Return the examples in lines. Lanes beyond the batch are 0."""
     seeds, n, numbers = rows.shape
     lanes = LINE_BYTES // rows.element_size()

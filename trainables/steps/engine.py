@@ -3,7 +3,8 @@
     reference   autograd (`reference`): defines the results; supports every network
     torch       the same equations with fewer operations (`fast`); only the MLP with
                 the ReLU and no layer norm
-    native      compiled C (`native`): see `native.supports`
+    native      compiled C, for MLPs (`native.supports`) and for convolutional networks
+                (`convolved.supports`)
 
 The environment variable PLASTICITY_ENGINE names the preferred engine. The default is
 native. If an engine does not support a run, the run uses the engine above it in this

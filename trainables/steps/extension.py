@@ -167,7 +167,10 @@ def load(dtype: object) -> Library:
             functions.test.argtypes = [pointers[0], pointers[1], pointers[3]]
             functions.convolution_scratch.argtypes = [pointers[4]]
             functions.convolution_scratch.restype = c_int64
-            for function, arrays in ((functions.convolve, 6), (functions.convolve_back, 8)):
+            for function, arrays in (
+                (functions.convolve, 6),
+                (functions.convolve_back, 8),
+            ):
                 function.argtypes = [pointers[4], *[c_void_p] * arrays]
                 function.restype = None
             text = (ctypes.c_char * 80).in_dll(functions, "compiler")

@@ -166,7 +166,7 @@ def both_passes(
     inputs: Float[Tensor, "S n inputs"],
     labels: Int[Tensor, "S n"],
 ) -> tuple[Network, list[Tensor], Float[Tensor, "S n outputs"]]:
-    """Go forward and backward once, for each seed on its batch.
+    """Do a forward and a backward pass, for each seed on its batch.
 
     Returns the gradient of each seed's mean loss, the outputs of the hidden layers, and
     the logits.

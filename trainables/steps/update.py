@@ -26,9 +26,9 @@ GRADIENTS = {
     "torch": fast.gradient,
     "native": convolved.gradient,
 }
-"""The functions of each engine. Those of "native" are for convolutional networks.
+"""The functions of each engine. "native" here is only for convolutional networks.
 
-`trainables.steps.native` trains multilayer perceptrons, whole blocks of batches at once.
+`trainables.steps.native` trains multilayer perceptrons, a block of batches per call.
 """
 
 

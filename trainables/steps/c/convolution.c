@@ -4,16 +4,16 @@ A convolution (trainables/networks/conv.py) is followed by the maximum over squa
 x 2 positions and by the ReLU. One function does all three, so that the outputs before
 the maximum are never stored. A dense layer is a convolution of images of one position.
 
-Numbers are stored in lines of 64 bytes. A line has one number of each of LINE examples:
-16 floats or 8 doubles. An image is height x width x channels lines, in this order. A
+Numbers are stored in lines of 64 bytes. A line has the same number of LINE examples: 16
+floats or 8 doubles. An image is height x width x channels lines, in this order. A
 weight is multiplied with whole lines, so that kernels of any size use whole vectors. A
-group of LINE examples is called a panel. Lanes beyond the batch have images and errors
-of 0.
+group of LINE examples is called a panel. In lanes beyond the batch, images and errors
+are 0.
 
-Weights are as in torch: for each unit a row of rows x columns x channels numbers. They
-are copied to tiles: for each number of the row, the weights of UNITS units. The sum of
-a tile over a part of a row then reads all memory in order (`add_products`). The same
-sum, with turned kernels, gives the errors of the images.
+Weights are stored as in torch: each unit has rows x columns x channels numbers. They
+are copied to tiles: a tile has, for each of these numbers, the weights of UNITS units.
+`add_products` then reads all memory in order. The same function, with kernels that are
+turned by 180 degrees, gives the errors of the images.
 
 The numbers of a network do not depend on the other networks. */
 
@@ -22,9 +22,9 @@ The numbers of a network do not depend on the other networks. */
 #define LINE_BYTES 64
 #define LINE (LINE_BYTES / REAL_BYTES)
 #define VECTORS (LINE_BYTES / VECTOR_BYTES) /* vectors of a line */
-#define UNITS (VECTORS == 1 ? 8 : 4)        /* of a tile, whose sums fit the registers */
-#define SQUARE 2                            /* side of the squares of the maximum */
-#define DEAD (SQUARE * SQUARE)              /* in `places`: the ReLU gives 0 */
+#define UNITS (VECTORS == 1 ? 8 : 4) /* units of a tile: sums fit the registers */
+#define SQUARE 2                     /* side of the squares of the maximum */
+#define DEAD (SQUARE * SQUARE)       /* the value in `places` if the ReLU is 0 */
 
 /* a tile of the weights' gradient */
 #define GRADIENT_UNITS 4
@@ -48,7 +48,8 @@ typedef struct {
 
 static Sizes sizes_of(const Convolution *c) {
     long rows = c->height - c->rows + 1, columns = c->width - c->columns + 1;
-    Sizes s = {.square_rows = min(SQUARE, rows), .square_columns = min(SQUARE, columns)};
+    Sizes s = {.square_rows = min(SQUARE, rows),
+               .square_columns = min(SQUARE, columns)};
     s.out_rows = rows / s.square_rows, s.out_columns = columns / s.square_columns;
     s.rows = s.out_rows * s.square_rows, s.columns = s.out_columns * s.square_columns;
     s.row_inputs = c->columns * c->channels, s.inputs = c->rows * s.row_inputs;
@@ -65,7 +66,8 @@ int64_t convolution_scratch(const Convolution *c) {
 }
 
 /* Do sum[u] += sum_k lines[k] * weights[k][u] for a tile. */
-INLINE void add_products(Line *sum, const Line *lines, const real *weights, long count) {
+INLINE void add_products(Line *sum, const Line *lines, const real *weights,
+                         long count) {
     Line total[UNITS];
     REPEAT (u, UNITS) total[u] = sum[u];
     for (long k = 0; k < count; k++, weights += UNITS) {
@@ -108,8 +110,8 @@ static void pack_back(const Convolution *c, const Sizes *s, const real *weights,
 }
 
 /* Compute the outputs of one tile of units after the maximum and the ReLU, in one
-   panel. `places` has the place of each maximum in its square, unless it is NULL. NaN
-   stays NaN, so that a diverged network can be detected. */
+   panel. Unless `places` is NULL, store the position of each maximum in its square
+   there. NaN stays NaN, so that a diverged network can be detected. */
 static void convolve_tile(const Convolution *c, const Sizes *s, const Line *image,
                           const real *weights, const real *biases, long units,
                           Line *outputs, Places *places) {
@@ -119,21 +121,22 @@ static void convolve_tile(const Convolution *c, const Sizes *s, const Line *imag
         Line best[UNITS];
         Places place[UNITS];
         for (long i = 0; i < s->square_rows * s->square_columns; i++) {
-            long row = top + i / s->square_columns, column = left + i % s->square_columns;
+            long row = top + i / s->square_columns,
+                 column = left + i % s->square_columns;
             Line sum[UNITS];
             REPEAT (u, UNITS) {
                 real bias = u < units ? biases[u] : 0;
                 REPEAT (v, VECTORS) sum[u].part[v] = (vec){0} + bias;
             }
             for (long k = 0; k < c->rows; k++) {
-                add_products(sum,
-                             image + ((row + k) * c->width + column) * c->channels,
+                add_products(sum, image + ((row + k) * c->width + column) * c->channels,
                              weights + k * s->row_inputs * UNITS, s->row_inputs);
             }
             REPEAT (u, UNITS) {
                 REPEAT (v, VECTORS) {
                     vec z = sum[u].part[v], old = best[u].part[v];
-                    lane_numbers is_new = (lane_numbers)(z > old) | (z != z) | -(i == 0);
+                    lane_numbers is_new =
+                        (lane_numbers)(z > old) | (z != z) | -(i == 0);
                     best[u].part[v] = (vec)(((lane_numbers)z & is_new) |
                                             ((lane_numbers)old & ~is_new));
                     place[u].part[v] = (((lane_numbers){0} + (integer)i) & is_new) |
@@ -178,15 +181,16 @@ void convolve(const Convolution *c, const void *images, const void *weights,
     }
 }
 
-/* Copy the errors of one panel's outputs to the places of the maxima. The errors of all
-   other places become 0. */
+/* Copy the errors of one panel's outputs to the positions of the maxima. The errors at
+   all other positions become 0. */
 static void spread(const Convolution *c, const Sizes *s, const Line *errors,
                    const Places *places, Line *to) {
     for (long square = 0; square < s->out_rows * s->out_columns; square++) {
         long top = square / s->out_columns * s->square_rows;
         long left = square % s->out_columns * s->square_columns;
         for (long i = 0; i < s->square_rows * s->square_columns; i++) {
-            long row = top + i / s->square_columns, column = left + i % s->square_columns;
+            long row = top + i / s->square_columns,
+                 column = left + i % s->square_columns;
             Line *line = to + (row * s->columns + column) * s->padded_units;
             for (long u = 0; u < c->units; u++) {
                 REPEAT (v, VECTORS) {
@@ -207,8 +211,8 @@ INLINE real sum_lanes(vec x) {
     return sum;
 }
 
-/* Add to the gradient of a tile of weights, from one panel: GRADIENT_UNITS units and
-   `inputs` numbers that a kernel reads one after the other. */
+/* Add one panel's part of the gradient of a tile of weights. The tile has
+   GRADIENT_UNITS units and `inputs` numbers that are neighbors in memory. */
 INLINE void add_gradient(const Convolution *c, const Sizes *s, const Line *image,
                          const Line *errors, long units, int inputs, real *gradient) {
     vec sum[GRADIENT_UNITS][GRADIENT_INPUTS] = {0};
@@ -229,7 +233,7 @@ INLINE void add_gradient(const Convolution *c, const Sizes *s, const Line *image
     }
 }
 
-/* Add the gradient of the weights and biases from one panel. */
+/* Add one panel's part of the gradient of all weights and biases. */
 static void add_gradients(const Convolution *c, const Sizes *s, const Line *image,
                           const Line *errors, real *weights, real *biases) {
     for (long row = 0; row < c->rows; row++) {

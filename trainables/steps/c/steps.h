@@ -150,16 +150,17 @@ int test(const Parameters *parameters, const Batches *batches, Sums *sums);
 int64_t convolution_scratch(const Convolution *c);
 
 /* Compute the outputs of a convolution after the maximum and the ReLU. `images` and
-   `outputs` are panels of lines, [network][panel][row][column][channel]. So is
-   `places`, the places of the maxima, of integers as wide as the reals; it may be NULL.
-   `weights` are [network][unit][row][column][channel], `biases` are [network][unit].
-   All other memory is aligned to 64 bytes. */
+   `outputs` are panels of lines, [network][panel][row][column][channel]. `places` gets
+   the position of each maximum in its square, in the same layout, as integers that are
+   as wide as the reals. It may be NULL. `weights` are
+   [network][unit][row][column][channel], and `biases` are [network][unit]. All arrays
+   but weights and biases are aligned to 64 bytes. */
 void convolve(const Convolution *c, const void *images, const void *weights,
               const void *biases, void *outputs, void *places, void *scratch);
 
-/* Compute the gradients of weights and biases, and the errors of the images unless
-   `image_errors` is NULL, from `errors`, those of the outputs. `places` is from
-   `convolve`. The layouts are as there. */
+/* Compute the gradients of weights and biases from `errors`, the errors of the outputs.
+   Unless `image_errors` is NULL, also compute the errors of the images. `places` is
+   from `convolve`, and the arrays have the same layouts as there. */
 void convolve_back(const Convolution *c, const void *images, const void *weights,
                    const void *places, const void *errors, void *weight_gradient,
                    void *bias_gradient, void *image_errors, void *scratch);
