@@ -271,7 +271,7 @@ class RaceSession:
 
 
 def by_method(settings: Sequence[Setting]) -> list[list[Setting]]:
-    """Return the settings of each race, which has one method on one stream."""
+    """Return the settings of each race: those of one method on one stream."""
     races: dict[tuple[Any, ...], list[Setting]] = defaultdict(list)
     for setting in settings:
         row = setting.row()

@@ -147,8 +147,8 @@ def curve(
         The columns task, mean, lo, hi, window and seed_values. lo and hi are the ends
         of the interval; they are NaN if there are fewer than two runs. window is the
         number of measured tasks in the moving mean of each run, 1 if the curve is not
-        smoothed. seed_values has the value of each run in the order of their seeds if
-        there are several runs but fewer than `SEEDS`, and is empty otherwise.
+        smoothed. If there are at least two runs, but fewer than `SEEDS`, seed_values
+        has the value of each run, in the order of the seeds. Otherwise it is empty.
     """
     window = window_of(len(tasks)) if window is None else window
     values = smooth(matrix[:, tasks], window)

@@ -22,7 +22,7 @@ The numbers of a network do not depend on the other networks. */
 #define LINE_BYTES 64
 #define LINE (LINE_BYTES / REAL_BYTES)
 #define VECTORS (LINE_BYTES / VECTOR_BYTES) /* vectors of a line */
-#define UNITS (VECTORS == 1 ? 8 : 4) /* units of a tile: sums fit the registers */
+#define UNITS (VECTORS == 1 ? 8 : 4) /* units of a tile, with sums in registers */
 #define SQUARE 2                     /* side of the squares of the maximum */
 #define DEAD (SQUARE * SQUARE)       /* the value in `places` if the ReLU is 0 */
 

@@ -568,7 +568,7 @@ static void ascend(const Network *net, const Hyperparameters *h) {
     }
 }
 
-/* Return the update of a part. Its gradient is the sum divided by the batch size. */
+/* Return the update of a part for the gradient of the last pass (see `Update`). */
 static Update describe_update(const Network *net, const Part *part,
                               const Hyperparameters *h) {
     Update update = {.share = 1.0 / net->batch,
