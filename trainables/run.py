@@ -22,7 +22,7 @@ import collections
 import contextlib
 import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,9 @@ from trainables.steps.reference import both_passes
 from trainables.steps.training import MIN_STEPS, Graphs, StepSums, Update, train
 from trainables.steps.update import begin_task, initial_memory, make_update
 from trainables.usage import UsageError
+
+Test = Callable[[Network, list[Examples], Reader], dict[str, Tensor]]
+"""The type of `native.test` and `measuring.test`."""
 
 
 class ContinualRun:
@@ -142,7 +145,7 @@ class ContinualRun:
         self.stack = Stack(list(seeds), 0, network, initial_memory(setting, network))
         self.engine = choose_engine(setting, network, engine)
         self._is_in_c = self.engine == "native" and setting.network is None
-        self._test: Any = native.test if self._is_in_c else measuring.test
+        self._test: Test = native.test if self._is_in_c else measuring.test
         self._passes = both_passes
         if self.engine == "native" and not self._is_in_c:
             logits_of = convolved.forward_logits

@@ -90,7 +90,7 @@ def _curvatures(
     with torch.enable_grad():
         shares = inputs.new_ones(network.seeds, count, requires_grad=True)
         losses = cross_entropy(forward(network, inputs)[1], labels)
-        loss = (shares * losses.unflatten(1, (count, -1)).mean(dim=2)).sum()
+        loss = (shares * losses.reshape(len(losses), count, -1).mean(dim=2)).sum()
         gradient = torch.autograd.grad(loss, weights, create_graph=True)
         products = torch.autograd.grad(
             gradient,
