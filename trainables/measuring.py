@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -179,8 +180,37 @@ def measure_landscape(
         networks = network.part(start, start + size)
         inputs, labels = part.read(reader.part(start, start + size))
         landscape = Landscape(networks, inputs, labels, part.seeds, part.task)
-        chunks.append({column: probe(landscape) for column, probe in probes.items()})
+        chunks.append(_measure(probes, landscape))
     return {column: torch.cat([c[column] for c in chunks]) for column in probes}
+
+
+_initial_measures: dict[bytes, dict[str, Tensor]] = {}
+"""The measures of landscapes before training, by `_digest`."""
+
+
+def _measure(probes: Mapping[str, Function], landscape: Landscape) -> dict[str, Tensor]:
+    """Measure a landscape, unless this process has measured the same one.
+
+    Before the first task, all settings with the same network and the same stream have
+    equal landscapes, e.g. most settings of the study `remedies`.
+    """
+    if landscape.task > 0:
+        return {column: probe(landscape) for column, probe in probes.items()}
+    key = _digest(probes, landscape)
+    if key not in _initial_measures:
+        _initial_measures[key] = {c: probe(landscape) for c, probe in probes.items()}
+    return _initial_measures[key]
+
+
+def _digest(probes: Mapping[str, Function], landscape: Landscape) -> bytes:
+    """Return a hash of all that determines the measures of a landscape."""
+    network = landscape.network
+    forms = network.normalized, network.activation, network.kind, network.form
+    hashed = hashlib.sha256(repr((list(probes), list(landscape.seeds), forms)).encode())
+    for tensor in (*network.tensors(), landscape.inputs, landscape.labels):
+        hashed.update(repr((tensor.shape, tensor.dtype, tensor.device)).encode())
+        hashed.update(tensor.cpu().contiguous().numpy())
+    return hashed.digest()
 
 
 def by_seed(measures: dict[str, Tensor]) -> list[Record]:

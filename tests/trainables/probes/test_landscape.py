@@ -10,6 +10,8 @@ import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
+from trainables.data.examples import Examples, Reader
+from trainables.measuring import ProbeBatch, measure_landscape
 from trainables.networks.network import Network, cross_entropy, forward, initial_network
 from trainables.networks.stack import Memory
 from trainables.optimizers import SAM, SGD, Optimizer
@@ -275,6 +277,33 @@ def test_the_volatility_of_the_curvature_along_the_gradient_by_hand(case):
         )
         expected = (curves.std() / curves.mean().abs()).item()
         assert got[place].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_equal_networks_before_training_are_measured_once():
+    """All that determines the measures counts: one weight, label, task or probe."""
+    calls = []
+
+    def probe(landscape: Landscape) -> Tensor:
+        calls.append(landscape.task)
+        return landscape.loss
+
+    def measured(name: str = "a", task: int = 0, weight: float = 0, label: int = 0):
+        network = initial_network(SIZES, [3])
+        network.weights[0][0, 0, 0] += weight
+        examples = Examples(np.arange(4), np.array([label, 1, 2, 3]))
+        batch = ProbeBatch([3], task, [examples])
+        (loss,) = measure_landscape({name: probe}, network, batch, reader).values()
+        return loss.item()
+
+    images = torch.from_numpy(np.random.default_rng(5).integers(256, size=(4, 10)))
+    reader = Reader(images.to(torch.uint8), torch.float32)
+    first = measured()
+    assert measured() == first
+    assert len(calls) == 1
+    assert measured(weight=1) != first
+    assert measured(label=3) != first
+    assert measured(name="b") == measured(task=1) == measured(task=1) == first
+    assert calls == [0, 0, 0, 0, 1, 1]
 
 
 def test_equal_batches_have_no_noise():
