@@ -140,9 +140,9 @@ class ContinualTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Run the next task, and return the progress of the trial.
 
-        After the last task, also write the records. If the last step could not read the
-        checkpoint, this step only reads it again. If the last step could not write the
-        records, this step only writes them.
+        Read the checkpoint first, unless an earlier step has read it. If it cannot be
+        read, train nothing in this step. After the last task, also write the records.
+        If they cannot be written, the next step only retries this.
 
         Raises:
             OSError: The storage has failed for longer than `RunOptions.patience`.

@@ -21,7 +21,7 @@ seed. The step is the same as in torch.optim.SGD, with weight decay c and moment
 Momentum therefore averages only the final gradient g, and not g1 or g2.
 
 Numbers that an optimizer keeps between steps are in `Memory`: checkpoints contain them.
-A new task does not change them, except for the counts of a schedule (`begin_task`). If
+A new task changes only the numbers of a schedule of rho (`begin_task`). If
 an intervention redraws a weight, the running averages of this weight become 0.
 """
 
