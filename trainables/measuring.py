@@ -67,22 +67,26 @@ class ProbeBatch(NamedTuple):
         return reader.read(positions), labels
 
 
-def forward_logits(network: Network, inputs: Tensor) -> Tensor:
-    """Return the logits of S networks on inputs of shape (S, n, inputs)."""
-    return forward(network, inputs)[1]
-
-
 def test(
-    network: Network,
-    stack: Sequence[Examples],
-    reader: Reader,
-    logits_of: Callable[[Network, Tensor], Tensor] = forward_logits,  # noqa: PT028
+    network: Network, stack: Sequence[Examples], reader: Reader
 ) -> dict[str, Tensor]:
     """Test the network of each seed on that seed's test examples.
 
-    `stack` has the test examples of each of the S seeds. `logits_of` takes networks and
-    inputs, and returns the logits. Returns test_loss and test_accuracy, each of shape
-    (S,) and dtype float64.
+    `stack` has the test examples of each of the S seeds. Returns test_loss and
+    test_accuracy, each of shape (S,) and dtype float64.
+    """
+    return measure_tests(network, stack, reader, lambda *args: forward(*args)[1])
+
+
+def measure_tests(
+    network: Network,
+    stack: Sequence[Examples],
+    reader: Reader,
+    logits_of: Callable[[Network, Tensor], Tensor],
+) -> dict[str, Tensor]:
+    """Do what `test` does, with another function for the logits.
+
+    `logits_of` takes S networks and inputs of shape (S, n, inputs).
     """
     device = network.weights[0].device
     accuracy, loss = [], []

@@ -149,7 +149,7 @@ class ContinualRun:
         self._passes = both_passes
         if self.engine == "native" and not self._is_in_c:
             logits_of = convolved.forward_logits
-            self._test = functools.partial(measuring.test, logits_of=logits_of)
+            self._test = functools.partial(measuring.measure_tests, logits_of=logits_of)
             self._passes = convolved.both_passes
         self._graphs: Graphs | None = None
         self.phases: dict[str, float] = collections.defaultdict(float)

@@ -30,6 +30,7 @@ from trainables.interventions import (
     SpectralRegularization,
     StepShrinkPerturb,
 )
+from trainables.networks import Conv
 from trainables.networks.network import cross_entropy, forward, initial_network
 from trainables.networks.stack import Stack
 from trainables.optimizers import (
@@ -45,8 +46,9 @@ from trainables.optimizers import (
     LookSAM,
     VaSSO,
 )
+from trainables.problems import Form
 from trainables.setting import Setting
-from trainables.steps import extension, native, training
+from trainables.steps import convolved, extension, native, reference, training
 from trainables.steps.extension import ACTIVATIONS, Library, Unavailable
 from trainables.steps.update import initial_memory, make_update
 
@@ -111,6 +113,11 @@ CASES: dict[str, Setting] = {
 """A setting for everything that the C steps can do."""
 
 
+CONV = Conv(conv_channels="5-3")
+CONV_FORM = Form(9, 8, 2, WIDTHS[-1])
+"""A convolutional network and images of which squares of 2 x 2 leave a row out."""
+
+
 @functools.cache
 def load(dtype: torch.dtype) -> Library:
     """Load the fastest C library that this processor supports, and check its results.
@@ -120,9 +127,10 @@ def load(dtype: torch.dtype) -> Library:
             wrong.
     """
     library = extension.load(dtype)
-    if wrong := next(_wrong_results(dtype), None):
+    wrong = itertools.chain(_wrong_results(dtype), _wrong_convolutions(dtype))
+    if name := next(wrong, None):
         raise Unavailable(
-            f"the C extension computes wrong results ({wrong}): "
+            f"the C extension computes wrong results ({name}): "
             "install this package again"
         )
     return library
@@ -156,6 +164,31 @@ def _wrong_results(dtype: torch.dtype) -> Iterator[str]:
         examples = Examples(positions.ravel(), labels.ravel())
         if not _tests_alike(by_reference, reader, examples, rounding):
             yield f"tests with {name}, {len(examples.labels)} examples"
+
+
+@torch.no_grad()
+def _wrong_convolutions(dtype: torch.dtype) -> Iterator[str]:
+    """Yield what C computes differently for a convolutional network."""
+    random = torch.Generator().manual_seed(0)
+    sizes = [CONV_FORM.pixels, *WIDTHS[-2:]]
+    network = initial_network(
+        sizes, [1, 2], dtype=dtype, kind=CONV, form=CONV_FORM, initialization="pytorch"
+    )
+    rounding, zero = torch.finfo(dtype).eps ** 0.5, torch.zeros(1)
+    for batch in BATCHES:
+        shape = (2, batch, CONV_FORM.pixels)
+        inputs = torch.rand(shape, generator=random, dtype=dtype)
+        labels = torch.randint(WIDTHS[-1], shape[:2], generator=random)
+        results, expected = (
+            [*gradient.tensors(), logits]
+            for gradient, logits in (
+                module.loss_gradient(network, inputs, labels)
+                for module in (convolved, reference)
+            )
+        )
+        pairs = zip(results, expected, strict=True)
+        if not all(_is_close(*pair, zero, rounding) for pair in pairs):
+            yield f"convolutions, batch size {batch}"
 
 
 def _new_stack(setting: Setting, dtype: torch.dtype) -> Stack:

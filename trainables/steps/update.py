@@ -20,16 +20,8 @@ from trainables.setting import Setting
 from trainables.steps import convolved, fast, reference
 from trainables.steps.training import Update
 
-STEPS = {"reference": reference.step, "torch": fast.step, "native": convolved.step}
-GRADIENTS = {
-    "reference": reference.gradient,
-    "torch": fast.gradient,
-    "native": convolved.gradient,
-}
-"""The functions of each engine. "native" here is only for convolutional networks.
-
-`trainables.steps.native` trains multilayer perceptrons, a block of batches per call.
-"""
+STEPS = {"reference": reference.step, "torch": fast.step}
+GRADIENTS = {"reference": reference.gradient, "torch": fast.gradient}
 
 
 def initial_memory(setting: Setting, network: Network) -> Memory:
@@ -59,12 +51,16 @@ def begin_task(setting: Setting, stack: Stack) -> None:
 def make_update(setting: Setting, engine: str, stack: Stack) -> Update:
     """Return the function that updates the networks of `stack` in place on a batch.
 
-    `engine` is a key of `STEPS`.
+    `engine` is "reference", "torch" or, for a convolutional network, "native". For
+    other networks, `trainables.steps.native` makes the updates of a whole block.
     """
     intervention = setting.intervention
     if setting.base is None and not (intervention and intervention.penalizes):
         update: Update = functools.partial(
-            STEPS[engine], stack.network, stack.memory, setting.optimizer
+            STEPS.get(engine, convolved.step),
+            stack.network,
+            stack.memory,
+            setting.optimizer,
         )
     else:
         update = functools.partial(_explicit_update, setting, engine, stack)
@@ -81,7 +77,8 @@ def _explicit_update(
     The gradient is stored in memory, so that the intervention and the base can use it.
     """
     network, memory, optimizer = stack.network, stack.memory, setting.optimizer
-    slope = GRADIENTS[engine](network, memory, optimizer, inputs, labels)
+    gradient = GRADIENTS.get(engine, convolved.gradient)
+    slope = gradient(network, memory, optimizer, inputs, labels)
     if setting.intervention is not None:
         setting.intervention.penalize(stack, slope.gradient)
     reference.move(network, memory, optimizer, slope, setting.base)
