@@ -12,19 +12,24 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from study.console import Text, console, say
-from study.plan.machine import load_rates, save_rates
+from study.plan.machine import load_rates, rate_name, save_rates
 from study.plan.trials import CPU_STACK, GPU_STACK
 from study.results.provenance import hardware, software
+from study.spec.options import make_network
 from study.spec.studies import STUDIES
 from trainables.hyperparameter import check_whole
-from trainables.setting import Setting, parse_hidden
+from trainables.setting import Setting
 from trainables.usage import UsageError, choose, run_command
 
 
 def benchmark(
     *,
-    hidden: str = "100-100-100",
+    network: str = "mlp",
+    conv_channels: Text = None,
+    hidden: Text = None,
     batch_sizes: str = "1,16,64",
     stacks: str = "auto",
     optimizers: str = "sgd,sam,gnp,adam",
@@ -42,7 +47,10 @@ def benchmark(
     loop that computes only the matrix products of a step.
 
     Args:
-        hidden: The widths of the hidden layers, for example 100-100-100.
+        network: The architecture: mlp or conv.
+        conv_channels: With --network conv, the numbers of channels of its convolutions,
+            for example 8-16-32.
+        hidden: The widths of the dense hidden layers, for example 100-100-100.
         batch_sizes: The batch sizes, for example 1,16,64.
         stacks: How many seeds to train together, for example 1,10. "auto" uses 1 and
             the largest number that a sweep uses.
@@ -61,8 +69,10 @@ def benchmark(
             example 1000. 0 skips this measurement.
         json: Write the measurements to this JSON file.
     """
+    kind = make_network(network, conv_channels)
+    fields = {"network": kind, "hidden": hidden or kind.hidden}
     shapes = {
-        size: Setting(batch_size=size, hidden=parse_hidden(hidden))
+        size: Setting(batch_size=size, **fields)
         for size in parse_numbers("--batch-sizes", batch_sizes)
     }
     stack_sizes = None if stacks == "auto" else parse_numbers("--stacks", stacks)
@@ -105,7 +115,10 @@ def benchmark(
     console.print(trials.task_table(tasks))
     results: dict[str, Any] = {"steps": rows, "task": tasks}
     if device == "cpu":
-        rates = {name: task["work_per_second"] for name, task in tasks.items()}
+        rates = {
+            rate_name(attrs.evolve(shape, optimizer=OPTIMIZERS[name]())): rate
+            for name, rate in ((n, t["work_per_second"]) for n, t in tasks.items())
+        }
         save_rates(load_rates() | rates)
         results["side_by_side"] = ratio = trials.side_by_side(shape, stack)
         say(f"Two trials at the same time: {ratio:.2f} times the speed of one trial.")

@@ -12,7 +12,7 @@ Therefore ratios are computed within each round, and the table shows their media
 
 from __future__ import annotations
 
-import itertools
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ from study.plan.trials import hyperparameter_text
 from trainables.bases import Adam
 from trainables.data import DATASETS, Dataset, load
 from trainables.data.examples import Examples
+from trainables.networks import MLP, Conv
 from trainables.optimizers import EPSILON, OPTIMIZERS, SGD, Optimizer
 from trainables.run import ContinualRun
 from trainables.setting import Setting
@@ -73,27 +74,33 @@ def products(
 
     The products are the forward pass, the backward pass to every layer except the
     first, and the update. One operation computes both the gradient and the update. The
-    arrays lie in memory as in a real step.
+    arrays lie in memory as in a real step. A convolution is the product of its kernels
+    with the numbers that they read at each position.
     """
-    sizes = [setting.form.pixels, *setting.hidden, setting.outputs]
-    shape = stack, setting.batch_size
-    activations, errors, out = (
-        [torch.rand(*shape, size, device=device) for size in sizes] for _ in range(3)
+    kind, dense = setting.network or MLP(), [*setting.hidden, setting.outputs]
+    layers = kind.layers(setting.form, dense)
+    inputs, input_errors, outputs, errors = (
+        [
+            torch.rand(stack, setting.batch_size * layer.positions, size, device=device)
+            for layer, size in zip(layers, sizes, strict=True)
+        ]
+        for sizes in [[layer.inputs for layer in layers]] * 2
+        + [[layer.units for layer in layers]] * 2
     )
     # a network stores weights of shape (outputs, inputs), and uses their transpose
     weights = [
-        torch.rand(stack, outputs, inputs, device=device).mT
-        for inputs, outputs in itertools.pairwise(sizes)
+        torch.rand(stack, layer.units, layer.inputs, device=device).mT
+        for layer in layers
     ]
 
     def contender() -> int:
         for _ in range(steps):
             for i, weight in enumerate(weights):
-                torch.bmm(activations[i], weight, out=out[i + 1])
+                torch.bmm(inputs[i], weight, out=outputs[i])
             for i in reversed(range(1, len(weights))):
-                torch.bmm(errors[i + 1], weights[i].mT, out=out[i])
+                torch.bmm(errors[i], weights[i].mT, out=input_errors[i])
             for i, weight in enumerate(weights):
-                weight.mT.baddbmm_(errors[i + 1].mT, activations[i], alpha=1e-9)
+                weight.mT.baddbmm_(errors[i].mT, inputs[i], alpha=1e-9)
         return steps * stack
 
     return contender
@@ -125,6 +132,24 @@ def our_loop(
     return contender
 
 
+def usual_model(setting: Setting) -> nn.Sequential:
+    """Return the network of one run in the layers of torch.nn."""
+    layers: list[nn.Module] = []
+    inputs = setting.form.pixels
+    if isinstance(setting.network, Conv):
+        for size in setting.network.convolutions(setting.form):
+            kernel = size.rows, size.columns
+            square = min(2, size.outputs[0]), min(2, size.outputs[1])
+            layers += [nn.Conv2d(size.channels, size.units, kernel), nn.ReLU()]
+            layers += [nn.MaxPool2d(square)]
+            inputs = math.prod(size.pooled) * size.units
+        layers += [nn.Flatten()]
+    for outputs in (*setting.hidden, setting.outputs):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        inputs = outputs
+    return nn.Sequential(*layers[:-1])
+
+
 def usual_loop(
     setting: Setting, stack: int, steps: int, device: str, data: Dataset
 ) -> Contender:
@@ -135,16 +160,16 @@ def usual_loop(
     optimizer has a rho, the loop is SAM as people usually write it: the second pass
     changes the parameters in place.
     """
-    sizes = [setting.form.pixels, *setting.hidden, setting.outputs]
-    layers: list[nn.Module] = []
-    for inputs, outputs in itertools.pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    model = nn.Sequential(*layers[:-1]).to(device)
+    model = usual_model(setting).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=setting.optimizer.lr)
     random = np.random.default_rng(0)
     rows = random.choice(len(data.train_labels), steps * setting.batch_size)
     pixels = random.permutation(setting.form.pixels)
     images = torch.from_numpy(data.train_images[rows][:, pixels]).float() / 255
+    if setting.network:
+        form = setting.form
+        images = images.view(-1, form.height, form.width, form.channels)
+        images = images.permute(0, 3, 1, 2).contiguous()
     labels = (
         torch.from_numpy(data.train_labels[rows].astype(int)) % setting.form.classes
     )

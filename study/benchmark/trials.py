@@ -32,6 +32,7 @@ from trainables.run import ContinualRun
 from trainables.setting import RunOptions, Setting
 
 PHASES = ("training", "testing", "probes", "landscape", "permuting")
+FEW_EXAMPLES = 1000  # in a task with another network than the MLP
 RATE_SECONDS = 3.0  # how long `side_by_side` measures
 
 
@@ -42,7 +43,8 @@ def time_tasks(
 
     The first task of a run measures the loss landscape, but most tasks do not.
     So the time of the landscape is divided by the number of tasks between two
-    measurements.
+    measurements. With a network other than the MLP, the landscape takes minutes. It is
+    then not measured, and the task has only `FEW_EXAMPLES` training examples.
 
     Returns:
         For each optimizer: the seconds of each phase, the seconds of the whole task
@@ -51,7 +53,11 @@ def time_tasks(
     times = {}
     for name in track(names, "timing tasks", console=console, transient=True):
         setting = attrs.evolve(shape, optimizer=OPTIMIZERS[name](lr=1e-3), tasks=2)
-        run = ContinualRun(setting, range(stack), data, device)
+        options = RunOptions()
+        if setting.network:
+            setting = attrs.evolve(setting, examples=FEW_EXAMPLES)
+            options = RunOptions(landscape_every=0)
+        run = ContinualRun(setting, range(stack), data, device, options=options)
         seconds, _ = timed(run.next_task, device)
         landscape = run.phases["landscape"] / RunOptions().landscape_every
         seconds -= run.phases["landscape"] - landscape

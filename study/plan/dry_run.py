@@ -8,7 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 from rich.table import Table
 
-from study.plan.machine import benchmark_command, estimate_seconds, load_rates
+from study.plan.machine import (
+    benchmark_command,
+    estimate_seconds,
+    load_rates,
+    rate_name,
+)
 from study.plan.trials import SETTING_HEADER, Trial, setting_cells
 from study.spec.search import SEARCHES, Search
 from study.spec.studies import STUDIES, Study
@@ -120,9 +125,7 @@ def duration_line(trials: list[Trial], slots: int, scale: float = 1.0) -> str:
     rates = load_rates()
     seconds = estimate_seconds(trials, slots, rates)
     if seconds is None:
-        if any(trial.setting.network for trial in trials):
-            return "Time: unknown, because study.benchmark measures only the MLP."
-        names = {trial.setting.optimizer.name for trial in trials} - rates.keys()
+        names = {rate_name(trial.setting) for trial in trials} - rates.keys()
         return f"Time: unknown. Run {benchmark_command(names)} to measure this machine."
     return (
         f"Time: about {format_duration(scale * seconds)} on this machine's CPUs with "

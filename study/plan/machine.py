@@ -69,17 +69,31 @@ def rate_name(setting: Setting) -> str:
     return f"{network}{setting.optimizer.name}"
 
 
-def benchmark_command(optimizers: Iterable[str]) -> str:
-    """Return the command that measures the training speeds of optimizers on a CPU.
+def benchmark_command(rates: Iterable[str]) -> str:
+    """Return the command that measures training speeds on a CPU, by `rate_name`.
+
+    Each network needs a command of its own.
 
     >>> benchmark_command(["sam"])
     'python -m study.benchmark --device cpu'
     >>> benchmark_command(["sam", "gam"])
     'python -m study.benchmark --device cpu --optimizers gam,sam'
+    >>> benchmark_command(["conv gam"])
+    'python -m study.benchmark --device cpu --network conv --optimizers gam'
     """
-    names = sorted(optimizers)
-    option = "" if set(names) <= MEASURED else f" --optimizers {','.join(names)}"
-    return f"python -m study.benchmark --device cpu{option}"
+    networks: dict[str, list[str]] = {}
+    for name in sorted(rates):
+        network, _, optimizer = name.rpartition(" ")
+        networks.setdefault(network, []).append(optimizer)
+    commands = []
+    for network, names in networks.items():
+        command = "python -m study.benchmark --device cpu"
+        if network:
+            command += f" --network {network}"
+        if not set(names) <= MEASURED:
+            command += f" --optimizers {','.join(names)}"
+        commands.append(command)
+    return " and ".join(commands)
 
 
 def estimate_seconds(

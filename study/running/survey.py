@@ -135,8 +135,6 @@ def time_left(
             seconds[rate_name(setting)] += run.seconds
     rates = load_rates() | {name: work[name] / seconds[name] for name in work}
     if unknown := work_left.keys() - rates.keys():
-        if any(" " in name for name in unknown):  # a network besides the MLP
-            return "time left: unknown, until a run of each network is finished"
         return (
             f"time left: unknown. Run {benchmark_command(unknown)} to measure the "
             "speed of this machine"

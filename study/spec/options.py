@@ -14,7 +14,7 @@ from study.spec.search import Search
 from study.spec.studies import Study
 from study.spec.study_file import find_study
 from trainables.hyperparameter import check_real, check_whole, hyperparameters
-from trainables.networks import NETWORKS
+from trainables.networks import NETWORKS, Architecture
 from trainables.setting import RunOptions
 from trainables.usage import UsageError, choose
 
@@ -156,20 +156,13 @@ class SweepOptions:
         Raises:
             UsageError: There is no such network, or it has no --conv-channels.
         """
-        own = {"conv_channels": self.conv_channels} if self.conv_channels else {}
-        kind = NETWORKS[choose("network", self.network or "mlp", NETWORKS)]
-        if own.keys() - hyperparameters(kind):
-            raise UsageError(
-                f"--conv-channels is {self.conv_channels}, but the network is "
-                f"{kind.name}: give --network conv, or leave out --conv-channels"
-            )
+        network = make_network(self.network or "mlp", self.conv_channels)
         if self.network is None:
             return {"hidden": self.hidden}
-        network = kind(**own)
         hidden = self.hidden or "-".join(map(str, network.hidden))
         row: dict[str, Any] = {"network": network}
         if not whole:
-            row = {"network": kind.name, **attrs.asdict(network)}
+            row = {"network": network.name, **attrs.asdict(network)}
         return {"hidden": hidden, **row}
 
     def load_study(self) -> Study | Search:
@@ -206,3 +199,19 @@ class SweepOptions:
             asha=self.asha or None,
             **changes,
         )
+
+
+def make_network(name: str, conv_channels: str | None) -> Architecture:
+    """Return the architecture of a name, with its channels unless they are None.
+
+    Raises:
+        UsageError: There is no such network, or it has no channels.
+    """
+    kind = NETWORKS[choose("network", name, NETWORKS)]
+    own = {"conv_channels": conv_channels} if conv_channels else {}
+    if own.keys() - hyperparameters(kind):
+        raise UsageError(
+            f"--conv-channels is {conv_channels}, but the network is {kind.name}: give "
+            "--network conv, or leave out --conv-channels"
+        )
+    return kind(**own)
