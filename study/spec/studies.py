@@ -32,6 +32,7 @@ from trainables.optimizers import (
 )
 from trainables.problems import (
     Accumulating,
+    ClassPairs,
     LabelPermuted,
     Pairwise,
     Permuted,
@@ -339,7 +340,9 @@ def fashion() -> tuple[Setting, ...]:
     Both networks train on the same streams of Fashion-MNIST: the 45 pairs of classes,
     and permutations of the labels. The convolutional network is small, and a task has
     few examples, so that the study fits a laptop. With batches of 16, a task has few
-    updates, so the learning rates are larger than those of the paper.
+    updates, so the learning rates are larger than those of the paper. The loss
+    landscape of the convolutional network takes half a minute per seed, so it is not
+    measured.
     """
     optimizers = over_rho([RHO], MAP_LEARNING_RATES[1:3], [ALPHA]) + tuple(
         BEST_OF_FAMILY(lr=lr, rho=RHO) for lr in MAP_LEARNING_RATES[1:3]
@@ -361,6 +364,28 @@ def fashion() -> tuple[Setting, ...]:
                 batch_size=16,
             )
     return tuple(settings)
+
+
+def cifar() -> tuple[Setting, ...]:
+    """Return SGD, SAM, GNP and GSAM on pairs of classes of CIFAR-100, for a GPU.
+
+    The network and the stream are those of Dohare et al. 2024 on ImageNet, with batches
+    of 100 images. CIFAR-100 has 50 pairs, so that each pair comes four times. A task
+    has 50 epochs instead of 250, because its 1,000 images are learned sooner.
+    """
+    optimizers = over_rho([RHO], LEARNING_RATES, [ALPHA]) + tuple(
+        BEST_OF_FAMILY(lr=lr, rho=RHO) for lr in LEARNING_RATES
+    )
+    return grid(
+        [ClassPairs()],
+        optimizers,
+        dataset="cifar-100",
+        network=Conv(),
+        tasks=200,
+        epochs=50,
+        batch_size=100,
+        normalization="dataset",
+    )
 
 
 STUDIES: dict[str, Study] = {
@@ -426,6 +451,13 @@ STUDIES: dict[str, Study] = {
             seeds=range(10),
             about="an MLP and a convolutional network on the same streams",
             landscape_every=0,
+        ),
+        Study(
+            "cifar",
+            cifar(),
+            seeds=range(10),
+            about="pairs of CIFAR-100 with a convolutional network; for a GPU",
+            landscape_every=50,
         ),
         Study(
             "dohare-2024",
