@@ -72,7 +72,7 @@ def rate_name(setting: Setting) -> str:
 def benchmark_command(rates: Iterable[str]) -> str:
     """Return the command that measures training speeds on a CPU, by `rate_name`.
 
-    Each network needs a command of its own.
+    Each network needs its own command.
 
     >>> benchmark_command(["sam"])
     'python -m study.benchmark --device cpu'

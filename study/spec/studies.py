@@ -370,7 +370,7 @@ def cifar() -> tuple[Setting, ...]:
     """Return SGD, SAM, GNP and GSAM on pairs of classes of CIFAR-100, for a GPU.
 
     The network and the stream are those of Dohare et al. 2024 on ImageNet, with batches
-    of 100 images. CIFAR-100 has 50 pairs, so that each pair comes four times. A task
+    of 100 images. CIFAR-100 has 50 pairs, so each pair occurs four times. A task
     has 50 epochs instead of 250, because its 1,000 images are learned sooner.
     """
     optimizers = over_rho([RHO], LEARNING_RATES, [ALPHA]) + tuple(

@@ -115,7 +115,7 @@ CASES: dict[str, Setting] = {
 
 CONV = Conv(conv_channels="5-3")
 CONV_FORM = Form(9, 8, 2, WIDTHS[-1])
-"""A convolutional network and images of which squares of 2 x 2 leave a row out."""
+"""A convolutional network, and images whose squares of 2 x 2 pixels leave out a row."""
 
 
 @functools.cache

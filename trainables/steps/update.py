@@ -52,7 +52,7 @@ def make_update(setting: Setting, engine: str, stack: Stack) -> Update:
     """Return the function that updates the networks of `stack` in place on a batch.
 
     `engine` is "reference", "torch" or, for a convolutional network, "native". For
-    other networks, `trainables.steps.native` makes the updates of a whole block.
+    other networks, `trainables.steps.native` computes the updates of a whole block.
     """
     intervention = setting.intervention
     if setting.base is None and not (intervention and intervention.penalizes):
