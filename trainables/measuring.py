@@ -146,9 +146,14 @@ def measure_network(
     gradient, hidden, _ = passes(network, inputs, labels)
     snapshot = Snapshot(network, hidden, gradient, initial, before)
     measures = {column: probe(snapshot) for column, probe in PROBES.items()}
+    return measures | {"finite": finite(network)}
+
+
+def finite(network: Network) -> Tensor:
+    """Return 1 for each seed whose weights are all finite, else 0; float64, (S,)."""
     # the largest number is NaN if any number is NaN
-    finite = [tensor.abs().amax((1, 2)).isfinite() for tensor in network.tensors()]
-    return measures | {"finite": torch.stack(finite).all(0).double()}
+    rows = [tensor.abs().amax((1, 2)).isfinite() for tensor in network.tensors()]
+    return torch.stack(rows).all(0).double()
 
 
 def measure_landscape(

@@ -44,6 +44,7 @@ from trainables.data.rotation import rotated
 from trainables.hyperparameter import check_whole
 from trainables.interventions import Intervention
 from trainables.measuring import measure_landscape, measure_network
+from trainables.networks import Architecture
 from trainables.networks.network import Network, initial_network
 from trainables.networks.stack import Memory, Stack, in_pixel_order
 from trainables.probes import LANDSCAPE, START
@@ -117,18 +118,7 @@ class ContinualRun:
         keep_freed_memory()
         self.setting, self.seeds, self.dataset = setting, list(seeds), dataset
         self.options, self.device, self.dtype = options, torch.device(device), dtype
-        scales: list[Tensor] = []
-        if setting.normalization:  # (pixel / 255 - mean) / std
-            mean, std = dataset.mean, dataset.std
-            scales = [
-                torch.tensor(array, dtype=dtype, device=device)
-                for array in (1 / (255 * std), -mean / std)
-            ]
-        self._train_images, self._test_images = (
-            Reader(to_tensor(images, device), dtype, setting.input_low, *scales)
-            for images in (dataset.train_images, dataset.test_images)
-        )
-        self._angle = 0.0
+        self._read_images()
         network = initial_network(
             [setting.form.pixels, *setting.hidden, setting.outputs],
             self.seeds,
@@ -137,7 +127,7 @@ class ContinualRun:
             normalized=bool(setting.intervention and setting.intervention.normalizes),
             initialization=setting.initialization,
             activation=setting.activation,
-            kind=setting.network,
+            kind=self._kind,
             form=setting.form,
         )
         self._initial = network.map(torch.clone)  # in the order of `self.seeds`
@@ -154,6 +144,27 @@ class ContinualRun:
         self._graphs: Graphs | None = None
         self.phases: dict[str, float] = collections.defaultdict(float)
         self._phase, self._phase_start = "", 0.0
+
+    @property
+    def _kind(self) -> Architecture | None:
+        """The architecture of the networks, or None for a multilayer perceptron."""
+        return self.setting.network
+
+    def _read_images(self) -> None:
+        """Copy the images to the device, and make their readers."""
+        dataset, setting, device = self.dataset, self.setting, self.device
+        scales: list[Tensor] = []
+        if setting.normalization:  # (pixel / 255 - mean) / std
+            mean, std = dataset.mean, dataset.std
+            scales = [
+                torch.tensor(array, dtype=self.dtype, device=device)
+                for array in (1 / (255 * std), -mean / std)
+            ]
+        self._train_images, self._test_images = (
+            Reader(to_tensor(images, device), self.dtype, setting.input_low, *scales)
+            for images in (dataset.train_images, dataset.test_images)
+        )
+        self._angle = 0.0
 
     @property
     def alive(self) -> list[int]:
@@ -185,7 +196,7 @@ class ContinualRun:
         self.stack.task = self.task
         tasks = {s: self._stream(s, self.task) for s in self.seeds}
         measures = self._learn(tasks) if self.alive else {}
-        finite = [s for s in self.alive if measuring.is_finite(measures[s])]
+        finite = [s for s in self.alive if self._is_finite(measures[s])]
         if len(finite) < len(self.alive):
             self.stack = self.stack.take([self.alive.index(s) for s in finite])
             self._graphs = None
@@ -195,6 +206,10 @@ class ContinualRun:
         ]
         self.task += 1
         return records
+
+    def _is_finite(self, measures: Record) -> bool:
+        """Return whether a seed with these measures can go on."""
+        return measuring.is_finite(measures)
 
     def _learn(self, tasks: dict[int, Task]) -> dict[int, Record]:
         """Train on the next task, test and probe; return the measures of each seed.

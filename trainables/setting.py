@@ -18,6 +18,7 @@ import attrs
 
 from trainables.bases import BASES, Adam
 from trainables.data.datasets import DATASETS
+from trainables.data.nothing import NOTHING
 from trainables.hyperparameter import (
     REAL,
     Column,
@@ -30,7 +31,7 @@ from trainables.hyperparameter import (
     whole,
 )
 from trainables.interventions import INTERVENTIONS, Intervention
-from trainables.networks import MLP, NETWORKS, Architecture
+from trainables.networks import MLP, NETWORKS, ActorCritic, Architecture
 from trainables.networks.activations import ACTIVATIONS
 from trainables.networks.initialization import INITIALIZATIONS
 from trainables.optimizers import OPTIMIZERS, SGD, Optimizer
@@ -47,6 +48,9 @@ REGISTRIES: dict[str, Mapping[str, type]] = {
 
 ONE_OUTPUT = ("continual_backprop", "redo", "snr")
 """The interventions that replace units. They need one output per unit."""
+
+ONE_HEAD = ("head_reset", "head_zero")
+"""Interventions that change the last layer, and need a network with one head."""
 
 
 def parse_hidden(value: Any) -> tuple[int, ...]:
@@ -69,9 +73,11 @@ class Setting:
         attrs.Factory(Permuted), meaning="kind of the stream of tasks"
     )
     dataset: str = choice(
-        "mnist",
+        attrs.Factory(
+            lambda own: NOTHING if own.problem.control else "mnist", takes_self=True
+        ),
         DATASETS,
-        meaning="dataset from which the tasks are made",
+        meaning="dataset from which the tasks are made; none: no images (control)",
     )
     tasks: int = whole(
         attrs.Factory(
@@ -119,8 +125,8 @@ class Setting:
     activation: str | None = choice(
         None,
         ACTIVATIONS,
-        meaning="activation function of the hidden layers: leaky_relu, tanh, crelu, "
-        "sine_cosine; null: ReLU",
+        meaning="activation function of the hidden layers: leaky_relu, "
+        "leaky_relu_tenth (slope 0.1), tanh, crelu, sine_cosine; null: ReLU",
     )
     input_low: float | None = real(
         None,
@@ -137,6 +143,7 @@ class Setting:
     )
 
     def __attrs_post_init__(self) -> None:
+        self._check_dataset()
         longest = self.longest
         if longest is not None and self.tasks > longest:
             raise UsageError(
@@ -163,10 +170,48 @@ class Setting:
                 f"training examples, so use at most {available}"
             )
 
+    def _check_dataset(self) -> None:
+        """Check that a problem of control, and no other problem, is without images.
+
+        Raises:
+            UsageError: The problem and the dataset do not fit, or the setting of a
+                problem of control has a value for images.
+        """
+        name, images = self.problem.name, self.dataset != NOTHING
+        if self.problem.control is None:
+            if not images:
+                raise UsageError(
+                    f"dataset is {NOTHING}, but problem {name} needs images: choose "
+                    "another dataset"
+                )
+            return
+        if images:
+            raise UsageError(
+                f"dataset is {self.dataset}, but problem {name} has no images: leave "
+                "out dataset"
+            )
+        for field in ("network", "examples", "input_low", "normalization"):
+            if getattr(self, field) is not None:
+                raise UsageError(
+                    f"the setting has {field}, but problem {name} has no images: leave "
+                    f"out {field}"
+                )
+
     @property
     def form(self) -> Form:
-        """The size of the dataset's images, and the number of its classes."""
-        return DATASETS[self.dataset].form
+        """The size of the dataset's images, and the number of its classes.
+
+        In a problem of control, it is the size of an observation, and the number of
+        actions.
+        """
+        return self.problem.control or DATASETS[self.dataset].form
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture of the network. A problem of control has its own."""
+        if self.problem.control is not None:
+            return ActorCritic()
+        return self.network or MLP()
 
     @property
     def outputs(self) -> int:
@@ -186,10 +231,16 @@ class Setting:
                 are not in a chain, or a unit has two outputs.
         """
         name = self.intervention.name if self.intervention else ""
-        if self.network and not self.network.is_chain and name in ONE_OUTPUT:
+        network = self.architecture
+        if not network.is_chain and name in ONE_OUTPUT:
             raise UsageError(
                 f"intervention {name} replaces units of layers in a chain, but network "
-                f"{self.network.name} has other connections: leave out the intervention"
+                f"{network.name} has other connections: leave out the intervention"
+            )
+        if self.problem.control is not None and name in ONE_HEAD:
+            raise UsageError(
+                f"intervention {name} changes one head, but the network of problem "
+                f"{self.problem.name} has two: leave out the intervention"
             )
         outputs = ACTIVATIONS[self.activation].outputs if self.activation else 1
         if outputs > 1 and name in ONE_OUTPUT:

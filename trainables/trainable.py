@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ray import tune
 from ray._raylet import getproctitle, setproctitle  # type: ignore[attr-defined]
@@ -15,6 +15,9 @@ from trainables.data import Dataset
 from trainables.patience import NOTICE_SECONDS, Call, Patience, first_line
 from trainables.record import Record
 from trainables.setting import RunOptions, Setting
+
+if TYPE_CHECKING:
+    from trainables.run import ContinualRun
 
 T = TypeVar("T")
 
@@ -112,7 +115,7 @@ class ContinualTrainable(tune.Trainable):
         """Create the run of a trial. The first step loads a checkpoint, if any."""
         import torch
 
-        from trainables.run import ContinualRun
+        from trainables.start import start_run
 
         trial = config["trial"]
         setting = Setting.from_row(trial["setting"])
@@ -124,7 +127,7 @@ class ContinualTrainable(tune.Trainable):
             torch.cuda.reset_peak_memory_stats()  # forget the previous trial
         self._name, self._label = trial["name"], trial["label"]
         self._until: int = trial.get("until", setting.tasks)
-        self._new_run: Callable[[], ContinualRun] = lambda: ContinualRun(
+        self._new_run: Callable[[], ContinualRun] = lambda: start_run(
             setting, trial["seeds"], dataset, device, options=self._options
         )
         self._run = self._new_run()

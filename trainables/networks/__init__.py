@@ -4,10 +4,11 @@ To add an architecture, write it in a new file and import it here. Then add it t
 `NETWORKS` and `__all__`.
 """
 
+from trainables.networks.actor_critic import ActorCritic
 from trainables.networks.architecture import Architecture
 from trainables.networks.conv import Conv
 from trainables.networks.mlp import MLP
 
 NETWORKS: dict[str, type[Architecture]] = {"mlp": MLP, "conv": Conv}
 
-__all__ = ["MLP", "NETWORKS", "Architecture", "Conv"]
+__all__ = ["MLP", "NETWORKS", "ActorCritic", "Architecture", "Conv"]

@@ -28,6 +28,13 @@ def leaky_relu(z: Tensor) -> Tensor:
     return leaky_relu(z)
 
 
+def leaky_relu_tenth(z: Tensor) -> Tensor:
+    """Return z if z > 0, else 0.1 z, as in the networks of arXiv 2506.00592."""
+    from torch.nn.functional import leaky_relu
+
+    return leaky_relu(z, 0.1)
+
+
 def tanh(z: Tensor) -> Tensor:
     """Return tanh z."""
     return z.tanh()
@@ -53,6 +60,7 @@ def sine_cosine(z: Tensor) -> Tensor:
 
 ACTIVATIONS: dict[str, Activation] = {
     "leaky_relu": Activation(leaky_relu),
+    "leaky_relu_tenth": Activation(leaky_relu_tenth),
     "tanh": Activation(tanh),
     "crelu": Activation(crelu, outputs=2),
     "sine_cosine": Activation(sine_cosine, outputs=2),

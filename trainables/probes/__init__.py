@@ -18,6 +18,7 @@ from trainables.probes import (  # noqa: F401
     accuracy,
     ascent,
     batches,
+    control,
     curvature,
     dormant,
     norms,

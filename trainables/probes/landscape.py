@@ -16,14 +16,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64, Int, Shaped
 from torch import Tensor
 
 from trainables.networks.network import Network, cross_entropy, forward
 from trainables.probes.lanczos import Lanczos
 from trainables.probes.snapshot import Snapshot, sum_squares
 from trainables.randomness import generator
-from trainables.steps.reference import both_passes, loss_gradient
+from trainables.steps.reference import Loss, both_passes, loss_gradient
 
 SAMPLES = 10
 """The number of random vectors for an estimate of the Hessian's trace."""
@@ -46,15 +46,18 @@ class Hessian:
         self,
         network: Network,
         inputs: Float[Tensor, "S n inputs"],
-        labels: Int[Tensor, "S n"],
+        labels: Shaped[Tensor, "S n ..."],
+        loss: Loss = cross_entropy,
     ) -> None:
         """Build the graph of the gradient, which `product` uses."""
         leaves = network.map(lambda tensor: tensor.detach().requires_grad_())
         self._leaves = leaves.tensors()
         with torch.enable_grad():
             _, logits = forward(leaves, inputs)
-            loss = cross_entropy(logits, labels).mean(1).sum()
-            self._gradients = torch.autograd.grad(loss, self._leaves, create_graph=True)
+            total = loss(logits, labels).mean(1).sum()
+            self._gradients = torch.autograd.grad(
+                total, self._leaves, create_graph=True
+            )
         self._sizes = [leaf[0].numel() for leaf in self._leaves]
         self.size = sum(self._sizes)
 

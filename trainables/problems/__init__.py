@@ -1,6 +1,7 @@
 """Problems (streams of tasks). Each problem has a file and an entry in `PROBLEMS`."""
 
 from trainables.problems.accumulating import Accumulating
+from trainables.problems.cartpole import CartPole
 from trainables.problems.class_pairs import ClassPairs
 from trainables.problems.gradual import Gradual
 from trainables.problems.label_permuted import LabelPermuted
@@ -21,12 +22,14 @@ PROBLEMS: dict[str, type[Problem]] = {
     "accumulating": Accumulating,
     "class-pairs": ClassPairs,
     "rotating": Rotating,
+    "cartpole": CartPole,
 }
 
 __all__ = [
     "MNIST",
     "PROBLEMS",
     "Accumulating",
+    "CartPole",
     "ClassPairs",
     "Form",
     "Gradual",

@@ -68,6 +68,16 @@ class Problem:
     """The number of labels of a task, or None for one label per class."""
     default_tasks: ClassVar[int] = 100
     """The default number of tasks of a setting, unless `longest` is smaller."""
+    control: ClassVar[Form | None] = None
+    """The form of a problem of control, or None if the tasks have images and labels.
+
+    Its pixels are the numbers of an observation, and its classes are the actions.
+    """
+
+    @property
+    def examples(self) -> int:
+        """The number of steps in a task of a problem of control."""
+        raise NotImplementedError
 
     def longest(self, form: Form) -> int | None:
         """Return the maximum number of tasks, or None if there is no limit."""

@@ -10,13 +10,25 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from trainables.bases import Adam
 from trainables.networks.network import Network, cross_entropy, forward
 from trainables.networks.stack import Memory
 from trainables.optimizers import Optimizer, Surface
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""The type of a loss: it takes outputs (S, n, outputs) and targets, e.g. labels (S, n).
+
+It returns the loss of each example, of shape (S, n).
+"""
+
+GradientOf = Callable[[Network, Tensor, Tensor], tuple[Network, Tensor]]
+"""The type of a function that takes networks, inputs and the targets of a loss.
+
+It returns the gradient of each seed's mean loss, and the outputs.
+"""
 
 
 class Slope(NamedTuple):
@@ -49,20 +61,23 @@ def gradient(
     memory: Memory,
     optimizer: Optimizer,
     inputs: Float[Tensor, "S n inputs"],
-    labels: Int[Tensor, "S n"],
+    labels: Shaped[Tensor, "S n ..."],
+    gradient_of: GradientOf | None = None,
 ) -> Slope:
     """Return the optimizer's gradient for each seed, and the logits at the weights.
 
     If `Optimizer.is_mixture` is true, this computes all seeds together. Otherwise, it
-    computes one seed after the other.
+    computes one seed after the other. `gradient_of` computes the gradient of the loss,
+    whose targets are the `labels`; the default is `loss_gradient`.
     """
+    plain = gradient_of or loss_gradient
 
     def slope_of(part: slice) -> Slope:
         x, y = inputs[part], labels[part]
         return mixed_gradient(
             network.map(lambda tensor: tensor[part]),
             optimizer,
-            lambda point: loss_gradient(point, x, y),
+            lambda point: plain(point, x, y),
             memory.map(lambda tensor: tensor[part]),
         )
 
@@ -106,11 +121,14 @@ def move(
     optimizer: Optimizer,
     slope: Slope,
     base: Adam | None = None,
+    *,
+    fused: bool = False,
 ) -> None:
     """Update the weights in place: take a step of the base, or of SGD without a base.
 
     If there is a correction, then subtract lr * correction from the weights. `memory`
-    has the numbers that the base or momentum needs.
+    has the numbers that the base or momentum needs. With `fused`, a base may use one
+    operation for its whole step, which rounds differently.
     """
     lr = optimizer.rate(memory)
     if base is None:
@@ -120,7 +138,7 @@ def move(
         if optimizer.weight_decay:
             for g, w in zip(slope.gradient.tensors(), network.tensors(), strict=True):
                 g.add_(w, alpha=optimizer.weight_decay)
-        base.descend(network, memory, slope.gradient, lr)
+        base.descend(network, memory, slope.gradient, lr, fused=fused)
     if slope.correction is not None:
         pairs = zip(network.tensors(), slope.correction.tensors(), strict=True)
         for w, correction in pairs:
@@ -154,17 +172,22 @@ def descend(
 def loss_gradient(
     network: Network,
     inputs: Float[Tensor, "S n inputs"],
-    labels: Int[Tensor, "S n"],
+    labels: Shaped[Tensor, "S n ..."],
+    loss: Loss = cross_entropy,
 ) -> tuple[Network, Float[Tensor, "S n outputs"]]:
-    """Return the gradient of each seed's mean loss on its batch, and the logits."""
-    gradient, _, logits = both_passes(network, inputs, labels)
+    """Return the gradient of each seed's mean loss on its batch, and the logits.
+
+    `labels` are the targets of the loss.
+    """
+    gradient, _, logits = both_passes(network, inputs, labels, loss)
     return gradient, logits
 
 
 def both_passes(
     network: Network,
     inputs: Float[Tensor, "S n inputs"],
-    labels: Int[Tensor, "S n"],
+    labels: Shaped[Tensor, "S n ..."],
+    loss: Loss = cross_entropy,
 ) -> tuple[Network, list[Tensor], Float[Tensor, "S n outputs"]]:
     """Do a forward and a backward pass, for each seed on its batch.
 
@@ -174,7 +197,7 @@ def both_passes(
     leaves = network.map(lambda tensor: tensor.detach().requires_grad_())
     with torch.enable_grad():
         layers, logits = forward(leaves, inputs)
-        loss = cross_entropy(logits, labels).mean(1).sum()
-        gradients = torch.autograd.grad(loss, leaves.tensors())
+        total = loss(logits, labels).mean(1).sum()
+        gradients = torch.autograd.grad(total, leaves.tensors())
     hidden = [layer.detach() for layer in layers[1:]]
     return network.like(gradients), hidden, logits.detach()

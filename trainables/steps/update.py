@@ -18,6 +18,7 @@ from trainables.networks.network import Network
 from trainables.networks.stack import Memory, Stack
 from trainables.setting import Setting
 from trainables.steps import convolved, fast, reference
+from trainables.steps.reference import GradientOf
 from trainables.steps.training import Update
 
 STEPS = {"reference": reference.step, "torch": fast.step}
@@ -48,14 +49,19 @@ def begin_task(setting: Setting, stack: Stack) -> None:
     setting.optimizer.begin_task(stack.memory, stack.task / setting.tasks)
 
 
-def make_update(setting: Setting, engine: str, stack: Stack) -> Update:
+def make_update(
+    setting: Setting, engine: str, stack: Stack, gradient_of: GradientOf | None = None
+) -> Update:
     """Return the function that updates the networks of `stack` in place on a batch.
 
     `engine` is "reference", "torch" or, for a convolutional network, "native". For
-    other networks, `trainables.steps.native` computes the updates of a whole block.
+    other networks, `trainables.steps.native` computes the updates of a whole block. If
+    `gradient_of` is given, it computes the gradient of another loss, whose targets
+    replace the labels. All seeds must then have made equally many updates.
     """
     intervention = setting.intervention
-    if setting.base is None and not (intervention and intervention.penalizes):
+    penalizes = intervention is not None and intervention.penalizes
+    if setting.base is None and not penalizes and gradient_of is None:
         update: Update = functools.partial(
             STEPS.get(engine, convolved.step),
             stack.network,
@@ -63,23 +69,35 @@ def make_update(setting: Setting, engine: str, stack: Stack) -> Update:
             setting.optimizer,
         )
     else:
-        update = functools.partial(_explicit_update, setting, engine, stack)
+        update = functools.partial(
+            _explicit_update, setting, engine, stack, gradient_of
+        )
     if intervention is None or not intervention.steps:
         return update
     return functools.partial(intervention.step, stack, update)
 
 
 def _explicit_update(
-    setting: Setting, engine: str, stack: Stack, inputs: Tensor, labels: Tensor
+    setting: Setting,
+    engine: str,
+    stack: Stack,
+    gradient_of: GradientOf | None,
+    inputs: Tensor,
+    labels: Tensor,
 ) -> Tensor:
     """Update the networks of `stack` in place; return the logits before the update.
 
     The gradient is stored in memory, so that the intervention and the base can use it.
     """
     network, memory, optimizer = stack.network, stack.memory, setting.optimizer
-    gradient = GRADIENTS.get(engine, convolved.gradient)
-    slope = gradient(network, memory, optimizer, inputs, labels)
+    batch = inputs, labels
+    if gradient_of is None:
+        gradient = GRADIENTS.get(engine, convolved.gradient)
+        slope = gradient(network, memory, optimizer, *batch)
+    else:
+        slope = reference.gradient(network, memory, optimizer, *batch, gradient_of)
     if setting.intervention is not None:
         setting.intervention.penalize(stack, slope.gradient)
-    reference.move(network, memory, optimizer, slope, setting.base)
+    fused = gradient_of is not None
+    reference.move(network, memory, optimizer, slope, setting.base, fused=fused)
     return slope.logits

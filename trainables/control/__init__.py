@@ -1,0 +1,1 @@
+"""Runs of control: networks that act, and learn from what follows."""

@@ -1,0 +1,127 @@
+"""Play episodes of CartPole with the policies of several seeds, all at once.
+
+An iteration plays episodes one after the other until it has enough steps, and the last
+episode is cut. No episode depends on another, because the weights do not change
+meanwhile. So each seed plays `COPIES` episodes side by side (a wave), then the next
+wave, and the steps are put in the order of the episodes. The distribution of the steps
+is the same as if the episodes were played in turn, and a pass through the networks of
+all seeds reads their weights once for all copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from trainables.control import cartpole
+
+COPIES = 8
+"""The episodes of a seed that are played side by side."""
+
+Policy = Callable[[np.ndarray], np.ndarray]
+"""The type of a policy: observations (S, copies, 4) to logits (S, copies, actions)."""
+
+
+class Steps(NamedTuple):
+    """The n steps of an iteration for each of S seeds, in the order of the episodes."""
+
+    observations: np.ndarray  # (S, n, 4), float32
+    actions: np.ndarray  # (S, n), int64
+    states: np.ndarray  # (S, n, 4), float64: the states after the actions
+    following: np.ndarray  # (S, n, 4), float32: the observations after the actions
+    ended: np.ndarray  # (S, n): whether the pole fell or the cart left the track
+    last: np.ndarray  # (S, n): whether it is the last step of an episode, ended or cut
+
+
+def observe(state: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Return the observation of a state in a level with this offset, as float32.
+
+    Like C-CHAIN's code, it adds the offset to the observation, which is float32.
+    """
+    return (state.astype(np.float32) + offset).astype(np.float32)
+
+
+def play(
+    policy: Policy,
+    offsets: np.ndarray,
+    randoms: Sequence[np.random.Generator],
+    steps: int,
+    longest: int,
+) -> Steps:
+    """Play episodes until each of the S seeds has made enough steps.
+
+    Args:
+        policy: Takes the observations of all copies of all seeds.
+        offsets: The vector that is added to the observations of each seed, (S, 4).
+        randoms: A random generator for each seed, which draws the first states and the
+            actions of this iteration.
+        steps: The number of steps n of each seed.
+        longest: The number of steps after which an episode is cut.
+    """
+    seeds, places = len(randoms), np.arange(COPIES)
+    state = np.zeros((seeds, COPIES, 4))
+    draws = np.zeros((seeds, longest, COPIES))
+    running = np.zeros((seeds, COPIES), bool)
+    lengths = np.zeros((seeds, COPIES), int)
+    collected, clock = np.zeros(seeds, int), np.zeros(seeds, int)
+    waves, rows = np.full(seeds, -1), np.arange(seeds)
+    done = np.zeros(seeds, bool)
+    log: list[tuple[np.ndarray, ...]] = []
+    while True:
+        for s in np.flatnonzero(~done & ~running.any(axis=1)):  # begin a wave
+            collected[s] += lengths[s].sum()
+            state[s] = cartpole.start(randoms[s], COPIES)
+            draws[s] = randoms[s].random((longest, COPIES))
+            running[s], lengths[s], clock[s] = True, 0, 0
+            waves[s] += 1
+        observations = observe(state, offsets[:, None])
+        actions = choose(policy(observations), draws[rows, clock])
+        after, ended = cartpole.step(state, actions)
+        lengths += running
+        clock += 1
+        episode = np.where(running, waves[:, None] * COPIES + places, -1)
+        state = np.where(running[..., None], after, state)
+        last = ended | (lengths >= longest)
+        log.append((observations, actions, after, ended, last, episode))
+        running &= ~last
+        # an episode counts only if all episodes before it have ended
+        before = np.logical_and.accumulate(~running, axis=1)
+        counts = np.concatenate([np.ones((seeds, 1), bool), before[:, :-1]], axis=1)
+        done |= collected + (lengths * counts).sum(axis=1) >= steps
+        running &= ~done[:, None]
+        clock[done] = 0
+        if done.all():
+            break
+    arrays = [np.stack(parts, axis=1) for parts in zip(*log, strict=True)]
+    return _in_order(arrays, offsets, steps)
+
+
+def choose(logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Return actions with the probabilities softmax(logits).
+
+    `draws` are uniform in [0, 1), of shape (...) for logits of shape (..., actions).
+    """
+    weights = np.exp(logits.astype(float) - logits.max(axis=-1, keepdims=True))
+    bounds = weights.cumsum(axis=-1)
+    return (draws[..., None] * bounds[..., -1:] >= bounds[..., :-1]).sum(axis=-1)
+
+
+def _in_order(arrays: list[np.ndarray], offsets: np.ndarray, steps: int) -> Steps:
+    """Return the first steps of each seed, in the order of the episodes.
+
+    The arrays have the shape (S, times, copies, ...). The last has the number of the
+    episode, or -1 where no episode was played.
+    """
+    *values, episodes = arrays
+    taken: list[list[np.ndarray]] = []
+    for s, own in enumerate(episodes):
+        times, copies = np.nonzero(own >= 0)
+        order = np.argsort(own[times, copies], kind="stable")[:steps]
+        where = times[order], copies[order]
+        observations, actions, after, ended, last = (v[s][where] for v in values)
+        last[-1] = True  # the iteration cuts the last episode
+        following = observe(after, offsets[s])
+        taken.append([observations, actions, after, following, ended, last])
+    return Steps(*(np.stack(each) for each in zip(*taken, strict=True)))

@@ -1,0 +1,225 @@
+"""A run of control: actors and critics learn level after level and are never reset.
+
+A level is a task of the stream. A run does this:
+
+    for each level:
+        apply the intervention, if the setting has one (not before the first level)
+        for each iteration:
+            play episodes with the weights as they are
+            measure the sharpness of the critic's loss, once, for some levels
+            for each epoch and batch: update actor and critic
+        run the probes on the steps of the last iteration
+        make one record per seed
+
+`Setting.epochs` is the number of passes over the steps of an iteration, and
+`Setting.batch_size` the number of steps in an update. An iteration begins with new
+episodes and its own random generators, so that nothing but the networks and their
+memory goes from one iteration to the next.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables import measuring
+from trainables.control.play import Steps, play
+from trainables.control.ppo import advantages_and_targets, critic_loss, ppo_gradient
+from trainables.networks import Architecture
+from trainables.networks.actor_critic import actor, critic
+from trainables.networks.network import Network, dense_forward, forward
+from trainables.probes import EXAMPLES, PROBES, Snapshot
+from trainables.probes.curvature import STEPS, TOLERANCE
+from trainables.probes.lanczos import largest_eigenvalue
+from trainables.probes.landscape import Hessian
+from trainables.problems import CartPole, Task
+from trainables.randomness import generator
+from trainables.record import Record
+from trainables.run import ContinualRun
+from trainables.steps.denormals import flushed_denormals
+from trainables.steps.training import Update
+from trainables.steps.update import begin_task, make_update
+
+LONGEST = 400
+"""The number of steps after which an episode is cut (C-CHAIN, `max_timesteps`)."""
+
+REWARD_SCALE = 20.0
+"""The learner gets the rewards divided by this number (C-CHAIN, `reward_scale`)."""
+
+SKIPPED = ("gradient_norm",)
+"""Probes that measure the gradient of a cross-entropy, which there is not."""
+
+
+class PPORun(ContinualRun):
+    """A run of one setting of a problem of control with several seeds."""
+
+    @property
+    def _kind(self) -> Architecture:
+        return self.setting.architecture
+
+    @property
+    def problem(self) -> CartPole:
+        """The problem of the setting."""
+        assert isinstance(self.setting.problem, CartPole)
+        return self.setting.problem
+
+    def _read_images(self) -> None:
+        """Read nothing: there are no images."""
+
+    def _is_finite(self, measures: Record) -> bool:
+        return measures["finite"] == 1
+
+    @flushed_denormals()
+    def _learn(self, tasks: dict[int, Task]) -> dict[int, Record]:
+        """Learn the next level and probe; return the measures of each seed."""
+        stack, setting, problem = self.stack, self.setting, self.problem
+        every = self.options.landscape_every
+        is_last = self.task == setting.tasks - 1
+        with_landscape = every > 0 and (self.task % every == 0 or is_last)
+        self._start_phase("training")
+        begin_task(setting, stack)
+        before = stack.network.map(torch.clone)
+        initial = self._initial.take([self.seeds.index(s) for s in stack.seeds])
+        update = make_update(setting, self.engine, stack, ppo_gradient)
+        returns, counts = [], []
+        measures: dict[str, Tensor] = {}
+        for iteration in range(problem.level_iterations):
+            self._start_phase("playing")
+            steps = self._play(iteration)
+            inputs, targets, own_returns, own_counts = self._examples(steps)
+            returns.append(own_returns)
+            counts.append(own_counts)
+            if iteration == 0 and with_landscape:
+                self._start_phase("landscape")
+                measures["start_critic_sharpness"] = self._sharpness(inputs, targets)
+            self._start_phase("training")
+            for epoch in range(setting.epochs):
+                self._pass(update, inputs, targets, iteration * setting.epochs + epoch)
+        self._start_phase("probes")
+        measures |= self._probe(inputs, initial, before)
+        measures |= self._returns(np.stack(returns, axis=1), np.stack(counts, axis=1))
+        self._start_phase("")
+        batches = math.ceil(problem.iteration_steps / setting.batch_size)
+        updates = problem.level_iterations * setting.epochs * batches
+        rows = zip(stack.seeds, measuring.by_seed(measures), strict=True)
+        return {seed: row | {"steps": updates} for seed, row in rows}
+
+    def _play(self, iteration: int) -> Steps:
+        """Play the episodes of an iteration, with the seeds' own random numbers."""
+        policy = actor(self.stack.network)
+
+        def logits(observations: np.ndarray) -> np.ndarray:
+            inputs = torch.from_numpy(observations).to(self.device, self.dtype)
+            return dense_forward(policy, inputs)[1].cpu().numpy()
+
+        seeds = self.alive
+        randoms = [generator("play", s, self.task, iteration) for s in seeds]
+        offsets = np.stack([self.problem.offset(s, self.task) for s in seeds])
+        return play(logits, offsets, randoms, self.problem.iteration_steps, LONGEST)
+
+    def _examples(self, steps: Steps) -> tuple[Tensor, Tensor, np.ndarray, np.ndarray]:
+        """Return the examples of the update, and the mean return and the episodes.
+
+        The inputs have the shape (S, n, 4) and the targets (S, n, 4): see `ppo_loss`.
+        The mean return of the episodes and their number have the shape (S,).
+        """
+        inputs, following = (
+            torch.from_numpy(array).to(self.device, self.dtype)
+            for array in (steps.observations, steps.following)
+        )
+        outputs, after = (
+            forward(self.stack.network, x)[1] for x in (inputs, following)
+        )
+        actions = torch.from_numpy(steps.actions).to(self.device)
+        logs = outputs[..., :-1].log_softmax(-1)
+        before = logs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
+        rewards = np.ones(steps.actions.shape)
+        values, values_after = (
+            x[..., -1].double().cpu().numpy() for x in (outputs, after)
+        )
+        advantages, returns = advantages_and_targets(
+            rewards / REWARD_SCALE, values, values_after, steps.ended, steps.last
+        )
+        columns = [
+            actions,
+            torch.from_numpy(advantages),
+            before,
+            torch.from_numpy(returns),
+        ]
+        targets = torch.stack([c.to(self.device, self.dtype) for c in columns], dim=-1)
+        episodes = steps.last.sum(axis=1)
+        return inputs, targets, rewards.sum(axis=1) / episodes, episodes
+
+    def _pass(
+        self, update: Update, inputs: Tensor, targets: Tensor, number: int
+    ) -> None:
+        """Update the networks on all steps of an iteration, in a new order.
+
+        `number` is the number of the pass in the level.
+        """
+        orders = torch.from_numpy(
+            np.stack(
+                [
+                    generator("order", seed, self.task, number).permutation(len(own))
+                    for seed, own in zip(self.alive, inputs, strict=True)
+                ]
+            )
+        ).to(self.device)
+        x, y = (
+            tensor.gather(1, orders.unsqueeze(-1).expand_as(tensor))
+            for tensor in (inputs, targets)
+        )
+        size = self.setting.batch_size
+        for batch in zip(x.split(size, dim=1), y.split(size, dim=1), strict=True):
+            update(*batch)
+
+    def _sharpness(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the largest eigenvalue of the Hessian of each critic's loss, (S,)."""
+        own, sharpness = critic(self.stack.network), []
+        for i, seed in enumerate(self.alive):  # one seed stays in the cache
+            part = slice(i, i + 1)
+            x, y = (tensor[part, :EXAMPLES] for tensor in (inputs, targets))
+            hessian = Hessian(own.part(i, i + 1), x, y, critic_loss)
+            random = generator("lanczos", seed, self.task)
+            start = torch.from_numpy(random.standard_normal((1, hessian.size))).to(x)
+            tolerance = TOLERANCE[self.dtype]
+            sharpness.append(
+                largest_eigenvalue(hessian.product, start, tolerance, STEPS)
+            )
+        return torch.cat(sharpness)
+
+    def _probe(
+        self, inputs: Tensor, initial: Network, before: Network
+    ) -> dict[str, Tensor]:
+        """Run the probes on some of the steps of the last iteration."""
+        network = self.stack.network
+        hidden, _ = forward(network, inputs[:, :EXAMPLES])
+        no_gradient = network.zeros_like()
+        snapshot = Snapshot(network, hidden[1:], no_gradient, initial, before)
+        probes = {n: probe for n, probe in PROBES.items() if n not in SKIPPED}
+        measures = {column: probe(snapshot) for column, probe in probes.items()}
+        return measures | {"finite": measuring.finite(network)}
+
+    def _returns(self, returns: np.ndarray, counts: np.ndarray) -> dict[str, Tensor]:
+        """Return the measures of the returns of a level.
+
+        `returns` has the mean return of each iteration's episodes and `counts` their
+        number, of shape (S, iterations).
+        """
+        iterations = returns.shape[1]
+        reached = returns >= LONGEST / 2
+        waited = np.where(np.logical_or.accumulate(reached, axis=1), 0, counts)
+        episodes = np.where(reached.any(axis=1), waited.sum(axis=1), np.nan)
+        measures = {
+            "mean_return": returns.mean(axis=1),
+            "last_return": returns[:, -max(1, iterations // 10) :].mean(axis=1),
+            "episodes": counts.sum(axis=1),
+            "threshold_episodes": episodes,
+        }
+        return {
+            name: torch.from_numpy(numbers.astype(float)).to(self.device)
+            for name, numbers in measures.items()
+        }

@@ -1,0 +1,39 @@
+"""Declare the columns of control: returns, and the sharpness of the critic's loss.
+
+No probe computes these columns: the runs in `trainables.control` do.
+"""
+
+from trainables.probes.measure import declare
+
+TANG = "Tang et al. 2025 (arXiv 2506.00592)"
+
+declare(
+    "mean_return",
+    source=TANG,
+    meaning="control: mean over the level's iterations of the mean return of an "
+    "iteration's episodes (one that the iteration cuts counts too)",
+)
+declare(
+    "last_return",
+    source=TANG,
+    meaning="control: the same over the last tenth of the level's iterations",
+)
+declare(
+    "episodes",
+    unit="episodes",
+    source=TANG,
+    meaning="control: episodes that the level began",
+)
+declare(
+    "threshold_episodes",
+    unit="episodes",
+    source="this program",
+    meaning="control: episodes before the first iteration whose mean return is at "
+    "least half of the largest possible; null if there is none",
+)
+declare(
+    "start_critic_sharpness",
+    source="Lyle et al. 2023 (arXiv 2303.01486)",
+    meaning="control: largest eigenvalue of the Hessian of the critic's loss on the "
+    "first steps of the level, before the first update",
+)

@@ -1,0 +1,63 @@
+"""The problem `cartpole`: each task adds another vector to all observations.
+
+A pole stands on a cart, and the agent pushes the cart to the left or to the right
+(gymnasium's CartPole-v1). A step is paid 1 until the pole falls or the cart leaves the
+track. In each task (a level), one vector from N(0, observation_offset^2) is added to
+every observation, and the first level adds nothing. The problem stays the same, but a
+network has to find it out anew. This is the continual CartPole of Muppidi et al. 2024
+(arXiv 2405.16642), with the numbers of Tang et al. 2025 (arXiv 2506.00592,
+bluecontra/C-CHAIN@2f8bedf:crl_gym_classic_control/control_train_aligned_vanilla.py).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+import numpy as np
+
+from trainables.hyperparameter import real, whole
+from trainables.problems.task import MNIST, Form, Problem, Task
+from trainables.randomness import generator
+
+
+@attrs.frozen(kw_only=True)
+class CartPole(Problem):
+    """A stream of levels of CartPole, each of which shifts the observations."""
+
+    name: ClassVar[str] = "cartpole"
+    default_tasks: ClassVar[int] = 10
+    control: ClassVar[Form | None] = Form(1, 4, 1, 2)
+
+    level_iterations: int = whole(
+        200, unit="iterations", meaning="iterations (play, then learn) of each level"
+    )
+    iteration_steps: int = whole(
+        800, unit="steps", meaning="steps of the environment in each iteration"
+    )
+    observation_offset: float = real(
+        2.0,
+        meaning="standard deviation of the vector that a level adds to observations",
+    )
+
+    @property
+    def examples(self) -> int:
+        """The number of steps in a level."""
+        return self.level_iterations * self.iteration_steps
+
+    def offset(self, seed: int, index: int) -> np.ndarray:
+        """Return the vector that level number `index` adds, of shape (4,)."""
+        assert self.control is not None
+        if index == 0:
+            return np.zeros(self.control.pixels)
+        random = generator("stream", seed, index)
+        return random.normal(0, self.observation_offset, self.control.pixels)
+
+    def task(self, seed: int, index: int, form: Form = MNIST) -> Task:
+        """Return level number `index` (from 0) of the seed's stream.
+
+        >>> CartPole().task(seed=0, index=0).label
+        'offset 0,0,0,0'
+        """
+        numbers = ",".join(f"{x:.3g}" for x in self.offset(seed, index))
+        return Task(f"offset {numbers}", ())
