@@ -50,10 +50,11 @@ Problem = Annotated[
     str | None, tyro.conf.arg(metavar="NAME", help="Use only this problem.")
 ]
 Measure = Annotated[
-    Literal["test_accuracy", "online_accuracy", "train_loss"],
+    Literal["test_accuracy", "online_accuracy", "train_loss", "mean_return"],
     tyro.conf.arg(
         help="The measure from which the metrics are computed. online_accuracy is "
-        "measured while the network learns a task, before each update."
+        "measured while the network learns a task, before each update. mean_return is "
+        "for problems of control, which have no accuracy."
     ),
 ]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
@@ -179,7 +180,7 @@ def compare(
             accuracy_slope, mean_accuracy and so on. relative_NAME is the same metric
             after the accuracy of a network that is reset at every task is subtracted.
         margin: Smaller differences count as zero. The unit is that of the table, and
-            the default is 0.5 points or 0.005 nats.
+            the default is 0.5 points, 0.005 nats or a return of 5.
         detect: Print how many seeds are needed to find this difference. The unit is
             that of the table.
     """
@@ -222,7 +223,7 @@ def dose(
         metric: The level to compare: late_accuracy, mean_accuracy, last_accuracy and so
             on. The slope is shown beside it.
         margin: A smaller loss counts as zero. The unit is that of the table, and the
-            default is 0.5 points or 0.005 nats.
+            default is 0.5 points, 0.005 nats or a return of 5.
     """
     from analysis.comparing.compare import Question
     from analysis.records.load import Selection
@@ -471,11 +472,11 @@ def _as_fraction(margin: float | None, measure: str) -> float:
     Raises:
         UsageError: The margin is not above 0.
     """
-    from analysis.comparing.compare import MARGIN
     from analysis.statistics.metrics import MEASURES
 
     _check_positive("--margin", margin)
-    return MARGIN if margin is None else margin / MEASURES[measure].scale
+    own = MEASURES[measure]
+    return own.margin if margin is None else margin / own.scale
 
 
 def _check_positive(option: str, value: float | None) -> None:

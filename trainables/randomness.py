@@ -15,7 +15,7 @@ PURPOSES: dict[str, int] = {
     **{"examples": 4, "labels": 5, "orientation": 6, "share": 7},
     **{"lanczos": 10, "hutchinson": 11, "spectrum": 12},
     **{"perturb": 16, "head": 17, "replace": 18, "recycle": 19},
-    **{"silence": 20, "play": 21},
+    **{"silence": 20, "play": 21, "goal": 22, "walk": 23},
 }
 
 SEEDS = 2**32

@@ -208,8 +208,8 @@ class Setting:
 
     @property
     def architecture(self) -> Architecture:
-        """The architecture of the network. A problem of control has its own."""
-        if self.problem.control is not None:
+        """The architecture of the network. A network that acts has its own."""
+        if self.problem.acts:
             return ActorCritic()
         return self.network or MLP()
 
@@ -237,7 +237,7 @@ class Setting:
                 f"intervention {name} replaces units of layers in a chain, but network "
                 f"{network.name} has other connections: leave out the intervention"
             )
-        if self.problem.control is not None and name in ONE_HEAD:
+        if self.problem.acts and name in ONE_HEAD:
             raise UsageError(
                 f"intervention {name} changes one head, but the network of problem "
                 f"{self.problem.name} has two: leave out the intervention"

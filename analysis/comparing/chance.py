@@ -54,7 +54,9 @@ def at_chance(runs: Runs, measure: str = MEASURE) -> bool:
 def chance_level(
     setting: Mapping[str, Any], measure: str, uneven: float = 1.0
 ) -> float | None:
-    """Return the level of a network that guesses; None if the problem is unknown.
+    """Return the level of a network that guesses; None if there is no such level.
+
+    The problem is then unknown, or it is one of control.
 
     The network is right with a probability of `uneven` / labels. If the measure is a
     loss, the level is the loss of a network that gives the true label this probability.
@@ -63,9 +65,10 @@ def chance_level(
     >>> chance_level({"problem": "pairwise", "dataset": "mnist"}, "test_accuracy")
     0.5
     """
-    if setting["problem"] not in PROBLEMS:
+    known = PROBLEMS.get(str(setting["problem"]))
+    if known is None or known.control is not None:
         return None
     source = DATASETS.get(str(setting.get("dataset")))
     classes = (source.form if source else MNIST).classes
-    probability = uneven / (PROBLEMS[setting["problem"]].outputs or classes)
+    probability = uneven / (known.outputs or classes)
     return probability if MEASURES[measure].higher else float(-np.log(probability))

@@ -171,12 +171,14 @@ class Measure:
     scale: float  # the factor for its values in text
     unit: str  # the unit of a level in text
     unit_of_difference: str
+    margin: float = 0.005  # smaller differences count as zero by default
 
 
 MEASURES: dict[str, Measure] = {
     "test_accuracy": Measure("accuracy", True, 100, "%", "pp"),
     "online_accuracy": Measure("online accuracy", True, 100, "%", "pp"),
     "train_loss": Measure("train loss", False, 1, "nats", "nats"),
+    "mean_return": Measure("return", True, 1, "return", "return", margin=5.0),
 }
 """The measures, by column. The first is the default."""
 

@@ -84,12 +84,16 @@ def _control_cost(setting: Setting, products: list[int]) -> Cost:
     """Return the cost of a run of a problem of control.
 
     An update costs the same as for images. Each step is played by the actor, and read
-    by actor and critic before the updates.
+    by actor and critic before the updates; a network that does not act reads twice as
+    many steps.
     """
     forward = 2 * sum(products)
+    first = products[0]
+    if setting.problem.acts:  # the critic has a first layer too
+        first += products[len(products) // 2]
     played = setting.tasks * setting.problem.examples
     trained = setting.epochs * played
-    update = 3 * forward * setting.optimizer.passes
+    update = (3 * forward - 2 * first) * setting.optimizer.passes
     flops = trained * update + 2 * played * forward
     work = flops + trained * update * UPDATE_EXAMPLES / setting.batch_size
     return Cost(trained, flops, work)

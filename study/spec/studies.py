@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from study.spec.control import control, policy_evaluation
 from study.spec.replications import (
     control_calibration,
     control_laptop,
@@ -507,6 +508,19 @@ STUDIES: dict[str, Study] = {
             seeds=range(6),
             about="control-calibration with shorter levels and smaller networks",
             landscape_every=3,
+        ),
+        Study(
+            "control",
+            control(),
+            seeds=range(6),
+            about="CartPole with goals that move: Adam, SAM and GNP, and remedies",
+            landscape_every=1,
+        ),
+        Study(
+            "td",
+            policy_evaluation(),
+            seeds=range(5),
+            about="value random walks with TD: SGD and Adam, with SAM and GNP",
         ),
     )
 }

@@ -62,7 +62,9 @@ from trainables.probes import LANDSCAPE, MEASURES, PROBES, START, Landscape, Sna
 from trainables.problems import (
     MNIST,
     PROBLEMS,
+    TD,
     Accumulating,
+    CartPole,
     ClassPairs,
     Gradual,
     LabelPermuted,
@@ -151,7 +153,11 @@ PROBLEM_CASES: dict[str, Problem] = {
     "accumulating": Accumulating(chunks=4),
     "class-pairs": ClassPairs(),
     "rotating": Rotating(degrees=30),
+    "cartpole": CartPole(),
+    "td": TD(),
 }
+WITH_IMAGES = [name for name, p in PROBLEM_CASES.items() if p.control is None]
+"""tests/trainables/control has the tests of the others."""
 
 NETWORK_CASES: dict[str, Architecture] = {
     "mlp": MLP(),
@@ -208,11 +214,13 @@ SIZES = [784, 12, 10, 10]
 SEEDS = [5, 0, 2]
 
 optimizers = pytest.mark.parametrize("optimizer", OPTIMIZERS, indirect=True)
-problems = pytest.mark.parametrize("problem", PROBLEMS, indirect=True)
+problems = pytest.mark.parametrize("problem", WITH_IMAGES, indirect=True)
 # every optimizer and every problem, but not each with each, to save time
 runs = pytest.mark.parametrize(
     ("optimizer", "problem"),
-    [*((name, "permuted") for name in OPTIMIZERS), *(("sgd", p) for p in PROBLEMS)][1:],
+    [*((name, "permuted") for name in OPTIMIZERS), *(("sgd", p) for p in WITH_IMAGES)][
+        1:
+    ],
     indirect=True,
 )
 probes = pytest.mark.parametrize("name", [*PROBES, *AROUND])

@@ -59,7 +59,7 @@ AROUND = [*LANDSCAPE, *START]
 """What is null where the loss's landscape is not looked at."""
 
 STREAMS = (Permuted, Pairwise)
-OTHERS = [p for p in PROBLEMS.values() if p not in STREAMS]
+OTHERS = [p for p in PROBLEMS.values() if not p.control and p not in STREAMS]
 MIXTURES = (SGD, SAM, GNP, ASAM)
 """The optimizers that C can step. test_conformance.py has runs of the others."""
 

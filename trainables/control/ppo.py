@@ -28,14 +28,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.control.gradients import SLOPES, backward
 from trainables.networks.actor_critic import actor, critic
 from trainables.networks.network import Network, dense_forward
 from trainables.steps.reference import loss_gradient
 
 CLIP, ENTROPY, VALUE = 0.2, 0.01, 0.5  # basic_utils.py:29-30 and 61-62
 DISCOUNT, TRACE = 0.99, 0.95  # gamma and lambda, basic_utils.py:238
-SLOPES = {None: 0.0, "leaky_relu": 0.01, "leaky_relu_tenth": 0.1}
-"""The slopes below 0 of the activations that are linear on both sides of 0."""
 SMALL = 1e-5  # added to the standard deviation of the advantages, basic_utils.py:269
 
 
@@ -97,27 +96,6 @@ def ppo_gradient(
         biases += b
     outputs = torch.cat([logits, values], dim=-1)
     return network.like([*weights, *biases]), outputs
-
-
-def backward(
-    chain: Network, layers: list[Tensor], error: Tensor, slope: float
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the gradients of the weights and the biases of a chain of dense layers.
-
-    Args:
-        chain: The networks of S seeds.
-        layers: The inputs and the outputs of each hidden layer.
-        error: The gradient of the loss with respect to the outputs, (S, n, outputs).
-        slope: The slope of the activation below 0; above 0, it is 1.
-    """
-    weights, biases = [], []
-    for i in reversed(range(len(layers))):
-        weights.append(torch.bmm(error.mT, layers[i]).mT)
-        biases.append(error.sum(1, keepdim=True))
-        if i:
-            below = torch.bmm(error, chain.weights[i].mT)
-            error = torch.where(layers[i] > 0, below, slope * below)
-    return weights[::-1], biases[::-1]
 
 
 def critic_loss(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -37,3 +37,14 @@ declare(
     meaning="control: largest eigenvalue of the Hessian of the critic's loss on the "
     "first steps of the level, before the first update",
 )
+declare(
+    "value_error",
+    source="this program",
+    meaning="td: root mean square over the places of the error of their values, after "
+    "the task, divided by the root mean square of the true values",
+)
+declare(
+    "mean_value_error",
+    source="this program",
+    meaning="td: mean of value_error after each tenth of the steps of each pass",
+)

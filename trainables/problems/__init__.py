@@ -11,6 +11,7 @@ from trainables.problems.permuted import Permuted
 from trainables.problems.random_labels import RandomLabels
 from trainables.problems.rotating import Rotating
 from trainables.problems.task import MNIST, Form, Problem, Task
+from trainables.problems.td import TD
 
 PROBLEMS: dict[str, type[Problem]] = {
     "permuted": Permuted,
@@ -23,11 +24,13 @@ PROBLEMS: dict[str, type[Problem]] = {
     "class-pairs": ClassPairs,
     "rotating": Rotating,
     "cartpole": CartPole,
+    "td": TD,
 }
 
 __all__ = [
     "MNIST",
     "PROBLEMS",
+    "TD",
     "Accumulating",
     "CartPole",
     "ClassPairs",

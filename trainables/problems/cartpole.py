@@ -7,6 +7,10 @@ every observation, and the first level adds nothing. The problem stays the same,
 network has to find it out anew. This is the continual CartPole of Muppidi et al. 2024
 (arXiv 2405.16642), with the numbers of Tang et al. 2025 (arXiv 2506.00592,
 bluecontra/C-CHAIN@2f8bedf:crl_gym_classic_control/control_train_aligned_vanilla.py).
+
+With `goal_range`, each level has a goal on the track, and a step is paid for how near
+the cart is: exp(-(x - goal)^2 / (2 WIDTH^2)). With observation_offset 0, observations
+then stay as they are, and only the rewards change. We chose this stream.
 """
 
 from __future__ import annotations
@@ -20,14 +24,18 @@ from trainables.hyperparameter import real, whole
 from trainables.problems.task import MNIST, Form, Problem, Task
 from trainables.randomness import generator
 
+WIDTH = 0.5
+"""The distance in meters from the goal at which a step is paid exp(-1/2)."""
+
 
 @attrs.frozen(kw_only=True)
 class CartPole(Problem):
-    """A stream of levels of CartPole, each of which shifts the observations."""
+    """A stream of levels of CartPole that differ in observations, rewards or both."""
 
     name: ClassVar[str] = "cartpole"
     default_tasks: ClassVar[int] = 10
     control: ClassVar[Form | None] = Form(1, 4, 1, 2)
+    acts: ClassVar[bool] = True
 
     level_iterations: int = whole(
         200, unit="iterations", meaning="iterations (play, then learn) of each level"
@@ -38,6 +46,16 @@ class CartPole(Problem):
     observation_offset: float = real(
         2.0,
         meaning="standard deviation of the vector that a level adds to observations",
+    )
+
+    goal_range: float | None = real(
+        None,
+        0.0,
+        2.0,
+        exclude_low=True,
+        unit="m",
+        meaning="largest distance of a level's goal from the middle; null: a step is "
+        "paid 1 wherever the cart is",
     )
 
     @property
@@ -53,6 +71,20 @@ class CartPole(Problem):
         random = generator("stream", seed, index)
         return random.normal(0, self.observation_offset, self.control.pixels)
 
+    def goal(self, seed: int, index: int) -> float | None:
+        """Return the position in meters for which level number `index` pays, if any."""
+        if self.goal_range is None:
+            return None
+        random = generator("goal", seed, index)
+        return float(random.uniform(-self.goal_range, self.goal_range))
+
+    def rewards(self, positions: np.ndarray, seed: int, index: int) -> np.ndarray:
+        """Return the rewards of steps that end at these positions of the cart."""
+        goal = self.goal(seed, index)
+        if goal is None:
+            return np.ones_like(positions)
+        return np.exp(-(((positions - goal) / WIDTH) ** 2) / 2)
+
     def task(self, seed: int, index: int, form: Form = MNIST) -> Task:
         """Return level number `index` (from 0) of the seed's stream.
 
@@ -60,4 +92,6 @@ class CartPole(Problem):
         'offset 0,0,0,0'
         """
         numbers = ",".join(f"{x:.3g}" for x in self.offset(seed, index))
-        return Task(f"offset {numbers}", ())
+        goal = self.goal(seed, index)
+        paid = "" if goal is None else f" goal {goal:.3g}"
+        return Task(f"offset {numbers}{paid}", ())

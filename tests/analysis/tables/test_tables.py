@@ -188,6 +188,7 @@ def test_trends_are_in_points_over_the_stream():
     [
         ("online_accuracy", "%", "pp over stream"),
         ("train_loss", "nats", "nats over stream"),
+        ("mean_return", "return", "return over stream"),
     ],
 )
 def test_a_table_can_be_of_another_measure(measure, unit, trend):
@@ -197,7 +198,7 @@ def test_a_table_can_be_of_another_measure(measure, unit, trend):
     last = frame.loc[frame["task"] == 2, measure]
     assert data["last_accuracy"].tolist() == [pytest.approx(last.mean())]
     (shown,) = accuracy_sheets(data)
-    assert measure.replace("_", " ") in shown.title
+    assert measure.replace("_", " ").removeprefix("mean ") in shown.title
     units = {column.name: column.unit for column in shown.columns}
     assert (units["last"], units["change"]) == (unit, trend)
 

@@ -7,7 +7,13 @@ import pytest
 from study.plan.cost import run_cost
 from trainables.networks import Conv
 from trainables.optimizers import ASAM, GNP, SAM, SGD
-from trainables.problems import LabelPermuted, Pairwise, Permuted, RandomLabels
+from trainables.problems import (
+    CartPole,
+    LabelPermuted,
+    Pairwise,
+    Permuted,
+    RandomLabels,
+)
 from trainables.run import ContinualRun
 from trainables.setting import RunOptions, Setting
 
@@ -24,6 +30,17 @@ def test_operations_of_a_small_network_by_hand():
     assert cost.flops == 3 * 2 * 4290 * update + 3 * 710 * 2 * weights
     # the work of three more examples in each batch of 16
     assert cost.work == cost.flops + 3 * 2 * 4290 * update * 3 / 16
+
+
+def test_operations_of_control_by_hand():
+    problem = CartPole(level_iterations=3, iteration_steps=10)
+    setting = Setting(problem=problem, tasks=2, epochs=5, batch_size=5, hidden=(7, 6))
+    cost = run_cost(setting)
+    weights = (4 * 7 + 7 * 6 + 6 * 2) + (4 * 7 + 7 * 6 + 6 * 1)
+    update = 6 * weights - 2 * (2 * 4 * 7)
+    assert cost.examples == 2 * 3 * 10 * 5
+    assert cost.flops == cost.examples * update + 2 * (2 * 3 * 10) * 2 * weights
+    assert cost.work == cost.flops + cost.examples * update * 3 / 5
 
 
 def test_operations_of_a_convolutional_network_by_hand():

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.control.gradients import SLOPES
 from trainables.control.ppo import (
     DISCOUNT,
-    SLOPES,
     SMALL,
     TRACE,
     advantages_and_targets,

@@ -13,7 +13,7 @@ from trainables import checkpoint
 from trainables.bases import Adam
 from trainables.control import cartpole
 from trainables.control.play import COPIES
-from trainables.control.run import LONGEST, PPORun
+from trainables.control.ppo_run import LONGEST, PPORun
 from trainables.data import load
 from trainables.interventions import Fresh, L2Init, LayerNorm, StepShrinkPerturb
 from trainables.optimizers import GNP, SAM, SGD
@@ -308,6 +308,29 @@ def test_the_levels_differ_in_their_offset():
     assert (CartPole().offset(3, 7) == stream[7]).all()
     assert (CartPole().offset(4, 7) != stream[7]).all()
     assert len({CartPole().task(3, level).label for level in range(400)}) == 400
+
+
+def test_a_goal_changes_only_the_rewards():
+    goals = CartPole(observation_offset=0.0, goal_range=1.5)
+    plain = CartPole(observation_offset=0.0)
+    drawn = [goals.goal(2, level) for level in range(200)]
+    assert max(map(abs, drawn)) <= 1.5
+    assert np.std(drawn) == pytest.approx(1.5 / math.sqrt(3), rel=0.1)
+    assert not any(goals.offset(2, level).any() for level in range(9))
+    at = np.array([drawn[3], drawn[3] + 0.5, drawn[3] - 0.5])
+    paid = goals.rewards(at, 2, 3)
+    assert paid == pytest.approx([1, math.exp(-0.5), math.exp(-0.5)])
+    assert plain.rewards(at, 2, 3).tolist() == [1, 1, 1]
+    runs = [
+        new_run(problem=attrs.evolve(p, level_iterations=2, iteration_steps=70))
+        for p in (goals, plain)
+    ]
+    steps = [run._play(0) for run in runs]
+    np.testing.assert_array_equal(steps[0].states, steps[1].states)
+    examples = [run._examples(own) for run, own in zip(runs, steps, strict=True)]
+    assert (examples[0][1][..., 3] != examples[1][1][..., 3]).any()
+    rewards = goals.rewards(steps[0].states[0, :, 0], 0, 0)
+    assert examples[0][2][0] == pytest.approx(rewards.sum() / examples[0][3][0])
 
 
 @pytest.mark.parametrize(

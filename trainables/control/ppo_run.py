@@ -25,22 +25,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables import measuring
+from trainables.control.base import ControlRun
 from trainables.control.play import Steps, play
 from trainables.control.ppo import advantages_and_targets, critic_loss, ppo_gradient
-from trainables.networks import Architecture
 from trainables.networks.actor_critic import actor, critic
-from trainables.networks.network import Network, dense_forward, forward
-from trainables.probes import EXAMPLES, PROBES, Snapshot
-from trainables.probes.curvature import STEPS, TOLERANCE
-from trainables.probes.lanczos import largest_eigenvalue
-from trainables.probes.landscape import Hessian
+from trainables.networks.network import dense_forward, forward
 from trainables.problems import CartPole, Task
 from trainables.randomness import generator
 from trainables.record import Record
-from trainables.run import ContinualRun
 from trainables.steps.denormals import flushed_denormals
-from trainables.steps.training import Update
 from trainables.steps.update import begin_task, make_update
 
 LONGEST = 400
@@ -49,16 +42,9 @@ LONGEST = 400
 REWARD_SCALE = 20.0
 """The learner gets the rewards divided by this number (C-CHAIN, `reward_scale`)."""
 
-SKIPPED = ("gradient_norm",)
-"""Probes that measure the gradient of a cross-entropy, which there is not."""
 
-
-class PPORun(ContinualRun):
-    """A run of one setting of a problem of control with several seeds."""
-
-    @property
-    def _kind(self) -> Architecture:
-        return self.setting.architecture
+class PPORun(ControlRun):
+    """A run of CartPole: actors and critics learn with PPO."""
 
     @property
     def problem(self) -> CartPole:
@@ -66,19 +52,11 @@ class PPORun(ContinualRun):
         assert isinstance(self.setting.problem, CartPole)
         return self.setting.problem
 
-    def _read_images(self) -> None:
-        """Read nothing: there are no images."""
-
-    def _is_finite(self, measures: Record) -> bool:
-        return measures["finite"] == 1
-
     @flushed_denormals()
+    @np.errstate(invalid="ignore", over="ignore")  # of a network that diverges
     def _learn(self, tasks: dict[int, Task]) -> dict[int, Record]:
         """Learn the next level and probe; return the measures of each seed."""
         stack, setting, problem = self.stack, self.setting, self.problem
-        every = self.options.landscape_every
-        is_last = self.task == setting.tasks - 1
-        with_landscape = every > 0 and (self.task % every == 0 or is_last)
         self._start_phase("training")
         begin_task(setting, stack)
         before = stack.network.map(torch.clone)
@@ -92,20 +70,22 @@ class PPORun(ContinualRun):
             inputs, targets, own_returns, own_counts = self._examples(steps)
             returns.append(own_returns)
             counts.append(own_counts)
-            if iteration == 0 and with_landscape:
+            if iteration == 0 and self._with_landscape:
                 self._start_phase("landscape")
-                measures["start_critic_sharpness"] = self._sharpness(inputs, targets)
+                measures["start_critic_sharpness"] = self._sharpness(
+                    critic(stack.network), inputs, targets, critic_loss
+                )
             self._start_phase("training")
             for epoch in range(setting.epochs):
-                self._pass(update, inputs, targets, iteration * setting.epochs + epoch)
+                number = iteration * setting.epochs + epoch
+                self._train(update, *self._shuffle(inputs, targets, number))
         self._start_phase("probes")
         measures |= self._probe(inputs, initial, before)
         measures |= self._returns(np.stack(returns, axis=1), np.stack(counts, axis=1))
         self._start_phase("")
         batches = math.ceil(problem.iteration_steps / setting.batch_size)
         updates = problem.level_iterations * setting.epochs * batches
-        rows = zip(stack.seeds, measuring.by_seed(measures), strict=True)
-        return {seed: row | {"steps": updates} for seed, row in rows}
+        return self._rows(measures, updates)
 
     def _play(self, iteration: int) -> Steps:
         """Play the episodes of an iteration, with the seeds' own random numbers."""
@@ -136,7 +116,12 @@ class PPORun(ContinualRun):
         actions = torch.from_numpy(steps.actions).to(self.device)
         logs = outputs[..., :-1].log_softmax(-1)
         before = logs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-        rewards = np.ones(steps.actions.shape)
+        rewards = np.stack(
+            [
+                self.problem.rewards(own, seed, self.task)
+                for seed, own in zip(self.alive, steps.states[..., 0], strict=True)
+            ]
+        )
         values, values_after = (
             x[..., -1].double().cpu().numpy() for x in (outputs, after)
         )
@@ -152,56 +137,6 @@ class PPORun(ContinualRun):
         targets = torch.stack([c.to(self.device, self.dtype) for c in columns], dim=-1)
         episodes = steps.last.sum(axis=1)
         return inputs, targets, rewards.sum(axis=1) / episodes, episodes
-
-    def _pass(
-        self, update: Update, inputs: Tensor, targets: Tensor, number: int
-    ) -> None:
-        """Update the networks on all steps of an iteration, in a new order.
-
-        `number` is the number of the pass in the level.
-        """
-        orders = torch.from_numpy(
-            np.stack(
-                [
-                    generator("order", seed, self.task, number).permutation(len(own))
-                    for seed, own in zip(self.alive, inputs, strict=True)
-                ]
-            )
-        ).to(self.device)
-        x, y = (
-            tensor.gather(1, orders.unsqueeze(-1).expand_as(tensor))
-            for tensor in (inputs, targets)
-        )
-        size = self.setting.batch_size
-        for batch in zip(x.split(size, dim=1), y.split(size, dim=1), strict=True):
-            update(*batch)
-
-    def _sharpness(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the largest eigenvalue of the Hessian of each critic's loss, (S,)."""
-        own, sharpness = critic(self.stack.network), []
-        for i, seed in enumerate(self.alive):  # one seed stays in the cache
-            part = slice(i, i + 1)
-            x, y = (tensor[part, :EXAMPLES] for tensor in (inputs, targets))
-            hessian = Hessian(own.part(i, i + 1), x, y, critic_loss)
-            random = generator("lanczos", seed, self.task)
-            start = torch.from_numpy(random.standard_normal((1, hessian.size))).to(x)
-            tolerance = TOLERANCE[self.dtype]
-            sharpness.append(
-                largest_eigenvalue(hessian.product, start, tolerance, STEPS)
-            )
-        return torch.cat(sharpness)
-
-    def _probe(
-        self, inputs: Tensor, initial: Network, before: Network
-    ) -> dict[str, Tensor]:
-        """Run the probes on some of the steps of the last iteration."""
-        network = self.stack.network
-        hidden, _ = forward(network, inputs[:, :EXAMPLES])
-        no_gradient = network.zeros_like()
-        snapshot = Snapshot(network, hidden[1:], no_gradient, initial, before)
-        probes = {n: probe for n, probe in PROBES.items() if n not in SKIPPED}
-        measures = {column: probe(snapshot) for column, probe in probes.items()}
-        return measures | {"finite": measuring.finite(network)}
 
     def _returns(self, returns: np.ndarray, counts: np.ndarray) -> dict[str, Tensor]:
         """Return the measures of the returns of a level.

@@ -1,0 +1,104 @@
+"""What runs of control have in common: no images, passes over steps, and probes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables import measuring
+from trainables.networks import Architecture
+from trainables.networks.network import Network, forward
+from trainables.probes import EXAMPLES, PROBES, Snapshot
+from trainables.probes.curvature import STEPS, TOLERANCE
+from trainables.probes.lanczos import largest_eigenvalue
+from trainables.probes.landscape import Hessian
+from trainables.randomness import generator
+from trainables.record import Record
+from trainables.run import ContinualRun
+from trainables.steps.reference import Loss
+from trainables.steps.training import Update
+
+SKIPPED = ("gradient_norm",)
+"""Probes that measure the gradient of a cross-entropy, which there is not."""
+
+
+class ControlRun(ContinualRun):
+    """Base class: a run of one setting of a problem of control with several seeds."""
+
+    @property
+    def _kind(self) -> Architecture | None:
+        return self.setting.architecture if self.setting.problem.acts else None
+
+    def _read_images(self) -> None:
+        """Read nothing: there are no images."""
+
+    def _is_finite(self, measures: Record) -> bool:
+        return bool(measures["finite"] == 1)
+
+    @property
+    def _with_landscape(self) -> bool:
+        """Whether to measure the loss landscape on this task."""
+        every = self.options.landscape_every
+        is_last = self.task == self.setting.tasks - 1
+        return every > 0 and (self.task % every == 0 or is_last)
+
+    def _rows(self, measures: dict[str, Tensor], updates: int) -> dict[int, Record]:
+        """Return the measures of each seed, and the number of its updates."""
+        rows = zip(self.alive, measuring.by_seed(measures), strict=True)
+        return {seed: row | {"steps": updates} for seed, row in rows}
+
+    def _shuffle(
+        self, inputs: Tensor, targets: Tensor, number: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the n steps of each seed in a new order; both are (S, n, numbers).
+
+        `number` is the number of the pass over steps in the task.
+        """
+        count = inputs.shape[1]
+        draws = [
+            generator("order", seed, self.task, number).permutation(count)
+            for seed in self.alive
+        ]
+        orders = torch.from_numpy(np.stack(draws)).to(self.device).unsqueeze(-1)
+        x, y = (t.gather(1, orders.expand_as(t)) for t in (inputs, targets))
+        return x, y
+
+    def _train(self, update: Update, inputs: Tensor, targets: Tensor) -> None:
+        """Update the networks on each batch of these steps, in their order."""
+        size = self.setting.batch_size
+        batches = inputs.split(size, dim=1), targets.split(size, dim=1)
+        for batch in zip(*batches, strict=True):
+            update(*batch)
+
+    def _sharpness(
+        self, network: Network, inputs: Tensor, targets: Tensor, loss: Loss
+    ) -> Tensor:
+        """Return the largest eigenvalue of the Hessian of each seed's mean loss, (S,).
+
+        The loss is that of `network`, the networks that are alive or a part of them.
+        """
+        sharpness = []
+        for i, seed in enumerate(self.alive):  # one seed stays in the cache
+            part = slice(i, i + 1)
+            x, y = (tensor[part, :EXAMPLES] for tensor in (inputs, targets))
+            hessian = Hessian(network.part(i, i + 1), x, y, loss)
+            random = generator("lanczos", seed, self.task)
+            start = torch.from_numpy(random.standard_normal((1, hessian.size))).to(x)
+            tolerance = TOLERANCE[self.dtype]
+            sharpness.append(
+                largest_eigenvalue(hessian.product, start, tolerance, STEPS)
+            )
+        return torch.cat(sharpness)
+
+    def _probe(
+        self, inputs: Tensor, initial: Network, before: Network
+    ) -> dict[str, Tensor]:
+        """Run the probes on some of the steps of the last iteration."""
+        network = self.stack.network
+        hidden, _ = forward(network, inputs[:, :EXAMPLES])
+        no_gradient = network.zeros_like()
+        snapshot = Snapshot(network, hidden[1:], no_gradient, initial, before)
+        probes = {n: probe for n, probe in PROBES.items() if n not in SKIPPED}
+        measures = {column: probe(snapshot) for column, probe in probes.items()}
+        return measures | {"finite": measuring.finite(network)}

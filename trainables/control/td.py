@@ -1,0 +1,142 @@
+"""TD(0): learn the values of a random walk from the network's own estimates.
+
+At each update, the network moves its estimate V(s) towards r + discount V(s'). The
+target counts as a constant: it has no gradient (a semi-gradient, Sutton & Barto 2018,
+section 11.1), and is computed at the weights before the update. SAM climbs and descends
+on the loss (V(s) - target)^2 / 2 with this target.
+
+A task is a run of `Problem.td_steps` steps of the walk, on which the network makes
+`Setting.epochs` passes in a random order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.control.base import ControlRun
+from trainables.control.gradients import SLOPES, backward
+from trainables.networks.network import Network, dense_forward, forward
+from trainables.problems import TD, Task
+from trainables.problems.td import SIDE, neighbors, observations
+from trainables.randomness import generator
+from trainables.record import Record
+from trainables.steps.denormals import flushed_denormals
+from trainables.steps.reference import loss_gradient
+from trainables.steps.update import begin_task, make_update
+
+PARTS = 10
+"""The error is measured after each of this many equal parts of a task."""
+
+
+def squared_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return (V - target)^2 / 2 for values (S, n, 1) and targets (S, n)."""
+    return (outputs.squeeze(-1) - targets).square() / 2
+
+
+def value_gradient(
+    network: Network, inputs: Tensor, targets: Tensor
+) -> tuple[Network, Tensor]:
+    """Return the gradient of each seed's mean `squared_loss`, and the values.
+
+    As `trainables.control.ppo.ppo_gradient`, without autograd where possible.
+    """
+    if network.normalized or network.activation not in SLOPES:
+        return loss_gradient(network, inputs, targets, squared_loss)
+    hidden, values = dense_forward(network, inputs)
+    error = (values - targets.unsqueeze(-1)) / inputs.shape[1]
+    slope = SLOPES[network.activation]
+    weights, biases = backward(network, [inputs, *hidden], error, slope)
+    return network.like([*weights, *biases]), values
+
+
+class TDRun(ControlRun):
+    """A run of the problem `td` with several seeds."""
+
+    @property
+    def problem(self) -> TD:
+        """The problem of the setting."""
+        assert isinstance(self.setting.problem, TD)
+        return self.setting.problem
+
+    @flushed_denormals()
+    @np.errstate(invalid="ignore", over="ignore")  # of a network that diverges
+    def _learn(self, tasks: dict[int, Task]) -> dict[int, Record]:
+        """Learn the next task and probe; return the measures of each seed."""
+        stack, setting, problem = self.stack, self.setting, self.problem
+        self._start_phase("training")
+        begin_task(setting, stack)
+        before = stack.network.map(torch.clone)
+        initial = self._initial.take([self.seeds.index(s) for s in stack.seeds])
+        sight = torch.from_numpy(observations()).to(self.device, self.dtype)
+        places, after, rewards = self._walk()
+        inputs, ahead = sight[places], sight[after]
+        measures: dict[str, Tensor] = {}
+        if self._with_landscape:
+            self._start_phase("landscape")
+            targets = self._targets(rewards, ahead)
+            measures["start_critic_sharpness"] = self._sharpness(
+                stack.network, inputs, targets, squared_loss
+            )
+        self._start_phase("training")
+        step = make_update(setting, self.engine, stack, value_gradient)
+
+        def update(x: Tensor, y: Tensor) -> Tensor:
+            return step(x, self._targets(y[..., 0], y[..., 1:]))
+
+        # a target needs the network at the update, so give the update what it needs
+        pairs = torch.cat([rewards.unsqueeze(-1), ahead], dim=-1)
+        errors = []
+        for epoch in range(setting.epochs):
+            bounds = np.linspace(0, problem.td_steps, PARTS + 1).round().astype(int)
+            x, y = self._shuffle(inputs, pairs, epoch)
+            for start, stop in itertools.pairwise(bounds.tolist()):
+                self._train(update, x[:, start:stop], y[:, start:stop])
+                errors.append(self._error(sight))
+        measures["value_error"] = errors[-1]
+        measures["mean_value_error"] = torch.stack(errors).mean(0)
+        self._start_phase("probes")
+        measures |= self._probe(inputs, initial, before)
+        self._start_phase("")
+        sizes = np.diff(bounds)
+        updates = sum(math.ceil(size / setting.batch_size) for size in sizes)
+        return self._rows(measures, setting.epochs * updates)
+
+    def _walk(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the places, the places after them, and the rewards, each (S, n)."""
+        nearby, walks = neighbors(), []
+        for seed in self.alive:
+            random = generator("walk", seed, self.task)
+            place, path = int(random.integers(SIDE**2)), []
+            for move in random.integers(4, size=self.problem.td_steps):
+                path.append(place)
+                place = int(nearby[place, move])
+            rewards = self.problem.rewards(seed, self.task)[path]
+            walks.append((path, [*path[1:], place], rewards))
+        places, after, rewards = (np.array(each) for each in zip(*walks, strict=True))
+        numbers = torch.from_numpy(rewards).to(self.device, self.dtype)
+        return (
+            torch.from_numpy(places).to(self.device),
+            torch.from_numpy(after).to(self.device),
+            numbers,
+        )
+
+    def _targets(self, rewards: Tensor, ahead: Tensor) -> Tensor:
+        """Return r + discount V(s'), at the weights as they are, of shape (S, n)."""
+        _, values = forward(self.stack.network, ahead)
+        return rewards + self.problem.discount * values.squeeze(-1)
+
+    def _error(self, sight: Tensor) -> Tensor:
+        """Return each seed's error of the values of all places, (S,), float64."""
+        seeds = self.alive
+        true = np.stack([self.problem.values(seed, self.task) for seed in seeds])
+        _, outputs = forward(self.stack.network, sight.expand(len(seeds), -1, -1))
+        error = outputs.squeeze(-1).double().cpu() - torch.from_numpy(true)
+        return (
+            error.square().mean(1).sqrt()
+            / torch.from_numpy(true).square().mean(1).sqrt()
+        )

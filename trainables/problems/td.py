@@ -1,0 +1,93 @@
+"""The problem `td`: value a random walk, whose rewards are drawn anew for each task.
+
+A walker on a grid of SIDE x SIDE places goes to a random neighbor at each step, and
+stays if that is off the grid. A step from a place is paid the place's reward, and in
+each task, the rewards are new numbers from N(0, 1). The network learns the value of
+each place: the expected discounted sum of the rewards. It learns from its own estimates
+(temporal differences, Sutton 1988), as in control, but nothing has to be explored, and
+the true values are the solution of linear equations. Lyle et al. 2022 (arXiv
+2204.09560) study such targets that move.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+import numpy as np
+
+from trainables.hyperparameter import real, whole
+from trainables.problems.task import MNIST, Form, Problem, Task
+from trainables.randomness import generator
+
+SIDE = 10
+"""The number of rows and of columns of the grid."""
+
+
+def neighbors() -> np.ndarray:
+    """Return the places after a step up, down, left and right, (SIDE^2, 4).
+
+    >>> neighbors()[0].tolist()
+    [0, 10, 0, 1]
+    """
+    rows, columns = np.divmod(np.arange(SIDE**2), SIDE)
+    moves = [(-1, 0), (1, 0), (0, -1), (0, 1)]
+    after = [
+        SIDE * np.clip(rows + down, 0, SIDE - 1) + np.clip(columns + right, 0, SIDE - 1)
+        for down, right in moves
+    ]
+    return np.stack(after, axis=1)
+
+
+def observations() -> np.ndarray:
+    """Return what the network sees of each place: (SIDE^2, 2 SIDE).
+
+    There is a 1 for the row and a 1 for the column, and all else is 0.
+    """
+    rows, columns = np.divmod(np.arange(SIDE**2), SIDE)
+    unit = np.eye(SIDE)
+    return np.concatenate([unit[rows], unit[columns]], axis=1)
+
+
+@attrs.frozen(kw_only=True)
+class TD(Problem):
+    """A stream of random walks that differ in their rewards."""
+
+    name: ClassVar[str] = "td"
+    outputs: ClassVar[int] = 1
+    control: ClassVar[Form | None] = Form(1, 2 * SIDE, 1, 1)
+
+    td_steps: int = whole(
+        10_000, unit="steps", meaning="steps of the walk in each task"
+    )
+    discount: float = real(
+        0.9, 0.0, 1.0, exclude_high=True, meaning="factor of the next step's value"
+    )
+
+    @property
+    def examples(self) -> int:
+        """The number of steps in a task."""
+        return self.td_steps
+
+    def rewards(self, seed: int, index: int) -> np.ndarray:
+        """Return the reward of a step from each place, in task number `index`."""
+        return generator("stream", seed, index).normal(size=SIDE**2)
+
+    def values(self, seed: int, index: int) -> np.ndarray:
+        """Return the true value v of each place: v = r + discount P v.
+
+        P are the probabilities of a step from one place to another.
+        """
+        step = np.zeros((SIDE**2, SIDE**2))
+        for after in neighbors().T:
+            step[np.arange(SIDE**2), after] += 1 / 4
+        equations = np.eye(SIDE**2) - self.discount * step
+        return np.linalg.solve(equations, self.rewards(seed, index))
+
+    def task(self, seed: int, index: int, form: Form = MNIST) -> Task:
+        """Return task number `index` (from 0) of the seed's stream.
+
+        >>> TD().task(seed=0, index=3).label
+        'rewards 3'
+        """
+        return Task(f"rewards {index}", ())
