@@ -40,7 +40,7 @@ def observe(state: np.ndarray, offset: np.ndarray) -> np.ndarray:
 
     Like C-CHAIN's code, it adds the offset to the observation, which is float32.
     """
-    return (state.astype(np.float32) + offset).astype(np.float32)
+    return np.asarray(state.astype(np.float32) + offset, np.float32)
 
 
 def play(
@@ -70,7 +70,7 @@ def play(
     done = np.zeros(seeds, bool)
     log: list[tuple[np.ndarray, ...]] = []
     while True:
-        for s in np.flatnonzero(~done & ~running.any(axis=1)):  # begin a wave
+        for s in np.flatnonzero(~done & ~running.any(axis=1)).tolist():  # a wave
             collected[s] += lengths[s].sum()
             state[s] = cartpole.start(randoms[s], COPIES)
             draws[s] = randoms[s].random((longest, COPIES))
@@ -105,7 +105,8 @@ def choose(logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """
     weights = np.exp(logits.astype(float) - logits.max(axis=-1, keepdims=True))
     bounds = weights.cumsum(axis=-1)
-    return (draws[..., None] * bounds[..., -1:] >= bounds[..., :-1]).sum(axis=-1)
+    passed: np.ndarray = draws[..., None] * bounds[..., -1:] >= bounds[..., :-1]
+    return np.asarray(passed.sum(axis=-1))
 
 
 def _in_order(arrays: list[np.ndarray], offsets: np.ndarray, steps: int) -> Steps:
