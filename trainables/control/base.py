@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ from trainables.networks import Architecture
 from trainables.networks.network import Network, forward
 from trainables.probes import EXAMPLES, PROBES, Snapshot
 from trainables.probes.curvature import STEPS, TOLERANCE
-from trainables.probes.lanczos import largest_eigenvalue
+from trainables.probes.lanczos import Lanczos, largest_eigenvalue
 from trainables.probes.landscape import Hessian
 from trainables.randomness import generator
 from trainables.record import Record
@@ -25,6 +27,11 @@ SKIPPED = ("gradient_norm",)
 
 class ControlRun(ContinualRun):
     """Base class: a run of one setting of a problem of control with several seeds."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Check the arguments, which are those of `ContinualRun`; draw the networks."""
+        super().__init__(*args, **options)
+        self.engine = "reference"  # autograd, or its derivatives written down
 
     @property
     def _kind(self) -> Architecture | None:
@@ -86,9 +93,8 @@ class ControlRun(ContinualRun):
             random = generator("lanczos", seed, self.task)
             start = torch.from_numpy(random.standard_normal((1, hessian.size))).to(x)
             tolerance = TOLERANCE[self.dtype]
-            sharpness.append(
-                largest_eigenvalue(hessian.product, start, tolerance, STEPS)
-            )
+            lanczos = Lanczos(hessian.product, start)
+            sharpness.append(largest_eigenvalue(lanczos, tolerance, STEPS))
         return torch.cat(sharpness)
 
     def _probe(
