@@ -218,7 +218,7 @@ def _digest(probes: Mapping[str, Function], landscape: Landscape) -> bytes:
     hashed = hashlib.sha256(repr((list(probes), list(landscape.seeds), forms)).encode())
     for tensor in (*network.tensors(), landscape.inputs, landscape.labels):
         hashed.update(repr((tensor.shape, tensor.dtype, tensor.device)).encode())
-        hashed.update(tensor.cpu().contiguous().numpy())
+        hashed.update(tensor.cpu().numpy().tobytes())
     return hashed.digest()
 
 
