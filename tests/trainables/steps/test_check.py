@@ -24,6 +24,15 @@ class Saboteur:
         return status
 
     test = REAL.functions.test
+    convolution_scratch = REAL.functions.convolution_scratch
+    convolve = REAL.functions.convolve
+    convolve_back = REAL.functions.convolve_back
+
+
+class BrokenConvolution(Saboteur):
+    def convolve(self, sizes, *arrays):
+        sizes.is_linear = 1  # no ReLU
+        REAL.functions.convolve(sizes, *arrays)
 
 
 class BrokenTest(Saboteur):
@@ -75,6 +84,7 @@ MISTAKES = {
     "is_normalized": forget("is_normalized"),
     "training loss": Saboteur(returned=lose),
     "training count": Saboteur(returned=miscount),
+    "convolution": BrokenConvolution(),
     "test loss": BrokenTest(returned=lose),
     "test count": BrokenTest(returned=miscount),
 }
