@@ -136,7 +136,7 @@ class ContinualRun:
         self.engine = choose_engine(setting, network, engine)
         self._is_in_c = self.engine == "native" and setting.network is None
         self._test: Test = native.test if self._is_in_c else measuring.test
-        self._passes = both_passes
+        self._passes: measuring.Passes = both_passes
         if self.engine == "native" and not self._is_in_c:
             logits_of = convolved.forward_logits
             self._test = functools.partial(measuring.measure_tests, logits_of=logits_of)

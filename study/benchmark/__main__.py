@@ -21,7 +21,7 @@ from study.results.provenance import hardware, software
 from study.spec.options import make_network
 from study.spec.studies import STUDIES
 from trainables.hyperparameter import check_whole
-from trainables.setting import Setting
+from trainables.setting import Setting, parse_hidden
 from trainables.usage import UsageError, choose, run_command
 
 
@@ -70,9 +70,9 @@ def benchmark(
         json: Write the measurements to this JSON file.
     """
     kind = make_network(network, conv_channels)
-    fields = {"network": kind, "hidden": hidden or kind.hidden}
+    widths = parse_hidden(hidden) if hidden else kind.hidden
     shapes = {
-        size: Setting(batch_size=size, **fields)
+        size: Setting(batch_size=size, network=kind, hidden=widths)
         for size in parse_numbers("--batch-sizes", batch_sizes)
     }
     stack_sizes = None if stacks == "auto" else parse_numbers("--stacks", stacks)

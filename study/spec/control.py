@@ -48,6 +48,7 @@ def policy_evaluation() -> tuple[Setting, ...]:
         remedies: tuple[Intervention | None, ...] = None, Fresh()
         for own in over_rho(lr):
             for remedy in remedies[: 2 if isinstance(own, SGD) else 1]:
-                fields = {"optimizer": own, "base": base, "intervention": remedy}
-                settings.append(Setting(**fields, **shared))
+                settings.append(
+                    Setting(optimizer=own, base=base, intervention=remedy, **shared)
+                )
     return tuple(settings)

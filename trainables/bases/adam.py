@@ -90,12 +90,17 @@ class Adam:
 
         networks = network, gradient, memory.moments["first"], memory.moments["second"]
         # the kernel needs tensors that are contiguous: see `Network`
-        tensors = [[tensor.mT for tensor in n.tensors()] for n in networks]
+        weights, gradients, first, second = (
+            [tensor.mT for tensor in n.tensors()] for n in networks
+        )
         updates = memory.marks["updates"]
         adam(
-            *tensors,
+            weights,
+            gradients,
+            first,
+            second,
             max_exp_avg_sqs=[],
-            state_steps=[updates[0].float() for _ in tensors[0]],
+            state_steps=[updates[0].float() for _ in weights],
             fused=True,
             amsgrad=False,
             beta1=self.beta1,

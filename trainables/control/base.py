@@ -22,7 +22,7 @@ from trainables.steps.reference import Loss
 from trainables.steps.training import Update
 
 SKIPPED = ("gradient_norm",)
-"""Probes that measure the gradient of a cross-entropy, which there is not."""
+"""Probes of the cross-entropy's gradient. Control has no cross-entropy."""
 
 
 class ControlRun(ContinualRun):
@@ -74,7 +74,7 @@ class ControlRun(ContinualRun):
     def _train(self, update: Update, inputs: Tensor, targets: Tensor) -> None:
         """Update the networks on each batch of these steps, in their order."""
         size = self.setting.batch_size
-        batches = inputs.split(size, dim=1), targets.split(size, dim=1)
+        batches = (torch.split(tensor, size, dim=1) for tensor in (inputs, targets))
         for batch in zip(*batches, strict=True):
             update(*batch)
 
