@@ -270,6 +270,16 @@ def test_identifiers_do_not_depend_on_the_order_of_keys(given_row, random):
     assert back.run_id(3) == setting.run_id(3)
 
 
+CARTPOLE = [
+    {},
+    {"level_iterations": 7},
+    {"iteration_steps": 7},
+    {"observation_offset": 7.0},
+    {"goal_range": 1.0},
+]
+WALK = [{}, {"td_steps": 7}, {"discount": 0.5}]
+
+
 def test_every_field_is_in_the_identifier():
     base = {"optimizer": "gnp", "dataset": "mnist", "tasks": 20}
     changes = [
@@ -299,6 +309,8 @@ def test_every_field_is_in_the_identifier():
         {"input_low": -1.0},
         {"normalization": "dataset"},
         {"activation": "tanh"},
+        *({"dataset": "none", "problem": "cartpole", **own} for own in CARTPOLE),
+        *({"dataset": "none", "problem": "td", **own} for own in WALK),
     ]
     settings = [Setting.from_row(base | change) for change in changes]
     touched = {key for change in changes for key in change}
