@@ -59,15 +59,15 @@ NOTES = {
 """The text of each note, by the column that lists its seeds."""
 
 EXPLANATION = (
-    "Test accuracy is measured on each task after training on it. The numbers are "
-    "means ± half of their 95% t-interval, over the runs that finished all tasks and "
-    "did not diverge. pp over stream: percentage points from the first task to the "
-    "last. n/a: there are too few runs or tasks.",
+    "The measure is test accuracy after each task, unless the title names another "
+    "measure. The numbers are means ± half of their 95% t-interval, over the runs that "
+    "finished all tasks and did not diverge. over stream: from the first task to the "
+    "last. pp: percentage points. n/a: there are too few runs or tasks.",
     "change: last minus first. It depends on two tasks only. Divided by the number of "
     "tasks less 1, it is the mean change from one task to the next, as in Tables 1 and "
     "2 of Koster & Kukla (2024, arXiv 2409.17300). --format csv prints this mean "
     "change.",
-    "slope: the slope of the least-squares line through the accuracy on all tasks, "
+    "slope: the slope of the least-squares line through the measure on all tasks, "
     "times the number of tasks less 1.",
     "late: the mean over the last tenth of the tasks.",
 )
