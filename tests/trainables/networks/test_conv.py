@@ -138,6 +138,7 @@ def test_a_layer_is_normalized_over_its_channels_and_positions():
 
 ACTIVATED = {
     "leaky_relu": lambda z: torch.where(z > 0, z, 0.01 * z),
+    "leaky_relu_tenth": lambda z: torch.where(z > 0, z, 0.1 * z),
     "tanh": torch.tanh,
     "crelu": lambda z: torch.cat([z.relu(), (-z).relu()], 1),
     "sine_cosine": lambda z: torch.cat([z.sin(), z.cos()], 1),
