@@ -153,6 +153,8 @@ class Activated(torch.nn.Module):
             return torch.cat([F.relu(z), F.relu(-z)], dim=1)
         if self.name == "sine_cosine":
             return torch.cat([torch.sin(z), torch.cos(z)], dim=1)
+        if self.name == "leaky_relu_tenth":
+            return torch.where(z > 0, z, 0.1 * z)
         if self.name == "leaky_relu":
             return torch.where(z > 0, z, 0.01 * z)
         return torch.tanh(z) if self.name == "tanh" else F.relu(z)
