@@ -43,6 +43,9 @@ def test_the_numbers_do_not_change_by_themselves():
         "share": 548087007181567814,
         "silence": 4191228210921063304,
         "spectrum": 2913657288764260030,
+        "play": 4281613020657152223,
+        "goal": 2421328263991198888,
+        "walk": 3361834333117352358,
     }
 
 
