@@ -27,7 +27,7 @@ from trainables.networks.stack import Memory
 from trainables.optimizers import Optimizer, Surface
 from trainables.steps import extension
 from trainables.steps.fast import error
-from trainables.steps.reference import Slope, move, slope_on
+from trainables.steps.reference import Slope, slope_on
 
 LINE_BYTES = 64
 """The size of a line, as in `c/convolution.c`."""
@@ -50,22 +50,6 @@ def supports(network: Network) -> bool:
         and network.activation is None
         and not network.normalized
     )
-
-
-def step(
-    network: Network,
-    memory: Memory,
-    optimizer: Optimizer,
-    inputs: Float[Tensor, "S n inputs"],
-    labels: Int[Tensor, "S n"],
-) -> Float[Tensor, "S n outputs"]:
-    """Update each network in place on its batch; return the logits before the update.
-
-    `trainables.steps.reference.step` has the same arguments.
-    """
-    slope = gradient(network, memory, optimizer, inputs, labels)
-    move(network, memory, optimizer, slope)
-    return slope.logits
 
 
 def gradient(

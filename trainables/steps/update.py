@@ -5,7 +5,7 @@
     w <-  w - step of SGD (with momentum), or of the base
 
 A base, such as Adam, replaces the step of SGD. If a setting has neither a base nor a
-penalty, the engine does the whole update. The gradient is then not stored.
+penalty, the engine in `STEPS` does the whole update, and the gradient is not stored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,11 @@ from trainables.steps.reference import GradientOf
 from trainables.steps.training import Update
 
 STEPS = {"reference": reference.step, "torch": fast.step}
-GRADIENTS = {"reference": reference.gradient, "torch": fast.gradient}
+GRADIENTS = {
+    "reference": reference.gradient,
+    "torch": fast.gradient,
+    "native": convolved.gradient,
+}
 
 
 def initial_memory(setting: Setting, network: Network) -> Memory:
@@ -61,12 +65,10 @@ def make_update(
     """
     intervention = setting.intervention
     penalizes = intervention is not None and intervention.penalizes
-    if setting.base is None and not penalizes and gradient_of is None:
+    is_plain = setting.base is None and not penalizes and gradient_of is None
+    if is_plain and engine in STEPS:
         update: Update = functools.partial(
-            STEPS.get(engine, convolved.step),
-            stack.network,
-            stack.memory,
-            setting.optimizer,
+            STEPS[engine], stack.network, stack.memory, setting.optimizer
         )
     else:
         update = functools.partial(
@@ -92,8 +94,7 @@ def _explicit_update(
     network, memory, optimizer = stack.network, stack.memory, setting.optimizer
     batch = inputs, labels
     if gradient_of is None:
-        gradient = GRADIENTS.get(engine, convolved.gradient)
-        slope = gradient(network, memory, optimizer, *batch)
+        slope = GRADIENTS[engine](network, memory, optimizer, *batch)
     else:
         slope = reference.gradient(network, memory, optimizer, *batch, gradient_of)
     if setting.intervention is not None:
