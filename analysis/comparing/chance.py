@@ -56,19 +56,27 @@ def chance_level(
 ) -> float | None:
     """Return the level of a network that guesses; None if there is no such level.
 
-    The problem is then unknown, or it is one of control.
+    There is none if the problem is unknown, or does not say it for this measure.
 
     The network is right with a probability of `uneven` / labels. If the measure is a
     loss, the level is the loss of a network that gives the true label this probability.
+    In a problem of control, the level is `Problem.guess`, made better by the factor
+    `uneven`.
     An unknown dataset counts as a dataset of ten classes, like MNIST.
 
     >>> chance_level({"problem": "pairwise", "dataset": "mnist"}, "test_accuracy")
     0.5
+    >>> chance_level({"problem": "td", "dataset": "none"}, "value_error")
+    1.0
     """
     known = PROBLEMS.get(str(setting["problem"]))
-    if known is None or known.control is not None:
+    if known is None:
         return None
+    higher = MEASURES[measure].higher
+    if known.control is not None:
+        level = known.guess.get(measure)
+        return level and (level * uneven if higher else level / uneven)
     source = DATASETS.get(str(setting.get("dataset")))
     classes = (source.form if source else MNIST).classes
     probability = uneven / (known.outputs or classes)
-    return probability if MEASURES[measure].higher else float(-np.log(probability))
+    return probability if higher else float(-np.log(probability))

@@ -1,16 +1,18 @@
 """The problem `cartpole`: each task adds another vector to all observations.
 
 A pole stands on a cart, and the agent pushes the cart to the left or to the right
-(gymnasium's CartPole-v1). A step is paid 1 until the pole falls or the cart leaves the
-track. In each task (a level), one vector from N(0, observation_offset^2) is added to
-every observation, and the first level adds nothing. The problem stays the same, but a
-network has to find it out anew. This is the continual CartPole of Muppidi et al. 2024
-(arXiv 2405.16642), with the numbers of Tang et al. 2025 (arXiv 2506.00592,
+(gymnasium's CartPole-v1). Each step has the reward 1, until the pole falls or the cart
+leaves the track. In each task (a level), one vector from N(0, observation_offset^2) is
+added to every observation, and the first level adds nothing. The dynamics stay the
+same, but a network must learn the new observations. This is the continual CartPole of
+Muppidi et al. 2024 (arXiv 2405.16642), with the numbers of Tang et al. 2025 (arXiv
+2506.00592,
 bluecontra/C-CHAIN@2f8bedf:crl_gym_classic_control/control_train_aligned_vanilla.py).
 
-With `goal_range`, each level has a goal on the track, and a step is paid for how near
-the cart is: exp(-(x - goal)^2 / (2 WIDTH^2)). With observation_offset 0, observations
-then stay as they are, and only the rewards change. We chose this stream.
+With `goal_range`, each level has a goal on the track, and the reward of a step is
+larger near the goal: exp(-(x - goal)^2 / (2 WIDTH^2)) at position x. With
+observation_offset 0, observations then stay as they are, and only the rewards change.
+We chose this stream.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from trainables.problems.task import MNIST, Form, Problem, Task
 from trainables.randomness import generator
 
 WIDTH = 0.5
-"""The distance in meters from the goal at which a step is paid exp(-1/2)."""
+"""The distance from the goal in meters at which the reward is exp(-1/2)."""
 
 
 @attrs.frozen(kw_only=True)
@@ -36,6 +38,7 @@ class CartPole(Problem):
     default_tasks: ClassVar[int] = 10
     control: ClassVar[Form | None] = Form(1, 4, 1, 2)
     acts: ClassVar[bool] = True
+    guess: ClassVar[dict[str, float]] = {"mean_return": 22.1}  # of random actions
 
     level_iterations: int = whole(
         200, unit="iterations", meaning="iterations (play, then learn) of each level"
@@ -54,8 +57,8 @@ class CartPole(Problem):
         2.0,
         exclude_low=True,
         unit="m",
-        meaning="largest distance of a level's goal from the middle; null: a step is "
-        "paid 1 wherever the cart is",
+        meaning="largest distance of a level's goal from the middle; null: each step "
+        "has the reward 1",
     )
 
     @property
@@ -72,7 +75,7 @@ class CartPole(Problem):
         return random.normal(0, self.observation_offset, self.control.pixels)
 
     def goal(self, seed: int, index: int) -> float | None:
-        """Return the position in meters for which level number `index` pays, if any."""
+        """Return the goal of level number `index` in meters from the middle, if any."""
         if self.goal_range is None:
             return None
         random = generator("goal", seed, index)

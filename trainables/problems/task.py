@@ -76,6 +76,8 @@ class Problem:
     """
     acts: ClassVar[bool] = False
     """Whether a network chooses the actions, as an actor beside a critic."""
+    guess: ClassVar[dict[str, float]] = {}
+    """What a network that learned nothing has, by measure; only of control."""
 
     @property
     def examples(self) -> int:

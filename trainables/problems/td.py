@@ -1,12 +1,12 @@
 """The problem `td`: value a random walk, whose rewards are drawn anew for each task.
 
 A walker on a grid of SIDE x SIDE places goes to a random neighbor at each step, and
-stays if that is off the grid. A step from a place is paid the place's reward, and in
-each task, the rewards are new numbers from N(0, 1). The network learns the value of
-each place: the expected discounted sum of the rewards. It learns from its own estimates
-(temporal differences, Sutton 1988), as in control, but nothing has to be explored, and
-the true values are the solution of linear equations. Lyle et al. 2022 (arXiv
-2204.09560) study such targets that move.
+stays where it is if the step would leave the grid. Each place has a reward, which a
+step from the place gives. In each task, the rewards are new numbers from N(0, 1). The
+network learns the value of each place: the expected discounted sum of the rewards. It
+learns from its own estimates (temporal differences, Sutton 1988), as in control, but
+nothing has to be explored, and the true values are the solution of linear equations.
+Lyle et al. 2022 (arXiv 2204.09560) study such targets that move.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class TD(Problem):
     name: ClassVar[str] = "td"
     outputs: ClassVar[int] = 1
     control: ClassVar[Form | None] = Form(1, 2 * SIDE, 1, 1)
+    guess: ClassVar[dict[str, float]] = {"value_error": 1.0}  # of all values 0
 
     td_steps: int = whole(
         10_000, unit="steps", meaning="steps of the walk in each task"

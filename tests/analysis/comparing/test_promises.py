@@ -128,6 +128,11 @@ def test_what_chance_is():
     assert is_at_chance(2.3, "train_loss")
     assert not is_at_chance(2.0, "train_loss")
     assert not is_at_chance(0.1, problem="imported")
+    assert is_at_chance(0.9, "value_error", problem="td")
+    assert not is_at_chance(0.8, "value_error", problem="td")
+    assert is_at_chance(25, "mean_return", problem="cartpole")
+    assert not is_at_chance(26, "mean_return", problem="cartpole")
+    assert not is_at_chance(0.1, problem="td")
 
 
 def test_a_flatter_trend_at_an_equal_level_is_better():

@@ -6,6 +6,7 @@ import pytest
 
 from trainables.control import cartpole
 from trainables.control.play import COPIES, choose, observe, play
+from trainables.problems import CartPole
 
 
 def test_steps_are_those_of_gymnasium():
@@ -95,3 +96,16 @@ def test_actions_have_their_probabilities():
     logits = np.log(np.array([[0.2, 0.5, 0.3]])).repeat(4, axis=0)
     assert choose(logits, np.array([0.0, 0.199, 0.201, 0.701])).tolist() == [0, 0, 1, 2]
     assert choose(np.array([[1e4, 0.0]]), np.array([0.999])).tolist() == [0]
+
+
+def test_random_actions_have_the_return_of_a_network_that_learned_nothing():
+    randoms = [np.random.default_rng(seed) for seed in range(100)]
+    steps = play(
+        lambda seen: np.zeros((*seen.shape[:2], 2)),
+        np.zeros((100, 4)),
+        randoms,
+        800,
+        400,
+    )
+    returns = 800 / steps.last.sum(axis=1)
+    assert returns.mean() == pytest.approx(CartPole.guess["mean_return"], rel=0.03)
