@@ -1,4 +1,4 @@
-"""Start the run that a setting needs: one of control, or one with images."""
+"""Start the run that a setting needs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from trainables.data import Dataset
 from trainables.run import ContinualRun
 from trainables.setting import Setting
 
+RUNS: dict[str, type[ContinualRun]] = {"cartpole": PPORun, "td": TDRun}
+"""The runs of the problems of control, by the name of the problem."""
+
 
 def start_run(
     setting: Setting, seeds: Sequence[int], dataset: Dataset, *args: Any, **options: Any
 ) -> ContinualRun:
     """Return a new run of the setting. `ContinualRun` has all arguments and errors."""
-    kind: type[ContinualRun] = ContinualRun
-    if setting.problem.control is not None:
-        kind = PPORun if setting.problem.acts else TDRun
+    kind = RUNS.get(setting.problem.name, ContinualRun)
     return kind(setting, seeds, dataset, *args, **options)

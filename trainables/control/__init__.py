@@ -1,1 +1,1 @@
-"""Runs of control: networks that act, and learn from what follows."""
+"""Runs of control: networks learn from rewards and from their own estimates."""

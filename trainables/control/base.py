@@ -15,11 +15,14 @@ from trainables.probes import EXAMPLES, PROBES, Snapshot
 from trainables.probes.curvature import STEPS, TOLERANCE
 from trainables.probes.lanczos import Lanczos, largest_eigenvalue
 from trainables.probes.landscape import Hessian
+from trainables.problems import Task
 from trainables.randomness import generator
 from trainables.record import Record
 from trainables.run import ContinualRun
-from trainables.steps.reference import Loss
+from trainables.steps.denormals import flushed_denormals
+from trainables.steps.reference import GradientOf, Loss
 from trainables.steps.training import Update
+from trainables.steps.update import begin_task, make_update
 
 SKIPPED = ("gradient_norm",)
 """Probes of the cross-entropy's gradient. Control has no cross-entropy."""
@@ -50,10 +53,33 @@ class ControlRun(ContinualRun):
         is_last = self.task == self.setting.tasks - 1
         return every > 0 and (self.task % every == 0 or is_last)
 
-    def _rows(self, measures: dict[str, Tensor], updates: int) -> dict[int, Record]:
-        """Return the measures of each seed, and the number of its updates."""
+    @flushed_denormals()
+    @np.errstate(invalid="ignore", over="ignore")  # of a network that diverges
+    def _learn(self, tasks: dict[int, Task]) -> dict[int, Record]:
+        """Learn the next task and probe; return the measures of each seed."""
+        stack = self.stack
+        self._start_phase("training")
+        begin_task(self.setting, stack)
+        before = stack.network.map(torch.clone)
+        initial = self._initial.take([self.seeds.index(s) for s in stack.seeds])
+        measures, inputs, updates = self._train_on_task()
+        self._start_phase("probes")
+        measures |= self._probe(inputs, initial, before)
+        self._start_phase("")
         rows = zip(self.alive, measuring.by_seed(measures), strict=True)
         return {seed: row | {"steps": updates} for seed, row in rows}
+
+    def _train_on_task(self) -> tuple[dict[str, Tensor], Tensor, int]:
+        """Train the networks on the next task.
+
+        Returns the measures of each seed, each of shape (S,); the inputs of the last
+        steps, (S, n, numbers), which the probes read; and the number of updates.
+        """
+        raise NotImplementedError
+
+    def _make_update(self, gradient_of: GradientOf) -> Update:
+        """Return the update with the gradient of the learner's loss."""
+        return make_update(self.setting, self.engine, self.stack, gradient_of)
 
     def _shuffle(
         self, inputs: Tensor, targets: Tensor, number: int

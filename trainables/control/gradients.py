@@ -1,4 +1,7 @@
-"""Gradients of dense layers without autograd, which small networks wait for."""
+"""Gradients of dense layers without autograd.
+
+Autograd would take most of the time of an update of a small network.
+"""
 
 from __future__ import annotations
 

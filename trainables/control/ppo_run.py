@@ -3,7 +3,7 @@
 A level is a task of the stream. A run does this:
 
     for each level:
-        apply the intervention, if the setting has one (not before the first level)
+        let the intervention change the networks (not before the first level)
         for each iteration:
             play episodes with the weights as they are
             measure the sharpness of the critic's loss, once, for some levels
@@ -30,11 +30,8 @@ from trainables.control.play import Steps, play
 from trainables.control.ppo import advantages_and_targets, critic_loss, ppo_gradient
 from trainables.networks.actor_critic import actor, critic
 from trainables.networks.network import dense_forward, forward
-from trainables.problems import CartPole, Task
+from trainables.problems import CartPole
 from trainables.randomness import generator
-from trainables.record import Record
-from trainables.steps.denormals import flushed_denormals
-from trainables.steps.update import begin_task, make_update
 
 LONGEST = 400
 """The number of steps after which an episode is cut (C-CHAIN, `max_timesteps`)."""
@@ -52,16 +49,10 @@ class PPORun(ControlRun):
         assert isinstance(self.setting.problem, CartPole)
         return self.setting.problem
 
-    @flushed_denormals()
-    @np.errstate(invalid="ignore", over="ignore")  # of a network that diverges
-    def _learn(self, tasks: dict[int, Task]) -> dict[int, Record]:
-        """Learn the next level and probe; return the measures of each seed."""
-        stack, setting, problem = self.stack, self.setting, self.problem
-        self._start_phase("training")
-        begin_task(setting, stack)
-        before = stack.network.map(torch.clone)
-        initial = self._initial.take([self.seeds.index(s) for s in stack.seeds])
-        update = make_update(setting, self.engine, stack, ppo_gradient)
+    def _train_on_task(self) -> tuple[dict[str, Tensor], Tensor, int]:
+        """Play and learn on the next level: see `ControlRun`."""
+        setting, problem = self.setting, self.problem
+        update = self._make_update(ppo_gradient)
         returns, counts = [], []
         measures: dict[str, Tensor] = {}
         for iteration in range(problem.level_iterations):
@@ -73,19 +64,16 @@ class PPORun(ControlRun):
             if iteration == 0 and self._with_landscape:
                 self._start_phase("landscape")
                 measures["start_critic_sharpness"] = self._sharpness(
-                    critic(stack.network), inputs, targets, critic_loss
+                    critic(self.stack.network), inputs, targets, critic_loss
                 )
             self._start_phase("training")
             for epoch in range(setting.epochs):
                 number = iteration * setting.epochs + epoch
                 self._train(update, *self._shuffle(inputs, targets, number))
-        self._start_phase("probes")
-        measures |= self._probe(inputs, initial, before)
         measures |= self._returns(np.stack(returns, axis=1), np.stack(counts, axis=1))
-        self._start_phase("")
         batches = math.ceil(problem.iteration_steps / setting.batch_size)
         updates = problem.level_iterations * setting.epochs * batches
-        return self._rows(measures, updates)
+        return measures, inputs, updates
 
     def _play(self, iteration: int) -> Steps:
         """Play the episodes of an iteration, with the seeds' own random numbers."""

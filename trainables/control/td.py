@@ -21,13 +21,10 @@ from torch import Tensor
 from trainables.control.base import ControlRun
 from trainables.control.gradients import SLOPES, backward
 from trainables.networks.network import Network, dense_forward, forward
-from trainables.problems import TD, Task
+from trainables.problems import TD
 from trainables.problems.td import SIDE, neighbors, observations
 from trainables.randomness import generator
-from trainables.record import Record
-from trainables.steps.denormals import flushed_denormals
 from trainables.steps.reference import loss_gradient
-from trainables.steps.update import begin_task, make_update
 
 PARTS = 10
 """The error is measured after each of this many equal parts of a task."""
@@ -43,7 +40,7 @@ def value_gradient(
 ) -> tuple[Network, Tensor]:
     """Return the gradient of each seed's mean `squared_loss`, and the values.
 
-    As `trainables.control.ppo.ppo_gradient`, without autograd where possible.
+    Like `trainables.control.ppo.ppo_gradient`, it does without autograd if it can.
     """
     if network.normalized or network.activation not in SLOPES:
         return loss_gradient(network, inputs, targets, squared_loss)
@@ -63,48 +60,39 @@ class TDRun(ControlRun):
         assert isinstance(self.setting.problem, TD)
         return self.setting.problem
 
-    @flushed_denormals()
-    @np.errstate(invalid="ignore", over="ignore")  # of a network that diverges
-    def _learn(self, tasks: dict[int, Task]) -> dict[int, Record]:
-        """Learn the next task and probe; return the measures of each seed."""
-        stack, setting, problem = self.stack, self.setting, self.problem
-        self._start_phase("training")
-        begin_task(setting, stack)
-        before = stack.network.map(torch.clone)
-        initial = self._initial.take([self.seeds.index(s) for s in stack.seeds])
-        sight = torch.from_numpy(observations()).to(self.device, self.dtype)
+    def _train_on_task(self) -> tuple[dict[str, Tensor], Tensor, int]:
+        """Learn the values of the next task: see `ControlRun`."""
+        setting, problem = self.setting, self.problem
+        update = self._make_update(value_gradient)
+        seen = torch.from_numpy(observations()).to(self.device, self.dtype)
         places, after, rewards = self._walk()
-        inputs, ahead = sight[places], sight[after]
+        inputs, following = seen[places], seen[after]
         measures: dict[str, Tensor] = {}
         if self._with_landscape:
             self._start_phase("landscape")
-            targets = self._targets(rewards, ahead)
+            targets = self._targets(rewards, following)
             measures["start_critic_sharpness"] = self._sharpness(
-                stack.network, inputs, targets, squared_loss
+                self.stack.network, inputs, targets, squared_loss
             )
         self._start_phase("training")
-        step = make_update(setting, self.engine, stack, value_gradient)
 
-        def update(x: Tensor, y: Tensor) -> Tensor:
-            return step(x, self._targets(y[..., 0], y[..., 1:]))
+        def bootstrap(x: Tensor, y: Tensor) -> Tensor:
+            return update(x, self._targets(y[..., 0], y[..., 1:]))
 
-        # a target needs the network at the update, so give the update what it needs
-        pairs = torch.cat([rewards.unsqueeze(-1), ahead], dim=-1)
+        # a target is computed by the networks at its update, from these two
+        pairs = torch.cat([rewards.unsqueeze(-1), following], dim=-1)
         errors = []
         for epoch in range(setting.epochs):
             bounds = np.linspace(0, problem.td_steps, PARTS + 1).round().astype(int)
             x, y = self._shuffle(inputs, pairs, epoch)
             for start, stop in itertools.pairwise(bounds.tolist()):
-                self._train(update, x[:, start:stop], y[:, start:stop])
-                errors.append(self._error(sight))
+                self._train(bootstrap, x[:, start:stop], y[:, start:stop])
+                errors.append(self._error(seen))
         measures["value_error"] = errors[-1]
         measures["mean_value_error"] = torch.stack(errors).mean(0)
-        self._start_phase("probes")
-        measures |= self._probe(inputs, initial, before)
-        self._start_phase("")
         sizes = np.diff(bounds)
         updates = sum(math.ceil(size / setting.batch_size) for size in sizes)
-        return self._rows(measures, setting.epochs * updates)
+        return measures, inputs, setting.epochs * updates
 
     def _walk(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the places, the places after them, and the rewards, each (S, n)."""
@@ -125,16 +113,19 @@ class TDRun(ControlRun):
             numbers,
         )
 
-    def _targets(self, rewards: Tensor, ahead: Tensor) -> Tensor:
-        """Return r + discount V(s'), at the weights as they are, of shape (S, n)."""
-        _, values = forward(self.stack.network, ahead)
+    def _targets(self, rewards: Tensor, following: Tensor) -> Tensor:
+        """Return r + discount V(s') at the current weights, of shape (S, n)."""
+        _, values = forward(self.stack.network, following)
         return rewards + self.problem.discount * values.squeeze(-1)
 
-    def _error(self, sight: Tensor) -> Tensor:
-        """Return each seed's error of the values of all places, (S,), float64."""
+    def _error(self, seen: Tensor) -> Tensor:
+        """Return each seed's relative error of the values of all places, (S,), float64.
+
+        `seen` has the observation of each place.
+        """
         seeds = self.alive
         true = np.stack([self.problem.values(seed, self.task) for seed in seeds])
-        _, outputs = forward(self.stack.network, sight.expand(len(seeds), -1, -1))
+        _, outputs = forward(self.stack.network, seen.expand(len(seeds), -1, -1))
         error = outputs.squeeze(-1).double().cpu() - torch.from_numpy(true)
         return (
             error.square().mean(1).sqrt()
