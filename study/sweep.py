@@ -26,7 +26,8 @@ from study.spec.options import SweepOptions
 from study.spec.search import Search
 from study.spec.studies import Study
 from trainables.patience import first_line
-from trainables.usage import run_command
+from trainables.problems import Problem
+from trainables.usage import UsageError, run_command
 
 
 def sweep(
@@ -150,9 +151,16 @@ def _print_results(study: Study | Search, store: Store) -> None:
         from analysis.tables.printing import print_tables
 
         say(f"\nRecords: {store.location('records')}\n")
-        print_tables(store.location())
-        say(f"python -m analysis table {location}")
-        say(f"python -m analysis figure accuracy {location} -o accuracy.png")
+        for measure in sorted({s.problem.measure for s in study.settings}):
+            own = location
+            if measure != Problem.measure:
+                own += f" --measure {measure}"
+            try:
+                print_tables(store.location(), measure=measure)
+            except UsageError as error:  # no run with this measure is finished
+                say(first_line(error))
+            say(f"python -m analysis table {own}")
+            say(f"python -m analysis figure accuracy {own} -o accuracy.png")
         say(f"python -m analysis report {location} -o report.html")
 
 

@@ -74,8 +74,9 @@ def chance_level(
         return None
     higher = MEASURES[measure].higher
     if known.control is not None:
-        level = known.guess.get(measure)
-        return level and (level * uneven if higher else level / uneven)
+        if known.guess is None or measure != known.measure:
+            return None
+        return known.guess * uneven if higher else known.guess / uneven
     source = DATASETS.get(str(setting.get("dataset")))
     classes = (source.form if source else MNIST).classes
     probability = uneven / (known.outputs or classes)

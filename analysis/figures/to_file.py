@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.comparing.fresh import FRESH
 from analysis.figures import FIGURES
 from analysis.figures.picture import FORMATS, SIZES, Picture, View
-from analysis.records.load import KEY, load, load_records
+from analysis.records.load import KEY, load, load_records, no_measure
 from analysis.records.write import write_file
 from analysis.statistics.metrics import MEASURE, find_metric
 from trainables.usage import UsageError, choose
@@ -59,9 +59,7 @@ def draw_to_file(request: FigureRequest, file: str) -> None:
     records = load_records(request.results, columns, request.where, request.tasks)
     frame = select(records.to_frame(), request)
     if picture.any_measure and frame[view.measure].isna().all():
-        raise UsageError(
-            f"the records have no {view.measure}: choose another measure with --measure"
-        )
+        raise no_measure(view.measure)
     if any(find_metric(metric).relative for metric in view.metrics):
         frame = _add_fresh(frame, request, columns)
     data = picture.data(frame, view, records.columns)

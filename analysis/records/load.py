@@ -132,11 +132,13 @@ def load(
     where: str | None = None,
     tasks: str | None = None,
     *,
+    measure: str | None = None,
     with_stopped: bool = False,
 ) -> pd.DataFrame:
     """Load records as a data frame. `load_records` explains the arguments."""
-    records = load_records(results, columns, where, tasks, with_stopped=with_stopped)
-    return records.to_frame()
+    return load_records(
+        results, columns, where, tasks, measure=measure, with_stopped=with_stopped
+    ).to_frame()
 
 
 def load_records(
@@ -145,6 +147,7 @@ def load_records(
     where: str | None = None,
     tasks: str | None = None,
     *,
+    measure: str | None = None,
     with_stopped: bool = False,
 ) -> Records:
     """Load the records in a folder, a file or a bucket.
@@ -164,6 +167,8 @@ def load_records(
         tasks: Load only these tasks of each stream, given as START:STOP, as if the
             stream had no other tasks: the task START gets the number 0, and the column
             tasks is the number of these tasks. None loads all tasks.
+        measure: One more column to load. Problems without values in it are left out:
+            control, for example, has no accuracy.
         with_stopped: Whether to load also the complete runs of settings that a race has
             stopped. If `results` is a file with the runs that a race cut short, they
             are always loaded.
@@ -171,9 +176,11 @@ def load_records(
     Raises:
         UsageError: There are no records; a file is damaged, is not a file of records or
             was written by a newer version; two rows contradict each other; a column is
-            unknown; the filter is wrong or matches no row; or `tasks` is not a range or
-            leaves no task of a stream.
+            unknown; no run has the measure; the filter is wrong or matches no row; or
+            `tasks` is not a range or leaves no task of a stream.
     """
+    if measure is not None:
+        columns = [*(columns or ()), measure]
     part = None if tasks is None else _parse_tasks(tasks)
     filesystem, root = _open(results)
     words = re.findall(r"\w+", (where or "").lower())
@@ -192,6 +199,8 @@ def load_records(
         raise _no_records(results)
     files = [part.file for part in parts]
     known = _merge_columns(files)
+    if measure is not None and measure not in known:
+        raise no_measure(measure)
     for name in columns or ():
         choose("column", name, known)
     table = _concatenate(parts, known, names)
@@ -216,12 +225,37 @@ def load_records(
     _check_fractions(table, known)
     if part is not None:
         table = _select_tasks(table, part)
+    if measure is not None:
+        table = _with_measure(table, measure)
     return Records(
         table,
         files,
         known,
         {study: request.confirming for study, request in requests.items()},
         first_task=part.start if part is not None else 0,
+    )
+
+
+def _with_measure(table: pa.Table, measure: str) -> pa.Table:
+    """Return the records of the problems that have a measure.
+
+    Raises:
+        UsageError: No problem has it.
+    """
+    rows = table.filter(pc.invert(table["diverged"]))  # diverged runs have no measures
+    measured = rows.filter(pc.is_valid(rows[measure]))["problem"].unique().to_pylist()
+    if len(rows) and not measured:
+        raise no_measure(measure)
+    others = set(rows["problem"].to_pylist()).difference(measured)
+    names = pa.array(sorted(others), pa.string())
+    return table.filter(pc.invert(pc.is_in(table["problem"], names)))
+
+
+def no_measure(measure: str) -> UsageError:
+    """Return the error that the records have no values of a measure."""
+    return UsageError(
+        f"the records have no {measure}: choose another measure with --measure "
+        "(control has mean_return or value_error)"
     )
 
 

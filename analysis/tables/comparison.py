@@ -74,8 +74,8 @@ def print_comparison(
             left to compare with the baseline.
     """
     selection = selection or Selection()
-    columns = [question.metric.measure]
-    frame = load(results, columns, selection.where, selection.tasks)
+    where, tasks, measure = selection.where, selection.tasks, question.metric.measure
+    frame = load(results, (), where, tasks, measure=measure)
     for column in ("study", "problem"):
         value = getattr(question, column)
         if value is not None:

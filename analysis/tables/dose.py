@@ -52,8 +52,8 @@ def print_dose(
     """
     check_level(question.metric)
     selection = selection or Selection()
-    columns = [question.metric.measure]
-    frame = load(results, columns, selection.where, selection.tasks)
+    where, tasks, measure = selection.where, selection.tasks, question.metric.measure
+    frame = load(results, (), where, tasks, measure=measure)
     data = dose(frame, question)
     print_sheets(data, dose_sheets(data, question), explain(question), format)
 

@@ -78,8 +78,8 @@ def print_law(
     """
     check_level(question.metric)
     selection = selection or Selection()
-    columns = [question.metric.measure, *NORMS]
-    frame = load(results, columns, selection.where, selection.tasks)
+    where, tasks, measure = selection.where, selection.tasks, question.metric.measure
+    frame = load(results, NORMS, where, tasks, measure=measure)
     answer = law(frame, question)
     sheets = []
     for key, variables in answer.variables.groupby(POOL, sort=False):

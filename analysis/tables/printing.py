@@ -28,8 +28,8 @@ def print_tables(
     """
     choose("measure", measure, MEASURES)
     selection = selection or Selection()
-    columns = {measure, *(name for table in TABLES.values() for name in table.columns)}
-    frame = load(results, sorted(columns), selection.where, selection.tasks)
+    columns = sorted({name for table in TABLES.values() for name in table.columns})
+    frame = load(results, columns, selection.where, selection.tasks, measure=measure)
     for table in TABLES.values():
         data = table.data(frame, measure)
         print_sheets(data, table.sheets(data), table.explanation, format)

@@ -38,7 +38,8 @@ class CartPole(Problem):
     default_tasks: ClassVar[int] = 10
     control: ClassVar[Form | None] = Form(1, 4, 1, 2)
     acts: ClassVar[bool] = True
-    guess: ClassVar[dict[str, float]] = {"mean_return": 22.1}  # of random actions
+    measure: ClassVar[str] = "mean_return"
+    guess: ClassVar[float | None] = 22.1  # with random actions
 
     level_iterations: int = whole(
         200, unit="iterations", meaning="iterations (play, then learn) of each level"

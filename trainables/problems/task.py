@@ -76,8 +76,10 @@ class Problem:
     """
     acts: ClassVar[bool] = False
     """Whether a network chooses the actions, as an actor beside a critic."""
-    guess: ClassVar[dict[str, float]] = {}
-    """What a network that learned nothing has, by measure; only of control."""
+    measure: ClassVar[str] = "test_accuracy"
+    """The column that says how well a network has learned a task."""
+    guess: ClassVar[float | None] = None
+    """The measure of a network that learned nothing; only for problems of control."""
 
     @property
     def examples(self) -> int:

@@ -56,7 +56,8 @@ class TD(Problem):
     name: ClassVar[str] = "td"
     outputs: ClassVar[int] = 1
     control: ClassVar[Form | None] = Form(1, 2 * SIDE, 1, 1)
-    guess: ClassVar[dict[str, float]] = {"value_error": 1.0}  # of all values 0
+    measure: ClassVar[str] = "value_error"
+    guess: ClassVar[float | None] = 1.0  # if all values are 0
 
     td_steps: int = whole(
         10_000, unit="steps", meaning="steps of the walk in each task"

@@ -376,3 +376,19 @@ def test_files_without_rows_are_no_records(tmp_path):
 def test_an_unknown_kind_of_place_is_refused():
     with pytest.raises(UsageError, match="cannot read ftp://x/y: "):
         load("ftp://x/y")
+
+
+@pytest.mark.parametrize("measure", ["mean_return", "value_error"])
+def test_a_measure_that_no_run_has_is_named(results, measure):
+    load(str(results), measure="online_accuracy")
+    with pytest.raises(UsageError, match=f"no {measure}: choose another measure"):
+        load(str(results), measure=measure)
+
+
+def test_problems_without_a_measure_are_left_out(tmp_path):
+    run, other = make_run(SHORT, 0), make_run(make_setting("pairwise", tasks=4), 0)
+    null = pa.nulls(len(other), other.schema.field("train_loss").type)
+    write(tmp_path, "a", run)
+    write(tmp_path, "b", replace(other, "train_loss", null, null=True))
+    assert set(load(str(tmp_path), measure="train_loss")["problem"]) == {"permuted"}
+    assert len(load(str(tmp_path), measure="online_accuracy")) == 8
