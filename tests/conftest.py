@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import os
+
+# Before numpy is imported: its threads and those of torch wait by running in circles,
+# for each other and for the other workers of xdist, which are as many as the cores.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import gc
 import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING

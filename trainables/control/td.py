@@ -81,13 +81,14 @@ class TDRun(ControlRun):
 
         # a target is computed by the networks at its update, from these two
         pairs = torch.cat([rewards.unsqueeze(-1), following], dim=-1)
-        errors = []
+        values = [problem.values(seed, self.task) for seed in self.alive]
+        true, errors = torch.from_numpy(np.stack(values)), []
         for epoch in range(setting.epochs):
             bounds = np.linspace(0, problem.td_steps, PARTS + 1).round().astype(int)
             x, y = self._shuffle(inputs, pairs, epoch)
             for start, stop in itertools.pairwise(bounds.tolist()):
                 self._train(bootstrap, x[:, start:stop], y[:, start:stop])
-                errors.append(self._error(seen))
+                errors.append(self._error(seen, true))
         measures["value_error"] = errors[-1]
         measures["mean_value_error"] = torch.stack(errors).mean(0)
         sizes = np.diff(bounds)
@@ -118,16 +119,11 @@ class TDRun(ControlRun):
         _, values = forward(self.stack.network, following)
         return rewards + self.problem.discount * values.squeeze(-1)
 
-    def _error(self, seen: Tensor) -> Tensor:
+    def _error(self, seen: Tensor, true: Tensor) -> Tensor:
         """Return each seed's relative error of the values of all places, (S,), float64.
 
-        `seen` has the observation of each place.
+        `seen` has the observation of each place, and `true` each seed's values, (S, n).
         """
-        seeds = self.alive
-        true = np.stack([self.problem.values(seed, self.task) for seed in seeds])
-        _, outputs = forward(self.stack.network, seen.expand(len(seeds), -1, -1))
-        error = outputs.squeeze(-1).double().cpu() - torch.from_numpy(true)
-        return (
-            error.square().mean(1).sqrt()
-            / torch.from_numpy(true).square().mean(1).sqrt()
-        )
+        _, outputs = forward(self.stack.network, seen.expand(len(true), -1, -1))
+        error = outputs.squeeze(-1).double().cpu() - true
+        return error.square().mean(1).sqrt() / true.square().mean(1).sqrt()
