@@ -10,13 +10,13 @@ TANG = "Tang et al. 2025 (arXiv 2506.00592)"
 declare(
     "mean_return",
     source=TANG,
-    meaning="control: mean over the level's iterations of the mean return of an "
-    "iteration's episodes (one that the iteration cuts counts too)",
+    meaning="control: mean return of an iteration's episodes (also of those cut at its "
+    "end), as a mean over the level's iterations",
 )
 declare(
     "last_return",
     source=TANG,
-    meaning="control: the same over the last tenth of the level's iterations",
+    meaning="control: mean_return, but only over the last tenth of the iterations",
 )
 declare(
     "episodes",
@@ -40,8 +40,8 @@ declare(
 declare(
     "value_error",
     source="this program",
-    meaning="td: root mean square over the places of the error of their values, after "
-    "the task, divided by the root mean square of the true values",
+    meaning="td: root mean square error of the values of all places, after the task, "
+    "divided by the root mean square of the true values",
 )
 declare(
     "mean_value_error",

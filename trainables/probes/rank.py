@@ -49,7 +49,7 @@ def stable_rank(snapshot: Snapshot) -> Float[Tensor, " S"]:
 
 @network_probe(source="Kumar et al. 2021 (arXiv 2010.14498)")
 def srank(snapshot: Snapshot) -> Float[Tensor, " S"]:
-    """Number of largest singular values that reach 99% of the sum of all.
+    """Smallest number of singular values with 99% of the sum of all.
 
     sigma are the singular values of the last hidden layer's activations, in descending
     order. The value is the effective rank of Kumar et al. 2021, sec. 3, with
@@ -60,7 +60,7 @@ def srank(snapshot: Snapshot) -> Float[Tensor, " S"]:
 
 @network_probe(source="Yang et al. 2019 (arXiv 1909.12255)")
 def approximate_rank(snapshot: Snapshot) -> Float[Tensor, " S"]:
-    """Number of largest squared singular values that reach 99% of the sum of all.
+    """Smallest number of squared singular values with 99% of the sum of all.
 
     sigma are the singular values of the last hidden layer's activations, in descending
     order. The value is the smallest k with sum_{i<=k} sigma_i^2 / sum_i
