@@ -20,7 +20,7 @@ BAVEJA = "Baveja et al. 2025 (arXiv 2509.19698)"
 
 @landscape_probe(source=BAVEJA, only_before=True)
 def gradient_noise(landscape: Landscape) -> Float[Tensor, " S"]:
-    """Variance of the gradients of batches of 16, divided by ||g||^2.
+    """Variance of the gradients of batches of 16, divided by the square of their mean.
 
     The variance is sum_k ||g_k - g||^2 / (K - 1). It is 0 if all batches agree. If the
     batches have nothing in common, the value is about K, because g is then only noise.
@@ -37,7 +37,7 @@ def gradient_noise(landscape: Landscape) -> Float[Tensor, " S"]:
     unit="nats^2", source="Wang et al. 2026 (arXiv 2605.09044)", only_before=True
 )
 def optimization_readiness(landscape: Landscape) -> Float[Tensor, " S"]:
-    """||g||^2 ||g||^2 / mean_k ||g_k||^2 over batches of 16.
+    """||g||^4 / mean_k ||g_k||^2; g is the mean of the gradients g_k of batches of 16.
 
     The factor ||g||^2 is the strength of the gradient. The factor ||g||^2 / mean_k
     ||g_k||^2 is its reliability: the share, at most 1, of a batch's gradient that all
@@ -51,7 +51,7 @@ def optimization_readiness(landscape: Landscape) -> Float[Tensor, " S"]:
 
 @landscape_probe(source=BAVEJA, only_before=True)
 def curvature_volatility(landscape: Landscape) -> Float[Tensor, " S"]:
-    """Standard deviation over batches of 16 of the curvature along g, over its mean.
+    """Relative standard deviation of the curvature along the gradient in batches of 16.
 
     The curvature of batch k is u^T H_k u, with u = g / ||g|| and the Hessian H_k of the
     mean loss on the batch. The value is the standard deviation over the batches,
