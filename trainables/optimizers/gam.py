@@ -42,7 +42,7 @@ class GAM(SAM):
     name: ClassVar[str] = "gam"
     rho: float = real(0.02, meaning="radius of the ascent step")
     gam_rho: float = real(
-        0.2, meaning="GAM: radius of the step to where the gradient is larger"
+        0.2, meaning="GAM: radius of the step that makes the gradient larger"
     )
     gam_beta0: float = real(
         0.5,
