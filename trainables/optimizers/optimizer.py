@@ -50,7 +50,9 @@ class Optimizer:
     """Whether a step branches on computed values, which a CUDA graph cannot capture."""
     lr: float = real(0.01, exclude_low=True, meaning="learning rate")
     momentum: float = real(0.0, 0, 1, exclude_high=True, meaning="heavy-ball momentum")
-    weight_decay: float = real(0.0, meaning="factor of the weights added to the gradient")
+    weight_decay: float = real(
+        0.0, meaning="factor of the weights added to the gradient"
+    )
 
     @property
     def rho(self) -> float:
