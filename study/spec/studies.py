@@ -262,10 +262,10 @@ def remedies() -> tuple[Setting, ...]:
 
 
 def family() -> tuple[Setting, ...]:
-    """Return all optimizers with their authors' values, on 100 permutations.
+    """Return all optimizers with their default values, on 100 permutations.
 
-    Each optimizer has two learning rates and two radii of the ascent step: the radius
-    of its authors, and a fifth of it, because large radii do harm here. MSAM has
+    Each optimizer has two learning rates and two radii of the ascent step: its
+    default, and a fifth of it, because large radii do harm here. MSAM has
     momentum 0.9, which makes its steps ten times longer. Therefore its learning rates
     are ten times smaller. SGD with the same momentum is its baseline.
     """
@@ -449,7 +449,7 @@ STUDIES: dict[str, Study] = {
             "family",
             family(),
             seeds=range(5),
-            about="every sharpness-aware optimizer with its authors' values",
+            about="every sharpness-aware optimizer with its default rho, and less",
             landscape_every=33,
         ),
         Study(

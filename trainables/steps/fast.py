@@ -1,4 +1,4 @@
-"""The torch engine: training steps that cost little more than their matrix products.
+"""The torch engine: training steps that cost little besides their matrix products.
 
 Let z = h W + b be a layer, where h is the input of the layer, with shape (batch, in).
 Let d = dL/dz, with shape (batch, out). The gradient of W is h^T d, whose rank is at
