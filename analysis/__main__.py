@@ -16,8 +16,8 @@ Results = Annotated[
     str,
     tyro.conf.arg(
         metavar="RESULTS",
-        help="A folder of studies, the folder of one study, its subfolder records, or "
-        "one .parquet file. RESULTS is a path or a URI such as s3://bucket/prefix.",
+        help="One of: a folder of studies, the folder of one study, the folder records "
+        "in it, a .parquet file. RESULTS is a path, or a URI such as s3://bucket/a.",
     ),
 ]
 Where = Annotated[
@@ -181,10 +181,10 @@ def compare(
         metric: The metric to compare: late_accuracy, plasticity_loss, peak_loss,
             accuracy_slope, mean_accuracy and so on. relative_NAME is the same metric
             after the accuracy of a network that is reset at every task is subtracted.
-        margin: Smaller differences count as zero. The unit is that of the table, and
-            the default is 0.5 points, 0.005 nats or a return of 5.
-        detect: Print how many seeds are needed to find this difference. The unit is
-            that of the table.
+        margin: Differences smaller than this number count as zero. It has the unit of
+            the table. The default is 0.5 points, 0.005 nats or a return of 5.
+        detect: Print how many seeds are needed to find this difference. It has the unit
+            of the table.
     """
     from analysis.comparing.compare import Question
     from analysis.records.load import Selection
@@ -224,8 +224,8 @@ def dose(
     Args:
         metric: The level to compare: late_accuracy, mean_accuracy, last_accuracy and so
             on. The slope is shown beside it.
-        margin: A smaller loss counts as zero. The unit is that of the table, and the
-            default is 0.5 points, 0.005 nats or a return of 5.
+        margin: A loss smaller than this number counts as zero. It has the unit of the
+            table. The default is 0.5 points, 0.005 nats or a return of 5.
     """
     from analysis.comparing.compare import Question
     from analysis.records.load import Selection
@@ -252,7 +252,7 @@ def law(
     where: Where = None,
     tasks: Tasks = None,
 ) -> None:
-    """Print at which rho networks die, and whether rho should follow the learning rate.
+    """Print from which rho networks fail, and whether a good rho depends on the lr.
 
     The first table has the rho at which half of SGD's accuracy above chance is lost,
     for each batch size and learning rate. The second table shows how well one curve
@@ -317,10 +317,10 @@ def relate(
 ) -> None:
     """Correlate probes before a task, such as sharpness, with accuracy on the task.
 
-    The first table compares the probes: which of them announce that the next task will
-    be learned worse? Then a table of each probe shows Spearman's rank correlation in
-    two ways. "Within" is over the tasks of each run of one setting. "Between" is over
-    the settings, from the mean of each run. They are separate because a difference
+    The first table shows which probes predict that the next task is learned worse.
+    Then a table of each probe shows Spearman's rank correlation in two ways. "Within"
+    is over the tasks of each run of one setting. "Between" is over the settings, from
+    the mean of each run. "Within" and "between" are separate, because a difference
     between settings is no evidence of a cause. The intervals are over seeds.
 
     Args:

@@ -48,7 +48,7 @@ def unpack(content: bytes, run: ContinualRun, study: str) -> list[Record]:
     """Load a checkpoint into `run` and return the records in the checkpoint.
 
     `run` must be a new run of the study. After an error, do not use `run`, because its
-    state may be incomplete. `ContinualTrainable._resume` catches all errors, shows the
+    state can be incomplete. `ContinualTrainable._resume` catches all errors, shows the
     message as a warning, and restarts the trial from the first task.
 
     Raises:

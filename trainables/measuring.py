@@ -27,7 +27,7 @@ TEST_BATCH = 1000
 """The number of test examples that a network processes at once."""
 
 CHUNK_MEMORY = {"cpu": 0, "cuda": 10**9}
-"""The memory in bytes that a measurement of the loss landscape may use, by device type.
+"""The memory in bytes that a measurement of the loss landscape can use, by device type.
 
 If all seeds together need more memory, they are measured in chunks of one or more
 seeds. On a CPU, each chunk has one seed. This is fastest, because the data of one seed
@@ -113,7 +113,7 @@ def draw_probe_batch(
 ) -> ProbeBatch:
     """Draw the training examples on which the probes measure each seed's network.
 
-    Tasks may differ in size, but every seed must get the same number of examples. No
+    Tasks can differ in size, but every seed must get the same number of examples. No
     task with k classes is smaller than k times the smallest class of the dataset. The
     number of examples is `EXAMPLES`, or this bound if it is smaller.
     """

@@ -1,4 +1,4 @@
-"""Use storage that may fail or be slow.
+"""Use storage that can fail or be slow.
 
 `Patience` retries after an error, with longer and longer pauses, up to a time limit.
 `Call` waits for the storage in its own thread, so that training can continue.
@@ -60,7 +60,7 @@ class Patience:
 class Call(Generic[T]):
     """A function call in its own thread.
 
-    A disk or an object store may take minutes to answer. The caller can continue and
+    A disk or an object store can take minutes to answer. The caller can continue and
     ask for the result later. A call that never ends does not keep the process alive.
     """
 

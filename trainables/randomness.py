@@ -28,7 +28,7 @@ def generator(
     """Return the random generator for this purpose, seed, task and epoch.
 
     `SeedSequence` always gets four numbers, because it gives the same generator for
-    [1, 2] and [1, 2, 0]. If a purpose has no epochs, `epoch` may be another number that
+    [1, 2] and [1, 2, 0]. If a purpose has no epochs, `epoch` can be another number that
     distinguishes the draws within a task.
     """
     entropy = [seed, PURPOSES[purpose], task, epoch]

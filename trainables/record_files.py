@@ -65,9 +65,9 @@ def read_current(
     read: Callable[[Sequence[str]], Iterable[T | None]],
     replaced: Callable[[T], Collection[str]],
 ) -> dict[str, T]:
-    """Read each row of a folder once, although another process may merge its files.
+    """Read each row of a folder once, although another process can merge its files.
 
-    A file may be merged and deleted between the listing and the reading. The merged
+    A file can be merged and deleted between the listing and the reading. The merged
     file exists before the file is deleted, so a new listing finds it. This function
     therefore lists and reads again until it has read all merged files. It does not wait
     for new small files, which a running sweep writes.

@@ -2,7 +2,7 @@
 
 The request is saved in `study.json`, next to the records. It shows which runs are
 missing. It also shows which seeds are trained together: such a group of seeds is a
-stack. If a seed is trained in another stack, its results may differ by rounding errors.
+stack. If a seed is trained in another stack, its results can differ by rounding errors.
 An interrupted study therefore resumes with the same stacks.
 """
 

@@ -63,7 +63,7 @@ class Setting:
     """The problem, network, optimizer, intervention and training schedule of a run.
 
     The problem, the optimizer, the intervention and the base are objects. Each of them
-    may have hyperparameters of its own.
+    can have hyperparameters of its own.
 
     Raises:
         UsageError: A value is out of range, or two values cannot be combined.
@@ -159,8 +159,8 @@ class Setting:
         if self.normalization and self.input_low is not None:
             raise UsageError(
                 f"input_low is {self.input_low:g}, but normalization "
-                f"{self.normalization} chooses the input of a black pixel: leave out "
-                "one of them"
+                f"{self.normalization} already sets the input of a black pixel: leave "
+                "out input_low or normalization"
             )
         self._check_intervention()
         available = DATASETS[self.dataset].train
@@ -171,7 +171,7 @@ class Setting:
             )
 
     def _check_dataset(self) -> None:
-        """Check that a problem of control, and no other problem, is without images.
+        """Check that the dataset has images, unless the problem is of control.
 
         Raises:
             UsageError: The problem and the dataset do not fit, or the setting of a
@@ -208,7 +208,7 @@ class Setting:
 
     @property
     def architecture(self) -> Architecture:
-        """The architecture of the network. A network that acts has its own."""
+        """The architecture of the network. It is `ActorCritic` if the network acts."""
         if self.problem.acts:
             return ActorCritic()
         return self.network or MLP()
@@ -224,18 +224,20 @@ class Setting:
         return self.problem.longest(self.form)
 
     def _check_intervention(self) -> None:
-        """Check that the network fits the intervention, if that replaces units.
+        """Check that the intervention works with the network.
 
         Raises:
             UsageError: The intervention replaces units, but the layers of the network
-                are not in a chain, or a unit has two outputs.
+                are not in a chain, or a unit has two outputs. Or the intervention
+                changes one head, but the network has two.
         """
         name = self.intervention.name if self.intervention else ""
         network = self.architecture
         if not network.is_chain and name in ONE_OUTPUT:
             raise UsageError(
-                f"intervention {name} replaces units of layers in a chain, but network "
-                f"{network.name} has other connections: leave out the intervention"
+                f"intervention {name} needs a network in which each layer reads only "
+                f"the layer before it, and network {network.name} is different: leave "
+                "out the intervention"
             )
         if self.problem.acts and name in ONE_HEAD:
             raise UsageError(

@@ -31,7 +31,7 @@ CHECKPOINT_SECONDS = 60.0
 class Keeper(Protocol):
     """The storage that a trial uses. `study.results.store.Store` implements it.
 
-    If the storage fails, each method may raise OSError.
+    If the storage fails, each method can raise OSError.
     """
 
     study: str
@@ -101,7 +101,7 @@ class ContinualTrainable(tune.Trainable):
         """Return the text that Ray's dashboard shows for this process.
 
         The text names the study and not a trial, because Ray asks for the text only
-        once, and the process may run many trials. `_show_task` shows the trial.
+        once, and the process can run many trials. `_show_task` shows the trial.
         """
         keeper: Keeper | None = getattr(self, "_keeper", None)
         return f"trials of the study {keeper.study}" if keeper else super().__repr__()
@@ -145,7 +145,7 @@ class ContinualTrainable(tune.Trainable):
 
         Read the checkpoint first, unless an earlier step has read it. If it cannot be
         read, train nothing in this step. After the last task, also write the records.
-        If they cannot be written, the next step only retries this.
+        If they cannot be written, the next step only tries again to write them.
 
         Raises:
             OSError: The storage has failed for longer than `RunOptions.patience`.
@@ -273,9 +273,9 @@ class ContinualTrainable(tune.Trainable):
     def _checkpoint_is_due(self) -> bool:
         """Return whether to save a checkpoint after this task.
 
-        A checkpoint is due after every `RunOptions.checkpoint_every` tasks. If this is
-        None, it is due `CHECKPOINT_SECONDS` after the last one. It is also due if the
-        last save failed.
+        A checkpoint is due after every `RunOptions.checkpoint_every` tasks. If this
+        number is None, a checkpoint is due `CHECKPOINT_SECONDS` after the last one. It
+        is also due if the last save failed.
         """
         if every := self._options.checkpoint_every:
             return self._save_failed or self._run.task % every == 0

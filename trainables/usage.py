@@ -51,8 +51,8 @@ see: remove the keys and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
 
     Raises:
         UsageError: A word has a URI with a name other than anonymous before the host.
-            Or the path of the URI has a colon and then an @, which may be the end of a
-            secret that contains slashes.
+            Or the path of the URI has a colon and then an @, which is possibly the end
+            of a secret that contains slashes.
     """
     for word in words:
         if re.search(r"://(?!anonymous@)([^/?#\s]*|[^?#\s]*:[^?#\s]*)@", word):

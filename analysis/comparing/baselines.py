@@ -99,7 +99,7 @@ class Baseline:
         return (*stream_of(runs), *others)
 
     def groups(self, settings: Iterable[Runs]) -> dict[tuple[Any, ...], list[Runs]]:
-        """Return a dict from each `group` to the settings of the baseline in it."""
+        """Return the settings that belong to the baseline, as a dict from `group`."""
         groups: dict[tuple[Any, ...], list[Runs]] = defaultdict(list)
         for runs in settings:
             if self.has(runs):

@@ -54,14 +54,13 @@ def at_chance(runs: Runs, measure: str = MEASURE) -> bool:
 def chance_level(
     setting: Mapping[str, Any], measure: str, uneven: float = 1.0
 ) -> float | None:
-    """Return the level of a network that guesses; None if there is no such level.
-
-    There is none if the problem is unknown, or does not say it for this measure.
+    """Return the value of a measure for a network that guesses; None if unknown.
 
     The network is right with a probability of `uneven` / labels. If the measure is a
-    loss, the level is the loss of a network that gives the true label this probability.
-    In a problem of control, the level is `Problem.guess`, made better by the factor
-    `uneven`.
+    loss, the value is the loss of a network that gives the true label this probability.
+    In a problem of control, the value is `Problem.guess`, made better by the factor
+    `uneven`. The value is unknown if the problem is of another program, or if the
+    measure is not `Problem.measure`, or if the problem has no `Problem.guess`.
     An unknown dataset counts as a dataset of ten classes, like MNIST.
 
     >>> chance_level({"problem": "pairwise", "dataset": "mnist"}, "test_accuracy")

@@ -66,7 +66,7 @@ class Claim:
 
 _POINTS = f"{100 * MARGIN:g} points"
 _LOWER = (
-    "An equal or smaller loss does not count if the late accuracy is lower or may be "
+    "An equal or smaller loss counts only if the late accuracy is shown not to be "
     "lower."
 )
 
@@ -145,8 +145,8 @@ CLAIMS: dict[str, Claim] = {
             how="Supported if, with every learning rate, the change of GNP is "
             "significantly above the changes of SGD and SAM with the same rate; "
             "contradicted if one of these differences is shown to be below "
-            f"{_POINTS}. A better change does not count if the late accuracy of GNP "
-            "is lower or may be lower.",
+            f"{_POINTS}. A better change counts only if the late accuracy of GNP is "
+            "shown not to be lower.",
             judge=rules.gnp_leads,
             problems=("pairwise",),
         ),

@@ -1,4 +1,4 @@
-"""Compare every setting with a baseline, and the best of each method with the best one.
+"""Compare every setting, and the best of each method, with a baseline.
 
 Three comparisons answer three questions.
 
@@ -107,15 +107,19 @@ def confirm(frame: pd.DataFrame, question: Question | None = None) -> pd.DataFra
 
 
 def best_settings(frame: pd.DataFrame) -> dict[str, list[str]]:
-    """Return by problem the settings to confirm: the best of each method, by level.
+    """Return the settings to confirm: those of each method with the best late accuracy.
 
-    They are chosen on all seeds that the settings of the problem share. The best SGD
-    settings are among them. If SGD cannot be compared with a method, this method has no
-    setting to confirm. But if the problem has no SGD at all, the methods are compared
-    with each other. A problem with nothing to compare has an empty list.
+    All seeds that the settings of a problem share choose the best settings. The best
+    SGD settings are among them. If SGD cannot be compared with a method, this method
+    has no setting to confirm. But if the problem has no SGD at all, the methods are
+    compared with each other.
 
     Args:
         frame: Records of one study with `NEEDED` and test_accuracy.
+
+    Returns:
+        A dict from each problem to setting_ids. A problem with nothing to compare has
+        an empty list.
     """
     settings, level = by_setting(frame), METRICS[DEFAULT]
     common = common_seeds(settings)

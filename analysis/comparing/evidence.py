@@ -72,9 +72,10 @@ class Number:
         n: The number of seeds.
         unit: The unit in which the number is shown.
         command: The command that prints the number.
-        p_for: A p-value that is small if the number shows the statement. NaN if the
-            number is not tested.
-        p_against: A p-value that is small if the number shows the opposite.
+        p_for: A p-value that is small if the data show that the statement is true for
+            this number. NaN if the number is not tested.
+        p_against: A p-value that is small if the data show that the statement is
+            false for this number.
         note: A remark on the number.
         untested: Why the number cannot be tested; empty if it can be tested.
     """
@@ -105,7 +106,7 @@ class Number:
 
     @property
     def text(self) -> str:
-        """The number with its interval, in the unit, without the name of the unit."""
+        """The mean and its interval as text, in the unit but without its name."""
         mean, lo, hi = self.interval
         if np.isnan(lo):
             return f"{mean:.2f} (no interval)"

@@ -1,6 +1,6 @@
 """Subtract the accuracy of a fresh network, which is reset at every task.
 
-If the tasks of a stream differ in difficulty, as in `pairwise`, accuracy may fall
+If the tasks of a stream differ in difficulty, as in `pairwise`, accuracy can fall
 because the tasks become harder. So a metric can be relative: first subtract the
 accuracy of a network that is reset at every task (intervention "fresh"), on the same
 task and seed. The reset network has new random weights and has learned no earlier task.
@@ -59,7 +59,7 @@ def subtract_fresh(
 
     A fresh network is reset at every task (intervention "fresh"). If a seed has no
     complete run of the fresh network, the seed moves from `seeds` to `unmatched`. The
-    fresh networks may come from several studies. The result does not contain them.
+    fresh networks can be of several studies. The result does not contain them.
 
     Raises:
         UsageError: There are no fresh networks. The message names the metric.

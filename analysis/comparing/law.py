@@ -11,9 +11,9 @@ of 0. A run that diverged counts as a run at chance.
 
 All curves of a method on a problem are a pool. A variable, for example rho / lr, is a
 law if one increasing function of it explains the shares of the whole pool as well as
-one function for each step size and batch size does. A variable may explain a pool by
+one function for each step size and batch size does. A variable can explain a pool by
 luck. So its function is also fitted without the settings of one batch size, and then
-predicts them.
+predicts the shares of these settings.
 
 The variable rho / (lr^a batch^b) has the exponents a and b that explain most. Each
 exponent has two intervals. The interval over seeds shows how much the exponent depends
@@ -49,12 +49,12 @@ from analysis.statistics.monotone import (
 from trainables.usage import UsageError
 
 EXPONENTS = {"lr": "a", "batch_size": "b"}
-"""The hyperparameters that rho may have to follow, and the names of their exponents."""
+"""The hyperparameters on which a good rho can depend, and their exponents' names."""
 
 SCALES = tuple(EXPONENTS)
 
 NORMS = ("gradient_norm", "weight_norm")
-"""The measures of the matched SGD that a variable may use, as means over its stream.
+"""The measures of the matched SGD that a variable can use, as means over its stream.
 
 The measures of the setting itself are not used: in a network that fails, they are an
 effect of rho and not a cause of the failure.
@@ -147,7 +147,7 @@ VARIABLES: dict[str, Variable] = {
     "rho / (lr gradient norm)": lambda v: v["rho"] / (v["lr"] * v["gradient_norm"]),
     "rho / weight norm": lambda v: v["rho"] / v["weight_norm"],
 }
-"""The variables that may be a law. To add a variable, add a line.
+"""The variables that are tried as a law. To add a variable, add a line.
 
 rho times the gradient norm is the increase of the loss in the ascent step, to first
 order. rho / (lr gradient norm) is the length of the ascent step divided by the length

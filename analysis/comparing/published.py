@@ -37,8 +37,8 @@ class Publication:
         source: The publication, and the figure or table that has the numbers.
         method: How the numbers were obtained from the publication.
         measure: The column of the records that repeats the numbers.
-        setting: All values of the setting that are not null. The number of tasks may be
-            left out: then a shorter stream repeats the first numbers.
+        setting: All values of the setting that are not null. If the number of tasks is
+            left out, a shorter stream repeats the first numbers.
         runs: The number of runs of the publication, each with its own seed.
         reading_error: The largest error of a number that was read from a picture, in
             the unit of the numbers.
@@ -100,7 +100,7 @@ PUBLICATIONS: dict[str, Publication] = {
             study="kumar-2023",
             source="Kumar et al. 2023, arXiv 2308.11958, Table 2, L2 Init, total "
             "online accuracy",
-            method="printed there",
+            method="printed in this table",
             measure="online_accuracy",
             setting={
                 **ONLINE,
@@ -186,10 +186,10 @@ def replication(frame: pd.DataFrame) -> pd.DataFrame:
                             DIFFERENT if its whole 95% interval is outside the
                             tolerance, else UNDECIDED; never DIFFERENT if there is
                             only one run of ours, because its noise is unknown
-            near_peak       whether our true number at this task may be the largest of
-                            all tasks: the 95% interval of the largest number minus this
-                            number, paired by seed, reaches 0; None for a mean over
-                            all tasks
+            near_peak       whether our true number at this task is possibly the
+                            largest of all tasks: the 95% interval of the largest number
+                            minus this number, paired by seed, reaches 0; None for a
+                            mean over all tasks
     """
     parts = []
     first = frame.attrs.get("first_task", 0)
@@ -251,7 +251,7 @@ NAMES = (
 
 
 def _near_peak(runs: Runs, tasks: pd.Series[float]) -> list[bool | None]:
-    """Return for each task whether its mean may be the largest: see `replication`."""
+    """Return the column near_peak of `replication`, with an entry for each task."""
     if tasks.isna().any():
         return [None] * len(tasks)
     values = runs.matrix[:, tasks.astype(int)]

@@ -137,7 +137,7 @@ def relation(frame: pd.DataFrame, probes: Sequence[str], skip: int = 1) -> pd.Da
 
 
 def lead_indicators(measures: Iterable[str]) -> list[str]:
-    """Return the measures that can be indicators, because they are known before a task.
+    """Return the measures that can predict the next task: all but `NO_INDICATORS`.
 
     If a measure is taken before the task (start_...), the same measure at the end of
     the previous task is left out.

@@ -10,8 +10,8 @@ saying too much:
   is not enough that no difference was found.
 - Methods are compared at the same learning rate: otherwise the learning rate would
   decide.
-- An equal or smaller loss of plasticity is no evidence in favor of a setting if its
-  late accuracy is lower or may be lower: a network that never learns loses nothing.
+- An equal or smaller loss of plasticity is evidence in favor of a setting only if its
+  late accuracy is shown not to be lower: a network that never learns loses nothing.
 - A setting is not tested if one of its runs diverged, because the other runs are no
   fair sample. The trend of a network that learned no more than chance is not tested
   either.
@@ -89,7 +89,11 @@ def may_worsen(stream: Stream) -> Statement:
 
 
 def _may_be_lower(row: dict[Any, Any]) -> bool:
-    """Return whether the late accuracy may be `MARGIN` below that of the baseline."""
+    """Return whether the late accuracy can be more than `MARGIN` below the baseline's.
+
+    This is so if the 95% interval of the difference does not exclude it, or if there is
+    no interval.
+    """
     return not row["beside_lo"] >= -MARGIN
 
 
@@ -312,7 +316,7 @@ def sharpness_predicts_nothing(stream: Stream) -> Statement:
     notes: tuple[str, ...] = ()
     if number.p_outside((0.0, 0.0)) < LEVEL:
         notes = (
-            "sharpness predicts accuracy here: it may be the cause, or something else "
-            "may change both",
+            "sharpness predicts accuracy here: sharpness is the cause, or something "
+            "else changes both",
         )
     return Statement(numbers=[judged], same=True, notes=notes)

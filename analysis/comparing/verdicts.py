@@ -27,18 +27,18 @@ VERDICTS = {
     "better": "better",
     "worse": "worse",
     "flatter but lower": "flatter but lower",
-    "flatter, level open": "flatter, with a level that may be lower",
+    "flatter, level open": "flatter, with a level that is possibly lower",
     "steeper but higher": "steeper but higher",
     "the same": "the same within the margin",
     "undecided": "undecided",
-    "diverged": "not tested because it or the baseline diverged",
+    "diverged": "not tested because the setting or the baseline diverged",
     "at chance": "not tested because neither setting learned more than chance",
     "n/a": "not testable",
 }
 """The verdicts, and the words for each of them in a sentence."""
 
 LOWER = ("flatter but lower", "flatter, level open")
-"""The verdicts on a setting that loses less, but has or may have a lower level."""
+"""The verdicts on a setting that loses less, but whose level is (possibly) lower."""
 
 FAMILY = ["study", "problem", "metric"]
 """Tests with equal values in these columns are corrected together."""
@@ -131,9 +131,9 @@ def judge(rows: list[dict[str, Any]], metric: Metric, margin: float) -> pd.DataF
 
     Returns:
         The rows with four more columns: tests, the number of tests of the family;
-        p_holm, the p-value with Holm's correction for them; detectable, the smallest
-        true difference that the test of this row finds with a probability of 80%; and
-        verdict, a key of `VERDICTS`.
+        p_holm, the p-value with Holm's correction for these tests; detectable, the
+        smallest true difference that the test of this row finds with a probability of
+        80%; and verdict, a key of `VERDICTS`.
     """
     if not rows:
         return pd.DataFrame()

@@ -54,9 +54,10 @@ def halve(seeds: Iterable[int]) -> Seeds:
 def winner(
     settings: Sequence[Runs], metric: Metric, seeds: Collection[int]
 ) -> Runs | None:
-    """Return the setting with the best mean of a metric over the seeds, or None.
+    """Return the setting with the best mean of a metric over the seeds.
 
-    A setting that lacks a complete run with one of the seeds cannot win. A setting
+    Return None if no setting can win, for example because there are no seeds. A setting
+    that lacks a complete run with one of the seeds cannot win. A setting
     that resets its network at every task can win only if all settings do so. If two
     settings are equally good, the first one wins.
     """

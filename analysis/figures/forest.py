@@ -1,6 +1,6 @@
 """The forest plot of a comparison: a row per setting, against its matched baseline.
 
-A row shows the difference, its 95% interval and the verdict. The pale bar behind it
+A row shows the difference, its 95% interval and the verdict. The pale bar behind a row
 shows which true differences the test would find with a probability below 80%. So
 "undecided" does not mean that a setting equals its baseline.
 """
@@ -158,7 +158,7 @@ class Forest:
         """The limits of the axis, which contain zero, the margin, most rows and bars.
 
         A few rows can be much farther away than most, for example a network that learns
-        nothing. They are drawn at the edge, so that the rest stays readable.
+        nothing. These rows are drawn at the edge, so that the others stay readable.
         """
         rows = self.rows
         ends = rows[["lo", "hi"]].to_numpy()
@@ -333,7 +333,7 @@ def _heading(forests: Sequence[Forest], data: pd.DataFrame, width: float) -> Hea
             sentences.append(
                 f"{problem}: {forest.unmatched} settings are not drawn, because they "
                 "have no baseline with otherwise equal values, or because no seed has "
-                "a complete run of both."
+                "complete runs of the setting and of its baseline."
             )
     name = baseline_words(row["baseline"])
     title = f"Every setting against {name}, study {row['study']}"

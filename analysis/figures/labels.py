@@ -13,7 +13,7 @@ from analysis.figures.picture import text_width
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST = 0.4  # the maximum share of the width of a figure that names may take
+MOST = 0.4  # the maximum share of the width of a figure that names can take
 STEP = 1.45  # the distance of neighboring names, in multiples of the size of the font
 
 

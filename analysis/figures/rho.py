@@ -84,7 +84,7 @@ def rho_grid(
         the name of the setting's panel, for example "GNP alpha 0.5". lo and hi are the
         ends of the 95% t-interval; they are NaN if there are too few runs. best says
         whether the setting has the best late level of its problem (see `winner`). The
-        trend does not decide, because a network that learns nothing may have the best
+        trend does not decide, because a network that learns nothing can have the best
         trend.
 
     Raises:
@@ -145,7 +145,7 @@ def rho_grid(
 def panel_names(settings: Sequence[dict[str, Any]]) -> list[str]:
     """Return the panel of each setting: its name without rho and the learning rate.
 
-    These two are the axes of a panel.
+    rho and the learning rate are the axes of a panel.
 
     >>> gnp = {"optimizer": "gnp", "lr": 0.1, "rho": 0.05}
     >>> panel_names([{**gnp, "alpha": 0.5}, {**gnp, "alpha": 0.8, "rho": 0.1}])
@@ -219,8 +219,8 @@ class Grid:
 
         If `width` is None, all panels stand in one line and the figure is as wide as
         necessary. Otherwise a line has as many panels as possible, as long as each cell
-        has room for its number. If one panel alone is too wide for that, the cells of
-        all panels are narrower, and the figure leaves their numbers out.
+        has room for its number. If one panel alone is too wide, the cells of all panels
+        are narrower, and the figure leaves their numbers out.
         """
         panels, rates = panels_of(data), sorted(set(data["lr"]))
         room = np.inf if width is None else width - LEFT - RIGHT

@@ -79,8 +79,9 @@ def _check_known(problem: str) -> None:
 
     if problem not in PROBLEMS:
         raise UsageError(
-            f"cannot show the tasks of the problem {problem}, because this version of "
-            "the program does not have it: use the version that made the records"
+            f"cannot show the tasks of problem {problem}, because this version of the "
+            "program does not have this problem: choose another problem with "
+            "--problem, or use the version of the program that made the records"
         )
 
 

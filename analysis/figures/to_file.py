@@ -137,7 +137,7 @@ def _choose(frame: pd.DataFrame, column: str, names: Iterable[str]) -> pd.DataFr
 def _add_fresh(
     frame: pd.DataFrame, request: FigureRequest, columns: Sequence[str]
 ) -> pd.DataFrame:
-    """Add the records of the intervention "fresh" from all studies.
+    """Return the records, and those of the intervention "fresh" from all studies.
 
     "fresh" resets the network before every task. A relative metric subtracts the
     accuracy of these runs.

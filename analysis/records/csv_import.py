@@ -136,7 +136,10 @@ def _to_long(frame: pd.DataFrame, file: str) -> pd.DataFrame:
     lists = [n for n, c in KNOWN_COLUMNS.items() if pa.types.is_list(c.type)]
     for name in (*MADE_HERE, *lists):
         if name in frame:
-            raise UsageError(f"{file} has a column {name}: leave out this column")
+            raise UsageError(
+                f"{file} has a column {name}, which the import cannot read: remove "
+                "this column"
+            )
     return frame
 
 
@@ -279,10 +282,10 @@ def _identify(
     if (np.bincount(run)[run] < frame["tasks"]).all():
         raise UsageError(
             f"no run in {file} has all its tasks, from number 0 to "
-            f"{frame['tasks'].min() - 1}. Number the tasks 0, 1, 2, ... If they have "
-            "these numbers, a column whose values change within a run splits the run: "
-            "remove this column. The columns that identify a setting are "
-            f"{', '.join(settings)}"
+            f"{frame['tasks'].min() - 1}. Number the tasks 0, 1, 2, ... If the tasks "
+            "already have these numbers, a column that identifies a setting changes "
+            "within a run, so that one run is read as several: remove this column. The "
+            f"columns that identify a setting are {', '.join(settings)}"
         )
     return frame.assign(
         setting_id=setting_ids.iloc[number].to_numpy(),

@@ -51,8 +51,8 @@ REQUIRED = (
 )
 """The columns that must have a value in every row.
 
-Other columns may have nulls if the file declares them as nullable. For example, results
-of other programs (`analysis.records.csv_import`) may have no learning rate.
+Other columns can have nulls if the file declares them as nullable. For example, results
+of other programs (`analysis.records.csv_import`) can lack the learning rate.
 """
 
 RE2_CONTROL = re.sub(r"\\x(..)", r"\\x{\1}", CONTROL)
@@ -154,8 +154,8 @@ def load_records(
 
     If a row occurs several times with equal results, it is loaded once. Settings that
     a race has stopped (`--refine`) are left out: they have only some of the seeds.
-    Notes on such rows and settings, and on what the filter removed, are printed to
-    standard error.
+    Notes on repeated rows, on stopped settings and on what the filter removed are
+    printed to standard error.
 
     Args:
         results: A folder of studies, the folder of a study, a folder named records, or
@@ -240,7 +240,7 @@ def _with_measure(table: pa.Table, measure: str) -> pa.Table:
     """Return the records of the problems that have a measure.
 
     Raises:
-        UsageError: No problem has it.
+        UsageError: No problem has the measure.
     """
     rows = table.filter(pc.invert(table["diverged"]))  # diverged runs have no measures
     measured = rows.filter(pc.is_valid(rows[measure]))["problem"].unique().to_pylist()
@@ -255,7 +255,7 @@ def no_measure(measure: str) -> UsageError:
     """Return the error that the records have no values of a measure."""
     return UsageError(
         f"the records have no {measure}: choose another measure with --measure "
-        "(control has mean_return or value_error)"
+        "(problems of control have mean_return or value_error)"
     )
 
 
@@ -332,8 +332,8 @@ def _parse_tasks(text: str) -> slice:
 def _select_tasks(table: pa.Table, part: slice) -> pa.Table:
     """Return the records of some tasks, as if each stream had only these tasks.
 
-    A run that diverged before these tasks has no record of them. One record with
-    `diverged` is kept for it, because the run would otherwise seem to be missing.
+    A run that diverged before these tasks has no record of them. Its record with
+    `diverged` is kept, because the run would otherwise seem to be missing.
 
     Raises:
         UsageError: A stream is too short to have any of these tasks.
@@ -374,9 +374,9 @@ def _check_fractions(table: pa.Table, known: Mapping[str, Column]) -> None:
         ends = pc.min_max(table[name]).as_py()
         if ends["min"] is not None and not 0 <= ends["min"] <= ends["max"] <= 1:
             raise UsageError(
-                f"{name} is from {ends['min']:g} to {ends['max']:g}, but it is a "
-                "fraction from 0 to 1: divide it by 100 if it is a percentage, or move "
-                "the wrong file to another folder"
+                f"column {name} has values from {ends['min']:g} to {ends['max']:g}, "
+                "but must be a fraction from 0 to 1: divide percentages by 100, or "
+                "move the wrong file to another folder"
             )
 
 
@@ -569,9 +569,9 @@ def _concatenate(
             if table[name].null_count and not _is_nullable(name, columns[name]):
                 path = next(p.file.path for p in own if p.table[name].null_count)
                 raise UsageError(
-                    f"{path} is not a file of records: column {name} has missing "
-                    "values: restore the file, or move it to another folder and run "
-                    "the study again"
+                    f"{path} has missing values in column {name}, which must have a "
+                    "value in every row: restore the file, or move it to another "
+                    "folder and run the study again"
                 )
         tables.append(table.cast(pa.schema([(n, columns[n].type) for n in chosen])))
     table = pa.concat_tables(tables, promote_options="default")

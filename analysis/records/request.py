@@ -35,6 +35,8 @@ class RequestedStudy(Request):
 def read_requests(results: str) -> dict[str, RequestedStudy]:
     """Return the request of each study that has a readable study.json, by study name.
 
+    A request has the settings and seeds that a study was told to run.
+
     Raises:
         UsageError: The folder or bucket `results` cannot be read.
     """
@@ -61,7 +63,7 @@ def read_study_files(filesystem: fs.FileSystem, root: str) -> dict[str, Request]
 
 
 def _study_folders(filesystem: fs.FileSystem, root: str) -> list[str]:
-    """Return the folders that may be the folder of a study."""
+    """Return the folders that can be the folder of a study."""
     if root.endswith(".parquet"):
         return [os.path.dirname(os.path.dirname(root))]
     if os.path.basename(root) == "records":

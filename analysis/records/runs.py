@@ -210,8 +210,8 @@ def _compare_seeds(
 
     A seed is usual if at least half of these settings have it, unless the study ran the
     seed to confirm its best settings (`confirming`, by study). If no seed is usual by
-    this rule, all seeds are usual, because a filter may have left only the confirming
-    ones. A usual seed without records is missing, and a seed that is not usual is
+    this rule, all seeds are usual, because a filter can leave only the confirming
+    seeds. A usual seed without records is missing, and a seed that is not usual is
     extra.
     """
     totals = Counter(runs.peers for runs in settings)

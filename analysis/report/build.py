@@ -73,7 +73,7 @@ class Source:
 
     results: str  # the folder, file or URI of the records
     several: bool  # whether `results` has more than one study
-    # The records of all studies: relative metrics may need runs of another study.
+    # The records of all studies: relative metrics can need runs of another study.
     all_records: pd.DataFrame
     columns: Columns  # the columns of the records
     facts: about.StudyFacts  # the facts about this study, with its records
@@ -276,7 +276,7 @@ def settings_to_draw(frame: pd.DataFrame) -> list[str]:
     if not chosen:
         raise UsageError(
             f"{len(settings)} settings are too many for one figure, and each of them "
-            "has a diverged run or no complete run: choose some with python -m "
+            "has a diverged run or no complete run: choose settings with python -m "
             "analysis figure --setting ID"
         )
     return chosen
@@ -296,7 +296,7 @@ def _lost_runs(source: Source) -> Content:
     counts = source.facts.counts
     incomplete = counts[counts["complete"] < counts["expected"]]
     if incomplete.empty:
-        return {"lead": "There are none: every requested run is complete."}
+        return {"lead": "No run is missing: every requested run is complete."}
     sheets = [
         about.runs_sheet(source.facts.study, str(problem), part)
         for problem, part in incomplete.groupby("problem", sort=False)

@@ -125,7 +125,7 @@ def peak_loss(values: Trajectories) -> PerRun:
 
     The peak is the largest mean over k consecutive tasks, k = max(1, T // 10). If the
     accuracy of a network rises and then falls, its peak loss is positive, but its
-    `plasticity_loss` may be 0. Noise alone makes the peak loss positive, so compare it
+    `plasticity_loss` can be 0. Noise alone makes the peak loss positive, so compare it
     with the peak loss of a baseline. It is 0 for a network that never learns. Undefined
     for a single task.
 

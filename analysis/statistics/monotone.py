@@ -1,4 +1,4 @@
-"""Fit a curve that never falls to values that may be a function of one variable.
+"""Fit a curve that never falls to the values of a function of one variable.
 
 The curve is a monotone regression spline (Ramsay 1988, Statistical Science 3(4)): a sum
 of smooth rises, none of them negative, that begin at equally spaced knots. Isotonic
@@ -53,7 +53,7 @@ def fit_monotone(x: Reals, y: Reals, width: float) -> tuple[Curve, float]:
     count = max(1, int(np.ceil((x.max() - x.min()) / width - 1e-9)))
     knots = x.min() + width * np.arange(-1, count)
     ones = np.ones((len(x), 1))
-    # All sizes are at least 0. The value before the first knot may be negative, so it
+    # All sizes are at least 0. The value before the first knot can be negative, so it
     # is the difference of two sizes.
     columns = np.hstack([ones, -ones, _ramps(x, knots, width)])
     sizes, distance = optimize.nnls(columns, y)
@@ -127,7 +127,8 @@ def jackknife(
 ) -> tuple[Reals, Reals]:
     """Return the lower and the upper end of a 95% interval for an estimate.
 
-    The estimate is computed again without each unit. The interval is the t-interval of
+    The estimate is from a sample of units, for example of seeds or of curves. It is
+    computed again without each unit. The interval is the t-interval of
     Tukey's pseudo-values of the units (Miller 1974, Biometrika 61(1)). An interval from
     the bootstrap is too narrow for few units (for the mean of five units by more than a
     third), because it uses neither the divisor n - 1 nor a quantile of t.

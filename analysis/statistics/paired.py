@@ -15,10 +15,10 @@ import numpy as np
 from analysis.statistics.intervals import Reals, mean_interval, standard_deviation
 
 ROUNDING = 16 * np.finfo(np.float64).eps
-"""Differences count as equal if they vary only by rounding error.
+"""The largest variation of differences that counts as rounding error.
 
-They do if their standard deviation, divided by the largest absolute value in the two
-samples, is at most this number.
+The variation is the standard deviation of the differences, divided by the largest
+absolute value in the two samples.
 """
 
 

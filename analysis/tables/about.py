@@ -66,7 +66,7 @@ class StudyFacts:
     """The facts about one study that the tables and the report show."""
 
     study: str
-    records: pd.DataFrame  # its records with `COLUMNS`; may be empty
+    records: pd.DataFrame  # its records with `COLUMNS`; can be empty
     files: Sequence[RecordsFile]  # the files that contain the records
     request: RequestedStudy | None  # None if it has no study.json
     counts: pd.DataFrame  # the result of `run_counts`
@@ -137,8 +137,8 @@ def run_counts(
 
     Args:
         study: The name of the study.
-        frame: The records of the study, with `COLUMNS`; may be empty.
-        request: The settings and seeds of the study.json; None if it is absent.
+        frame: The records of the study, with `COLUMNS`; can be empty.
+        request: The settings and seeds of the study.json; None if there is no file.
     """
     settings = by_setting(frame) if len(frame) else []
     if request:
@@ -234,7 +234,7 @@ def _facts(facts: StudyFacts) -> Iterator[list[str]]:
     yield ["seeds", f"{len(seeds)} ({spans})"]
     files = len(facts.files)
     yield ["records", f"{len(records):,} (one per run and task) in {files:,} files"]
-    # The results of other programs may have no steps and no times.
+    # The results of other programs can lack steps and times.
     if records["steps"].notna().any():
         yield ["updates", f"{int(records['steps'].sum()):,}"]
     examples = records["steps"] * records["batch_size"]
@@ -259,7 +259,7 @@ def _facts(facts: StudyFacts) -> Iterator[list[str]]:
 
 
 def _with_counts(values: Sequence[str]) -> str:
-    """Return the value of all files; if files differ, each value with its file count.
+    """Return the value that all files share, or each value with its number of files.
 
     >>> _with_counts(["a", "a"]), _with_counts(["a", "b", "a"])
     ('a', 'a (2 files), b (1 file)')

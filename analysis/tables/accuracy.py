@@ -53,8 +53,8 @@ NOTES = {
     "incomplete_seeds": "{setting} has not finished the stream with {seeds}.",
     "diverged_seeds": "{setting} diverged with {seeds}, so the mean of the other runs "
     "is too good.",
-    "extra_seeds": "{setting} also has {seeds}, which most other settings lack. They "
-    "are left out here.",
+    "extra_seeds": "{setting} also has {seeds}, which most other settings lack. This "
+    "table leaves these seeds out.",
 }
 """The text of each note, by the column that lists its seeds."""
 

@@ -127,8 +127,8 @@ def explain(data: pd.DataFrame, question: Question) -> list[str]:
             f"better: the trend is better, and the {level.words} is not lower "
             f"by more than {limit} (95% interval). flatter but lower: the trend is "
             "better, but the level is lower. A network that never learns is as flat as "
-            "can be. flatter, level open: the trend is better, and the level may be "
-            "lower."
+            "can be. flatter, level open: the trend is better, and the level is "
+            "possibly lower."
         )
     lines.append(
         "not tested: pairs with a run that diverged (the difference of the other runs "
@@ -314,8 +314,8 @@ def _notes(rows: Sequence[Row], question: Question) -> Iterator[str]:
         if opponent is None:
             words = baseline_words(question.baseline)
             line = (
-                f"{label} has no baseline: none or several settings with {words} are "
-                "otherwise equal."
+                f"{label} has no baseline: no setting with {words}, or more than one, "
+                "has otherwise equal values."
             )
             notes["no baseline"].append(line)
     for kind, lines in notes.items():

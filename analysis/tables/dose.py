@@ -62,8 +62,9 @@ def check_level(metric: Metric) -> None:
     """Raise a UsageError if a metric is a trend or is relative to a fresh network."""
     if metric.trend or metric.relative:
         raise UsageError(
-            f"{metric.name} cannot be used here: choose a level such as late_accuracy "
-            "or mean_accuracy"
+            f"--metric is {metric.name}, but this command needs a level, which is "
+            "neither a trend nor relative: choose for example late_accuracy or "
+            "mean_accuracy"
         )
 
 

@@ -193,7 +193,7 @@ def runs_table(records: Records) -> pa.Table:
     keys = ["study", "setting_id", "seed"]
     groups = frame.groupby(keys, sort=False, observed=True)
     sums = groups.agg(run_id=("run_id", "first"), tasks_done=("task", "size"))
-    # The sum of nulls is null: the results of other programs may have no times.
+    # The sum of nulls is null: the results of other programs can lack times.
     sums = sums.join(groups[["steps", "seconds"]].sum(min_count=1))
     sums = sums.join(groups["device"].first())
     rows = pd.concat(map(_metric_rows, by_setting(frame)), ignore_index=True)

@@ -24,8 +24,8 @@ from analysis.tables.words import (
 
 CONCLUSIONS = {
     "the same": "the same within {margin}",
-    "flatter, level open": "flatter, but the level may be lower",
-    "n/a": "not testable, because all seeds differ by the same amount",
+    "flatter, level open": "flatter, but the level is possibly lower",
+    "n/a": "not testable, because the difference is the same with every seed",
 }
 """The words for a verdict after "is" or "are"; other verdicts are used as they are."""
 

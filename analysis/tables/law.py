@@ -1,4 +1,4 @@
-"""Print the rho at which networks die, and the variable that best predicts this rho."""
+"""Print the rho at which networks fail, and the variable that best predicts it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def print_law(
     format: str = "rich",
     selection: Selection | None = None,
 ) -> None:
-    """Print the rho at which networks die, and how well each variable predicts it.
+    """Print the rho at which networks fail, and how well each variable predicts it.
 
     csv prints the variables only.
 
@@ -114,7 +114,7 @@ def _halves(title: str, part: pd.DataFrame, question: Question) -> Sheet:
         ),
         number("with rho"): value_cell("most_rho"),
     }
-    return make_sheet(title, "the rho at which networks die", cells, plain_rows(part))
+    return make_sheet(title, "the rho at which networks fail", cells, plain_rows(part))
 
 
 def _half(row: Row) -> str:

@@ -49,7 +49,7 @@ EXPLANATION = (
     "of the probe and of the accuracy. It is about 0 for two measurements that only "
     "drift along the stream.",
     "between settings: each seed has one correlation, over the settings. It uses the "
-    "mean over the tasks for each setting. The learning rate, for example, may change "
+    "mean over the tasks for each setting. The learning rate, for example, can change "
     "both the probe and the accuracy. So this correlation is no evidence of a cause if "
     "the correlation within runs is about 0.",
 )
@@ -62,16 +62,16 @@ INDICATORS_EXPLANATION = (
     "their true correlations (Bonferroni). p: the p-value of the t-test of this "
     "correlation against 0, with Holm's correction for all indicators.",
     "worse next task: which values of the indicator announce that the next task will "
-    "be learned worse than the trend along the stream predicts. It says not shown if p "
-    "is 5% or more.",
+    "be learned worse than the trend along the stream predicts; not shown if p is 5% "
+    "or more.",
 )
 
 UNDEFINED = {
     "no_spearman": "The correlation is undefined for {}: {probe} or the accuracy does "
     f"not vary, or has fewer than {LEAST} values.",
     "no_partial": "The correlation without trend is undefined for {}: without its "
-    "trend, {probe} or the accuracy does not vary. This happens if one of them rises, "
-    "or falls, at every task.",
+    "trend, {probe} or the accuracy does not vary, for example because it rises at "
+    "every task.",
 }
 """The notes on seeds that have no correlation, by the column that names the seeds."""
 
@@ -170,7 +170,7 @@ def indicator_sheets(data: pd.DataFrame) -> list[Sheet]:
 
 
 def _conclusions(rows: Sequence[Row]) -> list[str]:
-    """Return notes on what a table of indicators shows, and what it may have missed."""
+    """Return notes on what a table of indicators shows, and what it can have missed."""
     shown = [f"{_announces(row)} {_name(row)}" for row in rows if _is_shown(row)]
     drift = [
         _name(row)
@@ -193,7 +193,7 @@ def _conclusions(rows: Sequence[Row]) -> list[str]:
         size = least if least == most else f"{least} to {most}, by indicator,"
         notes.append(
             f"A true correlation without trend of {size} would have been found with a "
-            "probability of 80%. Smaller correlations may have been missed."
+            "probability of 80%. Smaller correlations are possibly not found."
         )
     missing: dict[tuple[str, bool], list[str]] = defaultdict(list)
     for row in rows:

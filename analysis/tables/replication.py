@@ -118,8 +118,8 @@ def _verdict(part: pd.DataFrame, publication: Publication) -> str:
             noise = "one run does not show how much runs differ"
         within = (
             f"it is undecided whether the curve is {within}: the numbers of {right} of "
-            f"{len(part)} tasks are. At the others, the measured difference is larger, "
-            f"but the true difference may not be, because {noise}"
+            f"{len(part)} tasks are. At the other tasks, the measured difference is "
+            f"larger, but the true difference is possibly smaller, because {noise}"
         )
     tasks = part["task"].to_numpy(dtype=float)
     peaks = [int(tasks[part[name].argmax()]) for name in ("mean", "published")]

@@ -179,14 +179,14 @@ def too_many(count: int, what: str, most: int) -> UsageError:
 
 
 def shorten(lines: Sequence[str], kind: str = "") -> list[str]:
-    """Return the first `LONGEST` notes, and a note that counts the other settings."""
+    """Return the first `LONGEST` notes, and a note that counts the others.
+
+    `kind` is added to this count, for example " (diverged)".
+    """
     if len(lines) <= LONGEST:
         return list(lines)
-    more = f"{len(lines) - LONGEST} more settings{kind}"
-    return [
-        *lines[:LONGEST],
-        f"The same is true of {more}. Use --format csv to list them.",
-    ]
+    more = f"{len(lines) - LONGEST} more such notes{kind} are left out"
+    return [*lines[:LONGEST], f"{more}. --format csv prints all rows with their seeds."]
 
 
 def settings_of(rows: Sequence[Row], end: str) -> list[dict[str, Any]]:

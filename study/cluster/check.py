@@ -25,7 +25,7 @@ from study.console import Flag, say
 from trainables.usage import UsageError
 
 NODE_KEYS = {
-    "ImageId": "Ray's default image, Ubuntu 18.04, is too old",
+    "ImageId": "Ray's default image, Ubuntu 18.04, is too old; run `prepare`",
     "SecurityGroupIds": "Ray's own group opens port 22 to the world; run `prepare`",
     "IamInstanceProfile": "the node cannot write the results; run `prepare`",
 }
@@ -139,7 +139,8 @@ def _node_problems(file: ClusterFile) -> Iterator[str]:
         if config.get("InstanceInitiatedShutdownBehavior") != "terminate":
             yield (
                 f"{name}.node_config: InstanceInitiatedShutdownBehavior is not "
-                "terminate; a node that shuts itself down would still cost money"
+                "terminate; set it to terminate, because a node that shuts itself down "
+                "would still cost money"
             )
         # EC2 does not know the key SubnetIds, from which Ray chooses one subnet; Ray
         # also adds the two counts
@@ -253,7 +254,7 @@ def cost(file: ClusterFile) -> str:
                 price = market["SpotOptions"]["MaxPrice"]
             total += count * float(price)
         except (AttributeError, KeyError, TypeError, ValueError):
-            return f"cost: unknown; set {key} to US dollars per hour"
+            return f"cost: unknown; set {key} to the price in US dollars per hour"
         parts.append(f"{count} x {name} {float(price):.2f}")
     return (
         f"cost: at most ${total:.2f} an hour ({' + '.join(parts)}; prices from the "

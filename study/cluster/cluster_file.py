@@ -103,7 +103,7 @@ class ClusterFile:
         value = self.config.get(section, {}).get(name)
         if value is None or PLACEHOLDER.search(str(value)):
             raise UsageError(
-                f"{self.path}: no value yet; set {section}.{name} to your value"
+                f"{self.path}: {section}.{name} has no value yet; set it to your value"
             )
         return str(value)
 

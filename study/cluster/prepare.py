@@ -135,7 +135,8 @@ class Owner:
         """Check that a role or a security group belongs to this user.
 
         Raises:
-            UsageError: It belongs to another user or program, and `adopt` is False.
+            UsageError: The role or group belongs to another user or program, and
+                `adopt` is False.
         """
         other = _tags(item).get(TAG)
         if other == self.name or self.adopt:
@@ -325,7 +326,7 @@ def _create_group(ec2: Any, name: str, ssh: dict[str, Any], owner: Owner) -> str
             answer = ec2.create_security_group(
                 GroupName=name, Description=about, TagSpecifications=[kind]
             )
-        except ClientError as error:  # the account may have no default VPC
+        except ClientError as error:  # the account can lack a default VPC
             raise UsageError(
                 "cannot create a security group; create one in your VPC and set "
                 f"metadata.security_group to its id: {error}"
@@ -396,7 +397,7 @@ def remove(file: FileOption = "cluster.yaml", adopt: Flag = False) -> None:
             (iam.delete_instance_profile, profile),
             (iam.delete_role_policy, role | {"PolicyName": name}),
             (iam.delete_role, role),
-        ):  # an interrupted `remove` may already have deleted some of these
+        ):  # an interrupted `remove` can have deleted some of these already
             with contextlib.suppress(iam.exceptions.NoSuchEntityException):
                 delete(**arguments)
         say(f"deleted role {name}")

@@ -63,8 +63,8 @@ def answers(host: str, port: int = GCS_PORT) -> bool:
 def has_jobs(url: str = JOBS, host: str = "127.0.0.1", port: int = GCS_PORT) -> bool:
     """Return whether a job runs or waits on the head node.
 
-    If Ray runs but does not list its jobs, a job may run, so return True. If Ray does
-    not run, return False.
+    If Ray runs but does not list its jobs, a job possibly runs, so return True. If Ray
+    does not run, return False.
     """
     try:
         token = Path("~/.ray/auth_token").expanduser().read_text().strip()

@@ -58,7 +58,7 @@ def run_cost(setting: Setting) -> Cost:
 
     A training pass on one example costs 6 operations per weight: 2 for the forward
     pass, 2 for the gradient of the weight, and 2 for the gradient of the layer's input.
-    A weight of a convolution costs this at each position of its kernel in the image.
+    A weight of a convolution costs 6 operations at each position of its kernel.
     The first layer does not need the gradient of its input. A test on one example costs
     one forward pass.
     """
@@ -83,9 +83,8 @@ def run_cost(setting: Setting) -> Cost:
 def _control_cost(setting: Setting, products: list[int]) -> Cost:
     """Return the cost of a run of a problem of control.
 
-    An update costs the same as for images. Each step is played by the actor, and read
-    by actor and critic before the updates; a network that does not act reads twice as
-    many steps.
+    An update costs the same as for images. Besides the updates, two forward passes are
+    counted for each step of the environment.
     """
     forward = 2 * sum(products)
     first = products[0]

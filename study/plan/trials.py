@@ -28,7 +28,7 @@ CPU_STACK = 10
 # longer than running the kernel.
 GPU_STACK = 64
 
-# The largest number of characters that the seeds of a stack (trained together) may
+# The largest number of characters that the seeds of a stack (trained together) can
 # take in its file name. If they take more, the seeds are split into several stacks.
 LONGEST_NAME = 120
 

@@ -18,7 +18,7 @@ The second number keeps a setting that begins low and catches up. After all task
 two numbers are equal, and then only the best `KEPT` of the settings go on. A race ends
 when one setting is left.
 
-The rule only saves time. Other seeds judge the winners. So a wrong decision may lead to
+The rule only saves time. Other seeds judge the winners. So a wrong decision can lead to
 a worse winner, but not to a wrong verdict.
 """
 

@@ -1,5 +1,7 @@
 """Run a race: train stage after stage, and stop settings after each stage.
 
+The module `study.racing.rule` says what a race is, and which settings stop.
+
 The state of the race is in `study.json` (`trainables.request.Race`), which is replaced
 once after each stage. So a race that was killed continues with the stage that it was
 in, and makes the same decisions.
@@ -101,8 +103,8 @@ class RaceSession:
         """Read which stage the race has reached.
 
         Raises:
-            UsageError: The results have a race with other seeds or other settings,
-                and this race has begun.
+            UsageError: The results already have a race with other seeds or other
+                settings, and that race has finished at least one stage.
         """
         self.options, self.study, self.store = options, study, store
         self.seeds = (*study.seeds, *new_seeds(study.seeds, len(study.seeds)))
@@ -113,7 +115,8 @@ class RaceSession:
         if race.stage and (race.settings, race.seeds) != (settings, self.seeds):
             raise UsageError(
                 f"{store.location()} has a race with other seeds or other settings: "
-                "use the same options, or choose another folder with --results"
+                "use the same options as before, or choose another folder with "
+                "--results"
             )
         self.race = attrs.evolve(race, settings=settings, seeds=self.seeds)
 
@@ -161,7 +164,7 @@ class RaceSession:
         before = self.stages[number - 1] if number % half else None
 
         def has_news(tasks: int) -> bool:
-            """Return whether the stage trains more than the last one, or ends a race.
+            """Return whether the stage trains more than the one before, or is the last.
 
             `tasks` is the number of tasks of the stream.
             """
@@ -263,7 +266,7 @@ class RaceSession:
 
     def _drop_stopped(self) -> None:
         """Delete the checkpoints of settings that have stopped."""
-        # if the storage fails, the next session deletes them
+        # if the storage fails, the next session deletes these checkpoints
         with contextlib.suppress(OSError):
             for setting_id, seeds in self.store.interrupted_stacks():
                 if setting_id in self.race.stopped:

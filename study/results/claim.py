@@ -94,7 +94,7 @@ def claim(files: AnyFiles, stale: float = STALE) -> Iterator[AnyFiles]:
 def is_claimed(files: Files, stale: float = STALE) -> bool:
     """Return whether a sweep seems to run on a study's results; write nothing.
 
-    Use the answer only for display. If there is no file lock, the answer may be wrong,
+    Use the answer only for display. If there is no file lock, the answer can be wrong,
     because it depends on the clocks of two machines.
     """
     if files.local:
@@ -404,8 +404,8 @@ def _wait_until_free(
 ) -> tuple[Entry, str] | None:
     """Wait until no other sweep is running; return the entry in the store and its tag.
 
-    If there is no entry, return None. Wait only if the entry has a holder that may
-    still be running.
+    If there is no entry, return None. Wait only if the entry has a holder that is
+    possibly still running.
 
     Raises:
         UsageError: The entry changes, so another sweep is running.

@@ -3,7 +3,7 @@
 Each class here keeps one small value, the entry, for a study. A process can replace the
 entry only if no other process has replaced it since the process read it. The module
 `claim` makes claims in this way. The classes also replace a study's files under the
-same condition, because a process may be stopped for hours between its check and its
+same condition, because a process can be stopped for hours between its check and its
 write.
 """
 
@@ -234,7 +234,7 @@ class FolderExclusion:
 class OtherExclusion(TaggedExclusion):
     """A store whose conditional writes pyarrow does not offer, such as gs://.
 
-    Between the check and the write, another process may write. So a second sweep is
+    Between the check and the write, another process can write. So a second sweep is
     excluded while a sweep runs, but not if both start at the same moment.
     """
 
@@ -270,7 +270,7 @@ SHARED_LOCKS = {
 }
 """The file systems on which all processes that use a folder see its locks (flock).
 
-Other file systems may keep a lock on this machine, as FUSE does unless its server has
+Other file systems can keep a lock on this machine, as FUSE does unless its server has
 locks of its own (fuse(4), FUSE_FLOCK_LOCKS).
 """
 

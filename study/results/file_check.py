@@ -1,4 +1,4 @@
-"""Check the files of a study, because any file may be damaged."""
+"""Check the files of a study, because any file can be damaged."""
 
 from __future__ import annotations
 

@@ -29,7 +29,13 @@ from study.results.objects import (
     Objects,
     s3_options,
 )
-from trainables.patience import NOTICE_SECONDS, Patience, first_line, message_line
+from trainables.patience import (
+    NOTICE_SECONDS,
+    PERMANENT,
+    Patience,
+    first_line,
+    message_line,
+)
 from trainables.usage import UsageError, check_no_keys
 
 if TYPE_CHECKING:
@@ -116,7 +122,9 @@ class Files:
         if not parent.is_dir():
             raise UsageError(f"{parent} is a file: give --results a folder")
         if not os.access(parent, os.W_OK | os.X_OK):
-            raise UsageError(f"{parent} is write-protected: choose another folder")
+            raise UsageError(
+                f"{parent} is write-protected: choose another folder with --results"
+            )
 
     def names(self, folder: str, suffix: str) -> list[str]:
         """Return the sorted names of the files in a folder that end with `suffix`.
@@ -325,7 +333,7 @@ def retry(action: Callable[[], T], limit: float = 60.0) -> T:
             with notice():
                 return action()
         except OSError as error:
-            if not warned:
+            if not warned and not isinstance(error, PERMANENT):
                 say(f"Storage error, retrying for {limit:g} s: {first_line(error)}")
             warned = True
             patience.wait(error)

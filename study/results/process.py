@@ -26,7 +26,7 @@ def this_process() -> str:
 def is_dead(process: str) -> bool:
     """Return whether the process with this identity is certainly dead.
 
-    Return False if it may be alive or may have run on another machine.
+    Return False if it is possibly alive, or if it ran on another machine.
     """
     try:
         machine, pid, start = process.split("-")

@@ -120,7 +120,7 @@ class Store(Files):
 
         A race has stopped the trial before the end of its stream, so these records must
         not be mixed with the records of complete runs. The metadata do not name the
-        hardware, because the trial may have run on another machine. A damaged
+        hardware, because the trial possibly ran on another machine. A damaged
         checkpoint is skipped.
         """
         if records := self.checkpoint_records(name):
@@ -252,8 +252,8 @@ class Store(Files):
             elif repair:
                 new = self.set_aside(check.path)
                 say(
-                    f"Damaged file moved to {new}; missing runs will be repeated: "
-                    f"{check.faults[0]}"
+                    f"Damaged file moved to {new}; missing runs will be repeated. The "
+                    f"damage: {check.faults[0]}"
                 )
         if repair:
             self.delete_replaced(checks)

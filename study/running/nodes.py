@@ -163,13 +163,13 @@ def check_reach(files: Files) -> None:
 
     Raises:
         UsageError: A node cannot use the results or cannot run this program. Or the
-            results are in a local folder, and the cluster may start more nodes.
+            results are in a local folder, and the cluster can start more nodes.
         OSError: The storage fails.
     """
     delete_test_files(files)
     if files.local and capacity().can_grow:
         raise UsageError(
-            f"--results is the folder {files.results}, but this cluster may start "
+            f"--results is the folder {files.results}, but this cluster can start "
             "nodes that do not have this folder. Use --results s3://bucket/prefix"
         )
     nodes = live_nodes()
@@ -276,6 +276,6 @@ class NodeWatcher(NotPickled, tune.Callback):
         if cluster.can_grow:
             self._news.update(
                 f"Waiting for nodes: {running} of {self._slots} concurrent trials run. "
-                f"Ray has {cluster} and may start nodes up to {cluster.max_text}.",
+                f"Ray has {cluster} and can start nodes up to {cluster.max_text}.",
                 now,
             )

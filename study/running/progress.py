@@ -20,7 +20,7 @@ LIVE_SECONDS = 0.2
 """Seconds between two updates of the progress line on a terminal."""
 
 SHARE = 0.05
-"""The largest share of the time that the sums over all trials may take."""
+"""The largest share of the time that the sums over all trials can take."""
 
 
 class NotPickled:

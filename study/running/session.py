@@ -87,10 +87,13 @@ class Session(abc.ABC):
 
     @abc.abstractmethod
     def _prepare(self, shares: Shares) -> tuple[Tally, TrialSource | None, Request]:
-        """Return the tally of the trials, the source of trials, and the new request.
+        """Return what the trials need before they start.
 
-        A search has a source, which proposes trials while other trials run. For a
-        study, the source is None, because all its trials are planned before the start.
+        Returns:
+            The counters of the trials' progress (`Tally`); the object that proposes
+            trials of a search while other trials run, or None for a study, because all
+            its trials are planned before the start; and the request to save, which has
+            all settings and seeds that were asked for so far.
         """
 
     @abc.abstractmethod

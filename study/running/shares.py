@@ -25,7 +25,7 @@ class Capacity:
     """The CPUs and GPUs of a Ray cluster.
 
     `cpus` and `gpus` are the numbers now. `max_cpus` and `max_gpus` are the numbers
-    after the autoscaler has started all nodes that it may start.
+    after the autoscaler has started all nodes that the cluster file allows.
     """
 
     cpus: float
@@ -35,7 +35,7 @@ class Capacity:
 
     @property
     def can_grow(self) -> bool:
-        """Whether the cluster may start more nodes."""
+        """Whether the cluster can start more nodes."""
         return self.max_cpus > self.cpus or self.max_gpus > self.gpus
 
     @property
@@ -136,7 +136,7 @@ def share_out(*, cpus: float, gpus: float | None, max_concurrent: int | None) ->
             )
     if not gpus:
         return Shares(cpus, gpus, max(1, slots))
-    # rounding errors may make the quotient slightly smaller than a whole number
+    # rounding errors can make the quotient slightly smaller than a whole number
     slots = min(slots, int(cluster.max_gpus / gpus + 1e-9))
     memory = min(1.0, gpus) * _ask_gpu_memory(cluster)
     return Shares(cpus, gpus, max(1, slots), memory)
@@ -155,7 +155,7 @@ def _ask_gpu_memory(cluster: Capacity) -> float:
     while not ray.wait([answer], timeout=1.0)[0]:
         news.update(
             "Waiting for a node with a GPU, to learn the size of its memory. "
-            f"Ray has {cluster} and may start nodes up to {cluster.max_text}."
+            f"Ray has {cluster} and can start nodes up to {cluster.max_text}."
         )
     try:
         return float(ray.get(answer))

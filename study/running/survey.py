@@ -63,7 +63,7 @@ def survey(
         setting_id: SettingProgress(row, request.seeds[setting_id])
         for setting_id, row in request.settings.items()
     }
-    # the file of the request may be lost, so also add the settings of finished runs
+    # the file of the request can be lost, so also add the settings of finished runs
     for run in runs.values():
         new = SettingProgress(run.setting, frozenset())
         progress = settings.setdefault(run.setting_id, new)

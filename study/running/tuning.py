@@ -131,7 +131,7 @@ def run_trials(
         try:
             results = tuner.fit()
         except (OSError, EOFError, ray.exceptions.RayError, tune.TuneError) as error:
-            # for example, the disk that has Tune's temporary folder may be full
+            # for example, the disk that has Tune's temporary folder is full
             say(f"Ray Tune failed: {failure_text(error)}")
             raise KeyboardInterrupt from None
     failures = {
@@ -168,7 +168,7 @@ def failure_text(error: Exception) -> str:
 class RetryPolicy(tune.Callback):
     """Resets a trial's failure count each time the trial saves a new checkpoint.
 
-    On preemptible machines, the worker process of a long trial may be killed many
+    On preemptible machines, the worker process of a long trial can be killed many
     times, but the trial still makes progress. A trial that always fails at the same
     task has a bug, so Tune stops retrying this trial.
     """

@@ -2,9 +2,10 @@
 
 The first file is `optuna.journal`, with Optuna's own format: one line of JSON for each
 operation. Optuna's `JournalStorage` can read it. Optuna's own writer appends to the
-file. If the writer is killed, the last line may be incomplete, and the file cannot be
-read any more. This module instead replaces the whole file at each flush. To keep the
-files small, a full file gets no more lines, and the next file is `optuna.journal.1`.
+file. If the writer is killed, the last line can be incomplete, and then nothing can
+read the file any more. This module instead replaces the whole file at each flush. To
+keep the files small, a full file gets no more lines, and the next file is
+`optuna.journal.1`.
 """
 
 from __future__ import annotations

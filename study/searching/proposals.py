@@ -50,7 +50,7 @@ ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 class Proposals:
     """The trials of a search. Unfinished trials of earlier sessions come first.
 
-    Optuna may propose the same setting several times, each time with a new trial
+    Optuna can propose the same setting several times, each time with a new trial
     number. The setting runs only once, because its records would be the same.
     """
 

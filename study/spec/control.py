@@ -1,4 +1,4 @@
-"""Settings of control: rewards that change (docs/control.md)."""
+"""Settings of control in which the rewards change (docs/control.md)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def over_rho(lr: float) -> list[Optimizer]:
 
 
 def control() -> tuple[Setting, ...]:
-    """Return CartPole with goals that move: Adam with SAM and GNP, and remedies.
+    """Return settings of CartPole with goals that move: Adam, SAM, GNP and remedies.
 
     Observations stay as they are. The networks are small and the levels short, so that
     a laptop can run all settings.
@@ -40,7 +40,7 @@ def control() -> tuple[Setting, ...]:
 
 
 def policy_evaluation() -> tuple[Setting, ...]:
-    """Return TD on random walks: SGD and Adam, with SAM and GNP, and fresh networks."""
+    """Return settings of TD on random walks: SGD and Adam, SAM and GNP, and `Fresh`."""
     shared: dict[str, Any] = {"problem": TD(td_steps=5000), "hidden": (50, 50)}
     shared |= {"tasks": 30, "batch_size": 16}
     settings = []

@@ -44,7 +44,7 @@ class SweepOptions:
         conv_channels: With --network conv, the numbers of channels of its convolutions,
             for example 8-16-32.
         hidden: The widths of the dense hidden layers, for example 100-100-100. With
-            --network, the default is the one of this network.
+            --network, the default widths are those of this network.
         batch_size: The number of training examples in each update of the weights.
         epochs: How many times each task's training examples are used.
         stack: The number of seeds that one trial trains together, or auto.

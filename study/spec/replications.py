@@ -153,14 +153,14 @@ def control_calibration(**fields: Any) -> tuple[Setting, ...]:
     """Return continual CartPole of Tang et al. 2025 (arXiv 2506.00592) with PPO.
 
     All settings get the values in `fields`. Ten levels of 200 iterations add a vector
-    to all observations. The settings are a network that is never reset, one that is
-    reset before each level (their oracle), and L2-init. Table 1 gives the mean return
-    of six seeds: 61.8 +- 6.9, 299.9 +- 6.0 and 266.1 +- 5.3.
+    to all observations. The settings are a network that is never reset, a network that
+    is reset before each level (the authors' oracle), and L2-init. Table 1 gives the
+    mean return of six seeds: 61.8 +- 6.9, 299.9 +- 6.0 and 266.1 +- 5.3.
 
-    Their code has 256 units in each of the three hidden layers. The notebook of Muppidi
-    et al. 2024 (arXiv 2405.16642, ComputationalRobotics/TRAC), from which it comes, has
-    128, and takes a third of the time. Their code has no L2-init. Its strength here is
-    the best value of Kumar et al. 2023.
+    The authors' code has 256 units in each of the three hidden layers. It comes from
+    the notebook of Muppidi et al. 2024 (arXiv 2405.16642, ComputationalRobotics/TRAC),
+    which has 128 units and takes a third of the time. The authors' code has no L2-init.
+    Here, L2-init has the strength that Kumar et al. 2023 found best.
     """
     remedies = None, Fresh(), L2Init(init_decay=0.01)
     shared: dict[str, Any] = {**TANG, **fields}

@@ -68,8 +68,8 @@ class Search:
             needed = OBJECTIVES[choose("objective", name, OBJECTIVES)].least_tasks
             if least_tasks < needed:
                 raise UsageError(
-                    f"the number of tasks is {least_tasks}: {name} needs at least "
-                    f"{needed}"
+                    f"the number of tasks is {least_tasks}, but the objective {name} "
+                    f"needs at least {needed}"
                 )
         if self.asha and self.objectives != ("mean_accuracy",):
             raise UsageError(

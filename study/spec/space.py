@@ -146,8 +146,8 @@ class Space:
             if len(settings) == count:
                 return tuple(settings)
         raise UsageError(
-            f"cannot draw {count} random settings: only {len(settings)} were found, so "
-            "ask for fewer settings"
+            f"cannot draw {count} different random settings, because the draws found "
+            f"only {len(settings)}: ask for fewer settings"
         )
 
     def describe(self) -> dict[str, str]:
@@ -168,8 +168,8 @@ class Space:
                 possible = field.extremes
                 if field.kind != "choice":
                     raise UsageError(
-                        f"{name} cannot depend on {other}, which is {field}: use a "
-                        "condition on a field with a choice of values"
+                        f"{name} cannot depend on {other}, because {other} is a range "
+                        f"({field}): use a field that is declared with choice(...)"
                     )
             for value in values:
                 choose(

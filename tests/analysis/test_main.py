@@ -162,7 +162,7 @@ def test_keys_in_a_uri_are_refused_and_not_repeated(command, uri):
         (["compare", "x", "--metric", "accuracy"], "unknown metric 'accuracy'"),
         (["compare", "x", "--margin", "0"], "--margin is 0: give a number above 0"),
         (["dose", "x", "--margin", "0"], "--margin is 0: give a number above 0"),
-        (["dose", "x", "--metric", "accuracy_slope"], "accuracy_slope cannot be used"),
+        (["dose", "x", "--metric", "accuracy_slope"], "--metric is accuracy_slope"),
         (["compare", "x", "--detect", "-1"], "--detect is -1: give a number above 0"),
         (["compare", "x", "--measure", "loss"], "train_loss"),
         (["compare", "x", "--baselin", "sgd"], "--baseline"),

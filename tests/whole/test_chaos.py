@@ -145,7 +145,7 @@ def test_files_are_damaged(tmp_path, expected, counts):
     flipped.write_bytes(content)
     counts.kills += 4
     said = finish(tmp_path, counts).text
-    assert said.count("; missing runs will be repeated: ") == 4
+    assert said.count("; missing runs will be repeated. ") == 4
     counts.check(expected, chaos.read_whole(tmp_path))
     store = Store(str(tmp_path), "survivor")
     assert len(store.finished_runs()) == RUNS

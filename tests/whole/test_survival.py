@@ -122,7 +122,7 @@ def test_killed_workers_a_killed_driver_a_lost_node_and_damaged_files(
         assert f"bad: {path}: " in bad.stdout
     with Sweep(*words) as sweep:
         assert sweep.end() == 0, (sweep.text, sweep.err)
-    assert sweep.text.count("; missing runs will be repeated: ") == 3
+    assert sweep.text.count("; missing runs will be repeated. ") == 3
     counts.restarts += 1
     counts.check(expected, chaos.read_whole(tmp_path))
     assert command("study.status", tmp_path, "--check").returncode == 0

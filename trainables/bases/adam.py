@@ -6,7 +6,7 @@
 g is the gradient of the optimizer plus weight decay times w, as in torch.optim.Adam.
 The gradient of SAM, for example, is the gradient at the perturbed weights.
 
-t is the number of updates of the run. An intervention may count the updates since each
+t is the number of updates of the run. An intervention can count the updates since each
 hidden unit was created (`Memory.marks["age"]`). Then t is the age of the weight, as in
 shibhansh/loss-of-plasticity@63c35f3, lop/utils/AdamGnT.py:71-106. A weight joins two
 units, and is as old as the younger one. The inputs and outputs of the network are as

@@ -10,7 +10,7 @@ targets of the critic, and makes some passes over the steps. The loss of a step 
 r is the probability of the action over its probability before the updates, H the
 entropy of the policy, V the value that the critic gives, and R its target.
 
-Their code differs from other PPOs, and this module follows it:
+C-CHAIN's code differs from other PPOs, and this module follows C-CHAIN's code:
 
 - The target R is the discounted sum of the rewards that follow, and of the value after
   the last step if the episode was cut, and not A + V
@@ -18,7 +18,7 @@ Their code differs from other PPOs, and this module follows it:
 - A is normalized over the iteration, not over the batch (basic_utils.py:267-270).
 - One Adam makes the steps of actor and critic, with no limit of the gradient's norm.
 
-Their softmax limits a probability to at least 1.2e-7 before the logarithm. Here the
+C-CHAIN's softmax limits a probability to at least 1.2e-7 before the logarithm. Here the
 logarithm is exact.
 """
 
@@ -62,9 +62,9 @@ def ppo_gradient(
 ) -> tuple[Network, Tensor]:
     """Return the gradient of each seed's mean loss on its batch, and the outputs.
 
-    The arguments are as in `ppo_loss`. Autograd defines the result. For the activations
-    in `SLOPES`, this function writes the derivatives down instead, because small
-    networks take a third of the time without autograd.
+    `inputs` are the observations, and `targets` are as in `ppo_loss`. Autograd defines
+    the result. For the activations in `SLOPES`, this function computes the derivatives
+    itself, because small networks take a third of the time without autograd.
     """
     if network.normalized or network.activation not in SLOPES:
         return loss_gradient(network, inputs, targets, ppo_loss)

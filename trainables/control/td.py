@@ -40,7 +40,8 @@ def value_gradient(
 ) -> tuple[Network, Tensor]:
     """Return the gradient of each seed's mean `squared_loss`, and the values.
 
-    Like `trainables.control.ppo.ppo_gradient`, it does without autograd if it can.
+    Like `trainables.control.ppo.ppo_gradient`, this function uses autograd only for
+    activations that are not in `SLOPES`, and for normalized networks.
     """
     if network.normalized or network.activation not in SLOPES:
         return loss_gradient(network, inputs, targets, squared_loss)

@@ -42,7 +42,7 @@ class Dataset:
 
     @property
     def std(self) -> np.ndarray:
-        """The standard deviation of each channel of them, divided by 255."""
+        """The standard deviation of each channel of the training images, over 255."""
         return self._moments[1]
 
     @functools.cached_property

@@ -1,6 +1,6 @@
 """Select the examples of a task, and make batches for seeds that train together.
 
-The seeds that train together are a stack. Their tasks may have different sizes, e.g. if
+The seeds that train together are a stack. Their tasks can have different sizes, e.g. if
 a task is a pair of classes. The seeds are therefore sorted by task size, largest first.
 In each step, the seeds that still have a whole batch are then neighbors in the stack.
 Each seed gets the same batches as if it were trained alone.

@@ -99,8 +99,9 @@ def _read_part(
     if is_mnist != (name == "mnist"):
         verb = "is" if is_mnist else "is not"
         raise UsageError(
-            f"{path} is not a file of {name}, because its SHA-256 checksum {verb} the "
-            "checksum of MNIST's file: download the file again"
+            f"{path} is not a file of {name}, because the SHA-256 checksum of its "
+            f"unpacked content {verb} the checksum of MNIST's file: download the file "
+            "again"
         )
     return array
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class ActorCritic(Architecture):
     """The layers of the actor, then the layers of the critic.
 
-    A setting cannot choose it: it is the network of the problems of control.
+    A setting cannot choose this architecture: a problem whose network acts has it.
     """
 
     name: ClassVar[str] = "actor_critic"

@@ -63,7 +63,7 @@ class GAM(SAM):
 
     @property
     def passes(self) -> float:
-        """Four passes per update."""
+        """Four passes per update, or one if rho is 0."""
         return 4 if self.rho else 1
 
     def gradient(self, surface: Surface, memory: Memory) -> Network:

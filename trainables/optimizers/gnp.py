@@ -5,7 +5,7 @@ GNP minimizes L(w) + lambda ||grad L(w)||_2. To first order in rho, the gradient
     g = (1 - alpha) grad L(w) + alpha grad L(w + rho grad L(w) / ||grad L(w)||_2)
 
 with alpha = lambda / rho. The authors' published code also divides grad L(w) by its
-norm. This module follows the paper, which does not do this.
+norm. This module follows the paper, which does not divide it.
 """
 
 from __future__ import annotations

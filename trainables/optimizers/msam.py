@@ -43,7 +43,7 @@ class MSAM(SAM):
 
     @property
     def passes(self) -> float:
-        """One forward and backward pass, and a forward pass: a third of the cost."""
+        """A forward and backward pass, and a forward pass at a third of their cost."""
         return 4 / 3 if self.rho else 1
 
     def begin(self, network: Network, memory: Memory) -> None:

@@ -76,7 +76,7 @@ class Optimizer:
     def is_mixture(self) -> bool:
         """Whether g is (1 - alpha) g1 + alpha g2, with the ascent step of `ascent`.
 
-        If it is, an engine may compute the whole update with its own equations.
+        If it is, an engine can compute the whole update with its own equations.
         """
         own, plain = type(self), Optimizer
         return (own.gradient, own.uphill, own.mix) == (

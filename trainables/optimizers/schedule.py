@@ -39,7 +39,7 @@ LEVELS: dict[str, Callable[[float], float]] = {
 
 @attrs.frozen(kw_only=True)
 class ScheduledOptimizer(Optimizer):
-    """An optimizer whose rho may rise in each task and fall along the stream.
+    """An optimizer whose rho can rise in each task and fall along the stream.
 
     Raises:
         UsageError: rho follows lr, but there is neither a warm-up nor a decay.

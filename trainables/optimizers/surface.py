@@ -32,7 +32,7 @@ class Surface:
 
     Attributes:
         network: The networks at the weights w.
-        correction: A direction that an optimizer may set. After the step of the base,
+        correction: A direction that an optimizer can set. After the step of the base,
             lr times this direction is subtracted from the weights, without momentum.
     """
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class WSAM(SAM):
-    """Adds SAM's sharpness to the loss, with a weight that may be above 1.
+    """Adds SAM's sharpness to the loss, with a weight that can be above 1.
 
     Each update needs two forward and backward passes.
     """

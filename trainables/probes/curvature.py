@@ -3,8 +3,8 @@
 H is the Hessian of the mean loss on the probe examples. The trace is estimated with
 random vectors z, whose entries are independently +1 or -1 (Hutchinson 1990, "A
 stochastic estimator of the trace of the influence matrix"). The expected value of z^T H
-z is tr H. The variance of z^T H z is 2 sum_{i != j} H_ij^2. This is the smallest
-variance for independent entries with mean 0 and variance 1.
+z is tr H. The variance of z^T H z is 2 sum_{i != j} H_ij^2. No other independent
+entries with mean 0 and variance 1 have a smaller variance.
 """
 
 from __future__ import annotations

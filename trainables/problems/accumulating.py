@@ -7,7 +7,7 @@ plasticity with this stream, and label plasticity with changing labels (see
 `label_permuted`). They find that SAM helps input plasticity, but hardly label
 plasticity.
 
-With `chunks` 2 and two tasks, this is the warm start of Ash & Adams 2020 (arXiv
+With `chunks` 2 and two tasks, the stream is the warm start of Ash & Adams 2020 (arXiv
 1910.08475): a network learns half of the images, then all of them.
 
 In the code of Lee et al. (dojeon-ai/PLASTIC@3736071,

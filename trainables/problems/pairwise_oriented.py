@@ -18,7 +18,7 @@ from trainables.randomness import generator
 
 @attrs.frozen
 class PairwiseOriented(Pairwise):
-    """The stream `Pairwise`, in which each task may swap the labels of its classes."""
+    """The stream `Pairwise`, in which about half of the tasks swap their two labels."""
 
     name: ClassVar[str] = "pairwise-oriented"
 

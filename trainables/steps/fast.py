@@ -253,7 +253,7 @@ def _norm(kernels: list[Tensor], e: list[Tensor], explicit: list[bool]) -> Tenso
 
     The gradients of the examples can cancel each other, for example if all units of a
     network are dead and the batch is balanced. The squared norm, a sum over pairs of
-    examples, is then only a rounding error, and may even be negative. Because the
+    examples, is then only a rounding error, and can even be negative. Because the
     ascent step is divided by the norm, it would be far longer than rho. The squared
     norm is therefore set to at least the size of its rounding error.
     """

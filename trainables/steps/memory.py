@@ -1,7 +1,7 @@
 """Keep freed memory in the process, so that steps need not ask the system for it again.
 
 The torch engine allocates tensors in each step and frees them again. The C library of
-Linux (glibc) may return such memory to the system after every step. The next step then
+Linux (glibc) can return such memory to the system after every step. The next step then
 waits while the system fills thousands of pages with zeros. Whether this happens depends
 on the addresses of the tensors, that is, on chance. If it happens, steps of ASAM take
 up to twice as long.

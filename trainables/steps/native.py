@@ -64,7 +64,7 @@ from trainables.steps.extension import (
 from trainables.steps.training import StepSums
 
 BASES = (type(None), Adam)
-"""The bases that the C code has. NoneType stands for SGD, which may have momentum."""
+"""The bases that the C code has. NoneType stands for SGD, which can have momentum."""
 
 STEP_INTERVENTIONS = (
     *(L2Init, HareTortoise, StepShrinkPerturb, UPGD),
@@ -188,7 +188,7 @@ def _hyperparameters(
     """Return the C struct with the hyperparameters and the update counts of one seed.
 
     Most fields have the name of a hyperparameter or of a mark (see `Memory`). The field
-    `updates` may also come from marks["steps"].
+    `updates` can also come from marks["steps"].
     """
     memory = stack.memory
     optimizer, names = setting.optimizer, [f[0] for f in Hyperparameters._fields_]
@@ -248,7 +248,7 @@ def _parameters(
     network: Network, arrays: dict[str, Network], seed: int, noise: Noise | None = None
 ) -> Parameters:
     """Return the C struct that points to the numbers of a seed, by kind."""
-    # the number of inputs, then each layer's number of units (which may have 2 outputs)
+    # the number of inputs, then each layer's number of units (which can have 2 outputs)
     widths = [network.weights[0].shape[1], *(w.shape[2] for w in network.weights)]
     networks = [arrays.get(kind) for kind in KINDS]
     sizes = noise.sizes if noise else []

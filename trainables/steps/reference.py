@@ -66,9 +66,9 @@ def gradient(
 ) -> Slope:
     """Return the optimizer's gradient for each seed, and the logits at the weights.
 
-    If `Optimizer.is_mixture` is true, this computes all seeds together. Otherwise, it
-    computes one seed after the other. `gradient_of` computes the gradient of the loss,
-    whose targets are the `labels`; the default is `loss_gradient`.
+    If `Optimizer.is_mixture` is true, this function computes all seeds together.
+    Otherwise, it computes one seed after the other. `gradient_of` computes the gradient
+    of the loss, whose targets are the `labels`; the default is `loss_gradient`.
     """
     plain = gradient_of or loss_gradient
 
@@ -127,7 +127,7 @@ def move(
     """Update the weights in place: take a step of the base, or of SGD without a base.
 
     If there is a correction, then subtract lr * correction from the weights. `memory`
-    has the numbers that the base or momentum needs. With `fused`, a base may use one
+    has the numbers that the base or momentum needs. With `fused`, a base can use one
     operation for its whole step, which rounds differently.
     """
     lr = optimizer.rate(memory)

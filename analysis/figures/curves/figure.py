@@ -36,8 +36,8 @@ def draw_by_task(
 ) -> Figure:
     """Return a figure with a panel for each problem and each measurement.
 
-    If there is a single measurement and room, the names of the settings stand at the
-    ends of their lines. Otherwise a legend below the panels shows them.
+    If there is a single measurement and the names of the settings have room, each name
+    stands at the end of its line. Otherwise a legend below the panels shows the names.
 
     Args:
         data: One study, as `by_task` returns it.

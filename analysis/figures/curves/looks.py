@@ -24,10 +24,10 @@ def line_looks(
 ) -> list[dict[str, Any]]:
     """Return the color and the dashes of each setting's line. All lines differ.
 
-    The color shows the optimizer, and the dashes show the learning rate. If two
-    settings have the same optimizer and learning rate, this is not possible. It is also
-    not possible if there are too many optimizers or learning rates. In these two cases,
-    each setting gets the next free combination of color and dashes.
+    The color shows the optimizer, and the dashes show the learning rate. But if two
+    settings have the same optimizer and learning rate, or if there are too many
+    optimizers or learning rates, each setting gets the next free combination of color
+    and dashes.
 
     Args:
         settings: The optimizer and the learning rate of each setting. At most `LINES`.

@@ -28,6 +28,9 @@ def name_line(setting: Mapping[Any, Any]) -> str:
 
 
 def moving_mean(windows: Collection[int]) -> str:
-    """Return what a title says about the moving mean; empty if windows differ."""
+    """Return the part of a title that names the window of the moving mean.
+
+    It is empty if the windows differ, or if the mean is over one task.
+    """
     (window, *others) = windows
     return "" if others or window == 1 else f", moving mean over {window} tasks"

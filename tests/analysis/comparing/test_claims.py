@@ -178,7 +178,7 @@ def test_prediction_is_no_cause():
     row = row_of(records(link=link), "C12", "permuted")
     assert row["verdict"] == "undecided"
     assert row["lo"] > 0.5
-    assert "it may be the cause, or something else may change both" in row["evidence"]
+    assert "is the cause, or something else changes both" in row["evidence"]
 
 
 def test_the_slope_stands_beside_the_change_of_two_tasks():

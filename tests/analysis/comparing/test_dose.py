@@ -135,7 +135,7 @@ def test_without_a_pair_there_is_no_answer(setting):
 
 def test_a_trend_is_no_answer(tmp_path):
     question = Question(metric=METRICS["accuracy_slope"])
-    with pytest.raises(UsageError, match="choose a level such as late_accuracy"):
+    with pytest.raises(UsageError, match="choose for example late_accuracy"):
         print_dose(str(tmp_path), question)
 
 

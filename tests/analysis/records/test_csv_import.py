@@ -267,10 +267,10 @@ HEAD = "seed,task,accuracy\n"
         ("task,accuracy\n0,0.5\n", "has no column run"),
         ("seed,accuracy\n0,0.5\n", "has no column task"),
         ("a,b\n1,2\n", "has no column task, accuracy, run"),
-        ("study,seed,task,accuracy\nx,0,0,1\n", "leave out this column"),
+        ("study,seed,task,accuracy\nx,0,0,1\n", "remove this column"),
         (
             "seed,task,when,accuracy\n0,0,may,0.5\n0,1,june,0.5\n",
-            "whose values change within a run splits the run.*when",
+            "a column that identifies a setting changes within a run.*when",
         ),
         ("seed,task,diverged,accuracy\n0,0,maybe,0.5\n", "must be true or false"),
         (

@@ -260,7 +260,7 @@ def write_without_version(run):
         ),
         (
             lambda run: replace(run, "seed", pa.nulls(4, pa.int64()), null=True),
-            "column seed has missing values: restore the file",
+            "has missing values in column seed, .*: restore the file",
         ),
     ],
 )
@@ -330,7 +330,7 @@ def test_a_file_with_a_hole_is_named(results):
 def test_accuracies_that_are_no_fractions_are_refused(tmp_path, values, ends):
     """In per cent they would be averaged with fractions."""
     write(tmp_path, "odd", make_run(SHORT, 7, accuracy=values))
-    message = f"^test_accuracy is from {ends}, but it is a fraction from 0 to 1: divide"
+    message = f"^column test_accuracy has values from {ends}, but must be a fraction"
     with pytest.raises(UsageError, match=message):
         load(str(tmp_path), ["test_accuracy"])
 

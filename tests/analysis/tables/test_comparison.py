@@ -87,8 +87,8 @@ def test_the_last_words_count_every_setting_once(sweep):
     assert last.startswith(
         f"18 settings. Against sgd with all else equal: {counts.get('better', 0)} "
         f"better, {counts.get('worse', 0)} worse, {same}{counts.get('undecided', 0)} "
-        f"undecided, {counts['diverged']} not tested because it or the baseline "
-        "diverged; against the best sgd: "
+        f"undecided, {counts['diverged']} not tested because the setting or the "
+        "baseline diverged; against the best sgd: "
     )
     assert "Diverged with some seed: SAM lr 0.1 rho 2," in last
 

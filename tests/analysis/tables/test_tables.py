@@ -160,8 +160,8 @@ def test_seeds_that_most_settings_lack_are_named_and_left_out():
     more = make_run(kinds[0], 2, accuracy=[0.9] * 3)
     shown = sheet(*runs, more)
     assert shown.notes == [
-        "SAM lr 0.01 rho 0.1 also has seed 2, which most other settings lack. They are "
-        "left out here."
+        "SAM lr 0.01 rho 0.1 also has seed 2, which most other settings lack. This "
+        "table leaves these seeds out."
     ]
     assert [cells(shown, row)["runs"] for row in range(3)] == ["2"] * 3
     assert [cells(shown, row)["late"] for row in range(3)] == ["50.00 ± 0.00"] * 3
@@ -216,7 +216,7 @@ def test_long_notes_are_cut_and_say_so():
     more = [make_run(kind, 2) for kind in kinds[14:]]
     notes = sheet(*runs, *more).notes
     assert len(notes) == 13
-    assert notes[-1].startswith("The same is true of 2 more settings")
+    assert notes[-1].startswith("2 more such notes are left out")
 
 
 def test_a_column_appears_where_settings_differ_in_it():

@@ -197,7 +197,7 @@ def test_the_cost_is_that_of_the_head_and_all_workers(make_file):
     assert line("max_workers", 4).startswith(start)
     options = (*NODE, "InstanceMarketOptions")
     assert line(*options, None).startswith(start)  # on demand
-    unknown = "cost: unknown; set gpu_worker: SpotOptions.MaxPrice to US dollars"
+    unknown = "cost: unknown; set gpu_worker: SpotOptions.MaxPrice to the price"
     assert line(*options, "SpotOptions", None).startswith(unknown)
 
 

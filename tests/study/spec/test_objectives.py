@@ -71,7 +71,7 @@ def test_a_list_of_objectives():
         ({"objectives": NAMES, "asha": True}, "--asha stops trials before the end"),
         (
             {"objectives": ("plasticity_loss",), "tasks": 1},
-            "number of tasks is 1: plasticity_loss needs at least 2",
+            "number of tasks is 1, but the objective plasticity_loss needs at least 2",
         ),
         ({"objectives": ()}, "no objectives"),
         ({"objectives": ("mean_accuracy",) * 2}, "repeats one of its objectives"),

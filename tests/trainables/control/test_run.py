@@ -338,7 +338,7 @@ def test_a_goal_changes_only_the_rewards():
     [
         ({"dataset": "mnist"}, "dataset is mnist, but problem cartpole has no images"),
         ({"examples": 5}, "the setting has examples, but problem cartpole has no imag"),
-        ({"intervention": "redo"}, "intervention redo replaces units of layers in a c"),
+        ({"intervention": "redo"}, "intervention redo needs a network in which each l"),
         ({"intervention": "head_reset"}, "intervention head_reset changes one head, b"),
         (
             {"network": "conv"},

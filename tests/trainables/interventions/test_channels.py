@@ -139,5 +139,5 @@ class Tangled(Conv):
 
 @pytest.mark.parametrize("name", ONE_OUTPUT)
 def test_units_of_layers_that_are_in_no_chain_are_not_replaced(name):
-    with pytest.raises(UsageError, match=f"{name} replaces units of layers in a chain"):
+    with pytest.raises(UsageError, match=f"{name} needs a network in which each layer"):
         Setting(network=Tangled(), intervention=INTERVENTIONS[name]())

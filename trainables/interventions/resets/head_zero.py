@@ -1,13 +1,13 @@
 """Head zero: set the output layer to 0 before every task.
 
-Dohare et al. 2024 (Nature 632) do this on pairs of ImageNet classes
-(shibhansh/loss-of-plasticity@63c35f3, lop/imagenet/single_expr.py:141-143). All weights
-and biases of the output layer become 0. The moments of the optimizer do not change.
+All weights and biases of the output layer become 0. The moments of the optimizer do not
+change. Dohare et al. 2024 (Nature 632) use this method on pairs of ImageNet classes
+(shibhansh/loss-of-plasticity@63c35f3, lop/imagenet/single_expr.py:141-143).
 Because the output weights are 0, the hidden layers get no gradient at the first update
 of a task.
 
-The authors' code does this before the first task too. Here, the first task starts from
-the initial weights, like the first task of every other method.
+The authors' code sets it to 0 before the first task too. Here, the first task starts
+from the initial weights, like the first task of every other method.
 """
 
 from __future__ import annotations

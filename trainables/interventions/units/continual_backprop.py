@@ -15,7 +15,7 @@ prime means division by 1 - eta^age, which corrects the bias of a young average.
 of a unit is the number of updates since the unit was created. The units are ranked by
 the utility u_i'. A unit is mature if its age is above `maturity`.
 
-Each layer has an account: the number of units to replace, which may be a fraction. At
+Each layer has an account: the number of units to replace, which can be a fraction. At
 every update, the account grows by the replacement rate times the number of mature units
 of the layer. The whole part n of the account is subtracted, and the n mature units with
 the least utility are replaced. The layers are processed from the inputs to the outputs.

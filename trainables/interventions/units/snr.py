@@ -46,9 +46,10 @@ if TYPE_CHECKING:
 class SNR(Intervention):
     """Resets hidden units that are silent for longer than almost ever before.
 
-    snr_percentile and snr_every have the defaults of the authors' code. Its smallest
-    threshold is 100 examples. In batches of 16, these are about 7 updates, the default
-    of snr_least. The code has no defaults for snr_threshold and snr_limit.
+    snr_percentile and snr_every have the defaults of the authors' code. The smallest
+    threshold of their code is 100 examples. In batches of 16, these are about 7
+    updates, the default of snr_least. The code has no defaults for snr_threshold and
+    snr_limit.
     """
 
     name: ClassVar[str] = "snr"
