@@ -122,7 +122,8 @@ CLAIMS: dict[str, Claim] = {
             text="the change of SGD is near zero",
             section="4",
             how="Supported if the change of every SGD setting is shown to be within "
-            f"± {_POINTS} (TOST); contradicted if one is shown to be outside.",
+            f"± {_POINTS} (TOST); contradicted if the change of one setting is shown "
+            "to be outside.",
             judge=rules.sgd_stays,
             problems=("pairwise",),
             needs=("sgd",),
@@ -132,8 +133,8 @@ CLAIMS: dict[str, Claim] = {
             text="SAM declines significantly",
             section="4",
             how="Supported if the change of every SAM setting is significantly below "
-            f"0; contradicted if one is shown to be a fall by less than {_POINTS}, or "
-            "a rise.",
+            f"0; contradicted if one of these changes is shown to be a fall by less "
+            f"than {_POINTS}, or a rise.",
             judge=rules.sam_declines,
             problems=("pairwise",),
             needs=("sam",),
@@ -156,8 +157,8 @@ CLAIMS: dict[str, Claim] = {
             section="4",
             how="Supported if every difference in mean accuracy between two methods "
             f"with the same learning rate is shown to be within ± {100 * SIMILAR:g} "
-            "point (TOST); contradicted if one is shown to be outside, after Holm's "
-            "correction.",
+            "point (TOST); contradicted if one difference is shown to be outside, "
+            "after Holm's correction.",
             judge=rules.similar_accuracy,
             problems=("permuted",),
         ),
@@ -192,7 +193,7 @@ CLAIMS: dict[str, Claim] = {
             "rank",
             section="2.2",
             how="This is a summary of the literature. The study remedies changes these "
-            "quantities, but each of its methods changes more than one of them.",
+            "quantities, but each of its methods changes more than one quantity.",
         ),
         Claim(
             id="C12",

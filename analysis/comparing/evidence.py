@@ -31,7 +31,7 @@ INFINITE = float("inf")
 UNDEFINED = float("nan")
 
 Region = tuple[float, float]
-"""The two ends of the region in which a number is said to lie; an end may be ±inf."""
+"""The two ends of the region in which a number is said to lie; an end can be ±inf."""
 
 
 @attrs.frozen
@@ -127,14 +127,14 @@ class Number:
         return self.unit.show(self.sd * detectable_effect(self.n, max(tests, 1)))
 
     def judge(self, region: Region, refuted: Region | None = None) -> Number:
-        """Return the number with its p-values, for a statement on a region.
+        """Return the number with p-values for the statement that it lies in a region.
 
         Args:
             region: The region in which the number lies according to the statement.
-            refuted: A number that is shown to lie outside of this region contradicts
-                the statement. This region can be larger or smaller than `region`. None
-                means `region`. A number that is shown to lie in `region` never
-                contradicts the statement.
+            refuted: A number that is shown to lie outside of `refuted` contradicts the
+                statement. `refuted` can be larger or smaller than `region`. None means
+                `region`. A number that is shown to lie in `region` never contradicts
+                the statement.
         """
         if self.untested or self.n < 2 or not self.sd > 0:
             return self

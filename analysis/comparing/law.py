@@ -453,7 +453,8 @@ def _exponents(pool: Pool) -> dict[str, float]:
         row[name] = float(best[i])
         for kind, ends in (("", over_seeds), ("_curves", over_curves)):
             lo, hi = (float(end[i]) for end in ends)
-            if abs(best[i]) > REACH - NEAR:  # the best exponent may be beyond `REACH`
+            # the best exponent is possibly beyond the end of the search
+            if abs(best[i]) > REACH - NEAR:
                 lo = hi = float("nan")
             row |= {f"{name}{kind}_lo": lo, f"{name}{kind}_hi": hi}
     return row

@@ -60,7 +60,7 @@ class Publication:
 
         All its values must equal the values of the publication, and must be null where
         the publication has no value. If the publication has no number of tasks, the
-        setting may have any number.
+        setting can have any number.
         """
         names = (setting.keys() | self.setting.keys()) - {"tasks"}
         tasks = self.setting.get("tasks", setting["tasks"])

@@ -146,7 +146,7 @@ def _of_runs(number: Number, runs: Runs, command: str) -> Number:
     """Return the number with its command and, if it cannot be tested, the reason."""
     untested = "a run diverged" if runs.diverged else ""
     if at_chance(runs):
-        untested = "it learned no more than chance"
+        untested = "the setting learned no more than chance"
     if not untested and not (number.n > 1 and number.sd > 0):
         untested = "too few seeds" if number.n < 2 else "the seeds do not differ"
     return attrs.evolve(number, command=command, untested=untested)

@@ -327,7 +327,7 @@ def _heading(forests: Sequence[Forest], data: pd.DataFrame, width: float) -> Hea
         if forest.hidden:
             sentences.append(
                 f"{problem}: only the best and the worst settings of each method are "
-                f"drawn, {forest.hidden} others are not."
+                f"drawn, and {forest.hidden} settings are left out."
             )
         if forest.unmatched:
             sentences.append(

@@ -137,7 +137,7 @@ class Picture:
 
         content = io.BytesIO()
         with rc_context({**STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
-            # The name of a study may have characters that are missing in the font.
+            # The name of a study can have characters that are missing in the font.
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             figure = self.draw(data, width)
             figure.savefig(content, format=suffix, **FORMATS[suffix])

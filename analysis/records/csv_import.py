@@ -37,7 +37,7 @@ PROBLEM = "imported"
 """The default name of the problem (the stream of tasks)."""
 
 UNKNOWN = "unknown"
-"""The dataset or optimizer of a file that does not name it."""
+"""The value of the columns dataset and optimizer if the file lacks them."""
 
 MADE_HERE = ("study", "setting_id", "run_id", "trial_id")
 """Columns of the records that the import makes itself."""
@@ -237,7 +237,7 @@ def _check_fractions(
         if frame[name].min() < 0:
             raise UsageError(
                 f"{words} in {file} is as low as {frame[name].min():g}, but it must "
-                "be a fraction from 0 to 1"
+                "be a fraction from 0 to 1: correct these numbers"
             )
 
 

@@ -584,7 +584,7 @@ def _concatenate(
 
 
 def _is_nullable(name: str, column: Column) -> bool:
-    """Return whether a column of a file may have nulls; see `REQUIRED`."""
+    """Return whether a column of a file can have nulls; see `REQUIRED`."""
     known = KNOWN_COLUMNS.get(name)
     return known.nullable if known and name in REQUIRED else column.nullable
 
@@ -595,7 +595,7 @@ def _drop_duplicates(
     """Return the table with each row once, and print a note about repeated rows.
 
     Args:
-        table: The rows, some of which may be repeated.
+        table: The rows, some of which can be repeated.
         known: The description of each column.
         path_of: A function that gets the number of a row, and returns the path of the
             row's file.

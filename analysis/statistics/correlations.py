@@ -144,9 +144,10 @@ def mean_correlation(correlations: Reals, points: int) -> Interval:
     by tanh. So both ends lie between -1 and 1, and the interval is not symmetric.
 
     A correlation of exactly 1 has an infinite z. Of n points without ties, the largest
-    rank correlation below 1 is 1 - 12 / (n^3 - n). Correlations above the middle
-    between the two, 1 - 6 / (n^3 - n), count as the middle; the same for -1. But the
-    mean of equal correlations is that correlation, with an interval of width zero.
+    rank correlation below 1 is 1 - 12 / (n^3 - n). Halfway from this number to 1 is
+    1 - 6 / (n^3 - n). Correlations above 1 - 6 / (n^3 - n) count as this number, and
+    correlations below its negative count as its negative. But the mean of equal
+    correlations is that correlation, with an interval of width zero.
 
     Args:
         correlations: Shape (runs,). NaN is left out.

@@ -22,9 +22,9 @@ from analysis.tables.words import value_cell
 
 EXPLANATION = (
     "The paper is Koster & Kukla 2024 (arXiv 2409.17300). Differences are paired by "
-    "seed. The number that decides is the number that shows the verdict. If the claim "
-    "is undecided, it is the number on which the support of the claim depends. The "
-    "interval is its 95% t-interval over the n seeds.",
+    "seed. The number that decides is the number that shows the verdict or, if the "
+    "claim is undecided, the number on which the support of the claim depends. Its "
+    "interval is the 95% t-interval over the n seeds.",
     "undecided: the data show neither the claim nor its opposite, so undecided does "
     "not mean that the claim is false. detectable: the smallest true difference that "
     "the test would find with a probability of 80%.",
@@ -34,8 +34,8 @@ EXPLANATION = (
     "The tests of one claim on one stream are corrected together, where the rule says "
     "so. They are not corrected for the number of claims.",
     'setup: how the stream differs from the stream of the study "paper". The text of '
-    "the publication does not give all its numbers, so this study takes them from the "
-    "sources that the publication cites.",
+    'the publication does not give all its numbers, so the study "paper" takes the '
+    "others from the sources that the publication cites.",
 )
 
 

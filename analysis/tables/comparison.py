@@ -109,8 +109,8 @@ def explain(data: pd.DataFrame, question: Question) -> list[str]:
     margin = f"{write_value(question.margin, metric)} {unit_of_difference(metric)}"
     lines = [
         "difference: the metric of the setting minus the metric of the baseline with "
-        "the same seed. It is the mean over the n seeds that both have, ± half of its "
-        "95% t-interval. p: two-sided paired t-test.",
+        "the same seed. It is the mean over the n seeds that the setting and the "
+        "baseline both have, ± half of its 95% t-interval. p: two-sided paired t-test.",
         f"p (Holm): corrected for all tests of one study, problem and metric (Holm "
         f"1979). A setting with a corrected p below {LEVEL:g} is better or worse. The "
         "tests of the methods' best settings are corrected separately.",
@@ -350,8 +350,8 @@ def method_sheets(
             f"study {study}: the best of each method against "
             f"{best_words(question.baseline, metric)}",
             f"{metric.words}; the choosing seeds chose the best setting by "
-            f"{metric.level.absolute.words}, so they overstate it; the other seeds "
-            "judge it",
+            f"{metric.level.absolute.words}, so its difference is too good on these "
+            "seeds; the other seeds judge it",
             cells,
             own,
             _method_notes(own, str(study), part["problem"].unique()),
@@ -383,6 +383,6 @@ def _method_notes(
     for problem in problems:
         if all(row["problem"] != problem for row in rows):
             yield (
-                f"{problem}: no method has a best setting, because no setting (or no "
-                "baseline of one) has complete runs of all seeds that choose."
+                f"{problem}: no method has a best setting, because no setting, or no "
+                "baseline, has complete runs of all seeds that choose the best one."
             )

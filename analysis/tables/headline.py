@@ -70,8 +70,8 @@ def _headline(rows: Sequence[Row], question: Question) -> str:
         counts = count_range(row["pairs"] for row in compared)
         sentences.append(
             f"against {best} ({baseline}, {_level(compared[0], metric)}), "
-            f"{_verdicts(compared, question)}, over {counts} seeds that did not choose "
-            "them"
+            f"{_verdicts(compared, question)}, over {counts} seeds that took no part "
+            "in the choice"
         )
         sentences += _trends(compared, metric)
     sentences += [
@@ -144,7 +144,7 @@ def _obstacle(row: Row, metric: Metric) -> str:
     if row["verdict"] == "at chance":
         return f"neither it nor {row['baseline_label']} learned more than chance"
     if row["pairs"] < 2:
-        return "a comparison needs two seeds that did not choose it"
+        return "a comparison needs two seeds that took no part in the choice"
     undefined = row["difference"] is None
     return (
         f"the {metric.words} of such a short stream is undefined" if undefined else ""

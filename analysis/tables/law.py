@@ -38,21 +38,21 @@ EXPLANATION = (
     "half lost at: the rho at which half of SGD's accuracy above chance is lost, "
     "interpolated on a logarithmic scale. 95%: two values of rho that were run; by the "
     "95% intervals, less than half is lost at the first, and more than half at the "
-    "second. lost at most: the share that is lost with the largest rho.",
+    "second. lost: the share that is lost with the largest rho, beside this rho.",
     "explained: the part of the variance of the lost shares, between settings, that "
     "one curve over the variable explains. This curve never falls, and is the same for "
     "all learning rates and batch sizes. The variable is a law if it explains about as "
     'much as "own curves", which has a curve for each learning rate and batch size. '
-    "The norms are those of SGD.",
-    "without batch: the same for the settings with this batch size, predicted by a "
-    "curve that was fitted to the other settings. 1 is a perfect prediction, and 0 is "
-    "as good as the mean of the other settings. In brackets: how many settings are "
-    "not predicted, because they are outside of the range of the fit.",
-    "a, b: the exponents with which rho / (lr^a batch^b) explains most. The same harm "
-    "is done at rho proportional to lr^a batch^b. The 95% intervals come from the "
-    "jackknife. The interval over seeds holds for these learning rates and batch "
-    "sizes. The interval over curves also holds for other learning rates and batch "
-    "sizes.",
+    "The gradient norm and the weight norm are those of SGD.",
+    "without batch: the part that is explained for the settings with this batch size, "
+    "by a curve that was fitted to the other settings. 1 is a perfect prediction, and "
+    "0 is as good as the mean of the other settings. In brackets: how many settings "
+    "are not predicted, because they are outside of the range of the fit.",
+    "a, b: the exponents with which rho / (lr^a batch^b) explains most. If rho is "
+    "proportional to lr^a batch^b, all learning rates and batch sizes suffer the same "
+    "harm. The 95% intervals come from the jackknife. The interval over seeds holds "
+    "for these learning rates and batch sizes. The interval over curves also holds for "
+    "other learning rates and batch sizes.",
 )
 
 
@@ -109,7 +109,7 @@ def _halves(title: str, part: pd.DataFrame, question: Question) -> Sheet:
         ),
         number("half lost at", "rho"): _half,
         number("95%", "rho"): ends,
-        number("lost at most", "%"): lambda row: (
+        number("lost", "%"): lambda row: (
             f"{percent(row['lost'])} ± {percent(_half_width(row))}"
         ),
         number("with rho"): value_cell("most_rho"),
@@ -219,8 +219,8 @@ def _answers(rows: list[dict[str, Any]]) -> list[str]:
             for value in (0.0, 1.0)
         )
         answers.append(
-            f"Should rho follow lr? That rho is independent of lr (a = 0) is {zero}. "
-            f"That rho is proportional to lr (a = 1) is {one}."
+            f"Should rho follow lr? a = 0 (rho does not depend on lr) is {zero}, and "
+            f"a = 1 (rho is proportional to lr) is {one}."
         )
     return answers
 

@@ -44,10 +44,10 @@ EXPLANATION = (
     "brackets its 95% t-interval, both computed from Fisher's z. n/a: there are too "
     f"few seeds, there are fewer than {LEAST} tasks (or settings), or the values do "
     "not vary.",
-    "within: each run has one correlation, over its tasks. without trend: the same "
-    "after a smooth trend along the stream (a polynomial) is subtracted from the ranks "
-    "of the probe and of the accuracy. It is about 0 for two measurements that only "
-    "drift along the stream.",
+    "within: each run has one correlation, over its tasks. without trend: the "
+    "correlation after a smooth trend along the stream (a polynomial) is subtracted "
+    "from the ranks of the probe and of the accuracy. It is about 0 for two "
+    "measurements that only drift along the stream.",
     "between settings: each seed has one correlation, over the settings. It uses the "
     "mean over the tasks for each setting. The learning rate, for example, can change "
     "both the probe and the accuracy. So this correlation is no evidence of a cause if "
@@ -56,8 +56,8 @@ EXPLANATION = (
 
 INDICATORS_EXPLANATION = (
     "indicators: measurements that are known before a task, from its start (start_...) "
-    "or from the end of the previous task. Each is correlated with test accuracy on "
-    "the task, within runs. A number is the mean over seeds.",
+    "or from the end of the previous task. Each indicator is correlated with test "
+    "accuracy on the task, within runs. A number is the mean over seeds.",
     "without trend: with a probability of 95%, all intervals of the table contain "
     "their true correlations (Bonferroni). p: the p-value of the t-test of this "
     "correlation against 0, with Holm's correction for all indicators.",
@@ -185,8 +185,8 @@ def _conclusions(rows: Sequence[Row]) -> list[str]:
     ]
     if drift:
         notes.append(
-            "These indicators correlate with accuracy, but are not shown to correlate "
-            f"with it without the trend along the stream: {', '.join(drift)}."
+            "These indicators correlate with accuracy, but no correlation is shown "
+            f"once the trend along the stream is subtracted: {', '.join(drift)}."
         )
     if visible:
         least, most = f"{min(visible):.2f}", f"{max(visible):.2f}"

@@ -113,13 +113,14 @@ def _verdict(part: pd.DataFrame, publication: Publication) -> str:
     if wrong:
         within = f"not {within} at {wrong} of {len(part)} tasks"
     elif open_:
-        noise = f"its 95% interval is up to ± {scale * part['noise'].max():.2f} {unit}"
+        widest = f"{scale * part['noise'].max():.2f} {unit}"
+        noise = f"the 95% interval of a difference is up to ± {widest}"
         if part["lo"].isna().any():
             noise = "one run does not show how much runs differ"
         within = (
-            f"it is undecided whether the curve is {within}: the numbers of {right} of "
-            f"{len(part)} tasks are. At the other tasks, the measured difference is "
-            f"larger, but the true difference is possibly smaller, because {noise}"
+            f"it is undecided whether the curve is {within}: {right} of {len(part)} "
+            "tasks are. At the other tasks, the measured difference is larger, but the "
+            f"true difference is possibly smaller, because {noise}"
         )
     tasks = part["task"].to_numpy(dtype=float)
     peaks = [int(tasks[part[name].argmax()]) for name in ("mean", "published")]

@@ -48,7 +48,7 @@ def baseline_words(baseline: str) -> str:
 def best_words(baseline: str, metric: Metric | None = None) -> str:
     """Return the name of the best setting of a baseline in text.
 
-    The best setting is always the best by level. If another metric is compared, it may
+    The best setting is always the best by level. If another metric is compared, it can
     have a better setting of the baseline, so the text then says what is meant.
 
     >>> best_words("none"), best_words("sgd")

@@ -344,7 +344,7 @@ def _node_rule(group: str) -> dict[str, Any]:
 
 
 def _rule_set(rules: list[dict[str, Any]]) -> set[tuple[str, ...]]:
-    """Return the protocol, ports and source of each rule, without an order."""
+    """Return a set of the protocol, ports and source of each rule, to compare rules."""
     return {
         (
             str(rule["IpProtocol"]),

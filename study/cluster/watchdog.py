@@ -48,7 +48,7 @@ CONFIG = "~/ray_bootstrap_config.yaml"
 """The path of the cluster file that `ray up` copies to the head node."""
 
 PID_FILE = "~/.plasticity-study-watchdog"
-"""Has the process ID of the newest watchdog of the node. Older watchdogs end."""
+"""The file with the process ID of a node's newest watchdog. Older watchdogs end."""
 
 
 def answers(host: str, port: int = GCS_PORT) -> bool:
@@ -121,7 +121,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kind", choices=("worker", "head"))
     parser.add_argument("address", nargs="?", help="the address of the head node")
-    parser.add_argument("--minutes", type=float, help="shut down after this time")
+    parser.add_argument(
+        "--minutes", type=float, help="shut down after this time without a need"
+    )
     parser.add_argument("--interval", type=float, default=INTERVAL, help="seconds")
     parser.add_argument("--port", type=int, default=GCS_PORT, help="the head's port")
     parser.add_argument("--command", default="sudo shutdown -h now")

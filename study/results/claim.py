@@ -151,7 +151,7 @@ def _lock(files: Files) -> FileLock | None:
         except OSError as error:
             if error.errno in NO_LOCKS:
                 return None
-            # another sweep may just have deleted the empty folder at its end: retry
+            # another sweep has possibly just deleted the empty folder at its end: retry
             attempts += 1
             if error.errno not in (errno.ENOENT, errno.EEXIST) or attempts > 99:
                 raise
@@ -163,7 +163,7 @@ def _keep_locked(lock: FileLock) -> Iterator[None]:
     try:
         yield
     finally:
-        # delete the lock file first; after the release, another sweep may lock it
+        # delete the lock file first; after the release, another sweep can lock it
         with contextlib.suppress(OSError):
             os.unlink(lock.lock_file)
         lock.release()
@@ -249,7 +249,7 @@ class Claim:
         tag = self._tags.get(path)
         while (new := self._exclusion.replace(path, content, tag)) is None:
             self.check()
-            # an earlier put may have succeeded although its answer never came
+            # an earlier put has possibly succeeded although its answer never came
             try:
                 current, tag = self._exclusion.read(path)
             except FileNotFoundError:
@@ -336,7 +336,7 @@ def _swap(exclusion: Exclusion, entry: Entry, tag: str | None) -> str | None:
             return new
     except OSError as error:
         failure = error
-    # the swap may have succeeded although its answer never came
+    # the swap has possibly succeeded although its answer never came
     current = exclusion.load()
     if current is not None and current[0] == content:
         return current[1]
@@ -373,7 +373,7 @@ def _claim_entry(files: Files, stale: float) -> Iterator[Claim]:
 
     def keep_renewing() -> None:
         while not ended.wait(stale / BEATS) and not new_claim.lost:
-            # the next renewal may succeed
+            # the next renewal can succeed
             with contextlib.suppress(OSError, ClaimLostError):
                 new_claim.renew()
 
@@ -420,7 +420,7 @@ def _wait_until_free(
         if is_dead(entry.process):
             return entry, current[1]
         if since is None:
-            # use only the clock of this process: clocks of other machines may be wrong
+            # use only the clock of this process: clocks of other machines can be wrong
             since = time.monotonic()
             say(
                 f"A sweep was running on {files.location()}: waiting up to "

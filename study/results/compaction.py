@@ -41,7 +41,7 @@ class _Group:
     names: int = 0  # how many replaced files the merged file will list
 
     def has_room(self, check: FileCheck) -> bool:
-        """Return whether the merged file may also contain the rows of this file."""
+        """Return whether the merged file can also contain the rows of this file."""
         names = self.names + 1 + len(check.replaces)
         return self.rows + check.rows <= ROWS and names <= FILES
 
@@ -111,7 +111,7 @@ def _merge(store: Store, group: _Group) -> FileCheck:
     path = f"records/{merged_name(replaced)}"
     content = to_bytes(table.replace_schema_metadata(metadata))
     if store.claim:
-        store.claim.check()  # a new holder may have merged these files already
+        store.claim.check()  # a new holder has possibly merged these files already
     store.put(path, content)
     store.sync("records")
     merged = check_records_file(path, store.read(path))
@@ -138,7 +138,7 @@ def background_compaction(store: Store, pause: float = PAUSE) -> Iterator[None]:
     def keep_compacting() -> None:
         known: dict[str, FileCheck] = {}
         while not ended.wait(pause):
-            with contextlib.suppress(OSError):  # the next attempt may succeed
+            with contextlib.suppress(OSError):  # the next attempt can succeed
                 names = store.names("records", ".parquet")
                 if len(names) - sum(map(is_merged, names)) >= FILES:
                     compact(store, known)

@@ -143,7 +143,7 @@ class FolderExclusion:
         for _ in range(100):
             if not (numbers := self._numbers()):
                 return None
-            # another process may just have deleted this file: then look again
+            # another process has possibly just deleted this file: then look again
             with contextlib.suppress(FileNotFoundError):
                 return self._path(numbers[-1]).read_bytes(), str(numbers[-1])
             time.sleep(0.05)

@@ -156,7 +156,7 @@ class Files:
         folder, name = os.path.split(target)
         partial = f"{folder}/.{name}.{uuid.uuid4().hex}"
         if not self.local:
-            # a signal may leave an object with a part of the content, so write it with
+            # a signal can leave an object with a part of the content, so write it with
             # another name first
             with fs.open_output_stream(partial, compression=None) as sink:
                 sink.write(content)
@@ -213,7 +213,7 @@ class Files:
         this name, the moved file gets a number after its name.
         """
         if self.claim:
-            self.claim.check()  # another sweep may have written the file again
+            self.claim.check()  # another sweep has possibly written the file again
         fs, root = self.root()
         name = path.rpartition("/")[2].removesuffix(OLD_SUFFIX)
         taken, numbers = self.names(DAMAGED, ""), itertools.count(2)

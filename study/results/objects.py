@@ -54,7 +54,7 @@ class Objects:
             read_timeout=ANSWER_SECONDS,
             retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
             # The next three options do the same as pyarrow. Stores other than Amazon
-            # S3 may not support bucket names in the host name, or checksums.
+            # S3 do not always support bucket names in the host name, or checksums.
             s3={"addressing_style": "path" if own_endpoint else "auto"},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",

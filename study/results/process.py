@@ -36,7 +36,7 @@ def is_dead(process: str) -> bool:
             os.kill(int(pid), 0)  # sends no signal
         except ProcessLookupError:
             return True
-        except PermissionError:  # another user's process, which /proc may hide
+        except PermissionError:  # another user's process, which /proc can hide
             pass
         state, own_start = _state_and_start(int(pid))
         # a zombie has ended, unless the process has other threads
@@ -55,6 +55,6 @@ def _machine() -> str:
 
 def _state_and_start(pid: int) -> tuple[str, str]:
     """Return the state of a process, and its start time in ticks after the boot."""
-    # the name of the program, which comes before ")", may contain spaces
+    # the name of the program, which comes before ")", can contain spaces
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return fields[0], fields[19]

@@ -499,7 +499,7 @@ STUDIES: dict[str, Study] = {
             control_calibration(),
             seeds=range(6),
             about="continual CartPole of Tang et al. 2025 with PPO: a network that is "
-            "never reset, fresh ones, and L2-init",
+            "never reset, fresh networks, and L2-init",
             landscape_every=3,
         ),
         Study(
@@ -520,7 +520,7 @@ STUDIES: dict[str, Study] = {
             "td",
             policy_evaluation(),
             seeds=range(5),
-            about="value random walks with TD: SGD and Adam, with SAM and GNP",
+            about="learn the values of random walks with TD: SGD, Adam, SAM and GNP",
         ),
     )
 }

@@ -54,8 +54,8 @@ class GAM(SAM):
         0.6,
         0,
         1,
-        meaning="GAM: weight of the gradient after the first ascent; 1 minus it is the "
-        "weight of the gradient after the second ascent",
+        meaning="GAM: weight of the gradient after the first ascent; the gradient "
+        "after the second ascent has 1 minus this weight",
     )
     gam_gamma: float = real(
         0.03, meaning="GAM: share of the orthogonal gradient to subtract"

@@ -215,7 +215,7 @@ def test_the_tables_say_where_networks_die(tmp_path):
     done = call("law", tmp_path, "--problem", "permuted", "--format", "markdown")
     assert done.returncode == 0, done.stderr
     assert "| 1 | 0.01 | 1 | 90.10 | 0.15 | 0.1 to 0.2 | 87.39 ± " in done.stdout
-    assert "That rho is independent of lr (a = 0) is" in done.stdout
+    assert "a = 0 (rho does not depend on lr) is" in done.stdout
     lines = call("law", tmp_path, "--format", "csv").stdout.splitlines()
     assert len(lines) == 1 + 10
     assert call("law", tmp_path, "--metric", "accuracy_slope").returncode == 2

@@ -101,7 +101,7 @@ def test_a_difference_that_noise_can_explain_is_undecided():
     (line,) = verdicts(data)
     said = "dohare-2024: it is undecided whether the curve is reproduced within 0.30 pp"
     assert line.startswith(said)
-    assert f"the numbers of {len(data) - 1} of {len(data)} tasks are." in line
+    assert f"0.30 pp: {len(data) - 1} of {len(data)} tasks are." in line
     assert f"up to ± {100 * row['noise']:.2f} pp" in line
 
 

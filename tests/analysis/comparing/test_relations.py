@@ -301,7 +301,7 @@ def test_three_sentences_say_what_the_table_shows_and_what_not():
     assert last == ["a high value", "a low value", "not shown", "not shown"]
     shown, drift, visible = sheet.notes
     assert f"announced by: a high {PROBE}, a low weight_norm (task before)." in shown
-    assert "without the trend along the stream: start_gradient_norm" in drift
+    assert "trend along the stream is subtracted: start_gradient_norm" in drift
     assert "with a probability of 80%" in visible
 
 
