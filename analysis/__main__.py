@@ -456,8 +456,8 @@ def diff(
     """Show what differs between two results of the same settings.
 
     Use this command after a change of the code or on another machine. The output shows
-    which records are equal bit for bit and which numbers changed. A change is compared
-    with the 95% t-interval of the difference over seeds.
+    which records are equal bit for bit and which numbers changed. For each metric, it
+    shows the mean difference over seeds with its 95% t-interval.
 
     Args:
         a: The first results: a folder, a .parquet file or a URI.

@@ -30,8 +30,8 @@ CHUNK_MEMORY = {"cpu": 0, "cuda": 10**9}
 """The memory in bytes that a measurement of the loss landscape can use, by device type.
 
 If all seeds together need more memory, they are measured in chunks of one or more
-seeds. On a CPU, each chunk has one seed. This is fastest, because the data of one seed
-stay in the CPU's cache.
+seeds. On a CPU, each chunk has one seed. Such chunks are the fastest, because the data
+of one seed stay in the CPU's cache.
 """
 
 

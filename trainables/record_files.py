@@ -26,7 +26,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 REPLACES = "replaces"
-"""The key in the metadata of a merged file: the replaced files, one name per line."""
+"""The key of the replaced files in a merged file's metadata, one name per line."""
 
 MERGED = re.compile(r"merged-([0-9]{6})-[0-9a-f]{16}\.parquet")
 """The name of a merged file. Other names start with 0-9 or a-f, so they sort first."""

@@ -95,11 +95,11 @@ def compare_and_confirm(
 def confirm(frame: pd.DataFrame, question: Question | None = None) -> pd.DataFrame:
     """Compare the best setting of each method with the best baseline.
 
-    Each method has two rows. One is for the seeds that chose its best setting: its
-    column against is "choosing". A p-value on these seeds would mean nothing, so it is
-    null. The other row is for the seeds that judge. Its column against is "confirming"
-    if these seeds were run to confirm the best settings (`--confirm-seeds`), or
-    "held out" if they are the other half of the study's seeds.
+    Each method has two rows. The row with "choosing" in the column against is for the
+    seeds that chose the best setting. A p-value on these seeds would mean nothing, so
+    the p-value is null. The other row is for the seeds that judge. Its column against
+    is "confirming" if these seeds were run to confirm the best settings
+    (`--confirm-seeds`), or "held out" if they are the other half of the study's seeds.
     Arguments, other columns and errors are as in `compare`.
     """
     question = question or Question()

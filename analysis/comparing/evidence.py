@@ -120,7 +120,8 @@ class Number:
     def detectable(self, tests: int) -> float:
         """Return the smallest true difference that is found with a probability of 80%.
 
-        It is in the unit of the number. The test is corrected for `tests` tests.
+        The difference has the unit of the number. The test is corrected for `tests`
+        tests.
         """
         if not self.sd > 0:
             return UNDEFINED

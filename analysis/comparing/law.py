@@ -464,9 +464,9 @@ def _p_value(pool: Pool) -> float:
     """Return the p-value of the hypothesis that rho has no effect.
 
     A permutation test: it is the fraction of orders of rho, the real order included,
-    that explain as much as the real order. The values are shuffled within each curve
-    and seed, because these shares all contain the same result of SGD. If rho has no
-    effect, all orders are equally likely, so the test is exact.
+    that explain as much as the real order. The values of rho are shuffled within each
+    curve and seed, because all shares of a curve and seed contain the same result of
+    SGD. If rho has no effect, all orders are equally likely, so the test is exact.
     """
     random = np.random.default_rng(0)
     parts = [pool.shares[:, pool.curve == i] for i in np.unique(pool.curve)]

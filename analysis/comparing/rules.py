@@ -91,8 +91,8 @@ def may_worsen(stream: Stream) -> Statement:
 def _may_be_lower(row: dict[Any, Any]) -> bool:
     """Return whether the late accuracy can be more than `MARGIN` below the baseline's.
 
-    This is so if the 95% interval of the difference does not exclude it, or if there is
-    no interval.
+    The answer is yes if the 95% interval of the difference reaches below -`MARGIN`, or
+    if there is no interval.
     """
     return not row["beside_lo"] >= -MARGIN
 
@@ -148,7 +148,7 @@ def _of_runs(number: Number, runs: Runs, command: str) -> Number:
     if at_chance(runs):
         untested = "the setting learned no more than chance"
     if not untested and not (number.n > 1 and number.sd > 0):
-        untested = "too few seeds" if number.n < 2 else "the seeds do not differ"
+        untested = "too few seeds" if number.n < 2 else "all seeds give the same value"
     return attrs.evolve(number, command=command, untested=untested)
 
 

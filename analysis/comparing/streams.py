@@ -117,11 +117,11 @@ class Stream:
         return Compared(metric, rows.to_dict("records"), command)
 
     def command(self, name: str, *options: str) -> str:
-        """Return the shell command that analyzes these results."""
+        """Return the shell command of an analysis command, with these options."""
         return shlex.join(["python", "-m", "analysis", name, self.results, *options])
 
     def command_where(self, name: str) -> str:
-        """Return the shell command for the records of this stream."""
+        """Return the shell command of an analysis command, for this stream only."""
         return self.command(name, *self._where(self.in_study))
 
     @property
@@ -143,7 +143,7 @@ class Compared:
     command: str
 
     def numbers(self) -> Iterator[tuple[Number, dict[Any, Any]]]:
-        """Yield each difference as a number without p-values, and its row."""
+        """Yield each difference as a `Number` without p-values, and its row."""
         unit = POINTS_OVER_STREAM if self.metric.per_task else POINTS
         for row in self.rows:
             steps = self.metric.steps(row["tasks"])

@@ -220,8 +220,8 @@ LINE = 1.35
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """Return the largest width of a line of text in inches; `size` is in points.
 
-    The result includes 6% for PNG files, which round the width of each sign to whole
-    pixels. This makes a line up to 6% wider.
+    The result includes 6% for PNG files: they round the width of each sign to whole
+    pixels, and the rounding makes a line up to 6% wider.
     """
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path

@@ -2,8 +2,8 @@
 
 An interval per task (`analysis.statistics.intervals.mean_interval`) contains the true
 mean of its task with a probability of 95%. About 5 of 100 such intervals do not contain
-their true mean. So they do not tell whether a curve differs from zero anywhere. A
-simultaneous band contains the true means of all tasks.
+their true mean. So such intervals do not tell whether a curve differs from zero
+anywhere. A simultaneous band contains the true means of all tasks.
 
 The band is mean ± q s / sqrt(n) at each task, where s is the standard deviation of the
 n runs. The critical value q is the 95% quantile of the largest |mean| sqrt(n) / s over
@@ -12,16 +12,17 @@ Plagborg-Møller 2019). Every sample has its own s at every task, because with f
 the largest ratio comes mostly from an s that is small by luck.
 
 The samples need the correlations between the tasks. A few runs do not determine the
-correlation of every pair of tasks. So it is assumed to depend only on the distance of
-the two tasks. The variance of a task has three parts: a part that all tasks of a run
-share (the seed), a part that fades along the stream, and independent noise. The parts
-are fitted to the mean sample correlation at each distance.
+correlation of every pair of tasks. So this module assumes that the correlation depends
+only on the distance of the two tasks. The variance of a task has three parts: a part
+that all tasks of a run share (the seed), a part that fades along the stream, and
+independent noise. The parts are fitted to the mean sample correlation at each distance.
 
 In simulations with 5 and 10 runs of 20 to 100 tasks (independent tasks, fading
 correlation of 0.5 to 0.99, shared parts, slopes per seed, heavy tails, a standard
 deviation that differs between tasks), the band contains the true curve in 93% to 98% of
 the cases, and in 95% on average. With 10 runs of exponential noise, which is very
-skewed, it contains the curve in 90% of the cases. Other methods do so less often:
+skewed, it contains the curve in 90% of the cases. The bands of other methods contain
+the curve less often:
 
 - sign flips of the residuals (Rademacher bootstrap): 87% to 94% with 5 runs;
 - normal samples with the sample correlation of every pair: 90% to 96%;

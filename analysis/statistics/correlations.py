@@ -68,7 +68,7 @@ def detrended_spearman(one: Reals, other: Reals, degree: int = DEGREE) -> Reals:
 
     Returns:
         Shape (rows,). NaN if `spearman` is undefined, or if the residuals of a row are
-        0. The latter happens if a row rises (or falls) at every position, because then
+        0. The residuals are 0 if a row rises (or falls) at every position, because then
         its ranks lie on a line.
 
     >>> hill = np.array([[1.0, 3, 5, 7, 9, 8, 6, 4, 2, 0]])

@@ -206,7 +206,7 @@ class Metric:
 
     @property
     def words(self) -> str:
-        """Its name in text, with the measure."""
+        """The name of the metric in text, with its measure."""
         words, measure = self.name.replace("_", " "), MEASURES[self.measure].words
         if self.measure == MEASURE:
             return words

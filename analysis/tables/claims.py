@@ -54,7 +54,7 @@ def print_claims(results: str, format: str = "rich") -> None:
 
 
 def claim_sheets(data: pd.DataFrame) -> list[Sheet]:
-    """Return the verdicts, the rules, all numbers, and the claims without a verdict.
+    """Return sheets of the verdicts, rules, numbers, and claims without a verdict.
 
     `data` is as `analysis.comparing.claims.claims` returns it.
     """
@@ -62,7 +62,7 @@ def claim_sheets(data: pd.DataFrame) -> list[Sheet]:
 
 
 def verdict_sheet(data: pd.DataFrame) -> Sheet:
-    """Return the verdicts: a line per claim and problem."""
+    """Return a sheet of the verdicts, with a line per claim and problem."""
     rows = plain_rows(data)
     cells = dict(VERDICT_CELLS)
     if len({row["study"] for row in rows} - {None}) > 1:
@@ -100,7 +100,7 @@ def _notes(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def rule_sheet() -> Sheet:
-    """Return how each claim is judged."""
+    """Return a sheet that says how each claim is judged."""
     return Sheet(
         "How each claim is judged",
         "a line per claim",
@@ -110,7 +110,7 @@ def rule_sheet() -> Sheet:
 
 
 def number_sheet(data: pd.DataFrame) -> Sheet:
-    """Return all numbers of each claim, and the command for the deciding number."""
+    """Return a sheet of all numbers, and the commands for the deciding numbers."""
     rows: list[Row] = []
     for row in plain_rows(data):
         command = row["command"] if row["verdict"] != "not measured" else ""
@@ -135,7 +135,7 @@ def number_sheet(data: pd.DataFrame) -> Sheet:
 
 
 def unjudged_sheet() -> Sheet:
-    """Return the claims of the paper that data cannot judge, with the reason."""
+    """Return a sheet of the claims that data cannot judge, with the reasons."""
     rows = [claim for claim in CLAIMS.values() if claim.judge is None]
     return Sheet(
         "Claims that are not judged by data",

@@ -333,7 +333,7 @@ def method_sheets(
 ) -> Iterator[Sheet]:
     """Yield a sheet per study: the best of each method against the best baseline.
 
-    `winners` is as `confirm` returns it, and `data` as `compare`.
+    `winners` is as `confirm` returns it, and `data` is as `compare` returns it.
     """
     metric = question.metric
     cells: Cells = {

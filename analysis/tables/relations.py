@@ -217,7 +217,7 @@ def _is_shown(row: Row) -> bool:
 
 
 def _announces(row: Row) -> str:
-    """Return "a high" or "a low": the value of a probe before a worse task."""
+    """Return which value of a probe announces a worse task: "a high" or "a low"."""
     return "a high" if row["partial"] < 0 else "a low"
 
 

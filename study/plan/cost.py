@@ -52,9 +52,9 @@ class Cost(NamedTuple):
 def run_cost(setting: Setting) -> Cost:
     """Return the training examples, the operations and the work of one run.
 
-    A task with c of the k classes counts as c / k of the dataset. This is exact if all
-    classes have equally many examples. It is also exact for the sum over the tasks of
-    `pairwise` with all pairs of classes.
+    A task with c of the k classes counts as c / k of the dataset. The share is exact if
+    all classes have equally many examples. The sum of the shares is also exact for the
+    tasks of `pairwise` with all pairs of classes.
 
     A training pass on one example costs 6 operations per weight: 2 for the forward
     pass, 2 for the gradient of the weight, and 2 for the gradient of the layer's input.

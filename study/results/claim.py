@@ -198,8 +198,8 @@ class Entry:
 def end_process(line: str) -> None:
     """Print a line and end this process immediately, without any further write.
 
-    This is as safe as SIGKILL, after which a study resumes. It also works from another
-    thread while the main thread waits for Ray.
+    A study resumes after such an end, as it does after SIGKILL. The function also works
+    from another thread while the main thread waits for Ray.
     """
     say(line)
     console.show_cursor()
@@ -322,7 +322,7 @@ def _hash(content: bytes) -> bytes:
 
 
 def _swap(exclusion: Exclusion, entry: Entry, tag: str | None) -> str | None:
-    """Replace the entry, and find out whether this has succeeded.
+    """Replace the entry of a claim, and find out whether the entry is replaced.
 
     Return the new tag, or None if another process has changed the entry.
 

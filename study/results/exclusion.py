@@ -29,8 +29,8 @@ class Exclusion(Protocol):
     """How a store lets only one process write.
 
     The entry and each file have a tag, which changes whenever their content changes.
-    Every method raises OSError if the storage fails. It is then unknown whether the
-    entry or the file was replaced.
+    Every method raises OSError if the storage fails. After an OSError, the caller does
+    not know whether the entry or the file was replaced.
     """
 
     def load(self) -> tuple[bytes, str] | None:

@@ -33,7 +33,7 @@ FOLDER = "reach"
 """The name of the folder for test files, in the results folder of a study."""
 
 TIMEOUT = 120.0
-"""Seconds that a node has to copy a file. This includes the start of Python."""
+"""Seconds that a node has to start Python and to copy a file."""
 
 COPY_SECONDS = 5.0
 """Seconds for which a node tries again to copy a file."""

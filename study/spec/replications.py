@@ -81,10 +81,11 @@ def kumar_2023() -> tuple[Setting, ...]:
     The network with CReLU has 91 units a layer, so that it has as many parameters as
     the other networks (appendix A.1.3).
 
-    The authors' first task is not permuted, and ours is. This does not matter, because
-    a network whose initial weights all have the same distribution treats all orders of
-    the pixels alike. The authors' last batch of a task repeats 16 of the 10,000
-    examples (permuted_mnist.py:144-145). Our last batch repeats no examples.
+    The authors' first task is not permuted, and ours is. The difference does not
+    matter, because a network whose initial weights all have the same distribution
+    treats all orders of the pixels alike. The authors' last batch of a task repeats 16
+    of the 10,000 examples (permuted_mnist.py:144-145). Our last batch repeats no
+    examples.
     """
     shared: dict[str, Any] = {**KUMAR, "tasks": 20, "examples": 10_000}
     plain: dict[str, Any] = {"optimizer": SGD(lr=0.001), **shared}

@@ -112,8 +112,8 @@ def choose(logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
 def _in_order(arrays: list[np.ndarray], offsets: np.ndarray, steps: int) -> Steps:
     """Return the first steps of each seed, in the order of the episodes.
 
-    The arrays have the shape (S, times, copies, ...). The last has the number of the
-    episode, or -1 where no episode was played.
+    The arrays have the shape (S, times, copies, ...). The last array has the number of
+    the episode, or -1 where no episode was played.
     """
     *values, episodes = arrays
     taken: list[list[np.ndarray]] = []

@@ -47,7 +47,7 @@ class Architecture:
     is_chain: ClassVar[bool] = False
     """Whether each layer reads the layer before it, and no other layer.
 
-    Interventions that replace units need this. They also need a fixed order of inputs:
+    Interventions that replace units need such a chain, and a fixed order of inputs:
     if the layer before has U units, its unit u has the rows u, u + U, u + 2 U, ... of
     the weights. There is one such row for each position that the weights read.
     """

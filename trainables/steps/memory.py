@@ -21,7 +21,7 @@ KEPT_BYTES = 2**30
 LARGEST_BYTES = 2**25
 """Only tensors above 32 MiB get their own memory mapping.
 
-This is the largest limit that glibc accepts.
+32 MiB is the largest limit that glibc accepts.
 """
 
 

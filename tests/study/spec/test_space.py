@@ -87,7 +87,7 @@ def test_random_settings_are_different_and_the_same_for_a_seed():
     assert len(set(one)) == 20
     assert not set(one) & set(other)
     assert SPACE.random(5) == one[:5]
-    with pytest.raises(UsageError, match="2 different random settings, .* only 1"):
+    with pytest.raises(UsageError, match=r"2 different random settings, .* only 1"):
         Space(lr=choice(0.1)).random(2)
 
 

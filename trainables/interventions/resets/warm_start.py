@@ -6,8 +6,8 @@ the first, every weight and bias w becomes
 
     shrink w + fresh_share u
 
-where u is drawn like an initial weight. The optimizer's moments become 0. Both are as
-in the authors' code (JordanAsh/warm_start@896176b, run.py:126-136 and 155-161). In the
+where u is drawn like an initial weight. The optimizer's moments become 0. The authors'
+code does the same (JordanAsh/warm_start@896176b, run.py:126-136 and 155-161). In the
 paper, u is noise from N(0, sigma^2). This module follows the code, whose noise is
 larger in layers with larger initial weights.
 
