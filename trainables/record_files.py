@@ -53,7 +53,7 @@ def is_merged(path: str) -> bool:
 def replaced_names(path: str, metadata: Mapping[bytes, bytes] | None) -> frozenset[str]:
     """Return the names of the files that a file with this path and metadata replaces.
 
-    If it is not a merged file, return an empty set.
+    If the file is not a merged file, return an empty set.
     """
     text = (metadata or {}).get(REPLACES.encode(), b"")
     names = frozenset(text.decode(errors="replace").split("\n"))

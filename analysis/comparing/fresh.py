@@ -30,7 +30,7 @@ FRESH = "fresh"
 """The name of the intervention that resets the network at every task."""
 
 SUBSTITUTE = "sgd"
-"""If no fresh network has the setting's optimizer, use those with this optimizer."""
+"""If no fresh network has a setting's optimizer, use fresh networks with this one."""
 
 
 def runs_for(frame: pd.DataFrame, metric: Metric) -> list[Runs]:

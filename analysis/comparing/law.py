@@ -110,7 +110,7 @@ class Pool:
         )
 
     def of_seeds(self, seeds: Sequence[int]) -> Pool:
-        """Return the pool with only the rows of `shares` that have these numbers."""
+        """Return the pool with only these rows of `shares`; a row has one seed."""
         return attrs.evolve(self, shares=self.shares[list(seeds)])
 
     @property
@@ -412,7 +412,7 @@ def _explain(
 
 
 def _always(variable: Variable) -> Callable[[Pool], Variable]:
-    """Return a function that returns the same variable for all settings."""
+    """Return a function that returns `variable` for every pool."""
     return lambda pool: variable
 
 

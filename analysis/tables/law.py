@@ -48,11 +48,11 @@ EXPLANATION = (
     "by a curve that was fitted to the other settings. 1 is a perfect prediction, and "
     "0 is as good as the mean of the other settings. In brackets: how many settings "
     "are not predicted, because they are outside of the range of the fit.",
-    "a, b: the exponents with which rho / (lr^a batch^b) explains most. If rho is "
-    "proportional to lr^a batch^b, all learning rates and batch sizes suffer the same "
-    "harm. The 95% intervals come from the jackknife. The interval over seeds holds "
-    "for these learning rates and batch sizes. The interval over curves also holds for "
-    "other learning rates and batch sizes.",
+    "a, b: the exponents with which rho / (lr^a batch^b) best explains the share lost. "
+    "If rho is proportional to lr^a batch^b, all learning rates and batch sizes suffer "
+    "the same harm. The 95% intervals come from the jackknife. The interval over seeds "
+    "holds for these learning rates and batch sizes. The interval over curves also "
+    "holds for other learning rates and batch sizes.",
 )
 
 
@@ -226,6 +226,9 @@ def _answers(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _excluded(free: Row, value: float) -> bool:
-    """Return whether both intervals of a exclude a value."""
+    """Return whether both intervals of the exponent a exclude `value`.
+
+    `free` is the row of the variable with the best exponents.
+    """
     ends = [(free[f"a{kind}_lo"], free[f"a{kind}_hi"]) for kind in ("", "_curves")]
     return all(lo is not None and not lo <= value <= hi for lo, hi in ends)

@@ -151,9 +151,9 @@ def all_sheets(
 
 
 def indicator_sheets(data: pd.DataFrame) -> list[Sheet]:
-    """Return one sheet for each study and stream of tasks. It compares all indicators.
+    """Return one sheet for each study and stream of tasks.
 
-    `data` is from `indicators`.
+    A sheet compares all indicators. `data` is from `indicators`.
     """
     if data.empty:
         return []

@@ -46,7 +46,7 @@ class _Group:
         return self.rows + check.rows <= ROWS and names <= FILES
 
     def add(self, check: FileCheck, table: pa.Table) -> None:
-        """Add a file and its rows."""
+        """Add a file to the merged file; `table` has its rows."""
         self.checks.append(check)
         self.tables.append(table)
         self.rows += check.rows

@@ -32,7 +32,10 @@ cloud refuses nodes, the autoscaler tries again, and fails again, within seconds
 """
 
 LOG_BYTES = 200_000
-"""How many bytes at the end of the autoscaler's log are read: its last minutes."""
+"""The number of bytes that are read at the end of the autoscaler's log.
+
+They contain the last minutes of the log.
+"""
 
 
 def launch_state() -> str:
@@ -106,7 +109,7 @@ class WaitingNews:
         self._since = self._last = None
 
     def update(self, text: str, now: float | None = None) -> None:
-        """Show `text` and the state of the autoscaler, if it is time for it.
+        """Show `text` and the state of the autoscaler, if a message is due.
 
         Args:
             text: A sentence that says what the study waits for.

@@ -207,8 +207,8 @@ class ProgressDisplay(NotPickled, tune.Callback):
     def _show(self) -> None:
         """Show the progress line, unless it was shown a short time ago.
 
-        The line adds up the tasks of all trials, which takes time. So it is not made
-        for each report, and the line of a very large study is shown less often.
+        The line adds up the tasks of all trials, which takes time. So the line is not
+        made for each report, and the line of a very large study is shown less often.
         """
         now = time.monotonic()
         interval = LIVE_SECONDS if self._live else PLAIN_SECONDS

@@ -66,7 +66,7 @@ class Journal(BaseJournalBackend):
     """
 
     def __init__(self, files: Files) -> None:
-        """Read the files if they exist.
+        """Read the journal's files, if there are any.
 
         Raises:
             ValueError: A file is missing, empty or incomplete.
@@ -93,7 +93,7 @@ class Journal(BaseJournalBackend):
         return self._logs[log_number_from:]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Add operations in memory. Only `flush` writes them to a file."""
+        """Add operations in memory. Only `flush` writes operations to a file."""
         self._logs += json.loads(json.dumps(logs))  # same types as from a file
 
     def flush(self) -> None:

@@ -34,7 +34,7 @@ class SearchTally(Tally):
         self._ended_before = proposals.ended
 
     def add(self, trial: Trial) -> None:
-        """Add a trial when it starts."""
+        """Add a trial to the counts. Call this method when the trial starts."""
         self.trials[trial.name] = trial
         self.tasks_done[trial.name] = self.diverged[trial.name] = 0
 

@@ -151,7 +151,7 @@ class SweepOptions:
     def _network_changes(self, *, whole: bool) -> dict[str, Any]:
         """Return the new network and hidden layers; a value is None if it stays.
 
-        If `whole` is false, the network is given as its row, as a search needs it.
+        If `whole` is false, the network is a row of its fields, as a search needs it.
 
         Raises:
             UsageError: There is no such network, or it has no --conv-channels.

@@ -98,7 +98,7 @@ class ControlRun(ContinualRun):
         return x, y
 
     def _train(self, update: Update, inputs: Tensor, targets: Tensor) -> None:
-        """Update the networks on each batch of these steps, in their order."""
+        """Update the networks on each batch of the examples, in the order given."""
         size = self.setting.batch_size
         batches = (torch.split(tensor, size, dim=1) for tensor in (inputs, targets))
         for batch in zip(*batches, strict=True):
@@ -109,7 +109,8 @@ class ControlRun(ContinualRun):
     ) -> Tensor:
         """Return the largest eigenvalue of the Hessian of each seed's mean loss, (S,).
 
-        The loss is that of `network`, the networks that are alive or a part of them.
+        The loss is that of `network`, which has the networks of the seeds in `alive`,
+        or a part of each of these networks (the actor or the critic).
         """
         sharpness = []
         for i, seed in enumerate(self.alive):  # one seed stays in the cache

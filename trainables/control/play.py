@@ -38,7 +38,7 @@ class Steps(NamedTuple):
 def observe(state: np.ndarray, offset: np.ndarray) -> np.ndarray:
     """Return the observation of a state in a level with this offset, as float32.
 
-    Like C-CHAIN's code, it adds the offset to the observation, which is float32.
+    Like C-CHAIN's code, the function adds the offset to the observation in float32.
     """
     return np.asarray(state.astype(np.float32) + offset, np.float32)
 

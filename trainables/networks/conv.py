@@ -50,12 +50,12 @@ class Convolution(NamedTuple):
 
     @property
     def outputs(self) -> tuple[int, int]:
-        """The height and width of its outputs before the maximum over squares."""
+        """The height and width of a unit's outputs, before the maximum over squares."""
         return self.height - self.rows + 1, self.width - self.columns + 1
 
     @property
     def pooled(self) -> tuple[int, int]:
-        """The height and width of its outputs after the maximum over squares."""
+        """The height and width of a unit's outputs, after the maximum over squares."""
         height, width = self.outputs
         return max(1, height // 2), max(1, width // 2)
 
@@ -130,6 +130,9 @@ class Conv(Architecture):
 
 
 def _kernel(layer: int, height: int, width: int) -> tuple[int, int]:
-    """Return the height and width of a layer's kernels, for images of this size."""
+    """Return the height and width of a layer's kernels.
+
+    `height` and `width` are those of the images that the layer reads.
+    """
     side = KERNEL_SIDES[min(layer, 1)]
     return min(side, height), min(side, width)

@@ -18,7 +18,7 @@ class AveragingSAM(SAM):
     """SAM with a running average of the gradients at the weights."""
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Set the average to 0, and mark it as not begun."""
+        """Set the average to 0, and mark the average as not begun."""
         super().begin(network, memory)
         memory.moments["ascent"] = network.zeros_like()
         memory.marks["ascent_begun"] = network.weights[0].new_zeros(network.seeds)

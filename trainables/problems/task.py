@@ -71,8 +71,9 @@ class Problem:
     control: ClassVar[Form | None] = None
     """The form of a problem of control, or None if the tasks have images and labels.
 
-    Its pixels are the numbers of an observation, and its classes are the actions. If
-    there is nothing to choose, there is one class, whose output is the value.
+    The pixels of the form are the numbers of an observation, and the classes are the
+    actions. If there is nothing to choose, there is one class, whose output is the
+    value.
     """
     acts: ClassVar[bool] = False
     """Whether a network chooses the actions, as an actor beside a critic."""

@@ -135,7 +135,7 @@ class FastSurface(Surface):
 def _stored_gradient(
     network: Network, inputs: Tensor, labels: Tensor
 ) -> tuple[Network, Tensor]:
-    """Return the gradient at the weights of `network`, and the logits there."""
+    """Return the gradient and the logits, both at the weights of `network`."""
     h, _, e, logits = _base_pass(network, inputs, labels, keep_z=False)
     return _explicit_gradient(network, _products(h, e)), logits
 

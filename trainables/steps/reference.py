@@ -109,7 +109,10 @@ def mixed_gradient(
 
 
 def slope_on(surface: Surface, optimizer: Optimizer, memory: Memory) -> Slope:
-    """Count one update in `memory`; return the optimizer's gradient of this loss."""
+    """Count one update in `memory`; return the optimizer's gradient of a loss.
+
+    `surface` has the loss.
+    """
     optimizer.count(memory)
     gradient = optimizer.gradient(surface, memory)
     return Slope(gradient, surface.logits, surface.correction)

@@ -61,12 +61,12 @@ class UPGD(Intervention):
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
     ) -> Tensor:
-        """Count the update, then do it; return the logits before the update."""
+        """Count and do the update; return the logits before the update."""
         stack.memory.marks["steps"] += 1
         return update(inputs, labels)
 
     def penalize(self, stack: Stack, gradient: Network) -> None:
-        """Add noise to the gradient, and gate both by the utility of each weight."""
+        """Multiply the gradient plus noise by a factor from each weight's utility."""
         import torch
 
         from trainables.interventions.noise import draw_noise

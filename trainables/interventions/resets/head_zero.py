@@ -6,8 +6,8 @@ change. Dohare et al. 2024 (Nature 632) use this method on pairs of ImageNet cla
 Because the output weights are 0, the hidden layers get no gradient at the first update
 of a task.
 
-The authors' code sets it to 0 before the first task too. Here, the first task starts
-from the initial weights, like the first task of every other method.
+The authors' code sets the output layer to 0 before the first task too. Here, the first
+task starts from the initial weights, like the first task of every other method.
 """
 
 from __future__ import annotations

@@ -142,9 +142,10 @@ class SNR(Intervention):
             replace_units(stack, chosen, "silence", marks["steps"], layer_by_layer=True)
 
     def _end_silences(self, marks: dict[str, Tensor], ended: Tensor) -> None:
-        """Add the silences of the units in `ended` to the histograms, then clear them.
+        """Add the silences of the units in `ended` to the histograms.
 
-        `marks` is `Memory.marks`. `ended` has shape (S, number of hidden units).
+        Then set these silences to 0. `marks` is `Memory.marks`. `ended` has shape
+        (S, number of hidden units).
         """
         length, increment = marks["silence"][:, :, None], ended[:, :, None]
         counts = marks["silences"]
