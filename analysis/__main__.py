@@ -181,10 +181,10 @@ def compare(
         metric: The metric to compare: late_accuracy, plasticity_loss, peak_loss,
             accuracy_slope, mean_accuracy and so on. relative_NAME is the same metric
             after the accuracy of a network that is reset at every task is subtracted.
-        margin: Differences smaller than this number count as zero. It has the unit of
-            the table. The default is 0.5 points, 0.005 nats or a return of 5.
-        detect: Print how many seeds are needed to find this difference. It has the unit
-            of the table.
+        margin: Differences smaller than this number, in the unit of the table, count as
+            zero. The default is 0.5 points, 0.005 nats or a return of 5.
+        detect: Print how many seeds are needed to find a difference of this size, in
+            the unit of the table.
     """
     from analysis.comparing.compare import Question
     from analysis.records.load import Selection
@@ -224,8 +224,8 @@ def dose(
     Args:
         metric: The level to compare: late_accuracy, mean_accuracy, last_accuracy and so
             on. The slope is shown beside it.
-        margin: A loss smaller than this number counts as zero. It has the unit of the
-            table. The default is 0.5 points, 0.005 nats or a return of 5.
+        margin: A loss smaller than this number, in the unit of the table, counts as
+            zero. The default is 0.5 points, 0.005 nats or a return of 5.
     """
     from analysis.comparing.compare import Question
     from analysis.records.load import Selection

@@ -76,9 +76,8 @@ def seeds_needed(effect: float, tests: int = 1) -> int | None:
 def is_equivalent(differences: Reals, margin: float) -> bool:
     """Return whether the mean difference is shown to be within ± margin.
 
-    It is shown by two one-sided t-tests at 5% (TOST, Schuirmann 1987): the 90%
-    t-interval of the mean lies inside the margin. Return False for fewer than two
-    pairs.
+    The test is TOST, two one-sided t-tests at 5% (Schuirmann 1987): the 90% t-interval
+    of the mean lies inside the margin. Return False for fewer than two pairs.
 
     >>> is_equivalent(np.array([0.1, -0.1, 0.05, -0.05]), 0.2)
     True

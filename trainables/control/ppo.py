@@ -1,6 +1,6 @@
 """PPO: proximal policy optimization (Schulman et al. 2017, arXiv 1707.06347).
 
-This is the PPO of C-CHAIN's continual CartPole
+This module has the PPO of C-CHAIN's continual CartPole
 (bluecontra/C-CHAIN@2f8bedf:crl_gym_classic_control, after the notebook of TRAC,
 arXiv 2405.16642). An iteration plays some steps, computes the advantages A and the
 targets of the critic, and makes some passes over the steps. The loss of a step is

@@ -58,8 +58,8 @@ DATASETS: dict[str, Source] = {
 def find_folder(name: str, folder: str | os.PathLike[str] | None = None) -> Path | None:
     """Return the folder in which to look for a dataset, or None to download it.
 
-    This is `folder` if it is given, else $PLASTICITY_DATA if it is set, else Debian's
-    folder if the dataset is installed there.
+    The result is `folder` if it is given, else $PLASTICITY_DATA if it is set, else
+    Debian's folder if the dataset is installed there.
     """
     if given := folder or os.environ.get("PLASTICITY_DATA"):
         return Path(given)

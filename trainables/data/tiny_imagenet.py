@@ -1,8 +1,8 @@
 """Tiny ImageNet: color images of 64 x 64 pixels in 200 classes of ImageNet.
 
-It was made for the course CS231n at Stanford (Le & Yang 2015). The training images are
-`train/CLASS/images/*.JPEG`. The images in `val` are the test images here, because those
-in `test` have no labels.
+The dataset was made for the course CS231n at Stanford (Le & Yang 2015). The training
+images are `train/CLASS/images/*.JPEG`. The images in `val` are the test images here,
+because the images in `test` have no labels.
 """
 
 from __future__ import annotations

@@ -87,9 +87,9 @@ def hessian_trace_error(landscape: Landscape) -> Float[Tensor, " S"]:
 def hessian_rank(landscape: Landscape) -> Float[Tensor, " S"]:
     """Estimated number of the Hessian's eigenvalues with a magnitude above 0.1.
 
-    This is an epsilon-rank with epsilon = 0.1 nats. He et al. 2025 find that this rank
-    collapses before a new task when a network loses plasticity. They do not seem to
-    state their epsilon. This project uses 0.1 for all settings.
+    The number is an epsilon-rank with epsilon = 0.1 nats. He et al. 2025 find that this
+    rank collapses before a new task when a network loses plasticity. We did not find
+    their value of epsilon. This project uses 0.1 for all settings.
 
     The estimate is by stochastic Lanczos quadrature (see `lanczos`), with one random
     vector. With k eigenvalues beyond the threshold, its standard error is about sqrt(2
