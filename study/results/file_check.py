@@ -111,9 +111,9 @@ def _run_fault(row: dict[str, Any], setting: Row) -> str | None:
     `row` has the columns of the run and the counts of its tasks.
     """
     if digest(setting | {"seed": row["seed"]}) != row["run_id"]:
-        return "run_id does not match its columns"
+        return "run_id does not match the columns of the setting and the seed"
     if digest(setting) != row["setting_id"]:
-        return "setting_id does not match its columns"
+        return "setting_id does not match the columns of the setting"
     if row["task_count"] > row["task_count_distinct"]:
         return "duplicate task"
     tasks = (row["task_count_distinct"], row["task_min"], row["task_max"])

@@ -69,7 +69,7 @@ def test_bad_files_are_named_and_set_aside(store, by):
     assert [line.partition(": ")[0] for line in lines[:3]] == ["bad"] * 3
     assert lines[0].startswith(f"bad: {cut}: cannot be read as Parquet: ")
     assert lines[1].startswith(f"bad: {twice}: run ")
-    assert "run_id does not match its columns" in lines[1]
+    assert "run_id does not match the columns of the setting and the seed" in lines[1]
     assert lines[2].startswith(f"bad: {state}: cannot be read as a checkpoint: ")
     assert lines[3].endswith("3 files are bad; --fix moves them to damaged/")
     assert cut.exists()

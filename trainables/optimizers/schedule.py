@@ -74,7 +74,7 @@ class ScheduledOptimizer(Optimizer):
 
     @property
     def is_mixture(self) -> bool:
-        """Whether g is (1 - alpha) g1 + alpha g2, and rho is constant."""
+        """See `Optimizer.is_mixture`. True only if rho is constant."""
         return super().is_mixture and not self.is_scheduled
 
     def begin(self, network: Network, memory: Memory) -> None:

@@ -55,7 +55,7 @@ class WSAM(SAM):
 
     @property
     def is_mixture(self) -> bool:
-        """Whether g is (1 - alpha) g1 + alpha g2, and rho is constant."""
+        """See `Optimizer.is_mixture`. True only if rho is constant."""
         return self.wsam_form == "coupled" and not self.is_scheduled
 
     def mix(self, surface: Surface, g2: Network) -> Network:

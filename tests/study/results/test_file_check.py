@@ -55,7 +55,9 @@ def test_damaged_files_are_named_and_set_aside(store):
     state = "checkpoints/f00d-seeds-1.pt"
     assert set(faults) == {cut, wrong, state, REQUEST_FILE}
     assert faults[cut].startswith("cannot be read as Parquet: ")
-    assert "run_id does not match its columns" in faults[wrong]
+    assert (
+        "run_id does not match the columns of the setting and the seed" in faults[wrong]
+    )
     assert faults[state].startswith("cannot be read as a checkpoint: ")
     assert "corrupt" in faults[REQUEST_FILE]
     for path in faults:

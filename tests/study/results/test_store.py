@@ -134,14 +134,18 @@ def test_rows_that_are_another_runs_are_set_aside(store, column):
     def change(rows):
         return [row | {column: row[column] * 3 + 1} for row in rows]
 
-    assert "run_id does not match its columns" in rewrite(store, change)
+    assert "run_id does not match the columns of the setting and the seed" in rewrite(
+        store, change
+    )
 
 
 def test_a_wrong_setting_id_is_set_aside(store):
     def change(rows):
         return [row | {"setting_id": "f00d"} for row in rows]
 
-    assert "setting_id does not match its columns" in rewrite(store, change)
+    assert "setting_id does not match the columns of the setting" in rewrite(
+        store, change
+    )
 
 
 def test_a_run_that_is_in_two_files_is_kept_once(store, capsys):

@@ -1,7 +1,7 @@
 """ReDo: regularly reset dormant hidden units (Sokar et al. 2023, arXiv 2302.12902).
 
-The method is Algorithm 1 of Sokar et al. The score s_i of a hidden unit is its mean absolute
-output, divided by the average of this number over the units k of its layer:
+The method is Algorithm 1 of Sokar et al. The score s_i of a hidden unit is its mean
+absolute output, divided by the average of this number over the units k of its layer:
 
     s_i = E|h_i| / mean_k E|h_k|
 
