@@ -91,7 +91,7 @@ def test_a_report_is_made(results, tmp_path, capsys, monkeypatch):
     said = capsys.readouterr()
     assert "Traceback" not in said.err
     assert "12 of 12 runs are complete" in said.out
-    assert "does not have it" in said.out  # images of tasks that nobody knows
+    assert "does not have this problem" in said.out  # images of tasks that nobody knows
     page = (tmp_path / "r.html").read_text()
     assert "REPLAY" in page
     assert not re.search(r"\bnan\b", re.sub(r"<svg.*?</svg>", "", page, flags=re.S))

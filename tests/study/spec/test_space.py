@@ -117,7 +117,7 @@ def test_random_settings_are_different_and_the_same_for_a_seed():
         ),
         (
             {"lr": log(0.1, 1), "momentum": choice(0.9).when(lr=0.1)},
-            "momentum cannot depend on lr, because lr is a range .log 0.1 to 1.",
+            "momentum cannot depend on lr, because lr is a range (log 0.1 to 1)",
         ),
         ({"lr": choice}, "lr is <function choice"),
     ],
