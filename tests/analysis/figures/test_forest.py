@@ -127,7 +127,7 @@ def test_of_many_settings_the_best_and_the_worst_of_each_method_are_drawn():
         figure = draw_forest(data)
         assert cut_texts(figure) == []
     words = " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
-    assert f"are drawn, {forest.hidden} others are not" in words
+    assert f"are drawn, and {forest.hidden} settings are left out" in words
 
 
 def test_a_network_that_learns_nothing_leaves_the_others_readable(records):
