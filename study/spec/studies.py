@@ -264,10 +264,11 @@ def remedies() -> tuple[Setting, ...]:
 def family() -> tuple[Setting, ...]:
     """Return all optimizers with their default values, on 100 permutations.
 
-    Each optimizer has two learning rates and two radii of the ascent step: its
-    default, and a fifth of it, because large radii do harm here. MSAM has
-    momentum 0.9, which makes its steps ten times longer. Therefore its learning rates
-    are ten times smaller. SGD with the same momentum is its baseline.
+    Each optimizer has two learning rates and two radii of the ascent step: the default
+    radius of the optimizer, and a fifth of this radius, because large radii do harm
+    here. MSAM has momentum 0.9, which makes its steps ten times longer. Therefore the
+    learning rates of MSAM are ten times smaller. SGD with momentum 0.9 is the baseline
+    of MSAM.
     """
     optimizers: list[Optimizer] = []
     for lr in MAP_LEARNING_RATES[1:3]:
