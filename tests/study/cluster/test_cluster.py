@@ -502,7 +502,7 @@ def test_an_image_that_does_not_exist_is_one_line(cloud, home):
     [
         ("ssh_from", "::/0", "port 22 would be open to the world; give your network"),
         ("ssh_from", "home", "give your network"),
-        ("ssh_from", None, "set metadata.ssh_from"),
+        ("ssh_from", None, "metadata.ssh_from has no value yet"),
         ("results", "~/results", "is not s3://bucket/prefix"),
         ("results", "s3://key:secret@mine/x", "without access keys"),
     ],
