@@ -158,7 +158,7 @@ class Setting:
             )
         if self.normalization and self.input_low is not None:
             raise UsageError(
-                f"input_low is {self.input_low:g}, but normalization "
+                f"input_low is {self.input_low:g}, but --normalization "
                 f"{self.normalization} already sets the input of a black pixel: leave "
                 "out input_low or normalization"
             )

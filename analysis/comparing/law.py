@@ -254,7 +254,8 @@ def _pools(frame: pd.DataFrame, question: Question) -> list[Pool]:
 def _common_seeds(pairs: Sequence[tuple[list[Runs], Runs]]) -> set[int]:
     """Return the seeds that all settings and baselines have.
 
-    A setting also has the seeds with which it diverged, but a baseline does not.
+    Seeds with which a setting diverged count too. Seeds with which a baseline diverged
+    do not.
     """
     own = [{*runs.seeds, *runs.diverged} for curve, _ in pairs for runs in curve]
     return set.intersection(*own, *(set(base.seeds) for _, base in pairs))

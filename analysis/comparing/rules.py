@@ -102,7 +102,10 @@ def _plasticity_loss(
     judge: Callable[[Number, dict[Any, Any]], Number],
     statement: Statement,
 ) -> Statement:
-    """Return the statement with the judged differences in plasticity loss."""
+    """Return the statement with the differences from SGD in plasticity loss.
+
+    `judge` corrects the p-values of those differences that can be tested.
+    """
     compared = stream.compare(METRICS["plasticity_loss"], "sgd", MARGIN)
     numbers, family = [], 1
     for number, row in compared.numbers():

@@ -146,7 +146,7 @@ def _to_long(frame: pd.DataFrame, file: str) -> pd.DataFrame:
 def _convert(
     frame: pd.DataFrame, file: str, problem: str
 ) -> tuple[pd.DataFrame, dict[str, Column]]:
-    """Return the rows, in the types of records, and a description of each column.
+    """Return the rows with text converted to the types of records, and the columns.
 
     A column that is not in `KNOWN_COLUMNS` is a measure if it has numbers that change
     within a run, and if the other columns tell the runs apart. Otherwise it describes

@@ -86,7 +86,7 @@ def mean_accuracy(values: Trajectories) -> PerRun:
 
 
 def first_accuracy(values: Trajectories) -> PerRun:
-    """Return the accuracy on the first task, before which the network learned nothing.
+    """Return the accuracy on the first of the tasks.
 
     >>> first_accuracy(np.array([[0.9, 0.8, 0.7]])).tolist()
     [0.9]

@@ -78,12 +78,13 @@ def print_about(
     """Print what was run. In the format csv, print only the table of `run_counts`.
 
     Raises:
-        UsageError: There are no readable records and no study.json.
+        UsageError: There are no readable records and no study.json, the filter leaves
+            no records, or a file of records is damaged.
     """
     requests = read_requests(results)
     records = load_or_empty(results, COLUMNS, where, requests)
     if where is not None:
-        # The filter excludes runs. Without the requests, these do not count as missing.
+        # Most runs that the filter leaves out were requested, and are not missing.
         requests = {}
     facts = study_facts(records.to_frame(), records.files, requests)
     sheets = [sheet for study in facts for sheet in about_sheets(study)]

@@ -62,9 +62,9 @@ def check_level(metric: Metric) -> None:
     """Raise a UsageError if a metric is a trend or is relative to a fresh network."""
     if metric.trend or metric.relative:
         raise UsageError(
-            f"--metric is {metric.name}, but this command needs a level, which is "
-            "neither a trend nor relative: choose for example late_accuracy or "
-            "mean_accuracy"
+            f"--metric is {metric.name}, but this command needs a metric that is "
+            "neither a trend along the stream nor relative to a fresh network: choose "
+            "for example late_accuracy or mean_accuracy"
         )
 
 

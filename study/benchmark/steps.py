@@ -72,7 +72,7 @@ def products(
 ) -> Contender:
     """Return the floor: a loop that computes only the matrix products of a step of SGD.
 
-    The products are the forward pass, the backward pass to every layer except the
+    The products are the forward pass, the backward pass through every layer except the
     first, and the update. One operation computes both the gradient and the update. The
     arrays lie in memory as in a real step. A convolution is the product of its kernels
     with the numbers that they read at each position.

@@ -212,9 +212,9 @@ def _fill(
 ) -> None:
     """Set metadata.`name` in the cluster file to `value`.
 
-    Replace the current value only if it is a placeholder, or if `is_ours(value)` is
-    true: then `prepare` created it for a cluster with another name. Any other value is
-    the user's own.
+    Replace the current value only if it is a placeholder, or if `is_ours` is true of
+    the current value. In the second case, `prepare` created the role or the group for a
+    cluster with another name. Any other value is the user's own.
     """
     current = str(file.config["metadata"].get(name))
     if current == value:

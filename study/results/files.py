@@ -226,7 +226,7 @@ class Files:
         return self.location(f"{DAMAGED}/{new}")
 
     def move_old_damaged_files(self) -> None:
-        """Move the files that an older version renamed to NAME.damaged."""
+        """Move to `DAMAGED` each file that an older version renamed to NAME.damaged."""
         for path in self._old_damaged_files():
             self.set_aside(path)
 

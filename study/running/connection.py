@@ -116,7 +116,8 @@ def _check_address(address: str) -> None:
     """
     if address.startswith("ray://"):
         raise UsageError(
-            f"--address is {address}, but Ray's client cannot run a study. Run the "
+            f"--address is {address}, which uses Ray's client, but Ray's client cannot "
+            "run a study. Run the "
             "command on the head node with `ray job submit` (docs/cluster.md)"
         )
     if error := _connection_error(address):

@@ -170,7 +170,7 @@ def check_reach(files: Files) -> None:
     if files.local and capacity().can_grow:
         raise UsageError(
             f"--results is the folder {files.results}, but this cluster can start "
-            "nodes that do not have this folder. Use --results s3://bucket/prefix"
+            "nodes that possibly do not have this folder. Use --results s3://bucket/prefix"
         )
     nodes = live_nodes()
     if len(nodes) < 2:

@@ -45,7 +45,7 @@ SETTING = "setting"
 
 
 PART_BYTES = 1_000_000
-"""A file of the journal that has this many bytes gets no more lines."""
+"""A file of the journal that has this many bytes is full: a new file follows it."""
 
 
 def journal_parts(files: Files) -> list[str]:

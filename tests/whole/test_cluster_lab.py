@@ -167,7 +167,7 @@ def test_a_study_on_a_cluster(lab, expected, tmp_path, capsys):
     lab.laptop("ray rsync-up cluster.yaml my-study/my_study.py '~/my_study.py'")
     sweep = "RAY_AUTH_MODE=token python -m study.sweep my_study.py --results ~/here"
     refused = lab.head(sweep, code=None)
-    assert "can start nodes that do not have this folder" in refused
+    assert "can start nodes that possibly do not have this folder" in refused
     prometheus(lab)
     lab.laptop("cp tests/support/gate.py my-study")
     gate = Gate(lab.folder / "gate")  # all hosts see it

@@ -61,7 +61,7 @@ def gradient(
 ) -> Slope:
     """Return the optimizer's gradient for each seed, and the logits at the weights w.
 
-    `trainables.steps.reference.gradient` has the same arguments.
+    `trainables.steps.reference.gradient` has the same arguments, and `gradient_of`.
     """
     of = functools.partial(loss_gradient, inputs=inputs, labels=labels)
     return slope_on(Surface(network, of), optimizer, memory)

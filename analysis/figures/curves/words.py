@@ -20,7 +20,7 @@ def describe_stream(data: pd.DataFrame) -> str:
 
 
 def name_line(setting: Mapping[Any, Any]) -> str:
-    """Return the name of a line: the label, and how many of its runs are complete."""
+    """Return the label of a line, with the number of complete runs if some are not."""
     name = escape_text(setting["label"])
     if setting["runs"] < setting["expected"]:
         name += f" ({setting['runs']} of {setting['expected']})"

@@ -93,7 +93,7 @@ class SNR(Intervention):
         marks = stack.memory.marks
         counts = marks["silences"][:, :, 1:].cumsum(2).double()
         total = counts[:, :, -1:].clamp(min=1)
-        # argmax finds the first True, or 0 if there is none: the unit was never silent
+        # argmax finds the first True. If no silence of the unit has ended, argmax is 0.
         length = (counts / total >= self.snr_percentile).int().argmax(2) + 1
         threshold = marks["threshold"]
         new_threshold = length.where(length < threshold, 2 * threshold)
