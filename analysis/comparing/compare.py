@@ -35,7 +35,8 @@ from analysis.comparing.winners import (
     halve,
 )
 from analysis.records.runs import Runs, by_problem, by_setting
-from analysis.statistics.metrics import DEFAULT, METRICS, Metric
+from analysis.statistics.metrics import DEFAULT, MEASURE, METRICS, Metric
+from trainables.problems import PROBLEMS
 
 AGAINST = ("matched", "best")
 
@@ -107,30 +108,33 @@ def confirm(frame: pd.DataFrame, question: Question | None = None) -> pd.DataFra
 
 
 def best_settings(frame: pd.DataFrame) -> dict[str, list[str]]:
-    """Return the settings to confirm: those of each method with the best late accuracy.
+    """Return the settings to confirm: those of each method with the best late level.
 
-    All seeds that the settings of a problem share choose the best settings. The best
-    SGD settings are among them. If SGD cannot be compared with a method, this method
-    has no setting to confirm. But if the problem has no SGD at all, the methods are
-    compared with each other.
+    It is the level of the problem's measure, for example test accuracy or return. All
+    seeds that the settings of a problem share choose the best settings. The best SGD
+    settings are among them. If SGD cannot be compared with a method, this method has no
+    setting to confirm. But if the problem has no SGD at all, the methods are compared
+    with each other.
 
     Args:
-        frame: Records of one study with `NEEDED` and test_accuracy.
+        frame: Records of one study with `NEEDED` and the measures of its problems.
 
     Returns:
         A dict from each problem to setting_ids. A problem with nothing to compare has
         an empty list.
     """
-    settings, level = by_setting(frame), METRICS[DEFAULT]
-    common = common_seeds(settings)
     chosen = {}
-    for problem, group, _ in by_problem(settings):
+    for problem, records in frame.groupby("problem", sort=False, observed=True):
+        known = PROBLEMS.get(str(problem))
+        level = METRICS[DEFAULT].of(known.measure if known else MEASURE)
+        group = by_setting(records, level.measure)
+        common = common_seeds(group)
         if any(runs.setting["optimizer"] == BASELINE for runs in group):
             pairs = best_methods(find_baseline(BASELINE, group), group, level, common)
             best = [runs for pair in pairs for runs in pair]
         else:
             best = best_of_each_method(group, level, common)
-        chosen[problem] = list(dict.fromkeys(runs.setting_id for runs in best))
+        chosen[str(problem)] = list(dict.fromkeys(runs.setting_id for runs in best))
     return chosen
 
 

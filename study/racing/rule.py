@@ -7,11 +7,12 @@ them. Its stages train more and more tasks, then more and more seeds:
     3, 4, ... seeds, all tasks
 
 After each stage, the settings are compared with the leader, the setting with the best
-mean accuracy so far. A setting stops if two numbers are clearly worse than the
-leader's, by more than `ERRORS` standard errors of the mean difference over the seeds:
+mean so far of the problem's measure (e.g. test accuracy, or the return in control). A
+setting stops if two numbers are clearly worse than the leader's, by more than `ERRORS`
+standard errors of the mean difference over the seeds:
 
-- its mean accuracy so far
-- its mean accuracy over the whole stream, if its difference from the leader goes on
+- its mean so far
+- its mean over the whole stream, if its difference from the leader goes on
   along a straight line
 
 The second number keeps a setting that begins low and catches up. After all tasks, the
@@ -30,6 +31,8 @@ from collections.abc import Sequence
 import attrs
 import numpy as np
 import numpy.typing as npt
+
+from analysis.statistics.metrics import MEASURE, MEASURES, Measure
 
 Reals = npt.NDArray[np.float64]
 
@@ -80,27 +83,35 @@ def stages(seeds: Sequence[int]) -> list[Stage]:
 
 
 def judge(
-    accuracies: Sequence[Reals | None], tasks: int, *, only_best: bool = False
+    values: Sequence[Reals | None],
+    tasks: int,
+    *,
+    measure: str = MEASURE,
+    only_best: bool = False,
 ) -> list[str | None]:
     """Return for each setting why it stops, or None if it goes on.
 
     At least one setting goes on, unless a run of every setting diverged.
 
     Args:
-        accuracies: The accuracy of each setting so far, of shape (seeds, tasks so far).
-            All settings have the same seeds. None if a run of the setting diverged.
+        values: The measure of each setting so far, of shape (seeds, tasks so far). All
+            settings have the same seeds. None if a run of the setting diverged.
         tasks: The number of tasks of the whole stream.
+        measure: A key of `MEASURES`, which says whether a higher value is better.
         only_best: Whether only the setting with the best mean accuracy goes on, because
             no stage follows.
     """
     reasons: list[str | None] = [
-        "a run diverged" if values is None else None for values in accuracies
+        "a run diverged" if own is None else None for own in values
     ]
-    left = [i for i, values in enumerate(accuracies) if values is not None]
+    left = [i for i, own in enumerate(values) if own is not None]
     if len(left) < 2:
         return reasons
     # shape (settings, seeds, tasks so far)
-    matrix = np.stack([values for values in accuracies if values is not None])
+    kind = MEASURES[measure]
+    matrix = np.stack([own for own in values if own is not None])
+    if not kind.higher:
+        matrix = -matrix
     done, order = matrix.shape[2], np.argsort(-matrix.mean((1, 2)), kind="stable")
     differences = matrix - matrix[order[0]]
     scores = np.stack([differences.mean(2), _at_middle(differences, (tasks - 1) / 2)])
@@ -108,12 +119,18 @@ def judge(
     worse = (means < -ERRORS * errors).all(0)
     if done == tasks:
         worse[order[1 if only_best else math.ceil(KEPT * len(order)) :]] = True
+    side = "below" if kind.higher else "above"
     for i in np.flatnonzero(worse):
         reasons[left[i]] = (
             f"after {done} of {tasks} tasks with {matrix.shape[1]} seeds, its mean "
-            f"accuracy was {-100 * means[0, i]:.2f} pp below the best"
+            f"{kind.words} was {_amount(-means[0, i], kind)} {side} the best"
         )
     return reasons
+
+
+def _amount(difference: float, kind: Measure) -> str:
+    unit = f" {kind.unit_of_difference}" if kind.scale == 100 else ""
+    return f"{kind.scale * difference:.2f}{unit}"
 
 
 def _at_middle(values: Reals, middle: float) -> Reals:

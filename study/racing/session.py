@@ -203,15 +203,20 @@ class RaceSession:
 
         The keys are their setting_ids, and the values are the reasons as text.
         """
-        accuracies = self._accuracies()
+        measured = self._values()
         stopped: dict[str, str] = {}
         for race in races:
             values: list[Reals | None] = []
             for setting in race:
-                own, done = accuracies[setting.setting_id], stage.tasks(setting.tasks)
+                own, done = measured[setting.setting_id], stage.tasks(setting.tasks)
                 matrix = np.stack([own[seed][:done] for seed in stage.seeds])
                 values.append(None if np.isnan(matrix).any() else matrix)
-            reasons = judge(values, race[0].tasks, only_best=only_best)
+            reasons = judge(
+                values,
+                race[0].tasks,
+                measure=race[0].problem.measure,
+                only_best=only_best,
+            )
             for setting, reason in zip(race, reasons, strict=True):
                 if reason:
                     row = setting.row()
@@ -220,10 +225,11 @@ class RaceSession:
                     stopped[setting.setting_id] = text
         return stopped
 
-    def _accuracies(self) -> dict[str, dict[int, Reals]]:
-        """Return the accuracies of each run after its tasks, by setting_id and seed.
+    def _values(self) -> dict[str, dict[int, Reals]]:
+        """Return the measure of each run after its tasks, by setting_id and seed.
 
-        The accuracy is NaN on tasks that are not trained yet, or after a divergence.
+        It is the measure of the setting's problem, e.g. the test accuracy. It is NaN on
+        tasks that are not trained yet, or after a divergence.
         """
         settings = {setting.setting_id: setting for setting in self.settings}
         rows: list[dict[Any, Any]] = []
@@ -231,17 +237,18 @@ class RaceSession:
             if setting_id in settings:
                 rows += self.store.checkpoint_records(stack_name(setting_id, seeds))
         if self.store.finished_runs():
-            columns = ["setting_id", "seed", "task", "test_accuracy"]
+            measures = sorted({s.problem.measure for s in settings.values()})
+            columns = ["setting_id", "seed", "task", *measures]
             frame = load(self.store.location(), columns, with_stopped=True)
             rows += frame[columns].to_dict("records")
-        accuracies: dict[str, dict[int, Reals]] = defaultdict(dict)
+        values: dict[str, dict[int, Reals]] = defaultdict(dict)
         for row in rows:
             if setting := settings.get(row["setting_id"]):
-                own = accuracies[row["setting_id"]].setdefault(
+                own = values[row["setting_id"]].setdefault(
                     row["seed"], np.full(setting.tasks, np.nan)
                 )
-                own[row["task"]] = row["test_accuracy"]  # None becomes NaN
-        return accuracies
+                own[row["task"]] = row[setting.problem.measure]  # None is NaN
+        return values
 
     def _save(self, stage: int, stopped: dict[str, str]) -> None:
         """Save that a stage has ended and which settings stopped."""

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from study.results.store import Store
 from study.spec.studies import Study
 from trainables.hyperparameter import check_whole
+from trainables.problems import PROBLEMS
 from trainables.randomness import SEEDS
 from trainables.setting import Setting
 
@@ -39,7 +40,8 @@ def confirmation(
 ) -> Study | None:
     """Return a study that runs the best settings with new seeds.
 
-    `analysis.comparing.compare.best_settings` chooses the settings. If there are none,
+    `analysis.comparing.compare.best_settings` chooses the settings, by the measure of
+    their problem (e.g. the test accuracy, or the return in control). If there are none,
     because no two methods have finished runs, return None.
 
     Args:
@@ -57,18 +59,19 @@ def confirmation(
     from analysis.records.load import load
     from analysis.records.runs import NEEDED
 
-    frame = load(store.location(), [*NEEDED, "test_accuracy"])
+    rows = {
+        run.setting_id: run.setting
+        for check in store.check_records()
+        for run in check.runs.values()
+    }
+    measures = {PROBLEMS[str(row["problem"])].measure for row in rows.values()}
+    frame = load(store.location(), [*NEEDED, *sorted(measures)])
     frame = frame[frame["seed"].isin(seeds)]
     if setting_ids is not None:
         frame = frame[frame["setting_id"].isin(setting_ids)]
     best = {name for names in best_settings(frame).values() for name in names}
     if not best:
         return None
-    rows = {
-        run.setting_id: run.setting
-        for check in store.check_records()
-        for run in check.runs.values()
-    }
     settings = (
         Setting.from_row(rows[name])
         for name in frame["setting_id"].unique()

@@ -62,6 +62,18 @@ def test_what_is_ahead_and_falls_goes_on_too():
     assert judge([falling, noisy(0.9, 1, done)], TASKS) == [None, None]
 
 
+@pytest.mark.parametrize("measure", ["mean_return", "value_error"])
+def test_the_measure_says_which_side_is_better(measure):
+    low, high = flat(0.8), flat(2.05)
+    reasons = judge([low, high], TASKS, measure=measure)
+    if measure == "value_error":
+        assert reasons[0] is None
+        assert reasons[1].endswith("its mean value error was 1.25 above the best")
+    else:
+        assert reasons[1] is None
+        assert reasons[0].endswith("its mean return was 1.25 below the best")
+
+
 def test_a_divergence_stops_a_setting_and_nothing_else():
     assert judge([None, flat(0.9)], TASKS) == ["a run diverged", None]
     assert judge([None, None], TASKS) == ["a run diverged"] * 2

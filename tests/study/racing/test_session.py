@@ -18,9 +18,10 @@ from study.running.session import STOPPED, ConfirmationSession, StudySession
 from study.running.shares import Shares
 from study.spec.options import SweepOptions
 from study.spec.studies import Study, grid
+from trainables.data import load as load_dataset
 from trainables.interventions import LayerNorm
 from trainables.optimizers import GNP, SAM, SGD
-from trainables.problems import Pairwise, Permuted
+from trainables.problems import TD, CartPole, Pairwise, Permuted
 from trainables.setting import RunOptions, Setting
 from trainables.trainable import ContinualTrainable
 from trainables.usage import UsageError
@@ -52,7 +53,8 @@ def local(few):
     class Local(ContinualTrainable):
         def setup(self, config):
             options = RunOptions(landscape_every=0, checkpoint_every=2)
-            super().setup(config, {"mnist-5k": few}, self.keeper, options)
+            data = {"mnist-5k": few, "none": load_dataset("none")}
+            super().setup(config, data, self.keeper, options)
 
     def run_left(session):
         _, _, session.request = session._prepare(Shares(1, 0, 2))
@@ -208,6 +210,29 @@ def test_a_stage_trains_up_to_its_share_and_no_further(tmp_path, local):
     assert session.left == 0
     assert {tasks for _, tasks in local.ran} == {5}
     assert not store.finished_runs()
+
+
+def test_control_races_by_the_measures_of_its_problems(tmp_path, local):
+    problems = TD(td_steps=60), CartPole(level_iterations=1, iteration_steps=30)
+    rates = [SGD(lr=lr) for lr in (0.1, 1e-5)]
+    fields = {"tasks": 5, "hidden": (6,), "batch_size": 10}
+    study = Study("mine", grid(problems, rates, **fields), (0, 1), landscape_every=0)
+    store = Store(str(tmp_path), "mine")
+    session, code = race(store, study)
+    assert code == 0
+    assert sorted(s.problem.name for s in session.settings) == ["cartpole", "td"]
+    columns = ["mean_return", "value_error"]
+    frame = load(store.location(), columns, with_stopped=True)
+    means = frame.groupby("setting_id")[columns].mean()
+    winners = {s.problem.name: means.loc[s.setting_id] for s in session.settings}
+    assert winners["cartpole"]["mean_return"] == means["mean_return"].max()
+    assert winners["td"]["value_error"] == means["value_error"].min()
+    stopped = store.load_request().race.stopped
+    assert len(stopped) == 2
+    assert {text.split()[0] for text in stopped.values()} == {"td", "cartpole"}
+    for text in stopped.values():
+        words = "value error" if text.startswith("td") else "return"
+        assert f"its mean {words} was" in text
 
 
 def test_races_are_between_settings_of_one_method_on_one_stream():

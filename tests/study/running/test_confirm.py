@@ -9,12 +9,13 @@ from study.results.store import Store
 from study.running.confirm import confirmation, new_seeds
 from study.running.session import ConfirmationSession, StudySession
 from study.spec.studies import Study, grid
+from trainables.data import load
 from trainables.interventions import ContinualBackprop
 from trainables.optimizers import GNP, SAM, SGD
-from trainables.problems import Pairwise, Permuted
+from trainables.problems import TD, CartPole, Pairwise, Permuted
 from trainables.request import Request
-from trainables.run import ContinualRun
 from trainables.setting import RunOptions
+from trainables.start import start_run
 from trainables.usage import UsageError
 
 STUDY = Study(
@@ -32,11 +33,11 @@ STUDY = Study(
 MINE = frozenset(setting.setting_id for setting in STUDY.settings)
 
 
-def fill(store, settings, seeds, few):
+def fill(store, settings, seeds, data):
     """Run settings, for real."""
     for setting in settings:
         options = RunOptions(landscape_every=0)
-        run = ContinualRun(setting, seeds, few, options=options)
+        run = start_run(setting, seeds, data, options=options)
         who = {"study": store.study, "trial_id": "t"}
         rows = [who | row for _ in range(setting.tasks) for row in run.next_task()]
         store.write_records(rows)
@@ -82,6 +83,21 @@ def test_each_method_is_confirmed_with_its_own_best_rate(tmp_path, few):
     more = confirmation(store, seeds=study.seeds, count=2)
     chosen = {(s.optimizer.name, s.optimizer.lr) for s in more.settings}
     assert chosen == {(kind, 0.05) for kind in ("sgd", "sam", "gnp")}
+
+
+def test_control_is_confirmed_by_the_measures_of_its_problems(tmp_path):
+    problems = TD(td_steps=60), CartPole(level_iterations=1, iteration_steps=30)
+    kinds = [kind(lr=lr) for kind in (SGD, SAM) for lr in (0.1, 1e-5)]
+    settings = grid(problems, kinds, tasks=2, hidden=(6,), batch_size=10)
+    store = Store(str(tmp_path), "mine")
+    fill(store, settings, (0, 1), load("none"))
+    more = confirmation(store, seeds=(0, 1), count=2)
+    chosen = [(s.problem.name, s.optimizer.name) for s in more.settings]
+    assert sorted(chosen) == [
+        (problem, kind) for problem in ("cartpole", "td") for kind in ("sam", "sgd")
+    ]
+    td = [s.optimizer.lr for s in more.settings if s.problem.name == "td"]
+    assert td == [0.1, 0.1]  # with 1e-5, the values stay wrong
 
 
 def test_the_request_says_which_seeds_confirm():
