@@ -51,12 +51,18 @@ Problem = Annotated[
 ]
 Measure = Annotated[
     Literal[
-        "test_accuracy", "online_accuracy", "train_loss", "mean_return", "value_error"
+        "test_accuracy",
+        "online_accuracy",
+        "train_loss",
+        "mean_return",
+        "return_gap",
+        "value_error",
     ],
     tyro.conf.arg(
         help="The measure from which the metrics are computed. online_accuracy is "
-        "measured while the network learns a task, before each update. mean_return and "
-        "value_error are for problems of control, which have no accuracy."
+        "measured while the network learns a task, before each update. mean_return, "
+        "return_gap and value_error are for problems of control, which have no "
+        "accuracy."
     ),
 ]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]

@@ -11,13 +11,14 @@ from trainables.data import Dataset
 from trainables.run import ContinualRun
 from trainables.setting import Setting
 
-RUNS: dict[str, type[ContinualRun]] = {"cartpole": PPORun, "td": TDRun}
-"""The runs of the problems of control, by the name of the problem."""
+RUNS: dict[str, type[ContinualRun]] = {"td": TDRun}
+"""The runs of problems of control in which no network acts, by the problem's name."""
 
 
 def start_run(
     setting: Setting, seeds: Sequence[int], dataset: Dataset, *args: Any, **options: Any
 ) -> ContinualRun:
     """Return a new run of the setting. `ContinualRun` has all arguments and errors."""
-    kind = RUNS.get(setting.problem.name, ContinualRun)
+    acts = setting.problem.acts
+    kind = PPORun if acts else RUNS.get(setting.problem.name, ContinualRun)
     return kind(setting, seeds, dataset, *args, **options)

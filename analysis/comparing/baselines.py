@@ -18,6 +18,7 @@ import attrs
 from analysis.records.runs import Runs, Setting
 from trainables.hyperparameter import hyperparameters
 from trainables.networks import NETWORKS
+from trainables.problems import PROBLEMS
 from trainables.usage import choose
 
 PARTS: dict[str, tuple[str, ...]] = {
@@ -31,12 +32,15 @@ WITHOUT = {"base": "plain", "remedy": "none"}
 """Maps a part to the name of the baseline whose settings lack this part."""
 
 STREAM = (
-    *("problem", "pixel_share", "chunks", "degrees", "dataset", "examples"),
-    *("input_low", "normalization"),
+    *("problem", "dataset", "examples", "input_low", "normalization"),
     *("tasks", "epochs", "batch_size", "hidden", "activation", "initialization"),
     *(
         "network",
-        *(name for kind in NETWORKS.values() for name in hyperparameters(kind)),
+        *dict.fromkeys(
+            name
+            for kind in (*PROBLEMS.values(), *NETWORKS.values())
+            for name in hyperparameters(kind)
+        ),
     ),
 )
 """The columns whose values must be equal in settings that compete: the stream, the

@@ -75,7 +75,9 @@ def chance_level(
     if known.control is not None:
         if known.guess is None or measure != known.measure:
             return None
-        return known.guess * uneven if higher else known.guess / uneven
+        # a return below 0 is better if it is smaller in size
+        grows = higher == (known.guess > 0)
+        return known.guess * uneven if grows else known.guess / uneven
     source = DATASETS.get(str(setting.get("dataset")))
     classes = (source.form if source else MNIST).classes
     probability = uneven / (known.outputs or classes)

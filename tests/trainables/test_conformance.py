@@ -64,9 +64,11 @@ from trainables.problems import (
     PROBLEMS,
     TD,
     Accumulating,
+    Acrobot,
     CartPole,
     ClassPairs,
     Gradual,
+    Grid,
     LabelPermuted,
     Pairwise,
     PairwiseOriented,
@@ -154,6 +156,8 @@ PROBLEM_CASES: dict[str, Problem] = {
     "class-pairs": ClassPairs(),
     "rotating": Rotating(degrees=30),
     "cartpole": CartPole(),
+    "acrobot": Acrobot(),
+    "grid": Grid(),
     "td": TD(),
 }
 WITH_IMAGES = [name for name, p in PROBLEM_CASES.items() if p.control is None]
@@ -278,12 +282,12 @@ def test_parts_of_a_setting_are_frozen_and_named(kind):
 
 
 def test_a_column_means_one_thing():
-    """Only optimizers share hyperparameters, with equal declarations."""
+    """Only optimizers and problems share hyperparameters, with equal declarations."""
     names = [(kind, name) for kind in REGISTRIES for name in REGISTRIES[kind]]
     for one, other in itertools.combinations(names, 2):
         mine, theirs = (hyperparameters(REGISTRIES[k][n]) for k, n in (one, other))
         shared = mine.keys() & theirs.keys()
-        assert not shared or one[0] == other[0] == "optimizer"
+        assert not shared or (one[0] == other[0] and one[0] in ("optimizer", "problem"))
         assert all(mine[name] == theirs[name] for name in shared)
 
 

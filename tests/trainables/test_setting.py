@@ -276,6 +276,7 @@ CARTPOLE = [
     {"iteration_steps": 7},
     {"observation_offset": 7.0},
     {"goal_range": 1.0},
+    {"odd_reward": -1.0},
 ]
 WALK = [{}, {"td_steps": 7}, {"discount": 0.5}]
 

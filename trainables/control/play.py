@@ -1,4 +1,4 @@
-"""Play episodes of CartPole with the policies of several seeds, all at once.
+"""Play episodes of a level with the policies of several seeds, all at once.
 
 An iteration plays episodes one after the other until it has enough steps, and the last
 episode is cut. No episode depends on another, because the weights do not change
@@ -13,39 +13,68 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import attrs
 import numpy as np
 
-from trainables.control import cartpole
+from trainables.problems import Levels
 
 COPIES = 8
 """The episodes of a seed that are played side by side."""
 
 Policy = Callable[[np.ndarray], np.ndarray]
-"""The type of a policy: observations (S, copies, 4) to logits (S, copies, actions)."""
+"""The type of a policy: observations (S, copies, _) to logits (S, copies, actions)."""
 
 
 class Steps(NamedTuple):
     """The n steps of an iteration for each of S seeds, in the order of the episodes."""
 
-    observations: np.ndarray  # (S, n, 4), float32
+    observations: np.ndarray  # (S, n, pixels), float32
     actions: np.ndarray  # (S, n), int64
-    states: np.ndarray  # (S, n, 4), float64: the states after the actions
-    following: np.ndarray  # (S, n, 4), float32: the observations after the actions
-    ended: np.ndarray  # (S, n): whether the pole fell or the cart left the track
+    before: np.ndarray  # (S, n, numbers), float64: the states before the actions
+    states: np.ndarray  # (S, n, numbers), float64: the states after the actions
+    following: np.ndarray  # (S, n, pixels), float32: the observations after them
+    ended: np.ndarray  # (S, n): whether the step ended the episode
     last: np.ndarray  # (S, n): whether it is the last step of an episode, ended or cut
 
 
-def observe(state: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Return the observation of a state in a level with this offset, as float32.
+@attrs.frozen(kw_only=True, eq=False)
+class World:
+    """A level of each of S seeds."""
 
-    Like C-CHAIN's code, the function adds the offset to the observation in float32.
-    """
-    return np.asarray(state.astype(np.float32) + offset, np.float32)
+    problem: Levels
+    offsets: np.ndarray  # (S, 1, pixels): what is added to the observations
+    goals: np.ndarray | None = None  # (S, 1, ...), if the environment has goals
+
+    @classmethod
+    def of(cls, problem: Levels, seeds: Sequence[int], index: int) -> World:
+        """Return level number `index` of these seeds."""
+        offsets = np.stack([problem.offset(seed, index) for seed in seeds])[:, None]
+        goals = problem.goals(seeds, index)
+        return cls(problem=problem, offsets=offsets, goals=goals)
+
+    def start(self, place: int, random: np.random.Generator, copies: int) -> np.ndarray:
+        """Return first states (copies, numbers) of the seed at this place."""
+        goal = None if self.goals is None else self.goals[place, 0]
+        return self.problem.start(random, copies, goal)
+
+    def step(
+        self, state: np.ndarray, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the states (S, copies, numbers) after the actions, and the ends."""
+        return self.problem.step(state, actions, self.goals)
+
+    def observe(self, state: np.ndarray) -> np.ndarray:
+        """Return the observations of states, of shape (S, copies, pixels), float32.
+
+        Like C-CHAIN's code, it adds the offset to the observation, which is float32.
+        """
+        seen = self.problem.observe(state)
+        return np.asarray(seen + self.offsets, np.float32)
 
 
 def play(
     policy: Policy,
-    offsets: np.ndarray,
+    world: World,
     randoms: Sequence[np.random.Generator],
     steps: int,
     longest: int,
@@ -54,14 +83,14 @@ def play(
 
     Args:
         policy: Takes the observations of all copies of all seeds.
-        offsets: The vector that is added to the observations of each seed, (S, 4).
+        world: The level of each seed.
         randoms: A random generator for each seed, which draws the first states and the
             actions of this iteration.
         steps: The number of steps n of each seed.
         longest: The number of steps after which an episode is cut.
     """
     seeds, places = len(randoms), np.arange(COPIES)
-    state = np.zeros((seeds, COPIES, 4))
+    state = np.zeros((seeds, COPIES, 0))
     draws = np.zeros((seeds, longest, COPIES))
     running = np.zeros((seeds, COPIES), bool)
     lengths = np.zeros((seeds, COPIES), int)
@@ -72,19 +101,22 @@ def play(
     while True:
         for s in np.flatnonzero(~done & ~running.any(axis=1)).tolist():  # a wave
             collected[s] += lengths[s].sum()
-            state[s] = cartpole.start(randoms[s], COPIES)
+            first = world.start(s, randoms[s], COPIES)
+            if not state.size:
+                state = np.zeros((seeds, *first.shape))
+            state[s] = first
             draws[s] = randoms[s].random((longest, COPIES))
             running[s], lengths[s], clock[s] = True, 0, 0
             waves[s] += 1
-        observations = observe(state, offsets[:, None])
+        observations = world.observe(state)
         actions = choose(policy(observations), draws[rows, clock])
-        after, ended = cartpole.step(state, actions)
+        after, ended = world.step(state, actions)
         lengths += running
         clock += 1
         episode = np.where(running, waves[:, None] * COPIES + places, -1)
-        state = np.where(running[..., None], after, state)
         last = ended | (lengths >= longest)
-        log.append((observations, actions, after, ended, last, episode))
+        log.append((observations, actions, state, after, ended, last, episode))
+        state = np.where(running[..., None], after, state)
         running &= ~last
         # an episode counts only if all episodes before it have ended
         before = np.logical_and.accumulate(~running, axis=1)
@@ -95,7 +127,7 @@ def play(
         if done.all():
             break
     arrays = [np.stack(parts, axis=1) for parts in zip(*log, strict=True)]
-    return _in_order(arrays, offsets, steps)
+    return _in_order(arrays, world, steps)
 
 
 def choose(logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -109,7 +141,7 @@ def choose(logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
     return np.asarray(passed.sum(axis=-1))
 
 
-def _in_order(arrays: list[np.ndarray], offsets: np.ndarray, steps: int) -> Steps:
+def _in_order(arrays: list[np.ndarray], world: World, steps: int) -> Steps:
     """Return the first steps of each seed, in the order of the episodes.
 
     The arrays have the shape (S, times, copies, ...). The last array has the number of
@@ -121,8 +153,9 @@ def _in_order(arrays: list[np.ndarray], offsets: np.ndarray, steps: int) -> Step
         times, copies = np.nonzero(own >= 0)
         order = np.argsort(own[times, copies], kind="stable")[:steps]
         where = times[order], copies[order]
-        observations, actions, after, ended, last = (v[s][where] for v in values)
-        last[-1] = True  # the iteration cuts the last episode
-        following = observe(after, offsets[s])
-        taken.append([observations, actions, after, following, ended, last])
-    return Steps(*(np.stack(each) for each in zip(*taken, strict=True)))
+        taken.append([v[s][where] for v in values])
+    stacked = (np.stack(each) for each in zip(*taken, strict=True))
+    observations, actions, before, after, ended, last = stacked
+    last[:, -1] = True  # the iteration cuts the last episode
+    following = world.observe(after)
+    return Steps(observations, actions, before, after, following, ended, last)

@@ -25,42 +25,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.control.base import ControlRun
-from trainables.control.play import Steps, play
+from trainables.control.levels import LevelsRun, Tally
+from trainables.control.play import Steps, World, play
 from trainables.control.ppo import advantages_and_targets, critic_loss, ppo_gradient
 from trainables.networks.actor_critic import actor, critic
 from trainables.networks.network import dense_forward, forward
-from trainables.problems import CartPole
 from trainables.randomness import generator
-
-LONGEST = 400
-"""The number of steps after which an episode is cut (C-CHAIN, `max_timesteps`)."""
 
 REWARD_SCALE = 20.0
 """The learner gets the rewards divided by this number (C-CHAIN, `reward_scale`)."""
 
 
-class PPORun(ControlRun):
-    """A run of CartPole: actors and critics learn with PPO."""
-
-    @property
-    def problem(self) -> CartPole:
-        """The problem of the setting."""
-        assert isinstance(self.setting.problem, CartPole)
-        return self.setting.problem
+class PPORun(LevelsRun):
+    """A run of levels: actors and critics learn with PPO."""
 
     def _train_on_task(self) -> tuple[dict[str, Tensor], Tensor, int]:
         """Play and learn on the next level: see `ControlRun`."""
         setting, problem = self.setting, self.problem
         update = self._make_update(ppo_gradient)
-        returns, counts = [], []
+        tallies = []
         measures: dict[str, Tensor] = {}
         for iteration in range(problem.level_iterations):
             self._start_phase("playing")
             steps = self._play(iteration)
-            inputs, targets, own_returns, own_counts = self._examples(steps)
-            returns.append(own_returns)
-            counts.append(own_counts)
+            inputs, targets, tally = self._examples(steps)
+            tallies.append(tally)
             if iteration == 0 and self._with_landscape:
                 self._start_phase("landscape")
                 measures["start_critic_sharpness"] = self._sharpness(
@@ -70,7 +59,7 @@ class PPORun(ControlRun):
             for epoch in range(setting.epochs):
                 number = iteration * setting.epochs + epoch
                 self._train(update, *self._shuffle(inputs, targets, number))
-        measures |= self._returns(np.stack(returns, axis=1), np.stack(counts, axis=1))
+        measures |= self._returns(tallies)
         batches = math.ceil(problem.iteration_steps / setting.batch_size)
         updates = problem.level_iterations * setting.epochs * batches
         return measures, inputs, updates
@@ -85,14 +74,15 @@ class PPORun(ControlRun):
 
         seeds = self.alive
         randoms = [generator("play", s, self.task, iteration) for s in seeds]
-        offsets = np.stack([self.problem.offset(s, self.task) for s in seeds])
-        return play(logits, offsets, randoms, self.problem.iteration_steps, LONGEST)
+        world, problem = World.of(self.problem, seeds, self.task), self.problem
+        iteration_steps, longest = problem.iteration_steps, problem.episode_steps
+        return play(logits, world, randoms, iteration_steps, longest)
 
-    def _examples(self, steps: Steps) -> tuple[Tensor, Tensor, np.ndarray, np.ndarray]:
-        """Return the examples of the update, and the mean return and the episodes.
+    def _examples(self, steps: Steps) -> tuple[Tensor, Tensor, Tally]:
+        """Return the examples of the update, and the returns of the episodes.
 
-        The inputs have the shape (S, n, 4) and the targets (S, n, 4): see `ppo_loss`.
-        The mean return of the episodes and their number have the shape (S,).
+        The inputs have the shape (S, n, pixels) and the targets (S, n, 4): see
+        `ppo_loss`.
         """
         inputs, following = (
             torch.from_numpy(array).to(self.device, self.dtype)
@@ -104,17 +94,15 @@ class PPORun(ControlRun):
         actions = torch.from_numpy(steps.actions).to(self.device)
         logs = outputs[..., :-1].log_softmax(-1)
         before = logs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)
-        rewards = np.stack(
-            [
-                self.problem.rewards(own, seed, self.task)
-                for seed, own in zip(self.alive, steps.states[..., 0], strict=True)
-            ]
-        )
+        problem = self.problem
+        goals = problem.goals(self.alive, self.task)
+        rewards = problem.pay(steps.states, steps.ended, goals)
+        learned = problem.factor(self.task) * rewards / REWARD_SCALE
         values, values_after = (
             x[..., -1].double().cpu().numpy() for x in (outputs, after)
         )
         advantages, returns = advantages_and_targets(
-            rewards / REWARD_SCALE, values, values_after, steps.ended, steps.last
+            learned, values, values_after, steps.ended, steps.last
         )
         columns = [
             actions,
@@ -123,26 +111,6 @@ class PPORun(ControlRun):
             torch.from_numpy(returns),
         ]
         targets = torch.stack([c.to(self.device, self.dtype) for c in columns], dim=-1)
-        episodes = steps.last.sum(axis=1)
-        return inputs, targets, rewards.sum(axis=1) / episodes, episodes
-
-    def _returns(self, returns: np.ndarray, counts: np.ndarray) -> dict[str, Tensor]:
-        """Return the measures of the returns of a level.
-
-        `returns` has the mean return of each iteration's episodes and `counts` their
-        number, of shape (S, iterations).
-        """
-        iterations = returns.shape[1]
-        reached = returns >= LONGEST / 2
-        waited = np.where(np.logical_or.accumulate(reached, axis=1), 0, counts)
-        episodes = np.where(reached.any(axis=1), waited.sum(axis=1), np.nan)
-        measures = {
-            "mean_return": returns.mean(axis=1),
-            "last_return": returns[:, -max(1, iterations // 10) :].mean(axis=1),
-            "episodes": counts.sum(axis=1),
-            "threshold_episodes": episodes,
-        }
-        return {
-            name: torch.from_numpy(numbers.astype(float)).to(self.device)
-            for name, numbers in measures.items()
-        }
+        losses = problem.lose(steps.before, steps.states, goals)
+        tally = Tally.of(rewards, losses, steps.last.sum(axis=1))
+        return inputs, targets, tally

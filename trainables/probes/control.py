@@ -19,6 +19,13 @@ declare(
     meaning="control: mean_return, but only over the last tenth of the iterations",
 )
 declare(
+    "return_gap",
+    source="this program",
+    meaning="grid: mean over the level's iterations of the mean return of an "
+    "iteration's episodes less the optimal return from the same first states; 0 is "
+    "perfect",
+)
+declare(
     "episodes",
     unit="episodes",
     source=TANG,
@@ -29,7 +36,7 @@ declare(
     unit="episodes",
     source="this program",
     meaning="control: episodes before the first iteration whose mean return is at "
-    "least half of the largest possible; null if there is none",
+    "least 200 (cartpole), -200 (acrobot) or -20 (grid); null if there is none",
 )
 declare(
     "start_critic_sharpness",

@@ -1,10 +1,13 @@
 """Problems (streams of tasks). Each problem has a file and an entry in `PROBLEMS`."""
 
 from trainables.problems.accumulating import Accumulating
+from trainables.problems.acrobot import Acrobot
 from trainables.problems.cartpole import CartPole
 from trainables.problems.class_pairs import ClassPairs
 from trainables.problems.gradual import Gradual
+from trainables.problems.grid import Grid
 from trainables.problems.label_permuted import LabelPermuted
+from trainables.problems.levels import Levels
 from trainables.problems.pairwise import Pairwise
 from trainables.problems.pairwise_oriented import PairwiseOriented
 from trainables.problems.permuted import Permuted
@@ -24,6 +27,8 @@ PROBLEMS: dict[str, type[Problem]] = {
     "class-pairs": ClassPairs,
     "rotating": Rotating,
     "cartpole": CartPole,
+    "acrobot": Acrobot,
+    "grid": Grid,
     "td": TD,
 }
 
@@ -32,11 +37,14 @@ __all__ = [
     "PROBLEMS",
     "TD",
     "Accumulating",
+    "Acrobot",
     "CartPole",
     "ClassPairs",
     "Form",
     "Gradual",
+    "Grid",
     "LabelPermuted",
+    "Levels",
     "Pairwise",
     "PairwiseOriented",
     "Permuted",

@@ -1,56 +1,63 @@
-"""The problem `cartpole`: each task adds another vector to all observations.
+"""The problem `cartpole`: levels of CartPole that differ in observations or rewards.
 
 A pole stands on a cart, and the agent pushes the cart to the left or to the right
 (gymnasium's CartPole-v1). Each step has the reward 1, until the pole falls or the cart
-leaves the track. In each task (a level), one vector from N(0, observation_offset^2) is
-added to every observation, and the first level adds nothing. The dynamics stay the
-same, but a network must learn the new observations. This is the continual CartPole of
-Muppidi et al. 2024 (arXiv 2405.16642), with the numbers of Tang et al. 2025 (arXiv
-2506.00592,
+leaves the track. By default, each level adds another vector to the observations
+(`trainables.problems.levels`). The dynamics stay the same, but a network must learn the
+new observations. This is the continual CartPole of Muppidi et al. 2024 (arXiv
+2405.16642), with the numbers of Tang et al. 2025 (arXiv 2506.00592,
 bluecontra/C-CHAIN@2f8bedf:crl_gym_classic_control/control_train_aligned_vanilla.py).
 
 With `goal_range`, each level has a goal on the track, and the reward of a step is
 larger near the goal: exp(-(x - goal)^2 / (2 WIDTH^2)) at position x. With
 observation_offset 0, observations then stay as they are, and only the rewards change.
 We chose this stream.
+
+gymnasium steps one environment at a time, with an overhead per step that is larger than
+a whole step of a small network. `CartPole.step` steps an array of environments, and a
+test compares it with gymnasium step by step. It follows gymnasium 1.4.0
+(gymnasium/envs/classic_control/cartpole.py), which follows Barto, Sutton & Anderson
+1983.
 """
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import attrs
 import numpy as np
 
-from trainables.hyperparameter import real, whole
-from trainables.problems.task import MNIST, Form, Problem, Task
+from trainables.hyperparameter import real
+from trainables.problems.levels import Levels
+from trainables.problems.task import Form
 from trainables.randomness import generator
 
+GRAVITY, POLE_MASS, HALF_LENGTH, FORCE, SECONDS = 9.8, 0.1, 0.5, 10.0, 0.02
+TOTAL_MASS = POLE_MASS + 1.0  # of the pole and the cart
+POLE_MOMENT = POLE_MASS * HALF_LENGTH
+TRACK = 2.4
+"""The episode ends when the cart is farther from the middle than this, in meters."""
+ANGLE = 12 * 2 * math.pi / 360
+"""The episode ends when the pole leans more than this, in radians."""
+SPREAD = 0.05
+"""The numbers of the first state are uniform in [-SPREAD, SPREAD]."""
 WIDTH = 0.5
 """The distance from the goal in meters at which the reward is exp(-1/2)."""
 
 
 @attrs.frozen(kw_only=True)
-class CartPole(Problem):
-    """A stream of levels of CartPole that differ in observations, rewards or both."""
+class CartPole(Levels):
+    """A stream of levels of CartPole that differ in observations, rewards or both.
+
+    A state is the position and speed of the cart, and the angle and angular speed of
+    the pole. Action 1 pushes to the right, and 0 to the left.
+    """
 
     name: ClassVar[str] = "cartpole"
-    default_tasks: ClassVar[int] = 10
     control: ClassVar[Form | None] = Form(1, 4, 1, 2)
-    acts: ClassVar[bool] = True
-    measure: ClassVar[str] = "mean_return"
     guess: ClassVar[float | None] = 22.1  # with random actions
-
-    level_iterations: int = whole(
-        200, unit="iterations", meaning="iterations (play, then learn) of each level"
-    )
-    iteration_steps: int = whole(
-        800, unit="steps", meaning="steps of the environment in each iteration"
-    )
-    observation_offset: float = real(
-        2.0,
-        meaning="standard deviation of the vector that a level adds to observations",
-    )
+    threshold: ClassVar[float] = 200.0  # half of the largest return
 
     goal_range: float | None = real(
         None,
@@ -62,40 +69,48 @@ class CartPole(Problem):
         "has the reward 1",
     )
 
-    @property
-    def examples(self) -> int:
-        """The number of steps in a level."""
-        return self.level_iterations * self.iteration_steps
+    def start(
+        self, random: np.random.Generator, copies: int, goal: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the first states: see `Levels`."""
+        return random.uniform(-SPREAD, SPREAD, (copies, 4))
 
-    def offset(self, seed: int, index: int) -> np.ndarray:
-        """Return the vector that level number `index` adds, of shape (4,)."""
-        assert self.control is not None
-        if index == 0:
-            return np.zeros(self.control.pixels)
-        random = generator("stream", seed, index)
-        return random.normal(0, self.observation_offset, self.control.pixels)
+    def step(
+        self, state: np.ndarray, actions: np.ndarray, goals: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the states after the actions, and whether they end the episode."""
+        x, speed, angle, turn = np.moveaxis(state, -1, 0)
+        force = np.where(actions == 1, FORCE, -FORCE)
+        cosine, sine = np.cos(angle), np.sin(angle)
+        push = (force + POLE_MOMENT * np.square(turn) * sine) / TOTAL_MASS
+        turning = (GRAVITY * sine - cosine * push) / (
+            HALF_LENGTH * (4.0 / 3.0 - POLE_MASS * np.square(cosine) / TOTAL_MASS)
+        )
+        pull = push - POLE_MOMENT * turning * cosine / TOTAL_MASS
+        after = np.stack(
+            [
+                x + SECONDS * speed,
+                speed + SECONDS * pull,
+                angle + SECONDS * turn,
+                turn + SECONDS * turning,
+            ],
+            axis=-1,
+        )
+        ended = (np.abs(after[..., 0]) > TRACK) | (np.abs(after[..., 2]) > ANGLE)
+        return after, ended
 
-    def goal(self, seed: int, index: int) -> float | None:
+    def pay(
+        self, after: np.ndarray, ended: np.ndarray, goals: np.ndarray | None
+    ) -> np.ndarray:
+        """Return 1 for each step, or more near the goal than far from it."""
+        positions = after[..., 0]
+        if goals is None:
+            return np.ones_like(positions)
+        return np.asarray(np.exp(-(((positions - goals) / WIDTH) ** 2) / 2))
+
+    def goal(self, seed: int, index: int) -> np.ndarray | None:
         """Return the goal of level number `index` in meters from the middle, if any."""
         if self.goal_range is None:
             return None
         random = generator("goal", seed, index)
-        return float(random.uniform(-self.goal_range, self.goal_range))
-
-    def rewards(self, positions: np.ndarray, seed: int, index: int) -> np.ndarray:
-        """Return the rewards of steps that end at these positions of the cart."""
-        goal = self.goal(seed, index)
-        if goal is None:
-            return np.ones_like(positions)
-        return np.exp(-(((positions - goal) / WIDTH) ** 2) / 2)
-
-    def task(self, seed: int, index: int, form: Form = MNIST) -> Task:
-        """Return level number `index` (from 0) of the seed's stream.
-
-        >>> CartPole().task(seed=0, index=0).label
-        'offset 0,0,0,0'
-        """
-        numbers = ",".join(f"{x:.3g}" for x in self.offset(seed, index))
-        goal = self.goal(seed, index)
-        paid = "" if goal is None else f" goal {goal:.3g}"
-        return Task(f"offset {numbers}{paid}", ())
+        return np.asarray(random.uniform(-self.goal_range, self.goal_range))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.comparing.chance import at_chance
+from analysis.comparing.chance import at_chance, chance_level
 from analysis.comparing.compare import Question, compare, compare_and_confirm, confirm
 from analysis.records.runs import by_setting
 from analysis.statistics.metrics import METRICS
@@ -133,6 +133,7 @@ def test_what_chance_is():
     assert is_at_chance(25, "mean_return", problem="cartpole")
     assert not is_at_chance(26, "mean_return", problem="cartpole")
     assert not is_at_chance(0.1, problem="td")
+    assert chance_level({"problem": "acrobot"}, "mean_return", 1.15) == -398 / 1.15
 
 
 def test_a_flatter_trend_at_an_equal_level_is_better():

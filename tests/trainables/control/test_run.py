@@ -11,13 +11,13 @@ from torch import nn
 
 from trainables import checkpoint
 from trainables.bases import Adam
-from trainables.control import cartpole
+from trainables.control.levels import Tally
 from trainables.control.play import COPIES
-from trainables.control.ppo_run import LONGEST, PPORun
+from trainables.control.ppo_run import PPORun
 from trainables.data import load
 from trainables.interventions import Fresh, L2Init, LayerNorm, StepShrinkPerturb
 from trainables.optimizers import GNP, SAM, SGD
-from trainables.problems import CartPole, Permuted
+from trainables.problems import Acrobot, CartPole, Grid, Permuted
 from trainables.randomness import generator
 from trainables.record import to_table
 from trainables.setting import RunOptions, Setting
@@ -25,6 +25,7 @@ from trainables.start import start_run
 from trainables.usage import UsageError
 
 SMALL = CartPole(level_iterations=3, iteration_steps=70)
+LONGEST = CartPole.episode_steps
 FIELDS = {
     "problem": SMALL,
     "tasks": 2,
@@ -112,7 +113,7 @@ class Naive:
         data, totals, made = [[] for _ in range(5)], [], 0
         while made < problem.iteration_steps:
             if len(totals) % COPIES == 0:
-                starts = cartpole.start(random, COPIES)
+                starts = problem.start(random, COPIES)
                 draws = random.random((LONGEST, COPIES))
             copy = len(totals) % COPIES
             self.env.reset()
@@ -265,7 +266,7 @@ def test_the_seeds_fix_what_the_optimizer_does_not():
 def test_the_sharpness_is_that_of_the_critics_loss():
     run = new_run(every=1, tasks=1, hidden=(3,), activation="tanh")
     steps = run._play(0)
-    inputs, targets, _, _ = run._examples(steps)
+    inputs, targets, _ = run._examples(steps)
     record = new_run(every=1, tasks=1, hidden=(3,), activation="tanh").next_task()[0]
     network = run.network
     parts = [network.weights[2][0], network.biases[2][0]]
@@ -293,11 +294,17 @@ def test_the_sharpness_is_that_of_the_critics_loss():
 def test_episodes_before_the_threshold_are_counted():
     run = new_run()
     returns = np.array([[10.0, 250.0, 20.0], [1.0, 2.0, 3.0]])
-    got = run._returns(returns, np.array([[7, 3, 5], [9, 8, 7]]))
+    counts = np.array([[7, 3, 5], [9, 8, 7]])
+    tallies = [
+        Tally.of(own[:, None], None, number)
+        for own, number in zip((returns * counts).T, counts.T, strict=True)
+    ]
+    got = run._returns(tallies)
     assert got["threshold_episodes"][0] == 7
     assert got["threshold_episodes"][1].isnan()
     assert got["mean_return"].tolist() == pytest.approx([280 / 3, 2])
     assert got["last_return"].tolist() == [20, 3]
+    assert got["return_gap"].isnan().all()
     assert got["episodes"].tolist() == [15, 24]
 
 
@@ -317,10 +324,12 @@ def test_a_goal_changes_only_the_rewards():
     assert max(map(abs, drawn)) <= 1.5
     assert np.std(drawn) == pytest.approx(1.5 / math.sqrt(3), rel=0.1)
     assert not any(goals.offset(2, level).any() for level in range(9))
-    at = np.array([drawn[3], drawn[3] + 0.5, drawn[3] - 0.5])
-    paid = goals.rewards(at, 2, 3)
+    at = np.zeros((1, 3, 4))
+    at[..., 0] = [drawn[3], drawn[3] + 0.5, drawn[3] - 0.5]
+    never = np.zeros((1, 3), bool)
+    (paid,) = goals.pay(at, never, goals.goals([2], 3))
     assert paid == pytest.approx([1, math.exp(-0.5), math.exp(-0.5)])
-    assert plain.rewards(at, 2, 3).tolist() == [1, 1, 1]
+    assert plain.pay(at, never, plain.goals([2], 3)).tolist() == [[1, 1, 1]]
     runs = [
         new_run(problem=attrs.evolve(p, level_iterations=2, iteration_steps=70))
         for p in (goals, plain)
@@ -329,8 +338,47 @@ def test_a_goal_changes_only_the_rewards():
     np.testing.assert_array_equal(steps[0].states, steps[1].states)
     examples = [run._examples(own) for run, own in zip(runs, steps, strict=True)]
     assert (examples[0][1][..., 3] != examples[1][1][..., 3]).any()
-    rewards = goals.rewards(steps[0].states[0, :, 0], 0, 0)
-    assert examples[0][2][0] == pytest.approx(rewards.sum() / examples[0][3][0])
+    rewards = goals.pay(steps[0].states, steps[0].ended, goals.goals([0], 0))
+    assert examples[0][2].rewards[0] == pytest.approx(rewards.sum())
+
+
+@pytest.mark.parametrize("factor", [-1.0, 10.0])
+def test_the_rewards_of_every_second_level_have_another_factor(factor):
+    problem = attrs.evolve(SMALL, odd_reward=factor, observation_offset=0.0)
+    plain = attrs.evolve(problem, odd_reward=None)
+    assert [problem.factor(level) for level in range(4)] == [1, factor, 1, factor]
+    assert problem.task(0, 1).label.endswith(f"reward {factor:g}")
+    runs = [new_run(problem=each) for each in (problem, plain)]
+    first = [run.next_task()[0] for run in runs]
+    assert first[0]["mean_return"] == first[1]["mean_return"]
+    steps = runs[0]._play(0)
+    targets = [run._examples(steps)[1][..., 3] for run in runs]
+    ends = torch.from_numpy(steps.ended & steps.last)  # nothing follows
+    assert ends.any()
+    torch.testing.assert_close(targets[0][ends], factor * targets[1][ends])
+    second = runs[0].next_task()[0]
+    assert (second["mean_return"] < 0) == (factor < 0)
+    assert 5 < abs(second["mean_return"]) < 70  # not ten times as large
+
+
+@pytest.mark.parametrize("problem", [Acrobot, Grid])
+def test_other_environments_run_and_resume(problem):
+    fields = {"problem": problem(level_iterations=1, iteration_steps=130)}
+    whole = finish(new_run(seeds=(0, 5), **fields))
+    first = new_run(seeds=(0, 5), **fields)
+    records = [{"study": "s", "trial_id": "t"} | r for r in first.next_task()]
+    second = new_run(seeds=(0, 5), **fields)
+    records = checkpoint.unpack(checkpoint.pack(first, records), second, "s")
+    records += finish(second)
+    assert measures(records, ("seconds", "study", "trial_id")) == measures(whole)
+    to_table(whole)
+    for record in whole:
+        assert -130 <= record["mean_return"] < 0
+        gap = record["return_gap"]
+        assert gap is None if problem is Acrobot else gap < 0
+    alone = finish(new_run(seeds=(5,), **fields))
+    for a, b in zip(whole[1::2], alone, strict=True):
+        assert a["mean_return"] == pytest.approx(b["mean_return"], rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -344,6 +392,7 @@ def test_a_goal_changes_only_the_rewards():
             {"network": "conv"},
             "the setting has network, but problem cartpole has no im",
         ),
+        ({"problem": "grid", "odd_reward": -1}, "odd_reward is -1: it must be a numb"),
         ({"level_iterations": 0}, "level_iterations is 0: it must be a whole number"),
         (
             {"problem": "permuted", "dataset": "none"},

@@ -1,0 +1,100 @@
+"""The problem `grid`: a grid world whose goal moves from level to level.
+
+An agent on a grid of SIDE x SIDE places goes up, down, left or right, and stays where
+it is if the step would leave the grid. Each step has the reward -1, until the agent is
+at the goal. Each level has another goal, which the observations do not show: the agent
+sees only its row and its column. So dynamics and observations stay as they are, and
+only the rewards and the end of an episode change. We chose this stream.
+
+The optimal return from a place is minus its distance from the goal, so that the return
+of a network can be compared with it exactly (`return_gap`).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+import numpy as np
+
+from trainables.hyperparameter import real
+from trainables.problems.levels import Levels
+from trainables.problems.task import Form
+from trainables.randomness import generator
+
+SIDE = 7
+"""The number of rows and of columns of the grid."""
+MOVES = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)], float)
+"""The change of row and column of each action: up, down, left and right."""
+
+
+@attrs.frozen(kw_only=True)
+class Grid(Levels):
+    """A stream of grid worlds with different goals.
+
+    A state is the row and the column of the agent. An episode begins at any place but
+    the goal.
+    """
+
+    name: ClassVar[str] = "grid"
+    control: ClassVar[Form | None] = Form(1, 2 * SIDE, 1, len(MOVES))
+    measure: ClassVar[str] = "return_gap"
+    guess: ClassVar[float | None] = -61.0  # with random actions
+    episode_steps: ClassVar[int] = 100
+    threshold: ClassVar[float] = -20.0
+
+    observation_offset: float = real(
+        0.0,
+        meaning="standard deviation of the vector that a level adds to observations",
+    )
+    # with another sign, the best agent would never end an episode
+    odd_reward: float | None = real(
+        None,
+        0.0,
+        1000.0,
+        exclude_low=True,
+        meaning="factor of the rewards of every second level; null: 1",
+    )
+
+    def start(
+        self, random: np.random.Generator, copies: int, goal: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return places other than the goal, each with the same probability."""
+        assert goal is not None
+        places = random.integers(SIDE**2 - 1, size=copies)
+        places += places >= goal @ (SIDE, 1)
+        return np.stack(np.divmod(places, SIDE), axis=-1).astype(float)
+
+    def step(
+        self, state: np.ndarray, actions: np.ndarray, goals: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the places after the actions, and whether they are the goal."""
+        after = (state + MOVES[actions]).clip(0, SIDE - 1)
+        return after, (after == goals).all(axis=-1)
+
+    def observe(self, state: np.ndarray) -> np.ndarray:
+        """Return a 1 for the row and a 1 for the column, and 0 elsewhere, float32."""
+        places = np.eye(SIDE, dtype=np.float32)[state.astype(int)]
+        return np.asarray(places.reshape(*state.shape[:-1], 2 * SIDE))
+
+    def pay(
+        self, after: np.ndarray, ended: np.ndarray, goals: np.ndarray | None
+    ) -> np.ndarray:
+        """Return -1 for each step."""
+        return np.full(ended.shape, -1.0)
+
+    def lose(
+        self, before: np.ndarray, after: np.ndarray, goals: np.ndarray | None
+    ) -> np.ndarray | None:
+        """Return 0 for a step towards the goal, -1 for none, and -2 for one away."""
+        nearer = self.distance(before, goals) - self.distance(after, goals)
+        return np.asarray(nearer - 1)
+
+    def distance(self, state: np.ndarray, goals: np.ndarray | None) -> np.ndarray:
+        """Return the number of steps from the places to the goals."""
+        assert goals is not None
+        return np.asarray(np.abs(state - goals).sum(axis=-1))
+
+    def goal(self, seed: int, index: int) -> np.ndarray | None:
+        """Return the row and the column of the goal of level number `index`."""
+        return generator("goal", seed, index).integers(SIDE, size=2).astype(float)
