@@ -31,6 +31,7 @@ from trainables.hyperparameter import (
     whole,
 )
 from trainables.interventions import INTERVENTIONS, Intervention
+from trainables.learners import DQN, LEARNERS
 from trainables.networks import MLP, NETWORKS, ActorCritic, Architecture
 from trainables.networks.activations import ACTIVATIONS
 from trainables.networks.initialization import INITIALIZATIONS
@@ -43,6 +44,7 @@ Row = dict[str, Any]
 REGISTRIES: dict[str, Mapping[str, type]] = {
     **{"problem": PROBLEMS, "optimizer": OPTIMIZERS},
     **{"intervention": INTERVENTIONS, "base": BASES, "network": NETWORKS},
+    **{"learner": LEARNERS},
 }
 """The classes of each kind of part (e.g. optimizer) of a setting, by name."""
 
@@ -141,6 +143,9 @@ class Setting:
         meaning="scale of the inputs: dataset (on the training images, each channel "
         "has mean 0 and standard deviation 1); null: a white pixel is 1",
     )
+    learner: DQN | None = text(
+        None, meaning="control: how a network that acts learns, e.g. dqn; null: PPO"
+    )
 
     def __attrs_post_init__(self) -> None:
         self._check_dataset()
@@ -171,13 +176,19 @@ class Setting:
             )
 
     def _check_dataset(self) -> None:
-        """Check that the dataset has images, unless the problem is of control.
+        """Check that the learner and the images fit the problem.
 
         Raises:
-            UsageError: The problem and the dataset do not fit, or the setting of a
-                problem of control has a value for images.
+            UsageError: The problem and the dataset do not fit, the setting of a
+                problem of control has a value for images, or it has a learner, but no
+                network acts.
         """
         name, images = self.problem.name, self.dataset != NOTHING
+        if self.learner is not None and not self.problem.acts:
+            raise UsageError(
+                f"the setting has learner {self.learner.name}, but in problem {name} "
+                "no network acts: leave out learner"
+            )
         if self.problem.control is None:
             if not images:
                 raise UsageError(
@@ -208,8 +219,8 @@ class Setting:
 
     @property
     def architecture(self) -> Architecture:
-        """The architecture of the network. It is `ActorCritic` if the network acts."""
-        if self.problem.acts:
+        """The architecture of the network. With PPO, it is `ActorCritic`."""
+        if self.problem.acts and self.learner is None:
             return ActorCritic()
         return self.network or MLP()
 
@@ -239,7 +250,7 @@ class Setting:
                 f"the layer before it, and network {network.name} is different: leave "
                 "out the intervention"
             )
-        if self.problem.acts and name in ONE_HEAD:
+        if isinstance(network, ActorCritic) and name in ONE_HEAD:
             raise UsageError(
                 f"intervention {name} changes one head, but the network of problem "
                 f"{self.problem.name} has two: leave out the intervention"

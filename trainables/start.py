@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from trainables.control.dqn_run import DQNRun
 from trainables.control.ppo_run import PPORun
 from trainables.control.td import TDRun
 from trainables.data import Dataset
@@ -14,11 +15,15 @@ from trainables.setting import Setting
 RUNS: dict[str, type[ContinualRun]] = {"td": TDRun}
 """The runs of problems of control in which no network acts, by the problem's name."""
 
+LEARNER_RUNS: dict[str | None, type[ContinualRun]] = {None: PPORun, "dqn": DQNRun}
+"""The runs in which a network acts, by the name of the learner."""
+
 
 def start_run(
     setting: Setting, seeds: Sequence[int], dataset: Dataset, *args: Any, **options: Any
 ) -> ContinualRun:
     """Return a new run of the setting. `ContinualRun` has all arguments and errors."""
-    acts = setting.problem.acts
-    kind = PPORun if acts else RUNS.get(setting.problem.name, ContinualRun)
+    kind = RUNS.get(setting.problem.name, ContinualRun)
+    if setting.problem.acts:
+        kind = LEARNER_RUNS[setting.learner and setting.learner.name]
     return kind(setting, seeds, dataset, *args, **options)

@@ -17,6 +17,7 @@ import attrs
 
 from analysis.records.runs import Runs, Setting
 from trainables.hyperparameter import hyperparameters
+from trainables.learners import LEARNERS
 from trainables.networks import NETWORKS
 from trainables.problems import PROBLEMS
 from trainables.usage import choose
@@ -35,10 +36,10 @@ STREAM = (
     *("problem", "dataset", "examples", "input_low", "normalization"),
     *("tasks", "epochs", "batch_size", "hidden", "activation", "initialization"),
     *(
-        "network",
+        *("network", "learner"),
         *dict.fromkeys(
             name
-            for kind in (*PROBLEMS.values(), *NETWORKS.values())
+            for kind in (*PROBLEMS.values(), *NETWORKS.values(), *LEARNERS.values())
             for name in hyperparameters(kind)
         ),
     ),

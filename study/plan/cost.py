@@ -10,6 +10,7 @@ import math
 from typing import NamedTuple
 
 from trainables.data import DATASETS
+from trainables.networks import ActorCritic
 from trainables.networks.architecture import Layer
 from trainables.setting import Setting
 
@@ -84,16 +85,20 @@ def _control_cost(setting: Setting, products: list[int]) -> Cost:
     """Return the cost of a run of a problem of control.
 
     An update costs the same as for images. Besides the updates, two forward passes are
-    counted for each step of the environment.
+    counted for each step of the environment. With DQN, one forward pass is counted for
+    each step of the environment, and one for each step of a batch.
     """
     forward = 2 * sum(products)
     first = products[0]
-    if setting.problem.acts:  # the critic has a first layer too
+    if isinstance(setting.architecture, ActorCritic):  # the critic has one too
         first += products[len(products) // 2]
     played = setting.tasks * setting.problem.examples
-    trained = setting.epochs * played
+    trained, read = setting.epochs * played, 2 * played
+    if setting.learner is not None:
+        trained *= setting.batch_size / setting.learner.steps_per_update
+        read = played + trained
     update = (3 * forward - 2 * first) * setting.optimizer.passes
-    flops = trained * update + 2 * played * forward
+    flops = trained * update + read * forward
     work = flops + trained * update * UPDATE_EXAMPLES / setting.batch_size
     return Cost(trained, flops, work)
 

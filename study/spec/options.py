@@ -14,6 +14,7 @@ from study.spec.search import Search
 from study.spec.studies import Study
 from study.spec.study_file import find_study
 from trainables.hyperparameter import check_real, check_whole, hyperparameters
+from trainables.learners import LEARNERS
 from trainables.networks import NETWORKS, Architecture
 from trainables.setting import RunOptions
 from trainables.usage import UsageError, choose
@@ -45,6 +46,7 @@ class SweepOptions:
             for example 8-16-32.
         hidden: The widths of the dense hidden layers, for example 100-100-100. With
             --network, the default widths are those of this network.
+        learner: How a network that acts learns: dqn. By default, the study chooses.
         batch_size: The number of training examples in each update of the weights.
         epochs: How many times each task's training examples are used.
         stack: The number of seeds that one trial trains together, or auto.
@@ -90,6 +92,7 @@ class SweepOptions:
     network: Text = None
     conv_channels: Text = None
     hidden: Text = None
+    learner: Text = None
     batch_size: Whole = None
     epochs: Whole = None
     stack: str = "auto"
@@ -175,6 +178,10 @@ class SweepOptions:
         names = ("seeds", "dataset", "tasks", "batch_size", "epochs")
         changes = {name: getattr(self, name) for name in names}
         changes |= self._network_changes(whole=isinstance(study, Study))
+        if self.learner:
+            learner = LEARNERS[choose("learner", self.learner, LEARNERS)]
+            whole = isinstance(study, Study)
+            changes["learner"] = learner() if whole else learner.name
         if isinstance(study, Study):
             for name in ("trials", "objective", "asha"):
                 if getattr(self, name):

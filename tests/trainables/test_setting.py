@@ -36,7 +36,7 @@ COMMON = {
 }
 OF_OTHER_PARTS = {*RETIRED_COLUMNS} | {
     name
-    for kind in ("intervention", "base", "network")
+    for kind in ("intervention", "base", "network", "learner")
     for name in [
         kind,
         *(n for p in REGISTRIES[kind].values() for n in hyperparameters(p)),

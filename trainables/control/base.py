@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainables import measuring
-from trainables.networks import Architecture
+from trainables.networks import ActorCritic, Architecture
 from trainables.networks.network import Network, forward
 from trainables.probes import EXAMPLES, PROBES, Snapshot
 from trainables.probes.curvature import STEPS, TOLERANCE
@@ -38,7 +38,8 @@ class ControlRun(ContinualRun):
 
     @property
     def _kind(self) -> Architecture | None:
-        return self.setting.architecture if self.setting.problem.acts else None
+        network = self.setting.architecture
+        return network if isinstance(network, ActorCritic) else None
 
     def _read_images(self) -> None:
         """Read nothing: there are no images."""

@@ -19,7 +19,7 @@ import numpy as np
 from trainables.problems import Levels
 
 COPIES = 8
-"""The episodes of a seed that are played side by side."""
+"""The episodes of a seed that are played side by side: `DQN.steps_per_update`."""
 
 Policy = Callable[[np.ndarray], np.ndarray]
 """The type of a policy: observations (S, copies, _) to logits (S, copies, actions)."""
