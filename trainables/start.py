@@ -25,5 +25,5 @@ def start_run(
     """Return a new run of the setting. `ContinualRun` has all arguments and errors."""
     kind = RUNS.get(setting.problem.name, ContinualRun)
     if setting.problem.acts:
-        kind = LEARNER_RUNS[setting.learner and setting.learner.name]
+        kind = LEARNER_RUNS[setting.learner.name if setting.learner else None]
     return kind(setting, seeds, dataset, *args, **options)

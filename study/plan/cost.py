@@ -93,7 +93,8 @@ def _control_cost(setting: Setting, products: list[int]) -> Cost:
     if isinstance(setting.architecture, ActorCritic):  # the critic has one too
         first += products[len(products) // 2]
     played = setting.tasks * setting.problem.examples
-    trained, read = setting.epochs * played, 2 * played
+    trained: float = setting.epochs * played
+    read: float = 2 * played
     if setting.learner is not None:
         trained *= setting.batch_size / setting.learner.steps_per_update
         read = played + trained

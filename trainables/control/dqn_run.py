@@ -114,7 +114,8 @@ class Episodes:
     @property
     def tally(self) -> Tally:
         """The episodes that have ended."""
-        return Tally(*self.sums, self.ends)
+        rewards, losses = self.sums
+        return Tally(rewards, losses, self.ends)
 
     def step(self, actions: np.ndarray, firsts: np.ndarray) -> list[np.ndarray]:
         """Make one step in each copy; return the columns of the replay.

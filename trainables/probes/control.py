@@ -10,8 +10,8 @@ TANG = "Tang et al. 2025 (arXiv 2506.00592)"
 declare(
     "mean_return",
     source=TANG,
-    meaning="control: mean return of an iteration's episodes (also of those cut at its "
-    "end), as a mean over the level's iterations",
+    meaning="control: mean return of an iteration's episodes (with PPO, also of "
+    "those cut at its end), as a mean over the level's iterations",
 )
 declare(
     "last_return",

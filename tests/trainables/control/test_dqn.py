@@ -145,7 +145,8 @@ class Naive:
 
 
 def test_a_run_is_that_of_a_naive_loop():
-    run = new_run(seeds=(4, 7), epochs=2)
+    problem = CartPole(level_iterations=2, iteration_steps=80)
+    run = new_run(seeds=(4, 7), epochs=2, problem=problem)
     assert isinstance(run, DQNRun)
     naive = [Naive(run.setting, seed) for seed in run.seeds]
     for level in range(2):
