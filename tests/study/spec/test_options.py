@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from study.spec.options import SweepOptions
 from study.spec.search import SEARCHES
 from study.spec.studies import STUDIES
+from trainables.learners import DQN
 from trainables.networks import Conv
 from trainables.setting import RunOptions
 from trainables.usage import UsageError, run_command
@@ -44,6 +46,8 @@ def test_a_value_out_of_range_is_refused(options, message):
         ({"conv_channels": "8"}, "--conv-channels is 8, but the network is mlp"),
         ({"network": "conv", "conv_channels": "8-x"}, "conv_channels is '8-x'"),
         ({"hidden": "a"}, "hidden is 'a'"),
+        ({"learner": "dqm"}, "unknown learner 'dqm': did you mean 'dqn'"),
+        ({"learner": "dqn"}, "in problem permuted no network acts: leave out learn"),
     ],
 )
 def test_an_option_that_does_not_go_with_the_study_is_refused(options, message):
@@ -85,6 +89,13 @@ def test_options_choose_the_network():
     assert {(s.network, s.hidden) for s in default} == {(Conv(), (128, 128))}
     same = SweepOptions(network="mlp").load_study().settings
     assert same == STUDIES["quickstart"].settings
+
+
+def test_an_option_chooses_the_learner():
+    study = SweepOptions(study="control", learner="dqn").load_study()
+    plain = STUDIES["control"].settings
+    assert [attrs.evolve(s, learner=None) for s in study.settings] == [*plain]
+    assert {s.learner for s in study.settings} == {DQN()}
 
 
 def test_options_modify_a_search():

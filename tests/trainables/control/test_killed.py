@@ -87,7 +87,7 @@ def kill() -> None:
     "end", ["interrupted", pytest.param("killed", marks=pytest.mark.chaos)]
 )
 def test_a_run_that_ends_within_a_level_goes_on_to_the_last_bit(tmp_path, learner, end):
-    """A process is killed by SIGKILL only with `-m chaos`, because its start is slow."""
+    """A process is killed only with `-m chaos`, because its start is slow."""
     trial, results = trial_of(learner), str(tmp_path / "results")
     if end == "killed":
         words = [sys.executable, "-m", __name__, results, learner]
