@@ -29,7 +29,7 @@ declare(
     "episodes",
     unit="episodes",
     source=TANG,
-    meaning="control: episodes that the level began",
+    meaning="control: episodes that the level began (with PPO) or ended (with DQN)",
 )
 declare(
     "threshold_episodes",
