@@ -140,12 +140,15 @@ class FolderExclusion:
 
     def load(self) -> tuple[bytes, str] | None:
         """See `Exclusion`."""
-        for _ in range(100):
+        for _ in range(600):
             if not (numbers := self._numbers()):
                 return None
             # another process has possibly just deleted this file: then look again
             with contextlib.suppress(FileNotFoundError):
                 return self._path(numbers[-1]).read_bytes(), str(numbers[-1])
+            # sshfs keeps a list for 20 s (dcache_timeout), if nothing changes it here
+            with contextlib.suppress(OSError):
+                os.utime(self.folder)
             time.sleep(0.05)
         raise OSError(f"{self._path(numbers[-1])} is listed, but does not exist")
 
@@ -224,9 +227,11 @@ class FolderExclusion:
             _write(partial, content)
             os.replace(partial, self.folder / path)
         except FileNotFoundError:
-            if self._own.is_dir():
-                raise
-            return None
+            try:
+                os.utime(self._own)  # sshfs may still show a folder that is renamed
+            except FileNotFoundError:
+                return None
+            raise
         return ""
 
 

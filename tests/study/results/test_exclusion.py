@@ -1,7 +1,8 @@
 """Claims where no file lock helps: never two writers, and no line is ever lost.
 
 The claims are tried on S3 (moto's), on a folder without locks (as an sshfs mount is to
-two machines), and on a store whose writes have no conditions.
+two machines), and on a store whose writes have no conditions. The long tests also try
+two sshfs mounts of one folder.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from study.spec.search import Search
 from tests.study.results.test_store import REQUEST
 from tests.study.searching.test_proposals import SPACE
 from tests.support import chaos
+from tests.support.mounts import Mounts, lacking
 from trainables.request import REQUEST_FILE
 from trainables.usage import UsageError
 
@@ -48,20 +50,43 @@ def no_locks(monkeypatch):
 
 
 @pytest.fixture
-def store(request, bucket, tmp_path, no_locks):
+def store(request, bucket, tmp_path):
     name = re.sub(r"\W+", "-", request.node.name)
-    place = {
+    places = {
         "s3": bucket.uri.replace("prefix", name),
         "folder": str(tmp_path / "results"),
         "mock": f"mock:///{name}",
+        "mounts": str(tmp_path / FIRST),
     }
-    store = Store(place[request.param], "mine")
-    if request.param == "folder":
-        store.folder.mkdir(parents=True)
-    if request.param == "mock":  # unlike a real object store, it has folders
-        store.root()[0].create_dir(f"{name}/mine")
-    yield store
+    with contextlib.ExitStack() as stack:
+        if request.param == "mounts":
+            if lacking():
+                pytest.skip(lacking())
+            folders = [tmp_path / name for name in (FIRST, SECOND)]
+            stack.callback(Mounts(tmp_path / "origin", folders).close)
+        else:
+            request.getfixturevalue("no_locks")
+        store = Store(places[request.param], "mine")
+        if request.param in ("folder", "mounts"):
+            store.folder.mkdir(parents=True)
+        if request.param == "mock":  # unlike a real object store, it has folders
+            store.root()[0].create_dir(f"{name}/mine")
+        yield store
     bucket.delay = 0.0
+
+
+FIRST, SECOND = "first-mount", "second-mount"
+
+
+def place(store):
+    """Return what kind of place a store is, for a line of text."""
+    kind = "two mounts" if FIRST in store.results else "a folder"
+    return kind if store.local else store.results[:5]
+
+
+def elsewhere(store):
+    """Return the store as a second machine sees it: in the second mount, if any."""
+    return Store(store.results.replace(FIRST, SECOND), store.study)
 
 
 @pytest.fixture
@@ -74,6 +99,9 @@ def lines(monkeypatch):
 
 every_place = pytest.mark.parametrize("store", PLACES, indirect=True)
 exact_places = pytest.mark.parametrize("store", EXACT, indirect=True)
+exact_places_and_mounts = pytest.mark.parametrize(
+    "store", [*EXACT, "mounts"], indirect=True
+)
 
 
 @contextlib.contextmanager
@@ -309,12 +337,13 @@ def race(store, rounds, processes, pause):
     written, inside = [], []
 
     def add_lines(name):
+        here = elsewhere(store) if name % 2 else store
         own = random.Random(f"{chaos.SEED} {name}")
         for i in range(rounds):
             time.sleep(own.uniform(0, pause))
             with (
                 contextlib.suppress(UsageError, ClaimLostError),
-                claim(store, stale=20 * pause) as held,
+                claim(here, stale=20 * pause) as held,
             ):
                 for j in range(3):
                     line = f"{name} {i} {j}".encode()
@@ -354,7 +383,7 @@ def test_races_lose_no_line(store, bucket, lines, monkeypatch):
 
 @pytest.mark.chaos
 @pytest.mark.parametrize(("races", "delay"), [(200, 0.0), (40, 2.0)])
-@exact_places
+@exact_places_and_mounts
 def test_many_races_lose_no_line(
     store, bucket, lines, monkeypatch, capsys, races, delay
 ):
@@ -375,7 +404,7 @@ def test_many_races_lose_no_line(
         won, count = map(sum, zip(*pool.map(one_race, range(races)), strict=True))
     with capsys.disabled():
         print(
-            f"\n{races} races on {store.results[:5]}, puts delayed by 0 to "
+            f"\n{races} races on {place(store)}, puts delayed by 0 to "
             f"{2 * delay:g} s: {won} claims, {count} lines written, 0 lost, "
             f"seed {chaos.SEED}"
         )
@@ -398,10 +427,17 @@ with claims.claim(Files(sys.argv[1], "mine"), stale=1.0) as held:
 """
 
 
+def take_over(stack, store):
+    """Claim a store whose holder was stopped, perhaps with a renewal on its way."""
+    with contextlib.suppress(UsageError):
+        return stack.enter_context(claim(store, stale=1.0))
+    return stack.enter_context(claim(store, stale=1.0))
+
+
 def stop_and_continue(store, skew):
     """Stop a holder for longer than any limit, take over, and let it continue."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, store.results, str(skew)],
+        [sys.executable, "-c", HOLD, elsewhere(store).results, str(skew)],
         stdout=subprocess.PIPE,
         text=True,
         env=chaos.environment(),
@@ -409,7 +445,8 @@ def stop_and_continue(store, skew):
     try:
         acknowledged = [int(process.stdout.readline()) for _ in range(3)]
         process.send_signal(signal.SIGSTOP)
-        with claim(store, stale=1.0) as held:
+        with contextlib.ExitStack() as stack:
+            held = take_over(stack, store)
             content = held.load("lines")
             held.save("lines", content + b"parent\n")
             process.send_signal(signal.SIGCONT)
@@ -435,13 +472,13 @@ def test_a_process_that_is_stopped_and_continued_ends(store):
 
 
 @pytest.mark.chaos
-@exact_places
+@exact_places_and_mounts
 def test_many_processes_that_are_stopped_and_continued(store, capsys):
     for i in range(10):
         stop_and_continue(store, skew=120.0 * (-1) ** i)
         store.delete("lines")
     with capsys.disabled():
-        print(f"\n10 holders stopped, taken over and continued on {store.results[:5]}")
+        print(f"\n10 holders stopped, taken over and continued on {place(store)}")
 
 
 MOUNTS = """\
