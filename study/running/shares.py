@@ -61,7 +61,11 @@ def capacity() -> Capacity:
 
 
 def _cluster_config() -> dict[str, Any]:
-    """Return the content of the cluster file, or {} on a node that is not the head."""
+    """Return the content of the cluster file, or {} on a node that is not the head.
+
+    Ray also has an interface for the largest size of a cluster, `get_cluster_config` in
+    ray/_private/state.py. But in Ray 2.60, no autoscaler reports the size to it.
+    """
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     node_id = ray.get_runtime_context().get_node_id()
     groups = [n["Labels"].get(NODE_GROUP) for n in nodes if n["NodeID"] == node_id]
