@@ -32,7 +32,7 @@ from trainables.record_files import is_merged
 from trainables.request import Request
 from trainables.setting import Setting
 
-TRIALS = int(os.environ.get("SCALE", "3000"))
+TRIALS = int(os.environ.get("SCALE", "1000"))
 SEEDS = 10
 
 pytestmark = pytest.mark.chaos
