@@ -57,7 +57,7 @@ SHAPES_CHECKED_IN_ONE_OF = 8
 
 UNCHECKED_SHAPES = pytest.StashKey[bool]()
 
-RAY_MODULES = {"test_chaos", "test_cluster_lab"}
+RAY_MODULES = {"test_cluster_lab"}
 RAY_FIXTURES = {"cluster", "nodes", "whole"}
 """Tests in these modules, or with these fixtures, start or join a Ray cluster."""
 

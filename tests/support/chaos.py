@@ -80,7 +80,7 @@ class Sweep:
     def running(self):
         return self.process.poll() is None
 
-    def until(self, condition, seconds=120):
+    def until(self, condition, seconds=600):
         """Wait until `condition()` is true; return False if the sweep ends first."""
         deadline = time.monotonic() + seconds
         while not condition():
@@ -93,7 +93,7 @@ class Sweep:
     def training(self):
         return " at once (" in self.text
 
-    def end(self, seconds=300):
+    def end(self, seconds=900):
         """Wait for the end of the process; return its exit code."""
         try:
             code = self.process.wait(timeout=seconds)

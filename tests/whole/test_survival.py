@@ -1,8 +1,8 @@
-"""The short forms of test_chaos: a study is disturbed, its records are not.
+"""A study is disturbed, its records are not.
 
 All sweeps here join one cluster of a head and two nodes, which saves starting a Ray
-each time. The moments are where it hurts; random ones are in the long forms. The
-trials wait at a gate until the fault has come.
+each time. The moments are where it hurts; test_faults has random ones. The trials wait
+at a gate until the fault has come.
 """
 
 from __future__ import annotations
@@ -133,27 +133,53 @@ def test_killed_workers_a_killed_driver_a_lost_node_and_damaged_files(
     assert os.uname().nodename.encode() not in held
 
 
-@pytest.mark.chaos
-def test_a_disk_that_is_full_for_a_while(tmp_path, nodes, expected, counts, gate):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if not chaos.mount("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)):
+@pytest.fixture
+def disk(tmp_path):
+    """A disk of four megabytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    words = ("mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder))
+    if not chaos.mount(*words):
         pytest.skip("needs root, to mount a small disk")
-    try:
-        with Sweep(SHORT, disk, "--address", nodes.address, gate=gate) as sweep:
-            assert sweep.until(lambda: chaos.checkpoints(disk))
-            ballast = chaos.fill(disk)
-            counts.kills += 1
-            gate.open()
-            assert sweep.until(lambda: "The storage fails. Retrying" in sweep.text)
-            ballast.unlink()
-            assert sweep.end() == 0, (sweep.text, sweep.err)
-        (line,) = [n for n in sweep.out if n.startswith("The storage fails")]
-        assert "No space left on device" in line
-        assert "The storage works again.\n" in sweep.out
-        counts.check(expected, chaos.read(disk))
-    finally:
-        chaos.mount("umount", str(disk))
+    yield folder
+    chaos.mount("umount", str(folder))
+
+
+@pytest.mark.chaos
+def test_a_disk_that_is_full_for_a_while(disk, nodes, expected, counts, gate):
+    with Sweep(SHORT, disk, "--address", nodes.address, gate=gate) as sweep:
+        assert sweep.until(lambda: chaos.checkpoints(disk))
+        ballast = chaos.fill(disk)
+        counts.kills += 1
+        gate.open()
+        assert sweep.until(lambda: "The storage fails. Retrying" in sweep.text)
+        ballast.unlink()
+        assert sweep.end() == 0, (sweep.text, sweep.err)
+    (line,) = [n for n in sweep.out if n.startswith("The storage fails")]
+    assert "No space left on device" in line
+    assert "The storage works again.\n" in sweep.out
+    counts.check(expected, chaos.read(disk))
+
+
+@pytest.mark.chaos
+def test_a_disk_that_stays_full_until_the_sweep_gives_up(
+    disk, nodes, expected, counts, gate
+):
+    words = (SHORT, disk, "--address", nodes.address)
+    with Sweep(*words, "--patience", 1, gate=gate) as sweep:
+        assert sweep.until(lambda: chaos.checkpoints(disk))
+        ballast = chaos.fill(disk)
+        counts.kills += 1
+        gate.open()
+        assert sweep.end() == 1, sweep.text
+    assert "No space left on device" in sweep.text
+    assert "Traceback" not in sweep.text
+    assert sweep.err == []
+    ballast.unlink()
+    with Sweep(*words) as sweep:
+        assert sweep.end() == 0, (sweep.text, sweep.err)
+    counts.restarts += 1
+    counts.check(expected, chaos.read(disk))
 
 
 @pytest.mark.chaos

@@ -1,6 +1,6 @@
 """How often a trial is started again: progress counts anew, its own errors soon end it.
 
-Ray's killed workers themselves are in test_survival and test_chaos.
+Ray's killed workers themselves are in test_survival and test_faults.
 """
 
 from __future__ import annotations
