@@ -7,7 +7,9 @@ pass therefore gives exactly the gradient of each seed's own loss.
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -115,7 +117,8 @@ class Network:
         """Return each seed's inner product with `other`, of all weights and biases."""
         pairs = zip(self.tensors(), other.tensors(), strict=True)
         products = [(a * b).sum((1, 2), keepdim=True) for a, b in pairs]
-        return torch.stack(products).sum(0)
+        # one after the other, because the order of torch's sum depends on S
+        return functools.reduce(operator.add, products)
 
     def norm(self) -> Float[Tensor, "S 1 1"]:
         """Return each seed's L2 norm of all weights and biases."""

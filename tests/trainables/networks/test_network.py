@@ -138,3 +138,12 @@ def test_shapes_are_checked_when_tests_run():
     network = Network([torch.zeros(1, 4, 2)], [torch.zeros(1, 1, 2)])
     with pytest.raises(TypeError, match="S n inputs"):
         forward(network, torch.zeros(7, 4))
+
+
+def test_a_seeds_inner_product_does_not_depend_on_the_other_seeds():
+    """To the last bit, however many layers and seeds there are."""
+    network = initial_network([7, *range(3, 23)], list(range(16)))
+    whole = network.dot(network)
+    for seeds in (1, 2, 3, 5):
+        part = network.part(0, seeds)
+        assert torch.equal(part.dot(part), whole[:seeds])
