@@ -11,6 +11,7 @@ inactive, as autograd does.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -189,7 +190,8 @@ class Landscape:
     @functools.cached_property
     def batch_squares(self) -> Float64[Tensor, "S K"]:
         """The squared norm of the gradient of each of the K batches."""
-        squares = sum_squares(self.batches.gradient).sum(dim=0)
+        tensors = sum_squares(self.batches.gradient).unbind()
+        squares = functools.reduce(operator.add, tensors)  # as in `double_norm`
         return squares.reshape(self.network.seeds, -1)
 
 

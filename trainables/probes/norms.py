@@ -5,6 +5,9 @@ The norms are computed in float64, because squares could overflow in float32.
 
 from __future__ import annotations
 
+import functools
+import operator
+
 from jaxtyping import Float, Float64
 from torch import Tensor
 
@@ -80,7 +83,8 @@ def double_norm(network: Network) -> Float[Tensor, " S"]:
 
 
 def _norm(squares: Float64[Tensor, "tensors S"]) -> Float64[Tensor, " S"]:
-    return squares.sum(dim=0).sqrt()
+    # one tensor after the other: the order of torch's sum depends on the number of seeds
+    return functools.reduce(operator.add, squares.unbind()).sqrt()
 
 
 def _layer_norms(squares: Float64[Tensor, "tensors S"]) -> Float64[Tensor, "S layers"]:
