@@ -26,6 +26,12 @@ from trainables.steps.reference import both_passes
 TEST_BATCH = 1000
 """The number of test examples that a network processes at once."""
 
+TEST_NUMBERS = 2**28
+"""The most numbers that the layers of a network may store for them (1 GiB).
+
+Fewer examples are processed at once if each needs more.
+"""
+
 CHUNK_MEMORY = {"cpu": 0, "cuda": 10**9}
 """The memory in bytes that a measurement of the loss landscape can use, by device type.
 
@@ -89,6 +95,9 @@ def measure_tests(
     `logits_of` takes S networks and inputs of shape (S, n, inputs).
     """
     device = network.weights[0].device
+    size = TEST_BATCH
+    if network.kind is not None:
+        size = max(1, min(size, TEST_NUMBERS // _stored(network)))
     accuracy, loss = [], []
     for i, examples in enumerate(stack):
         alone, images = network.part(i, i + 1), reader.part(i, i + 1)
@@ -96,7 +105,7 @@ def measure_tests(
         logits = torch.cat(
             [
                 logits_of(alone, images.read(batch[None]))
-                for batch in torch.split(positions, TEST_BATCH)
+                for batch in torch.split(positions, size)
             ],
             dim=1,
         )[0]
@@ -142,11 +151,17 @@ def measure_network(
     probe, of shape (S,) or (S, layers) and dtype float64. Also returns `finite`: 1 if
     all weights of a seed are finite, else 0.
     """
-    inputs, labels = batch.read(reader)
-    gradient, hidden, _ = passes(network, inputs, labels)
-    snapshot = Snapshot(network, hidden, gradient, initial, before)
-    measures = {column: probe(snapshot) for column, probe in PROBES.items()}
-    return measures | {"finite": finite(network)}
+    measures = []
+    # a network with many layers needs much memory, so there one seed is enough
+    size = network.seeds if network.kind is None else 1
+    for i in range(0, network.seeds, size):
+        inputs, labels = batch.part(i, i + size).read(reader.part(i, i + size))
+        own, *others = (n.part(i, i + size) for n in (network, initial, before))
+        gradient, hidden, _ = passes(own, inputs, labels)
+        snapshot = Snapshot(own, hidden, gradient, *others)
+        measures.append({column: probe(snapshot) for column, probe in PROBES.items()})
+    joined = {name: torch.cat([m[name] for m in measures]) for name in PROBES}
+    return joined | {"finite": finite(network)}
 
 
 def finite(network: Network) -> Tensor:
@@ -172,9 +187,7 @@ def measure_landscape(
     weights = sum(shape.numel() for shape in shapes)
     activations = sum(shape[-1] for shape in shapes)
     if network.kind is not None:
-        dense = [shape[-1] for shape in shapes[network.kind.front : len(shapes) // 2]]
-        layers = network.kind.layers(network.form, dense)
-        activations = sum(layer.numbers for layer in layers)
+        activations = _stored(network)
     activations *= len(batch.examples[0].labels)
     # estimate how many numbers a seed stores: copies of its weights (as Lanczos vectors
     # or for small batches), and the graph of a Hessian-vector product
@@ -191,6 +204,14 @@ def measure_landscape(
         landscape = Landscape(networks, inputs, labels, part.seeds, part.task)
         chunks.append(_measure(probes, landscape))
     return {column: torch.cat([c[column] for c in chunks]) for column in probes}
+
+
+def _stored(network: Network) -> int:
+    """Return how many numbers the layers of an architecture store per example."""
+    assert network.kind is not None
+    dense = [bias.shape[2] for bias in network.biases[network.kind.front :]]
+    layers = network.kind.layers(network.form, dense)
+    return sum(layer.numbers for layer in layers)
 
 
 _initial_measures: dict[bytes, dict[str, Tensor]] = {}
@@ -216,7 +237,8 @@ def _digest(probes: Mapping[str, Function], landscape: Landscape) -> bytes:
     network = landscape.network
     forms = network.normalized, network.activation, network.kind, network.form
     hashed = hashlib.sha256(repr((list(probes), list(landscape.seeds), forms)).encode())
-    for tensor in (*network.tensors(), landscape.inputs, landscape.labels):
+    numbers = *network.tensors(), *network.statistics
+    for tensor in (*numbers, landscape.inputs, landscape.labels):
         hashed.update(repr((tensor.shape, tensor.dtype, tensor.device)).encode())
         hashed.update(tensor.cpu().numpy().tobytes())
     return hashed.digest()

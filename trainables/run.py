@@ -116,6 +116,9 @@ class ContinualRun:
                 f"the dataset is {dataset.name}, but the setting has {own}: load {own}"
             )
         keep_freed_memory()
+        # on a GPU, torch's convolutions shall repeat their bits and keep all digits
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.allow_tf32 = False
         self.setting, self.seeds, self.dataset = setting, list(seeds), dataset
         self.options, self.device, self.dtype = options, torch.device(device), dtype
         self._read_images()
@@ -474,6 +477,7 @@ class ContinualRun:
             "task": self.task,
             "alive": self.alive,
             "network": [t.cpu().clone() for t in self.stack.network.tensors()],
+            "statistics": [t.cpu().clone() for t in self.stack.network.statistics],
             "memory": {name: t.cpu().clone() for name, t in memory.items()},
         }
 
@@ -499,6 +503,10 @@ class ContinualRun:
         network = self.stack.network.like(
             [t.to(self.device, self.dtype, copy=True) for t in state["network"]]
         )
+        network.statistics = [
+            t.to(self.device, self.dtype, copy=True)
+            for t in state.get("statistics", [])  # older versions had none
+        ]
         memory = initial_memory(self.setting, network)
         memory.load(state["memory"])
         self.task = state["task"]

@@ -51,13 +51,24 @@ REGISTRIES: dict[str, Mapping[str, type]] = {
 ONE_OUTPUT = ("continual_backprop", "redo", "snr")
 """The interventions that replace units. They need one output per unit."""
 
+PLAIN_LAYERS = (
+    "layer_norm",
+    "parseval",
+    "spectral_norm",
+    "spectral_regularization",
+)
+"""The interventions that change plain layers, or the spectral norms of their weights.
+
+See `Architecture.is_plain`.
+"""
+
 ONE_HEAD = ("head_reset", "head_zero")
 """Interventions that change the last layer, and need a network with one head."""
 
 
 def parse_hidden(value: Any) -> tuple[int, ...]:
-    """Return the widths of the hidden layers: see `parse_widths`."""
-    return parse_widths("hidden", value)
+    """Return the widths of the hidden layers: see `parse_widths`. There may be none."""
+    return parse_widths("hidden", value) if value not in ("", (), []) else ()
 
 
 @attrs.frozen(kw_only=True)
@@ -167,6 +178,7 @@ class Setting:
                 f"{self.normalization} already sets the input of a black pixel: leave "
                 "out input_low or normalization"
             )
+        self._check_network()
         self._check_intervention()
         available = DATASETS[self.dataset].train
         if self.examples is not None and self.examples > available:
@@ -234,16 +246,44 @@ class Setting:
         """The maximum number of tasks in the stream, or None if there is no limit."""
         return self.problem.longest(self.form)
 
-    def _check_intervention(self) -> None:
-        """Check that the intervention works with the network.
+    def _check_network(self) -> None:
+        """Check that the network fits the images and the values of the setting.
 
         Raises:
-            UsageError: The intervention replaces units, but the layers of the network
-                are not in a chain, or a unit has two outputs. Or the intervention
-                changes one head, but the network has two.
+            UsageError: It does not.
+        """
+        network = self.architecture
+        network.check(self.form)
+        if network.hidden and not self.hidden:
+            raise UsageError("hidden is empty: give at least one width, e.g. 100-100")
+        if self.activation is not None and not network.is_plain:
+            raise UsageError(
+                f"activation is {self.activation}, but network {network.name} has its "
+                "own: leave out activation"
+            )
+
+    def _check_intervention(self) -> None:
+        """Check that the network fits the intervention.
+
+        Raises:
+            UsageError: The intervention needs other layers or units than the network
+                has.
         """
         name = self.intervention.name if self.intervention else ""
         network = self.architecture
+        noise = getattr(self.intervention, "step_noise", None)
+        if not network.is_plain and name in PLAIN_LAYERS:
+            raise UsageError(
+                f"intervention {name} changes layers that have only weights and "
+                f"biases, but network {network.name} has others: leave out the "
+                "intervention"
+            )
+        if not network.is_plain and noise == "initial":
+            raise UsageError(
+                f"intervention {name} draws noise like initial weights, but network "
+                f"{network.name} has weights that are not drawn: set step_noise to "
+                "normal"
+            )
         if not network.is_chain and name in ONE_OUTPUT:
             raise UsageError(
                 f"intervention {name} needs a network in which each layer reads only "

@@ -40,7 +40,7 @@ from trainables.interventions import (
     StepShrinkPerturb,
     WarmStart,
 )
-from trainables.networks import MLP, NETWORKS, Architecture, Conv
+from trainables.networks import MLP, NETWORKS, Architecture, Conv, ResNet18
 from trainables.networks.network import Network, forward, initial_network
 from trainables.networks.stack import Memory
 from trainables.optimizers import (
@@ -166,6 +166,7 @@ WITH_IMAGES = [name for name, p in PROBLEM_CASES.items() if p.control is None]
 NETWORK_CASES: dict[str, Architecture] = {
     "mlp": MLP(),
     "conv": Conv(conv_channels="2-3"),
+    "resnet18": ResNet18(resnet_width=1),
 }
 """Each architecture. tests/trainables/networks has a test of its forward pass."""
 
@@ -724,7 +725,7 @@ def test_the_probes_of_a_dead_network_of_any_kind_are_finite(name):
     network.biases[-1][..., 3] = (400 - sum(units)) ** 0.5
     x, y = torch.rand(1, 40, 784), torch.full((1, 40), 3)
     norms = [width**0.5 for width in [*units, 400 - sum(units)]]
-    layered = {"layer_dormant_fraction": [1] * len(units)}
+    layered = {"layer_dormant_fraction": [1] * (len(forward(network, x)[0]) - 1)}
     cases = {
         n: layered.get(n, norms if n.startswith("layer_") else value)
         for n, value in (PROBE_CASES | LANDSCAPE_CASES).items()

@@ -8,7 +8,12 @@ from trainables.networks.actor_critic import ActorCritic
 from trainables.networks.architecture import Architecture
 from trainables.networks.conv import Conv
 from trainables.networks.mlp import MLP
+from trainables.networks.resnet import ResNet18
 
-NETWORKS: dict[str, type[Architecture]] = {"mlp": MLP, "conv": Conv}
+NETWORKS: dict[str, type[Architecture]] = {
+    "mlp": MLP,
+    "conv": Conv,
+    "resnet18": ResNet18,
+}
 
-__all__ = ["MLP", "NETWORKS", "ActorCritic", "Architecture", "Conv"]
+__all__ = ["MLP", "NETWORKS", "ActorCritic", "Architecture", "Conv", "ResNet18"]

@@ -25,15 +25,17 @@ if TYPE_CHECKING:
 class Layer(NamedTuple):
     """The size of a layer."""
 
-    inputs: int  # numbers that a unit reads at one position
+    inputs: int  # rows of the weights: numbers that a unit reads at one position
     units: int
     positions: int = 1  # positions of an image at which every unit is computed
+    stored: int = 0  # numbers that are stored per example, besides the outputs
+    gain: bool = False  # the last row of the weights are gains, which are 1 at first
+    bound: float | None = None  # of the initial weights; None: as the setting says
 
     @property
     def numbers(self) -> int:
-        """How many numbers are stored per example: outputs, and copies of inputs."""
-        copies = self.inputs if self.positions > 1 else 0
-        return self.positions * (self.units + copies)
+        """How many numbers are stored per example."""
+        return self.positions * self.units + self.stored
 
 
 @attrs.frozen(kw_only=True)
@@ -52,10 +54,28 @@ class Architecture:
     the weights. There is one such row for each position that the weights read.
     """
 
+    is_plain: ClassVar[bool] = True
+    """Whether a layer is a product with its weights, its biases and an activation.
+
+    Other activations, and interventions that change the layers or their spectral norms,
+    need this. A layer with gains, or one that normalizes its outputs, is not plain.
+    """
+
     @property
     def front(self) -> int:
         """The number of layers before the dense layers."""
         return 0
+
+    def check(self, form: Form) -> None:
+        """Check that the network can read images of this form.
+
+        Raises:
+            UsageError: It cannot.
+        """
+
+    def statistics(self, form: Form) -> list[int]:
+        """Return the units of each layer that batch normalization normalizes."""
+        return []
 
     def layers(self, form: Form, dense: Sequence[int], outputs: int = 1) -> list[Layer]:
         """Return the sizes of all layers, from the images of this form to the logits.
@@ -71,6 +91,7 @@ class Architecture:
 
         `inputs` has the shape (S, n, pixels), and the outputs of a layer (S, n x
         positions, units). The outputs of the last hidden layer are (S, n, units).
+        Layers without an activation may be left out.
         """
         raise NotImplementedError
 

@@ -83,7 +83,7 @@ class Conv(Architecture):
         """Return the sizes of the convolutions and of the dense layers."""
         convolutions = self.convolutions(form, outputs)
         sizes = [
-            Layer(c.rows * c.columns * c.channels, c.units, math.prod(c.outputs))
+            convolution_layer(c.rows * c.columns * c.channels, c.units, c.outputs)
             for c in convolutions
         ]
         inputs = math.prod(convolutions[-1].pooled) * outputs * convolutions[-1].units
@@ -127,6 +127,13 @@ class Conv(Architecture):
             outputs.append(x.flatten(1, 3))
         hidden, logits = dense_forward(network, x.flatten(2), self.front)
         return [*outputs, *hidden], logits
+
+
+def convolution_layer(inputs: int, units: int, outputs: tuple[int, int]) -> Layer:
+    """Return the size of a convolution, whose inputs are copied for each position."""
+    positions = math.prod(outputs)
+    copies = positions * inputs if positions > 1 else 0
+    return Layer(inputs, units, positions, copies)
 
 
 def _kernel(layer: int, height: int, width: int) -> tuple[int, int]:

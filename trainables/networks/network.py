@@ -11,7 +11,8 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trainables.networks.activations import ACTIVATIONS
-from trainables.networks.architecture import Architecture
+from trainables.networks.architecture import Architecture, Layer
 from trainables.networks.initialization import INITIALIZATIONS
 from trainables.networks.mlp import MLP
 from trainables.problems import MNIST, Form
@@ -42,6 +43,13 @@ class Network:
     weights: a key of `INITIALIZATIONS`, or None for the default of `initial_network`.
     `kind` is the architecture, or None for a multilayer perceptron. `form` is the form
     of the images. A multilayer perceptron ignores it.
+
+    `statistics` has the running mean and variance of each layer that is normalized over
+    the batch. `mode` says what such a layer uses and changes:
+
+        test    the running statistics: examples do not depend on each other
+        climb   the mean and the variance of the batch
+        learn   the same, and it moves the running statistics towards them
     """
 
     weights: list[Tensor]  # each (S, inputs, outputs)
@@ -51,6 +59,8 @@ class Network:
     initialization: str | None = None
     kind: Architecture | None = None
     form: Form = MNIST
+    statistics: list[Tensor] = field(default_factory=list)  # each (S, 2, units)
+    mode: Literal["test", "climb", "learn"] = "test"
 
     def __post_init__(self) -> None:
         self.weights = [
@@ -67,11 +77,19 @@ class Network:
         return [*self.weights, *self.biases]
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Network:
-        """Apply `change` to each tensor, and return a network of the results."""
-        return self.like([change(tensor) for tensor in self.tensors()])
+        """Apply `change` to each tensor, and return a network of the results.
+
+        It is applied to the statistics too.
+        """
+        changed = self.like([change(tensor) for tensor in self.tensors()])
+        changed.statistics = [change(tensor) for tensor in self.statistics]
+        return changed
 
     def like(self, tensors: Sequence[Tensor]) -> Network:
-        """Return a network with these tensors, in the order of `Network.tensors`."""
+        """Return a network with these tensors, in the order of `Network.tensors`.
+
+        It shares the statistics of this network.
+        """
         layers = len(self.weights)
         parts = list(tensors[:layers]), list(tensors[layers:])
         return Network(
@@ -81,7 +99,26 @@ class Network:
             self.initialization,
             self.kind,
             self.form,
+            self.statistics,
+            self.mode,
         )
+
+    def leaves(self) -> Network:
+        """Return the same network, whose tensors autograd can differentiate."""
+        tensors = self.tensors()
+        return self.like([tensor.detach().requires_grad_() for tensor in tensors])
+
+    def in_mode(self, mode: Literal["test", "climb", "learn"]) -> Network:
+        """Return the same network in another mode (no copy)."""
+        return replace(self, mode=mode)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The sizes of all layers. If the network is plain, only inputs and units."""
+        if self.kind is None or self.kind.is_plain:
+            return [Layer(*w.shape[1:]) for w in self.weights]
+        dense = [b.shape[2] for b in self.biases[self.kind.front :]]
+        return self.kind.layers(self.form, dense)
 
     def zeros_like(self) -> Network:
         """Return a network with the same shapes, in which all numbers are 0."""
@@ -107,7 +144,7 @@ class Network:
 
     def __mul__(self, factor: float | Tensor) -> Network:
         """Return the networks times `factor`. A tensor has the shape (S, 1, 1)."""
-        return self.map(lambda tensor: factor * tensor)
+        return self.like([factor * tensor for tensor in self.tensors()])
 
     def __rmul__(self, factor: float) -> Network:
         """Return `factor` times the networks."""
@@ -132,6 +169,11 @@ class Network:
         """
         for tensor, target in zip(self.tensors(), other.tensors(), strict=True):
             tensor.lerp_(target, share)
+
+    def forget_batches(self) -> None:
+        """Set the running statistics to mean 0 and variance 1, as in a new network."""
+        for statistics in self.statistics:
+            statistics[:, 0], statistics[:, 1] = 0, 1
 
     def permute_inputs(self, orders: Tensor) -> None:
         """Permute the inputs of the first layer in place.
@@ -171,16 +213,22 @@ def initial_network(
     outputs = 1 if activation is None else ACTIVATIONS[activation].outputs
     form = form or Form(1, sizes[0], 1, sizes[-1])
     layers = (kind or MLP()).layers(form, sizes[1:], outputs)
-    shapes = [(layer.inputs, layer.units) for layer in layers]
     drawn = [
-        _draw(shapes, initialization, generator("weights", seed)) for seed in seeds
+        _draw(layers, initialization, generator("weights", seed)) for seed in seeds
     ]
     tensors = [
         torch.from_numpy(np.stack(arrays)).to(device, dtype)
         for arrays in zip(*drawn, strict=True)
     ]
-    weights, biases = tensors[: len(shapes)], tensors[len(shapes) :]
-    return Network(weights, biases, normalized, activation, initialization, kind, form)
+    weights, biases = tensors[: len(layers)], tensors[len(layers) :]
+    statistics = [
+        weights[0].new_empty(len(seeds), 2, units)
+        for units in (kind.statistics(form) if kind else [])
+    ]
+    options = normalized, activation, initialization, kind, form, statistics
+    network = Network(weights, biases, *options)
+    network.forget_batches()
+    return network
 
 
 def draw_initial(network: Network, random: np.random.Generator) -> list[Tensor]:
@@ -188,28 +236,33 @@ def draw_initial(network: Network, random: np.random.Generator) -> list[Tensor]:
 
     The result has the order of `Network.tensors`, without the axis of the seeds.
     """
-    shapes = [(w.shape[1], w.shape[2]) for w in network.weights]
-    arrays = _draw(shapes, network.initialization, random)
+    arrays = _draw(network.layers, network.initialization, random)
     return [network.weights[0].new_tensor(array) for array in arrays]
 
 
 def _draw(
-    shapes: Sequence[tuple[int, int]],
+    layers: Sequence[Layer],
     initialization: str | None,
     random: np.random.Generator,
 ) -> list[np.ndarray]:
     """Return random weights of all layers, then random biases of all layers.
 
-    `shapes` has (inputs, outputs) for each layer. The numbers are drawn layer by layer.
+    The numbers are drawn layer by layer. Gains are 1. The biases of a layer that has
+    gains, or a bound of its own, are 0.
     """
     weights, biases = [], []
-    for layer, (fan_in, width) in enumerate(shapes):
-        is_output = layer == len(shapes) - 1
-        bound = initial_bound(fan_in, initialization, output=is_output)
-        weights.append(random.uniform(-bound, bound, (fan_in, width)))
+    for number, layer in enumerate(layers, start=1):
+        fan_in, width, bound = layer.inputs - layer.gain, layer.units, layer.bound
+        if bound is None:
+            is_output = number == len(layers)
+            bound = initial_bound(max(1, fan_in), initialization, output=is_output)
+        weight = random.uniform(-bound, bound, (fan_in, width))
         bias = np.zeros((1, width))
-        if initialization is not None:
+        if layer.gain:
+            weight = np.concatenate([weight, np.ones((1, width))])
+        elif layer.bound is None and initialization is not None:
             bias = random.uniform(-bound, bound, (1, width))
+        weights.append(weight)
         biases.append(bias)
     return weights + biases
 

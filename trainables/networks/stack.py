@@ -93,8 +93,10 @@ class Stack:
     memory: Memory
 
     def tensors(self) -> list[Tensor]:
-        """Return all tensors of the stack: weights, biases and memory."""
-        return [*self.network.tensors(), *self.memory.named().values()]
+        """Return all tensors of the stack: weights, biases, statistics and memory."""
+        network = self.network
+        memory = self.memory.named().values()
+        return [*network.tensors(), *network.statistics, *memory]
 
     def map(self, seeds: list[int], change: Callable[[Tensor], Tensor]) -> Stack:
         """Apply `change` to each tensor; return a stack of the results, for `seeds`."""

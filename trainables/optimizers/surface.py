@@ -60,8 +60,16 @@ class Surface:
         return self._gradient_and_logits[1]
 
     def gradient_at(self, step: Network) -> Network:
-        """Return grad L(w + step)."""
-        return self._gradient_of(self.network + step)[0]
+        """Return grad L(w + step).
+
+        Running statistics of batch normalization do not change: those of w count. This
+        is as in davda54/sam@3c3afdb (example/train.py:50-60), which stops them in the
+        second pass.
+        """
+        perturbed = self.network + step
+        if perturbed.mode == "learn":
+            perturbed = perturbed.in_mode("climb")
+        return self._gradient_of(perturbed)[0]
 
     def gradient_uphill(self, radius: float | Tensor) -> Network:
         """Return g2 = grad L(w + radius g1 / (||g1|| + EPSILON)).

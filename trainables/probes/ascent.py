@@ -72,8 +72,7 @@ def step_gain(landscape: Landscape) -> Float[Tensor, " S"]:
     examples. Wang et al. call it one-step optimization gain. If the loss is almost
     linear near w, the gain is about 0.01 ||g||^2. All settings use the step size 0.01.
     """
-    steps = iter(landscape.gradient.tensors())
-    after = landscape.network.map(lambda tensor: tensor - STEP_SIZE * next(steps))
+    after = landscape.network - STEP_SIZE * landscape.gradient
     return landscape.loss - _loss_at(landscape, after)
 
 

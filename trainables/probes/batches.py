@@ -83,7 +83,7 @@ def _curvatures(
     the shares, and the derivative with respect to share_k is u^T H_k u. So one network
     is enough for all batches.
     """
-    network = landscape.network.map(lambda tensor: tensor.detach().requires_grad_())
+    network = landscape.network.leaves()
     used = landscape.batches.labels.numel() // network.seeds
     inputs, labels = landscape.inputs[:, :used], landscape.labels[:, :used]
     weights, u = network.tensors(), direction.tensors()

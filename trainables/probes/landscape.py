@@ -51,7 +51,7 @@ class Hessian:
         loss: Loss = cross_entropy,
     ) -> None:
         """Build the graph of the gradient, which `product` uses."""
-        leaves = network.map(lambda tensor: tensor.detach().requires_grad_())
+        leaves = network.leaves()
         self._leaves = leaves.tensors()
         with torch.enable_grad():
             _, logits = forward(leaves, inputs)

@@ -83,7 +83,7 @@ def double_norm(network: Network) -> Float[Tensor, " S"]:
 
 
 def _norm(squares: Float64[Tensor, "tensors S"]) -> Float64[Tensor, " S"]:
-    # one tensor after the other: the order of torch's sum depends on the number of seeds
+    # one after the other, because the order of torch's sum depends on the seeds
     return functools.reduce(operator.add, squares.unbind()).sqrt()
 
 

@@ -66,16 +66,17 @@ def gradient(
 ) -> Slope:
     """Return the optimizer's gradient for each seed, and the logits at the weights.
 
-    If `Optimizer.is_mixture` is true, this function computes all seeds together.
-    Otherwise, it computes one seed after the other. `gradient_of` computes the gradient
-    of the loss, whose targets are the `labels`; the default is `loss_gradient`.
+    If `Optimizer.is_mixture` is true, this computes all seeds together. Otherwise, it
+    computes one seed after the other. `gradient_of` computes the gradient of the loss,
+    whose targets are the `labels`; the default is `loss_gradient`. Batch normalization
+    moves its running statistics, which `network` shares, in the pass at the weights.
     """
     plain = gradient_of or loss_gradient
 
     def slope_of(part: slice) -> Slope:
         x, y = inputs[part], labels[part]
         return mixed_gradient(
-            network.map(lambda tensor: tensor[part]),
+            network.map(lambda tensor: tensor[part]).in_mode("learn"),
             optimizer,
             lambda point: plain(point, x, y),
             memory.map(lambda tensor: tensor[part]),
@@ -197,7 +198,7 @@ def both_passes(
     Returns the gradient of each seed's mean loss, the outputs of the hidden layers, and
     the logits.
     """
-    leaves = network.map(lambda tensor: tensor.detach().requires_grad_())
+    leaves = network.leaves()
     with torch.enable_grad():
         layers, logits = forward(leaves, inputs)
         total = loss(logits, labels).mean(1).sum()

@@ -39,4 +39,5 @@ class Fresh(Intervention):
             first = draw_initial(stack.network, generator("weights", seed))
             for tensor, start in zip(stack.network.tensors(), first, strict=True):
                 tensor[i].copy_(start)
+        stack.network.forget_batches()
         stack.memory.forget()

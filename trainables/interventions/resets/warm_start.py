@@ -6,10 +6,11 @@ the first, every weight and bias w becomes
 
     shrink w + fresh_share u
 
-where u is drawn like an initial weight. The optimizer's moments become 0. The authors'
-code does the same (JordanAsh/warm_start@896176b, run.py:126-136 and 155-161). In the
-paper, u is noise from N(0, sigma^2). This module follows the code, whose noise is
-larger in layers with larger initial weights.
+where u is drawn like an initial weight (a gain of a normalization is 1). The
+optimizer's moments become 0, and batch normalization forgets earlier batches. All this
+is as in the authors' code (JordanAsh/warm_start@896176b, run.py:126-136 and 155-161).
+In the paper, u is noise from N(0, sigma^2). This module follows the code, whose noise
+is larger in layers with larger initial weights.
 
 The literature on plasticity shrinks and perturbs after every update: see
 `step_shrink_perturb`.
@@ -52,4 +53,5 @@ class WarmStart(Intervention):
             fresh = draw_initial(stack.network, generator("perturb", seed, stack.task))
             for tensor, u in zip(stack.network.tensors(), fresh, strict=True):
                 tensor[i].mul_(self.shrink).add_(u, alpha=self.fresh_share)
+        stack.network.forget_batches()
         stack.memory.forget()

@@ -12,7 +12,8 @@ src/trainers/base.py:151-188).
 The authors' code resets the hare after every tenth epoch. After a reset, its two
 networks share their memory until the next update, so that the tortoise takes the hare's
 first step too. The paper does not mention the shared memory, and this module keeps the
-two networks apart. All tests and probes measure the hare.
+two networks apart. All tests and probes measure the hare. Running statistics of batch
+normalization are those of the hare, and do not change in a reset.
 """
 
 from __future__ import annotations

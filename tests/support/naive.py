@@ -1,0 +1,123 @@
+"""A run of one network in torch.nn, as anyone would write it, to compare with a run."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainables.data import Dataset
+from trainables.optimizers import SAM
+from trainables.randomness import generator
+from trainables.record import Record
+from trainables.setting import Setting
+
+
+class Model(nn.Module):
+    """A network that keeps the outputs of its hidden layers, as (rows, units)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden: list[Tensor] = []
+
+    def keep(self, layer: Tensor) -> Tensor:
+        """Keep a layer, whose units are the channels of images or the last axis."""
+        channels_last = layer.movedim(1, -1) if layer.dim() == 4 else layer
+        self.hidden.append(channels_last.detach().flatten(0, -2))
+        return layer
+
+
+def naive_records(
+    model: Model, setting: Setting, seed: int, data: Dataset
+) -> list[Record]:
+    """Train `model` on the stream, and return some columns of its records.
+
+    The optimizer is SGD or SAM. Running statistics of batch normalization stand still
+    in the second pass, as in davda54/sam (example/train.py).
+    """
+    parameters, o = list(model.parameters()), setting.optimizer
+    form = setting.form
+    options = {"momentum": o.momentum, "weight_decay": o.weight_decay}
+    sgd = torch.optim.SGD(parameters, lr=o.lr, **options)
+
+    def set_momentum(momentum: float) -> None:
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = momentum
+
+    def passes(x: Tensor, y: Tensor) -> tuple[tuple[Tensor, ...], Tensor, float]:
+        logits = model(x)[:, : max(labels) + 1]
+        loss = functional.cross_entropy(logits, y)
+        return torch.autograd.grad(loss, parameters), logits.detach(), loss.item()
+
+    def norm(tensors: tuple[Tensor, ...] | list[Tensor]) -> Tensor:
+        return torch.cat([tensor.detach().flatten() for tensor in tensors]).norm()
+
+    def step(x: Tensor, y: Tensor) -> tuple[Tensor, float]:
+        set_momentum(0.1)
+        slope, logits, loss = passes(x, y)
+        if isinstance(o, SAM):
+            climb = [o.rho * g / norm(slope) for g in slope]
+            set_momentum(0.0)
+            with torch.no_grad():
+                torch._foreach_add_(parameters, climb)
+            slope, _, _ = passes(x, y)
+            with torch.no_grad():
+                torch._foreach_sub_(parameters, climb)
+        for parameter, g in zip(parameters, slope, strict=True):
+            parameter.grad = g
+        sgd.step()
+        return logits, loss
+
+    def examples(images: np.ndarray, of: np.ndarray) -> tuple[Tensor, Tensor]:
+        mine = [i for i, label in enumerate(of) if label in labels.values()]
+        shape = (-1, form.height, form.width, form.channels)
+        x = torch.tensor(images[mine] / 255).view(shape).permute(0, 3, 1, 2)
+        label_of = {label: i for i, label in labels.items()}
+        return x, torch.tensor([label_of[of[i]] for i in mine])
+
+    rows: list[Record] = []
+    for index in range(setting.tasks):
+        task = setting.problem.task(seed, index, form)
+        labels = dict(enumerate(task.classes))
+        x, y = examples(data.train_images, data.train_labels)
+        if setting.examples is not None:
+            drawn = generator("examples", seed, index).permutation(len(y))
+            chosen = np.sort(drawn[: setting.examples])
+            x, y = x[chosen], y[chosen]
+        model.train()
+        correct = loss_sum = 0.0
+        for epoch in range(setting.epochs):
+            order = generator("order", seed, index, epoch).permutation(len(y))
+            for batch in torch.tensor(order).split(setting.batch_size):
+                logits, loss = step(x[batch], y[batch])
+                correct += (logits.argmax(1) == y[batch]).sum().item()
+                loss_sum += loss * len(batch)
+        model.eval()
+        seen = setting.epochs * len(y)
+        test_x, test_y = examples(data.test_images, data.test_labels)
+        logits = model(test_x)[:, : len(labels)].detach()
+        probed = generator("probe", seed, index).permutation(len(y))
+        probed = probed[: len(labels) * min(np.bincount(data.train_labels))]
+        model.hidden.clear()
+        slope, _, _ = passes(x[probed], y[probed])
+        silent = [(h == 0).all(0).double() for h in model.hidden]
+        values = torch.linalg.svdvals(model.hidden[-1])
+        share = values[values > 0] / values.sum()
+        rows.append(
+            {
+                "seed": seed,
+                "task": index,
+                "online_accuracy": correct / seen,
+                "train_loss": loss_sum / seen,
+                "test_loss": functional.cross_entropy(logits, test_y).item(),
+                "test_accuracy": (logits.argmax(1) == test_y).double().mean().item(),
+                "weight_norm": norm(parameters).item(),
+                "gradient_norm": norm(slope).item(),
+                "effective_rank": (-(share * share.log()).sum()).exp().item(),
+                "layer_dormant_fraction": [units.mean().item() for units in silent],
+                "dormant_fraction": torch.cat(silent).mean().item(),
+            }
+        )
+    return rows
