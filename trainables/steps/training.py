@@ -64,7 +64,9 @@ def train(update: Update, reader: Reader, block: Block) -> StepSums:
         inputs = reader.read(positions)
         step_logits += [update(x, y) for x, y in zip(inputs, labels, strict=True)]
     logits = torch.stack(step_logits)
-    loss = cross_entropy(logits, block.labels).double().sum((0, 2))
+    losses = cross_entropy(logits, block.labels).double()
+    # a row for each seed, so that the order of the sum does not depend on their number
+    loss = losses.transpose(0, 1).flatten(1).sum(1)
     correct = (logits.argmax(-1) == block.labels).sum((0, 2)).double()
     return StepSums(loss, correct)
 
