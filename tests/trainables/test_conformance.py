@@ -40,7 +40,7 @@ from trainables.interventions import (
     StepShrinkPerturb,
     WarmStart,
 )
-from trainables.networks import MLP, NETWORKS, Architecture, Conv, ResNet18
+from trainables.networks import MLP, NETWORKS, Architecture, Conv, ResNet18, ViT
 from trainables.networks.network import Network, forward, initial_network
 from trainables.networks.stack import Memory
 from trainables.optimizers import (
@@ -167,6 +167,7 @@ NETWORK_CASES: dict[str, Architecture] = {
     "mlp": MLP(),
     "conv": Conv(conv_channels="2-3"),
     "resnet18": ResNet18(resnet_width=1),
+    "vit": ViT(vit_patch=14, vit_dim=6, vit_depth=1, vit_heads=2),
 }
 """Each architecture. tests/trainables/networks has a test of its forward pass."""
 
@@ -712,9 +713,12 @@ def test_a_probe_of_a_dead_network_is_finite(name, dtype):
     assert value.reshape(-1).tolist() == pytest.approx(cases[name], abs=1e-6)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", sorted({*NETWORKS} - {"vit"}))
 def test_the_probes_of_a_dead_network_of_any_kind_are_finite(name):
-    """The closed forms of the test above, with as many layers as the network has."""
+    """The closed forms of the test above, with as many layers as the network has.
+
+    A unit of a transformer is not dead if its input is -1: its GELU is not 0.
+    """
     kind = Setting(network=NETWORK_CASES[name]).network  # None for the MLP
     network = initial_network(SIZES, [0], kind=kind, form=MNIST)
     for tensor in network.tensors():

@@ -211,7 +211,7 @@ def test_defaults_are_filled_in():
         ({"hidden": "100-"}, "hidden is '100-': give widths joined by '-'"),
         ({"hidden": "0"}, "hidden is '0'"),
         ({"hidden": "-5"}, "hidden is '-5'"),
-        ({"hidden": ""}, "hidden is ''"),
+        ({"hidden": ""}, "hidden is empty: give"),
         ({"hidden": "10.5"}, "hidden is '10.5'"),
         ({"hidden": "10x20"}, "hidden is '10x20'"),
     ],

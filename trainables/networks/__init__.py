@@ -9,11 +9,13 @@ from trainables.networks.architecture import Architecture
 from trainables.networks.conv import Conv
 from trainables.networks.mlp import MLP
 from trainables.networks.resnet import ResNet18
+from trainables.networks.vit import ViT
 
 NETWORKS: dict[str, type[Architecture]] = {
     "mlp": MLP,
     "conv": Conv,
     "resnet18": ResNet18,
+    "vit": ViT,
 }
 
-__all__ = ["MLP", "NETWORKS", "ActorCritic", "Architecture", "Conv", "ResNet18"]
+__all__ = ["MLP", "NETWORKS", "ActorCritic", "Architecture", "Conv", "ResNet18", "ViT"]
