@@ -133,6 +133,8 @@ def _dry_run(options: SweepOptions, study: Study | Search, store: Store) -> None
             f"{options.confirm_seeds or CONFIRM_SEEDS} new seeds."
         )
     say(dry_run.duration_line(trials, slots))
+    for line in dry_run.gpu_lines(trials):
+        say(line)
 
 
 def _print_results(study: Study | Search, store: Store) -> None:

@@ -70,6 +70,11 @@ def benchmark(
         json: Write the measurements to this JSON file.
     """
     kind = make_network(network, conv_channels)
+    if not kind.is_plain:
+        raise UsageError(
+            f"--network is {network}, whose usual layers the benchmark does not have: "
+            "give mlp or conv"
+        )
     widths = parse_hidden(hidden) if hidden else kind.hidden
     shapes = {
         size: Setting(batch_size=size, network=kind, hidden=widths)

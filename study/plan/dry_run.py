@@ -19,6 +19,12 @@ from study.spec.search import SEARCHES, Search
 from study.spec.studies import STUDIES, Study
 from trainables.usage import format_duration
 
+GPU_RATE = 1e12
+"""Operations per second of a GPU, for the costs of a study. It is no measurement.
+
+A GPU with large products does ten times as many in float32, and with small ones less.
+"""
+
 
 def study_table() -> Table:
     """Return a table of all built-in studies and searches, with their size."""
@@ -111,6 +117,21 @@ def power_lines(study: Study) -> Iterator[str]:
         )
 
 
+def gpu_lines(trials: list[Trial]) -> Iterator[str]:
+    """Yield a line that says how long a GPU takes, if no network is an MLP.
+
+    For an MLP, the number of operations says little about a GPU's time.
+    """
+    if not trials or any(trial.setting.network is None for trial in trials):
+        return
+    flops = sum(trial.cost.flops for trial in trials)
+    yield (
+        f"On GPUs: {flops:.1e} operations, which are {flops / GPU_RATE / 3600:,.1f} "
+        f"hours of one GPU that does {GPU_RATE:.0e} of them per second. Divide by the "
+        "number of GPUs, and measure yours with --tasks 1 first."
+    )
+
+
 def duration_line(trials: list[Trial], slots: int, scale: float = 1.0) -> str:
     """Return a line that estimates how long trials take on this machine's CPUs.
 
@@ -125,6 +146,8 @@ def duration_line(trials: list[Trial], slots: int, scale: float = 1.0) -> str:
     rates = load_rates()
     seconds = estimate_seconds(trials, slots, rates)
     if seconds is None:
+        if not all(trial.setting.architecture.is_plain for trial in trials):
+            return "Time: unknown, because study.benchmark cannot time these networks."
         names = {rate_name(trial.setting) for trial in trials} - rates.keys()
         return f"Time: unknown. Run {benchmark_command(names)} to measure this machine."
     return (

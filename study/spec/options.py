@@ -41,7 +41,7 @@ class SweepOptions:
             If neither is given, the files are downloaded once.
         tasks: The number of tasks in each run. By default, the study sets this number.
         seeds: The number of seeds. For example, 3 gives the seeds 0, 1 and 2.
-        network: The architecture of the networks: mlp or conv.
+        network: The architecture of the networks: mlp, conv, resnet18 or vit.
         conv_channels: With --network conv, the numbers of channels of its convolutions,
             for example 8-16-32.
         hidden: The widths of the dense hidden layers, for example 100-100-100. With

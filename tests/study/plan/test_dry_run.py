@@ -6,10 +6,14 @@ import attrs
 import numpy as np
 from scipy import stats
 
-from study.plan.dry_run import power_lines
+from study.plan.cost import run_cost
+from study.plan.dry_run import duration_line, gpu_lines, power_lines
+from study.plan.trials import Trial
 from study.spec.studies import STUDIES, Study, grid
+from trainables.networks import ResNet18
 from trainables.optimizers import GNP, SAM, SGD
 from trainables.problems import Pairwise, Permuted
+from trainables.setting import Setting
 
 OPTIMIZERS = (SGD(), SGD(lr=0.1), SAM(), GNP(), SAM(lr=0.1))
 STUDY = Study("small", grid([Permuted()], OPTIMIZERS, dataset="mnist-5k"), range(5))
@@ -60,3 +64,13 @@ def test_every_study_says_what_it_can_find():
     for study in STUDIES.values():
         has_rivals = {s.optimizer.name for s in study.settings} > {"sgd"}
         assert len(list(power_lines(study))) in ((1, 2) if has_rivals else (0,))
+
+
+def test_a_study_of_other_networks_says_how_long_a_gpu_takes():
+    setting = Setting(network=ResNet18(resnet_width=2), dataset="cifar-10", tasks=1)
+    trials = [Trial(setting, range(3))]
+    (line,) = gpu_lines(trials)
+    hours = 3 * run_cost(setting).flops / 1e12 / 3600
+    assert f"which are {hours:,.1f} hours of one GPU that does 1e+12" in line
+    assert "cannot time these networks" in duration_line(trials, 1)
+    assert not [*gpu_lines([Trial(Setting(), range(3))])]
