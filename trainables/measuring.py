@@ -236,7 +236,9 @@ def _digest(probes: Mapping[str, Function], landscape: Landscape) -> bytes:
     """Return a hash of all that determines the measures of a landscape."""
     network = landscape.network
     forms = network.normalized, network.activation, network.kind, network.form
-    hashed = hashlib.sha256(repr((list(probes), list(landscape.seeds), forms)).encode())
+    hashed = hashlib.sha256(
+        repr((list(probes), list(landscape.seeds), forms, network.outputs)).encode()
+    )
     numbers = *network.tensors(), *network.statistics
     for tensor in (*numbers, landscape.inputs, landscape.labels):
         hashed.update(repr((tensor.shape, tensor.dtype, tensor.device)).encode())

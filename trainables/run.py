@@ -227,6 +227,9 @@ class ContinualRun:
         # this depends only on task numbers, so a resumed run measures the same tasks
         with_landscape = every > 0 and (self.task % every == 0 or is_last)
         measures: dict[str, Tensor] = {}
+        if setting.problem.grows:
+            stack.network.outputs = len(ordered_tasks[0].classes)
+            self._graphs = None  # they have the task before's number of logits
         self._start_phase("training")
         begin_task(setting, stack)
         self._start_phase("permuting")

@@ -69,6 +69,10 @@ def run_cost(setting: Setting) -> Cost:
     source = DATASETS[setting.dataset]
     first = setting.problem.task(0, 0, setting.form)
     share = len(first.classes) / setting.form.classes
+    if setting.problem.grows:  # the mean over the tasks
+        tasks = (setting.problem.task(0, i, setting.form) for i in range(setting.tasks))
+        total = sum(len(task.classes) for task in tasks)
+        share = total / setting.tasks / setting.form.classes
     forward = 2 * sum(products)
     one_pass = 3 * forward - 2 * products[0]
     examples = min(share * source.train, setting.examples or math.inf)

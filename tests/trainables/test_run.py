@@ -66,7 +66,10 @@ AROUND = [*LANDSCAPE, *START]
 """What is null where the loss's landscape is not looked at."""
 
 STREAMS = (Permuted, Pairwise)
-OTHERS = [p for p in PROBLEMS.values() if not p.control and p not in STREAMS]
+OTHERS = [
+    p for p in PROBLEMS.values() if not p.control and not p.grows and p not in STREAMS
+]
+"""networks/test_resnet.py has the naive loop of a problem that grows."""
 MIXTURES = (SGD, SAM, GNP, ASAM)
 """The optimizers that C can step. test_conformance.py has runs of the others."""
 

@@ -50,6 +50,8 @@ class Network:
         test    the running statistics: examples do not depend on each other
         climb   the mean and the variance of the batch
         learn   the same, and it moves the running statistics towards them
+
+    If `outputs` is given, only so many logits are used, the first ones.
     """
 
     weights: list[Tensor]  # each (S, inputs, outputs)
@@ -61,6 +63,7 @@ class Network:
     form: Form = MNIST
     statistics: list[Tensor] = field(default_factory=list)  # each (S, 2, units)
     mode: Literal["test", "climb", "learn"] = "test"
+    outputs: int | None = None
 
     def __post_init__(self) -> None:
         self.weights = [
@@ -101,6 +104,7 @@ class Network:
             self.form,
             self.statistics,
             self.mode,
+            self.outputs,
         )
 
     def leaves(self) -> Network:
@@ -306,9 +310,11 @@ def forward(
     See `Architecture.forward` for layers that are not dense.
     """
     if network.kind is not None:
-        return network.kind.forward(network, inputs)
-    hidden, logits = dense_forward(network, inputs)
-    return [inputs, *hidden], logits
+        layers, logits = network.kind.forward(network, inputs)
+    else:
+        hidden, logits = dense_forward(network, inputs)
+        layers = [inputs, *hidden]
+    return layers, logits[..., : network.outputs]
 
 
 def dense_forward(

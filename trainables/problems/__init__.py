@@ -6,6 +6,7 @@ from trainables.problems.cartpole import CartPole
 from trainables.problems.class_pairs import ClassPairs
 from trainables.problems.gradual import Gradual
 from trainables.problems.grid import Grid
+from trainables.problems.growing import Growing
 from trainables.problems.label_permuted import LabelPermuted
 from trainables.problems.levels import Levels
 from trainables.problems.pairwise import Pairwise
@@ -26,6 +27,7 @@ PROBLEMS: dict[str, type[Problem]] = {
     "accumulating": Accumulating,
     "class-pairs": ClassPairs,
     "rotating": Rotating,
+    "growing": Growing,
     "cartpole": CartPole,
     "acrobot": Acrobot,
     "grid": Grid,
@@ -43,6 +45,7 @@ __all__ = [
     "Form",
     "Gradual",
     "Grid",
+    "Growing",
     "LabelPermuted",
     "Levels",
     "Pairwise",

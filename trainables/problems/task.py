@@ -75,6 +75,8 @@ class Problem:
     actions. If there is nothing to choose, there is one class, whose output is the
     value.
     """
+    grows: ClassVar[bool] = False
+    """Whether a task uses only the outputs of its classes, the first ones."""
     acts: ClassVar[bool] = False
     """Whether a network chooses the actions, as an actor beside a critic."""
     measure: ClassVar[str] = "test_accuracy"

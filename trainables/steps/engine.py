@@ -46,6 +46,7 @@ def choose_engine(
     kind = "engine" if preferred else VARIABLE
     engine = choose(kind, named or "native", ENGINES)
     in_c = native.supports(setting, network) or convolved.supports(network)
+    in_c = in_c and not setting.problem.grows
     if engine == "native" and in_c:
         try:
             check.load(network.weights[0].dtype)
@@ -57,7 +58,10 @@ def choose_engine(
                     f"engine, set {VARIABLE}=torch"
                 ) from error
     is_special = (
-        network.normalized or network.activation is not None or network.kind is not None
+        network.normalized
+        or network.activation is not None
+        or network.kind is not None
+        or setting.problem.grows
     )
     return "reference" if is_special or engine == "reference" else "torch"
 

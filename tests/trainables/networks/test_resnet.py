@@ -20,7 +20,7 @@ from trainables.networks.network import Network, forward, initial_network
 from trainables.networks.stack import Stack
 from trainables.optimizers import OPTIMIZERS, SAM, SGD, Optimizer
 from trainables.probes import LANDSCAPE, MEASURES, START, Landscape
-from trainables.problems import Form, LabelPermuted, Pairwise
+from trainables.problems import Form, Growing, LabelPermuted, Pairwise
 from trainables.run import ContinualRun
 from trainables.setting import ONE_OUTPUT, PLAIN_LAYERS, RunOptions, Setting
 from trainables.steps.reference import loss_gradient
@@ -109,7 +109,7 @@ def rows_of(run: ContinualRun) -> list[dict]:
     ("optimizer", "problem"),
     [
         (SGD(lr=0.05, momentum=0.5, weight_decay=0.01), LabelPermuted()),
-        (SAM(lr=0.05, rho=0.1), Pairwise()),
+        (SAM(lr=0.05, rho=0.1), Growing(new_classes=5)),
     ],
     ids=["sgd", "sam"],
 )
@@ -266,7 +266,10 @@ def test_a_network_that_begins_anew_forgets_earlier_batches(name, few):
     ("values", "words"),
     [
         *(({"intervention": INTERVENTIONS[n]()}, f"{n} changes") for n in PLAIN_LAYERS),
-        *(({"intervention": INTERVENTIONS[n]()}, f"{n} needs a network") for n in ONE_OUTPUT),
+        *(
+            ({"intervention": INTERVENTIONS[n]()}, f"{n} needs a network")
+            for n in ONE_OUTPUT
+        ),
         ({"intervention": StepShrinkPerturb()}, "set step_noise to normal"),
         ({"activation": "tanh"}, "leave out activation"),
     ],

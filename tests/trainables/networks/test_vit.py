@@ -188,7 +188,7 @@ def test_its_curvature_is_that_of_its_hessian():
             for n in PLAIN_LAYERS
         ),
         *(
-            ({}, {"intervention": INTERVENTIONS[n]()}, f"{n} replaces")
+            ({}, {"intervention": INTERVENTIONS[n]()}, f"{n} needs a network")
             for n in ONE_OUTPUT
         ),
         ({}, {"intervention": StepShrinkPerturb()}, "set step_noise to normal"),

@@ -20,6 +20,7 @@ from trainables.problems import (
     ClassPairs,
     Form,
     Gradual,
+    Growing,
     LabelPermuted,
     Pairwise,
     PairwiseOriented,
@@ -65,7 +66,7 @@ def test_a_default_stream_fits(problem):
     assert len(last.classes) == setting.outputs
 
 
-@pytest.mark.parametrize("problem", WITH_IMAGES)
+@pytest.mark.parametrize("problem", [p for p in WITH_IMAGES if not p.grows])
 def test_a_task_fits_the_form_of_the_dataset(problem):
     form = Form(8, 9, 2, 47)
     tasks = [problem().task(0, index, form) for index in range(20)]
@@ -215,6 +216,15 @@ def test_class_pairs_share_no_class_until_they_begin_again(classes):
     # the larger class comes first about as often as not
     assert 0 < sum(a > b for a, b in (task.classes for task in tasks)) < len(tasks)
     assert tasks[0].classes != ClassPairs().task(6, 0, form).classes
+
+
+def test_each_task_adds_new_classes_until_all_are_there():
+    form, problem = Form(32, 32, 3, 47), Growing()
+    tasks = [problem.task(3, i, form).classes for i in range(problem.longest(form))]
+    assert [len(classes) for classes in tasks] == [*range(5, 47, 5), 47]
+    assert all(b[: len(a)] == a for a, b in itertools.pairwise(tasks))
+    assert sorted(tasks[-1]) == [*range(47)]
+    assert tasks[0] != problem.task(4, 0, form).classes
 
 
 def test_each_task_turns_the_images_as_far_as_the_task_before():
