@@ -303,6 +303,8 @@ def test_every_field_is_in_the_identifier():
         {"problem": "gradual", "pixel_share": 0.2},
         {"problem": "rotating"},
         {"problem": "rotating", "degrees": 7.0},
+        {"problem": "growing", "tasks": 2},
+        {"problem": "growing", "tasks": 2, "new_classes": 3},
         {"problem": "accumulating"},
         {"problem": "accumulating", "chunks": 7},
         {"examples": 1000},
