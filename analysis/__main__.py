@@ -55,14 +55,15 @@ Measure = Annotated[
         "online_accuracy",
         "train_loss",
         "mean_return",
+        "last_return",
         "return_gap",
         "value_error",
     ],
     tyro.conf.arg(
         help="The measure from which the metrics are computed. online_accuracy is "
         "measured while the network learns a task, before each update. mean_return, "
-        "return_gap and value_error are for problems of control, which have no "
-        "accuracy."
+        "last_return (over the last tenth of a level), return_gap and value_error are "
+        "for problems of control, which have no accuracy."
     ),
 ]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]

@@ -255,7 +255,7 @@ def no_measure(measure: str) -> UsageError:
     """Return the error that the records have no values of a measure."""
     return UsageError(
         f"the records have no {measure}: choose another measure with --measure "
-        "(problems of control have mean_return, return_gap or value_error)"
+        "(problems of control have mean_return, last_return, return_gap or value_error)"
     )
 
 

@@ -179,6 +179,7 @@ MEASURES: dict[str, Measure] = {
     "online_accuracy": Measure("online accuracy", True, 100, "%", "pp"),
     "train_loss": Measure("train loss", False, 1, "nats", "nats"),
     "mean_return": Measure("return", True, 1, "return", "return", margin=5.0),
+    "last_return": Measure("last return", True, 1, "return", "return", margin=5.0),
     "return_gap": Measure("return gap", True, 1, "return", "return", margin=1.0),
     "value_error": Measure("value error", False, 1, "ratio", "ratio", margin=0.02),
 }

@@ -132,6 +132,7 @@ def test_what_chance_is():
     assert not is_at_chance(0.8, "value_error", problem="td")
     assert is_at_chance(25, "mean_return", problem="cartpole")
     assert not is_at_chance(26, "mean_return", problem="cartpole")
+    assert is_at_chance(25, "last_return", problem="cartpole")
     assert not is_at_chance(0.1, problem="td")
     assert chance_level({"problem": "acrobot"}, "mean_return", 1.15) == -398 / 1.15
 

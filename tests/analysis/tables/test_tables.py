@@ -189,6 +189,7 @@ def test_trends_are_in_points_over_the_stream():
         ("online_accuracy", "%", "pp over stream"),
         ("train_loss", "nats", "nats over stream"),
         ("mean_return", "return", "return over stream"),
+        ("last_return", "return", "return over stream"),
         ("return_gap", "return", "return over stream"),
         ("value_error", "ratio", "ratio over stream"),
     ],
