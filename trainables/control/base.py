@@ -1,4 +1,4 @@
-"""What runs of control have in common: no images, passes over steps, and probes."""
+"""What runs of control share: they read no images, learn from steps, and run probes."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from trainables.steps.training import Update
 from trainables.steps.update import begin_task, make_update
 
 SKIPPED = ("gradient_norm",)
-"""Probes of the cross-entropy's gradient. Control has no cross-entropy."""
+"""The probes that need the cross-entropy's gradient, which control does not have."""
 
 
 class ControlRun(ContinualRun):
     """Base class: a run of one setting of a problem of control with several seeds."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        """Check the arguments, which are those of `ContinualRun`; draw the networks."""
+        """Do what `ContinualRun` does with the same arguments."""
         super().__init__(*args, **options)
-        self.engine = "reference"  # autograd, or its derivatives written down
+        self.engine = "reference"  # with autograd, or with `gradients.backward`
 
     @property
     def _kind(self) -> Architecture | None:
@@ -73,8 +73,8 @@ class ControlRun(ContinualRun):
     def _train_on_task(self) -> tuple[dict[str, Tensor], Tensor, int]:
         """Train the networks on the next task.
 
-        Returns the measures of each seed, each of shape (S,); the inputs of the last
-        steps, (S, n, numbers), which the probes read; and the number of updates.
+        Returns the measures, each of shape (S,); inputs of shape (S, n, numbers), on
+        which the probes measure the networks; and the number of updates.
         """
         raise NotImplementedError
 
@@ -85,9 +85,9 @@ class ControlRun(ContinualRun):
     def _shuffle(
         self, inputs: Tensor, targets: Tensor, number: int
     ) -> tuple[Tensor, Tensor]:
-        """Return the n steps of each seed in a new order; both are (S, n, numbers).
+        """Return each seed's inputs and targets in a new order: (S, n, numbers) each.
 
-        `number` is the number of the pass over steps in the task.
+        `number` counts the passes over steps in the task, from 0.
         """
         count = inputs.shape[1]
         draws = [
@@ -108,10 +108,10 @@ class ControlRun(ContinualRun):
     def _sharpness(
         self, network: Network, inputs: Tensor, targets: Tensor, loss: Loss
     ) -> Tensor:
-        """Return the largest eigenvalue of the Hessian of each seed's mean loss, (S,).
+        """Return the largest eigenvalue of the Hessian of each seed's mean loss: (S,).
 
-        The loss is that of `network`, which has the networks of the seeds in `alive`,
-        or a part of each of these networks (the actor or the critic).
+        `network` has the networks of the seeds in `alive`, or a part of each of these
+        networks (for example the critic).
         """
         sharpness = []
         for i, seed in enumerate(self.alive):  # one seed stays in the cache
@@ -128,7 +128,11 @@ class ControlRun(ContinualRun):
     def _probe(
         self, inputs: Tensor, initial: Network, before: Network
     ) -> dict[str, Tensor]:
-        """Run the probes on some of the steps of the last iteration."""
+        """Run the probes on the first `EXAMPLES` of the inputs.
+
+        `initial` has the networks before the first task, and `before` the networks
+        before this task.
+        """
         network = self.stack.network
         hidden, _ = forward(network, inputs[:, :EXAMPLES])
         no_gradient = network.zeros_like()

@@ -4,10 +4,10 @@ The loss of a step is (Q(s, a) - y)^2 with the target
 
     y = r + DISCOUNT max_b Q'(s', b), or y = r if the step ended the episode
 
-Q' is the target network: Q as it was some steps ago. The target y is a constant of the
-loss, also for SAM. CleanRL has the same loss (vwxyzjn/cleanrl@fe8d8a0,
-cleanrl/dqn.py:197-201). The paper limits the derivative of (Q - y)^2 to [-1, 1], which
-neither does.
+Q' is the target network: Q as it was some steps ago. The loss treats the target y as a
+constant, and SAM does so too. CleanRL has the same loss (vwxyzjn/cleanrl@fe8d8a0,
+cleanrl/dqn.py:197-201). The paper limits the derivative of (Q - y)^2 to [-1, 1], but
+CleanRL and this module do not.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def dqn_gradient(
 ) -> tuple[Network, Tensor]:
     """Return the gradient of each seed's mean `dqn_loss`, and the values.
 
-    Like `trainables.control.ppo.ppo_gradient`, it does without autograd if it can.
+    Like `trainables.control.ppo.ppo_gradient`, this function uses autograd only for
+    activations that are not in `SLOPES`, and for normalized networks.
     """
     if network.normalized or network.activation not in SLOPES:
         return loss_gradient(network, inputs, targets, dqn_loss)

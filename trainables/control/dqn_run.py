@@ -1,4 +1,4 @@
-"""A run of control with DQN: values of actions are learned from steps that are kept.
+"""A run of control with DQN: networks learn the values of actions from stored steps.
 
 A level is a task of the stream. A run does this:
 
@@ -8,23 +8,25 @@ A level is a task of the stream. A run does this:
         for each iteration, and for each COPIES steps in it:
             make one step in each of COPIES copies of the environment
             put the steps into the replay
-            for each epoch: update the network on a batch from the replay
-            copy the network to the target network, if it is time
+            if the level has had at least `replay_start` steps:
+                for each epoch: update the network on a batch from the replay
+            every `target_steps` steps: copy the network to the target network
         run the probes on steps of the replay
         make one record per seed
 
-The replay is emptied at a level's start, so that a level can be compared with the same
-level of a network that is new, and so that a checkpoint needs only the network and its
-memory. The share of random actions begins at 1 in each level, and falls to its end as
-in CleanRL (vwxyzjn/cleanrl@fe8d8a0, cleanrl/dqn.py:67-72 and 106-108).
+There are two reasons to empty the replay at the start of a level. The level can be
+compared with the same level learned by a new network, and a checkpoint needs only the
+network and its memory. In each level, the share of random actions begins at 1 and falls
+as in CleanRL (vwxyzjn/cleanrl@fe8d8a0, cleanrl/dqn.py:67-72 and 106-108).
 
-It differs from CleanRL and from the paper in one point: COPIES episodes are played side
-by side, so that there is an update after every COPIES steps of the environment, where
-CleanRL has one after every 10 (dqn.py:71) and the paper after every 4.
+Our code differs from CleanRL and from the paper in when it updates the network. It
+plays COPIES episodes side by side, so by default one update follows every COPIES steps
+of the environment. In CleanRL, an update follows every 10 steps (dqn.py:71), and in the
+paper every 4 steps. `trainables.control.dqn` says where the loss differs.
 
-`Setting.epochs` is the number of updates after each COPIES steps, and
-`Setting.batch_size` the number of steps in an update. Episodes go on from one iteration
-to the next, and belong to the iteration in which they end.
+`Setting.epochs` is the number of updates after every COPIES steps, and
+`Setting.batch_size` is the number of steps in the batch of an update. Episodes go on
+from one iteration to the next, and belong to the iteration in which they end.
 """
 
 from __future__ import annotations
@@ -45,12 +47,14 @@ from trainables.probes import EXAMPLES
 from trainables.randomness import generator
 
 FIRST_SHARE, LAST_SHARE, FALL = 1.0, 0.05, 0.5
-"""The share of random actions in a level: at first, at last, and the part of the level
-in which it falls (cleanrl/dqn.py:67-72)."""
+"""The share of random actions at the start and at the end of a level, and the part of
+the level during which this share falls (cleanrl/dqn.py:67-72)."""
 
 
 def random_share(done: float) -> float:
-    """Return the share of random actions after this part of a level, from 0 to 1.
+    """Return the share of random actions when a part `done` of the level is over.
+
+    `done` is in [0, 1].
 
     >>> [random_share(done) for done in (0.0, 0.25, 0.5, 1.0)]
     [1.0, 0.525, 0.05, 0.05]
@@ -63,13 +67,13 @@ class Replay:
     """The last steps of S seeds. When it is full, new steps replace the oldest."""
 
     size: int
-    columns: list[Tensor]  # observations, those that follow, and the other numbers
+    columns: list[Tensor]  # observations before and after steps; other numbers
     added: int = 0
 
     @classmethod
     def empty(cls, size: int, seeds: int, pixels: int, like: Tensor) -> Replay:
         """Return a replay without steps, with the dtype and the device of `like`."""
-        widths = pixels, pixels, 3  # the others: action, reward, whether it ended
+        widths = pixels, pixels, 3  # action, reward, whether the episode ended
         return cls(size, [like.new_zeros(seeds, size, width) for width in widths])
 
     @property
@@ -78,29 +82,32 @@ class Replay:
         return min(self.added, self.size)
 
     def add(self, *values: Tensor) -> None:
-        """Add one step for each copy; the values are (S, copies, numbers)."""
+        """Add one step of each copy.
+
+        `values` has one array for each column, of shape (S, copies, numbers).
+        """
         places = (self.added + torch.arange(values[0].shape[1])) % self.size
         for column, value in zip(self.columns, values, strict=True):
             column[:, places.to(column.device)] = value.to(column)
         self.added += len(places)
 
     def take(self, places: Tensor) -> list[Tensor]:
-        """Return the columns of the steps at the places (S, n) of each seed."""
+        """Return the columns of each seed's steps at `places`, of shape (S, n)."""
         seeds = torch.arange(len(places), device=places.device).unsqueeze(-1)
         return [column[seeds, places] for column in self.columns]
 
 
 @attrs.define(eq=False)
 class Episodes:
-    """The episodes that S seeds play, COPIES of each side by side."""
+    """The episodes that S seeds play. Each seed plays COPIES of them side by side."""
 
     world: World
     state: np.ndarray  # (S, COPIES, numbers)
-    factor: float  # of the rewards that are learned from
+    factor: float  # the network learns from the rewards times this number
     times: np.ndarray = attrs.field(init=False)  # (S, COPIES): steps so far
     totals: np.ndarray = attrs.field(init=False)  # (2, S, COPIES): rewards and losses
-    sums: np.ndarray = attrs.field(init=False)  # (2, S): of the episodes that ended
-    ends: np.ndarray = attrs.field(init=False)  # (S,): how many ended
+    sums: np.ndarray = attrs.field(init=False)  # (2, S): totals of the ended episodes
+    ends: np.ndarray = attrs.field(init=False)  # (S,): number of ended episodes
 
     def __attrs_post_init__(self) -> None:
         self.times = np.zeros(self.state.shape[:2], int)
@@ -118,7 +125,7 @@ class Episodes:
         return Tally(rewards, losses, self.ends)
 
     def step(self, actions: np.ndarray, firsts: np.ndarray) -> list[np.ndarray]:
-        """Make one step in each copy; return the columns of the replay.
+        """Make one step in each copy, and return it as columns of the replay.
 
         Where an episode ends or is cut, the next one begins in a state of `firsts`.
         """
@@ -190,11 +197,14 @@ class DQNRun(LevelsRun):
     def _draw_numbers(
         self, world: World, iteration: int, ticks: int
     ) -> tuple[np.ndarray, ...]:
-        """Return the random numbers of an iteration, each with the first axis S.
+        """Return the random numbers of an iteration, as four arrays.
 
-        They are uniform numbers that say whether to act at random, and random actions,
-        (S, ticks, copies); first states, (S, ticks + 1, copies, numbers); and uniform
-        numbers that choose batches, (S, ticks, epochs, batch size).
+        They are:
+
+        - uniform numbers that decide which actions are random: (S, ticks, copies)
+        - random actions: (S, ticks, copies)
+        - the first states of episodes: (S, ticks + 1, copies, numbers)
+        - uniform numbers that choose batches: (S, ticks, epochs, batch size)
         """
         setting, drawn = self.setting, []
         batches = ticks, setting.epochs, setting.batch_size
@@ -216,14 +226,17 @@ class DQNRun(LevelsRun):
     def _batch(
         self, replay: Replay, target: Network, places: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return inputs (S, n, pixels) and targets (S, n, 2) of these steps."""
+        """Return the inputs and targets of the steps at `places`.
+
+        Their shapes are (S, n, pixels) and (S, n, 2).
+        """
         inputs, following, others = replay.take(places)
         actions, rewards, ended = others.unbind(-1)
         wanted = aims(target, rewards, following, ended)
         return inputs, torch.stack([actions, wanted], dim=-1)
 
     def _start_sharpness(self, replay: Replay, target: Network) -> Tensor:
-        """Return the sharpness of the loss on the first steps in the replay, (S,)."""
+        """Return each seed's sharpness of the loss on the first steps in the replay."""
         count = min(EXAMPLES, replay.filled)
         places = torch.arange(count, device=self.device).expand(len(self.alive), -1)
         batch = self._batch(replay, target, places)

@@ -1,6 +1,6 @@
 """Gradients of dense layers without autograd.
 
-Autograd would take most of the time of an update of a small network.
+With autograd, most of the time of a small network's update would be overhead.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What runs of levels have in common, whatever the learner: how returns are measured.
 
-The returns are sums of rewards as they are without the size of `Levels.odd_reward`, so
-that levels can be compared. Its sign counts: -1 turns a high return into a low one.
+A return is the sum of the rewards of an episode. It is not multiplied by the size of
+`Levels.odd_reward`, so that levels can be compared. But it is multiplied by the sign of
+`Levels.odd_reward`: a negative number turns a high return into a low one.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from trainables.problems import Levels
 
 @attrs.frozen(eq=False)
 class Tally:
-    """The episodes of an iteration, for each of S seeds."""
+    """Sums over the episodes that end in an iteration, for each of S seeds."""
 
-    rewards: np.ndarray  # (S,): the sum of the rewards of the iteration's steps
+    rewards: np.ndarray  # (S,): the sum of the rewards
     losses: np.ndarray  # (S,): the sum of `Levels.lose`; NaN if it is not known
     episodes: np.ndarray  # (S,): how many episodes ended or were cut
 
@@ -29,7 +30,7 @@ class Tally:
     def of(
         cls, rewards: np.ndarray, losses: np.ndarray | None, episodes: np.ndarray
     ) -> Tally:
-        """Return the tally of steps whose rewards and losses have the shape (S, n)."""
+        """Return the sums. The rewards and losses of n steps have the shape (S, n)."""
         unknown = np.full(len(rewards), np.nan)
         lost = unknown if losses is None else losses.sum(axis=1)
         return cls(rewards.sum(axis=1), lost, episodes)
@@ -45,10 +46,10 @@ class LevelsRun(ControlRun):
         return self.setting.problem
 
     def _returns(self, tallies: Sequence[Tally]) -> dict[str, Tensor]:
-        """Return the measures of the returns of a level, from those of its iterations.
+        """Return the measures of the returns of a level, from the sums per iteration.
 
-        An iteration without the end of an episode has no return, and is left out of the
-        means. Without any such end, the means are NaN.
+        An iteration in which no episode ends has no return, and the means leave it out.
+        If no episode ends in any of the iterations, the means are NaN.
         """
         counts = np.stack([tally.episodes for tally in tallies], axis=1)
         sign = np.sign(self.problem.factor(self.task))
@@ -78,6 +79,6 @@ def _share(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """Return the mean of each row over the numbers in it, or NaN if there is none."""
+    """Return the mean of each row without its NaNs, or NaN if nothing else is there."""
     known = ~np.isnan(values)
     return _share(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1))

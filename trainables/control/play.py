@@ -1,11 +1,12 @@
 """Play episodes of a level with the policies of several seeds, all at once.
 
-An iteration plays episodes one after the other until it has enough steps, and the last
-episode is cut. No episode depends on another, because the weights do not change
-meanwhile. So each seed plays `COPIES` episodes side by side (a wave), then the next
-wave, and the steps are put in the order of the episodes. The distribution of the steps
-is the same as if the episodes were played in turn, and a pass through the networks of
-all seeds reads their weights once for all copies.
+An iteration of PPO consists of episodes one after the other, until there are enough
+steps. The last episode is cut. No episode depends on another, because the weights do
+not change during an iteration. So each seed plays `COPIES` episodes side by side (a
+wave), and then the next wave. Afterwards, the steps are put in the order of the
+episodes. The distribution of the steps is the same as if the episodes were played one
+after the other. But a pass through the networks reads their weights once for all
+copies, which takes less time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from trainables.problems import Levels
 
 COPIES = 8
-"""The episodes of a seed that are played side by side: `DQN.steps_per_update`."""
+"""How many episodes a seed plays side by side; equal to `DQN.steps_per_update`."""
 
 Policy = Callable[[np.ndarray], np.ndarray]
 """The type of a policy: observations (S, copies, _) to logits (S, copies, actions)."""
@@ -34,7 +35,7 @@ class Steps(NamedTuple):
     states: np.ndarray  # (S, n, numbers), float64: the states after the actions
     following: np.ndarray  # (S, n, pixels), float32: the observations after them
     ended: np.ndarray  # (S, n): whether the step ended the episode
-    last: np.ndarray  # (S, n): whether it is the last step of an episode, ended or cut
+    last: np.ndarray  # (S, n): whether the episode ended or was cut after the step
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -53,20 +54,20 @@ class World:
         return cls(problem=problem, offsets=offsets, goals=goals)
 
     def start(self, place: int, random: np.random.Generator, copies: int) -> np.ndarray:
-        """Return first states (copies, numbers) of the seed at this place."""
+        """Return first states of the seed at this place, of shape (copies, numbers)."""
         goal = None if self.goals is None else self.goals[place, 0]
         return self.problem.start(random, copies, goal)
 
     def step(
         self, state: np.ndarray, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the states (S, copies, numbers) after the actions, and the ends."""
+        """Return the states (S, copies, numbers) after the actions, and which end."""
         return self.problem.step(state, actions, self.goals)
 
     def observe(self, state: np.ndarray) -> np.ndarray:
         """Return the observations of states, of shape (S, copies, pixels), float32.
 
-        Like C-CHAIN's code, it adds the offset to the observation, which is float32.
+        The offset is added to the float32 observation, as in C-CHAIN's code.
         """
         seen = self.problem.observe(state)
         return np.asarray(seen + self.offsets, np.float32)

@@ -1,22 +1,23 @@
 """PPO: proximal policy optimization (Schulman et al. 2017, arXiv 1707.06347).
 
 This module has the PPO of C-CHAIN's continual CartPole
-(bluecontra/C-CHAIN@2f8bedf:crl_gym_classic_control, after the notebook of TRAC,
-arXiv 2405.16642). An iteration plays some steps, computes the advantages A and the
+(bluecontra/C-CHAIN@2f8bedf:crl_gym_classic_control), which follows the notebook of TRAC
+(arXiv 2405.16642). An iteration plays some steps, computes the advantages A and the
 targets of the critic, and makes some passes over the steps. The loss of a step is
 
     -min(r A, clip(r, 1 - CLIP, 1 + CLIP) A) - ENTROPY H + VALUE (V - R)^2
 
-r is the probability of the action over its probability before the updates, H the
-entropy of the policy, V the value that the critic gives, and R its target.
+r is the probability of the action divided by its probability before the updates, H is
+the entropy of the policy, V is the critic's value, and R is the target of V.
 
-C-CHAIN's code differs from other PPOs, and this module follows C-CHAIN's code:
+C-CHAIN's code differs from other versions of PPO in three points, which this module
+follows:
 
-- The target R is the discounted sum of the rewards that follow, and of the value after
-  the last step if the episode was cut, and not A + V
+- The target R is not A + V, but the discounted sum of the rewards that follow. If the
+  episode was cut, R includes the discounted value after the last step
   (basic_utils.py:259-264).
 - A is normalized over the iteration, not over the batch (basic_utils.py:267-270).
-- One Adam makes the steps of actor and critic, with no limit of the gradient's norm.
+- One Adam updates both actor and critic, and the gradient is not clipped.
 
 C-CHAIN's softmax limits a probability to at least 1.2e-7 before the logarithm. Here the
 logarithm is exact.
@@ -62,9 +63,10 @@ def ppo_gradient(
 ) -> tuple[Network, Tensor]:
     """Return the gradient of each seed's mean loss on its batch, and the outputs.
 
-    `inputs` are the observations, and `targets` are as in `ppo_loss`. Autograd defines
-    the result. For the activations in `SLOPES`, this function computes the derivatives
-    itself, because small networks take a third of the time without autograd.
+    `inputs` are the observations, and `targets` are as in `ppo_loss`. For activations
+    that are not in `SLOPES`, and for normalized networks, this function uses autograd.
+    Otherwise it computes the derivatives itself, which takes a third of autograd's time
+    for small networks.
     """
     if network.normalized or network.activation not in SLOPES:
         return loss_gradient(network, inputs, targets, ppo_loss)
@@ -113,11 +115,11 @@ def advantages_and_targets(
     """Return the normalized advantage A and the critic's target R of each step.
 
     Args:
-        rewards: The rewards, of shape (S, n), as all arguments.
-        values: The values that the critic gives the observations.
-        following: The values that it gives the observations after the actions.
-        ended: Whether the step ended its episode. What follows is then worth 0.
-        last: Whether the step is the last of its episode, which was ended or cut.
+        rewards: The rewards. Like all arguments, they have the shape (S, n).
+        values: The critic's values of the observations before the actions.
+        following: The critic's values of the observations after the actions.
+        ended: Whether the step ended its episode. The value after it is then 0.
+        last: Whether the step is the last of its episode, which ended or was cut.
     """
     after_last = np.where(ended, 0.0, following)
     shifted = np.concatenate([values[:, 1:], following[:, -1:]], axis=1)

@@ -1,20 +1,20 @@
-"""A run of control: actors and critics learn level after level and are never reset.
+"""A run of control with PPO: actors and critics learn one level after another.
 
 A level is a task of the stream. A run does this:
 
     for each level:
         let the intervention change the networks (not before the first level)
         for each iteration:
-            play episodes with the weights as they are
-            measure the sharpness of the critic's loss, once, for some levels
+            play episodes, during which the weights do not change
+            in the first iteration of some levels: measure the critic's sharpness
             for each epoch and batch: update actor and critic
         run the probes on the steps of the last iteration
         make one record per seed
 
 `Setting.epochs` is the number of passes over the steps of an iteration, and
-`Setting.batch_size` the number of steps in an update. An iteration begins with new
-episodes and its own random generators, so that nothing but the networks and their
-memory goes from one iteration to the next.
+`Setting.batch_size` is the number of steps in the batch of an update. Each iteration
+has new episodes and its own random generators. So only the networks and their memory go
+from one iteration to the next.
 """
 
 from __future__ import annotations
@@ -79,10 +79,10 @@ class PPORun(LevelsRun):
         return play(logits, world, randoms, iteration_steps, longest)
 
     def _examples(self, steps: Steps) -> tuple[Tensor, Tensor, Tally]:
-        """Return the examples of the update, and the returns of the episodes.
+        """Return the inputs and targets of the updates, and the sums of the episodes.
 
-        The inputs have the shape (S, n, pixels) and the targets (S, n, 4): see
-        `ppo_loss`.
+        The inputs have the shape (S, n, pixels), and the targets have the shape
+        (S, n, 4): see `ppo_loss`.
         """
         inputs, following = (
             torch.from_numpy(array).to(self.device, self.dtype)

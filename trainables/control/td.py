@@ -1,12 +1,13 @@
 """TD(0): learn the values of a random walk from the network's own estimates.
 
-At each update, the network moves its estimate V(s) towards r + discount V(s'). The
-target counts as a constant: it has no gradient (a semi-gradient, Sutton & Barto 2018,
-section 11.1), and is computed at the weights before the update. SAM climbs and descends
-on the loss (V(s) - target)^2 / 2 with this target.
+At each update, the network moves its estimate V(s) towards the target
+r + discount V(s'). The target is computed at the weights before the update, and then
+counts as a constant without a gradient (this is a semi-gradient, Sutton & Barto 2018,
+section 11.1). Both gradients of SAM are those of the loss (V(s) - target)^2 / 2 with
+this target.
 
-A task is a run of `Problem.td_steps` steps of the walk, on which the network makes
-`Setting.epochs` passes in a random order.
+A task has `TD.td_steps` steps of the walk. The network learns from them in
+`Setting.epochs` passes, each in a new random order.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class TDRun(ControlRun):
         def bootstrap(x: Tensor, y: Tensor) -> Tensor:
             return update(x, self._targets(y[..., 0], y[..., 1:]))
 
-        # a target is computed by the networks at its update, from these two
+        # each update computes its targets from these two, with the networks as they are
         pairs = torch.cat([rewards.unsqueeze(-1), following], dim=-1)
         values = [problem.values(seed, self.task) for seed in self.alive]
         true, errors = torch.from_numpy(np.stack(values)), []
@@ -97,7 +98,7 @@ class TDRun(ControlRun):
         return measures, inputs, setting.epochs * updates
 
     def _walk(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the places, the places after them, and the rewards, each (S, n)."""
+        """Return the places, the next places and the rewards, each of shape (S, n)."""
         nearby, walks = neighbors(), []
         for seed in self.alive:
             random = generator("walk", seed, self.task)
@@ -121,9 +122,10 @@ class TDRun(ControlRun):
         return rewards + self.problem.discount * values.squeeze(-1)
 
     def _error(self, seen: Tensor, true: Tensor) -> Tensor:
-        """Return each seed's relative error of the values of all places, (S,), float64.
+        """Return each seed's relative error over all places: shape (S,), float64.
 
-        `seen` has the observation of each place, and `true` each seed's values, (S, n).
+        `seen` has the observation of each place, and `true` has each seed's true
+        values, of shape (S, places).
         """
         _, outputs = forward(self.stack.network, seen.expand(len(true), -1, -1))
         error = outputs.squeeze(-1).double().cpu() - true

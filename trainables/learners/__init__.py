@@ -1,7 +1,8 @@
-"""Learners: how a network that acts learns, other than PPO, which is the default.
+"""Learners: methods by which a network that chooses actions learns.
 
-A learner's hyperparameters are here, and its run in `trainables.control`. Each learner
-has an entry in `LEARNERS`.
+PPO is the default, and is not in this package. This package has the hyperparameters of
+the other learners, and `trainables.control` has their runs. Each learner has an entry
+in `LEARNERS`.
 """
 
 from trainables.learners.dqn import DQN

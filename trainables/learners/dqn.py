@@ -2,9 +2,9 @@
 
 Mnih, V. et al. Human-level control through deep reinforcement learning. Nature 518,
 529-533 (https://doi.org/10.1038/nature14236). The defaults are those of CleanRL for
-CartPole (vwxyzjn/cleanrl@fe8d8a0, cleanrl/dqn.py:44-72), where the paper has a replay
-of 1,000,000 steps of Atari games, and a target that is renewed every 10,000 updates.
-`trainables.control.dqn_run` says where it differs from both.
+CartPole (vwxyzjn/cleanrl@fe8d8a0, cleanrl/dqn.py:44-72). The paper learns Atari games.
+It keeps the last 1,000,000 steps, and renews the target network every 10,000 updates.
+`trainables.control.dqn_run` says where our code differs from both.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from trainables.hyperparameter import whole
 
 @attrs.frozen(kw_only=True)
 class DQN:
-    """Learns the value of each action from steps that it keeps, and acts greedily."""
+    """Learn the value of each action from stored steps, and prefer the best action."""
 
     name: ClassVar[str] = "dqn"
     steps_per_update: ClassVar[int] = 8

@@ -1,10 +1,10 @@
 """The problem `acrobot`: levels of Acrobot that differ in observations or rewards.
 
-Two links hang from a joint, and the agent turns the joint between them. Each step has
-the reward -1, until the free end is high enough; the step that gets it there has the
-reward 0. By default, each level adds another vector to the observations
-(`trainables.problems.levels`), as in the continual Acrobot of Muppidi et al. 2024
-(arXiv 2405.16642) and Tang et al. 2025 (arXiv 2506.00592,
+Two links hang from a fixed point, and the agent turns the joint between them. An
+episode ends when the free end is high enough. The last step then has the reward 0, and
+each other step has the reward -1. By default, each level adds another vector to the
+observations (`trainables.problems.levels`), as in the continual Acrobot of Muppidi et
+al. 2024 (arXiv 2405.16642) and Tang et al. 2025 (arXiv 2506.00592,
 bluecontra/C-CHAIN@2f8bedf:crl_gym_classic_control/control_train_aligned_vanilla.py).
 
 The equations are those of gymnasium's Acrobot-v1 (1.4.0,
@@ -43,7 +43,7 @@ class Acrobot(Levels):
     name: ClassVar[str] = "acrobot"
     control: ClassVar[Form | None] = Form(1, 6, 1, 3)
     guess: ClassVar[float | None] = -398.0  # with random actions
-    threshold: ClassVar[float] = -200.0  # half of the steps of the longest episode
+    threshold: ClassVar[float] = -200.0  # minus half of the longest episode
 
     def start(
         self, random: np.random.Generator, copies: int, goal: np.ndarray | None = None
@@ -54,7 +54,10 @@ class Acrobot(Levels):
     def step(
         self, state: np.ndarray, actions: np.ndarray, goals: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the states after a Runge-Kutta step, and whether the end is high."""
+        """Return the states after a Runge-Kutta step, and whether they end the episode.
+
+        They end it if the free end is more than 1 m above the fixed point.
+        """
         torque = np.asarray(actions, float) - 1
         k1 = _change(state, torque)
         k2 = _change(state + SECONDS / 2 * k1, torque)

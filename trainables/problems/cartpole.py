@@ -9,13 +9,13 @@ new observations. This is the continual CartPole of Muppidi et al. 2024 (arXiv
 bluecontra/C-CHAIN@2f8bedf:crl_gym_classic_control/control_train_aligned_vanilla.py).
 
 With `goal_range`, each level has a goal on the track, and the reward of a step is
-larger near the goal: exp(-(x - goal)^2 / (2 WIDTH^2)) at position x. With
-observation_offset 0, observations then stay as they are, and only the rewards change.
-We chose this stream.
+larger near the goal: exp(-(x - goal)^2 / (2 WIDTH^2)) at position x. If
+observation_offset is 0 too, all levels have the same observations, and only the rewards
+differ. We chose this stream.
 
-gymnasium steps one environment at a time, with an overhead per step that is larger than
-a whole step of a small network. `CartPole.step` steps an array of environments, and a
-test compares it with gymnasium step by step. It follows gymnasium 1.4.0
+gymnasium steps one environment at a time. Its overhead per step is larger than the time
+of a forward pass of a small network. `CartPole.step` steps an array of environments,
+and a test compares it with gymnasium step by step. It follows gymnasium 1.4.0
 (gymnasium/envs/classic_control/cartpole.py), which follows Barto, Sutton & Anderson
 1983.
 """
@@ -102,7 +102,7 @@ class CartPole(Levels):
     def pay(
         self, after: np.ndarray, ended: np.ndarray, goals: np.ndarray | None
     ) -> np.ndarray:
-        """Return 1 for each step, or more near the goal than far from it."""
+        """Return 1 for each step, or with goals at most 1: more near the goal."""
         positions = after[..., 0]
         if goals is None:
             return np.ones_like(positions)

@@ -1,13 +1,14 @@
 """The problem `grid`: a grid world whose goal moves from level to level.
 
-An agent on a grid of SIDE x SIDE places goes up, down, left or right, and stays where
-it is if the step would leave the grid. Each step has the reward -1, until the agent is
-at the goal. Each level has another goal, which the observations do not show: the agent
-sees only its row and its column. So dynamics and observations stay as they are, and
-only the rewards and the end of an episode change. We chose this stream.
+An agent on a grid of SIDE x SIDE places goes up, down, left or right. If the step would
+leave the grid, the agent stays where it is. Each step has the reward -1, and the
+episode ends when the agent is at the goal. Each level draws a new goal, which the
+observations do not show: the agent sees only its row and its column. So all levels have
+the same dynamics and observations, and differ only in the step that ends an episode. We
+chose this stream.
 
-The optimal return from a place is minus its distance from the goal, so that the return
-of a network can be compared with it exactly (`return_gap`).
+The optimal return from a place is minus the distance of the place from the goal. So the
+return of a network can be compared with the optimal return exactly (`return_gap`).
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ MOVES = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)], float)
 
 @attrs.frozen(kw_only=True)
 class Grid(Levels):
-    """A stream of grid worlds with different goals.
+    """A stream of grid worlds, each with a goal drawn at random.
 
-    A state is the row and the column of the agent. An episode begins at any place but
-    the goal.
+    A state is the row and the column of the agent. An episode begins at any place
+    except the goal.
     """
 
     name: ClassVar[str] = "grid"
@@ -47,7 +48,7 @@ class Grid(Levels):
         0.0,
         meaning="standard deviation of the vector that a level adds to observations",
     )
-    # with another sign, the best agent would never end an episode
+    # with a negative factor, all rewards would be positive: never end an episode
     odd_reward: float | None = real(
         None,
         0.0,
@@ -86,7 +87,7 @@ class Grid(Levels):
     def lose(
         self, before: np.ndarray, after: np.ndarray, goals: np.ndarray | None
     ) -> np.ndarray | None:
-        """Return 0 for a step towards the goal, -1 for none, and -2 for one away."""
+        """Return 0 for a step towards the goal, -2 for one away, and -1 for no move."""
         nearer = self.distance(before, goals) - self.distance(after, goals)
         return np.asarray(nearer - 1)
 

@@ -2,15 +2,16 @@
 
 Each seed shuffles the classes. The first task has the first `new_classes` of them, and
 each later task has `new_classes` more. The network has an output for each class from
-the start. The loss and the accuracy use only the outputs of the classes seen so far,
-and all of their images. A test is on all test images of these classes. This is the
-class-incremental CIFAR-100 of Dohare et al. 2024 (doi 10.1038/s41586-024-07711-7;
+the start, but the loss and the accuracy use only the outputs of the task's classes. A
+task has training images of all its classes, old and new. The network is tested on all
+test images of these classes. This is the class-incremental CIFAR-100 of Dohare et al.
+2024 (doi 10.1038/s41586-024-07711-7;
 shibhansh/loss-of-plasticity@63c35f3:lop/incremental_cifar/incremental_cifar_experiment.py
 lines 276, 389 and 445-463), with 5 new classes per task.
 
-The authors leave out 50 training images of each class, turn, flip and crop the others
-at random, lower the learning rate three times within a task, and go back to the best
-network of a task. Nothing of this is done here.
+The authors leave out 50 training images of each class. They rotate, flip and crop the
+other images at random. They lower the learning rate three times within a task, and at
+the end of a task they go back to its best network. None of this is done here.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Growing(Problem):
     )
 
     def longest(self, form: Form) -> int:
-        """Return the number of tasks until all classes are there."""
+        """Return the number of tasks until a task has all classes."""
         return -(-form.classes // self.new_classes)
 
     def task(self, seed: int, index: int, form: Form = MNIST) -> Task:

@@ -4,12 +4,12 @@ A task (a level) is an environment that the network plays. Its dynamics are equa
 arrays, so that many copies are played at once. Each level may change something:
 
 - `observation_offset`: one vector from N(0, observation_offset^2) is added to every
-  observation of the level, and the first level adds nothing. This is the stream of
+  observation of the level. The first level adds nothing. This is the stream of
   Muppidi et al. 2024 (arXiv 2405.16642) and Tang et al. 2025 (arXiv 2506.00592).
-- the goal, if the environment has goals that move (we chose these streams)
+- The goal, in environments that have one. We chose these streams.
 - `odd_reward`: the rewards of every second level (numbers 1, 3, ...) are multiplied by
-  this number (we chose this stream). With -1, the sign of the reward flips from level
-  to level, and with 10 its scale.
+  this number. With -1, the sign of the rewards changes from level to level. With 10,
+  their size changes. We chose this stream.
 
 A new environment is one file with a class like `trainables.problems.grid.Grid`, and one
 line in `trainables.problems.PROBLEMS`.
@@ -41,7 +41,7 @@ class Levels(Problem):
     episode_steps: ClassVar[int] = 400
     """The number of steps after which an episode is cut (C-CHAIN, `max_timesteps`)."""
     threshold: ClassVar[float]
-    """The mean return at which `threshold_episodes` stops to count."""
+    """The mean return of an iteration at which `threshold_episodes` stops counting."""
 
     level_iterations: int = whole(
         200, unit="iterations", meaning="iterations (play, then learn) of each level"
@@ -96,10 +96,11 @@ class Levels(Problem):
     def lose(
         self, before: np.ndarray, after: np.ndarray, goals: np.ndarray | None
     ) -> np.ndarray | None:
-        """Return how much less than the best action each step gives, or None.
+        """Return what each step loses compared to the best action, or None.
 
-        Summed over an episode that ended, this is the return less the optimal return
-        from the same first state. It is None if the best actions are not known.
+        A loss is 0 or negative. The sum over an episode that has ended is its return
+        minus the optimal return from the same first state. The result is None if the
+        best actions are not known.
         """
         return None
 
@@ -112,7 +113,7 @@ class Levels(Problem):
         return random.normal(0, self.observation_offset, self.control.pixels)
 
     def goal(self, seed: int, index: int) -> np.ndarray | None:
-        """Return the goal of level number `index`, or None if there is no goal."""
+        """Return the goal of the seed's level number `index`, or None without goals."""
         return None
 
     def goals(self, seeds: Sequence[int], index: int) -> np.ndarray | None:

@@ -23,7 +23,7 @@ class Form:
 
     @property
     def pixels(self) -> int:
-        """The number of numbers of an image, which is the number of network inputs."""
+        """How many numbers an image has, which is also the number of network inputs."""
         return self.height * self.width * self.channels
 
 
@@ -72,17 +72,17 @@ class Problem:
     """The form of a problem of control, or None if the tasks have images and labels.
 
     The pixels of the form are the numbers of an observation, and the classes are the
-    actions. If there is nothing to choose, there is one class, whose output is the
-    value.
+    actions. If there are no actions to choose, there is one class, whose output is the
+    value of the observation.
     """
     grows: ClassVar[bool] = False
-    """Whether a task uses only the outputs of its classes, the first ones."""
+    """Whether a task uses only the network's first outputs, one for each class."""
     acts: ClassVar[bool] = False
-    """Whether a network chooses the actions, as an actor beside a critic."""
+    """Whether the network chooses actions: with an actor (PPO) or by value (DQN)."""
     measure: ClassVar[str] = "test_accuracy"
     """The column that says how well a network has learned a task."""
     guess: ClassVar[float | None] = None
-    """The measure of a network that learned nothing; only for problems of control."""
+    """The `measure` of a network that learned nothing; only for problems of control."""
 
     @property
     def examples(self) -> int:

@@ -1,12 +1,13 @@
-"""The problem `td`: value a random walk, whose rewards are drawn anew for each task.
+"""The problem `td`: the values of a random walk, with new rewards in each task.
 
-A walker on a grid of SIDE x SIDE places goes to a random neighbor at each step, and
-stays where it is if the step would leave the grid. Each place has a reward, which a
-step from the place gives. In each task, the rewards are new numbers from N(0, 1). The
-network learns the value of each place: the expected discounted sum of the rewards. It
-learns from its own estimates (temporal differences, Sutton 1988), as in control, but
-nothing has to be explored, and the true values are the solution of linear equations.
-Lyle et al. 2022 (arXiv 2204.09560) study such targets that move.
+A walker on a grid of SIDE x SIDE places goes to a random neighbor at each step. If the
+step would leave the grid, the walker stays where it is. Each place has a reward, which
+every step from this place gives. In each task, the rewards are new numbers from
+N(0, 1). The network learns the value of each place: the expected discounted sum of the
+rewards. As in control, the network learns from its own estimates (temporal differences,
+Sutton 1988). Unlike in control, nothing has to be explored, and the true values are the
+solution of linear equations. Lyle et al. 2022 (arXiv 2204.09560) study targets that
+move in this way.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class TD(Problem):
     def values(self, seed: int, index: int) -> np.ndarray:
         """Return the true value v of each place: v = r + discount P v.
 
-        P are the probabilities of a step from one place to another.
+        P has the probabilities of a step from each place to each place.
         """
         step = np.zeros((SIDE**2, SIDE**2))
         for after in neighbors().T:
