@@ -1,9 +1,9 @@
 """Actor and critic: two multilayer perceptrons that read the same observation.
 
 The actor gives the logits of the actions, and the critic gives the value of the
-observation. The two share no weights. They are one `Network`, so that an optimizer, a
-base and a penalty act on all weights of the loss that is minimized, and SAM climbs with
-all of them.
+observation. The two share no weights. Actor and critic are one `Network`, because one
+loss depends on the weights of both. So optimizers, bases and penalties act on all these
+weights, and SAM's ascent step moves all of them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class ActorCritic(Architecture):
     """The layers of the actor, then the layers of the critic.
 
-    A setting cannot choose this architecture: a problem whose network acts has it.
+    A setting cannot choose this architecture. PPO always uses it, and only PPO.
     """
 
     name: ClassVar[str] = "actor_critic"
@@ -35,7 +35,7 @@ class ActorCritic(Architecture):
     def layers(self, form: Form, dense: Sequence[int], outputs: int = 1) -> list[Layer]:
         """Return the sizes of the actor's layers, then of the critic's.
 
-        The last of `dense` is the number of actions.
+        The last number of `dense` is the number of actions.
         """
         value = [*dense[:-1], 1]
         return [

@@ -30,7 +30,7 @@ class Layer(NamedTuple):
     positions: int = 1  # positions of an image at which every unit is computed
     stored: int = 0  # numbers that are stored per example, besides the outputs
     gain: bool = False  # the last row of the weights are gains, which are 1 at first
-    bound: float | None = None  # of the initial weights; None: as the setting says
+    bound: float | None = None  # of initial weights; None: the setting determines it
 
     @property
     def numbers(self) -> int:
@@ -49,16 +49,17 @@ class Architecture:
     is_chain: ClassVar[bool] = False
     """Whether each layer reads the layer before it, and no other layer.
 
-    Interventions that replace units need such a chain, and a fixed order of inputs:
-    if the layer before has U units, its unit u has the rows u, u + U, u + 2 U, ... of
-    the weights. There is one such row for each position that the weights read.
+    Interventions that replace units need such a chain. They also need a fixed order of
+    inputs: if the layer before has U units, the weights that read its unit u are rows
+    u, u + U, u + 2 U, ... There is one such row for each position that is read.
     """
 
     is_plain: ClassVar[bool] = True
-    """Whether a layer is a product with its weights, its biases and an activation.
+    """Whether each layer is a product with weights, plus biases, and an activation.
 
-    Other activations, and interventions that change the layers or their spectral norms,
-    need this. A layer with gains, or one that normalizes its outputs, is not plain.
+    Plain layers are needed by activations other than the default, and by interventions
+    that change layers or spectral norms. A layer that has gains or normalizes its
+    outputs is not plain.
     """
 
     @property
@@ -70,7 +71,7 @@ class Architecture:
         """Check that the network can read images of this form.
 
         Raises:
-            UsageError: It cannot.
+            UsageError: The network cannot read such images.
         """
 
     def statistics(self, form: Form) -> list[int]:
@@ -81,17 +82,17 @@ class Architecture:
         """Return the sizes of all layers, from the images of this form to the logits.
 
         `dense` are the widths of the dense layers. The last of these layers is the
-        head, which computes the logits. The units of all other layers have `outputs`
-        outputs each (see `ACTIVATIONS`).
+        head, which computes the logits. Each unit of the other layers has this many
+        `outputs` (see `ACTIVATIONS`).
         """
         raise NotImplementedError
 
     def forward(self, network: Network, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the images, the outputs of each hidden layer, and the logits.
 
-        `inputs` has the shape (S, n, pixels), and the outputs of a layer (S, n x
-        positions, units). The outputs of the last hidden layer are (S, n, units).
-        Layers without an activation may be left out.
+        `inputs` has the shape (S, n, pixels). The outputs of a layer have the shape
+        (S, n x positions, units), and those of the last hidden layer (S, n, units).
+        The list need not contain layers without an activation.
         """
         raise NotImplementedError
 

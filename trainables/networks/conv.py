@@ -1,15 +1,17 @@
 """The convolutional network of Dohare et al. 2024 (Nature 632), for any image.
 
-After each convolution come a maximum over 2 x 2 pixels and the activation. Dense layers
-follow the last convolution. The authors train it on pairs of classes of ImageNet
-(shibhansh/loss-of-plasticity@63c35f3, lop/nets/conv_net.py:10-44): on images of 32 x 32
-pixels, with 32, 64 and 128 channels, kernels of 5 x 5, 3 x 3 and 3 x 3 pixels, and two
-dense layers of 128 units. If an image is smaller than a kernel or than 2 x 2 pixels,
-the kernel or the square is cut to the image.
+Each convolution is followed by a maximum over 2 x 2 pixels and the activation. Dense
+layers follow the last convolution. The authors train the network on pairs of classes of
+ImageNet (shibhansh/loss-of-plasticity@63c35f3, lop/nets/conv_net.py:10-44), with images
+of 32 x 32 pixels. Their convolutions have 32, 64 and 128 channels, and kernels of
+5 x 5, 3 x 3 and 3 x 3 pixels. Two dense layers of 128 units follow. If an image is
+smaller than a kernel or than 2 x 2 pixels, the kernel or the square is cut to the
+image.
 
 The authors' code takes the maximum after the activation. Here, a ReLU comes after the
-maximum instead: the results and the gradients are the same, and the ReLU has a quarter
-of the work. Other activations come before the maximum, as in the authors' code.
+maximum instead: the results and the gradients are the same, and the ReLU has only a
+quarter of the numbers to process. Other activations come before the maximum, as in the
+authors' code.
 """
 
 from __future__ import annotations

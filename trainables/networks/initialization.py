@@ -9,9 +9,9 @@ from collections.abc import Callable
 def pytorch_bound(fan_in: int) -> float:
     """Return the bound of torch.nn.Linear: 1 / sqrt(fan_in), for weights and biases.
 
-    PyTorch draws the weights with `kaiming_uniform_` and a = sqrt(5), whose bound is
-    sqrt(6 / ((1 + a^2) fan_in)), and the biases with the bound 1 / sqrt(fan_in). The
-    two are equal.
+    PyTorch draws the weights with `kaiming_uniform_` and a = sqrt(5). Their bound is
+    sqrt(6 / ((1 + a^2) fan_in)), which equals the bound of the biases,
+    1 / sqrt(fan_in).
     """
     return 1 / math.sqrt(fan_in)
 

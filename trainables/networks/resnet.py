@@ -1,32 +1,33 @@
 """ResNet-18 (He et al. 2016, arXiv 1512.03385), in the form for images of 32 x 32.
 
-The first convolution has kernels of 3 x 3 and no stride, and no maximum follows it.
-Then come four stages of two blocks. With x the input of a block, its output is
+The first convolution has kernels of 3 x 3 and stride 1, and no pooling follows it. Then
+come four stages of two blocks each. If x is the input of a block, its output is
 
     relu(norm(conv(relu(norm(conv(x))))) + x)
 
-All kernels are of 3 x 3. From the second stage on, the first block of a stage halves
-the height and the width, and doubles the channels. There, norm(conv1x1(x)) replaces x
-in the sum. The mean over all positions follows the last block, and then the head. This
-is ResNet18 of kuangliu/pytorch-cifar@49b7aa9 (models/resnet.py:14-39, 73-108). Dohare
-et al. 2024 use the same network for CIFAR-100 (shibhansh/loss-of-plasticity@63c35f3,
-lop/nets/torchvision_modified_resnet.py:53-151, 209-237), with biases of the
-convolutions, which normalization makes useless.
+All kernels are of 3 x 3. In stages 2 to 4, the first block halves the height and the
+width, and doubles the channels. In these blocks, norm(conv1x1(x)) replaces x in the
+sum. After the last block, the head reads the mean over all positions. This is ResNet18
+of kuangliu/pytorch-cifar@49b7aa9 (models/resnet.py:14-39, 73-108). Dohare et al. 2024
+use the same network for CIFAR-100 (shibhansh/loss-of-plasticity@63c35f3,
+lop/nets/torchvision_modified_resnet.py:53-151, 209-237). Their convolutions also have
+biases, which have no effect, because the normalization subtracts them.
 
 norm is batch normalization (Ioffe & Szegedy 2015, arXiv 1502.03167). Training uses the
 mean and the variance of the batch, and moves the running statistics a tenth of the way
-towards them. Tests and probes use the running statistics: no example then changes the
-outputs of another one, and a loss is the mean over its examples, as for other networks.
-An ascent step (SAM) uses the batch, and does not move the running statistics
+towards them. Tests and probes use the running statistics. So the outputs for one
+example do not depend on other examples, and the loss of a batch is the mean of its
+examples' losses, as in other networks. SAM's pass at the perturbed weights uses the
+mean and the variance of the batch, but does not move the running statistics
 (`trainables.optimizers.surface`).
 
-Each layer has a convolution with its normalization. The rows of its weights are the
-kernels' inputs, and the last row has the gains. Its biases are those of the
-normalization.
+A convolution and its normalization are one layer of the `Network`. The last row of the
+layer's weights has the gains of the normalization. Each other row belongs to one of the
+numbers that a kernel reads. The layer's biases are those of the normalization.
 
-torch computes each network by itself, because the rounding of a grouped convolution
-depends on the number of groups. The convolutions of one network take so long that
-little is lost.
+torch computes the networks of the seeds one after the other, because the rounding of a
+grouped convolution depends on the number of groups. This costs little time: one
+network's convolutions take much longer than the overhead of calling them.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ BLOCKS = 2
 """The number of blocks in a stage."""
 
 MOMENTUM, EPSILON = 0.1, 1e-5
-"""How far a batch moves the running statistics, and what is added to the variance.
+"""The share of the way that a batch moves the running statistics, and the number that
+is added to the variance.
 
 Both are as in torch.nn.BatchNorm2d.
 """
@@ -82,7 +84,7 @@ class ResNet18(Architecture):
 
     @property
     def front(self) -> int:
-        """The number of convolutions, with those of the shortcuts."""
+        """The number of convolutions, including those of the shortcuts."""
         return 1 + STAGES * BLOCKS * 2 + STAGES - 1
 
     def units(self, form: Form) -> list[Unit]:
@@ -127,8 +129,9 @@ class ResNet18(Architecture):
     def forward(self, network: Network, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the images, the outputs of each hidden layer, and the logits.
 
-        The hidden layers are the ones with a ReLU; the last one has the means over the
-        positions. While the network learns, the list has only the images and the means.
+        The hidden layers are those with a ReLU. The last one has its means over the
+        positions. Except in the mode "test", the list has only the images, these means
+        and the outputs of dense layers.
         """
         import torch
 
@@ -146,7 +149,7 @@ class ResNet18(Architecture):
     def _convolve(
         self, network: Network, seed: int, numbers: list[Tensor], images: Tensor
     ) -> list[Tensor]:
-        """Return the outputs of each hidden layer of one seed, as (rows, units).
+        """Return the outputs of each hidden layer of one seed, of shape (rows, units).
 
         `numbers` has the seed's tensors, in the order of `Network.tensors`.
         """
@@ -177,10 +180,10 @@ class ResNet18(Architecture):
 def _normalized(
     images: Tensor, unit: Unit, w: Tensor, b: Tensor, statistics: Tensor, mode: str
 ) -> Tensor:
-    """Return a convolution and its normalization, of shape (n, units, height, width).
+    """Return the normalized outputs of a convolution: (n, units, height, width).
 
-    `images` has the shape (n, channels, height, width). In the mode "learn", the
-    `statistics` change.
+    `images` has the shape (n, channels, height, width). In the mode "learn", this
+    function changes `statistics`.
     """
     from torch.nn import functional
 
@@ -209,8 +212,9 @@ def _normalized(
 def _planes(images: Tensor) -> Tensor:
     """Return images of shape (n, height, width, channels), with the channels second.
 
-    They are copied. In torch 2.15, the gradient of a convolution of 1 x 1 with a stride
-    overwrites other memory on a CPU if the channels of a pixel stay side by side.
+    The images are copied for the sake of torch 2.15 on a CPU: there, the gradient of a
+    1 x 1 convolution with a stride overwrites other memory if the channels of a pixel
+    stay side by side.
     """
     import torch
 

@@ -1,21 +1,24 @@
 """A small vision transformer (Dosovitskiy et al. 2021, arXiv 2010.11929).
 
-An image is cut into squares of vit_patch pixels. Each square becomes a token of vit_dim
-numbers, by a product with weights. A class token comes first, and each token gets the
-learned numbers of its position. Then come vit_depth blocks:
+An image is cut into squares with a side of vit_patch pixels. A product with weights
+turns each square into a token of vit_dim numbers. A learned class token is put before
+these tokens. Then learned numbers for each position are added to the token there. Then
+come vit_depth blocks:
 
     x <- x + attention(norm(x)),   x <- x + W2 gelu(W1 norm(x) + b1) + b2
 
-with four times as many hidden units as a token has numbers. The logits are computed
-from norm(class token). This is the code of google-research/vision_transformer@c6de1e5
-(vit_jax/models_vit.py:66-156, 190-208, 263-298), without dropout and with the exact
-GELU of lucidrains/vit-pytorch@69d24fe (vit_pytorch/vit.py:15-83), which normalizes the
-squares too. Positions are drawn with standard deviation 0.02, as in the code (line
-192), but from a uniform distribution; other weights are drawn as in other networks.
-The default sizes are smaller than in the paper: images of 32 x 32 have 64 squares.
+W1 has four times as many units as a token has numbers. The logits are computed from
+norm(class token). This is the network of google-research/vision_transformer@c6de1e5
+(vit_jax/models_vit.py:66-156, 190-208, 263-298), but without dropout, and with the
+exact GELU of lucidrains/vit-pytorch@69d24fe (vit_pytorch/vit.py:15-83). vit-pytorch
+also normalizes the squares, which is not done here. The numbers of the positions are
+drawn with standard deviation 0.02, as in Google's code (line 192), but from a uniform
+distribution. The other weights are drawn as in other networks. The default sizes are
+smaller than in the paper: images of 32 x 32 have 64 squares.
 
-norm is layer normalization, and a layer of its own: its weights are one row of gains.
-The weights of the positions have a row per token, and their bias is the class token.
+norm is layer normalization. It is a layer of its own in the `Network`, and its weights
+are one row of gains. The positions are a layer too: its weights have one row per token,
+and its bias is the class token.
 """
 
 from __future__ import annotations
@@ -40,7 +43,8 @@ POSITION_BOUND = 0.02 * math.sqrt(3)
 """Uniform numbers in [-b, b] with this b have the standard deviation 0.02."""
 
 BLOCK_LAYERS = 6
-"""Per block: norm, queries with keys and values, output; norm and two products."""
+"""The layers of a block: norm, queries with keys and values, output of the attention,
+norm, W1 and W2."""
 
 
 @attrs.frozen(kw_only=True)
@@ -70,12 +74,15 @@ class ViT(Architecture):
         return 3 + BLOCK_LAYERS * self.vit_depth
 
     def check(self, form: Form) -> None:
-        """Check that patches fill an image. A patch is cut to an image's height."""
+        """Check that whole patches fill an image.
+
+        A patch that is higher or wider than the image is cut to the image's size.
+        """
         for side in (form.height, form.width):
             if side % min(side, self.vit_patch):
                 raise UsageError(
                     f"vit_patch is {self.vit_patch}, but images have a side of {side} "
-                    "pixels: use a number that divides it"
+                    f"pixels: use a number that divides {side}"
                 )
 
     def patch(self, form: Form) -> tuple[int, int]:
@@ -83,7 +90,7 @@ class ViT(Architecture):
         return min(self.vit_patch, form.height), min(self.vit_patch, form.width)
 
     def tokens(self, form: Form) -> int:
-        """Return the number of tokens, with the class token."""
+        """Return the number of tokens, including the class token."""
         rows, columns = self.patch(form)
         return 1 + (form.height // rows) * (form.width // columns)
 
@@ -110,8 +117,8 @@ class ViT(Architecture):
     def forward(self, network: Network, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the images, the outputs of each hidden layer, and the logits.
 
-        The hidden layers are those after a GELU, at all tokens, and the normalized
-        class token.
+        The hidden layers are the outputs of each GELU at all tokens, and then the
+        normalized class token.
         """
         import torch
         from torch.nn import functional
@@ -153,9 +160,9 @@ class ViT(Architecture):
         return patches.reshape(inputs.shape[0], -1, numbers)
 
     def _attend(self, read: Tensor) -> Tensor:
-        """Return the outputs of all heads, (images, tokens, vit_dim).
+        """Return the outputs of all heads, of shape (images, tokens, vit_dim).
 
-        `read` has the queries, the keys and the values, (images, tokens, 3 vit_dim).
+        `read` has the queries, the keys and the values: (images, tokens, 3 vit_dim).
         """
         images, tokens, _ = read.shape
         parts = read.view(images, tokens, 3, self.vit_heads, -1).permute(2, 0, 3, 1, 4)
