@@ -27,13 +27,14 @@ TEST_BATCH = 1000
 """The number of test examples that a network processes at once."""
 
 TEST_NUMBERS = 2**28
-"""The most numbers that the layers of a network may store for them (1 GiB).
+"""The most numbers that the layers of a network can store during a test.
 
-Fewer examples are processed at once if each needs more.
+In float32, they are 1 GiB. If `TEST_BATCH` examples would store more numbers, the
+network processes fewer examples at once.
 """
 
 CHUNK_MEMORY = {"cpu": 0, "cuda": 10**9}
-"""The memory in bytes that a measurement of the loss landscape can use, by device type.
+"""The most memory in bytes that measuring the loss landscape uses, by device type.
 
 If all seeds together need more memory, they are measured in chunks of one or more
 seeds. On a CPU, each chunk has one seed. Such chunks are the fastest, because the data
@@ -122,9 +123,10 @@ def draw_probe_batch(
 ) -> ProbeBatch:
     """Draw the training examples on which the probes measure each seed's network.
 
-    Tasks can differ in size, but every seed must get the same number of examples. No
-    task with k classes is smaller than k times the smallest class of the dataset. The
-    number of examples is `EXAMPLES`, or this bound if it is smaller.
+    Tasks can differ in size, but every seed must get the same number of examples. The
+    number is `EXAMPLES`, or k times the size of the dataset's smallest class if this is
+    less, where k is the number of classes of the task. No task that has all images of
+    its classes is smaller.
     """
     counts = np.bincount(dataset_labels)
     smallest_class = int(counts[counts > 0].min())
@@ -147,12 +149,12 @@ def measure_network(
     """Measure the networks of S seeds after a task, with all probes in `PROBES`.
 
     `initial` has the networks before the first task. `before` has the networks before
-    this task. `passes` is a function such as `both_passes`. Returns a tensor for each
-    probe, of shape (S,) or (S, layers) and dtype float64. Also returns `finite`: 1 if
-    all weights of a seed are finite, else 0.
+    this task. `passes` is `both_passes` or a faster function with the same results.
+    Returns a tensor for each probe, of shape (S,) or (S, layers) and dtype float64.
+    Also returns `finite`: 1 if all weights of a seed are finite, else 0.
     """
     measures = []
-    # a network with many layers needs much memory, so there one seed is enough
+    # architectures other than the perceptron need much memory: one seed at a time
     size = network.seeds if network.kind is None else 1
     for i in range(0, network.seeds, size):
         inputs, labels = batch.part(i, i + size).read(reader.part(i, i + size))

@@ -1,4 +1,4 @@
-"""A continual run: networks learn one task after another and are never reset.
+"""A continual run: networks learn one task after another, without a reset in between.
 
 The networks of several seeds are trained together (a stack). A run does this:
 
@@ -12,8 +12,9 @@ The networks of several seeds are trained together (a stack). A run does this:
         measure the loss landscape again, for the same tasks
         make one record per seed
 
-An intervention is a method against loss of plasticity; a setting may have none. A run
-reads and writes no files: its caller gets the records and decides what to do with them.
+An intervention is a method against loss of plasticity, for example a reset. A setting
+can have one intervention or none. A run reads and writes no files: its caller gets the
+records and decides what to do with them.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class ContinualRun:
         engine: The code that trains the networks: "reference", "torch" or "native".
         phases: The seconds spent so far in each phase: permuting, training, testing,
             probes and landscape. On a GPU, this is the time to launch the kernels, not
-            the time that they take.
+            the time that the kernels take.
 
     Raises:
         UsageError: No seed is given, a seed is invalid or repeated, or `dataset` is not
@@ -116,7 +117,7 @@ class ContinualRun:
                 f"the dataset is {dataset.name}, but the setting has {own}: load {own}"
             )
         keep_freed_memory()
-        # on a GPU, torch's convolutions shall repeat their bits and keep all digits
+        # on a GPU, make torch's convolutions deterministic and do not round to TF32
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.allow_tf32 = False
         self.setting, self.seeds, self.dataset = setting, list(seeds), dataset
@@ -211,7 +212,7 @@ class ContinualRun:
         return records
 
     def _is_finite(self, measures: Record) -> bool:
-        """Return whether a seed with these measures can go on."""
+        """Return whether a seed with these measures goes on to the next task."""
         return measuring.is_finite(measures)
 
     def _learn(self, tasks: dict[int, Task]) -> dict[int, Record]:
@@ -224,12 +225,12 @@ class ContinualRun:
         ordered_tasks = [tasks[seed] for seed in stack.seeds]
         every = self.options.landscape_every
         is_last = self.task == setting.tasks - 1
-        # this depends only on task numbers, so a resumed run measures the same tasks
+        # only task numbers decide, so that a resumed run measures the same tasks
         with_landscape = every > 0 and (self.task % every == 0 or is_last)
         measures: dict[str, Tensor] = {}
         if setting.problem.grows:
             stack.network.outputs = len(ordered_tasks[0].classes)
-            self._graphs = None  # they have the task before's number of logits
+            self._graphs = None  # they use the previous task's number of logits
         self._start_phase("training")
         begin_task(setting, stack)
         self._start_phase("permuting")
@@ -370,7 +371,7 @@ class ContinualRun:
 
         `examples` has one item for each of the S seeds. The seed with the most examples
         comes first. Returns online_accuracy and train_loss, each of shape (S,). Each
-        example is evaluated before the update with its batch.
+        example is evaluated before the update on its batch.
         """
         correct = torch.zeros(len(examples), device=self.device, dtype=torch.float64)
         loss = torch.zeros_like(correct)
@@ -389,9 +390,9 @@ class ContinualRun:
         return {"online_accuracy": correct / seen, "train_loss": loss / seen}
 
     def _train_block(self, block: Block) -> StepSums:
-        """Train on a block, which has the batches of several steps.
+        """Train on a block, which has the batches of several updates.
 
-        On a GPU, replay the steps from a captured CUDA graph if possible.
+        On a GPU, replay the updates from a captured CUDA graph if possible.
         """
         intervention = self.setting.intervention
         if self._is_in_c:
@@ -414,9 +415,9 @@ class ContinualRun:
         return self._graphs.train(block)
 
     def _train_in_turns(self, intervention: Intervention, block: Block) -> StepSums:
-        """Train on a block in C, except for the steps in which the intervention acts.
+        """Train on a block in C, except for the updates at which the intervention acts.
 
-        torch computes those steps, because the C code does not have the intervention.
+        torch computes those updates, because the C code lacks the intervention.
         """
         stack = self.stack.part(block.start, block.stop)
         plain = stack.network.activation is None and not stack.network.normalized

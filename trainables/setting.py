@@ -49,7 +49,7 @@ REGISTRIES: dict[str, Mapping[str, type]] = {
 """The classes of each kind of part (e.g. optimizer) of a setting, by name."""
 
 ONE_OUTPUT = ("continual_backprop", "redo", "snr")
-"""The interventions that replace units. They need one output per unit."""
+"""The interventions that replace units. They need units with one output each."""
 
 PLAIN_LAYERS = (
     "layer_norm",
@@ -63,7 +63,7 @@ See `Architecture.is_plain`.
 """
 
 ONE_HEAD = ("head_reset", "head_zero")
-"""Interventions that change the last layer, and need a network with one head."""
+"""The interventions that change the head. They need a network with only one head."""
 
 
 def parse_hidden(value: Any) -> tuple[int, ...]:
@@ -75,8 +75,8 @@ def parse_hidden(value: Any) -> tuple[int, ...]:
 class Setting:
     """The problem, network, optimizer, intervention and training schedule of a run.
 
-    The problem, the optimizer, the intervention and the base are objects. Each of them
-    can have hyperparameters of its own.
+    The problem, the network, the optimizer, the intervention, the base and the learner
+    are objects. Each of them can have hyperparameters of its own.
 
     Raises:
         UsageError: A value is out of range, or two values cannot be combined.
@@ -188,18 +188,19 @@ class Setting:
             )
 
     def _check_dataset(self) -> None:
-        """Check that the learner and the images fit the problem.
+        """Check that the learner and the dataset fit the problem.
 
         Raises:
-            UsageError: The problem and the dataset do not fit, the setting of a
-                problem of control has a value for images, or it has a learner, but no
-                network acts.
+            UsageError: The setting has a learner, but in the problem no network chooses
+                actions. Or the problem needs images, and the dataset has none. Or the
+                problem has no images, but the setting has a dataset or another value
+                for images.
         """
         name, images = self.problem.name, self.dataset != NOTHING
         if self.learner is not None and not self.problem.acts:
             raise UsageError(
                 f"the setting has learner {self.learner.name}, but in problem {name} "
-                "no network acts: leave out learner"
+                "the network chooses no actions: leave out learner"
             )
         if self.problem.control is None:
             if not images:
@@ -225,7 +226,7 @@ class Setting:
         """The size of the dataset's images, and the number of its classes.
 
         In a problem of control, it is the size of an observation, and the number of
-        actions.
+        actions (see `Problem.control`).
         """
         return self.problem.control or DATASETS[self.dataset].form
 
@@ -247,10 +248,10 @@ class Setting:
         return self.problem.longest(self.form)
 
     def _check_network(self) -> None:
-        """Check that the network fits the images and the values of the setting.
+        """Check that the network fits the images, `hidden` and `activation`.
 
         Raises:
-            UsageError: It does not.
+            UsageError: The network does not fit one of them.
         """
         network = self.architecture
         network.check(self.form)
@@ -259,7 +260,7 @@ class Setting:
         if self.activation is not None and not network.is_plain:
             raise UsageError(
                 f"activation is {self.activation}, but network {network.name} has its "
-                "own: leave out activation"
+                "own activation: leave out activation"
             )
 
     def _check_intervention(self) -> None:
@@ -275,20 +276,20 @@ class Setting:
         if not network.is_plain and name in PLAIN_LAYERS:
             raise UsageError(
                 f"intervention {name} changes layers that have only weights and "
-                f"biases, but network {network.name} has others: leave out the "
+                f"biases, but network {network.name} has other layers: leave out the "
                 "intervention"
             )
         if not network.is_plain and noise == "initial":
             raise UsageError(
                 f"intervention {name} draws noise like initial weights, but network "
-                f"{network.name} has weights that are not drawn: set step_noise to "
-                "normal"
+                f"{network.name} has initial weights that are not drawn at random: set "
+                "step_noise to normal"
             )
         if not network.is_chain and name in ONE_OUTPUT:
             raise UsageError(
                 f"intervention {name} needs a network in which each layer reads only "
-                f"the layer before it, and network {network.name} is different: leave "
-                "out the intervention"
+                f"the layer before it, but in network {network.name} some layers read "
+                "other layers too: leave out the intervention"
             )
         if isinstance(network, ActorCritic) and name in ONE_HEAD:
             raise UsageError(

@@ -47,7 +47,7 @@ def test_a_value_out_of_range_is_refused(options, message):
         ({"network": "conv", "conv_channels": "8-x"}, "conv_channels is '8-x'"),
         ({"hidden": "a"}, "hidden is 'a'"),
         ({"learner": "dqm"}, "unknown learner 'dqm': did you mean 'dqn'"),
-        ({"learner": "dqn"}, "in problem permuted no network acts: leave out learn"),
+        ({"learner": "dqn"}, "in problem permuted the network chooses no actions"),
     ],
 )
 def test_an_option_that_does_not_go_with_the_study_is_refused(options, message):
