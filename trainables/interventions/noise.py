@@ -4,9 +4,9 @@ A random number depends only on the seed, the update and the position of the wei
 any part of a network can draw its numbers without the other parts. The C code draws the
 same numbers, up to rounding, much faster (`trainables/steps/c/noise.c`).
 
-Each layer has a row of numbers per output: one per input, and one for the bias. A row
-has 16 generators. Generator j makes the 32-bit words j, j + 16, j + 32, ... of the row.
-The generators are xoshiro128++ (Blackman & Vigna 2021, arXiv 1805.01407;
+Each output of a layer has a row of numbers: one for each input, and one for the bias. A
+row has 16 generators. Generator j makes the 32-bit words j, j + 16, j + 32, ... of the
+row. The generators are xoshiro128++ (Blackman & Vigna 2021, arXiv 1805.01407;
 prng.di.unimi.it/xoshiro128plusplus.c). Their first states are the outputs of Threefry
 4x32 in 20 rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3";
 DEShawResearch/random123, include/Random123/threefry.h) for the key (seed, 0, 0, 0) and

@@ -1,4 +1,4 @@
-"""The base class of optimizers that ascend with the help of an average of gradients."""
+"""The base class of optimizers whose ascent step uses an average of gradients."""
 
 from __future__ import annotations
 

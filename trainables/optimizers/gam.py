@@ -1,7 +1,7 @@
 """GAM: gradient norm aware minimization (Zhang et al. 2023, CVPR, arXiv 2303.03108).
 
-GAM seeks first-order flatness: the largest gradient norm within gam_rho of the weights
-is small. The update is from the authors' code (xxgege/GAM@694133d, gam/gam.py:47-135).
+GAM seeks first-order flatness: weights around which, within gam_rho, all gradient norms
+are small. The update is from the authors' code (xxgege/GAM@694133d, gam/gam.py:47-135).
 With u(v) = v / ||v||, it has four gradients:
 
     g0 = grad L(w)                  g1 = grad L(w + rho u(g0))
@@ -10,9 +10,9 @@ With u(v) = v / ||v||, it has four gradients:
     s = beta1 g1 + (1 - beta1) g3
     g = s - gamma (the component of g0 + |1 - beta0| g2 that is orthogonal to s)
 
-The paper (Alg. 1) has products of the Hessian and a vector instead of the differences
-of gradients, and does not print the last line. The defaults are from the code for
-CIFAR-100 with a ResNet (main_cifar.py:94-136). The code's rhos follow lr (see
+Where the code has differences of gradients, the paper (Alg. 1) has products of the
+Hessian and a vector. The paper does not print the last line. The defaults are from the
+code for CIFAR-100 with a ResNet (main_cifar.py:94-136). The code's rhos follow lr (see
 `trainables.optimizers.schedule`).
 """
 

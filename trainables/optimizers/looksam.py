@@ -3,11 +3,11 @@
     every k-th update:   g = g2,   g_v = the component of g2 that is orthogonal to g1
     other updates:       g = g1 + alpha ||g1|| g_v / ||g_v||
 
-where g1 = grad L(w) and g2 is SAM's gradient. g_v changes slowly, so other updates use
-the last g_v. The authors published no code. The equations and the defaults are from the
-code in MarlonBecker/MSAM@780fa4f (optimizer/looksam.py:13-130). That code adds 1e-12 to
-||g1||^2, and this project adds 1e-24. That code always divides by ||g_v||. In this
-project, g_v / ||g_v|| is 0 if g_v is only a rounding error.
+where g1 = grad L(w) and g2 is SAM's gradient. g_v changes slowly, so the other updates
+use the last g_v. The authors published no code. The equations and the defaults are from
+the code in MarlonBecker/MSAM@780fa4f (optimizer/looksam.py:13-130). That code adds
+1e-12 to ||g1||^2, and this project adds 1e-24. That code always divides by ||g_v||. In
+this project, g_v / ||g_v|| is 0 if g_v is only a rounding error.
 """
 
 from __future__ import annotations

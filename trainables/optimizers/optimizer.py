@@ -21,8 +21,8 @@ seed. The step is the same as in torch.optim.SGD, with weight decay c and moment
 Momentum therefore averages only the final gradient g, and not g1 or g2.
 
 Numbers that an optimizer keeps between steps are in `Memory`: checkpoints contain them.
-A new task changes only the numbers of a schedule of rho (`begin_task`). If
-an intervention redraws a weight, the running averages of this weight become 0.
+A new task changes only the numbers of a schedule of rho (`begin_task`). If an
+intervention redraws a weight, the running averages of this weight become 0.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Optimizer:
 
     name: ClassVar[str]
     branches: ClassVar[bool] = False
-    """Whether a step branches on computed values, which a CUDA graph cannot capture."""
+    """Whether a step branches on computed values. A CUDA graph cannot capture this."""
     lr: float = real(0.01, exclude_low=True, meaning="learning rate")
     momentum: float = real(0.0, 0, 1, exclude_high=True, meaning="heavy-ball momentum")
     weight_decay: float = real(
@@ -76,7 +76,7 @@ class Optimizer:
     def is_mixture(self) -> bool:
         """Whether g is (1 - alpha) g1 + alpha g2, with the ascent step of `ascent`.
 
-        If it is, an engine can compute the whole update with its own equations.
+        If so, an engine can compute the whole update with its own equations.
         """
         own, plain = type(self), Optimizer
         return (own.gradient, own.uphill, own.mix) == (
@@ -84,9 +84,9 @@ class Optimizer:
         )
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Add the numbers that the method needs between steps to `memory`.
+        """Add the numbers that the optimizer needs between steps to `memory`.
 
-        The numbers of momentum or of the base are already there.
+        `memory` already has the numbers of momentum or of the base.
         """
 
     def begin_task(self, memory: Memory, progress: float) -> None:

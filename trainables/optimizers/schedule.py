@@ -78,14 +78,14 @@ class ScheduledOptimizer(Optimizer):
         return super().is_mixture and not self.is_scheduled
 
     def begin(self, network: Network, memory: Memory) -> None:
-        """Create the level of the task and the number of its updates, if scheduled."""
+        """Create the task's level and its number of updates, if rho is scheduled."""
         if self.is_scheduled:
             first = network.weights[0]
             memory.marks["rho_level"] = first.new_ones(network.seeds)
             memory.marks["rho_updates"] = first.new_zeros(network.seeds)
 
     def begin_task(self, memory: Memory, progress: float) -> None:
-        """Set the level of the task, and the number of its updates to 0."""
+        """Set the level of the task, and set its number of updates to 0."""
         if self.is_scheduled:
             level = LEVELS[self.rho_decay](progress) if self.rho_decay else 1.0
             memory.marks["rho_level"].fill_(level)

@@ -62,9 +62,8 @@ class Surface:
     def gradient_at(self, step: Network) -> Network:
         """Return grad L(w + step).
 
-        Running statistics of batch normalization do not change: those of w count. This
-        is as in davda54/sam@3c3afdb (example/train.py:50-60), which stops them in the
-        second pass.
+        This pass does not change the running statistics of batch normalization. Only
+        the pass at w moves them, as in davda54/sam@3c3afdb (example/train.py:50-60).
         """
         perturbed = self.network + step
         if perturbed.mode == "learn":

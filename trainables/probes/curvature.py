@@ -93,8 +93,8 @@ def hessian_rank(landscape: Landscape) -> Float[Tensor, " S"]:
 
     The estimate is by stochastic Lanczos quadrature (see `lanczos`), with one random
     vector. With k eigenvalues beyond the threshold, its standard error is about sqrt(2
-    k). This probe takes about twice as long as sharpness, which uses the same steps of
-    Lanczos.
+    k). This probe takes about twice as long as sharpness alone. The two probes share
+    their Lanczos steps.
     """
     lanczos = landscape.lanczos
     nodes, weights = quadrature(lanczos, RANK_STEPS)

@@ -5,9 +5,9 @@ and another one does their backward pass (`c/convolution.c`). A dense layer is a
 convolution of an image that has one position. The optimizer's arithmetic is as in the
 reference engine.
 
-The C code reads images in lines of 64 bytes: a line has the same number of 16 examples
-in float32, or of 8 in float64. A batch that does not fill its lines takes as long as
-one that does.
+The C code reads images in lines of 64 bytes. A line has one number of each of 16
+examples in float32, or of each of 8 examples in float64: for example, the same pixel of
+16 images. A line that is not full takes as long as a full line.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def gradient(
 ) -> Slope:
     """Return the optimizer's gradient for each seed, and the logits at the weights w.
 
-    `trainables.steps.reference.gradient` has the same arguments, and `gradient_of`.
+    `trainables.steps.reference.gradient` has these arguments, and `gradient_of` too.
     """
     of = functools.partial(loss_gradient, inputs=inputs, labels=labels)
     return slope_on(Surface(network, of), optimizer, memory)

@@ -6,9 +6,9 @@
     native      compiled C, for MLPs (`native.supports`) and for convolutional networks
                 (`convolved.supports`)
 
-The environment variable PLASTICITY_ENGINE names the preferred engine. The default is
-native. If an engine does not support a run, the run uses the engine above it in this
-table.
+Only the reference engine supports the problem `growing`. The environment variable
+PLASTICITY_ENGINE names the preferred engine. The default is native. If an engine does
+not support a run, the run uses the engine above it in this table.
 """
 
 from __future__ import annotations

@@ -203,9 +203,9 @@ def _check_file(file: Path) -> None:
 def _is_truncated(file: Path) -> bool:
     """Return whether a library in the ELF format of Linux is cut off.
 
-    A signal would kill the process when it used the missing part. At the end of such a
-    file is a table. The header of the file has the position of the table, and the size
-    and the number of its entries.
+    If the process used the missing part, a signal would kill it. A file in this format
+    ends with a table. The header of the file has the position of the table, and the
+    size and the number of its entries.
     """
     with file.open("rb") as opened:
         header = opened.read(64)

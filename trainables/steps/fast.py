@@ -18,8 +18,8 @@ SAM and GNP need a second pass at the perturbed weights w + s grad, where s = rh
                          (the first layer needs only one product, as h' = h)
 
 If a layer is small compared with the batch, it is cheaper to compute and store the
-perturbed weights W + s grad W (`_is_explicit`). The matrix product that computes the
-gradient also updates the weights. Instead of d, the code uses e = batch * d, to avoid
+perturbed weights W + s grad W (`_is_explicit`). The matrix product for the gradient is
+added directly to the weights. Instead of d, the code uses e = batch * d, to avoid
 the factor 1 / batch. For the last layer, e = softmax(logits) - onehot(labels).
 
 For ASAM, the gradient and the perturbed weights are always stored, because ASAM scales
@@ -277,7 +277,7 @@ def error(
     """Return softmax(logits) - onehot(labels), the error of the last layer.
 
     On a CPU, torch vectorizes softmax over the middle axis. With ten classes, this
-    takes 10% to 33% of the time of softmax over the last axis.
+    takes only 10% to 33% of the time that softmax over the last axis takes.
     """
     e = logits.mT.softmax(1)
     indices = labels.unsqueeze(1)

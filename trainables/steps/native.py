@@ -72,8 +72,9 @@ STEP_INTERVENTIONS = (
 )
 """The interventions whose penalty or `Intervention.step` the C code has.
 
-If an intervention has idle steps (`Intervention.rests`), C computes these steps and
-torch computes the others. All steps of any other such intervention need torch.
+Other interventions can have a penalty or a `step` too. If such an intervention has idle
+steps (`Intervention.rests`), C computes its idle steps and torch its other steps.
+Without idle steps, torch computes all steps.
 """
 
 MAX_WEIGHTS = 4_000_000

@@ -66,10 +66,11 @@ def gradient(
 ) -> Slope:
     """Return the optimizer's gradient for each seed, and the logits at the weights.
 
-    If `Optimizer.is_mixture` is true, this computes all seeds together. Otherwise, it
-    computes one seed after the other. `gradient_of` computes the gradient of the loss,
-    whose targets are the `labels`; the default is `loss_gradient`. Batch normalization
-    moves its running statistics, which `network` shares, in the pass at the weights.
+    If `Optimizer.is_mixture` is true, this function computes all seeds together.
+    Otherwise, it computes one seed after the other. `gradient_of` computes the gradient
+    of the loss, whose targets are the `labels`. The default is `loss_gradient`. If
+    `network` has batch normalization, the pass at the weights moves its running
+    statistics in place.
     """
     plain = gradient_of or loss_gradient
 
@@ -110,9 +111,9 @@ def mixed_gradient(
 
 
 def slope_on(surface: Surface, optimizer: Optimizer, memory: Memory) -> Slope:
-    """Count one update in `memory`; return the optimizer's gradient of a loss.
+    """Count one update in `memory`; return the optimizer's gradient.
 
-    `surface` has the loss.
+    `surface` computes the gradients of the loss.
     """
     optimizer.count(memory)
     gradient = optimizer.gradient(surface, memory)

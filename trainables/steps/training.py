@@ -65,7 +65,7 @@ def train(update: Update, reader: Reader, block: Block) -> StepSums:
         step_logits += [update(x, y) for x, y in zip(inputs, labels, strict=True)]
     logits = torch.stack(step_logits)
     losses = cross_entropy(logits, block.labels).double()
-    # a row for each seed, so that the order of the sum does not depend on their number
+    # sum a row per seed, so that the number of seeds does not change the order of a sum
     loss = losses.transpose(0, 1).flatten(1).sum(1)
     correct = (logits.argmax(-1) == block.labels).sum((0, 2)).double()
     return StepSums(loss, correct)

@@ -16,9 +16,10 @@ quantile of the lengths of the unit's ended silences, or 1 if there are none. If
 below the threshold, the threshold becomes q, otherwise the threshold doubles. It always
 stays between snr_least and snr_limit. Then the unit forgets its ended silences.
 
-The authors' code counts examples, and this module counts updates. The two are the same
-if all batches have equal sizes. For Adam, new weights do not get a new count of steps:
-Adam counts the steps of the run, as in the code (snr.py:270-333).
+The authors' code counts examples, and this module counts updates. If all batches have
+equal sizes, the two counts differ only by a constant factor. For Adam, new weights do
+not get a new count of steps: Adam counts the steps of the run, as in the code
+(snr.py:270-333).
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class SNR(Intervention):
-    """Resets hidden units that are silent for longer than almost ever before.
+    """Resets each hidden unit that is silent for longer than nearly all its silences.
 
     snr_percentile and snr_every have the defaults of the authors' code. The smallest
     threshold of their code is 100 examples. In batches of 16, these are about 7

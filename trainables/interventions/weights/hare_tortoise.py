@@ -9,11 +9,12 @@ after every update. After every hare_every updates, the hare gets the weights of
 tortoise. The moments of the optimizer do not change (dojeon-ai/Hare-Tortoise@4ec5ebb,
 src/trainers/base.py:151-188).
 
-The authors' code resets the hare after every tenth epoch. After a reset, its two
-networks share their memory until the next update, so that the tortoise takes the hare's
-first step too. The paper does not mention the shared memory, and this module keeps the
-two networks apart. All tests and probes measure the hare. Running statistics of batch
-normalization are those of the hare, and do not change in a reset.
+The authors' code resets the hare after every tenth epoch. After a reset, the hare and
+the tortoise of that code share their memory until the next update, so that the tortoise
+takes the hare's first step too. The paper does not mention the shared memory, and this
+module keeps the two networks apart. All tests and probes measure the hare. The running
+statistics of batch normalization are those of the hare, and a reset does not change
+them.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ the same value faster, by conjugate gradients (`trainables/steps/c/penalties.c`)
 
 Gogianu et al. follow Miyato et al. 2018 (arXiv 1802.05957), who estimate ||W||_2 by
 power iteration. With one iteration per step, the estimate is too small if the largest
-singular values are close together, and limiting them brings them close together.
+singular values are close together. But a limit of ||W||_2 brings exactly these values
+close together.
 """
 
 from __future__ import annotations
