@@ -125,8 +125,8 @@ def draw_probe_batch(
 
     Tasks can differ in size, but every seed must get the same number of examples. The
     number is `EXAMPLES`, or k times the size of the dataset's smallest class if this is
-    less, where k is the number of classes of the task. No task that has all images of
-    its classes is smaller.
+    less, where k is the number of classes of the task. A task that has all images of
+    its classes has at least this many.
     """
     counts = np.bincount(dataset_labels)
     smallest_class = int(counts[counts > 0].min())

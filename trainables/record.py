@@ -214,8 +214,8 @@ def schema_version(file_schema: pa.Schema) -> int:
 def schema_error(file_schema: pa.Schema) -> str | None:
     """Return why a file with this schema cannot be read, or None if it can be read.
 
-    A file may lack nullable columns. A file with an earlier schema version may lack any
-    column.
+    A file can be read without nullable columns. With an earlier schema version, it can
+    be read without any of the columns.
     """
     version = schema_version(file_schema)
     if not version:

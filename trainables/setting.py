@@ -67,7 +67,10 @@ ONE_HEAD = ("head_reset", "head_zero")
 
 
 def parse_hidden(value: Any) -> tuple[int, ...]:
-    """Return the widths of the hidden layers: see `parse_widths`. There may be none."""
+    """Return the widths of the hidden layers: see `parse_widths`.
+
+    If `value` is empty, there are no widths.
+    """
     return parse_widths("hidden", value) if value not in ("", (), []) else ()
 
 

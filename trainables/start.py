@@ -13,10 +13,10 @@ from trainables.run import ContinualRun
 from trainables.setting import Setting
 
 RUNS: dict[str, type[ContinualRun]] = {"td": TDRun}
-"""The runs of problems of control in which no network acts, by the problem's name."""
+"""The runs of control in which the network chooses no actions, by problem."""
 
 LEARNER_RUNS: dict[str | None, type[ContinualRun]] = {None: PPORun, "dqn": DQNRun}
-"""The runs in which a network acts, by the name of the learner."""
+"""The runs in which the network chooses actions, by the name of the learner."""
 
 
 def start_run(

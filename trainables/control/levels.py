@@ -37,7 +37,7 @@ class Tally:
 
 
 class LevelsRun(ControlRun):
-    """Base class: a run of a problem in which a network acts."""
+    """Base class: a run of a problem in which the network chooses actions."""
 
     @property
     def problem(self) -> Levels:

@@ -65,10 +65,10 @@ class Intervention:
         return update(inputs, labels)
 
     def replace(self, stack: Stack) -> None:
-        """Replace the hidden units that are due.
+        """Replace the hidden units that must be replaced after the last update.
 
-        The native engine calls this whenever the C code returns. The C code returns
-        after an update that makes units due.
+        The native engine calls this method whenever the C code returns. The C code
+        returns after an update if units must then be replaced.
         """
 
     def noise(self, network: Network) -> Noise | None:
@@ -79,9 +79,9 @@ class Intervention:
         return None
 
     def idle_steps(self, stack: Stack) -> int:
-        """Return for how many of the next updates `step` would only count the update.
+        """Return during how many of the next updates `step` would only count.
 
-        The caller may do these updates without `step`, if it adds their number to
+        The caller can do these updates without `step`, if it adds their number to
         marks["steps"] of `stack.memory`.
         """
         return 0

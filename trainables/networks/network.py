@@ -296,7 +296,7 @@ def kaiming_bound(fan_in: int, *, output: bool) -> float:
     """Return the bound b of a layer's initial weights, which are uniform in [-b, b].
 
     b = gain sqrt(3 / fan_in), where `fan_in` is the number of inputs of the layer. The
-    gain is 1 for the output layer. The gain is sqrt(2) for all other layers, which
+    gain is 1 for the output layer. For all other layers, the gain is sqrt(2), which
     suits a ReLU (He et al. 2015, arXiv 1502.01852).
     """
     return math.sqrt((3 if output else 6) / fan_in)

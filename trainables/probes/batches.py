@@ -56,8 +56,8 @@ def curvature_volatility(landscape: Landscape) -> Float[Tensor, " S"]:
     The curvature of batch k is u^T H_k u, with u = g / ||g|| and the Hessian H_k of the
     mean loss on the batch. The value is the standard deviation over the batches,
     divided by the absolute value of the mean. If every curvature is 0, the value is 0.
-    Baveja et al. instead follow the largest eigenvalue along the updates. This probe
-    measures all batches at the same weights, which is cheaper.
+    Baveja et al. instead follow the largest eigenvalue along the updates. To save time,
+    this probe measures all batches at the same weights.
     """
     mean, count = landscape.mean_gradient, landscape.batch_squares.shape[1]
     size = double_norm(mean)[:, None, None].to(landscape.inputs.dtype)

@@ -1,7 +1,7 @@
-"""Levels: base class of the problems in which a network acts.
+"""Levels: base class of the problems in which a network acts (chooses actions).
 
-A task (a level) is an environment that the network plays. Its dynamics are equations on
-arrays, so that many copies are played at once. Each level may change something:
+A task (a level) is an environment that the network plays. The dynamics are equations on
+arrays, so that many copies are played at once. Levels can differ in three ways:
 
 - `observation_offset`: one vector from N(0, observation_offset^2) is added to every
   observation of the level. The first level adds nothing. This is the stream of

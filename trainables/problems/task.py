@@ -67,7 +67,7 @@ class Problem:
     outputs: ClassVar[int | None] = None
     """The number of labels of a task, or None for one label per class."""
     default_tasks: ClassVar[int] = 100
-    """The default number of tasks of a setting, unless `longest` is smaller."""
+    """The default number of tasks of a setting, or `longest` if it is smaller."""
     control: ClassVar[Form | None] = None
     """The form of a problem of control, or None if the tasks have images and labels.
 

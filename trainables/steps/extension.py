@@ -189,7 +189,7 @@ def _check_file(file: Path) -> None:
     if os.name == "posix":
         for path in (file, *file.resolve().parents):
             mode = path.stat().st_mode
-            # in a sticky folder such as /tmp, only the owner may replace a file
+            # in a sticky folder such as /tmp, only the owner can replace a file
             is_sticky = mode & stat.S_ISVTX and path != file.parent
             if mode & stat.S_IWOTH and not is_sticky:
                 raise Unavailable(

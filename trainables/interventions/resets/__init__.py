@@ -1,1 +1,1 @@
-"""Resets: interventions that change the weights before each task but the first."""
+"""Resets: interventions that change the weights before each task except the first."""

@@ -4,9 +4,10 @@ Fresh is meant as an upper bound for other interventions. Before every task, the
 gets the initial weights of its seed, and the optimizer's moments become 0. The network
 thus starts every task as it started the first task.
 
-Any other setting can be compared with Fresh, seed by seed and task by task. Both
-networks start from the same initial weights. So only what the other network learned in
-earlier tasks can cause a difference. On the first task, Fresh changes nothing.
+The same setting without Fresh can be compared with Fresh, seed by seed and task by
+task. Both networks start the stream from the same initial weights. So only what the
+network without Fresh learned in earlier tasks can cause a difference. On the first
+task, Fresh changes nothing.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class WarmStart(Intervention):
-    """Mixes the weights with fresh initial weights before every task but the first.
+    """Mixes the weights with new initial weights before every task except the first.
 
     The optimizer's moments become 0. The defaults are from the authors' code.
     """

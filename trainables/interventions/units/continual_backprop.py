@@ -1,4 +1,4 @@
-"""Continual backprop: replace a few hidden units, those that contribute least.
+"""Continual backprop: replace the few hidden units that contribute least.
 
 The method is from Dohare et al. 2024 (Nature 632). By default, this module follows
 the authors' code (shibhansh/loss-of-plasticity@63c35f3, lop/algos/gnt.py:79-204), with
@@ -66,13 +66,13 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class ContinualBackprop(Intervention):
-    """Replaces, from time to time, the mature hidden units with the least utility.
+    """Regularly replaces the mature hidden units that have the least utility.
 
     The defaults are from Dohare et al. 2024, who tried replacement_rate at 1e-4, 1e-5
     and 1e-6 for layers of 2,000 units. With 100 units, the default replaces one unit of
     a layer in 1,000 updates. A rate of 1e-4 replaces one unit in 100 updates, which is
-    the age at which new units become mature. So it replaces new units again and again.
-    utility_decay is eta in the paper.
+    the age at which new units become mature. So the rate of 1e-4 replaces new units
+    again and again. utility_decay is eta in the paper.
     """
 
     name: ClassVar[str] = "continual_backprop"

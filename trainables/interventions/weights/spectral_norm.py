@@ -7,7 +7,7 @@ After every step, W becomes W min(1, bound / ||W||_2), as in Gouk et al. 2018 (a
 
 ||W||_2 is computed exactly, from the eigenvalues of W^T W. The bound therefore holds
 after every step, with a relative rounding error of 1e-5 in float32. The C code computes
-the same value faster, by conjugate gradients (`trainables/steps/c/penalties.c`).
+the same value in less time by conjugate gradients (`trainables/steps/c/penalties.c`).
 
 Gogianu et al. follow Miyato et al. 2018 (arXiv 1802.05957), who estimate ||W||_2 by
 power iteration. With one iteration per step, the estimate is too small if the largest
