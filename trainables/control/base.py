@@ -73,8 +73,8 @@ class ControlRun(ContinualRun):
     def _train_on_task(self) -> tuple[dict[str, Tensor], Tensor, int]:
         """Train the networks on the next task.
 
-        Returns the measures, each of shape (S,); inputs of shape (S, n, numbers), on
-        which the probes measure the networks; and the number of updates.
+        Returns the measures, each of shape (S,), then the inputs for the probes, of
+        shape (S, n, numbers), and then the number of updates.
         """
         raise NotImplementedError
 

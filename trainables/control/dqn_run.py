@@ -84,7 +84,7 @@ class Replay:
     def add(self, *values: Tensor) -> None:
         """Add one step of each copy.
 
-        `values` has one array for each column, of shape (S, copies, numbers).
+        `values` has one tensor for each column, of shape (S, copies, numbers).
         """
         places = (self.added + torch.arange(values[0].shape[1])) % self.size
         for column, value in zip(self.columns, values, strict=True):

@@ -79,6 +79,6 @@ def _share(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """Return the mean of each row without its NaNs, or NaN if nothing else is there."""
+    """Return the mean of the numbers in each row, or NaN if all of them are NaN."""
     known = ~np.isnan(values)
     return _share(np.where(known, values, 0.0).sum(axis=1), known.sum(axis=1))

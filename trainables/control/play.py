@@ -61,7 +61,10 @@ class World:
     def step(
         self, state: np.ndarray, actions: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the states (S, copies, numbers) after the actions, and which end."""
+        """Return the states after the actions, of shape (S, copies, numbers).
+
+        Also return which of these states end their episode, of shape (S, copies).
+        """
         return self.problem.step(state, actions, self.goals)
 
     def observe(self, state: np.ndarray) -> np.ndarray:

@@ -81,7 +81,7 @@ class TDRun(ControlRun):
         def bootstrap(x: Tensor, y: Tensor) -> Tensor:
             return update(x, self._targets(y[..., 0], y[..., 1:]))
 
-        # each update computes its targets from these two, with the networks as they are
+        # from these two, each update computes its targets with the current networks
         pairs = torch.cat([rewards.unsqueeze(-1), following], dim=-1)
         values = [problem.values(seed, self.task) for seed in self.alive]
         true, errors = torch.from_numpy(np.stack(values)), []

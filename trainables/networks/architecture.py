@@ -82,8 +82,8 @@ class Architecture:
         """Return the sizes of all layers, from the images of this form to the logits.
 
         `dense` are the widths of the dense layers. The last of these layers is the
-        head, which computes the logits. Each unit of the other layers has this many
-        `outputs` (see `ACTIVATIONS`).
+        head, which computes the logits. `outputs` is the number of outputs of each unit
+        in the other layers (see `ACTIVATIONS`).
         """
         raise NotImplementedError
 

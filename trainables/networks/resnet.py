@@ -52,10 +52,9 @@ BLOCKS = 2
 """The number of blocks in a stage."""
 
 MOMENTUM, EPSILON = 0.1, 1e-5
-"""The share of the way that a batch moves the running statistics, and the number that
-is added to the variance.
+"""A batch moves the running statistics towards its own by the share `MOMENTUM`.
 
-Both are as in torch.nn.BatchNorm2d.
+`EPSILON` is added to the variance. Both are as in torch.nn.BatchNorm2d.
 """
 
 

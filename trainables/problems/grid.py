@@ -48,7 +48,7 @@ class Grid(Levels):
         0.0,
         meaning="standard deviation of the vector that a level adds to observations",
     )
-    # with a negative factor, all rewards would be positive: never end an episode
+    # with a negative factor, the best agent would avoid the goal to get more rewards
     odd_reward: float | None = real(
         None,
         0.0,
@@ -87,7 +87,7 @@ class Grid(Levels):
     def lose(
         self, before: np.ndarray, after: np.ndarray, goals: np.ndarray | None
     ) -> np.ndarray | None:
-        """Return 0 for a step towards the goal, -2 for one away, and -1 for no move."""
+        """Return 0 for a step towards the goal, -2 for a step away, -1 for no move."""
         nearer = self.distance(before, goals) - self.distance(after, goals)
         return np.asarray(nearer - 1)
 

@@ -4,10 +4,10 @@ A walker on a grid of SIDE x SIDE places goes to a random neighbor at each step.
 step would leave the grid, the walker stays where it is. Each place has a reward, which
 every step from this place gives. In each task, the rewards are new numbers from
 N(0, 1). The network learns the value of each place: the expected discounted sum of the
-rewards. As in control, the network learns from its own estimates (temporal differences,
-Sutton 1988). Unlike in control, nothing has to be explored, and the true values are the
-solution of linear equations. Lyle et al. 2022 (arXiv 2204.09560) study targets that
-move in this way.
+rewards. As with PPO and DQN, the network learns from its own estimates (temporal
+differences, Sutton 1988). But it chooses no actions, so nothing has to be explored, and
+the true values are the solution of linear equations. Lyle et al. 2022 (arXiv
+2204.09560) study targets that move in this way.
 """
 
 from __future__ import annotations
