@@ -76,7 +76,7 @@ class Problem:
     value of the observation.
     """
     grows: ClassVar[bool] = False
-    """Whether a task uses only the network's first outputs: one per class of it."""
+    """Whether a task uses only as many outputs as it has classes: the first ones."""
     acts: ClassVar[bool] = False
     """Whether the network chooses actions: with an actor (PPO) or by value (DQN)."""
     measure: ClassVar[str] = "test_accuracy"
