@@ -104,7 +104,7 @@ class Baseline:
         return (*stream_of(runs), *others)
 
     def groups(self, settings: Iterable[Runs]) -> dict[tuple[Any, ...], list[Runs]]:
-        """Return the settings that belong to the baseline, as a dict from `group`."""
+        """Return the settings of the baseline that have each value of `group`."""
         groups: dict[tuple[Any, ...], list[Runs]] = defaultdict(list)
         for runs in settings:
             if self.has(runs):

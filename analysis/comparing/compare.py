@@ -49,7 +49,7 @@ MARGIN = 0.005
 
 @attrs.frozen(kw_only=True)
 class Question:
-    """What to compare: a metric, a baseline, a study and a problem (None: all)."""
+    """What to compare. If the study or the problem is None, compare all of them."""
 
     metric: Metric = METRICS[DEFAULT]
     baseline: str = BASELINE
@@ -110,7 +110,7 @@ def confirm(frame: pd.DataFrame, question: Question | None = None) -> pd.DataFra
 def best_settings(frame: pd.DataFrame) -> dict[str, list[str]]:
     """Return the settings to confirm: those of each method with the best late level.
 
-    It is the level of the problem's measure, for example test accuracy or return. All
+    The level is that of the problem's measure, for example test accuracy or return. All
     seeds that the settings of a problem share choose the best settings. The best SGD
     settings are among them. If SGD cannot be compared with a method, this method has no
     setting to confirm. But if the problem has no SGD at all, the methods are compared
@@ -210,7 +210,7 @@ def _compare(data: _Data, question: Question) -> pd.DataFrame:
         if data.base.has(runs):
             continue
         matched, best = matches.get(runs.key), bests.get(data.base.group(runs))
-        # With the seeds of both settings, `pair_up` can list the seeds that one lacks.
+        # Give `pair_up` the seeds of both settings, so that it lists what one lacks.
         either = runs.usual_seeds | (matched.usual_seeds if matched else set())
         for against, other, seeds in (
             ("matched", matched, either),
@@ -242,7 +242,7 @@ def _confirm(data: _Data, question: Question) -> pd.DataFrame:
 def _duels(data: _Data) -> list[tuple[Runs, Runs, Seeds, str]]:
     """Return the best setting of each method, the best baseline, and the seeds.
 
-    The text is the kind of the seeds that judge: "held out" or "confirming".
+    The last entry of a tuple says which seeds judge: "held out" or "confirming".
     """
     base, levels, common = data.base, data.levels, data.common
     halves = {peers: halve(seeds) for peers, seeds in common.items()}

@@ -88,7 +88,7 @@ def answers(data: pd.DataFrame) -> pd.DataFrame:
     worse_from, the smallest rho that is worse or diverged, even if it is worse by less
     than the margin; better_at, the values of rho that are better, as text; detectable,
     the largest `detectable` of the undecided settings. good_up_to, worse_from and
-    detectable are NaN if no setting of the curve has the property.
+    detectable are NaN if the curve has no such setting.
     """
     rows = []
     for key, curve in data.groupby(CURVE, sort=False):

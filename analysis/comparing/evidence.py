@@ -40,7 +40,7 @@ class Unit:
 
     name: str
     show: Callable[[float], float]  # converts from the scale of the tests to the unit
-    size: str  # the format of a difference within a sentence
+    size: str  # the format in which a sentence shows a difference
 
     def say(self, difference: float) -> str:
         """Return a difference, given in this unit, as text with the unit."""
@@ -160,7 +160,7 @@ class Number:
     def p_outside(self, region: Region) -> float:
         """Return the p-value that shows that the true mean lies outside of a region.
 
-        The p-value is below 5% if the 95% interval lies outside, on one side.
+        The p-value is below 5% if the whole 95% interval is on one side of the region.
         """
         low, high = region
         ps = [self._p_below(low)] if np.isfinite(low) else []

@@ -8,9 +8,9 @@ task and seed. The reset network has new random weights and has learned no earli
 The fresh network has the same optimizer and hyperparameters as the setting. So the
 result shows the effect of the earlier tasks, and not how well the optimizer learns a
 single task. If there are no such runs, fresh networks of plain SGD with the same
-learning rate are used. If the same fresh network is subtracted from two settings, it
-does not change the difference between them, because all metrics except `peak_loss` are
-linear in accuracy.
+learning rate are used. Two settings with the same fresh network have the same
+difference before and after the subtraction, because all metrics except `peak_loss` are
+linear in accuracy. With `peak_loss`, the difference can change.
 """
 
 from __future__ import annotations

@@ -464,10 +464,11 @@ def _exponents(pool: Pool) -> dict[str, float]:
 def _p_value(pool: Pool) -> float:
     """Return the p-value of the hypothesis that rho has no effect.
 
-    A permutation test: it is the fraction of orders of rho, the real order included,
-    that explain as much as the real order. The values of rho are shuffled within each
-    curve and seed, because all shares of a curve and seed contain the same result of
-    SGD. If rho has no effect, all orders are equally likely, so the test is exact.
+    The p-value is from a permutation test: it is the fraction of orders of rho that
+    explain at least as much as the real order. The real order is one of them. The
+    values of rho are shuffled within each curve and seed, because all shares of a curve
+    and seed contain the same result of SGD. If rho has no effect, all orders are
+    equally likely, so the test is exact.
     """
     random = np.random.default_rng(0)
     parts = [pool.shares[:, pool.curve == i] for i in np.unique(pool.curve)]

@@ -104,7 +104,7 @@ def _plasticity_loss(
 ) -> Statement:
     """Return the statement with the differences from SGD in plasticity loss.
 
-    `judge` corrects the p-values of those differences that can be tested.
+    `judge` gives each difference that can be tested its p-values.
     """
     compared = stream.compare(METRICS["plasticity_loss"], "sgd", MARGIN)
     numbers, family = [], 1
@@ -314,12 +314,13 @@ def sharpness_predicts_nothing(stream: Stream) -> Statement:
     if not number.sd > 0:
         return missing
     limit = float(np.arctanh(UNRELATED))
-    # Sharpness can predict accuracy without being a cause: this never contradicts.
+    # Sharpness can predict accuracy without being a cause of it, so no correlation
+    # contradicts the claim.
     judged = attrs.evolve(number, p_for=number.p_inside((-limit, limit)), p_against=1.0)
     notes: tuple[str, ...] = ()
     if number.p_outside((0.0, 0.0)) < LEVEL:
         notes = (
-            "sharpness predicts accuracy here: sharpness is the cause, or something "
-            "else changes both",
+            "sharpness predicts accuracy here: either sharpness is the cause, or "
+            "something else changes both",
         )
     return Statement(numbers=[judged], same=True, notes=notes)

@@ -89,7 +89,8 @@ def pair_up(
     differences = values - baseline
     limit = margin / metric.steps(runs.setting["tasks"])
     equal = len(shared) > 1 and not differences.any()
-    # If all differences are equal and not 0, neither test is possible.
+    # If all differences are equal and not 0, they have no spread, so neither the paired
+    # t-test nor the test of equivalence is possible.
     similar = not np.isnan(test.p) and is_equivalent(differences, limit)
     return {
         "metric": metric.name,

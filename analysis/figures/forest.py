@@ -75,7 +75,7 @@ HOLLOW = ("undecided", "n/a")
 """The verdicts with a hollow marker."""
 
 PALE = "0.9"  # the color of the bar of differences that would not be found
-FAR = 3.0  # a row that is this many times farther out than most is drawn at the edge
+FAR = 3.0  # rows beyond this many times the reach of most rows are drawn at the edge
 
 
 def differences(frame: pd.DataFrame, view: View) -> pd.DataFrame:

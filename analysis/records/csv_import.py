@@ -297,8 +297,8 @@ def _identify(
 def _seeds(frame: pd.DataFrame, setting: npt.NDArray[Any], file: str) -> pd.Series:
     """Return the seed of each row.
 
-    Without a column seed, the seed is the number of the run. If no two settings share a
-    run, the runs of each setting are numbered from 0.
+    Without a column seed, the seed is the number in the column run. But if no number
+    occurs in two settings, the runs of each setting are numbered from 0.
 
     Args:
         frame: The rows, with the column run or seed.
@@ -319,9 +319,9 @@ def _seeds(frame: pd.DataFrame, setting: npt.NDArray[Any], file: str) -> pd.Seri
     if setting.max() == 0 or distinct["seed"].duplicated().any():
         return seeds
     _note(
-        f"no two settings in {file} share a run, so the runs of each setting get the "
-        "seeds 0, 1, 2, ... in the order of the file, and runs with equal seeds are "
-        "compared: add a column seed if the runs have other seeds"
+        f"no value of the column run in {file} occurs in two settings. So the runs of "
+        "each setting get the seeds 0, 1, 2, ... in the order of the file, and runs "
+        "with equal seeds are compared: add a column seed if the runs have other seeds"
     )
     numbers = distinct.assign(number=distinct.groupby("setting").cumcount().to_numpy())
     merged = pairs.merge(numbers, on=["setting", "seed"], how="left")

@@ -170,8 +170,8 @@ def load_records(
         measure: One more column to load. Problems without values in it are left out:
             control, for example, has no accuracy.
         with_stopped: Whether to load also the complete runs of settings that a race has
-            stopped. If `results` is a file with the runs that a race cut short, they
-            are always loaded.
+            stopped. If `results` is a file with the runs that a race cut short, these
+            runs are always loaded.
 
     Raises:
         UsageError: There are no records; a file is damaged, is not a file of records or
@@ -533,7 +533,7 @@ def _merge_columns(files: Sequence[RecordsFile]) -> dict[str, Column]:
         UsageError: Two files have different types for the same column.
     """
     merged = dict(KNOWN_COLUMNS)
-    # Look at one file of each schema, because these share the dict `columns`.
+    # Look at one file of each schema: files with equal schemas share `columns`.
     firsts = {id(file.columns): file for file in reversed(files)}
     for file in reversed(firsts.values()):
         for name, column in file.columns.items():

@@ -82,7 +82,8 @@ def _critical_value(residuals: Reals) -> float:
     from scipy import special
 
     n, tasks = residuals.shape
-    # q is between its value for one task and for independent tasks (Bonferroni).
+    # q is at least its value for a single task, and at most the value that Bonferroni's
+    # correction for all tasks gives.
     tails = (1 - LEVEL) / 2 / np.array([1, tasks])
     least, most = -special.stdtrit(n - 1, tails)
     if tasks == 1:
@@ -111,8 +112,8 @@ class Parts(NamedTuple):
 def _largest_ratios(parts: Parts, n: int, tasks: int) -> Reals:
     """Return the largest |mean| sqrt(n) / s over the tasks of each simulated sample.
 
-    The fading part is an autoregression, so that the samples take a time proportional
-    to the number of tasks, and need no correlation matrix.
+    The fading part is simulated as an autoregression. So the time is proportional to
+    the number of tasks, and no correlation matrix is needed.
 
     Returns:
         Shape (DRAWS,).
@@ -142,7 +143,8 @@ def _mean_correlation_by_distance(residuals: Reals) -> Reals:
     """Return the mean sample correlation of two tasks, by distance: shape (tasks,)."""
     n, tasks = residuals.shape
     # The Fourier transform of the autocovariance is the squared modulus of the series'
-    # own transform (Wiener-Khinchin). The zeros after the series keep its ends apart.
+    # own transform (Wiener-Khinchin). Zeros follow the series, because the transform
+    # treats it as a circle: without them, the end would correlate with the start.
     spectrum = np.abs(np.fft.rfft(residuals, 2 * tasks, axis=1)) ** 2
     sums = np.fft.irfft(spectrum.sum(axis=0), 2 * tasks)[:tasks]
     return np.asarray(sums / (n - 1) / np.arange(tasks, 0, -1))

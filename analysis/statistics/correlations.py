@@ -95,7 +95,7 @@ def trend_degree(points: int) -> int:
 
 
 def _correlate(one: Reals, other: Reals, degree: int | None) -> Reals:
-    """Return the correlations of the ranks, without a trend unless `degree` is None."""
+    """Return the correlations of the ranks; if `degree` is given, without a trend."""
     measured = ~(np.isnan(one) | np.isnan(other))
     result = np.full(len(one), np.nan)
     # All rows with values at the same positions are computed together.
@@ -123,7 +123,7 @@ def _without_trend(ranks: Reals, degree: int) -> Reals:
     points = ranks.shape[1]
     trend = _orthogonal_polynomials(points, min(degree, trend_degree(points)))
     rest = ranks - (ranks @ trend) @ trend.T
-    # A rest that is only rounding error, which is far below 1e-12, counts as 0.
+    # If the trend leaves at most 1e-12 of the variance, the rest is rounding error.
     empty = (rest**2).sum(axis=1) <= 1e-12 * (ranks**2).sum(axis=1)
     return np.asarray(np.where(empty[:, None], 0, rest))
 

@@ -84,7 +84,7 @@ def print_about(
     requests = read_requests(results)
     records = load_or_empty(results, COLUMNS, where, requests)
     if where is not None:
-        # Most runs that the filter leaves out were requested, and are not missing.
+        # Without this line, requested runs that the filter leaves out would be missing.
         requests = {}
     facts = study_facts(records.to_frame(), records.files, requests)
     sheets = [sheet for study in facts for sheet in about_sheets(study)]
@@ -98,11 +98,11 @@ def load_or_empty(
     where: str | None,
     requests: Mapping[str, RequestedStudy],
 ) -> Records:
-    """Load records, or return an empty table if a study has only a request.
+    """Load records, or return an empty table if no run of the studies has records yet.
 
     Raises:
-        UsageError: The records cannot be loaded. If there is a request and no filter,
-            a study without records is not an error.
+        UsageError: The records cannot be loaded. If there is a study.json and no
+            filter, missing records are not an error.
     """
     try:
         return load_records(results, columns, where)
@@ -118,7 +118,7 @@ def study_facts(
     files: Sequence[RecordsFile],
     requests: Mapping[str, RequestedStudy],
 ) -> list[StudyFacts]:
-    """Return the facts of each study with records or a request, sorted by name."""
+    """Return the facts of each study with records or a study.json, sorted by name."""
     facts = []
     for study in sorted({*frame["study"].unique(), *requests}):
         own, request = frame[frame["study"] == study], requests.get(study)
@@ -139,7 +139,7 @@ def run_counts(
     Args:
         study: The name of the study.
         frame: The records of the study, with `COLUMNS`; can be empty.
-        request: The settings and seeds of the study.json; None if there is no file.
+        request: The settings and seeds in its study.json; None if it has none.
     """
     settings = by_setting(frame) if len(frame) else []
     if request:
@@ -194,7 +194,7 @@ def _compare_with_request(runs: Runs, request: RequestedStudy) -> Runs:
 
 
 def about_sheets(facts: StudyFacts) -> list[Sheet]:
-    """Return a sheet of facts about a study, and for each problem its run counts."""
+    """Return a sheet of facts about a study, then a sheet of runs for each problem."""
     columns = [Column("what"), Column("is")]
     sheet = Sheet(f"Study {facts.study}", "", columns, list(_facts(facts)))
     parts = facts.counts.groupby("problem", sort=False)

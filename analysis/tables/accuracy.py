@@ -199,7 +199,7 @@ def _count_runs(row: Row) -> str:
 def _notes(rows: Sequence[Row], settings: Sequence[Setting]) -> Iterator[str]:
     """Yield notes on the missing, incomplete, diverged and extra seeds of settings."""
     if not any(row[column] for row in rows for column in NOTES):
-        return  # names take long to make
+        return  # the names of the settings, which only notes need, take long to make
     names = labels(settings)
     for column, text in NOTES.items():
         lines = [

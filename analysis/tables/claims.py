@@ -29,8 +29,8 @@ EXPLANATION = (
     "not mean that the claim is false. detectable: the smallest true difference that "
     "the test would find with a probability of 80%.",
     "by the slope: claims on a change are judged by the paper's own measure, in which "
-    "only the first and the last task count. The verdict by the slope, in which every "
-    "task counts, stands beside it.",
+    "only the first and the last task count. The column by the slope has the verdict "
+    "if the change is measured by the slope, in which every task counts.",
     "The tests of one claim on one stream are corrected together, where the rule says "
     "so. They are not corrected for the number of claims.",
     'setup: how the stream differs from the stream of the study "paper". The text of '
@@ -54,7 +54,7 @@ def print_claims(results: str, format: str = "rich") -> None:
 
 
 def claim_sheets(data: pd.DataFrame) -> list[Sheet]:
-    """Return sheets of the verdicts, rules, numbers, and claims without a verdict.
+    """Return four sheets: verdicts, rules, numbers, and claims that data cannot judge.
 
     `data` is as `analysis.comparing.claims.claims` returns it.
     """

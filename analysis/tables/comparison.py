@@ -260,7 +260,8 @@ def _tested(metric: Metric) -> Cells:
         number("p"): lambda row: write_p(row["p"]),
         number("p", "Holm"): lambda row: write_p(row["p_holm"]),
         number(f"{beside} beside", unit_of_difference(other)): partial(
-            # `beside` is a change over the stream already: use a metric that is no rate
+            # `beside` is already a change over the stream. The level is not a rate per
+            # task, so `write_interval` does not multiply `beside` by the tasks again.
             write_interval,
             name="beside",
             metric=metric.level,
@@ -322,9 +323,9 @@ def _notes(rows: Sequence[Row], question: Question) -> Iterator[str]:
         yield from shorten(list(dict.fromkeys(lines)), f" ({kind})")
     if rows[0]["against"] == "best" and any(not row["baseline_id"] for row in rows):
         yield (
-            f"baseline none: no setting with {baseline_words(question.baseline)} and "
-            "otherwise the same method has complete runs of all seeds that choose the "
-            "best baseline."
+            "Where the baseline is none, no setting can be the best baseline. Such a "
+            f"setting needs {baseline_words(question.baseline)}, otherwise the same "
+            "method, and complete runs of all seeds that choose the best baseline."
         )
 
 

@@ -38,7 +38,7 @@ def print_dose(
 ) -> None:
     """Print a table of what each curve shows, and a table of its values of rho.
 
-    csv prints the second table only.
+    A curve has the settings that differ only in rho. csv prints the second table only.
 
     Args:
         results: The folder or bucket of the records.

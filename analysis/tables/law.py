@@ -38,7 +38,7 @@ EXPLANATION = (
     "half lost at: the rho at which half of SGD's accuracy above chance is lost, "
     "interpolated on a logarithmic scale. 95%: two values of rho that were run; by the "
     "95% intervals, less than half is lost at the first, and more than half at the "
-    "second. lost: the share that is lost with the largest rho, beside this rho.",
+    "second. lost: the share that is lost with the largest rho. with rho: this rho.",
     "explained: the part of the variance of the lost shares, between settings, that "
     "one curve over the variable explains. This curve never falls, and is the same for "
     "all learning rates and batch sizes. The variable is a law if it explains about as "

@@ -138,8 +138,8 @@ def all_sheets(
     Args:
         frame: The records.
         detailed: The probes that have a table of their own.
-        compared: The probes in the table of indicators; None means `detailed`. If they
-            are given, the returned data are the data of this table.
+        compared: The probes in the table of indicators; None means `detailed`. If
+            `compared` is given, the returned data are those of the indicators.
         skip: As in `print_relation`.
     """
     data = relation(frame, list(detailed), skip)
@@ -192,8 +192,8 @@ def _conclusions(rows: Sequence[Row]) -> list[str]:
         least, most = f"{min(visible):.2f}", f"{max(visible):.2f}"
         size = least if least == most else f"{least} to {most}, by indicator,"
         notes.append(
-            f"A true correlation without trend of {size} would have been found with a "
-            "probability of 80%. Smaller correlations are possibly not found."
+            f"If a true correlation without trend was {size}, the probability to find "
+            "it was 80%. Smaller correlations are possibly not found."
         )
     missing: dict[tuple[str, bool], list[str]] = defaultdict(list)
     for row in rows:
@@ -244,7 +244,7 @@ def relation_sheets(data: pd.DataFrame) -> list[Sheet]:
 
 
 def _notes(rows: Sequence[Row], name: str, probe: str) -> list[str]:
-    """Return notes on the seeds that a column names: one per set of seeds."""
+    """Return notes on the seeds that a column names: one note per set of seeds."""
     labels: dict[tuple[bool, str], list[str]] = defaultdict(list)
     for row in rows:
         seeds, every = row[name], len(row[name].split()) == row["runs"]

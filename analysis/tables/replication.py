@@ -31,7 +31,7 @@ from analysis.tables.formats import (
 from analysis.tables.words import value_cell
 
 LISTED = 11
-"""The table shows this many tasks of a curve, and the task that differs most."""
+"""The table shows about this many tasks, and the task with the largest difference."""
 
 KEY = ["publication", "study", "setting_id"]
 """The columns that identify a publication and the setting that repeats it."""
@@ -119,8 +119,8 @@ def _verdict(part: pd.DataFrame, publication: Publication) -> str:
             noise = "one run does not show how much runs differ"
         within = (
             f"it is undecided whether the curve is {within}: {right} of {len(part)} "
-            "tasks are. At the other tasks, the measured difference is larger, but the "
-            f"true difference is possibly smaller, because {noise}"
+            "tasks are. At the other tasks, the measured difference is above the "
+            f"tolerance, but the true difference is possibly below it, because {noise}"
         )
     tasks = part["task"].to_numpy(dtype=float)
     peaks = [int(tasks[part[name].argmax()]) for name in ("mean", "published")]
@@ -186,7 +186,7 @@ def _sheet(part: pd.DataFrame, publication: Publication, study: str) -> Sheet:
 
 
 def _shown(part: pd.DataFrame) -> Iterator[int]:
-    """Yield the positions of the rows to show: some at equal distances, and the worst.
+    """Yield the positions of the rows to show: at equal distances, and the worst one.
 
     A curve changes most at its first tasks, so tasks 1 and 2 are shown too.
     """

@@ -48,8 +48,9 @@ def baseline_words(baseline: str) -> str:
 def best_words(baseline: str, metric: Metric | None = None) -> str:
     """Return the name of the best setting of a baseline in text.
 
-    The best setting is always the best by level. If another metric is compared, it can
-    have a better setting of the baseline, so the text then says what is meant.
+    The best setting is always the best by level. By another metric, another setting of
+    the baseline can be better. So if another metric is compared, the text names the
+    level.
 
     >>> best_words("none"), best_words("sgd")
     ('the best setting with no remedy', 'the best sgd')
@@ -102,7 +103,7 @@ def write_interval(row: Row, name: str, metric: Metric) -> str:
 
 
 def write_difference(row: Row, metric: Metric) -> str:
-    """Return the column difference ± half of its interval (lo, hi) as text."""
+    """Return the difference of a row ± half of its interval (lo, hi) as text."""
     return _interval(row["difference"], row["lo"], row["hi"], row, metric)
 
 

@@ -76,7 +76,7 @@ class Panel:
     def wide(self) -> frozenset[str]:
         """The setting_ids whose bands are left out, because they would fill the axis.
 
-        A band is left out if half of its width is over a third of the axis at any task.
+        A band is left out if at any task it takes more than two thirds of the axis.
         """
         limits = self._limits(self._ends(self.drawn))
         wide = set()
