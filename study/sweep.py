@@ -65,7 +65,8 @@ def sweep(
 def _run(options: SweepOptions, study: Study | Search, store: Store) -> int:
     """Run the study and return the exit code.
 
-    If --confirm-seeds or --refine is set, then run the best settings with new seeds.
+    If --confirm-seeds or --refine is set, run the best settings with new seeds at the
+    end.
     """
     seeds, count = study.seeds, options.confirm_seeds
     if isinstance(study, Search):

@@ -35,9 +35,10 @@ from trainables.run import ContinualRun
 from trainables.setting import Setting
 
 Contender = Callable[[], int]
-# takes the setting, the number of seeds, the steps per call, the device and the data
+# makes a contender from the setting, the number of seeds, the steps per call, the
+# device and the data
 Maker = Callable[[Setting, int, int, str, Dataset], Contender]
-# the number of seeds, and "floor", "usual sam", "jax sam", or one of `METHODS`
+# the number of seeds, and a text: "floor", "usual sam", "jax sam", or a method's name
 Name = tuple[int, str]
 Result = TypeVar("Result")
 
@@ -112,8 +113,8 @@ def our_loop(
     """Return a contender that trains as a real run of this project does.
 
     It shuffles examples, makes training steps and counts the correct answers. All
-    moments of momentum and Adam start as denormal numbers. Late in a stream, the
-    moments of always-black pixels are denormal.
+    moments of momentum and Adam start as denormal numbers, because the moments of
+    always-black pixels are denormal late in the stream of a real run.
     """
     run = ContinualRun(setting, range(stack), data, device)
     for moment in run.stack.memory.moments.values():

@@ -142,8 +142,8 @@ def _node_problems(file: ClusterFile) -> Iterator[str]:
                 "terminate; set it to terminate, because a node that shuts itself down "
                 "would still cost money"
             )
-        # EC2 does not know the key SubnetIds, from which Ray chooses one subnet; Ray
-        # also adds the two counts
+        # Ray removes the key SubnetIds, which EC2 does not know, after it has chosen a
+        # subnet. Ray also adds the two counts.
         arguments = {k: v for k, v in config.items() if k != "SubnetIds"}
         arguments |= {"MinCount": 1, "MaxCount": 1}
         report = ParamValidator().validate(arguments, shape).generate_report()

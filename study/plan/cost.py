@@ -94,7 +94,7 @@ def _control_cost(setting: Setting, products: list[int]) -> Cost:
     """
     forward = 2 * sum(products)
     first = products[0]
-    if isinstance(setting.architecture, ActorCritic):  # the critic has one too
+    if isinstance(setting.architecture, ActorCritic):  # the critic has a first layer
         first += products[len(products) // 2]
     played = setting.tasks * setting.problem.examples
     trained: float = setting.epochs * played

@@ -20,9 +20,10 @@ from study.spec.studies import STUDIES, Study
 from trainables.usage import format_duration
 
 GPU_RATE = 1e12
-"""Operations per second of a GPU, for the costs of a study. It is no measurement.
+"""The operations per second of a GPU that cost estimates assume, not a measurement.
 
-A GPU with large products does ten times as many in float32, and with small ones less.
+With large matrix products in float32, a GPU does ten times as many operations. With
+small matrix products, it does fewer.
 """
 
 

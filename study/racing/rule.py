@@ -12,8 +12,8 @@ setting stops if two numbers are clearly worse than the leader's, by more than `
 standard errors of the mean difference over the seeds:
 
 - its mean so far
-- its mean over the whole stream, if its difference from the leader goes on
-  along a straight line
+- its predicted mean over the whole stream, if its difference from the leader
+  continues along a straight line
 
 The second number keeps a setting that begins low and catches up. After all tasks, the
 two numbers are equal, and then only the best `KEPT` of the settings go on. A race ends
@@ -98,8 +98,8 @@ def judge(
             settings have the same seeds. None if a run of the setting diverged.
         tasks: The number of tasks of the whole stream.
         measure: A key of `MEASURES`, which says whether a higher value is better.
-        only_best: Whether only the setting with the best mean accuracy goes on, because
-            no stage follows.
+        only_best: Whether only the setting with the best mean goes on after all tasks,
+            because no stage follows.
     """
     reasons: list[str | None] = [
         "a run diverged" if own is None else None for own in values

@@ -51,7 +51,7 @@ class StageSession(StudySession):
         """Read the results of earlier sessions."""
         super().__init__(options, study, store)
         self.stage = stage
-        self._paused: set[str] = set()  # run_ids that have trained all of the stage
+        self._paused: set[str] = set()  # run_ids that have trained the stage's tasks
 
     @functools.cached_property
     def _tasks(self) -> dict[str, int]:
@@ -164,7 +164,7 @@ class RaceSession:
         before = self.stages[number - 1] if number % half else None
 
         def has_news(tasks: int) -> bool:
-            """Return whether the stage trains more than the one before, or is the last.
+            """Return whether the stage is the last, or trains more than the one before.
 
             `tasks` is the number of tasks of the stream.
             """

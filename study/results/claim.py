@@ -68,7 +68,7 @@ class ClaimLostError(Exception):
 def claim(files: AnyFiles, stale: float = STALE) -> Iterator[AnyFiles]:
     """Claim a study's results, so that no other sweep writes to them in this context.
 
-    In the context, use the files that it yields, and not the argument.
+    In the context, use the files that the context yields instead of `files`.
 
     Raises:
         UsageError: Another sweep has claimed the results.
@@ -99,7 +99,7 @@ def is_claimed(files: Files, stale: float = STALE) -> bool:
     """
     if files.local:
         with contextlib.suppress(FileNotFoundError):
-            # filelock opens the file for writing, but a file of another user may be
+            # filelock opens the file for writing, but a file of another user is often
             # read-only
             descriptor = os.open(files.folder / LOCK, os.O_RDONLY)
             try:

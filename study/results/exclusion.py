@@ -146,7 +146,8 @@ class FolderExclusion:
             # another process has possibly just deleted this file: then look again
             with contextlib.suppress(FileNotFoundError):
                 return self._path(numbers[-1]).read_bytes(), str(numbers[-1])
-            # sshfs keeps a list for 20 s (dcache_timeout), if nothing changes it here
+            # sshfs keeps its list of a folder's files for 20 s (dcache_timeout), unless
+            # this machine changes the folder
             with contextlib.suppress(OSError):
                 os.utime(self.folder)
             time.sleep(0.05)
@@ -228,7 +229,7 @@ class FolderExclusion:
             os.replace(partial, self.folder / path)
         except FileNotFoundError:
             try:
-                os.utime(self._own)  # sshfs may still show a folder that is renamed
+                os.utime(self._own)  # fails even if sshfs still shows the old name
             except FileNotFoundError:
                 return None
             raise
@@ -275,8 +276,8 @@ SHARED_LOCKS = {
 }
 """The file systems on which all processes that use a folder see its locks (flock).
 
-Other file systems can keep a lock on this machine, as FUSE does unless its server has
-locks of its own (fuse(4), FUSE_FLOCK_LOCKS).
+On other file systems, a lock can be invisible to other machines. FUSE keeps a lock on
+this machine unless its server has locks of its own (fuse(4), FUSE_FLOCK_LOCKS).
 """
 
 LOCAL_LOCK_OPTIONS = {

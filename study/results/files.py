@@ -321,7 +321,8 @@ def notice(seconds: float = NOTICE_SECONDS) -> Iterator[None]:
 def retry(action: Callable[[], T], limit: float = 60.0) -> T:
     """Call `action` and return its result; retry if the storage fails.
 
-    If the storage does not answer for `NOTICE_SECONDS`, print a message.
+    Print a message before the first retry, and whenever the storage does not answer for
+    `NOTICE_SECONDS`.
 
     Raises:
         OSError: The storage fails for more than `limit` seconds, or with an error that

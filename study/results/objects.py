@@ -117,7 +117,7 @@ def _address(path: str) -> dict[str, str]:
 
 def _code(error: Exception) -> str:
     """Return the code of an error that the store has answered with, or ""."""
-    # boto3 sets the response of an error without an answer to None
+    # if the store has not answered, boto3 sets the response of the error to None
     answer: dict[str, Any] = getattr(error, "response", None) or {}
     return str(answer.get("Error", {}).get("Code", ""))
 

@@ -52,7 +52,7 @@ def launch_state() -> str:
 
 def _log() -> str:
     """Return the end of the autoscaler's log, which only the head node has."""
-    with contextlib.suppress(Exception):  # the node is a private object of Ray
+    with contextlib.suppress(Exception):  # a later Ray can lack this private object
         node: Any = ray._private.worker._global_node
         path = Path(node.get_logs_dir_path(), "monitor.log")
         with open(path, "rb") as source:

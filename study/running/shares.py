@@ -147,9 +147,9 @@ def share_out(*, cpus: float, gpus: float | None, max_concurrent: int | None) ->
 
 
 def _ask_gpu_memory(cluster: Capacity) -> float:
-    """Return the memory of a GPU of the cluster in bytes, from a task on its node.
+    """Start a Ray task on a node with a GPU; return the memory of this GPU in bytes.
 
-    If no node has a GPU yet, the task waits until one has started.
+    If no node has a GPU yet, the task waits until such a node has started.
 
     Raises:
         UsageError: The node cannot use its GPU.

@@ -94,7 +94,7 @@ class Journal(BaseJournalBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Add operations in memory. Only `flush` writes operations to a file."""
-        self._logs += json.loads(json.dumps(logs))  # same types as from a file
+        self._logs += json.loads(json.dumps(logs))  # types as after reading a file
 
     def flush(self) -> None:
         """Write the last file, if there are new operations.

@@ -152,7 +152,7 @@ class SweepOptions:
         )
 
     def _network_changes(self, *, whole: bool) -> dict[str, Any]:
-        """Return the new network and hidden layers; a value is None if it stays.
+        """Return the new network and hidden layers; None if the study's value stays.
 
         If `whole` is false, the network is a row of its fields, as a search needs it.
 
@@ -209,7 +209,7 @@ class SweepOptions:
 
 
 def make_network(name: str, conv_channels: str | None) -> Architecture:
-    """Return the architecture of a name, with its channels unless they are None.
+    """Return the architecture with this name and, unless None, these channels.
 
     Raises:
         UsageError: There is no such network, or it has no channels.

@@ -119,8 +119,8 @@ def random_labels() -> tuple[Setting, ...]:
     The authors report that a network without a remedy and a network with weight decay
     lose plasticity, and that L2-init keeps it (Figure 1, Adam). In their Table 3, 0.01
     is the best strength of L2-init and of weight decay. The step size here is 0.001,
-    because short tasks need a large one. The authors searched it too, but found 0.0001
-    best for these three networks.
+    because short tasks need a large one. The authors searched for the best step size
+    and found 0.0001 for these three networks.
     """
     shared: dict[str, Any] = {**KUMAR, "problem": RandomLabels()}
     shared |= {"tasks": 10, "epochs": 50, "examples": 1_200}

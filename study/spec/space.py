@@ -151,7 +151,7 @@ class Space:
         )
 
     def describe(self) -> dict[str, str]:
-        """Return a text for each field. Saved searches compare the texts."""
+        """Return a text for each field. A search compares them with its saved texts."""
         return {name: str(value) for name, value in self.fields.items()}
 
     def _check_conditions(self, name: str, domain: Domain) -> None:

@@ -266,9 +266,9 @@ def family() -> tuple[Setting, ...]:
 
     Each optimizer has two learning rates and two radii of the ascent step: the default
     radius of the optimizer, and a fifth of this radius, because large radii do harm
-    here. MSAM has momentum 0.9, which makes its steps ten times longer. Therefore the
-    learning rates of MSAM are ten times smaller. SGD with momentum 0.9 is the baseline
-    of MSAM.
+    here. MSAM has momentum 0.9, which makes its steps ten times longer than without
+    momentum. Therefore the learning rates of MSAM are ten times smaller. SGD with
+    momentum 0.9 is the baseline of MSAM.
     """
     optimizers: list[Optimizer] = []
     for lr in MAP_LEARNING_RATES[1:3]:
