@@ -111,7 +111,7 @@ CLAIMS: dict[str, Claim] = {
             section="4",
             how="Supported if SAM and GNP with their largest learning rate are both "
             f"shown to fall by more than {_POINTS} over the stream; contradicted if "
-            "one of them is shown to fall by less, or to rise.",
+            "one of them is shown to fall by less than this, or to rise.",
             judge=rules.fast_ones_decline,
             problems=("permuted",),
             needs=("sam", "gnp"),
@@ -123,7 +123,7 @@ CLAIMS: dict[str, Claim] = {
             section="4",
             how="Supported if the change of every SGD setting is shown to be within "
             f"± {_POINTS} (TOST); contradicted if the change of one setting is shown "
-            "to be outside.",
+            "to be outside of this range.",
             judge=rules.sgd_stays,
             problems=("pairwise",),
             needs=("sgd",),
@@ -157,8 +157,8 @@ CLAIMS: dict[str, Claim] = {
             section="4",
             how="Supported if every difference in mean accuracy between two methods "
             f"with the same learning rate is shown to be within ± {100 * SIMILAR:g} "
-            "point (TOST); contradicted if one difference is shown to be outside, "
-            "after Holm's correction.",
+            "point (TOST); contradicted if one difference is shown to be outside "
+            "of this range, after Holm's correction.",
             judge=rules.similar_accuracy,
             problems=("permuted",),
         ),
@@ -321,9 +321,10 @@ def _describe(claim: Claim, problem: str, decision: Decision) -> dict[str, Any]:
 
 
 def _sentences(statement: Statement, decision: Decision) -> Iterator[str]:
-    """Yield a sentence per number of a claim, and its notes.
+    """Yield a sentence for each number of a claim, then the notes on the claim.
 
-    If the claim is undecided, first yield which difference the test would have found.
+    If the claim is undecided, the first sentence says which difference the test would
+    have found.
     """
     number = decision.number
     if decision.verdict == UNDECIDED and number and number.note not in LOWER:

@@ -199,7 +199,7 @@ def _prepare(frame: pd.DataFrame, question: Question) -> _Data:
 
 
 def _compare(data: _Data, question: Question) -> pd.DataFrame:
-    """Return the rows of `compare` for each setting that is not of the baseline."""
+    """Return the rows of `compare` for each setting outside of the baseline."""
     matches = data.base.matches(data.runs)
     halves = {peers: halve(seeds) for peers, seeds in data.common.items()}
     choosing = {peers: seeds.choosing for peers, seeds in halves.items()}

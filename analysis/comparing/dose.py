@@ -132,7 +132,7 @@ def without(setting: Setting, *names: str) -> Setting:
 
 
 def _names(curves: Sequence[list[Runs]]) -> list[dict[str, str]]:
-    """Return the columns curve and method of each curve: labels with and without lr.
+    """Return two labels of each curve: curve, which has the lr, and method without it.
 
     The labels depend only on the settings of the same study and problem.
     """

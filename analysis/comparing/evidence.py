@@ -67,7 +67,7 @@ class Number:
 
     Attributes:
         subject: What the number describes, for example "SGD lr 0.01".
-        mean: The mean over the seeds, in the scale of the tests.
+        mean: The mean over the seeds, in the scale of the tests (e.g. a logarithm).
         sd: The standard deviation over the seeds (divisor n - 1). NaN if undefined.
         n: The number of seeds.
         unit: The unit in which the number is shown.

@@ -206,8 +206,8 @@ def split_streams(frame: pd.DataFrame, results: str) -> Iterator[Stream]:
 def _with_paper_values(group: list[Runs]) -> list[Runs]:
     """Return the settings whose rho and alpha are the values of the study `paper`.
 
-    If all settings have the same rho or the same alpha, this value is kept. Settings
-    without a rho or an alpha are kept too.
+    If all settings with a rho have the same rho, its value does not matter. The same is
+    true of alpha. Settings without a rho or an alpha are kept too.
     """
     for name in ("rho", "alpha"):
         values = {runs.setting.get(name) for runs in group} - {None}

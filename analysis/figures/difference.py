@@ -1,7 +1,7 @@
 """The figure of the paired difference to the matched baseline by task.
 
-Runs with the same seed see the same tasks. So their difference does not contain what
-the tasks have in common, for example a task that is hard for every setting.
+Runs with the same seed see the same tasks. So what affects both runs alike, for example
+a task that is hard for every setting, cancels in their difference.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def dose_by_rho(frame: pd.DataFrame, view: View) -> pd.DataFrame:
 def draw_dose(data: pd.DataFrame, width: float | None = None) -> Figure:
     """Return the figure: a panel per problem and method.
 
-    A line has a point for each rho with one learning rate. A bar is a 95% interval. The
+    A line has one learning rate, and a point for each rho. A bar is a 95% interval. The
     intervals of a line are simultaneous: together, they hold with a probability of 95%.
     A cross at the bottom marks a rho with which a run diverged.
 

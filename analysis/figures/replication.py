@@ -98,7 +98,8 @@ def _curves(
             "seed_values": [()] * len(shown),
         }
     )
-    # drawn last, on top: a published mean of many runs has less noise than ours
+    # The published curve comes last, so that it is drawn on top of our curves, which
+    # usually have wider bands, because the publication has more runs.
     return pd.concat([own, published], ignore_index=True)
 
 

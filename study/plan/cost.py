@@ -88,9 +88,9 @@ def run_cost(setting: Setting) -> Cost:
 def _control_cost(setting: Setting, products: list[int]) -> Cost:
     """Return the cost of a run of a problem of control.
 
-    An update costs the same as for images. Besides the updates, two forward passes are
-    counted for each step of the environment. With DQN, one forward pass is counted for
-    each step of the environment, and one for each step of a batch.
+    An update costs as much as an update on images. Besides the updates, two forward
+    passes are counted for each step of the environment. With DQN, one forward pass is
+    counted for each step of the environment, and one for each step of a batch.
     """
     forward = 2 * sum(products)
     first = products[0]

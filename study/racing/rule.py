@@ -134,10 +134,10 @@ def _amount(difference: float, kind: Measure) -> str:
 
 
 def _at_middle(values: Reals, middle: float) -> Reals:
-    """Return the value at task `middle` of the line fitted to the last axis.
+    """Fit a line to the last axis, the tasks so far; return its value at `middle`.
 
-    If the line is fitted to the first tasks of a stream, its value in the middle of the
-    stream is its mean over the stream.
+    If `middle` is the middle of the whole stream, this value is the mean of the line
+    over the whole stream.
     """
     task = np.arange(values.shape[-1], dtype=float)
     task -= task.mean()

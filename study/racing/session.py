@@ -226,7 +226,7 @@ class RaceSession:
         return stopped
 
     def _values(self) -> dict[str, dict[int, Reals]]:
-        """Return the measure of each run after its tasks, by setting_id and seed.
+        """Return the measure of each run after each task, by setting_id and seed.
 
         It is the measure of the setting's problem, e.g. the test accuracy. It is NaN on
         tasks that are not trained yet, or after a divergence.

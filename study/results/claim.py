@@ -322,7 +322,7 @@ def _hash(content: bytes) -> bytes:
 
 
 def _swap(exclusion: Exclusion, entry: Entry, tag: str | None) -> str | None:
-    """Replace the entry of a claim, and find out whether the entry is replaced.
+    """Replace the entry of a claim; if no answer comes, look whether it is replaced.
 
     Return the new tag, or None if another process has changed the entry.
 

@@ -71,7 +71,8 @@ def _last_cluster(file: Path | None = None) -> str:
     """Return the address of this user's last Ray cluster on this machine, or "local".
 
     All users of a machine share the file that has this address. If another user wrote
-    it, the cluster is not used, because it would get this user's code and token.
+    the address, the cluster is not used, because it would get this user's code and
+    token.
 
     Args:
         file: The file that has the address, or None to use Ray's file.

@@ -46,7 +46,8 @@ class SweepOptions:
             for example 8-16-32.
         hidden: The widths of the dense hidden layers, for example 100-100-100. With
             --network, the default widths are those of this network.
-        learner: How a network that acts learns: dqn. By default, the study chooses.
+        learner: How the network learns in problems of control: dqn. By default, the
+            study chooses.
         batch_size: The number of training examples in each update of the weights.
         epochs: How many times each task's training examples are used.
         stack: The number of seeds that one trial trains together, or auto.
@@ -67,8 +68,9 @@ class SweepOptions:
         objective: What a search optimizes: mean_accuracy, plasticity_loss, or
             mean_accuracy,plasticity_loss.
         asha: In a search, stop bad trials before their last task.
-        confirm_seeds: After the study, run the best setting of each method and the best
-            SGD setting (if there is any) of each problem with this many new seeds.
+        confirm_seeds: After the study, run some settings of each problem with this many
+            new seeds: the best setting of each method, and the best SGD setting if
+            there is one.
             The results of these settings on the study's own seeds are too good,
             because these seeds were used to choose the settings.
         refine: Look for the best setting of each method in a race. Settings that are
