@@ -82,7 +82,7 @@ POOL = ["study", "problem", "method"]
 
 @attrs.frozen(kw_only=True, eq=False)
 class Pool:
-    """The curves of one method on one problem; n is the number of settings.
+    """The curves of one method on one problem. Below, n is the number of settings.
 
     Attributes:
         names: The study, the problem and the method (a label without rho, lr, batch
@@ -336,7 +336,7 @@ def _halves(pool: Pool) -> list[dict[str, Any]]:
 
 
 def _crossing(rho: Reals, share: Reals) -> float:
-    """Return the rho at which half is lost, by a monotone fit; see `law`."""
+    """Return the rho at which `HALF` is lost, by a fit that never falls; see `law`."""
     from scipy import optimize
 
     curve = optimize.isotonic_regression(share).x
@@ -385,7 +385,7 @@ def _explain(
 
     Args:
         pool: The settings.
-        total: The sum of squares to explain.
+        total: The sum of the squared distances of the shares from their mean.
         learn: A function that takes the settings to fit, and returns the variable.
     """
     x = np.log(learn(pool)(pool.inputs))

@@ -276,7 +276,7 @@ def draw_panel(forest: Forest, ax: Axes, size: float) -> None:
 def _draw_far(
     row: Row, ax: Axes, limits: tuple[float, float], color: str, size: float
 ) -> None:
-    """Draw an arrow at the edge of the axes, with the difference that lies beyond."""
+    """Draw an arrow at the edge for a row beyond it, with the row's difference."""
     left = row["difference"] < limits[0]
     edge, sign = (limits[0], 1) if left else (limits[1], -1)
     text = f"{row['difference']:.1f}"

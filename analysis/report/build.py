@@ -208,8 +208,8 @@ def _figure(name: str, source: Source) -> Content:
         options += ["--setting", *chosen]
         lead += (
             f" There are {records['setting_id'].nunique()} settings, too many for one "
-            "figure. The figure shows the settings with the highest mean "
-            "accuracy of each optimizer, among those without a diverged run."
+            "figure. For each optimizer, the figure shows the settings with the "
+            "highest mean accuracy. It leaves out settings with a diverged run."
         )
         records = records[records["setting_id"].isin(chosen)]
     _check_worth(name, records)

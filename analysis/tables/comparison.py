@@ -142,7 +142,7 @@ def explain(data: pd.DataFrame, question: Question) -> list[str]:
 
 
 def describe_verdicts(data: pd.DataFrame, question: Question) -> Iterator[str]:
-    """Yield for each study and problem how many settings have each verdict."""
+    """Yield a sentence for each study and problem that counts the verdicts."""
     baseline = question.baseline
     names = (f"{baseline_words(baseline)} with all else equal", best_words(baseline))
     for (study, problem), part in data.groupby(["study", "problem"], sort=False):
@@ -168,10 +168,11 @@ def describe_verdicts(data: pd.DataFrame, question: Question) -> Iterator[str]:
 def describe_power(
     data: pd.DataFrame, question: Question, detect: float | None = None
 ) -> Iterator[str]:
-    """Yield for each study and problem which differences would have been found.
+    """Yield a sentence for each study and problem on the power of its tests.
 
-    With `detect`, a difference in the unit of the table, also yield how many seeds
-    would find that difference with a probability of 80%.
+    The sentence says which difference half of the tests would have found. `detect` is a
+    difference in the unit of the table. If it is given, the sentence also says how many
+    seeds would find it with a probability of 80%.
     """
     metric = question.metric
     unit = unit_of_difference(metric)
@@ -315,8 +316,8 @@ def _notes(rows: Sequence[Row], question: Question) -> Iterator[str]:
         if opponent is None:
             words = baseline_words(question.baseline)
             line = (
-                f"{label} has no baseline: no setting with {words}, or more than one, "
-                "has otherwise equal values."
+                f"{label} has no baseline: a baseline must be the only setting with "
+                f"{words} and otherwise equal values."
             )
             notes["no baseline"].append(line)
     for kind, lines in notes.items():

@@ -202,8 +202,9 @@ def _conclusions(rows: Sequence[Row]) -> list[str]:
     for (seeds, is_all), names in missing.items():
         which = "any seed" if is_all else name_seeds(seeds)
         notes.append(
-            f"No correlation without trend for {which}: {', '.join(names)}. There are "
-            "too few values, or the trend along the stream explains all of them."
+            f"These indicators have no correlation without trend for {which}: "
+            f"{', '.join(names)}. There are too few values, or the trend along the "
+            "stream explains all of them."
         )
     return notes
 

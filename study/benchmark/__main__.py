@@ -72,8 +72,8 @@ def benchmark(
     kind = make_network(network, conv_channels)
     if not kind.is_plain:
         raise UsageError(
-            f"--network is {network}, whose usual layers the benchmark does not have: "
-            "give mlp or conv"
+            f"--network is {network}, which the benchmark cannot build from the usual "
+            "layers of PyTorch: give mlp or conv"
         )
     widths = parse_hidden(hidden) if hidden else kind.hidden
     shapes = {

@@ -128,8 +128,8 @@ def gpu_lines(trials: list[Trial]) -> Iterator[str]:
     flops = sum(trial.cost.flops for trial in trials)
     yield (
         f"On GPUs: {flops:.1e} operations, which are {flops / GPU_RATE / 3600:,.1f} "
-        f"hours of one GPU that does {GPU_RATE:.0e} of them per second. Divide by the "
-        "number of GPUs, and measure yours with --tasks 1 first."
+        f"hours of one GPU that does {GPU_RATE:.0e} of them per second. Divide this "
+        "time by the number of GPUs. To measure your GPU, first run with --tasks 1."
     )
 
 

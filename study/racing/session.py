@@ -95,8 +95,8 @@ class RaceSession:
     """Runs the stages of a race that are left, in one call of the sweep command.
 
     Attributes:
-        seeds: The seeds that choose the winners: twice as many as the study has,
-            because few settings need all of them.
+        seeds: The seeds that choose the winners. They are twice as many as the study
+            has, but only the few settings that are left after most stages need all.
     """
 
     def __init__(self, options: SweepOptions, study: Study, store: Store) -> None:

@@ -322,7 +322,7 @@ def _hash(content: bytes) -> bytes:
 
 
 def _swap(exclusion: Exclusion, entry: Entry, tag: str | None) -> str | None:
-    """Replace the entry of a claim; if no answer comes, look whether it is replaced.
+    """Replace the entry of a claim. If this fails, look whether the entry is replaced.
 
     Return the new tag, or None if another process has changed the entry.
 
