@@ -43,9 +43,9 @@ PARTS = ("optimizer", "base", "intervention")
 """The columns whose values are names, for example "sam" or "redo"."""
 
 GENERAL = hyperparameters(trainables.setting.Setting).keys() - PARTS
-"""The columns that belong to no part. In these columns null is a value: for example, a
-network whose activation is null has ReLU. In other columns null means that the setting
-does not have the hyperparameter."""
+"""The columns that belong to none of `PARTS`. In these columns null is a value: for
+example, a network whose activation is null has ReLU. In other columns null means that
+the setting does not have the hyperparameter."""
 
 Setting = dict[str, Any]
 """The values of a setting by column name. None means that a column does not apply."""

@@ -125,8 +125,9 @@ def plan(
         finished: The run_ids of finished runs.
         stacks: The setting_id and the seeds of each stack to resume. A stack is a group
             of seeds that one trial trains together. A resumed stack gives
-            bit-identical results only with the same seeds. If two stacks share a seed,
-            the first stack is used, so stacks with checkpoints must come first.
+            bit-identical results only if it has the same seeds as before. If two stacks
+            share a seed, the first stack is used, so stacks with checkpoints must come
+            first.
         stack_size: The largest number of seeds of a new trial, or None to choose it
             automatically.
         slots: The number of trials that run at the same time.

@@ -92,7 +92,7 @@ class Metrics(NotPickled, tune.Callback):
         pause = max(UPDATE_SECONDS, self._pause)
         if time.monotonic() - self._last_update >= pause:
             self._update(trials)
-            # the sums over very many trials take long
+            # update less often if the sums over very many trials take long
             self._pause = (time.monotonic() - self._last_update) / SHARE
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:

@@ -129,8 +129,8 @@ class Space:
                 )
         products = itertools.product(*(d.extremes for d in self.domains.values()))
         points = [dict(zip(self.domains, values, strict=True)) for values in products]
-        # Two points give the same setting if they differ only in a field that the
-        # setting does not have. The dict keeps one of them.
+        # Two combinations of values give the same setting if they differ only in a
+        # field that the setting does not have. The dict keeps one of them.
         return tuple(dict.fromkeys(self.make_setting(_pick(p)) for p in points))
 
     def random(self, count: int, seed: int = 0) -> tuple[Setting, ...]:
