@@ -324,11 +324,12 @@ def relate(
 ) -> None:
     """Correlate probes before a task, such as sharpness, with accuracy on the task.
 
-    The first table shows which probes predict that the next task is learned worse.
-    Then a table of each probe shows Spearman's rank correlation in two ways. "Within"
-    is over the tasks of each run of one setting. "Between" is over the settings, from
-    the mean of each run. "Within" and "between" are separate, because a difference
-    between settings is no evidence of a cause. The intervals are over seeds.
+    The first table shows which probes announce that the next task is learned worse than
+    the trend along the stream predicts. Then a table of each probe shows Spearman's
+    rank correlation in two ways. "Within" is over the tasks of each run of one setting.
+    "Between" is over the settings, from the mean of each run. "Within" and "between"
+    are separate, because a difference between settings is no evidence of a cause. The
+    intervals are over seeds.
 
     Args:
         probe: Columns of the records to correlate, for example start_sharpness or
@@ -394,7 +395,7 @@ def export(
         without: Leave out the measures whose names match these patterns, for example
             'layer_*', which makes the file half as large.
         digits: Round the measures, but not fractions such as accuracy, to this many
-            significant digits. With 4 the file is much smaller.
+            significant digits. With 4, the file is much smaller than with all digits.
     """
     from analysis.records.load import Selection
     from analysis.tables.export import write_export

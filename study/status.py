@@ -41,7 +41,7 @@ class StatusOptions:
         fix: Check every file, and move each bad file to the folder damaged/ of the
             study. The next sweep repeats the lost work and writes the file again.
         compact: Merge the many small records files of each study into few large files.
-            The rows stay the same, and all commands are faster.
+            The rows stay the same, and all commands read them faster than before.
     """
 
     results: tyro.conf.Positional[str] = "results"

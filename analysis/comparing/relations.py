@@ -149,7 +149,7 @@ def lead_indicators(measures: Iterable[str]) -> list[str]:
 def indicators(
     frame: pd.DataFrame, probes: Sequence[str], skip: int = 1
 ) -> pd.DataFrame:
-    """Return which probes announce that the next task will be learned worse.
+    """Return which probes announce a task that is learned worse than the trend.
 
     Probes are correlated with test_accuracy on a task. A probe named start_... is
     measured before this task, any other probe at the end of the previous task. Each

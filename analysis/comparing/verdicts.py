@@ -38,7 +38,8 @@ VERDICTS = {
 """The verdicts, and the words for each of them in a sentence."""
 
 LOWER = ("flatter but lower", "flatter, level open")
-"""The verdicts on a setting that loses less, but whose level is (possibly) lower."""
+"""The verdicts on a setting that loses less than its baseline, but whose level is lower
+than that of the baseline, or possibly lower."""
 
 FAMILY = ["study", "problem", "metric"]
 """Tests with equal values in these columns are corrected together."""

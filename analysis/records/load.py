@@ -519,7 +519,8 @@ def _replace_control_characters(table: pa.Table) -> pa.Table:
         if not pa.types.is_string(field.type):
             continue
         column = table.column(index)
-        # Search only the distinct values: most columns have few, so this is faster.
+        # Search only the distinct values. Most columns have few, so this is faster than
+        # to search every row.
         if pc.any(pc.match_substring_regex(column.unique(), RE2_CONTROL)).as_py():
             clean = pc.replace_substring_regex(column, RE2_CONTROL, "\ufffd")
             table = table.set_column(index, field, clean)

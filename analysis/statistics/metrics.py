@@ -34,8 +34,8 @@ PerRun = npt.NDArray[np.float64]
 def late_accuracy(values: Trajectories) -> PerRun:
     """Return the mean accuracy over the last tenth of the tasks (at least one task).
 
-    It is the level at the end of training. It does not tell whether the network ever
-    learned better: see `plasticity_loss` and `peak_loss`.
+    It is the level at the end of training. It does not tell whether the network
+    learned better before: see `plasticity_loss` and `peak_loss`.
 
     >>> late_accuracy(np.linspace(0.9, 0.7, 20)[None]).round(6).tolist()
     [0.705263]

@@ -126,7 +126,7 @@ def _intervals(values: Sequence[Reals]) -> list[Interval]:
     """Return the intervals of the metrics of each setting.
 
     The values of a setting have shape (metrics, runs). Settings with equally many runs
-    are computed together, which is much faster.
+    are computed together, which is much faster than one setting at a time.
     """
     intervals: dict[int, Interval] = {}
     for count in {own.shape[1] for own in values}:

@@ -357,10 +357,12 @@ def summarize(name: Name, times: Mapping[Name, np.ndarray]) -> dict[str, Any]:
     The times median, least and most are in microseconds per step and run. Each ratio is
     computed in every round, and its median is returned:
 
-    - of_floor: the floor's time divided by the contender's time. If the optimizer makes
-      two passes per step, the floor's time counts twice. None for the usual loop.
-    - of_usual: the usual loop's time divided by the contender's time. None for the
-      floor and the usual loop.
+    - of_floor: the floor's time divided by the contender's time. The floor's time
+      counts once for each pass that the optimizer makes per step. None for the usual
+      loop.
+    - of_usual: the usual loop's time divided by the contender's time. The usual loop is
+      that of SGD if the optimizer makes one pass per step, otherwise that of SAM. None
+      for the floor and the usual loop.
     """
     (stack, kind), own = name, times[name]
     is_usual = kind.startswith("usual")

@@ -44,8 +44,8 @@ def time_tasks(
     The first task of a run measures the loss landscape, but most tasks do not.
     So the time of the landscape is divided by the number of tasks between two
     measurements. With a network other than the MLP, the landscape takes minutes. So
-    such a task does not measure the landscape, and it has only `FEW_EXAMPLES` training
-    examples.
+    a task with such a network does not measure the landscape, and it has only
+    `FEW_EXAMPLES` training examples.
 
     Returns:
         For each optimizer: the seconds of each phase, the seconds of the whole task

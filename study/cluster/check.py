@@ -238,7 +238,7 @@ def cost(file: ClusterFile) -> str:
     """Return a line of text with the highest cost of the cluster per hour.
 
     The prices come from the file. A spot worker costs at most its MaxPrice, because AWS
-    ends a worker whose price would be higher. The user looks up the price of the head,
+    ends a worker whose price would exceed it. The user looks up the price of the head,
     and of workers that are not spot instances.
     """
     head, most = file.config["head_node_type"], file.config["max_workers"]

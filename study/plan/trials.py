@@ -22,7 +22,7 @@ from trainables.request import seeds_text, stack_name
 from trainables.setting import Row, Setting
 
 # The largest number of seeds that one trial trains together, if the user sets none.
-# On a CPU, more seeds are hardly faster, because they do not fit into the cache.
+# More seeds than this hardly make a CPU faster, because they do not fit into the cache.
 CPU_STACK = 10
 # On a GPU, many seeds are efficient, because launching a kernel for few seeds takes
 # longer than running the kernel.

@@ -27,8 +27,9 @@ REPEAT = 60.0
 RECENT = 300.0
 """A failed launch is reported for this many seconds.
 
-Ray lists the failure for longer, also after a later launch has succeeded. While the
-cloud refuses nodes, the autoscaler tries again, and fails again, within seconds.
+Ray lists the failure for longer than this, even after a later launch has succeeded.
+While the cloud refuses nodes, the autoscaler tries again, and fails again, within
+seconds. So the newest failure is recent as long as the cloud refuses nodes.
 """
 
 LOG_BYTES = 200_000
