@@ -1,9 +1,9 @@
 """Check that each node can read and write the results. Say when nodes join or leave.
 
 If the results folder is not shared between the nodes, records would be lost. If a node
-has no right to write to a bucket, its trials would fail. So the driver (the process of
-the sweep command) writes a test file, each node copies the file, and the driver reads
-the copies.
+has no right to write to a bucket, its trials would fail. So each node is tested. The
+driver, which is the process of the sweep command, writes a test file. Each node copies
+the file, and the driver reads the copies.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def copy_file(files: Files, source: str, target: str) -> tuple[str, dict[str, st
 class ReachTest:
     """Tests whether a node can read and write the results.
 
-    The driver (the process of the sweep command) writes a file. The node copies the
-    file. The driver then reads the copy.
+    The driver is the process of the sweep command. It writes a file, the node copies
+    the file, and then the driver reads the copy.
     """
 
     files: Files
