@@ -84,7 +84,7 @@ def print_about(
     requests = read_requests(results)
     records = load_or_empty(results, COLUMNS, where, requests)
     if where is not None:
-        # Without this line, requested runs that the filter leaves out would be missing.
+        # Requested runs that the filter leaves out must not count as missing.
         requests = {}
     facts = study_facts(records.to_frame(), records.files, requests)
     sheets = [sheet for study in facts for sheet in about_sheets(study)]

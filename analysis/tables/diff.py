@@ -44,7 +44,7 @@ VERDICTS = {
     "moved": "moved (the 95% interval of the difference excludes 0)",
     "n/a": "cannot be compared",
 }
-"""The words for each verdict. "same" and "moved" are named even if none has them."""
+"""The words for each verdict. "same" and "moved" are shown even if their count is 0."""
 
 EXPLANATION = (
     "A and B: the mean over the runs in each result. difference: B minus A, from pairs "

@@ -192,8 +192,8 @@ def _conclusions(rows: Sequence[Row]) -> list[str]:
         least, most = f"{min(visible):.2f}", f"{max(visible):.2f}"
         size = least if least == most else f"{least} to {most}, by indicator,"
         notes.append(
-            f"If a true correlation without trend was {size}, the probability to find "
-            "it was 80%. Smaller correlations are possibly not found."
+            f"A true correlation without trend of {size} would have been found with a "
+            "probability of 80%. Smaller correlations are possibly not found."
         )
     missing: dict[tuple[str, bool], list[str]] = defaultdict(list)
     for row in rows:

@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("kind", choices=("worker", "head"))
     parser.add_argument("address", nargs="?", help="the address of the head node")
     parser.add_argument(
-        "--minutes", type=float, help="how long nothing must need the node"
+        "--minutes", type=float, help="shut down if nothing needs the node for so long"
     )
     parser.add_argument("--interval", type=float, default=INTERVAL, help="seconds")
     parser.add_argument("--port", type=int, default=GCS_PORT, help="the head's port")

@@ -229,7 +229,8 @@ class FolderExclusion:
             os.replace(partial, self.folder / path)
         except FileNotFoundError:
             try:
-                os.utime(self._own)  # fails even if sshfs still shows the old name
+                # fails if the folder was renamed, even if sshfs still shows it
+                os.utime(self._own)
             except FileNotFoundError:
                 return None
             raise

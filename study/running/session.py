@@ -171,8 +171,8 @@ class Session(abc.ABC):
             if not shares.gpus and not engine.startswith("native"):
                 say(
                     f"Training uses the engine {engine}. The engine native is about "
-                    "twice as fast. `pip install -e .` builds it if there is a C "
-                    "compiler (cc)."
+                    "twice as fast as this one. `pip install -e .` builds it if there "
+                    "is a C compiler (cc)."
                 )
             tally, source, self.request = self._prepare(shares)
             retry(lambda: self.store.save_request(self.request))
