@@ -55,8 +55,8 @@ def sweep(
         raise
     except OSError as error:
         say(
-            f"Stopped: storage error: {first_line(error)}. Progress is saved; run the "
-            "same command to resume."
+            f"Stopped: storage error: {first_line(error)}. Saved progress is kept; run "
+            "the same command again."
         )
         return FAILED
     return code

@@ -114,8 +114,9 @@ class Baseline:
     def matches(self, settings: Iterable[Runs]) -> dict[tuple[str, str], Runs]:
         """Return a dict from the `Runs.key` of settings to their matched baselines.
 
-        The matched baseline equals the setting in all but the baseline's part. If
-        several settings of the baseline fit, the setting has no matched baseline.
+        The matched baseline equals the setting in all but the baseline's part, and in
+        all but the hyperparameters that one of their methods lacks. If several settings
+        of the baseline fit, the setting has no matched baseline.
         """
         settings = list(settings)
         groups, matches = self.groups(settings), {}

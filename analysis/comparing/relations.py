@@ -137,10 +137,10 @@ def relation(frame: pd.DataFrame, probes: Sequence[str], skip: int = 1) -> pd.Da
 
 
 def lead_indicators(measures: Iterable[str]) -> list[str]:
-    """Return the measures that can predict the next task: all but `NO_INDICATORS`.
+    """Return the measures that can predict the next task.
 
-    If a measure is taken before the task (start_...), the same measure at the end of
-    the previous task is left out.
+    `NO_INDICATORS` are left out. If both X and start_X are measured, X is left out too:
+    it would be taken at the end of the previous task.
     """
     names = [name for name in measures if name not in NO_INDICATORS]
     return [name for name in names if BEFORE + name not in names]

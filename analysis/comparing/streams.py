@@ -207,7 +207,8 @@ def _with_paper_values(group: list[Runs]) -> list[Runs]:
     """Return the settings whose rho and alpha are the values of the study `paper`.
 
     If all settings with a rho have the same rho, its value does not matter. The same is
-    true of alpha. Settings without a rho or an alpha are kept too.
+    true of alpha. A setting without a rho is not tested for rho, and a setting without
+    an alpha is not tested for alpha.
     """
     for name in ("rho", "alpha"):
         values = {runs.setting.get(name) for runs in group} - {None}

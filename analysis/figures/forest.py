@@ -178,7 +178,7 @@ class Forest:
 
     @property
     def height(self) -> float:
-        """The number of rows, with the gaps between methods."""
+        """The height of the panel, in rows. Gaps between methods add to it."""
         return float(self.rows["y"].max()) + 1
 
     @property

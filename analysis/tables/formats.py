@@ -89,7 +89,7 @@ def print_sheets(
 
     Args:
         data: The numbers in full precision; only csv prints them.
-        sheets: The same numbers as text, for the other formats.
+        sheets: The same numbers as text, for the other formats. csv prints their notes.
         explanation: Sentences that explain the sheets.
         format: One of `FORMATS`, or csv.
 

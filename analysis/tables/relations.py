@@ -245,12 +245,16 @@ def relation_sheets(data: pd.DataFrame) -> list[Sheet]:
 
 
 def _notes(rows: Sequence[Row], name: str, probe: str) -> list[str]:
-    """Return notes on the seeds that a column names: one note per set of seeds."""
+    """Return notes on the seeds without a correlation, which the column `name` lists.
+
+    Settings that lack the same seeds share a note.
+    """
     labels: dict[tuple[bool, str], list[str]] = defaultdict(list)
     for row in rows:
         seeds, every = row[name], len(row[name].split()) == row["runs"]
-        # The row of all settings repeats the seeds of its settings. If no seed has a
-        # correlation between settings, the number of settings already shows why.
+        # The row of all settings repeats the seeds of its settings. The row between
+        # settings needs no note if no seed has a correlation: most often the settings
+        # are too few, and the row shows their number.
         repeats = row["label"] == ALL or (row["label"] == BETWEEN and every)
         if seeds and not repeats:
             labels[every, seeds].append(row["label"])

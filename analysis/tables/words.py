@@ -77,7 +77,7 @@ def unit_of_difference(metric: Metric) -> str:
     """Return the unit in which tables show a difference of the metric.
 
     Tables show a rate per task as the change over the whole stream: per task it would
-    round to zero, and per 100 tasks it would exceed 100 points on a short stream.
+    round to zero, and per 100 tasks it could exceed 100 points on a short stream.
     """
     unit = MEASURES[metric.measure].unit_of_difference
     return f"{unit} over stream" if metric.per_task else unit

@@ -158,8 +158,8 @@ def _user_name(file: ClusterFile) -> str:
         arn = str(file.client("sts").get_caller_identity()["Arn"])
     except (BotoCoreError, ClientError) as error:
         raise UsageError(
-            "cannot ask AWS for your user name; check your network and AWS "
-            f"credentials: {error}"
+            f"cannot ask AWS for your user name ({error}): check your network and AWS "
+            "credentials"
         ) from None
     # IAM allows 64 characters in the name of a role
     return re.sub("[^a-z0-9]+", "-", re.split("[:/]", arn)[-1].lower())[:32].strip("-")

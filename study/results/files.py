@@ -242,7 +242,7 @@ class Files:
         ]
 
     def delete_partial_files(self) -> None:
-        """Delete the partly written files that killed processes have left."""
+        """Delete old files in subfolders that killed processes have partly written."""
         if self.local:
             for partial in self.folder.glob("*/.*.*"):
                 with contextlib.suppress(OSError):

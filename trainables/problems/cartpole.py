@@ -102,7 +102,7 @@ class CartPole(Levels):
     def pay(
         self, after: np.ndarray, ended: np.ndarray, goals: np.ndarray | None
     ) -> np.ndarray:
-        """Return 1 for each step. With goals, return less the farther the goal is."""
+        """Return 1 for each step, or less if there is a goal and the cart is not there."""
         positions = after[..., 0]
         if goals is None:
             return np.ones_like(positions)
