@@ -102,7 +102,7 @@ class CartPole(Levels):
     def pay(
         self, after: np.ndarray, ended: np.ndarray, goals: np.ndarray | None
     ) -> np.ndarray:
-        """Return 1 for each step, or less if there is a goal and the cart is not there."""
+        """Return 1 for each step, or less if there is a goal that the cart is off."""
         positions = after[..., 0]
         if goals is None:
             return np.ones_like(positions)

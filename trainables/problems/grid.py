@@ -74,7 +74,7 @@ class Grid(Levels):
         return after, (after == goals).all(axis=-1)
 
     def observe(self, state: np.ndarray) -> np.ndarray:
-        """Return the row and the column of each state as two one-hot vectors, joined."""
+        """Return row and column of each state as two one-hot vectors, joined."""
         places = np.eye(SIDE, dtype=np.float32)[state.astype(int)]
         return np.asarray(places.reshape(*state.shape[:-1], 2 * SIDE))
 
