@@ -55,7 +55,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "run.json"
 OWN = [
     name
     for name, column in MEASURES.items()
-    if not column.meaning.startswith(("control: ", "td: "))
+    if not column.meaning.startswith(("control: ", "td: ", "grid: "))
 ]
 """The measures of runs with images; the others are null."""
 

@@ -204,7 +204,7 @@ def test_defaults_are_filled_in():
         ({"input_low": 0.0}, "input_low is 0.0: it must be a number at least -1 and"),
         (
             {"input_low": -1.0, "normalization": "dataset"},
-            "input_low is -1, but normalization dataset .*: leave out input_low or",
+            "input_low is -1, but --normalization dataset .*: leave out input_low or",
         ),
         ({"pixel_share": 0.5}, "the setting has pixel_share, but neither"),
         ({"problem": "gradual", "pixel_share": 0.0}, "pixel_share is 0.0"),

@@ -246,12 +246,22 @@ def test_mnist_under_another_name_is_refused(tmp_path, name, monkeypatch):
     fake_mnist(monkeypatch)
     folder = write(tmp_path / name)
     path = folder / file_of("train-images")
-    refused(name, tmp_path, path, "checksum is the checksum of MNIST's file: download")
+    refused(
+        name,
+        tmp_path,
+        path,
+        "checksum of its unpacked content is the checksum of MNIST's file: download",
+    )
 
 
 def test_another_under_mnists_name_is_refused(tmp_path):
     path = write(tmp_path / "mnist") / file_of("train-images")
-    refused("mnist", tmp_path, path, "checksum is not the checksum of MNIST's file")
+    refused(
+        "mnist",
+        tmp_path,
+        path,
+        "checksum of its unpacked content is not the checksum of MNIST's file",
+    )
 
 
 def test_files_of_no_name_are_only_mnists(tmp_path):
