@@ -12,12 +12,13 @@ CleanRL and this module do not.
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
-from trainables.control.gradients import SLOPES, backward
-from trainables.networks.network import Network, dense_forward, forward
-from trainables.steps.reference import loss_gradient
+from trainables.control.gradients import chain_gradient
+from trainables.networks.network import Network, forward
 
 DISCOUNT = 0.99  # gamma, cleanrl/dqn.py:55
 
@@ -34,24 +35,21 @@ def dqn_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     return (chosen - aims).square()
 
 
-def dqn_gradient(
-    network: Network, inputs: Tensor, targets: Tensor
-) -> tuple[Network, Tensor]:
-    """Return the gradient of each seed's mean `dqn_loss`, and the values.
+def dqn_derivative(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the derivative of `dqn_loss` with respect to the outputs.
 
-    Like `trainables.control.ppo.ppo_gradient`, this function uses autograd only for
-    activations that are not in `SLOPES`, and for normalized networks.
+    It has the shape (S, n, actions), and is 0 for actions that were not chosen.
     """
-    if network.normalized or network.activation not in SLOPES:
-        return loss_gradient(network, inputs, targets, dqn_loss)
-    hidden, values = dense_forward(network, inputs)
     actions, aims = targets.unbind(-1)
     index = actions.long().unsqueeze(-1)
-    pull = (values.gather(-1, index) - aims.unsqueeze(-1)) * (2 / inputs.shape[1])
-    error = torch.zeros_like(values).scatter_(-1, index, pull)
-    slope = SLOPES[network.activation]
-    weights, biases = backward(network, [inputs, *hidden], error, slope)
-    return network.like([*weights, *biases]), values
+    pull = 2 * (outputs.gather(-1, index) - aims.unsqueeze(-1))
+    return torch.zeros_like(outputs).scatter_(-1, index, pull)
+
+
+dqn_gradient = functools.partial(
+    chain_gradient, loss=dqn_loss, derivative=dqn_derivative
+)
+"""Return the gradient of each seed's mean `dqn_loss`, and the values of the actions."""
 
 
 def aims(target: Network, rewards: Tensor, following: Tensor, ended: Tensor) -> Tensor:

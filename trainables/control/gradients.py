@@ -5,10 +5,13 @@ With autograd, most of the time of a small network's update would be overhead.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from trainables.networks.network import Network
+from trainables.networks.network import Network, dense_forward
+from trainables.steps.reference import Loss, loss_gradient
 
 SLOPES = {None: 0.0, "leaky_relu": 0.01, "leaky_relu_tenth": 0.1}
 """The slopes below 0 of the activations that are linear on both sides of 0."""
@@ -33,3 +36,33 @@ def backward(
             below = torch.bmm(error, chain.weights[i].mT)
             error = torch.where(layers[i] > 0, below, slope * below)
     return weights[::-1], biases[::-1]
+
+
+def chain_gradient(
+    network: Network,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    loss: Loss,
+    derivative: Callable[[Tensor, Tensor], Tensor],
+) -> tuple[Network, Tensor]:
+    """Return the gradient of each seed's mean loss, and the outputs.
+
+    This function uses autograd only for activations that are not in `SLOPES`, and for
+    normalized networks.
+
+    Args:
+        network: Dense layers in a chain, of S seeds.
+        inputs: The observations, (S, n, pixels).
+        targets: What `loss` compares the outputs with, (S, n, ...).
+        loss: Takes outputs and targets, and returns the loss of each step, (S, n).
+        derivative: Takes outputs and targets, and returns the derivative of each step's
+            loss with respect to its outputs, (S, n, outputs).
+    """
+    if network.normalized or network.activation not in SLOPES:
+        return loss_gradient(network, inputs, targets, loss)
+    hidden, outputs = dense_forward(network, inputs)
+    error = derivative(outputs, targets) / inputs.shape[1]
+    slope = SLOPES[network.activation]
+    weights, biases = backward(network, [inputs, *hidden], error, slope)
+    return network.like([*weights, *biases]), outputs

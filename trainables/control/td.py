@@ -12,6 +12,7 @@ A task has `TD.td_steps` steps of the walk. The network learns from them in
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
@@ -20,12 +21,11 @@ import torch
 from torch import Tensor
 
 from trainables.control.base import ControlRun
-from trainables.control.gradients import SLOPES, backward
-from trainables.networks.network import Network, dense_forward, forward
+from trainables.control.gradients import chain_gradient
+from trainables.networks.network import forward
 from trainables.problems import TD
 from trainables.problems.td import SIDE, neighbors, observations
 from trainables.randomness import generator
-from trainables.steps.reference import loss_gradient
 
 PARTS = 10
 """The error is measured after each of this many equal parts of a task."""
@@ -36,21 +36,15 @@ def squared_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     return (outputs.squeeze(-1) - targets).square() / 2
 
 
-def value_gradient(
-    network: Network, inputs: Tensor, targets: Tensor
-) -> tuple[Network, Tensor]:
-    """Return the gradient of each seed's mean `squared_loss`, and the values.
+def value_derivative(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the derivative of `squared_loss` with respect to the values, (S, n, 1)."""
+    return outputs - targets.unsqueeze(-1)
 
-    Like `trainables.control.ppo.ppo_gradient`, this function uses autograd only for
-    activations that are not in `SLOPES`, and for normalized networks.
-    """
-    if network.normalized or network.activation not in SLOPES:
-        return loss_gradient(network, inputs, targets, squared_loss)
-    hidden, values = dense_forward(network, inputs)
-    error = (values - targets.unsqueeze(-1)) / inputs.shape[1]
-    slope = SLOPES[network.activation]
-    weights, biases = backward(network, [inputs, *hidden], error, slope)
-    return network.like([*weights, *biases]), values
+
+value_gradient = functools.partial(
+    chain_gradient, loss=squared_loss, derivative=value_derivative
+)
+"""Return the gradient of each seed's mean `squared_loss`, and the values."""
 
 
 class TDRun(ControlRun):
