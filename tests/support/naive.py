@@ -9,9 +9,11 @@ from torch.nn import functional
 
 from trainables.data import Dataset
 from trainables.optimizers import SAM
+from trainables.probes import MEASURES
 from trainables.randomness import generator
 from trainables.record import Record
-from trainables.setting import Setting
+from trainables.run import ContinualRun
+from trainables.setting import RunOptions, Setting
 
 
 class Model(nn.Module):
@@ -121,3 +123,26 @@ def naive_records(
             }
         )
     return rows
+
+
+SHORT = {"tasks": 2, "batch_size": 8, "examples": 20, "dataset": "mnist-5k"}
+"""The stream and training of a setting that takes a second with a tiny network."""
+
+
+def run_of(setting: Setting, seeds: list[int], data: Dataset) -> ContinualRun:
+    """Return a run in float64, without the probes of the landscape."""
+    options = RunOptions(landscape_every=0)
+    return ContinualRun(setting, seeds, data, options=options, dtype=torch.float64)
+
+
+def rows_of(run: ContinualRun) -> list[Record]:
+    """Train all tasks that are left, and return the measures of each seed and task."""
+    rows: list[Record] = []
+    while not run.finished:
+        rows += run.next_task()
+    return only_measures(rows)
+
+
+def only_measures(rows: list[Record]) -> list[Record]:
+    """Return the measures of the rows, with seed and task."""
+    return [{n: row[n] for n in (*MEASURES, "seed", "task")} for row in rows]

@@ -20,13 +20,10 @@ from study.results.claim import claim
 from study.results.compaction import compact
 from study.results.exclusion import ENTRY
 from study.results.store import Store
-from study.spec.study_file import find_study
 from tests.support import chaos
-from tests.support.chaos import SHORT, TASKS, Bucket, Counts, Nodes, Sweep
+from tests.support.chaos import SHORT, Bucket, Counts, Sweep
 from tests.support.gate import Gate
 from tests.support.mounts import Mounts, lacking
-from trainables.run import ContinualRun
-from trainables.setting import RunOptions
 
 pytestmark = pytest.mark.chaos
 
@@ -35,26 +32,6 @@ MORE = 3
 
 BETWEEN = 3
 """The most tasks between two faults, so that the study does not end before the last."""
-
-
-@pytest.fixture(scope="module")
-def nodes():
-    cluster = Nodes()
-    yield cluster
-    cluster.close()
-
-
-@pytest.fixture(scope="module")
-def expected(digits):
-    """The records of runs that nobody has disturbed, each trained alone."""
-    study = find_study(SHORT)
-    options = RunOptions(landscape_every=study.landscape_every)
-    rows = []
-    for setting in study.settings:
-        for seed in study.seeds:
-            run = ContinualRun(setting, [seed], digits, options=options)
-            rows += [row for _ in range(TASKS) for row in run.next_task()]
-    return sorted(rows, key=lambda row: (row["run_id"], row["task"]))
 
 
 class Folder:

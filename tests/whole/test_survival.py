@@ -17,31 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from study.results.store import Store
-from study.spec.study_file import find_study
 from tests.support import chaos
-from tests.support.chaos import SHORT, TASKS, Bucket, Counts, Nodes, Sweep
+from tests.support.chaos import SHORT, Bucket, Counts, Sweep
 from tests.support.gate import Gate
-from trainables.run import ContinualRun
-from trainables.setting import RunOptions
-
-
-@pytest.fixture(scope="module")
-def nodes():
-    cluster = Nodes()
-    yield cluster
-    cluster.close()
-
-
-@pytest.fixture(scope="module")
-def expected(digits):
-    """The records of runs that nobody has disturbed, and Ray never saw."""
-    study = find_study(SHORT)
-    options = RunOptions(landscape_every=study.landscape_every)
-    rows = []
-    for setting in study.settings:
-        run = ContinualRun(setting, study.seeds, digits, options=options)
-        rows += [row for _ in range(TASKS) for row in run.next_task()]
-    return sorted(rows, key=lambda row: (row["run_id"], row["task"]))
 
 
 @pytest.fixture

@@ -12,13 +12,14 @@ import torch
 from torch import nn
 
 from study.plan.cost import run_cost
+from tests.support import control
+from tests.support.control import finish, measures
 from trainables import checkpoint
 from trainables.bases import Adam
 from trainables.control.dqn import dqn_gradient, dqn_loss
 from trainables.control.dqn_run import DQNRun, Replay, random_share
 from trainables.control.gradients import SLOPES
 from trainables.control.play import COPIES
-from trainables.data import load
 from trainables.interventions import ContinualBackprop, ReDo
 from trainables.learners import DQN
 from trainables.networks.network import initial_network
@@ -26,8 +27,7 @@ from trainables.optimizers import SAM, SGD
 from trainables.problems import CartPole, Grid
 from trainables.randomness import generator
 from trainables.record import to_table
-from trainables.setting import RunOptions, Setting
-from trainables.start import start_run
+from trainables.setting import Setting
 from trainables.steps.reference import loss_gradient
 from trainables.usage import UsageError
 
@@ -41,25 +41,10 @@ FIELDS = {
     "base": Adam(),
     "initialization": "pytorch",
 }
-NOTHING = load("none")
 
 
 def new_run(seeds=(0,), dtype=torch.float64, every=0, **fields):
-    setting = Setting(**{**FIELDS, **fields})
-    options = RunOptions(landscape_every=every)
-    return start_run(setting, seeds, NOTHING, options=options, dtype=dtype)
-
-
-def finish(run):
-    records = []
-    while not run.finished:
-        records += run.next_task()
-    return records
-
-
-def measures(records):
-    skipped = ("seconds", "study", "trial_id")
-    return [{k: v for k, v in r.items() if k not in skipped} for r in records]
+    return control.new_run({**FIELDS, **fields}, seeds, dtype, every)
 
 
 class Naive:

@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import nn
 
+from tests.support import control
+from tests.support.control import finish, measures
 from trainables import checkpoint
 from trainables.bases import Adam
 from trainables.control.levels import Tally
 from trainables.control.play import COPIES
 from trainables.control.ppo_run import PPORun
-from trainables.data import load
 from trainables.interventions import Fresh, L2Init, LayerNorm, StepShrinkPerturb
 from trainables.optimizers import GNP, SAM, SGD
 from trainables.problems import Acrobot, CartPole, Grid, Permuted
 from trainables.randomness import generator
 from trainables.record import to_table
-from trainables.setting import RunOptions, Setting
-from trainables.start import start_run
+from trainables.setting import Setting
 from trainables.usage import UsageError
 
 SMALL = CartPole(level_iterations=3, iteration_steps=70)
@@ -37,20 +37,10 @@ FIELDS = {
     "activation": "leaky_relu_tenth",
     "initialization": "pytorch",
 }
-NOTHING = load("none")
 
 
 def new_run(seeds=(0,), dtype=torch.float64, every=0, **fields):
-    setting = Setting(**{**FIELDS, **fields})
-    options = RunOptions(landscape_every=every)
-    return start_run(setting, seeds, NOTHING, options=options, dtype=dtype)
-
-
-def finish(run):
-    records = []
-    while not run.finished:
-        records += run.next_task()
-    return records
+    return control.new_run({**FIELDS, **fields}, seeds, dtype, every)
 
 
 class Naive:
@@ -193,10 +183,6 @@ def test_a_run_is_that_of_a_naive_loop(intervention):
             torch.testing.assert_close(b[0], expected[1].data, rtol=1e-5, atol=1e-7)
 
 
-def measures(records, skipped=("seconds",)):
-    return [{k: v for k, v in r.items() if k not in skipped} for r in records]
-
-
 METHODS = [
     {"optimizer": SAM(lr=0.003, rho=0.05)},
     {"optimizer": GNP(lr=0.01, rho=0.05, alpha=0.8), "base": None},
@@ -248,8 +234,7 @@ def test_a_resumed_run_is_the_same_to_the_bit(fields):
     state = checkpoint.pack(first, records)
     second = new_run(seeds=(0, 5), dtype=torch.float32, every=1, **fields)
     records = checkpoint.unpack(state, second, "s") + finish(second)
-    skipped = ("seconds", "study", "trial_id")
-    assert measures(records, skipped) == measures(whole, skipped)
+    assert measures(records) == measures(whole)
     to_table(whole)  # all columns are known
 
 
@@ -370,7 +355,7 @@ def test_other_environments_run_and_resume(problem):
     second = new_run(seeds=(0, 5), **fields)
     records = checkpoint.unpack(checkpoint.pack(first, records), second, "s")
     records += finish(second)
-    assert measures(records, ("seconds", "study", "trial_id")) == measures(whole)
+    assert measures(records) == measures(whole)
     to_table(whole)
     for record in whole:
         assert -130 <= record["mean_return"] < 0

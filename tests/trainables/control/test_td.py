@@ -7,17 +7,16 @@ import pytest
 import torch
 from torch import nn
 
+from tests.support import control
+from tests.support.control import finish, measures
 from trainables import checkpoint
 from trainables.control.td import TDRun, squared_loss, value_gradient
-from trainables.data import load
 from trainables.interventions import ReDo
 from trainables.networks.network import initial_network
 from trainables.optimizers import GNP, SAM, SGD
 from trainables.problems import TD
 from trainables.problems.td import SIDE, neighbors, observations
 from trainables.randomness import generator
-from trainables.setting import RunOptions, Setting
-from trainables.start import start_run
 from trainables.steps.reference import loss_gradient
 
 FIELDS = {
@@ -32,20 +31,7 @@ FIELDS = {
 
 
 def new_run(seeds=(0,), dtype=torch.float64, every=0, **fields):
-    setting = Setting(**{**FIELDS, **fields})
-    options = RunOptions(landscape_every=every)
-    return start_run(setting, seeds, load("none"), options=options, dtype=dtype)
-
-
-def finish(run):
-    records = []
-    while not run.finished:
-        records += run.next_task()
-    return records
-
-
-def measures(records):
-    return [{k: v for k, v in r.items() if k != "seconds"} for r in records]
+    return control.new_run({**FIELDS, **fields}, seeds, dtype, every)
 
 
 def test_the_values_are_the_mean_discounted_rewards():

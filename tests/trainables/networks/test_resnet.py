@@ -10,19 +10,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.naive import Model, naive_records
+from tests.support.naive import (
+    SHORT,
+    Model,
+    naive_records,
+    only_measures,
+    rows_of,
+    run_of,
+)
 from tests.support.rules import follow
 from trainables.bases import Adam
-from trainables.data import Dataset
 from trainables.interventions import INTERVENTIONS, StepShrinkPerturb
 from trainables.networks import ResNet18
 from trainables.networks.network import Network, forward, initial_network
 from trainables.networks.stack import Stack
 from trainables.optimizers import OPTIMIZERS, SAM, SGD, Optimizer
-from trainables.probes import LANDSCAPE, MEASURES, START, Landscape
+from trainables.probes import LANDSCAPE, START, Landscape
 from trainables.problems import Form, Growing, LabelPermuted, Pairwise
-from trainables.run import ContinualRun
-from trainables.setting import ONE_OUTPUT, PLAIN_LAYERS, RunOptions, Setting
+from trainables.setting import ONE_OUTPUT, PLAIN_LAYERS, Setting
 from trainables.steps.reference import loss_gradient
 from trainables.steps.update import begin_task, initial_memory, make_update
 from trainables.usage import UsageError
@@ -89,20 +94,7 @@ def images(seeds: int = 2) -> Tensor:
 
 
 def setting_of(optimizer: Optimizer, **more) -> Setting:
-    values = {"tasks": 2, "batch_size": 8, "examples": 20, "dataset": "mnist-5k"}
-    return Setting(optimizer=optimizer, network=TINY, **(values | more))
-
-
-def run_of(setting: Setting, seeds: list[int], data: Dataset) -> ContinualRun:
-    options = RunOptions(landscape_every=0)
-    return ContinualRun(setting, seeds, data, options=options, dtype=torch.float64)
-
-
-def rows_of(run: ContinualRun) -> list[dict]:
-    rows = []
-    while not run.finished:
-        rows += run.next_task()
-    return [{n: row[n] for n in (*MEASURES, "seed", "task")} for row in rows]
+    return Setting(optimizer=optimizer, network=TINY, **(SHORT | more))
 
 
 @pytest.mark.parametrize(
@@ -155,7 +147,7 @@ def test_a_stack_is_its_seeds_and_goes_on_to_the_bit(few):
     rows = run.next_task()
     state = copy.deepcopy(run.state_dict())
     rows += run.next_task()
-    rows = [{n: row[n] for n in (*MEASURES, "seed", "task")} for row in rows]
+    rows = only_measures(rows)
     again = run_of(setting, seeds, few)
     again.load_state_dict(state)
     assert rows_of(again) == rows[3:]
