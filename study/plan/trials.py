@@ -88,8 +88,8 @@ class Trial:
 def hyperparameter_text(row: Row) -> str:
     """Return a text that describes the hyperparameters of a setting.
 
-    The text leaves out empty and zero values. It also leaves out the
-    problem, the optimizer, the dataset, and the sizes of the stream and the network.
+    The text leaves out empty and zero values. It also leaves out the problem, the
+    optimizer, the dataset, and the sizes of the stream and the network.
 
     >>> hyperparameter_text(Setting().row() | {"intervention": "redo", "redo_tau": 0.1})
     'lr=0.01 redo redo_tau=0.1'

@@ -24,7 +24,7 @@ from trainables.control.base import ControlRun
 from trainables.control.gradients import chain_gradient
 from trainables.networks.network import forward
 from trainables.problems import TD
-from trainables.problems.td import SIDE, neighbors, observations
+from trainables.problems.control.td import SIDE, neighbors, observations
 from trainables.randomness import generator
 
 PARTS = 10

@@ -1,21 +1,21 @@
 """Problems (streams of tasks). Each problem has a file and an entry in `PROBLEMS`."""
 
 from trainables.problems.accumulating import Accumulating
-from trainables.problems.acrobot import Acrobot
-from trainables.problems.cartpole import CartPole
 from trainables.problems.class_pairs import ClassPairs
+from trainables.problems.control.acrobot import Acrobot
+from trainables.problems.control.cartpole import CartPole
+from trainables.problems.control.grid import Grid
+from trainables.problems.control.levels import Levels
+from trainables.problems.control.td import TD
 from trainables.problems.gradual import Gradual
-from trainables.problems.grid import Grid
 from trainables.problems.growing import Growing
 from trainables.problems.label_permuted import LabelPermuted
-from trainables.problems.levels import Levels
 from trainables.problems.pairwise import Pairwise
 from trainables.problems.pairwise_oriented import PairwiseOriented
 from trainables.problems.permuted import Permuted
 from trainables.problems.random_labels import RandomLabels
 from trainables.problems.rotating import Rotating
 from trainables.problems.task import MNIST, Form, Problem, Task
-from trainables.problems.td import TD
 
 PROBLEMS: dict[str, type[Problem]] = {
     "permuted": Permuted,

@@ -6,7 +6,7 @@ import pytest
 
 from trainables.control.play import COPIES, World, choose, play
 from trainables.problems import Acrobot, CartPole, Grid
-from trainables.problems.cartpole import ANGLE, SPREAD, TRACK
+from trainables.problems.control.cartpole import ANGLE, SPREAD, TRACK
 
 PROBLEM = CartPole()
 

@@ -15,7 +15,7 @@ from trainables.interventions import ReDo
 from trainables.networks.network import initial_network
 from trainables.optimizers import GNP, SAM, SGD
 from trainables.problems import TD
-from trainables.problems.td import SIDE, neighbors, observations
+from trainables.problems.control.td import SIDE, neighbors, observations
 from trainables.randomness import generator
 from trainables.steps.reference import loss_gradient
 

@@ -19,7 +19,7 @@ import attrs
 import numpy as np
 
 from trainables.hyperparameter import real
-from trainables.problems.levels import Levels
+from trainables.problems.control.levels import Levels
 from trainables.problems.task import Form
 from trainables.randomness import generator
 

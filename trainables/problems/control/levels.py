@@ -11,8 +11,8 @@ arrays, so that many copies are played at once. Levels can differ in three ways:
   this number. With -1, the sign of the rewards changes from level to level. With 10,
   their size changes. We chose this stream.
 
-A new environment is one file with a class like `trainables.problems.grid.Grid`, and one
-line in `trainables.problems.PROBLEMS`.
+A new environment is one file with a class like `trainables.problems.control.grid.Grid`,
+and one line in `trainables.problems.PROBLEMS`.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 A pole stands on a cart, and the agent pushes the cart to the left or to the right
 (gymnasium's CartPole-v1). Each step has the reward 1, until the pole falls or the cart
 leaves the track. By default, each level adds another vector to the observations
-(`trainables.problems.levels`). The dynamics stay the same, but a network must learn the
-new observations. This is the continual CartPole of Muppidi et al. 2024 (arXiv
+(`trainables.problems.control.levels`). The dynamics stay the same, but a network must
+learn the new observations. This is the continual CartPole of Muppidi et al. 2024 (arXiv
 2405.16642), with the numbers of Tang et al. 2025 (arXiv 2506.00592,
 bluecontra/C-CHAIN@2f8bedf:crl_gym_classic_control/control_train_aligned_vanilla.py).
 
@@ -29,7 +29,7 @@ import attrs
 import numpy as np
 
 from trainables.hyperparameter import real
-from trainables.problems.levels import Levels
+from trainables.problems.control.levels import Levels
 from trainables.problems.task import Form
 from trainables.randomness import generator
 

@@ -3,8 +3,8 @@
 Two links hang from a fixed point, and the agent turns the joint between them. An
 episode ends when the free end is high enough. The last step then has the reward 0, and
 each other step has the reward -1. By default, each level adds another vector to the
-observations (`trainables.problems.levels`), as in the continual Acrobot of Muppidi et
-al. 2024 (arXiv 2405.16642) and Tang et al. 2025 (arXiv 2506.00592,
+observations (`trainables.problems.control.levels`), as in the continual Acrobot of
+Muppidi et al. 2024 (arXiv 2405.16642) and Tang et al. 2025 (arXiv 2506.00592,
 bluecontra/C-CHAIN@2f8bedf:crl_gym_classic_control/control_train_aligned_vanilla.py).
 
 The equations are those of gymnasium's Acrobot-v1 (1.4.0,
@@ -21,7 +21,7 @@ from typing import ClassVar
 import attrs
 import numpy as np
 
-from trainables.problems.levels import Levels
+from trainables.problems.control.levels import Levels
 from trainables.problems.task import Form
 
 GRAVITY, CENTER, SECONDS = 9.8, 0.5, 0.2
