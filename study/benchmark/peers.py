@@ -120,7 +120,7 @@ def compiled_loop(
         pairs = zip(layers, gradient, strict=True)
         return [w - optimizer.lr * g for w, g in pairs]
 
-    step = torch.compile(torch.func.vmap(train), dynamic=False)
+    step: Any = torch.compile(torch.func.vmap(train), dynamic=False)
     layers = []
     for i, o in layer_sizes(setting):
         layers.append(torch.randn(stack, i, o, device=device) * i**-0.5)
