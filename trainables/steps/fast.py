@@ -115,13 +115,13 @@ class FastSurface(Surface):
         return _base_pass(self.network, self._inputs, self._labels, keep_z=True)
 
     @functools.cached_property
-    def _base(self) -> tuple[Network, Tensor]:
-        h, _, e, logits = self._pass
-        return _explicit_gradient(self.network, _products(h, e)), logits
+    def gradient(self) -> Network:
+        """The gradient at w, from `_pass`."""
+        return _explicit_gradient(self.network, _products(self._pass.h, self._pass.e))
 
     @property
     def logits(self) -> Tensor:
-        """The logits at w: from `_pass` if it is computed, else from a new pass."""
+        """The logits at w, from `_pass` or (MSAM) from a forward pass without it."""
         if "_pass" in vars(self):
             return self._pass.logits
         return forward(self.network, self._inputs)[1]

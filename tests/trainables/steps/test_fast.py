@@ -206,6 +206,26 @@ def test_the_ends_of_gnp_are_sgd_and_sam(one, other):
     assert distance(runs[0][0], runs[1][0]) < 1e-12
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_no_pass_is_made_twice(name, monkeypatch):
+    """Each forward and backward pass computes the error of the logits once."""
+    calls = []
+
+    def count(function):
+        def call(*args):
+            calls.append(function)
+            return function(*args)
+
+        return call
+
+    error, forward = fast.error, fast.forward
+    monkeypatch.setattr(fast, "error", count(error))
+    monkeypatch.setattr(fast, "forward", count(forward))
+    train("torch", OPTIMIZERS[name](), stream(1, 2, 16, [30, 20, 6]), [30, 20, 6])
+    assert calls.count(error) == {"sgd": 1, "msam": 1, "gam": 4}.get(name, 2)
+    assert calls.count(forward) == (name == "msam")  # whose logits need a pass at w
+
+
 def test_logits_are_those_before_the_update():
     batches = stream(1, 2, 16, [30, 20, 6])
     network = initial_network([30, 20, 6], range(2), dtype=torch.float64)
