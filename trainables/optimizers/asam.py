@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 class ASAM(SAM):
     """SAM with a perturbation that is relative to the size of each weight.
 
-    Each update needs two forward and backward passes. Kwon et al. use the default
-    hyperparameters for CIFAR-10.
+    Kwon et al. use the default hyperparameters for CIFAR-10.
     """
 
     name: ClassVar[str] = "asam"
@@ -64,8 +63,8 @@ class ASAM(SAM):
             pairs = zip(scales, direction.tensors(), strict=True)
             return direction.like([scale * tensor for scale, tensor in pairs])
 
-        scales: list[Tensor | float] = [w.abs() + self.eta for w in network.weights]
-        for b in network.biases:
-            scales.append(b.abs() + self.eta if self.scales_biases else 1.0)
+        scales: list[Tensor | float] = [w.abs() + self.eta for w in network.tensors()]
+        if not self.scales_biases:
+            scales[len(network.weights) :] = [1.0] * len(network.biases)
         direction = scaled(gradient)
         return scaled(direction) * (radius / (direction.norm() + EPSILON))

@@ -17,21 +17,17 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from trainables.hyperparameter import real
-from trainables.optimizers.averaging import AveragingSAM
-from trainables.optimizers.surface import step_along
+from trainables.optimizers.surface import Surface, step_along
+from trainables.optimizers.vasso import AveragingSAM
 
 if TYPE_CHECKING:
     from trainables.networks.network import Network
     from trainables.networks.stack import Memory
-    from trainables.optimizers.surface import Surface
 
 
 @attrs.frozen(kw_only=True)
 class FSAM(AveragingSAM):
-    """SAM that ascends along the part of the gradient that is noise of the batch.
-
-    Each update needs two forward and backward passes.
-    """
+    """SAM that ascends along the part of the gradient that is noise of the batch."""
 
     name: ClassVar[str] = "fsam"
     fsam_sigma: float = real(
@@ -46,6 +42,5 @@ class FSAM(AveragingSAM):
         g1 = surface.gradient
         direction = g1 - self.fsam_sigma * memory.moments["ascent"]
         self.average(g1, memory, 1 - self.fsam_lambda)
-        return surface.gradient_at(
-            step_along(direction, self.radius(memory), operand=g1)
-        )
+        step = step_along(direction, self.radius(memory), operand=g1)
+        return surface.gradient_at(step)

@@ -24,12 +24,11 @@ import attrs
 
 from trainables.hyperparameter import real
 from trainables.optimizers.sam import SAM
-from trainables.optimizers.surface import orthogonal_part, step_along
+from trainables.optimizers.surface import Surface, orthogonal_part, step_along
 
 if TYPE_CHECKING:
     from trainables.networks.network import Network
     from trainables.networks.stack import Memory
-    from trainables.optimizers.surface import Surface
 
 
 @attrs.frozen(kw_only=True)
@@ -76,6 +75,5 @@ class GAM(SAM):
         g2 = surface.gradient_at(step)
         g3 = surface.gradient_at(step + step_along(g2, radius))
         summed = self.gam_beta1 * g1 + (1 - self.gam_beta1) * g3
-        return summed - self.gam_gamma * orthogonal_part(
-            g0 + (1 - self.gam_beta0) * g2, summed
-        )
+        other = g0 + (1 - self.gam_beta0) * g2
+        return summed - self.gam_gamma * orthogonal_part(other, summed)

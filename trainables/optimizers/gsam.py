@@ -18,19 +18,15 @@ import attrs
 
 from trainables.hyperparameter import real
 from trainables.optimizers.sam import SAM
-from trainables.optimizers.surface import orthogonal_part
+from trainables.optimizers.surface import Surface, orthogonal_part
 
 if TYPE_CHECKING:
     from trainables.networks.network import Network
-    from trainables.optimizers.surface import Surface
 
 
 @attrs.frozen(kw_only=True)
 class GSAM(SAM):
-    """SAM that also reduces the difference between L(w + e) and L(w).
-
-    Each update needs two forward and backward passes.
-    """
+    """SAM that also reduces the difference between L(w + e) and L(w)."""
 
     name: ClassVar[str] = "gsam"
     gsam_alpha: float = real(

@@ -18,12 +18,11 @@ import attrs
 
 from trainables.hyperparameter import real, whole
 from trainables.optimizers.sam import SAM
-from trainables.optimizers.surface import EPSILON, step_along
+from trainables.optimizers.surface import EPSILON, Surface, step_along
 
 if TYPE_CHECKING:
     from trainables.networks.network import Network
     from trainables.networks.stack import Memory
-    from trainables.optimizers.surface import Surface
 
 
 @attrs.frozen(kw_only=True)

@@ -21,12 +21,11 @@ import attrs
 
 from trainables.hyperparameter import real
 from trainables.optimizers.sam import SAM
-from trainables.optimizers.surface import step_along
+from trainables.optimizers.surface import Surface, step_along
 
 if TYPE_CHECKING:
     from trainables.networks.network import Network
     from trainables.networks.stack import Memory
-    from trainables.optimizers.surface import Surface
 
 
 @attrs.frozen(kw_only=True)

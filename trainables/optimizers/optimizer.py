@@ -20,9 +20,8 @@ seed. The step is the same as in torch.optim.SGD, with weight decay c and moment
 
 Momentum therefore averages only the final gradient g, and not g1 or g2.
 
-Numbers that an optimizer keeps between steps are in `Memory`: checkpoints contain them.
-A new task changes only the numbers of a schedule of rho (`begin_task`). If an
-intervention redraws a weight, the running averages of this weight become 0.
+Numbers that an optimizer keeps between steps are in `Memory`. A new task changes only
+the numbers of a schedule of rho (`begin_task`).
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class Optimizer:
 
     name: ClassVar[str]
     branches: ClassVar[bool] = False
-    """Whether a step branches on computed values. A CUDA graph cannot capture this."""
+    """Whether a step branches on computed values, so a CUDA graph cannot capture it."""
     lr: float = real(0.01, exclude_low=True, meaning="learning rate")
     momentum: float = real(0.0, 0, 1, exclude_high=True, meaning="heavy-ball momentum")
     weight_decay: float = real(
@@ -78,10 +77,8 @@ class Optimizer:
 
         If so, an engine can compute the whole update with its own equations.
         """
-        own, plain = type(self), Optimizer
-        return (own.gradient, own.uphill, own.mix) == (
-            *(plain.gradient, plain.uphill, plain.mix),
-        )
+        methods = "gradient", "uphill", "mix"
+        return all(getattr(type(self), m) is getattr(Optimizer, m) for m in methods)
 
     def begin(self, network: Network, memory: Memory) -> None:
         """Add the numbers that the optimizer needs between steps to `memory`.
@@ -131,11 +128,6 @@ class Optimizer:
     ) -> Network:
         """Return the ascent step radius g / ||g|| from the weights of `network`."""
         return step_along(gradient, radius)
-
-    @property
-    def scales_biases(self) -> bool:
-        """Whether `ascent` scales the step of the biases as well as of the weights."""
-        return True
 
     @property
     def scales_ascent(self) -> bool:

@@ -19,9 +19,9 @@ EPSILON = 1e-12
 """A small number that is added to the norm of the gradient, to avoid dividing by 0."""
 
 ROUNDING = 64
-"""A difference of two vectors counts as a rounding error up to this norm.
+"""A difference of two vectors counts as a rounding error up to this norm, in ulps.
 
-The unit is the ulp (unit in the last place) of the norm of one of the two vectors.
+An ulp is the unit in the last place of the norm of one of the two vectors.
 """
 
 

@@ -15,21 +15,38 @@ from typing import TYPE_CHECKING, ClassVar
 import attrs
 
 from trainables.hyperparameter import real
-from trainables.optimizers.averaging import AveragingSAM
-from trainables.optimizers.surface import step_along
+from trainables.optimizers.sam import SAM
+from trainables.optimizers.surface import Surface, step_along
 
 if TYPE_CHECKING:
     from trainables.networks.network import Network
     from trainables.networks.stack import Memory
-    from trainables.optimizers.surface import Surface
+
+
+@attrs.frozen(kw_only=True)
+class AveragingSAM(SAM):
+    """The base class of VaSSO and F-SAM: SAM with a running average of gradients."""
+
+    def begin(self, network: Network, memory: Memory) -> None:
+        """Set the average to 0, and mark the average as not begun."""
+        super().begin(network, memory)
+        memory.moments["ascent"] = network.zeros_like()
+        memory.marks["ascent_begun"] = network.weights[0].new_zeros(network.seeds)
+
+    def average(self, gradient: Network, memory: Memory, share: float) -> None:
+        """Update the average: average += share * (gradient - average).
+
+        The first time, the average of a seed becomes its gradient.
+        """
+        begun = memory.marks["ascent_begun"]
+        shares = begun.new_full(begun.shape, share).where(begun > 0, 1.0)
+        memory.moments["ascent"].lerp_(gradient, shares[:, None, None])
+        begun.fill_(1)
 
 
 @attrs.frozen(kw_only=True)
 class VaSSO(AveragingSAM):
-    """SAM that ascends along a running average of the gradients.
-
-    Each update needs two forward and backward passes.
-    """
+    """SAM that ascends along a running average of the gradients."""
 
     name: ClassVar[str] = "vasso"
     vasso_theta: float = real(

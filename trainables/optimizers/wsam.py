@@ -29,10 +29,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class WSAM(SAM):
-    """Adds SAM's sharpness to the loss, with a weight that can be above 1.
-
-    Each update needs two forward and backward passes.
-    """
+    """Adds SAM's sharpness to the loss, with a weight that can be above 1."""
 
     name: ClassVar[str] = "wsam"
     wsam_gamma: float = real(
@@ -55,7 +52,7 @@ class WSAM(SAM):
 
     @property
     def is_mixture(self) -> bool:
-        """See `Optimizer.is_mixture`. True only if rho is constant."""
+        """See `Optimizer.is_mixture`: whether the form is coupled and rho constant."""
         return self.wsam_form == "coupled" and not self.is_scheduled
 
     def mix(self, surface: Surface, g2: Network) -> Network:
