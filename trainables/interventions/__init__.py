@@ -8,7 +8,7 @@ To add an intervention, write it in a new file and import it here. Then add it t
 `INTERVENTIONS` and `__all__`. Code outside of this package imports from here.
 """
 
-from trainables.interventions.intervention import Intervention
+from trainables.interventions.intervention import Intervention, Update
 from trainables.interventions.layer_norm import LayerNorm
 from trainables.interventions.penalties.l2_init import L2Init
 from trainables.interventions.penalties.parseval import Parseval
@@ -62,5 +62,6 @@ __all__ = [
     "SpectralNorm",
     "SpectralRegularization",
     "StepShrinkPerturb",
+    "Update",
     "WarmStart",
 ]

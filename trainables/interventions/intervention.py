@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Update = Callable[["Tensor", "Tensor"], "Tensor"]
 """The type of a function that updates networks in place on (inputs, labels).
 
-It returns the logits before the update.
+It returns the logits before the update, of shape (S, n, outputs).
 """
 
 
@@ -74,14 +74,14 @@ class Intervention:
     def noise(self, network: Network) -> Noise | None:
         """Return the distribution of the noise of every update, or None for no noise.
 
-        The native engine uses it to draw the same noise.
+        The native engine draws its noise from this distribution.
         """
         return None
 
     def idle_steps(self, stack: Stack) -> int:
-        """Return during how many of the next updates `step` would only count.
+        """Return for how many of the next updates `step` would only count the updates.
 
-        The caller can do these updates without `step`, if it adds their number to
+        The caller can make these updates without `step`, if it adds their number to
         marks["steps"] of `stack.memory`.
         """
         return 0

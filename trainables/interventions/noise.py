@@ -1,8 +1,9 @@
 """Noise for all weights and biases, drawn anew at each update.
 
 A random number depends only on the seed, the update and the position of the weight. So
-any part of a network can draw its numbers without the other parts. The C code draws the
-same numbers, up to rounding, much faster (`trainables/steps/c/noise.c`).
+any part of a network can draw its numbers without the other parts. The C code
+(`trainables/steps/c/noise.c`) draws the same numbers, except for rounding, in much less
+time.
 
 Each output of a layer has a row of numbers: one for each input, and one for the bias. A
 row has 16 generators. Generator j makes the 32-bit words j, j + 16, j + 32, ... of the
@@ -34,16 +35,10 @@ GENERATORS = 16
 """The number of generators of a row."""
 
 ROTATIONS = (
-    (10, 26),
-    (11, 21),
-    (13, 27),
-    (23, 5),
-    (6, 20),
-    (17, 11),
-    (25, 10),
-    (18, 20),
+    *((10, 26), (11, 21), (13, 27), (23, 5)),
+    *((6, 20), (17, 11), (25, 10), (18, 20)),
 )
-"""By how many bits each round of Threefry rotates two of its words."""
+"""By how many bits Threefry rotates two words, in each of eight rounds."""
 
 
 class Noise(NamedTuple):

@@ -5,10 +5,10 @@ Chung et al. 2024 (arXiv 2412.07224) add to the loss
     lambda sum_l (64 / width_l)^2 ||W_l^T W_l - 2 I||_F^2
 
 W_l has a column of incoming weights for each unit of hidden layer l, and width_l is the
-number of units of this layer. The penalty pulls each column to the squared length 2,
-which suits a ReLU. The penalty is from the authors' code (wechu/parseval_reg@e861c30,
-parseval_reg/agent.py:279-319). It has the factor (64 / width)^2, because lambda was
-found with a width of 64. The output layer has no penalty.
+number of these units. The penalty pulls each column to the squared length 2, which
+suits a ReLU. The penalty is from the authors' code (wechu/parseval_reg@e861c30,
+parseval_reg/agent.py:279-319). The code has the factor (64 / width)^2, because the
+authors found lambda with a width of 64. The output layer has no penalty.
 """
 
 from __future__ import annotations

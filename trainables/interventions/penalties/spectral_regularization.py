@@ -5,10 +5,10 @@ The penalty of Lewandowski et al. 2024 (arXiv 2406.06811) is
     lambda sum_l (||W_l||_2^k - 1)^2 + ||b_l||^(2k)
 
 ||W||_2 is the largest singular value of the weights W of a layer, and b are the biases,
-whose norm is regularized towards 0. ||W||_2 is estimated with one iteration of the
-power method per update. It starts from the singular vector that was estimated at the
-previous update. We found no code of the authors, so this module follows the paper.
-`spectral_norm` is another method, which limits the norm of one layer.
+whose norm is regularized towards 0. One iteration of the power method per update
+estimates ||W||_2, starting from the singular vector that the last update estimated. We
+found no code of the authors, so this module follows the paper. `spectral_norm` is
+another method, which limits the norm of one layer.
 
 With unit vectors v and u of the inputs and outputs of the layer, the estimate is v^T W
 u. Its gradient is v u^T.

@@ -8,11 +8,11 @@ utility u of a weight, and the gradient that replaces g, are
     g <- (g + sigma xi) (1 - sigmoid(u' / max u))
 
 max u is the largest utility in the network, and u' = u / (1 - beta^t) after t updates.
-This is FirstOrderGlobalUPGD of the authors' code (mohmdelsayed/upgd@b75e90a,
-core/optim/weight_upgd/first_order.py:73-111). As in the code, max u is not divided by
-1 - beta^t. So the factors of g are closer to 0 or 1 early in a run than later. As in
-the code, the weight decay of the optimizer is not gated. (The README of the repository
-doubles the step; the code of the experiments does not.)
+The equations are those of FirstOrderGlobalUPGD in the authors' code
+(mohmdelsayed/upgd@b75e90a, core/optim/weight_upgd/first_order.py:73-111). As there, max
+u is not divided by 1 - beta^t, so the factors of g are closer to 0 or 1 early in a run
+than later. As there, the gradient of weight decay has no such factor. (The README of
+their repository doubles the step; the code of the experiments does not.)
 
 The authors use SGD. With another optimizer, g is the gradient of that optimizer.
 """
@@ -25,11 +25,11 @@ import attrs
 
 from trainables.hyperparameter import real
 from trainables.interventions.intervention import Intervention, Update
+from trainables.interventions.noise import Noise, draw_noise
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.interventions.noise import Noise
     from trainables.networks.network import Network
     from trainables.networks.stack import Memory, Stack
 
@@ -69,8 +69,6 @@ class UPGD(Intervention):
         """Multiply the gradient plus noise by a factor from each weight's utility."""
         import torch
 
-        from trainables.interventions.noise import draw_noise
-
         steps, kept = stack.memory.marks["steps"], stack.memory.kept["utility"]
         tensors = (gradient.tensors(), stack.network.tensors(), kept.tensors())
         for g, w, u in zip(*tensors, strict=True):
@@ -86,6 +84,4 @@ class UPGD(Intervention):
 
     def noise(self, network: Network) -> Noise:
         """Return the distribution of sigma xi, for each weight and bias."""
-        from trainables.interventions.noise import Noise
-
         return Noise("normal", [self.upgd_noise] * len(network.tensors()))

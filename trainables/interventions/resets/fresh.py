@@ -1,13 +1,12 @@
 """Fresh: reset the whole network to its initial weights before every task.
 
-Fresh is meant as an upper bound for other interventions. Before every task, the network
-gets the initial weights of its seed, and the optimizer's moments become 0. The network
-thus starts every task as it started the first task.
+Fresh is meant as an upper bound for other interventions. Before every task except the
+first, the network gets the initial weights of its seed, and the optimizer's moments
+become 0.
 
-The same setting without Fresh can be compared with Fresh, seed by seed and task by
-task. Both networks start the stream from the same initial weights. So only what the
-network without Fresh learned in earlier tasks can cause a difference. On the first
-task, Fresh changes nothing.
+A setting with Fresh can be compared with the same setting without Fresh, seed by seed
+and task by task. Both networks start the stream from the same initial weights. So only
+what the network without Fresh learned in earlier tasks can cause a difference.
 """
 
 from __future__ import annotations
@@ -25,15 +24,12 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class Fresh(Intervention):
-    """Resets the network before every task except the first.
-
-    The weights become the initial weights, and the optimizer's moments become 0.
-    """
+    """Resets the network to its initial weights before every task except the first."""
 
     name: ClassVar[str] = "fresh"
 
     def begin_task(self, stack: Stack) -> None:
-        """Reset the weights to the initial weights, and the memory to 0."""
+        """Reset the weights to the initial weights, and all moments and counts to 0."""
         from trainables.networks.network import draw_initial
 
         for i, seed in enumerate(stack.seeds):

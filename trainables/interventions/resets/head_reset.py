@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class HeadReset(Intervention):
-    """Resets the output layer before every task except the first.
-
-    The layer gets new initial weights and biases, and its moments in the optimizer
-    become 0.
-    """
+    """Draws a new output layer before every task except the first."""
 
     name: ClassVar[str] = "head_reset"
 

@@ -24,10 +24,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class HeadZero(Intervention):
-    """Sets the output layer to 0 before every task except the first.
-
-    The optimizer's moments do not change.
-    """
+    """Sets the output layer to 0 before every task except the first."""
 
     name: ClassVar[str] = "head_zero"
 

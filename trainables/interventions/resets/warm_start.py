@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class WarmStart(Intervention):
     """Mixes the weights with new initial weights before every task except the first.
 
-    The optimizer's moments become 0. The defaults are from the authors' code.
+    The defaults are from the authors' code.
     """
 
     name: ClassVar[str] = "warm_start"
@@ -46,7 +46,7 @@ class WarmStart(Intervention):
     )
 
     def begin_task(self, stack: Stack) -> None:
-        """Shrink all weights and biases, add fresh ones, and reset the memory to 0."""
+        """Shrink all weights and biases, add fresh ones, and reset the moments to 0."""
         from trainables.networks.network import draw_initial
 
         for i, seed in enumerate(stack.seeds):

@@ -113,10 +113,7 @@ class ContinualBackprop(Intervention):
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
     ) -> Tensor:
-        """Update the networks, then update the utilities and replace units.
-
-        Returns the logits before the update.
-        """
+        """Update the networks, then update the utilities and replace units."""
         from trainables.networks.network import forward
 
         hidden = forward(stack.network, inputs)[0][1:]
@@ -127,10 +124,8 @@ class ContinualBackprop(Intervention):
     def judge(self, stack: Stack, hidden: Sequence[Tensor]) -> None:
         """Update utilities, ages and accounts, and replace units.
 
-        Args:
-            stack: The networks and their memory.
-            hidden: The units' outputs before the update. There is one tensor of shape
-                (S, batch, width) per hidden layer.
+        `hidden` has the units' outputs before the update: one tensor of shape (S,
+        batch, width) per hidden layer.
         """
         marks = stack.memory.marks
         marks["steps"] += 1
@@ -182,37 +177,30 @@ class ContinualBackprop(Intervention):
         import torch
 
         marks, weights = stack.memory.marks, stack.network.weights
-        outgoing = [w.abs() for w in weights[1:]]
         front = stack.network.kind.front if stack.network.kind else 0
-        dense = [layer + 1 >= front for layer in range(len(outgoing))]
-        if self.utility == "printed":
-            use = [
-                _contribution(h.abs(), w.sum(2), is_dense)
-                for h, w, is_dense in zip(hidden, outgoing, dense, strict=True)
-            ]
-            marks["utility"].lerp_(torch.cat(use, 1), 1 - self.utility_decay)
-            return
-        means = torch.cat([h.mean(1) for h in hidden], 1)
-        center = marks["mean_output"].lerp_(means, 1 - self.utility_decay)
-        center = center / self._correction(stack)
-        # if all incoming weights of a unit are 0, do not divide by 0
-        least = torch.finfo(center.dtype).eps
-        use = [
-            _contribution((h - f[:, None]).abs(), w.mean(2), is_dense)
-            / incoming.abs().mean(1).clamp_(min=least)
-            for h, f, w, incoming, is_dense in zip(
-                hidden,
-                split_by_layer(stack, center),
-                outgoing,
-                weights[:-1],
-                dense,
-                strict=True,
-            )
-        ]
-        marks["utility"].lerp_(torch.cat(use, 1), 1 - self.utility_decay)
+        is_printed = self.utility == "printed"
+        if is_printed:
+            sizes = [h.abs() for h in hidden]
+        else:
+            means = torch.cat([h.mean(1) for h in hidden], 1)
+            averages = marks["mean_output"].lerp_(means, 1 - self.utility_decay)
+            centers = split_by_layer(stack, averages / self._correction(stack))
+            pairs = zip(hidden, centers, strict=True)
+            sizes = [(h - center[:, None]).abs() for h, center in pairs]
+        uses = []
+        for layer, size in enumerate(sizes):
+            outgoing = weights[layer + 1].abs()
+            outgoing = outgoing.sum(2) if is_printed else outgoing.mean(2)
+            use = _contribution(size, outgoing, is_dense=layer + 1 >= front)
+            if not is_printed:
+                incoming = weights[layer].abs().mean(1)
+                # if all incoming weights of a unit are 0, do not divide by 0
+                use = use / incoming.clamp_(min=torch.finfo(use.dtype).eps)
+            uses.append(use)
+        marks["utility"].lerp_(torch.cat(uses, 1), 1 - self.utility_decay)
 
 
-def _contribution(sizes: Tensor, outgoing: Tensor, is_dense: bool) -> Tensor:
+def _contribution(sizes: Tensor, outgoing: Tensor, *, is_dense: bool) -> Tensor:
     """Return each unit's mean output times the mean size of its outgoing weights.
 
     `sizes` has the absolute outputs of U units, of shape (S, examples x positions, U).

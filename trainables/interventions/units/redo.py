@@ -56,9 +56,8 @@ class ReDo(Intervention):
 
     def begin(self, network: Network, memory: Memory) -> None:
         """Set the number of updates and the sums of the units' outputs to 0."""
-        outputs = unit_zeros(network)
-        steps = outputs.new_zeros(network.seeds).long()
-        memory.marks |= {"outputs": outputs, "steps": steps}
+        memory.marks["outputs"] = unit_zeros(network)
+        memory.marks["steps"] = network.weights[0].new_zeros(network.seeds).long()
 
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
@@ -66,7 +65,7 @@ class ReDo(Intervention):
         """Update the networks, and reset dormant units after every redo_every updates.
 
         In the last `SCORED` updates before a reset, also add the absolute outputs of
-        the units before the update to their sums. Returns the logits before the update.
+        the units before the update to their sums.
         """
         from trainables.networks.network import forward
 
@@ -93,11 +92,7 @@ class ReDo(Intervention):
         return self.redo_every - stack.memory.marks["steps"] % self.redo_every
 
     def recycle(self, stack: Stack, reset_now: Tensor) -> None:
-        """Reset the dormant units of the seeds for which `reset_now` is true.
-
-        `reset_now` has shape (S, 1). For these seeds, the sums of the units' outputs
-        become 0.
-        """
+        """Reset the dormant units and the sums of the seeds in `reset_now`, (S, 1)."""
         marks = stack.memory.marks
         dormant = [
             (layer <= self.redo_tau * layer.mean(1, keepdim=True)) & reset_now

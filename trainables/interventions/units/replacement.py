@@ -36,8 +36,8 @@ def by_unit(of_rows: Tensor, units: int) -> Tensor:
 
     `units` is the number of units of the layer before. Each row of the weights reads
     one of these units at one position (see `Architecture.is_chain`). The first axis of
-    `of_rows` has one entry per row, for one network. In the view, it is replaced by two
-    axes: the positions and the units. After a dense layer, there is one position.
+    `of_rows` has one entry per row, for one network. The view has two axes in its
+    place: the positions and the units. After a dense layer, there is one position.
     """
     positions = len(of_rows) // units
     return of_rows.view(positions, units, *of_rows.shape[1:])

@@ -106,10 +106,7 @@ class SNR(Intervention):
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
     ) -> Tensor:
-        """Update the networks, then reset the units that have been silent too long.
-
-        Returns the logits before the update.
-        """
+        """Update the networks, then reset the units that have been silent too long."""
         import torch
 
         from trainables.networks.network import forward
@@ -143,11 +140,7 @@ class SNR(Intervention):
             replace_units(stack, chosen, "silence", marks["steps"], layer_by_layer=True)
 
     def _end_silences(self, marks: dict[str, Tensor], ended: Tensor) -> None:
-        """Add the silences of the units in `ended` to the histograms.
-
-        Then set these silences to 0. `marks` is `Memory.marks`. `ended` has shape
-        (S, number of hidden units).
-        """
+        """Add the silences of the units in `ended` to the histograms, and end them."""
         length, increment = marks["silence"][:, :, None], ended[:, :, None]
         counts = marks["silences"]
         counts.scatter_add_(2, length, increment.to(counts.dtype))

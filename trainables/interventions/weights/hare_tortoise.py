@@ -12,9 +12,8 @@ src/trainers/base.py:151-188).
 The authors' code resets the hare after every tenth epoch. After a reset, the hare and
 the tortoise of that code share their memory until the next update, so that the tortoise
 takes the hare's first step too. The paper does not mention the shared memory, and this
-module keeps the two networks apart. All tests and probes measure the hare. The running
-statistics of batch normalization are those of the hare, and a reset does not change
-them.
+module keeps the two networks apart. All tests and probes measure the hare. A reset does
+not change the running statistics of batch normalization, which are those of the hare.
 """
 
 from __future__ import annotations
@@ -62,7 +61,6 @@ class HareTortoise(Intervention):
         """Update the networks and their averages, and reset networks to the averages.
 
         The network of a seed is reset after every hare_every updates of the seed.
-        Returns the logits before the update.
         """
         logits = update(inputs, labels)
         steps = stack.memory.marks["steps"]

@@ -11,8 +11,7 @@ the same value in less time by conjugate gradients (`trainables/steps/c/penaltie
 
 Gogianu et al. follow Miyato et al. 2018 (arXiv 1802.05957), who estimate ||W||_2 by
 power iteration. With one iteration per step, the estimate is too small if the largest
-singular values are close together. But a limit of ||W||_2 brings exactly these values
-close together.
+singular values are close together. A limit of ||W||_2 brings them close together.
 """
 
 from __future__ import annotations
@@ -45,10 +44,7 @@ class SpectralNorm(Intervention):
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
     ) -> Tensor:
-        """Update the networks, then limit the spectral norm of the last hidden layer.
-
-        Returns the logits before the update.
-        """
+        """Update the networks, then limit the norm of the last hidden layer."""
         logits = update(inputs, labels)
         w = stack.network.weights[-2]
         w.mul_((self.spectral_bound / largest_singular_value(w)).clamp_(max=1))

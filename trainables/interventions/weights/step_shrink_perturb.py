@@ -24,11 +24,11 @@ import attrs
 
 from trainables.hyperparameter import choice, real
 from trainables.interventions.intervention import Intervention, Update
+from trainables.interventions.noise import Noise, draw_noise
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from trainables.interventions.noise import Noise
     from trainables.networks.network import Network
     from trainables.networks.stack import Memory, Stack
 
@@ -61,12 +61,7 @@ class StepShrinkPerturb(Intervention):
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
     ) -> Tensor:
-        """Update the networks, then shrink the weights and add noise.
-
-        Returns the logits before the update.
-        """
-        from trainables.interventions.noise import draw_noise
-
+        """Update the networks, then shrink the weights and add noise."""
         logits = update(inputs, labels)
         network, steps = stack.network, stack.memory.marks["steps"]
         steps += 1
@@ -77,7 +72,6 @@ class StepShrinkPerturb(Intervention):
 
     def noise(self, network: Network) -> Noise:
         """Return the distribution of step_perturb u, for each weight and bias."""
-        from trainables.interventions.noise import Noise
         from trainables.networks.network import initial_bounds
 
         if self.step_noise == "normal":
