@@ -43,7 +43,7 @@ from trainables.data.examples import (
 )
 from trainables.data.rotation import rotated
 from trainables.hyperparameter import check_whole
-from trainables.interventions import Intervention
+from trainables.interventions import Intervention, Update
 from trainables.measuring import measure_landscape, measure_network
 from trainables.networks import Architecture
 from trainables.networks.network import Network, initial_network
@@ -54,11 +54,10 @@ from trainables.randomness import SEEDS, generator
 from trainables.record import Record
 from trainables.setting import RunOptions, Setting
 from trainables.steps import convolved, native
-from trainables.steps.denormals import flushed_denormals
 from trainables.steps.engine import choose_engine
-from trainables.steps.memory import keep_freed_memory
+from trainables.steps.process import flushed_denormals, keep_freed_memory
 from trainables.steps.reference import both_passes
-from trainables.steps.training import MIN_STEPS, Graphs, StepSums, Update, train
+from trainables.steps.training import MIN_STEPS, Graphs, StepSums, train
 from trainables.steps.update import begin_task, initial_memory, make_update
 from trainables.usage import UsageError
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trainables import measuring
+from trainables.interventions import Update
 from trainables.networks import ActorCritic, Architecture
 from trainables.networks.network import Network, forward
 from trainables.probes import EXAMPLES, PROBES, Snapshot
@@ -19,9 +20,8 @@ from trainables.problems import Task
 from trainables.randomness import generator
 from trainables.record import Record
 from trainables.run import ContinualRun
-from trainables.steps.denormals import flushed_denormals
+from trainables.steps.process import flushed_denormals
 from trainables.steps.reference import GradientOf, Loss
-from trainables.steps.training import Update
 from trainables.steps.update import begin_task, make_update
 
 SKIPPED = ("gradient_norm",)

@@ -17,23 +17,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from torch import Tensor
 
 from trainables.data.examples import Block, Reader
+from trainables.interventions import Update
 from trainables.networks.network import cross_entropy
 
-Update = Callable[[Tensor, Tensor], Float[Tensor, "S n outputs"]]
-"""The type of a function that updates networks in place on (inputs, labels).
-
-It returns the logits before the update.
-"""
-
 READ_EXAMPLES = 320
-"""The number of images to read at once.
-
-About this many images fit in the cache of a core.
-"""
+"""The number of images to read at once: about as many as fit in the cache of a core."""
 
 MIN_STEPS = 16
 """The smallest number of steps in a block for which capturing a step saves time."""
@@ -128,17 +120,13 @@ class Graphs:
         return StepSums(step.loss.clone(), step.correct.clone())
 
     def _new_step(self, block: Block) -> CapturedStep:
-        """Capture a step for blocks with the shape of `block`.
-
-        The step has memory for as many batches as `block` has.
-        """
+        """Capture a step, with memory for as many batches as `block` has."""
+        positions, seeds = block.positions, block.stop - block.start
         step = CapturedStep(
-            block.positions.clone(),
+            positions.clone(),
             block.labels.clone(),
-            block.positions.new_zeros(1),
-            *block.positions.new_zeros(
-                (2, block.stop - block.start), dtype=torch.float64
-            ),
+            positions.new_zeros(1),
+            *positions.new_zeros((2, seeds), dtype=torch.float64),
         )
         update = self._make_update(block.start, block.stop)
         # the memory of the reader must not move either

@@ -14,12 +14,12 @@ import functools
 
 from torch import Tensor
 
+from trainables.interventions import Update
 from trainables.networks.network import Network
 from trainables.networks.stack import Memory, Stack
 from trainables.setting import Setting
 from trainables.steps import convolved, fast, reference
 from trainables.steps.reference import GradientOf
-from trainables.steps.training import Update
 
 STEPS = {"reference": reference.step, "torch": fast.step}
 GRADIENTS = {

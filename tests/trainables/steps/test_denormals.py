@@ -14,7 +14,7 @@ from trainables.optimizers import SGD
 from trainables.run import ContinualRun
 from trainables.setting import RunOptions, Setting
 from trainables.steps import native
-from trainables.steps.denormals import flushed_denormals
+from trainables.steps.process import flushed_denormals
 
 TINY = 1e-40  # denormal in float32
 

@@ -7,7 +7,7 @@ import pytest
 
 COUNT_PAGES = """
 import resource, numpy
-from trainables.steps.memory import keep_freed_memory
+from trainables.steps.process import keep_freed_memory
 if {keep}: assert keep_freed_memory()
 def step():
     tensors = [numpy.ones(2**19) for _ in range(10)]  # 40 MB
