@@ -56,6 +56,7 @@ from trainables.optimizers import (
     WSAM,
     LookSAM,
     Optimizer,
+    Surface,
     VaSSO,
 )
 from trainables.probes import LANDSCAPE, MEASURES, PROBES, START, Landscape, Snapshot
@@ -319,7 +320,8 @@ def test_an_optimizers_steps_are_its_closed_form(optimizer):
     network = Network([w[:, :4].clone()], [w[:, 4:].clone()])
     memory = memory_of(optimizer, network)
     for _ in range(5):
-        slope = reference.mixed_gradient(network, optimizer, slope_at, memory)
+        surface = Surface(network, slope_at)
+        slope = reference.slope_on(surface, optimizer, memory)
         reference.move(network, memory, optimizer, slope)
     is_bias = torch.arange(5)[:, None] == 4
     for seed in range(3):

@@ -75,13 +75,10 @@ def gradient(
     plain = gradient_of or loss_gradient
 
     def slope_of(part: slice) -> Slope:
+        own = network.map(lambda tensor: tensor[part]).in_mode("learn")
         x, y = inputs[part], labels[part]
-        return mixed_gradient(
-            network.map(lambda tensor: tensor[part]).in_mode("learn"),
-            optimizer,
-            lambda point: plain(point, x, y),
-            memory.map(lambda tensor: tensor[part]),
-        )
+        surface = Surface(own, lambda point: plain(point, x, y))
+        return slope_on(surface, optimizer, memory.map(lambda tensor: tensor[part]))
 
     if optimizer.is_mixture:
         return slope_of(slice(None))
@@ -96,25 +93,8 @@ def _join(networks: tuple[Network, ...]) -> Network:
     return networks[0].like([torch.cat(parts) for parts in tensors])
 
 
-def mixed_gradient(
-    network: Network,
-    optimizer: Optimizer,
-    gradient_of: Callable[[Network], tuple[Network, Tensor]],
-    memory: Memory | None = None,
-) -> Slope:
-    """Return the optimizer's gradient of each seed, and the logits at the weights w.
-
-    `gradient_of` takes networks, and returns each seed's gradient and logits. Leave out
-    `memory` only if the optimizer keeps nothing between steps.
-    """
-    return slope_on(Surface(network, gradient_of), optimizer, memory or Memory())
-
-
 def slope_on(surface: Surface, optimizer: Optimizer, memory: Memory) -> Slope:
-    """Count one update in `memory`; return the optimizer's gradient.
-
-    `surface` computes the gradients of the loss.
-    """
+    """Count one update in `memory`; return the optimizer's gradient on `surface`."""
     optimizer.count(memory)
     gradient = optimizer.gradient(surface, memory)
     return Slope(gradient, surface.logits, surface.correction)
@@ -131,7 +111,7 @@ def move(
 ) -> None:
     """Update the weights in place: take a step of the base, or of SGD without a base.
 
-    If there is a correction, then subtract lr * correction from the weights. `memory`
+    Then subtract lr * correction from the weights, if there is a correction. `memory`
     has the numbers that the base or momentum needs. With `fused`, a base can use one
     operation for its whole step, which rounds differently.
     """
@@ -145,9 +125,8 @@ def move(
                 g.add_(w, alpha=optimizer.weight_decay)
         base.descend(network, memory, slope.gradient, lr, fused=fused)
     if slope.correction is not None:
-        pairs = zip(network.tensors(), slope.correction.tensors(), strict=True)
-        for w, correction in pairs:
-            w.sub_(lr * correction)
+        for w, c in zip(network.tensors(), slope.correction.tensors(), strict=True):
+            w.sub_(lr * c)
 
 
 def descend(
@@ -155,14 +134,12 @@ def descend(
     velocity: Network | None,
     optimizer: Optimizer,
     gradient: Network,
-    lr: float | Tensor | None = None,
+    lr: float | Tensor,
 ) -> None:
-    """Take a step of SGD along `gradient`, in place.
+    """Take a step of SGD along `gradient`, in place, with weight decay and momentum.
 
-    The step includes weight decay and momentum. `velocity` has the momentum buffers, or
-    is None without momentum. If `lr` is None, use the learning rate of the optimizer.
+    `velocity` has the momentum buffers, or is None without momentum.
     """
-    rate = optimizer.lr if lr is None else lr
     buffers = velocity or network  # without momentum, these values are not used
     for w, g, v in zip(
         network.tensors(), gradient.tensors(), buffers.tensors(), strict=True
@@ -171,7 +148,7 @@ def descend(
             g = g + optimizer.weight_decay * w
         if velocity is not None:
             g = v.mul_(optimizer.momentum).add_(g)
-        w.sub_(rate * g)
+        w.sub_(lr * g)
 
 
 def loss_gradient(

@@ -144,7 +144,7 @@ def test_l2_init_alone_goes_back_to_where_it_began():
     for _ in range(3):
         slope = nothing.map(torch.clone)
         setting.intervention.penalize(stack, slope)
-        reference.descend(stack.network, None, setting.optimizer, slope)
+        reference.descend(stack.network, None, setting.optimizer, slope, 0.5)
     for now, then in zip(stack.network.tensors(), origin, strict=True):
         torch.testing.assert_close(now - then, torch.full_like(now, 0.9**3))
 
@@ -277,7 +277,7 @@ def test_spectral_regularization_alone_brings_every_layer_to_one():
     for _ in range(1000):
         slope = stack.network.zeros_like()
         intervention.penalize(stack, slope)
-        reference.descend(stack.network, None, setting.optimizer, slope)
+        reference.descend(stack.network, None, setting.optimizer, slope, 0.01)
     for w in stack.network.weights:
         sizes = torch.linalg.matrix_norm(w, 2)
         torch.testing.assert_close(sizes, torch.ones_like(sizes), rtol=0.05, atol=0)
@@ -306,7 +306,7 @@ def test_parseval_is_the_gradient_of_its_penalty():
                 expected = torch.autograd.grad(0.3 * penalty, leaves)
             for mine, theirs in zip(slope.weights[:-1], expected, strict=True):
                 torch.testing.assert_close(mine, theirs)
-        reference.descend(stack.network, None, setting.optimizer, slope)
+        reference.descend(stack.network, None, setting.optimizer, slope, 1e-3)
     for w in stack.network.weights[:-1]:
         target = 2 * torch.eye(w.shape[2], dtype=w.dtype).expand(3, -1, -1)
         torch.testing.assert_close(w.mT @ w, target, rtol=0, atol=0.05)

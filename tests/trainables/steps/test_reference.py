@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from trainables.networks.network import Network, cross_entropy, forward, initial_network
-from trainables.optimizers import GNP, SAM, SGD, Optimizer
+from trainables.networks.stack import Memory
+from trainables.optimizers import GNP, SAM, SGD, Optimizer, Surface
 from trainables.setting import Setting
-from trainables.steps.reference import loss_gradient, mixed_gradient, step
+from trainables.steps.reference import loss_gradient, step
 from trainables.steps.update import initial_memory
 
 SIZES = [784, 12, 10, 10]
@@ -101,7 +102,8 @@ def flat(network: Network) -> Tensor:
 )
 def test_the_gradient_on_a_quadratic_is_the_closed_form(optimizer, rho, alpha):
     problem = Quadratic(seeds=3, d=4)
-    gradient, *_ = mixed_gradient(problem.network, optimizer, problem.gradient)
+    surface = Surface(problem.network, problem.gradient)
+    gradient = optimizer.gradient(surface, Memory())
     torch.testing.assert_close(
         flat(gradient), problem.expected(rho, alpha), rtol=1e-10, atol=1e-10
     )
@@ -116,7 +118,7 @@ def test_the_ascent_step_has_length_rho_and_goes_uphill():
         visited.append(there)
         return loss_gradient(there, x, y)
 
-    mixed_gradient(network, SAM(rho=0.2), gradient_of)
+    SAM(rho=0.2).gradient(Surface(network, gradient_of), Memory())
     here, there = visited
     away = Network(
         [a - b for a, b in zip(there.weights, here.weights, strict=True)],
@@ -137,9 +139,8 @@ def test_gnp_descends_the_loss_with_the_penalty():
     slope = torch.autograd.grad(loss, leaves.tensors(), create_graph=True)
     length = torch.cat([s.flatten() for s in slope]).norm()
     expected = torch.autograd.grad(loss + alpha * rho * length, leaves.tensors())
-    got, *_ = mixed_gradient(
-        network, GNP(rho=rho, alpha=alpha), lambda n: loss_gradient(n, x, y)
-    )
+    surface = Surface(network, lambda n: loss_gradient(n, x, y))
+    got = GNP(rho=rho, alpha=alpha).gradient(surface, Memory())
     for one, other, unpenalized in zip(got.tensors(), expected, slope, strict=True):
         error, penalty = (one - other).norm(), (other - unpenalized).norm()
         assert error < 0.01 * penalty

@@ -12,13 +12,12 @@ from trainables.data import Dataset
 from trainables.interventions import L2Init
 from trainables.networks.network import Network, forward, initial_network
 from trainables.networks.stack import Memory, Stack
-from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD
+from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD, Surface
 from trainables.problems import Permuted
 from trainables.randomness import generator
 from trainables.run import ContinualRun
 from trainables.setting import RunOptions, Setting
 from trainables.steps import fast, reference
-from trainables.steps.reference import mixed_gradient
 from trainables.steps.update import STEPS, initial_memory, make_update
 
 SIZES = [784, 12, 10, 10]
@@ -132,11 +131,9 @@ def test_asam_on_a_quadratic_is_the_closed_form(scaled):
         slope = matrix @ torch.cat(network.tensors(), dim=1)
         return Network([slope[:, :-1]], [slope[:, -1:]]), slope
 
-    got, *_ = mixed_gradient(
-        Network([x[:, :5]], [x[:, 5:]]),
-        ASAM(rho=0.3, eta=0.1, ascent_scaled=scaled),
-        gradient,
-    )
+    surface = Surface(Network([x[:, :5]], [x[:, 5:]]), gradient)
+    optimizer = ASAM(rho=0.3, eta=0.1, ascent_scaled=scaled)
+    got = optimizer.gradient(surface, Memory())
     slope, scale = matrix @ x, x.abs() + 0.1
     if scaled == "weights":
         scale[:, -1] = 1
