@@ -2,7 +2,7 @@
 
 A library that loads can still be wrong, for example if the compiler has a bug, or if
 the file was changed. Each process therefore trains and tests tiny networks with
-everything that the C steps can do. This takes a fraction of a second.
+everything that the C steps can do, which takes a fraction of a second.
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ from trainables.steps.extension import ACTIVATIONS, Library, Unavailable
 from trainables.steps.update import initial_memory, make_update
 
 WIDTHS = (9, 7, 6, 3)
-STEPS = 2
 BATCHES = (1, 3, 17)
 """Batch sizes for which the C code takes different branches."""
 
@@ -113,11 +112,6 @@ CASES: dict[str, Setting] = {
 """A setting for everything that the C steps can do."""
 
 
-CONV = Conv(conv_channels="5-3")
-CONV_FORM = Form(9, 8, 2, WIDTHS[-1])
-"""A convolutional network, and images whose squares of 2 x 2 pixels leave out a row."""
-
-
 @functools.cache
 def load(dtype: torch.dtype) -> Library:
     """Load the fastest C library that this processor supports, and check its results.
@@ -144,7 +138,7 @@ def _wrong_results(dtype: torch.dtype) -> Iterator[str]:
     images, zero = torch.from_numpy(pixels), torch.zeros(1)
     rounding = torch.finfo(dtype).eps ** 0.5
     for (name, setting), batch in itertools.product(CASES.items(), BATCHES):
-        shape = (STEPS, 1, batch)
+        shape = (2, 1, batch)
         positions = random.integers(0, len(images), shape)
         labels = random.integers(0, WIDTHS[-1], shape)
         block = Block(0, 1, torch.from_numpy(positions), torch.from_numpy(labels))
@@ -170,47 +164,42 @@ def _wrong_results(dtype: torch.dtype) -> Iterator[str]:
 def _wrong_convolutions(dtype: torch.dtype) -> Iterator[str]:
     """Yield what C computes differently for a convolutional network."""
     random = torch.Generator().manual_seed(0)
-    sizes = [CONV_FORM.pixels, *WIDTHS[-2:]]
+    form = Form(9, 8, 2, WIDTHS[-1])  # the squares of 2 x 2 pixels leave out a row
     network = initial_network(
-        sizes, [1, 2], dtype=dtype, kind=CONV, form=CONV_FORM, initialization="pytorch"
+        [form.pixels, *WIDTHS[-2:]],
+        [1, 2],
+        dtype=dtype,
+        kind=Conv(conv_channels="5-3"),
+        form=form,
+        initialization="pytorch",
     )
     rounding, zero = torch.finfo(dtype).eps ** 0.5, torch.zeros(1)
     for batch in BATCHES:
-        shape = (2, batch, CONV_FORM.pixels)
+        shape = (2, batch, form.pixels)
         inputs = torch.rand(shape, generator=random, dtype=dtype)
         labels = torch.randint(WIDTHS[-1], shape[:2], generator=random)
-        results, expected = (
-            [*gradient.tensors(), logits]
-            for gradient, logits in (
-                module.loss_gradient(network, inputs, labels)
-                for module in (convolved, reference)
-            )
-        )
-        pairs = zip(results, expected, strict=True)
-        if not all(_is_close(*pair, zero, rounding) for pair in pairs):
+        gradient, logits = convolved.loss_gradient(network, inputs, labels)
+        expected, right = reference.loss_gradient(network, inputs, labels)
+        pairs = zip(gradient.tensors(), expected.tensors(), strict=True)
+        if not all(_is_close(*p, zero, rounding) for p in [*pairs, (logits, right)]):
             yield f"convolutions, batch size {batch}"
 
 
 def _new_stack(setting: Setting, dtype: torch.dtype) -> Stack:
     """Return a stack of one tiny network, with the initial memory of the setting."""
-    is_normalized = bool(setting.intervention and setting.intervention.normalizes)
-    seeds = [1]
     network = initial_network(
         WIDTHS,
-        seeds,
+        [1],
         dtype=dtype,
-        normalized=is_normalized,
+        normalized=bool(setting.intervention and setting.intervention.normalizes),
         activation=setting.activation,
         initialization=setting.initialization,
     )
-    return Stack(seeds, 0, network, initial_memory(setting, network))
+    return Stack([1], 0, network, initial_memory(setting, network))
 
 
 def _is_close(value: Tensor, expected: Tensor, start: Tensor, rounding: float) -> bool:
-    """Return whether `value` is `expected`, except for rounding.
-
-    The difference must be small compared with the change from `start` to `expected`.
-    """
+    """Return whether the difference is small compared with `expected` - `start`."""
     largest = (expected - start).abs().max()
     return bool((value - expected).abs().max() <= rounding * largest)
 

@@ -123,9 +123,8 @@ def _forward(
     images = _to_panels(inputs)
     integers = torch.int32 if images.dtype == torch.float32 else torch.int64
     layers: list[Convolved] = []
-    for size, w, b in zip(
-        _sizes(network), network.weights, network.biases, strict=True
-    ):
+    sizes = _sizes(network)
+    for size, w, b in zip(sizes, network.weights, network.biases, strict=True):
         is_linear = w is network.weights[-1]
         layer = extension.Convolution(*images.shape[:2], *size, is_linear)
         numbers = math.prod(size.pooled) * size.units
@@ -150,19 +149,13 @@ def _sizes(network: Network) -> list[Convolution]:
     assert isinstance(network.kind, Conv)
     sizes = network.kind.convolutions(network.form)
     dense = [w.shape[1:] for w in network.weights[len(sizes) :]]
-    return [
-        *sizes,
-        *(Convolution(1, 1, inputs, 1, 1, units) for inputs, units in dense),
-    ]
+    return [*sizes, *(Convolution(1, 1, n, 1, 1, units) for n, units in dense)]
 
 
 def _go_back(
     convolved: Convolved, weights: Tensor, errors: Tensor, is_first: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of a layer's weights and biases, and its images' errors.
-
-    If `is_first` is true, the errors are not computed.
-    """
+    """Return the gradients of weights and biases, and (except first) images' errors."""
     slope = torch.empty_like(weights.mT)
     bias_slope = weights.new_empty(weights.shape[0], 1, weights.shape[2])
     images = convolved.images

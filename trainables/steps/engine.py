@@ -8,7 +8,7 @@
 
 Only the reference engine supports the problem `growing`. The environment variable
 PLASTICITY_ENGINE names the preferred engine. The default is native. If an engine does
-not support a run, the run uses the engine above it in this table.
+not support a run, the run uses the next engine above it in this table.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ def choose_engine(
 ) -> str:
     """Return the name of the engine that trains these networks, one of `ENGINES`.
 
-    `preferred` is the name of the preferred engine. If it is None, PLASTICITY_ENGINE
-    names the preferred engine.
+    `preferred` is the preferred engine. If it is None, PLASTICITY_ENGINE names it.
 
     Raises:
         UsageError: The name of the preferred engine is unknown. Or the preferred engine

@@ -63,9 +63,6 @@ from trainables.steps.extension import (
 )
 from trainables.steps.training import StepSums
 
-BASES = (type(None), Adam)
-"""The bases that the C code has. NoneType stands for SGD, which can have momentum."""
-
 STEP_INTERVENTIONS = (
     *(L2Init, HareTortoise, StepShrinkPerturb, UPGD),
     *(SpectralNorm, SpectralRegularization, Parseval, SNR, ContinualBackprop),
@@ -97,7 +94,7 @@ def supports(setting: Setting, network: Network) -> bool:
         network.kind is None
         and network.weights[0].device.type == "cpu"
         and type(setting.optimizer) in OPTIMIZERS.values()
-        and type(setting.base) in BASES
+        and type(setting.base) in (type(None), Adam)
         and is_in_c
         and setting.normalization is None
         and network.activation in ACTIVATIONS
@@ -116,33 +113,29 @@ def train(setting: Setting, stack: Stack, reader: Reader, block: Block) -> StepS
         ValueError: A position or a label is out of range, or the images do not fit the
             network.
     """
-    network = stack.network
+    network, intervention = stack.network, setting.intervention
     functions = extension.load(network.weights[0].dtype).functions
     steps, seeds, batch = block.positions.shape
     images = _check_images(network, reader.images)
     positions, labels = _check_examples(network, images, block.positions, block.labels)
-    arrays = _arrays(network, stack.memory)
-    noise = setting.intervention.noise(network) if setting.intervention else None
+    noise = intervention.noise(network) if intervention else None
 
     def train_seed(seed: int, sums: Sums) -> Any:
         own, status = stack.part(seed, seed + 1), 0
-        parameters = _parameters(network, arrays, seed, noise)
-        _point_to_marks(parameters, own.memory)
+        parameters = _parameters(own.network, own.memory, noise)
         while sums.steps < steps and not status:
             done = int(sums.steps)
             first = positions[done, seed], labels[done, seed]
             data = [t.data_ptr() for t in (images, *first)]
-            batches = Batches(
-                steps - done, batch, seeds * batch, *data, reader.low or 0
-            )
-            part = Sums()
-            hyperparameters = _hyperparameters(setting, own, 0, noise)
+            stride = seeds * batch
+            batches = Batches(steps - done, batch, stride, *data, reader.low or 0)
+            part, hyperparameters = Sums(), _hyperparameters(setting, own, noise)
             status = functions.train(parameters, batches, hyperparameters, part)
             for name, *_ in Sums._fields_:
                 setattr(sums, name, getattr(sums, name) + getattr(part, name))
             _count(setting, own.memory, int(part.steps))
-            if setting.intervention is not None:
-                setting.intervention.replace(own)
+            if intervention is not None:
+                intervention.replace(own)
         return status
 
     return StepSums(*_run_seeds(train_seed, seeds).unbind(1))
@@ -160,15 +153,14 @@ def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, T
     """
     functions = extension.load(network.weights[0].dtype).functions
     images = _check_images(network, reader.images)
-    arrays = _arrays(network, Memory())
 
     def test_seed(seed: int, sums: Sums) -> Any:
-        positions, labels = _check_examples(
-            network, images, *map(torch.from_numpy, stack[seed])
-        )
+        examples = map(torch.from_numpy, stack[seed])
+        positions, labels = _check_examples(network, images, *examples)
         data = [t.data_ptr() for t in (images, positions, labels)]
         batches = Batches(1, len(labels), len(labels), *data, reader.low or 0)
-        return functions.test(_parameters(network, arrays, seed), batches, sums)
+        parameters = _parameters(network.part(seed, seed + 1), Memory())
+        return functions.test(parameters, batches, sums)
 
     counts = torch.tensor([len(examples.labels) for examples in stack])
     sums = _run_seeds(test_seed, len(stack))
@@ -176,34 +168,25 @@ def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, T
     return {"test_loss": loss, "test_accuracy": correct}
 
 
-def _arrays(network: Network, memory: Memory) -> dict[str, Network]:
-    """Return a network for each of `KINDS` that is in use, e.g. all velocities."""
-    kept = {"origin": "origin", "average": "tortoise", "utility": "utility"}
-    arrays = {"value": network, **memory.moments}
-    return arrays | {k: memory.kept[n] for k, n in kept.items() if n in memory.kept}
-
-
 def _hyperparameters(
-    setting: Setting, stack: Stack, position: int, noise: Noise | None
+    setting: Setting, stack: Stack, noise: Noise | None
 ) -> Hyperparameters:
     """Return the C struct with the hyperparameters and the update counts of one seed.
 
     Most fields have the name of a hyperparameter or of a mark (see `Memory`). The field
     `updates` can also come from marks["steps"].
     """
-    memory = stack.memory
-    optimizer, names = setting.optimizer, [f[0] for f in Hyperparameters._fields_]
+    marks, names = stack.memory.marks, [f[0] for f in Hyperparameters._fields_]
     values: dict[str, Any] = {"epsilon": EPSILON, "rho_level": 1.0}
-    for part in (optimizer, setting.base, setting.intervention):
+    for part in (setting.optimizer, setting.base, setting.intervention):
         values |= {name: getattr(part, name) for name in names if hasattr(part, name)}
-    values |= {n: float(m[position]) for n, m in memory.marks.items() if n in names}
-    if "steps" in memory.marks:
-        values.setdefault("updates", float(memory.marks["steps"][position]))
+    values |= {name: float(marks[name]) for name in names if name in marks}
+    if "steps" in marks:
+        values.setdefault("updates", float(marks["steps"]))
     values["rho_follows"] = values.get("rho_follows") == "lr"
-    values["seed"] = stack.seeds[position]
+    values["seed"] = stack.seeds[0]
     values["distribution"] = DISTRIBUTIONS.index(noise and noise.distribution)
-    utility = getattr(setting.intervention, "utility", None)
-    values["is_printed"] = utility == "printed"
+    values["is_printed"] = getattr(setting.intervention, "utility", "") == "printed"
     values["method"] = METHODS.index(_method(setting))
     return Hyperparameters(**{name: value or 0 for name, value in values.items()})
 
@@ -246,53 +229,45 @@ def _run_seeds(work: Callable[[int, Sums], Any], seeds: int) -> Tensor:
 
 
 def _parameters(
-    network: Network, arrays: dict[str, Network], seed: int, noise: Noise | None = None
+    network: Network, memory: Memory, noise: Noise | None = None
 ) -> Parameters:
-    """Return the C struct that points to the numbers of a seed, by kind."""
+    """Return the C struct that points to the numbers of one seed and its memory."""
     # the number of inputs, then each layer's number of units (which can have 2 outputs)
     widths = [network.weights[0].shape[1], *(w.shape[2] for w in network.weights)]
-    networks = [arrays.get(kind) for kind in KINDS]
+    names = {"average": "tortoise"}  # the names of kinds in `Memory`, if they differ
+    arrays = {"value": network, **memory.moments, **memory.kept}
+    networks = [arrays.get(names.get(kind, kind)) for kind in KINDS]
     sizes = noise.sizes if noise else []
+    addresses = {name: mark.data_ptr() for name, mark in memory.marks.items()}
+    units = Units(**{n: addresses[n] for n, *_ in Units._fields_ if n in addresses})
+    if "silences" in memory.marks:
+        units.silence_lengths = memory.marks["silences"].shape[2]
     return Parameters(
         len(network.weights),
         ACTIVATIONS.index(network.activation),
         network.normalized,
         (ctypes.c_int64 * len(widths))(*widths),
-        _pointers([n.weights if n else None for n in networks], seed),
-        _pointers([n.biases if n else None for n in networks], seed),
+        _pointers([n.weights if n else [] for n in networks]),
+        _pointers([n.biases if n else [] for n in networks]),
         (ctypes.c_double * len(sizes))(*sizes) if sizes else None,
+        addresses.get("directions"),
+        units,
     )
 
 
-def _point_to_marks(parameters: Parameters, memory: Memory) -> None:
-    """Store the addresses of `memory.marks` in the C struct. `memory` has one seed."""
-    marks, units = memory.marks, parameters.units
-    addresses = {name: mark.data_ptr() for name, mark in marks.items()}
-    parameters.directions = addresses.get("directions")
-    for name, *_ in Units._fields_:
-        if name in marks:
-            setattr(units, name, addresses[name])
-    if "silences" in marks:
-        units.silence_lengths = marks["silences"].shape[2]
-
-
-def _pointers(kinds: list[list[Tensor] | None], seed: int) -> Any:
+def _pointers(kinds: list[list[Tensor]]) -> Any:
     """Return a C array with an entry for each kind: an array of a pointer per layer."""
     layers = ctypes.POINTER(ctypes.c_void_p)
     arrays = []
     for tensors in kinds:
-        addresses = [tensor[seed].data_ptr() for tensor in tensors or []]
+        addresses = [tensor.data_ptr() for tensor in tensors]
         array = (ctypes.c_void_p * len(addresses))(*addresses)
         arrays.append(ctypes.cast(array, layers) if tensors else layers())
     return (layers * len(arrays))(*arrays)
 
 
 def _check_images(network: Network, images: Tensor) -> Tensor:
-    """Return the images as contiguous memory, which the C code needs.
-
-    Raises:
-        ValueError: An image does not have one byte per input of the network.
-    """
+    """Check the images, and return them as contiguous memory, which C needs."""
     inputs = network.weights[0].shape[1]
     if images.dtype != torch.uint8 or images.shape[1] != inputs:
         raise ValueError(f"each image must have {inputs} bytes, one per network input")
@@ -302,11 +277,7 @@ def _check_images(network: Network, images: Tensor) -> Tensor:
 def _check_examples(
     network: Network, images: Tensor, positions: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return positions and labels as contiguous int64, which the C code needs.
-
-    Raises:
-        ValueError: A position or a label is out of range. (The C code does not check.)
-    """
+    """Check what C does not check; return positions and labels as contiguous int64."""
     outputs = network.weights[-1].shape[2]
     for name, indices, stop in (
         ("positions", positions, len(images)),
