@@ -74,7 +74,7 @@ typedef struct {
     long hidden_units;
     real *weight_panels; /* the weights of a layer, only for Parseval */
     real *spectral;      /* five rows and a panel, for limit_spectral_norm */
-    /* Only for an implicit first layer (see is_explicit) or for LookSAM: */
+    /* Only for an implicit first layer (see is_first_explicit) or for LookSAM: */
     real *input_products; /* h h^T + 1, in panels of examples */
     real *error_products; /* e e^T */
     /* Only for an implicit first layer, otherwise NULL: */

@@ -99,19 +99,19 @@ static real *take(Arena *arena, long count) {
     return (real *)(arena->start + offset);
 }
 
-/* Return whether a layer stores its weights at the ascent point (explicit).
+/* Return whether the first layer stores its weights at the ascent point (explicit).
 
    The first layer has the same inputs in both passes. It can therefore do without these
-   weights (implicit). It does so if this takes fewer multiplications. With the weights,
-   the gradient and the second product take 2 * batch * inputs * outputs. Without the
-   weights, h h^T takes batch^2 * inputs. Its product with e takes batch^2 * outputs,
-   and so does e e^T, which is only for the norm.
+   weights (implicit), and does so if that takes fewer multiplications. The explicit way
+   takes 2 * batch * inputs * outputs, for the gradient and the second product. The
+   implicit way takes batch^2 * inputs for h h^T, batch^2 * outputs for the product of
+   h h^T with e, and batch^2 * outputs for e e^T, which is only for the norm.
 
-   All other layers are explicit. With ASAM, UPGD and methods that are not a mixture,
-   the first layer is explicit too, because they need each element of the gradient. */
-static bool is_explicit(const Network *net, long l, long inputs, long outputs) {
-    if (l > 0 || net->is_scaled || net->method != MIXTURE || net->has_utility)
-        return true;
+   ASAM, UPGD and methods that are not a mixture need each element of the gradient, so
+   their first layer is explicit. All other layers are always explicit. */
+static bool is_first_explicit(const Network *net) {
+    long inputs = net->layer->inputs, outputs = net->layer->outputs;
+    if (net->is_scaled || net->method != MIXTURE || net->has_utility) return true;
     return net->batch * (inputs + 2 * outputs) > 2 * inputs * outputs;
 }
 
@@ -142,8 +142,8 @@ static real *slice(const real *vector, long start) {
 
 /* Allocate the vectors of a network (weights, gradients, ...) in the arena, and give
    each part its slices of them. */
-static void lay_out_vectors(Network *net, Arena *arena, const Parameters *caller,
-                            bool is_first_explicit) {
+static void lay_out_vectors(Network *net, Arena *arena, const Parameters *caller) {
+    bool is_explicit = is_first_explicit(net);
     Part *end = net->part + net->parts;
     net->count = 0;
     for (Part *part = net->part; part < end; part++) {
@@ -153,7 +153,7 @@ static void lay_out_vectors(Network *net, Arena *arena, const Parameters *caller
     }
     for (Kind kind = 0; kind < KINDS; kind++)
         net->arrays[kind] = caller->weights[kind] ? take(arena, net->count) : NULL;
-    long skipped = is_first_explicit ? 0 : net->part->count;
+    long skipped = is_explicit ? 0 : net->part->count;
     int gradients =
         net->has_ascent || net->has_utility ? stored_gradients(net->method) : 0;
     for (int i = 0; i < gradients; i++)
@@ -163,7 +163,7 @@ static void lay_out_vectors(Network *net, Arena *arena, const Parameters *caller
         for (Kind kind = 0; kind < KINDS; kind++)
             part->arrays[kind] = slice(net->arrays[kind], part->start);
         part->passes[BASE].weights = part->arrays[VALUE];
-        if (part == net->part && !is_first_explicit) continue;
+        if (part == net->part && !is_explicit) continue;
         part->gradient = slice(net->gradients[0], part->start - skipped);
         part->passes[ASCENT].weights = slice(net->point, part->start - skipped);
     }
@@ -231,8 +231,7 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
         }
     }
     const Layer *first = net->layer, *last = first + net->layers - 1;
-    lay_out_vectors(net, arena, caller,
-                    is_explicit(net, 0, first->inputs, first->outputs));
+    lay_out_vectors(net, arena, caller);
     net->logits = take(arena, examples * last->outputs);
     net->output_errors = per_unit > 1 ? take(arena, examples * most) : NULL;
     net->scratch = take(arena, SCRATCH_ROWS * longest);
@@ -802,7 +801,6 @@ int test(const Parameters *parameters, const Batches *batches, Sums *sums) {
     long batch = min(batches->batch, TEST_BATCH);
     Network net;
     if (create(&net, parameters, batch, NULL)) return 1;
-    const Part *last = net.layer[net.layers - 1].matrix;
     Control control = flush_denormals();
     *sums = (Sums){0};
     for (long first = 0; first < batches->batch; first += batch) {
@@ -812,8 +810,7 @@ int test(const Parameters *parameters, const Batches *batches, Sums *sums) {
         read_images(&net, batches, net.part->passes[BASE].input_rows, positions,
                     is_next_full ? positions + batch : NULL);
         forward(&net, BASE, false);
-        softmax_error(net.logits, last->rows, net.batch, batches->labels + first,
-                      last->passes[BASE].errors, sums);
+        output_error(&net, BASE, batches->labels + first, sums);
     }
     set_control(control);
     destroy(&net);

@@ -103,8 +103,8 @@ static void average_utilities(const Network *net, const Hyperparameters *h) {
     }
 }
 
-/* Add 1 to each unit's age, and add replacement_rate * the number of its mature units
-   to each layer's account. Return whether an account is large enough to replace a
+/* Add 1 to each unit's age. Add replacement_rate * the number of a layer's mature units
+   to the account of the layer. Return whether an account is large enough to replace a
    unit. */
 static bool grow_accounts(const Network *net, const Hyperparameters *h) {
     int64_t *age = net->units.age;
