@@ -18,13 +18,8 @@ from analysis.statistics.metrics import MEASURE, MEASURES
 def accuracy_by_task(frame: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
     """Return the mean of a measure of each setting after each task.
 
-    The columns are as in `by_task`. A setting without a complete run has one row,
-    with runs = 0.
-
-    Args:
-        frame: Records with the columns of `analysis.records.runs.NEEDED` and the
-            measure.
-        measure: A key of `MEASURES`. Accuracies are from 0 to 1, losses in nats.
+    The columns are as in `by_task`. A setting without a complete run has one row, with
+    runs = 0. `measure` is a key of `MEASURES`.
     """
     title = f"{measure.replace('_', ' ')} ({MEASURES[measure].unit})"
     return by_task(frame, {measure: title}, all_settings=True)

@@ -16,12 +16,12 @@ from analysis.figures.curves.data import curve, describe_runs, in_stream
 from analysis.figures.curves.figure import draw_by_task
 from analysis.figures.curves.panel import Kind
 from analysis.figures.curves.sheets import by_task_sheets
+from analysis.figures.forest import no_baseline
 from analysis.figures.picture import Picture, View
 from analysis.records.runs import by_problem, by_setting
 from analysis.statistics.bands import simultaneous_band
 from analysis.statistics.metrics import MEASURE, MEASURES
 from analysis.tables.words import baseline_words
-from trainables.usage import UsageError
 
 KIND = Kind(
     signed=True,
@@ -35,13 +35,8 @@ def difference_by_task(frame: pd.DataFrame, view: View) -> pd.DataFrame:
     """Return the difference of each setting to its matched baseline after each task.
 
     The matched baseline equals the setting in all but one part. The differences are
-    between complete runs with the same seed. Seeds that were run to confirm the best
-    settings are left out, as in `analysis.comparing.compare.compare`.
-
-    Args:
-        frame: Records with the columns of `analysis.records.runs.NEEDED` and the
-            measure.
-        view: The measure and the baseline.
+    between complete runs with the same seed. Extra seeds are left out, as in
+    `analysis.comparing.compare.compare`.
 
     Returns:
         The columns of `by_task` and the columns baseline_id and baseline_label. lo and
@@ -89,12 +84,7 @@ def difference_by_task(frame: pd.DataFrame, view: View) -> pd.DataFrame:
                 part[["lo", "hi"]] = float("nan")
             parts.append(part)
     if not parts:
-        raise UsageError(
-            f"no setting can be compared with the baseline {view.baseline}: the "
-            "baseline needs otherwise equal values and complete runs with the same "
-            "seeds. Choose another baseline with --baseline, for example none (no "
-            "remedy)"
-        )
+        raise no_baseline(view.baseline)
     return in_stream(pd.concat(parts, ignore_index=True), frame)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.comparing.compare import Question
 from analysis.comparing.dose import dose
@@ -18,16 +20,13 @@ from analysis.figures.picture import (
     View,
     escape_text,
     legend_columns,
+    text_size,
+    too_many,
     wrap_text,
 )
 from analysis.statistics.metrics import DEFAULT, MEASURE, MEASURES, find_metric
 from analysis.tables.dose import dose_sheets
 from analysis.tables.formats import Sheet
-from analysis.tables.words import too_many
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 LINES = (*COLORS.values(), *SPARE)
 """The colors of the learning rates of a panel."""
@@ -37,8 +36,8 @@ MARKERS = "osD^vP*X"
 LINEAR = 1.0
 """Differences up to this size, in the unit of the axis, are drawn on a linear scale.
 
-Larger differences are drawn on a logarithmic scale, because a network that fails can
-lose a hundred times as much.
+Larger differences are drawn on a logarithmic scale, because a network that fails to
+learn can lose a hundred times as much.
 """
 
 PANEL = ["problem", "method"]
@@ -63,14 +62,9 @@ def draw_dose(data: pd.DataFrame, width: float | None = None) -> Figure:
 
     A line has one learning rate, and a point for each rho. A bar is a 95% interval. The
     intervals of a line are simultaneous: together, they hold with a probability of 95%.
-    A cross at the bottom marks a rho with which a run diverged.
-
-    Args:
-        data: As `dose_by_rho` returns it.
-        width: The width in inches. None means 7.
+    A cross at the bottom marks a rho with which a run diverged. `data` is as
+    `dose_by_rho` returns it.
     """
-    from matplotlib.figure import Figure
-
     width = width or 7.0
     measure = MEASURES[data["measure"].iloc[0]]
     heading = Heading(
@@ -86,17 +80,14 @@ def draw_dose(data: pd.DataFrame, width: float | None = None) -> Figure:
     rates = sorted(data["lr"].unique(), reverse=True)
     columns = legend_columns(len(rates), 1.2, width)
     panel = 1.7 if width < NARROW else 2.1
-    height = panel * down + 0.35 + 0.2 * -(-len(rates) // columns)
-    total = height + heading.inches
-    figure = Figure(figsize=(width, total), layout="constrained")
-    engine: Any = figure.get_layout_engine()
-    engine.set(rect=(0, 0, 1, height / total))
+    legend = 0.2 * -(-len(rates) // columns)
+    figure = heading.make_figure(panel * down + 0.35 + legend)
     grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
     for ax, part in zip(grid.flat, panels, strict=False):
-        _draw_panel(part, ax, rates, measure.scale)
+        _draw_panel(part, ax, rates, width)
     for ax in grid.flat[len(panels) :]:
         ax.remove()
-    size = 7 if width < NARROW else 8.5
+    size = text_size(width)
     for ax in figure.axes[-across:]:
         ax.set_xlabel("rho", size=size)
     figure.supylabel(f"difference to SGD ({measure.unit_of_difference})", size=size)
@@ -116,10 +107,9 @@ def draw_dose(data: pd.DataFrame, width: float | None = None) -> Figure:
     return figure
 
 
-def _draw_panel(part: pd.DataFrame, ax: Axes, rates: list[float], scale: float) -> None:
-    """Draw the lines of a panel, one per curve."""
-    from matplotlib.ticker import FuncFormatter
-
+def _draw_panel(part: pd.DataFrame, ax: Axes, rates: list[float], width: float) -> None:
+    """Draw the lines of a panel, one per curve; `width` is the width of the figure."""
+    scale = MEASURES[part["measure"].iloc[0]].scale
     shifts = np.linspace(-0.06, 0.06, len(rates)) if len(rates) > 1 else [0.0]
     for _, curve in part.groupby("curve", sort=False):
         index = rates.index(curve["lr"].iloc[0])
@@ -145,12 +135,9 @@ def _draw_panel(part: pd.DataFrame, ax: Axes, rates: list[float], scale: float) 
     ax.axhline(0, color="0.35", linewidth=0.8)
     ax.set_xscale("log")
     ax.set_yscale("symlog", linthresh=LINEAR)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, index: f"{value:g}"))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, index: f"{value:g}"))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(lambda value, index: f"{value:g}")
     ax.minorticks_off()
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    width = figure.get_figwidth()
     size, title_size = (7, 8) if width < NARROW else (7.5, 9)
     ax.tick_params(labelsize=size)
     first = part.iloc[0]

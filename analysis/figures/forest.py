@@ -1,55 +1,49 @@
 """The forest plot of a comparison: a row per setting, against its matched baseline.
 
 A row shows the difference, its 95% interval and the verdict. The pale bar behind a row
-shows which true differences the test would find with a probability below 80%. So
-"undecided" does not mean that a setting equals its baseline.
+shows which true differences the test would find with a probability below 80%.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from analysis.comparing.baselines import method_of
 from analysis.comparing.compare import MARGIN, Question, compare
 from analysis.comparing.verdicts import VERDICTS
-from analysis.figures.curves.words import describe_stream
 from analysis.figures.picture import (
     NARROW,
     Heading,
     Picture,
     View,
+    describe_stream,
     escape_text,
     legend_columns,
     text_width,
     wrap_text,
 )
 from analysis.records.runs import plain_rows
-from analysis.statistics.metrics import (
-    DEFAULT,
-    MEASURE,
-    MEASURES,
-    Metric,
-    find_metric,
-)
-from analysis.tables.formats import Column, Row, Sheet, make_sheet, number
+from analysis.statistics.metrics import DEFAULT, MEASURE, MEASURES, Metric, find_metric
+from analysis.tables.formats import Cells, Column, Row, Sheet, make_sheet, number
 from analysis.tables.words import (
     baseline_words,
+    metric_cell,
     unit_of_difference,
     value_cell,
     write_difference,
     write_value,
 )
 from trainables.usage import UsageError
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MOST = 40
 """The maximum number of rows of a problem that stays readable."""
@@ -69,7 +63,7 @@ LOOKS: dict[str, tuple[str, str]] = {
 """The color and the marker of each verdict. The markers can be told apart in grey."""
 
 UNTESTED = ("diverged", "at chance")
-"""Two of the verdicts on settings that were not tested."""
+"""The verdicts whose names in the legend begin with "not tested"."""
 
 HOLLOW = ("undecided", "n/a")
 """The verdicts with a hollow marker."""
@@ -81,10 +75,7 @@ FAR = 3.0  # rows beyond this many times the reach of most rows are drawn at the
 def differences(frame: pd.DataFrame, view: View) -> pd.DataFrame:
     """Return how each setting differs from its matched baseline.
 
-    Args:
-        frame: Records with the columns of `analysis.records.runs.NEEDED` and the
-            measure. For a relative metric, the records of fresh networks come last.
-        view: One metric, the measure and the baseline.
+    For a relative metric, the records of fresh networks must come last.
 
     Returns:
         The rows of `analysis.comparing.compare.compare` against the matched baseline,
@@ -104,13 +95,17 @@ def differences(frame: pd.DataFrame, view: View) -> pd.DataFrame:
     if len(data):
         data = data[data["against"] == "matched"].reset_index(drop=True)
     if data.empty or data["difference"].isna().all():
-        raise UsageError(
-            f"no setting can be compared with the baseline {view.baseline}: the "
-            "baseline needs otherwise equal values and complete runs with the same "
-            "seeds. Choose another baseline with --baseline, for example none (no "
-            "remedy)"
-        )
+        raise no_baseline(view.baseline)
     return data.assign(measure=view.measure, baseline=view.baseline, margin=MARGIN)
+
+
+def no_baseline(name: str) -> UsageError:
+    """Return the error if no setting has a matched baseline; `name` is as in `View`."""
+    return UsageError(
+        f"no setting can be compared with the baseline {name}: the baseline needs "
+        "otherwise equal values and complete runs with the same seeds. Choose another "
+        "baseline with --baseline, for example none (no remedy)"
+    )
 
 
 @attrs.frozen(eq=False)
@@ -140,9 +135,8 @@ class Forest:
         methods = [method_of(row) for row in plain_rows(rows)]
         order = {method: i for i, method in enumerate(dict.fromkeys(methods))}
         rows["method"] = [order[method] for method in methods]
-        rows = rows.sort_values(
-            ["method", "difference"], ascending=[True, not metric.higher]
-        )
+        ascending = [True, not metric.higher]
+        rows = rows.sort_values(["method", "difference"], ascending=ascending)
         shown = rows
         if len(rows) > MOST:
             each = max(1, MOST // (2 * len(order)))
@@ -157,8 +151,9 @@ class Forest:
     def limits(self) -> tuple[float, float]:
         """The limits of the axis, which contain zero, the margin, most rows and bars.
 
-        A few rows can be much farther away than most, for example a network that learns
-        nothing. These rows are drawn at the edge, so that the others stay readable.
+        A few rows can be much farther from zero than the others, for example that of a
+        network that learns nothing. They are drawn at the edge, so that the other rows
+        stay readable.
         """
         rows = self.rows
         ends = rows[["lo", "hi"]].to_numpy()
@@ -194,12 +189,8 @@ class Forest:
 def draw_forest(data: pd.DataFrame, width: float | None = None) -> Figure:
     """Return the forest plot: a panel per problem, a row per setting.
 
-    Args:
-        data: As `differences` returns it.
-        width: The width in inches. None means 7.5.
+    `data` is as `differences` returns it.
     """
-    from matplotlib.figure import Figure
-
     width = width or 7.5
     narrow = width < NARROW
     forests = [
@@ -219,6 +210,7 @@ def draw_forest(data: pd.DataFrame, width: float | None = None) -> Figure:
     columns = legend_columns(len(handles), widest, width)
     foot = 0.1 + 0.02 * size * -(-len(handles) // columns)
     head = _heading(forests, data, width)
+    # `make_figure` divides in another order, which would change the ids in an SVG file.
     total = sum(heights) + foot + head.inches
     figure = Figure(figsize=(width, total), layout="constrained")
     engine: Any = figure.get_layout_engine()
@@ -265,8 +257,8 @@ def draw_panel(forest: Forest, ax: Axes, size: float) -> None:
     ax.set_xlim(low, high)
     ax.set_ylim(forest.height - 0.4, -0.6)
     ax.set_yticks(rows["y"], [escape_text(label) for label in rows["label"]])
-    ax.tick_params(axis="y", length=0, labelsize=size)
-    ax.tick_params(axis="x", labelsize=size)
+    ax.tick_params(labelsize=size)
+    ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)
     higher = "right" if forest.metric.higher else "left"
     unit = unit_of_difference(forest.metric)
@@ -295,9 +287,6 @@ def _draw_far(
 
 def _legend(forests: Sequence[Forest], margin: float) -> list[Any]:
     """Return the handles of the legend: verdicts that occur, the bar, the margin."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
     verdicts = {verdict for forest in forests for verdict in forest.rows["verdict"]}
     handles: list[Any] = []
     for verdict, (color, marker) in LOOKS.items():
@@ -347,23 +336,18 @@ def forest_sheets(data: pd.DataFrame) -> list[Sheet]:
         first = part.iloc[0]
         metric = find_metric(first["metric"], first["measure"])
         unit = unit_of_difference(metric)
-        cells: dict[Column, Callable[[Row], str]] = {
+        cells: Cells = {
             Column("setting"): value_cell("label"),
             Column("baseline"): value_cell("baseline_label"),
             number("n"): value_cell("pairs"),
             number("difference", unit): partial(write_difference, metric=metric),
-            number("detectable", unit): partial(_write_detectable, metric=metric),
+            number("detectable", unit): metric_cell("detectable", metric),
             Column("verdict"): value_cell("verdict"),
         }
         name = baseline_words(first["baseline"])
         title = f"{problem}: difference in {metric.words} to {name}, all else equal"
         sheets.append(make_sheet(title, "", cells, plain_rows(part)))
     return sheets
-
-
-def _write_detectable(row: Row, metric: Metric) -> str:
-    value = row["detectable"]
-    return write_value(value and metric.steps(row["tasks"]) * value, metric)
 
 
 FIGURE = Picture(

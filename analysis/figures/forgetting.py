@@ -41,10 +41,9 @@ def forgetting_by_task(frame: pd.DataFrame) -> pd.DataFrame:
 
     The columns are as in `by_task`. The column backward_accuracy of the records
     lists the accuracy (0 to 1) on previous tasks, the latest first. The measure
-    last_task_accuracy is the first entry of this list. The measure earlier_accuracy is
-    the mean of the list. The measure backward_transfer is this mean minus the mean
-    accuracy on the same tasks when they were new. The first task has no previous task,
-    so it has none of these three measures.
+    last_task_accuracy is the first entry of this list, and earlier_accuracy is the mean
+    of the list. backward_transfer is this mean minus the mean accuracy on the same
+    tasks when they were new. The first task has none of these three measures.
 
     Raises:
         UsageError: The network was not tested on earlier tasks, or no setting has a
@@ -71,9 +70,8 @@ def _when_new(frame: pd.DataFrame, backward: pd.Series[Any]) -> pd.Series[float]
     """
     rows = zip(frame["run_id"], frame["task"], frame["test_accuracy"], strict=True)
     new = {(run, task): accuracy for run, task, accuracy in rows}
-    looked = frame.loc[backward.index, ["run_id", "task"]].assign(
-        count=backward.map(len)
-    )
+    looked = frame.loc[backward.index, ["run_id", "task"]]
+    looked = looked.assign(count=backward.map(len))
     means = [
         np.mean([new.get((run, task - back), np.nan) for back in range(1, count + 1)])
         for run, task, count in looked.itertuples(index=False)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import numpy as np
+from matplotlib.axes import Axes
+from scipy.optimize import isotonic_regression
 
 from analysis.figures.picture import text_width
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 MOST = 0.4  # the maximum share of the width of a figure that names can take
 STEP = 1.45  # the distance of neighboring names, in multiples of the size of the font
@@ -29,10 +28,8 @@ class End:
 def names_fit(names: Sequence[str], size: float, room: tuple[float, float]) -> bool:
     """Return whether names have room to the right of a panel.
 
-    Args:
-        names: The names of the lines.
-        size: The size of the font in points.
-        room: The width of the figure and the height of the axes, in inches.
+    `size` is the size of the font in points. `room` is the width of the figure and the
+    height of the axes, in inches.
     """
     width, height = room
     widest = max((text_width(name, size) for name in names), default=0.0)
@@ -43,13 +40,8 @@ def label_ends(ax: Axes, ends: Sequence[End], size: float, inches: float) -> Non
     """Write the name of each line to the right of the axes, near the end of the line.
 
     Names that would overlap are moved apart. A thin grey line connects each name to the
-    end of its line.
-
-    Args:
-        ax: The axes. Their limits must be set before.
-        ends: The ends of the lines.
-        size: The size of the font in points.
-        inches: The smallest height that the axes can have.
+    end of its line. Set the limits of the axes before. `size` is the size of the font
+    in points, and `inches` is the smallest height that the axes can have.
     """
     low, high = ax.get_ylim()
     ordered = sorted(ends, key=lambda end: end.value)
@@ -67,14 +59,12 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
     """Move heights apart until neighbors differ by at least `gap`; return them.
 
     The heights must be ascending. The sum of the squared moves is as small as possible.
-    The result lies within [0, 1] if all heights fit there. For y = z + gap * (0, 1, 2,
-    ...), the solution is the isotonic regression of z, clipped to the allowed range.
+    The result lies within [0, 1] if all heights fit there. It is the isotonic
+    regression of heights - gap * (0, 1, 2, ...), clipped, plus gap * (0, 1, 2, ...).
 
     >>> spread([0.5, 0.5], 0.25), spread([0.1, 0.9], 0.25), spread([0.0, 0.0], 0.5)
     ([0.375, 0.625], [0.1, 0.9], [0.0, 0.5])
     """
-    from scipy.optimize import isotonic_regression
-
     steps = gap * np.arange(len(heights))
     z = isotonic_regression(np.array(heights) - steps).x
     return list((np.clip(z, 0, max(0, 1 - steps[-1])) + steps).tolist())

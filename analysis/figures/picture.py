@@ -1,11 +1,11 @@
-"""The class of a figure, the style of all figures, and their export to a file.
+"""What all figures share: their class, style, colors, headings and texts.
 
 A figure makes data from records and then draws the data. So tests can check the data
-without pixels, and the data can be drawn on the axes of another figure.
+without pixels.
 
 The colors are from Okabe & Ito (2008). Readers with the common forms of color
 blindness can tell these colors apart. The colors of SGD, SAM and GNP also differ in
-lightness, so readers can tell these three apart in grey.
+lightness, so these three can be told apart in grey.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ import functools
 import io
 import warnings
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 
 from analysis.statistics.metrics import MEASURE
+from analysis.tables.formats import Sheet
 from trainables.record import Column
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-
-    from analysis.tables.formats import Sheet
+from trainables.usage import UsageError
 
 Columns = Mapping[str, Column]  # type, unit and meaning of each column of the records
 
@@ -70,9 +71,9 @@ SPARE = ("#CC79A7", "#009E73", "#D55E00", "#56B4E9", "#F0E442")  # other optimiz
 
 @attrs.frozen(kw_only=True)
 class View:
-    """The choices of the user about what a figure shows."""
+    """What the user wants a figure to show."""
 
-    metrics: tuple[str, ...] = ()  # names of metrics; see `Picture.metrics`
+    metrics: tuple[str, ...] = ()  # the names of the metrics
     measure: str = MEASURE  # the measure of the metrics, a key of `metrics.MEASURES`
     baseline: str = "sgd"  # the baseline of a comparison; see `comparing.baselines`
 
@@ -86,18 +87,17 @@ class Picture:
         meaning: What the figure shows, in one line.
         columns: The columns of the records that the figure needs, besides
             `analysis.records.runs.NEEDED`.
-        data: A function that makes the data of the figure, a frame with one row per
-            point. Its arguments are the records of one study, the user's choices, and
-            the columns of the records.
+        data: A function that makes the data of the figure from the records of one
+            study. The data have one row per point.
         draw: A function that draws the data. Its arguments are the data and a width in
             inches; None means the default width of the figure.
         numbers: A function that makes tables of numbers from the data.
         metrics: The metrics that the figure shows by default; empty if it shows none.
-        line_per_setting: Whether the figure has a line per setting. Such a figure
-            cannot show many settings.
+        line_per_setting: Whether the figure has a line per setting, and so cannot show
+            many settings.
         any_measure: Whether the figure can show each measure of `metrics.MEASURES`.
-        compares: Whether the figure compares settings with a baseline, so that it needs
-            the records of the baseline too.
+        compares: Whether the figure compares settings with a baseline, and so needs the
+            records of the baseline too.
     """
 
     title: str
@@ -124,17 +124,11 @@ class Picture:
         width: float | None = None,
         salt: str = "plasticity-study",
     ) -> tuple[bytes, float]:
-        """Draw the figure; return the bytes of a file and the width in inches.
+        """Draw `data`; return the bytes of a file and the width in inches.
 
-        Args:
-            data: The data, as the function `data` of this class returns it.
-            suffix: The format, a key of `FORMATS`.
-            width: The width in inches. None means the default width of the figure.
-            salt: Text from which the ids in an SVG file are made. Figures on the same
-                web page need different salts, so that their ids differ.
+        `suffix` is the format, a key of `FORMATS`. The ids in an SVG file are made from
+        `salt`, so figures on the same web page need different salts.
         """
-        from matplotlib import rc_context
-
         content = io.BytesIO()
         with rc_context({**STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
             # The name of a study can have characters that are missing in the font.
@@ -147,10 +141,7 @@ class Picture:
 def legend_columns(count: int, widest: float, width: float) -> int:
     """Return the number of columns of a legend, at most 4, equally long if possible.
 
-    Args:
-        count: The number of entries.
-        widest: The width of the widest entry in inches.
-        width: The width of the figure in inches.
+    `widest` is the width of the widest entry in inches, `width` that of the figure.
 
     >>> legend_columns(6, 1.0, 7.0), legend_columns(6, 3.0, 7.0)
     (3, 2)
@@ -160,10 +151,7 @@ def legend_columns(count: int, widest: float, width: float) -> int:
 
 
 def escape_text(text: str) -> str:
-    r"""Escape text so that matplotlib shows it without change.
-
-    A "$" would start a formula, so it gets a backslash. Characters that cannot be
-    printed are replaced.
+    r"""Escape "$", which would start a formula, and replace unprintable characters.
 
     >>> escape_text("a$b$"), escape_text("bell\x07")
     ('a\\$b\\$', 'bell�')
@@ -172,11 +160,33 @@ def escape_text(text: str) -> str:
     return shown.replace("$", r"\$")
 
 
+def describe_stream(data: pd.DataFrame) -> str:
+    """Return the heading of one problem, as in "permuted (mnist, 100 tasks)"."""
+    sets = ", ".join(sorted(set(data["dataset"])))
+    lengths = " or ".join(map(str, sorted(set(data["tasks"]))))
+    plural = "" if lengths == "1" else "s"
+    problem = data["problem"].iloc[0]
+    return escape_text(f"{problem} ({sets}, {lengths} task{plural})")
+
+
+def too_many(count: int, what: str, most: int) -> UsageError:
+    """Return the error for too many items; `what` names them, as in "settings"."""
+    return UsageError(
+        f"there are {count} {what}, but a figure shows at most {most}: choose settings "
+        "with --setting ID (python -m analysis table --format csv lists the IDs)"
+    )
+
+
+def text_size(width: float) -> float:
+    """Return the size in points of the text in a figure that is `width` inches wide."""
+    return 7 if width < NARROW else 8.5
+
+
 @attrs.frozen
 class Heading:
     """The text at the top of a figure, in lines that fit the width of the figure.
 
-    A figure narrower than `NARROW` has no title: the caption in a paper has it.
+    A figure narrower than `NARROW` has no title, because a paper has a caption for it.
     """
 
     title: str
@@ -186,30 +196,36 @@ class Heading:
     @property
     def inches(self) -> float:
         """The height of the heading, with the space below it."""
-        lines = [part.count("\n") + 1 if part else 0 for part, _, _ in self._parts]
-        sizes = [size for _, size, _ in self._parts]
-        heights = [LINE * n * size for n, size in zip(lines, sizes, strict=True)]
-        return sum(heights) / 72 + (0.16 if any(lines) else 0.0)
+        heights = [LINE * (t.count("\n") + 1) * size for t, size, _ in self._parts]
+        return sum(heights) / 72 + (0.16 if heights else 0.0)
 
     @property
-    def _parts(self) -> tuple[tuple[str, float, dict[str, Any]], ...]:
-        """Title and text: (wrapped text, size in points, style for `figure.text`)."""
-        narrow, inches = self.width < NARROW, self.width - 0.2
-        title = "" if narrow else escape_text(self.title)
-        title = wrap_text(title, inches, 11, bold=True)
-        size = 7 if narrow else 8.5
-        text = wrap_text(self.text, inches, size)
-        return (title, 11, {"weight": "bold"}), (text, size, {"color": "0.35"})
+    def _parts(self) -> list[tuple[str, float, dict[str, Any]]]:
+        """Title and text, unless empty: (wrapped text, size in points, style)."""
+        inches, size = self.width - 0.2, text_size(self.width)
+        title = "" if self.width < NARROW else escape_text(self.title)
+        parts: list[tuple[str, float, dict[str, Any]]] = [
+            (wrap_text(title, inches, 11, bold=True), 11, {"weight": "bold"}),
+            (wrap_text(self.text, inches, size), size, {"color": "0.35"}),
+        ]
+        return [part for part in parts if part[0]]
+
+    def make_figure(self, inches: float) -> Figure:
+        """Return a figure with room for this heading, above `inches` for the axes."""
+        height = inches + self.inches
+        figure = Figure(figsize=(self.width, height), layout="constrained")
+        engine: Any = figure.get_layout_engine()
+        engine.set(rect=(0, 0, 1, inches / height))
+        return figure
 
     def draw(self, figure: Figure) -> None:
         """Write the heading at the top left of a figure."""
         height = figure.get_figheight()
         left, top = 0.1 / self.width, height - 0.08
         for text, size, style in self._parts:
-            if text:
-                style = {**style, "size": size, "va": "top", "linespacing": 1.2}
-                figure.text(left, top / height, text, **style)
-                top -= LINE * size * (text.count("\n") + 1) / 72
+            style = {**style, "size": size, "va": "top", "linespacing": 1.2}
+            figure.text(left, top / height, text, **style)
+            top -= LINE * size * (text.count("\n") + 1) / 72
 
 
 LINE = 1.35
@@ -220,12 +236,9 @@ LINE = 1.35
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """Return the largest width of a line of text in inches; `size` is in points.
 
-    The result includes 6% for PNG files: they round the width of each sign to whole
-    pixels, and the rounding makes a line up to 6% wider.
+    The result includes 6% for PNG files: the width of each sign is rounded to whole
+    pixels there, which makes a line up to 6% wider.
     """
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
-
     weight = "bold" if bold else "normal"
     font = FontProperties(family=STYLE["font.family"], size=size, weight=weight)
     width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.comparing.relations import BETWEEN, relation
-from analysis.figures.curves.words import describe_stream
-from analysis.figures.picture import NARROW, Heading, Picture, escape_text, wrap_text
+from analysis.figures.picture import (
+    NARROW,
+    Heading,
+    Picture,
+    describe_stream,
+    escape_text,
+    text_size,
+    too_many,
+    wrap_text,
+)
 from analysis.statistics.correlations import LEAST
 from analysis.tables.relations import relation_sheets
-from analysis.tables.words import too_many
 from trainables.usage import UsageError
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 PROBE = "start_sharpness"  # the sharpness before a task
 MOST = 40  # the maximum number of settings (rows) that stays readable
@@ -58,17 +61,11 @@ def relation_by_setting(frame: pd.DataFrame) -> pd.DataFrame:
 def draw_relation(data: pd.DataFrame, width: float | None = None) -> Figure:
     """Return the figure of correlations: a panel per problem, a row per setting.
 
-    A dot is the mean of a correlation over seeds. The bar through the dot is the 95%
+    A dot is the mean of a correlation over seeds, and the bar through it is the 95%
     interval of the mean. A full dot is Spearman's correlation over the tasks of a run.
-    A hollow dot is the same without a smooth trend over the tasks. "n/a" stands for a
-    correlation that is undefined.
-
-    Args:
-        data: As `relation_by_setting` returns it.
-        width: The width in inches. None means 7.
+    A hollow dot is the same without a smooth trend over the tasks. "n/a" stands for an
+    undefined correlation. `data` is as `relation_by_setting` returns it.
     """
-    from matplotlib.figure import Figure
-
     width = width or 7.0
     heading = Heading(
         f"Sharpness before a task and accuracy on it, study {data['study'].iloc[0]}",
@@ -79,16 +76,11 @@ def draw_relation(data: pd.DataFrame, width: float | None = None) -> Figure:
     parts = [part for _, part in data.groupby("problem", sort=False)]
     rows = [len(part) for part in parts]
     row = 0.27 if width < NARROW else 0.2  # a narrow figure breaks long names
-    height = 0.4 + sum(0.75 + row * count for count in rows)
-    total = height + heading.inches
-    figure = Figure(figsize=(width, total), layout="constrained")
-    engine: Any = figure.get_layout_engine()
-    engine.set(rect=(0, 0, 1, height / total))
+    figure = heading.make_figure(0.4 + sum(0.75 + row * count for count in rows))
     grid = figure.subplots(len(parts), 1, squeeze=False, height_ratios=rows)[:, 0]
     for part, ax in zip(parts, grid, strict=True):
-        _draw_panel(part.reset_index(drop=True), ax)
-    size = 7 if width < NARROW else 8.5
-    grid[-1].set_xlabel("rank correlation (Spearman)", size=size)
+        _draw_panel(part.reset_index(drop=True), ax, width)
+    grid[-1].set_xlabel("rank correlation (Spearman)", size=text_size(width))
     figure.legend(
         *grid[0].get_legend_handles_labels(),
         loc="outside lower right",
@@ -100,8 +92,11 @@ def draw_relation(data: pd.DataFrame, width: float | None = None) -> Figure:
     return figure
 
 
-def _draw_panel(part: pd.DataFrame, ax: Axes) -> None:
-    """Draw the correlations of one problem: a row per setting, the first at the top."""
+def _draw_panel(part: pd.DataFrame, ax: Axes, width: float) -> None:
+    """Draw the correlations of one problem: a row per setting, the first at the top.
+
+    `width` is the width of the figure in inches.
+    """
     for (name, label), shift in zip(CORRELATIONS.items(), (-0.13, 0.13), strict=True):
         y = part.index + shift
         face = "none" if name == "partial" else None
@@ -113,14 +108,11 @@ def _draw_panel(part: pd.DataFrame, ax: Axes) -> None:
     ax.axvline(0, color="0.35", linewidth=0.8)
     ax.set_xlim(-1, 1)
     ax.set_ylim(len(part) - 0.5, -0.5)
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    width = figure.get_figwidth()
     size, title_size = (7, 8) if width < NARROW else (7.5, 9.5)
     labels = [wrap_text(escape_text(n), 0.4 * width, size) for n in part["label"]]
     ax.set_yticks(part.index, labels)
-    ax.tick_params(axis="y", length=0, labelsize=size)
-    ax.tick_params(axis="x", labelsize=size)
+    ax.tick_params(labelsize=size)
+    ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
     title = wrap_text(describe_stream(part), 0.6 * width, title_size)
     ax.set_title(title, size=title_size)

@@ -37,14 +37,8 @@ def replication_curves(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the published curves, and the curves of all runs on the same stream.
 
     Some runs repeat the publication. The other runs differ, for example in the
-    optimizer. No curve is smoothed, because the published curves are not.
-
-    Args:
-        frame: Records with the columns of `analysis.records.runs.NEEDED` and the
-            measures `analysis.comparing.published.COLUMNS`.
-
-    Returns:
-        The columns of `analysis.figures.curves.data.by_task`.
+    optimizer. No curve is smoothed, because the published curves are not. The columns
+    are as in `analysis.figures.curves.data.by_task`.
 
     Raises:
         UsageError: No setting with a complete run repeats a published curve.

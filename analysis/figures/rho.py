@@ -1,44 +1,46 @@
 """The figure rho: heat maps of a metric over rho and the learning rate.
 
-rho is the radius of the ascent step of optimizers such as SAM. The colors are cividis.
-Readers with and without color blindness see cividis in nearly the same way (Nunez,
-Anderton & Renslow 2018), and its order is also visible in grey. Lighter is better for
-every metric, even if its low values are good.
+rho is the radius of the ascent step of optimizers such as SAM. Readers with and without
+color blindness see the colors, cividis, in nearly the same way (Nunez, Anderton &
+Renslow 2018), and the order of the colors is also visible in grey. Lighter is better
+for every metric, even if its low values are good.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import attrs
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import Stroke, withStroke
 
 from analysis.comparing.fresh import runs_for
 from analysis.comparing.winners import common_seeds, winner
 from analysis.figures.curves.sheets import mean_and_half
-from analysis.figures.curves.words import describe_stream
 from analysis.figures.picture import (
     NARROW,
     Heading,
     Picture,
+    describe_stream,
     text_width,
+    too_many,
     wrap_text,
 )
 from analysis.records.runs import by_problem, by_setting, labels, show
 from analysis.statistics.intervals import mean_interval
 from analysis.statistics.metrics import MEASURE, MEASURES, Metric, find_metric
-from analysis.tables.formats import Column, Row, Sheet, make_sheet, number
-from analysis.tables.words import count_range, too_many, unit_of_level, value_cell
+from analysis.tables.formats import Cells, Column, Sheet, make_sheet, number
+from analysis.tables.words import count_range, unit_of_level, value_cell
 from trainables.usage import UsageError
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.figure import Figure
 
 SHOWN = ("late_accuracy", "plasticity_loss")  # the metrics shown by default
 # The columns of the setting that `rho_grid` copies into its result.
@@ -67,15 +69,8 @@ def rho_grid(
 ) -> pd.DataFrame:
     """Return the mean of each metric over the seeds, for each setting.
 
-    Some seeds were run for a few settings only, for example to confirm the best
-    setting. The means leave these seeds out, so that all settings are compared on the
-    same seeds.
-
-    Args:
-        frame: Records with the columns of `analysis.records.runs.NEEDED` and the
-            measure.
-        metrics: The names of the metrics, as in `find_metric`.
-        measure: The measure of the metrics, a key of `MEASURES`.
+    Extra seeds, which only a few settings have, are left out, so that all settings are
+    compared on the same seeds.
 
     Returns:
         One row per (metric, setting), with the columns study, setting_id, problem,
@@ -83,9 +78,8 @@ def rho_grid(
         expected, diverged and best. rho is NaN if the optimizer has no rho. panel is
         the name of the setting's panel, for example "GNP alpha 0.5". lo and hi are the
         ends of the 95% t-interval; they are NaN if there are too few runs. best says
-        whether the setting has the best late level of its problem (see `winner`). The
-        trend does not decide, because a network that learns nothing can have the best
-        trend.
+        whether the setting has the best late level of its problem (see `winner`), even
+        if the metric is a trend: a network that learns nothing can have the best trend.
 
     Raises:
         UsageError: A metric is unknown; a metric is relative, but no run has the
@@ -143,9 +137,7 @@ def rho_grid(
 
 
 def panel_names(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the panel of each setting: its name without rho and the learning rate.
-
-    rho and the learning rate are the axes of a panel.
+    """Return the panel of each setting: its name without rho and lr, the panel's axes.
 
     >>> gnp = {"optimizer": "gnp", "lr": 0.1, "rho": 0.05}
     >>> panel_names([{**gnp, "alpha": 0.5}, {**gnp, "alpha": 0.8, "rho": 0.1}])
@@ -154,9 +146,7 @@ def panel_names(settings: Sequence[dict[str, Any]]) -> list[str]:
     ['GNP', 'SAM adam']
     """
     axes = ("lr", "rho")
-    return labels(
-        [{n: v for n, v in setting.items() if n not in axes} for setting in settings]
-    )
+    return labels([{n: v for n, v in s.items() if n not in axes} for s in settings])
 
 
 def metric_of(row: Mapping[Any, Any] | pd.Series[Any]) -> Metric:
@@ -175,12 +165,9 @@ def scale_limits(values: Sequence[float], higher: bool) -> tuple[float, float]:
 
     A network with a large rho can be very bad. If the scale reached down to its value,
     all good values would have nearly the same color. So the scale starts at the best
-    value. The scale is at most 1.5 times as long as the range of the best 85% of the
-    values. All values beyond the bad end of the scale have the color of that end.
-
-    Args:
-        values: The values, in any unit.
-        higher: Whether higher values are better.
+    value, and is at most 1.5 times as long as the range of the best 85% of the values.
+    All values beyond the bad end of the scale have the color of that end. `higher` says
+    whether higher values are better.
 
     >>> scale_limits([10.0, *range(80, 100)], higher=True)
     (73.5, 99.0)
@@ -281,26 +268,20 @@ def panels_of(data: pd.DataFrame) -> dict[str, list[float]]:
 
 
 def draw_rho_figure(data: pd.DataFrame, width: float | None = None) -> Figure:
-    """Return the figure of heat maps: a row per metric, a panel per optimizer.
+    """Return the figure of heat maps: a row per problem and metric.
 
-    An optimizer whose settings differ in more than rho and the learning rate has
-    several panels. Each problem has its own rows. All panels of a row have the same
-    color scale.
-
-    Args:
-        data: As `rho_grid` returns it.
-        width: The width in inches. None means as wide as necessary.
+    A row has a panel per optimizer, or several if the settings of the optimizer differ
+    in more than rho and lr. All panels of a row have the same color scale. `data` is as
+    `rho_grid` returns it. If `width` is None, the figure is as wide as necessary.
     """
-    from matplotlib.figure import Figure
-
     rows = [
         row
         for _, part in data.groupby("problem", sort=False)
         for _, row in part.groupby("metric", sort=False)
     ]
     grid = Grid.arrange(data, width)
-    # The values of rho stand below the last row, or below each row if rows have several
-    # lines of panels.
+    # The values of rho stand below the last row, or, if rows have several lines of
+    # panels, below each row.
     below_each = len(grid.lines) > 1
     row_titles = [_row_title(row, grid.width) for row in rows]
     above = HEAD + HEAD_LINE * max(text.count("\n") + 1 for text in row_titles)
@@ -353,12 +334,10 @@ def _draw_row(
         for panel in line:
             width = grid.cell * max(1, len(grid.panels[panel]))
             ax = _add_axes(figure, (left, bottom, width, grid.panel_height))
-            part = row[row["panel"] == panel]
+            part, rhos = row[row["panel"] == panel], grid.panels[panel]
             numbers = grid.cell >= READABLE
-            draw_panel(
-                part, ax, grid.panels[panel], grid.rates, colors, numbers=numbers
-            )
-            if len(part):
+            draw_panel(part, ax, rhos, grid.rates, colors, numbers=numbers)
+            if len(part):  # the name in lines that fit the figure
                 ax.set_title(grid.names[panel], size=NAME_SIZE, pad=3)
             if left > LEFT:
                 ax.tick_params(axis="y", left=False, labelleft=False)
@@ -382,9 +361,6 @@ def _add_axes(figure: Figure, inches: tuple[float, float, float, float]) -> Axes
 
 def colors_of(row: pd.DataFrame) -> ScalarMappable:
     """Return the color scale of a row of panels, in the unit of `display_unit`."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-
     metric = metric_of(row.iloc[0])
     means = (
         display_unit(metric, row["tasks"].iloc[0])[0]
@@ -422,9 +398,7 @@ def draw_panel(
         _draw_cell(cell, ax, corner, colors, numbers=numbers)
     ax.set_xlim(0, max(1, len(rhos)))
     ax.set_ylim(0, len(rates))
-    figure = ax.get_figure(root=True)
-    assert figure is not None
-    inches = ax.get_window_extent().width / figure.dpi
+    inches = ax.get_window_extent().width / ax.figure.dpi
     each = math.ceil(TICK * len(rhos) / inches) if rhos else 1
     ticks = np.arange(len(rhos))[::each] + 0.5
     ax.set_xticks(ticks, [f"{rho:g}" for rho in rhos[::each]])
@@ -448,13 +422,7 @@ def _draw_cell(
     *,
     numbers: bool,
 ) -> None:
-    """Draw the cell of a setting: color, number, and a ring if it is the best.
-
-    `corner` is the lower left corner of the cell.
-    """
-    from matplotlib.patches import Rectangle
-    from matplotlib.patheffects import Stroke, withStroke
-
+    """Draw the cell of a setting: color, number, and a ring if it is the best."""
     scale, _ = display_unit(metric_of(cell), cell["tasks"])
     value = scale * cell["mean"]
     known = not np.isnan(value) and not cell["diverged"]
@@ -485,10 +453,7 @@ def _draw_cell(
 def _draw_scale(
     row: pd.DataFrame, figure: Figure, ax: Axes, colors: ScalarMappable
 ) -> None:
-    """Draw the color scale of a row of panels.
-
-    An end of the scale is an arrow if some values lie beyond that end.
-    """
+    """Draw a row's color scale, with an arrow at an end if values lie beyond it."""
     scale, unit = display_unit(metric_of(row.iloc[0]), row["tasks"].iloc[0])
     means = scale * row["mean"].dropna()
     low, high = colors.get_clim()
@@ -515,9 +480,8 @@ def _legend(data: pd.DataFrame) -> str:
         parts.append(f"ring: the best {level}")
     if data["diverged"].any():
         parts.append("grey and hatched: diverged/all runs")
-    if any(
-        metric_of(row).trend for _, row in data.drop_duplicates("metric").iterrows()
-    ):
+    metrics = data.drop_duplicates("metric").to_dict("records")
+    if any(metric_of(row).trend for row in metrics):
         parts.append("a network that never learns has nothing to lose")
     return f"{'; '.join(parts)}."
 
@@ -529,13 +493,11 @@ def rho_sheets(data: pd.DataFrame) -> list[Sheet]:
         metric = metric_of(part.iloc[0])
         scale, unit = display_unit(metric, part["tasks"].iloc[0])
         title = f"{problem}: {metric.words}"
-        cells: dict[Column, Callable[[Row], str]] = {
+        cells: Cells = {
             Column("panel"): value_cell("panel"),
             number("lr"): value_cell("lr"),
             number("rho"): lambda row: "–" if pd.isna(row["rho"]) else show(row["rho"]),
-            number("mean", unit): functools.partial(
-                mean_and_half, scale=scale, digits=".2f"
-            ),
+            number("mean", unit): partial(mean_and_half, scale=scale, digits=".2f"),
             number("runs"): lambda row: f"{row['runs']} of {row['expected']}",
             number("diverged"): value_cell("diverged"),
             Column(""): lambda row: "best" if row["best"] else "",

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from analysis.figures.picture import NARROW, Picture, escape_text
 from analysis.records.runs import rank_problem
-from analysis.tables.formats import Column, Sheet
+from analysis.tables.formats import Column, Sheet, number
 from trainables.usage import UsageError
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from trainables.data import Dataset
     from trainables.problems import Problem
 
@@ -34,10 +33,6 @@ ORIGINAL = -1  # the task number of an image that is not permuted
 
 def pictured_tasks(frame: pd.DataFrame) -> pd.DataFrame:
     """Return example images of the first tasks of each problem.
-
-    Args:
-        frame: Records with the columns of `analysis.records.runs.NEEDED` and
-            task_label.
 
     Returns:
         One row per image, with the columns study, problem, dataset, drawn_from, seed,
@@ -53,12 +48,11 @@ def pictured_tasks(frame: pd.DataFrame) -> pd.DataFrame:
     groups = list(frame.groupby("problem", sort=False))
     for problem, part in sorted(groups, key=lambda group: rank_problem(str(group[0]))):
         first = part[part["seed"] == part["seed"].min()]
-        _check_known(str(problem))
         stream: Any = _first_stream(str(problem), first)
         for name, value in attrs.asdict(stream).items():
             first = first[first[name] == value]
         labels = first.drop_duplicates("task").set_index("task")["task_label"]
-        # with the option --tasks, the records count from the first of these tasks
+        # With the option --tasks, task 0 of the records is the first of these tasks.
         labels.index += frame.attrs.get("first_task", 0)
         images = _load_images(first["dataset"].iloc[0])
         common = {
@@ -74,7 +68,9 @@ def pictured_tasks(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _check_known(problem: str) -> None:
+def _first_stream(problem: str, records: pd.DataFrame) -> Problem:
+    """Return the problem with the hyperparameters of the first record."""
+    from trainables.hyperparameter import hyperparameters
     from trainables.problems import PROBLEMS
 
     if problem not in PROBLEMS:
@@ -83,13 +79,6 @@ def _check_known(problem: str) -> None:
             "program does not have this problem: choose another problem with "
             "--problem, or use the version of the program that made the records"
         )
-
-
-def _first_stream(problem: str, records: pd.DataFrame) -> Problem:
-    """Return the problem with the hyperparameters of the first record."""
-    from trainables.hyperparameter import hyperparameters
-    from trainables.problems import PROBLEMS
-
     own = {name: records[name].iloc[0] for name in hyperparameters(PROBLEMS[problem])}
     return PROBLEMS[problem](**own)
 
@@ -99,7 +88,7 @@ def _images(
 ) -> Iterator[dict[str, Any]]:
     """Yield a row of `pictured_tasks` for each image of some tasks of one problem.
 
-    `labels` has the label of each task in the records, by the number of the task.
+    `labels` has the label of each task in the records, by the task's number.
     """
     from trainables.data.rotation import rotated
 
@@ -127,13 +116,7 @@ def _row(task: int, task_label: str, label: int, image: Any) -> dict[str, Any]:
 
 
 def _load_images(name: str) -> Dataset:
-    """Load a dataset that is on this machine.
-
-    In place of MNIST, use the subset `BUNDLED` if PLASTICITY_DATA is not set.
-
-    Raises:
-        UsageError: The dataset would have to be downloaded.
-    """
+    """Load a dataset without a download; `BUNDLED` can stand for all of MNIST."""
     from trainables.data import DATASETS, find_folder, load
 
     if find_folder(name) is None:
@@ -150,12 +133,8 @@ def _load_images(name: str) -> Dataset:
 def draw_tasks(data: pd.DataFrame, width: float | None = None) -> Figure:
     """Return the figure of example images: a block per problem, a column per task.
 
-    Args:
-        data: As `pictured_tasks` returns it.
-        width: The width in inches. None means 6.
+    `data` is as `pictured_tasks` returns it.
     """
-    from matplotlib.figure import Figure
-
     from trainables.data import DATASETS
 
     width = width or 6.0
@@ -188,13 +167,13 @@ def draw_tasks(data: pd.DataFrame, width: float | None = None) -> Figure:
 
 def task_sheets(data: pd.DataFrame) -> list[Sheet]:
     """Return a table with the labels of the tasks in the figure."""
-    columns = [Column("problem"), Column("seed", right=True), Column("task labels")]
+    columns = [Column("problem"), number("seed"), Column("task labels")]
     shown = data.drop_duplicates(["problem", "seed", "task"])
     rows = [
         [str(problem), str(seed), ", ".join(part["task_label"])]
         for (problem, seed), part in shown.groupby(["problem", "seed"], sort=False)
     ]
-    return [Sheet("Tasks in the figure", "", columns, rows, [])]
+    return [Sheet("Tasks in the figure", "", columns, rows)]
 
 
 FIGURE = Picture(

@@ -11,7 +11,6 @@ from analysis.records.runs import show
 from analysis.statistics.metrics import MEASURES, Metric
 from analysis.tables.formats import Row
 from trainables.request import seeds_text
-from trainables.usage import UsageError
 
 ALWAYS = ("optimizer", "lr", "rho", "alpha")
 """The columns of a setting that every table shows."""
@@ -48,9 +47,8 @@ def baseline_words(baseline: str) -> str:
 def best_words(baseline: str, metric: Metric | None = None) -> str:
     """Return the name of the best setting of a baseline in text.
 
-    The best setting is always the best by level. By another metric, another setting of
-    the baseline can be better. So if another metric is compared, the text names the
-    level.
+    The best setting is the best by level. If `metric` is not this level, the text names
+    the level, because another setting can be better by `metric`.
 
     >>> best_words("none"), best_words("sgd")
     ('the best setting with no remedy', 'the best sgd')
@@ -76,7 +74,7 @@ def unit_of_level(metric: Metric) -> str:
 def unit_of_difference(metric: Metric) -> str:
     """Return the unit in which tables show a difference of the metric.
 
-    Tables show a rate per task as the change over the whole stream: per task it would
+    A rate per task is shown as the change over the whole stream: per task it would
     round to zero, and per 100 tasks it could exceed 100 points on a short stream.
     """
     unit = MEASURES[metric.measure].unit_of_difference
@@ -91,8 +89,8 @@ def write_value(value: float | None, metric: Metric) -> str:
 def write_interval(row: Row, name: str, metric: Metric) -> str:
     """Return a mean ± half of its interval as text, in the unit of the metric.
 
-    The row has the mean in the column `name`, the ends of its interval in the columns
-    NAME_lo and NAME_hi, and the number of tasks in the column tasks.
+    The mean is in the column `name`, the ends of its interval are in the columns
+    NAME_lo and NAME_hi, and the number of tasks is in the column tasks.
 
     >>> from analysis.statistics.metrics import find_metric
     >>> row = {"x": 0.5, "x_lo": 0.4, "x_hi": 0.6, "tasks": 20}
@@ -135,6 +133,22 @@ def value_cell(name: str) -> Callable[[Row], str]:
     return lambda row: show(row[name])
 
 
+def metric_cell(name: str, metric: Metric) -> Callable[[Row], str]:
+    """Return a function like that of `value_cell`, for a value of a metric.
+
+    A rate per task becomes the change over the stream, whose number of tasks is in the
+    column tasks. Other metrics do not need this column.
+    """
+
+    def cell(row: Row) -> str:
+        value = row[name]
+        if metric.per_task and value is not None:
+            value = metric.steps(row["tasks"]) * value
+        return write_value(value, metric)
+
+    return cell
+
+
 def name_seeds(text: str) -> str:
     """Return seeds as words. Consecutive seeds become a range.
 
@@ -165,24 +179,10 @@ def count_range(counts: Iterable[int]) -> str:
     return f"{low} to {others[-1]}" if others else str(low)
 
 
-def too_many(count: int, what: str, most: int) -> UsageError:
-    """Return the error for a figure that cannot show this many items.
-
-    Args:
-        count: The number of items.
-        what: What the items are, for example "settings".
-        most: The maximum number of items in the figure.
-    """
-    return UsageError(
-        f"there are {count} {what}, but a figure shows at most {most}: choose settings "
-        "with --setting ID (python -m analysis table --format csv lists the IDs)"
-    )
-
-
 def shorten(lines: Sequence[str], kind: str = "") -> list[str]:
-    """Return the first `LONGEST` notes, and a note that counts the others.
+    """Return the first `LONGEST` notes, and a note that counts the other notes.
 
-    `kind` is added to this count, for example " (diverged)".
+    The count is followed by `kind`, for example " (diverged)".
     """
     if len(lines) <= LONGEST:
         return list(lines)
@@ -191,10 +191,7 @@ def shorten(lines: Sequence[str], kind: str = "") -> list[str]:
 
 
 def settings_of(rows: Sequence[Row], end: str) -> list[dict[str, Any]]:
-    """Return the columns of the setting from each row of a table.
-
-    These columns are between the column setting_id and the column `end`.
-    """
+    """Return from each row the columns between the columns setting_id and `end`."""
     names = list(rows[0])
     names = names[names.index("setting_id") + 1 : names.index(end)]
     return [{name: row[name] for name in names} for row in rows]

@@ -1,8 +1,6 @@
 """Data of the figures by task: a measurement of each setting after each task.
 
-A measurement is a column of the records, for example sharpness. The title of a panel
-comes from the name and the unit of the column. So a new measurement needs no change in
-this module.
+A measurement is a column of the records, for example sharpness.
 """
 
 from __future__ import annotations
@@ -20,8 +18,8 @@ from analysis.statistics.intervals import Interval, Reals, mean_interval
 from analysis.statistics.metrics import MEASURE, MEASURES
 from trainables.usage import UsageError
 
-# The columns of the setting that `by_task` copies into its result.
 KEPT = ("problem", "dataset", "optimizer", "lr", "tasks")
+"""The columns of the setting that `by_task` copies into its result."""
 
 SEEDS = 10
 """With fewer seeds than this, a thin line shows each seed."""
@@ -34,12 +32,7 @@ WINDOW = 0.05
 
 
 def titles_of(names: Sequence[str], columns: Columns) -> dict[str, str]:
-    """Return the title of each panel: the name of a column in words, and its unit.
-
-    Args:
-        names: The columns of the records to show.
-        columns: The descriptions of all columns of the records, which have the units.
-    """
+    """Return the title of each panel: a column's name in words, and its unit."""
     titles = {}
     for name in names:
         words = name.replace("_", " ")
@@ -55,25 +48,23 @@ def by_task(
 ) -> pd.DataFrame:
     """Return the mean of each measurement after each task, with its 95% t-interval.
 
-    The mean is over the complete runs of a setting. A run is complete if it finished
-    all tasks and did not diverge. Each interval is valid for its task only, not for the
-    whole line. If a run has no measurement at a task, the task has no row. A curve over
-    more than `LONG` tasks is smoothed.
+    The mean is over the complete runs of a setting. Each interval is valid for its task
+    only, not for the whole line. If a run has no measurement at a task, the task has no
+    row. A curve over more than `LONG` tasks is smoothed.
 
     Args:
         frame: Records with the columns of `analysis.records.runs.NEEDED`, and the
-            measurements. A complete run has a value of the first measurement at every
-            task. If the first measurement is not in `metrics.MEASURES`, a complete run
-            has a test_accuracy at every task.
+            measurements. A complete run finished all tasks, did not diverge, and has a
+            value of the first measurement at every task. If the first measurement is
+            not in `metrics.MEASURES`, it has a test_accuracy at every task.
         titles: The title of each measurement, by its column, with the unit in brackets.
             If the unit is "%" or "pp", figures show the fractions times 100.
         all_settings: Whether a setting without a complete run has one row, with
             runs = 0 and task = 0. If False, it has no row.
 
     Returns:
-        One row per (setting, measure, task), with the columns study, setting_id,
-        problem, dataset, optimizer, lr, tasks, label, runs, expected, diverged,
-        measure, title, and the columns of `curve`.
+        One row per (setting, measure, task), with the columns of `describe_runs`, the
+        columns measure and title, and the columns of `curve`.
 
     Raises:
         UsageError: No setting has a complete run, or the measurements were not made.
@@ -108,10 +99,10 @@ def by_task(
 
 
 def in_stream(data: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """Return curves with the numbers that their tasks have in the stream.
+    """Return curves in which task 0 is the first task of the stream.
 
-    If the records have only some tasks of the stream (option --tasks), `data` counts
-    from the first of these tasks.
+    If the records have only some tasks of the stream (option --tasks), task 0 of `data`
+    is the first of these tasks.
     """
     return data.assign(task=data["task"] + frame.attrs.get("first_task", 0))
 
@@ -141,14 +132,14 @@ def curve(
         matrix: A measurement of each run after each task, shape (runs, all tasks).
         tasks: The tasks that were measured.
         interval: A function that returns the mean and its interval at each task.
-        window: The number of tasks in the moving mean; None means `window_of`.
+        window: The number of measured tasks in the moving mean of each run; 1 for no
+            moving mean, None for the number from `window_of`.
 
     Returns:
         The columns task, mean, lo, hi, window and seed_values. lo and hi are the ends
-        of the interval; they are NaN if there are fewer than two runs. window is the
-        number of measured tasks in the moving mean of each run, 1 if the curve is not
-        smoothed. If there are at least two runs, but fewer than `SEEDS`, seed_values
-        has the value of each run, in the order of the seeds. Otherwise it is empty.
+        of the interval; they are NaN if there are fewer than two runs. If there are at
+        least two runs, but fewer than `SEEDS`, seed_values has the value of each run,
+        in the order of the seeds. Otherwise it is empty.
     """
     window = window_of(len(tasks)) if window is None else window
     values = smooth(matrix[:, tasks], window)

@@ -4,31 +4,29 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 
 from analysis.figures.curves.data import by_task, titles_of
 from analysis.figures.curves.heading import make_heading
 from analysis.figures.curves.looks import rates_of
-from analysis.figures.curves.panel import BY_TASK, Kind, draw_measure
+from analysis.figures.curves.panel import BY_TASK, Kind, draw_measure, name_line
 from analysis.figures.curves.sheets import by_task_sheets
-from analysis.figures.curves.words import describe_stream, moving_mean, name_line
 from analysis.figures.labels import label_ends, names_fit
 from analysis.figures.picture import (
     NARROW,
     Picture,
+    describe_stream,
     legend_columns,
+    text_size,
     text_width,
     wrap_text,
 )
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
 
 
 def draw_by_task(
@@ -38,27 +36,18 @@ def draw_by_task(
 
     If there is a single measurement and the names of the settings have room, each name
     stands at the end of its line. Otherwise a legend below the panels shows the names.
-
-    Args:
-        data: One study, as `by_task` returns it.
-        width: The width in inches. None means 7.5 for one measurement, otherwise 8.2.
-        kind: What the curves show, for example differences.
+    `data` is one study, as `by_task` returns it.
 
     Raises:
         UsageError: A problem has more settings than one panel can show.
     """
-    from matplotlib.figure import Figure
-
     titles = dict(zip(data["measure"], data["title"], strict=True))
     width = width or (7.5 if len(titles) == 1 else 8.2)
     problems = [part for _, part in data.groupby("problem", sort=False)]
-    blocks = [Block.arrange(part, titles, width) for part in problems]
+    blocks = [Block(part=part, titles=titles, width=width) for part in problems]
     head = make_heading(data, titles, width, kind)
     inches = [block.inches for block in blocks]
-    height = sum(inches) + head.inches
-    figure = Figure(figsize=(width, height), layout="constrained")
-    engine: Any = figure.get_layout_engine()
-    engine.set(rect=(0, 0, 1, sum(inches) / height))
+    figure = head.make_figure(sum(inches))
     places = figure.subfigures(len(blocks), 1, squeeze=False, height_ratios=inches)
     for place, block in zip(places[:, 0], blocks, strict=True):
         _draw_block(block, place, rates_of(data), kind)
@@ -73,33 +62,29 @@ class Block:
     part: pd.DataFrame  # rows of `by_task` for the problem
     titles: Mapping[str, str]  # the titles of the panels, by measurement
     width: float  # the width of the figure
-    at_ends: bool  # whether the names stand at the ends of the lines
-    columns: int  # the number of columns of the legend
 
-    @classmethod
-    def arrange(
-        cls, part: pd.DataFrame, titles: Mapping[str, str], width: float
-    ) -> Block:
-        """Arrange the panels in a figure of `width` inches."""
-        size = 7 if width < NARROW else 8.5
-        names = [
-            name_line(row)
-            for row in part.drop_duplicates("setting_id").to_dict("records")
-        ]
-        tall = 1.3 if width < NARROW else 2.1
-        across = max(text_width(name, size) for name in names) + 0.5
-        return cls(
-            part=part,
-            titles=titles,
-            width=width,
-            at_ends=len(titles) == 1 and names_fit(names, size, (width, tall)),
-            columns=legend_columns(len(names), across, width),
-        )
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """The names of the lines."""
+        settings = self.part.drop_duplicates("setting_id").to_dict("records")
+        return [name_line(setting) for setting in settings]
+
+    @property
+    def at_ends(self) -> bool:
+        """Whether the names stand at the ends of the lines."""
+        room = self.width, self.axes_inches
+        return len(self.titles) == 1 and names_fit(self.names, self.size, room)
+
+    @property
+    def columns(self) -> int:
+        """The number of columns of the legend."""
+        widest = max(text_width(name, self.size) for name in self.names) + 0.5
+        return legend_columns(len(self.names), widest, self.width)
 
     @property
     def size(self) -> float:
         """The size of the font of names and ticks in points."""
-        return 7 if self.width < NARROW else 8.5
+        return text_size(self.width)
 
     @property
     def across(self) -> int:
@@ -122,8 +107,8 @@ class Block:
     @property
     def inches(self) -> float:
         """The height of the block."""
-        count = self.part["setting_id"].nunique()
-        legend = 0 if self.at_ends else 0.1 + 0.18 * math.ceil(count / self.columns)
+        rows = math.ceil(len(self.names) / self.columns)
+        legend = 0 if self.at_ends else 0.1 + 0.18 * rows
         lines = max(title.count("\n") + 1 for title in self.panel_titles.values())
         room = 0.3 + 0.16 * lines
         return 0.45 + self.down * (self.axes_inches + room) + legend
@@ -134,7 +119,7 @@ class Block:
         if len(self.titles) == 1:
             return ""
         windows = set(self._windows.values())
-        text = f"{describe_stream(self.part)}{moving_mean(windows)}"
+        text = f"{describe_stream(self.part)}{_moving_mean(windows)}"
         return wrap_text(text, self.width - 0.3, 9.5, bold=True)
 
     @functools.cached_property
@@ -143,9 +128,8 @@ class Block:
         titles, windows = {}, self._windows
         for name, title in self.titles.items():
             if len(self.titles) == 1:
-                title = f"{describe_stream(self.part)}: {title}"
-            if len(self.titles) == 1:
-                title += moving_mean({windows[name]})
+                mean = _moving_mean({windows[name]})
+                title = f"{describe_stream(self.part)}: {title}{mean}"
             elif len(set(windows.values())) > 1 and windows[name] > 1:
                 # Narrow panels have room for few words.
                 title += f", {windows[name]}-task mean"
@@ -170,11 +154,7 @@ def _draw_block(
 ) -> None:
     """Draw the panels of one problem, with a legend if no names are at the lines.
 
-    Args:
-        block: The panels.
-        place: The part of the figure to draw on.
-        rates: The learning rates, as in `line_looks`.
-        kind: What the curves show, for example differences.
+    `rates` are the learning rates, as in `line_looks`.
     """
     if block.head:
         place.suptitle(block.head, x=0.01, ha="left", size=9.5, weight="bold")
@@ -206,12 +186,21 @@ def _draw_block(
         )
 
 
+def _moving_mean(windows: Collection[int]) -> str:
+    """Return the part of a title that names the window of the moving mean.
+
+    It is empty if the windows differ, or if the mean is over one task.
+    """
+    window, *others = windows
+    return "" if others or window == 1 else f", moving mean over {window} tasks"
+
+
 def _share_scales(panels: Sequence[Axes], titles: Sequence[str]) -> None:
     """Give the panels whose titles have the same unit the same limits."""
     units = [title.rpartition("(")[2] for title in titles]
     for unit in set(units):
-        same = [ax for ax, own in zip(panels, units, strict=True) if own == unit]
-        same = [ax for ax in same if ax.lines]
+        pairs = zip(panels, units, strict=True)
+        same = [ax for ax, own in pairs if own == unit and ax.lines]
         limits = np.array([ax.get_ylim() for ax in same])
         for ax in same:
             ax.set_ylim(limits[:, 0].min(), limits[:, 1].max())

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from analysis.figures.curves.data import SEEDS
-from analysis.figures.curves.panel import BY_TASK, Kind, Panel
+from analysis.figures.curves.panel import Kind, Panel
 from analysis.figures.picture import Heading, escape_text
 from analysis.tables.words import count_range
 
@@ -22,7 +22,7 @@ def make_heading(
         words = next(iter(titles.values())).partition(" (")[0]
         comma = "," if "," in words else ""
         title = f"{words[0].upper()}{words[1:]}{comma} by task, study {study}"
-    sentences = [kind.note, describe_lines(data, kind)]
+    sentences = [kind.note, _describe_lines(data, kind)]
     panels = [
         Panel(part=part, kind=kind)
         for _, part in data.groupby(["problem", "measure"], sort=False)
@@ -54,7 +54,7 @@ def make_heading(
     return Heading(title, " ".join(filter(None, sentences)), width)
 
 
-def describe_lines(data: pd.DataFrame, kind: Kind = BY_TASK) -> str:
+def _describe_lines(data: pd.DataFrame, kind: Kind) -> str:
     """Return a sentence that explains the lines and the bands of a figure."""
     counts = set(data.loc[data["runs"] > 0, "runs"])
     if not counts:

@@ -30,7 +30,7 @@ def line_looks(
     and dashes.
 
     Args:
-        settings: The optimizer and the learning rate of each setting. At most `LINES`.
+        settings: The optimizer and the learning rate of each setting; at most `LINES`.
         rates: All learning rates. The first rate gets the first entry of `DASHES`.
 
     Returns:

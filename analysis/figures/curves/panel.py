@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import attrs
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from analysis.figures.curves.looks import line_looks, rates_of, rates_of_rows
-from analysis.figures.curves.words import name_line
 from analysis.figures.labels import End
+from analysis.figures.picture import escape_text, too_many
 from analysis.statistics.intervals import Reals
-from analysis.tables.words import too_many
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 LOGARITHMIC = ("start_sharpness", "sharpness")
 """Measurements on a logarithmic axis, because sharpness spans several powers of 10."""
@@ -74,9 +73,9 @@ class Panel:
 
     @functools.cached_property
     def wide(self) -> frozenset[str]:
-        """The setting_ids whose bands are left out, because they would fill the axis.
+        """The setting_ids whose bands take more than two thirds of the axis at a task.
 
-        A band is left out if at any task it takes more than two thirds of the axis.
+        These bands are left out, because they would fill the axis.
         """
         limits = self._limits(self._ends(self.drawn))
         wide = set()
@@ -91,11 +90,9 @@ class Panel:
 
     @functools.cached_property
     def crowded(self) -> frozenset[str]:
-        """The setting_ids whose bands are left out, because they hide other bands.
+        """The setting_ids whose bands cover two other lines at most of their tasks.
 
-        A band is left out if it covers the lines of two other settings at more than
-        half of its tasks. Three bands on top of each other cannot be told apart, and
-        show only that the settings do not differ much.
+        These bands are left out: three bands on top of each other cannot be told apart.
         """
         means = self.drawn.pivot_table("mean", "task", "setting_id")
         crowded = set()
@@ -114,11 +111,10 @@ class Panel:
 
     @functools.cached_property
     def limits(self) -> tuple[float, float]:
-        """The limits of the axis, in its unit, which contain all lines.
+        """The limits of the axis, in its unit.
 
-        A band can be much wider than the range of the lines. The axis extends beyond
-        the lines by at most three quarters of their range, and cuts off the rest of the
-        band.
+        The axis contains all lines. It extends beyond them by at most three quarters of
+        their range, and cuts off wider bands.
         """
         return self._limits(
             self._ends(self.drawn[~self.drawn["setting_id"].isin(self.without_band)])
@@ -126,12 +122,11 @@ class Panel:
 
     def _limits(self, bands: Reals) -> tuple[float, float]:
         """Return the limits of the axis; `bands` has shape (points, 2)."""
-        lines = self.lines
-        if not len(lines):
+        if not len(self.lines):
             return 0.0, 1.0
+        low, high = float(self.lines.min()), float(self.lines.max())
         if self.logarithmic:
-            return float(lines.min()) / 1.6, float(lines.max()) * 1.6
-        low, high = float(lines.min()), float(lines.max())
+            return low / 1.6, high * 1.6
         if self.kind.signed:
             low, high = min(low, 0.0), max(high, 0.0)
         room = max(high - low, 0.01 * abs(high), 2e-9)
@@ -170,6 +165,14 @@ def scale_of(title: str) -> float:
     return 100 if title.endswith(("(%)", "(pp)")) else 1
 
 
+def name_line(setting: Mapping[Any, Any]) -> str:
+    """Return the label of a line, with the number of complete runs if some are not."""
+    name = escape_text(setting["label"])
+    if setting["runs"] < setting["expected"]:
+        name += f" ({setting['runs']} of {setting['expected']})"
+    return name
+
+
 def draw_measure(
     part: pd.DataFrame,
     measure: str,
@@ -177,23 +180,14 @@ def draw_measure(
     rates: Sequence[float] | None = None,
     kind: Kind = BY_TASK,
 ) -> list[End]:
-    """Draw one measurement by task on axes: a line for each setting.
+    """Draw one measurement by task on axes, and return the ends of its lines.
 
-    Args:
-        part: Rows of `by_task` for one problem.
-        measure: The measurement to draw.
-        ax: The axes to draw on.
-        rates: The learning rates, as in `line_looks`; None means the rates in `part`.
-        kind: What the curves show, for example differences.
-
-    Returns:
-        The ends of the lines.
+    `part` has the rows of `by_task` for one problem, which has a line per setting.
+    `rates` are the learning rates, as in `line_looks`; None means those in `part`.
 
     Raises:
         UsageError: `part` has more than `kind.most` settings.
     """
-    from matplotlib.ticker import LogFormatter, MaxNLocator
-
     if (count := part["setting_id"].nunique()) > kind.most:
         raise too_many(count, f"settings of {part['problem'].iloc[0]}", kind.most)
     panel = Panel(part=part[part["measure"] == measure], kind=kind)
@@ -225,23 +219,12 @@ def draw_measure(
 def draw_lines(
     panel: Panel, part: pd.DataFrame, ax: Axes, rates: Sequence[float]
 ) -> list[End]:
-    """Draw each setting with complete runs: its mean, its seeds and its 95% band.
+    """Draw the mean, the seeds and the 95% band of each setting with complete runs.
 
-    A band that would fill the axis is left out.
-
-    Args:
-        panel: The rows to draw.
-        part: The rows of all measurements, not only those of the panel, so that a
-            setting looks the same in all panels.
-        ax: The axes to draw on.
-        rates: The learning rates, as in `line_looks`. Use the same rates for all panels
-            of a figure, so that a setting looks the same in all panels.
-
-    Returns:
-        The ends of the lines.
+    `part` has the rows of all measurements, not only those of the panel, and `rates`
+    are as in `line_looks`. So a setting looks the same in all panels. Return the ends
+    of the lines.
     """
-    from matplotlib.collections import LineCollection
-
     chosen = part[part["runs"] > 0].drop_duplicates("setting_id")
     settings = chosen.to_dict("records")
     pairs = list(zip(chosen["optimizer"], rates_of_rows(chosen), strict=True))

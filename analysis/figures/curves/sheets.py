@@ -17,15 +17,12 @@ LISTED = 11  # the maximum number of tasks in a table of numbers
 def by_task_sheets(data: pd.DataFrame) -> list[Sheet]:
     """Return a table of means and their intervals for each problem and measurement.
 
-    A table has a row per task and a column per setting. A table shows at most `LISTED`
-    tasks, at equal distances from the first task to the last task.
-
-    Args:
-        data: As `by_task` returns it.
+    A table has a row per task and a column per setting. It shows at most `LISTED`
+    tasks, at equal distances from the first task to the last task. `data` is as
+    `by_task` returns it.
     """
     sheets = []
-    groups = data.groupby(["problem", "title"], sort=False)
-    for (problem, title), part in groups:
+    for (problem, title), part in data.groupby(["problem", "title"], sort=False):
         scale = scale_of(str(title))
         digits = ".2f" if scale == 100 else ".4g"
         cells = [mean_and_half(row, scale, digits) for row in part.to_dict("records")]
@@ -45,15 +42,14 @@ def by_task_sheets(data: pd.DataFrame) -> list[Sheet]:
         )
         if (window := part["window"].max()) > 1:
             caption += f"; each number is a moving mean over {window} tasks"
-        sheets.append(Sheet(f"{problem}: {title}", caption, columns, rows, []))
+        sheets.append(Sheet(f"{problem}: {title}", caption, columns, rows))
     return sheets
 
 
 def mean_and_half(row: Mapping[Any, Any], scale: float, digits: str) -> str:
-    """Return the mean and half of its interval as text, from a row of `by_task`.
+    """Return the mean and half of its interval as text, both multiplied by `scale`.
 
-    The row needs the entries mean, lo and hi, which are multiplied by `scale`. `digits`
-    is the format of the numbers.
+    The row has the entries mean, lo and hi. `digits` is the format of the numbers.
 
     >>> mean_and_half({"mean": 0.5, "lo": 0.4, "hi": 0.6}, 100, ".2f")
     '50.00 ± 10.00'
