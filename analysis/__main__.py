@@ -6,11 +6,14 @@ once.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from trainables.usage import UsageError, run_command
+
+if TYPE_CHECKING:
+    from analysis.comparing.compare import Question
 
 Results = Annotated[
     str,
@@ -83,14 +86,14 @@ def table(
 ) -> None:
     """Print how accuracy changes along the stream of tasks, one row per setting.
 
-    The tables are Tables 1 and 2 of the paper with more columns. Columns: the change of
-    accuracy from the first task to the last, the least-squares slope, the accuracy on
-    the first task, on the last task and in the last tenth of the tasks, the number of
-    runs, and the number of runs that diverged. The 95% t-intervals are over seeds. A
-    note lists missing seeds.
+    The tables are Tables 1 and 2 of Koster & Kukla 2024 with more columns. Columns: the
+    change of accuracy from the first task to the last, the least-squares slope, the
+    accuracy on the first task, on the last task and in the last tenth of the tasks, the
+    number of runs, and the number of runs that diverged. The 95% t-intervals are over
+    seeds. A note lists missing seeds.
     """
     from analysis.records.load import Selection
-    from analysis.tables.printing import print_tables
+    from analysis.tables import print_tables
 
     print_tables(results, format, Selection(where, tasks), measure)
 
@@ -193,19 +196,11 @@ def compare(
         detect: Print how many seeds are needed to find a difference of this size, in
             the unit of the table.
     """
-    from analysis.comparing.compare import Question
     from analysis.records.load import Selection
-    from analysis.statistics.metrics import find_metric
     from analysis.tables.comparison import print_comparison
 
     _check_positive("--detect", detect)
-    question = Question(
-        metric=find_metric(metric, measure),
-        baseline=baseline,
-        study=study,
-        problem=problem,
-        margin=_as_fraction(margin, measure),
-    )
+    question = _question(metric, measure, baseline, study, problem, margin)
     selection = Selection(where, tasks)
     print_comparison(results, question, format, detect=detect, selection=selection)
 
@@ -224,9 +219,9 @@ def dose(
 ) -> None:
     """Print up to which rho an optimizer is as good as SGD, and from which it is worse.
 
-    The settings that differ only in rho form a curve. Each of them is compared with
+    The settings that differ only in rho form a curve. Each setting is compared with
     SGD, which has no ascent step, with all other values equal and on the same seeds.
-    The 95% intervals of a curve hold for all its values of rho at once.
+    With a probability of 95%, all intervals of a curve contain their true differences.
 
     Args:
         metric: The level to compare: late_accuracy, mean_accuracy, last_accuracy and so
@@ -234,17 +229,10 @@ def dose(
         margin: A loss smaller than this number, in the unit of the table, counts as
             zero. The default is 0.5 points, 0.005 nats or a return of 5.
     """
-    from analysis.comparing.compare import Question
     from analysis.records.load import Selection
-    from analysis.statistics.metrics import find_metric
     from analysis.tables.dose import print_dose
 
-    question = Question(
-        metric=find_metric(metric, measure),
-        study=study,
-        problem=problem,
-        margin=_as_fraction(margin, measure),
-    )
+    question = _question(metric, measure, "sgd", study, problem, margin)
     print_dose(results, question, format, Selection(where, tasks))
 
 
@@ -263,27 +251,23 @@ def law(
 
     The first table has the rho at which half of SGD's accuracy above chance is lost,
     for each batch size and learning rate. The second table shows how well one curve
-    over a variable, for example rho / lr, predicts the loss for all batch sizes and
-    learning rates. The third table has the exponents of the learning rate and of the
-    batch size that predict best, with 95% intervals.
+    over a variable, for example rho / lr, predicts the lost share of accuracy for all
+    batch sizes and learning rates. The third table has the exponents of the learning
+    rate and of the batch size that predict this share best, with 95% intervals.
 
     Args:
-        metric: The level whose loss is measured: late_accuracy, mean_accuracy,
+        metric: The level of which a share is lost: late_accuracy, mean_accuracy,
             last_accuracy and so on.
     """
-    from analysis.comparing.compare import Question
     from analysis.records.load import Selection
-    from analysis.statistics.metrics import find_metric
     from analysis.tables.law import print_law
 
-    question = Question(
-        metric=find_metric(metric, measure), study=study, problem=problem
-    )
+    question = _question(metric, measure, "sgd", study, problem)
     print_law(results, question, format, Selection(where, tasks))
 
 
 def claims(results: Results = "results", /, format: Format = "rich") -> None:
-    """Print for each claim of the paper whether the records support it.
+    """Print for each claim of Koster & Kukla 2024 whether the records support it.
 
     A claim is supported, contradicted, undecided or not measured. The tables have the
     number that decides with its 95% t-interval, the command that prints this number,
@@ -324,17 +308,17 @@ def relate(
 ) -> None:
     """Correlate probes before a task, such as sharpness, with accuracy on the task.
 
-    The first table shows which probes announce that the next task is learned worse than
-    the trend along the stream predicts. Then a table of each probe shows Spearman's
-    rank correlation in two ways. "Within" is over the tasks of each run of one setting.
-    "Between" is over the settings, from the mean of each run. "Within" and "between"
-    are separate, because a difference between settings is no evidence of a cause. The
-    intervals are over seeds.
+    A probe is a measurement of the network. The first table shows which probes announce
+    that the next task is learned worse than the trend along the stream predicts. Then a
+    table of each probe shows Spearman's rank correlation in two ways. "Within" is over
+    the tasks of each run of one setting. "Between" is over the settings, from the mean
+    of each run. "Within" and "between" are separate, because a difference between
+    settings is no evidence of a cause. The intervals are over seeds.
 
     Args:
         probe: Columns of the records to correlate, for example start_sharpness or
-            start_effective_rank. By default, all measured probes are compared, and
-            start_sharpness is shown in each setting.
+            start_effective_rank. By default, the first table has all measured probes,
+            and start_sharpness has a table of its own.
         skip: How many tasks to leave out at the start of the stream. The default leaves
             out task 0, because before task 0 the network has learned nothing.
     """
@@ -476,17 +460,31 @@ def diff(
     print_difference(a, b, format, where)
 
 
-def _as_fraction(margin: float | None, measure: str) -> float:
-    """Return --margin in the unit of the records; None gives the default.
+def _question(
+    metric: str,
+    measure: str,
+    baseline: str,
+    study: str | None,
+    problem: str | None,
+    margin: float | None = None,
+) -> Question:
+    """Return the question that the options of a command ask.
 
     Raises:
-        UsageError: The margin is not above 0.
+        UsageError: The metric is unknown, or --margin is not above 0.
     """
-    from analysis.statistics.metrics import MEASURES
+    from analysis.comparing.compare import Question
+    from analysis.statistics.metrics import MEASURES, find_metric
 
     _check_positive("--margin", margin)
     own = MEASURES[measure]
-    return own.margin if margin is None else margin / own.scale
+    return Question(
+        metric=find_metric(metric, measure),
+        baseline=baseline,
+        study=study,
+        problem=problem,
+        margin=own.margin if margin is None else margin / own.scale,
+    )
 
 
 def _check_positive(option: str, value: float | None) -> None:

@@ -151,7 +151,7 @@ def _print_results(study: Study | Search, store: Store) -> None:
         say(f"python -m study.search_report {location}")
         say(f"python -m analysis table {location}")
     elif store.finished_runs():
-        from analysis.tables.printing import print_tables
+        from analysis.tables import print_tables
 
         say(f"\nRecords: {store.location('records')}\n")
         for measure in sorted({s.problem.measure for s in study.settings}):

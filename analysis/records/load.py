@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -73,12 +73,26 @@ class RecordsFile:
     replaces: frozenset[str] = frozenset()  # the names of the files that it replaces
 
 
-@attrs.frozen
-class Selection:
+def join_metadata(files: Sequence[RecordsFile], unknown: str) -> dict[str, str]:
+    """Return the metadata of all files: the different values of each key, as text.
+
+    `unknown` stands for the value of a file that lacks the key.
+    """
+    keys = dict.fromkeys(key for file in files for key in file.metadata)
+    return {
+        key: ", ".join(sorted({file.metadata.get(key, unknown) for file in files}))
+        for key in keys
+    }
+
+
+class Selection(NamedTuple):
     """The records that a command uses; see `load_records`."""
 
     where: str | None = None  # an SQL filter, the option --where; None means all
     tasks: str | None = None  # START:STOP, the option --tasks; None means all
+
+
+EVERYTHING = Selection()
 
 
 @attrs.frozen

@@ -1,8 +1,7 @@
 """Build the parts of a report with the functions that the commands call.
 
-If a part cannot be made, the report shows the reason and the other parts. To add a
-part, write a function and add a line to `PARTS`. For a figure in `FIGURES`, only add
-the line.
+If a part cannot be made, the report shows the reason instead. To add a part, write a
+function and add a line to `PARTS`. For a figure in `FIGURES`, only add the line.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from analysis.comparing import published
 from analysis.comparing.claims import claims
 from analysis.comparing.compare import Question, compare, confirm
 from analysis.comparing.evidence import UNMEASURED
+from analysis.comparing.relations import indicators, relation
 from analysis.figures import FIGURES
 from analysis.figures.curves.panel import LINES
 from analysis.figures.picture import Columns, View
@@ -37,7 +37,7 @@ from trainables.usage import UsageError
 BASELINE = "sgd"
 """The baseline of the comparison in a report."""
 
-PROBES = ("start_sharpness",)
+PROBES = ["start_sharpness"]
 """The measurements that a report correlates with accuracy."""
 
 
@@ -79,7 +79,7 @@ class Source:
     facts: about.StudyFacts  # the facts about this study, with its records
 
     def command(self, name: str, *options: str) -> str:
-        """Return the shell command for an analysis command with these options."""
+        """Return the shell command for an analysis command with these arguments."""
         return shlex.join(["python", "-m", "analysis", name, *options])
 
     def command_where(self, name: str, *options: str) -> str:
@@ -102,7 +102,6 @@ def build_parts(source: Source) -> list[Part]:
 
 
 def _build(key: str, source: Source) -> Part:
-    """Return one part of a report, with its content or the reason why it has none."""
     title, make = PARTS[key]
     try:
         if source.facts.records.empty and key not in ("about", "definitions"):
@@ -187,14 +186,17 @@ def _compare(source: Source) -> Content:
 
 def _relate(source: Source) -> Content:
     records = source.facts.records
-    if records[list(PROBES)].isna().all(axis=None):
+    if records[PROBES].isna().all(axis=None):
         raise UsageError(
             "sharpness before a task was not measured: run the study with "
             "--landscape-every 1"
         )
     return {
         "command": source.command_where("relate", "--probe", *PROBES),
-        "sheets": tuple(relations.all_sheets(records, PROBES)[1]),
+        "sheets": (
+            *relations.indicator_sheets(indicators(records, PROBES)),
+            *relations.relation_sheets(relation(records, PROBES)),
+        ),
         "explanation": (*relations.INDICATORS_EXPLANATION, *relations.EXPLANATION),
     }
 
@@ -228,14 +230,7 @@ def _figure(name: str, source: Source) -> Content:
 
 
 def _check_worth(name: str, records: pd.DataFrame) -> None:
-    """Check that a figure has enough data to be useful.
-
-    The figures "dose" and "rho" need two values of rho. The figure "sharpness" needs
-    measurements of sharpness.
-
-    Raises:
-        UsageError: The records have too few values of rho, or no sharpness.
-    """
+    """Raise a UsageError if a figure of rho has one rho, or one of sharpness none."""
     rhos = sorted(records["rho"].dropna().unique().tolist())
     if name in ("dose", "rho") and len(rhos) < 2:
         known = f"only one, {rhos[0]:g}" if rhos else "none"
@@ -254,9 +249,9 @@ def _check_worth(name: str, records: pd.DataFrame) -> None:
 def settings_to_draw(frame: pd.DataFrame) -> list[str]:
     """Return the IDs of the settings to draw; an empty list means all settings.
 
-    A panel can show `LINES` settings of a problem. If there are more, choose the
-    settings without a diverged run that have the highest mean test accuracy. Each
-    optimizer gets the same share. About half of `LINES` are chosen for each problem.
+    A panel can show `LINES` settings of a problem. If there are more, choose about half
+    of `LINES` for each problem: settings without a diverged run that have the highest
+    mean test accuracy. Each optimizer gets the same share.
 
     Raises:
         UsageError: Each setting has a diverged run or no complete run.

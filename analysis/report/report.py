@@ -33,8 +33,8 @@ MOST_ROWS = 100
 class Report:
     """The report of a study."""
 
-    study: str  # its name
-    complete: int  # the number of runs that are complete
+    study: str  # the name of the study
+    complete: int  # the number of complete runs
     expected: int  # the number of runs that the study should have
     parts: list[Part]  # the sections, in the order of the page
 
@@ -43,10 +43,6 @@ def write_report(results: str, output: str) -> int:
     """Write one page that reports all studies under `results`, and print a summary.
 
     The same records give the same file, byte for byte.
-
-    Args:
-        results: The folder, file or URI of the records; see `load_records`.
-        output: The path of the HTML file.
 
     Returns:
         The exit status: 1 if an error in this program prevented a part, else 0.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 import attrs
 import numpy as np
@@ -72,9 +73,7 @@ class StudyFacts:
     counts: pd.DataFrame  # the result of `run_counts`
 
 
-def print_about(
-    results: str = "results", format: str = "rich", where: str | None = None
-) -> None:
+def print_about(results: str, format: str = "rich", where: str | None = None) -> None:
     """Print what was run. In the format csv, print only the table of `run_counts`.
 
     Raises:
@@ -102,7 +101,7 @@ def load_or_empty(
 
     Raises:
         UsageError: The records cannot be loaded. If there is a study.json and no
-            filter, missing records are not an error.
+            filter, missing records are no error.
     """
     try:
         return load_records(results, columns, where)
@@ -134,12 +133,7 @@ def run_counts(
     """Return one row per setting of a study: its number of runs with each outcome.
 
     The columns of the result are `COUNTS`. The columns that end in _seeds list the
-    seeds as text, for example "0 3".
-
-    Args:
-        study: The name of the study.
-        frame: The records of the study, with `COLUMNS`; can be empty.
-        request: The settings and seeds in its study.json; None if it has none.
+    seeds as text, for example "0 3". The arguments are as in `StudyFacts`.
     """
     settings = by_setting(frame) if len(frame) else []
     if request:
@@ -156,41 +150,28 @@ def run_counts(
             for setting_id, setting in request.settings.items()
             if setting_id not in recorded
         ]
-    names = {
-        runs.setting_id: {"problem": problem, "label": label}
-        for problem, group, labels in by_problem(settings)
-        for runs, label in zip(group, labels, strict=True)
+    labels = {
+        runs.setting_id: label
+        for _, group, names in by_problem(settings)
+        for runs, label in zip(group, names, strict=True)
     }
     rows = []
     for runs in settings:
-        seeds = {
-            "complete": runs.seeds,
-            "diverged": runs.diverged,
-            "incomplete": runs.incomplete,
-            "missing": runs.missing,
-        }
-        rows.append(
-            {
-                "study": study,
-                "setting_id": runs.setting_id,
-                **names[runs.setting_id],
-                "expected": sum(map(len, seeds.values())),
-                **{outcome: len(own) for outcome, own in seeds.items()},
-                **{
-                    f"{outcome}_seeds": " ".join(map(str, seeds[outcome]))
-                    for outcome in OUTCOMES[1:]
-                },
-            }
-        )
+        row: dict[str, Any] = {"study": study, "setting_id": runs.setting_id}
+        row["problem"], row["label"] = runs.setting["problem"], labels[runs.setting_id]
+        seeds = (runs.seeds, runs.diverged, runs.incomplete, runs.missing)
+        row["expected"] = sum(map(len, seeds))
+        for outcome, own in zip(OUTCOMES, seeds, strict=True):
+            row[outcome], row[f"{outcome}_seeds"] = len(own), " ".join(map(str, own))
+        rows.append(row)
     return pd.DataFrame(rows, columns=COUNTS)
 
 
 def _compare_with_request(runs: Runs, request: RequestedStudy) -> Runs:
     """Return the runs, with `missing` set to the requested seeds without records."""
-    requested = request.seeds.get(runs.setting_id)
-    if not requested:
-        return runs
-    return attrs.evolve(runs, missing=tuple(sorted(requested - runs.present)))
+    if requested := request.seeds.get(runs.setting_id):
+        return attrs.evolve(runs, missing=tuple(sorted(requested - runs.present)))
+    return runs
 
 
 def about_sheets(facts: StudyFacts) -> list[Sheet]:
@@ -206,23 +187,15 @@ def _facts(facts: StudyFacts) -> Iterator[list[str]]:
     counts, request, records = facts.counts, facts.request, facts.records
     sums = counts[["expected", *OUTCOMES]].sum()
     numbers = ", ".join(f"{sums[outcome]:,} {outcome}" for outcome in OUTCOMES[1:])
-    yield [
-        "runs",
-        f"{sums['complete']:,} of {sums['expected']:,} complete, {numbers}",
-    ]
+    complete = f"{sums['complete']:,} of {sums['expected']:,} complete"
+    yield ["runs", f"{complete}, {numbers}"]
+    stacks = "stacks (runs that train together)"
     if request and request.checkpoints:
-        yield [
-            "running",
-            f"{request.checkpoints} stacks (runs that train together) have a "
-            "checkpoint",
-        ]
+        yield ["running", f"{request.checkpoints} {stacks} have a checkpoint"]
     if request and request.failed:
         stack, reason = next(iter(request.failed.items()))
-        yield [
-            "failed",
-            f"{len(request.failed)} stacks (runs that train together), for example "
-            f"{stack}: {reason}",
-        ]
+        example = f"for example {stack}: {reason}"
+        yield ["failed", f"{len(request.failed)} {stacks}, {example}"]
     yield ["settings", f"{len(counts):,}"]
     if records.empty:
         return
@@ -249,10 +222,8 @@ def _facts(facts: StudyFacts) -> Iterator[list[str]]:
     if names := sorted(set(chain.from_iterable(engines))):
         yield ["engine", ", ".join(names)]
     if changed := sum(len(own) > 1 for own in engines):
-        yield [
-            "mixed engines",
-            f"{changed:,} of {len(counts):,} settings have runs of several engines",
-        ]
+        text = f"{changed:,} of {len(counts):,} settings have runs of several engines"
+        yield ["mixed engines", text]
     for key, name in MADE_WITH.items():
         values = [file.metadata.get(key, "unknown") for file in facts.files]
         if set(values) != {"unknown"}:

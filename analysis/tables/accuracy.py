@@ -7,7 +7,7 @@ and the last task.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,27 +26,27 @@ from analysis.records.runs import (
     varying_columns,
 )
 from analysis.statistics.intervals import Interval, mean_interval
-from analysis.statistics.metrics import MEASURE, MEASURES, METRICS, Metric
+from analysis.statistics.metrics import MEASURE, MEASURES, METRICS
 from analysis.tables.formats import Cells, Column, Row, Sheet, Table, make_sheet, number
 from analysis.tables.words import (
     ALWAYS,
+    metric_cell,
     name_seeds,
     settings_of,
     shorten,
     unit_of_level,
     value_cell,
     write_interval,
-    write_value,
 )
 
-SHOWN = (
-    "accuracy_change",
-    "accuracy_slope",
-    "first_accuracy",
-    "last_accuracy",
-    "late_accuracy",
-)
-"""The metrics that the table shows."""
+SHOWN = {
+    "accuracy_change": "change",
+    "accuracy_slope": "slope",
+    "first_accuracy": "first",
+    "last_accuracy": "last",
+    "late_accuracy": "late",
+}
+"""The metrics that the table shows, and their headings."""
 
 NOTES = {
     "missing_seeds": "{setting} has no records of {seeds}.",
@@ -89,11 +89,7 @@ def accuracy_table(frame: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
       of its 95% t-interval
 
     Accuracies are fractions from 0 to 1. The change and the slope are per task. An
-    undefined number is NaN.
-
-    Args:
-        frame: Records with the columns `NEEDED` and the measure.
-        measure: The measure of the metrics, a key of `MEASURES`.
+    undefined number is NaN. `measure` is a key of `MEASURES`.
     """
     rows, values = [], []
     for all_runs in by_setting(frame, measure):
@@ -112,8 +108,8 @@ def accuracy_table(frame: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
             "expected": runs.expected,
             "diverged": len(runs.diverged),
             **{name: " ".join(map(str, own)) for name, own in seeds.items()},
+            "measure": measure,
         }
-        row["measure"] = measure
         values.append(np.stack([METRICS[name](runs.matrix) for name in SHOWN]))
         rows.append(row)
     for row, interval in zip(rows, _intervals(values), strict=True):
@@ -125,8 +121,8 @@ def accuracy_table(frame: pd.DataFrame, measure: str = MEASURE) -> pd.DataFrame:
 def _intervals(values: Sequence[Reals]) -> list[Interval]:
     """Return the intervals of the metrics of each setting.
 
-    The values of a setting have shape (metrics, runs). Settings with equally many runs
-    are computed together, which is much faster than one setting at a time.
+    The values of a setting have shape (metrics, runs). To save much time, settings with
+    equally many runs are computed together.
     """
     intervals: dict[int, Interval] = {}
     for count in {own.shape[1] for own in values}:
@@ -170,25 +166,14 @@ def _sheet(title: str, rows: list[dict[str, Any]]) -> Sheet:
 
 def _numbers(measure: str) -> Cells:
     """Return the columns of the metrics `SHOWN`, for a measure."""
-    metrics = {name: METRICS[name].of(measure) for name in SHOWN}
-    unit = unit_of_level(metrics["late_accuracy"])
     cells: Cells = {}
-    for heading, name in (("change", "accuracy_change"), ("slope", "accuracy_slope")):
-        metric = metrics[name]
-        cells[number(heading, unit_of_level(metric))] = partial(
-            write_interval, name=name, metric=metric
-        )
-    for heading, name in (("first", "first_accuracy"), ("last", "last_accuracy")):
-        cells[number(heading, unit)] = partial(_value, name=name, metric=metrics[name])
-    late = metrics["late_accuracy"]
-    cells[number("late", unit)] = partial(
-        write_interval, name="late_accuracy", metric=late
-    )
+    for name, heading in SHOWN.items():
+        metric = METRICS[name].of(measure)
+        cell: Callable[[Row], str] = partial(write_interval, name=name, metric=metric)
+        if heading in ("first", "last"):
+            cell = metric_cell(name, metric)
+        cells[number(heading, unit_of_level(metric))] = cell
     return cells
-
-
-def _value(row: Row, name: str, metric: Metric) -> str:
-    return write_value(row[name], metric)
 
 
 def _count_runs(row: Row) -> str:

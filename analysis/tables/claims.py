@@ -40,11 +40,7 @@ EXPLANATION = (
 
 
 def print_claims(results: str, format: str = "rich") -> None:
-    """Print what the data say of each claim of the paper.
-
-    Args:
-        results: The folder, file or URI of the records; see `load_records`.
-        format: One of `FORMATS`, or csv.
+    """Print what the data say of each claim; the arguments are as in `print_tables`.
 
     Raises:
         UsageError: The format is unknown, or there are no readable records.
@@ -64,11 +60,26 @@ def claim_sheets(data: pd.DataFrame) -> list[Sheet]:
 def verdict_sheet(data: pd.DataFrame) -> Sheet:
     """Return a sheet of the verdicts, with a line per claim and problem."""
     rows = plain_rows(data)
-    cells = dict(VERDICT_CELLS)
-    if len({row["study"] for row in rows} - {None}) > 1:
-        cells = _after_problem(cells, Column("study"), "study")
-    if any(row["setup"] for row in rows):
-        cells = _after_problem(cells, Column("setup"), "setup")
+    cells: Cells = {
+        Column("claim"): value_cell("claim"),
+        Column("the paper says"): lambda row: f"{row['text']} ({row['section']})",
+        Column("problem"): value_cell("problem"),
+        Column("setup"): value_cell("setup"),
+        Column("study"): value_cell("study"),
+        Column("verdict"): value_cell("verdict"),
+        Column("by the slope"): lambda row: row["by_slope"] or "",
+        number("number", "95% interval"): _interval,
+        Column("unit"): value_cell("unit"),
+        Column("of"): lambda row: " ".join(
+            filter(None, [row["subject"] or "–", row["note"] and f"({row['note']})"])
+        ),
+        number("n"): lambda row: str(row["n"]),
+        number("detectable"): lambda row: _two(row["detectable"]),
+    }
+    if len({row["study"] for row in rows} - {None}) < 2:
+        del cells[Column("study")]
+    if not any(row["setup"] for row in rows):
+        del cells[Column("setup")]
     return make_sheet(
         "The claims of the paper",
         "what these records say of each claim, and the number that decides",
@@ -76,16 +87,6 @@ def verdict_sheet(data: pd.DataFrame) -> Sheet:
         rows,
         _notes(rows),
     )
-
-
-def _after_problem(cells: Cells, column: Column, name: str) -> Cells:
-    """Return the cells with one more column after the column problem."""
-    longer: Cells = {}
-    for other, cell in cells.items():
-        longer[other] = cell
-        if other.name == "problem":
-            longer[column] = value_cell(name)
-    return longer
 
 
 def _notes(rows: Sequence[Row]) -> Iterator[str]:
@@ -120,11 +121,12 @@ def number_sheet(data: pd.DataFrame) -> Sheet:
     cells: Cells = {
         Column("claim"): value_cell("claim"),
         Column("problem"): value_cell("problem"),
+        Column("study"): value_cell("study"),
         Column("numbers"): value_cell("evidence"),
         Column("command"): value_cell("command"),
     }
-    if len({row["study"] for row in rows}) > 1:
-        cells = _after_problem(cells, Column("study"), "study")
+    if len({row["study"] for row in rows}) < 2:
+        del cells[Column("study")]
     return make_sheet(
         "What the verdicts rest on",
         "all numbers of each claim with their 95% intervals, and the command that "
@@ -154,31 +156,9 @@ def _interval(row: Row) -> str:
     """
     if row["value"] is None:
         return "n/a"
-    ends = "no interval"
-    if row["lo"] is not None:
-        ends = f"{_two(row['lo'])} to {_two(row['hi'])}"
-    return f"{_two(row['value'])} ({ends})"
+    ends = f"{_two(row['lo'])} to {_two(row['hi'])}"
+    return f"{_two(row['value'])} ({'no interval' if row['lo'] is None else ends})"
 
 
-def _two(value: float) -> str:
-    return f"{round(value, 2) + 0.0:.2f}"
-
-
-def _detectable(row: Row) -> str:
-    return "n/a" if row["detectable"] is None else _two(row["detectable"])
-
-
-VERDICT_CELLS: Cells = {
-    Column("claim"): value_cell("claim"),
-    Column("the paper says"): lambda row: f"{row['text']} ({row['section']})",
-    Column("problem"): value_cell("problem"),
-    Column("verdict"): value_cell("verdict"),
-    Column("by the slope"): lambda row: row["by_slope"] or "",
-    number("number", "95% interval"): _interval,
-    Column("unit"): value_cell("unit"),
-    Column("of"): lambda row: " ".join(
-        filter(None, [row["subject"] or "–", row["note"] and f"({row['note']})"])
-    ),
-    number("n"): lambda row: str(row["n"]),
-    number("detectable"): _detectable,
-}
+def _two(value: float | None) -> str:
+    return "n/a" if value is None else f"{round(value, 2) + 0.0:.2f}"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.comparing.compare import AGAINST, Question, compare_and_confirm
 from analysis.comparing.verdicts import VERDICTS
-from analysis.records.load import Selection, load
+from analysis.records.load import EVERYTHING, Selection, load
 from analysis.records.runs import plain_rows, varying_columns
 from analysis.statistics.metrics import MEASURES, Metric
 from analysis.statistics.power import LEVEL, seeds_needed
@@ -30,6 +30,7 @@ from analysis.tables.words import (
     baseline_words,
     best_words,
     first_and_count,
+    metric_cell,
     name_seeds,
     settings_of,
     shorten,
@@ -57,25 +58,18 @@ def print_comparison(
     format: str = "rich",
     *,
     detect: float | None = None,
-    selection: Selection | None = None,
+    selection: Selection = EVERYTHING,
 ) -> None:
     """Print how every setting, and the best of each method, compare with a baseline.
 
-    Args:
-        results: The folder or bucket of the records.
-        question: What to compare.
-        format: One of `formats.FORMATS`, or csv.
-        detect: A difference, in the unit of the table. If it is given, print how many
-            seeds are needed to find it.
-        selection: The records to use; None means all.
+    If `detect` is given, a difference in the unit of the table, print how many seeds
+    are needed to find it. The other arguments are as in `print_tables`.
 
     Raises:
         UsageError: There are no readable records, a name is unknown, or no setting is
             left to compare with the baseline.
     """
-    selection = selection or Selection()
-    where, tasks, measure = selection.where, selection.tasks, question.metric.measure
-    frame = load(results, (), where, tasks, measure=measure)
+    frame = load(results, (), *selection, measure=question.metric.measure)
     for column in ("study", "problem"):
         value = getattr(question, column)
         if value is not None:
@@ -170,8 +164,8 @@ def describe_power(
 ) -> Iterator[str]:
     """Yield a sentence for each study and problem on the power of its tests.
 
-    The sentence says which difference half of the tests would have found. `detect` is a
-    difference in the unit of the table. If it is given, the sentence also says how many
+    The sentence says which difference half of the tests would have found. If `detect`
+    is given, a difference in the unit of the table, the sentence also says how many
     seeds would find it with a probability of 80%.
     """
     metric = question.metric
@@ -190,14 +184,10 @@ def describe_power(
         )
         if detect is not None:
             spread = float((part["sd"] * steps).median())
-            needed = seeds_needed(
-                detect / MEASURES[metric.measure].scale / spread,
-                int(part["tests"].iloc[0]),
-            )
-            line += (
-                f" To find {detect:g} {unit}, "
-                f"{'more than 1000' if needed is None else needed} seeds are needed."
-            )
+            effect = detect / MEASURES[metric.measure].scale / spread
+            needed = seeds_needed(effect, int(part["tests"].iloc[0]))
+            count = "more than 1000" if needed is None else needed
+            line += f" To find {detect:g} {unit}, {count} seeds are needed."
         yield line
 
 
@@ -211,35 +201,32 @@ def comparison_sheets(data: pd.DataFrame, question: Question) -> Iterator[Sheet]
 
 def _sheet(title: str, rows: Sequence[Row], question: Question) -> Sheet:
     metric, baseline = question.metric, question.baseline
-    differing = [
-        n for n in varying_columns(settings_of(rows, "label")) if n not in ALWAYS
-    ]
-    named = [n for n in (*ALWAYS, *differing) if any(r[n] is not None for r in rows)]
-    opponent, several = best_words(baseline), False
+    names = dict.fromkeys([*ALWAYS, *varying_columns(settings_of(rows, "label"))])
+    named = [n for n in names if any(row[n] is not None for row in rows)]
+    several = False
     if rows[0]["against"] == "matched":
-        opponent = f"{baseline_words(baseline)} with all else equal"
-    elif best := {row["baseline_label"] for row in rows if row["baseline_label"]}:
-        several = len(best) > 1
-        opponent += "" if several else f", {best.pop()}"
-    cells: Cells = {
-        **{Column(n, right=n != "optimizer"): value_cell(n) for n in named},
-        **({Column("baseline"): _baseline} if several else {}),
-        number("n"): _pairs,
-        number("setting", unit_of_level(metric)): _value("mean", metric),
-        number("baseline's" if several else "baseline", unit_of_level(metric)): _value(
-            "baseline_mean", metric
-        ),
-        **_tested(metric),
-    }
-    better = "higher" if metric.higher else "lower"
-    chosen = (
-        ""
-        if rows[0]["against"] == "matched"
-        else (
+        opponent, chosen = f"{baseline_words(baseline)} with all else equal", ""
+    else:
+        opponent = best_words(baseline)
+        if best := {row["baseline_label"] for row in rows if row["baseline_label"]}:
+            several = len(best) > 1
+            opponent += "" if several else f", {best.pop()}"
+        chosen = (
             "; one half of the seeds chose the best baseline by its "
             f"{metric.level.absolute.words}, the other half is compared"
         )
-    )
+    base = number("baseline's" if several else "baseline", unit_of_level(metric))
+    cells: Cells = {
+        **{Column(n, right=n != "optimizer"): value_cell(n) for n in named},
+        Column("baseline"): lambda row: row["baseline_label"] or "none",
+        number("n"): _pairs,
+        number("setting", unit_of_level(metric)): metric_cell("mean", metric),
+        base: metric_cell("baseline_mean", metric),
+        **_tested(metric),
+    }
+    if not several:
+        del cells[Column("baseline")]
+    better = "higher" if metric.higher else "lower"
     return make_sheet(
         f"{title}: against {opponent}",
         f"{metric.words}: {metric.definition} ({better} is better){chosen}",
@@ -253,11 +240,10 @@ def _tested(metric: Metric) -> Cells:
     """Return the columns of the difference, the test and the verdict."""
     beside = "level" if metric.trend else "trend"
     other = metric.level if metric.trend else attrs.evolve(metric, per_task=True)
+    unit = unit_of_difference(metric)
     return {
-        number("difference", unit_of_difference(metric)): partial(
-            write_difference, metric=metric
-        ),
-        number("detectable", unit_of_difference(metric)): _value("detectable", metric),
+        number("difference", unit): partial(write_difference, metric=metric),
+        number("detectable", unit): metric_cell("detectable", metric),
         number("p"): lambda row: write_p(row["p"]),
         number("p", "Holm"): lambda row: write_p(row["p_holm"]),
         number(f"{beside} beside", unit_of_difference(other)): partial(
@@ -271,20 +257,6 @@ def _tested(metric: Metric) -> Cells:
             "chosen" if row["against"] == "choosing" else str(row["verdict"])
         ),
     }
-
-
-def _value(name: str, metric: Metric) -> partial[str]:
-    return partial(_write_column, name=name, metric=metric)
-
-
-def _write_column(row: Row, name: str, metric: Metric) -> str:
-    value = row[name]
-    steps = metric.steps(row["tasks"])
-    return write_value(None if value is None else steps * value, metric)
-
-
-def _baseline(row: Row) -> str:
-    return row["baseline_label"] or "none"
 
 
 def _pairs(row: Row) -> str:

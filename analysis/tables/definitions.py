@@ -50,8 +50,7 @@ STATISTICS = (
 def definition_sheets(columns: Mapping[str, RecordColumn]) -> list[Sheet]:
     """Return three sheets of definitions: metrics, measurements and statistics.
 
-    Args:
-        columns: The columns of the measurements, as the records files describe them.
+    `columns` are those of the measurements, as the records files describe them.
     """
     metrics = [
         [

@@ -6,14 +6,13 @@ If A and B share no seed of a setting, the means over all its runs are compared.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.records.load import RecordsFile, load_records
+from analysis.records.load import RecordsFile, join_metadata, load_records
 from analysis.records.runs import Runs, by_problem, by_setting
 from analysis.statistics.intervals import mean_interval, welch_interval
 from analysis.statistics.metrics import METRICS, Metric
@@ -28,10 +27,10 @@ from analysis.tables.formats import (
 )
 from analysis.tables.words import (
     first_and_count,
+    metric_cell,
     unit_of_difference,
     value_cell,
     write_difference,
-    write_value,
 )
 from trainables.usage import UsageError
 
@@ -106,11 +105,7 @@ def difference(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     - difference, lo, hi: the mean of B minus A over the seeds that both have, and the
       ends of its 95% interval. If they share no seed, it is the difference of the
       columns b and a. The ends are NaN if there are too few runs.
-    - verdict: same, moved, within or n/a
-
-    Args:
-        a: Records with the columns `NEEDED` and test_accuracy.
-        b: The records to compare, with the same columns.
+    - verdict: a key of `VERDICTS`
     """
     others = {runs.setting_id: runs for runs in by_setting(b)}
     shared = [runs for runs in by_setting(a) if runs.setting_id in others]
@@ -157,15 +152,7 @@ def _compare_runs(one: Runs, other: Runs, metric: Metric) -> dict[str, Any]:
 
 def metadata_sheet(a: Sequence[RecordsFile], b: Sequence[RecordsFile]) -> Sheet:
     """Return a sheet of the metadata (code, versions, hardware) that differ."""
-
-    def collect(files: Sequence[RecordsFile]) -> Mapping[str, str]:
-        names = dict.fromkeys(name for file in files for name in file.metadata)
-        return {
-            name: ", ".join(sorted({file.metadata.get(name, "–") for file in files}))
-            for name in names
-        }
-
-    one, other = collect(a), collect(b)
+    one, other = join_metadata(a, "–"), join_metadata(b, "–")
     rows = [
         [name, one.get(name, "–"), other.get(name, "–")]
         for name in dict.fromkeys((*one, *other))
@@ -196,21 +183,16 @@ def equality_sheet(a: pd.DataFrame, b: pd.DataFrame, measures: Sequence[str]) ->
         number("largest difference"),
         number("null in one"),
     ]
-    only_in = [len(frame.drop_duplicates(keys)) - len(shared) for frame in (a, b)]
+    in_a, in_b = (len(frame.drop_duplicates(keys)) - len(shared) for frame in (a, b))
     caption = (
         f"{len(shared):,} records (one per run and task) are in A and B, "
-        f"{only_in[0]:,} in A only, {only_in[1]:,} in B only"
+        f"{in_a:,} in A only, {in_b:,} in B only"
     )
     return Sheet("Records", caption, columns, rows)
 
 
 def _metric(row: Row) -> Metric:
     return METRICS[row["metric"]]
-
-
-def _value(row: Row, name: str) -> str:
-    metric = _metric(row)
-    return write_value(metric.steps(row["tasks"]) * row[name], metric)
 
 
 CELLS: Cells = {
@@ -221,8 +203,8 @@ CELLS: Cells = {
     number("n"): lambda row: str(
         row["pairs"] or f"{row['runs_a']} and {row['runs_b']}"
     ),
-    number("A"): partial(_value, name="a"),
-    number("B"): partial(_value, name="b"),
+    number("A"): lambda row: metric_cell("a", _metric(row))(row),
+    number("B"): lambda row: metric_cell("b", _metric(row))(row),
     number("difference"): lambda row: write_difference(row, _metric(row)),
     Column("verdict"): value_cell("verdict"),
 }

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from analysis.comparing.compare import Question
 from analysis.comparing.dose import answers, dose
-from analysis.records.load import Selection, load
+from analysis.records.load import EVERYTHING, Selection, load
 from analysis.records.runs import plain_rows, show
 from analysis.statistics.metrics import Metric
 from analysis.tables.formats import (
     Cells,
     Column,
+    Row,
     Sheet,
     make_sheet,
     number,
     print_sheets,
 )
 from analysis.tables.words import (
+    metric_cell,
     unit_of_difference,
     unit_of_level,
     value_cell,
@@ -34,26 +34,19 @@ def print_dose(
     results: str,
     question: Question,
     format: str = "rich",
-    selection: Selection | None = None,
+    selection: Selection = EVERYTHING,
 ) -> None:
     """Print a table of what each curve shows, and a table of its values of rho.
 
     A curve has the settings that differ only in rho. csv prints the second table only.
-
-    Args:
-        results: The folder or bucket of the records.
-        question: The metric, the study and the problem; see `dose`.
-        format: One of `formats.FORMATS`, or csv.
-        selection: The records to use; None means all.
+    The arguments are as in `print_tables`.
 
     Raises:
         UsageError: The metric is a trend, there are no readable records, or nothing can
             be compared.
     """
     check_level(question.metric)
-    selection = selection or Selection()
-    where, tasks, measure = selection.where, selection.tasks, question.metric.measure
-    frame = load(results, (), where, tasks, measure=measure)
+    frame = load(results, (), *selection, measure=question.metric.measure)
     data = dose(frame, question)
     print_sheets(data, dose_sheets(data, question), explain(question), format)
 
@@ -92,19 +85,18 @@ def dose_sheets(data: pd.DataFrame, question: Question) -> list[Sheet]:
 
     `data` is as `analysis.comparing.dose.dose` returns it.
     """
-    sheets = []
-    for (study, problem), part in data.groupby(["study", "problem"], sort=False):
-        title = f"{problem}, study {study}"
-        sheets.append(_answers(title, part, question))
-        sheets.append(_values(title, part, question))
-    return sheets
+    return [
+        make(f"{problem}, study {study}", part, question)
+        for (study, problem), part in data.groupby(["study", "problem"], sort=False)
+        for make in (_answers, _values)
+    ]
 
 
 def _answers(title: str, part: pd.DataFrame, question: Question) -> Sheet:
     metric = question.metric
     unit = unit_of_difference(metric)
 
-    def tested(row: Any) -> str:
+    def tested(row: Row) -> str:
         least, most = show(row["least_rho"]), show(row["most_rho"])
         return least if row["rhos"] == 1 else f"{row['rhos']} from {least} to {most}"
 
@@ -128,15 +120,13 @@ def _values(title: str, part: pd.DataFrame, question: Question) -> Sheet:
     cells: Cells = {
         Column("curve"): value_cell("curve"),
         number("rho"): value_cell("rho"),
-        number("SGD", unit_of_level(metric)): lambda row: write_value(
-            row["baseline_mean"], metric
-        ),
+        number("SGD", unit_of_level(metric)): metric_cell("baseline_mean", metric),
         number("difference", unit): lambda row: write_difference(row, metric),
         number("slope", f"{unit} over stream"): lambda row: write_interval(
             row, "beside", metric
         ),
         number("n"): value_cell("pairs"),
-        number("detectable", unit): lambda row: write_value(row["detectable"], metric),
+        number("detectable", unit): metric_cell("detectable", metric),
         Column("verdict"): value_cell("verdict"),
     }
     caption = f"{metric.words} and slope, minus those of SGD"

@@ -19,7 +19,13 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from analysis.records.load import Records, Selection, load_records
+from analysis.records.load import (
+    EVERYTHING,
+    Records,
+    Selection,
+    join_metadata,
+    load_records,
+)
 from analysis.records.query import run_query
 from analysis.records.runs import Runs, by_setting, setting_columns
 from analysis.records.write import write_file
@@ -39,7 +45,7 @@ def write_export(
     results: str,
     output: str,
     runs: bool = False,
-    selection: Selection | None = None,
+    selection: Selection = EVERYTHING,
     without: Sequence[str] = (),
     digits: int | None = None,
 ) -> str:
@@ -50,13 +56,11 @@ def write_export(
     Args:
         results: The folder, file or URI of the records; see `load_records`.
         output: The path of the file. Its suffix, .csv or .parquet, sets the format.
-        runs: Whether to write one row per run (see `runs_table`). Otherwise there is
-            one row per run and task.
-        selection: The records to use; None means all.
+        runs: Whether to write the rows of `runs_table`, not those of the records.
+        selection: The records to use.
         without: Shell patterns of the measures to leave out of the records.
-        digits: Round the measures of the records to this many significant digits, but
-            not fractions such as accuracy, so that the file is smaller. None means that
-            nothing is rounded.
+        digits: Round the measures of the records, except fractions such as accuracy, to
+            this many significant digits. None means that nothing is rounded.
 
     Raises:
         UsageError: The suffix is unknown, there are no records, a pattern matches no
@@ -73,11 +77,8 @@ def write_export(
         )
     if digits is not None and digits < 1:
         raise UsageError(f"--digits is {digits}: give a number of 1 or more")
-    selection = selection or Selection()
     columns = RUN_COLUMNS if runs else None
-    records = load_records(
-        results, columns, selection.where, selection.tasks, with_stopped=True
-    )
+    records = load_records(results, columns, *selection, with_stopped=True)
     if runs:
         table = runs_table(records)
     else:
@@ -91,11 +92,7 @@ def write_export(
 def _with_metadata(records: Records) -> pa.Table:
     """Return the records as a table with the metadata of a records file."""
     fields = [records.columns[n].to_field(n) for n in records.table.column_names]
-    names = dict.fromkeys(name for file in records.files for name in file.metadata)
-    values = {
-        n: {file.metadata.get(n, "unknown") for file in records.files} for n in names
-    }
-    metadata = {name: ", ".join(sorted(own)) for name, own in values.items()}
+    metadata = join_metadata(records.files, "unknown")
     metadata["schema_version"] = str(SCHEMA_VERSION)
     metadata.pop("column_names_crc", None)  # the checksum of one file's columns
     return records.table.cast(pa.schema(fields, metadata=metadata))
@@ -103,26 +100,23 @@ def _with_metadata(records: Records) -> pa.Table:
 
 def _matching(records: Records, patterns: Sequence[str]) -> list[str]:
     """Return the measures whose names match at least one of the shell patterns."""
-    known = [
-        name for name, column in records.columns.items() if column.role == "measure"
-    ]
+    known = [name for name, c in records.columns.items() if c.role == "measure"]
+    matching: set[str] = set()
     for pattern in patterns:
-        if not fnmatch.filter(known, pattern):
+        if not (names := fnmatch.filter(known, pattern)):
             raise UsageError(
                 f"--without {pattern} matches no measure of the records: give a "
                 "pattern such as 'layer_*'"
             )
-    return [
-        name for name in known if any(fnmatch.fnmatchcase(name, p) for p in patterns)
-    ]
+        matching.update(names)
+    return sorted(matching)
 
 
 def _round(table: pa.Table, records: Records, digits: int) -> pa.Table:
-    """Return the records with rounded measures; see `write_export`."""
+    """Return the records with rounded measures, except fractions."""
     for i, field in enumerate(table.schema):
-        if field.name not in records.number_columns:
-            continue
-        if records.columns[field.name].unit == "fraction":
+        is_fraction = records.columns[field.name].unit == "fraction"
+        if is_fraction or field.name not in records.number_columns:
             continue
         values = table[field.name].to_pylist()
         rounded = [None if v is None else float(f"{v:.{digits}g}") for v in values]
@@ -185,8 +179,7 @@ def runs_table(records: Records) -> pa.Table:
     - fate: the outcome under its old column name, for older queries; a complete run
       is called whole
 
-    Args:
-        records: Records with the columns `NEEDED` and `RUN_COLUMNS`.
+    `records` need the columns `RUN_COLUMNS`.
     """
     frame = records.to_frame()
     settings = setting_columns(frame)

@@ -51,7 +51,7 @@ def number(name: str, unit: str = "") -> Column:
 
 @attrs.frozen
 class Sheet:
-    """A table whose cells are text, with notes on runs that are missing from it."""
+    """A table whose cells are text, with notes below it."""
 
     title: str
     caption: str
@@ -116,9 +116,12 @@ def set_rich(sheets: Sequence[Sheet], explanation: Sequence[str]) -> str:
             console.print()
             console.print(_rich_table(sheet, 2 if console.width >= PROSE else 1))
             console.print()
-            for note in _all_notes(sheet):
+            notes = list(sheet.notes)
+            if (more := len(sheet.rows) - MOST_ROWS) > 0:
+                notes.append(f"{more:,} more rows: --format csv prints them.")
+            for note in notes:
                 console.print(Text(note, style="yellow"))
-            if _all_notes(sheet):
+            if notes:
                 console.print()
         for line in explanation:
             _print_prose(console, line)
@@ -126,13 +129,6 @@ def set_rich(sheets: Sequence[Sheet], explanation: Sequence[str]) -> str:
     if terminal:
         return text
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
-
-
-def _all_notes(sheet: Sheet) -> list[str]:
-    """Return the notes, and how many rows the terminal does not show."""
-    more = len(sheet.rows) - MOST_ROWS
-    ending = [f"{more:,} more rows: --format csv prints them."] if more > 0 else []
-    return [*sheet.notes, *ending]
 
 
 def _rich_table(sheet: Sheet, gap: int) -> RichTable:
@@ -171,10 +167,7 @@ def set_markdown(sheets: Sequence[Sheet], explanation: Sequence[str]) -> str:
 
 
 def set_latex(sheets: Sequence[Sheet], explanation: Sequence[str]) -> str:
-    """Return sheets as LaTeX tables, which need the LaTeX package booktabs.
-
-    Each table is followed by its notes and the explanation.
-    """
+    """Return sheets as LaTeX tables, which need the LaTeX package booktabs."""
     return "\n".join(_float(sheet, explanation) for sheet in sheets)
 
 

@@ -14,6 +14,7 @@ from analysis.tables.words import (
     LONGEST,
     best_words,
     count_range,
+    metric_cell,
     name_seeds,
     unit_of_difference,
     unit_of_level,
@@ -33,9 +34,7 @@ CONCLUSIONS = {
 def headlines(winners: pd.DataFrame, question: Question) -> list[str]:
     """Return for each problem how the best of each method compares with the baseline.
 
-    Args:
-        winners: The rows of `analysis.comparing.compare.confirm`.
-        question: The question that these rows answer.
+    `winners` is as `analysis.comparing.compare.confirm` returns it for the question.
     """
     if winners.empty:
         best = best_words(question.baseline, question.metric)
@@ -49,8 +48,8 @@ def headlines(winners: pd.DataFrame, question: Question) -> list[str]:
     lines = []
     groups = judged.groupby(["study", "problem", "baseline_id"], sort=False)
     for (study, problem, _), part in groups:
-        place = f"{problem}, study {study}" if several else str(problem)
-        lines.append(f"{place}: {_headline(plain_rows(part), question)}")
+        stream = f"{problem}, study {study}" if several else str(problem)
+        lines.append(f"{stream}: {_headline(plain_rows(part), question)}")
     return lines
 
 
@@ -83,8 +82,7 @@ def _headline(rows: Sequence[Row], question: Question) -> str:
 
 
 def _level(row: Row, metric: Metric) -> str:
-    level = write_value(metric.steps(row["tasks"]) * row["baseline_mean"], metric)
-    unit = unit_of_level(metric)
+    level, unit = metric_cell("baseline_mean", metric)(row), unit_of_level(metric)
     return f"{metric.words} {level}{'' if unit == '%' else ' '}{unit}"
 
 
@@ -99,8 +97,8 @@ def _verdicts(rows: Sequence[Row], question: Question) -> str:
         if row["p_holm"] is not None:
             numbers += f", corrected p = {write_p(row['p_holm'])}"
         if row["verdict"] == "undecided" and row["detectable"] is not None:
-            visible = metric.steps(row["tasks"]) * row["detectable"]
-            numbers += f", detectable {write_value(visible, metric)} {unit}"
+            detectable = metric_cell("detectable", metric)(row)
+            numbers += f", detectable {detectable} {unit}"
         groups.setdefault(row["verdict"], []).append(f"{row['label']} ({numbers})")
     clauses = []
     for verdict, names in groups.items():
@@ -145,10 +143,9 @@ def _obstacle(row: Row, metric: Metric) -> str:
         return f"neither it nor {row['baseline_label']} learned more than chance"
     if row["pairs"] < 2:
         return "a comparison needs two seeds that took no part in the choice"
-    undefined = row["difference"] is None
-    return (
-        f"the {metric.words} of such a short stream is undefined" if undefined else ""
-    )
+    if row["difference"] is None:
+        return f"the {metric.words} of such a short stream is undefined"
+    return ""
 
 
 def _list(names: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,9 @@ import pandas as pd
 
 from analysis.comparing.compare import Question
 from analysis.comparing.law import EXPONENTS, FREE, NORMS, OWN, POOL, law
-from analysis.records.load import Selection, load
+from analysis.records.load import EVERYTHING, Selection, load
 from analysis.records.runs import plain_rows, show
+from analysis.statistics.metrics import Metric
 from analysis.statistics.monotone import REACH
 from analysis.tables.dose import check_level
 from analysis.tables.formats import (
@@ -24,11 +25,11 @@ from analysis.tables.formats import (
     print_sheets,
 )
 from analysis.tables.words import (
+    metric_cell,
     percent,
     unit_of_level,
     value_cell,
     write_p,
-    write_value,
 )
 
 P_VALUE = 0.05
@@ -60,40 +61,30 @@ def print_law(
     results: str,
     question: Question,
     format: str = "rich",
-    selection: Selection | None = None,
+    selection: Selection = EVERYTHING,
 ) -> None:
     """Print the rho at which networks fail, and how well each variable predicts it.
 
-    csv prints the variables only.
-
-    Args:
-        results: The folder or bucket of the records.
-        question: The metric, the study and the problem; see `law`.
-        format: One of `formats.FORMATS`, or csv.
-        selection: The records to use; None means all.
+    csv prints the variables only. The arguments are as in `print_tables`.
 
     Raises:
         UsageError: The metric is a trend, there are no readable records, or nothing can
             be compared.
     """
     check_level(question.metric)
-    selection = selection or Selection()
-    where, tasks, measure = selection.where, selection.tasks, question.metric.measure
-    frame = load(results, NORMS, where, tasks, measure=measure)
+    frame = load(results, NORMS, *selection, measure=question.metric.measure)
     answer = law(frame, question)
     sheets = []
     for key, variables in answer.variables.groupby(POOL, sort=False):
         study, problem, method = key
         title = f"{problem}, {method}, study {study}"
         halves = answer.halves[(answer.halves[POOL] == list(key)).all(axis=1)]
-        sheets.append(_halves(title, halves, question))
+        sheets.append(_halves(title, halves, question.metric))
         sheets += _variables(title, variables)
     print_sheets(answer.variables, sheets, EXPLANATION, format)
 
 
-def _halves(title: str, part: pd.DataFrame, question: Question) -> Sheet:
-    metric = question.metric
-
+def _halves(title: str, part: pd.DataFrame, metric: Metric) -> Sheet:
     def ends(row: Row) -> str:
         lo, hi = row["lo"], row["hi"]
         if not np.isfinite(hi):
@@ -104,14 +95,10 @@ def _halves(title: str, part: pd.DataFrame, question: Question) -> Sheet:
         number("batch size"): lambda row: f"{row['batch_size']:g}",
         number("lr"): value_cell("lr"),
         number("epochs"): lambda row: f"{row['epochs']:g}",
-        number("SGD", unit_of_level(metric)): lambda row: write_value(
-            row["baseline_mean"], metric
-        ),
+        number("SGD", unit_of_level(metric)): metric_cell("baseline_mean", metric),
         number("half lost at", "rho"): _half,
         number("95%", "rho"): ends,
-        number("lost", "%"): lambda row: (
-            f"{percent(row['lost'])} ± {percent(_half_width(row))}"
-        ),
+        number("lost", "%"): _lost,
         number("with rho"): value_cell("most_rho"),
     }
     return make_sheet(title, "the rho at which networks fail", cells, plain_rows(part))
@@ -125,8 +112,9 @@ def _half(row: Row) -> str:
     return f"{row['half']:.2g}"
 
 
-def _half_width(row: Row) -> float | None:
-    return None if row["lost_lo"] is None else (row["lost_hi"] - row["lost_lo"]) / 2
+def _lost(row: Row) -> str:
+    lo, hi = row["lost_lo"], row["lost_hi"]
+    return f"{percent(row['lost'])} ± {percent(None if lo is None else (hi - lo) / 2)}"
 
 
 def _variables(title: str, part: pd.DataFrame) -> list[Sheet]:
@@ -139,21 +127,13 @@ def _variables(title: str, part: pd.DataFrame) -> list[Sheet]:
         for name in first
         if "without_" in name and any(row[name] is not None for row in rows)
     ]
-
-    def without(size: str) -> Callable[[Row], str]:
-        def cell(row: Row) -> str:
-            if row[f"outside_{size}"] is None:
-                return "–"
-            outside = row[f"outside_{size}"]
-            ending = f" ({outside:g})" if outside else ""
-            return f"{_part(row[f'without_{size}'])}{ending}"
-
-        return cell
-
     cells: Cells = {
         Column("variable"): value_cell("variable"),
         number("explained"): lambda row: _part(row["explained"]),
-        **{number("without", f"batch {size}"): without(size) for size in sizes},
+        **{
+            number("without", f"batch {size}"): partial(_without, size=size)
+            for size in sizes
+        },
     }
     caption = "how much of the harm one curve over the variable explains"
     notes = [
@@ -166,6 +146,15 @@ def _variables(title: str, part: pd.DataFrame) -> list[Sheet]:
     if first["p_value"] <= P_VALUE:
         sheets.append(_exponents(title, free))
     return sheets
+
+
+def _without(row: Row, size: str) -> str:
+    """Return the part explained without a batch size, as in "0.91 (2)"."""
+    outside = row[f"outside_{size}"]
+    if outside is None:
+        return "–"
+    ending = f" ({outside:g})" if outside else ""
+    return f"{_part(row[f'without_{size}'])}{ending}"
 
 
 def _part(value: float | None) -> str:
@@ -193,18 +182,18 @@ def _exponents(title: str, free: Row) -> Sheet:
 
 def _answers(rows: list[dict[str, Any]]) -> list[str]:
     """Return the sentences that say what the variables of a pool show."""
-    of = {row["variable"]: row for row in rows}
-    free, p_value = of[FREE], write_p(rows[0]["p_value"])
+    free = next(row for row in rows if row["variable"] == FREE)
+    explained = {row["variable"]: _part(row["explained"]) for row in rows}
+    p_value = write_p(rows[0]["p_value"])
     if rows[0]["p_value"] > P_VALUE:
         return [
             f"rho is not shown to do harm here (p = {p_value}), so there is no law to "
             "look for."
         ]
     answers = [
-        f"rho does harm (p = {p_value}). rho alone explains "
-        f"{_part(of['rho']['explained'])} of the variance, {FREE} explains "
-        f"{_part(free['explained'])}, and {OWN} explain "
-        f"{_part(of[OWN]['explained'])}."
+        f"rho does harm (p = {p_value}). rho alone explains {explained['rho']} of the "
+        f"variance, {FREE} explains {explained[FREE]}, and {OWN} explain "
+        f"{explained[OWN]}."
     ]
     if free.get("a") is None:
         return answers
@@ -226,9 +215,6 @@ def _answers(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _excluded(free: Row, value: float) -> bool:
-    """Return whether both intervals of the exponent a exclude `value`.
-
-    `free` is the row of the variable with the best exponents.
-    """
+    """Return whether both intervals of the exponent a exclude `value`."""
     ends = [(free[f"a{kind}_lo"], free[f"a{kind}_hi"]) for kind in ("", "_curves")]
     return all(lo is not None and not lo <= value <= hi for lo, hi in ends)

@@ -17,7 +17,7 @@ from analysis.comparing.relations import (
     lead_indicators,
     relation,
 )
-from analysis.records.load import Selection, load_records
+from analysis.records.load import EVERYTHING, Selection, load_records
 from analysis.statistics.correlations import LEAST
 from analysis.statistics.power import LEVEL
 from analysis.tables.formats import (
@@ -75,7 +75,6 @@ UNDEFINED = {
 }
 """The notes on seeds that have no correlation, by the column that names the seeds."""
 
-
 DETAILED = "start_sharpness"
 """The probe that is shown in each setting if no probes are chosen."""
 
@@ -85,21 +84,16 @@ def print_relation(
     probes: Sequence[str] | None = None,
     skip: int = 1,
     format: str = "rich",
-    selection: Selection | None = None,
+    selection: Selection = EVERYTHING,
 ) -> None:
     """Print how probes (measurements of a network) correlate with test accuracy.
 
     The first table compares the probes as indicators. Then each probe has a table with
-    a row per setting.
-
-    Args:
-        results: The folder, file or URI of the records; see `load_records`.
-        probes: The names of measurements with one number per record. With None, all
-            measured indicators are compared, and only `DETAILED` has a table of
-            settings.
-        skip: The number of tasks to ignore at the start of the stream.
-        format: One of `FORMATS`, or csv.
-        selection: The records to use; None means all.
+    a row per setting. `probes` are measurements with one number per record. If `probes`
+    is None, the first table has all measured indicators, and only `DETAILED` has a
+    table of settings. csv prints the tables of settings or, without `probes`, the first
+    table. The first `skip` tasks of the stream are ignored. The other arguments are as
+    in `print_tables`.
 
     Raises:
         UsageError: A probe or the format is unknown, `skip` is negative, or there are
@@ -107,62 +101,34 @@ def print_relation(
     """
     if skip < 0:
         raise UsageError(f"--skip is {skip}: it must be a whole number, at least 0")
-    selection = selection or Selection()
     columns = None if probes is None else [OUTCOME, *probes]
-    records = load_records(results, columns, selection.where, selection.tasks)
+    records = load_records(results, columns, *selection)
     measures = [name for name in records.number_columns if name != OUTCOME]
     for probe in probes or ():
         choose("probe", probe, measures)
     frame = records.to_frame()
     if probes is None:
         measured = [name for name in measures if frame[name].notna().any()]
-        data, sheets = all_sheets(
-            frame,
-            [name for name in measured if name == DETAILED],
-            lead_indicators(measured),
-            skip=skip,
-        )
+        detailed = [name for name in measured if name == DETAILED]
+        comparison = indicators(frame, lead_indicators(measured), skip)
     else:
-        data, sheets = all_sheets(frame, probes, skip=skip)
-    print_sheets(data, sheets, [*INDICATORS_EXPLANATION, *EXPLANATION], format)
-
-
-def all_sheets(
-    frame: pd.DataFrame,
-    detailed: Sequence[str],
-    compared: Sequence[str] | None = None,
-    skip: int = 1,
-) -> tuple[pd.DataFrame, list[Sheet]]:
-    """Return the data of `print_relation`, and its sheets.
-
-    Args:
-        frame: The records.
-        detailed: The probes that have a table of their own.
-        compared: The probes in the table of indicators; None means `detailed`. If
-            `compared` is given, the returned data are those of the indicators.
-        skip: As in `print_relation`.
-    """
-    data = relation(frame, list(detailed), skip)
-    comparison = indicators(frame, list(compared or detailed), skip)
-    return (
-        data if compared is None else comparison,
-        [*indicator_sheets(comparison), *relation_sheets(data)],
-    )
+        detailed = list(probes)
+        comparison = indicators(frame, detailed, skip)
+    data = relation(frame, detailed, skip)
+    sheets = [*indicator_sheets(comparison), *relation_sheets(data)]
+    explanation = [*INDICATORS_EXPLANATION, *EXPLANATION]
+    print_sheets(comparison if probes is None else data, sheets, explanation, format)
 
 
 def indicator_sheets(data: pd.DataFrame) -> list[Sheet]:
-    """Return one sheet for each study and stream of tasks.
-
-    A sheet compares all indicators. `data` is from `indicators`.
-    """
+    """Return one sheet per stream of tasks; `data` is from `indicators`."""
     if data.empty:
         return []
     keys = ["study", "problem", "dataset", "tasks"]
     sheets = []
     for (study, problem, dataset, tasks), part in data.groupby(keys, sort=False):
-        title = (
-            f"indicators before a task and {OUTCOME} on it, {problem}, study {study}"
-        )
+        title = f"indicators before a task and {OUTCOME} on it, {problem}"
+        title += f", study {study}"
         caption, rows = f"dataset {dataset}, tasks {tasks}", part.to_dict("records")
         notes = _conclusions(rows)
         sheets.append(make_sheet(title, caption, INDICATOR_CELLS, rows, notes))
@@ -218,7 +184,7 @@ def _is_shown(row: Row) -> bool:
 
 
 def _announces(row: Row) -> str:
-    """Return which value of a probe announces a worse task: "a high" or "a low"."""
+    """Return which value of a probe announces a worse task."""
     return "a high" if row["partial"] < 0 else "a low"
 
 
@@ -275,28 +241,22 @@ def _seeds(row: Row) -> str:
     )
 
 
-def _mean_and_ends(row: Row, name: str) -> str:
-    mean = row[name]
-    if np.isnan(mean):
-        return "n/a"
-    ends = _write_ends(row, name)
+def _mean_over_seeds(row: Row, name: str) -> str:
+    """Return a correlation with the number of its seeds, if some seeds have none."""
     left_out = len(row["no_spearman"].split())
     if name == "partial":
         left_out += len(row["no_partial"].split())
     seeds = row["runs"] - left_out
     few = f", {seeds} seed{'s' * (seeds != 1)}" if left_out else ""
-    return f"{mean + 0.0:.2f} ({ends}{few})"
+    return _correlation(row, name, few)
 
 
-def _write_ends(row: Row, name: str) -> str:
-    lo, hi = row[f"{name}_lo"], row[f"{name}_hi"]
-    return "n/a" if np.isnan(lo) else f"{lo + 0.0:.2f} to {hi + 0.0:.2f}"
-
-
-def _correlation(row: Row, name: str) -> str:
+def _correlation(row: Row, name: str, few: str = "") -> str:
     if np.isnan(row[name]):
         return "n/a"
-    return f"{row[name] + 0.0:.2f} ({_write_ends(row, name)})"
+    lo, hi = row[f"{name}_lo"], row[f"{name}_hi"]
+    ends = "n/a" if np.isnan(lo) else f"{lo + 0.0:.2f} to {hi + 0.0:.2f}"
+    return f"{row[name] + 0.0:.2f} ({ends}{few})"
 
 
 INDICATOR_CELLS: Cells = {
@@ -323,8 +283,8 @@ CELLS: Cells = {
     number("over"): lambda row: (
         f"{row['points']} {'settings' if row['label'] == BETWEEN else 'tasks'}"
     ),
-    number("spearman"): partial(_mean_and_ends, name="spearman"),
+    number("spearman"): partial(_mean_over_seeds, name="spearman"),
     number("without trend"): lambda row: (
-        "" if row["label"] == BETWEEN else _mean_and_ends(row, "partial")
+        "" if row["label"] == BETWEEN else _mean_over_seeds(row, "partial")
     ),
 }

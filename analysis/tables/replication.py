@@ -16,7 +16,7 @@ from analysis.comparing.published import (
     Publication,
     replication,
 )
-from analysis.records.load import Selection, load
+from analysis.records.load import EVERYTHING, Selection, load
 from analysis.records.runs import plain_rows
 from analysis.statistics.metrics import MEASURES
 from analysis.tables.formats import (
@@ -48,20 +48,16 @@ EXPLANATION = (
 
 
 def print_replication(
-    results: str, format: str = "rich", selection: Selection | None = None
+    results: str, format: str = "rich", selection: Selection = EVERYTHING
 ) -> None:
     """Print published numbers beside the numbers of the runs that repeat them.
 
-    Args:
-        results: The folder, file or URI of the records; see `load_records`.
-        format: One of `FORMATS`, or csv.
-        selection: The records to use; None means all.
+    The arguments are as in `print_tables`.
 
     Raises:
         UsageError: The format is unknown, or there are no readable records.
     """
-    selection = selection or Selection()
-    data = replication(load(results, COLUMNS, selection.where, selection.tasks))
+    data = replication(load(results, COLUMNS, *selection))
     explanation = () if data.empty else EXPLANATION
     print_sheets(data, replication_sheets(data), explanation, format)
     if format != "csv":
@@ -71,19 +67,16 @@ def print_replication(
 def verdicts(data: pd.DataFrame) -> list[str]:
     """Return for each repeated publication whether its numbers are reproduced.
 
-    `data` is as `analysis.comparing.published.replication` returns it.
+    Here and below, `data` is as `analysis.comparing.published.replication` returns it.
     """
-    lines = []
-    for (name, _, _), part in data.groupby(KEY, sort=False):
-        lines.append(f"{name}: {_verdict(part, PUBLICATIONS[str(name)])}")
-    return lines
+    return [
+        f"{name}: {_verdict(part, PUBLICATIONS[str(name)])}"
+        for (name, _, _), part in data.groupby(KEY, sort=False)
+    ]
 
 
 def unrepeated(data: pd.DataFrame) -> list[str]:
-    """Return the commands that repeat the publications that no setting repeats yet.
-
-    `data` is as `analysis.comparing.published.replication` returns it.
-    """
+    """Return the commands that repeat the publications that no setting repeats yet."""
     return [
         f"{name}: not repeated in these results. To repeat it: python -m study.sweep "
         f"{publication.study}"
@@ -145,10 +138,7 @@ def _verdict(part: pd.DataFrame, publication: Publication) -> str:
 
 
 def replication_sheets(data: pd.DataFrame) -> list[Sheet]:
-    """Return a table for each setting that repeats a publication.
-
-    `data` is as `analysis.comparing.published.replication` returns it.
-    """
+    """Return a table for each setting that repeats a publication."""
     return [
         _sheet(part, PUBLICATIONS[str(name)], str(study))
         for (name, study, _), part in data.groupby(KEY, sort=False)

@@ -16,8 +16,8 @@ from analysis.records.load import load, load_records
 from analysis.records.runs import by_setting
 from analysis.report.report import write_report
 from analysis.statistics.metrics import METRICS
+from analysis.tables import print_tables
 from analysis.tables.export import write_export
-from analysis.tables.printing import print_tables
 from tests.support.command import call
 from trainables.hyperparameter import TEXT
 from trainables.record import REAL

@@ -11,7 +11,7 @@ from analysis.records.load import load, load_records
 from analysis.records.runs import NEEDED, by_problem, by_setting
 from analysis.report import build
 from analysis.report.report import make_page, make_reports
-from analysis.tables.printing import print_tables
+from analysis.tables import print_tables
 from tests.support.synthetic import (
     hash_of,
     make_run,

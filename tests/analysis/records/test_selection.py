@@ -9,8 +9,8 @@ from analysis.figures.to_file import FigureRequest, draw_to_file
 from analysis.records.load import Selection, load
 from analysis.records.runs import by_setting
 from analysis.statistics.metrics import METRICS
+from analysis.tables import print_tables
 from analysis.tables.export import write_export
-from analysis.tables.printing import print_tables
 from tests.support.synthetic import (
     make_run,
     make_setting,

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.tables import TABLES
+from analysis.tables import TABLES, print_tables
 from analysis.tables.accuracy import SHOWN, accuracy_sheets, accuracy_table
-from analysis.tables.printing import print_tables
 from tests.support.synthetic import (
     make_run,
     make_setting,
