@@ -20,10 +20,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from analysis.records.load import REQUIRED
-from analysis.records.write import write_file
+from analysis.records.load import REQUIRED, check_fractions
+from analysis.records.write import to_parquet, write_file
 from trainables.hyperparameter import TEXT, TRUTH, WHOLE
 from trainables.record import KNOWN_COLUMNS, REAL, SCHEMA_VERSION, Column
 from trainables.request import REQUEST_FILE
@@ -40,7 +39,7 @@ UNKNOWN = "unknown"
 """The value of the columns dataset and optimizer if the file lacks them."""
 
 MADE_HERE = ("study", "setting_id", "run_id", "trial_id")
-"""Columns of the records that the import makes itself."""
+"""The columns that the import computes, and that the file must not have."""
 
 FORMS = (
     "use the columns run (or seed), task and accuracy with a row per run and task, or "
@@ -59,7 +58,7 @@ def import_csv(
     Args:
         file: The path of the CSV file.
         results: The folder of results. The records are written to its subfolder STUDY.
-        study: The name of the study; None takes the name of the file.
+        study: The name of the study; None means the name of the file.
         problem: The name of the stream of tasks, if the file has no column problem.
 
     Raises:
@@ -84,9 +83,8 @@ def import_csv(
     frame, columns = _convert(frame, file, problem)
     frame = _identify(frame, columns, file).assign(study=name)
     table = _to_table(frame, columns, Path(file).name)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    content = bytes(sink.getvalue().to_pybytes())
+    check_fractions(table, KNOWN_COLUMNS | columns, f"correct {file}")
+    content = to_parquet(table)
     records = folder / "records"
     try:
         records.mkdir(parents=True, exist_ok=True)
@@ -153,22 +151,18 @@ def _convert(
     the setting.
     """
     given = [n for n in frame.columns.astype(str) if n not in ("run", "seed")]
-    for name, value in (
-        ("problem", problem),
-        ("dataset", UNKNOWN),
-        ("optimizer", UNKNOWN),
-    ):
+    defaults = {"dataset": UNKNOWN, "problem": problem, "optimizer": UNKNOWN}
+    for name, value in defaults.items():
         frame[name] = frame[name].fillna(value) if name in frame else value
     if "optimizer" not in given:
         _note(
             f"{file} has no column named optimizer, so the optimizer of all runs is "
             f"{UNKNOWN}: to compare methods, add this column with each run's method"
         )
-    columns: dict[str, Column] = {
-        name: KNOWN_COLUMNS.get(name) or _describe(frame[name], file) for name in given
+    columns = {
+        name: KNOWN_COLUMNS.get(name) or _describe(frame[name], file)
+        for name in dict.fromkeys([*given, *defaults])
     }
-    columns |= {name: KNOWN_COLUMNS[name] for name in ("dataset", "problem")}
-    columns |= {"optimizer": KNOWN_COLUMNS["optimizer"]}
     for name, column in columns.items():
         frame[name] = _parse(frame[name], column, file)
     new = [n for n in given if n not in KNOWN_COLUMNS and columns[n].type == REAL]
@@ -179,7 +173,6 @@ def _convert(
         for name in new:
             if (values[name] > 1).any():
                 columns[name] = attrs.evolve(columns[name], role="measure")
-    _check_fractions(frame, columns, file)
     return frame, columns
 
 
@@ -191,11 +184,7 @@ def _describe(values: pd.Series[str], file: str) -> Column:
 
 
 def _parse(values: pd.Series[str], column: Column, file: str) -> pd.Series:
-    """Return the text of a column as values of its type.
-
-    Raises:
-        UsageError: A value has another type, or a required value is missing.
-    """
+    """Return the text of a column as values of its type."""
     name = "accuracy" if values.name == ACCURACY else values.name
     if values.name in REQUIRED and values.isna().any():
         raise UsageError(f"column {name} of {file} has an empty cell: fill it")
@@ -221,34 +210,10 @@ def _parse(values: pd.Series[str], column: Column, file: str) -> pd.Series:
     return parsed.astype(types[column.type])
 
 
-def _check_fractions(
-    frame: pd.DataFrame, columns: dict[str, Column], file: str
-) -> None:
-    """Raise a UsageError if a fraction does not lie between 0 and 1."""
-    for name, column in columns.items():
-        if column.unit != "fraction":
-            continue
-        words = "accuracy" if name == ACCURACY else name
-        if frame[name].max() > 1:
-            raise UsageError(
-                f"{words} in {file} is as high as {frame[name].max():g}, but it must "
-                "be a fraction from 0 to 1: divide percentages by 100"
-            )
-        if frame[name].min() < 0:
-            raise UsageError(
-                f"{words} in {file} is as low as {frame[name].min():g}, but it must "
-                "be a fraction from 0 to 1: correct these numbers"
-            )
-
-
 def _identify(
     frame: pd.DataFrame, columns: dict[str, Column], file: str
 ) -> pd.DataFrame:
-    """Return the rows with the columns that identify a setting, a run and a task.
-
-    Raises:
-        UsageError: Two rows are for the same task of a run, or no run has all tasks.
-    """
+    """Return the rows with the columns that identify a setting, a run and a task."""
     if first := int(frame["task"].min()):
         _note(
             f"the first task in {file} has number {first}; in the records its number "
@@ -295,15 +260,10 @@ def _identify(
 
 
 def _seeds(frame: pd.DataFrame, setting: npt.NDArray[Any], file: str) -> pd.Series:
-    """Return the seed of each row.
+    """Return the seed of each row; `setting` has the number of each row's setting.
 
     Without a column seed, the seed is the number in the column run. But if no number
     occurs in two settings, the runs of each setting are numbered from 0.
-
-    Args:
-        frame: The rows, with the column run or seed.
-        setting: The number of the setting of each row, shape (rows,).
-        file: The file, for the messages.
     """
     name = "seed" if "seed" in frame else "run"
     if frame[name].isna().any():
@@ -341,11 +301,8 @@ def _to_table(frame: pd.DataFrame, columns: dict[str, Column], source: str) -> p
     for name, column in (known | columns).items():
         column = attrs.evolve(column, nullable=name not in REQUIRED)
         fields.append(column.to_field(name))
-        arrays.append(
-            pa.array(frame[name], column.type, from_pandas=True)
-            if name in frame
-            else pa.nulls(len(frame), column.type)
-        )
+        values = frame[name] if name in frame else [None] * len(frame)
+        arrays.append(pa.array(values, column.type, from_pandas=True))
     metadata = {
         "schema_version": str(SCHEMA_VERSION),
         "commit": f"imported from {source}",

@@ -26,7 +26,7 @@ from pyarrow import fs
 from analysis.records.query import matching_rows
 from analysis.records.request import read_study_files
 from analysis.records.runs import NEEDED
-from analysis.records.source import is_local, one_line, open_results
+from analysis.records.source import one_line, open_results, readable
 from trainables.record import (
     KNOWN_COLUMNS,
     REAL,
@@ -68,7 +68,7 @@ class RecordsFile:
 
     path: str
     studies: tuple[str, ...]
-    metadata: dict[str, str]  # the commit, versions and hardware that made it
+    metadata: dict[str, str]  # the commit, versions and hardware that made the file
     columns: dict[str, Column]  # the columns that the file describes
     replaces: frozenset[str] = frozenset()  # the names of the files that it replaces
 
@@ -102,7 +102,7 @@ class Records:
     table: pa.Table
     files: list[RecordsFile]
     columns: dict[str, Column]  # the columns of all files, and `KNOWN_COLUMNS`
-    # By study, the seeds that were run only to confirm its best settings.
+    # study -> the seeds that were run only to confirm its best settings
     confirming: dict[str, frozenset[int]] = attrs.field(factory=dict)
     first_task: int = 0  # the number in the stream of the task that has number 0 here
 
@@ -118,10 +118,8 @@ class Records:
     def to_frame(self) -> pd.DataFrame:
         """Return the rows as a data frame.
 
-        `frame.attrs["setting_columns"]` has the names of the columns that describe the
-        setting. `frame.attrs["confirming"]` has by study the seeds that were run only
-        to confirm its best settings. `frame.attrs["first_task"]` is the number in the
-        stream of the task that has number 0 in the frame.
+        `frame.attrs` has `confirming`, `first_task` and "setting_columns", the names of
+        the columns that describe the setting.
         """
         frame: pd.DataFrame = self.table.to_pandas()
         settings = (n for n, c in self.columns.items() if c.role == "setting")
@@ -166,26 +164,25 @@ def load_records(
 ) -> Records:
     """Load the records in a folder, a file or a bucket.
 
-    If a row occurs several times with equal results, it is loaded once. Settings that
-    a race has stopped (`--refine`) are left out: they have only some of the seeds.
-    Notes on repeated rows, on stopped settings and on what the filter removed are
-    printed to standard error.
+    A row that occurs several times with equal results is loaded once. Settings that a
+    race has stopped (`--refine`) are left out, because they have only some of the
+    seeds. Notes on repeated rows, on stopped settings and on what the filter removed
+    are printed to standard error.
 
     Args:
         results: A folder of studies, the folder of a study, a folder named records, or
-            one .parquet file. It can be a path or a URI (s3://bucket/results).
-        columns: The columns to read. The columns that identify a row or describe its
-            setting are always read. None reads all columns.
-        where: Load only the rows that match this expression in DuckDB's SQL. None loads
-            all rows.
+            one .parquet file; a path or a URI (s3://bucket/results).
+        columns: The columns to read; None reads all. The columns that identify a row
+            or describe its setting are always read.
+        where: Load only the rows that match this expression in DuckDB's SQL.
         tasks: Load only these tasks of each stream, given as START:STOP, as if the
             stream had no other tasks: the task START gets the number 0, and the column
-            tasks is the number of these tasks. None loads all tasks.
+            tasks is the number of these tasks.
         measure: One more column to load. Problems without values in it are left out:
             control, for example, has no accuracy.
         with_stopped: Whether to load also the complete runs of settings that a race has
-            stopped. If `results` is a file with the runs that a race cut short, these
-            runs are always loaded.
+            stopped. The runs that a race cut short are in files of their own; if
+            `results` is such a file, these runs are always loaded.
 
     Raises:
         UsageError: There are no records; a file is damaged, is not a file of records or
@@ -196,19 +193,11 @@ def load_records(
     if measure is not None:
         columns = [*(columns or ()), measure]
     part = None if tasks is None else _parse_tasks(tasks)
-    filesystem, root = _open(results)
+    with readable(results):
+        filesystem, root = open_results(results)
     words = re.findall(r"\w+", (where or "").lower())
     names = None if columns is None else {*NEEDED, *columns, *words}
-    reader = _Reader(filesystem, names)
-    # Two threads are enough for local files, because Python's lock limits them. Remote
-    # files need more threads, because a thread mostly waits for the network.
-    with ThreadPoolExecutor(2 if is_local(filesystem) else None) as pool:
-        read = read_current(
-            lambda: _find_files(results, filesystem, root),
-            lambda paths: pool.map(reader.read, paths),
-            lambda part: part.file.replaces,
-        )
-    parts = list(read.values())
+    parts = _read_files(results, filesystem, root, names)
     if not parts:
         raise _no_records(results)
     files = [part.file for part in parts]
@@ -236,7 +225,7 @@ def load_records(
         if columns is not None:
             table = table.select(_choose_columns(known, {*NEEDED, *columns}))
     table = _drop_duplicates(table, known, lambda row: files[origin[row]].path)
-    _check_fractions(table, known)
+    check_fractions(table, known, "move the wrong file to another folder")
     if part is not None:
         table = _select_tasks(table, part)
     if measure is not None:
@@ -251,11 +240,7 @@ def load_records(
 
 
 def _with_measure(table: pa.Table, measure: str) -> pa.Table:
-    """Return the records of the problems that have a measure.
-
-    Raises:
-        UsageError: No problem has the measure.
-    """
+    """Return the records of the problems that have a measure."""
     rows = table.filter(pc.invert(table["diverged"]))  # diverged runs have no measures
     measured = rows.filter(pc.is_valid(rows[measure]))["problem"].unique().to_pylist()
     if len(rows) and not measured:
@@ -276,10 +261,7 @@ def no_measure(measure: str) -> UsageError:
 def _rows_to_load(
     table: pa.Table, requests: Mapping[str, Request]
 ) -> npt.NDArray[np.int64]:
-    """Return the numbers of the rows whose settings no race has stopped.
-
-    Print a note that says how many settings are left out.
-    """
+    """Return the rows of settings that no race has stopped; print a note on others."""
     left = np.ones(table.num_rows, dtype=bool)
     count = 0
     for study, request in requests.items():
@@ -327,9 +309,6 @@ def _parse_tasks(text: str) -> slice:
 
     >>> _parse_tasks("1:"), _parse_tasks(":10")
     (slice(1, None, None), slice(0, 10, None))
-
-    Raises:
-        UsageError: The text is no range of tasks.
     """
     match = re.fullmatch(r"([0-9]{0,9}):([0-9]{0,9})", text)
     # Text of another form becomes the empty range 0:0, which raises the error below.
@@ -348,9 +327,6 @@ def _select_tasks(table: pa.Table, part: slice) -> pa.Table:
 
     A run that diverged before these tasks has no record of them. Its record with
     `diverged` is kept, because the run would otherwise seem to be missing.
-
-    Raises:
-        UsageError: A stream is too short to have any of these tasks.
     """
     run = ["study", "run_id"]
     frame = table.select([*run, "task", "tasks", "diverged"]).to_pandas()
@@ -375,13 +351,8 @@ def _select_tasks(table: pa.Table, part: slice) -> pa.Table:
     return table
 
 
-def _check_fractions(table: pa.Table, known: Mapping[str, Column]) -> None:
-    """Check that each accuracy lies between 0 and 1.
-
-    Raises:
-        UsageError: An accuracy is below 0 or above 1, for example because it is in per
-            cent.
-    """
+def check_fractions(table: pa.Table, known: Mapping[str, Column], help: str) -> None:
+    """Raise a UsageError if a fraction, such as an accuracy, is not between 0 and 1."""
     for name in table.column_names:
         if known[name].unit != "fraction" or known[name].type != REAL:
             continue
@@ -390,33 +361,46 @@ def _check_fractions(table: pa.Table, known: Mapping[str, Column]) -> None:
             raise UsageError(
                 f"column {name} has values from {ends['min']:g} to {ends['max']:g}, "
                 "but must be a fraction from 0 to 1: divide percentages by 100, or "
-                "move the wrong file to another folder"
+                f"{help}"
             )
 
 
-def _open(results: str) -> tuple[fs.FileSystem, str]:
-    """Return the file system and path of `results`."""
-    try:
-        return open_results(results)
-    except (OSError, pa.ArrowException) as error:
-        raise _unreadable(results, error) from None
+@attrs.frozen
+class _Part:
+    """The description of a file of records, and its rows as they are in the file."""
+
+    file: RecordsFile
+    table: pa.Table
 
 
-def _find_files(results: str, filesystem: fs.FileSystem, root: str) -> list[str]:
-    """Return the sorted paths of the record files in `root`, the path of `results`."""
-    try:
-        info = filesystem.get_file_info(root)
-        if info.type == fs.FileType.NotFound:
-            raise UsageError(
-                f"{results} does not exist: give an existing folder of results"
-            )
-        return sorted(_list_files(filesystem, info))
-    except (OSError, pa.ArrowException) as error:
-        raise _unreadable(results, error) from None
+def _read_files(
+    results: str, filesystem: fs.FileSystem, root: str, names: set[str] | None
+) -> list[_Part]:
+    """Read the columns in `names` and the setting's columns of all files.
 
+    `root` is the path of `results` in the file system. If `names` is None, read all
+    columns.
+    """
+    reader = _Reader(filesystem, names)
 
-def _unreadable(results: str, error: Exception) -> UsageError:
-    return UsageError(f"cannot read {results}: {one_line(error)}")
+    def find_files() -> list[str]:
+        with readable(results):
+            info = filesystem.get_file_info(root)
+            if info.type == fs.FileType.NotFound:
+                raise UsageError(
+                    f"{results} does not exist: give an existing folder of results"
+                )
+            return sorted(_list_files(filesystem, info))
+
+    # Two threads are enough for local files, because Python's lock limits them. Remote
+    # files need more threads, because a thread mostly waits for the network.
+    with ThreadPoolExecutor(2 if reader.is_local else None) as pool:
+        parts = read_current(
+            find_files,
+            lambda paths: pool.map(reader.read, paths),
+            lambda part: part.file.replaces,
+        )
+    return list(parts.values())
 
 
 def _list_files(filesystem: fs.FileSystem, root: fs.FileInfo) -> list[str]:
@@ -457,14 +441,6 @@ def _choose_columns(
     ]
 
 
-@attrs.frozen
-class _Part:
-    """The description of a file of records, and its rows as they are in the file."""
-
-    file: RecordsFile
-    table: pa.Table
-
-
 class _Reader:
     """Reads files of records; files with equal schemas share one description.
 
@@ -473,7 +449,8 @@ class _Reader:
     """
 
     def __init__(self, filesystem: fs.FileSystem, names: set[str] | None) -> None:
-        """Read the columns in `names` and the setting's columns; None reads all."""
+        """Set the columns to read; see `_read_files`."""
+        self.is_local = isinstance(filesystem, fs.LocalFileSystem)
         self._filesystem = filesystem
         self._names = names
         # metadata of a file -> its schema and its description
@@ -484,9 +461,7 @@ class _Reader:
         try:
             with (
                 self._filesystem.open_input_file(path) as source,
-                pq.ParquetFile(
-                    source, pre_buffer=not is_local(self._filesystem)
-                ) as parquet,
+                pq.ParquetFile(source, pre_buffer=not self.is_local) as parquet,
             ):
                 file = self._describe(path, parquet)
                 replaces = replaced_names(path, parquet.metadata.metadata)
@@ -542,11 +517,7 @@ def _replace_control_characters(table: pa.Table) -> pa.Table:
 
 
 def _merge_columns(files: Sequence[RecordsFile]) -> dict[str, Column]:
-    """Return the columns of all files and `KNOWN_COLUMNS`, sorted by role.
-
-    Raises:
-        UsageError: Two files have different types for the same column.
-    """
+    """Return the columns of all files and `KNOWN_COLUMNS`, sorted by role."""
     merged = dict(KNOWN_COLUMNS)
     # Look at one file of each schema: files with equal schemas share `columns`.
     firsts = {id(file.columns): file for file in reversed(files)}
@@ -568,11 +539,7 @@ def _merge_columns(files: Sequence[RecordsFile]) -> dict[str, Column]:
 def _concatenate(
     parts: Sequence[_Part], known: dict[str, Column], names: set[str] | None
 ) -> pa.Table:
-    """Join the rows of all files; a column that a file does not have is null there.
-
-    Raises:
-        UsageError: A column has missing values, but must not have any.
-    """
+    """Join the rows of all files; a column that a file does not have is null there."""
     tables = []
     # Files in succession that have equal columns are checked and cast together.
     for _, group in itertools.groupby(parts, lambda part: id(part.file.columns)):
@@ -581,7 +548,8 @@ def _concatenate(
         chosen = _choose_columns(columns, names)
         table = pa.concat_tables([part.table for part in own]).select(chosen)
         for name in chosen:
-            if table[name].null_count and not _is_nullable(name, columns[name]):
+            nullable = columns[name].nullable and name not in REQUIRED
+            if table[name].null_count and not nullable:
                 path = next(p.file.path for p in own if p.table[name].null_count)
                 raise UsageError(
                     f"{path} has missing values in column {name}, which must have a "
@@ -598,27 +566,18 @@ def _concatenate(
     return _replace_control_characters(table.select(chosen))
 
 
-def _is_nullable(name: str, column: Column) -> bool:
-    """Return whether a column of a file can have nulls; see `REQUIRED`."""
-    known = KNOWN_COLUMNS.get(name)
-    return known.nullable if known and name in REQUIRED else column.nullable
-
-
 def _drop_duplicates(
     table: pa.Table, known: dict[str, Column], path_of: Callable[[int], str]
 ) -> pa.Table:
     """Return the table with each row once, and print a note about repeated rows.
 
-    Args:
-        table: The rows, some of which can be repeated.
-        known: The description of each column.
-        path_of: A function that gets the number of a row, and returns the path of the
-            row's file.
-
-    Raises:
-        UsageError: Two rows of the same run and task differ in a measurement.
+    `path_of` gets the number of a row, and returns the path of the row's file.
     """
-    keys = _number_keys(table)
+    numbers = np.zeros(table.num_rows, dtype=np.int64)  # equal for rows of equal `KEY`
+    for name in KEY:
+        column = table[name].dictionary_encode().combine_chunks()
+        numbers = numbers * len(column.dictionary) + column.indices.to_numpy()
+    keys = pd.Series(numbers)
     is_repeated = keys.duplicated().to_numpy()
     if not is_repeated.any():
         return table
@@ -651,15 +610,6 @@ def _drop_duplicates(
     return table.filter(pa.array(~is_repeated))
 
 
-def _number_keys(table: pa.Table) -> pd.Series[Any]:
-    """Return a number for each row; rows have equal numbers if their `KEY` is equal."""
-    numbers = np.zeros(table.num_rows, dtype=np.int64)
-    for name in KEY:
-        column = table[name].dictionary_encode().combine_chunks()
-        numbers = numbers * len(column.dictionary) + column.indices.to_numpy()
-    return pd.Series(numbers)
-
-
 def _no_records(results: str) -> UsageError:
     return UsageError(
         f"no records in {results} (the expected files are STUDY/records/*.parquet): "
@@ -670,10 +620,7 @@ def _no_records(results: str) -> UsageError:
 def _no_match(
     results: str, table: pa.Table, where: str, names: Sequence[str]
 ) -> UsageError:
-    """Return the error for a filter that matches no row.
-
-    The message lists the values of the columns in `names`.
-    """
+    """Return the error for a filter, with the values of the columns in `names`."""
     texts = []
     for name in names:
         if pa.types.is_list(table[name].type):

@@ -10,14 +10,15 @@ only the records can show which runs are missing.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 
 import attrs
-import pyarrow as pa
 from pyarrow import fs
 
-from analysis.records.source import one_line, open_results
+from analysis.records.source import open_results, readable
 from trainables.request import REQUEST_FILE, Request
 from trainables.usage import UsageError
 
@@ -35,49 +36,47 @@ class RequestedStudy(Request):
 def read_requests(results: str) -> dict[str, RequestedStudy]:
     """Return the request of each study that has a readable study.json, by study name.
 
-    A request has the settings and seeds that a study was told to run.
-
     Raises:
         UsageError: The folder or bucket `results` cannot be read.
     """
-    try:
+    with readable(results):
         filesystem, root = open_results(results)
-        requests = [
-            request
-            for folder in _study_folders(filesystem, root)
-            if (request := _read_request(filesystem, folder))
-        ]
-    except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"cannot read {results}: {one_line(error)}") from None
-    return {request.study: request for request in requests}
+        return {
+            request.study: _add_trials(filesystem, folder, request)
+            for folder, request in _read_study_files(filesystem, root)
+        }
 
 
 def read_study_files(filesystem: fs.FileSystem, root: str) -> dict[str, Request]:
-    """Return the request of each study by name; see `read_requests`.
-
-    A study without a readable study.json is left out.
-    """
-    folders = _study_folders(filesystem, root)
-    requests = (_read_study_file(filesystem, folder) for folder in folders)
-    return {request.study: request for request in requests if request}
+    """Return the content of each readable study.json, by study name."""
+    requests = (request for _, request in _read_study_files(filesystem, root))
+    return {request.study: request for request in requests}
 
 
-def _study_folders(filesystem: fs.FileSystem, root: str) -> list[str]:
-    """Return the folders that can be the folder of a study."""
+def _read_study_files(
+    filesystem: fs.FileSystem, root: str
+) -> Iterator[tuple[str, Request]]:
+    """Yield the folder and the request of each study."""
     if root.endswith(".parquet"):
-        return [os.path.dirname(os.path.dirname(root))]
-    if os.path.basename(root) == "records":
-        return [os.path.dirname(root)]
-    infos = filesystem.get_file_info(fs.FileSelector(root, allow_not_found=True))
-    folders = [info.path for info in infos if info.type == fs.FileType.Directory]
-    return [root, *sorted(folders)]
+        folders = [os.path.dirname(os.path.dirname(root))]
+    elif os.path.basename(root) == "records":
+        folders = [os.path.dirname(root)]
+    else:
+        infos = filesystem.get_file_info(fs.FileSelector(root, allow_not_found=True))
+        folders = [info.path for info in infos if info.type == fs.FileType.Directory]
+        folders = [root, *sorted(folders)]
+    for folder in folders:
+        with contextlib.suppress(
+            FileNotFoundError, NotADirectoryError, ValueError, UsageError
+        ):
+            content = _read_bytes(filesystem, f"{folder}/{REQUEST_FILE}")
+            yield folder, Request.from_bytes(content, os.path.basename(folder))
 
 
-def _read_request(filesystem: fs.FileSystem, folder: str) -> RequestedStudy | None:
-    """Return the request in `folder`, or None if it has no readable study.json."""
-    request = _read_study_file(filesystem, folder)
-    if request is None:
-        return None
+def _add_trials(
+    filesystem: fs.FileSystem, folder: str, request: Request
+) -> RequestedStudy:
+    """Return the request with the unfinished and the failed trials of the study."""
     selector = fs.FileSelector(f"{folder}/{CHECKPOINTS}", allow_not_found=True)
     checkpoints = sum(
         info.extension == "pt" and not info.base_name.startswith(".")
@@ -90,14 +89,6 @@ def _read_request(filesystem: fs.FileSystem, folder: str) -> RequestedStudy | No
         failed = {}
     fields = attrs.asdict(request, recurse=False)
     return RequestedStudy(**fields, checkpoints=checkpoints, failed=failed)
-
-
-def _read_study_file(filesystem: fs.FileSystem, folder: str) -> Request | None:
-    try:
-        content = _read_bytes(filesystem, f"{folder}/{REQUEST_FILE}")
-        return Request.from_bytes(content, os.path.basename(folder))
-    except (FileNotFoundError, NotADirectoryError, ValueError, UsageError):
-        return None
 
 
 def _read_bytes(filesystem: fs.FileSystem, path: str) -> bytes:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import threading
+from collections.abc import Iterator
 
+import pyarrow as pa
 from pyarrow import fs
 
-from trainables.usage import check_no_keys, printable
+from trainables.usage import UsageError, check_no_keys, printable
 
 PATIENCE = 20.0
 """How long to wait for the first answer of a bucket, in seconds.
@@ -59,9 +62,13 @@ def _open_uri(uri: str) -> tuple[fs.FileSystem, str]:
     return answer
 
 
-def is_local(filesystem: fs.FileSystem) -> bool:
-    """Return whether this is the file system of this machine."""
-    return isinstance(filesystem, fs.LocalFileSystem)
+@contextlib.contextmanager
+def readable(results: str) -> Iterator[None]:
+    """Turn errors of the file system that has `results` into a `UsageError`."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(f"cannot read {results}: {one_line(error)}") from None
 
 
 def one_line(error: Exception) -> str:

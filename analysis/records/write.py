@@ -1,4 +1,4 @@
-"""Write a file in one step, so that no half-written file is ever visible."""
+"""Write a file in one step, so that nobody ever sees a half-written file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ import os
 import secrets
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from trainables.usage import UsageError
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    """Return the content of a Parquet file that has this table."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return bytes(sink.getvalue().to_pybytes())
 
 
 def write_file(file: str, content: bytes) -> None:

@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet as pq
 
 from analysis.records.load import (
     EVERYTHING,
@@ -28,7 +27,7 @@ from analysis.records.load import (
 )
 from analysis.records.query import run_query
 from analysis.records.runs import Runs, by_setting, setting_columns
-from analysis.records.write import write_file
+from analysis.records.write import to_parquet, write_file
 from analysis.statistics.metrics import METRICS
 from analysis.tables.formats import Column, Sheet, print_sheets
 from trainables.record import SCHEMA_VERSION
@@ -84,7 +83,7 @@ def write_export(
     else:
         table = _with_metadata(records).drop_columns(_matching(records, without))
         table = table if digits is None else _round(table, records, digits)
-    write_file(output, _to_csv(table) if suffix == ".csv" else _to_parquet(table))
+    write_file(output, _to_csv(table) if suffix == ".csv" else to_parquet(table))
     rows = "runs" if runs else "records"
     return f"wrote {output}: {table.num_rows:,} {rows}, {table.num_columns} columns"
 
@@ -122,12 +121,6 @@ def _round(table: pa.Table, records: Records, digits: int) -> pa.Table:
         rounded = [None if v is None else float(f"{v:.{digits}g}") for v in values]
         table = table.set_column(i, field, pa.array(rounded, field.type))
     return table
-
-
-def _to_parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    return bytes(sink.getvalue().to_pybytes())
 
 
 def _to_csv(table: pa.Table) -> bytes:

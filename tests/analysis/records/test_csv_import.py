@@ -253,8 +253,8 @@ HEAD = "seed,task,accuracy\n"
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (HEAD + "0,0,93.5\n0,1,12\n", "as high as 93.5.*divide percentages by 100"),
-        (HEAD + "0,0,-0.1\n", "as low as -0.1"),
+        (HEAD + "0,0,93.5\n0,1,12\n", "from 12 to 93.5, .*divide percentages by 100"),
+        (HEAD + "0,0,-0.1\n", "from -0.1 to -0.1"),
         (HEAD + "0,0,good\n", "column accuracy of .* has the value 'good'"),
         (HEAD + "0,one,0.5\n", "column task of .* has the value 'one'"),
         (HEAD + "0.5,0,0.5\n", "column seed of .* has the value '0.5'"),
@@ -275,7 +275,7 @@ HEAD = "seed,task,accuracy\n"
         ("seed,task,diverged,accuracy\n0,0,maybe,0.5\n", "must be true or false"),
         (
             "seed,task,online_accuracy,accuracy\n0,0,55,0.5\n",
-            "online_accuracy in .* 55",
+            "online_accuracy has values from 55 to 55",
         ),
     ],
 )
