@@ -1,7 +1,4 @@
-"""Query tables with DuckDB: filter the rows, or run a SELECT.
-
-The database is in memory. A query cannot read files, the network or Python variables.
-"""
+"""Query tables with DuckDB: filter the rows, or run a SELECT."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ CLOSED = {
     "python_enable_replacements": "false",
     "lock_configuration": "true",
 }
-"""DuckDB options that block files, the network and Python variables in a query."""
+"""Options of DuckDB: a query cannot read files, the network or Python variables."""
 
 
 def matching_rows(
@@ -36,10 +33,9 @@ def matching_rows(
 
     Args:
         table: The rows to filter.
-        where: The filter, an expression in DuckDB's SQL, for example "lr = 0.01". As in
-            SQL, a comparison with null does not match.
-        columns: Column names. If the filter has an unknown column, the error suggests
-            the most similar of these names.
+        where: An expression in DuckDB's SQL, for example "lr = 0.01". A comparison with
+            null does not match.
+        columns: The names of which the error suggests one if a column is unknown.
 
     Raises:
         UsageError: The filter is not an expression, or has an unknown column.
@@ -58,11 +54,7 @@ def matching_rows(
 
 
 def run_query(query: str, tables: Mapping[str, pa.Table]) -> pd.DataFrame:
-    """Run a SELECT in DuckDB's SQL on these tables and return its rows.
-
-    Args:
-        query: The SELECT.
-        tables: The tables, by the names that the query uses.
+    """Run a SELECT in DuckDB's SQL on tables with these names, and return its rows.
 
     Raises:
         UsageError: The query is wrong or returns no table.
@@ -91,10 +83,7 @@ def _connect(tables: Mapping[str, pa.Table]) -> duckdb.DuckDBPyConnection:
 
 
 def _query_error(subject: str, error: Exception, columns: Iterable[str]) -> UsageError:
-    """Return an error of DuckDB as a `UsageError` of one line.
-
-    If a column is unknown, the message suggests the most similar of `columns`.
-    """
+    """Return an error of DuckDB as a `UsageError` of one line."""
     message = str(error).split("\n\nLINE")[0]
     if unknown := re.search(r'column "([^"]*)" not found', message):
         try:

@@ -28,10 +28,7 @@ from trainables.hyperparameter import hyperparameters
 from trainables.record import SETTING_COLUMNS
 
 NEEDED = ("study", "setting_id", "run_id", "seed", "task", "diverged")
-"""The columns that `by_setting` needs.
-
-It also needs the columns that describe the setting, and the measurement.
-"""
+"""The columns that `by_setting` needs, besides those of the setting and the measure."""
 
 PROBLEMS = ("permuted", "pairwise")
 """The problems in the order of the paper. Other problems follow, sorted by name."""
@@ -55,34 +52,19 @@ Reals = npt.NDArray[np.float64]
 
 @attrs.frozen(kw_only=True, eq=False)
 class Runs:
-    """The runs of one setting in one study.
-
-    Attributes:
-        study: The name of the study.
-        setting_id: The ID of the setting.
-        setting: The values of the setting, by column name.
-        seeds: The seeds of the complete runs, ascending.
-        matrix: A measurement of the complete runs, shape (seeds, tasks).
-        diverged: The seeds of the runs that diverged.
-        incomplete: The seeds of the runs that lack a task, or the measurement on a
-            task.
-        missing: The seeds that have no records here, but that at least half of the
-            settings with equal `peers` have.
-        extra: The seeds that have records here, but that fewer than half of the
-            settings with equal `peers` have, or that only confirm the best settings.
-        unmatched: The seeds of complete runs for which there is no fresh network (reset
-            at every task) to subtract. They are not in `seeds`.
-    """
+    """The runs of one setting in one study, and their seeds by outcome."""
 
     study: str
     setting_id: str
-    setting: Setting
-    seeds: tuple[int, ...] = ()
-    matrix: Reals
-    diverged: tuple[int, ...] = ()
-    incomplete: tuple[int, ...] = ()
-    missing: tuple[int, ...] = ()
-    extra: tuple[int, ...] = ()
+    setting: Setting  # the values of the setting, by column name
+    seeds: tuple[int, ...] = ()  # of the complete runs, ascending
+    matrix: Reals  # a measurement of the complete runs, shape (seeds, tasks)
+    diverged: tuple[int, ...] = ()  # of the runs that diverged
+    incomplete: tuple[int, ...] = ()  # of the runs that lack a task or its measurement
+    missing: tuple[int, ...] = ()  # seeds without records; see the module's docstring
+    extra: tuple[int, ...] = ()  # seeds that most other settings do not have
+    # Of complete runs for which there is no fresh network (reset at every task) to
+    # subtract. These seeds are not in `seeds`.
     unmatched: tuple[int, ...] = ()
 
     @property
@@ -126,11 +108,8 @@ class Runs:
 
 
 def setting_columns(frame: pd.DataFrame) -> list[str]:
-    """Return the names of the columns of records that describe the setting.
-
-    `Records.to_frame` saves their names in `frame.attrs`. If `frame.attrs` does not
-    have them, return the columns of the frame that are in `SETTING_COLUMNS`.
-    """
+    """Return the names of the columns of records that describe the setting."""
+    # `Records.to_frame` saves the names in the attributes of the frame.
     names = frame.attrs.get("setting_columns", SETTING_COLUMNS)
     return [name for name in names if name in frame]
 
@@ -138,7 +117,7 @@ def setting_columns(frame: pd.DataFrame) -> list[str]:
 def plain_rows(frame: pd.DataFrame) -> list[Setting]:
     """Return the rows of a frame as dicts of plain values, with None for null."""
     names = [str(name) for name in frame]
-    # with the columns one by one, or with `to_dict`, this takes several times as long
+    # This is several times as fast as `to_dict`.
     values = frame.to_numpy(dtype=object)
     values[frame.isna().to_numpy()] = None
     return [dict(zip(names, row, strict=True)) for row in values.tolist()]
@@ -175,15 +154,10 @@ def by_setting(frame: pd.DataFrame, measure: str = "test_accuracy") -> list[Runs
 def _sort_by_outcome(
     part: Mapping[str, npt.NDArray[Any]], measure: str, tasks: int
 ) -> dict[str, Any]:
-    """Return the matrix of complete runs of one setting, and its seeds by outcome.
+    """Return the fields `seeds`, `matrix`, `diverged` and `incomplete` of `Runs`.
 
-    Args:
-        part: The columns seed, task, diverged and `measure` of the setting's records.
-        measure: The column whose values fill the matrix.
-        tasks: The number of tasks of a complete run.
-
-    Returns:
-        The fields `seeds`, `matrix`, `diverged` and `incomplete` of `Runs`, by name.
+    `part` has the columns seed, task, diverged and `measure` of the setting's records,
+    and `tasks` is the number of tasks of a complete run.
     """
     seeds, row = np.unique(part["seed"], return_inverse=True)
     length = max(tasks, int(part["task"].max()) + 1)
@@ -208,21 +182,17 @@ def _compare_seeds(
 ) -> list[Runs]:
     """Fill in `missing` and `extra`: compare the seeds of settings with equal `peers`.
 
-    A seed is usual if at least half of these settings have it, unless the study ran the
-    seed to confirm its best settings (`confirming`, by study). If no seed is usual by
-    this rule, all seeds are usual, because a filter can leave only the confirming
-    seeds. A usual seed without records is missing, and a seed that is not usual is
-    extra.
+    `confirming` has, by study, the seeds that only confirm the best settings.
     """
     totals = Counter(runs.peers for runs in settings)
     counts: dict[tuple[Any, ...], Counter[int]] = defaultdict(Counter)
     for runs in settings:
         counts[runs.peers].update(runs.present)
     usual: dict[tuple[Any, ...], set[int]] = {}
-    for runs in settings:
-        seeds = counts[runs.peers]
-        most = {seed for seed in seeds if seeds[seed] >= totals[runs.peers] / 2}
-        usual[runs.peers] = most - confirming.get(runs.study, set()) or set(seeds)
+    for peers, seeds in counts.items():
+        most = {seed for seed in seeds if seeds[seed] >= totals[peers] / 2}
+        # A filter can leave only confirming seeds. Then all seeds are usual.
+        usual[peers] = most - confirming.get(peers[0], set()) or set(seeds)
     return [
         attrs.evolve(
             runs,
@@ -250,7 +220,7 @@ def _order(runs: Runs) -> tuple[Any, ...]:
 
 
 def rank_problem(name: str) -> tuple[int, str]:
-    """Return the sort key of a problem: the order of `PROBLEMS`."""
+    """Return the sort key of a problem; see `PROBLEMS`."""
     return _rank(name, PROBLEMS)
 
 
@@ -293,12 +263,12 @@ def varying_columns(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 def labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a short name for each setting, different from all other names.
 
-    A name has the values of `PARTS`, and the learning rate if it is known. It also has
-    the columns that differ between the settings with the same values of `PARTS`. So rho
-    is in the names of the SAM settings only if SAM occurs with different values of rho.
-    A column that all settings have is also in the names if it differs between any two
-    settings. But if it differs only between settings with different values of `PARTS`,
-    a name leaves out a value of 0.
+    A name has the values of `PARTS`, and the learning rate if it is known. The name
+    also has the columns that differ between the settings with the same values of
+    `PARTS`. So rho is in the names of the SAM settings only if SAM occurs with
+    different values of rho. A column that all settings have is also in the names if it
+    differs between any two settings. But if it differs only between settings with
+    different values of `PARTS`, a name leaves out a value of 0.
 
     >>> sam = {"optimizer": "sam", "lr": 0.01}
     >>> labels([{**sam, "rho": 0.05}, {**sam, "rho": 0.1}])
@@ -387,8 +357,8 @@ def matrices(
         measures: The columns of the measurements.
 
     Returns:
-        For each setting, a dict from a measurement to its matrix, in the shape of
-        `Runs.matrix`. A value that was not measured is NaN.
+        For each setting, a dict from a column to its matrix, in the shape of
+        `Runs.matrix`. NaN where the column has no value.
     """
     rows = frame.groupby(["study", "setting_id"], sort=False, observed=True).indices
     columns = {n: frame[n].to_numpy(np.float64, na_value=np.nan) for n in measures}
