@@ -36,40 +36,28 @@ def spearman(one: Reals, other: Reals) -> Reals:
     It is Pearson's correlation of the ranks, where equal values have their mean rank
     (Spearman 1904). `scipy.stats.spearmanr` computes the same for one row at a time.
 
-    Args:
-        one: Shape (rows, n). A position is left out if `one` or `other` is NaN there.
-        other: The same shape as `one`.
-
-    Returns:
-        Shape (rows,). NaN if fewer than `LEAST` points are left, or if all values of
-        `one` or of `other` are equal.
+    `one` and `other` have shape (rows, n). A position is left out if `one` or `other`
+    is NaN there. The result has shape (rows,). It is NaN if fewer than `LEAST` points
+    are left, or if all values of `one` or of `other` are equal.
 
     >>> spearman(np.array([[1.0, 2, 3, 9]]), np.array([[2.0, 4, 8, 5]])).tolist()
     [0.8]
     """
-    return _correlate(one, other, None)
+    return _correlate(one, other, detrend=False)
 
 
-def detrended_spearman(one: Reals, other: Reals, degree: int = DEGREE) -> Reals:
+def detrended_spearman(one: Reals, other: Reals) -> Reals:
     """Return the rank correlation without a smooth trend along the row.
 
     Both rows are replaced by their ranks. Then a polynomial of the position, fitted by
-    least squares, is subtracted from each row. The result is Pearson's correlation of
-    the residuals: the partial correlation of the ranks, given the polynomial. Positions
-    without a value are not counted.
+    least squares, is subtracted from each row. Positions without a value are not
+    counted, and the degree of the polynomial is `trend_degree` of the number of points.
+    The result is Pearson's correlation of the residuals: the partial correlation of the
+    ranks, given the polynomial.
 
-    The degree of the polynomial is `trend_degree` of the number of points, and at most
-    `degree`.
-
-    Args:
-        one: Shape (rows, n). A position is left out if `one` or `other` is NaN there.
-        other: The same shape as `one`.
-        degree: The largest degree of the polynomial; 1 subtracts a line.
-
-    Returns:
-        Shape (rows,). NaN if `spearman` is undefined, or if the residuals of a row are
-        0. The residuals are 0 if a row rises (or falls) at every position, because then
-        its ranks lie on a line.
+    The shapes are those of `spearman`. The result is NaN if `spearman` is undefined, or
+    if the residuals of a row are 0. They are 0 if the row rises (or falls) at every
+    position, because then its ranks lie on a line.
 
     >>> hill = np.array([[1.0, 3, 5, 7, 9, 8, 6, 4, 2, 0]])
     >>> one = hill + np.array([0, 0, 3, 0, 0, 0, 3, 0, 0, 0])
@@ -79,7 +67,7 @@ def detrended_spearman(one: Reals, other: Reals, degree: int = DEGREE) -> Reals:
     >>> float(detrended_spearman(one, other)[0].round(2))
     -0.42
     """
-    return _correlate(one, other, degree)
+    return _correlate(one, other, detrend=True)
 
 
 def trend_degree(points: int) -> int:
@@ -94,8 +82,7 @@ def trend_degree(points: int) -> int:
     return int(np.clip((points - 2) // 3, 1, DEGREE))
 
 
-def _correlate(one: Reals, other: Reals, degree: int | None) -> Reals:
-    """Return the correlations of the ranks; if `degree` is given, without a trend."""
+def _correlate(one: Reals, other: Reals, detrend: bool) -> Reals:
     measured = ~(np.isnan(one) | np.isnan(other))
     result = np.full(len(one), np.nan)
     # All rows with values at the same positions are computed together.
@@ -105,8 +92,8 @@ def _correlate(one: Reals, other: Reals, degree: int | None) -> Reals:
         if columns.sum() < LEAST:
             continue
         x, y = (_centered_ranks(values[rows][:, columns]) for values in (one, other))
-        if degree is not None:
-            x, y = _without_trend(x, degree), _without_trend(y, degree)
+        if detrend:
+            x, y = _without_trend(x), _without_trend(y)
         size = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
         result[rows] = (x * y).sum(axis=1) / np.where(size > 0, size, np.nan)
     return result
@@ -118,10 +105,10 @@ def _centered_ranks(values: Reals) -> Reals:
     return np.asarray(ranks - (values.shape[1] + 1) / 2)
 
 
-def _without_trend(ranks: Reals, degree: int) -> Reals:
+def _without_trend(ranks: Reals) -> Reals:
     """Return centered ranks, shape (rows, n), minus their least-squares polynomial."""
     points = ranks.shape[1]
-    trend = _orthogonal_polynomials(points, min(degree, trend_degree(points)))
+    trend = _orthogonal_polynomials(points, trend_degree(points))
     rest = ranks - (ranks @ trend) @ trend.T
     # If the trend leaves at most 1e-12 of the variance, the rest is rounding error.
     empty = (rest**2).sum(axis=1) <= 1e-12 * (ranks**2).sum(axis=1)
@@ -144,10 +131,10 @@ def mean_correlation(correlations: Reals, points: int) -> Interval:
     by tanh. So both ends lie between -1 and 1, and the interval is not symmetric.
 
     A correlation of exactly 1 has an infinite z. Of n points without ties, the largest
-    rank correlation below 1 is 1 - 12 / (n^3 - n). Halfway from this number to 1 is
-    1 - 6 / (n^3 - n). Correlations above 1 - 6 / (n^3 - n) count as this number, and
-    correlations below its negative count as its negative. But the mean of equal
-    correlations is that correlation, with an interval of width zero.
+    rank correlation below 1 is 1 - 12 / (n^3 - n). So correlations above
+    1 - 6 / (n^3 - n), which is halfway to 1, count as 1 - 6 / (n^3 - n), and
+    correlations below the negative of this number count as its negative. But the mean
+    of equal correlations is that correlation, with an interval of width zero.
 
     Args:
         correlations: Shape (runs,). NaN is left out.
