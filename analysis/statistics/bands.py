@@ -1,8 +1,8 @@
 """Compute a band that contains a whole mean curve with a probability of 95%.
 
 An interval per task (`analysis.statistics.intervals.mean_interval`) contains the true
-mean of its task with a probability of 95%. About 5 of 100 such intervals do not contain
-their true mean. So such intervals do not tell whether a curve differs from zero
+mean of its task with a probability of 95%. So about 5 of 100 such intervals do not
+contain their true mean, and they do not tell whether a curve differs from zero
 anywhere. A simultaneous band contains the true means of all tasks.
 
 The band is mean ± q s / sqrt(n) at each task, where s is the standard deviation of the
@@ -17,17 +17,12 @@ only on the distance of the two tasks. The variance of a task has three parts: a
 that all tasks of a run share (the seed), a part that fades along the stream, and
 independent noise. The parts are fitted to the mean sample correlation at each distance.
 
-In simulations with 5 and 10 runs of 20 to 100 tasks (independent tasks, fading
-correlation of 0.5 to 0.99, shared parts, slopes per seed, heavy tails, a standard
-deviation that differs between tasks), the band contains the true curve in 93% to 98% of
-the cases, and in 95% on average. With 10 runs of exponential noise, which is very
-skewed, it contains the curve in 90% of the cases. The bands of other methods contain
-the curve less often:
-
-- sign flips of the residuals (Rademacher bootstrap): 87% to 94% with 5 runs;
-- normal samples with the sample correlation of every pair: 90% to 96%;
-- one standard deviation for all tasks of a sample (multivariate t): 43% to 86%;
-- a standard deviation smoothed along the stream: 90% to 97%, with narrower bands.
+In simulations with 5 and 10 runs of 20 to 100 tasks, with many kinds of noise, the band
+contains the true curve in 93% to 98% of the cases, and in 95% on average. With
+exponential noise, which is very skewed, it contains the curve in 90% of the cases. The
+bands of other methods contain the curve less often: sign flips of the residuals
+(Rademacher bootstrap) in 87% to 94% of the cases with 5 runs, and normal samples with
+the sample correlation of every pair of tasks in 90% to 96%.
 """
 
 from __future__ import annotations
@@ -48,8 +43,8 @@ DRAWS = 2000
 def simultaneous_band(values: Reals) -> Interval:
     """Return the mean over the runs and a 95% band for the whole curve.
 
-    The result is deterministic. For a single task, it equals `mean_interval`. A task
-    whose runs are all equal has a band of width zero.
+    The result is deterministic. For a single task, it equals `mean_interval`. If all
+    runs are equal on a task, the band has width zero there.
 
     Args:
         values: Shape (runs, tasks), for example paired differences, a row per seed. If
@@ -94,7 +89,7 @@ def _critical_value(residuals: Reals) -> float:
 
 
 class Parts(NamedTuple):
-    """The parts of the variance of a task, which add up to 1.
+    """The parts of the variance of a task; the rest, up to 1, is independent noise.
 
     The correlation of two tasks at distance k > 0 is shared + fading * decay ** k.
     """
@@ -103,22 +98,14 @@ class Parts(NamedTuple):
     fading: float
     decay: float
 
-    @property
-    def noise(self) -> float:
-        """The part that is independent for each task."""
-        return max(0.0, 1 - self.shared - self.fading)
-
 
 def _largest_ratios(parts: Parts, n: int, tasks: int) -> Reals:
     """Return the largest |mean| sqrt(n) / s over the tasks of each simulated sample.
 
-    The fading part is simulated as an autoregression. So the time is proportional to
-    the number of tasks, and no correlation matrix is needed.
-
-    Returns:
-        Shape (DRAWS,).
+    The shape is (DRAWS,).
     """
     random = np.random.default_rng(0)
+    noise = max(0.0, 1 - parts.shared - parts.fading)
 
     def draw(variance: float) -> np.typing.NDArray[np.float32]:
         sample = random.standard_normal((n, DRAWS), np.float32)
@@ -127,13 +114,14 @@ def _largest_ratios(parts: Parts, n: int, tasks: int) -> Reals:
     shared, fading = draw(parts.shared), draw(parts.fading)
     largest = np.zeros(DRAWS, np.float32)
     for _ in range(tasks):
-        values = draw(parts.noise)
+        values = draw(noise)
         values += shared
         values += fading
         mean = values.mean(axis=0)
         values -= mean
         variance = np.einsum("ij,ij->j", values, values) / (n - 1)
         np.maximum(largest, n * mean**2 / variance, out=largest)
+        # An autoregression needs no matrix of correlations.
         fading *= np.float32(parts.decay)
         fading += draw(parts.fading * (1 - parts.decay**2))
     return np.sqrt(largest, dtype=np.float64)
@@ -154,9 +142,7 @@ def _fit_correlation(observed: Reals) -> Parts:
     """Fit the parts of the variance to the mean correlations, by least squares.
 
     No part is negative. The weight of a distance is its number of pairs of tasks.
-
-    Args:
-        observed: The mean sample correlation by distance, shape (tasks,).
+    `observed` has the mean correlation at each distance, from distance 0.
     """
     from scipy import optimize
 

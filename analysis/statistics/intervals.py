@@ -33,11 +33,8 @@ def mean_interval(values: Reals) -> Interval:
     The interval is mean ± t(0.975; n - 1) s / sqrt(n), where s is the standard
     deviation of the n runs (divisor n - 1). Source: Student 1908. If all runs are
     equal, the interval has width zero. With one run, the interval is NaN. With no runs,
-    the mean is NaN too.
-
-    Args:
-        values: Shape (runs, ...). Each position along the other axes gets a separate
-            interval.
+    the mean is NaN too. `values` has shape (runs, ...), and each position along the
+    axes after the first has its own interval.
 
     >>> mean, lo, hi = mean_interval(np.array([4.0, 5.0, 6.0]))
     >>> float(mean), round(float(lo), 3), round(float(hi), 3)
@@ -78,9 +75,9 @@ def standard_deviation(values: Reals) -> Reals:
 def welch_interval(one: Reals, other: Reals) -> Interval:
     """Return mean(other) - mean(one) with its 95% interval, for unequal variances.
 
-    Source: Welch 1947. If all values of `one` are equal and all values of `other` are
-    equal, the interval has width zero. If `one` or `other` has fewer than two values,
-    the interval is NaN. The shapes are (n,) and (m,).
+    Source: Welch 1947. The shapes are (n,) and (m,). If `one` and `other` both have no
+    spread, the interval has width zero. If `one` or `other` has fewer than two values,
+    the interval is NaN.
 
     >>> mean, lo, hi = welch_interval(np.array([1.0, 2, 3]), np.array([3.0, 4, 5]))
     >>> round(float(mean), 3), round(float(lo), 3), round(float(hi), 3)

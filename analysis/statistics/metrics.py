@@ -2,8 +2,8 @@
 
 Each metric is a pure function of a matrix that has a row per run and a column per task,
 in the order of the stream. If a run has a NaN among the values that a metric uses, or
-the metric is undefined, the result is NaN without a warning. No run is dropped. To add
-a metric, write a function and add an entry to `METRICS`.
+the metric is undefined, the result is NaN without a warning. To add a metric, write a
+function and add an entry to `METRICS`.
 
 A metric is either a level (how well the network learns) or a trend (how the level
 changes along the stream). Plasticity needs both: see `analysis.comparing.verdicts`.
@@ -34,8 +34,8 @@ PerRun = npt.NDArray[np.float64]
 def late_accuracy(values: Trajectories) -> PerRun:
     """Return the mean accuracy over the last tenth of the tasks (at least one task).
 
-    It is the level at the end of training. It does not tell whether the network
-    learned better before: see `plasticity_loss` and `peak_loss`.
+    The level at the end of training does not tell whether the network learned better
+    before: see `plasticity_loss` and `peak_loss`.
 
     >>> late_accuracy(np.linspace(0.9, 0.7, 20)[None]).round(6).tolist()
     [0.705263]
@@ -46,17 +46,17 @@ def late_accuracy(values: Trajectories) -> PerRun:
 def accuracy_change(values: Trajectories) -> PerRun:
     """Return the mean change of accuracy from one task to the next.
 
-    mean over t of a[t+1] - a[t] = (a[T-1] - a[0]) / (T - 1). The sum telescopes, so
-    only the two ends of the stream count. Undefined for a single task.
+    mean over t of a[t+1] - a[t] = (a[T-1] - a[0]) / (T - 1): only the two ends of the
+    stream count. Undefined for a single task.
 
     >>> accuracy_change(np.array([[0.9, 0.2, 0.7], [0.5, 0.5, 0.5]])).round(6).tolist()
     [-0.1, 0.0]
     >>> accuracy_change(np.array([[0.9]])).tolist()
     [nan]
     """
-    if (tasks := values.shape[1]) < 2:
+    if values.shape[1] < 2:
         return _undefined(values)
-    return np.asarray((values[:, -1] - values[:, 0]) / (tasks - 1))
+    return np.asarray((values[:, -1] - values[:, 0]) / (values.shape[1] - 1))
 
 
 def accuracy_slope(values: Trajectories) -> PerRun:
@@ -106,7 +106,7 @@ def last_accuracy(values: Trajectories) -> PerRun:
 def plasticity_loss(values: Trajectories) -> PerRun:
     """Return how far accuracy falls from the first to the last tenth of the tasks.
 
-    mean of the first k tasks minus the mean of the last k, k = max(1, T // 10):
+    The mean of the first k tasks minus the mean of the last k, k = max(1, T // 10):
     positive if plasticity is lost. It has less noise than `accuracy_change`, which uses
     only one task at each end. It does not show a rise before the fall, and is 0 for a
     network that never learns. Undefined for a single task.
@@ -126,8 +126,7 @@ def peak_loss(values: Trajectories) -> PerRun:
     The peak is the largest mean over k consecutive tasks, k = max(1, T // 10). If the
     accuracy of a network rises and then falls, its peak loss is positive, but its
     `plasticity_loss` can be 0. Noise alone makes the peak loss positive, so compare it
-    with the peak loss of a baseline. It is 0 for a network that never learns. Undefined
-    for a single task.
+    with the peak loss of a baseline. Undefined for a single task.
 
     >>> peak_loss(np.array([[0.8, 0.9, 0.7], [0.5, 0.5, 0.5]])).round(6).tolist()
     [0.2, 0.0]
@@ -139,9 +138,9 @@ def peak_loss(values: Trajectories) -> PerRun:
 
 
 def tenths(values: Trajectories) -> Trajectories:
-    """Return the means over all windows of k consecutive tasks, k = max(1, T // 10).
+    """Return the means of all k = max(1, T // 10) consecutive tasks, in their order.
 
-    The result has shape (runs, T - k + 1).
+    The shape is (runs, T - k + 1).
     """
     windows = np.lib.stride_tricks.sliding_window_view(values, _tenth(values), axis=1)
     return np.asarray(windows.mean(axis=2))
@@ -151,8 +150,8 @@ def accuracy_area(values: Trajectories) -> PerRun:
     """Return the area under the accuracy by task, if the stream is one unit long.
 
     The trapezoidal rule: the sum over t of (a[t] + a[t+1]) / 2, divided by T - 1. It is
-    the mean accuracy with half the weight on the first and the last task: T mean =
-    (T - 1) area + (a[0] + a[T-1]) / 2. Undefined for a single task.
+    the mean accuracy with half the weight on the first and the last task. Undefined for
+    a single task.
 
     >>> accuracy_area(np.array([[0.8, 1.0, 0.4]])).round(6).tolist()
     [0.8]
@@ -183,14 +182,15 @@ MEASURES: dict[str, Measure] = {
     "return_gap": Measure("return gap", True, 1, "return", "return", margin=1.0),
     "value_error": Measure("value error", False, 1, "ratio", "ratio", margin=0.02),
 }
-"""The measures, by column. The first is the default."""
+"""The measures, by column."""
 
 MEASURE = "test_accuracy"
+"""The measure of a metric if no other measure is named."""
 
 
 @attrs.frozen
 class Metric:
-    """A metric: a number per run, and how to read it."""
+    """A function that returns a number per run, and how to read the number."""
 
     function: Callable[[Trajectories], PerRun]
     definition: str  # one line; the docstring of the function has the equation
@@ -219,13 +219,13 @@ class Metric:
     @property
     def level(self) -> Metric:
         """The late level of the same measure, which is shown beside this metric."""
-        relative = RELATIVE[f"relative_{DEFAULT}"]
-        return (relative if self.relative else METRICS[DEFAULT]).of(self.measure)
+        name = f"relative_{DEFAULT}" if self.relative else DEFAULT
+        return find_metric(name, self.measure)
 
     @property
     def absolute(self) -> Metric:
         """The same metric without a fresh network subtracted."""
-        return METRICS[self.function.__name__].of(self.measure)
+        return find_metric(self.function.__name__, self.measure)
 
     def of(self, measure: str) -> Metric:
         """Return the same metric of another measure. A lower loss is better."""

@@ -1,10 +1,10 @@
 """Fit a curve that never falls to the values of a function of one variable.
 
 The curve is a monotone regression spline (Ramsay 1988, Statistical Science 3(4)): a sum
-of smooth rises, none of them negative, that begin at equally spaced knots. Isotonic
-regression would fit a step curve, which depends only on the order of the points. Its
-sum of squares does not change while an exponent changes, until two points change
-places. The sum of squares of the spline is smooth, so that exponents can be fitted too.
+of smooth rises, none of them negative, that begin at equally spaced knots. Its sum of
+squares is a smooth function of the positions of the points, so that exponents can be
+fitted too. Isotonic regression would not do, because its sum of squares depends only on
+the order of the points.
 """
 
 from __future__ import annotations
@@ -39,10 +39,8 @@ class Curve(NamedTuple):
 def fit_monotone(x: Reals, y: Reals, width: float) -> tuple[Curve, float]:
     """Return the curve with the least sum of squared residuals, and this sum.
 
-    Args:
-        x: The variable of the curve, shape (n,).
-        y: The values, shape (n,).
-        width: The distance of the knots, in the unit of x.
+    `x` and `y` have shape (n,), and `width` is the distance of the knots, in the unit
+    of `x`.
 
     >>> curve, squares = fit_monotone(np.arange(4.0), np.array([1.0, 1, 2, 2]), 0.5)
     >>> curve(np.array([-9.0, 1.5, 9.0])).round(9).tolist(), round(squares, 9)
@@ -71,9 +69,7 @@ def _ramps(x: Reals, knots: Reals, width: float) -> Reals:
 
 
 def fit_exponents(x: Reals, factors: Reals, y: Reals, width: float) -> Reals:
-    """Return the exponents e with which a monotone curve explains most of y.
-
-    The variable of the curve is x - factors @ e.
+    """Return the exponents e with which a monotone curve of x - factors @ e fits best.
 
     x and factors are logarithms. So x - factors @ e is the logarithm of a product of
     powers, for example of rho / lr^e. The search starts at the best point of a grid,
@@ -128,10 +124,10 @@ def jackknife(
     """Return the lower and the upper end of a 95% interval for an estimate.
 
     The estimate is from a sample of units, for example of seeds or of curves. It is
-    computed again without each unit. The interval is the t-interval of
-    Tukey's pseudo-values of the units (Miller 1974, Biometrika 61(1)). An interval from
-    the bootstrap is too narrow for few units (for the mean of five units by more than a
-    third), because it uses neither the divisor n - 1 nor a quantile of t.
+    computed again without each unit. The interval is the t-interval of Tukey's
+    pseudo-values of the units (Miller 1974, Biometrika 61(1)). An interval from the
+    bootstrap would be too narrow for few units: for the mean of five units by more than
+    a third.
 
     Args:
         estimate: A function that gets the numbers of some units, and returns the

@@ -2,7 +2,7 @@
 
 A seed fixes the initial weights, the tasks and the order of examples. So if two runs
 have the same seed, their difference is due to their settings. Each run first gives one
-number, its metric. The sample is the differences, one per seed.
+number, its metric. The sample has one difference per seed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,8 @@ import numpy as np
 from analysis.statistics.intervals import Reals, mean_interval, standard_deviation
 
 ROUNDING = 16 * np.finfo(np.float64).eps
-"""The largest variation of differences that counts as rounding error.
-
-The variation is the standard deviation of the differences, divided by the largest
-absolute value in the two samples.
-"""
+"""The largest standard deviation of differences that counts as rounding error, divided
+by the largest absolute value in the two samples."""
 
 
 class Paired(NamedTuple):
@@ -35,8 +32,8 @@ class Paired(NamedTuple):
 def paired_difference(one: Reals, other: Reals) -> Paired:
     """Return the mean of one - other over the pairs, with interval, p and effect.
 
-    The shape of `one` and of `other` is (pairs, ...). Each position along the other
-    axes is tested separately.
+    The shape of `one` and of `other` is (pairs, ...). Each position along the axes
+    after the first is tested separately.
 
     Let d = one - other, with mean m and standard deviation s (divisor n - 1) over the n
     pairs. Then:

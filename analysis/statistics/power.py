@@ -7,6 +7,7 @@ functions return the smallest true difference that the test finds with a probabi
 
 from __future__ import annotations
 
+import bisect
 import functools
 
 import numpy as np
@@ -25,13 +26,12 @@ MOST_SEEDS = 1000
 
 @functools.cache
 def detectable_effect(n: int, tests: int = 1) -> float:
-    """Return the smallest difference that n pairs find, in standard deviations.
+    """Return the smallest true difference that n pairs find, in standard deviations.
 
-    The difference is the true mean divided by the standard deviation of the
-    differences. The two-sided paired t-test at level `LEVEL` / tests (Bonferroni) finds
-    it with probability `POWER`. Holm's test finds it with at least this probability.
-    The noncentral t distribution gives the probability. The result is infinite for
-    fewer than two pairs.
+    The two-sided paired t-test at level `LEVEL` / tests (Bonferroni) finds this
+    difference with probability `POWER`, by the noncentral t distribution. Holm's test
+    finds it with at least this probability. The result is infinite for fewer than two
+    pairs.
 
     >>> round(detectable_effect(10), 2), round(detectable_effect(3, 540) , 0)
     (1.0, 76.0)
@@ -61,16 +61,12 @@ def seeds_needed(effect: float, tests: int = 1) -> int | None:
     >>> seeds_needed(1.0), seeds_needed(0.5), seeds_needed(0.01)
     (10, 34, None)
     """
-    low, high = 2, MOST_SEEDS
-    if not effect > 0 or detectable_effect(high, tests) > effect:
+    if not effect > 0 or detectable_effect(MOST_SEEDS, tests) > effect:
         return None
-    while low < high:
-        middle = (low + high) // 2
-        if detectable_effect(middle, tests) <= effect:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    # More pairs find a smaller effect, so the negative effects ascend.
+    return bisect.bisect_left(
+        range(MOST_SEEDS), -effect, 2, key=lambda n: -detectable_effect(n, tests)
+    )
 
 
 def is_equivalent(differences: Reals, margin: float) -> bool:

@@ -153,8 +153,8 @@ def test_the_fit_finds_the_parts():
     truth[0] = 1
     parts = _fit_correlation(truth)
     fit = parts.shared + parts.fading * parts.decay**k
-    fit[0] += parts.noise
+    fit[0] += 1 - parts.shared - parts.fading
     assert fit == pytest.approx(truth, abs=0.03)
     # correlations below 0 count as none
     parts = _fit_correlation(np.array([1, -0.5, -0.4]))
-    assert (parts.shared, parts.fading, parts.noise) == (0, 0, 1)
+    assert (parts.shared, parts.fading) == (0, 0)
