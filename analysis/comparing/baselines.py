@@ -3,8 +3,8 @@
 A baseline is one value of one part of the setting: an optimizer ("sgd"), a base
 ("adam", or "plain" for none) or a remedy ("redo", "weight_decay", or "none"). The
 matched baseline of a setting has the same values as the setting in all other columns.
-A hyperparameter that only one of the two methods has is ignored, for example rho, which
-SGD does not have.
+A hyperparameter that only one of the two methods has does not count: SGD, for example,
+has no rho.
 """
 
 from __future__ import annotations
@@ -35,18 +35,19 @@ WITHOUT = {"base": "plain", "remedy": "none"}
 STREAM = (
     *("problem", "dataset", "examples", "input_low", "normalization"),
     *("tasks", "epochs", "batch_size", "hidden", "activation", "initialization"),
-    *(
-        *("network", "learner"),
-        *dict.fromkeys(
-            name
-            for kind in (*PROBLEMS.values(), *NETWORKS.values(), *LEARNERS.values())
-            for name in hyperparameters(kind)
-        ),
+    *("network", "learner"),
+    *dict.fromkeys(
+        name
+        for kind in (*PROBLEMS.values(), *NETWORKS.values(), *LEARNERS.values())
+        for name in hyperparameters(kind)
     ),
 )
 """The columns whose values must be equal in settings that compete: the stream, the
 length of training and the network. A null in these columns is a value like any other.
 The other columns, such as the learning rate, can be tuned."""
+
+Key = tuple[Any, ...]
+"""Values that settings of one group have in common."""
 
 
 def part_of(setting: Setting, part: str) -> str | None:
@@ -74,9 +75,14 @@ def method_of(setting: Setting) -> tuple[str | None, ...]:
     return tuple(part_of(setting, part) for part in PARTS)
 
 
-def stream_of(runs: Runs) -> tuple[Any, ...]:
+def stream_of(runs: Runs) -> Key:
     """Return the study and the values of `STREAM`, which competing settings share."""
     return (runs.study, *(runs.setting.get(name) for name in STREAM))
+
+
+def method_key(runs: Runs) -> Key:
+    """Return `stream_of` and `method_of`: what all settings of a method share."""
+    return (*stream_of(runs), *method_of(runs.setting))
 
 
 @attrs.frozen
@@ -98,29 +104,27 @@ class Baseline:
         """Return whether a setting belongs to the baseline."""
         return part_of(runs.setting, self.part) == self.value
 
-    def group(self, runs: Runs) -> tuple[Any, ...]:
+    def group(self, runs: Runs) -> Key:
         """Return the values that a setting must share with its baseline."""
         others = (part_of(runs.setting, part) for part in PARTS if part != self.part)
         return (*stream_of(runs), *others)
 
-    def groups(self, settings: Iterable[Runs]) -> dict[tuple[Any, ...], list[Runs]]:
-        """Return the settings of the baseline that have each value of `group`."""
-        groups: dict[tuple[Any, ...], list[Runs]] = defaultdict(list)
+    def groups(self, settings: Iterable[Runs]) -> dict[Key, list[Runs]]:
+        """Return the settings of the baseline by the value of `group`."""
+        groups: dict[Key, list[Runs]] = defaultdict(list)
         for runs in settings:
             if self.has(runs):
                 groups[self.group(runs)].append(runs)
         return groups
 
-    def matches(self, settings: Iterable[Runs]) -> dict[tuple[str, str], Runs]:
+    def matches(self, settings: Sequence[Runs]) -> dict[tuple[str, str], Runs]:
         """Return a dict from the `Runs.key` of settings to their matched baselines.
 
-        The matched baseline equals the setting in all but the baseline's part, and in
-        all but the hyperparameters that one of their methods lacks. If several settings
-        of the baseline fit, the setting has no matched baseline.
+        If several settings of the baseline fit a setting, it has no matched baseline.
         """
-        settings = list(settings)
         groups, matches = self.groups(settings), {}
-        tables: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Runs]]] = {}
+        # (value of the part, group) -> the baselines by the values that must be equal
+        tables: dict[Key, dict[Key, list[Runs]]] = {}
         for runs in settings:
             if self.has(runs):
                 continue
@@ -131,13 +135,11 @@ class Baseline:
             )
             names = [n for n in runs.setting if n not in (*PARTS[self.part], *ignored)]
             if (value, *group) not in tables:
-                table: dict[tuple[Any, ...], list[Runs]] = defaultdict(list)
+                table = tables.setdefault((value, *group), defaultdict(list))
                 for other in groups.get(group, []):
                     table[tuple(other.setting[n] for n in names)].append(other)
-                tables[value, *group] = table
-            candidates = tables[value, *group].get(
-                tuple(runs.setting[n] for n in names), []
-            )
+            values = tuple(runs.setting[n] for n in names)
+            candidates = tables[value, *group].get(values, [])
             if len(candidates) == 1:
                 matches[runs.key] = candidates[0]
         return matches

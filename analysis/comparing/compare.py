@@ -6,10 +6,10 @@ Three comparisons answer three questions.
     best        Is this setting better than the best baseline? One half of the seeds
                 chooses the best baseline, the other half judges.
     method      Is the method better, if each method has its own best learning rate and
-                other hyperparameters? Some seeds choose the best setting of each method
-                and of the baseline, other seeds judge. If the study has seeds of
-                `--confirm-seeds`, these seeds judge. Otherwise one half of the seeds
-                chooses and the other half judges.
+                other hyperparameters? One half of the seeds chooses the best setting of
+                each method and of the baseline, the other half judges. But if the study
+                has seeds of `--confirm-seeds`, these seeds judge, and all other seeds
+                choose.
 
 The best setting is chosen by its level, never by its trend, because a setting that
 learns nothing has nothing to lose.
@@ -17,12 +17,13 @@ learns nothing has nothing to lose.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import attrs
 import pandas as pd
 
-from analysis.comparing.baselines import Baseline, find_baseline, method_of, stream_of
+from analysis.comparing.baselines import Baseline, Key, find_baseline, method_key
 from analysis.comparing.chance import at_chance
 from analysis.comparing.fresh import subtract_fresh
 from analysis.comparing.verdicts import judge, pair_up
@@ -57,15 +58,17 @@ class Question:
     problem: str | None = None
     margin: float = MARGIN
 
+    def is_about(self, runs: Runs) -> bool:
+        """Return whether a setting belongs to the study and the problem."""
+        problem = runs.setting["problem"]
+        return self.study in (None, runs.study) and self.problem in (None, problem)
+
 
 def compare(frame: pd.DataFrame, question: Question | None = None) -> pd.DataFrame:
     """Compare each setting with its matched baseline and with the best baseline.
 
-    Seeds that only some settings have are not used: `confirm` uses them.
-
-    Args:
-        frame: Records with `analysis.records.runs.NEEDED` and the metric's measure.
-        question: What to compare. None means `Question()`.
+    Seeds that only some settings have are not used: `confirm` uses them. `frame` has
+    records with `analysis.records.runs.NEEDED` and the metric's measure.
 
     Returns:
         Two rows per setting. Columns: study, setting_id and the columns of the setting;
@@ -116,12 +119,9 @@ def best_settings(frame: pd.DataFrame) -> dict[str, list[str]]:
     setting to confirm. But if the problem has no SGD at all, the methods are compared
     with each other.
 
-    Args:
-        frame: Records of one study with `NEEDED` and the measures of its problems.
-
-    Returns:
-        A dict from each problem to setting_ids. A problem with nothing to compare has
-        an empty list.
+    Return a dict from each problem to setting_ids. A problem with nothing to compare
+    has an empty list. `frame` has records of one study, with `NEEDED` and the measures
+    of its problems.
     """
     chosen = {}
     for problem, records in frame.groupby("problem", sort=False, observed=True):
@@ -146,16 +146,17 @@ class _Data:
     levels: list[Runs]  # the settings, with the values that choose the best ones
     level: Metric  # the metric that chooses
     base: Baseline
-    common: dict[tuple[Any, ...], set[int]]  # `Runs.peers` -> seeds of all settings
-    names: dict[tuple[str, str], str]  # `Runs.key` -> label of the setting
-    at_chance: set[tuple[str, str]]  # `Runs.key` of settings that learned nothing
+    common: dict[Key, set[int]]  # `Runs.peers` -> the seeds that all settings have
+    halves: dict[Key, Seeds]  # the same seeds in two halves
+    choosing: dict[Key, frozenset[int]]  # the half that chooses
+    by_key: dict[Key, Runs]  # `Runs.key` -> an entry of `runs`
+    names: dict[Key, str]  # `Runs.key` -> label of the setting
+    at_chance: set[Key]  # `Runs.key` of settings that learned nothing
 
     def describe(self, runs: Runs, other: Runs | None) -> dict[str, Any]:
         """Return the columns that name two settings, and the column at_chance."""
         roles = {"setting": runs, "baseline": other}
-        idle = [
-            name for name, own in roles.items() if own and own.key in self.at_chance
-        ]
+        idle = [name for name, r in roles.items() if r and r.key in self.at_chance]
         return {
             "study": runs.study,
             "setting_id": runs.setting_id,
@@ -171,40 +172,36 @@ def _prepare(frame: pd.DataFrame, question: Question) -> _Data:
     """Return the runs that a question is about; errors are as in `compare`."""
     metric = question.metric
     everything = by_setting(frame, metric.measure)
-    measured = (
-        subtract_fresh(everything, metric.name) if metric.relative else everything
+    measured = everything
+    if metric.relative:
+        measured = subtract_fresh(everything, metric.name)
+    runs, levels = (
+        list(filter(question.is_about, settings)) for settings in (measured, everything)
     )
-
-    def select(settings: list[Runs]) -> list[Runs]:
-        return [
-            runs
-            for runs in settings
-            if question.study in (None, runs.study)
-            and question.problem in (None, runs.setting["problem"])
-        ]
-
-    levels = select(everything)
-    base = find_baseline(question.baseline, levels)
-    level = metric.level.absolute
-    runs = select(measured)
+    common = common_seeds(levels)
+    halves = {peers: halve(seeds) for peers, seeds in common.items()}
     return _Data(
         runs=runs,
         levels=levels,
-        level=level,
-        base=base,
-        common=common_seeds(levels),
-        names=_labels(runs),
-        at_chance={r.key for r in levels if at_chance(r, metric.measure)},
+        level=metric.level.absolute,
+        base=find_baseline(question.baseline, levels),
+        common=common,
+        halves=halves,
+        choosing={peers: seeds.choosing for peers, seeds in halves.items()},
+        by_key={own.key: own for own in runs},
+        names={
+            own.key: label
+            for _, group, labels in by_problem(runs)
+            for own, label in zip(group, labels, strict=True)
+        },
+        at_chance={own.key for own in levels if at_chance(own, metric.measure)},
     )
 
 
 def _compare(data: _Data, question: Question) -> pd.DataFrame:
     """Return the rows of `compare` for each setting outside of the baseline."""
     matches = data.base.matches(data.runs)
-    halves = {peers: halve(seeds) for peers, seeds in data.common.items()}
-    choosing = {peers: seeds.choosing for peers, seeds in halves.items()}
-    bests = best_baselines(data.base, data.levels, data.level, choosing)
-    by_key = {runs.key: runs for runs in data.runs}
+    bests = best_baselines(data.base, data.levels, data.level, data.choosing)
     rows = []
     for runs in data.runs:  # the runs of one setting
         if data.base.has(runs):
@@ -212,9 +209,10 @@ def _compare(data: _Data, question: Question) -> pd.DataFrame:
         matched, best = matches.get(runs.key), bests.get(data.base.group(runs))
         # Give `pair_up` the seeds of both settings, so that it lists what one lacks.
         either = runs.usual_seeds | (matched.usual_seeds if matched else set())
+        judging = data.halves[runs.peers].judging
         for against, other, seeds in (
             ("matched", matched, either),
-            ("best", best and by_key.get(best.key), halves[runs.peers].judging),
+            ("best", best and data.by_key.get(best.key), judging),
         ):
             rows.append(
                 data.describe(runs, other)
@@ -225,12 +223,11 @@ def _compare(data: _Data, question: Question) -> pd.DataFrame:
 
 
 def _confirm(data: _Data, question: Question) -> pd.DataFrame:
-    by_key = {runs.key: runs for runs in data.runs}
     rows = []
     for best, other, seeds, kind in _duels(data):
-        if best.key not in by_key or other.key not in by_key:
+        if best.key not in data.by_key or other.key not in data.by_key:
             continue  # a fresh network, which has no relative metric
-        pair = by_key[best.key], by_key[other.key]
+        pair = data.by_key[best.key], data.by_key[other.key]
         for against, part in (("choosing", seeds.choosing), (kind, seeds.judging)):
             row = pair_up(*pair, question.metric, part, question.margin)
             if against == "choosing":
@@ -244,28 +241,13 @@ def _duels(data: _Data) -> list[tuple[Runs, Runs, Seeds, str]]:
 
     The last entry of a tuple says which seeds judge: "held out" or "confirming".
     """
-    base, levels, common = data.base, data.levels, data.common
-    halves = {peers: halve(seeds) for peers, seeds in common.items()}
-    choosing = {peers: seeds.choosing for peers, seeds in halves.items()}
+    best_of = functools.partial(best_methods, data.base, data.levels, data.level)
     duels = {
-        _method(best): (best, other, halves[best.peers], "held out")
-        for best, other in best_methods(base, levels, data.level, choosing)
+        method_key(best): (best, other, data.halves[best.peers], "held out")
+        for best, other in best_of(data.choosing)
     }
-    for best, other in best_methods(base, levels, data.level, common):
+    for best, other in best_of(data.common):
         if judging := frozenset(best.extra) & frozenset(other.extra):
-            seeds = Seeds(frozenset(common[best.peers]), judging)
-            duels[_method(best)] = (best, other, seeds, "confirming")
+            seeds = Seeds(frozenset(data.common[best.peers]), judging)
+            duels[method_key(best)] = (best, other, seeds, "confirming")
     return list(duels.values())
-
-
-def _method(runs: Runs) -> tuple[Any, ...]:
-    return (*stream_of(runs), *method_of(runs.setting))
-
-
-def _labels(settings: list[Runs]) -> dict[tuple[str, str], str]:
-    """Return a dict from the `Runs.key` of each setting to its label."""
-    return {
-        runs.key: label
-        for _, group, labels in by_problem(settings)
-        for runs, label in zip(group, labels, strict=True)
-    }

@@ -23,7 +23,7 @@ from analysis.comparing.baselines import find_baseline
 from analysis.comparing.compare import BASELINE, Question
 from analysis.records.runs import Runs, Setting, by_setting, labels
 from analysis.statistics.bands import simultaneous_band
-from analysis.statistics.intervals import Reals, standard_deviation
+from analysis.statistics.intervals import Interval, Reals, standard_deviation
 from analysis.statistics.power import detectable_effect
 from trainables.usage import UsageError
 
@@ -34,15 +34,18 @@ CURVE = ["study", "problem", "curve"]
 def dose(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
     """Compare each setting that has an ascent step with its baseline, SGD.
 
-    Return one row per setting. A setting without a matched SGD setting has no row. The
-    rows of a curve follow each other, sorted by rho. Columns: study, setting_id and the
-    columns of the setting; curve, the label of the curve, without rho; method, the
-    label without rho and lr; measure; pairs, the number of seeds; baseline_mean, the
-    mean of the metric without an ascent step; difference, lo and hi, the mean
-    difference and its simultaneous interval; beside, beside_lo and beside_hi, the same
-    for the trend over the stream; detectable, the smallest true difference that is
-    found with a probability of 80%; diverged_seeds; harmless, whether a loss of the
-    margin or more is ruled out; and verdict:
+    `frame` has records with `analysis.records.runs.NEEDED` and the metric's measure.
+    The metric must be a level. The baseline of the question is not used.
+
+    Return one row per setting: curve by curve, and sorted by rho. A setting without a
+    matched SGD setting has no row. Columns: study, setting_id and the columns of the
+    setting; curve, the label of the curve, without rho; method, the label without rho
+    and lr; measure; pairs, the number of seeds; baseline_mean, the mean of the metric
+    without an ascent step; difference, lo and hi, the mean difference and its
+    simultaneous interval; beside, beside_lo and beside_hi, the same for the trend over
+    the stream; detectable, the smallest true difference that is found with a
+    probability of 80%; diverged_seeds; harmless, whether a loss of the margin or more
+    is ruled out; and verdict:
 
     - better, worse: the interval of the difference excludes 0
     - the same: the interval contains 0 and lies within the margin
@@ -51,21 +54,11 @@ def dose(frame: pd.DataFrame, question: Question) -> pd.DataFrame:
     - diverged: at least one run of the setting diverged
     - n/a: there are fewer than two seeds
 
-    Args:
-        frame: Records with `analysis.records.runs.NEEDED` and the metric's measure.
-        question: The metric, which must be a level, the study and the problem. The
-            baseline of the question is not used.
-
     Raises:
         UsageError: No setting has an ascent step and a baseline.
     """
-    settings = [
-        runs
-        for runs in by_setting(frame, question.metric.measure)
-        if question.study in (None, runs.study)
-        and question.problem in (None, runs.setting["problem"])
-    ]
-    pairs = list(curves(settings))
+    settings = by_setting(frame, question.metric.measure)
+    pairs = list(curves(list(filter(question.is_about, settings))))
     names = _names([curve for curve, _ in pairs])
     rows = [
         row
@@ -92,19 +85,16 @@ def answers(data: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for key, curve in data.groupby(CURVE, sort=False):
-        verdicts = curve["verdict"]
-        good = curve["rho"][curve["harmless"].cummin()]
-        bad = curve["rho"][verdicts.isin(["worse", "diverged"])]
-        better = curve["rho"][verdicts == "better"]
+        rho, verdicts = curve["rho"], curve["verdict"]
         rows.append(
             dict(zip(CURVE, key, strict=True))
             | {
                 "rhos": len(curve),
-                "least_rho": curve["rho"].min(),
-                "most_rho": curve["rho"].max(),
-                "good_up_to": good.max(),
-                "worse_from": bad.min(),
-                "better_at": ", ".join(f"{rho:g}" for rho in better),
+                "least_rho": rho.min(),
+                "most_rho": rho.max(),
+                "good_up_to": rho[curve["harmless"].cummin()].max(),
+                "worse_from": rho[verdicts.isin(["worse", "diverged"])].min(),
+                "better_at": ", ".join(f"{r:g}" for r in rho[verdicts == "better"]),
                 "detectable": curve["detectable"][verdicts == "undecided"].max(),
             }
         )
@@ -139,13 +129,13 @@ def _names(curves: Sequence[list[Runs]]) -> list[dict[str, str]]:
     groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for i, curve in enumerate(curves):
         groups[curve[0].study, curve[0].setting["problem"]].append(i)
-    names: dict[int, dict[str, str]] = {}
+    names: list[dict[str, str]] = [{}] * len(curves)
     for own in groups.values():
         settings = [without(curves[i][0].setting, "rho") for i in own]
         methods = [without(setting, "lr") for setting in settings]
         for i, name, method in zip(own, labels(settings), labels(methods), strict=True):
             names[i] = {"curve": name, "method": method}
-    return [names[i] for i in range(len(curves))]
+    return names
 
 
 def _respond(
@@ -157,38 +147,37 @@ def _respond(
     base = baseline.select_seeds(seeds).matrix
     own = [runs.select_seeds(seeds).matrix for runs in whole]
     level = _differences(metric, own, base)
-    bands = (
-        simultaneous_band(level),
-        simultaneous_band(_differences(metric.beside, own, base)),
-    )
+    band = simultaneous_band(level)
+    beside = simultaneous_band(_differences(metric.beside, own, base))
     spread = standard_deviation(level) if len(seeds) > 1 else np.full(len(own), np.nan)
-    place = {runs.key: i for i, runs in enumerate(whole)}
     for runs in curve:
-        i = place.get(runs.key)
-        (mean, lo, hi), (beside, beside_lo, beside_hi) = (
-            (float("nan"),) * 3 if i is None else tuple(float(end[i]) for end in band)
-            for band in bands
-        )
-        worst = lo if metric.higher else -hi
-        yield {
+        row = {
             "study": runs.study,
             "setting_id": runs.setting_id,
             **runs.setting,
             **names,
             "measure": metric.measure,
-            "pairs": 0 if i is None else len(seeds),
-            "baseline_mean": metric(base).mean() if seeds else float("nan"),
-            **{"difference": mean, "lo": lo, "hi": hi},
-            **{"beside": beside, "beside_lo": beside_lo, "beside_hi": beside_hi},
-            "detectable": float("nan")
-            if i is None
-            else float(spread[i]) * detectable_effect(len(seeds), len(whole)),
+            "pairs": 0,
+            "baseline_mean": metric(base).mean() if seeds else np.nan,
+            **dict.fromkeys(("difference", "lo", "hi"), np.nan),
+            **dict.fromkeys(("beside", "beside_lo", "beside_hi", "detectable"), np.nan),
             "diverged_seeds": " ".join(map(str, runs.diverged)),
-            "harmless": worst > -question.margin,
-            "verdict": "diverged"
-            if i is None
-            else _judge(lo, hi, question.margin, metric.higher),
+            "harmless": False,
+            "verdict": "diverged",
         }
+        if not runs.diverged:
+            i = whole.index(runs)
+            mean, lo, hi = (float(end[i]) for end in band)
+            worst = lo if metric.higher else -hi
+            row |= {
+                "pairs": len(seeds),
+                **{"difference": mean, "lo": lo, "hi": hi},
+                **Interval(*(end[i] for end in beside)).columns("beside"),
+                "detectable": spread[i] * detectable_effect(len(seeds), len(whole)),
+                "harmless": worst > -question.margin,
+                "verdict": _judge(lo, hi, question.margin, metric.higher),
+            }
+        yield row
 
 
 def _differences(

@@ -2,15 +2,15 @@
 
 If the tasks of a stream differ in difficulty, as in `pairwise`, accuracy can fall
 because the tasks become harder. So a metric can be relative: first subtract the
-accuracy of a network that is reset at every task (intervention "fresh"), on the same
-task and seed. The reset network has new random weights and has learned no earlier task.
+accuracy of a fresh network, which has learned no earlier task (intervention "fresh"),
+on the same task and seed.
 
 The fresh network has the same optimizer and hyperparameters as the setting. So the
 result shows the effect of the earlier tasks, and not how well the optimizer learns a
 single task. If there are no such runs, fresh networks of plain SGD with the same
 learning rate are used. Two settings with the same fresh network have the same
 difference before and after the subtraction, because all metrics except `peak_loss` are
-linear in accuracy. With `peak_loss`, the difference can change.
+linear in accuracy.
 """
 
 from __future__ import annotations
@@ -22,28 +22,19 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparing.baselines import STREAM
-from analysis.records.runs import Runs, by_setting
+from analysis.records.runs import Runs, Setting, by_setting
 from analysis.statistics.metrics import Metric
 from trainables.usage import UsageError
 
 FRESH = "fresh"
 """The name of the intervention that resets the network at every task."""
 
-SUBSTITUTE = "sgd"
-"""If no fresh network has a setting's optimizer, use fresh networks with this one."""
-
 
 def runs_for(frame: pd.DataFrame, metric: Metric) -> list[Runs]:
-    """Return the runs of each setting, with the values that a metric needs.
+    """Return the runs of each setting; if a metric is relative, minus fresh networks.
 
-    For a relative metric, the values of a network that is reset at every task (a fresh
-    network) are subtracted.
-
-    Args:
-        frame: Records with the columns `analysis.records.runs.NEEDED` and the measure
-            of the metric. For a relative metric they must include fresh networks, of
-            any study.
-        metric: The metric.
+    `frame` has records with the columns `analysis.records.runs.NEEDED` and the measure
+    of the metric. The fresh networks can be of any study.
 
     Raises:
         UsageError: The metric is relative and there are no fresh networks.
@@ -57,9 +48,9 @@ def subtract_fresh(
 ) -> list[Runs]:
     """Return the runs with the accuracy of their fresh networks subtracted.
 
-    A fresh network is reset at every task (intervention "fresh"). If a seed has no
-    complete run of the fresh network, the seed moves from `seeds` to `unmatched`. The
-    fresh networks can be of several studies. The result does not contain them.
+    If a seed has no complete run of the fresh network, the seed moves from `seeds` to
+    `unmatched`. The fresh networks can be of several studies, and are not in the
+    result.
 
     Raises:
         UsageError: There are no fresh networks. The message names the metric.
@@ -78,35 +69,29 @@ def subtract_fresh(
 
 
 def _references(runs: Runs, fresh: Sequence[Runs]) -> list[Runs]:
-    """Return the fresh networks (reset at every task) to subtract from a setting.
+    """Return the fresh networks to subtract from a setting.
 
     They have the optimizer of the setting, or SGD if no fresh network has it.
     """
-    candidates = [reference for reference in fresh if _fits(reference, runs)]
-    optimizer = runs.setting["optimizer"]
-    own = [other for other in candidates if other.setting["optimizer"] == optimizer]
-    return own or candidates
+    alike = [other for other in fresh if _are_alike(other.setting, runs.setting)]
+    for optimizer in (runs.setting["optimizer"], "sgd"):
+        if own := [r for r in alike if r.setting["optimizer"] == optimizer]:
+            return own
+    return []
 
 
-def _fits(fresh: Runs, runs: Runs) -> bool:
-    """Return True if `fresh` can be the fresh network of `runs`.
+def _are_alike(reference: Setting, setting: Setting) -> bool:
+    """Return whether two settings differ only in the optimizer and the intervention.
 
-    `fresh` must have the same optimizer, or SGD. The base, the stream and the network
-    must be the same. All other columns must be equal, except the intervention. If a
-    hyperparameter is None in one of the two settings, it is ignored, because the method
-    of this setting does not have it.
+    The base, the stream and the network must be the same. Another hyperparameter that
+    is None in one of the two settings is ignored, because the method of this setting
+    does not have it.
     """
-    reference, setting = fresh.setting, runs.setting
-    if reference["optimizer"] not in (setting["optimizer"], SUBSTITUTE):
-        return False
-    if any(reference.get(n) != setting.get(n) for n in ("base", *STREAM)):
-        return False
     return all(
-        reference[name] == setting[name]
+        name in ("intervention", "optimizer")
+        or reference[name] == setting[name]
+        or (name not in ("base", *STREAM) and None in (reference[name], setting[name]))
         for name in reference
-        if name not in ("intervention", "optimizer")
-        and reference[name] is not None
-        and setting[name] is not None
     )
 
 

@@ -6,8 +6,8 @@ some accuracy above chance, and a setting loses a share of it:
     share = (SGD's level - level) / (SGD's level - chance)
 
 The share is 0 for a setting that is as good as SGD, and 1 for a network that is at
-chance. A share can be below 0 or above 1: it is not clipped, so that noise has a mean
-of 0. A run that diverged counts as a run at chance.
+chance. A share is not clipped to the range from 0 to 1, so that noise has a mean of 0.
+A run that diverged counts as a run at chance.
 
 All curves of a method on a problem are a pool. A variable, for example rho / lr, is a
 law if one increasing function of it explains the shares of the whole pool as well as
@@ -33,10 +33,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.comparing.baselines import Key
 from analysis.comparing.chance import UNEVEN, chance_level
 from analysis.comparing.compare import Question
 from analysis.comparing.dose import curves, without
-from analysis.records.runs import Runs, by_setting, labels, matrices
+from analysis.records.runs import Runs, Setting, by_setting, labels, matrices
 from analysis.statistics.intervals import Reals, mean_interval, standard_deviation
 from analysis.statistics.metrics import Metric
 from analysis.statistics.monotone import (
@@ -61,8 +62,9 @@ effect of rho and not a cause of the failure.
 """
 
 FREE, OWN = "rho / (lr^a batch^b)", "own curves"
-"""The names of two rows of `Law.variables`: the variable with the best exponents, and a
-function of its own for each curve, which explains at least as much as any variable."""
+"""The names of two rows of `Law.variables`. `FREE` is the variable with the best
+exponents. `OWN` is a function for each curve, which explains at least as much as any
+variable."""
 
 HALF = 0.5
 """`Law.halves` has the rho at which this share is lost."""
@@ -79,26 +81,21 @@ DRAWS = 199
 POOL = ["study", "problem", "method"]
 """The columns with the same values in all rows of a pool."""
 
+Curve = tuple[list[Runs], Runs]
+"""The settings of a curve, sorted by rho, and the matched SGD; see `dose.curves`."""
+
 
 @attrs.frozen(kw_only=True, eq=False)
 class Pool:
-    """The curves of one method on one problem. Below, n is the number of settings.
+    """The curves of one method on one problem, with n settings."""
 
-    Attributes:
-        names: The study, the problem and the method (a label without rho, lr, batch
-            size and epochs).
-        curve: The number of the curve of each setting, shape (n,).
-        inputs: rho, lr, batch_size, epochs, and the `NORMS` of the matched SGD (NaN if
-            not measured), each of shape (n,).
-        shares: The share that each setting lost with each seed, shape (seeds, n).
-        levels: The level of the matched SGD of each curve, shape (curves,).
-    """
-
-    names: dict[str, str]
-    curve: npt.NDArray[np.int64]
+    names: dict[str, str]  # study, problem, and method: the label without the inputs
+    curve: npt.NDArray[np.int64]  # the number of the curve of each setting, shape (n,)
+    # rho, lr, batch_size, epochs, and the `NORMS` of the matched SGD (NaN if not
+    # measured), each of shape (n,)
     inputs: dict[str, Reals]
-    shares: Reals
-    levels: Reals
+    shares: Reals  # the share that each setting lost with each seed, shape (seeds, n)
+    levels: Reals  # the level of the matched SGD of each curve, shape (curves,)
 
     def select(self, settings: npt.NDArray[np.bool_]) -> Pool:
         """Return the pool with only the settings that a mask of shape (n,) selects."""
@@ -108,10 +105,6 @@ class Pool:
             inputs={name: values[settings] for name, values in self.inputs.items()},
             shares=self.shares[:, settings],
         )
-
-    def of_seeds(self, seeds: Sequence[int]) -> Pool:
-        """Return the pool with only these rows of `shares`; a row has one seed."""
-        return attrs.evolve(self, shares=self.shares[list(seeds)])
 
     @property
     def share(self) -> Reals:
@@ -197,11 +190,8 @@ def law(frame: pd.DataFrame, question: Question) -> Law:
         settings, curves, seeds     their numbers
 
     A curve is left out if its SGD is at chance, because then nothing can be lost.
-
-    Args:
-        frame: Records with `analysis.records.runs.NEEDED`, `NORMS` and the metric's
-            measure.
-        question: The metric, which must be a level, the study and the problem.
+    `frame` has records with `analysis.records.runs.NEEDED`, `NORMS` and the metric's
+    measure. The metric of the question must be a level.
 
     Raises:
         UsageError: There are fewer than two curves to compare.
@@ -219,20 +209,15 @@ def law(frame: pd.DataFrame, question: Question) -> Law:
 
 
 def _pools(frame: pd.DataFrame, question: Question) -> list[Pool]:
-    settings = [
-        runs
-        for runs in by_setting(frame, question.metric.measure)
-        if question.study in (None, runs.study)
-        and question.problem in (None, runs.setting["problem"])
-    ]
-    groups: dict[tuple[Any, ...], list[tuple[list[Runs], Runs]]] = defaultdict(list)
-    for curve, baseline in curves(settings):
-        known = None not in _by_scales((curve, baseline))
+    groups: dict[Key, list[Curve]] = defaultdict(list)
+    settings = by_setting(frame, question.metric.measure)
+    for pair in curves(list(filter(question.is_about, settings))):
+        curve, baseline = pair
+        known = None not in _by_scales(pair)
         # Only common seeds are used. A setting without a finished run would leave none.
         known &= all(runs.seeds or runs.diverged for runs in curve)
         if known and _has_learned(baseline, question.metric):
-            method = without(curve[0].setting, "rho", *SCALES, "epochs")
-            groups[curve[0].study, *method.values()].append((curve, baseline))
+            groups[curve[0].study, *_method(pair).values()].append(pair)
     own = [
         sorted(pairs, key=_by_scales)
         for pairs in groups.values()
@@ -242,20 +227,22 @@ def _pools(frame: pd.DataFrame, question: Question) -> list[Pool]:
     # The label of a method depends only on the methods of its study and problem.
     for _, part in itertools.groupby(own, lambda pairs: pairs[0][0][0].peers[:2]):
         alike = list(part)
-        methods = [
-            without(pairs[0][0][0].setting, "rho", *SCALES, "epochs") for pairs in alike
-        ]
-        for pairs, name in zip(alike, labels(methods), strict=True):
+        names = labels([_method(pairs[0]) for pairs in alike])
+        for pairs, name in zip(alike, names, strict=True):
             if seeds := _common_seeds(pairs):
                 pools.append(_pool(frame, pairs, seeds, name, question.metric))
     return pools
 
 
-def _common_seeds(pairs: Sequence[tuple[list[Runs], Runs]]) -> set[int]:
+def _method(pair: Curve) -> Setting:
+    """Return the setting of a curve without the values that can differ in a pool."""
+    return without(pair[0][0].setting, "rho", *SCALES, "epochs")
+
+
+def _common_seeds(pairs: Sequence[Curve]) -> set[int]:
     """Return the seeds that all settings and baselines have.
 
-    Seeds with which a setting diverged count too. Seeds with which a baseline diverged
-    do not.
+    A seed counts if a setting diverged with it, but not if a baseline diverged with it.
     """
     own = [{*runs.seeds, *runs.diverged} for curve, _ in pairs for runs in curve]
     return set.intersection(*own, *(set(base.seeds) for _, base in pairs))
@@ -270,13 +257,13 @@ def _has_learned(runs: Runs, metric: Metric) -> bool:
     return bool(gain > 0 if metric.higher else gain < 0)
 
 
-def _by_scales(pair: tuple[list[Runs], Runs]) -> tuple[Any, ...]:
+def _by_scales(pair: Curve) -> Key:
     return tuple(pair[0][0].setting[name] for name in reversed(SCALES))
 
 
 def _pool(
     frame: pd.DataFrame,
-    pairs: Sequence[tuple[list[Runs], Runs]],
+    pairs: Sequence[Curve],
     seeds: set[int],
     method: str,
     metric: Metric,
@@ -381,12 +368,8 @@ def _explain(
 
     without_N is 1 if the prediction for batch size N is perfect, and 0 if it is as good
     as the mean of the other batch sizes. Settings outside of the range of the fit are
-    not predicted.
-
-    Args:
-        pool: The settings.
-        total: The sum of the squared distances of the shares from their mean.
-        learn: A function that takes the settings to fit, and returns the variable.
+    not predicted. `total` is the sum of the squared distances of the shares from their
+    mean, and `learn` takes the settings to fit and returns the variable.
     """
     x = np.log(learn(pool)(pool.inputs))
     if np.isnan(x).any():
@@ -441,13 +424,15 @@ def _exponents(pool: Pool) -> dict[str, float]:
     """Return the exponents, with an interval over seeds and one over curves."""
     scales = pool.scales
     best = _fit(pool, scales)
-    over_seeds = jackknife(
-        lambda seeds: _fit(pool.of_seeds(seeds), scales), len(pool.shares)
-    )
-    over_curves = jackknife(
-        lambda curves: _fit(pool.select(np.isin(pool.curve, curves)), scales),
-        len(pool.levels),
-    )
+
+    def of_seeds(seeds: Sequence[int]) -> Reals:
+        return _fit(attrs.evolve(pool, shares=pool.shares[list(seeds)]), scales)
+
+    def of_curves(curves: Sequence[int]) -> Reals:
+        return _fit(pool.select(np.isin(pool.curve, curves)), scales)
+
+    over_seeds = jackknife(of_seeds, len(pool.shares))
+    over_curves = jackknife(of_curves, len(pool.levels))
     row = {}
     for i, scale in enumerate(scales):
         name = EXPONENTS[scale]
@@ -464,8 +449,8 @@ def _exponents(pool: Pool) -> dict[str, float]:
 def _p_value(pool: Pool) -> float:
     """Return the p-value of the hypothesis that rho has no effect.
 
-    The p-value is from a permutation test: it is the fraction of orders of rho that
-    explain at least as much as the real order. The real order is one of them. The
+    The p-value is from a permutation test: it is the fraction of orders of rho,
+    including the real order, that explain at least as much as the real order. The
     values of rho are shuffled within each curve and seed, because all shares of a curve
     and seed contain the same result of SGD. If rho has no effect, all orders are
     equally likely, so the test is exact.

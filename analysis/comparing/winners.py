@@ -1,22 +1,24 @@
 """Winners: the best of many settings, and the seeds that chose it.
 
-On the seeds that chose it, the best of many settings has too good a mean, because luck
-takes part in the choice. On other seeds, its mean is not biased. So some seeds choose,
-and other seeds judge.
+On the seeds that chose it, the mean of the best of many settings is too good, because
+luck takes part in the choice. On other seeds, the mean is not biased. So some seeds
+choose, and other seeds judge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
 
 import attrs
 import numpy as np
 
-from analysis.comparing.baselines import Baseline, method_of, stream_of
+from analysis.comparing.baselines import Baseline, Key, method_key, stream_of
 from analysis.comparing.fresh import FRESH
 from analysis.records.runs import Runs
 from analysis.statistics.metrics import Metric
+
+SeedsOf = Mapping[Key, Collection[int]]
+"""Maps `Runs.peers` to the seeds that choose the best setting."""
 
 
 @attrs.frozen
@@ -27,14 +29,13 @@ class Seeds:
     judging: frozenset[int]
 
 
-def common_seeds(settings: Iterable[Runs]) -> dict[tuple[Any, ...], set[int]]:
-    """Return the seeds that all settings of a stream have, as a dict from `Runs.peers`.
+def common_seeds(settings: Iterable[Runs]) -> dict[Key, set[int]]:
+    """Return a dict from `Runs.peers` to the seeds that all these settings have.
 
-    Settings with equal `Runs.peers` have the same study and stream. A setting has a
-    seed if its run finished the stream or diverged. Extra seeds, which were run for
-    some settings only (`--confirm-seeds`), are left out.
+    A setting has a seed if its run finished the stream or diverged. Extra seeds, which
+    were run for some settings only (`--confirm-seeds`), are left out.
     """
-    common: dict[tuple[Any, ...], set[int]] = {}
+    common: dict[Key, set[int]] = {}
     for runs in settings:
         seeds = {*runs.seeds, *runs.diverged, *runs.unmatched} - set(runs.extra)
         common[runs.peers] = common.get(runs.peers, seeds) & seeds
@@ -57,9 +58,9 @@ def winner(
     """Return the setting with the best mean of a metric over the seeds.
 
     Return None if no setting can win, for example because there are no seeds. A setting
-    that lacks a complete run with one of the seeds cannot win. A setting
-    that resets its network at every task can win only if all settings do so. If two
-    settings are equally good, the first one wins.
+    that lacks a complete run with one of the seeds cannot win. A setting that resets
+    its network at every task can win only if all settings do so. If two settings are
+    equally good, the first of them wins.
     """
     if not seeds:
         return None
@@ -76,18 +77,11 @@ def winner(
 
 
 def best_baselines(
-    base: Baseline,
-    settings: Sequence[Runs],
-    metric: Metric,
-    choosing: Mapping[tuple[Any, ...], Collection[int]],
-) -> dict[tuple[Any, ...], Runs]:
+    base: Baseline, settings: Sequence[Runs], metric: Metric, choosing: SeedsOf
+) -> dict[Key, Runs]:
     """Return the best setting of the baseline in each `Baseline.group`, if one can win.
 
-    Args:
-        base: The baseline.
-        settings: All settings.
-        metric: The metric that chooses.
-        choosing: A dict from `Runs.peers` to the seeds that choose.
+    `settings` has all settings, and `metric` chooses the best ones.
     """
     bests = {
         key: winner(group, metric, choosing[group[0].peers])
@@ -97,10 +91,7 @@ def best_baselines(
 
 
 def best_methods(
-    base: Baseline,
-    settings: Sequence[Runs],
-    metric: Metric,
-    choosing: Mapping[tuple[Any, ...], Collection[int]],
+    base: Baseline, settings: Sequence[Runs], metric: Metric, choosing: SeedsOf
 ) -> list[tuple[Runs, Runs]]:
     """Return the best setting of each method with the best baseline of its group.
 
@@ -108,11 +99,10 @@ def best_methods(
     out if it has no winner, or if its group has no baseline.
     """
     bests = best_baselines(base, settings, metric, choosing)
-    rivals: dict[tuple[Any, ...], list[Runs]] = {}
+    rivals: dict[Key, list[Runs]] = {}
     for runs in settings:
         if not base.has(runs) and base.group(runs) in bests:
-            key = (*stream_of(runs), *method_of(runs.setting))
-            rivals.setdefault(key, []).append(runs)
+            rivals.setdefault(method_key(runs), []).append(runs)
     pairs = []
     for group in rivals.values():
         if best := winner(group, metric, choosing[group[0].peers]):
@@ -121,19 +111,17 @@ def best_methods(
 
 
 def best_of_each_method(
-    settings: Sequence[Runs],
-    metric: Metric,
-    choosing: Mapping[tuple[Any, ...], Collection[int]],
+    settings: Sequence[Runs], metric: Metric, choosing: SeedsOf
 ) -> list[Runs]:
     """Return the best setting of each method, on streams that have several methods.
 
     Networks that are reset at every task do not count as a method.
     """
-    streams: dict[tuple[Any, ...], dict[tuple[Any, ...], list[Runs]]] = {}
+    streams: dict[Key, dict[Key, list[Runs]]] = {}
     for runs in settings:
         if runs.setting["intervention"] != FRESH:
             methods = streams.setdefault(stream_of(runs), {})
-            methods.setdefault(method_of(runs.setting), []).append(runs)
+            methods.setdefault(method_key(runs), []).append(runs)
     bests = [
         winner(group, metric, choosing[group[0].peers])
         for methods in streams.values()
