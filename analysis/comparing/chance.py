@@ -1,7 +1,7 @@
 """Chance: find the networks that learned nothing.
 
-A network that never learns loses no plasticity, and two such networks are alike. No
-verdict should rest on such networks.
+A network that never learns loses no plasticity, and two networks that never learn are
+alike. No verdict should rest on such networks.
 """
 
 from __future__ import annotations
@@ -25,29 +25,17 @@ digits 1 and 5.
 """
 
 SAME_GUESS = {"last_return": "mean_return"}
-"""Maps a measure to the `Problem.measure` that has the same value for random actions.
-
-Random actions do not improve within a level. So their return in the last tenth of the
-level is their return in the whole level, which is `Problem.guess`.
-"""
+"""Maps a measure to the `Problem.measure` that has the same value for random actions,
+because random actions do not improve within a level."""
 
 
 def at_chance(runs: Runs, measure: str = MEASURE) -> bool:
     """Return whether a setting never learned more than chance.
 
     For each tenth of the stream, the mean of `measure` over the complete runs is
-    compared with a limit. The setting is at chance if no mean is better than the limit.
-    For an accuracy, the limit is `UNEVEN` / labels. For a loss, it is the loss of a
-    network that gives the true label a probability of `UNEVEN` / labels. For control,
-    see `chance_level`. A network that learned something and lost it is not at chance.
-
-    Args:
-        runs: The setting, with the values of `measure`.
-        measure: A key of `MEASURES`.
-
-    Returns:
-        Whether the setting is at chance. False if there is no complete run, or if
-        `chance_level` is unknown, for example for results of other programs.
+    compared with `chance_level` for `UNEVEN`. The setting is at chance if no mean is
+    better. So a network that learned something and lost it is not at chance. Return
+    False if there is no complete run, or if `chance_level` is unknown.
     """
     chance = chance_level(runs.setting, measure, UNEVEN)
     if chance is None or not runs.seeds:
@@ -66,10 +54,9 @@ def chance_level(
     The network is right with a probability of `uneven` / labels. If the measure is a
     loss, the value is the loss of a network that gives the true label this probability.
     In a problem of control, the value is `Problem.guess`, made better by the factor
-    `uneven`. The value is unknown if the problem is of another program. In a problem of
-    control, it is also unknown if the problem has no `Problem.guess`, or if the measure
-    is neither `Problem.measure` nor mapped to it by `SAME_GUESS`. An unknown dataset
-    counts as a dataset of ten classes, like MNIST.
+    `uneven`. The value is unknown for a problem of another program, and for a measure
+    or a problem of control without a guess. An unknown dataset counts as a dataset of
+    ten classes, like MNIST.
 
     >>> chance_level({"problem": "pairwise", "dataset": "mnist"}, "test_accuracy")
     0.5

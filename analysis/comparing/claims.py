@@ -41,31 +41,20 @@ BETWEEN = "; "
 
 @attrs.frozen(kw_only=True)
 class Claim:
-    """A claim of the paper, and how the data judge it.
-
-    Attributes:
-        id: The number of the claim.
-        text: The claim, mostly in the words of the paper.
-        section: The section of the paper that makes the claim.
-        how: A sentence that says how the claim is judged, or why data cannot judge it.
-        judge: The rule, a function. None if data cannot judge the claim.
-        problems: The problems that the claim is about.
-        needs: The optimizers that the rule needs.
-        rates: How many learning rates of each optimizer the rule needs.
-    """
+    """A claim of the paper, and how the data judge it."""
 
     id: str
-    text: str
-    section: str
-    how: str
-    judge: Callable[[Stream], Statement] | None = None
+    text: str  # the claim, mostly in the words of the paper
+    section: str  # the section of the paper that makes the claim
+    how: str  # a sentence: how the claim is judged, or why data cannot judge it
+    judge: Callable[[Stream], Statement] | None = None  # the rule, if data can judge
     problems: tuple[str, ...] = ("permuted", "pairwise")
-    needs: tuple[str, ...] = METHODS
-    rates: int = 1
+    needs: tuple[str, ...] = METHODS  # the optimizers that the rule needs
+    rates: int = 1  # how many learning rates of each optimizer the rule needs
 
 
 _POINTS = f"{100 * MARGIN:g} points"
-_LOWER = (
+_NOT_LOWER = (
     "An equal or smaller loss counts only if the late accuracy is shown not to be "
     "lower."
 )
@@ -81,7 +70,7 @@ CLAIMS: dict[str, Claim] = {
             how="Supported if every difference in plasticity loss between SAM or GNP "
             "and SGD with the same learning rate is shown to be within "
             f"± {_POINTS} (TOST); contradicted if one difference is significant after "
-            f"Holm's correction, in either direction. {_LOWER}",
+            f"Holm's correction, in either direction. {_NOT_LOWER}",
             judge=rules.no_effect,
         ),
         Claim(
@@ -90,7 +79,7 @@ CLAIMS: dict[str, Claim] = {
             section="4",
             how="Supported if SAM or GNP loses significantly more plasticity than SGD "
             "with some learning rate, after Holm's correction; contradicted if every "
-            f"such difference is shown to be below {_POINTS}. {_LOWER}",
+            f"such difference is shown to be below {_POINTS}. {_NOT_LOWER}",
             judge=rules.may_worsen,
         ),
         Claim(
@@ -222,11 +211,8 @@ def claims(frame: pd.DataFrame, results: str = "results") -> pd.DataFrame:
     """Judge the claims of the paper by the data; return a row per claim and problem.
 
     If the results have several streams of a problem, a claim has a row for each stream
-    that measured it. Claims that data cannot judge have no row.
-
-    Args:
-        frame: Records with `analysis.records.runs.NEEDED` and `COLUMNS`.
-        results: The folder, file or URI of the records, for the commands.
+    that measured it. Claims that data cannot judge have no row. `frame` has records
+    with `analysis.records.runs.NEEDED` and `COLUMNS`, and the commands read `results`.
 
     Returns:
         One row per claim and problem, with the columns
@@ -259,7 +245,8 @@ def claims(frame: pd.DataFrame, results: str = "results") -> pd.DataFrame:
         for problem in claim.problems:
             own = [_row(claim, s) for s in streams if s.problem == problem]
             measured = [row for row in own if row["verdict"] != UNMEASURED]
-            rows += measured or own[:1] or [_unmeasured(claim, problem)]
+            unmeasured = _describe(claim, problem, Decision(UNMEASURED))
+            rows += measured or own[:1] or [unmeasured | {"command": MEASURE_ALL}]
     return pd.DataFrame(rows)
 
 
@@ -284,12 +271,6 @@ def _row(claim: Claim, stream: Stream) -> dict[str, Any]:
     if decision.verdict == UNMEASURED:
         row["command"] = MEASURE_ALL if statement.numbers else statement.missing
     return row
-
-
-def _unmeasured(claim: Claim, problem: str) -> dict[str, Any]:
-    """Return the row of a claim on a problem that the results do not have."""
-    row = _describe(claim, problem, Decision(UNMEASURED))
-    return row | {"command": MEASURE_ALL}
 
 
 def _describe(claim: Claim, problem: str, decision: Decision) -> dict[str, Any]:
@@ -321,27 +302,20 @@ def _describe(claim: Claim, problem: str, decision: Decision) -> dict[str, Any]:
 
 
 def _sentences(statement: Statement, decision: Decision) -> Iterator[str]:
-    """Yield a sentence for each number of a claim, then the notes on the claim.
-
-    If the claim is undecided, the first sentence says which difference the test would
-    have found.
-    """
+    """Yield what an undecided test would have found, each number, and the notes."""
     number = decision.number
     if decision.verdict == UNDECIDED and number and number.note not in LOWER:
-        detectable = number.unit.say(number.detectable(decision.tests))
+        say = number.unit.size.format
         yield (
             f"undecided does not mean equal: for {number.subject}, a difference of "
-            f"{detectable} would have been found with a probability of 80%"
+            f"{say(number.detectable(decision.tests))} would have been found with a "
+            "probability of 80%"
         )
         if statement.same:
             bound = max(n.bound for n in statement.numbers if n.tested)
-            yield f"differences are only shown to be within ± {number.unit.say(bound)}"
+            yield f"differences are only shown to be within ± {say(bound)}"
     for number in statement.numbers:
-        notes = [number.note, number.untested and f"not tested: {number.untested}"]
-        yield ", ".join(
-            [
-                f"{number.subject}: {number.text} {number.unit.name}",
-                *filter(None, notes),
-            ]
-        )
+        parts = [f"{number.subject}: {number.text} {number.unit.name}", number.note]
+        parts += [number.untested and f"not tested: {number.untested}"]
+        yield ", ".join(filter(None, parts))
     yield from statement.notes

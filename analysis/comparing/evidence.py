@@ -8,9 +8,9 @@ leave the statement undecided, which does not mean that it is false.
 
     every       supported: each number is shown to lie in the region. Such a test needs
                 no correction (intersection-union, Berger 1982). contradicted: one
-                number is shown not to lie in it, with Holm's correction.
+                number is shown to lie outside of the region, with Holm's correction.
     at least    supported: one number is shown to lie in the region, with Holm's
-    one         correction. contradicted: each number is shown not to lie in it.
+    one         correction. contradicted: each number is shown to lie outside.
 """
 
 from __future__ import annotations
@@ -42,54 +42,33 @@ class Unit:
     show: Callable[[float], float]  # converts from the scale of the tests to the unit
     size: str  # the format in which a sentence shows a difference
 
-    def say(self, difference: float) -> str:
-        """Return a difference, given in this unit, as text with the unit."""
-        return self.size.format(difference)
+
+def _percent(value: float) -> float:
+    return 100 * value
 
 
-POINTS = Unit("pp", lambda value: 100 * value, "{:.2f} pp")
-POINTS_OVER_STREAM = Unit(
-    "pp over stream", lambda value: 100 * value, "{:.2f} pp over the stream"
-)
-FACTOR = Unit(
-    "times over stream",
-    lambda value: float(np.exp(value)),
-    "a factor of {:.2f} over the stream",
-)
-CORRELATION = Unit(
-    "rank correlation", lambda value: float(np.tanh(value)), "{:.2f} (correlation)"
-)
+POINTS = Unit("pp", _percent, "{:.2f} pp")
+POINTS_OVER_STREAM = Unit("pp over stream", _percent, "{:.2f} pp over the stream")
+FACTOR = Unit("times over stream", np.exp, "a factor of {:.2f} over the stream")
+CORRELATION = Unit("rank correlation", np.tanh, "{:.2f} (correlation)")
 
 
 @attrs.frozen(kw_only=True)
 class Number:
-    """A mean over seeds, and what the data show about it.
+    """A mean over seeds, and what the data show about it."""
 
-    Attributes:
-        subject: What the number describes, for example "SGD lr 0.01".
-        mean: The mean over the seeds, in the scale of the tests (e.g. a logarithm).
-        sd: The standard deviation over the seeds (divisor n - 1). NaN if undefined.
-        n: The number of seeds.
-        unit: The unit in which the number is shown.
-        command: The command that prints the number.
-        p_for: A p-value that is small if the data show that the statement is true for
-            this number. NaN if the number is not tested.
-        p_against: A p-value that is small if the data show that the statement is
-            false for this number.
-        note: A remark on the number.
-        untested: Why the number cannot be tested; empty if it can be tested.
-    """
-
-    subject: str
-    mean: float
-    sd: float
-    n: int
-    unit: Unit
-    command: str = ""
+    subject: str  # what the number describes, for example "SGD lr 0.01"
+    mean: float  # the mean over the seeds, in the scale of the tests (e.g. a logarithm)
+    sd: float  # the standard deviation over the seeds (divisor n - 1); can be NaN
+    n: int  # the number of seeds
+    unit: Unit  # the unit in which the number is shown
+    command: str = ""  # the command that prints the number
+    # A small `p_for` shows that the statement is true for this number, and a small
+    # `p_against` shows that it is false. NaN if the number is not tested.
     p_for: float = UNDEFINED
     p_against: float = UNDEFINED
-    note: str = ""
-    untested: str = ""
+    note: str = ""  # a remark on the number
+    untested: str = ""  # why the number cannot be tested; empty if it can be tested
 
     @property
     def tested(self) -> bool:
@@ -120,8 +99,7 @@ class Number:
     def detectable(self, tests: int) -> float:
         """Return the smallest true difference that is found with a probability of 80%.
 
-        The difference has the unit of the number. The test is corrected for `tests`
-        tests.
+        The difference is in the unit of the number. The test is one of `tests` tests.
         """
         if not self.sd > 0:
             return UNDEFINED
@@ -130,12 +108,9 @@ class Number:
     def judge(self, region: Region, refuted: Region | None = None) -> Number:
         """Return the number with p-values for the statement that it lies in a region.
 
-        Args:
-            region: The region in which the number lies according to the statement.
-            refuted: A number that is shown to lie outside of `refuted` contradicts the
-                statement. `refuted` can be larger or smaller than `region`. None means
-                `region`. A number that is shown to lie in `region` never contradicts
-                the statement.
+        A number that is shown to lie outside of `refuted` contradicts the statement,
+        unless it is shown to lie in `region`. `refuted` can be larger or smaller than
+        `region`, and None means `region`.
         """
         if self.untested or self.n < 2 or not self.sd > 0:
             return self
@@ -198,27 +173,15 @@ def number_of(values: Reals, subject: str, unit: Unit) -> Number:
 
 @attrs.frozen(kw_only=True)
 class Statement:
-    """A statement about numbers that were judged.
+    """A statement about numbers that were judged."""
 
-    Attributes:
-        numbers: The numbers. Without numbers, the statement is not measured.
-        every: Whether the statement is about every number, or about at least one.
-        same: Whether the statement says that differences are within a margin.
-        family: The number of tests for which `p_against` (or `p_for`, if the statement
-            is about at least one number) is already corrected. With 0, `decide` makes
-            the correction.
-        by_slope: The verdict by the slope, if the statement is about a change.
-        notes: Further sentences about the statement.
-        missing: The command that measures the numbers, if there are no numbers.
-    """
-
-    numbers: Sequence[Number] = ()
-    every: bool = True
-    same: bool = False
-    family: int = 0
-    by_slope: str = ""
-    notes: tuple[str, ...] = ()
-    missing: str = ""
+    numbers: Sequence[Number] = ()  # without numbers, the statement is not measured
+    every: bool = True  # whether it is about every number, or about at least one
+    same: bool = False  # whether it says that differences are within a margin
+    family: int = 0  # how many tests the p-values are corrected for; 0: not corrected
+    by_slope: str = ""  # the verdict by the slope, if the statement is about a change
+    notes: tuple[str, ...] = ()  # further sentences about the statement
+    missing: str = ""  # the command that measures the numbers, if there are none
 
 
 @attrs.frozen
@@ -237,10 +200,6 @@ def decide(statement: Statement) -> Decision:
     The deciding number is the number that shows the verdict. For an undecided statement
     about every number, it is the number with the largest `p_for`. For an undecided
     statement about at least one number, it is the number with the smallest `p_for`.
-
-    A number that is not tested shows nothing. So if any number is not tested, a
-    statement about every number cannot be supported, and a statement about at least one
-    number cannot be contradicted.
     """
     tested = [number for number in statement.numbers if number.tested]
     if not tested:
@@ -253,7 +212,8 @@ def decide(statement: Statement) -> Decision:
             p_against = holm(p_against)
         else:
             p_for = holm(p_for)
-    # one number alone can show the first verdict; the second needs every number
+    # One number alone can show the first verdict. The second verdict needs every
+    # number, so it is impossible if a number is not tested.
     if statement.every:
         one, each = (CONTRADICTED, p_against), (SUPPORTED, p_for)
     else:
@@ -265,5 +225,4 @@ def decide(statement: Statement) -> Decision:
     else:
         verdict, p = UNDECIDED, p_for
         i = int(p.argmax() if statement.every else p.argmin())
-    tests = statement.family or len(tested)
-    return Decision(verdict, tested[i], float(p[i]), tests)
+    return Decision(verdict, tested[i], float(p[i]), statement.family or len(tested))

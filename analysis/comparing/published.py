@@ -22,46 +22,28 @@ from analysis.statistics.intervals import mean_interval
 COLUMNS = ("online_accuracy",)
 """The measures that the publications report."""
 
-
 REPRODUCED, UNDECIDED, DIFFERENT = "yes", "undecided", "no"
 """Whether a published number is reproduced within the tolerance."""
 
 
 @attrs.frozen(kw_only=True)
 class Publication:
-    """An experiment with published numbers, and the setting that repeats it.
+    """An experiment with published numbers, and the setting that repeats it."""
 
-    Attributes:
-        name: The name in `published.csv`.
-        study: The study that repeats the experiment.
-        source: The publication, and the figure or table that has the numbers.
-        method: How the numbers were obtained from the publication.
-        measure: The column of the records that repeats the numbers.
-        setting: All values of the setting that are not null. If the number of tasks is
-            left out, a shorter stream repeats the first numbers.
-        runs: The number of runs of the publication, each with its own seed.
-        reading_error: The largest error of a number that was read from a picture, in
-            the unit of the numbers.
-        tolerance: A number is reproduced if the difference is at most this large.
-    """
-
-    name: str
-    study: str
-    source: str
-    method: str
-    measure: str
+    name: str  # the name in `published.csv`
+    study: str  # the study that repeats the experiment
+    source: str  # the publication, and the figure or table that has the numbers
+    method: str  # how the numbers were obtained from the publication
+    measure: str  # the column of the records that repeats the numbers
+    # All values of the setting that are not null. Without a number of tasks, a shorter
+    # stream repeats the first numbers.
     setting: dict[str, Any]
-    runs: int
-    reading_error: float = 0.0
-    tolerance: float
+    runs: int  # the number of runs of the publication, each with its own seed
+    reading_error: float = 0.0  # the largest error of a number read from a picture
+    tolerance: float  # a number is reproduced if the difference is at most this large
 
     def is_repeated_by(self, setting: dict[str, Any]) -> bool:
-        """Return whether a setting of the records repeats the experiment.
-
-        All its values must equal the values of the publication, and must be null where
-        the publication has no value. If the publication has no number of tasks, the
-        setting can have any number.
-        """
+        """Return whether a setting of the records repeats the experiment."""
         names = (setting.keys() | self.setting.keys()) - {"tasks"}
         tasks = self.setting.get("tasks", setting["tasks"])
         return setting["tasks"] == tasks and all(
@@ -140,14 +122,8 @@ def published_numbers(name: str) -> pd.DataFrame:
     rows = everything[everything["publication"] == name].reset_index(drop=True)
     t = float(special.stdtrit(publication.runs - 1, 0.975))
     half = t * rows["standard_error"] + publication.reading_error
-    return pd.DataFrame(
-        {
-            "task": rows["task"].astype(float),
-            "value": rows["value"],
-            "lo": rows["value"] - half,
-            "hi": rows["value"] + half,
-        }
-    )
+    numbers = rows[["task", "value"]].astype(float)
+    return numbers.assign(lo=rows["value"] - half, hi=rows["value"] + half)
 
 
 def repeated_runs(frame: pd.DataFrame) -> list[tuple[Publication, Runs]]:
@@ -156,19 +132,18 @@ def repeated_runs(frame: pd.DataFrame) -> list[tuple[Publication, Runs]]:
     `frame` has records with the columns of `analysis.records.runs.NEEDED` and
     `COLUMNS`.
     """
-    pairs = []
-    for publication in PUBLICATIONS.values():
-        for runs in by_setting(frame, publication.measure):
-            if runs.seeds and publication.is_repeated_by(runs.setting):
-                pairs.append((publication, runs))
-    return pairs
+    return [
+        (publication, runs)
+        for publication in PUBLICATIONS.values()
+        for runs in by_setting(frame, publication.measure)
+        if runs.seeds and publication.is_repeated_by(runs.setting)
+    ]
 
 
 def replication(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the published numbers beside the numbers of the runs that repeat them.
 
-    Args:
-        frame: Records, as in `repeated_runs`.
+    `frame` has records, as in `repeated_runs`.
 
     Returns:
         One row per number, with the columns
@@ -179,9 +154,9 @@ def replication(frame: pd.DataFrame) -> pd.DataFrame:
             runs            the number of our runs
             published, published_lo, published_hi, published_runs
             difference      our number minus the published number
-            tolerance       see `Publication`
             noise           half of the 95% interval of the difference: the root of the
                             sum of squares of the half intervals that are known
+            tolerance       see `Publication`
             verdict         REPRODUCED if the difference is within the tolerance,
                             DIFFERENT if its whole 95% interval is outside the
                             tolerance, else UNDECIDED; never DIFFERENT if there is
@@ -196,26 +171,22 @@ def replication(frame: pd.DataFrame) -> pd.DataFrame:
     for publication, runs in repeated_runs(frame):
         numbers = published_numbers(publication.name)
         tasks = numbers["task"] - first
-        kept = numbers[tasks.isna() | tasks.between(0, runs.matrix.shape[1] - 1)]
-        own = [
-            mean_interval(
-                runs.matrix.mean(axis=1)
-                if np.isnan(task)
-                else runs.matrix[:, int(task) - first]
-            )
-            for task in kept["task"]
-        ]
+        inside = tasks.isna() | tasks.between(0, runs.matrix.shape[1] - 1)
+        kept, tasks = numbers[inside], tasks[inside]
+        values = (
+            runs.matrix.mean(axis=1) if np.isnan(task) else runs.matrix[:, int(task)]
+            for task in tasks
+        )
+        mean, lo, hi = np.reshape([*map(mean_interval, values)], (-1, 3)).T
         parts.append(
             pd.DataFrame(
                 {
-                    "near_peak": _near_peak(runs, kept["task"] - first),
+                    "near_peak": _near_peak(runs, tasks),
                     "publication": publication.name,
                     "study": runs.study,
                     "setting_id": runs.setting_id,
                     "task": kept["task"],
-                    "mean": [float(interval.mean) for interval in own],
-                    "lo": [float(interval.lo) for interval in own],
-                    "hi": [float(interval.hi) for interval in own],
+                    **{"mean": mean, "lo": lo, "hi": hi},
                     "runs": len(runs.seeds),
                     "published": kept["value"],
                     "published_lo": kept["lo"],
@@ -256,5 +227,4 @@ def _near_peak(runs: Runs, tasks: pd.Series[float]) -> list[bool | None]:
         return [None] * len(tasks)
     values = runs.matrix[:, tasks.astype(int)]
     below = values[:, [values.mean(axis=0).argmax()]] - values
-    near_peak: list[bool | None] = (mean_interval(below).lo <= 0).tolist()
-    return near_peak
+    return list((mean_interval(below).lo <= 0).tolist())

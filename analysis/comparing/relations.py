@@ -3,8 +3,8 @@
 There are two kinds of correlation, because pooling all records would mix them:
 
 - Within a setting: over the tasks of each run. Two measurements also correlate if they
-  only drift along the stream. So a second correlation is computed after a smooth trend
-  is removed from both.
+  only drift along the stream. So a second, partial correlation is computed after a
+  smooth trend is subtracted from both.
 - Between settings: for each seed, over the settings, from the means over the tasks. A
   learning rate changes the probe and the accuracy, so this correlation alone is no
   evidence of a cause.
@@ -66,21 +66,13 @@ BEFORE = "start_"
 
 @attrs.frozen
 class Correlations:
-    """The correlations within each run of one setting.
-
-    Attributes:
-        runs: The runs of the setting.
-        probe: The values of the probe, shape (runs, tasks); NaN if not measured.
-        outcome: The accuracy, in the same shape as `probe`.
-        plain: The rank correlation of each run, over its tasks.
-        partial: The rank correlation of each run without a smooth trend over the tasks.
-    """
+    """The correlations within each run of one setting."""
 
     runs: Runs
-    probe: Reals
-    outcome: Reals
-    plain: Reals
-    partial: Reals
+    probe: Reals  # the values of the probe, shape (runs, tasks); NaN if not measured
+    outcome: Reals  # the accuracy, shape (runs, tasks)
+    plain: Reals  # the rank correlation of each run, over its tasks
+    partial: Reals  # the same without a smooth trend over the tasks
 
     @classmethod
     def of(cls, runs: Runs, probe: Reals, skip: int) -> Correlations:
@@ -197,10 +189,7 @@ def indicators(
 
 
 def _known_before(probe: str, values: Reals) -> Reals:
-    """Return the value of a probe that is known before each task.
-
-    The shape of `values` and of the result is (runs, tasks).
-    """
+    """Return the value of a probe that is known before each task: (runs, tasks)."""
     if probe.startswith(BEFORE):
         return values
     # A value from the end of a task is known before the next task.
@@ -210,9 +199,8 @@ def _known_before(probe: str, values: Reals) -> Reals:
 def _indicator(settings: Sequence[Correlations]) -> dict[str, Any]:
     """Return the columns of `indicators` that do not depend on the other probes.
 
-    The entries z and spread are the mean and the standard deviation of Fisher's z over
-    the seeds. They are not columns of `indicators`, which replaces them by the columns
-    of `_ends`.
+    z and spread, the mean and the standard deviation of Fisher's z over the seeds, are
+    for `_ends`.
     """
     seeds, plain, partial, points = _by_seed(settings)
     undefined = np.isnan(partial)
@@ -235,8 +223,7 @@ def _ends(
 ) -> dict[str, float]:
     """Return the columns partial, partial_lo, partial_hi and visible of `indicators`.
 
-    `mean` and `spread` are the mean and the standard deviation of Fisher's z, and
-    `tests` is the number of tests.
+    `mean` and `spread` are those of Fisher's z over the seeds.
     """
     from scipy import special
 
@@ -268,37 +255,12 @@ def _streams(
 def _rows(settings: Sequence[Correlations]) -> list[dict[str, Any]]:
     """Return the rows of one problem and one probe: one per setting, then two more."""
     names = labels([setting.runs.setting for setting in settings])
-    rows = [
-        {
-            "label": label,
-            "setting_id": setting.runs.setting_id,
-            "runs": len(setting.runs.seeds),
-            "expected": setting.runs.expected,
-            "points": setting.points,
-            **_columns(
-                setting.runs.seeds, setting.plain, setting.partial, setting.points
-            ),
-        }
-        for label, setting in zip(names, settings, strict=True)
-    ]
-    return [*rows, _row_within(settings), _row_between(settings)]
-
-
-def _row_within(settings: Sequence[Correlations]) -> dict[str, Any]:
-    """Return the row `ALL`: the mean correlation within the settings.
-
-    Each seed first gives the mean of its correlations over the settings. The row has
-    the mean and the interval over the seeds.
-    """
-    seeds, plain, partial, points = _by_seed(settings)
-    return {
-        "label": ALL,
-        "setting_id": None,
-        "runs": len(seeds),
-        "expected": None,
-        "points": points,
-        **_columns(seeds, plain, partial, points),
-    }
+    rows = []
+    for label, own in zip(names, settings, strict=True):
+        row = _row(label, own.runs.seeds, own.plain, own.partial, own.points)
+        row |= {"setting_id": own.runs.setting_id, "expected": own.runs.expected}
+        rows.append(row)
+    return [*rows, _row(ALL, *_by_seed(settings)), _row_between(settings)]
 
 
 def _by_seed(settings: Sequence[Correlations]) -> tuple[list[int], Reals, Reals, int]:
@@ -316,14 +278,10 @@ def _by_seed(settings: Sequence[Correlations]) -> tuple[list[int], Reals, Reals,
             partial[seed].append(setting.partial[i])
     seeds = sorted(plain)
     plain_means, partial_means = (
-        np.array([_mean(by_seed[seed], points) for seed in seeds])
-        for by_seed in (plain, partial)
+        np.array([mean_correlation(np.array(own[s]), points).mean for s in seeds])
+        for own in (plain, partial)
     )
     return seeds, plain_means, partial_means, points
-
-
-def _mean(correlations: Iterable[float], points: int) -> float:
-    return float(mean_correlation(np.array(list(correlations)), points).mean)
 
 
 def _row_between(settings: Sequence[Correlations]) -> dict[str, Any]:
@@ -343,23 +301,21 @@ def _row_between(settings: Sequence[Correlations]) -> dict[str, Any]:
     correlations = [spearman(*np.array(by_seed[seed]).T[:, None])[0] for seed in seeds]
     points = max(map(len, by_seed.values()), default=0)
     undefined = np.full(len(seeds), np.nan)
-    return {
-        "label": BETWEEN,
-        "setting_id": None,
-        "runs": len(by_seed),
-        "expected": None,
-        "points": points,
-        **_columns(seeds, np.array(correlations), undefined, points),
-        "no_partial": "",
-    }
+    row = _row(BETWEEN, seeds, np.array(correlations), undefined, points)
+    return row | {"no_partial": ""}
 
 
-def _columns(
-    seeds: Sequence[int], plain: Reals, partial: Reals, points: int
+def _row(
+    label: str, seeds: Sequence[int], plain: Reals, partial: Reals, points: int
 ) -> dict[str, Any]:
-    """Return the columns of both correlations: mean, interval and undefined seeds."""
+    """Return a row of `relation`, from the correlations of each seed."""
     no_plain = np.isnan(plain)
     return {
+        "label": label,
+        "setting_id": None,
+        "runs": len(seeds),
+        "expected": None,
+        "points": points,
         **mean_correlation(plain, points).columns("spearman"),
         "no_spearman": _name(seeds, no_plain),
         **mean_correlation(partial, points).columns("partial"),

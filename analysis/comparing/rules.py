@@ -6,8 +6,8 @@ saying too much:
 - A trend is judged by the paper's own measure, the mean change of accuracy from task to
   task, times (tasks - 1). Only the first and the last task count in it. So the
   statement is also judged by the slope, and both verdicts are shown.
-- "No effect" and "similar" need differences that are shown to lie within a margin. It
-  is not enough that no difference was found.
+- "No effect" and "similar" need differences that are shown to lie within a margin. That
+  no difference was found is not enough.
 - Methods are compared at the same learning rate: otherwise the learning rate would
   decide.
 - An equal or smaller loss of plasticity is evidence in favor of a setting only if its
@@ -91,8 +91,7 @@ def may_worsen(stream: Stream) -> Statement:
 def _may_be_lower(row: dict[Any, Any]) -> bool:
     """Return whether the late accuracy can be more than `MARGIN` below the baseline's.
 
-    The answer is yes if the 95% interval of the difference reaches below -`MARGIN`, or
-    if there is no interval.
+    The answer is yes if the difference has no 95% interval.
     """
     return not row["beside_lo"] >= -MARGIN
 
@@ -102,10 +101,7 @@ def _plasticity_loss(
     judge: Callable[[Number, dict[Any, Any]], Number],
     statement: Statement,
 ) -> Statement:
-    """Return the statement with the differences from SGD in plasticity loss.
-
-    `judge` gives each difference that can be tested its p-values.
-    """
+    """Return the statement with the differences from SGD, judged by `judge`."""
     compared = stream.compare(METRICS["plasticity_loss"], "sgd", MARGIN)
     numbers, family = [], 1
     for number, row in compared.numbers():
@@ -116,10 +112,13 @@ def _plasticity_loss(
     return attrs.evolve(statement, numbers=numbers, family=family)
 
 
-def _by_both(judge: Callable[[Metric], Statement]) -> Statement:
+def _by_both(
+    judge: Callable[[Metric], list[Number]], statement: Statement
+) -> Statement:
     """Judge the change from task to task; add the verdict by the slope as a note."""
     statement, other = (
-        judge(METRICS[name]) for name in ("accuracy_change", "accuracy_slope")
+        attrs.evolve(statement, numbers=judge(METRICS[name]))
+        for name in ("accuracy_change", "accuracy_slope")
     )
     slope = decide(other)
     if not slope.number:
@@ -157,53 +156,51 @@ def _of_runs(number: Number, runs: Runs, command: str) -> Number:
 
 def one_rises(stream: Stream) -> Statement:
     """C3: SGD has a positive change with at least one learning rate."""
-
-    def judge(metric: Metric) -> Statement:
-        numbers = [n.judge(POSITIVE) for n in _trends(stream, "sgd", metric)]
-        return Statement(numbers=numbers, every=False)
-
-    return _by_both(judge)
+    return _judge_trends(stream, "sgd", POSITIVE, Statement(every=False))
 
 
 def fast_ones_decline(stream: Stream) -> Statement:
     """C4: SAM and GNP decline by more than the margin with the largest lr."""
 
-    def judge(metric: Metric) -> Statement:
-        numbers = [
+    def judge(metric: Metric) -> list[Number]:
+        return [
             number.judge((-INFINITE, -MARGIN))
             for optimizer in ("sam", "gnp")
             for number in _trends(stream, optimizer, metric, stream.rates(optimizer)[0])
         ]
-        return Statement(numbers=numbers)
 
-    return _by_both(judge)
+    return _by_both(judge, Statement())
 
 
 def sgd_stays(stream: Stream) -> Statement:
     """C5a: the change of every SGD setting is within the margin."""
-    return _judge_trends(stream, "sgd", (-MARGIN, MARGIN))
+    return _judge_trends(stream, "sgd", (-MARGIN, MARGIN), Statement(same=True))
 
 
 def sam_declines(stream: Stream) -> Statement:
     """C5b: the change of every SAM setting is negative."""
-    return _judge_trends(stream, "sam", NEGATIVE, (-INFINITE, -MARGIN))
+    refuted = (-INFINITE, -MARGIN)
+    return _judge_trends(stream, "sam", NEGATIVE, Statement(), refuted)
 
 
 def _judge_trends(
-    stream: Stream, optimizer: str, region: Region, refuted: Region | None = None
+    stream: Stream,
+    optimizer: str,
+    region: Region,
+    statement: Statement,
+    refuted: Region | None = None,
 ) -> Statement:
-    def judge(metric: Metric) -> Statement:
+    def judge(metric: Metric) -> list[Number]:
         numbers = _trends(stream, optimizer, metric)
-        judged = [number.judge(region, refuted) for number in numbers]
-        return Statement(numbers=judged, same=refuted is None)
+        return [number.judge(region, refuted) for number in numbers]
 
-    return _by_both(judge)
+    return _by_both(judge, statement)
 
 
 def gnp_leads(stream: Stream) -> Statement:
     """C5c: the change of GNP is above the changes of SGD and SAM with the same lr."""
 
-    def judge(metric: Metric) -> Statement:
+    def judge(metric: Metric) -> list[Number]:
         numbers = []
         for baseline in ("sgd", "sam"):
             for number, row in stream.compare(metric, baseline, MARGIN).numbers():
@@ -212,9 +209,9 @@ def gnp_leads(stream: Stream) -> Statement:
                     if number.tested and row["verdict"] in LOWER:
                         number = attrs.evolve(number, p_for=1.0, note=row["verdict"])
                     numbers.append(number)
-        return Statement(numbers=numbers)
+        return numbers
 
-    return _by_both(judge)
+    return _by_both(judge, Statement())
 
 
 def similar_accuracy(stream: Stream) -> Statement:
@@ -246,12 +243,8 @@ def sharpness_grows(stream: Stream) -> Statement:
 def log_slope(values: Reals) -> Reals:
     """Return the least-squares slope of log(values) over the tasks, for each run.
 
-    Args:
-        values: Shape (runs, tasks). NaN where a task was not measured.
-
-    Returns:
-        Shape (runs,). NaN if fewer than three tasks were measured, or a value is not
-        positive.
+    `values` has shape (runs, tasks), with NaN where a task was not measured. The result
+    is NaN if fewer than three tasks were measured, or if a value is not positive.
 
     >>> log_slope(np.exp([[0.0, 0.5, 1.0], [0.0, np.nan, 2.0]])).tolist()
     [0.5, nan]

@@ -17,7 +17,7 @@ import pandas as pd
 from analysis.comparing.baselines import part_of
 from analysis.comparing.compare import MARGIN, Question, compare
 from analysis.comparing.evidence import POINTS, POINTS_OVER_STREAM, Number
-from analysis.records.runs import Runs, by_setting, labels
+from analysis.records.runs import Runs, by_setting, labels, show
 from analysis.statistics.metrics import Metric
 
 METHODS = ("sgd", "sam", "gnp")
@@ -45,21 +45,13 @@ TUNED = ("optimizer", "lr", "rho", "alpha")
 
 @attrs.frozen(kw_only=True)
 class Stream:
-    """The records of SGD, SAM and GNP on one stream of tasks, in one study.
+    """The records of SGD, SAM and GNP on one stream of tasks, in one study."""
 
-    Attributes:
-        frame: The records.
-        settings: The runs of each setting.
-        conditions: The SQL conditions that choose these records from the study.
-        several: Whether the results have more studies than this one.
-        results: The folder, file or URI of the records, for the commands.
-    """
-
-    frame: pd.DataFrame
-    settings: list[Runs]
-    conditions: tuple[str, ...]
-    several: bool
-    results: str
+    frame: pd.DataFrame  # the records
+    settings: list[Runs]  # the runs of each setting
+    conditions: tuple[str, ...]  # the SQL conditions that choose them from the study
+    several: bool  # whether the results have more studies than this one
+    results: str  # the folder, file or URI of the records, for the commands
 
     @property
     def study(self) -> str:
@@ -206,9 +198,8 @@ def split_streams(frame: pd.DataFrame, results: str) -> Iterator[Stream]:
 def _with_paper_values(group: list[Runs]) -> list[Runs]:
     """Return the settings whose rho and alpha are the values of the study `paper`.
 
-    If all settings with a rho have the same rho, its value does not matter. The same is
-    true of alpha. A setting without a rho is not tested for rho, and a setting without
-    an alpha is not tested for alpha.
+    If all settings with a rho have the same rho, its value does not matter. A setting
+    without a rho is not tested for rho. The same is true of alpha.
     """
     for name in ("rho", "alpha"):
         values = {runs.setting.get(name) for runs in group} - {None}
@@ -239,4 +230,4 @@ def quote(value: Any) -> str:
     """
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return show(value)

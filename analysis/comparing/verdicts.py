@@ -19,7 +19,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.records.runs import Runs
-from analysis.statistics.metrics import Metric
+from analysis.statistics.intervals import mean_interval
+from analysis.statistics.metrics import Metric, PerRun
 from analysis.statistics.paired import holm, paired_difference
 from analysis.statistics.power import LEVEL, detectable_effect, is_equivalent
 
@@ -74,8 +75,7 @@ def pair_up(
         - beside, beside_lo, beside_hi: the difference in the metric `Metric.beside`;
           beside_setting, beside_baseline: the means of this metric
         - paired_seeds, diverged_seeds, baseline_diverged_seeds: seeds as text ("0 3")
-        - missing_seeds: the seeds with which one of the two settings lacks a complete
-          run for a reason other than divergence
+        - missing_seeds: the other seeds without a complete run of both settings
     """
     shared = set(seeds) & set(runs.seeds) & set(other.seeds if other else ())
     own = runs.select_seeds(shared).matrix
@@ -86,18 +86,21 @@ def pair_up(
     values, baseline = metric(own), metric(base)
     test = paired_difference(values, baseline)
     own_beside, base_beside = metric.beside(own), metric.beside(base)
-    beside = paired_difference(own_beside, base_beside)
     differences = values - baseline
     limit = margin / metric.steps(runs.setting["tasks"])
     equal = len(shared) > 1 and not differences.any()
     # If all differences are equal and not 0, they have no spread, so neither the paired
     # t-test nor the test of equivalence is possible.
     similar = not np.isnan(test.p) and is_equivalent(differences, limit)
+
+    def mean(values: PerRun) -> float:
+        return float(values.mean()) if shared else np.nan
+
     return {
         "metric": metric.name,
         "pairs": len(shared),
-        "mean": values.mean() if shared else np.nan,
-        "baseline_mean": baseline.mean() if shared else np.nan,
+        "mean": mean(values),
+        "baseline_mean": mean(baseline),
         "difference": float(test.mean),
         "lo": float(test.lo),
         "hi": float(test.hi),
@@ -105,11 +108,9 @@ def pair_up(
         "p": float(test.p),
         "effect": float(test.effect),
         "same": other is not None and (equal or similar),
-        "beside_setting": own_beside.mean() if shared else np.nan,
-        "beside_baseline": base_beside.mean() if shared else np.nan,
-        "beside": float(beside.mean),
-        "beside_lo": float(beside.lo),
-        "beside_hi": float(beside.hi),
+        "beside_setting": mean(own_beside),
+        "beside_baseline": mean(base_beside),
+        **mean_interval(own_beside - base_beside).columns("beside"),
         "paired_seeds": _to_text(shared),
         "diverged_seeds": _to_text(diverged),
         "baseline_diverged_seeds": _to_text(baseline_diverged),
@@ -126,7 +127,7 @@ def judge(rows: list[dict[str, Any]], metric: Metric, margin: float) -> pd.DataF
 
     Args:
         rows: Rows of `pair_up`, with the columns that name the settings, and the column
-            at_chance. This column says who learned no more than chance: "setting",
+            at_chance, which says who learned no more than chance: "setting",
             "baseline", "both", or "" for neither.
         metric: The metric of the rows.
         margin: As for `pair_up`.
@@ -178,23 +179,14 @@ def _decide(data: pd.DataFrame, metric: Metric, margin: float) -> Any:
     lo, hi = data["beside_lo"], data["beside_hi"]
     if not level.higher:
         lo, hi = -hi, -lo
-    return np.select(
-        [
-            tested & good & (lo >= -margin),
-            tested & good & (hi < 0),
-            tested & good,
-            tested & (lo > 0),
-            tested,
-        ],
-        [
-            "better",
-            "flatter but lower",
-            "flatter, level open",
-            "steeper but higher",
-            "worse",
-        ],
-        small,
-    )
+    cases = {
+        "better": tested & good & (lo >= -margin),
+        "flatter but lower": tested & good & (hi < 0),
+        "flatter, level open": tested & good,
+        "steeper but higher": tested & (lo > 0),
+        "worse": tested,
+    }
+    return np.select([*cases.values()], [*cases], small)
 
 
 def _to_text(seeds: Iterable[int]) -> str:
