@@ -102,9 +102,8 @@ def _plasticity_loss(
     statement: Statement,
 ) -> Statement:
     """Return the statement with the differences from SGD, judged by `judge`."""
-    compared = stream.compare(METRICS["plasticity_loss"], "sgd", MARGIN)
     numbers, family = [], 1
-    for number, row in compared.numbers():
+    for number, row in stream.compare(METRICS["plasticity_loss"], "sgd", MARGIN):
         if not number.untested:
             number = judge(attrs.evolve(number, note=row["verdict"]), row)
             family = int(row["tests"])
@@ -203,7 +202,7 @@ def gnp_leads(stream: Stream) -> Statement:
     def judge(metric: Metric) -> list[Number]:
         numbers = []
         for baseline in ("sgd", "sam"):
-            for number, row in stream.compare(metric, baseline, MARGIN).numbers():
+            for number, row in stream.compare(metric, baseline, MARGIN):
                 if row["optimizer"] == "gnp":
                     number = number.judge(POSITIVE, (MARGIN, INFINITE))
                     if number.tested and row["verdict"] in LOWER:
@@ -220,7 +219,7 @@ def similar_accuracy(stream: Stream) -> Statement:
     numbers = [
         number.judge((-SIMILAR, SIMILAR))
         for baseline in ("sgd", "sam")
-        for number, _ in stream.compare(metric, baseline, SIMILAR).numbers()
+        for number, _ in stream.compare(metric, baseline, SIMILAR)
     ]
     return Statement(numbers=numbers, same=True)
 

@@ -85,15 +85,20 @@ class Stream:
         rates = {s["lr"] for s in settings if s["optimizer"] == optimizer}
         return sorted(rates - {None}, reverse=True)
 
-    def named(self, *optimizers: str) -> Iterator[tuple[Runs, str]]:
-        """Yield each setting of these optimizers and its label, without extra seeds."""
+    def named(self, optimizer: str) -> Iterator[tuple[Runs, str]]:
+        """Yield each setting of an optimizer and its label, without extra seeds."""
         names = labels([runs.setting for runs in self.settings])
         for runs, name in zip(self.settings, names, strict=True):
-            if runs.setting["optimizer"] in optimizers:
+            if runs.setting["optimizer"] == optimizer:
                 yield runs.select_seeds(runs.usual_seeds), name
 
-    def compare(self, metric: Metric, baseline: str, margin: float) -> Compared:
-        """Compare SAM and GNP with a baseline of the same learning rate."""
+    def compare(
+        self, metric: Metric, baseline: str, margin: float
+    ) -> Iterator[tuple[Number, dict[Any, Any]]]:
+        """Compare SAM and GNP with a baseline of the same learning rate.
+
+        Yield each difference as a `Number` without p-values, and its row of `compare`.
+        """
         question = Question(metric=metric, baseline=baseline, margin=margin)
         data = compare(self.frame, question)
         rows = data[
@@ -106,7 +111,26 @@ class Stream:
         options += ["--margin", f"{100 * margin:g}"] if margin != MARGIN else []
         options += ["--study", self.study] if self.several else []
         command = self.command("compare", *options, *self._where(self.conditions))
-        return Compared(metric, rows.to_dict("records"), command)
+        for row in rows.to_dict("records"):
+            untested = {
+                "diverged": "a run diverged",
+                "at chance": "neither setting learned more than chance",
+                "n/a": "too few seeds, or equal differences",
+            }.get(row["verdict"], "")
+            if metric.trend and row["at_chance"] and not untested:
+                # A setting at chance has no plasticity to lose, so it would always win.
+                untested = f"the {row['at_chance']} learned no more than chance"
+            steps = metric.steps(row["tasks"])
+            number = Number(
+                subject=f"{row['label']} minus {row['baseline_label']}",
+                mean=steps * row["difference"],
+                sd=steps * row["sd"],
+                n=row["pairs"],
+                unit=POINTS_OVER_STREAM if metric.per_task else POINTS,
+                command=command,
+                untested=untested,
+            )
+            yield number, row
 
     def command(self, name: str, *options: str) -> str:
         """Return the shell command of an analysis command, with these options."""
@@ -124,39 +148,6 @@ class Stream:
 
     def _where(self, conditions: Sequence[str]) -> list[str]:
         return ["--where", " AND ".join(conditions)] if conditions else []
-
-
-@attrs.frozen
-class Compared:
-    """Rows of `compare`, with the metric and the command that prints them."""
-
-    metric: Metric
-    rows: list[dict[Any, Any]]
-    command: str
-
-    def numbers(self) -> Iterator[tuple[Number, dict[Any, Any]]]:
-        """Yield each difference as a `Number` without p-values, and its row."""
-        unit = POINTS_OVER_STREAM if self.metric.per_task else POINTS
-        for row in self.rows:
-            steps = self.metric.steps(row["tasks"])
-            untested = {
-                "diverged": "a run diverged",
-                "at chance": "neither setting learned more than chance",
-                "n/a": "too few seeds, or equal differences",
-            }.get(row["verdict"], "")
-            if self.metric.trend and row["at_chance"] and not untested:
-                # A setting at chance has no plasticity to lose, so it would always win.
-                untested = f"the {row['at_chance']} learned no more than chance"
-            number = Number(
-                subject=f"{row['label']} minus {row['baseline_label']}",
-                mean=steps * row["difference"],
-                sd=steps * row["sd"],
-                n=row["pairs"],
-                unit=unit,
-                command=self.command,
-                untested=untested,
-            )
-            yield number, row
 
 
 def split_streams(frame: pd.DataFrame, results: str) -> Iterator[Stream]:

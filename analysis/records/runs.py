@@ -281,7 +281,11 @@ def labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     groups = _by_parts(settings)
     varying = {parts: varying_columns(group) for parts, group in groups.items()}
-    shared = [name for name in varying_columns(settings) if _all_have(name, settings)]
+    shared = [
+        name
+        for name in varying_columns(settings)
+        if name in GENERAL or all(s.get(name) is not None for s in settings)
+    ]
     names = []
     for setting in settings:
         optimizer, base, intervention = parts = _parts(setting)
@@ -315,11 +319,6 @@ def implied_values(settings: Sequence[Mapping[str, Any]]) -> Setting:
         if len(values) == 1 and name not in (*PARTS, *varying, *GENERAL):
             implied[name] = values.pop()
     return implied
-
-
-def _all_have(name: str, settings: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether all settings have a value in a column; see `GENERAL` for null."""
-    return name in GENERAL or all(s.get(name) is not None for s in settings)
 
 
 def _parts(setting: Mapping[str, Any]) -> tuple[Any, ...]:
