@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 import attrs
 import numpy as np
 
-from analysis.statistics.intervals import Reals
+from analysis.statistics.intervals import Reals, t_quantile
 from analysis.statistics.paired import ROUNDING, holm
 from analysis.statistics.power import LEVEL, detectable_effect
 
@@ -154,11 +154,9 @@ class Number:
 
     def _half(self, quantile: float) -> float:
         """Return half the width of the t-interval whose upper end is this quantile."""
-        from scipy import special
-
         if self.n < 2:
             return UNDEFINED
-        return float(special.stdtrit(self.n - 1, quantile) * self.sd / np.sqrt(self.n))
+        return float(t_quantile(self.n, quantile) * self.sd / np.sqrt(self.n))
 
 
 def number_of(values: Reals, subject: str, unit: Unit) -> Number:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.records.runs import Runs, by_setting
-from analysis.statistics.intervals import mean_interval
+from analysis.statistics.intervals import mean_interval, t_quantile
 
 COLUMNS = ("online_accuracy",)
 """The measures that the publications report."""
@@ -115,13 +115,11 @@ def published_numbers(name: str) -> pd.DataFrame:
     of the 95% interval. The interval is value ± (t(0.975; runs - 1) * standard error +
     reading error). Its ends are NaN if the standard error is not known.
     """
-    from scipy import special
-
     publication = PUBLICATIONS[name]
     everything = pd.read_csv(Path(__file__).with_name("published.csv"))
     rows = everything[everything["publication"] == name].reset_index(drop=True)
-    t = float(special.stdtrit(publication.runs - 1, 0.975))
-    half = t * rows["standard_error"] + publication.reading_error
+    half = t_quantile(publication.runs) * rows["standard_error"]
+    half += publication.reading_error
     numbers = rows[["task", "value"]].astype(float)
     return numbers.assign(lo=rows["value"] - half, hi=rows["value"] + half)
 

@@ -38,7 +38,7 @@ from analysis.statistics.correlations import (
     mean_correlation,
     spearman,
 )
-from analysis.statistics.intervals import standard_deviation
+from analysis.statistics.intervals import standard_deviation, t_quantile
 from analysis.statistics.paired import holm, paired_difference
 from analysis.statistics.power import LEVEL, detectable_effect
 
@@ -225,13 +225,11 @@ def _ends(
 
     `mean` and `spread` are those of Fisher's z over the seeds.
     """
-    from scipy import special
-
     count = row["tested"]
     half = visible = np.nan
     if count > 1 and tests:
-        critical = special.stdtrit(count - 1, 1 - LEVEL / 2 / tests)
-        half = float(critical) * spread / np.sqrt(count)
+        critical = t_quantile(count, 1 - LEVEL / 2 / tests)
+        half = critical * spread / np.sqrt(count)
         visible = float(np.tanh(detectable_effect(count, tests) * spread))
     ends = {"": mean, "_lo": mean - half, "_hi": mean + half}
     return {

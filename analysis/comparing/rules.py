@@ -42,6 +42,7 @@ from analysis.comparing.relations import ALL, relation
 from analysis.comparing.streams import Stream, quote
 from analysis.comparing.verdicts import LOWER
 from analysis.records.runs import Reals, Runs, matrices
+from analysis.statistics.intervals import t_quantile
 from analysis.statistics.metrics import METRICS, Metric
 from analysis.statistics.power import LEVEL
 
@@ -259,9 +260,7 @@ def log_slope(values: Reals) -> Reals:
 
 def _sharpness_query(stream: Stream, runs: Runs, n: int) -> str:
     """Return the command that prints by what factor sharpness rises in one setting."""
-    from scipy import special
-
-    t = float(special.stdtrit(max(n - 1, 1), 0.975))
+    t = t_quantile(max(n, 2))
     conditions = [*stream.in_study, f"problem = {quote(stream.problem)}"]
     conditions += ["optimizer = 'sgd'", f"lr = {runs.setting['lr']:g}"]
     half = f"{t:.4f} * stddev(change) / sqrt(count(*))"
@@ -284,21 +283,19 @@ def sharpness_predicts_nothing(stream: Stream) -> Statement:
         return missing
     data = relation(frame, ["start_sharpness"])
     row = data[data["label"] == ALL].iloc[0]
-    n = int(row["runs"]) - len(str(row.get("no_partial", "")).split())
-    n -= len(str(row.get("no_spearman", "")).split())
+    undefined = f"{row['no_spearman']} {row['no_partial']}"
+    n = int(row["runs"]) - len(undefined.split())
     # The interval is of Fisher's z, so that its ends stay between -1 and 1.
     ends = [row["partial"], row["partial_lo"], row["partial_hi"]]
     with np.errstate(divide="ignore"):
         mean, lo, hi = np.arctanh(np.array(ends, dtype=np.float64))
     if not np.isfinite([mean, lo, hi]).all() or n < 2:
         return missing
-    from scipy import special
-
     half = (hi - lo) / 2
     number = Number(
-        subject=str(ALL),
+        subject=ALL,
         mean=float(mean),
-        sd=float(half / special.stdtrit(n - 1, 0.975) * np.sqrt(n)),
+        sd=float(half / t_quantile(n) * np.sqrt(n)),
         n=n,
         unit=CORRELATION,
         command=stream.command_where("relate"),

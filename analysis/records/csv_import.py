@@ -22,6 +22,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.records.load import REQUIRED, check_fractions
+from analysis.records.runs import plain_rows
 from analysis.records.write import to_parquet, write_file
 from trainables.hyperparameter import TEXT, TRUTH, WHOLE
 from trainables.record import KNOWN_COLUMNS, REAL, SCHEMA_VERSION, Column
@@ -215,15 +216,12 @@ def _identify(
 ) -> pd.DataFrame:
     """Return the rows with the columns that identify a setting, a run and a task."""
     if first := int(frame["task"].min()):
-        _note(
-            f"the first task in {file} has number {first}; in the records its number "
-            "is 0"
-        )
+        _note(f"the first task in {file} has number {first}, and gets the number 0")
         frame["task"] -= first
     if "tasks" not in columns:
         columns["tasks"] = KNOWN_COLUMNS["tasks"]
-        last = frame.groupby(["problem", "dataset"])["task"].transform("max")
-        frame["tasks"] = last + 1
+        frame["tasks"] = frame.groupby(["problem", "dataset"])["task"].transform("max")
+        frame["tasks"] += 1
     settings = sorted(n for n, c in columns.items() if c.role == "setting")
     groups = frame.groupby(settings, dropna=False, sort=False)
     number = groups.ngroup().to_numpy(np.int64)
@@ -235,8 +233,7 @@ def _identify(
             "settings of the runs differ"
         )
     firsts = frame[settings].loc[~pd.Series(number).duplicated().to_numpy()]
-    values = firsts.astype(object).where(firsts.notna(), None)
-    rows: list[Any] = values.to_dict("records")
+    rows = plain_rows(firsts)
     runs = pd.DataFrame({"setting": number, "seed": frame["seed"].to_numpy()})
     run = runs.groupby(["setting", "seed"], sort=False).ngroup().to_numpy()
     run_ids = [

@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.statistics.intervals import Interval, Reals, mean_interval
+from analysis.statistics.intervals import Interval, Reals, mean_interval, t_quantile
 
 LEVEL = 0.95
 """The probability that the whole curve lies inside the band."""
@@ -64,11 +64,9 @@ def simultaneous_band(values: Reals) -> Interval:
     varies = hi > lo
     if not varies.any():
         return Interval(mean, lo, hi)
-    from scipy import special
-
     residuals = values[:, varies] - mean[varies]
     residuals /= residuals.std(axis=0, ddof=1)
-    ratio = _critical_value(residuals) / special.stdtrit(n - 1, (1 + LEVEL) / 2)
+    ratio = _critical_value(residuals) / t_quantile(n, (1 + LEVEL) / 2)
     return Interval(mean, mean - ratio * (mean - lo), mean + ratio * (hi - mean))
 
 

@@ -42,8 +42,6 @@ def mean_interval(values: Reals) -> Interval:
     >>> mean_interval(np.array([4.0])).lo
     array(nan)
     """
-    from scipy import special
-
     values = np.asarray(values, dtype=np.float64)
     n = len(values)
     mean = lo = hi = np.full(values.shape[1:], np.nan)
@@ -51,9 +49,16 @@ def mean_interval(values: Reals) -> Interval:
         mean = np.asarray(values[0] + (values - values[0]).mean(axis=0))
     if n > 1:
         error = standard_deviation(values) / np.sqrt(n)
-        half = float(special.stdtrit(n - 1, 0.975)) * error
+        half = t_quantile(n) * error
         lo, hi = np.asarray(mean - half), np.asarray(mean + half)
     return Interval(mean, lo, hi)
+
+
+def t_quantile(n: int, probability: float = 0.975) -> float:
+    """Return a quantile of Student's t distribution with n - 1 degrees of freedom."""
+    from scipy import special
+
+    return float(special.stdtrit(n - 1, probability))
 
 
 def standard_deviation(values: Reals) -> Reals:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from analysis.statistics.intervals import Reals
+from analysis.statistics.intervals import Reals, t_quantile
 
 REACH = 2.0
 """The search for exponents goes from minus this number to this number."""
@@ -134,8 +134,6 @@ def jackknife(
             estimate from these units, an array.
         count: The number of units. With fewer than three, both ends are NaN.
     """
-    from scipy import special
-
     units = range(count)
     whole = estimate(units)
     if count < 3:
@@ -143,5 +141,5 @@ def jackknife(
     parts = np.stack([estimate([u for u in units if u != i]) for i in units])
     # The pseudo-values are count * whole - (count - 1) * part.
     error = (count - 1) * parts.std(axis=0, ddof=1) / np.sqrt(count)
-    half = float(special.stdtrit(count - 1, 0.975)) * error
+    half = t_quantile(count) * error
     return whole - half, whole + half

@@ -12,7 +12,7 @@ import functools
 
 import numpy as np
 
-from analysis.statistics.intervals import Reals
+from analysis.statistics.intervals import Reals, t_quantile
 
 POWER = 0.8
 """The probability with which a detectable difference is found."""
@@ -78,11 +78,9 @@ def is_equivalent(differences: Reals, margin: float) -> bool:
     >>> is_equivalent(np.array([0.1, -0.1, 0.05, -0.05]), 0.2)
     True
     """
-    from scipy import special
-
     n = len(differences)
     if n < 2:
         return False
     error = float(np.std(differences, ddof=1)) / np.sqrt(n)
-    half = float(special.stdtrit(n - 1, 0.95)) * error
+    half = t_quantile(n, 0.95) * error
     return bool(abs(float(np.mean(differences))) + half < margin)
