@@ -261,7 +261,7 @@ def no_measure(measure: str) -> UsageError:
 def _rows_to_load(
     table: pa.Table, requests: Mapping[str, Request]
 ) -> npt.NDArray[np.int64]:
-    """Return the rows of settings that no race has stopped; print a note on others."""
+    """Return the rows of settings that no race stopped; print how many it stopped."""
     left = np.ones(table.num_rows, dtype=bool)
     count = 0
     for study, request in requests.items():
@@ -351,7 +351,7 @@ def _select_tasks(table: pa.Table, part: slice) -> pa.Table:
     return table
 
 
-def check_fractions(table: pa.Table, known: Mapping[str, Column], help: str) -> None:
+def check_fractions(table: pa.Table, known: Mapping[str, Column], advice: str) -> None:
     """Raise a UsageError if a fraction, such as an accuracy, is not between 0 and 1."""
     for name in table.column_names:
         if known[name].unit != "fraction" or known[name].type != REAL:
@@ -361,7 +361,7 @@ def check_fractions(table: pa.Table, known: Mapping[str, Column], help: str) -> 
             raise UsageError(
                 f"column {name} has values from {ends['min']:g} to {ends['max']:g}, "
                 "but must be a fraction from 0 to 1: divide percentages by 100, or "
-                f"{help}"
+                f"{advice}"
             )
 
 

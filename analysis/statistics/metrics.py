@@ -138,7 +138,7 @@ def peak_loss(values: Trajectories) -> PerRun:
 
 
 def tenths(values: Trajectories) -> Trajectories:
-    """Return the means of all k = max(1, T // 10) consecutive tasks, in their order.
+    """Return the mean over each window of k = max(1, T // 10) consecutive tasks.
 
     The shape is (runs, T - k + 1).
     """
