@@ -120,7 +120,7 @@ class Baseline:
     def matches(self, settings: Sequence[Runs]) -> dict[tuple[str, str], Runs]:
         """Return a dict from the `Runs.key` of settings to their matched baselines.
 
-        If several settings of the baseline fit a setting, it has no matched baseline.
+        A setting that several settings of the baseline fit has no matched baseline.
         """
         groups, matches = self.groups(settings), {}
         # (value of the part, group) -> the baselines by the values that must be equal
