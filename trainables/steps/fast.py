@@ -257,18 +257,18 @@ def _norm(kernels: list[Tensor], e: list[Tensor], explicit: list[bool]) -> Tenso
     ascent step is divided by the norm, it would be far longer than rho. The squared
     norm is therefore set to at least the size of its rounding error.
     """
-    squares, products = [], []
+    # one layer after the other, because the order of torch's sum over layers depends on S
+    stored = pairs = least = e[0].new_zeros(len(e[0]))
     for kernel, error, is_explicit in zip(kernels, e, explicit, strict=True):
         if is_explicit:
-            squares += [kernel.square().sum((1, 2)), error.sum(1).square().sum(1)]
+            stored = stored + kernel.square().sum((1, 2))
+            stored = stored + error.sum(1).square().sum(1)
         else:
-            products.append(torch.bmm(error, error.mT).mul_(kernel))
-    if products:
-        product = torch.stack(products)
-        rounding = product.shape[-1] * torch.finfo(product.dtype).eps
-        least = product.diagonal(dim1=2, dim2=3).sum((0, 2)).mul_(rounding)
-        squares.append(torch.maximum(product.sum((0, 2, 3)), least))
-    return torch.stack(squares).sum(0).sqrt_()[:, None, None]
+            product = torch.bmm(error, error.mT).mul_(kernel)
+            rounding = product.shape[-1] * torch.finfo(product.dtype).eps
+            pairs = pairs + product.sum((1, 2))
+            least = least + product.diagonal(dim1=1, dim2=2).sum(1).mul_(rounding)
+    return (stored + torch.maximum(pairs, least)).sqrt_()[:, None, None]
 
 
 def error(
