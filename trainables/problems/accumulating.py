@@ -3,8 +3,8 @@
 Each seed shuffles the training images and splits them into `chunks` equal parts. Task t
 has the first t + 1 parts. The relation between images and labels stays the same, and
 only the number of images grows. Lee et al. 2023 (arXiv 2306.10711) measure input
-plasticity with this stream, and label plasticity with changing labels (see
-`label_permuted`). They find that SAM helps input plasticity, but hardly label
+plasticity with this stream, and label plasticity with changing labels (as in
+`label-permuted`). They find that SAM helps input plasticity, but hardly helps label
 plasticity.
 
 With `chunks` 2 and two tasks, the stream is the warm start of Ash & Adams 2020 (arXiv
@@ -13,8 +13,8 @@ With `chunks` 2 and two tasks, the stream is the warm start of Ash & Adams 2020 
 In the code of Lee et al. (dojeon-ai/PLASTIC@3736071,
 synthetic/input_adaptation.py:205-248), all tasks have equally many updates, on batches
 of all images so far. Here, a task has `Setting.epochs` passes over its images. If
-`Setting.examples` is given, each task draws that many of its images. Then all tasks
-that have enough images have equally many updates too.
+`Setting.examples` is given, each task draws that many of its images, so that all tasks
+with enough images also have equally many updates.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """The problem `class-pairs`: each task has two new classes, until all classes are used.
 
 Each seed shuffles the classes, and each task has the next two classes of this order.
-After the last pair, the first pair comes again. The stream Continual ImageNet of
-Dohare et al. 2024 is made in the same way, from 1,000 classes (doi
-10.1038/s41586-024-07711-7;
-shibhansh/loss-of-plasticity@63c35f3:lop/imagenet/single_expr.py:118-135). With the
-dataset `cifar-100`, there are 50 pairs.
+After the last pair, the first pair comes again. Continual ImageNet of Dohare et al.
+2024 (doi 10.1038/s41586-024-07711-7;
+shibhansh/loss-of-plasticity@63c35f3:lop/imagenet/single_expr.py:118-135) is such a
+stream, with 1,000 classes. With the dataset `cifar-100`, there are 50 pairs.
 
 In the problem `pairwise`, each task has a new pair, but many tasks share a class.
 """

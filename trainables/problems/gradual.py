@@ -1,22 +1,20 @@
 """The problem `gradual`: each task permutes some of the pixels of the task before it.
 
-The first task has the images as they are. Each later task chooses a random share of the
-pixels and permutes them. So the share of pixels that are not at their first place grows
-along the stream: in task t, it is about 1 - (1 - share)^t. A larger share makes the
-changes more abrupt. With share 1, each task permutes all pixels, as in the problem
-`permuted`.
+The first task has the images as they are. Each later task chooses pixels at random and
+permutes them; `pixel_share` says how many. So the share of pixels that are not at their
+first place grows along the stream: in task t, it is about 1 - (1 - pixel_share)^t. With
+`pixel_share` 1, each task permutes all pixels, as in the problem `permuted`.
 """
 
 from __future__ import annotations
 
-import zlib
 from typing import ClassVar
 
 import attrs
 import numpy as np
 
 from trainables.hyperparameter import real
-from trainables.problems.task import MNIST, Form, Problem, Task
+from trainables.problems.task import MNIST, Form, Problem, Task, checksum
 from trainables.randomness import generator
 
 
@@ -49,5 +47,4 @@ class Gradual(Problem):
         for earlier in range(1, index + 1):
             chosen = generator("stream", seed, earlier).permutation(form.pixels)[:count]
             pixels[np.sort(chosen)] = pixels[chosen]
-        label = f"{zlib.crc32(pixels.astype('<u2').tobytes()):08x}"
-        return Task(label, tuple(range(form.classes)), pixels)
+        return Task(checksum(pixels), tuple(range(form.classes)), pixels)

@@ -3,9 +3,8 @@
 Each seed shuffles the classes. The first task has the first `new_classes` of them, and
 each later task has `new_classes` more. The network has an output for each class from
 the start, but the loss and the accuracy use only the outputs of the task's classes. A
-task has training images of all its classes, old and new. The network is tested on all
-test images of these classes. This is the class-incremental CIFAR-100 of Dohare et al.
-2024 (doi 10.1038/s41586-024-07711-7;
+task has training images and test images of all its classes, old and new. This is the
+class-incremental CIFAR-100 of Dohare et al. 2024 (doi 10.1038/s41586-024-07711-7;
 shibhansh/loss-of-plasticity@63c35f3:lop/incremental_cifar/incremental_cifar_experiment.py
 lines 276, 389 and 445-463), with 5 new classes per task.
 

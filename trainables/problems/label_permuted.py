@@ -3,17 +3,17 @@
 The images stay the same, and each task has a new map from classes to labels. So the
 features that the network has learned stay useful, and only the outputs must change.
 Lewandowski et al. 2023 (arXiv 2312.00246) and Lee et al. 2023 (arXiv 2306.10711) use
-such streams, because input plasticity and label plasticity can be lost separately.
+such streams, because a network can lose input plasticity and label plasticity
+separately.
 """
 
 from __future__ import annotations
 
-import zlib
 from typing import ClassVar
 
 import attrs
 
-from trainables.problems.task import MNIST, Form, Problem, Task
+from trainables.problems.task import MNIST, Form, Problem, Task, checksum
 from trainables.randomness import generator
 
 
@@ -33,7 +33,6 @@ class LabelPermuted(Problem):
         ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9']
         """
         order = generator("stream", seed, index).permutation(form.classes)
-        label = "".join(map(str, order))
-        if form.classes > 10:  # the digits would be ambiguous
-            label = f"{zlib.crc32(order.astype('<u2').tobytes()):08x}"
+        # with more than ten classes, the digits would be ambiguous
+        label = "".join(map(str, order)) if form.classes <= 10 else checksum(order)
         return Task(label, tuple(order.tolist()))

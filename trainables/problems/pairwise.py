@@ -2,7 +2,7 @@
 
 Each task has another pair of classes, and all tasks use the same two outputs of the
 network. Koster & Kukla 2024 (arXiv 2409.17300) define the problem and call it
-class-incremental. They adapted the binary ImageNet stream of Dohare et al. 2023 (arXiv
+class-incremental. They follow the binary ImageNet stream of Dohare et al. 2023 (arXiv
 2306.13812).
 """
 
@@ -20,10 +20,7 @@ from trainables.randomness import generator
 
 @attrs.frozen
 class Pairwise(Problem):
-    """A stream with one task per pair of classes, in a random order.
-
-    The seed determines the order.
-    """
+    """A stream with one task per pair of classes, in a random order."""
 
     name: ClassVar[str] = "pairwise"
     outputs: ClassVar[int] = 2

@@ -7,12 +7,11 @@ Goodfellow et al. 2013 (arXiv 1312.6211) define the problem. Dohare et al. 2023 
 
 from __future__ import annotations
 
-import zlib
 from typing import ClassVar
 
 import attrs
 
-from trainables.problems.task import MNIST, Form, Problem, Task
+from trainables.problems.task import MNIST, Form, Problem, Task, checksum
 from trainables.randomness import generator
 
 
@@ -31,5 +30,4 @@ class Permuted(Problem):
         True
         """
         pixels = generator("stream", seed, index).permutation(form.pixels)
-        label = f"{zlib.crc32(pixels.astype('<u2').tobytes()):08x}"
-        return Task(label, tuple(range(form.classes)), pixels)
+        return Task(checksum(pixels), tuple(range(form.classes)), pixels)

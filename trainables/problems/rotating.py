@@ -4,8 +4,8 @@ Neighboring pixels stay neighbors, which convolutions need. Lopez-Paz & Ranzato 
 (arXiv 1706.08840) use such a stream. Their code
 (facebookresearch/GradientEpisodicMemory, data/mnist_rotations.py) splits the range of
 angles into one part per task, and draws each task's angle from its part. Here, the
-angle grows by the same step from task to task. So all changes are equally large, and
-all seeds have the same images.
+angle is 0 in the first task, and grows by the same step from task to task. So all
+changes are equally large, and all seeds have the same images.
 """
 
 from __future__ import annotations
@@ -20,10 +20,7 @@ from trainables.problems.task import MNIST, Form, Problem, Task
 
 @attrs.frozen(kw_only=True)
 class Rotating(Problem):
-    """A stream in which each task turns all images a little more than the task before.
-
-    The first task has the images as they are.
-    """
+    """A stream whose tasks turn the images further and further."""
 
     name: ClassVar[str] = "rotating"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import ClassVar
 
 import attrs
@@ -23,7 +24,7 @@ class Form:
 
     @property
     def pixels(self) -> int:
-        """How many numbers an image has, which is also the number of network inputs."""
+        """The number of numbers in an image, and of inputs of a network."""
         return self.height * self.width * self.channels
 
 
@@ -57,6 +58,11 @@ class Task:
     shuffled: bool = False
     share: float | None = None
     angle: float = 0.0
+
+
+def checksum(order: np.ndarray) -> str:
+    """Return a short name of a permutation: its CRC-32 as hexadecimal digits."""
+    return f"{zlib.crc32(order.astype('<u2').tobytes()):08x}"
 
 
 @attrs.frozen(kw_only=True)

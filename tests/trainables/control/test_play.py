@@ -29,7 +29,7 @@ def test_steps_are_those_of_gymnasium():
         env.state, state = states[place], states[place : place + 1]
         for action in random.integers(2, size=60):
             observation, reward, ended, _, _ = env.step(action)
-            state, own_ended = PROBLEM.step(state, np.array([action]))
+            state, own_ended = PROBLEM.step(state, np.array([action]), None)
             np.testing.assert_array_equal(state[0], env.state)
             np.testing.assert_array_equal(observe(state[0], np.zeros(4)), observation)
             assert own_ended[0] == ended
@@ -50,7 +50,7 @@ def test_acrobot_is_that_of_gymnasium():
         for action in random.integers(3, size=40):
             before = np.array(env.state)[None]
             observation, reward, ended, _, _ = env.step(action)
-            after, own_ended = problem.step(before, np.array([action]))
+            after, own_ended = problem.step(before, np.array([action]), None)
             np.testing.assert_allclose(after[0], env.state, rtol=1e-9, atol=1e-12)
             seen = problem.observe(after)[0]
             np.testing.assert_allclose(seen, observation, rtol=1e-6, atol=1e-7)
@@ -102,7 +102,7 @@ def test_an_episode_ends_on_both_sides(axis, sign):
     state = np.zeros((2, 4))
     limit = TRACK if axis == 0 else ANGLE
     state[:, axis] = sign * limit * np.array([0.999, 1.001])
-    _, ended = PROBLEM.step(state, np.array([0, 0]))
+    _, ended = PROBLEM.step(state, np.array([0, 0]), None)
     assert ended.tolist() == [False, True]
 
 

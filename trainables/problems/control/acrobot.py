@@ -20,8 +20,9 @@ from typing import ClassVar
 
 import attrs
 import numpy as np
+from numpy.random import Generator
 
-from trainables.problems.control.levels import Levels
+from trainables.problems.control.levels import Array, Goals, Levels
 from trainables.problems.task import Form
 
 GRAVITY, CENTER, SECONDS = 9.8, 0.5, 0.2
@@ -45,18 +46,14 @@ class Acrobot(Levels):
     guess: ClassVar[float | None] = -398.0  # with random actions
     threshold: ClassVar[float] = -200.0  # minus half of the longest episode
 
-    def start(
-        self, random: np.random.Generator, copies: int, goal: np.ndarray | None = None
-    ) -> np.ndarray:
+    def start(self, random: Generator, copies: int, goal: Goals = None) -> Array:
         """Return the first states: see `Levels`."""
         return random.uniform(-SPREAD, SPREAD, (copies, 4))
 
-    def step(
-        self, state: np.ndarray, actions: np.ndarray, goals: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def step(self, state: Array, actions: Array, goals: Goals) -> tuple[Array, Array]:
         """Return the states after a Runge-Kutta step, and whether they end the episode.
 
-        They end it if the free end is more than 1 m above the fixed point.
+        The episode ends if the free end is more than 1 m above the fixed point.
         """
         torque = np.asarray(actions, float) - 1
         k1 = _change(state, torque)
@@ -71,21 +68,19 @@ class Acrobot(Levels):
         height = -np.cos(angles[..., 0]) - np.cos(angles[..., 1] + angles[..., 0])
         return np.concatenate([angles, speeds], axis=-1), height > 1.0
 
-    def observe(self, state: np.ndarray) -> np.ndarray:
+    def observe(self, state: Array) -> Array:
         """Return cosine and sine of both angles, and the angular speeds, as float32."""
         angles = state[..., :2]
         pairs = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
         flat = pairs.reshape(*state.shape[:-1], 4)
         return np.concatenate([flat, state[..., 2:]], axis=-1).astype(np.float32)
 
-    def pay(
-        self, after: np.ndarray, ended: np.ndarray, goals: np.ndarray | None
-    ) -> np.ndarray:
+    def pay(self, after: Array, ended: Array, goals: Goals) -> Array:
         """Return -1 for each step, and 0 for a step that ends the episode."""
         return np.where(ended, 0.0, -1.0)
 
 
-def _change(state: np.ndarray, torque: np.ndarray) -> np.ndarray:
+def _change(state: Array, torque: Array) -> Array:
     """Return the derivative of the state with respect to time."""
     first, second, speed, turn = np.moveaxis(state, -1, 0)
     cosine, sine = np.cos(second), np.sin(second)

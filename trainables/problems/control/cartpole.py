@@ -10,8 +10,8 @@ bluecontra/C-CHAIN@2f8bedf:crl_gym_classic_control/control_train_aligned_vanilla
 
 With `goal_range`, each level has a goal on the track, and the reward of a step is
 larger near the goal: exp(-(x - goal)^2 / (2 WIDTH^2)) at position x. If
-observation_offset is 0 too, all levels have the same observations, and only the rewards
-differ. We chose this stream.
+observation_offset is also 0, all levels have the same observations, and only the
+rewards differ. We chose this stream.
 
 gymnasium steps one environment at a time. Its overhead per step is larger than the time
 of a forward pass of a small network. `CartPole.step` steps an array of environments,
@@ -27,9 +27,10 @@ from typing import ClassVar
 
 import attrs
 import numpy as np
+from numpy.random import Generator
 
 from trainables.hyperparameter import real
-from trainables.problems.control.levels import Levels
+from trainables.problems.control.levels import Array, Goals, Levels
 from trainables.problems.task import Form
 from trainables.randomness import generator
 
@@ -69,15 +70,11 @@ class CartPole(Levels):
         "has the reward 1",
     )
 
-    def start(
-        self, random: np.random.Generator, copies: int, goal: np.ndarray | None = None
-    ) -> np.ndarray:
+    def start(self, random: Generator, copies: int, goal: Goals = None) -> Array:
         """Return the first states: see `Levels`."""
         return random.uniform(-SPREAD, SPREAD, (copies, 4))
 
-    def step(
-        self, state: np.ndarray, actions: np.ndarray, goals: np.ndarray | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def step(self, state: Array, actions: Array, goals: Goals) -> tuple[Array, Array]:
         """Return the states after the actions, and whether they end the episode."""
         x, speed, angle, turn = np.moveaxis(state, -1, 0)
         force = np.where(actions == 1, FORCE, -FORCE)
@@ -99,17 +96,15 @@ class CartPole(Levels):
         ended = (np.abs(after[..., 0]) > TRACK) | (np.abs(after[..., 2]) > ANGLE)
         return after, ended
 
-    def pay(
-        self, after: np.ndarray, ended: np.ndarray, goals: np.ndarray | None
-    ) -> np.ndarray:
-        """Return 1 for each step, or less if there is a goal that the cart is off."""
+    def pay(self, after: Array, ended: Array, goals: Goals) -> Array:
+        """Return 1 for each step, or less if the cart is not at a goal."""
         positions = after[..., 0]
         if goals is None:
             return np.ones_like(positions)
         return np.asarray(np.exp(-(((positions - goals) / WIDTH) ** 2) / 2))
 
-    def goal(self, seed: int, index: int) -> np.ndarray | None:
-        """Return the goal of level number `index` in meters from the middle, if any."""
+    def goal(self, seed: int, index: int) -> Array | None:
+        """Return the goal of this level, in meters from the middle, or None."""
         if self.goal_range is None:
             return None
         random = generator("goal", seed, index)

@@ -17,9 +17,10 @@ from typing import ClassVar
 
 import attrs
 import numpy as np
+from numpy.random import Generator
 
 from trainables.hyperparameter import real
-from trainables.problems.control.levels import Levels
+from trainables.problems.control.levels import Array, Goals, Levels
 from trainables.problems.task import Form
 from trainables.randomness import generator
 
@@ -57,45 +58,37 @@ class Grid(Levels):
         meaning="factor of the rewards of every second level; null: 1",
     )
 
-    def start(
-        self, random: np.random.Generator, copies: int, goal: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Return places other than the goal, each with the same probability."""
+    def start(self, random: Generator, copies: int, goal: Goals = None) -> Array:
+        """Return random places other than the goal, all equally likely."""
         assert goal is not None
         places = random.integers(SIDE**2 - 1, size=copies)
         places += places >= goal @ (SIDE, 1)
         return np.stack(np.divmod(places, SIDE), axis=-1).astype(float)
 
-    def step(
-        self, state: np.ndarray, actions: np.ndarray, goals: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def step(self, state: Array, actions: Array, goals: Goals) -> tuple[Array, Array]:
         """Return the places after the actions, and whether they are the goal."""
         after = (state + MOVES[actions]).clip(0, SIDE - 1)
         return after, (after == goals).all(axis=-1)
 
-    def observe(self, state: np.ndarray) -> np.ndarray:
-        """Return row and column of each state as two one-hot vectors, joined."""
+    def observe(self, state: Array) -> Array:
+        """Return the row and the column of each state as joined one-hot vectors."""
         places = np.eye(SIDE, dtype=np.float32)[state.astype(int)]
         return np.asarray(places.reshape(*state.shape[:-1], 2 * SIDE))
 
-    def pay(
-        self, after: np.ndarray, ended: np.ndarray, goals: np.ndarray | None
-    ) -> np.ndarray:
+    def pay(self, after: Array, ended: Array, goals: Goals) -> Array:
         """Return -1 for each step."""
         return np.full(ended.shape, -1.0)
 
-    def lose(
-        self, before: np.ndarray, after: np.ndarray, goals: np.ndarray | None
-    ) -> np.ndarray | None:
+    def lose(self, before: Array, after: Array, goals: Goals) -> Array | None:
         """Return 0 for a step towards the goal, -2 for a step away, -1 for no move."""
         nearer = self.distance(before, goals) - self.distance(after, goals)
         return np.asarray(nearer - 1)
 
-    def distance(self, state: np.ndarray, goals: np.ndarray | None) -> np.ndarray:
+    def distance(self, state: Array, goals: Goals) -> Array:
         """Return the number of steps from the places to the goals."""
         assert goals is not None
         return np.asarray(np.abs(state - goals).sum(axis=-1))
 
-    def goal(self, seed: int, index: int) -> np.ndarray | None:
-        """Return the row and the column of the goal of level number `index`."""
+    def goal(self, seed: int, index: int) -> Array | None:
+        """Return the row and the column of the goal of this level."""
         return generator("goal", seed, index).integers(SIDE, size=2).astype(float)
