@@ -158,7 +158,7 @@ class ContinualRun:
         dataset, setting, device = self.dataset, self.setting, self.device
         scales: list[Tensor] = []
         if setting.normalization:  # (pixel / 255 - mean) / std
-            mean, std = dataset.mean, dataset.std
+            mean, std = dataset.moments
             scales = [
                 torch.tensor(array, dtype=self.dtype, device=device)
                 for array in (1 / (255 * std), -mean / std)

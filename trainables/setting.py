@@ -17,8 +17,8 @@ from typing import Any
 import attrs
 
 from trainables.bases import BASES, Adam
+from trainables.data.dataset import NOTHING
 from trainables.data.datasets import DATASETS
-from trainables.data.nothing import NOTHING
 from trainables.hyperparameter import (
     REAL,
     Column,

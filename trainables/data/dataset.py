@@ -15,7 +15,10 @@ from trainables.problems import MNIST, Form
 from trainables.usage import UsageError
 
 BLOCK_IMAGES = 1000
-"""The number of images to process at once, to limit the memory of copies of them."""
+"""The number of images to process at once, which limits the memory of their copies."""
+
+NOTHING = "none"
+"""The dataset without images. The problems of control make their own examples."""
 
 
 @attrs.frozen(eq=False)
@@ -35,18 +38,9 @@ class Dataset:
 
         return DATASETS[self.name].form
 
-    @property
-    def mean(self) -> np.ndarray:
-        """The mean of each channel of the training images, divided by 255."""
-        return self._moments[0]
-
-    @property
-    def std(self) -> np.ndarray:
-        """The standard deviation of each channel of the training images, over 255."""
-        return self._moments[1]
-
     @functools.cached_property
-    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of each channel of train_images / 255."""
         images, form = self.train_images, self.form
         sums = np.zeros((2, form.pixels), np.uint64)  # of pixels and squares, exact
         for start in range(0, len(images), BLOCK_IMAGES):
@@ -61,8 +55,7 @@ class Dataset:
 class Source:
     """The function that reads a dataset, and facts that are known without its files."""
 
-    # read(name, form, folder) returns the dataset; if `folder` is None, it downloads
-    # the files
+    # takes name, form and folder; if the folder is None, downloads the files
     read: Callable[[str, Form, Path | None], Dataset]
     train: int  # number of training examples
     test: int  # number of test examples
@@ -78,12 +71,10 @@ class MissingFile(Exception):
 
 
 def download(name: str, kind: str, **options: str) -> Path:
-    """Return a folder of the user's cache, after downloading the dataset into it.
+    """Download a dataset into a folder of the user's cache, and return this folder.
 
-    Files that are already in the folder are not downloaded again.
-
-    `kind` is the name of a class in torchvision.datasets, and `options` are arguments
-    of the class.
+    Files that are already in the folder are not downloaded again. `kind` is the name of
+    a class in torchvision.datasets, and `options` are arguments of the class.
 
     Raises:
         UsageError: The download failed.

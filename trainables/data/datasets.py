@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+
 from trainables.data.cifar import read_cifar
-from trainables.data.dataset import Dataset, MissingFile, Source
+from trainables.data.dataset import NOTHING, Dataset, MissingFile, Source
 from trainables.data.digits import read_digits
 from trainables.data.emnist import read_emnist
 from trainables.data.idx import read_idx
 from trainables.data.mnist_1d import read_mnist_1d
-from trainables.data.nothing import NOTHING, read_nothing
 from trainables.data.tiny_imagenet import read_tiny_imagenet
 from trainables.problems import Form
 from trainables.usage import UsageError, choose
@@ -28,7 +29,6 @@ FASHION = (
     "put the four IDX files into this folder. To use Debian's package "
     f"dataset-fashion-mnist or to download the files instead, {DOWNLOAD_HINT}"
 )
-
 CIFAR = (
     "unpack the version for Python (www.cs.toronto.edu/~kriz/cifar.html) there, or "
     f"{DOWNLOAD_HINT} to download it"
@@ -37,6 +37,12 @@ TINY_IMAGENET = (
     "unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip in a folder and give this "
     "folder as --data-dir; the images need 1.4 GB of memory"
 )
+
+
+def _read_nothing(name: str, form: Form, folder: Path | None) -> Dataset:
+    images, labels = np.zeros((0, form.pixels), np.uint8), np.zeros(0, np.uint8)
+    return Dataset(name, images, labels, images, labels)
+
 
 DATASETS: dict[str, Source] = {
     "mnist": Source(read_idx, 60_000, 10_000, hint=IDX),
@@ -51,12 +57,12 @@ DATASETS: dict[str, Source] = {
         read_tiny_imagenet, 100_000, 10_000, Form(64, 64, 3, 200), TINY_IMAGENET
     ),
     "mnist-1d": Source(read_mnist_1d, 4_000, 1_000, Form(1, 40, 1, 10)),
-    NOTHING: Source(read_nothing, 0, 0, Form(1, 1, 1, 1)),
+    NOTHING: Source(_read_nothing, 0, 0, Form(1, 1, 1, 1)),
 }
 
 
 def find_folder(name: str, folder: str | os.PathLike[str] | None = None) -> Path | None:
-    """Return the folder in which to look for a dataset, or None to download it.
+    """Return the folder with the datasets' files, or None to download the dataset.
 
     The result is `folder` if it is given, else $PLASTICITY_DATA if it is set, else
     Debian's folder if the dataset is installed there.
@@ -70,9 +76,8 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> Dataset:
     """Return the dataset `name`, a key of `DATASETS`.
 
     The files are read from FOLDER/NAME or from the folder that torchvision uses, for
-    example FOLDER/MNIST/raw for MNIST. FOLDER is `folder` or, if it is None,
-    $PLASTICITY_DATA. If that variable is not set either, the files of an installed
-    Debian package are used, or the files are downloaded once to the user's cache.
+    example FOLDER/MNIST/raw for MNIST. FOLDER is the result of `find_folder`. If it is
+    None, the files are downloaded once to the user's cache.
 
     Raises:
         UsageError: The name is unknown, the download failed, or a file is missing, is

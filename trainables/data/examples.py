@@ -1,9 +1,9 @@
 """Select the examples of a task, and make batches for seeds that train together.
 
 The seeds that train together are a stack. Their tasks can have different sizes, e.g. if
-a task is a pair of classes. The seeds are therefore sorted by task size, largest first.
-In each step, the seeds that still have a whole batch are then neighbors in the stack.
-Each seed gets the same batches as if it were trained alone.
+a task is a pair of classes. The seeds are therefore sorted by task size, largest first:
+in each step, the seeds that still have a whole batch are neighbors in the stack. Each
+seed gets the same batches as if it were trained alone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -64,8 +65,8 @@ class Block(NamedTuple):
 def to_tensor(array: np.ndarray, device: torch.device | str) -> Tensor:
     """Return an array as a tensor on a device; on a CPU, without copying the array.
 
-    Arrays from Ray's object store are read-only. torch warns about read-only arrays.
-    The warning is suppressed, because this program never writes to the tensor.
+    torch warns about read-only arrays, such as those from Ray's object store. The
+    warning is suppressed, because this program never writes to the tensor.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*not writable.*")
@@ -88,8 +89,8 @@ def draw(
 
     The candidates are all examples of the task's classes, or the share `task.share` of
     these examples. If `count` is None, the task has all candidates. Otherwise, each
-    task draws at most `count` of them. But if the tasks shuffle the labels, all tasks
-    of a seed have the same images.
+    task draws at most `count` of the candidates. If the tasks shuffle the labels, all
+    tasks of a seed have the same images.
     """
     examples = select(task, dataset_labels)
     if task.share is not None:
@@ -137,8 +138,8 @@ def blocks(
 ) -> Iterator[Block]:
     """Yield the batches of one epoch as blocks, which are tensors on a device.
 
-    A block has the batches of several steps. `stack` has the examples of each seed, in
-    training order. The seed with the most examples must come first.
+    `stack` has the examples of each seed, in training order. The seed with the most
+    examples must come first.
     """
     for segment in schedule([len(s.positions) for s in stack], batch_size):
         members = stack[segment.start : segment.stop]
@@ -155,14 +156,16 @@ def blocks(
             yield Block(segment.start, segment.stop, positions, labels)
 
 
+@dataclass(eq=False)
 class Reader:
     """Reads images of a dataset as floating-point numbers.
 
     A reader reuses its memory, because allocating memory takes longer than the
-    arithmetic. A result is overwritten by the next call for the same number of images.
+    arithmetic. The next call for the same number of images overwrites a result.
 
     Attributes:
         images: The images of the dataset.
+        dtype: The dtype of the results.
         low: The number that a black pixel becomes. None means 0. A white pixel
             becomes 1.
         scale: If this is given, `low` is ignored, and pixel x of channel c becomes
@@ -172,32 +175,24 @@ class Reader:
             dataset. Input j of seed s is pixel orders[s, j] of the image.
     """
 
-    def __init__(
-        self,
-        images: UInt8[Tensor, "N inputs"],
-        dtype: torch.dtype,
-        low: float | None = None,
-        scale: Float[Tensor, " channels"] | None = None,
-        shift: Float[Tensor, " channels"] | None = None,
-        orders: Int64[Tensor, "S inputs"] | None = None,
-    ) -> None:
-        """Store the arguments. `dtype` is the dtype of the results."""
-        self.images, self._dtype, self.low = images, dtype, low
-        self.scale, self.shift, self.orders = scale, shift, orders
-        self._memory: dict[int, tuple[Tensor, Tensor]] = {}  # key: number of images
+    images: UInt8[Tensor, "N inputs"]
+    dtype: torch.dtype
+    low: float | None = None
+    scale: Float[Tensor, " channels"] | None = None
+    shift: Float[Tensor, " channels"] | None = None
+    orders: Int64[Tensor, "S inputs"] | None = None
+    # key: number of images
+    _memory: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False)
 
     def clone(self) -> Reader:
         """Return a reader of the same images with its own memory."""
-        options = self.low, self.scale, self.shift, self.orders
-        return Reader(self.images, self._dtype, *options)
+        return replace(self)
 
     def part(self, start: int, stop: int) -> Reader:
         """Return a reader for the seeds at positions start to stop - 1."""
         if self.orders is None:
             return self
-        other = self.clone()
-        other.orders = self.orders[start:stop]
-        return other
+        return replace(self, orders=self.orders[start:stop])
 
     def read(self, positions: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape inputs"]:
         """Return the images at these positions in the dataset.
@@ -207,7 +202,7 @@ class Reader:
         count = positions.numel()
         if count not in self._memory:
             raw = self.images.new_empty(count, self.images.shape[1])
-            self._memory = {count: (raw, torch.empty_like(raw, dtype=self._dtype))}
+            self._memory = {count: (raw, torch.empty_like(raw, dtype=self.dtype))}
         raw, reals = self._memory[count]
         torch.index_select(self.images, 0, positions.flatten(), out=raw)
         reals.copy_(raw)

@@ -60,7 +60,7 @@ def read_examples(
 
     They are in the files STEM-images-idx3-ubyte and STEM-labels-idx1-ubyte, with or
     without .gz, in one of the folders. `first` is the lowest label in the file. The
-    labels that are returned begin at 0.
+    labels in the result begin at 0.
 
     Raises:
         MissingFile: A file is missing.
@@ -92,9 +92,17 @@ def _read_part(
             f"{path} cannot be read ({error}): download the file again"
         ) from error
     if part.endswith("images"):
-        array = _parse_images(path, raw, form)
+        sides = form.height, form.width
+        array = _parse_idx(path, raw, *sides).reshape(-1, form.pixels)
     else:
-        array = _parse_labels(path, raw, first, first + form.classes - 1)
+        array, last = _parse_idx(path, raw), first + form.classes - 1
+        wrong = array[(array < first) | (array > last)]
+        if wrong.size:
+            raise UsageError(
+                f"{path} has label {wrong.max()}: labels must be {first} to {last}, so "
+                "download the file again"
+            )
+        array = array - np.uint8(first)
     is_mnist = hashlib.sha256(raw).hexdigest() == MNIST_SHA256.get(part)
     if is_mnist != (name == "mnist"):
         verb = "is" if is_mnist else "is not"
@@ -116,42 +124,26 @@ def _find(folders: Sequence[Path], part: str) -> Path:
     raise MissingFile(f"there is no {name} or {name}.gz in {folders[0]}")
 
 
-def _parse_images(path: Path, raw: bytes, form: Form) -> np.ndarray:
-    """Return the images in an IDX file, of shape (n, pixels)."""
-    size = f"{form.height} x {form.width}"
-    array = _parse_idx(path, raw, 3, f"{size} images")
-    if array.shape[1:] != (form.height, form.width):
-        raise UsageError(
-            f"{path} has images of {array.shape[1]} x {array.shape[2]} pixels, not of "
-            f"{size}: download the file again"
-        )
-    return array.reshape(-1, form.pixels)
-
-
-def _parse_labels(path: Path, raw: bytes, first: int, last: int) -> np.ndarray:
-    """Return the labels in an IDX file, of shape (n,), minus the first label."""
-    array = _parse_idx(path, raw, 1, "labels")
-    wrong = array[(array < first) | (array > last)]
-    if wrong.size:
-        raise UsageError(
-            f"{path} has label {wrong.max()}: labels must be {first} to {last}, so "
-            "download the file again"
-        )
-    return array - np.uint8(first)
-
-
-def _parse_idx(path: Path, raw: bytes, dimensions: int, content: str) -> np.ndarray:
-    """Return the array in an IDX file.
+def _parse_idx(path: Path, raw: bytes, *sides: int) -> np.ndarray:
+    """Return the array in an IDX file: labels, or images with the given sides.
 
     An IDX file consists of two zero bytes, the type (8 for uint8), the number of
     dimensions, the size of each dimension as a big-endian uint32, and the data.
     """
+    dimensions = 1 + len(sides)
     header = 4 + 4 * dimensions
+    size = " x ".join(map(str, sides))
     if raw[:4] != bytes([0, 0, 8, dimensions]) or len(raw) < header:
+        content = f"{size} images" if sides else "labels"
         raise UsageError(
             f"{path} is not an IDX file of {content}: download the file again"
         )
     shape = np.frombuffer(raw, ">u4", dimensions, offset=4).astype(int)
+    if (own := tuple(shape[1:])) != sides:
+        raise UsageError(
+            f"{path} has images of {own[0]} x {own[1]} pixels, not of {size}: download "
+            "the file again"
+        )
     if missing := header + int(shape.prod()) - len(raw):
         fault = "too few" if missing > 0 else "too many"
         raise UsageError(
