@@ -222,10 +222,6 @@ class ContinualRun:
         examples = self._sort_stack(tasks)
         stack, setting, images = self.stack, self.setting, self._train_images
         ordered_tasks = [tasks[seed] for seed in stack.seeds]
-        every = self.options.landscape_every
-        is_last = self.task == setting.tasks - 1
-        # only task numbers decide, so that a resumed run measures the same tasks
-        with_landscape = every > 0 and (self.task % every == 0 or is_last)
         measures: dict[str, Tensor] = {}
         if setting.problem.grows:
             stack.network.outputs = len(ordered_tasks[0].classes)
@@ -241,7 +237,7 @@ class ContinualRun:
             batch = measuring.draw_probe_batch(
                 stack, ordered_tasks, examples, self.dataset.train_labels
             )
-            if with_landscape:
+            if self._with_landscape:
                 self._start_phase("landscape")
                 measures |= measure_landscape(START, stack.network, batch, images)
             self._start_phase("training")
@@ -252,7 +248,7 @@ class ContinualRun:
             measures |= measure_network(
                 stack.network, batch, images, initial, before, self._passes
             )
-            if with_landscape:
+            if self._with_landscape:
                 self._start_phase("landscape")
                 measures |= measure_landscape(LANDSCAPE, stack.network, batch, images)
             self._start_phase("permuting")
@@ -264,6 +260,14 @@ class ContinualRun:
         return {
             s: row | {"steps": epochs * -(-len(e[0]) // size)} for s, row, e in rows
         }
+
+    @property
+    def _with_landscape(self) -> bool:
+        """Whether to measure the loss landscape on this task."""
+        every = self.options.landscape_every
+        is_last = self.task == self.setting.tasks - 1
+        # only task numbers decide, so that a resumed run measures the same tasks
+        return every > 0 and (self.task % every == 0 or is_last)
 
     def _sort_stack(self, tasks: dict[int, Task]) -> list[Examples]:
         """Sort the seeds by task size, largest first; return the examples of each seed.

@@ -1,4 +1,4 @@
-"""What runs of control share: they read no images, learn from steps, and run probes."""
+"""The base class of runs of control, which learn from steps and read no images."""
 
 from __future__ import annotations
 
@@ -24,9 +24,6 @@ from trainables.steps.process import flushed_denormals
 from trainables.steps.reference import GradientOf, Loss
 from trainables.steps.update import begin_task, make_update
 
-SKIPPED = ("gradient_norm",)
-"""The probes that need the cross-entropy's gradient, which control does not have."""
-
 
 class ControlRun(ContinualRun):
     """Base class: a run of one setting of a problem of control with several seeds."""
@@ -47,13 +44,6 @@ class ControlRun(ContinualRun):
     def _is_finite(self, measures: Record) -> bool:
         return bool(measures["finite"] == 1)
 
-    @property
-    def _with_landscape(self) -> bool:
-        """Whether to measure the loss landscape on this task."""
-        every = self.options.landscape_every
-        is_last = self.task == self.setting.tasks - 1
-        return every > 0 and (self.task % every == 0 or is_last)
-
     @flushed_denormals()
     @np.errstate(invalid="ignore", over="ignore")  # of a network that diverges
     def _learn(self, tasks: dict[int, Task]) -> dict[int, Record]:
@@ -71,10 +61,10 @@ class ControlRun(ContinualRun):
         return {seed: row | {"steps": updates} for seed, row in rows}
 
     def _train_on_task(self) -> tuple[dict[str, Tensor], Tensor, int]:
-        """Train the networks on the next task.
+        """Train on the next task; return measures, inputs and the number of updates.
 
-        Returns the measures, each of shape (S,), then the inputs for the probes, of
-        shape (S, n, numbers), and then the number of updates.
+        Each measure has the shape (S,). The inputs are those for the probes, of shape
+        (S, n, numbers).
         """
         raise NotImplementedError
 
@@ -114,15 +104,14 @@ class ControlRun(ContinualRun):
         networks (for example the critic).
         """
         sharpness = []
-        for i, seed in enumerate(self.alive):  # one seed stays in the cache
+        for i, seed in enumerate(self.alive):  # one seed fits in the cache
             part = slice(i, i + 1)
             x, y = (tensor[part, :EXAMPLES] for tensor in (inputs, targets))
             hessian = Hessian(network.part(i, i + 1), x, y, loss)
             random = generator("lanczos", seed, self.task)
             start = torch.from_numpy(random.standard_normal((1, hessian.size))).to(x)
-            tolerance = TOLERANCE[self.dtype]
             lanczos = Lanczos(hessian.product, start)
-            sharpness.append(largest_eigenvalue(lanczos, tolerance, STEPS))
+            sharpness.append(largest_eigenvalue(lanczos, TOLERANCE[self.dtype], STEPS))
         return torch.cat(sharpness)
 
     def _probe(
@@ -137,6 +126,7 @@ class ControlRun(ContinualRun):
         hidden, _ = forward(network, inputs[:, :EXAMPLES])
         no_gradient = network.zeros_like()
         snapshot = Snapshot(network, hidden[1:], no_gradient, initial, before)
-        probes = {n: probe for n, probe in PROBES.items() if n not in SKIPPED}
-        measures = {column: probe(snapshot) for column, probe in probes.items()}
+        # the probe gradient_norm needs a cross-entropy, which control does not have
+        probes = {name: p for name, p in PROBES.items() if name != "gradient_norm"}
+        measures = {name: probe(snapshot) for name, probe in probes.items()}
         return measures | {"finite": measuring.finite(network)}

@@ -14,15 +14,15 @@ A level is a task of the stream. A run does this:
         run the probes on steps of the replay
         make one record per seed
 
-There are two reasons to empty the replay at the start of a level. The level can be
-compared with the same level learned by a new network, and a checkpoint needs only the
-network and its memory. In each level, the share of random actions begins at 1 and falls
-as in CleanRL (vwxyzjn/cleanrl@fe8d8a0, cleanrl/dqn.py:67-72 and 106-108).
+The replay is empty at the start of a level for two reasons: the level can be compared
+with the same level learned by a new network, and a checkpoint needs only the network
+and its memory. In each level, the share of random actions begins at 1 and falls as in
+CleanRL (vwxyzjn/cleanrl@fe8d8a0, cleanrl/dqn.py:67-72 and 106-108).
 
-Our code differs from CleanRL and from the paper in when it updates the network. It
-plays COPIES episodes side by side, so by default one update follows every COPIES steps
-of the environment. In CleanRL, an update follows every 10 steps (dqn.py:71), and in the
-paper every 4 steps. `trainables.control.dqn` says where the loss differs.
+Our code plays COPIES episodes side by side, so by default one update follows every
+COPIES steps of the environment. In CleanRL, an update follows every 10 steps
+(dqn.py:71), and in the paper every 4 steps. `trainables.control.dqn` says where the
+loss differs.
 
 `Setting.epochs` is the number of updates after every COPIES steps, and
 `Setting.batch_size` is the number of steps in the batch of an update. Episodes go on
@@ -198,8 +198,6 @@ class DQNRun(LevelsRun):
         self, world: World, iteration: int, ticks: int
     ) -> tuple[np.ndarray, ...]:
         """Return the random numbers of an iteration, as four arrays.
-
-        They are:
 
         - uniform numbers that decide which actions are random: (S, ticks, copies)
         - random actions: (S, ticks, copies)

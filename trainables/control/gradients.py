@@ -1,6 +1,6 @@
 """Gradients of dense layers without autograd.
 
-With autograd, most of the time of a small network's update would be overhead.
+For a small network, most of autograd's time would be overhead.
 """
 
 from __future__ import annotations
@@ -48,8 +48,7 @@ def chain_gradient(
 ) -> tuple[Network, Tensor]:
     """Return the gradient of each seed's mean loss, and the outputs.
 
-    This function uses autograd only for activations that are not in `SLOPES`, and for
-    normalized networks.
+    Only activations that are not in `SLOPES`, and normalized networks, need autograd.
 
     Args:
         network: Dense layers in a chain, of S seeds.

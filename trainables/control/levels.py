@@ -1,4 +1,4 @@
-"""What runs of levels have in common, whatever the learner: how returns are measured.
+"""The base class of runs of levels, which measures the returns.
 
 A return is the sum of the rewards of an episode. It is not multiplied by the size of
 `Levels.odd_reward`, so that levels can be compared. But it is multiplied by the sign of
@@ -37,7 +37,7 @@ class Tally:
 
 
 class LevelsRun(ControlRun):
-    """Base class: a run of a problem in which the network chooses actions."""
+    """Base class: a run in which the network chooses actions."""
 
     @property
     def problem(self) -> Levels:
@@ -46,10 +46,10 @@ class LevelsRun(ControlRun):
         return self.setting.problem
 
     def _returns(self, tallies: Sequence[Tally]) -> dict[str, Tensor]:
-        """Return the measures of the returns of a level, from the sums per iteration.
+        """Return the measures of a level's returns, from the tally of each iteration.
 
-        An iteration in which no episode ends has no return, and the means leave it out.
-        If no episode ends in any of the iterations, the means are NaN.
+        The means leave out iterations in which no episode ends. If no episode ends in
+        the level, the means are NaN.
         """
         counts = np.stack([tally.episodes for tally in tallies], axis=1)
         sign = np.sign(self.problem.factor(self.task))

@@ -4,9 +4,9 @@ An iteration of PPO consists of episodes one after the other, until there are en
 steps. The last episode is cut. No episode depends on another, because the weights do
 not change during an iteration. So each seed plays `COPIES` episodes side by side (a
 wave), and then the next wave. Afterwards, the steps are put in the order of the
-episodes. The distribution of the steps is the same as if the episodes were played one
-after the other. But a pass through the networks reads their weights once for all
-copies, which takes less time.
+episodes. Their distribution is the same as if the episodes were played one after the
+other, but waves take less time, because a pass through the networks reads their weights
+once for all copies.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ import attrs
 import numpy as np
 
 from trainables.problems import Levels
+from trainables.problems.control.levels import Array, Goals
 
 COPIES = 8
 """How many episodes a seed plays side by side; equal to `DQN.steps_per_update`."""
 
-Policy = Callable[[np.ndarray], np.ndarray]
+Policy = Callable[[Array], Array]
 """The type of a policy: observations (S, copies, _) to logits (S, copies, actions)."""
 
 
 class Steps(NamedTuple):
     """The n steps of an iteration for each of S seeds, in the order of the episodes."""
 
-    observations: np.ndarray  # (S, n, pixels), float32
-    actions: np.ndarray  # (S, n), int64
-    before: np.ndarray  # (S, n, numbers), float64: the states before the actions
-    states: np.ndarray  # (S, n, numbers), float64: the states after the actions
-    following: np.ndarray  # (S, n, pixels), float32: the observations after them
-    ended: np.ndarray  # (S, n): whether the step ended the episode
-    last: np.ndarray  # (S, n): whether the episode ended or was cut after the step
+    observations: Array  # (S, n, pixels), float32
+    actions: Array  # (S, n), int64
+    before: Array  # (S, n, numbers), float64: the states before the actions
+    states: Array  # (S, n, numbers), float64: the states after the actions
+    following: Array  # (S, n, pixels), float32: the observations after them
+    ended: Array  # (S, n): whether the step ended the episode
+    last: Array  # (S, n): whether the episode ended or was cut after the step
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -43,8 +44,8 @@ class World:
     """A level of each of S seeds."""
 
     problem: Levels
-    offsets: np.ndarray  # (S, 1, pixels): what is added to the observations
-    goals: np.ndarray | None = None  # (S, 1, ...), if the environment has goals
+    offsets: Array  # (S, 1, pixels): what is added to the observations
+    goals: Goals = None  # (S, 1, ...)
 
     @classmethod
     def of(cls, problem: Levels, seeds: Sequence[int], index: int) -> World:
@@ -53,27 +54,22 @@ class World:
         goals = problem.goals(seeds, index)
         return cls(problem=problem, offsets=offsets, goals=goals)
 
-    def start(self, place: int, random: np.random.Generator, copies: int) -> np.ndarray:
+    def start(self, place: int, random: np.random.Generator, copies: int) -> Array:
         """Return first states of the seed at this place, of shape (copies, numbers)."""
         goal = None if self.goals is None else self.goals[place, 0]
         return self.problem.start(random, copies, goal)
 
-    def step(
-        self, state: np.ndarray, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def step(self, state: Array, actions: Array) -> tuple[Array, Array]:
         """Return the states after the actions, of shape (S, copies, numbers).
 
         Also return which of these states end their episode, of shape (S, copies).
         """
         return self.problem.step(state, actions, self.goals)
 
-    def observe(self, state: np.ndarray) -> np.ndarray:
-        """Return the observations of states, of shape (S, copies, pixels), float32.
-
-        The offset is added to the float32 observation, as in C-CHAIN's code.
-        """
-        seen = self.problem.observe(state)
-        return np.asarray(seen + self.offsets, np.float32)
+    def observe(self, state: Array) -> Array:
+        """Return the observations of states, of shape (S, copies, pixels), float32."""
+        # as in C-CHAIN's code, the offset is added to the float32 observation
+        return np.asarray(self.problem.observe(state) + self.offsets, np.float32)
 
 
 def play(
@@ -88,8 +84,7 @@ def play(
     Args:
         policy: Takes the observations of all copies of all seeds.
         world: The level of each seed.
-        randoms: A random generator for each seed, which draws the first states and the
-            actions of this iteration.
+        randoms: The generator of each seed's first states and actions.
         steps: The number of steps n of each seed.
         longest: The number of steps after which an episode is cut.
     """
@@ -101,7 +96,7 @@ def play(
     collected, clock = np.zeros(seeds, int), np.zeros(seeds, int)
     waves, rows = np.full(seeds, -1), np.arange(seeds)
     done = np.zeros(seeds, bool)
-    log: list[tuple[np.ndarray, ...]] = []
+    log: list[tuple[Array, ...]] = []
     while True:
         for s in np.flatnonzero(~done & ~running.any(axis=1)).tolist():  # a wave
             collected[s] += lengths[s].sum()
@@ -134,25 +129,25 @@ def play(
     return _in_order(arrays, world, steps)
 
 
-def choose(logits: np.ndarray, draws: np.ndarray) -> np.ndarray:
+def choose(logits: Array, draws: Array) -> Array:
     """Return actions with the probabilities softmax(logits).
 
     `draws` are uniform in [0, 1), of shape (...) for logits of shape (..., actions).
     """
     weights = np.exp(logits.astype(float) - logits.max(axis=-1, keepdims=True))
     bounds = weights.cumsum(axis=-1)
-    passed: np.ndarray = draws[..., None] * bounds[..., -1:] >= bounds[..., :-1]
+    passed: Array = draws[..., None] * bounds[..., -1:] >= bounds[..., :-1]
     return np.asarray(passed.sum(axis=-1))
 
 
-def _in_order(arrays: list[np.ndarray], world: World, steps: int) -> Steps:
-    """Return the first steps of each seed, in the order of the episodes.
+def _in_order(arrays: list[Array], world: World, steps: int) -> Steps:
+    """Return the first `steps` steps of each seed, in the order of the episodes.
 
     The arrays have the shape (S, times, copies, ...). The last array has the number of
     the episode, or -1 where no episode was played.
     """
     *values, episodes = arrays
-    taken: list[list[np.ndarray]] = []
+    taken: list[list[Array]] = []
     for s, own in enumerate(episodes):
         times, copies = np.nonzero(own >= 0)
         order = np.argsort(own[times, copies], kind="stable")[:steps]

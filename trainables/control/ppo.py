@@ -63,10 +63,9 @@ def ppo_gradient(
 ) -> tuple[Network, Tensor]:
     """Return the gradient of each seed's mean loss on its batch, and the outputs.
 
-    `inputs` are the observations, and `targets` are as in `ppo_loss`. For activations
-    that are not in `SLOPES`, and for normalized networks, this function uses autograd.
-    Otherwise it computes the derivatives itself, which takes a third of autograd's time
-    for small networks.
+    `inputs` are the observations, and `targets` are as in `ppo_loss`. This function
+    uses autograd only for activations that are not in `SLOPES`, and for normalized
+    networks. Otherwise it takes a third of autograd's time for small networks.
     """
     if network.normalized or network.activation not in SLOPES:
         return loss_gradient(network, inputs, targets, ppo_loss)

@@ -2,9 +2,8 @@
 
 At each update, the network moves its estimate V(s) towards the target
 r + discount V(s'). The target is computed at the weights before the update, and then
-counts as a constant without a gradient (this is a semi-gradient, Sutton & Barto 2018,
-section 11.1). Both gradients of SAM are those of the loss (V(s) - target)^2 / 2 with
-this target.
+counts as a constant (a semi-gradient, Sutton & Barto 2018, section 11.1). Both
+gradients of SAM are those of the loss (V(s) - target)^2 / 2 with this target.
 
 A task has `TD.td_steps` steps of the walk. The network learns from them in
 `Setting.epochs` passes, each in a new random order.
@@ -75,7 +74,7 @@ class TDRun(ControlRun):
         def bootstrap(x: Tensor, y: Tensor) -> Tensor:
             return update(x, self._targets(y[..., 0], y[..., 1:]))
 
-        # from these two, each update computes its targets with the current networks
+        # from rewards and next observations, each update computes its own targets
         pairs = torch.cat([rewards.unsqueeze(-1), following], dim=-1)
         values = [problem.values(seed, self.task) for seed in self.alive]
         true, errors = torch.from_numpy(np.stack(values)), []
@@ -102,13 +101,9 @@ class TDRun(ControlRun):
                 place = int(nearby[place, move])
             rewards = self.problem.rewards(seed, self.task)[path]
             walks.append((path, [*path[1:], place], rewards))
-        places, after, rewards = (np.array(each) for each in zip(*walks, strict=True))
-        numbers = torch.from_numpy(rewards).to(self.device, self.dtype)
-        return (
-            torch.from_numpy(places).to(self.device),
-            torch.from_numpy(after).to(self.device),
-            numbers,
-        )
+        columns = (np.array(each) for each in zip(*walks, strict=True))
+        places, after, rewards = (torch.from_numpy(c).to(self.device) for c in columns)
+        return places, after, rewards.to(self.dtype)
 
     def _targets(self, rewards: Tensor, following: Tensor) -> Tensor:
         """Return r + discount V(s') at the current weights, of shape (S, n)."""

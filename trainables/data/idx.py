@@ -26,8 +26,6 @@ TORCHVISION: dict[str, str] = {
 }
 """The name of the class in torchvision.datasets that downloads each dataset."""
 
-PARTS = ("train-images", "train-labels", "t10k-images", "t10k-labels")
-
 MNIST_SHA256 = {
     "train-images": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",

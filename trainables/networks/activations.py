@@ -41,10 +41,9 @@ def tanh(z: Tensor) -> Tensor:
 
 
 def crelu(z: Tensor) -> Tensor:
-    """Return (relu z, relu -z). Exactly one of the two is positive, unless z is 0.
+    """Return (relu z, relu -z) (Shang et al. 2016, arXiv 1603.05201).
 
-    Shang et al. 2016 (arXiv 1603.05201) define it. Abbas et al. 2023 (arXiv 2303.07507)
-    use it against loss of plasticity.
+    Abbas et al. 2023 (arXiv 2303.07507) use it against loss of plasticity.
     """
     import torch
 

@@ -1,9 +1,9 @@
 """Actor and critic: two multilayer perceptrons that read the same observation.
 
 The actor gives the logits of the actions, and the critic gives the value of the
-observation. The two share no weights. Actor and critic are one `Network`, because one
-loss depends on the weights of both. So optimizers, bases and penalties act on all these
-weights, and SAM's ascent step moves all of them.
+observation. They share no weights, but they are one `Network`, because one loss depends
+on the weights of both. So optimizers, bases and penalties act on all these weights, and
+SAM's ascent step moves all of them.
 """
 
 from __future__ import annotations

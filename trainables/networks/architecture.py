@@ -1,7 +1,7 @@
 """The base class of architectures: the layers of a network, and its forward pass.
 
 Every layer has weights of shape (S, inputs, units) and biases of shape (S, 1, units)
-for S seeds. The kernels of a convolution form such a matrix too: its inputs are the
+for S seeds. The kernels of a convolution also form such a matrix. Its inputs are the
 numbers that a unit reads at one position of the image. Optimizers, bases, penalties and
 probes therefore work on every architecture.
 
@@ -51,15 +51,15 @@ class Architecture:
 
     Interventions that replace units need such a chain. They also need a fixed order of
     inputs: if the layer before has U units, the weights that read its unit u are rows
-    u, u + U, u + 2 U, ... There is one such row for each position that is read.
+    u, u + U, u + 2 U and so on, one row for each position that is read.
     """
 
     is_plain: ClassVar[bool] = True
     """Whether each layer is a product with weights, plus biases, and an activation.
 
-    Plain layers are needed by activations other than the default, and by interventions
-    that change layers or spectral norms. A layer that has gains or normalizes its
-    outputs is not plain.
+    A layer that has gains or normalizes its outputs is not plain. Activations other
+    than the ReLU need plain layers, and so do interventions that change layers or
+    spectral norms.
     """
 
     @property
@@ -68,11 +68,7 @@ class Architecture:
         return 0
 
     def check(self, form: Form) -> None:
-        """Check that the network can read images of this form.
-
-        Raises:
-            UsageError: The network cannot read such images.
-        """
+        """Raise a UsageError if the network cannot read images of this form."""
 
     def statistics(self, form: Form) -> list[int]:
         """Return the units of each layer that batch normalization normalizes."""
@@ -81,9 +77,9 @@ class Architecture:
     def layers(self, form: Form, dense: Sequence[int], outputs: int = 1) -> list[Layer]:
         """Return the sizes of all layers, from the images of this form to the logits.
 
-        `dense` are the widths of the dense layers. The last of these layers is the
-        head, which computes the logits. `outputs` is the number of outputs of each unit
-        in the other layers (see `ACTIVATIONS`).
+        `dense` are the widths of the dense layers. The last dense layer is the head,
+        which computes the logits. In all other layers, each unit has `outputs` outputs
+        (see `ACTIVATIONS`).
         """
         raise NotImplementedError
 

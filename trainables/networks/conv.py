@@ -5,13 +5,13 @@ layers follow the last convolution. The authors train the network on pairs of cl
 ImageNet (shibhansh/loss-of-plasticity@63c35f3, lop/nets/conv_net.py:10-44), with images
 of 32 x 32 pixels. Their convolutions have 32, 64 and 128 channels, and kernels of
 5 x 5, 3 x 3 and 3 x 3 pixels. Two dense layers of 128 units follow. If an image is
-smaller than a kernel or than 2 x 2 pixels, the kernel or the square is cut to the
-image.
+smaller than a kernel or than a square of 2 x 2 pixels, the kernel or the square is cut
+to the image.
 
 The authors' code takes the maximum after the activation. Here, a ReLU comes after the
-maximum instead: the results and the gradients are the same, and the ReLU has only a
-quarter of the numbers to process. Other activations come before the maximum, as in the
-authors' code.
+maximum: the results and the gradients are the same, and the ReLU has only a quarter of
+the numbers to process. Other activations come before the maximum, as in the authors'
+code.
 """
 
 from __future__ import annotations
@@ -83,11 +83,11 @@ class Conv(Architecture):
 
     def layers(self, form: Form, dense: Sequence[int], outputs: int = 1) -> list[Layer]:
         """Return the sizes of the convolutions and of the dense layers."""
-        convolutions = self.convolutions(form, outputs)
-        sizes = [
-            convolution_layer(c.rows * c.columns * c.channels, c.units, c.outputs)
-            for c in convolutions
-        ]
+        convolutions, sizes = self.convolutions(form, outputs), []
+        for c in convolutions:
+            read, positions = c.rows * c.columns * c.channels, math.prod(c.outputs)
+            copies = positions * read if positions > 1 else 0
+            sizes.append(Layer(read, c.units, positions, copies))
         inputs = math.prod(convolutions[-1].pooled) * outputs * convolutions[-1].units
         return sizes + dense_layers(inputs, dense, outputs)
 
@@ -131,17 +131,7 @@ class Conv(Architecture):
         return [*outputs, *hidden], logits
 
 
-def convolution_layer(inputs: int, units: int, outputs: tuple[int, int]) -> Layer:
-    """Return the size of a convolution, whose inputs are copied for each position."""
-    positions = math.prod(outputs)
-    copies = positions * inputs if positions > 1 else 0
-    return Layer(inputs, units, positions, copies)
-
-
 def _kernel(layer: int, height: int, width: int) -> tuple[int, int]:
-    """Return the height and width of a layer's kernels.
-
-    `height` and `width` are those of the images that the layer reads.
-    """
+    """Return the kernels' height and width, for images of this height and width."""
     side = KERNEL_SIDES[min(layer, 1)]
     return min(side, height), min(side, width)

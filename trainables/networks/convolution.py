@@ -1,11 +1,10 @@
 """Convolutions of several networks at once, as matrix products.
 
-torch would compute the convolutions of S networks as one grouped convolution. The
-algorithm of a grouped convolution, and thus its rounding, depends on S. Here, the
-numbers that a unit reads at a position are copied to a row of a matrix. One batched
-matrix product then gives the outputs of all networks. The rounding of a seed's numbers
-does not depend on the other seeds. The product works in every dtype, and can be
-differentiated twice.
+torch would compute the convolutions of S networks as one grouped convolution, whose
+algorithm, and thus rounding, depends on S. Here, the numbers that a unit reads at a
+position are copied to a row of a matrix. One batched matrix product then gives the
+outputs of all networks, and the rounding of a seed's numbers does not depend on the
+other seeds. The product works in every dtype, and can be differentiated twice.
 """
 
 from __future__ import annotations

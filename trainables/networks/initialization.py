@@ -1,23 +1,20 @@
-"""Distributions of the initial weights, besides the default of `initial_network`."""
+"""The distribution of a layer's initial weights: uniform in [-b, b], for a bound b."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+
+INITIALIZATIONS = ("pytorch",)
+"""The distributions besides the default, by name."""
 
 
-def pytorch_bound(fan_in: int) -> float:
-    """Return the bound of torch.nn.Linear: 1 / sqrt(fan_in), for weights and biases.
+def initial_bound(fan_in: int, initialization: str | None, *, output: bool) -> float:
+    """Return the bound b of the initial weights of a layer with `fan_in` inputs.
 
-    PyTorch draws the weights with `kaiming_uniform_` and a = sqrt(5). Their bound is
-    sqrt(6 / ((1 + a^2) fan_in)), which equals the bound of the biases,
-    1 / sqrt(fan_in).
+    By default, b = gain sqrt(3 / fan_in). The gain is 1 for the output layer, and
+    sqrt(2) for all other layers, which suits a ReLU (He et al. 2015, arXiv 1502.01852).
+    If `initialization` is "pytorch", b = 1 / sqrt(fan_in), as in torch.nn.Linear.
     """
-    return 1 / math.sqrt(fan_in)
-
-
-INITIALIZATIONS: dict[str, Callable[[int], float]] = {"pytorch": pytorch_bound}
-"""Functions by name, which take the number of inputs of a layer and return a bound b.
-
-The weights and biases of the layer are uniform in [-b, b].
-"""
+    if initialization == "pytorch":
+        return 1 / math.sqrt(fan_in)
+    return math.sqrt((3 if output else 6) / fan_in)

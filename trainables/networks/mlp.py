@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import attrs
 
 from trainables.networks.architecture import Architecture, Layer, dense_layers
-
-if TYPE_CHECKING:
-    from trainables.problems import Form
+from trainables.problems import Form
 
 
 @attrs.frozen(kw_only=True)
@@ -18,8 +16,8 @@ class MLP(Architecture):
     """Dense layers that read all pixels.
 
     This is the default architecture: settings and records have null for it. Its forward
-    pass is in `trainables.networks.network`. The engines "torch" and "native" have
-    their own forward passes for it.
+    pass is `trainables.networks.network.dense_forward`. The engines "torch" and
+    "native" have their own.
     """
 
     name: ClassVar[str] = "mlp"
@@ -27,5 +25,5 @@ class MLP(Architecture):
     hidden: ClassVar[tuple[int, ...]] = (100, 100, 100)
 
     def layers(self, form: Form, dense: Sequence[int], outputs: int = 1) -> list[Layer]:
-        """Return the sizes of all layers. The first layer reads all pixels."""
+        """Return the sizes of all layers."""
         return dense_layers(form.pixels, dense, outputs)

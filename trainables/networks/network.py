@@ -8,7 +8,6 @@ pass therefore gives exactly the gradient of each seed's own loss.
 from __future__ import annotations
 
 import functools
-import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from trainables.networks.activations import ACTIVATIONS
 from trainables.networks.architecture import Architecture, Layer
-from trainables.networks.initialization import INITIALIZATIONS
+from trainables.networks.initialization import initial_bound
 from trainables.networks.mlp import MLP
 from trainables.problems import MNIST, Form
 from trainables.randomness import generator
@@ -37,34 +36,25 @@ class Network:
     stored rows are longer. All networks must use the same layout, because rounding
     errors depend on the layout.
 
-    If `normalized` is true, each hidden layer is normalized before its activation: see
-    `trainables.interventions.layer_norm`. `activation` is a key of `ACTIVATIONS`, or
-    None for the ReLU. If an activation has two outputs per unit, the next layer has
-    twice as many inputs as there are units. `initialization` is the distribution of new
-    weights: a key of `INITIALIZATIONS`, or None for the default of `initial_network`.
-    `kind` is the architecture, or None for a multilayer perceptron. `form` is the form
-    of the images. A multilayer perceptron ignores it.
-
-    `statistics` has the running mean and variance of each layer that is normalized over
-    the batch. `mode` says what such a layer uses and changes:
+    If an activation has two outputs per unit, the next layer has twice as many inputs
+    as there are units. `statistics` has the running mean and variance of each layer
+    that is normalized over the batch. `mode` says what such a layer uses and changes:
 
         test    the running statistics: examples do not depend on each other
         climb   the mean and the variance of the batch
         learn   as in climb, and the running statistics move towards the batch's
-
-    If `outputs` is given, only the first `outputs` logits are used.
     """
 
     weights: list[Tensor]  # each (S, inputs, outputs)
     biases: list[Tensor]  # each (S, 1, outputs)
-    normalized: bool = False
-    activation: str | None = None
-    initialization: str | None = None
-    kind: Architecture | None = None
-    form: Form = MNIST
+    normalized: bool = False  # whether `LayerNorm` normalizes the hidden layers
+    activation: str | None = None  # a key of `ACTIVATIONS`, or None for the ReLU
+    initialization: str | None = None  # of new weights: see `initial_bound`
+    kind: Architecture | None = None  # None: a multilayer perceptron
+    form: Form = MNIST  # of the images; a multilayer perceptron ignores it
     statistics: list[Tensor] = field(default_factory=list)  # each (S, 2, units)
     mode: Literal["test", "climb", "learn"] = "test"
-    outputs: int | None = None
+    outputs: int | None = None  # if given, only the first `outputs` logits are used
 
     def __post_init__(self) -> None:
         self.weights = [
@@ -73,7 +63,7 @@ class Network:
 
     @property
     def seeds(self) -> int:
-        """The number S of networks, which is the number of seeds."""
+        """The number S of seeds, each of which has one network."""
         return self.weights[0].shape[0]
 
     def tensors(self) -> list[Tensor]:
@@ -81,10 +71,7 @@ class Network:
         return [*self.weights, *self.biases]
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Network:
-        """Apply `change` to each tensor, and return a network of the results.
-
-        `change` is applied to the statistics too.
-        """
+        """Apply `change` to each tensor and to the statistics; return the results."""
         changed = self.like([change(tensor) for tensor in self.tensors()])
         changed.statistics = [change(tensor) for tensor in self.statistics]
         return changed
@@ -95,23 +82,18 @@ class Network:
         The new network shares the statistics of this network.
         """
         layers = len(self.weights)
-        parts = list(tensors[:layers]), list(tensors[layers:])
-        return Network(
-            *parts,
-            self.normalized,
-            self.activation,
-            self.initialization,
-            self.kind,
-            self.form,
-            self.statistics,
-            self.mode,
-            self.outputs,
-        )
+        weights, biases = list(tensors[:layers]), list(tensors[layers:])
+        return replace(self, weights=weights, biases=biases)
+
+    def _combine(
+        self, other: Network, operation: Callable[[Tensor, Tensor], Tensor]
+    ) -> Network:
+        pairs = zip(self.tensors(), other.tensors(), strict=True)
+        return self.like([operation(a, b) for a, b in pairs])
 
     def leaves(self) -> Network:
         """Return the same network as leaves of autograd, which can have gradients."""
-        tensors = self.tensors()
-        return self.like([tensor.detach().requires_grad_() for tensor in tensors])
+        return self.like([t.detach().requires_grad_() for t in self.tensors()])
 
     def in_mode(self, mode: Literal["test", "climb", "learn"]) -> Network:
         """Return the same network in another mode (no copy)."""
@@ -138,21 +120,16 @@ class Network:
         return self.map(lambda tensor: tensor[list(positions)])
 
     def __add__(self, other: Network) -> Network:
-        """Return the sum of two networks, tensor by tensor."""
-        pairs = zip(self.tensors(), other.tensors(), strict=True)
-        return self.like([a + b for a, b in pairs])
+        return self._combine(other, operator.add)
 
     def __sub__(self, other: Network) -> Network:
-        """Return the difference of two networks, tensor by tensor."""
-        pairs = zip(self.tensors(), other.tensors(), strict=True)
-        return self.like([a - b for a, b in pairs])
+        return self._combine(other, operator.sub)
 
     def __mul__(self, factor: float | Tensor) -> Network:
         """Return the networks times `factor`. A tensor has the shape (S, 1, 1)."""
         return self.like([factor * tensor for tensor in self.tensors()])
 
     def __rmul__(self, factor: float) -> Network:
-        """Return `factor` times the networks."""
         return self * factor
 
     def dot(self, other: Network) -> Float[Tensor, "S 1 1"]:
@@ -205,22 +182,17 @@ def initial_network(
 ) -> Network:
     """Draw a new network for each seed.
 
-    `sizes` has the number of inputs and then the widths of all dense layers. `kind` is
-    the architecture, or None for a multilayer perceptron, which has only dense layers.
-    `form` is the form of the images.
+    `sizes` has the number of inputs and then the widths of all dense layers. The other
+    arguments are those of `Network`.
 
     If `initialization` is None, the weights are Kaiming uniform and the biases are
-    zero, as in Dohare et al. 2023 (arXiv 2306.13812): see `kaiming_bound`. Otherwise,
-    `initialization` is a key of `INITIALIZATIONS`. The distribution depends on the
-    number of inputs of a layer, which doubles if the activation has two outputs per
-    unit. The weights are drawn in float64 and then rounded to `dtype`.
+    zero, as in Dohare et al. 2023 (arXiv 2306.13812): see `initial_bound`. The numbers
+    are drawn in float64 and then rounded to `dtype`.
     """
     outputs = 1 if activation is None else ACTIVATIONS[activation].outputs
-    form = form or Form(1, sizes[0], 1, sizes[-1])
-    layers = (kind or MLP()).layers(form, sizes[1:], outputs)
-    drawn = [
-        _draw(layers, initialization, generator("weights", seed)) for seed in seeds
-    ]
+    form, architecture = form or Form(1, sizes[0], 1, sizes[-1]), kind or MLP()
+    layers = architecture.layers(form, sizes[1:], outputs)
+    drawn = [_draw(layers, initialization, generator("weights", s)) for s in seeds]
     tensors = [
         torch.from_numpy(np.stack(arrays)).to(device, dtype)
         for arrays in zip(*drawn, strict=True)
@@ -228,7 +200,7 @@ def initial_network(
     weights, biases = tensors[: len(layers)], tensors[len(layers) :]
     statistics = [
         weights[0].new_empty(len(seeds), 2, units)
-        for units in (kind.statistics(form) if kind else [])
+        for units in architecture.statistics(form)
     ]
     options = normalized, activation, initialization, kind, form, statistics
     network = Network(weights, biases, *options)
@@ -246,14 +218,12 @@ def draw_initial(network: Network, random: np.random.Generator) -> list[Tensor]:
 
 
 def _draw(
-    layers: Sequence[Layer],
-    initialization: str | None,
-    random: np.random.Generator,
+    layers: Sequence[Layer], initialization: str | None, random: np.random.Generator
 ) -> list[np.ndarray]:
-    """Return random weights of all layers, then random biases of all layers.
+    """Return initial weights of all layers, then initial biases of all layers.
 
-    The numbers are drawn layer by layer. Gains are 1. The biases of a layer that has
-    gains, or a bound of its own, are 0.
+    The numbers are drawn layer by layer. Gains are 1. If a layer has gains or a bound
+    of its own, its biases are 0.
     """
     weights, biases = [], []
     for number, layer in enumerate(layers, start=1):
@@ -272,16 +242,6 @@ def _draw(
     return weights + biases
 
 
-def initial_bound(fan_in: int, initialization: str | None, *, output: bool) -> float:
-    """Return the bound of a layer's initial weights, for any initialization.
-
-    `fan_in` is the number of inputs of the layer.
-    """
-    if initialization is None:
-        return kaiming_bound(fan_in, output=output)
-    return INITIALIZATIONS[initialization](fan_in)
-
-
 def initial_bounds(network: Network) -> list[float]:
     """Return the bound of the initial numbers in each of `network.tensors()`."""
     last = network.weights[-1]
@@ -290,16 +250,6 @@ def initial_bounds(network: Network) -> list[float]:
         for w in network.weights
     ]
     return bounds + [0.0 if network.initialization is None else b for b in bounds]
-
-
-def kaiming_bound(fan_in: int, *, output: bool) -> float:
-    """Return the bound b of a layer's initial weights, which are uniform in [-b, b].
-
-    b = gain sqrt(3 / fan_in), where `fan_in` is the number of inputs of the layer. The
-    gain is 1 for the output layer. For all other layers, the gain is sqrt(2), which
-    suits a ReLU (He et al. 2015, arXiv 1502.01852).
-    """
-    return math.sqrt((3 if output else 6) / fan_in)
 
 
 def forward(

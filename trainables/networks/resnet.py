@@ -25,8 +25,8 @@ A convolution and its normalization are one layer of the `Network`. The last row
 layer's weights has the gains of the normalization. Each other row belongs to one of the
 numbers that a kernel reads. The layer's biases are those of the normalization.
 
-torch computes the networks of the seeds one after the other, because the rounding of a
-grouped convolution depends on the number of groups. This costs little time: one
+The networks of the seeds are computed one after the other, because the rounding of a
+grouped convolution depends on the number of groups. This costs little time, because one
 network's convolutions take much longer than the overhead of calling them.
 """
 
@@ -195,16 +195,9 @@ def _normalized(
         scale, shift = w[-1] * (variance + EPSILON).rsqrt(), b[0, :, None, None]
         outputs: Tensor = (z - mean[:, None, None]) * scale[:, None, None] + shift
         return outputs
-    learns = mode == "learn"
+    running = (mean, variance) if mode == "learn" else (None, None)
     return functional.batch_norm(
-        z,
-        mean if learns else None,
-        variance if learns else None,
-        w[-1],
-        b[0],
-        training=True,
-        momentum=MOMENTUM,
-        eps=EPSILON,
+        z, *running, w[-1], b[0], training=True, momentum=MOMENTUM, eps=EPSILON
     )
 
 

@@ -1,9 +1,8 @@
 """A stack: the seeds that are trained together, with their networks and memory.
 
-A `Memory` has the numbers that an optimizer or an intervention needs in later steps. It
-is treated like the weights: checkpoints contain it, and it loses the numbers of a seed
-that diverges. When the seeds or the input pixels are reordered, the memory is reordered
-too.
+A `Memory` has the numbers that an optimizer or an intervention needs in later steps.
+Like the weights, these numbers are in checkpoints, are dropped if their seed diverges,
+and are reordered when the seeds or the input pixels are reordered.
 """
 
 from __future__ import annotations
@@ -70,11 +69,8 @@ class Memory:
             ValueError: The names or shapes of the tensors do not fit this memory.
         """
         own = self.named()
-        shapes, own_shapes = (
-            {name: tensor.shape for name, tensor in named.items()}
-            for named in (tensors, own)
-        )
-        if shapes != own_shapes:
+        shapes = {name: tensor.shape for name, tensor in tensors.items()}
+        if shapes != {name: tensor.shape for name, tensor in own.items()}:
             raise ValueError(
                 "the saved memory of the optimizer, the base or the intervention "
                 "belongs to another setting"

@@ -2,8 +2,8 @@
 
 An image is cut into squares with a side of vit_patch pixels. A product with weights
 turns each square into a token of vit_dim numbers. A learned class token is put before
-these tokens. Then learned numbers for each position are added to the token there. Then
-come vit_depth blocks:
+these tokens. To each token, learned numbers of its position are added. Then come
+vit_depth blocks:
 
     x <- x + attention(norm(x)),   x <- x + W2 gelu(W1 norm(x) + b1) + b2
 

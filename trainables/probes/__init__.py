@@ -1,9 +1,9 @@
 """Probes: functions that measure the networks, for example their rank or sharpness.
 
 A decorator declares a function as a probe, with the unit and the source of its measure.
-The column of the probe has the name of the function. The meaning of the column is the
-first line of the function's docstring. To add a probe, write it in a new file and
-import this file here.
+The name of the function is the name of the column, and the first line of its docstring
+is the meaning of the column. To add a probe, write it in a new file and import this
+file here.
 
 There are three groups of probes:
 
@@ -15,10 +15,9 @@ There are three groups of probes:
 
 # importing a module of probes declares its measures
 from trainables.probes import (  # noqa: F401
-    accuracy,
     ascent,
     batches,
-    control,
+    columns,
     curvature,
     dormant,
     norms,

@@ -15,8 +15,7 @@ from trainables.probes.norms import double_norm
 RADIUS = 0.05
 """The length of an uphill step: the value of Foret et al. (arXiv 2010.01412).
 
-All settings use this length, whatever the rho of their optimizer, so that their
-measures can be compared.
+It does not depend on the optimizer's rho, so that settings can be compared.
 """
 
 STEP_SIZE = 0.01
@@ -70,7 +69,7 @@ def step_gain(landscape: Landscape) -> Float[Tensor, " S"]:
 
     The gain is how much one step of gradient descent reduces the loss on the probe
     examples. Wang et al. call it one-step optimization gain. If the loss is almost
-    linear near w, the gain is about 0.01 ||g||^2. All settings use the step size 0.01.
+    linear near w, the gain is about 0.01 ||g||^2.
     """
     after = landscape.network - STEP_SIZE * landscape.gradient
     return landscape.loss - _loss_at(landscape, after)
@@ -82,6 +81,6 @@ def _climb(landscape: Landscape, direction: Network) -> Network:
 
 
 def _loss_at(landscape: Landscape, network: Network) -> Float[Tensor, " S"]:
-    """Return the mean loss of `network` on the probe examples, averaged in float64."""
+    """Return the mean loss of `network` on the probe examples."""
     _, logits = forward(network, landscape.inputs)
     return mean_loss(logits, landscape.labels)

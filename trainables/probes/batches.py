@@ -22,10 +22,10 @@ BAVEJA = "Baveja et al. 2025 (arXiv 2509.19698)"
 def gradient_noise(landscape: Landscape) -> Float[Tensor, " S"]:
     """Variance of the gradients of batches of 16, divided by the square of their mean.
 
-    The variance is sum_k ||g_k - g||^2 / (K - 1). It is 0 if all batches agree. If the
-    batches have nothing in common, the value is about K, because g is then only noise.
-    Baveja et al. use the noise for a bound on the step size of each layer; here, all
-    layers are measured together.
+    The variance is sum_k ||g_k - g||^2 / (K - 1). If all batches agree, the value is 0.
+    If they have nothing in common, it is about K, because g is then only noise. Baveja
+    et al. use the noise for a bound on the step size of each layer; here, all layers
+    are measured together.
     """
     square, squares = _mean_square(landscape), landscape.batch_squares
     count = squares.shape[1]
@@ -56,8 +56,8 @@ def curvature_volatility(landscape: Landscape) -> Float[Tensor, " S"]:
     The curvature of batch k is u^T H_k u, with u = g / ||g|| and the Hessian H_k of the
     mean loss on the batch. The value is the standard deviation over the batches,
     divided by the absolute value of the mean. If every curvature is 0, the value is 0.
-    Baveja et al. instead follow the largest eigenvalue along the updates. To save time,
-    this probe measures all batches at the same weights.
+    Baveja et al. follow the largest eigenvalue along the updates. This probe saves time
+    by measuring all batches at the same weights.
     """
     mean, count = landscape.mean_gradient, landscape.batch_squares.shape[1]
     size = double_norm(mean)[:, None, None].to(landscape.inputs.dtype)

@@ -34,8 +34,8 @@ THRESHOLD = 0.1
 RANK_STEPS = 32
 """The number of Lanczos steps for hessian_rank.
 
-In networks of 3 x 100 units, this many steps separate eigenvalues beyond `THRESHOLD`
-from eigenvalues near 0. For a threshold of 0.01, even 64 steps are too few.
+In networks of 3 x 100 units, 32 steps separate eigenvalues beyond `THRESHOLD` from
+eigenvalues near 0. For a threshold of 0.01, even 64 steps are too few.
 """
 
 
@@ -51,9 +51,8 @@ def sharpness(landscape: Landscape) -> Float[Tensor, " S"]:
     plasticity.
 
     Products of the Hessian and a vector use the network's dtype, because float64 would
-    take twice the time. Lanczos keeps its coefficients in float64. If the hidden layers
-    are 100-100-100, Lanczos takes 8 to 20 products of about 6 ms each on a CPU. The
-    error is then 1e-6 to 1e-5.
+    take twice the time. If the hidden layers are 100-100-100, there are 8 to 20
+    products, of about 6 ms each on a CPU, and the error is 1e-6 to 1e-5.
     """
     tolerance = TOLERANCE[landscape.inputs.dtype]
     return largest_eigenvalue(landscape.lanczos, tolerance, STEPS)
@@ -63,9 +62,8 @@ def sharpness(landscape: Landscape) -> Float[Tensor, " S"]:
 def hessian_trace(landscape: Landscape) -> Float[Tensor, " S"]:
     """Estimated sum of the Hessian's eigenvalues.
 
-    The sum of the eigenvalues is the trace of the Hessian H. The estimate is the mean
-    of z^T H z over 10 random vectors z, whose entries are +1 or -1. This estimate is
-    unbiased.
+    The sum is the trace of the Hessian H. The estimate is the mean of z^T H z over 10
+    random vectors z, whose entries are +1 or -1. It is unbiased.
     """
     return landscape.quadratic_forms.mean(dim=1)
 
@@ -74,8 +72,7 @@ def hessian_trace(landscape: Landscape) -> Float[Tensor, " S"]:
 def hessian_trace_error(landscape: Landscape) -> Float[Tensor, " S"]:
     """Standard error of hessian_trace.
 
-    hessian_trace is the mean of z^T H z over 10 random vectors z. Its standard error is
-    s / sqrt(10), where s is the standard deviation of the 10 values of z^T H z.
+    This is s / sqrt(10), where s is the standard deviation of the 10 values of z^T H z.
     """
     return landscape.quadratic_forms.std(dim=1) / math.sqrt(SAMPLES)
 
@@ -89,12 +86,12 @@ def hessian_rank(landscape: Landscape) -> Float[Tensor, " S"]:
 
     The number is an epsilon-rank with epsilon = 0.1 nats. He et al. 2025 find that this
     rank collapses before a new task when a network loses plasticity. We did not find
-    their value of epsilon. This project uses 0.1 for all settings.
+    their value of epsilon.
 
     The estimate is by stochastic Lanczos quadrature (see `lanczos`), with one random
-    vector. With k eigenvalues beyond the threshold, its standard error is about sqrt(2
-    k). This probe takes about twice as long as sharpness alone. The two probes share
-    their Lanczos steps.
+    vector. With k eigenvalues beyond the threshold, its standard error is about
+    sqrt(2 k). This probe takes about twice as long as sharpness, with which it shares
+    the Lanczos steps.
     """
     lanczos = landscape.lanczos
     nodes, weights = quadrature(lanczos, RANK_STEPS)

@@ -18,10 +18,7 @@ SOKAR = "Sokar et al. 2023 (arXiv 2302.12902)"
 DEAD = f"Dohare et al. 2023 (arXiv 2306.13812); {SOKAR} with tau = 0"
 
 TAU = 0.025
-"""A unit is dormant if its ReDo score is at most this value.
-
-Sokar et al. 2023 use this value in sec. 4.
-"""
+"""The largest ReDo score of a dormant unit (Sokar et al. 2023, sec. 4)."""
 
 
 @network_probe(unit="fraction", source=DEAD, also_before=True)
@@ -36,16 +33,12 @@ def dormant_fraction(snapshot: Snapshot) -> Float[Tensor, " S"]:
 
 @network_probe(unit="fraction", source=DEAD, is_list=True)
 def layer_dormant_fraction(snapshot: Snapshot) -> Float[Tensor, "S hidden"]:
-    """dormant_fraction by hidden layer.
-
-    For each hidden layer, this is the share of its units that are 0 on every probe
-    example.
-    """
+    """dormant_fraction by hidden layer."""
     return torch.stack([units.mean(dim=1) for units in _dead_units(snapshot)], dim=1)
 
 
 def _dead_units(snapshot: Snapshot) -> list[Float[Tensor, "S width"]]:
-    """Return for each hidden layer 1 for units that are always 0, and 0 for others."""
+    """Return 1 for each unit that is always 0, else 0; one tensor per hidden layer."""
     # the largest magnitude is NaN, and not 0, if any output is NaN
     return [(layer.abs().amax(dim=1) == 0).double() for layer in snapshot.hidden]
 
@@ -56,11 +49,9 @@ def dormant_fraction_tau(snapshot: Snapshot) -> Float[Tensor, " S"]:
 
     The ReDo score of unit i is its mean output divided by the mean output of its layer:
     mean_x |h_i(x)| / (mean over the layer's units k of mean_x |h_k(x)|). The mean over
-    x is over the probe examples (Sokar et al. 2023, def. 3.1). If all outputs of a
-    layer are multiplied by the same number, the scores do not change.
-
-    The units of all hidden layers are counted together. If a layer is 0 on every
-    example, all of its units are dormant.
+    x is over the probe examples (Sokar et al. 2023, def. 3.1). If a layer is 0 on every
+    example, all of its units are dormant. The units of all hidden layers are counted
+    together.
     """
     dormant = []
     for layer in snapshot.hidden:

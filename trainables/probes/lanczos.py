@@ -37,11 +37,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 ROOM = 32
-"""The number of vectors for which the basis has memory at the start.
-
-When the basis is full, its memory is doubled.
-"""
-
+"""The number of vectors that fit in the basis before its memory is doubled."""
 
 Tridiagonal = tuple[Float64[Tensor, "S k"], Float64[Tensor, "S k"]]
 """For each seed, alpha_1 to alpha_k and beta_1 to beta_k.
@@ -64,10 +60,10 @@ class Lanczos:
 
         Args:
             product: Takes one vector v per seed, of shape (S, P), and returns A v for
-                each seed, where A is the matrix of the seed.
-            start: The first vector of each seed. It must not be 0. It should be random,
-                so that it has a part along every eigenvector. Its dtype is the dtype of
-                the products.
+                the seed's matrix A.
+            start: The first vector of each seed, of the dtype of the products. It must
+                not be 0. It should be random, so that it has a part along every
+                eigenvector.
         """
         self.seeds, self.size = start.shape
         self.dtype, self.device = start.dtype, start.device
@@ -96,7 +92,7 @@ def largest_eigenvalue(
         most: The maximum number of steps. P steps are enough for any matrix.
 
     Returns:
-        The eigenvalues. The value of a seed is NaN if it has not converged after `most`
+        The eigenvalues. A seed's value is NaN if it has not converged after `most`
         steps, or if a number of the seed is not finite.
     """
     eigenvalues = torch.full((lanczos.seeds,), torch.nan, dtype=torch.float64)
@@ -152,9 +148,9 @@ def _tridiagonals(
 def _orthogonalize(
     vectors: Float[Tensor, "S P"], basis: Float[Tensor, "S k P"]
 ) -> tuple[Float[Tensor, "S P"], Float64[Tensor, " S"]]:
-    """Return the part of each vector that is orthogonal to `basis`.
+    """Return each vector's part orthogonal to its basis.
 
-    Also return the dot product of each vector with the last vector of its basis.
+    Also return each vector's dot product with the last vector of its basis.
     """
     column = vectors[:, :, None]
     along = torch.zeros(len(vectors), dtype=torch.float64, device=vectors.device)

@@ -30,17 +30,16 @@ SAMPLES = 10
 """The number of random vectors for an estimate of the Hessian's trace."""
 
 BATCH = 16
-"""The number of examples in a batch of `Landscape.batches`, the same for all settings.
+"""The number of examples in a batch of `Landscape.batches`.
 
-Settings with different batch sizes can therefore be compared.
+It does not depend on the batch size of a setting, so that settings can be compared.
 """
 
 
 class Hessian:
-    """The Hessian of each seed's mean loss with respect to all weights and biases.
+    """The Hessian of each seed's mean loss, as a product with vectors.
 
-    Only its product with a vector can be computed. `size` is P, the number of weights
-    and biases of one network.
+    `size` is P, the number of weights and biases of one network.
     """
 
     def __init__(

@@ -54,8 +54,8 @@ def _probe(
 ) -> Callable[[Function], Function]:
     """Return a decorator that declares a function as a probe.
 
-    The name of the function becomes the name of the column. The first line of its
-    docstring becomes the meaning of the column.
+    The column has the name of the function, and the meaning in the first line of its
+    docstring.
 
     Args:
         subject: The type of the function's argument: a `Snapshot` or a `Landscape`.
@@ -84,23 +84,13 @@ def _probe(
 
 
 def _meaning(function: Function) -> str:
-    """Return the meaning of a probe's column: the first line of its docstring.
-
-    The full stop at the end is removed. If the line starts with an ordinary word, the
-    first letter becomes lowercase.
-    """
+    """Return the first line of the docstring, as it reads within a sentence."""
     line = (function.__doc__ or "").partition("\n")[0].removesuffix(".")
     return line[:1].lower() + line[1:] if line[1:2].islower() else line
 
 
 network_probe = functools.partial(_probe, "snapshot")
-"""Decorator for a probe with a `Snapshot` as its argument.
-
-The probe measures the networks after every task.
-"""
+"""Decorator for a probe of a `Snapshot`: after every task."""
 
 landscape_probe = functools.partial(_probe, "landscape")
-"""Decorator for a probe with a `Landscape` as its argument.
-
-The probe measures the networks every `--landscape-every` tasks.
-"""
+"""Decorator for a probe of a `Landscape`: every `--landscape-every` tasks."""

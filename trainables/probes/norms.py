@@ -27,10 +27,7 @@ def weight_norm(snapshot: Snapshot) -> Float[Tensor, " S"]:
 
 @network_probe(source=LYLE, is_list=True)
 def layer_weight_norm(snapshot: Snapshot) -> Float[Tensor, "S layers"]:
-    """weight_norm by layer.
-
-    For each layer, this is the L2 norm of its weights and biases.
-    """
+    """weight_norm by layer."""
     return _layer_norms(snapshot.squares)
 
 
@@ -53,11 +50,7 @@ def initial_distance(snapshot: Snapshot) -> Float[Tensor, " S"]:
 
 @network_probe(source=KUMAR, is_list=True)
 def layer_initial_distance(snapshot: Snapshot) -> Float[Tensor, "S layers"]:
-    """initial_distance by layer.
-
-    For each layer, this is the L2 distance of its weights and biases from their initial
-    values.
-    """
+    """initial_distance by layer."""
     return _layer_norms(snapshot.squares_from_initial)
 
 
@@ -69,11 +62,7 @@ def update_norm(snapshot: Snapshot) -> Float[Tensor, " S"]:
 
 @network_probe(source=LYLE, is_list=True)
 def layer_update_norm(snapshot: Snapshot) -> Float[Tensor, "S layers"]:
-    """update_norm by layer.
-
-    For each layer, this is the L2 distance of its weights and biases from their values
-    before the task.
-    """
+    """update_norm by layer."""
     return _layer_norms(snapshot.squares_from_before)
 
 
@@ -83,7 +72,7 @@ def double_norm(network: Network) -> Float[Tensor, " S"]:
 
 
 def _norm(squares: Float64[Tensor, "tensors S"]) -> Float64[Tensor, " S"]:
-    # one after the other, because the order of torch's sum depends on the seeds
+    # add tensor by tensor, because the order of torch's sum depends on the seeds
     return functools.reduce(operator.add, squares.unbind()).sqrt()
 
 

@@ -26,9 +26,8 @@ TIE = 1e-9
 def effective_rank(snapshot: Snapshot) -> Float[Tensor, " S"]:
     """exp(entropy) of the singular values of the last hidden layer.
 
-    The value is exp(H(p)). p are the singular values of the activations, divided by
-    their sum. H is the entropy in nats (Roy & Vetterli 2007, "The effective rank", def.
-    2.1).
+    The value is exp(H(p)), where p are the singular values divided by their sum, and H
+    is the entropy in nats (Roy & Vetterli 2007, "The effective rank", def. 2.1).
     """
     values = snapshot.spectrum.sqrt()
     total = values.sum(dim=1, keepdim=True)
@@ -39,10 +38,7 @@ def effective_rank(snapshot: Snapshot) -> Float[Tensor, " S"]:
 
 @network_probe(source="Rudelson & Vershynin 2007 (arXiv math/0503442)")
 def stable_rank(snapshot: Snapshot) -> Float[Tensor, " S"]:
-    """||A||_F^2 / ||A||_2^2, where A are the activations of the last hidden layer.
-
-    This is the sum of the squared singular values of A, divided by the largest of them.
-    """
+    """||A||_F^2 / ||A||_2^2, where A are the activations of the last hidden layer."""
     largest = snapshot.spectrum.amax(dim=1)
     return snapshot.spectrum.sum(dim=1) / torch.where(largest > 0, largest, 1)
 
@@ -51,9 +47,9 @@ def stable_rank(snapshot: Snapshot) -> Float[Tensor, " S"]:
 def srank(snapshot: Snapshot) -> Float[Tensor, " S"]:
     """Smallest number of singular values with 99% of the sum of all.
 
-    sigma are the singular values of the last hidden layer's activations, in descending
-    order. The value is the effective rank of Kumar et al. 2021, sec. 3, with
-    delta = 0.01: the smallest k with sum_{i<=k} sigma_i / sum_i sigma_i >= 1 - delta.
+    The value is the effective rank of Kumar et al. 2021, sec. 3, with delta = 0.01: the
+    smallest k with sum_{i<=k} sigma_i / sum_i sigma_i >= 1 - delta, where the singular
+    values sigma descend.
     """
     return _count_to_share(snapshot.spectrum.sqrt())
 
@@ -62,19 +58,18 @@ def srank(snapshot: Snapshot) -> Float[Tensor, " S"]:
 def approximate_rank(snapshot: Snapshot) -> Float[Tensor, " S"]:
     """Smallest number of squared singular values with 99% of the sum of all.
 
-    sigma are the singular values of the last hidden layer's activations, in descending
-    order. The value is the smallest k with sum_{i<=k} sigma_i^2 / sum_i
-    sigma_i^2 >= 0.99. It is at most `srank`. Yang et al. 2019 define this rank. Dohare
-    et al. 2023 (arXiv 2306.13812) use it for representations.
+    The value is the smallest k with sum_{i<=k} sigma_i^2 / sum_i sigma_i^2 >= 0.99,
+    where the singular values sigma descend. It is at most `srank`. Dohare et al. 2023
+    (arXiv 2306.13812) use this rank for representations.
     """
     return _count_to_share(snapshot.spectrum)
 
 
 def _count_to_share(ascending: Tensor) -> Float[Tensor, " S"]:
-    """Return how many of the largest values make up `SHARE` of the sum of all values.
+    """Return how many of the largest values have at least `SHARE` of the sum of all.
 
-    `ascending` has one row of values per seed, in ascending order. If all values of a
-    seed are 0, the count is 0. If a value is not finite, the count is NaN.
+    `ascending` has one row of values per seed. If all values of a seed are 0, the count
+    is 0. If a value is not finite, the count is NaN.
     """
     partial = ascending.flip(1).cumsum(dim=1)
     total = partial[:, -1]

@@ -12,10 +12,7 @@ from torch import Tensor
 from trainables.networks.network import Network
 
 EXAMPLES = 512
-"""The number of probe examples, which are training examples of the task.
-
-If the task is small, there are fewer probe examples.
-"""
+"""The number of probe examples. A smaller task uses all of its training examples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +73,10 @@ def squared_singular_values(
 ) -> Float[Tensor, "S least"]:
     """Return the squared singular values of each matrix, ascending, in float64.
 
-    For a matrix A, they are the eigenvalues of A A^T or A^T A, whichever is smaller.
-    Computing these eigenvalues takes much less time than a singular value
-    decomposition. Singular values below about 1e-7 of the largest singular value are
-    rounding errors, and become 0. If a matrix is not finite, its values are NaN,
-    because `eigvalsh` would raise an error.
+    For a matrix A, they are the eigenvalues of A A^T or A^T A, whichever is smaller,
+    which takes much less time than a singular value decomposition. Singular values
+    below about 1e-7 of the largest one are rounding errors, and become 0. If a matrix
+    is not finite, its values are NaN, because `eigvalsh` would raise an error.
     """
     gram = smaller_gram(matrix.double())
     finite = gram.isfinite().all(2).all(1)[:, None]

@@ -10,8 +10,10 @@ import pytest
 
 from tests.support.idx import to_idx, write_idx
 from trainables.data import DATASETS, Dataset, datasets, idx, load
-from trainables.data.idx import PARTS, TORCHVISION
+from trainables.data.idx import MNIST_SHA256, TORCHVISION
 from trainables.usage import UsageError
+
+PARTS = tuple(MNIST_SHA256)
 
 TRAIN, TEST = 30, 10
 """Examples in the files made here."""

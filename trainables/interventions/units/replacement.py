@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from trainables.networks.initialization import initial_bound
 from trainables.randomness import generator
 
 if TYPE_CHECKING:
@@ -67,8 +68,6 @@ def replace_units(
         layer_by_layer: Whether to finish each layer before the next layer. If true, a
             weight that joins two new units is drawn at random. If false, it becomes 0.
     """
-    from trainables.networks.network import initial_bound
-
     moments = stack.memory.moments.values()
 
     def disconnect(layer: int, i: int, indices: Tensor) -> None:

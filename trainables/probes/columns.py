@@ -1,12 +1,46 @@
-"""Declare the columns of control: returns, and the sharpness of the critic's loss.
+"""Declare the columns that no probe computes.
 
-No probe computes these columns: the runs in `trainables.control` do.
+Training and testing compute loss and accuracy. The runs in `trainables.control` compute
+returns, the errors of values, and the sharpness of the critic's loss.
 """
 
 from trainables.probes.measure import declare
 
+KOSTER = "Koster & Kukla 2024 (arXiv 2409.17300)"
 TANG = "Tang et al. 2025 (arXiv 2506.00592)"
 
+declare(
+    "online_accuracy",
+    unit="fraction",
+    source="Dohare et al. 2023 (arXiv 2306.13812)",
+    meaning="mean accuracy on the training examples, measured before each batch's "
+    "update",
+)
+declare(
+    "train_loss",
+    unit="nats",
+    source="cross-entropy",
+    meaning="mean loss on the training examples, measured before each batch's update",
+)
+declare(
+    "test_loss",
+    unit="nats",
+    source="cross-entropy",
+    meaning="mean loss on the task's test examples, after the task",
+)
+declare(
+    "test_accuracy",
+    unit="fraction",
+    source=KOSTER,
+    meaning="accuracy on the task's test examples, after the task",
+)
+declare(
+    "backward_accuracy",
+    unit="fraction",
+    source=f"{KOSTER}, Figure 1",
+    meaning="test accuracy on each of the previous tasks, the latest first",
+    is_list=True,
+)
 declare(
     "mean_return",
     source=TANG,
