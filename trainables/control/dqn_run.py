@@ -112,17 +112,13 @@ class Episodes:
     def __attrs_post_init__(self) -> None:
         self.times = np.zeros(self.state.shape[:2], int)
         self.totals = np.zeros((2, *self.times.shape))
-        self.forget()
+        self.sums, self.ends = 0 * self.totals[..., 0], 0 * self.times[:, 0]
 
-    def forget(self) -> None:
-        """Forget the episodes that have ended."""
-        self.sums, self.ends = self.totals[..., 0] * 0, self.times[:, 0] * 0
-
-    @property
-    def tally(self) -> Tally:
-        """The episodes that have ended."""
-        rewards, losses = self.sums
-        return Tally(rewards, losses, self.ends)
+    def take_tally(self) -> Tally:
+        """Return the sums over the episodes that have ended, and begin new sums."""
+        tally = Tally(*self.sums, self.ends)
+        self.sums, self.ends = np.zeros_like(self.sums), np.zeros_like(self.ends)
+        return tally
 
     def step(self, actions: np.ndarray, firsts: np.ndarray) -> list[np.ndarray]:
         """Make one step in each copy, and return it as columns of the replay.
@@ -188,8 +184,7 @@ class DQNRun(LevelsRun):
                         updates += 1
                 if replay.added - copied >= learner.target_steps:
                     target, copied = self.stack.network.map(torch.clone), replay.added
-            tallies.append(episodes.tally)
-            episodes.forget()
+            tallies.append(episodes.take_tally())
         measures |= self._returns(tallies)
         inputs = replay.columns[0][:, : replay.filled]
         return measures, inputs[:, -EXAMPLES:], updates

@@ -26,7 +26,7 @@ from trainables.randomness import generator
 
 SIDE = 7
 """The number of rows and of columns of the grid."""
-MOVES = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)], float)
+MOVES = np.array([(-1, 0), (1, 0), (0, -1), (0, 1)])
 """The change of row and column of each action: up, down, left and right."""
 
 

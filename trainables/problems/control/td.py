@@ -18,11 +18,14 @@ import attrs
 import numpy as np
 
 from trainables.hyperparameter import real, whole
+from trainables.problems.control.grid import MOVES
 from trainables.problems.task import MNIST, Form, Problem, Task
 from trainables.randomness import generator
 
 SIDE = 10
 """The number of rows and of columns of the grid."""
+PLACES = np.stack(np.divmod(np.arange(SIDE**2), SIDE), axis=-1)
+"""The row and the column of each place, of shape (SIDE^2, 2)."""
 
 
 def neighbors() -> np.ndarray:
@@ -31,23 +34,16 @@ def neighbors() -> np.ndarray:
     >>> neighbors()[0].tolist()
     [0, 10, 0, 1]
     """
-    rows, columns = np.divmod(np.arange(SIDE**2), SIDE)
-    moves = [(-1, 0), (1, 0), (0, -1), (0, 1)]
-    after = [
-        SIDE * np.clip(rows + down, 0, SIDE - 1) + np.clip(columns + right, 0, SIDE - 1)
-        for down, right in moves
-    ]
-    return np.stack(after, axis=1)
+    after = (PLACES[:, None] + MOVES).clip(0, SIDE - 1)
+    return np.asarray(after @ (SIDE, 1))
 
 
 def observations() -> np.ndarray:
-    """Return what the network sees of each place: (SIDE^2, 2 SIDE).
+    """Return the row and the column of each place as joined one-hot vectors.
 
-    There is a 1 for the row and a 1 for the column, and all else is 0.
+    The shape is (SIDE^2, 2 SIDE).
     """
-    rows, columns = np.divmod(np.arange(SIDE**2), SIDE)
-    unit = np.eye(SIDE)
-    return np.concatenate([unit[rows], unit[columns]], axis=1)
+    return np.eye(SIDE)[PLACES].reshape(-1, 2 * SIDE)
 
 
 @attrs.frozen(kw_only=True)
