@@ -34,7 +34,7 @@ from trainables.interventions import INTERVENTIONS, Intervention
 from trainables.learners import DQN, LEARNERS
 from trainables.networks import MLP, NETWORKS, ActorCritic, Architecture
 from trainables.networks.activations import ACTIVATIONS
-from trainables.networks.initialization import INITIALIZATIONS
+from trainables.networks.architecture import INITIALIZATIONS
 from trainables.optimizers import OPTIMIZERS, SGD, Optimizer
 from trainables.problems import PROBLEMS, Form, Permuted, Problem
 from trainables.usage import UsageError, choose

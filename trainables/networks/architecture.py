@@ -10,6 +10,7 @@ Settings import this module, so it must not import torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
     from trainables.networks.network import Network
     from trainables.problems import Form
+
+
+INITIALIZATIONS = ("pytorch",)
+"""The distributions of initial weights besides the default: see `initial_bound`."""
 
 
 class Layer(NamedTuple):
@@ -101,3 +106,16 @@ def dense_layers(inputs: int, dense: Sequence[int], outputs: int = 1) -> list[La
     """
     fan_in = [inputs, *(outputs * width for width in dense[:-1])]
     return [Layer(*size) for size in zip(fan_in, dense, strict=True)]
+
+
+def initial_bound(fan_in: int, initialization: str | None, *, output: bool) -> float:
+    """Return the bound b of a layer's initial weights, which are uniform in [-b, b].
+
+    By default, b = gain sqrt(3 / fan_in), where `fan_in` is the number of inputs. The
+    gain is 1 for the output layer. For all other layers, it is sqrt(2), which suits a
+    ReLU (He et al. 2015, arXiv 1502.01852). If `initialization` is "pytorch",
+    b = 1 / sqrt(fan_in), for weights and biases, as in torch.nn.Linear.
+    """
+    if initialization == "pytorch":
+        return 1 / math.sqrt(fan_in)
+    return math.sqrt((3 if output else 6) / fan_in)

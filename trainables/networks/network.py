@@ -19,8 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trainables.networks.activations import ACTIVATIONS
-from trainables.networks.architecture import Architecture, Layer
-from trainables.networks.initialization import initial_bound
+from trainables.networks.architecture import Architecture, Layer, initial_bound
 from trainables.networks.mlp import MLP
 from trainables.problems import MNIST, Form
 from trainables.randomness import generator
@@ -85,12 +84,6 @@ class Network:
         weights, biases = list(tensors[:layers]), list(tensors[layers:])
         return replace(self, weights=weights, biases=biases)
 
-    def _combine(
-        self, other: Network, operation: Callable[[Tensor, Tensor], Tensor]
-    ) -> Network:
-        pairs = zip(self.tensors(), other.tensors(), strict=True)
-        return self.like([operation(a, b) for a, b in pairs])
-
     def leaves(self) -> Network:
         """Return the same network as leaves of autograd, which can have gradients."""
         return self.like([t.detach().requires_grad_() for t in self.tensors()])
@@ -118,6 +111,12 @@ class Network:
     def take(self, positions: Sequence[int]) -> Network:
         """Return copies of the networks at `positions`, in this order."""
         return self.map(lambda tensor: tensor[list(positions)])
+
+    def _combine(
+        self, other: Network, operation: Callable[[Tensor, Tensor], Tensor]
+    ) -> Network:
+        pairs = zip(self.tensors(), other.tensors(), strict=True)
+        return self.like([operation(a, b) for a, b in pairs])
 
     def __add__(self, other: Network) -> Network:
         return self._combine(other, operator.add)
@@ -182,8 +181,8 @@ def initial_network(
 ) -> Network:
     """Draw a new network for each seed.
 
-    `sizes` has the number of inputs and then the widths of all dense layers. The other
-    arguments are those of `Network`.
+    `sizes` has the number of inputs and then the widths of all dense layers. The
+    arguments after `dtype` are those of `Network`.
 
     If `initialization` is None, the weights are Kaiming uniform and the biases are
     zero, as in Dohare et al. 2023 (arXiv 2306.13812): see `initial_bound`. The numbers

@@ -29,7 +29,7 @@ from trainables.interventions import (
     WarmStart,
 )
 from trainables.interventions.noise import draw_words, normal, uniform
-from trainables.networks.initialization import initial_bound
+from trainables.networks.architecture import initial_bound
 from trainables.networks.network import initial_network
 from trainables.networks.stack import Stack
 from trainables.optimizers import ASAM, SGD

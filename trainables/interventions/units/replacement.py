@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from trainables.networks.initialization import initial_bound
+from trainables.networks.architecture import initial_bound
 from trainables.randomness import generator
 
 if TYPE_CHECKING:
