@@ -99,8 +99,8 @@ class TDRun(ControlRun):
             for move in random.integers(4, size=self.problem.td_steps):
                 path.append(place)
                 place = int(nearby[place, move])
-            rewards = self.problem.rewards(seed, self.task)[path]
-            walks.append((path, [*path[1:], place], rewards))
+            earned = self.problem.rewards(seed, self.task)[path]
+            walks.append((path, [*path[1:], place], earned))
         columns = (np.array(each) for each in zip(*walks, strict=True))
         places, after, rewards = (torch.from_numpy(c).to(self.device) for c in columns)
         return places, after, rewards.to(self.dtype)

@@ -195,9 +195,16 @@ def _normalized(
         scale, shift = w[-1] * (variance + EPSILON).rsqrt(), b[0, :, None, None]
         outputs: Tensor = (z - mean[:, None, None]) * scale[:, None, None] + shift
         return outputs
-    running = (mean, variance) if mode == "learn" else (None, None)
+    learns = mode == "learn"
     return functional.batch_norm(
-        z, *running, w[-1], b[0], training=True, momentum=MOMENTUM, eps=EPSILON
+        z,
+        mean if learns else None,
+        variance if learns else None,
+        w[-1],
+        b[0],
+        training=True,
+        momentum=MOMENTUM,
+        eps=EPSILON,
     )
 
 
