@@ -25,7 +25,7 @@ A convolution and its normalization are one layer of the `Network`. The last row
 layer's weights has the gains of the normalization. Each other row belongs to one of the
 numbers that a kernel reads. The layer's biases are those of the normalization.
 
-The networks of the seeds are computed one after the other, because the rounding of a
+This code computes the networks of the seeds one by one, because the rounding of a
 grouped convolution depends on the number of groups. This costs little time, because one
 network's convolutions take much longer than the overhead of calling them.
 """

@@ -90,7 +90,7 @@ def _meaning(function: Function) -> str:
 
 
 network_probe = functools.partial(_probe, "snapshot")
-"""Decorator for a probe of a `Snapshot`: after every task."""
+"""Declares a probe that measures a `Snapshot` after every task."""
 
 landscape_probe = functools.partial(_probe, "landscape")
-"""Decorator for a probe of a `Landscape`: every `--landscape-every` tasks."""
+"""Declares a probe that measures a `Landscape` every `--landscape-every` tasks."""
