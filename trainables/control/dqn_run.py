@@ -116,7 +116,8 @@ class Episodes:
 
     def take_tally(self) -> Tally:
         """Return the sums over the episodes that have ended, and begin new sums."""
-        tally = Tally(*self.sums, self.ends)
+        rewards, losses = self.sums
+        tally = Tally(rewards, losses, self.ends)
         self.sums, self.ends = np.zeros_like(self.sums), np.zeros_like(self.ends)
         return tally
 

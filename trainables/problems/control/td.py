@@ -43,7 +43,7 @@ def observations() -> np.ndarray:
 
     The shape is (SIDE^2, 2 SIDE).
     """
-    return np.eye(SIDE)[PLACES].reshape(-1, 2 * SIDE)
+    return np.asarray(np.eye(SIDE)[PLACES].reshape(-1, 2 * SIDE))
 
 
 @attrs.frozen(kw_only=True)
