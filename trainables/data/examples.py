@@ -38,26 +38,20 @@ class Examples(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """Consecutive steps in which the same seeds train on batches of the same size.
-
-    The seeds are at positions start to stop - 1 of all seeds that train together.
-    """
+    """Consecutive steps in which the same seeds train on batches of the same size."""
 
     first: int  # index of the first step in the epoch
     steps: int  # number of steps
-    start: int
-    stop: int
+    start: int  # position of the first seed in the stack
+    stop: int  # position after the last seed
     size: int  # number of examples per seed and step
 
 
 class Block(NamedTuple):
-    """The batches of T steps, with n examples per step for each of k seeds.
+    """The batches of T steps, with n examples per step for each of k seeds."""
 
-    The seeds are at positions start to stop - 1 of all seeds that train together.
-    """
-
-    start: int
-    stop: int
+    start: int  # position of the first seed in the stack
+    stop: int  # position after the last seed
     positions: Int[Tensor, "T k n"]
     labels: Int[Tensor, "T k n"]
 
