@@ -477,13 +477,13 @@ def _question(
     from analysis.statistics.metrics import MEASURES, find_metric
 
     _check_positive("--margin", margin)
-    own = MEASURES[measure]
+    own = {} if margin is None else {"margin": margin / MEASURES[measure].scale}
     return Question(
         metric=find_metric(metric, measure),
         baseline=baseline,
         study=study,
         problem=problem,
-        margin=own.margin if margin is None else margin / own.scale,
+        **own,
     )
 
 

@@ -36,7 +36,7 @@ from analysis.comparing.winners import (
     halve,
 )
 from analysis.records.runs import Runs, by_problem, by_setting
-from analysis.statistics.metrics import DEFAULT, MEASURE, METRICS, Metric
+from analysis.statistics.metrics import DEFAULT, MEASURE, MEASURES, METRICS, Metric
 from trainables.problems import PROBLEMS
 
 AGAINST = ("matched", "best")
@@ -50,13 +50,18 @@ MARGIN = 0.005
 
 @attrs.frozen(kw_only=True)
 class Question:
-    """What to compare. If the study or the problem is None, compare all of them."""
+    """What to compare. If the study or the problem is None, compare all of them.
+
+    Differences below `margin` count as zero. Its default depends on the measure.
+    """
 
     metric: Metric = METRICS[DEFAULT]
     baseline: str = BASELINE
     study: str | None = None
     problem: str | None = None
-    margin: float = MARGIN
+    margin: float = attrs.Factory(
+        lambda self: MEASURES[self.metric.measure].margin, takes_self=True
+    )
 
     def is_about(self, runs: Runs) -> bool:
         """Return whether a setting belongs to the study and the problem."""

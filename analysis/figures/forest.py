@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from analysis.comparing.baselines import method_of
-from analysis.comparing.compare import MARGIN, Question, compare
+from analysis.comparing.compare import Question, compare
 from analysis.comparing.verdicts import VERDICTS
 from analysis.figures.picture import (
     NARROW,
@@ -96,7 +96,8 @@ def differences(frame: pd.DataFrame, view: View) -> pd.DataFrame:
         data = data[data["against"] == "matched"].reset_index(drop=True)
     if data.empty or data["difference"].isna().all():
         raise no_baseline(view.baseline)
-    return data.assign(measure=view.measure, baseline=view.baseline, margin=MARGIN)
+    margin = question.margin
+    return data.assign(measure=view.measure, baseline=view.baseline, margin=margin)
 
 
 def no_baseline(name: str) -> UsageError:

@@ -5,7 +5,7 @@ import pytest
 from analysis.comparing.compare import Question, best_settings, compare, confirm
 from analysis.comparing.winners import common_seeds, winner
 from analysis.records.runs import by_setting
-from analysis.statistics.metrics import METRICS
+from analysis.statistics.metrics import DEFAULT, MEASURES, METRICS, find_metric
 from analysis.statistics.paired import holm, paired_difference
 from analysis.statistics.power import detectable_effect
 from tests.support.synthetic import frame, hash_of, make_run, make_setting
@@ -366,3 +366,9 @@ def test_where_all_diverged_there_is_no_winner():
     lost = frame(*(make_run(k, s, diverged_at=0) for k in (SGD, SAM) for s in (0, 1)))
     assert confirm(lost).empty
     assert best_settings(lost) == {"permuted": []}
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_a_question_has_the_margin_of_its_measure(measure):
+    question = Question(metric=find_metric(DEFAULT, measure))
+    assert question.margin == MEASURES[measure].margin
