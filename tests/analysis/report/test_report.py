@@ -4,8 +4,6 @@ import html
 import json
 import re
 import shlex
-import subprocess
-import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -21,7 +19,7 @@ from analysis.figures.to_file import FigureRequest, draw_to_file
 from analysis.report import build
 from analysis.report.report import make_page, make_reports, write_report
 from analysis.tables.definitions import definition_sheets
-from tests.support.reported import ODD, rho_settings, with_real_tasks
+from tests.support.reported import ODD, rho_settings
 from tests.support.synthetic import (
     hash_of,
     make_run,
@@ -370,16 +368,3 @@ def test_every_number_has_a_definition_and_a_source():
         for number, definition, _, source in sheet.rows:
             assert definition, number
             assert source, number
-
-
-def test_the_report_imports_neither_torch_nor_ray(tmp_path):
-    run = with_real_tasks(make_run(make_setting(tasks=2), 0))
-    results = write(tmp_path, "x", run).parent
-    code = (
-        "import sys; from analysis.report import build; "
-        "from analysis.report.report import write_report; "
-        "build.PARTS = {n: build.PARTS[n] for n in ('table', 'tasks', 'about')}; "
-        f"write_report({str(results)!r}, {str(tmp_path / 'r.html')!r}); "
-        "assert not {'torch', 'ray'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
