@@ -10,8 +10,10 @@ import time
 
 import pytest
 
+from study.results.compaction import compact
 from study.results.store import Store, find_stores
 from study.status import StatusOptions, status
+from tests.study.results.test_compaction import assert_each_row_once, write
 from tests.study.results.test_store import SETTING, records
 from tests.study.test_status import call
 from tests.support import chaos
@@ -45,6 +47,12 @@ def test_records_come_back_and_bad_ones_are_set_aside(store, capsys):
     store.drop_state("f00d-seeds-1")
     store.drop_state("f00d-seeds-1")
     assert store.load_state("f00d-seeds-1") is None
+
+
+def test_its_files_are_merged(store):
+    write(store)
+    assert compact(store) == (3, 1)
+    assert_each_row_once(store)
 
 
 def test_while_it_fails_no_file_is_set_aside(store, bucket):

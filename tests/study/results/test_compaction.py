@@ -55,7 +55,7 @@ def contents(tmp_path_factory):
     return {path: store.read(path) for path in paths(store)}
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.chaos)])
 def new_store(request, tmp_path, contents):
     """A function that returns a new store with the small files."""
     if request.param == "folder":

@@ -60,14 +60,14 @@ def test_an_interrupt_at_any_call_of_a_put_leaves_the_old_file_or_the_new(files)
     files.put("a/file", OLD)
     total = interrupted_at(lambda: files.put("a/file", OLD), -1)
     left = []
-    for i in range(40):
+    for i in range(20):
         # the last call that is counted ends the count
-        number = 1 + i * (total - 1) // 40
+        number = 1 + i * (total - 1) // 20
         interrupted_at(lambda: files.put("a/file", NEW), number)
         left.append(files.read("a/file"))
         files.put("a/file", OLD)
     assert set(left) <= {OLD, NEW}
-    assert left.count(OLD) > 3
+    assert left.count(OLD) > 1
     assert files.names("a", "") == ["file"]
 
 
