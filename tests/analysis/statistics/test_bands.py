@@ -54,13 +54,13 @@ SIZES = [
 ]
 
 
-QUICK = [("fading", 5, 20), ("seed and noise", 10, 20)]
+QUICK = ("seed and noise", 5, 20)  # it has all three parts of the variance
 
 
 @pytest.mark.parametrize(
     ("name", "runs", "tasks"),
     [
-        pytest.param(*size, marks=[] if size in QUICK else pytest.mark.chaos)
+        pytest.param(*size, marks=[] if size == QUICK else pytest.mark.chaos)
         for size in SIZES
     ],
 )

@@ -47,7 +47,7 @@ def within(share, expected, count, errors=3.5):
 @pytest.mark.parametrize("seeds", [3, 10])
 @pytest.mark.parametrize("name", CHECKED)
 def test_intervals_hold_the_truth_as_often_as_they_say(name, seeds):
-    studies = 4000
+    studies = 2000
     mean = 0.9 + SLOPE * np.arange(TASKS)
     truth = METRICS[name](mean[None])[0]
     values = measure(name, mean + draw(np.random.default_rng(0), seeds, studies))
@@ -57,7 +57,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(name, seeds):
 
 @pytest.mark.parametrize("seeds", [3, 10])
 def test_intervals_of_differences_do_too(seeds):
-    rng, studies = np.random.default_rng(1), 4000
+    rng, studies = np.random.default_rng(1), 2000
     shared = 3 * draw(rng, seeds, studies)
     better = SLOPE * np.arange(TASKS)
     one, other = (shared + draw(rng, seeds, studies) for _ in range(2))
@@ -81,7 +81,7 @@ def test_three_seeds_are_wide_and_not_wrong():
 @pytest.mark.parametrize("seeds", [3, 10])
 @pytest.mark.parametrize("name", ["accuracy_slope", "plasticity_loss"])
 def test_without_an_effect_few_studies_find_one(name, seeds):
-    rng, studies, settings = np.random.default_rng(3), 600, 20
+    rng, studies, settings = np.random.default_rng(3), 300, 20
     shared = draw(rng, seeds, studies, 1)
     values = measure(name, shared + draw(rng, seeds, studies, settings + 1))
     p = paired_difference(values[..., 1:], values[..., :1]).p
