@@ -12,7 +12,7 @@ import pytest
 import tyro
 
 from analysis import __main__ as commands
-from analysis.comparing.claims import CLAIMS, claims
+from analysis.comparing.claims import CLAIMS, COLUMNS, claims
 from analysis.records.load import load
 from analysis.tables.claims import claim_sheets, print_claims
 from analysis.tables.formats import FORMATS
@@ -63,10 +63,16 @@ def results(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def paper(results):
+    """The verdicts on the first study, as if there were no other."""
+    place = str(results / "paper")
+    return claims(load(place, COLUMNS), place)
+
+
+@pytest.fixture(scope="module")
 def both(results):
     """The verdicts on both studies."""
-    frame = load(str(results), ["test_accuracy", "sharpness", "start_sharpness"])
-    return claims(frame, str(results))
+    return claims(load(str(results), COLUMNS), str(results))
 
 
 def printed(function, *args):
@@ -85,13 +91,8 @@ def run(command):
     return pd.read_csv(io.StringIO(out))
 
 
-@pytest.mark.parametrize("study", ["", "it's rho"])
-def test_the_command_of_each_claim_prints_its_number(results, study, both):
-    """With several studies, and with settings that the claims leave out."""
-    place = str(results / "paper")
-    data = both[both["study"] == study] if study else claims(load(place), place)
-    assert len(data) == 14
-    assert (data["verdict"] != "not measured").all()
+def assert_commands_print(data):
+    """Check that the command of each claim prints the number of the claim."""
     for command, rows in data.groupby("command"):
         numbers = run(command).select_dtypes("number").to_numpy().ravel()
         for _, row in rows.iterrows():
@@ -103,6 +104,29 @@ def test_the_command_of_each_claim_prints_its_number(results, study, both):
                 assert np.isclose(shown, value, rtol=1e-4, atol=0).any(), command
 
 
+def test_the_command_of_each_claim_prints_its_number(both):
+    """With several studies, and with settings that the claims leave out."""
+    data = both[both["study"] == "it's rho"]
+    assert len(data) == 14
+    assert (data["verdict"] != "not measured").all()
+    assert_commands_print(data)
+
+
+def test_a_command_names_no_study_if_there_is_one(paper):
+    """Of each kind of command, one is run: the study's name is added in four places."""
+    assert not paper["command"].str.contains("--study|study = ").any()
+    names = paper["command"].str.split().str[3]
+    assert set(names) == {"compare", "table", "sql", "relate"}
+    assert_commands_print(paper[~names.duplicated()])
+
+
+@pytest.fixture
+def known(paper, monkeypatch):
+    """Let claims be printed that are known already: to judge them takes a second."""
+    monkeypatch.setattr("analysis.tables.claims.claims", lambda *_: paper)
+
+
+@pytest.mark.usefixtures("known")
 @pytest.mark.parametrize("format", [*FORMATS, "csv"])
 def test_no_format_has_a_nan(results, format):
     out, err = printed(print_claims, str(results / "paper"), format)
@@ -114,15 +138,12 @@ def test_no_format_has_a_nan(results, format):
         ]
 
 
-def test_every_claim_is_in_the_sheets_once(results):
-    data = claims(
-        load(str(results / "paper"), ["test_accuracy", "sharpness", "start_sharpness"])
-    )
-    verdicts, rules, numbers, unjudged = claim_sheets(data)
+def test_every_claim_is_in_the_sheets_once(paper):
+    verdicts, rules, numbers, unjudged = claim_sheets(paper)
     judged = [claim.id for claim in CLAIMS.values() if claim.judge]
     assert [row[0] for row in rules.rows] == judged
     assert [row[0] for row in unjudged.rows] == ["C8", "C9", "C10", "C13"]
-    assert len(verdicts.rows) == len(data) == 14
+    assert len(verdicts.rows) == len(paper) == 14
     assert {row[0] for row in numbers.rows} == set(judged)
     names = [column.name for column in verdicts.columns]
     assert "study" not in names
@@ -147,6 +168,7 @@ def test_what_is_not_measured_says_how_to_measure_it(tmp_path):
         assert name in line
 
 
+@pytest.mark.usefixtures("known")
 def test_an_unknown_format_is_one_line(results):
     with pytest.raises(UsageError, match="unknown format 'word'"):
         print_claims(str(results / "paper"), "word")
