@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -19,8 +17,8 @@ from study.status import StatusOptions, status
 from tests.study.results.test_store import SETTING, records
 from tests.trainables.test_trainable import PAIRWISE, actor
 from trainables.record import SCHEMA_VERSION
-from trainables.request import Request, stack_name
-from trainables.usage import UsageError
+from trainables.request import REQUEST_FILE, Request, stack_name
+from trainables.usage import UsageError, run_command
 
 
 @pytest.fixture
@@ -51,9 +49,7 @@ def test_what_is_whole_is_not_bad(store):
     )
 
 
-@pytest.mark.parametrize("by", ["results", "study"])
-def test_bad_files_are_named_and_set_aside(store, by):
-    where = store.results if by == "results" else store.location()
+def test_bad_files_are_named_and_set_aside(store):
     cut, twice = path_of(store, 2), path_of(store, 3, 4)
     content = cut.read_bytes()
     cut.write_bytes(content[: len(content) // 2])
@@ -64,24 +60,28 @@ def test_bad_files_are_named_and_set_aside(store, by):
     pq.write_table(table.set_column(seed, table.schema.field(seed), [wrong]), twice)
     state = Path(store.location(), "checkpoints", "f00d-seeds-1.pt")
     store.save_state("f00d-seeds-1", b"nothing")
-    code, lines = call(status, StatusOptions(where, check=True))
+    request = Path(store.location(REQUEST_FILE))
+    request.write_bytes(b"{")
+    code, lines = call(status, StatusOptions(store.results, check=True))
     assert code == 1
-    assert [line.partition(": ")[0] for line in lines[:3]] == ["bad"] * 3
+    assert [line.partition(": ")[0] for line in lines[:4]] == ["bad"] * 4
     assert lines[0].startswith(f"bad: {cut}: cannot be read as Parquet: ")
     assert lines[1].startswith(f"bad: {twice}: run ")
     assert "run_id does not match the columns of the setting and the seed" in lines[1]
     assert lines[2].startswith(f"bad: {state}: cannot be read as a checkpoint: ")
-    assert lines[3].endswith("3 files are bad; --fix moves them to damaged/")
+    assert lines[3].startswith(f"bad: {request}: ")
+    assert "corrupt" in lines[3]
+    assert lines[4].endswith("4 files are bad; --fix moves them to damaged/")
     assert cut.exists()
-    code, lines = call(status, StatusOptions(where, fix=True))
+    code, lines = call(status, StatusOptions(store.location(), fix=True))
     assert code == 1
-    for path in (cut, twice, state):
+    for path in (cut, twice, state, request):
         assert not path.exists()
         assert Path(store.location("damaged"), path.name).exists()
-    code, lines = call(status, StatusOptions(where, check=True))
+    code, lines = call(status, StatusOptions(store.location(), check=True))
     assert (code, len(lines)) == (0, 1)
-    said = call(status, StatusOptions(where))[1]
-    assert f"{store.location('damaged')} keeps 3 damaged files, which no" in said[-2]
+    said = call(status, StatusOptions(store.results))[1]
+    assert f"{store.location('damaged')} keeps 4 damaged files, which no" in said[-2]
     assert store.finished_runs() == {SETTING.run_id(0), SETTING.run_id(1)}
 
 
@@ -110,8 +110,8 @@ def test_where_there_is_no_study_it_says_so(tmp_path, store):
             status(StatusOptions(str(tmp_path / place), check=True))
     with pytest.raises(UsageError, match="no study other in "):
         status(StatusOptions(store.results, study="other"))
-    assert [s.study for s in find_stores(store.results)] == ["mine"]
-    assert find_stores(store.location()) == find_stores(store.results)
+    for place in (store.results, store.location(), store.location() + "/"):
+        assert find_stores(place) == [store]
 
 
 def test_every_run_stands_somewhere(tmp_path, few):
@@ -156,12 +156,10 @@ def test_without_a_request_there_is_still_a_status(store):
     assert store.load_request() == Request(study="mine")
 
 
-def test_a_wrong_call_is_one_line(tmp_path):
-    said = subprocess.run(
-        [sys.executable, "-m", "study.status", str(tmp_path / "nothing")],
-        capture_output=True,
-        text=True,
-    )
-    assert (said.returncode, said.stdout) == (2, "")
-    (line,) = said.stderr.splitlines()
+def test_a_wrong_call_is_one_line(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run_command(status, prog="status", args=[str(tmp_path / "nothing")])
+    said = capsys.readouterr()
+    assert (stopped.value.code, said.out) == (2, "")
+    (line,) = said.err.splitlines()
     assert line.startswith("error: no study in ")
