@@ -373,11 +373,6 @@ def test_files_without_rows_are_no_records(tmp_path):
         load(str(tmp_path))
 
 
-def test_an_unknown_kind_of_place_is_refused():
-    with pytest.raises(UsageError, match="cannot read ftp://x/y: "):
-        load("ftp://x/y")
-
-
 @pytest.mark.parametrize("measure", ["mean_return", "value_error"])
 def test_a_measure_that_no_run_has_is_named(results, measure):
     load(str(results), measure="online_accuracy")

@@ -303,8 +303,11 @@ def cloud():
 
 @pytest.fixture(scope="module")
 def image(cloud):
-    """An image that moto has; it has hundreds, and lists them slowly."""
-    return cloud("ec2").describe_images()["Images"][0]["ImageId"]
+    """An image that moto has; it has hundreds, and would list them slowly."""
+    from moto.core import DEFAULT_ACCOUNT_ID
+    from moto.ec2.models import ec2_backends
+
+    return next(iter(ec2_backends[DEFAULT_ACCOUNT_ID]["us-west-2"].amis))
 
 
 @pytest.fixture
