@@ -49,46 +49,50 @@ def browser():
         yield started
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
-def test_it_is_clean_and_nothing_is_off_the_page(browser, report_page, width, dark):
-    browser.open(report_page.as_uri(), width, dark)
+SHOWN = (
+    "[...document.querySelectorAll('figure svg')]"
+    ".filter(s => s.checkVisibility()).length"
+)
+
+TEXT_HEIGHTS = (
+    "[...document.querySelectorAll('figure svg text')]"
+    ".map(t => t.getBoundingClientRect().height).filter(h => h)"
+)
+
+
+def check_page(browser):
+    """Check what holds at every width: nothing is off the page, cut or pale."""
     assert browser.complaints() == []
     assert browser.ask("document.documentElement.scrollWidth <= innerWidth")
     assert browser.ask(OFF_THE_PAGE) == []
     assert browser.ask(CUT_TEXT) == []
     assert browser.ask(CONTRAST) > 4.5
     assert browser.ask("document.querySelectorAll('script').length") == 0
+    figures = browser.ask("document.querySelectorAll('figure').length")
+    assert figures >= 6
+    assert browser.ask(SHOWN) == figures  # of its two drawings, one for this width
 
 
-def test_a_figure_is_drawn_once_for_each_width(browser, report_page):
-    shown = (
-        "[...document.querySelectorAll('figure svg')]"
-        ".filter(s => s.checkVisibility()).length"
-    )
-    for width in (1280, 390):
-        browser.open(report_page.as_uri(), width)
-        figures = browser.ask("document.querySelectorAll('figure').length")
-        assert figures >= 6
-        assert browser.ask(shown) == figures
-
-
-def test_a_figures_text_is_large_enough_to_read_on_a_telephone(browser, report_page):
-    browser.open(report_page.as_uri(), 390)
-    heights = browser.ask(
-        "[...document.querySelectorAll('figure svg text')]"
-        ".map(t => t.getBoundingClientRect().height).filter(h => h)"
-    )
-    assert sorted(heights)[len(heights) // 20] > 7
-
-
-def test_it_can_be_shot_and_printed(browser, report_page, tmp_path):
+def test_at_a_desk_it_is_clean_and_can_be_shot_and_printed(
+    browser, report_page, tmp_path
+):
     browser.open(report_page.as_uri(), 1280)
+    check_page(browser)
     browser.shoot(tmp_path / "page.png")
     width, height = struct.unpack(">II", (tmp_path / "page.png").read_bytes()[16:24])
     assert 1200 < width <= 1280
     assert height > 3000
     browser.print(tmp_path / "page.pdf")
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_on_a_telephone_by_night_it_is_clean_and_text_is_large_enough(
+    browser, report_page
+):
+    browser.open(report_page.as_uri(), 390, dark=True)
+    check_page(browser)
+    heights = browser.ask(TEXT_HEIGHTS)
+    assert sorted(heights)[len(heights) // 20] > 7
 
 
 def test_markup_in_a_name_is_nothing_but_text(browser, tmp_path, monkeypatch):
