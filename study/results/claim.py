@@ -27,7 +27,6 @@ import fcntl
 import hashlib
 import json
 import os
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -37,12 +36,8 @@ import attrs
 from filelock import FileLock, Timeout
 
 from study.console import console, say
-from study.results.exclusion import (
-    Exclusion,
-    exclusion_of,
-    locks_are_shared,
-)
-from study.results.files import Files, notice
+from study.results.exclusion import Exclusion, exclusion_of, locks_are_shared
+from study.results.files import Files, notice, repeated
 from study.results.process import is_dead, this_process
 from trainables.usage import UsageError
 
@@ -127,12 +122,7 @@ def _in_use(files: Files) -> UsageError:
 
 
 def _lock(files: Files) -> FileLock | None:
-    """Create and lock the study's folder; return None if its file system has no locks.
-
-    Raises:
-        UsageError: Another sweep has locked the folder.
-        OSError: The storage fails.
-    """
+    """Create and lock the study's folder; return None if it cannot have locks."""
     lock = FileLock(
         files.folder / LOCK,
         timeout=1,  # wait, because `is_claimed` also locks for a moment
@@ -198,8 +188,8 @@ class Entry:
 def end_process(line: str) -> None:
     """Print a line and end this process immediately, without any further write.
 
-    A study resumes after such an end, as it does after SIGKILL. The function also works
-    from another thread while the main thread waits for Ray.
+    A study resumes after such an end, as it does after SIGKILL. Any thread can call
+    this function, also while the main thread waits for Ray.
     """
     say(line)
     console.show_cursor()
@@ -213,12 +203,13 @@ class Claim:
     Attributes:
         stamp: The number of the claim and the name of its holder, as text. The files
             that the holder overwrites contain this text.
+        lost: Whether another process is known to have taken over the claim.
     """
 
     def __init__(
         self, files: Files, exclusion: Exclusion, entry: Entry, tag: str
     ) -> None:
-        """Hold the claim of an entry that this process has written."""
+        """Hold the claim of `entry`, which this process has written."""
         self._files, self._exclusion = files, exclusion
         self._entry, self._tag = entry, tag
         self.stamp = f"{entry.number}-{entry.owner[:8]}"
@@ -275,17 +266,13 @@ class Claim:
         return current[1]
 
     def renew(self) -> None:
-        """Show other processes that this process still runs.
-
-        Raises:
-            OSError: The storage fails.
-        """
+        """Show other processes that this process still runs."""
         self._entry = attrs.evolve(
             self._entry, beat=self._entry.beat + 1, time=time.time()
         )
         tag = _swap(self._exclusion, self._entry, self._tag)
-        # perhaps an earlier renewal, which got no answer, has changed the tag only now
         if tag is None:
+            # an earlier renewal, which got no answer, has possibly just changed the tag
             tag = self._tag_if_held()
         if tag is None:
             self._lose()
@@ -322,12 +309,9 @@ def _hash(content: bytes) -> bytes:
 
 
 def _swap(exclusion: Exclusion, entry: Entry, tag: str | None) -> str | None:
-    """Replace the entry of a claim. If this fails, look whether the entry is replaced.
+    """Replace the entry of a claim. If the store fails, check whether it did so.
 
     Return the new tag, or None if another process has changed the entry.
-
-    Raises:
-        OSError: The storage fails.
     """
     content = entry.to_bytes()
     failure: OSError | None = None
@@ -347,15 +331,9 @@ def _swap(exclusion: Exclusion, entry: Entry, tag: str | None) -> str | None:
 
 @contextlib.contextmanager
 def _claim_entry(files: Files, stale: float) -> Iterator[Claim]:
-    """Claim a study's results with an entry in the store while this context lasts.
-
-    Raises:
-        UsageError: Another sweep is running on the results.
-        OSError: The storage fails.
-    """
+    """Claim a study's results with an entry in the store while this context lasts."""
     exclusion = exclusion_of(files)
-    current = _wait_until_free(files, exclusion, stale)
-    before, tag = (Entry(""), None) if current is None else current
+    before, tag = _wait_until_free(files, exclusion, stale)
     entry = Entry(
         uuid.uuid4().hex, before.number + 1, time=time.time(), process=this_process()
     )
@@ -369,29 +347,23 @@ def _claim_entry(files: Files, stale: float) -> Iterator[Claim]:
     except BaseException:
         exclusion.end()
         raise
-    new_claim, ended = Claim(files, exclusion, entry, new_tag), threading.Event()
+    new_claim = Claim(files, exclusion, entry, new_tag)
 
-    def keep_renewing() -> None:
-        while not ended.wait(stale / BEATS) and not new_claim.lost:
-            # the next renewal can succeed
-            with contextlib.suppress(OSError, ClaimLostError):
+    def renew() -> None:
+        with contextlib.suppress(ClaimLostError):
+            if not new_claim.lost:
                 new_claim.renew()
 
-    thread = threading.Thread(target=keep_renewing, daemon=True, name="claim")
-    thread.start()
     try:
-        yield new_claim
+        with repeated(renew, stale / BEATS, "claim"):
+            yield new_claim
     finally:
-        ended.set()
-        thread.join()
         new_claim.release()
 
 
 def _check_conditions(files: Files, exclusion: Exclusion, entry: Entry) -> None:
-    """Warn if the store ignores the conditions of writes, as some stores do.
-
-    The entry exists. So a write under the condition that it does not exist must fail.
-    """
+    """Warn if the store ignores the conditions of writes, as some stores do."""
+    # the entry exists, so a write must fail if its condition is that no entry exists
     if exclusion.swap(entry.to_bytes(), None) is not None:
         say(
             f"{files.location()}: this object store ignores conditional writes, so the "
@@ -401,15 +373,11 @@ def _check_conditions(files: Files, exclusion: Exclusion, entry: Entry) -> None:
 
 def _wait_until_free(
     files: Files, exclusion: Exclusion, stale: float
-) -> tuple[Entry, str] | None:
+) -> tuple[Entry, str | None]:
     """Wait until no other sweep is running; return the entry in the store and its tag.
 
-    If there is no entry, return None. Wait only if the entry has a holder that is
-    possibly still running.
-
-    Raises:
-        UsageError: The entry changes, so another sweep is running.
-        OSError: The storage fails.
+    Wait only if the holder of the entry is possibly still running. If the entry
+    changes, another sweep is running: raise UsageError.
     """
     with notice():
         first = current = exclusion.load()
@@ -430,4 +398,6 @@ def _wait_until_free(
             return entry, current[1]
         time.sleep(stale / BEATS / 4)
         current = exclusion.load()
-    return None if current is None else (Entry.from_bytes(current[0]), current[1])
+    if current is None:
+        return Entry(""), None
+    return Entry.from_bytes(current[0]), current[1]

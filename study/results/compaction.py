@@ -1,56 +1,31 @@
 """Merge the small records files of a study into few large ones.
 
-The process writes one merged file at a time, reads it again, and then deletes the files
-that it replaces. `trainables.record_files` says how readers see each row only once. A
-process can be killed at any moment: the merged file appears whole or not at all, and
-the next compaction or sweep deletes the replaced files that still exist.
+The process writes one merged file at a time, reads the merged file again, and then
+deletes the small files. `trainables.record_files` says how readers see each row only
+once. A process can be killed at any moment: the merged file appears whole or not at
+all, and the next compaction or sweep deletes the small files that still exist.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Iterator, MutableMapping, Sequence
 
-import attrs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.results.file_check import FileCheck, check_records_file
+from study.results.files import repeated
 from study.results.store import Store, to_bytes
 from trainables.record_files import REPLACES, is_merged, merged_name
 
-ROWS = 100_000
-"""The most rows of a merged file. In memory, they take about 100 MB."""
+ROWS = 100_000  # the most rows of a merged file; in memory, they take about 100 MB
+FILES = 1_000  # the most files that one file replaces; a sweep merges so many at a time
+PAUSE = 60.0  # seconds between two counts of the small files during a sweep
 
-FILES = 1_000
-"""The most files that one file replaces. A sweep merges this many at a time."""
-
-PAUSE = 60.0
-"""Seconds between two counts of the small files during a sweep."""
-
-
-@attrs.define
-class _Group:
-    """Files with equal columns and metadata, which become one merged file."""
-
-    checks: list[FileCheck] = attrs.field(factory=list)
-    tables: list[pa.Table] = attrs.field(factory=list)
-    rows: int = 0
-    names: int = 0  # how many replaced files the merged file will list
-
-    def has_room(self, check: FileCheck) -> bool:
-        """Return whether the merged file can also contain the rows of this file."""
-        names = self.names + 1 + len(check.replaces)
-        return self.rows + check.rows <= ROWS and names <= FILES
-
-    def add(self, check: FileCheck, table: pa.Table) -> None:
-        """Add a file to the merged file; `table` has its rows."""
-        self.checks.append(check)
-        self.tables.append(table)
-        self.rows += check.rows
-        self.names += 1 + len(check.replaces)
+# files with equal columns and metadata, and their rows
+_Group = tuple[list[FileCheck], list[pa.Table]]
 
 
 def compact(
@@ -69,15 +44,15 @@ def compact(
     store.delete_replaced(checks)
     count = len(checks)
     for group in _groups(store, [check for check in checks if not check.faults]):
-        merged = _merge(store, group)
+        merged = _merge(store, *group)
         if known is not None:
             known[merged.path] = merged
-        count -= len(group.checks) - 1
+        count -= len(group[0]) - 1
     return len(checks), count
 
 
 def _groups(store: Store, checks: Sequence[FileCheck]) -> Iterator[_Group]:
-    """Yield groups of files. The two or more files of a group become one merged file.
+    """Yield groups of two or more files.
 
     Leave out large files, because merging them saves little: files with more than half
     of `ROWS` rows, and files that replace at least half of `FILES` files.
@@ -92,21 +67,27 @@ def _groups(store: Store, checks: Sequence[FileCheck]) -> Iterator[_Group]:
         metadata.pop(REPLACES.encode(), None)
         table = table.replace_schema_metadata(metadata)
         key = table.schema.serialize().to_pybytes()
-        if key in groups and not groups[key].has_room(check):
+        if key in groups and not _fit_one_file([*groups[key][0], check]):
             yield groups.pop(key)
-        groups.setdefault(key, _Group()).add(check, table)
-    yield from (group for group in groups.values() if len(group.checks) > 1)
+        group_checks, tables = groups.setdefault(key, ([], []))
+        group_checks.append(check)
+        tables.append(table)
+    yield from (group for group in groups.values() if len(group[0]) > 1)
 
 
-def _merge(store: Store, group: _Group) -> FileCheck:
-    """Write the rows of a group to one file, then delete the files of the group.
+def _fit_one_file(checks: Sequence[FileCheck]) -> bool:
+    """Return whether one merged file can replace these files."""
+    names = sum(1 + len(check.replaces) for check in checks)
+    return sum(check.rows for check in checks) <= ROWS and names <= FILES
 
-    Raises:
-        OSError: The storage fails, or does not keep what was written.
-    """
-    replaced = {os.path.basename(check.path) for check in group.checks}
-    replaced.update(*(check.replaces for check in group.checks))
-    table = pa.concat_tables(group.tables)
+
+def _merge(
+    store: Store, checks: Sequence[FileCheck], tables: Sequence[pa.Table]
+) -> FileCheck:
+    """Write the rows of some files to one file, then delete these files."""
+    replaced = {os.path.basename(check.path) for check in checks}
+    replaced.update(*(check.replaces for check in checks))
+    table = pa.concat_tables(tables)
     metadata = {**table.schema.metadata, REPLACES: "\n".join(sorted(replaced))}
     path = f"records/{merged_name(replaced)}"
     content = to_bytes(table.replace_schema_metadata(metadata))
@@ -115,7 +96,7 @@ def _merge(store: Store, group: _Group) -> FileCheck:
     store.put(path, content)
     store.sync("records")
     merged = check_records_file(path, store.read(path))
-    run_ids = {run_id for check in group.checks for run_id in check.runs}
+    run_ids = {run_id for check in checks for run_id in check.runs}
     if merged.faults or merged.runs.keys() != run_ids or not merged.replaces:
         store.delete(path)
         raise OSError(
@@ -133,20 +114,12 @@ def background_compaction(store: Store, pause: float = PAUSE) -> Iterator[None]:
     So a study of many trials has few files at any time, and a sweep that was killed
     restarts quickly. This process must have claimed the study.
     """
-    ended = threading.Event()
+    known: dict[str, FileCheck] = {}
 
-    def keep_compacting() -> None:
-        known: dict[str, FileCheck] = {}
-        while not ended.wait(pause):
-            with contextlib.suppress(OSError):  # the next attempt can succeed
-                names = store.names("records", ".parquet")
-                if len(names) - sum(map(is_merged, names)) >= FILES:
-                    compact(store, known)
+    def compact_if_many() -> None:
+        names = store.names("records", ".parquet")
+        if len(names) - sum(map(is_merged, names)) >= FILES:
+            compact(store, known)
 
-    thread = threading.Thread(target=keep_compacting, daemon=True, name="compaction")
-    thread.start()
-    try:
+    with repeated(compact_if_many, pause, "compaction"):
         yield
-    finally:
-        ended.set()
-        thread.join()

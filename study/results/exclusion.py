@@ -1,14 +1,15 @@
 """Let a store decide which of several processes may write.
 
-Each class here keeps one small value, the entry, for a study. A process can replace the
-entry only if no other process has replaced it since the process read it. The module
-`claim` makes claims in this way. The classes also replace a study's files under the
-same condition, because a process can be stopped for hours between its check and its
+Each class keeps one small value for a study, the entry. A process can replace the entry
+only if no other process has replaced the entry since this process read it. The module
+`claim` makes claims with such entries. The classes also replace a study's files under
+the same condition, because a process can be stopped for hours between its check and its
 write.
 """
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import hashlib
 import os
@@ -16,48 +17,58 @@ import shutil
 import time
 import uuid
 from pathlib import Path
-from typing import Any, Protocol
 
 import attrs
 
-from study.results.files import Files, objects
+from study.results.files import Files, objects, write_to_disk
 
 ENTRY = ".claim"  # hidden, so that no command takes it for a result
 
 
-class Exclusion(Protocol):
+class Exclusion(abc.ABC):
     """How a store lets only one process write.
 
-    The entry and each file have a tag, which changes whenever their content changes.
+    The entry and each file have a tag, which changes whenever their content changes. In
+    most stores, the entry is an ordinary file, and the tag of a file is a hash of its
+    content. There, a new holder of a claim must change the content of each file before
+    it uses the file. Otherwise an earlier holder, which was stopped for long, could
+    still overwrite the file.
+
     Every method raises OSError if the storage fails. After an OSError, the caller does
     not know whether the entry or the file was replaced.
     """
 
     def load(self) -> tuple[bytes, str] | None:
         """Return the entry and its tag, or None if there is no entry."""
+        try:
+            return self.read(ENTRY)
+        except FileNotFoundError:
+            return None
 
     def swap(self, content: bytes, tag: str | None) -> str | None:
         """Replace the entry if it still has this tag. With None, create the entry.
 
         Return the new tag. If another process has written the entry, return None.
         """
+        return self.replace(ENTRY, content, tag)
 
     def begin(self, number: int) -> None:
         """Prepare to write files in the claim with this number, before `swap`."""
+        return
 
     def revoke(self, number: int) -> None:
         """Let no claim with a lower number write any more. Call this after `swap`."""
+        return  # tags exclude earlier holders
 
     def end(self) -> None:
         """Delete what `begin` has created."""
+        return
 
+    @abc.abstractmethod
     def read(self, path: str) -> tuple[bytes, str]:
-        """Return the content and the tag of a file.
+        """Return the content and the tag of a file, or raise FileNotFoundError."""
 
-        Raises:
-            FileNotFoundError: The file does not exist.
-        """
-
+    @abc.abstractmethod
     def replace(self, path: str, content: bytes, tag: str | None) -> str | None:
         """Write a file if it still has this tag. With None, create the file.
 
@@ -75,40 +86,8 @@ def exclusion_of(files: Files) -> Exclusion:
     return OtherExclusion(files)
 
 
-class TaggedExclusion(Exclusion, Protocol):
-    """A store in which the entry is an ordinary file, and each file has a tag.
-
-    The tag of a file is a hash of its content. So a new holder of a claim has to change
-    the content of each file before it uses the file. Otherwise an earlier holder, which
-    was stopped for long, could still overwrite it.
-    """
-
-    def load(self) -> tuple[bytes, str] | None:
-        """See `Exclusion`."""
-        try:
-            return self.read(ENTRY)
-        except FileNotFoundError:
-            return None
-
-    def swap(self, content: bytes, tag: str | None) -> str | None:
-        """See `Exclusion`."""
-        return self.replace(ENTRY, content, tag)
-
-    def begin(self, number: int) -> None:
-        """Do nothing."""
-        return
-
-    def revoke(self, number: int) -> None:
-        """Do nothing: the tags exclude earlier holders."""
-        return
-
-    def end(self) -> None:
-        """Do nothing."""
-        return
-
-
 @attrs.frozen
-class BucketExclusion(TaggedExclusion):
+class BucketExclusion(Exclusion):
     """S3: the store checks a condition and writes in one step."""
 
     results: str
@@ -124,15 +103,16 @@ class BucketExclusion(TaggedExclusion):
 
 
 @attrs.define
-class FolderExclusion:
+class FolderExclusion(Exclusion):
     """A folder without locks that all machines see, such as an sshfs mount.
 
     The entry is the file `.claim.N` with the highest number N. A process replaces the
     entry by creating the file with the next number. The file system lets only one
     process create this file, and the highest number never falls.
 
-    A holder writes a file in a folder of its own and then renames it. A new holder
-    first renames the folders of all earlier holders, so their later renames fail.
+    A holder writes a file in a folder of its own and then moves the file to its path.
+    A new holder first renames the folders of all earlier holders, so that earlier
+    holders can no longer move a file.
     """
 
     folder: Path
@@ -157,13 +137,16 @@ class FolderExclusion:
         """See `Exclusion`."""
         number = int(tag or 0) + 1
         partial = self.folder / f"{ENTRY}-{uuid.uuid4().hex}"
-        _write(partial, content)
+        write_to_disk(partial, content)
         try:
             os.link(partial, self._path(number))
         except FileExistsError:
             return None
         except OSError:  # the file system has no links
-            if not self._create(number, content):
+            try:
+                with open(self._path(number), "xb") as sink:
+                    sink.write(content)
+            except FileExistsError:
                 return None
         finally:
             partial.unlink(missing_ok=True)
@@ -174,15 +157,6 @@ class FolderExclusion:
         for old in numbers[:-1]:
             self._path(old).unlink(missing_ok=True)
         return str(number)
-
-    def _create(self, number: int, content: bytes) -> bool:
-        """Create the file of an entry; return False if the file exists already."""
-        try:
-            with open(self._path(number), "xb") as sink:
-                sink.write(content)
-        except FileExistsError:
-            return False
-        return True
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{ENTRY}.{number}"
@@ -225,7 +199,7 @@ class FolderExclusion:
         assert self._own is not None
         partial = self._own / uuid.uuid4().hex
         try:
-            _write(partial, content)
+            write_to_disk(partial, content)
             os.replace(partial, self.folder / path)
         except FileNotFoundError:
             try:
@@ -238,7 +212,7 @@ class FolderExclusion:
 
 
 @attrs.frozen
-class OtherExclusion(TaggedExclusion):
+class OtherExclusion(Exclusion):
     """A store whose conditional writes pyarrow does not offer, such as gs://.
 
     Between the check and the write, another process can write. So a second sweep is
@@ -263,13 +237,6 @@ class OtherExclusion(TaggedExclusion):
         return hashlib.sha256(content).hexdigest()
 
 
-def _write(path: Path, content: bytes) -> None:
-    with open(path, "wb") as sink:
-        sink.write(content)
-        sink.flush()
-        os.fsync(sink.fileno())
-
-
 SHARED_LOCKS = {
     *("ext2", "ext3", "ext4", "xfs", "btrfs", "bcachefs", "zfs", "f2fs", "jfs"),
     *("tmpfs", "ramfs", "overlay", "fuseblk", "vfat", "exfat", "ntfs3"),
@@ -290,11 +257,8 @@ LOCAL_LOCK_OPTIONS = {
 def locks_are_shared(folder: Path, mounts: str = "/proc/self/mountinfo") -> bool:
     """Return whether a lock in a folder excludes processes of other machines too.
 
-    Without a list of mounts, as on macOS, return True.
-
-    Args:
-        folder: An existing folder.
-        mounts: The list of the mounts, in the format of proc_pid_mountinfo(5).
+    `mounts` is the list of the mounts, in the format of proc_pid_mountinfo(5). If there
+    is no such file, as on macOS, return True.
     """
     try:
         lines = Path(mounts).read_text().splitlines()
@@ -308,5 +272,5 @@ def locks_are_shared(folder: Path, mounts: str = "/proc/self/mountinfo") -> bool
         if path.is_relative_to(point) and len(point) >= len(mount_of_path):
             mount_of_path, rest_of_line = point, rest
     kind, *words = rest_of_line.split() or [""]
-    options: set[Any] = set(words[-1].split(",")) if words else set()
-    return kind in SHARED_LOCKS and not options & LOCAL_LOCK_OPTIONS
+    options = words[-1].split(",") if words else []
+    return kind in SHARED_LOCKS and LOCAL_LOCK_OPTIONS.isdisjoint(options)

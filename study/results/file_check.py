@@ -25,39 +25,25 @@ from trainables.setting import Row, digest
 
 @attrs.frozen
 class StoredRun:
-    """One run in a records file.
-
-    Attributes:
-        setting: The columns of the run's setting that have a value.
-    """
+    """One run in a records file."""
 
     setting_id: str
-    setting: Row
+    setting: Row  # the columns of the setting that have a value
     seed: int
     diverged: bool
-    seconds: float  # wall time of all its tasks
+    seconds: float  # wall time of all tasks of the run
 
 
 @attrs.frozen
 class FileCheck:
-    """The result of checking one file of a study.
+    """The result of checking one file of a study."""
 
-    Attributes:
-        path: The path of the file in the study's folder.
-        faults: The reasons why the file cannot be used, or () if the file is good.
-        runs: The runs in a records file, by run_id.
-        newer: Whether a newer version of this program wrote the file. Such a file is
-            not damaged.
-        rows: The number of rows of a records file.
-        replaces: The names of the files that a merged file replaces.
-    """
-
-    path: str
-    faults: tuple[str, ...] = ()
-    runs: Mapping[str, StoredRun] = attrs.field(factory=dict)
-    newer: bool = False
+    path: str  # in the study's folder
+    faults: tuple[str, ...] = ()  # why the file cannot be used; () if the file is good
+    runs: Mapping[str, StoredRun] = attrs.field(factory=dict)  # by run_id
+    newer: bool = False  # a newer program wrote the file, so it is not damaged
     rows: int = 0
-    replaces: frozenset[str] = frozenset()
+    replaces: frozenset[str] = frozenset()  # names of the files that this one replaces
 
 
 def check_records_file(path: str, content: bytes) -> FileCheck:
@@ -106,7 +92,7 @@ def check_records_file(path: str, content: bytes) -> FileCheck:
 
 
 def _run_fault(row: dict[str, Any], setting: Row) -> str | None:
-    """Return the first fault in the rows of one run, or None if they are good.
+    """Return the first fault in the rows of one run, or None if the rows are good.
 
     `row` has the columns of the run and the counts of its tasks.
     """
@@ -140,7 +126,7 @@ def check_checkpoint(path: str, content: bytes) -> FileCheck:
 
 
 def reject_duplicates(checks: Iterable[FileCheck]) -> list[FileCheck]:
-    """Return the checks sorted by path, after adding a fault for each duplicate run.
+    """Return the checks sorted by path, with a fault for each file with duplicate runs.
 
     If a run is in two good files, the file with fewer runs gets the fault.
     """

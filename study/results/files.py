@@ -43,17 +43,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PARTIAL_FILE_AGE = 60.0  # seconds after which a partial file is no longer being written
+PARTIAL_FILE_AGE = 60.0  # seconds; an older partial file is no longer being written
 DAMAGED = "damaged"  # the folder of damaged files, beside the folder of the records
 OLD_SUFFIX = ".damaged"  # the suffix that older versions gave to a damaged file
 
 
 def _check_results(results: str) -> str:
-    """Return a URI unchanged, or the absolute path of a folder.
-
-    Raises:
-        UsageError: `results` is empty, or is a URI with access keys.
-    """
+    """Return a URI without access keys unchanged, or the absolute path of a folder."""
     if not results:
         raise UsageError("--results is empty: give a folder or a URI")
     if "://" not in results:
@@ -66,7 +62,8 @@ def _check_results(results: str) -> str:
 class Files:
     """Read and write the files of one study, by their paths in the study's folder.
 
-    Every method raises OSError if the storage fails.
+    Every method raises OSError if the storage fails. Methods that read a file raise
+    FileNotFoundError if there is no such file.
 
     Attributes:
         results: A folder, or a URI that pyarrow accepts, such as s3://bucket/prefix.
@@ -104,8 +101,6 @@ class Files:
     def check_access(self) -> None:
         """Check, without writing anything, that results can be written.
 
-        A local folder must be writable, and a bucket must exist.
-
         Raises:
             UsageError: The bucket does not exist, or the folder cannot be written to.
         """
@@ -127,9 +122,9 @@ class Files:
             )
 
     def names(self, folder: str, suffix: str) -> list[str]:
-        """Return the sorted names of the files in a folder that end with `suffix`.
+        """Return the sorted names of the visible files that end with `suffix`.
 
-        Hidden files are skipped. If the folder does not exist, return [].
+        If the folder does not exist, return [].
         """
         fs, root = self.root()
         selector = pyarrow.fs.FileSelector(f"{root}/{folder}", allow_not_found=True)
@@ -137,11 +132,7 @@ class Files:
         return [n for n in names if n.endswith(suffix) and n[0] not in "._"]
 
     def read(self, path: str) -> bytes:
-        """Return the content of a file.
-
-        Raises:
-            FileNotFoundError: The file does not exist.
-        """
+        """Return the content of a file."""
         fs, root = self.root()
         with fs.open_input_stream(f"{root}/{path}", compression=None) as source:
             return bytes(source.read())
@@ -156,18 +147,15 @@ class Files:
         folder, name = os.path.split(target)
         partial = f"{folder}/.{name}.{uuid.uuid4().hex}"
         if not self.local:
-            # a signal can leave an object with a part of the content, so write it with
-            # another name first
+            # a signal can leave an object with a part of the content, so first write an
+            # object with another name
             with fs.open_output_stream(partial, compression=None) as sink:
                 sink.write(content)
             fs.move(partial, target)
             return
         os.makedirs(folder, exist_ok=True)
         try:
-            with open(partial, "wb") as sink:
-                sink.write(content)
-                sink.flush()
-                os.fsync(sink.fileno())
+            write_to_disk(partial, content)
             os.replace(partial, target)
         finally:
             with contextlib.suppress(OSError):
@@ -183,11 +171,7 @@ class Files:
                 os.close(descriptor)
 
     def load(self, path: str) -> bytes:
-        """Read a file that only the process with the claim (a lock) may write.
-
-        Raises:
-            FileNotFoundError: The file does not exist.
-        """
+        """Read a file that only the process with the claim (a lock) may write."""
         return self.claim.read(path) if self.claim else self.read(path)
 
     def save(self, path: str, content: bytes) -> None:
@@ -196,7 +180,7 @@ class Files:
         If another process has taken over the claim, this process ends.
 
         Raises:
-            ConflictError: Another process has written the file since `load`.
+            ConflictError: A process without a claim has written the file since `load`.
         """
         (self.claim.put if self.claim else self.put)(path, content)
 
@@ -209,8 +193,7 @@ class Files:
     def set_aside(self, path: str) -> str:
         """Move a damaged file to the folder `DAMAGED`, and return its new location.
 
-        No command reads the files in this folder. If the folder already has a file of
-        this name, the moved file gets a number after its name.
+        If this folder already has a file of this name, add a number to the name.
         """
         if self.claim:
             self.claim.check()  # another sweep has possibly written the file again
@@ -231,7 +214,7 @@ class Files:
             self.set_aside(path)
 
     def count_damaged_files(self) -> int:
-        """Return how many damaged files are kept, which no command reads."""
+        """Return the number of damaged files that were set aside."""
         return len(self.names(DAMAGED, "")) + len(self._old_damaged_files())
 
     def _old_damaged_files(self) -> list[str]:
@@ -255,11 +238,16 @@ class Files:
         return fs, f"{path}/{self.study}"
 
 
-def split_query(results: str) -> tuple[str, str, str]:
-    """Split a URI into its path, '?' and its query, such as region=us-west-2.
+def write_to_disk(path: str | Path, content: bytes) -> None:
+    """Write a local file, and wait until its content is on the disk."""
+    with open(path, "wb") as sink:
+        sink.write(content)
+        sink.flush()
+        os.fsync(sink.fileno())
 
-    For a folder, and for a URI without a query, the last two are empty.
-    """
+
+def split_query(results: str) -> tuple[str, str, str]:
+    """Split a URI into its path, '?' and its query; a folder has only a path."""
     return results.partition("?") if "://" in results else (results, "", "")
 
 
@@ -286,10 +274,6 @@ def _unusable(results: str, reason: str) -> UsageError:
 
 @functools.cache
 def _from_uri(uri: str) -> tuple[Any, str]:
-    """Return pyarrow's filesystem for a URI, and the path in it.
-
-    Requests to S3 have the time limits of `study.results.objects`.
-    """
     fs, path = pyarrow.fs.FileSystem.from_uri(uri)
     if fs.type_name == "s3":
         limits = {"connect_timeout": CONNECT_SECONDS, "request_timeout": ANSWER_SECONDS}
@@ -306,8 +290,30 @@ def objects(results: str) -> Objects:
 
 
 @contextlib.contextmanager
+def repeated(action: Callable[[], object], pause: float, name: str) -> Iterator[None]:
+    """Call `action` every `pause` seconds in a thread while this context lasts.
+
+    If the storage fails, ignore the error, because the next call can succeed.
+    """
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(pause):
+            with contextlib.suppress(OSError):
+                action()
+
+    thread = threading.Thread(target=repeat, daemon=True, name=name)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@contextlib.contextmanager
 def notice(seconds: float = NOTICE_SECONDS) -> Iterator[None]:
-    """Print a line if the storage does not answer the `with` block in `seconds`."""
+    """Print a line if the `with` block takes longer than `seconds`."""
     line = f"The storage has not answered for {seconds:g} s. Waiting for it."
     timer = threading.Timer(seconds, say, [line])
     timer.daemon = True
@@ -321,8 +327,8 @@ def notice(seconds: float = NOTICE_SECONDS) -> Iterator[None]:
 def retry(action: Callable[[], T], limit: float = 60.0) -> T:
     """Call `action` and return its result; retry if the storage fails.
 
-    Print a message before the first retry, and whenever the storage does not answer for
-    `NOTICE_SECONDS`.
+    Print a line before the first retry, and whenever one call of `action` takes longer
+    than `NOTICE_SECONDS`.
 
     Raises:
         OSError: The storage fails for more than `limit` seconds, or with an error that

@@ -1,11 +1,12 @@
 """Write single objects to S3, or to a store that has the interface of S3.
 
 pyarrow writes even a small object in several requests (a multipart upload). If a signal
-comes between them, pyarrow completes an object that has only a part of the content, or
-is empty. Here, a put is one request. So the store has the old or the new object.
+comes between two requests, pyarrow completes an object that has only a part of the
+content, or is empty. In this module, a put is one request. So after a signal, the store
+has the old object or the new object.
 
-A put can be conditional. The store then writes only if the object is still the one that
-was read before (RFC 9110, `If-Match` and `If-None-Match`; Amazon S3 User Guide, "Add
+A put can be conditional. The store then writes only if the object has not changed since
+it was read (RFC 9110, `If-Match` and `If-None-Match`; Amazon S3 User Guide, "Add
 preconditions to S3 operations with conditional requests").
 """
 
@@ -19,21 +20,19 @@ from typing import Any
 
 import attrs
 
-CONNECT_SECONDS = 5
-"""How long to wait for a connection to an object store."""
-
-ANSWER_SECONDS = 15
-"""How long to wait for each answer of an object store."""
-
-ATTEMPTS = 2
-"""How often a request is sent before it fails."""
+CONNECT_SECONDS = 5  # how long to wait for a connection to an object store
+ANSWER_SECONDS = 15  # how long to wait for each answer of an object store
+ATTEMPTS = 2  # how often a request is sent before it fails
 
 _creation = threading.Lock()  # boto3 can create only one client at a time
 
 
 @attrs.frozen
 class Objects:
-    """The objects of a store. A path is BUCKET/KEY. All errors are OSErrors."""
+    """The objects of a store. A path is BUCKET/KEY.
+
+    All errors are OSErrors: FileNotFoundError if an object does not exist.
+    """
 
     client: Any  # boto3's client of S3
 
@@ -53,8 +52,8 @@ class Objects:
             connect_timeout=CONNECT_SECONDS,
             read_timeout=ANSWER_SECONDS,
             retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-            # The next three options do the same as pyarrow. Stores other than Amazon
-            # S3 do not always support bucket names in the host name, or checksums.
+            # pyarrow uses the same three options. Stores other than Amazon S3 do not
+            # always support bucket names in the host name, or checksums.
             s3={"addressing_style": "path" if own_endpoint else "auto"},
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
@@ -74,11 +73,7 @@ class Objects:
             self.client.put_object(**_address(path), Body=content)
 
     def get(self, path: str) -> tuple[bytes, str]:
-        """Return the content and the tag (ETag) of an object.
-
-        Raises:
-            FileNotFoundError: The object does not exist.
-        """
+        """Return the content and the tag (ETag) of an object."""
         with _os_errors(path):
             answer = self.client.get_object(**_address(path))
             return answer["Body"].read(), str(answer["ETag"])
@@ -116,15 +111,13 @@ def _address(path: str) -> dict[str, str]:
 
 
 def _code(error: Exception) -> str:
-    """Return the code of an error that the store has answered with, or ""."""
-    # if the store has not answered, boto3 sets the response of the error to None
+    """Return the code of an error in the store's answer; "" without an answer."""
     answer: dict[str, Any] = getattr(error, "response", None) or {}
     return str(answer.get("Error", {}).get("Code", ""))
 
 
 @contextlib.contextmanager
 def _os_errors(path: str) -> Iterator[None]:
-    """Turn the errors of boto3 into OSErrors."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

@@ -8,8 +8,8 @@
     RESULTS/STUDY/stopped/SETTING-seeds-0-1.parquet     rows of runs that a race stopped
     RESULTS/STUDY/damaged/                              files that could not be read
 
-Writing a file twice does no harm. The records show which runs are finished. Therefore a
-process can be killed at any time, and no other file is needed to resume.
+Writing a file twice does no harm, and the records show which runs are finished.
+Therefore a process can be killed at any time. A study resumes from these files alone.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Store(Files):
     OSError if the storage fails.
 
     Attributes:
-        made_by: Metadata for each records file, from `software()`. The hardware is
-            added when a file is written.
+        made_by: Metadata for each records file, from `software()`. `write_records` adds
+            the hardware.
     """
 
     made_by: Mapping[str, str] = attrs.field(factory=dict)
@@ -76,16 +76,15 @@ class Store(Files):
         """
         request = self._read_request()
         while self.claim and request.claim != self.claim.stamp:
-            # from now on, an earlier holder of the claim cannot overwrite the file
+            # after this save, an earlier holder of the claim cannot overwrite the file
             request = attrs.evolve(request, claim=self.claim.stamp)
             try:
                 self.save(REQUEST_FILE, request.to_bytes())
-            except FileExistsError:  # an earlier holder has just overwritten it
+            except FileExistsError:  # an earlier holder has just overwritten the file
                 request = self._read_request()
         return request
 
     def _read_request(self) -> Request:
-        """Return the request in the file, or an empty request if there is no file."""
         try:
             content = self.load(REQUEST_FILE)
             request = Request.from_bytes(content, self.study)
@@ -120,8 +119,8 @@ class Store(Files):
 
         A race has stopped the trial before the end of its stream, so these records must
         not be mixed with the records of complete runs. The metadata do not name the
-        hardware, because the trial possibly ran on another machine. A damaged
-        checkpoint is skipped.
+        hardware, because the trial possibly ran on another machine. If the checkpoint
+        is damaged, write nothing.
         """
         if records := self.checkpoint_records(name):
             content = to_bytes(to_table(records, self.made_by))
@@ -132,9 +131,8 @@ class Store(Files):
         from trainables import checkpoint
 
         try:
-            records: list[Record] = checkpoint.read(self.load_state(name) or b"")[
-                "records"
-            ]
+            content = checkpoint.read(self.load_state(name) or b"")
+            records: list[Record] = content["records"]
             check_records(records)
         except OSError:
             raise
@@ -160,8 +158,8 @@ class Store(Files):
             table = pq.read_table(source, use_threads=False, filters=filters)
             return list(table.to_pylist())
 
-        # first try the stack's own file: a search reads the records of each trial, and
-        # to list all files each time would be slow
+        # first try the stack's own file, because a search reads the records of each
+        # trial, and listing all files each time would be slow
         if (rows := read(stack)) is None:
             files = read_current(
                 self._records_paths, lambda paths: map(read, paths), lambda rows: ()
@@ -202,10 +200,7 @@ class Store(Files):
         return file_check.reject_duplicates(checks.values())
 
     def delete_replaced(self, checks: Iterable[FileCheck]) -> None:
-        """Delete the records files that good merged files replace.
-
-        `checks` are the results of checking all records files.
-        """
+        """Delete the records files that good merged files in `checks` replace."""
         good = (check for check in checks if not check.faults)
         replaced = {name for check in good for name in check.replaces}
         names = replaced and replaced.intersection(self.names("records", ".parquet"))
@@ -236,8 +231,8 @@ class Store(Files):
     def finished_runs(self, *, repair: bool = False) -> set[str]:
         """Return the run_ids of the runs that have a record for every task.
 
-        If `repair` is true, move each damaged file to the folder of damaged files. Runs
-        that are then missing will be trained again.
+        If `repair` is true, move each damaged file to the folder of damaged files, and
+        delete the files that merged files replace.
 
         Raises:
             UsageError: A newer version of this program wrote one of the files.
@@ -280,17 +275,14 @@ class Store(Files):
         return [parse_stack_name(name.removesuffix(".pt")) for name in names]
 
     def save_failures(self, reasons: Mapping[str, str]) -> None:
-        """Save the error of each trial that failed in this sweep, by trial name.
-
-        If there are no errors, delete the file of the earlier errors.
-        """
+        """Save the error of each trial that failed in this sweep, by trial name."""
         if reasons:
             self.put(FAILED, json.dumps(dict(reasons), indent=1).encode())
         else:
             self.delete(FAILED)
 
     def load_failures(self) -> dict[str, str]:
-        """Return the error of each trial that failed in the last sweep, by name.
+        """Return the error of each trial that failed in the last sweep, by trial name.
 
         Return {} if the file of the errors is missing or damaged.
         """
@@ -317,9 +309,8 @@ def to_bytes(table: pa.Table) -> bytes:
 def find_stores(results: str, study: str | None = None) -> list[Store]:
     """Return a store for each study in a folder or URI, sorted by name.
 
-    Args:
-        results: The folder or URI with the results of all studies, or of one study.
-        study: The name of one study, or None for all studies.
+    `results` has the results of all studies, or of one study. With `study`, return only
+    the store of the study with this name.
 
     Raises:
         UsageError: No study is found, or the storage cannot be read.

@@ -1,4 +1,4 @@
-"""Results in an object store: moto's, on loopback, which can be told to fail."""
+"""Results in moto's object store, on loopback; a test can make the store fail."""
 
 from __future__ import annotations
 
@@ -128,6 +128,6 @@ def test_a_report_is_made_of_what_lies_there(store, monkeypatch):
     assert seeds == {0, 1, 2, 3}
     for place in (store.results, store.location()):
         (report,) = make_reports(place)
-        # of two runs there is nothing measured, of two no record
+        # two runs have records without measurements, and two runs have no records
         assert (report.complete, report.expected) == (0, 4)
         assert not any(part.failed for part in report.parts)

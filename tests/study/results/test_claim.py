@@ -1,4 +1,4 @@
-"""Claims by a file lock: one sweep at a time, and a dead one's claim dies with it."""
+"""Claims with a file lock: one sweep at a time; the end of a sweep ends its claim."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compaction: each row once for every reader, wherever the compaction is cut."""
+"""A compaction that is killed at any moment leaves each row once for every reader."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def write(store, files=FILES):
 
 @pytest.fixture(scope="module")
 def contents(tmp_path_factory):
-    """The small files, by path; the last was made by other code."""
+    """The small files, by path; the last has the metadata of another commit."""
     folder = str(tmp_path_factory.mktemp("made"))
     write(Store(folder, "mine", {"commit": "one"}), FILES[:-1])
     store = Store(folder, "mine", {"commit": "two"})
@@ -107,17 +107,17 @@ def assert_each_row_once(store):
 
 
 def plain(store):
-    """Return the rows that a reader finds who knows nothing of merged files."""
+    """Return the rows for a program that does not know about merged files."""
     fs, root = store.root()
     return pq.read_table(f"{root}/records", filesystem=fs)
 
 
 class CutError(Exception):
-    """The process was killed here."""
+    """Stands for a SIGKILL of the process."""
 
 
 class SerialPool:
-    """Does in turn what a ThreadPoolExecutor does at the same time."""
+    """A ThreadPoolExecutor that runs one call after another."""
 
     def __init__(self, *words):
         pass
@@ -133,7 +133,7 @@ class SerialPool:
 
 @pytest.fixture
 def before_each(monkeypatch):
-    """A function that lets another be called before each of these operations."""
+    """A function that sets a hook, which runs before each of some operations."""
     for module in ("study.results.store", "analysis.records.load"):
         monkeypatch.setattr(f"{module}.ThreadPoolExecutor", SerialPool)
     hooks = []
@@ -173,7 +173,7 @@ def test_the_rows_stay_as_they_are(store):
     assert {k: v for part in new_runs for k, v in part.items()} == {
         k: v for part in runs for k, v in part.items()
     }
-    # what made the rows is still known, and only this program's readers see the list
+    # the records still have their metadata, but not the list of replaced files
     made = {f.metadata["commit"] for f in loading.load_records(store.location()).files}
     assert made == {"one", "two"}
     assert all(
@@ -232,7 +232,7 @@ def test_a_cut_at_any_write_loses_and_doubles_nothing(new_store, before_each):
         except CutError:
             left[0] = 99
         assert_each_row_once(store)
-        # other readers find each row, but twice until the old file is deleted
+        # other programs find each row, but twice until the small file is deleted
         rows = keys(plain(store).to_pylist())
         assert set(rows) == ROWS
         assert (len(rows) > len(ROWS)) == (writes in (1, 2))
@@ -259,7 +259,7 @@ READERS = {
 
 @pytest.fixture(scope="module")
 def states(contents, tmp_path_factory):
-    """The files before, after one and after two compactions."""
+    """The files before a compaction, after one and after two compactions."""
     store = Store(str(tmp_path_factory.mktemp("states")), "mine")
     states = [contents]
     for path, content in contents.items():
@@ -278,7 +278,7 @@ def states(contents, tmp_path_factory):
 def test_a_reader_in_the_middle_sees_each_row_once(
     reader, states, before_each, tmp_path
 ):
-    """Two compactions come before any two operations of the reader."""
+    """Two compactions happen, each before any operation of the reader."""
     operations = [
         *((Files, name) for name in ("read", "names")),
         *((loading, "_find_files"), (loading._Reader, "read")),
@@ -400,7 +400,7 @@ def test_a_sweep_that_has_lost_its_claim_writes_no_merged_file(store):
 
     stale = attrs.evolve(stale, claim=Lost())
     with pytest.raises(OSError, match="lost"):
-        compaction._merge(stale, group)
+        compaction._merge(stale, *group)
     assert paths(store) == before
 
 

@@ -1,8 +1,8 @@
-"""Claims where no file lock helps: never two writers, and no line is ever lost.
+"""Claims without a file lock: never two writers, and no line is ever lost.
 
-The claims are tried on S3 (moto's), on a folder without locks (as an sshfs mount is to
-two machines), and on a store whose writes have no conditions. The long tests also try
-two sshfs mounts of one folder.
+The tests claim studies in moto's S3, in a folder without locks (such as an sshfs mount
+on two machines), and in a store without conditional writes. The long tests also use two
+sshfs mounts of one folder.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PLACES = [*EXACT, "mock"]
 
 @pytest.fixture
 def no_locks(monkeypatch):
-    """Two mounts of one folder, of which neither sees the locks of the other."""
+    """Let folders have no file locks, as an sshfs mount has none."""
     monkeypatch.setattr(claims, "_lock", lambda files: None)
 
 
@@ -79,19 +79,19 @@ FIRST, SECOND = "first-mount", "second-mount"
 
 
 def place(store):
-    """Return what kind of place a store is, for a line of text."""
+    """Return the kind of a store as text."""
     kind = "two mounts" if FIRST in store.results else "a folder"
     return kind if store.local else store.results[:5]
 
 
 def elsewhere(store):
-    """Return the store as a second machine sees it: in the second mount, if any."""
+    """Return the same store in the second mount, if it has two mounts."""
     return Store(store.results.replace(FIRST, SECOND), store.study)
 
 
 @pytest.fixture
 def lines(monkeypatch):
-    """What a process that has lost its claim says, where its end would end the test."""
+    """The lines that processes print when they lose their claim; they do not end."""
     lines = []
     monkeypatch.setattr(claims, "end_process", lines.append)
     return lines
@@ -106,10 +106,10 @@ exact_places_and_mounts = pytest.mark.parametrize(
 
 @contextlib.contextmanager
 def waiting_for(held, skew=0.0):
-    """Let each wait of a process that claims be one renewal by the holder.
+    """Let the holder renew its claim once whenever the waiting process sleeps.
 
     So no test depends on the speed of this machine. The clock of the process that waits
-    differs by `skew` seconds.
+    differs by `skew` seconds from the holder's clock.
     """
     clock = SimpleNamespace(
         sleep=lambda seconds: held.claim.renew(),
@@ -208,7 +208,7 @@ def test_a_holder_that_was_stopped_overwrites_nothing(store, lines, size, monkey
         request = first.load_request()
         first.save_request(attrs.evolve(REQUEST, claim=request.claim))
         journal, study = open_search(first, search)
-        # the second has waited long enough, and begins with what the first has written
+        # the second process has waited long enough, and loads what the first has saved
         second = stack.enter_context(claim(store, stale=0.2))
         loaded = second.load_request()
         assert loaded.settings == REQUEST.settings
@@ -218,7 +218,7 @@ def test_a_holder_that_was_stopped_overwrites_nothing(store, lines, size, monkey
         paths = [REQUEST_FILE, *journal_parts(store)]
         assert len(paths) == (2 if size > 1 else 4)
         before = {path: store.read(path) for path in paths}
-        # now the first continues
+        # now the first process continues
         study.ask()
         for write in (journal.flush, lambda: first.save_request(request)):
             with pytest.raises(ClaimLostError):
@@ -248,7 +248,7 @@ def test_the_first_releases_nothing_of_the_second(store, lines):
 
 @exact_places
 def test_an_earlier_holder_that_writes_during_the_takeover_is_read_again(store, lines):
-    """Its last write comes after the second has read and before it has written."""
+    """The first process writes after the second has read and before it has written."""
     with claim(store, stale=60) as first:
         request = first.load_request()
         with claim(store, stale=0.2) as second:
@@ -273,7 +273,7 @@ def test_an_earlier_holder_that_writes_during_the_takeover_is_read_again(store, 
 
 @pytest.mark.parametrize("store", ["s3"], indirect=True)
 def test_an_answer_that_never_came_is_no_conflict(store, monkeypatch):
-    """The store has done what it was asked, but the process does not know."""
+    """The store has written the file, but its answer never comes."""
     with claim(store, stale=60) as held:
         replace = type(held.claim._exclusion).replace
 
@@ -295,7 +295,7 @@ def test_an_answer_that_never_came_is_no_conflict(store, monkeypatch):
 
 
 def test_a_file_number_that_was_deleted_is_not_taken_again(tmp_path):
-    """A process read an entry, slept, and woke after two others had changed it."""
+    """A process reads an entry, and two others replace it before the process writes."""
     one = FolderExclusion(tmp_path)
     assert one.swap(b"1", None) == "1"
     assert one.swap(b"2", "1") == "2"
@@ -322,17 +322,17 @@ def add_line(held, line, pause):
         with contextlib.suppress(FileNotFoundError):
             content = held.load("lines")
         time.sleep(pause)
-        # an earlier holder may write once more before the first write of the next
+        # an earlier holder can write once more before the next holder's first write
         with contextlib.suppress(ConflictError):
             held.save("lines", content + line + b"\n")
             return
 
 
 def race(store, rounds, processes, pause):
-    """Let threads claim the results again and again; return what each has written.
+    """Let threads claim the results again and again; return the lines they have added.
 
-    In its claim, each adds lines to one file: it reads the file, waits, and writes it.
-    So if two were inside at once, a line of one would be lost.
+    A thread with the claim reads a file, waits, and writes the file with one more line.
+    So if two threads had the claim at once, a line of one of them would be lost.
     """
     written, inside = [], []
 
@@ -360,7 +360,7 @@ def race(store, rounds, processes, pause):
 
 
 def slow_links(monkeypatch, delay):
-    """Let a folder take its time, as a store behind a network does."""
+    """Make the entry of a folder slow, like that of a store behind a network."""
     swap = FolderExclusion.swap
 
     def slow(self, content, tag):
@@ -387,7 +387,7 @@ def test_races_lose_no_line(store, bucket, lines, monkeypatch):
 def test_many_races_lose_no_line(
     store, bucket, lines, monkeypatch, capsys, races, delay
 ):
-    """Puts take 0 to `delay` seconds to the store, and as long for their answer."""
+    """A put takes up to `delay` seconds to the store, and so does its answer back."""
     bucket.delay = delay / 2
     slow_links(monkeypatch, delay)
 
@@ -428,7 +428,7 @@ with claims.claim(Files(sys.argv[1], "mine"), stale=1.0) as held:
 
 
 def take_over(stack, store):
-    """Claim a store whose holder was stopped, perhaps with a renewal on its way."""
+    """Claim a store whose holder was stopped, possibly during a renewal."""
     with contextlib.suppress(UsageError):
         return stack.enter_context(claim(store, stale=1.0))
     return stack.enter_context(claim(store, stale=1.0))

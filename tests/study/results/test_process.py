@@ -1,4 +1,4 @@
-"""A process is dead only if this machine proves it."""
+"""A process counts as dead only if this machine shows that it is dead."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_a_process_is_dead_when_it_is_killed():
         name = f"{_machine()}-{process.pid}-{start}"
         assert not is_dead(name)
         process.kill()
-        # until its parent waits for it, it is a zombie
+        # a process that has ended is a zombie until its parent waits for it
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert _state_and_start(process.pid)[0] == "Z"
         assert is_dead(name)

@@ -1,4 +1,4 @@
-"""What a file says about what made it, and what it must not say."""
+"""The metadata of a file: versions and hardware, but no personal names."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ MOMENTS = ["before", "after"]
 
 
 class Interrupt(BaseException):
-    """Stands for a signal: no `except Exception` catches it."""
+    """Stands for a signal, because no `except Exception` catches it."""
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def interrupted_at(action, number):
     return calls
 
 
-# an interrupt may come before a socket is closed
+# an interrupt can come before a socket is closed
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("files", PLACES, indirect=True)
@@ -61,7 +61,7 @@ def test_an_interrupt_at_any_call_of_a_put_leaves_the_old_file_or_the_new(files)
     total = interrupted_at(lambda: files.put("a/file", OLD), -1)
     left = []
     for i in range(20):
-        # the last call that is counted ends the count
+        # the last counted call is the one that ends the count
         number = 1 + i * (total - 1) // 20
         interrupted_at(lambda: files.put("a/file", NEW), number)
         left.append(files.read("a/file"))
@@ -83,9 +83,9 @@ def test_nothing_is_uploaded_in_parts(files, bucket):
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("files", ["s3"], indirect=True)
 def test_signals_during_puts_to_a_store(files, bucket, capsys):
-    """The store has the put and has done nothing yet, or has written and not answered.
+    """A signal comes before the store writes the object, or before the store answers.
 
-    The store goes on only when the writer, after the signal, has read the file.
+    The store continues only after the process has read the file.
     """
     main = threading.main_thread().ident
     left = []

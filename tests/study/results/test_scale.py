@@ -1,9 +1,10 @@
-"""Scale: trials that do nothing, through the real store, plan, status and search.
+"""Many trials that train nothing, with the real store, plan, status and search.
 
     SCALE=100000 pytest -m chaos -s tests/study/results/test_scale.py
 
-It prints the processor time and the memory of this process after each tenth of the
-trials, and how long a restart takes to find what is done. Read whether they stay flat.
+The command prints the processor time and the memory of this process after each tenth of
+the trials, and how long a restart takes to find the finished runs. These numbers should
+stay flat.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def show(text, wall, cpu):
 
 @pytest.mark.parametrize("place", ["folder", "s3"])
 def test_time_and_memory_of_a_study_stay_flat(place, tmp_path, request, monkeypatch):
-    # as many merged files as in a large study
+    # so there are as many merged files as in a large study
     files = min(compaction.FILES, TRIALS // 10)
     monkeypatch.setattr(compaction, "FILES", files)
     results = str(tmp_path)
@@ -117,7 +118,7 @@ def test_time_and_memory_of_a_study_stay_flat(place, tmp_path, request, monkeypa
 
 
 def test_time_of_a_search(tmp_path):
-    """Optuna's sampler compares each new trial with all trials before."""
+    """Optuna's sampler compares each new trial with all earlier trials."""
     count = TRIALS // 10
     store = Store(str(tmp_path), "mine", software())
     proposals = Proposals(Search("mine", SPACE, (0,), count), store, set(), patience=0)

@@ -1,4 +1,4 @@
-"""The store: whole files or none, names that come back, and nothing twice."""
+"""The store writes a file as a whole or not at all, and no row twice."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SETTING = Setting(dataset="mnist-5k", tasks=3, hidden=(4,))
 
 
 def records(seeds=(0, 1), tasks=3, setting=SETTING):
-    """Rows as a run makes them, with nothing measured."""
+    """Return the rows of runs without their measurements."""
     made = {
         "study": "mine",
         "setting_id": setting.setting_id,
@@ -104,7 +104,7 @@ def test_what_is_written_twice_is_there_once(store):
 
 
 def rewrite(store, change, seeds=(0,)):
-    """Write records after a change; return the one fault that is found."""
+    """Write records after a change; return the only fault of the file."""
     rows = records(seeds)
     store.write_records(rows)
     (name,) = files(store)
@@ -157,7 +157,7 @@ def test_a_run_that_is_in_two_files_is_kept_once(store, capsys):
     assert "damaged/" in message
     assert "seeds-1.parquet; missing runs" in message
     assert f": run {SETTING.run_id(1)} is also in " in message
-    # other programs that read the folder find each run once
+    # other programs that read the folder find each run only once
     rows = pd.read_parquet(store.location("records"))
     assert sorted(rows["seed"].unique()) == [0, 1, 2]
     assert len(rows) == 3 * SETTING.tasks
@@ -179,7 +179,7 @@ def test_storage_that_fails_sets_no_file_aside(store, monkeypatch):
 
 
 def test_a_file_with_a_name_in_it_that_is_no_text_is_not_whole():
-    """A bit flipped in the name of a column; pyarrow says so in an error of its own."""
+    """A flipped bit in the name of a column gives another error of pyarrow."""
     broken = CONTENT.replace(b"setting_id", b"\xf3etting_id")
     assert check_records_file("a", broken).faults
 
@@ -195,7 +195,7 @@ def test_a_file_that_is_not_as_it_was_is_never_whole(data):
         changed = bytearray(content)
         changed[place] ^= data.draw(st.integers(1, 255))
     after = check_records_file("a", bytes(changed))
-    # nothing has changed unseen
+    # every change of the content is found
     assert after.faults or (
         after.runs == check_records_file("a", content).runs
         and pq.read_table(pa.BufferReader(changed)).equals(
@@ -248,7 +248,7 @@ def test_a_damaged_file_is_set_aside_and_its_runs_are_to_be_made_again(
         cut = {"half": whole[: len(whole) // 2], "empty": b"", "text": b"run_id,task"}
         path.write_bytes(cut[damage])
     damaged = path.read_bytes()
-    # to look changes nothing
+    # without `repair`, nothing changes
     assert store.finished_runs() == {SETTING.run_id(1)}
     assert path.read_bytes() == damaged
     aside = Path(store.location("damaged"), path.name)
