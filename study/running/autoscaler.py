@@ -18,32 +18,22 @@ from ray.autoscaler.v2.sdk import get_cluster_status
 
 from study.console import say
 
-WAIT = 5.0
-"""If something has waited for nodes for this many seconds, show a message."""
-
-REPEAT = 60.0
-"""Seconds between two messages while something waits for nodes."""
+WAIT = 5.0  # seconds of a wait for nodes before the first message
+REPEAT = 60.0  # seconds between two messages of one wait
 
 RECENT = 300.0
-"""A failed launch is reported for this many seconds.
+"""Seconds for which a failed launch is reported.
 
-Ray lists the failure for longer than this, even after a later launch has succeeded.
-While the cloud refuses nodes, the autoscaler tries again, and fails again, within
-seconds. So the newest failure is recent as long as the cloud refuses nodes.
+Ray lists a failure for longer, even after a later launch has succeeded. While the cloud
+refuses nodes, the autoscaler tries again, and fails again, within seconds. So the
+newest failure is recent as long as the cloud refuses nodes.
 """
 
-LOG_BYTES = 200_000
-"""The number of bytes that are read at the end of the autoscaler's log.
-
-They contain the last minutes of the log.
-"""
+LOG_BYTES = 200_000  # this end of the autoscaler's log has the last minutes
 
 
 def launch_state() -> str:
-    """Return what the autoscaler says about nodes that do not run yet, as a sentence.
-
-    Without an answer of the autoscaler, return the empty string.
-    """
+    """Return what the autoscaler says about nodes that do not run yet, or ""."""
     try:
         address = ray.get_runtime_context().gcs_address
         return describe(get_cluster_status(address), _log())
@@ -65,14 +55,10 @@ def _log() -> str:
 def describe(status: ClusterStatus, log: str = "", now: float | None = None) -> str:
     """Return a sentence about the nodes of a cluster that do not run yet.
 
-    The sentence has the latest failure of each node type, if it is recent, and the
-    cloud's reason. Ray 2.60 (`NodeProviderAdapter._launch_nodes_by_type`) writes the
-    reason only to the log of the autoscaler.
-
-    Args:
-        status: The answer of the autoscaler.
-        log: The end of its log.
-        now: The time in seconds since 1970, or None to use the clock.
+    The sentence has the latest failure of each node type, if this failure is recent,
+    and the cloud's reason. Ray 2.60 (`NodeProviderAdapter._launch_nodes_by_type`)
+    writes the reason only to `log`, the log of the autoscaler. `now` is the time in
+    seconds since 1970, or None to use the clock.
     """
     oldest = (time.time() if now is None else now) - RECENT
     parts = []
@@ -97,7 +83,7 @@ class WaitingNews:
 
     def __init__(self) -> None:
         """Start without a wait."""
-        self._since: float | None = None
+        self._since: float | None = None  # the start of the wait
         self._last: float | None = None  # the time of the last message
 
     @property
@@ -112,9 +98,8 @@ class WaitingNews:
     def update(self, text: str, now: float | None = None) -> None:
         """Show `text` and the state of the autoscaler, if a message is due.
 
-        Args:
-            text: A sentence that says what the study waits for.
-            now: The local time in seconds, or None to use the clock.
+        `text` is a sentence that says what the study waits for. `now` is the local time
+        in seconds, or None to use the clock.
         """
         now = time.monotonic() if now is None else now
         if self._since is None:

@@ -1,8 +1,8 @@
 """Run the best settings of a study again with new seeds, to compare them fairly.
 
-The best of many settings is partly lucky (the winner's curse). The results on the
-study's seeds decide which setting of each method, SGD included, is the best on each
-problem. These best settings then run with new seeds. Only the records of the new seeds
+The results on the study's seeds decide which setting of each method, SGD included, is
+the best on each problem. The best of many settings is partly lucky (the winner's
+curse). So the best settings then run with new seeds. Only the records of the new seeds
 give a fair comparison.
 """
 
@@ -41,11 +41,11 @@ def confirmation(
     """Return a study that runs the best settings with new seeds.
 
     `analysis.comparing.compare.best_settings` chooses the settings, by the measure of
-    their problem (e.g. the test accuracy, or the return in control). If there are none,
-    because no two methods have finished runs, return None.
+    their problem (e.g. the test accuracy, or the return in control). If fewer than two
+    methods have finished runs, return None.
 
     Args:
-        store: The storage that has the study's results.
+        store: The store of the study.
         seeds: The seeds of the study. Their records decide which settings are best.
         count: The number of new seeds.
         setting_ids: The settings to choose from, or None for all settings.
@@ -72,9 +72,6 @@ def confirmation(
     best = {name for names in best_settings(frame).values() for name in names}
     if not best:
         return None
-    settings = (
-        Setting.from_row(rows[name])
-        for name in frame["setting_id"].unique()
-        if name in best
-    )
-    return Study(store.study, tuple(settings), new_seeds(seeds, count))
+    names = [name for name in frame["setting_id"].unique() if name in best]
+    settings = tuple(Setting.from_row(rows[name]) for name in names)
+    return Study(store.study, settings, new_seeds(seeds, count))

@@ -16,21 +16,20 @@ from study.console import say
 from trainables.patience import first_line
 from trainables.usage import UsageError
 
-CONNECT_TIMEOUT = 10.0
-"""Seconds to wait for an answer from an address. Ray itself would wait for minutes."""
+CONNECT_TIMEOUT = 10.0  # seconds; Ray itself would wait for minutes
 
 
 @contextlib.contextmanager
 def connected(address: str | None, study: str) -> Iterator[None]:
     """Connect to Ray when the context starts, and disconnect when the context ends.
 
-    Inside another such context, do nothing.
+    If this process is connected to Ray already, do nothing.
 
     Args:
         address: The address of a Ray cluster, or None to use $RAY_ADDRESS. If
             $RAY_ADDRESS is also missing, connect to the last Ray cluster that this user
-            has started on this machine. If there is none, or if it has ended, start
-            Ray on this machine.
+            has started on this machine. If there is no such cluster, or if it has
+            ended, start Ray on this machine.
         study: The study's name. Ray's dashboard shows this name for the job.
 
     Raises:
@@ -70,12 +69,9 @@ def connected(address: str | None, study: str) -> Iterator[None]:
 def _last_cluster(file: Path | None = None) -> str:
     """Return the address of this user's last Ray cluster on this machine, or "local".
 
-    All users of a machine share the file that has this address. If another user wrote
-    the address, the cluster is not used, because it would get this user's code and
-    token.
-
-    Args:
-        file: The file that has the address, or None to use Ray's file.
+    All users of a machine share `file`, Ray's file with this address. If another user
+    wrote the address, the cluster is not used, because that cluster would get this
+    user's code and token.
     """
     file = file or Path(ray._common.utils.get_ray_address_file(None))
     try:
@@ -107,19 +103,12 @@ def _dashboard_line(url: str | None) -> str:
 
 
 def _check_address(address: str) -> None:
-    """Check that a program answers at an address of the form HOST:PORT.
-
-    An address without a port is not tested.
-
-    Raises:
-        UsageError: No program answers, or the address starts with ray://, which is the
-            protocol of Ray's client.
-    """
+    """Check that a program answers at an address, if the address is HOST:PORT."""
     if address.startswith("ray://"):
         raise UsageError(
             f"--address is {address}, which uses Ray's client, but Ray's client cannot "
-            "run a study. Run the "
-            "command on the head node with `ray job submit` (docs/cluster.md)"
+            "run a study. Run the command on the head node with `ray job submit` "
+            "(docs/cluster.md)"
         )
     if error := _connection_error(address):
         raise UsageError(
@@ -130,15 +119,13 @@ def _check_address(address: str) -> None:
 
 
 def _connection_error(address: str) -> Exception | None:
-    """Return the error of a connection to `address`, or None if there is no error.
+    """Return the error of a connection to HOST:PORT, or None if there is no error.
 
-    If the address does not have the form HOST:PORT, return None without a test.
+    Return None without a test if `address` does not have this form.
     """
-    match = re.fullmatch(r"\[?(.+?)\]?:(\d{1,5})", address)
-    if not match:
-        return None
-    try:
-        socket.create_connection((match[1], int(match[2])), CONNECT_TIMEOUT).close()
-    except (OSError, OverflowError) as error:
-        return error
+    if match := re.fullmatch(r"\[?(.+?)\]?:(\d{1,5})", address):
+        try:
+            socket.create_connection((match[1], int(match[2])), CONNECT_TIMEOUT).close()
+        except (OSError, OverflowError) as error:
+            return error
     return None

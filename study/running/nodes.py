@@ -12,7 +12,7 @@ import contextlib
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -29,37 +29,23 @@ from study.running.shares import capacity
 from trainables.patience import first_line
 from trainables.usage import UsageError
 
-FOLDER = "reach"
-"""The name of the folder for test files, in the results folder of a study."""
-
-TIMEOUT = 120.0
-"""Seconds that a node has to start Python and to copy a file."""
-
-COPY_SECONDS = 5.0
-"""Seconds for which a node tries again to copy a file."""
+FOLDER = "reach"  # the folder for test files, in the results folder of a study
+TIMEOUT = 120.0  # seconds that a node has to start Python and to copy a file
+COPY_SECONDS = 5.0  # seconds for which a node tries again to copy a file
+INTERVAL = 1.0  # seconds between two checks of the nodes by a `NodeWatcher`
 
 COMPARED_VERSIONS = ("commit", "python", "torch", "numpy")
-"""The versions that should be equal on all nodes.
-
-If a node has another version, a message says so.
-"""
-
-INTERVAL = 1.0
-"""Seconds between two checks of the nodes by a `NodeWatcher`."""
+"""The versions that should be equal on all nodes."""
 
 
 def live_nodes() -> dict[str, str]:
-    """Return the address of each live node, by the ID of the node."""
+    """Return the address of each live node, by the node's ID."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return {n["NodeID"]: n["NodeManagerAddress"] for n in nodes if n["Alive"]}
 
 
 def copy_file(files: Files, source: str, target: str) -> tuple[str, dict[str, str]]:
-    """Copy a file on a node; return the error and the software versions of the node.
-
-    If the copy succeeds, the error is the empty string. If the storage fails, try again
-    for `COPY_SECONDS`.
-    """
+    """Copy a file on a node; return the error ("" for none) and the node's versions."""
     try:
         retry(lambda: files.put(target, files.read(source)), COPY_SECONDS)
     except OSError as error:
@@ -69,15 +55,11 @@ def copy_file(files: Files, source: str, target: str) -> tuple[str, dict[str, st
 
 @attrs.frozen
 class ReachTest:
-    """Tests whether a node can read and write the results.
-
-    The driver is the process of the sweep command. It writes a file, the node copies
-    the file, and then the driver reads the copy.
-    """
+    """Tests whether a node can read and write the results."""
 
     files: Files
     address: str  # the address of the node
-    # the path of the file; the path of the copy is this path followed by "-copy"
+    # the path of the test file; the path of the copy is this path followed by "-copy"
     path: str = attrs.field(factory=lambda: f"{FOLDER}/{uuid.uuid4().hex}")
     content: bytes = attrs.field(factory=lambda: os.urandom(16))
 
@@ -85,9 +67,6 @@ class ReachTest:
         """Write the test file and start a Ray task that copies the file on a node.
 
         Return Ray's reference to the result of the task.
-
-        Raises:
-            OSError: The storage fails.
         """
         retry(lambda: self.files.put(self.path, self.content), COPY_SECONDS)
         strategy = NodeAffinitySchedulingStrategy(node, soft=False)
@@ -99,8 +78,8 @@ class ReachTest:
     def fault(self, answer: Any) -> str:
         """Return why the node cannot use the results, or "" if it can use them.
 
-        `answer` is the reference that `start` returned. If the task of `answer` is not
-        finished, the node counts as a node that does not answer.
+        `answer` is the reference that `start` returned. If the task is not finished,
+        the node does not answer.
         """
         try:
             fault, versions = ray.get(answer, timeout=0)
@@ -126,28 +105,26 @@ class ReachTest:
         return copy == self.content
 
     def clean_up(self) -> None:
-        """Delete the test file and its copy. Ignore errors of the storage."""
-        with contextlib.suppress(OSError):
-            self.files.delete(self.path)
-            self.files.delete(f"{self.path}-copy")
-            if self.files.local:
-                (self.files.folder / FOLDER).rmdir()
+        """Delete the test file and its copy."""
+        delete_test_files(self.files, [self.path, f"{self.path}-copy"])
 
 
-def delete_test_files(files: Files) -> None:
-    """Delete the test files that an interrupted session or a slow node has left."""
+def delete_test_files(files: Files, paths: Sequence[str] | None = None) -> None:
+    """Delete some test files, or all that an earlier session or a slow node has left.
+
+    If the storage fails, ignore the error.
+    """
     with contextlib.suppress(OSError):
-        for name in files.names(FOLDER, ""):
-            files.delete(f"{FOLDER}/{name}")
-        if files.local:
+        if paths is None:
+            paths = [f"{FOLDER}/{name}" for name in files.names(FOLDER, "")]
+        for path in paths:
+            files.delete(path)
+        if files.local:  # `rmdir` deletes only an empty folder
             (files.folder / FOLDER).rmdir()
 
 
 def version_differences(versions: Mapping[str, str]) -> str:
-    """Return a text that lists the software versions that differ on another node.
-
-    If there is no difference, return the empty string.
-    """
+    """Return how the versions of a node differ from this machine's; "" for equal."""
     own = software()
     return ", ".join(
         f"{name} {versions[name]} (here {own[name]})"
@@ -162,8 +139,8 @@ def check_reach(files: Files) -> None:
     If the cluster has only one node, no test file is written.
 
     Raises:
-        UsageError: A node cannot use the results or cannot run this program. Or the
-            results are in a local folder, and the cluster can start more nodes.
+        UsageError: A node cannot use the results or cannot run this program; or the
+            results are in a folder, and the cluster can start more nodes.
         OSError: The storage fails.
     """
     delete_test_files(files)
@@ -209,8 +186,7 @@ class NodeWatcher(NotPickled, tune.Callback):
         self._nodes = live_nodes()
         self._last_check = time.monotonic()
         self._news = WaitingNews()
-        # Ray's reference to a task's result -> test
-        self._tests: dict[Any, ReachTest] = {}
+        self._tests: dict[Any, ReachTest] = {}  # Ray's reference to a result -> test
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Check the nodes and the trials once every `INTERVAL` seconds."""
@@ -236,8 +212,7 @@ class NodeWatcher(NotPickled, tune.Callback):
                     f"Node {address} has left the cluster. The trials of this node "
                     "resume on other nodes."
                 )
-        new = {node: a for node, a in self._nodes.items() if node not in before}
-        if new:
+        if new := {node: a for node, a in self._nodes.items() if node not in before}:
             nodes, have = ("Node", "has") if len(new) == 1 else ("Nodes", "have")
             say(
                 f"{nodes} {', '.join(new.values())} {have} joined the cluster. "

@@ -13,14 +13,9 @@ from study.console import console, say
 from study.plan.trials import Trial
 from trainables.usage import format_duration
 
-PLAIN_SECONDS = 15.0
-"""Seconds between two progress lines if the output is not a terminal."""
-
-LIVE_SECONDS = 0.2
-"""Seconds between two updates of the progress line on a terminal."""
-
-SHARE = 0.05
-"""The largest share of the time that the sums over all trials can take."""
+PLAIN_SECONDS = 15.0  # seconds between two progress lines, except on a terminal
+LIVE_SECONDS = 0.2  # seconds between two updates of the progress line on a terminal
+SHARE = 0.05  # the largest share of the time that the sums over all trials can take
 
 
 class NotPickled:
@@ -55,8 +50,8 @@ class Tally:
         self.waiting: set[str] = set()  # trials that retry failing storage
         self.runs_before, self.tasks_before = runs_before, tasks_before
         self.started: float | None = None  # local time of the first report, in seconds
-        # trial -> completed tasks that do not count for the speed, such as the tasks of
-        # an earlier session
+        # trial -> completed tasks that do not count for the speed, for example of an
+        # earlier session
         self._resumed_tasks: dict[str, int] = {}
 
     def report(self, result: Mapping[str, Any]) -> None:
@@ -128,10 +123,7 @@ class Tally:
         return sum(trial.cost.work for trial in self.trials.values())
 
     def _work(self, tasks: Mapping[str, int]) -> float:
-        """Return the work of some tasks (`study.plan.cost.Cost.work`).
-
-        `tasks` has the number of tasks of each trial, by the name of the trial.
-        """
+        """Return the work (`Cost.work`) of this many tasks of each trial."""
         return sum(
             self.trials[name].cost.work * count / self.trials[name].tasks
             for name, count in tasks.items()
@@ -141,8 +133,7 @@ class Tally:
 class ProgressDisplay(NotPickled, tune.Callback):
     """Passes each report of a trial to a `Tally`, and shows the progress.
 
-    On a terminal, the same line is updated each time. In a file or a pipe, a new line
-    is printed each time.
+    On a terminal, the display updates one line. In a file or a pipe, it adds lines.
     """
 
     def __init__(self, tally: Tally) -> None:
@@ -205,17 +196,14 @@ class ProgressDisplay(NotPickled, tune.Callback):
         self.tally.waiting.discard(trial.config["trial"]["name"])
 
     def _show(self) -> None:
-        """Show the progress line, unless it was shown a short time ago.
-
-        The line adds up the tasks of all trials, which takes time. So the line is not
-        made for each report, and the line of a very large study is shown less often.
-        """
+        """Show the progress line, unless it was shown a short time ago."""
         now = time.monotonic()
         interval = LIVE_SECONDS if self._live else PLAIN_SECONDS
         if now - self._last_shown < max(interval, self._pause):
             return
         self._last_shown = now
         line, fraction = self.tally.line(), self.tally.fraction
+        # show the line less often if the sums over very many trials take long
         self._pause = (time.monotonic() - now) / SHARE
         if self._live:
             self._progress.update(self._bar, completed=fraction, description=line)

@@ -3,8 +3,8 @@
 The driver is the process of the sweep command. It computes the metrics from the latest
 report of each trial. If a trial is killed, it loses the tasks after its last
 checkpoint, and its next report does not count these tasks. So the final numbers are
-equal to the numbers in the records. No tag contains the name of a trial, because Ray
-keeps a time series for every value of a tag.
+equal to the numbers in the records. Prometheus keeps a time series for every value of a
+tag. So no tag contains the name of a trial.
 """
 
 from __future__ import annotations
@@ -19,20 +19,15 @@ from ray.util.metrics import Gauge
 from study.plan.cost import run_cost
 from study.plan.trials import hyperparameter_text
 from study.running.progress import SHARE, NotPickled, Tally
-from trainables.setting import Setting
 
-EARLIER = "before"
-"""The value of the tag `node` for tasks that earlier sessions completed."""
+EARLIER = "before"  # the value of `node` for tasks that earlier sessions completed
+ALL_SETTINGS = "all"  # the value of `setting` for the mean over an optimizer's settings
 
 MOST_SETTINGS = 48
-"""If a study has more settings, only the mean accuracy of each optimizer is shown.
+"""If a study has more settings, export only the mean accuracy of each optimizer.
 
-Prometheus keeps a time series for every value of a tag, and nobody can read a chart of
-hundreds of lines.
+Nobody can read a chart of hundreds of lines.
 """
-
-ALL_SETTINGS = "all"
-"""The value of the tag `setting` for the mean over all settings of an optimizer."""
 
 METRICS: dict[str, tuple[str, ...]] = {
     "plasticity_runs": ("study", "state"),
@@ -47,8 +42,7 @@ METRICS: dict[str, tuple[str, ...]] = {
 In Prometheus the names start with `ray_`. docs/cluster.md explains the metrics.
 """
 
-UPDATE_SECONDS = 1.0
-"""The least time in seconds between two updates. Ray exports only every ten seconds."""
+UPDATE_SECONDS = 1.0  # the least time between two updates; Ray exports every 10 s
 
 Values = dict[tuple[str, ...], float]
 """The values of one metric. Each key has the values of the tags, without `study`."""
@@ -89,8 +83,7 @@ class Metrics(NotPickled, tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Update the metrics, at most once every `UPDATE_SECONDS` seconds."""
-        pause = max(UPDATE_SECONDS, self._pause)
-        if time.monotonic() - self._last_update >= pause:
+        if time.monotonic() - self._last_update >= max(UPDATE_SECONDS, self._pause):
             self._update(trials)
             # update less often if the sums over very many trials take long
             self._pause = (time.monotonic() - self._last_update) / SHARE
@@ -123,11 +116,9 @@ class Metrics(NotPickled, tune.Callback):
                 tasks[node,] += count * seeds
             alive = seeds - report["runs_diverged"]
             if report["test_accuracy"] is not None and alive:
-                tags = (
-                    setting.problem.name,
-                    setting.optimizer.name,
-                    self._label(setting),
-                )
+                row = setting.row()
+                label = hyperparameter_text(row) if self._by_setting else ALL_SETTINGS
+                tags = setting.problem.name, setting.optimizer.name, label
                 sums[tags] += alive * report["test_accuracy"]
                 counts[tags] += alive
             seconds = report["time_this_iter_s"]
@@ -142,10 +133,6 @@ class Metrics(NotPickled, tune.Callback):
             "plasticity_test_accuracy": {t: sums[t] / n for t, n in counts.items()},
             "plasticity_gpu_memory_bytes": {(n,): v for n, v in self._memory.items()},
         }
-
-    def _label(self, setting: Setting) -> str:
-        """Return the hyperparameters of a setting or `ALL_SETTINGS`, for its tag."""
-        return hyperparameter_text(setting.row()) if self._by_setting else ALL_SETTINGS
 
     def _runs(self) -> Values:
         counts = Counter(

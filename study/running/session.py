@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import contextlib
 import functools
-import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -26,18 +25,15 @@ if TYPE_CHECKING:
     from study.running.shares import Shares
     from study.running.tuning import TrialSource
 
-FAILED = 1
-"""The exit code of the sweep command if runs have failed or have no records."""
-
-STOPPED = 130
-"""The exit code after an interruption. Shells use the same code for Ctrl-C."""
+FAILED = 1  # the exit code of a sweep if runs have failed or have no records
+STOPPED = 130  # the exit code after an interruption, as shells have it after Ctrl-C
 
 
 class Session(abc.ABC):
     """A session runs the unfinished runs of a study, or the trials of a search.
 
-    Before a session writes results, this process must lock the results
-    (`study.results.claim.claim`).
+    Before a session writes results, this process must claim the results
+    (`study.results.claim.claim`). Every method raises OSError if the storage fails.
 
     Attributes:
         request: All settings and seeds that sessions have requested so far. They are
@@ -58,12 +54,11 @@ class Session(abc.ABC):
     ) -> None:
         """Read the results of earlier sessions.
 
-        If `read_only` is False, also move damaged files to a folder of their own.
+        If `read_only` is false, also move damaged files to a folder of their own.
 
         Raises:
             UsageError: The request is damaged, or a newer version of this program
                 wrote a file of the results.
-            OSError: The storage fails.
         """
         self.options, self.study, self.store = options, study, store
         if not read_only:
@@ -87,13 +82,10 @@ class Session(abc.ABC):
 
     @abc.abstractmethod
     def _prepare(self, shares: Shares) -> tuple[Tally, TrialSource | None, Request]:
-        """Return what the trials need before they start.
+        """Return the tally of the trials, their source and the request to save.
 
-        Returns:
-            The counters of the trials' progress (`Tally`); the object that proposes
-            trials of a search while other trials run, or None for a study, because all
-            its trials are planned before the start; and the request to save, which has
-            all settings and seeds that were asked for so far.
+        The source proposes the trials of a search while other trials run. For a study,
+        it is None, because all trials of a study are planned before the start.
         """
 
     @abc.abstractmethod
@@ -119,7 +111,6 @@ class Session(abc.ABC):
 
         Raises:
             UsageError: The cluster cannot run the trials.
-            OSError: The storage fails.
         """
         self.store.delete_partial_files()
         self._drop_states()
@@ -144,14 +135,9 @@ class Session(abc.ABC):
         return FAILED if self.left else 0
 
     def _run_left(self) -> dict[str, str]:
-        """Run the unfinished runs or trials with Ray Tune; return the trials' errors.
-
-        The dictionary has the error of each failed trial, by the name of the trial.
-        """
-        data = {
-            name: load(name, self.options.data_dir)
-            for name in sorted(self._dataset_names())
-        }
+        """Run the unfinished runs or trials; return the errors, by trial name."""
+        names, data_dir = sorted(self._dataset_names()), self.options.data_dir
+        data = {name: load(name, data_dir) for name in names}
         # import Ray after loading the data, because the import takes a second and wrong
         # options must fail quickly
         from study.running.connection import connected
@@ -171,8 +157,8 @@ class Session(abc.ABC):
             if not shares.gpus and not engine.startswith("native"):
                 say(
                     f"Training uses the engine {engine}. The engine native is about "
-                    "twice as fast as this one. `pip install -e .` builds it if there "
-                    "is a C compiler (cc)."
+                    "twice as fast as this one. `pip install -e .` builds the engine "
+                    "native if there is a C compiler (cc)."
                 )
             tally, source, self.request = self._prepare(shares)
             retry(lambda: self.store.save_request(self.request))
@@ -204,9 +190,8 @@ class StudySession(Session):
         """The number of tasks of each run of the study, by run_id."""
         return {
             setting.run_id(seed): setting.tasks
-            for setting, seed in itertools.product(
-                self.study.settings, self.study.seeds
-            )
+            for setting in self.study.settings
+            for seed in self.study.seeds
         }
 
     @property
@@ -232,14 +217,9 @@ class StudySession(Session):
     def plan(self, slots: int, gpu_memory: float | None = None) -> list[Trial]:
         """Return the trials that run the unfinished runs of the study.
 
-        A trial is one setting with some seeds. Interrupted trials are resumed.
-
-        Args:
-            slots: The number of trials that run at the same time.
-            gpu_memory: The GPU memory of each trial in bytes, or None without a GPU.
-
-        Raises:
-            OSError: The storage fails.
+        Interrupted trials are resumed. `slots` is the number of trials that run at the
+        same time. `gpu_memory` is the GPU memory of each trial in bytes, or None
+        without a GPU.
         """
         size = self.options.stack_size
         stacks = retry(self.store.interrupted_stacks)
@@ -258,8 +238,8 @@ class StudySession(Session):
         """Run the unfinished runs; return the exit code. See `Session.run`."""
         rows, race = self.study.rows(), self.request.race
         if race is not None and not race.stopped.keys().isdisjoint(rows):
-            # Save the request even if nothing is left to run: the settings that a race
-            # has stopped are requested again.
+            # settings that a race has stopped are requested again, so save the request
+            # even if nothing is left to run
             self.request = self.request.with_settings(
                 rows, self.study.seeds, confirming=self.confirming
             )
@@ -287,12 +267,10 @@ class StudySession(Session):
 
     def _ended_stacks(self) -> Iterable[str]:
         for setting_id, seeds in self.store.interrupted_stacks():
-            row = self.request.settings.get(setting_id)
-            if (
-                row
-                and {digest(row | {"seed": seed}) for seed in seeds} <= self.finished
-            ):
-                yield stack_name(setting_id, seeds)
+            if row := self.request.settings.get(setting_id):
+                run_ids = {digest(row | {"seed": seed}) for seed in seeds}
+                if run_ids <= self.finished:
+                    yield stack_name(setting_id, seeds)
 
 
 class ConfirmationSession(StudySession):

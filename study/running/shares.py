@@ -13,11 +13,8 @@ from study.running.autoscaler import WaitingNews
 from trainables.patience import first_line
 from trainables.usage import UsageError
 
-BOOTSTRAP = "~/ray_bootstrap_config.yaml"
-"""The path of the cluster file that `ray up` copies to the head node."""
-
-NODE_GROUP = "ray.io/node-group"
-"""The label of a Ray node that has its node type, if `ray up` started the node."""
+BOOTSTRAP = "~/ray_bootstrap_config.yaml"  # `ray up` copies the cluster file to it
+NODE_GROUP = "ray.io/node-group"  # the label with the node type of a node of `ray up`
 
 
 @attrs.frozen
@@ -40,7 +37,7 @@ class Capacity:
 
     @property
     def max_text(self) -> str:
-        """The number of CPUs and GPUs of the fully started cluster, as text."""
+        """`max_cpus` and `max_gpus` as text."""
         return _text(self.max_cpus, self.max_gpus)
 
     def __str__(self) -> str:
@@ -63,8 +60,8 @@ def capacity() -> Capacity:
 def _cluster_config() -> dict[str, Any]:
     """Return the content of the cluster file, or {} on a node that is not the head.
 
-    Ray also has an interface for the largest size of a cluster, `get_cluster_config` in
-    ray/_private/state.py. But in Ray 2.60, no autoscaler reports the size to it.
+    Ray also has a function for the largest size of a cluster, `get_cluster_config` in
+    ray/_private/state.py. But in Ray 2.60, no autoscaler tells Ray this size.
     """
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     node_id = ray.get_runtime_context().get_node_id()
@@ -82,9 +79,8 @@ def _cluster_config() -> dict[str, Any]:
 def max_of_workers(config: dict[str, Any], resource: str) -> float:
     """Return how much of a resource all worker nodes together can have at most.
 
-    Args:
-        config: The content of the cluster file.
-        resource: Ray's name of the resource, for example "CPU".
+    `config` is the content of the cluster file, and `resource` is Ray's name of the
+    resource, for example "CPU".
     """
     amounts = [
         float(node_type.get("resources", {}).get(resource, 0))
@@ -104,9 +100,8 @@ class Shares:
     gpu_memory: float | None = None  # bytes of each trial, or None without a GPU
 
     def __str__(self) -> str:
-        return (
-            f"{self.slots} trials at once ({self.cpus:g} CPU, {self.gpus:g} GPU each)"
-        )
+        each = f"{self.cpus:g} CPU, {self.gpus:g} GPU each"
+        return f"{self.slots} trials at once ({each})"
 
 
 def share_out(*, cpus: float, gpus: float | None, max_concurrent: int | None) -> Shares:
@@ -129,10 +124,8 @@ def share_out(*, cpus: float, gpus: float | None, max_concurrent: int | None) ->
         slots = min(slots, max_concurrent)
     if gpus is None:
         gpus = min(1.0, cluster.max_gpus / slots) if slots else 0.0
-    for kind, needed, available in (
-        ("cpu", cpus, cluster.max_cpus),
-        ("gpu", gpus, cluster.max_gpus),
-    ):
+    limits = ("cpu", cpus, cluster.max_cpus), ("gpu", gpus, cluster.max_gpus)
+    for kind, needed, available in limits:
         if needed > available:
             raise UsageError(
                 f"--{kind}s-per-trial is {needed:g}, but the Ray cluster has at most "
@@ -150,9 +143,6 @@ def _ask_gpu_memory(cluster: Capacity) -> float:
     """Start a Ray task on a node with a GPU; return the memory of this GPU in bytes.
 
     If no node has a GPU yet, the task waits until such a node has started.
-
-    Raises:
-        UsageError: The node cannot use its GPU.
     """
     task = ray.remote(num_gpus=0.01, num_cpus=0, max_calls=1)(_gpu_memory)
     answer, news = task.remote(), WaitingNews()

@@ -21,23 +21,15 @@ ORDER = ("problem", "dataset", "tasks", "optimizer", "lr", "rho", "alpha", "mome
 
 @attrs.define
 class SettingProgress:
-    """The progress of the runs of one setting.
+    """The progress of the runs of one setting."""
 
-    Attributes:
-        row: The hyperparameters of the setting, as a row.
-        seeds: All seeds that were requested for the setting.
-        finished: The seeds that have all their records, including diverged seeds.
-        diverged: The finished seeds whose runs have diverged.
-        started: The unfinished seeds that have a checkpoint. The value is the number of
-            completed tasks.
-        failed: The seeds that failed in the last sweep. The value is the error.
-    """
-
-    row: Row
-    seeds: frozenset[int]
-    finished: set[int] = attrs.field(factory=set)
-    diverged: set[int] = attrs.field(factory=set)
+    row: Row  # the hyperparameters of the setting
+    seeds: frozenset[int]  # all requested seeds
+    finished: set[int] = attrs.field(factory=set)  # seeds with all their records
+    diverged: set[int] = attrs.field(factory=set)  # finished seeds whose runs diverged
+    # unfinished seeds that have a checkpoint -> the number of completed tasks
     started: dict[int, int] = attrs.field(factory=dict)
+    # seeds that failed in the last sweep -> the error
     failed: dict[int, str] = attrs.field(factory=dict)
 
     @property
@@ -51,13 +43,8 @@ def survey(
 ) -> list[SettingProgress]:
     """Return the progress of each setting of a study.
 
-    Args:
-        store: The storage that has the study's results.
-        request: The settings and seeds that were requested.
-        runs: The finished runs, by run_id.
-
-    Raises:
-        OSError: The storage fails.
+    `request` has the requested settings and seeds, and `runs` has the finished runs, by
+    run_id. If the storage fails, raise OSError.
     """
     settings = {
         setting_id: SettingProgress(row, request.seeds[setting_id])
@@ -103,16 +90,12 @@ def time_left(
 ) -> str:
     """Return a line that estimates the time until all runs are finished.
 
-    The speed of each optimizer comes from the finished runs. If an optimizer has no
-    finished run, its speed comes from the benchmark.
-
-    Args:
-        settings: The progress of each setting.
-        runs: The finished runs, by run_id.
-        slots: The number of trials that run at the same time.
+    The speed of each optimizer comes from the finished runs, which `runs` has by
+    run_id. If an optimizer has no finished run, its speed comes from the benchmark.
+    `slots` is the number of trials that run at the same time.
     """
     settings_by_id: dict[str, Setting] = {}
-    # the work of unfinished runs, by optimizer
+    # the work of unfinished runs, by `rate_name`
     work_left: defaultdict[str, float] = defaultdict(float)
     for progress in settings:
         try:
@@ -131,8 +114,9 @@ def time_left(
     for run in runs.values():
         if run.setting_id in settings_by_id and run.seconds > 0 and not run.diverged:
             setting = settings_by_id[run.setting_id]
-            work[rate_name(setting)] += run_cost(setting).work
-            seconds[rate_name(setting)] += run.seconds
+            name = rate_name(setting)
+            work[name] += run_cost(setting).work
+            seconds[name] += run.seconds
     rates = load_rates() | {name: work[name] / seconds[name] for name in work}
     if unknown := work_left.keys() - rates.keys():
         return (

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-# Ray reads these variables when it is imported. They turn off Tune's log files, Tune's
-# long reports, and Tune's handler of SIGINT. `stoppable` replaces this handler.
+# Ray reads these variables during its import. They turn off Tune's log files, Tune's
+# long reports, and Tune's handler of SIGINT, which `stoppable` replaces.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
@@ -40,24 +40,17 @@ from trainables.setting import RunOptions
 from trainables.trainable import ContinualTrainable
 from trainables.usage import UsageError
 
-MAX_ERRORS = 3
-"""The most restarts of a trial after errors. A new checkpoint resets the count."""
+MAX_ERRORS = 3  # the most restarts of a trial after errors, between two checkpoints
+MAX_WORKER_DEATHS = 10  # the same for any reason, such as preemption or full memory
 
-MAX_WORKER_DEATHS = 10
-"""The most restarts of a trial for any reason. A new checkpoint resets the count.
-
-The usual reason is a killed worker process (preemption, out of memory).
-"""
-
-GRACE = 10.0
-"""Seconds that the trials have after Ctrl-C to finish and save their current task."""
+GRACE = 10.0  # seconds that trials have after Ctrl-C to finish and save their task
 
 
 @attrs.frozen(kw_only=True)
 class TrialSource:
-    """Proposes new trials while other trials run. A search uses a source of trials."""
+    """What proposes and stops the trials of a search while other trials run."""
 
-    searcher: Searcher  # proposes new trials
+    searcher: Searcher | None = None  # proposes new trials; None for a fixed list
     scheduler: TrialScheduler | None = None  # stops bad trials early
     trainable: type[ContinualTrainable] = ContinualTrainable
 
@@ -73,25 +66,23 @@ def run_trials(
 ) -> dict[str, str]:
     """Run trials with Ray Tune and show their progress; return the trials' errors.
 
-    The dictionary has the error of each failed trial, by the name of the trial.
+    The result has the error of each failed trial, by the name of the trial.
 
     Args:
-        tally: Counts the progress of the trials. If `source` is None, the trials in
+        tally: Counts the progress of the trials. Without a `source`, the trials in
             `tally` run.
-        store: The storage for the records and the checkpoints.
+        store: The store for the records and the checkpoints.
         datasets: The datasets, by name.
         shares: The CPUs and GPUs of each trial, and the number of concurrent trials.
         options: The options of all runs.
-        source: An object that proposes the trials, or None to run a fixed list.
+        source: Proposes the trials of a search.
 
     Raises:
         KeyboardInterrupt: Tune stopped early, because of a signal or an error.
     """
+    source = source or TrialSource()
     prepared = tune.with_parameters(
-        source.trainable if source else ContinualTrainable,
-        datasets=dict(datasets),
-        keeper=store,
-        options=options,
+        source.trainable, datasets=dict(datasets), keeper=store, options=options
     )
     # Ray's dashboard shows this name; without it, the dashboard shows Tune's wrapper
     prepared.__qualname__ = ContinualTrainable.__qualname__
@@ -105,14 +96,16 @@ def run_trials(
     ):
         tuner = tune.Tuner(
             prepared,
-            param_space=None if source else {"trial": tune.grid_search(configs)},
+            param_space=(
+                None if source.searcher else {"trial": tune.grid_search(configs)}
+            ),
             tune_config=tune.TuneConfig(
                 max_concurrent_trials=shares.slots,
                 reuse_actors=True,
-                search_alg=source.searcher if source else None,
-                scheduler=source.scheduler if source else None,
+                search_alg=source.searcher,
+                scheduler=source.scheduler,
                 # -1: run all trials that the searcher proposes
-                num_samples=-1 if source else 1,
+                num_samples=-1 if source.searcher else 1,
             ),
             run_config=tune.RunConfig(
                 name=store.study,
@@ -147,10 +140,7 @@ def run_trials(
 
 
 def failure_text(error: Exception) -> str:
-    """Return one line that says why a trial failed.
-
-    Ray wraps the error of a trial in an error of its own. The line describes the
-    original error.
+    """Return one line that describes the error of a trial, which Ray has wrapped.
 
     >>> failure_text(FileNotFoundError(2, "No such file", "x"))
     "FileNotFoundError: [Errno 2] No such file: 'x'"
@@ -170,7 +160,7 @@ class RetryPolicy(tune.Callback):
 
     On preemptible machines, the worker process of a long trial can be killed many
     times, but the trial still makes progress. A trial that always fails at the same
-    task has a bug, so Tune stops retrying this trial.
+    task has a bug. So Tune stops retrying such a trial.
     """
 
     def __init__(self) -> None:
@@ -190,10 +180,10 @@ class RetryPolicy(tune.Callback):
     def on_trial_recover(
         self, iteration: int, trials: list[Any], trial: Any, **info: Any
     ) -> None:
-        """Count an error of a trial that restarts.
+        """Count an error of a trial that restarts, unless its worker was killed.
 
         After `MAX_ERRORS` errors since the last checkpoint, Tune does not retry the
-        next failure. A killed worker process does not count as an error.
+        next failure.
         """
         # an error that cannot be unpickled does not come from a killed worker: count it
         with contextlib.suppress(Exception):

@@ -1,4 +1,4 @@
-"""What a user is told while nodes do not start. The status is Ray's own class."""
+"""Messages while nodes do not start. The status is of Ray's own class."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_latest_reason_of_each_node_type_is_one_line():
         "InsufficientInstanceCapacity: no spot nodes."
     )
     assert describe(ClusterStatus()) == ""
-    # Ray keeps a failure also after a later launch has succeeded
+    # Ray still lists a failure after a later launch has succeeded
     hours_later = describe(status, now=20 + 3600)
     assert hours_later == "The autoscaler says: 3 nodes are starting."
     one = ClusterStatus(pending_launches=[launch(None, None)])
@@ -41,7 +41,7 @@ def test_the_latest_reason_of_each_node_type_is_one_line():
 
 
 def test_the_reason_is_in_the_log_of_the_autoscaler(monkeypatch, tmp_path):
-    # two lines of Ray 2.60's monitor.log, in which the state has no reason
+    # lines of monitor.log as Ray 2.60 writes them; the status of Ray has no reason
     text = "02:09:32,689 INFO node_provider.py:491 -- Failed to launch 2 nodes of type "
     lines = [
         "gpu_worker: the first",
@@ -85,7 +85,7 @@ def test_a_wait_is_reported_after_five_seconds_and_then_every_minute(
 
 @pytest.fixture
 def no_gpu(monkeypatch):
-    """Ray in which a task runs in this process, on a node without a driver."""
+    """Let a task of Ray fail as on a node without NVIDIA's driver."""
     cause = RuntimeError("Found no NVIDIA driver on your system.\nPlease check")
     error = ray.exceptions.RayTaskError("f", "Traceback ...", cause)
 

@@ -1,4 +1,4 @@
-"""The best of each method is confirmed on seeds that did not choose it."""
+"""The best setting of each method runs with seeds that did not choose it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MINE = frozenset(setting.setting_id for setting in STUDY.settings)
 
 
 def fill(store, settings, seeds, data):
-    """Run settings, for real."""
+    """Train settings and save their records."""
     for setting in settings:
         options = RunOptions(landscape_every=0)
         run = start_run(setting, seeds, data, options=options)
@@ -50,18 +50,18 @@ def test_the_best_and_the_best_sgd_get_the_next_seeds(tmp_path, few):
     assert more.name == "mine"
     assert more.seeds == (2, 3, 4)
     chosen = {(s.problem.name, s.optimizer.name, s.optimizer.lr) for s in more.settings}
-    # with a step size of 1e-5 nothing is learnt
+    # with a step size of 1e-5, the network learns nothing
     assert chosen == {
         (problem, kind, 0.05)
         for problem in ("permuted", "pairwise")
         for kind in ("sgd", "sam")
     }
     assert {setting.setting_id for setting in more.settings} <= MINE
-    # the new seeds have no say, so that the same command finds the same
+    # records of the new seeds do not count, so the same command chooses the same
     fill(store, [s for s in STUDY.settings if s not in more.settings], (2, 3, 4), few)
     fill(store, more.settings, (2,), few)
     assert confirmation(store, seeds=STUDY.seeds, count=3, setting_ids=MINE) == more
-    # nor have settings of another study that lies there
+    # settings of another study in the same folder do not count, either
     other = Study("mine", STUDY.settings[1::2], STUDY.seeds)
     ids = frozenset(setting.setting_id for setting in other.settings)
     others = confirmation(store, seeds=other.seeds, count=1, setting_ids=ids)
@@ -69,7 +69,7 @@ def test_the_best_and_the_best_sgd_get_the_next_seeds(tmp_path, few):
 
 
 def test_each_method_is_confirmed_with_its_own_best_rate(tmp_path, few):
-    """Not the best of all only: SAM's question and GNP's are both asked."""
+    """Not only the best method is confirmed, but also the best SAM and the best GNP."""
     kinds = [kind(lr=lr) for kind in (SGD, SAM, GNP) for lr in (0.05, 1e-5)]
     study = Study(
         "mine",
@@ -109,7 +109,7 @@ def test_the_request_says_which_seeds_confirm():
 
 
 def test_whole_numbers_come_back_whole_where_other_settings_have_none(tmp_path, few):
-    """In a frame a column of whole numbers and nulls is one of reals."""
+    """In a data frame, whole numbers in a column with nulls become floats."""
     replaced = [
         attrs.evolve(
             STUDY.settings[0],

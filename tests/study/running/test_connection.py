@@ -1,4 +1,4 @@
-"""Which Ray cluster a sweep joins if the user names none."""
+"""The Ray cluster that a sweep uses if the user gives no address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether nodes reach the results: what a node answers, and that nothing stays.
+"""The test whether a node can use the results: its answer, and its clean-up.
 
 Real nodes, which share a folder or do not, are in test_cluster_lab.
 """
@@ -14,7 +14,7 @@ from study.running.nodes import ReachTest, copy_file, version_differences
 
 @pytest.fixture
 def reach_test(tmp_path):
-    """A file that the driver has written."""
+    """A test whose file the driver has written."""
     test = ReachTest(Files(str(tmp_path / "one"), "mine"), "172.31.0.4")
     test.files.put(test.path, test.content)
     return test
@@ -54,7 +54,7 @@ def test_a_node_that_may_not_write_says_so(reach_test, no_patience):
 
 
 def test_a_store_that_fails_for_a_moment_is_asked_again(reach_test, monkeypatch):
-    """S3 may answer "503 Slow Down" to any request; no node is to blame for that."""
+    """S3 can answer "503 Slow Down" to any request, which is not the node's fault."""
     put, failures = Files.put, [OSError("Slow Down"), OSError("Slow Down")]
 
     def fail(self, path, content):

@@ -1,4 +1,4 @@
-"""The tally: what is done, what is left, and how long it will take."""
+"""The tally: the finished work, the rest, and the time that is left."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def result(trial, tasks, diverged=0, waiting=None, warning=None):
 
 @pytest.fixture
 def display(monkeypatch):
-    """Show a tally on a console of the test's."""
+    """A function that shows a tally on a console of the test."""
 
     def make(tally, console):
         monkeypatch.setattr("study.console.console", console)
@@ -95,7 +95,7 @@ def test_tasks_that_a_checkpoint_brought_cost_nothing():
         tally.report(result(SMALL, 1))
         tally.report(result(BIG, before + 1))
         tally.started = time.monotonic() - 10
-    # one task of BIG in ten seconds; nine, or two, and nine of SMALL are left
+    # a task of BIG took ten seconds; nine or two of BIG and nine of SMALL are left
     small = SMALL.cost.work / BIG.cost.work * 9
     assert fresh.seconds_left == pytest.approx(10 * (9 + small), rel=0.01)
     assert resumed.seconds_left == pytest.approx(10 * (2 + small), rel=0.01)
@@ -122,7 +122,7 @@ def test_a_terminal_has_one_live_line_that_fits(display, width):
     with display(Tally([BIG] * 1, runs_before=100_000), console) as reporter:
         reporter.on_trial_result(0, [], None, result(BIG, 9))
         reporter._progress.refresh()
-        # a live line goes back to its beginning, never up
+        # the cursor goes back to the beginning of the line, and never up
         assert "\x1b[1A" not in out.getvalue()
         assert "\n" not in out.getvalue()
     assert out.getvalue().count("\n") == 2  # the live line's end, and the last state

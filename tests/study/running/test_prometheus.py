@@ -1,4 +1,4 @@
-"""The metrics are those of the latest reports: in the end, sums of the records."""
+"""The metrics come from the latest reports; at the end, they equal the records."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GNP_TRIAL = Trial(Setting(tasks=8, optimizer=GNP()), (0,))
 
 
 class Session:
-    """Metrics that take reports as Tune's callbacks do."""
+    """Metrics that get reports as Tune's callbacks do."""
 
     def __init__(self, trials=(SGD_TRIAL, GNP_TRIAL), **before):
         self.tally = Tally(trials, **before)

@@ -1,6 +1,7 @@
-"""How often a trial is started again: progress counts anew, its own errors soon end it.
+"""How often a trial restarts: errors end it sooner than killed workers do.
 
-Ray's killed workers themselves are in test_survival and test_faults.
+A new checkpoint resets the count. The tests that really kill Ray's workers are in
+test_survival and test_faults.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from study.running.tuning import MAX_ERRORS, MAX_WORKER_DEATHS, RetryPolicy
 
 
 class Trial:
-    """What of Tune's Trial the callback touches."""
+    """The attributes of Tune's Trial that the callback uses."""
 
     config = {"trial": {"name": "a"}}  # noqa: RUF012
 
@@ -26,7 +27,7 @@ class Trial:
         self.pickled_error_file = folder / "error.pkl"
 
     def fail(self, retries, error):
-        """Fail as Tune does; return whether the trial is started again."""
+        """Fail as Tune's trial does; return whether the trial restarts."""
         self.num_failures += 1
         Path(self.pickled_error_file).write_bytes(pickle.dumps(error))
         if self.num_failures > self.max_failures:
@@ -46,7 +47,7 @@ def survived(retries, trial, error):
     count = 0
     while trial.fail(retries, error):
         count += 1
-        keep(retries, trial, 0)  # it says what it has kept, which is nothing new
+        keep(retries, trial, 0)  # the trial reports no new checkpoint
     return count
 
 

@@ -1,4 +1,4 @@
-"""Signals: the first lets trials finish their task, the second ends at once."""
+"""The first signal lets trials finish their task, the second ends at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from study.running.tuning import stoppable
 
 @pytest.fixture
 def signals(monkeypatch):
-    """The signals that Tune has got: it stops on SIGUSR1 while it runs."""
+    """The signals that Tune has received; SIGUSR1 stops Tune while it runs."""
     monkeypatch.setattr(tuning, "GRACE", 1e6)  # after it, the process would end
     signals = []
     before = signal.signal(signal.SIGUSR1, lambda *_: signals.append("SIGUSR1"))
