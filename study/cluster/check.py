@@ -24,24 +24,22 @@ from study.cluster.prepare import is_own_group, is_own_role
 from study.console import Flag, say
 from trainables.usage import UsageError
 
+# keys that each node_config must have, and what goes wrong without the key
 NODE_KEYS = {
     "ImageId": "Ray's default image, Ubuntu 18.04, is too old; run `prepare`",
     "SecurityGroupIds": "Ray's own group opens port 22 to the world; run `prepare`",
     "IamInstanceProfile": "the node cannot write the results; run `prepare`",
 }
-"""Keys that each node_config must have, and what goes wrong if a key is missing."""
 
+# the program that terminates a node that nobody needs any more
 WATCHDOG = "study/cluster/watchdog.py"
-"""The program that terminates a node that nobody needs any more."""
 
+# how to look up a value on EC2: its node_config key, the call, the filter of the call,
+# and the key of the answer
 LOOKUPS = (
     ("ImageId", "describe_images", "image-id", "Images"),
     ("SecurityGroupIds", "describe_security_groups", "group-id", "SecurityGroups"),
 )
-"""How to look up the value of a node_config key on EC2.
-
-Each entry has the key, the EC2 call, the call's filter, and the key of its answer.
-"""
 
 
 def check(file: FileOption = "cluster.yaml", aws: Flag = False) -> int:
@@ -69,7 +67,7 @@ def check(file: FileOption = "cluster.yaml", aws: Flag = False) -> int:
 
 
 def file_problems(file: ClusterFile) -> Iterator[str]:
-    """Yield each problem that can be found without asking AWS, as one line of text."""
+    """Yield one line for each problem that can be found without asking AWS."""
     for number, line in enumerate(file.text.splitlines(), 1):
         for mark in PLACEHOLDER.findall(line.split("#")[0]):
             yield f"line {number}: replace the placeholder {mark} with your value"
@@ -91,11 +89,6 @@ def file_problems(file: ClusterFile) -> Iterator[str]:
 
 
 def _mount_problems(file: ClusterFile) -> Iterator[str]:
-    """Yield each problem of the key file_mounts, as one line of text.
-
-    Problems are missing files, a token that is empty or that others can read, and a
-    version of Ray in constraints.txt that differs from the version on this machine.
-    """
     mounts = file.config["file_mounts"]
     if TOKEN_FILE not in mounts:
         yield (
@@ -126,10 +119,8 @@ def _mount_problems(file: ClusterFile) -> Iterator[str]:
 
 
 def _node_problems(file: ClusterFile) -> Iterator[str]:
-    """Yield each missing key, and each value that EC2 would refuse.
-
-    botocore's description of EC2 tells which values EC2 would refuse.
-    """
+    """Yield a line for each missing key, and for each value that EC2 would refuse."""
+    # botocore's description of EC2 says which values EC2 refuses
     ec2 = botocore.session.get_session().get_service_model("ec2")
     shape = ec2.operation_model("RunInstances").input_shape
     for name, config in file.node_configs.items():
@@ -142,8 +133,8 @@ def _node_problems(file: ClusterFile) -> Iterator[str]:
                 "terminate; set it to terminate, because a node that shuts itself down "
                 "would still cost money"
             )
-        # Ray removes the key SubnetIds, which EC2 does not know, after it has chosen a
-        # subnet. Ray also adds the two counts.
+        # Ray chooses a subnet and then removes the key SubnetIds, which EC2 does not
+        # know. Ray also adds the two counts.
         arguments = {k: v for k, v in config.items() if k != "SubnetIds"}
         arguments |= {"MinCount": 1, "MaxCount": 1}
         report = ParamValidator().validate(arguments, shape).generate_report()
@@ -152,20 +143,15 @@ def _node_problems(file: ClusterFile) -> Iterator[str]:
 
 
 def aws_problems(file: ClusterFile) -> list[str]:
-    """Return each problem that only AWS can show, as one line of text.
+    """Return one line for each problem that only AWS can show.
 
-    A problem is something that does not exist on AWS, or a port that is open to the
-    world. Call this function only if `file_problems` finds no problem.
+    Call this function only if `file_problems` finds no problem.
 
     Raises:
         UsageError: A request to AWS fails, or the file has no bucket or region.
     """
     try:
-        return [
-            *_name_problems(file),
-            *_ec2_problems(file),
-            *_storage_problems(file),
-        ]
+        return [*_name_problems(file), *_ec2_problems(file), *_storage_problems(file)]
     except (BotoCoreError, ClientError) as error:
         raise UsageError(
             f"a request to AWS failed; check your network and AWS credentials: {error}"
@@ -173,7 +159,7 @@ def aws_problems(file: ClusterFile) -> list[str]:
 
 
 def _ec2_problems(file: ClusterFile) -> Iterator[str]:
-    """Yield a line for each missing image or group, and for each port open to all."""
+    """Yield a line for each missing image or group, and each port open to the world."""
     ec2 = file.client("ec2")
     for key, call, name, answer in LOOKUPS:
         values = [config[key] for config in file.node_configs.values()]
@@ -198,18 +184,17 @@ def _ec2_problems(file: ClusterFile) -> Iterator[str]:
 
 
 def _name_problems(file: ClusterFile) -> Iterator[str]:
-    """Yield each value that `prepare` created for a cluster with another name."""
-    iam, ec2 = file.client("iam"), file.client("ec2")
-    old = [
-        (key, file.config["metadata"][key])
+    """Yield a line for each role or group of a cluster with another name."""
+    iam, ec2, metadata = file.client("iam"), file.client("ec2"), file.config["metadata"]
+    old = {
+        key: value
         for key, name in file.roles.items()
-        if (value := file.config["metadata"].get(key)) not in (None, name)
-        and is_own_role(iam, value)
-    ]
-    group = file.config["metadata"].get("security_group")
+        if (value := metadata.get(key)) not in (None, name) and is_own_role(iam, value)
+    }
+    group = metadata.get("security_group")
     if group and is_own_group(ec2, group, other_than=file.name):
-        old.append(("security_group", group))
-    for key, value in old:
+        old["security_group"] = group
+    for key, value in old.items():
         yield (
             f"metadata.{key}: {value} belongs to a cluster with another name; run "
             "`prepare` to replace it"
@@ -217,7 +202,7 @@ def _name_problems(file: ClusterFile) -> Iterator[str]:
 
 
 def _storage_problems(file: ClusterFile) -> Iterator[str]:
-    """Yield one line of text for a missing bucket and for each missing role."""
+    """Yield a line for a missing bucket, and for each missing role."""
     bucket, _ = file.results_location()
     try:
         file.client("s3").head_bucket(Bucket=bucket)
@@ -238,8 +223,7 @@ def cost(file: ClusterFile) -> str:
     """Return a line of text with the highest cost of the cluster per hour.
 
     The prices come from the file. A spot worker costs at most its MaxPrice, because AWS
-    ends a worker whose price would exceed it. The user looks up the price of the head,
-    and of workers that are not spot instances.
+    ends a worker whose price would exceed MaxPrice. The user looks up the other prices.
     """
     head, most = file.config["head_node_type"], file.config["max_workers"]
     total, parts = 0.0, []

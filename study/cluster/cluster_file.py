@@ -108,10 +108,7 @@ class ClusterFile:
         return str(value)
 
     def client(self, service: str) -> Any:
-        """Return boto3's client of an AWS service in the cluster's region.
-
-        The client uses the credentials that the AWS command line uses.
-        """
+        """Return boto3's client of an AWS service in the cluster's region."""
         return boto3.client(service, region_name=self.setting("region", "provider"))
 
     def results_location(self) -> tuple[str, str]:

@@ -1,25 +1,25 @@
 """Create and delete two roles and a security group on AWS for a cluster.
 
 The head node's role may start and terminate worker nodes, and may give the workers
-their role. Both roles may read and write the results, and nothing else in S3. Ray's
-default role is not used: it may do anything in EC2 and S3, but may not give the workers
-a role.
+their role. Both roles may read and write the results, and nothing else in S3. The
+cluster does not use Ray's default role, which may do anything in EC2 and S3, but may
+not give the workers a role.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
+import itertools
 import json
 import re
 import secrets
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import attrs
-import tenacity
 from botocore.exceptions import BotoCoreError, ClientError
 
 from study.cluster.cluster_file import PLACEHOLDER, TOKEN_FILE, ClusterFile, FileOption
@@ -33,15 +33,9 @@ NODE_ACTIONS = [
     *("ec2:StartInstances", "ec2:StopInstances", "ec2:TerminateInstances"),
 ]
 
-
-SPOT = "spot.amazonaws.com"
-"""The service of AWS that starts spot nodes, with the role AWSServiceRoleForEC2Spot."""
-
-VANISH_SECONDS = 300.0
-"""Seconds to wait until AWS has ended the nodes that use the security group."""
-
-VANISH_INTERVAL = 5.0
-"""Seconds between two attempts to delete the security group."""
+SPOT = "spot.amazonaws.com"  # the service of AWS that starts spot nodes
+VANISH_SECONDS = 300.0  # how long to wait until AWS has ended the nodes of the group
+VANISH_INTERVAL = 5.0  # seconds between two attempts to delete the security group
 
 TAG = "plasticity-study-user"
 """The tag of everything that `prepare` creates. Its value is the user's name on AWS."""
@@ -67,93 +61,59 @@ def prepare(file: FileOption = "cluster.yaml", adopt: Flag = False) -> None:
     cluster = ClusterFile.read(file)
     ssh = _ssh_rule(cluster.setting("ssh_from"))
     bucket, prefix = cluster.results_location()
-    owner = Owner(_user_name(cluster), adopt)
+    user = _user_name(cluster)
+    tags = [{"Key": TAG, "Value": user}]
     if "<USER>" in cluster.name:
-        _replace(cluster, "<USER>", owner.name)
+        _replace(cluster, "<USER>", user)
         cluster = ClusterFile.read(file)
     iam, ec2 = cluster.client("iam"), cluster.client("ec2")
     _make_token(Path(TOKEN_FILE).expanduser())
     # check all owners before the first change on AWS, so that a refusal changes nothing
-    for name in cluster.roles.values():
-        if role := _role(iam, name):
-            owner.check(f"role {name}", role)
-    for group in _groups(ec2, cluster.name):
-        owner.check(f"security group {cluster.name}", group)
+    if not adopt:
+        _check_owners(iam, ec2, cluster, user)
     objects = "/".join(filter(None, (bucket, prefix, "*")))
     rights = [
         {"Action": OBJECT_ACTIONS, "Resource": f"arn:aws:s3:::{objects}"},
         {"Action": BUCKET_ACTIONS, "Resource": f"arn:aws:s3:::{bucket}"},
     ]
-    worker = _create_role(iam, cluster.roles["worker_role"], rights, owner)
+    worker = _create_role(iam, cluster.roles["worker_role"], rights, tags)
     rights.append({"Action": NODE_ACTIONS, "Resource": "*"})
     rights.append({"Action": ["iam:PassRole"], "Resource": worker})
-    _create_role(iam, cluster.roles["head_role"], rights, owner)
+    _create_role(iam, cluster.roles["head_role"], rights, tags)
     for key, name in cluster.roles.items():
         _fill(cluster, key, name, lambda old: is_own_role(iam, old))
-    if any(
-        config.get("InstanceMarketOptions") for config in cluster.node_configs.values()
-    ):
+    if any(node.get("InstanceMarketOptions") for node in cluster.node_configs.values()):
         _create_spot_role(iam)
-    group_id = _create_group(ec2, cluster.name, ssh, owner)
-    _fill(
-        cluster,
-        "security_group",
-        group_id,
-        lambda old: is_own_group(ec2, old),
-    )
-    metadata = cluster.config["metadata"]
-    if metadata.get("image") == "<IMAGE>":
-        filters = [{"Name": "name", "Values": [cluster.setting("image_name")]}]
+    group_id = _create_group(ec2, cluster.name, ssh, tags)
+    _fill(cluster, "security_group", group_id, lambda old: is_own_group(ec2, old))
+    if cluster.config["metadata"].get("image") == "<IMAGE>":
+        image_name = cluster.setting("image_name")
+        filters = [{"Name": "name", "Values": [image_name]}]
         images = ec2.describe_images(Owners=["amazon"], Filters=filters)["Images"]
         if not images:
             raise UsageError(
-                "metadata.image_name: the region has no image "
-                f"{metadata['image_name']!r}; choose an image with a newer date, "
-                "because Amazon deletes old images"
+                f"metadata.image_name: the region has no image {image_name!r}; choose "
+                "an image with a newer date, because Amazon deletes old images"
             )
         _replace(cluster, "<IMAGE>", images[0]["ImageId"])
 
 
-@attrs.frozen
-class Owner:
-    """The user who runs this command.
-
-    Attributes:
-        name: The user's name on AWS.
-        adopt: Whether the user takes over what belongs to another user.
-    """
-
-    name: str
-    adopt: bool = False
-
-    @property
-    def tags(self) -> list[dict[str, str]]:
-        """The tags of what this user creates."""
-        return [{"Key": TAG, "Value": self.name}]
-
-    def check(self, label: str, item: dict[str, Any]) -> None:
-        """Check that a role or a security group belongs to this user.
-
-        Raises:
-            UsageError: The role or group belongs to another user or program, and
-                `adopt` is False.
-        """
+def _check_owners(iam: Any, ec2: Any, cluster: ClusterFile, user: str) -> None:
+    """Check that no role or security group of the cluster belongs to another user."""
+    items = [(f"role {name}", _role(iam, name)) for name in cluster.roles.values()]
+    for group in _groups(ec2, cluster.name):
+        items.append((f"security group {cluster.name}", group))
+    for label, item in items:
         other = _tags(item).get(TAG)
-        if other == self.name or self.adopt:
-            return
-        creator = f"by {other}" if other else "by another program than `prepare`"
-        raise UsageError(
-            f"{label} was created {creator}, and you are {self.name}: choose another "
-            "cluster_name, or use --adopt if it is yours"
-        )
+        if item and other != user:
+            creator = f"by {other}" if other else "by another program than `prepare`"
+            raise UsageError(
+                f"{label} was created {creator}, and you are {user}: choose another "
+                "cluster_name, or use --adopt if it is yours"
+            )
 
 
 def _user_name(file: ClusterFile) -> str:
-    """Return the user's name on AWS (the end of the ARN) in letters, digits and '-'.
-
-    Raises:
-        UsageError: AWS does not answer, or refuses the user's credentials.
-    """
     try:
         arn = str(file.client("sts").get_caller_identity()["Arn"])
     except (BotoCoreError, ClientError) as error:
@@ -161,12 +121,12 @@ def _user_name(file: ClusterFile) -> str:
             f"cannot ask AWS for your user name ({error}): check your network and AWS "
             "credentials"
         ) from None
-    # IAM allows 64 characters in the name of a role
+    # the end of the ARN is the name; IAM allows 64 characters in the name of a role
     return re.sub("[^a-z0-9]+", "-", re.split("[:/]", arn)[-1].lower())[:32].strip("-")
 
 
 def _tags(item: dict[str, Any] | None) -> dict[str, str]:
-    """Return the tags of a role or a security group, or {} if it does not exist."""
+    """Return the tags of a role or a security group; {} for None."""
     return {tag["Key"]: tag["Value"] for tag in (item or {}).get("Tags", [])}
 
 
@@ -183,7 +143,7 @@ def _make_token(token: Path) -> None:
 
 
 def _ssh_rule(source: str) -> dict[str, Any]:
-    """Return a security group's rule that allows SSH from the network `source`."""
+    """Return a rule of a security group that allows SSH from the network `source`."""
     try:
         network = ipaddress.ip_network(source)
         if network.prefixlen == 0:
@@ -212,9 +172,8 @@ def _fill(
 ) -> None:
     """Set metadata.`name` in the cluster file to `value`.
 
-    Replace the current value only if it is a placeholder, or if `is_ours` is true of
-    the current value. In the second case, `prepare` created the role or the group for a
-    cluster with another name. Any other value is the user's own.
+    Keep a value that the user has set. Replace only a placeholder, or a role or group
+    for which `is_ours` is true: `prepare` created it for a cluster with another name.
     """
     current = str(file.config["metadata"].get(name))
     if current == value:
@@ -235,7 +194,7 @@ def _fill(
 
 
 def _role(iam: Any, name: str) -> dict[str, Any] | None:
-    """Return AWS's description of a role, or None if the role does not exist."""
+    """Return AWS's description of a role, or None if there is no such role."""
     try:
         return dict(iam.get_role(RoleName=name)["Role"])
     except iam.exceptions.NoSuchEntityException:
@@ -247,14 +206,14 @@ def is_own_role(iam: Any, name: str) -> bool:
     return TAG in _tags(_role(iam, name))
 
 
-def is_own_group(ec2: Any, group: str, *, other_than: str = "") -> bool:
-    """Return whether `prepare` has created the security group with the id `group`.
+def is_own_group(ec2: Any, group_id: str, *, other_than: str = "") -> bool:
+    """Return whether `prepare` has created a security group.
 
     If the group has the name `other_than`, return False.
     """
     return any(
-        TAG in _tags(description) and description["GroupName"] != other_than
-        for description in _groups(ec2, group, "group-id")
+        TAG in _tags(group) and group["GroupName"] != other_than
+        for group in _groups(ec2, group_id, "group-id")
     )
 
 
@@ -264,27 +223,25 @@ def _policy(statements: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _create_role(
-    iam: Any, name: str, rights: list[dict[str, Any]], owner: Owner
+    iam: Any, name: str, rights: list[dict[str, Any]], tags: list[dict[str, str]]
 ) -> str:
-    """Create a role and its instance profile, and return the role's ARN.
+    """Create a role and its instance profile, or replace the rights of the role.
 
-    If the role already exists with other rights, replace its rights and say so.
+    Return the ARN of the role.
     """
     ec2 = {"Service": "ec2.amazonaws.com"}
     trust = json.dumps(_policy([{"Principal": ec2, "Action": "sts:AssumeRole"}]))
     policy = _policy(rights)
     inline = {"RoleName": name, "PolicyName": name}
     if _role(iam, name) is None:
-        iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust, Tags=owner.tags)
-        iam.put_role_policy(**inline, PolicyDocument=json.dumps(policy))
+        iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust, Tags=tags)
         say(f"created role {name}")
     else:
-        iam.tag_role(RoleName=name, Tags=owner.tags)
+        iam.tag_role(RoleName=name, Tags=tags)
         with contextlib.suppress(iam.exceptions.NoSuchEntityException):
-            old = iam.get_role_policy(**inline)["PolicyDocument"]
-            if old != policy:
+            if iam.get_role_policy(**inline)["PolicyDocument"] != policy:
                 say(f"replaced the rights of role {name}")
-        iam.put_role_policy(**inline, PolicyDocument=json.dumps(policy))
+    iam.put_role_policy(**inline, PolicyDocument=json.dumps(policy))
     with contextlib.suppress(iam.exceptions.EntityAlreadyExistsException):
         iam.create_instance_profile(InstanceProfileName=name)
     profile = iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
@@ -294,25 +251,24 @@ def _create_role(
 
 
 def _create_spot_role(iam: Any) -> None:
-    """Create AWSServiceRoleForEC2Spot if the account does not have it yet.
+    """Create AWSServiceRoleForEC2Spot if the account does not have this role yet.
 
-    The AWS console creates this role with the first spot node. Ray does not create the
-    role, and its requests for spot nodes fail without it. `remove` does not delete this
-    role, because all clusters share it.
+    Without this role, Ray's requests for spot nodes fail. The AWS console creates the
+    role with the first spot node, but Ray does not. `remove` does not delete the role,
+    because all clusters share it.
     """
     if not iam.list_roles(PathPrefix=f"/aws-service-role/{SPOT}/")["Roles"]:
         answer = iam.create_service_linked_role(AWSServiceName=SPOT)
         say(f"created role {answer['Role']['RoleName']}")
 
 
-def _create_group(ec2: Any, name: str, ssh: dict[str, Any], owner: Owner) -> str:
-    """Create the security group and return its id.
-
-    If the group already exists with other rules, replace its rules and say so.
-    """
+def _create_group(
+    ec2: Any, name: str, ssh: dict[str, Any], tags: list[dict[str, str]]
+) -> str:
+    """Create the security group, or replace its rules; return its id."""
     if groups := _groups(ec2, name):
         group = str(groups[0]["GroupId"])
-        ec2.create_tags(Resources=[group], Tags=owner.tags)
+        ec2.create_tags(Resources=[group], Tags=tags)
         rules = groups[0]["IpPermissions"]
         if _rule_set(rules) == _rule_set([ssh, _node_rule(group)]):
             return group
@@ -321,7 +277,7 @@ def _create_group(ec2: Any, name: str, ssh: dict[str, Any], owner: Owner) -> str
             ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=rules)
     else:
         about = "SSH from one network, and all traffic among the nodes of a Ray cluster"
-        kind = {"ResourceType": "security-group", "Tags": owner.tags}
+        kind = {"ResourceType": "security-group", "Tags": tags}
         try:
             answer = ec2.create_security_group(
                 GroupName=name, Description=about, TagSpecifications=[kind]
@@ -343,20 +299,15 @@ def _node_rule(group: str) -> dict[str, Any]:
     return {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}
 
 
-def _rule_set(rules: list[dict[str, Any]]) -> set[tuple[str, ...]]:
+def _rule_set(rules: list[dict[str, Any]]) -> set[tuple[Any, ...]]:
     """Return a set of the protocol, ports and source of each rule, to compare rules."""
+    sources = {"IpRanges": "CidrIp", "Ipv6Ranges": "CidrIpv6"}
+    sources |= {"UserIdGroupPairs": "GroupId"}
     return {
-        (
-            str(rule["IpProtocol"]),
-            str(rule.get("FromPort")),
-            str(rule.get("ToPort")),
-            str(
-                source.get("CidrIp") or source.get("CidrIpv6") or source.get("GroupId")
-            ),
-        )
+        (rule["IpProtocol"], rule.get("FromPort"), rule.get("ToPort"), source.get(key))
         for rule in rules
-        for key in ("IpRanges", "Ipv6Ranges", "UserIdGroupPairs")
-        for source in rule.get(key, [])
+        for list_key, key in sources.items()
+        for source in rule.get(list_key, [])
     }
 
 
@@ -379,18 +330,13 @@ def remove(file: FileOption = "cluster.yaml", adopt: Flag = False) -> None:
     """
     cluster = ClusterFile.read(file)
     iam, ec2 = cluster.client("iam"), cluster.client("ec2")
-    owner = Owner(_user_name(cluster), adopt)
-    groups = _groups(ec2, cluster.name)
-    roles = {name: _role(iam, name) for name in cluster.roles.values()}
-    for group in groups:
-        owner.check(f"security group {cluster.name}", group)
-    for name, description in roles.items():
-        if description:
-            owner.check(f"role {name}", description)
-    for group in groups:
+    user = _user_name(cluster)
+    if not adopt:
+        _check_owners(iam, ec2, cluster, user)
+    for group in _groups(ec2, cluster.name):
         _delete_group(ec2, group["GroupId"], file)
         say(f"deleted security group {group['GroupId']}")
-    for name in roles:
+    for name in cluster.roles.values():
         role, profile = {"RoleName": name}, {"InstanceProfileName": name}
         for delete, arguments in (
             (iam.remove_role_from_instance_profile, profile | role),
@@ -407,8 +353,8 @@ def _delete_group(ec2: Any, group: str, file: str) -> None:
     """Wait until nodes that are ending no longer use a security group, then delete it.
 
     Raises:
-        UsageError: Nodes run in the group, or something uses the group for longer than
-            `VANISH_SECONDS`.
+        UsageError: Nodes run in the group, or AWS refuses to delete the group for
+            longer than `VANISH_SECONDS`.
     """
     filters = [
         {"Name": "instance.group-id", "Values": [group]},
@@ -419,28 +365,18 @@ def _delete_group(ec2: Any, group: str, file: str) -> None:
             f"nodes still use the security group {group}; run `ray down {file}` first"
         )
 
-    def is_in_use(error: BaseException) -> bool:
-        code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
-        return code == "DependencyViolation"
-
-    @tenacity.retry(
-        retry=tenacity.retry_if_exception(is_in_use),
-        wait=tenacity.wait_fixed(VANISH_INTERVAL),
-        stop=tenacity.stop_after_delay(VANISH_SECONDS),
-        before_sleep=lambda state: (
+    start = time.monotonic()
+    for attempt in itertools.count():
+        try:
+            ec2.delete_security_group(GroupId=group)
+            return
+        except ClientError as error:
+            is_in_use = error.response["Error"]["Code"] == "DependencyViolation"
+            if not is_in_use or time.monotonic() - start >= VANISH_SECONDS:
+                raise UsageError(
+                    f"cannot delete the security group {group}; run `remove` again "
+                    f"later: {error}"
+                ) from None
+        if attempt == 0:
             say("Waiting until AWS has ended the nodes.")
-            if state.attempt_number == 1
-            else None
-        ),
-        reraise=True,
-    )
-    def delete() -> None:
-        ec2.delete_security_group(GroupId=group)
-
-    try:
-        delete()
-    except ClientError as error:
-        raise UsageError(
-            f"cannot delete the security group {group}; run `remove` again later: "
-            f"{error}"
-        ) from None
+        time.sleep(VANISH_INTERVAL)

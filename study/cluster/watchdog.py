@@ -3,10 +3,10 @@
     watchdog.py worker HEAD_ADDRESS   if the head has not answered for ten minutes
     watchdog.py head                  if no job has run for metadata.head_idle_minutes
 
-cluster.yaml starts this program on each node, as a file, so that it also runs if the
-project cannot be imported. Without it, only `ray down` would end the workers of a head
-that has died. The nodes are terminated and not stopped, because
-InstanceInitiatedShutdownBehavior is "terminate" in cluster.yaml.
+cluster.yaml starts this file on each node, so that the program also runs if the project
+cannot be imported. Without this program, only `ray down` would end the workers of a
+head that has died. In cluster.yaml, InstanceInitiatedShutdownBehavior is "terminate".
+So a shutdown terminates a node, and does not only stop the node.
 """
 
 from __future__ import annotations
@@ -23,32 +23,15 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-WORKER_MINUTES = 10.0
-"""Minutes without an answer of the head, after which a worker shuts down."""
-
-HEAD_MINUTES = 60.0
-"""Minutes without a job, after which the head shuts down.
-
-A number in the cluster file replaces this number.
-"""
-
-INTERVAL = 15.0
-"""Seconds between two checks."""
-
-TIMEOUT = 10.0
-"""Seconds to wait for an answer."""
-
-GCS_PORT = 6379
-"""The port of Ray's head process in cluster.yaml."""
-
-JOBS = "http://127.0.0.1:8265/api/jobs/"
-"""Ray's list of jobs, on the head node."""
-
-CONFIG = "~/ray_bootstrap_config.yaml"
-"""The path of the cluster file that `ray up` copies to the head node."""
-
+WORKER_MINUTES = 10.0  # a worker shuts down after this time without an answer
+HEAD_MINUTES = 60.0  # the head shuts down after this time without a job, by default
+INTERVAL = 15.0  # seconds between two checks
+TIMEOUT = 10.0  # seconds to wait for an answer
+GCS_PORT = 6379  # the port of Ray's head process in cluster.yaml
+JOBS = "http://127.0.0.1:8265/api/jobs/"  # Ray's list of jobs, on the head node
+CONFIG = "~/ray_bootstrap_config.yaml"  # `ray up` copies the cluster file to it
+# the process ID of a node's newest watchdog; older watchdogs end
 PID_FILE = "~/.plasticity-study-watchdog"
-"""The file with the process ID of a node's newest watchdog. Older watchdogs end."""
 
 
 def answers(host: str, port: int = GCS_PORT) -> bool:
@@ -60,8 +43,8 @@ def answers(host: str, port: int = GCS_PORT) -> bool:
     return True
 
 
-def has_jobs(url: str = JOBS, host: str = "127.0.0.1", port: int = GCS_PORT) -> bool:
-    """Return whether a job runs or waits on the head node.
+def has_jobs(url: str = JOBS, port: int = GCS_PORT) -> bool:
+    """Return whether a job runs or waits on the head node, which is this machine.
 
     If Ray runs but does not list its jobs, a job possibly runs, so return True. If Ray
     does not run, return False.
@@ -75,12 +58,12 @@ def has_jobs(url: str = JOBS, host: str = "127.0.0.1", port: int = GCS_PORT) -> 
             jobs = json.load(answer)
         return any(job["status"] in ("PENDING", "RUNNING") for job in jobs)
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
-        return answers(host, port)
+        return answers("127.0.0.1", port)
 
 
 def idle_minutes(path: str = CONFIG) -> float:
     """Return metadata.head_idle_minutes of the cluster file, or `HEAD_MINUTES`."""
-    import yaml  # Ray installs it; a worker does not need it
+    import yaml  # only the head needs it, and Ray installs it
 
     try:
         config = yaml.safe_load(Path(path).expanduser().read_text())

@@ -1,4 +1,4 @@
-"""Every mistake in a cluster file is one line, and a correct file has none.
+"""Each mistake in a cluster file gives one line, and a correct file gives no line.
 
 AWS is moto, over HTTP; a real cluster on it is in tests/whole/test_cluster_lab.py.
 """
@@ -40,7 +40,7 @@ SET = {
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A home with a token, in the project's folder."""
+    """A home folder with a token; the working folder is that of the project."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(HERE)
     token = Path(TOKEN_FILE).expanduser()
@@ -68,7 +68,7 @@ def make_file(home):
 
 
 def put(*path):
-    """Return a change: the last of the path is the value."""
+    """Return a function that sets the key at a path; the last word is the value."""
 
     def change(config):
         *before, key, value = path
@@ -249,7 +249,7 @@ def test_the_program_is_mounted_and_every_mount_is_in_git():
 
 
 def documented_commands():
-    """Return each `ray ...` command of the pages, as a list of words."""
+    """Return each `ray ...` command of the docs, as a list of words."""
     pages = [HERE / "README.md", HERE / "docs" / "cluster.md"]
     text = "\n".join(page.read_text() for page in pages).replace("\\\n", " ")
     lines = re.findall(r"(?m)^(?:[A-Z_]+=\S+ )*ray (.*?)(?:  +#.*| && .*)?$", text)
@@ -269,7 +269,7 @@ def test_ray_knows_each_documented_command_and_its_options():
         used = {word.split("=")[0] for word in own[depth:] if word.startswith("-")}
         assert used <= known, words
         names.add(" ".join(words[:depth]))
-        # it would end the study with the laptop's connection
+        # `ray exec` would end the study with the laptop's connection
         assert words[0] != "exec" or "study.sweep" not in " ".join(words)
     assert {"up", "down", "job submit", "job logs", "job list", "job stop"} <= names
 
@@ -303,7 +303,7 @@ def cloud():
 
 @pytest.fixture(scope="module")
 def image(cloud):
-    """An image that moto has; it has hundreds, and would list them slowly."""
+    """The id of an image of moto, which lists its hundreds of images slowly."""
     from moto.core import DEFAULT_ACCOUNT_ID
     from moto.ec2.models import ec2_backends
 
@@ -447,7 +447,7 @@ def test_what_does_not_exist_on_aws_is_reported(prepared):
 
 
 def test_remove_waits_for_nodes_that_vanish_slowly(monkeypatch, cloud, capsys):
-    """EC2 refuses to delete a group for a while, as after `ray down`."""
+    """EC2 at first refuses to delete the group, as after `ray down`."""
     monkeypatch.setattr("study.cluster.prepare.VANISH_INTERVAL", 0.01)
     ec2 = cloud("ec2")
     group = ec2.create_security_group(GroupName="g", Description="g")["GroupId"]

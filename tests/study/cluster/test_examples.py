@@ -1,4 +1,4 @@
-"""The files of examples/cluster, tested as far as possible without their clusters."""
+"""The files of examples/cluster, as far as a test without their clusters can go."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_image_has_the_ray_of_the_constraints():
 
 @pytest.fixture
 def run(tmp_path):
-    """Run a script with programs that only print their arguments; return these."""
+    """Run a script with programs that only save their arguments; return them."""
     programs = tmp_path / "bin"
     programs.mkdir()
     (tmp_path / "venv" / "bin").mkdir(parents=True)

@@ -1,6 +1,6 @@
 """A node that nobody needs shuts itself down, and no other node does.
 
-The head is a socket that closes, and the command creates a file.
+The head is a socket that closes, and the command for the shutdown creates a folder.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Clock:
 
 
 def end_of_watch(needed, limit, **more):
-    """Return the time at which a watchdog ends; `needed` takes the time."""
+    """Return the result of a watchdog and its end; `needed` is a function of time."""
     clock = Clock()
     ended = watchdog.watch(
         lambda: needed(clock.now),
@@ -140,7 +140,7 @@ def test_the_idle_time_is_the_users(tmp_path, capsys):
 
 
 def test_the_program_needs_nothing_but_python(tmp_path):
-    # the node may have no virtual environment if its setup has failed half-way
+    # a node whose setup has failed halfway can lack a virtual environment
     code = Path(watchdog.__file__).read_text()
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code, "--help"], capture_output=True
