@@ -120,11 +120,11 @@ def benchmark(
     console.print(trials.task_table(tasks))
     results: dict[str, Any] = {"steps": rows, "task": tasks}
     if device == "cpu":
-        rates = {
-            rate_name(attrs.evolve(shape, optimizer=OPTIMIZERS[name]())): rate
-            for name, rate in ((n, t["work_per_second"]) for n, t in tasks.items())
-        }
-        save_rates(load_rates() | rates)
+        rates = load_rates()
+        for name, task in tasks.items():
+            setting = attrs.evolve(shape, optimizer=OPTIMIZERS[name]())
+            rates[rate_name(setting)] = task["work_per_second"]
+        save_rates(rates)
         results["side_by_side"] = ratio = trials.side_by_side(shape, stack)
         say(f"Two trials at the same time: {ratio:.2f} times the speed of one trial.")
     if ray_trials:
@@ -139,7 +139,7 @@ def benchmark(
 
 
 def _save(file: str | None, results: dict[str, Any]) -> None:
-    """Write the results to a JSON file, if a file is given; add the machine's data."""
+    """Write the results, the versions and the hardware to a JSON file, if given."""
     if file:
         results = results | {"made_by": software() | hardware()}
         Path(file).write_text(json_format.dumps(results, indent=1))

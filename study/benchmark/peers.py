@@ -1,8 +1,8 @@
 """Make contenders that compute the steps of SGD, SAM and GNP with JAX or torch.compile.
 
-Both compute the equations of GNP with automatic differentiation, for all seeds at once
-(vmap). Neither uses code that is written for this step alone. JAX makes all steps of a
-round in one call (scan), and torch.compile makes one step per call.
+Both contenders compute the equations of GNP with automatic differentiation, for all
+seeds at once (vmap). Neither has code that is written for this step alone. JAX makes
+all steps of a round in one call (scan), and torch.compile makes one step per call.
 """
 
 from __future__ import annotations

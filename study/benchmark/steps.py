@@ -1,13 +1,13 @@
 """Time the training steps of this project, and compare them with two other loops.
 
-The loops are called contenders. The two others are the floor and a usual PyTorch loop.
-The floor is a loop that computes only the matrix products of a step. All contenders
-have networks of the same size.
+The two other loops are a usual PyTorch loop and the floor, which computes only the
+matrix products of a step. All loops have networks of the same size.
 
-A contender is a function that makes some steps. It returns the number of steps times
-the number of runs that are trained together. A shared machine is sometimes slow.
-Therefore ratios are computed within each round, and the table shows their medians.
-`time_settings` compares the smallest times instead.
+A loop is called a contender. It is a function that makes some steps, and returns the
+number of steps times the number of runs that are trained together. A shared machine is
+sometimes slow. Therefore the ratio of two times is computed within each round, and the
+table shows the median of the ratios. `time_settings` compares the smallest times
+instead.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from trainables.bases import Adam
 from trainables.data import DATASETS, Dataset, load
 from trainables.data.examples import Examples
 from trainables.networks import MLP, Conv
-from trainables.optimizers import EPSILON, OPTIMIZERS, SGD, Optimizer
+from trainables.optimizers import EPSILON, OPTIMIZERS, SGD
 from trainables.run import ContinualRun
 from trainables.setting import Setting
 
@@ -43,7 +43,7 @@ Name = tuple[int, str]
 Result = TypeVar("Result")
 
 ROUND_SECONDS = 0.1  # about how long each contender runs in a round
-# limits for the steps in a round; a real run prepares about 400 steps at a time
+# the limits of the steps in a round; a real run prepares about 400 steps at a time
 MIN_STEPS, MAX_STEPS = 4, 400
 DENORMAL = 1e-40  # a number below the normal range of float32
 
@@ -55,10 +55,7 @@ def digits() -> Dataset:
 
 
 def repeat_images(data: Dataset, train: int, test: int) -> Dataset:
-    """Return a dataset named mnist with `train` training and `test` test images.
-
-    The images of `data` are repeated or cut to these numbers.
-    """
+    """Return a dataset named mnist: the images of `data`, repeated to these numbers."""
     return Dataset(
         "mnist",
         np.resize(data.train_images, (train, data.form.pixels)),
@@ -80,14 +77,18 @@ def products(
     """
     kind, dense = setting.network or MLP(), [*setting.hidden, setting.outputs]
     layers = kind.layers(setting.form, dense)
-    inputs, input_errors, outputs, errors = (
-        [
-            torch.rand(stack, setting.batch_size * layer.positions, size, device=device)
-            for layer, size in zip(layers, sizes, strict=True)
+
+    def arrays(name: str) -> list[Tensor]:
+        return [
+            torch.rand(
+                *(stack, setting.batch_size * layer.positions, getattr(layer, name)),
+                device=device,
+            )
+            for layer in layers
         ]
-        for sizes in [[layer.inputs for layer in layers]] * 2
-        + [[layer.units for layer in layers]] * 2
-    )
+
+    inputs, input_errors = arrays("inputs"), arrays("inputs")
+    outputs, errors = arrays("units"), arrays("units")
     # a network stores weights of shape (outputs, inputs), and uses their transpose
     weights = [
         torch.rand(stack, layer.units, layer.inputs, device=device).mT
@@ -112,9 +113,9 @@ def our_loop(
 ) -> Contender:
     """Return a contender that trains as a real run of this project does.
 
-    It shuffles examples, makes training steps and counts the correct answers. All
-    moments of momentum and Adam start as denormal numbers, because the moments of
-    always-black pixels are denormal late in the stream of a real run.
+    The contender shuffles examples, makes training steps and counts the correct
+    answers. All moments of momentum and Adam start as denormal numbers, because the
+    moments of always-black pixels are denormal late in the stream of a real run.
     """
     run = ContinualRun(setting, range(stack), data, device)
     for moment in run.stack.memory.moments.values():
@@ -171,9 +172,7 @@ def usual_loop(
         form = setting.form
         images = images.view(-1, form.height, form.width, form.channels)
         images = images.permute(0, 3, 1, 2).contiguous()
-    labels = (
-        torch.from_numpy(data.train_labels[rows].astype(int)) % setting.form.classes
-    )
+    labels = torch.from_numpy(data.train_labels[rows].astype(int))
     dataset = torch.utils.data.TensorDataset(images.to(device), labels.to(device))
     loader = torch.utils.data.DataLoader(dataset, setting.batch_size, shuffle=True)
 
@@ -225,9 +224,7 @@ def methods(shape: Setting) -> dict[str, Setting]:
 
     There is one per optimizer, plus "momentum" (SGD with momentum) and "adam" (Adam).
     """
-    optimizers: dict[str, Optimizer] = {
-        name: kind(lr=1e-3) for name, kind in OPTIMIZERS.items()
-    }
+    optimizers = {name: kind(lr=1e-3) for name, kind in OPTIMIZERS.items()}
     optimizers["momentum"] = SGD(lr=1e-3, momentum=0.9)
     settings = {
         name: attrs.evolve(shape, optimizer=o) for name, o in optimizers.items()
@@ -250,7 +247,7 @@ def time_steps(
     """Time the steps of all contenders at one batch size.
 
     Args:
-        shape: The batch size and the hidden layers.
+        shape: A setting with the batch size and the hidden layers.
         names: The methods to time, some of `METHODS`.
         stacks: How many seeds to train together.
         rounds: The number of rounds.
@@ -290,11 +287,10 @@ def time_settings(
 ) -> list[dict[str, Any]]:
     """Time the steps of the settings of a study, and compare them with plain SGD.
 
-    Returns:
-        A row for SGD, then a row for each setting. A row has the name, the engine, the
-        passes per step, the least and the median microseconds per step and run, and
-        `of_sgd`. `of_sgd` is least / (least of SGD * passes): 1 means that each pass is
-        as fast as in SGD.
+    Return a row for SGD, then a row for each setting. A row has the name, the engine,
+    the passes per step, the least and the median microseconds per step and run, and
+    `of_sgd`. `of_sgd` is least / (least of SGD * passes): 1 means that each pass is as
+    fast as in SGD.
     """
     plain = attrs.evolve(settings[0], optimizer=SGD(), base=None, intervention=None)
     named = {"sgd": plain}
@@ -340,7 +336,7 @@ def interleave(
 ) -> dict[Name, np.ndarray]:
     """Time every contender in every round; return microseconds per step and run.
 
-    A first, extra round warms up the contenders. Its times are not returned.
+    An extra first round warms up the contenders, and its times are left out.
     """
     times: dict[Name, list[float]] = {name: [] for name in contenders}
     text = f"timing {len(contenders)} loops"
@@ -365,21 +361,22 @@ def summarize(name: Name, times: Mapping[Name, np.ndarray]) -> dict[str, Any]:
       for the floor and the usual loop.
     """
     (stack, kind), own = name, times[name]
-    is_usual = kind.startswith("usual")
     method = kind.split()[-1]  # "gnp" for this project's "gnp" and for "jax gnp"
     passes = OPTIMIZERS[method]().passes if method in OPTIMIZERS else 1
-    usual = times[1, "usual sgd" if passes == 1 else "usual sam"]
-    floor = None if is_usual else passes * times[stack, "floor"] / own
+    of_floor = of_usual = None
+    if not kind.startswith("usual"):
+        of_floor = float(np.median(passes * times[stack, "floor"] / own))
+        if kind != "floor":
+            usual = times[1, "usual sgd" if passes == 1 else "usual sam"]
+            of_usual = float(np.median(usual / own))
     return {
         "stack": stack,
         "name": kind,
         "median": float(np.median(own)),
         "least": float(own.min()),
         "most": float(own.max()),
-        "of_floor": None if floor is None else float(np.median(floor)),
-        "of_usual": (
-            None if is_usual or kind == "floor" else float(np.median(usual / own))
-        ),
+        "of_floor": of_floor,
+        "of_usual": of_usual,
     }
 
 
@@ -394,11 +391,7 @@ def settings_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def step_table(steps: list[dict[str, Any]]) -> Table:
-    """Return a table with the time of each contender's steps.
-
-    The last two columns are the floor's time and the usual loop's time, each divided by
-    the contender's time.
-    """
+    """Return a table of the result of `time_steps`."""
     columns = ("batch", "stack", "what", "us per step and run", "least-most")
     table = Table(*columns, "floor / time", "usual loop / time", box=None)
     for step in steps:

@@ -41,15 +41,14 @@ def time_tasks(
 ) -> dict[str, dict[str, float]]:
     """Time one whole task with each of the optimizers in `names`.
 
-    The first task of a run measures the loss landscape, but most tasks do not.
-    So the time of the landscape is divided by the number of tasks between two
-    measurements. With a network other than the MLP, the landscape takes minutes. So
-    a task with such a network does not measure the landscape, and it has only
-    `FEW_EXAMPLES` training examples.
+    The first task of a run measures the loss landscape, but most tasks do not. So the
+    time of the landscape is divided by the number of tasks between two measurements.
+    With a network other than the MLP, the landscape takes minutes. So a task with such
+    a network does not measure the landscape, and has only `FEW_EXAMPLES` training
+    examples.
 
-    Returns:
-        For each optimizer: the seconds of each phase, the seconds of the whole task
-        ("all"), and the operations and the work per second.
+    Return for each optimizer: the seconds of each phase, the seconds of the whole task
+    ("all"), and the operations and the work per second.
     """
     times = {}
     for name in track(names, "timing tasks", console=console, transient=True):
@@ -85,7 +84,7 @@ def task_table(tasks: Mapping[str, Mapping[str, float]]) -> Table:
 def side_by_side(shape: Setting, stack: int) -> float:
     """Return the speed of two trials at the same time, divided by the speed of one.
 
-    2.0 means that the two trials do not slow each other down.
+    The result 2.0 means that the two trials do not slow each other down.
     """
     spawn = multiprocessing.get_context("spawn")
     rates = []
@@ -123,10 +122,9 @@ class EmptyTrainable(tune.Trainable):
 def time_ray(trials: int) -> dict[str, float]:
     """Measure how many seconds Ray adds to the training of tiny trials.
 
-    Returns:
-        per_trial: The seconds that Ray adds to a trial of one run and one task.
-        floor: The seconds of a trial that does nothing.
-        per_report: The seconds that Ray adds for each further task of a trial.
+    Return "per_trial", the seconds that Ray adds to a trial of one run and one task;
+    "floor", the seconds of a trial that does nothing; and "per_report", the seconds
+    that Ray adds for each further task of a trial.
     """
     with connected(None, "benchmark"):
         shares = share_out(cpus=1.0, gpus=0.0, max_concurrent=None)
@@ -162,14 +160,12 @@ def _seconds_above_training(trials: int, tasks: int, shares: Shares) -> float:
         batch_size=1000,
         hidden=(1,),
     )
-    settings = [
-        attrs.evolve(tiny, optimizer=SGD(lr=(i + 1) / trials)) for i in range(trials)
-    ]
+    optimizers = [SGD(lr=(i + 1) / trials) for i in range(trials)]
     with tempfile.TemporaryDirectory() as folder:
         store = Store(folder, f"tiny-{tasks}")
         start = time.perf_counter()
         run_trials(
-            Tally([Trial(setting, (0,)) for setting in settings]),
+            Tally([Trial(attrs.evolve(tiny, optimizer=o), (0,)) for o in optimizers]),
             store=store,
             datasets={"mnist-5k": load("mnist-5k")},
             shares=shares,

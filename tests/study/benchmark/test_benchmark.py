@@ -1,4 +1,4 @@
-"""The benchmark times what it says, and saves the rates that it measured."""
+"""The benchmark times every loop, and saves the training speeds."""
 
 import inspect
 import json
@@ -40,7 +40,7 @@ TINY = Setting(hidden=(6, 5), batch_size=4)
 
 @pytest.fixture(autouse=True)
 def short_rounds(monkeypatch):
-    """Time few steps: how long they take is not tested."""
+    """Time few steps, because no test needs exact times."""
     monkeypatch.setattr(steps, "ROUND_SECONDS", 0.0)
 
 
@@ -93,7 +93,7 @@ def test_the_times_of_a_study_are_saved(digits_again, tmp_path, monkeypatch):
 
 
 def test_a_compiled_loop_makes_the_steps_of_gnp(digits_again, monkeypatch):
-    """Without compiling, which takes long: one step equals that of the reference."""
+    """Without the compiler, which is slow, one step equals that of the reference."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     setting = attrs.evolve(TINY, optimizer=GNP(lr=0.1, rho=0.2, alpha=0.7))
     loop = compiled_loop(setting, 2, 1, "cpu", digits_again)
