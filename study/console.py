@@ -18,15 +18,14 @@ from trainables.usage import printable
 def _number(parse: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSpec[Any]:
     """Return tyro's description of an option whose value is a number.
 
-    Text that is not a number is returned unchanged. The command then shows an error of
-    one line. The error message of tyro would have ten lines.
+    Text that is not a number stays text. The command then shows an error of one line,
+    and tyro's own error would have ten lines.
     """
 
     def parse_words(words: list[str]) -> Any:
-        try:
+        with contextlib.suppress(ValueError):
             return parse(words[0])
-        except ValueError:
-            return words[0]
+        return words[0]
 
     return PrimitiveConstructorSpec(
         nargs=1,
@@ -49,7 +48,6 @@ class _SafeConsole(Console):
     """A console that replaces the control characters in all text that it prints."""
 
     def render_str(self, text: str, **options: Any) -> RichText:
-        """See `Console.render_str`."""
         return super().render_str(printable(text), **options)
 
 

@@ -89,7 +89,7 @@ def status(
 
 
 def _check(store: Store, *, fix: bool) -> int:
-    """Check one study's files, list the bad files, and return how many are bad."""
+    """Check one study's files, list the bad files, and return how many there are."""
     if fix:
         store.move_old_damaged_files()
     checks = [*store.check_files(), *_check_journal(store)]
@@ -100,17 +100,17 @@ def _check(store: Store, *, fix: bool) -> int:
         text = f"bad: {store.location(check.path)}: {check.faults[0]}"
         if check.faults[1:]:
             text += f" (and {len(check.faults) - 1} more)"
-        # do not move a file that a newer version of this program wrote: it is good
+        # a file that a newer version of this program wrote is good, so leave it there
         if fix and not check.newer:
             text += f"; moved to {store.set_aside(check.path)}"
         say(text)
     runs = sum(len(check.runs) for check in checks if not check.faults)
     checkpoints = sum(check.path.startswith("checkpoints/") for check in checks)
     result = f"{len(bad)} files are bad" if bad else "no file is bad"
-    hint = f"; --fix moves them to {DAMAGED}/" if bad and not fix else ""
+    if bad and not fix:
+        result += f"; --fix moves them to {DAMAGED}/"
     say(
-        f"{store.location()}: {runs} finished runs, {checkpoints} checkpoints, "
-        f"{result}{hint}"
+        f"{store.location()}: {runs} finished runs, {checkpoints} checkpoints, {result}"
     )
     return len(bad)
 
@@ -118,8 +118,8 @@ def _check(store: Store, *, fix: bool) -> int:
 def _check_journal(store: Store) -> list[FileCheck]:
     """Check the journal, the files in which Optuna keeps the trials of a search.
 
-    If the study has no journal or the journal is good, return []. If one file is bad,
-    return all files as bad, because the journal can only be read as a whole.
+    The journal can only be read as a whole. So if one of its files is bad, return all
+    of them as bad; otherwise, return [].
     """
     if not any(name.startswith(JOURNAL) for name in store.names("", "")):
         return []
@@ -127,11 +127,11 @@ def _check_journal(store: Store) -> list[FileCheck]:
 
     try:
         load_search(store)
+        return []
     except UsageError as error:
-        fault = first_line(error.__cause__ or error)
-        fault = f"Optuna's journal cannot be read as a whole: {fault}"
+        reason = first_line(error.__cause__ or error)
+        fault = f"Optuna's journal cannot be read as a whole: {reason}"
         return [FileCheck(name, (fault,)) for name in journal_parts(store)]
-    return []
 
 
 def _show(store: Store, slots: int | None) -> None:
@@ -201,10 +201,7 @@ def _table(settings: Sequence[SettingProgress], started: str) -> Table:
 
 
 def _print_failures(store: Store, settings: Sequence[SettingProgress]) -> None:
-    """Print the error of each trial that failed in the last sweep.
-
-    Skip a trial if all its seeds are finished now.
-    """
+    """Print the errors of the last sweep's trials that are still not finished."""
     failed = {digest(progress.row): progress.failed for progress in settings}
     for name, reason in store.load_failures().items():
         setting_id, seeds = parse_stack_name(name)

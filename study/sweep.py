@@ -16,12 +16,7 @@ from study.results.claim import claim
 from study.results.files import retry
 from study.results.provenance import software
 from study.results.store import Store
-from study.running.session import (
-    FAILED,
-    STOPPED,
-    ConfirmationSession,
-    StudySession,
-)
+from study.running.session import FAILED, STOPPED, ConfirmationSession, StudySession
 from study.spec.options import SweepOptions
 from study.spec.search import Search
 from study.spec.studies import Study
@@ -63,10 +58,9 @@ def sweep(
 
 
 def _run(options: SweepOptions, study: Study | Search, store: Store) -> int:
-    """Run the study and return the exit code.
+    """Run the study, then its best settings with new seeds if an option asks for it.
 
-    If --confirm-seeds or --refine is set, run the best settings with new seeds at the
-    end.
+    Return the exit code of the command.
     """
     seeds, count = study.seeds, options.confirm_seeds
     if isinstance(study, Search):

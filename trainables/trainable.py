@@ -58,7 +58,7 @@ class ContinualTrainable(tune.Trainable):
         seeds         the seeds, which are trained together (a stack)
         name          the name of the stack
         label         the trial as text, for people
-        until         optional: the number of tasks after which the trial pauses
+        until         the number of tasks after which the trial pauses
         cpus, gpus    the numbers of CPUs and GPUs to request
 
     A finished trial writes its records itself. A checkpoint contains the state of the
@@ -126,7 +126,7 @@ class ContinualTrainable(tune.Trainable):
         if trial["gpus"]:
             torch.cuda.reset_peak_memory_stats()  # forget the previous trial
         self._name, self._label = trial["name"], trial["label"]
-        self._until: int = trial.get("until", setting.tasks)
+        self._until: int = trial["until"]
         self._new_run: Callable[[], ContinualRun] = lambda: start_run(
             setting, trial["seeds"], dataset, device, options=self._options
         )

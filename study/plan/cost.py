@@ -1,8 +1,4 @@
-"""Estimate the cost of a run.
-
-The cost is the number of training examples, the number of floating-point operations,
-the work (to which the time of the run is proportional), and the GPU memory.
-"""
+"""Estimate what a run costs: operations, work and GPU memory."""
 
 from __future__ import annotations
 
@@ -17,9 +13,8 @@ from trainables.setting import Setting
 COPIES = 12
 """The most arrays that one seed needs on a GPU, each as large as the weights.
 
-The arrays are the weights, the momentum, and the gradient of a probe (a measurement of
-the network). The other arrays belong to the CUDA graphs of a step, for example the
-perturbed weights. There is one graph for full batches and one for short batches.
+They are the weights, the momentum, the gradient of a probe, and the arrays of two CUDA
+graphs of a step: one graph for full batches and one for short batches.
 """
 
 FLOAT32 = 4  # bytes of a float32 number
@@ -28,21 +23,20 @@ FLOAT32 = 4  # bytes of a float32 number
 # the rest
 USABLE = 0.7
 
-
 UPDATE_EXAMPLES = 3
-"""The part of an update that does not depend on the batch takes as long as 3 examples.
+"""An update takes as long as this many examples, even before its batch is counted.
 
-An update reads and writes all weights, however small its batch is. So with batches of
-one example, an example takes four times as long as in large batches (docs/speed.md).
+The reason is that each update reads and writes all weights. So with batches of one
+example, an example takes four times as long as in large batches (docs/speed.md).
 """
 
 
 class Cost(NamedTuple):
     """The number of training examples, the number of operations, and the work.
 
-    Only the floating-point operations of matrix products are counted. The work adds the
-    operations of `UPDATE_EXAMPLES` more examples to each batch, so that the time of a
-    run is proportional to the work at every batch size.
+    The operations are those of matrix products. The work adds the operations of
+    `UPDATE_EXAMPLES` examples to each batch, so that the time of a run is proportional
+    to the work at every batch size.
     """
 
     examples: float
@@ -53,15 +47,13 @@ class Cost(NamedTuple):
 def run_cost(setting: Setting) -> Cost:
     """Return the training examples, the operations and the work of one run.
 
-    A task with c of the k classes counts as c / k of the dataset. The share is exact if
-    all classes have equally many examples. The sum of the shares is also exact for the
-    tasks of `pairwise` with all pairs of classes.
+    A task with c of the k classes counts as c / k of the dataset, as if all classes had
+    equally many examples.
 
     A training pass on one example costs 6 operations per weight: 2 for the forward
-    pass, 2 for the gradient of the weight, and 2 for the gradient of the layer's input.
-    A weight of a convolution costs 6 operations at each position of its kernel.
-    The first layer does not need the gradient of its input. A test on one example costs
-    one forward pass.
+    pass, 2 for the gradient of the weight, and 2 for the gradient of the layer's input,
+    which the first layer does not need. A weight of a convolution costs this at each
+    position of its kernel. A test on one example costs one forward pass.
     """
     products = [n.inputs * n.units * n.positions for n in _layers(setting)]
     if setting.problem.control is not None:
@@ -79,18 +71,14 @@ def run_cost(setting: Setting) -> Cost:
     trained = setting.tasks * setting.epochs * examples
     # random labels can only be memorized, so they are tested on the training examples
     tested = setting.tasks * (examples if first.shuffled else share * source.test)
-    update = one_pass * setting.optimizer.passes
-    flops = trained * update + tested * forward
-    work = flops + trained * update * UPDATE_EXAMPLES / setting.batch_size
-    return Cost(trained, flops, work)
+    return _cost(setting, trained, one_pass, tested * forward)
 
 
 def _control_cost(setting: Setting, products: list[int]) -> Cost:
     """Return the cost of a run of a problem of control.
 
-    An update costs as much as an update on images. Besides the updates, two forward
-    passes are counted for each step of the environment. With DQN, one forward pass is
-    counted for each step of the environment, and one for each step of a batch.
+    Besides the updates, PPO needs two forward passes for each step of the environment.
+    DQN needs one for each step of the environment, and one for each step of a batch.
     """
     forward = 2 * sum(products)
     first = products[0]
@@ -102,15 +90,22 @@ def _control_cost(setting: Setting, products: list[int]) -> Cost:
     if setting.learner is not None:
         trained *= setting.batch_size / setting.learner.steps_per_update
         read = played + trained
-    update = (3 * forward - 2 * first) * setting.optimizer.passes
-    flops = trained * update + read * forward
-    work = flops + trained * update * UPDATE_EXAMPLES / setting.batch_size
-    return Cost(trained, flops, work)
+    return _cost(setting, trained, 3 * forward - 2 * first, read * forward)
+
+
+def _cost(setting: Setting, trained: float, one_pass: int, others: float) -> Cost:
+    """Return the cost of training on `trained` examples, and of `others` operations.
+
+    `one_pass` is the number of operations of a training pass on one example.
+    """
+    training = trained * (one_pass * setting.optimizer.passes)
+    flops = training + others
+    return Cost(trained, flops, flops + training * UPDATE_EXAMPLES / setting.batch_size)
 
 
 def bytes_per_seed(setting: Setting) -> int:
     """Return an upper bound on the GPU memory of one seed of a trial, in bytes."""
-    # import `trainables.probes` late: it imports torch, which would make --help slow
+    # imported late, because torch would make --help slow
     from trainables.probes import EXAMPLES
 
     layers = _layers(setting)
@@ -122,10 +117,7 @@ def bytes_per_seed(setting: Setting) -> int:
 
 
 def seeds_that_fit(setting: Setting, memory: float) -> int:
-    """Return how many seeds of a setting fit into `memory` bytes of a GPU.
-
-    The result is at least 1.
-    """
+    """Return how many seeds fit into `memory` bytes of a GPU, but at least 1."""
     return max(1, int(USABLE * memory / bytes_per_seed(setting)))
 
 

@@ -20,7 +20,7 @@ from study.spec.studies import STUDIES, Study
 from trainables.usage import format_duration
 
 GPU_RATE = 1e12
-"""The operations per second of a GPU that cost estimates assume, not a measurement.
+"""The operations per second of a GPU that estimates assume. It is no measurement.
 
 With large matrix products in float32, a GPU does ten times as many operations. With
 small matrix products, it does fewer.
@@ -70,11 +70,7 @@ def cost_table(study: Study, trials: list[Trial]) -> Table:
 
 
 def _totals(trials: list[Trial]) -> tuple[str, ...]:
-    """Return table cells with the totals of some trials.
-
-    The cells are the numbers of trials, tasks, training examples, and floating-point
-    operations.
-    """
+    """Return cells: the numbers of trials, tasks, training examples and operations."""
     tasks = sum(len(trial.seeds) * trial.setting.tasks for trial in trials)
     examples = sum(trial.cost.examples for trial in trials)
     flops = sum(trial.cost.flops for trial in trials)
@@ -84,13 +80,13 @@ def _totals(trials: list[Trial]) -> tuple[str, ...]:
 def power_lines(study: Study) -> Iterator[str]:
     """Yield lines that say which true differences a study can find with its seeds.
 
-    Problems with equally many comparisons share a line. The unit of a difference is the
-    standard deviation of the difference between two runs with the same seed. The lines
-    are for `python -m analysis compare` with its defaults: every setting that is not
-    SGD is compared with two baselines, the matched one and the best one. The correction
-    for multiple comparisons counts all comparisons on one problem.
+    The lines are for `python -m analysis compare` with its defaults: every setting that
+    is not SGD is compared with two baselines, the matched one and the best one. The
+    correction for multiple comparisons counts all comparisons on one problem. Problems
+    with equally many comparisons share a line. The unit of a difference is the standard
+    deviation of the difference between two runs with the same seed.
     """
-    # import scipy late, because the other functions of this module do not need it
+    # imported late, because only this function needs scipy
     from analysis.statistics.power import detectable_effect, seeds_needed
 
     counts = Counter(
@@ -136,11 +132,8 @@ def gpu_lines(trials: list[Trial]) -> Iterator[str]:
 def duration_line(trials: list[Trial], slots: int, scale: float = 1.0) -> str:
     """Return a line that estimates how long trials take on this machine's CPUs.
 
-    Args:
-        trials: The trials. Each trial uses one CPU.
-        slots: The number of trials that run at the same time.
-        scale: Multiply the time by this factor. If `trials` is a sample, use the number
-            of all trials divided by the size of the sample.
+    Each trial uses one CPU, and `slots` trials run at the same time. If `trials` is a
+    sample, `scale` is the number of all trials divided by the size of the sample.
     """
     if not trials:
         return "All runs are finished. Nothing is left to train."

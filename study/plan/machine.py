@@ -33,10 +33,9 @@ def rates_file() -> Path:
 
 
 def save_rates(work_per_second: Mapping[str, float]) -> None:
-    """Save the measured training speeds of this machine.
+    """Save the work (`study.plan.cost.Cost`) that a CPU does in a second.
 
-    `work_per_second` has the work (`study.plan.cost.Cost.work`) per second of one CPU,
-    by the name of the optimizer.
+    The keys of `work_per_second` are names from `rate_name`.
     """
     content = {"processor": processor(), "work_per_second": dict(work_per_second)}
     rates_file().parent.mkdir(parents=True, exist_ok=True)
@@ -44,10 +43,9 @@ def save_rates(work_per_second: Mapping[str, float]) -> None:
 
 
 def load_rates() -> dict[str, float]:
-    """Return the saved training speeds of this machine, by the name of the optimizer.
+    """Return the speeds that `save_rates` saved, or {} if there are none.
 
-    A speed is the work (`Cost.work`) that one CPU does per second. If no speeds are
-    saved, or if they are the speeds of another processor, return {}.
+    The speeds of another processor do not count.
     """
     try:
         content: dict[str, Any] = json.loads(rates_file().read_text())
@@ -62,8 +60,7 @@ def load_rates() -> dict[str, float]:
 def rate_name(setting: Setting) -> str:
     """Return the name of the training speed that a setting has.
 
-    It is the name of the optimizer. If the network is not mlp, the name of the network
-    comes first.
+    It is the name of the optimizer, after the name of the network if this is not mlp.
     """
     network = f"{setting.network.name} " if setting.network else ""
     return f"{network}{setting.optimizer.name}"
@@ -101,13 +98,9 @@ def estimate_seconds(
 ) -> float | None:
     """Return how many seconds trials take, or None if a speed is missing.
 
-    The estimate divides the work evenly among the CPUs. But it is never shorter than
-    the time of the longest trial, because each trial runs on one CPU.
-
-    Args:
-        trials: The trials.
-        slots: The number of CPUs, which is the number of trials that run at once.
-        rates: The work per second of one CPU, by `rate_name`.
+    The estimate divides the work evenly among `slots` CPUs. But it is never shorter
+    than the time of the longest trial, because each trial runs on one CPU. `rates` has
+    the work per second of one CPU, by `rate_name`.
     """
     try:
         work = [t.cost.work / rates[rate_name(t.setting)] for t in trials]

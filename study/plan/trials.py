@@ -22,14 +22,11 @@ from trainables.request import seeds_text, stack_name
 from trainables.setting import Row, Setting
 
 # The largest number of seeds that one trial trains together, if the user sets none.
-# More seeds than this hardly make a CPU faster, because they do not fit into the cache.
-CPU_STACK = 10
-# On a GPU, many seeds are efficient, because launching a kernel for few seeds takes
-# longer than running the kernel.
-GPU_STACK = 64
+# More seeds hardly make a CPU faster, because they do not fit into its cache. On a GPU,
+# many seeds are efficient, because a kernel for few seeds takes less than its launch.
+CPU_STACK, GPU_STACK = 10, 64
 
-# The largest number of characters that the seeds of a stack (trained together) can
-# take in its file name. If they take more, the seeds are split into several stacks.
+# The largest number of characters that the seeds of a stack can take in its file name.
 LONGEST_NAME = 120
 
 _SHOWN_FIRST = ("lr", "rho", "alpha", "momentum", "weight_decay")
@@ -43,8 +40,7 @@ _NOT_SHOWN = frozenset(
 class Trial:
     """A trial: one setting, and the seeds that the trial trains together.
 
-    If `until` is not None, the trial saves a checkpoint and pauses after this many
-    tasks.
+    If `until` is given, the trial saves a checkpoint and pauses after this many tasks.
     """
 
     setting: Setting
@@ -75,21 +71,17 @@ class Trial:
         return Cost(*(runs * number for number in run_cost(self.setting)))
 
     def config(self, cpus: float, gpus: float) -> dict[str, Any]:
-        """Return the trial as a dictionary for `ContinualTrainable`, which runs it.
-
-        `cpus` and `gpus` are the numbers of CPUs and GPUs of the trial.
-        """
+        """Return the config of the trial for `ContinualTrainable`, which runs it."""
         run = {"setting": self.setting.row(), "seeds": list(self.seeds)}
         names = {"name": self.name, "label": self.label}
-        pause = {} if self.until is None else {"until": self.until}
-        return {**run, **names, **pause, "cpus": cpus, "gpus": gpus}
+        return {**run, **names, "until": self.tasks, "cpus": cpus, "gpus": gpus}
 
 
 def hyperparameter_text(row: Row) -> str:
-    """Return a text that describes the hyperparameters of a setting.
+    """Return the hyperparameters of a setting as text.
 
-    The text leaves out empty and zero values. It also leaves out the problem, the
-    optimizer, the dataset, and the sizes of the stream and the network.
+    The text leaves out empty and zero values, the names of the problem, the optimizer
+    and the dataset, and the sizes of the stream and the network.
 
     >>> hyperparameter_text(Setting().row() | {"intervention": "redo", "redo_tau": 0.1})
     'lr=0.01 redo redo_tau=0.1'
@@ -123,13 +115,12 @@ def plan(
     Args:
         study: The study to run.
         finished: The run_ids of finished runs.
-        stacks: The setting_id and the seeds of each stack to resume. A stack is a group
-            of seeds that one trial trains together. A resumed stack gives
-            bit-identical results only if it has the same seeds as before. If two stacks
-            share a seed, the first stack is used, so stacks with checkpoints must come
-            first.
-        stack_size: The largest number of seeds of a new trial, or None to choose it
-            automatically.
+        stacks: The setting_id and the seeds of each stack to resume. A resumed stack
+            gives bit-identical results only if it has the same seeds as before. If two
+            stacks share a seed, only the first is used, so stacks with checkpoints must
+            come first.
+        stack_size: The largest number of seeds of a new trial, or None to let
+            `auto_stack_size` choose it.
         slots: The number of trials that run at the same time.
         gpu_memory: The GPU memory of each trial in bytes, or None without a GPU.
     """
@@ -159,12 +150,7 @@ def plan(
 def auto_stack_size(runs: int, slots: int, *, gpu: bool) -> int:
     """Return how many seeds one trial should train together.
 
-    The number is small enough that all concurrent trials have work.
-
-    Args:
-        runs: The number of runs to train.
-        slots: The number of trials that run at the same time.
-        gpu: Whether the trials use a GPU.
+    With this number, `runs` runs give work to all `slots` trials that run at once.
     """
     most = GPU_STACK if gpu else CPU_STACK
     return max(1, min(most, math.ceil(runs / slots)))

@@ -143,7 +143,7 @@ def test_a_trials_config_has_its_setting_seeds_and_resources():
     trial = Trial(SETTINGS[3], (4, 5))
     config = trial.config(cpus=1, gpus=0.5)
     assert Setting.from_row(config.pop("setting")) == trial.setting
-    names = {"name": trial.name, "label": trial.label}
+    names = {"name": trial.name, "label": trial.label, "until": trial.setting.tasks}
     assert config == {"seeds": [4, 5], "cpus": 1, "gpus": 0.5} | names
 
 
