@@ -13,8 +13,8 @@ from typing import Any
 
 import attrs
 
-from study.spec.control import control, policy_evaluation
 from study.spec.replications import (
+    TANG,
     control_calibration,
     control_laptop,
     dohare_2024,
@@ -24,7 +24,7 @@ from study.spec.replications import (
 from trainables.bases import Adam
 from trainables.data.datasets import DATASETS
 from trainables.hyperparameter import check_whole
-from trainables.interventions import INTERVENTIONS
+from trainables.interventions import INTERVENTIONS, Fresh, L2Init, LayerNorm
 from trainables.networks import Conv
 from trainables.optimizers import (
     ASAM,
@@ -38,7 +38,9 @@ from trainables.optimizers import (
     VaSSO,
 )
 from trainables.problems import (
+    TD,
     Accumulating,
+    CartPole,
     ClassPairs,
     LabelPermuted,
     Pairwise,
@@ -57,6 +59,8 @@ MAP_LEARNING_RATES = (0.1, 0.03, 0.01, 0.003, 0.001)
 RHO = 0.05
 # about equally spaced on a log scale, from harmless to harmful
 LAPTOP_RHOS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
+# the radii in problems of control
+CONTROL_RHOS = (0.005, 0.02, 0.05, 0.2)
 # from 0.001 to 2, equally spaced on a log scale and rounded to two digits
 RHOS = (0.001, 0.0026, 0.0067, 0.017, 0.045, 0.12, 0.3, 0.77, 2.0)
 # the best value in section 5 of Zhao et al. 2022 (arXiv 2202.03599)
@@ -109,11 +113,10 @@ class Study:
             digits, '-' and '_'.
         settings: The settings. All are different.
         seeds: The seeds. All are different integers in [0, 2**32).
-        about: One line that describes the study. The option `--list` shows it.
+        about: One line that describes the study, for the option `--list`.
         landscape_every: The number of tasks between two measurements of the loss
-            landscape (sharpness etc.). 0 measures no task. The option
-            `--landscape-every` replaces this number. One measurement takes about 0.3
-            seconds per seed.
+            landscape (sharpness etc.), or 0 for no measurement. One measurement takes
+            about 0.3 seconds per seed.
     """
 
     name: str = attrs.field(validator=check_name)
@@ -133,14 +136,13 @@ class Study:
         return {setting.setting_id: setting.row() for setting in self.settings}
 
     def modify(self, seeds: int | None = None, **fields: Any) -> Study:
-        """Return a copy of the study with some changes.
+        """Return a copy with `seeds` seeds from 0 on, and new values of all settings.
 
-        If an argument is None, that attribute stays the same.
+        An argument that is None changes nothing.
 
         Args:
-            seeds: The new number of seeds. The first seed is 0.
-            **fields: New values for fields of the settings, such as `tasks`. All
-                settings get the new values.
+            seeds: The new number of seeds.
+            **fields: The new values, by field of the settings, e.g. `tasks`.
 
         Raises:
             UsageError: A value is wrong, or two settings are equal after the change.
@@ -159,9 +161,9 @@ def count_seeds(count: int | None, default: tuple[int, ...]) -> tuple[int, ...]:
 def grid(
     problems: Sequence[Problem], optimizers: Sequence[Optimizer], **fields: Any
 ) -> tuple[Setting, ...]:
-    """Return one setting for each pair of a problem and an optimizer.
+    """Return a setting for each pair of a problem and an optimizer.
 
-    All settings get the values in `fields` for their other fields.
+    `fields` has the values of the other fields of all settings.
     """
     return tuple(
         Setting(problem=problem, optimizer=optimizer, **fields)
@@ -172,10 +174,7 @@ def grid(
 def over_rho(
     rhos: Sequence[float], learning_rates: Sequence[float], alphas: Sequence[float]
 ) -> tuple[Optimizer, ...]:
-    """Return SGD, SAM and GNP optimizers with all combinations of these values.
-
-    SGD has only a learning rate. SAM also has a rho, and GNP a rho and an alpha.
-    """
+    """Return SGD, SAM and GNP with all combinations of their own values."""
     pairs = list(itertools.product(learning_rates, rhos))
     return (
         *(SGD(lr=lr) for lr in learning_rates),
@@ -201,13 +200,11 @@ SMALL_MAP_OPTIMIZERS = over_rho(RHOS[::2], MAP_LEARNING_RATES[:3], [ALPHA])
 def quickstart() -> tuple[Setting, ...]:
     """Return two settings that lose plasticity and two settings that keep it.
 
-    The batch size is 1. Larger batches make too few updates on 5,000 digits to show a
-    loss of plasticity. All four settings have the same learning rate.
-
-    The settings were chosen with the help of this table. It shows the change of
-    accuracy on 40 tasks, as a mean over ten seeds (five seeds for *) with a 95%
-    interval. The change is the mean accuracy on the last tenth of the tasks minus the
-    mean accuracy on tasks 1 to 4, in percentage points.
+    The batch size is 1, because larger batches make too few updates on 5,000 digits to
+    show a loss of plasticity. This table was used to choose the settings. It shows the
+    change of accuracy on 40 tasks, as a mean over ten seeds (five seeds for *) with a
+    95% interval. The change is the mean accuracy on the last tenth of the tasks minus
+    the mean accuracy on tasks 1 to 4, in percentage points.
 
     | optimizer                          | change       |
     | ---------------------------------- | -----------: |
@@ -235,9 +232,9 @@ def remedies() -> tuple[Setting, ...]:
     """Return settings with each intervention, and baseline settings without one.
 
     Each intervention is combined with SGD, SAM and Adam. Adam has its usual learning
-    rate, 0.001. Most hyperparameters are the defaults, which come from the papers. Some
-    have the values that Kumar et al. 2023 found best on permuted MNIST (Table 3, see
-    docs/remedies.md). Nothing is tuned here.
+    rate, 0.001. The hyperparameters are not tuned here: most are the defaults, which
+    come from the papers, and some are the values that Kumar et al. 2023 found best on
+    permuted MNIST (Table 3, see docs/remedies.md).
     """
     shared: dict[str, Any] = {"tasks": 20, **DIGITS}
     settings = []
@@ -264,11 +261,10 @@ def remedies() -> tuple[Setting, ...]:
 def family() -> tuple[Setting, ...]:
     """Return all optimizers with their default values, on 100 permutations.
 
-    Each optimizer has two learning rates and two radii of the ascent step: the default
-    radius of the optimizer, and a fifth of this radius, because large radii do harm
-    here. MSAM has momentum 0.9, which makes its steps ten times longer than without
-    momentum. Therefore the learning rates of MSAM are ten times smaller. SGD with
-    momentum 0.9 is the baseline of MSAM.
+    Each optimizer has two learning rates and two radii of the ascent step: its default
+    radius and, because large radii do harm here, a fifth of its default. MSAM has
+    momentum 0.9, which makes its steps ten times as long, so its learning rates are
+    ten times smaller. SGD with momentum 0.9 is the baseline of MSAM.
     """
     optimizers: list[Optimizer] = []
     for lr in MAP_LEARNING_RATES[1:3]:
@@ -290,8 +286,7 @@ def rho_laptop() -> tuple[Setting, ...]:
 
     The streams have their full length (100 tasks of `permuted`, 45 of `pairwise`), and
     the dataset has 5,000 digits. Smaller batches need smaller learning rates. A task
-    has two epochs, but only one epoch with batch size 1, because an epoch then has 16
-    times as many updates as with batch size 16.
+    has two epochs, or one with batch size 1, with which an epoch has many updates.
     """
     settings: list[Setting] = []
     for batch_size, epochs, largest in ((1, 1, 0.01), (16, 2, 0.03), (64, 2, 0.1)):
@@ -347,10 +342,9 @@ def fashion() -> tuple[Setting, ...]:
 
     Both networks train on the same streams of Fashion-MNIST: the 45 pairs of classes,
     and permutations of the labels. The convolutional network is small, and a task has
-    few examples, so that the study fits a laptop. With batches of 16, a task has few
-    updates, so the learning rates are larger than those of the paper. The loss
-    landscape of the convolutional network takes half a minute per seed, so it is not
-    measured.
+    few examples, so that the study fits a laptop. A task has few updates, so the
+    learning rates are larger than those of the paper. The loss landscape is not
+    measured, because it takes half a minute per seed of the convolutional network.
     """
     optimizers = over_rho([RHO], MAP_LEARNING_RATES[1:3], [ALPHA]) + tuple(
         BEST_OF_FAMILY(lr=lr, rho=RHO) for lr in MAP_LEARNING_RATES[1:3]
@@ -394,6 +388,36 @@ def cifar() -> tuple[Setting, ...]:
         batch_size=100,
         normalization="dataset",
     )
+
+
+def control() -> tuple[Setting, ...]:
+    """Return settings of CartPole with goals that move: Adam, SAM, GNP and remedies.
+
+    Observations stay as they are. The networks are small and the levels short, so that
+    a laptop can run all settings.
+    """
+    problem = CartPole(level_iterations=30, observation_offset=0.0, goal_range=1.5)
+    shared: dict[str, Any] = {**TANG, "problem": problem, "hidden": (64, 64)}
+    optimizers = over_rho(CONTROL_RHOS, [0.001], [ALPHA])
+    remedies = Fresh(), L2Init(init_decay=0.01), LayerNorm()
+    return (
+        *(Setting(**{**shared, "optimizer": own}) for own in optimizers),
+        *(Setting(**shared, intervention=remedy) for remedy in remedies),
+    )
+
+
+def policy_evaluation() -> tuple[Setting, ...]:
+    """Return settings of TD on random walks: SGD and Adam, SAM and GNP, and `Fresh`."""
+    shared: dict[str, Any] = {"problem": TD(td_steps=5000), "hidden": (50, 50)}
+    shared |= {"tasks": 30, "batch_size": 16}
+    settings = []
+    for base, lr in ((None, 0.1), (Adam(), 0.001)):
+        for own in over_rho(CONTROL_RHOS, [lr], [ALPHA]):
+            setting = Setting(optimizer=own, base=base, **shared)
+            settings.append(setting)
+            if isinstance(own, SGD):
+                settings.append(attrs.evolve(setting, intervention=Fresh()))
+    return tuple(settings)
 
 
 STUDIES: dict[str, Study] = {
