@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 
 from trainables.record import SCHEMA_VERSION
+from trainables.setting import without_nulls
 from trainables.usage import UsageError
 
 REQUEST_FILE = "study.json"
@@ -158,10 +159,7 @@ class Request:
         them. If a race has stopped one of the settings, the setting counts as not
         stopped, and a later race starts from its first stage.
         """
-        added = {
-            setting_id: {k: value for k, value in row.items() if value is not None}
-            for setting_id, row in rows.items()
-        }
+        added = {setting_id: without_nulls(row) for setting_id, row in rows.items()}
         union = {i: self.seeds.get(i, frozenset()) | set(seeds) for i in rows}
         change = self.confirming.union if confirming else self.confirming.difference
         race = self.race

@@ -318,10 +318,8 @@ class Setting:
         """
         row: Row = dict.fromkeys(SETTING_COLUMNS)
         for name, value in attrs.asdict(self, recurse=False).items():
-            if name in REGISTRIES and value is not None:
-                row |= {name: value.name, **attrs.asdict(value)}
-            else:
-                row[name] = value
+            is_part = name in REGISTRIES and value is not None
+            row |= part_row(name, value) if is_part else {name: value}
         row["hidden"] = "-".join(map(str, self.hidden))
         return row
 
@@ -337,7 +335,7 @@ class Setting:
             UsageError: A key of `row` is unknown, its value is wrong, or it is a
                 hyperparameter of a part (e.g. an optimizer) that is not in the row.
         """
-        values = {name: value for name, value in row.items() if value is not None}
+        values = without_nulls(row)
         for name in values:
             choose("hyperparameter", name, SETTING_COLUMNS)
         parts: dict[str, Any] = {}
@@ -407,10 +405,19 @@ def _derive_columns() -> dict[str, Column]:
 SETTING_COLUMNS: dict[str, Column] = _derive_columns()
 
 
+def part_row(kind: str, part: Any) -> Row:
+    """Return the columns of a part of a setting: its name and its hyperparameters."""
+    return {kind: part.name, **attrs.asdict(part)}
+
+
+def without_nulls(row: Mapping[str, Any]) -> Row:
+    """Return the row without the columns whose value is None."""
+    return {name: value for name, value in row.items() if value is not None}
+
+
 def digest(row: Row) -> str:
     """Return a hash of the row's values that are not None, as 16 hexadecimal digits."""
-    values = {name: value for name, value in row.items() if value is not None}
-    content = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    content = json.dumps(without_nulls(row), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

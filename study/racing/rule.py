@@ -94,12 +94,11 @@ def judge(
     At least one setting goes on, unless a run of every setting diverged.
 
     Args:
-        values: The measure of each setting so far, of shape (seeds, tasks so far). All
-            settings have the same seeds. None if a run of the setting diverged.
+        values: The measure of each setting so far, of shape (seeds, tasks so far), or
+            None if a run of the setting diverged. All settings have the same seeds.
         tasks: The number of tasks of the whole stream.
         measure: A key of `MEASURES`, which says whether a higher value is better.
-        only_best: Whether only the setting with the best mean goes on after all tasks,
-            because no stage follows.
+        only_best: Whether only one setting goes on after all tasks.
     """
     reasons: list[str | None] = [
         "a run diverged" if own is None else None for own in values
@@ -136,8 +135,7 @@ def _amount(difference: float, kind: Measure) -> str:
 def _at_middle(values: Reals, middle: float) -> Reals:
     """Fit a line to the last axis, the tasks so far; return its value at `middle`.
 
-    If `middle` is the middle of the whole stream, this value is the mean of the line
-    over the whole stream.
+    At the middle of a stream, a line has its mean over the stream.
     """
     task = np.arange(values.shape[-1], dtype=float)
     task -= task.mean()
@@ -151,9 +149,8 @@ def _at_middle(values: Reals, middle: float) -> Reals:
 def _standard_errors(scores: Reals, leader: int) -> Reals:
     """Return the standard error of each mean over the seeds, the last axis.
 
-    With few seeds, the variance of a setting can be too small by chance. So it is
-    replaced by the median of the variances of all settings but the leader, if the
-    median is larger.
+    With few seeds, a variance can be too small by chance. So each variance is at least
+    the median of the variances of all settings but the leader.
     """
     variances = scores.var(2, ddof=1)
     others = np.delete(variances, leader, axis=1)

@@ -7,9 +7,7 @@ once after each stage. So a race that was killed continues with the stage that i
 in, and makes the same decisions.
 
 When the race has ended, a second race begins. It has the best setting of each method,
-and new settings around it, which differ only in rho. On a log scale, a new rho lies
-halfway between the best rho and a neighboring rho of the study. If the best rho is the
-largest of the study, there is also a larger new rho.
+and new settings `around` it, which differ only in rho.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ from study.running.session import StudySession
 from study.spec.options import SweepOptions
 from study.spec.studies import Study
 from trainables.request import Race, stack_name
-from trainables.setting import Row, Setting
+from trainables.setting import Setting, without_nulls
 from trainables.usage import UsageError
 
 
@@ -55,12 +53,8 @@ class StageSession(StudySession):
 
     @functools.cached_property
     def _tasks(self) -> dict[str, int]:
-        return {
-            setting.run_id(seed): self.stage.tasks(setting.tasks)
-            for setting, seed in itertools.product(
-                self.study.settings, self.study.seeds
-            )
-        }
+        runs = itertools.product(self.study.settings, self.study.seeds)
+        return {s.run_id(seed): self.stage.tasks(s.tasks) for s, seed in runs}
 
     @property
     def ended(self) -> set[str]:
@@ -85,10 +79,9 @@ class StageSession(StudySession):
         ]
 
     def _headline(self, tally: Any) -> str:
-        share = f"{100 * self.stage.share:g}% of the tasks"
-        seeds = f"{len(self.study.seeds)} seeds"
-        tasks = "all tasks" if self.stage.share == 1 else share
-        return f"{super()._headline(tally)}: {seeds}, {tasks}"
+        share = self.stage.share
+        tasks = "all tasks" if share == 1 else f"{100 * share:g}% of the tasks"
+        return f"{super()._headline(tally)}: {len(self.study.seeds)} seeds, {tasks}"
 
 
 class RaceSession:
@@ -133,9 +126,9 @@ class RaceSession:
         return [Setting.from_row(row) for row in self.race.added.values()]
 
     def run(self) -> int:
-        """Run the stages that are left; return the exit code of the command.
+        """Run the stages that are left, then the winners with all seeds.
 
-        At the end, the winners have run all seeds.
+        Return the exit code of the command.
 
         Raises:
             UsageError: The cluster cannot run the trials.
@@ -164,10 +157,7 @@ class RaceSession:
         before = self.stages[number - 1] if number % half else None
 
         def has_news(tasks: int) -> bool:
-            """Return whether the stage is the last, or trains more than the one before.
-
-            `tasks` is the number of tasks of the stream.
-            """
+            # a short stream can have as many tasks in this stage as in the one before
             known = before and (before.seeds, before.tasks(tasks))
             return is_last or known != (stage.seeds, stage.tasks(tasks))
 
@@ -199,10 +189,7 @@ class RaceSession:
     def _judge(
         self, races: Sequence[Sequence[Setting]], stage: Stage, *, only_best: bool
     ) -> dict[str, str]:
-        """Return the settings that leave the race after a stage, and why.
-
-        The keys are their setting_ids, and the values are the reasons as text.
-        """
+        """Return why settings stop after a stage, by the setting_id of each of them."""
         measured = self._values()
         stopped: dict[str, str] = {}
         for race in races:
@@ -226,10 +213,10 @@ class RaceSession:
         return stopped
 
     def _values(self) -> dict[str, dict[int, Reals]]:
-        """Return the measure of each run after each task, by setting_id and seed.
+        """Return the problem's measure of each run, by setting_id and seed.
 
-        It is the measure of the setting's problem, e.g. the test accuracy. It is NaN on
-        tasks that are not trained yet, or after a divergence.
+        An array has a number for each task: NaN if the task is not trained yet, or if
+        the run has diverged.
         """
         settings = {setting.setting_id: setting for setting in self.settings}
         rows: list[dict[Any, Any]] = []
@@ -256,15 +243,13 @@ class RaceSession:
         if stage == len(self.stages) // 2:
             known = {setting.setting_id for setting in self.study.settings}
             left = [s for s in self.settings if s.setting_id not in stopped]
-            race = attrs.evolve(
-                race,
-                added={
-                    setting.setting_id: _plain(setting.row())
-                    for winner in left
-                    for setting in around(winner, self.study.settings)
-                    if setting.setting_id not in known
-                },
-            )
+            added = {
+                setting.setting_id: without_nulls(setting.row())
+                for winner in left
+                for setting in around(winner, self.study.settings)
+                if setting.setting_id not in known
+            }
+            race = attrs.evolve(race, added=added)
         self.request = retry(self.store.load_request).without(stopped, race)
         assert self.request.race is not None
         self.race = self.request.race
@@ -288,11 +273,6 @@ def by_method(settings: Sequence[Setting]) -> list[list[Setting]]:
         stream = tuple(row[name] for name in STREAM)
         races[stream + method_of(row)].append(setting)
     return list(races.values())
-
-
-def _plain(row: Row) -> Row:
-    """Return a row without nulls, as study.json has it."""
-    return {name: value for name, value in row.items() if value is not None}
 
 
 def around(winner: Setting, settings: Sequence[Setting]) -> list[Setting]:

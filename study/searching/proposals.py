@@ -29,20 +29,12 @@ from study.results.store import Store
 from study.searching.journal import SETTING, open_search, setting_of
 from study.spec.objectives import objective_values
 from study.spec.search import Search
+from trainables.setting import without_nulls
 
-REDUCTION = 3
-"""One in this many trials continues after each rung.
-
-Successive halving compares trials after certain numbers of tasks, called rungs. It
-stops the bad trials there.
-"""
-
-FIRST_RUNG = 3
-"""The number of tasks before the first rung, where bad trials are stopped.
-
-Each later rung comes after `REDUCTION` times as many tasks as the rung before.
-"""
-
+# Successive halving compares trials after certain numbers of tasks, called rungs: after
+# FIRST_RUNG tasks, then always after REDUCTION times as many. At each rung, one in
+# REDUCTION trials continues.
+FIRST_RUNG, REDUCTION = 3, 3
 RUNGS = frozenset(FIRST_RUNG * REDUCTION**i for i in range(20))
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -81,11 +73,7 @@ class Proposals:
         retry(self._journal.flush, patience)
 
     def _resume(self, optuna_trial: FrozenTrial) -> None:
-        """Resume a trial that an earlier session proposed.
-
-        If the trial has all its records, give Optuna its result. Otherwise, add it to
-        the trials to run.
-        """
+        """Give Optuna the result of an earlier trial, or plan to run the trial."""
         trial = Trial(setting_of(optuna_trial), self.search.seeds)
         if optuna_trial.state == TrialState.RUNNING:
             numbers = self._open_numbers.setdefault(trial.name, [])
@@ -154,9 +142,8 @@ class Proposals:
     def prune(self, trial: Trial, tasks: int, value: float) -> bool:
         """Return whether to stop a running trial because its accuracy is too low.
 
-        The method is asynchronous successive halving (Li et al. 2018, arXiv
-        1810.05934), as implemented in Optuna. The values that it compares are saved in
-        the journal, so they are not lost if the search is killed.
+        Optuna decides, by asynchronous successive halving (Li et al. 2018, arXiv
+        1810.05934). The journal keeps the values that Optuna compares.
 
         Args:
             trial: The running trial.
@@ -180,7 +167,7 @@ class Proposals:
         return is_pruned
 
     def _propose(self) -> tuple[int, Trial]:
-        """Let Optuna propose a trial; return its number and the trial."""
+        """Let Optuna propose a trial; return Optuna's number and the trial."""
         number = len(self._optuna_trials())
         random = np.random.SeedSequence([self.search.random_seed, number])
         self.study.sampler = TPESampler(seed=int(random.generate_state(1)[0]))
@@ -188,8 +175,7 @@ class Proposals:
         setting = self.search.space.make_setting(
             lambda name, domain: domain.suggest(optuna_trial, name)
         )
-        row = {k: value for k, value in setting.row().items() if value is not None}
-        optuna_trial.set_user_attr(SETTING, row)
+        optuna_trial.set_user_attr(SETTING, without_nulls(setting.row()))
         return optuna_trial.number, Trial(setting, self.search.seeds)
 
     def _optuna_trials(self, *states: TrialState) -> list[FrozenTrial]:

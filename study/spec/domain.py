@@ -39,8 +39,8 @@ class Domain:
     def when(self, **fields: Any) -> Domain:
         """Return a copy of the domain, for a field that only some settings have.
 
-        Each argument names another field and gives the value or values that the other
-        field must have.
+        Each argument is the name of another field, with the value or the values that
+        this other field must have.
 
         >>> log(0.01, 1).when(optimizer=("sam", "gnp")).conditions
         {'optimizer': ('sam', 'gnp')}

@@ -1,7 +1,7 @@
 """Objectives: the numbers that a search maximizes or minimizes for each setting.
 
-An objective is a metric of `analysis.statistics.metrics`, averaged over the seeds. The
-metric is computed from the test accuracy, as in the tables and figures.
+An objective is a metric of the test accuracy (`analysis.statistics.metrics`), averaged
+over the seeds.
 
 A run that diverges counts as a bad result, not as a missing result. From the task in
 which the run diverges, its accuracy counts as chance, because a network of NaNs only
@@ -29,9 +29,8 @@ class Objective:
 
     Attributes:
         direction: "maximize" if a larger value is better, else "minimize".
-        worst: A function that takes the accuracy of guessing (chance) and returns the
-            value of a run that diverged. If it is None, the metric is computed for such
-            a run too. A task without an accuracy then has chance as its accuracy.
+        worst: A function from the accuracy of guessing (chance) to the value of a run
+            that diverged. Without it, the metric is computed for such a run too.
         least_tasks: The smallest number of tasks for which the metric is defined.
     """
 
@@ -60,11 +59,8 @@ def objective_values(
 ) -> tuple[float, ...]:
     """Return the value of each objective for a setting, as a mean over its seeds.
 
-    Args:
-        names: The names of the objectives.
-        setting: The setting of the runs.
-        records: The records of the runs, in any order: one record for each seed and
-            each finished task. All seeds have finished the same tasks.
+    `records` has the records of the setting's runs, in any order. All seeds must have
+    finished the same tasks.
     """
     seeds = sorted({row["seed"] for row in records})
     tasks = len(records) // len(seeds)

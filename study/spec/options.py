@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import Annotated
 
 import attrs
 import tyro
@@ -70,9 +70,8 @@ class SweepOptions:
         asha: In a search, stop bad trials before their last task.
         confirm_seeds: After the study, run some settings of each problem with this many
             new seeds: the best setting of each method, and the best SGD setting if
-            there is one.
-            The results of these settings on the study's own seeds are too good,
-            because these seeds were used to choose the settings.
+            there is one. The results of these settings on the study's own seeds are too
+            good, because these seeds were used to choose the settings.
         refine: Look for the best setting of each method in a race. Settings that are
             clearly worse than another setting stop early. The other settings run with
             up to twice as many seeds as the study has, and new values of rho around the
@@ -144,7 +143,7 @@ class SweepOptions:
         return min(slots, self.max_concurrent or slots)
 
     def run_options(self, study: Study | Search) -> RunOptions:
-        """Return the options for checkpoints, retries and measurements of each run."""
+        """Return the options of each run of the study."""
         every = self.landscape_every
         return RunOptions(
             checkpoint_every=self.checkpoint_every,
@@ -153,23 +152,6 @@ class SweepOptions:
             look_back=self.look_back,
         )
 
-    def _network_changes(self, *, whole: bool) -> dict[str, Any]:
-        """Return the new network and hidden layers; None if the study's value stays.
-
-        If `whole` is false, the network is a row of its fields, as a search needs it.
-
-        Raises:
-            UsageError: There is no such network, or it has no --conv-channels.
-        """
-        network = make_network(self.network or "mlp", self.conv_channels)
-        if self.network is None:
-            return {"hidden": self.hidden}
-        hidden = self.hidden or "-".join(map(str, network.hidden))
-        row: dict[str, Any] = {"network": network}
-        if not whole:
-            row = {"network": network.name, **attrs.asdict(network)}
-        return {"hidden": hidden, **row}
-
     def load_study(self) -> Study | Search:
         """Load the study, and return it with the changes that the options ask for.
 
@@ -177,13 +159,15 @@ class SweepOptions:
             UsageError: The study does not exist, or an option is wrong for the study.
         """
         study = find_study(self.study)
-        names = ("seeds", "dataset", "tasks", "batch_size", "epochs")
+        names = ("seeds", "dataset", "tasks", "batch_size", "epochs", "hidden")
         changes = {name: getattr(self, name) for name in names}
-        changes |= self._network_changes(whole=isinstance(study, Study))
+        network = make_network(self.network or "mlp", self.conv_channels)
+        if self.network:
+            hidden = self.hidden or "-".join(map(str, network.hidden))
+            changes |= {"network": network, "hidden": hidden}
         if self.learner:
             learner = LEARNERS[choose("learner", self.learner, LEARNERS)]
-            whole = isinstance(study, Study)
-            changes["learner"] = learner() if whole else learner.name
+            changes["learner"] = learner()
         if isinstance(study, Study):
             for name in ("trials", "objective", "asha"):
                 if getattr(self, name):

@@ -20,6 +20,7 @@ from study.spec.studies import (
     to_tuple,
 )
 from trainables.hyperparameter import check_whole
+from trainables.setting import without_nulls
 from trainables.usage import UsageError, choose
 
 JOURNAL = "optuna.journal"
@@ -93,16 +94,16 @@ class Search:
         }
 
     def modify(self, seeds: int | None = None, **changes: Any) -> Search:
-        """Return a copy of the search with some changes.
+        """Return a copy with `seeds` seeds from 0 on, and with other new values.
 
-        If an argument is None, that attribute stays the same.
+        An argument that is None changes nothing.
 
         Args:
-            seeds: The new number of seeds. The first seed is 0.
-            **changes: New values of `trials`, `objectives` or `asha`. Any other name is
-                a field of the settings, and all settings get the new value.
+            seeds: The new number of seeds.
+            **changes: New values of `trials`, `objectives` or `asha`, or new values of
+                all settings, by field, e.g. `tasks`.
         """
-        values = {name: value for name, value in changes.items() if value is not None}
+        values = without_nulls(changes)
         own = {
             n: values.pop(n) for n in ("trials", "objectives", "asha") if n in values
         }

@@ -20,7 +20,7 @@ import numpy as np
 from study.spec.domain import Domain
 from trainables.hyperparameter import check_whole
 from trainables.record import SETTING_COLUMNS
-from trainables.setting import Row, Setting
+from trainables.setting import REGISTRIES, Row, Setting, part_row
 from trainables.usage import UsageError, choose
 
 Pick = Callable[[str, Domain], Any]
@@ -42,10 +42,6 @@ class Space:
     def __init__(self, **fields: Any) -> None:
         """Create the space from a value or a `Domain` for each field.
 
-        Args:
-            **fields: The values and domains, by the name of the field in a setting's
-                row.
-
         Raises:
             UsageError: A name is unknown, a value or domain is wrong, or a field is
                 given for settings that cannot have it, such as rho for SGD.
@@ -65,15 +61,18 @@ class Space:
         return {n: d for n, d in self.fields.items() if isinstance(d, Domain)}
 
     def fix(self, **values: Any) -> Space:
-        """Return a copy of the space, in which the named fields have these values."""
-        return Space(**{**self.fields, **values})
+        """Return a copy of the space, in which the named fields have these values.
+
+        A value can also be a whole part of a setting, e.g. a network.
+        """
+        fields = dict(self.fields)
+        for name, value in values.items():
+            is_part = name in REGISTRIES and not isinstance(value, str | Domain)
+            fields |= part_row(name, value) if is_part else {name: value}
+        return Space(**fields)
 
     def extremes(self, name: str) -> tuple[Any, ...]:
-        """Return the smallest and the largest possible value of a field.
-
-        If the domain of the field is a choice, return all values. If the field has one
-        value, return only this value.
-        """
+        """Return `Domain.extremes` of a field, or its value if it has only one."""
         field = self.fields.get(name)
         if isinstance(field, Domain):
             return field.extremes
@@ -151,7 +150,7 @@ class Space:
         )
 
     def describe(self) -> dict[str, str]:
-        """Return a text for each field. A search compares them with its saved texts."""
+        """Return a text for each field. The texts identify a search in its results."""
         return {name: str(value) for name, value in self.fields.items()}
 
     def _check_conditions(self, name: str, domain: Domain) -> None:
@@ -195,8 +194,5 @@ class Space:
 
 
 def _pick(values: Mapping[str, Any]) -> Pick:
-    """Return a function that picks the values of fields.
-
-    The function picks the field's value in `values`, or the first value of its domain.
-    """
+    """Return a function that picks from `values`, else the first value of a domain."""
     return lambda name, domain: values.get(name, domain.extremes[0])

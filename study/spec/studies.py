@@ -48,7 +48,7 @@ from trainables.problems import (
     Problem,
 )
 from trainables.randomness import SEEDS
-from trainables.setting import Row, RunOptions, Setting
+from trainables.setting import Row, RunOptions, Setting, without_nulls
 from trainables.usage import UsageError
 
 # two learning rates of Dohare et al. 2023 (arXiv 2306.13812) on permuted MNIST
@@ -147,7 +147,7 @@ class Study:
         Raises:
             UsageError: A value is wrong, or two settings are equal after the change.
         """
-        values = {name: value for name, value in fields.items() if value is not None}
+        values = without_nulls(fields)
         settings = [attrs.evolve(setting, **values) for setting in self.settings]
         seed_range = count_seeds(seeds, self.seeds)
         return attrs.evolve(self, settings=settings, seeds=seed_range)

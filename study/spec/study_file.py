@@ -20,14 +20,8 @@ MOVED = ("studies", "search", "space", "domain")
 # old names of the arguments of `Study`, and their new names
 RENAMED = {"probe_every": "landscape_every"}
 
-PARTS: dict[str, Any] = {
-    part.__name__: part
-    for part in (
-        Study,
-        Search,
-        Setting,
-        *(p for r in REGISTRIES.values() for p in r.values()),
-    )
+CLASSES: dict[str, Any] = {cls.__name__: cls for cls in (Study, Search, Setting)} | {
+    part.__name__: part for parts in REGISTRIES.values() for part in parts.values()
 }
 """Classes by name. If a file uses a wrong keyword for one, the error has a hint."""
 
@@ -74,11 +68,11 @@ def _explain(error: BaseException) -> str:
             return f"{error.name} has moved: import from study.spec.{module}"
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     wrong = re.match(r"(\w+)\.__init__\(\) got an unexpected .* '(\w+)'", text)
-    if wrong and wrong[1] in PARTS:
+    if wrong and wrong[1] in CLASSES:
         if wrong[1] == "Study" and wrong[2] in RENAMED:
             return f"Study: {wrong[2]} is now called {RENAMED[wrong[2]]}"
         try:
-            choose("keyword", wrong[2], attrs.fields_dict(PARTS[wrong[1]]))
+            choose("keyword", wrong[2], attrs.fields_dict(CLASSES[wrong[1]]))
         except UsageError as unknown:
             return f"{wrong[1]}: {unknown}"
     return ": ".join([type(error).__name__, *text.splitlines()[:1]])
