@@ -1,11 +1,10 @@
 """The journal of a search: the files, next to the records, with Optuna's data.
 
-The first file is `optuna.journal`, with Optuna's own format: one line of JSON for each
-operation. Optuna's `JournalStorage` can read it. Optuna's own writer appends to the
-file. If the writer is killed, the last line can be incomplete, and then nothing can
-read the file any more. This module instead replaces the whole file at each flush. To
-keep the files small, a full file gets no more lines, and the next file is
-`optuna.journal.1`.
+The files have Optuna's own format: one line of JSON for each operation. Optuna's own
+writer appends to a file. If this writer is killed, the last line can be incomplete, and
+then nothing can read the file any more. So this module replaces a whole file at each
+flush. To keep the files small, a full file gets no more lines: `optuna.journal.1`
+follows `optuna.journal`.
 """
 
 from __future__ import annotations
@@ -28,21 +27,10 @@ from trainables.patience import first_line
 from trainables.setting import Setting
 from trainables.usage import UsageError
 
-REQUEST = "asked"
-"""The attribute of Optuna's study that has `Search.request()`.
-
-Do not rename it, because existing journals use this name.
-"""
-
-CLAIM = "claim"
-"""The attribute of Optuna's study that has the claim of the sweep that writes.
-
-Only sweeps that need a claim in the store write it (`study.results.claim`).
-"""
-
-SETTING = "setting"
-"""The attribute of Optuna's trials that has the setting, as a row without nulls."""
-
+# The names of attributes, which existing journals use. Optuna's study has
+# `Search.request()` and, if a sweep needs a claim to write (`study.results.claim`), the
+# claim. Each trial has its setting, as a row without nulls.
+REQUEST, CLAIM, SETTING = "asked", "claim", "setting"
 
 PART_BYTES = 1_000_000
 """A file of the journal that has this many bytes is full: a new file follows it."""

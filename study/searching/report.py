@@ -25,11 +25,8 @@ from trainables.request import Request
 from trainables.setting import digest
 from trainables.usage import UsageError, format_duration
 
-MOST_TRIALS = 10
-"""The largest number of rows in the table of the best trials."""
-
-PICTURE = "pareto.svg"
-"""The name of the file, next to the records, that shows the Pareto front."""
+MOST_TRIALS = 10  # the largest number of rows in the table of the best trials
+PICTURE = "pareto.svg"  # the file, next to the records, that shows the Pareto front
 
 AXIS_LABELS = {
     "mean_accuracy": "mean test accuracy over all tasks (higher is better)",
@@ -38,9 +35,7 @@ AXIS_LABELS = {
 
 
 def add_trials(request: Request, store: Store) -> Request:
-    """Return the request of a search, with the settings of its trials added.
-
-    The settings of trials that were stopped early are not added.
+    """Return a search's request with the settings of the trials not stopped early.
 
     Raises:
         UsageError: The journal is damaged.
@@ -62,11 +57,8 @@ def search_line(
 ) -> str:
     """Return a line with the number of ended trials and the estimated time left.
 
-    Args:
-        request: The request of the search.
-        store: The results of the search.
-        run_seconds: The training time of each finished run, in seconds.
-        slots: The number of trials that run at once.
+    `run_seconds` has the training time of each finished run, in seconds. `slots` is the
+    number of trials that run at once.
 
     Raises:
         UsageError: The journal is damaged.
@@ -93,9 +85,7 @@ def search_line(
 def print_report(location: str, study: optuna.Study) -> None:
     """Print a search's progress, best trials and important hyperparameters.
 
-    Args:
-        location: The folder or URI of the results, which is shown as a title.
-        study: Optuna's study of the search.
+    `location` is the folder or URI of the results. It is printed first.
     """
     trials, states = _complete_trials(study), _states(study)
     say(
@@ -154,13 +144,9 @@ def _importance_table(study: optuna.Study) -> Table:
 
 
 def importance(study: optuna.Study, objective: int = 0) -> dict[str, float]:
-    """Return the importance of each hyperparameter for an objective.
+    """Return how important each hyperparameter is for objective number `objective`.
 
     The importances add up to 1. With fewer than two finished trials, return {}.
-
-    Args:
-        study: Optuna's study of a search.
-        objective: The position of the objective in the search, from 0.
     """
     sign = 1 if study.directions[objective].name == "MINIMIZE" else -1
 
@@ -229,17 +215,15 @@ def draw_front(study: optuna.Study, suffix: str) -> bytes:
         x_label, y_label = (AXIS_LABELS[name] for name in names)
         ax = figure.add_subplot(xlabel=x_label, ylabel=y_label)
         steps = zip(*(trial.values for trial in front), strict=True)
-        where: Literal["pre", "post"] = "post"
-        if study.directions[0].name == "MAXIMIZE":
-            where = "pre"
+        is_max = study.directions[0].name == "MAXIMIZE"
+        where: Literal["pre", "post"] = "pre" if is_max else "post"
         ax.step(*steps, where=where, color="0.6", label="Pareto front")
         for name in sorted(points):
             x, y = zip(*points[name], strict=True)
             ax.scatter(x, y, s=20, color=colors[name], label=name.upper())
         for trial in front:
-            ax.annotate(
-                str(trial.number), trial.values, (4, 3), textcoords="offset points"
-            )
+            number = str(trial.number)
+            ax.annotate(number, trial.values, (4, 3), textcoords="offset points")
         ax.legend(frameon=False)
         figure.savefig(content, format=suffix, **FORMATS[suffix])
     return content.getvalue()

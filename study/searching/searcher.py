@@ -1,8 +1,8 @@
 """Connect the proposals of a search to Ray Tune.
 
-Tune has its own `OptunaSearch`, but it cannot resume a search that was killed (Ray
-2.60, Optuna 5): trials that were running never end, and the sampler repeats its random
-numbers. If a scheduler stops a trial, `OptunaSearch` counts the trial as complete. It
+Tune's own `OptunaSearch` cannot resume a search that was killed (Ray 2.60, Optuna 5):
+trials that were running never end, and the sampler repeats its random numbers. If a
+scheduler stops a trial, `OptunaSearch` counts the trial as complete. `OptunaSearch`
 logs errors of the storage, but does not raise them.
 """
 
@@ -34,7 +34,7 @@ class SearchTally(Tally):
         self._ended_before = proposals.ended
 
     def add(self, trial: Trial) -> None:
-        """Add a trial to the counts. Call this method when the trial starts."""
+        """Add a trial that starts."""
         self.trials[trial.name] = trial
         self.tasks_done[trial.name] = self.diverged[trial.name] = 0
 
