@@ -2,8 +2,7 @@
 
 A checkpoint contains the state of a run and the records of its finished tasks, as
 tensors and plain values. `torch.load` reads it with `weights_only=True`, so a malicious
-file cannot execute code. A checkpoint is used only if the file is undamaged and belongs
-to the same run.
+file cannot execute code.
 """
 
 from __future__ import annotations
@@ -26,9 +25,7 @@ def pack(run: ContinualRun, records: list[Record]) -> bytes:
 
 
 def read(content: bytes) -> dict[str, Any]:
-    """Check the bytes of a checkpoint and return its contents as a dict.
-
-    The key "run" has the state of the run. The key "records" has the records.
+    """Return the state ("run") and the records ("records") in a checkpoint.
 
     Raises:
         ValueError: The checkpoint is damaged, or another program wrote it.
@@ -48,8 +45,7 @@ def unpack(content: bytes, run: ContinualRun, study: str) -> list[Record]:
     """Load a checkpoint into `run` and return the records in the checkpoint.
 
     `run` must be a new run of the study. After an error, do not use `run`, because its
-    state can be incomplete. `ContinualTrainable._resume` catches all errors, shows the
-    message as a warning, and restarts the trial from the first task.
+    state can be incomplete.
 
     Raises:
         UsageError: The checkpoint belongs to another setting or to other seeds.

@@ -70,10 +70,7 @@ _METADATA = ("role", "unit", "meaning", "source")
 
 
 def value_type(field: pa.Field) -> pa.DataType:
-    """Return the type of the values in an Arrow field.
-
-    If the field is dictionary-encoded, this is the type of the decoded values.
-    """
+    """Return the type of the values in an Arrow field, dictionary-encoded or not."""
     is_encoded = pa.types.is_dictionary(field.type)
     return field.type.value_type if is_encoded else field.type
 
@@ -88,10 +85,9 @@ def real(
     unit: str = "",
     meaning: str,
 ) -> Any:
-    """Return an attrs field for a real number in a range.
+    """Return an attrs field for a real number in a range (see `check_real`).
 
-    If the default is None, the field may be None. `check_real` explains the range and
-    raises an error for values outside of it.
+    If the default is None, the field may be None.
     """
     exclude = {"exclude_low": exclude_low, "exclude_high": exclude_high}
 
@@ -105,10 +101,9 @@ def real(
 def whole(
     default: Any, low: int = 1, high: int | None = None, *, unit: str = "", meaning: str
 ) -> Any:
-    """Return an attrs field for a whole number of at least `low` and at most `high`.
+    """Return an attrs field for a whole number in a range (see `check_whole`).
 
-    If `high` is None, there is no upper limit. If the default is None, the field may be
-    None.
+    If the default is None, the field may be None.
     """
 
     def check(value: Any, field: attrs.Attribute[int]) -> int:
@@ -139,13 +134,11 @@ def _field(
 ) -> Any:
     """Return an attrs field whose metadata contain its column and its range.
 
-    `check(value, field)` checks a value and returns the value to store. If `check` is
-    None, all values are accepted.
+    `check(value, field)` checks a value and returns the value to store, as in `text`.
     """
     column = Column(type_, True, "setting", unit, meaning)
 
     def convert(value: Any, field: attrs.Attribute[Any]) -> Any:
-        """Check a value, unless it is None and the field may be None."""
         return None if value is None and default is None else check(value, field)
 
     return attrs.field(
@@ -182,10 +175,9 @@ def check_real(
     exclude_low: bool = False,
     exclude_high: bool = False,
 ) -> float:
-    """Return `value` as a float if it is a finite number in the range.
+    """Return `value` as a float if it is a finite number from `low` to `high`.
 
-    The range goes from `low` to `high` and contains both limits, unless `exclude_low`
-    or `exclude_high` is true.
+    The limits count as in the range, unless `exclude_low` or `exclude_high` is true.
 
     Raises:
         UsageError: `value` is not a finite number, or it is outside the range.
@@ -204,9 +196,7 @@ def check_real(
 
 
 def check_whole(name: str, value: Any, low: int = 1, high: int | None = None) -> int:
-    """Return `value` if it is a whole number of at least `low` and at most `high`.
-
-    If `high` is None, there is no upper limit.
+    """Return `value` if it is a whole number from `low` to `high` (None: no limit).
 
     Raises:
         UsageError: `value` is not a whole number, or it is outside the range.
@@ -229,8 +219,8 @@ def parse_widths(name: str, value: Any) -> tuple[int, ...]:
     (20, 10)
 
     Raises:
-        UsageError: No width is given, or a width is not a whole number above 0. `name`
-            is the name of the hyperparameter, for this message.
+        UsageError: No width is given, or a width is not a whole number above 0. The
+            message names the hyperparameter `name`.
     """
     if isinstance(value, tuple | list):
         widths = tuple(check_whole(name, width) for width in value)

@@ -23,34 +23,25 @@ from trainables.randomness import generator
 from trainables.record import Record, measure_columns
 from trainables.steps.reference import both_passes
 
-TEST_BATCH = 1000
-"""The number of test examples that a network processes at once."""
-
-TEST_NUMBERS = 2**28
-"""The most numbers that the layers of a network can store during a test.
-
-In float32, they are 1 GiB. If `TEST_BATCH` examples would store more numbers, the
-network processes fewer examples at once.
-"""
+# A test processes this many examples at once, or fewer if the layers of the network
+# would store more than this many numbers for them (1 GiB in float32).
+TEST_BATCH, TEST_NUMBERS = 1000, 2**28
 
 CHUNK_MEMORY = {"cpu": 0, "cuda": 10**9}
 """The most memory in bytes that measuring the loss landscape uses, by device type.
 
-If all seeds together need more memory, they are measured in chunks of one or more
-seeds. On a CPU, each chunk has one seed. Such chunks are the fastest, because the data
-of one seed stay in the CPU's cache.
+If all seeds need more, they are measured in chunks of one or more seeds. On a CPU, each
+chunk has one seed, which is the fastest, because its data stay in the CPU's cache.
 """
-
 
 Passes = Callable[[Network, Tensor, Tensor], tuple[Network, list[Tensor], Tensor]]
 """The type of `trainables.steps.reference.both_passes`."""
 
 
 class ProbeBatch(NamedTuple):
-    """The training examples on which the probes measure the network of each seed.
+    """The training examples of a task on which the probes measure each seed's network.
 
-    `examples` has one item per seed, in the order of `seeds`. `task` is the number of
-    the task.
+    `examples` has one item per seed, in the order of `seeds`.
     """
 
     seeds: Sequence[int]
@@ -74,26 +65,21 @@ class ProbeBatch(NamedTuple):
         return reader.read(positions), labels
 
 
-def test(
-    network: Network, stack: Sequence[Examples], reader: Reader
-) -> dict[str, Tensor]:
-    """Test the network of each seed on that seed's test examples.
-
-    `stack` has the test examples of each of the S seeds. Returns test_loss and
-    test_accuracy, each of shape (S,) and dtype float64.
-    """
-    return measure_tests(network, stack, reader, lambda *args: forward(*args)[1])
+def _logits(network: Network, inputs: Tensor) -> Tensor:
+    return forward(network, inputs)[1]
 
 
 def measure_tests(
     network: Network,
     stack: Sequence[Examples],
     reader: Reader,
-    logits_of: Callable[[Network, Tensor], Tensor],
+    logits_of: Callable[[Network, Tensor], Tensor] = _logits,
 ) -> dict[str, Tensor]:
-    """Do what `test` does, with another function for the logits.
+    """Test the network of each seed on that seed's test examples.
 
-    `logits_of` takes S networks and inputs of shape (S, n, inputs).
+    `stack` has the test examples of each of the S seeds. `logits_of` computes the
+    logits of S networks from inputs of shape (S, n, inputs). Returns test_loss and
+    test_accuracy, each of shape (S,) and dtype float64.
     """
     device = network.weights[0].device
     size = TEST_BATCH
@@ -123,10 +109,9 @@ def draw_probe_batch(
 ) -> ProbeBatch:
     """Draw the training examples on which the probes measure each seed's network.
 
-    Tasks can differ in size, but every seed must get the same number of examples. The
-    number is `EXAMPLES`, or k times the size of the dataset's smallest class if this is
-    less, where k is the number of classes of the task. A task that has all images of
-    its classes has at least this many.
+    The tasks of different seeds can differ in size, but all seeds must get equally many
+    examples. So the number is `EXAMPLES`, or, if this is less, the number of classes of
+    the task times the size of the dataset's smallest class.
     """
     counts = np.bincount(dataset_labels)
     smallest_class = int(counts[counts > 0].min())
@@ -148,10 +133,10 @@ def measure_network(
 ) -> dict[str, Tensor]:
     """Measure the networks of S seeds after a task, with all probes in `PROBES`.
 
-    `initial` has the networks before the first task. `before` has the networks before
-    this task. `passes` is `both_passes` or a faster function with the same results.
-    Returns a tensor for each probe, of shape (S,) or (S, layers) and dtype float64.
-    Also returns `finite`: 1 if all weights of a seed are finite, else 0.
+    `initial` has the networks before the first task, and `before` those before this
+    task. `passes` is `both_passes` or a faster function with the same results. Returns
+    a tensor for each probe, of shape (S,) or (S, layers) and dtype float64, and the
+    result of `finite`.
     """
     measures = []
     # architectures other than the perceptron need much memory: one seed at a time
@@ -182,8 +167,8 @@ def measure_landscape(
     """Measure the loss landscape: the loss at weights near the weights of a network.
 
     `probes` is `START` before a task and `LANDSCAPE` after a task. The seeds are
-    measured in chunks. A chunk has as many seeds as `CHUNK_MEMORY` allows, but at least
-    one. Returns a tensor for each probe, of shape (S,) for S seeds and dtype float64.
+    measured in chunks (`CHUNK_MEMORY`). Returns a tensor for each probe, of shape (S,)
+    for S seeds and dtype float64.
     """
     shapes = [tensor.shape[1:] for tensor in network.tensors()]
     weights = sum(shape.numel() for shape in shapes)
@@ -251,24 +236,22 @@ def _digest(probes: Mapping[str, Function], landscape: Landscape) -> bytes:
 def by_seed(measures: dict[str, Tensor]) -> list[Record]:
     """Convert the measures of S seeds from one tensor per column to one dict per seed.
 
-    A tensor has the shape (S,) if the column has numbers, and (S, n) if it has lists.
+    A column of numbers has the shape (S,), and a column of lists (S, n).
 
     >>> by_seed({"a": torch.tensor([1, 2]), "b": torch.tensor([[3, 4], [5, 6]])})
     [{'a': 1, 'b': [3, 4]}, {'a': 2, 'b': [5, 6]}]
     """
     columns = [values.reshape(len(values), -1) for values in measures.values()]
     table = torch.cat(columns, dim=1).tolist()  # copy all numbers from a GPU at once
-    rows = []
-    for row in map(iter, table):
-        rows.append(
-            {
-                name: list(itertools.islice(row, values.shape[1]))
-                if values.dim() > 1
-                else next(row)
-                for name, values in measures.items()
-            }
-        )
-    return rows
+    return [
+        {
+            name: list(itertools.islice(row, values.shape[1]))
+            if values.dim() > 1
+            else next(row)
+            for name, values in measures.items()
+        }
+        for row in map(iter, table)
+    ]
 
 
 def is_finite(measures: Record) -> bool:
@@ -278,10 +261,7 @@ def is_finite(measures: Record) -> bool:
 
 
 def measure_values(measures: Record) -> Record:
-    """Return the value of each measure column of the records.
-
-    The value is None if the measure is missing or not finite.
-    """
+    """Return the value of each measure column; None if it is missing or not finite."""
     return {name: _null_if_not_finite(measures.get(name)) for name in measure_columns()}
 
 

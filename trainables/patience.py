@@ -21,12 +21,8 @@ NOTICE_SECONDS = 10.0
 PERMANENT = (IsADirectoryError, NotADirectoryError, FileExistsError)
 """Errors that a retry cannot fix."""
 
-FIRST_PAUSE = 0.25
-LONGEST_PAUSE = 5.0
-"""The first and the longest pause before a retry, in seconds.
-
-Each pause is twice as long as the previous one, but not longer than `LONGEST_PAUSE`.
-"""
+# in seconds; each pause before a retry is twice as long as the pause before it
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
 
 
 @attrs.define
@@ -58,10 +54,9 @@ class Patience:
 
 
 class Call(Generic[T]):
-    """A function call in its own thread.
+    """A function call in its own thread, because storage can take minutes to answer.
 
-    A disk or an object store can take minutes to answer. The caller can continue and
-    ask for the result later. A call that never ends does not keep the process alive.
+    A call that never ends does not keep the process alive.
     """
 
     def __init__(self, action: Callable[[], T]) -> None:

@@ -5,7 +5,7 @@ keep its name, type and meaning. A new column must be nullable (null is allowed)
 
 Fractions are in [0, 1], losses are in nats and times are in seconds. If a measure was
 not made on a task, its value is null. If a run diverged on a task, all its measures are
-null on that task and on all later tasks.
+null from that task on.
 
 A file of records describes itself: the metadata of each field contain its role, unit,
 meaning and source. Importing this module does not import torch.
@@ -106,28 +106,23 @@ KNOWN_COLUMNS: dict[str, Column] = _in_order(KNOWN_MEASURES)
 
 
 def measure_columns() -> dict[str, Column]:
-    """Return the columns of all measures that this program makes.
-
-    This function imports torch, because the probes declare these columns.
-    """
+    """Return the columns of all measures that this program makes."""
+    # imported late, because the probes import torch
     from trainables.probes import MEASURES
 
     return {n: MEASURES[n] for n in KNOWN_MEASURES if n in MEASURES} | MEASURES
 
 
 def all_columns() -> dict[str, Column]:
-    """Return all columns that this program writes to a file, in the file's order.
-
-    This function imports torch.
-    """
+    """Return all columns that this program writes to a file, in the file's order."""
     return _in_order(measure_columns())
 
 
 def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
     """Return the Arrow schema of a file of records.
 
-    `metadata` describes the study: its commit, versions and hardware. It is added to
-    the metadata of the schema.
+    `metadata` describes the study (its commit, versions and hardware). It becomes part
+    of the schema's metadata.
     """
     fields = [column.to_field(name) for name, column in all_columns().items()]
     written = {
@@ -140,8 +135,8 @@ def schema(metadata: Mapping[str, str] | None = None) -> pa.Schema:
 def names_are_intact(file_schema: pa.Schema) -> bool:
     """Return whether the column names in a file match the checksum in its metadata.
 
-    Without this check, a damaged name would look like one missing column and one
-    unknown column. If the file has no checksum, return True.
+    If the file has no checksum, return True. Without the checksum, a damaged name would
+    look like a missing column and an unknown column.
     """
     checksum = _metadata_text(file_schema, b"column_names_crc")
     return checksum in (None, _names_checksum(file_schema.names))
@@ -153,7 +148,6 @@ def _names_checksum(names: Iterable[str]) -> str:
 
 
 def _metadata_text(file_schema: pa.Schema, key: bytes) -> str | None:
-    """Return the value of `key` in the schema's metadata, or None without this key."""
     value = (file_schema.metadata or {}).get(key)
     return None if value is None else value.decode(errors="replace")
 
@@ -193,9 +187,9 @@ def to_table(
 def file_columns(file_schema: pa.Schema) -> dict[str, Column]:
     """Return the descriptions of a file's columns, by name.
 
-    Each description is read from the metadata of the field. The fields of old files
-    have no metadata, so their columns are looked up in `KNOWN_COLUMNS`. A column
-    without a description, or with control characters in its name, is left out.
+    A description comes from the metadata of the field or, in old files without such
+    metadata, from `KNOWN_COLUMNS`. A column without a description, or with control
+    characters in its name, is left out.
     """
     return {
         field.name: column

@@ -51,10 +51,7 @@ def is_merged(path: str) -> bool:
 
 
 def replaced_names(path: str, metadata: Mapping[bytes, bytes] | None) -> frozenset[str]:
-    """Return the names of the files that a file with this path and metadata replaces.
-
-    If the file is not a merged file, return an empty set.
-    """
+    """Return the names of the files that the file `path` replaces, if it is merged."""
     text = (metadata or {}).get(REPLACES.encode(), b"")
     names = frozenset(text.decode(errors="replace").split("\n"))
     return names if os.path.basename(path) == merged_name(names) else frozenset()

@@ -1,9 +1,9 @@
 """The request of a study: the settings and seeds that its results must contain.
 
-The request is saved in `study.json`, next to the records. It shows which runs are
-missing. It also shows which seeds are trained together: such a group of seeds is a
-stack. If a seed is trained in another stack, its results can differ by rounding errors.
-An interrupted study therefore resumes with the same stacks.
+The request is saved in `study.json`, next to the records. It also has the stacks: a
+stack is the seeds of a setting that are trained together. In another stack, the results
+of a seed can differ by rounding errors. An interrupted study therefore resumes with the
+same stacks.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def stack_name(setting_id: str, seeds: Iterable[int]) -> str:
-    """Return the file name of a stack (seeds trained together), without the suffix.
+    """Return the file name of a stack, without the suffix.
 
     >>> stack_name("f00d", [2, 0, 1, 7])
     'f00d-seeds-0-2+7'
@@ -80,8 +80,7 @@ def stack_name(setting_id: str, seeds: Iterable[int]) -> str:
 def parse_stack_name(name: str) -> tuple[str, tuple[int, ...]]:
     """Return the setting_id and the seeds in the name of a stack.
 
-    A stack is a group of seeds that are trained together. If `name` is not the name of
-    a stack, return `name` and no seeds.
+    If `name` is not the name of a stack, return `name` and no seeds.
 
     >>> parse_stack_name("f00d-seeds-0-2+7")
     ('f00d', (0, 1, 2, 7))
@@ -194,9 +193,8 @@ class Request:
     ) -> Request:
         """Return the request with new planned stacks for some of its settings.
 
-        A stack is a group of seeds that are trained together. The stacks `names`
-        replace all earlier stacks of the settings in `setting_ids`. `slots` is the
-        number of trials that can run at once.
+        The stacks `names` replace all earlier stacks of the settings in `setting_ids`.
+        `slots` is the number of trials that can run at once.
         """
         others = {s for s in self.stacks if parse_stack_name(s)[0] not in setting_ids}
         stacks = tuple(sorted(others.union(names)))
@@ -205,9 +203,8 @@ class Request:
     def stacks_to_resume(self, slots: int) -> list[tuple[str, tuple[int, ...]]]:
         """Return the setting_id and the seeds of each planned stack.
 
-        A stack is a group of seeds that are trained together. `slots` is the number of
-        trials that can run at once. If it has grown since the stacks were planned,
-        return no stacks: the caller then plans smaller stacks that use all slots.
+        `slots` is the number of trials that can run at once. If it has grown since the
+        stacks were planned, return none, so that smaller stacks use all slots.
         """
         return [parse_stack_name(s) for s in self.stacks if slots <= self.slots]
 
@@ -253,11 +250,12 @@ class Request:
             entries = {str(e["setting_id"]): e for e in data["settings"]}
             search, text = data.get("search"), data.get("confirming")
             race = data.get("race")
-            seeds = {i: parse_seeds(e["seeds"]) for i, e in entries.items()}
             return cls(
                 study=str(data.get("study", study)),
                 settings={i: _parse_setting(e) for i, e in entries.items()},
-                seeds={i: frozenset(s) for i, s in seeds.items()},
+                seeds={
+                    i: frozenset(parse_seeds(e["seeds"])) for i, e in entries.items()
+                },
                 stacks=tuple(map(str, data.get("stacks", ()))),
                 slots=int(data.get("slots", 0)),
                 search=None if search is None else dict(search),
@@ -272,7 +270,6 @@ class Request:
 
 
 def _parse_setting(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of a setting in the file; check that it has all `NEEDED`."""
     row = dict(entry["setting"])
     if missing := [name for name in NEEDED if row.get(name) is None]:
         raise ValueError(f"setting {entry['setting_id']} has no {missing[0]}")

@@ -62,7 +62,7 @@ from trainables.steps.update import begin_task, initial_memory, make_update
 from trainables.usage import UsageError
 
 Test = Callable[[Network, list[Examples], Reader], dict[str, Tensor]]
-"""The type of `native.test` and `measuring.test`."""
+"""The type of `native.test` and `measuring.measure_tests`."""
 
 
 class ContinualRun:
@@ -73,8 +73,7 @@ class ContinualRun:
         stack: The seeds that have not diverged, with their networks and memory.
         engine: The code that trains the networks: "reference", "torch" or "native".
         phases: The seconds spent so far in each phase: permuting, training, testing,
-            probes and landscape. On a GPU, this is the time to launch the kernels, not
-            the time that the kernels take.
+            probes and landscape. On a GPU, this is the time to launch the kernels.
 
     Raises:
         UsageError: No seed is given, a seed is invalid or repeated, or `dataset` is not
@@ -102,8 +101,7 @@ class ContinualRun:
             device: The device of the networks and the images.
             options: Options that do not change the results of training.
             dtype: The dtype of the networks. Tests use float64.
-            engine: The engine that trains the networks. If it is None,
-                `trainables.steps.engine` chooses one.
+            engine: The name of the engine, or None to let `choose_engine` choose it.
         """
         if not seeds or len(set(seeds)) < len(seeds):
             raise UsageError(
@@ -138,7 +136,7 @@ class ContinualRun:
         self.stack = Stack(list(seeds), 0, network, initial_memory(setting, network))
         self.engine = choose_engine(setting, network, engine)
         self._is_in_c = self.engine == "native" and setting.network is None
-        self._test: Test = native.test if self._is_in_c else measuring.test
+        self._test: Test = native.test if self._is_in_c else measuring.measure_tests
         self._passes: measuring.Passes = both_passes
         if self.engine == "native" and not self._is_in_c:
             logits_of = convolved.forward_logits
@@ -186,9 +184,7 @@ class ContinualRun:
 
     @torch.no_grad()
     def next_task(self) -> list[Record]:
-        """Train on the next task and return one record per seed.
-
-        The records are in the order of `seeds`.
+        """Train on the next task; return one record per seed, in the order of `seeds`.
 
         Raises:
             StopIteration: All tasks of the stream are finished.
@@ -215,10 +211,7 @@ class ContinualRun:
         return measuring.is_finite(measures)
 
     def _learn(self, tasks: dict[int, Task]) -> dict[int, Record]:
-        """Train on the next task, test and probe; return the measures of each seed.
-
-        `tasks` has the next task of each seed.
-        """
+        """Train on `tasks`, test and probe; return the measures of each seed."""
         examples = self._sort_stack(tasks)
         stack, setting, images = self.stack, self.setting, self._train_images
         ordered_tasks = [tasks[seed] for seed in stack.seeds]
@@ -270,10 +263,9 @@ class ContinualRun:
         return every > 0 and (self.task % every == 0 or is_last)
 
     def _sort_stack(self, tasks: dict[int, Task]) -> list[Examples]:
-        """Sort the seeds by task size, largest first; return the examples of each seed.
+        """Sort the seeds by task size, largest first; return each seed's examples.
 
-        The examples are in the new order of the seeds. `trainables.data.examples`
-        explains why the seeds are sorted.
+        `trainables.data.examples` explains why the seeds are sorted.
         """
         examples = [self._draw(s, tasks[s], self.task) for s in self.alive]
         order = sorted(range(len(examples)), key=lambda i: -len(examples[i].labels))
@@ -306,9 +298,8 @@ class ContinualRun:
     def _test_on(self, tasks: list[Task], index: int) -> dict[str, Tensor]:
         """Test the network of each seed on task number `index` of that seed.
 
-        If the task shuffles the labels, the network is tested on its training examples,
-        because other images have no correct labels. Returns test_loss and
-        test_accuracy, each of shape (S,) for S seeds.
+        If the task shuffles the labels, only its training examples have correct labels,
+        so the test uses them. Returns test_loss and test_accuracy, each of shape (S,).
         """
         tests = [select(task, self.dataset.test_labels) for task in tasks]
         images = self._test_images
@@ -441,19 +432,13 @@ class ContinualRun:
         return StepSums(*(torch.stack(each).sum(0) for each in zip(*sums, strict=True)))
 
     def _update(self, start: int, stop: int) -> Update:
-        """Return the function that updates the networks of some seeds on one batch.
-
-        The seeds are at positions start to stop - 1 of the stack.
-        """
+        """Return the function that updates the networks `start` to `stop` - 1."""
         return make_update(self.setting, self.engine, self.stack.part(start, stop))
 
     def _record(
         self, seed: int, task: Task, measures: Record | None, seconds: float
     ) -> Record:
-        """Return the record of one seed for the current task.
-
-        `measures` is None if the seed diverged on an earlier task.
-        """
+        """Return a record. `measures` is None if the seed diverged on a task before."""
         diverged = seed not in self.alive
         on_gpu = self.device.type == "cuda"
         return {
@@ -474,8 +459,8 @@ class ContinualRun:
     def state_dict(self) -> dict[str, Any]:
         """Return the state from which the run can resume.
 
-        The state contains only plain values and tensors on the CPU, so that
-        `torch.load(..., weights_only=True)` can load it from a file.
+        It has only plain values and tensors on the CPU, so that
+        `torch.load(..., weights_only=True)` can read it.
         """
         memory = self.stack.memory.named()
         return {

@@ -48,29 +48,16 @@ REGISTRIES: dict[str, Mapping[str, type]] = {
 }
 """The classes of each kind of part (e.g. optimizer) of a setting, by name."""
 
+# the interventions that replace units: they need units with one output each
 ONE_OUTPUT = ("continual_backprop", "redo", "snr")
-"""The interventions that replace units. They need units with one output each."""
-
-PLAIN_LAYERS = (
-    "layer_norm",
-    "parseval",
-    "spectral_norm",
-    "spectral_regularization",
-)
-"""The interventions that change plain layers, or the spectral norms of their weights.
-
-See `Architecture.is_plain`.
-"""
-
+# the interventions that need plain layers (see `Architecture.is_plain`)
+PLAIN_LAYERS = ("layer_norm", "parseval", "spectral_norm", "spectral_regularization")
+# the interventions that change the head: they need a network with only one head
 ONE_HEAD = ("head_reset", "head_zero")
-"""The interventions that change the head. They need a network with only one head."""
 
 
 def parse_hidden(value: Any) -> tuple[int, ...]:
-    """Return the widths of the hidden layers: see `parse_widths`.
-
-    If `value` is empty, there are no widths.
-    """
+    """Return the widths of the hidden layers (see `parse_widths`), or () if empty."""
     return parse_widths("hidden", value) if value not in ("", (), []) else ()
 
 
@@ -78,8 +65,7 @@ def parse_hidden(value: Any) -> tuple[int, ...]:
 class Setting:
     """The problem, network, optimizer, intervention and training schedule of a run.
 
-    The problem, the network, the optimizer, the intervention, the base and the learner
-    are objects. Each of them can have hyperparameters of its own.
+    The parts of a setting (`REGISTRIES`) are objects with their own hyperparameters.
 
     Raises:
         UsageError: A value is out of range, or two values cannot be combined.
@@ -191,14 +177,7 @@ class Setting:
             )
 
     def _check_dataset(self) -> None:
-        """Check that the learner and the dataset fit the problem.
-
-        Raises:
-            UsageError: The setting has a learner, but in the problem no network chooses
-                actions. Or the problem needs images, and the dataset has none. Or the
-                problem has no images, but the setting has a dataset or another value
-                for images.
-        """
+        """Check that the learner and the values for images fit the problem."""
         name, images = self.problem.name, self.dataset != NOTHING
         if self.learner is not None and not self.problem.acts:
             raise UsageError(
@@ -226,11 +205,7 @@ class Setting:
 
     @property
     def form(self) -> Form:
-        """The size of the dataset's images, and the number of its classes.
-
-        In a problem of control, it is the size of an observation, and the number of
-        actions (see `Problem.control`).
-        """
+        """The size and the classes of the images. In control, see `Problem.control`."""
         return self.problem.control or DATASETS[self.dataset].form
 
     @property
@@ -251,11 +226,7 @@ class Setting:
         return self.problem.longest(self.form)
 
     def _check_network(self) -> None:
-        """Check that the network fits the images, `hidden` and `activation`.
-
-        Raises:
-            UsageError: The network does not fit one of them.
-        """
+        """Check that the network fits the images, `hidden` and `activation`."""
         network = self.architecture
         network.check(self.form)
         if network.hidden and not self.hidden:
@@ -267,12 +238,7 @@ class Setting:
             )
 
     def _check_intervention(self) -> None:
-        """Check that the network fits the intervention.
-
-        Raises:
-            UsageError: The intervention needs other layers or units than the network
-                has.
-        """
+        """Check that the network has the layers that the intervention needs."""
         name = self.intervention.name if self.intervention else ""
         network = self.architecture
         noise = getattr(self.intervention, "step_noise", None)
@@ -357,10 +323,9 @@ class Setting:
 
     @property
     def setting_id(self) -> str:
-        """The hash of the setting's row.
+        """The hash of the setting's row without nulls.
 
-        Null values are left out of the hash. A new column therefore does not change the
-        hash of a setting in which the column is null.
+        A new column therefore does not change the hash of a setting that lacks it.
         """
         return digest(self.row())
 
@@ -369,15 +334,8 @@ class Setting:
         return digest(self.row() | {"seed": seed})
 
 
-RETIRED_COLUMNS: dict[str, Column] = {
-    "perturb": Column(
-        REAL,
-        True,
-        "setting",
-        "",
-        "old records: standard deviation of the noise added to weights before a task",
-    ),
-}
+_PERTURB = "old records: standard deviation of the noise added to weights before a task"
+RETIRED_COLUMNS = {"perturb": Column(REAL, True, "setting", "", _PERTURB)}
 """Columns of hyperparameters that no longer exist. They are null in new records.
 
 Old records have the intervention shrink_perturb with the columns shrink and perturb.
@@ -385,10 +343,9 @@ Old records have the intervention shrink_perturb with the columns shrink and per
 
 
 def _derive_columns() -> dict[str, Column]:
-    """Return the columns of the fields of `Setting` and of all classes in `REGISTRIES`.
+    """Return the columns of `Setting` and of all `REGISTRIES`, and the retired columns.
 
-    The `RETIRED_COLUMNS` follow. A column is nullable if some settings have no value
-    for it.
+    A column is nullable if some settings have no value for it.
     """
     columns: dict[str, Column] = {}
     for name, column in hyperparameters(Setting).items():
@@ -434,8 +391,8 @@ class RunOptions:
             one checkpoint per minute.
         patience: If storage fails, retry for this many seconds before the trial fails.
         landscape_every: The number of tasks between two measurements of the loss
-            landscape (e.g. sharpness). If it is 0, no task is measured. Otherwise, the
-            first and the last task are always measured.
+            landscape (e.g. sharpness). The first and the last task are also measured.
+            With 0, no task is measured.
         look_back: After each task, also test on this many of the previous tasks.
 
     Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ray import tune
@@ -21,11 +20,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SAVE_SECONDS = 1.0
-"""How long a step waits for its checkpoint to be saved before training continues."""
-
-CHECKPOINT_SECONDS = 60.0
-"""The seconds between two checkpoints if `RunOptions.checkpoint_every` is None."""
+SAVE_SECONDS = 1.0  # a step waits so long for the storage, then training continues
+CHECKPOINT_SECONDS = 60.0  # between two checkpoints, unless an option says how often
 
 
 class Keeper(Protocol):
@@ -62,8 +58,8 @@ class ContinualTrainable(tune.Trainable):
         cpus, gpus    the numbers of CPUs and GPUs to request
 
     A finished trial writes its records itself. A checkpoint contains the state of the
-    run and its records so far. Checkpoints are stored next to the results and not in
-    Tune's folder. A study can therefore be resumed even if Tune's folder is lost.
+    run and its records so far. Checkpoints are next to the results, so that a study can
+    be resumed even if Tune's folder is lost.
 
     If a checkpoint cannot be saved, or the storage takes long to answer, training
     continues. If a trial cannot read its checkpoint or write its records, it retries
@@ -76,8 +72,7 @@ class ContinualTrainable(tune.Trainable):
     ) -> tune.PlacementGroupFactory:
         """Return the CPUs and GPUs that the config requests.
 
-        `tune.with_resources` would also request them, but then Ray's dashboard would
-        not show the name of this class.
+        With `tune.with_resources`, Ray's dashboard would not show this class's name.
         """
         bundle = {"CPU": config["trial"]["cpus"], "GPU": config["trial"]["gpus"]}
         return tune.PlacementGroupFactory([bundle])
@@ -100,8 +95,8 @@ class ContinualTrainable(tune.Trainable):
     def __repr__(self) -> str:
         """Return the text that Ray's dashboard shows for this process.
 
-        The text names the study and not a trial, because Ray asks for the text only
-        once, and the process can run many trials. `_show_task` shows the trial.
+        Ray asks for it only once, and the process can run many trials, so the text has
+        only the study's name. `_show_task` shows the trial.
         """
         keeper: Keeper | None = getattr(self, "_keeper", None)
         return f"trials of the study {keeper.study}" if keeper else super().__repr__()
@@ -143,9 +138,8 @@ class ContinualTrainable(tune.Trainable):
     def step(self) -> dict[str, Any]:
         """Run the next task, and return the progress of the trial.
 
-        Read the checkpoint first, unless an earlier step has read it. If it cannot be
-        read, train nothing in this step. After the last task, also write the records.
-        If they cannot be written, the next step only tries again to write them.
+        The first step also reads the checkpoint, and the last step writes the records.
+        If the storage fails, the next step tries again before it trains.
 
         Raises:
             OSError: The storage has failed for longer than `RunOptions.patience`.
@@ -180,10 +174,9 @@ class ContinualTrainable(tune.Trainable):
         }
 
     def _show_task(self) -> None:
-        """Show the trial and its task in the title of this process.
+        """Show the trial and its task in the title of this process, as in `ps`.
 
-        Ray's dashboard shows the title on the page of the nodes, and `ps` shows it too.
-        Ray sets the title back after each step.
+        Ray's dashboard shows the title too. Ray sets the title back after each step.
         """
         run, title = self._run, getproctitle()
         if title.startswith("ray::"):
@@ -228,11 +221,13 @@ class ContinualTrainable(tune.Trainable):
 
     def _resume(self) -> None:
         """Resume from the checkpoint of this trial, if there is a usable checkpoint."""
+        from trainables import checkpoint
+
         state = self._ask(lambda: self._keeper.load_state(self._name))
         self._resumed = True
         try:
             if state is not None:
-                self._restore(state)
+                self._records = checkpoint.unpack(state, self._run, self._keeper.study)
                 self._warning = self._engine_change()
         except Exception as error:  # corrupt input can raise anything
             fault = first_line(error)
@@ -271,16 +266,11 @@ class ContinualTrainable(tune.Trainable):
             self._save(NOTICE_SECONDS)
 
     def _checkpoint_is_due(self) -> bool:
-        """Return whether to save a checkpoint after this task.
-
-        A checkpoint is due after every `RunOptions.checkpoint_every` tasks. If this
-        number is None, a checkpoint is due `CHECKPOINT_SECONDS` after the last one. It
-        is also due if the last save failed.
-        """
+        if self._save_failed:
+            return True
         if every := self._options.checkpoint_every:
-            return self._save_failed or self._run.task % every == 0
-        elapsed = time.monotonic() - self._saved_at
-        return self._save_failed or elapsed >= CHECKPOINT_SECONDS
+            return self._run.task % every == 0
+        return time.monotonic() - self._saved_at >= CHECKPOINT_SECONDS
 
     def _save(self, wait: float = SAVE_SECONDS) -> None:
         """Save the state, unless an earlier state is still being saved.
@@ -292,8 +282,10 @@ class ContinualTrainable(tune.Trainable):
         if self._saving:
             self._end_save(0.0)
             return
+        from trainables import checkpoint
+
         self._save_failed = True
-        state = self._state()
+        state = checkpoint.pack(self._run, self._records)
         call = Call(lambda: self._keeper.save_state(self._name, state))
         self._saving = call, self._run.task
         self._end_save(wait)
@@ -316,17 +308,6 @@ class ContinualTrainable(tune.Trainable):
         self._save_failed, self._tasks_saved = False, tasks
         self._saved_at = time.monotonic()
 
-    def _state(self) -> bytes:
-        from trainables import checkpoint
-
-        return checkpoint.pack(self._run, self._records)
-
-    def _restore(self, state: bytes) -> None:
-        from trainables import checkpoint
-
-        self._records = checkpoint.unpack(state, self._run, self._keeper.study)
-        self._resumed = True
-
     def cleanup(self) -> None:
         """If the trial is stopped early, save the tasks that are not saved yet."""
         if self._run.task > self._tasks_saved and not self._written:
@@ -337,14 +318,3 @@ class ContinualTrainable(tune.Trainable):
             with contextlib.suppress(OSError):
                 if not self._saving and self._run.task > self._tasks_saved:
                     self._save(NOTICE_SECONDS)
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Save the run's state and its records so far in the file state.pt."""
-        (Path(checkpoint_dir) / "state.pt").write_bytes(self._state())
-
-    def load_checkpoint(self, checkpoint_dir: str) -> None:  # type: ignore[override]
-        """Resume from the file that `save_checkpoint` wrote.
-
-        A resumed run gives bit-identical results to an uninterrupted run.
-        """
-        self._restore((Path(checkpoint_dir) / "state.pt").read_bytes())

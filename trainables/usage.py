@@ -28,8 +28,7 @@ def choose(kind: str, name: str, known: Iterable[str]) -> str:
 did you mean 'mnist'? Known: kmnist, mnist
 
     Raises:
-        UsageError: `name` is not in `known`. The message suggests a similar name, if
-            there is a similar name.
+        UsageError: `name` is not in `known`.
     """
     names = sorted(known)
     if name in names:

@@ -20,6 +20,7 @@ import torch
 
 from study.plan.trials import Trial
 from study.results.store import Store
+from trainables import checkpoint
 from trainables.optimizers import GNP, SGD
 from trainables.problems import Pairwise
 from trainables.run import ContinualRun
@@ -135,24 +136,12 @@ def test_what_is_reported_is_the_mean_over_the_seeds(store, few):
     assert last["name"] == PERMUTED.name
 
 
-def test_a_checkpoint_restores_run_and_rows_to_the_last_bit(store, few, tmp_path):
-    first = actor(store, few)
-    first.train()
-    first.train()
-    first.save(str(tmp_path / "kept"))
-    other = actor(Store(str(tmp_path / "other"), "mine"), few)
-    other.restore(str(tmp_path / "kept"))
-    assert other.step()["tasks_done"] == 3
-    finish(other)
-    assert written(other._keeper, PERMUTED) == plain(few, PERMUTED)
-
-
 def test_what_was_killed_goes_on_where_it_was(store, few):
     first = actor(store, few, every=1)
     first.train()
     first.train()
     kept = store.load_state(PERMUTED.name)
-    assert first._state() == kept
+    assert checkpoint.pack(first._run, first._records) == kept
     # no cleanup: it was killed
     second = actor(store, few)
     assert second.train()["tasks_done"] == 3

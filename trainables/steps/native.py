@@ -144,7 +144,7 @@ def train(setting: Setting, stack: Stack, reader: Reader, block: Block) -> StepS
 def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, Tensor]:
     """Test the network of each seed on that seed's examples.
 
-    Returns test_loss and test_accuracy, as `trainables.measuring.test` does.
+    Returns test_loss and test_accuracy, as `trainables.measuring.measure_tests` does.
 
     Raises:
         Unavailable: The C extension cannot be used on this machine.

@@ -488,7 +488,7 @@ def test_testing_is_that_of_torch(count):
     ]
     reader = Reader(images, torch.float64)
     mine = native.test(network, stack, reader)
-    theirs = measuring.test(network, stack, reader)
+    theirs = measuring.measure_tests(network, stack, reader)
     assert mine.keys() == theirs.keys()
     for name, value in theirs.items():
         torch.testing.assert_close(mine[name], value, rtol=1e-12, atol=1e-12)
