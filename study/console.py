@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import tyro
 from rich.console import Console
@@ -37,6 +37,10 @@ def _number(parse: Callable[[str], Any], metavar: str) -> PrimitiveConstructorSp
 
 
 INT, FLOAT = _number(int, "INT"), _number(float, "FLOAT")
+
+T = TypeVar("T")
+Options = Annotated[tyro.conf.OmitArgPrefixes[T], tyro.conf.arg(name="")]
+"""The type of a command's parameter whose fields are the options of the command."""
 
 Flag = tyro.conf.FlagCreatePairsOff[bool]
 Text = Annotated[str | None, tyro.conf.arg(metavar="TEXT")]

@@ -7,7 +7,7 @@ from typing import Annotated
 import attrs
 import tyro
 
-from study.console import Text, say
+from study.console import Options, Text, say
 from study.results.store import find_stores
 from study.searching.journal import load_search
 from study.searching.report import print_report, write_front
@@ -31,11 +31,7 @@ class SearchReportOptions:
     output: Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
 
 
-def search_report(
-    options: Annotated[
-        tyro.conf.OmitArgPrefixes[SearchReportOptions], tyro.conf.arg(name="")
-    ],
-) -> None:
+def search_report(options: Options[SearchReportOptions]) -> None:
     """Print a report of each search; draw the Pareto front if there is an output."""
     stores = find_stores(options.results, options.study)
     try:

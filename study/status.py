@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from typing import Annotated
 
 import attrs
 import tyro
 from rich.table import Table
 
-from study.console import Flag, Text, Whole, console, say
+from study.console import Flag, Options, Text, Whole, console, say
 from study.plan.trials import SETTING_HEADER, setting_cells
 from study.results.claim import claim, is_claimed
 from study.results.compaction import compact
@@ -62,11 +61,7 @@ class StatusOptions:
             )
 
 
-def status(
-    options: Annotated[
-        tyro.conf.OmitArgPrefixes[StatusOptions], tyro.conf.arg(name="")
-    ],
-) -> int:
+def status(options: Options[StatusOptions]) -> int:
     """Show the progress of studies, or check their files; return the exit code."""
     bad = 0
     for store in find_stores(options.results, options.study):

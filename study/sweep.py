@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from typing import Annotated
 
 import attrs
-import tyro
 
-from study.console import console, say
+from study.console import Options, console, say
 from study.plan import dry_run
 from study.plan.trials import Trial
 from study.racing.rule import CONFIRM_SEEDS
@@ -25,9 +23,7 @@ from trainables.problems import Problem
 from trainables.usage import UsageError, run_command
 
 
-def sweep(
-    options: Annotated[tyro.conf.OmitArgPrefixes[SweepOptions], tyro.conf.arg(name="")],
-) -> int:
+def sweep(options: Options[SweepOptions]) -> int:
     """Run a study, and skip the runs that are already finished."""
     if options.list:
         console.print(dry_run.study_table())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -241,17 +240,8 @@ def by_seed(measures: dict[str, Tensor]) -> list[Record]:
     >>> by_seed({"a": torch.tensor([1, 2]), "b": torch.tensor([[3, 4], [5, 6]])})
     [{'a': 1, 'b': [3, 4]}, {'a': 2, 'b': [5, 6]}]
     """
-    columns = [values.reshape(len(values), -1) for values in measures.values()]
-    table = torch.cat(columns, dim=1).tolist()  # copy all numbers from a GPU at once
-    return [
-        {
-            name: list(itertools.islice(row, values.shape[1]))
-            if values.dim() > 1
-            else next(row)
-            for name, values in measures.items()
-        }
-        for row in map(iter, table)
-    ]
+    columns = (values.tolist() for values in measures.values())
+    return [dict(zip(measures, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def is_finite(measures: Record) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
 import attrs
@@ -61,16 +62,14 @@ class Call(Generic[T]):
 
     def __init__(self, action: Callable[[], T]) -> None:
         """Start to run `action`."""
-        self._started, self._ended = time.monotonic(), threading.Event()
-        self._results: list[T] = []
-        self._error: BaseException | None = None
+        self._started = time.monotonic()
+        self._future: Future[T] = Future()
 
         def run() -> None:
             try:
-                self._results.append(action())
+                self._future.set_result(action())
             except BaseException as error:
-                self._error = error
-            self._ended.set()
+                self._future.set_exception(error)
 
         threading.Thread(target=run, daemon=True, name="storage").start()
 
@@ -81,7 +80,7 @@ class Call(Generic[T]):
 
     def has_ended(self, seconds: float = 0.0) -> bool:
         """Wait at most `seconds` for the call to end; return whether it has ended."""
-        return self._ended.wait(seconds)
+        return bool(wait([self._future], seconds).done)
 
     def result(self) -> T:
         """Return the result of a call that has ended, or raise its error.
@@ -89,11 +88,9 @@ class Call(Generic[T]):
         Raises:
             TimeoutError: The call has not ended.
         """
-        if not self._ended.is_set():
+        if not self._future.done():
             raise TimeoutError(f"the storage has not answered for {self.seconds:.0f} s")
-        if self._error is not None:
-            raise self._error
-        return self._results[0]
+        return self._future.result()
 
 
 def first_line(error: BaseException) -> str:

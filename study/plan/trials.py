@@ -55,9 +55,8 @@ class Trial:
     @property
     def label(self) -> str:
         """The trial as text, such as "permuted sam lr=0.01 rho=0.05, seeds 0-4"."""
-        row = self.setting.row()
-        description = f"{row['problem']} {row['optimizer']} {hyperparameter_text(row)}"
-        return f"{description}, seeds {seeds_text(self.seeds)}"
+        text = " ".join(setting_cells(self.setting.row())[:3])
+        return f"{text}, seeds {seeds_text(self.seeds)}"
 
     @property
     def tasks(self) -> int:

@@ -27,7 +27,7 @@ import trainables.data
 from analysis.comparing.baselines import STREAM, method_of
 from analysis.records.load import load
 from study.console import say
-from study.plan.trials import Trial, hyperparameter_text
+from study.plan.trials import Trial, setting_cells
 from study.racing.rule import Reals, Stage, judge, stages
 from study.results.files import retry
 from study.results.store import Store
@@ -206,10 +206,8 @@ class RaceSession:
             )
             for setting, reason in zip(race, reasons, strict=True):
                 if reason:
-                    row = setting.row()
-                    what = f"{row['problem']} {row['optimizer']}"
-                    text = f"{what} {hyperparameter_text(row)}: {reason}"
-                    stopped[setting.setting_id] = text
+                    text = " ".join(setting_cells(setting.row())[:3])
+                    stopped[setting.setting_id] = f"{text}: {reason}"
         return stopped
 
     def _values(self) -> dict[str, dict[int, Reals]]:

@@ -18,7 +18,7 @@ from rich.table import Table
 from analysis.figures.picture import COLORS, FORMATS, SPARE, STYLE
 from analysis.records.write import write_file
 from study.console import console, say
-from study.plan.trials import hyperparameter_text
+from study.plan.trials import SETTING_HEADER, setting_cells
 from study.results.store import Store
 from study.searching.journal import REQUEST, SETTING, load_search, setting_of
 from trainables.request import Request
@@ -105,13 +105,11 @@ def print_report(location: str, study: optuna.Study) -> None:
         sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
         trials.sort(key=lambda trial: (sign * trial.values[0], trial.number))
         best = trials[:MOST_TRIALS]
-    columns = ("problem", "optimizer", "hyperparameters")
-    table = Table("trial", *_objectives(study), *columns, box=None)
+    table = Table("trial", *_objectives(study), *SETTING_HEADER[:3], box=None)
     for trial in best:
-        row = setting_of(trial).row()
         values = (f"{value:.4f}" for value in trial.values)
-        what = row["problem"], row["optimizer"], hyperparameter_text(row)
-        table.add_row(str(trial.number), *values, *what)
+        cells = setting_cells(setting_of(trial).row())[:3]
+        table.add_row(str(trial.number), *values, *cells)
     console.print(table)
     console.print(_importance_table(study))
     say(

@@ -20,7 +20,6 @@ import numpy as np
 
 from analysis.statistics.metrics import METRICS, Trajectories
 from trainables.setting import Setting
-from trainables.usage import choose
 
 
 @attrs.frozen
@@ -43,15 +42,6 @@ OBJECTIVES: dict[str, Objective] = {
     "mean_accuracy": Objective("maximize"),
     "plasticity_loss": Objective("minimize", lambda chance: 1 - chance, least_tasks=2),
 }
-
-
-def parse_objectives(text: str) -> tuple[str, ...]:
-    """Return the objective names in a text like "mean_accuracy,plasticity_loss".
-
-    Raises:
-        UsageError: There is no objective with one of the names.
-    """
-    return tuple(choose("objective", name, OBJECTIVES) for name in text.split(","))
 
 
 def objective_values(

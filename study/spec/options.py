@@ -9,7 +9,6 @@ import attrs
 import tyro
 
 from study.console import FLOAT, INT, Flag, Real, Text, Whole
-from study.spec.objectives import parse_objectives
 from study.spec.search import Search
 from study.spec.studies import Study
 from study.spec.study_file import find_study
@@ -188,7 +187,7 @@ class SweepOptions:
             )
         return study.modify(
             trials=self.trials,
-            objectives=self.objective and parse_objectives(self.objective),
+            objectives=self.objective and self.objective.split(","),
             asha=self.asha or None,
             **changes,
         )

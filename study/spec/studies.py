@@ -183,14 +183,16 @@ def over_rho(
     )
 
 
+def with_gsam(learning_rates: Sequence[float]) -> tuple[Optimizer, ...]:
+    """Return SGD, SAM, GNP and GSAM with the usual rho and alpha."""
+    gsam = tuple(GSAM(lr=lr, rho=RHO) for lr in learning_rates)
+    return over_rho([RHO], learning_rates, [ALPHA]) + gsam
+
+
 NETWORK: dict[str, Any] = {"hidden": (100, 100, 100), "batch_size": 16}
 MNIST: dict[str, Any] = {"dataset": "mnist", "epochs": 1, **NETWORK}
 # two epochs, because mnist-5k has 14 times fewer examples in a task than MNIST
 DIGITS: dict[str, Any] = {"dataset": "mnist-5k", "epochs": 2, **NETWORK}
-
-# the optimizer besides SGD, SAM and GNP in the study fashion
-BEST_OF_FAMILY = GSAM
-SMALL_CONV = Conv(conv_channels="8-16-32")
 
 PAPER_OPTIMIZERS = over_rho([RHO], LEARNING_RATES, [ALPHA])
 # without the two smallest learning rates: they are too small for 5,000 digits
@@ -346,18 +348,16 @@ def fashion() -> tuple[Setting, ...]:
     learning rates are larger than those of the paper. The loss landscape is not
     measured, because it takes half a minute per seed of the convolutional network.
     """
-    optimizers = over_rho([RHO], MAP_LEARNING_RATES[1:3], [ALPHA]) + tuple(
-        BEST_OF_FAMILY(lr=lr, rho=RHO) for lr in MAP_LEARNING_RATES[1:3]
-    )
+    small_conv = Conv(conv_channels="8-16-32")
     settings: list[Setting] = []
     for problem, tasks, examples in (
         (Pairwise(), 45, 2000),
         (LabelPermuted(), 30, 3000),
     ):
-        for network, hidden in ((None, (100, 100, 100)), (SMALL_CONV, (64, 64))):
+        for network, hidden in ((None, (100, 100, 100)), (small_conv, (64, 64))):
             settings += grid(
                 [problem],
-                optimizers,
+                with_gsam(MAP_LEARNING_RATES[1:3]),
                 dataset="fashion-mnist",
                 network=network,
                 hidden=hidden,
@@ -375,12 +375,9 @@ def cifar() -> tuple[Setting, ...]:
     of 100 images. CIFAR-100 has 50 pairs, so each pair occurs four times. A task
     has 50 epochs instead of 250, because its 1,000 images are learned sooner.
     """
-    optimizers = over_rho([RHO], LEARNING_RATES, [ALPHA]) + tuple(
-        BEST_OF_FAMILY(lr=lr, rho=RHO) for lr in LEARNING_RATES
-    )
     return grid(
         [ClassPairs()],
-        optimizers,
+        with_gsam(LEARNING_RATES),
         dataset="cifar-100",
         network=Conv(),
         tasks=200,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.statistics.metrics import METRICS
-from study.spec.objectives import OBJECTIVES, objective_values, parse_objectives
+from study.spec.objectives import OBJECTIVES, objective_values
 from study.spec.search import SEARCHES, Search
 from study.spec.space import Space
 from trainables.problems import Pairwise, Permuted
@@ -57,12 +57,6 @@ def test_diverging_at_once_is_the_worst_there_is():
     assert accuracy == pytest.approx(0.1)
     assert accuracy < worse
     assert lost >= more
-
-
-def test_a_list_of_objectives():
-    assert parse_objectives("plasticity_loss,mean_accuracy") == NAMES[::-1]
-    with pytest.raises(UsageError, match="did you mean 'mean_accuracy'"):
-        parse_objectives("mean_acuracy")
 
 
 @pytest.mark.parametrize(

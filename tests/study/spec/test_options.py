@@ -38,6 +38,7 @@ def test_a_value_out_of_range_is_refused(options, message):
     ("options", "message"),
     [
         ({"study": "search", "stack": "3"}, "--stack is 3: a search trains all seeds"),
+        ({"study": "search", "objective": "mean_acuracy"}, "did you mean 'mean_acc"),
         ({"trials": 3}, "--trials is for a search, but quickstart is not"),
         ({"asha": True}, "--asha is for a search"),
         ({"objective": "mean_accuracy"}, "--objective is for a search"),
