@@ -177,7 +177,7 @@ def check_real(
 ) -> float:
     """Return `value` as a float if it is a finite number from `low` to `high`.
 
-    The limits count as in the range, unless `exclude_low` or `exclude_high` is true.
+    Both limits are in the range, unless `exclude_low` or `exclude_high` is true.
 
     Raises:
         UsageError: `value` is not a finite number, or it is outside the range.

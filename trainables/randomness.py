@@ -27,9 +27,9 @@ def generator(
 ) -> np.random.Generator:
     """Return the random generator for this purpose, seed, task and epoch.
 
-    `SeedSequence` always gets four numbers, because it gives the same generator for
-    [1, 2] and [1, 2, 0]. If a purpose has no epochs, `epoch` can be another number that
-    distinguishes the draws within a task.
+    If a purpose has no epochs, `epoch` can be another number that distinguishes the
+    draws within a task.
     """
+    # always four numbers, because [1, 2] and [1, 2, 0] give the same generator
     entropy = [seed, PURPOSES[purpose], task, epoch]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))

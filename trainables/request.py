@@ -127,9 +127,9 @@ class Request:
     """All settings and seeds that were ever requested for a study.
 
     The keys of `settings` and `seeds` are setting_ids. A setting is a row of values
-    without nulls. If the study is a search, `search` has the search space, the seeds,
-    the objectives and the number of trials. The settings of a search are in the journal
-    of the search. Settings that a race has stopped are no longer requested.
+    without nulls. Settings that a race has stopped are no longer requested. If the
+    study is a search, `search` has the search space, the seeds, the objectives and the
+    number of trials, and the search's journal has the settings.
     """
 
     study: str  # the study's name
@@ -152,11 +152,11 @@ class Request:
         """Return the request with more settings and seeds.
 
         The keys of `rows` are setting_ids. Each of these settings gets all `seeds`, and
-        also keeps the seeds that it already has. If `confirming` is true, the seeds are
-        added to the confirming seeds, which only confirm the best settings. Otherwise,
-        they are removed from the confirming seeds, because the study itself requests
-        them. If a race has stopped one of the settings, the setting counts as not
-        stopped, and a later race starts from its first stage.
+        keeps the seeds that it already has. If `confirming` is true, the seeds join the
+        confirming seeds, which only confirm the best settings. Otherwise, the seeds
+        leave the confirming seeds, because the study itself requests them. If a race
+        has stopped one of the settings, the setting counts as not stopped, and a later
+        race starts from its first stage.
         """
         added = {setting_id: without_nulls(row) for setting_id, row in rows.items()}
         union = {i: self.seeds.get(i, frozenset()) | set(seeds) for i in rows}

@@ -432,7 +432,7 @@ class ContinualRun:
         return StepSums(*(torch.stack(each).sum(0) for each in zip(*sums, strict=True)))
 
     def _update(self, start: int, stop: int) -> Update:
-        """Return the function that updates the networks `start` to `stop` - 1."""
+        """Return the function that updates networks `start` to `stop` - 1."""
         return make_update(self.setting, self.engine, self.stack.part(start, stop))
 
     def _record(

@@ -86,7 +86,7 @@ class ContinualTrainable(tune.Trainable):
     ) -> None:
         """Store the objects that all trials share, and start the first trial.
 
-        `datasets` has the datasets by name. Their arrays are in Ray's object store.
+        `datasets` has the datasets by name.
         """
         self._datasets, self._keeper, self._options = datasets, keeper, options
         self._patience = Patience(options.patience)
@@ -193,8 +193,8 @@ class ContinualTrainable(tune.Trainable):
     def _try(self, action: Callable[[], None], *, required: bool = True) -> str | None:
         """Run `action`, which uses the storage, and catch its error.
 
-        Return the error as text, or None if the action succeeded. If `required` is
-        true, wait after an error, because the caller will retry the action.
+        Return the error as text, or None. After an error of a `required` action, wait,
+        because the next step retries it.
         """
         try:
             action()

@@ -24,10 +24,10 @@ FLOAT32 = 4  # bytes of a float32 number
 USABLE = 0.7
 
 UPDATE_EXAMPLES = 3
-"""An update takes as long as this many examples, even before its batch is counted.
+"""The part of an update that is the same for all batches takes as long as 3 examples.
 
-The reason is that each update reads and writes all weights. So with batches of one
-example, an example takes four times as long as in large batches (docs/speed.md).
+Each update reads and writes all weights. So with batches of one example, an example
+takes four times as long as in large batches (docs/speed.md).
 """
 
 

@@ -51,10 +51,10 @@ def search_table(search: Search) -> Table:
     return table
 
 
-def sample_trials(search: Search, count: int = 200) -> list[Trial]:
-    """Return random trials of a search, drawn uniformly from its search space."""
+def sample_trials(search: Search) -> list[Trial]:
+    """Return 200 random trials of a search, drawn uniformly from its search space."""
     random = np.random.Generator(np.random.PCG64(0))
-    return [Trial(search.space.draw(random), search.seeds) for _ in range(count)]
+    return [Trial(search.space.draw(random), search.seeds) for _ in range(200)]
 
 
 def cost_table(study: Study, trials: list[Trial]) -> Table:

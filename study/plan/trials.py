@@ -23,7 +23,7 @@ from trainables.setting import Row, Setting
 
 # The largest number of seeds that one trial trains together, if the user sets none.
 # More seeds hardly make a CPU faster, because they do not fit into its cache. On a GPU,
-# many seeds are efficient, because a kernel for few seeds takes less than its launch.
+# many seeds are efficient, because the launch of a kernel takes long.
 CPU_STACK, GPU_STACK = 10, 64
 
 # The largest number of characters that the seeds of a stack can take in its file name.

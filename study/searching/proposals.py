@@ -2,15 +2,13 @@
 
 The journal has the proposed trials, and the records have their results. A resumed
 search compares the journal with the records. If a proposed trial has no records, the
-trial runs again with the same parameters and the same number. If a trial has records
-but Optuna does not have its result, Optuna gets the result and the trial does not run.
-So a search that was killed loses no trials and ends with the requested number of
-trials.
+trial runs again with the same setting and the same number. If a trial has records but
+Optuna does not have its result, Optuna gets the result and the trial does not run. So a
+search that was killed loses no trials.
 
 For each trial, Optuna's sampler gets a new random seed, made from the trial's number.
 So a proposal depends on this number and on the results so far, but not on how often the
-search was killed. If trials run one at a time, a search always proposes the same
-trials.
+search was killed.
 """
 
 from __future__ import annotations
@@ -51,11 +49,9 @@ class Proposals:
     ) -> None:
         """Load the trials that earlier sessions proposed.
 
-        Args:
-            search: The search.
-            store: The results of the search. This process must have claimed them.
-            finished: The run_ids of the runs that have all their records.
-            patience: How many seconds to retry if the storage fails.
+        This process must have claimed the results in `store`. `finished` has the
+        run_ids of the runs that have all their records. If the storage fails, retry for
+        `patience` seconds.
 
         Raises:
             UsageError: The journal is damaged or belongs to another search.

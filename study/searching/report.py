@@ -35,7 +35,9 @@ AXIS_LABELS = {
 
 
 def add_trials(request: Request, store: Store) -> Request:
-    """Return a search's request with the settings of the trials not stopped early.
+    """Return a search's request with the settings of its trials.
+
+    The settings of trials that were stopped early are not added.
 
     Raises:
         UsageError: The journal is damaged.

@@ -29,7 +29,7 @@ class Objective:
     Attributes:
         direction: "maximize" if a larger value is better, else "minimize".
         worst: A function from the accuracy of guessing (chance) to the value of a run
-            that diverged. Without it, the metric is computed for such a run too.
+            that diverged. If None, the metric is computed for such a run too.
         least_tasks: The smallest number of tasks for which the metric is defined.
     """
 

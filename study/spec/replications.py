@@ -34,14 +34,14 @@ def dohare_2024() -> tuple[Setting, ...]:
         pixels in [0, 1]                       lop/permuted_mnist/load_mnist.py:10
         Kaiming-uniform weights, zero biases   lop/nets/deep_ffnn.py:27-28
 
-    The authors measure the online accuracy: each prediction is made before the update
-    on that example. Our column `online_accuracy` is the same. For a new task, they
-    permute the pixels of the previous task again, and we permute the original pixels.
-    In both cases, the permutations are uniform and independent.
+    The authors measure what our column `online_accuracy` has: each prediction is made
+    before the update on that example. For a new task, they permute the pixels of the
+    previous task again, and we permute the original pixels. In both cases, the
+    permutations are uniform and independent.
 
-    The authors have no sharpness-aware optimizers. GNP has its usual alpha. SAM and GNP
-    have a smaller rho than usual, because with batch size 1 and rho 0.1, SAM makes most
-    units of this network dormant.
+    The authors have no sharpness-aware optimizers. SAM and GNP have a smaller rho than
+    usual, because with batch size 1 and rho 0.1, SAM makes most units of this network
+    dormant.
     """
     optimizers = (
         SGD(lr=0.003),
@@ -111,16 +111,15 @@ def random_labels() -> tuple[Setting, ...]:
     In each task, the network memorizes new random labels of the same 1,200 images. The
     authors have 50 tasks of 30,000 updates, which are about 400 epochs
     (skumar9876/L2_Init@3f86d26:config/env/random_label_mnist.yaml), and their epochs
-    leave out 16 of the images (environments/random_label_envs.py:76-77). According to
-    the authors, one run takes an hour (appendix A.1.1). Here a stream has 10 tasks of
-    50 epochs, so that a study takes minutes. In that time, a network without a remedy
-    memorizes about half of the labels of the first task (docs/results.md).
+    leave out 16 of the images (environments/random_label_envs.py:76-77). A run then
+    takes an hour (appendix A.1.1). Here a stream has 10 tasks of 50 epochs, so that a
+    study takes minutes. In 50 epochs, a network without a remedy memorizes about half
+    of the labels of the first task (docs/results.md).
 
     The authors report that a network without a remedy and a network with weight decay
-    lose plasticity, and that L2-init keeps it (Figure 1, Adam). In their Table 3, 0.01
-    is the best strength of L2-init and of weight decay. The step size here is 0.001,
-    because short tasks need a large one. The authors searched for the best step size
-    and found 0.0001 for these three networks.
+    lose plasticity, and that a network with L2-init keeps it (Figure 1, Adam). In their
+    Table 3, the best strength of L2-init and of weight decay is 0.01. Their best step
+    size is 0.0001 for the three networks. Here it is 0.001, because tasks are short.
     """
     shared: dict[str, Any] = {**KUMAR, "problem": RandomLabels()}
     shared |= {"tasks": 10, "epochs": 50, "examples": 1_200}

@@ -94,14 +94,10 @@ class Search:
         }
 
     def modify(self, seeds: int | None = None, **changes: Any) -> Search:
-        """Return a copy with `seeds` seeds from 0 on, and with other new values.
+        """Return a copy with the seeds 0 to `seeds` - 1 and other new values.
 
-        An argument that is None changes nothing.
-
-        Args:
-            seeds: The new number of seeds.
-            **changes: New values of `trials`, `objectives` or `asha`, or new values of
-                all settings, by field, e.g. `tasks`.
+        `changes` has new values of `trials`, `objectives` or `asha`, or new values of
+        all settings, by field, e.g. `tasks`. An argument that is None changes nothing.
         """
         values = without_nulls(changes)
         own = {

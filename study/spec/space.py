@@ -72,7 +72,7 @@ class Space:
         return Space(**fields)
 
     def extremes(self, name: str) -> tuple[Any, ...]:
-        """Return `Domain.extremes` of a field, or its value if it has only one."""
+        """Return `Domain.extremes` of a field, or its only value."""
         field = self.fields.get(name)
         if isinstance(field, Domain):
             return field.extremes

@@ -136,13 +136,10 @@ class Study:
         return {setting.setting_id: setting.row() for setting in self.settings}
 
     def modify(self, seeds: int | None = None, **fields: Any) -> Study:
-        """Return a copy with `seeds` seeds from 0 on, and new values of all settings.
+        """Return a copy with the seeds 0 to `seeds` - 1 and new values of all settings.
 
-        An argument that is None changes nothing.
-
-        Args:
-            seeds: The new number of seeds.
-            **fields: The new values, by field of the settings, e.g. `tasks`.
+        `fields` has the new values by field, e.g. `tasks`. An argument that is None
+        changes nothing.
 
         Raises:
             UsageError: A value is wrong, or two settings are equal after the change.
@@ -302,8 +299,8 @@ def rho_laptop() -> tuple[Setting, ...]:
 def rho_everywhere() -> tuple[Setting, ...]:
     """Return SGD, SAM and GNP with many values of rho and three batch sizes.
 
-    GNP also has an alpha above 1, with which it differs more from SGD than SAM does.
-    For the batch sizes 1 and 64, only three step sizes around the best one are used.
+    With an alpha above 1, GNP differs more from SGD than SAM does. The batch sizes 1
+    and 64 have only three step sizes around the best one.
     """
     settings: list[Setting] = []
     for batch_size, rates in (
@@ -372,8 +369,8 @@ def cifar() -> tuple[Setting, ...]:
     """Return SGD, SAM, GNP and GSAM on pairs of classes of CIFAR-100, for a GPU.
 
     The network and the stream are those of Dohare et al. 2024 on ImageNet, with batches
-    of 100 images. CIFAR-100 has 50 pairs, so each pair occurs four times. A task
-    has 50 epochs instead of 250, because its 1,000 images are learned sooner.
+    of 100 images. CIFAR-100 has 50 pairs, so each pair occurs four times. A task has 50
+    epochs, and not 250 as theirs, because its 1,000 images are learned sooner.
     """
     return grid(
         [ClassPairs()],
