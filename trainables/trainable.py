@@ -246,9 +246,8 @@ class ContinualTrainable(tune.Trainable):
 
     def _finish(self) -> None:
         """Write the records, then delete the saved state."""
-        if self._saving:
-            with contextlib.suppress(OSError):
-                self._end_save(NOTICE_SECONDS)
+        with contextlib.suppress(OSError):
+            self._end_save(NOTICE_SECONDS)
         if self._saving:  # the state must not be saved after it is deleted
             raise TimeoutError("the storage has not answered")
         if not self._written:
@@ -260,8 +259,7 @@ class ContinualTrainable(tune.Trainable):
 
     def _pause(self) -> None:
         """Save a checkpoint of all tasks so far, unless they are saved already."""
-        if self._saving:
-            self._end_save(NOTICE_SECONDS)
+        self._end_save(NOTICE_SECONDS)
         if self._tasks_saved < self._run.task:
             self._save(NOTICE_SECONDS)
 
@@ -291,13 +289,14 @@ class ContinualTrainable(tune.Trainable):
         self._end_save(wait)
 
     def _end_save(self, wait: float) -> None:
-        """Wait up to `wait` seconds for a save. If it succeeds, update the counts.
+        """Wait up to `wait` seconds for a running save. If it ends, update the counts.
 
         Raises:
             TimeoutError: The storage has not answered for `NOTICE_SECONDS`.
             OSError: The storage fails.
         """
-        assert self._saving
+        if not self._saving:
+            return
         call, tasks = self._saving
         if not call.has_ended(wait):
             if call.seconds >= NOTICE_SECONDS:
@@ -310,11 +309,11 @@ class ContinualTrainable(tune.Trainable):
 
     def cleanup(self) -> None:
         """If the trial is stopped early, save the tasks that are not saved yet."""
-        if self._run.task > self._tasks_saved and not self._written:
-            # if the storage fails, the previous checkpoint still exists
+        if self._written:
+            return
+        # if the storage fails, the previous checkpoint still exists
+        with contextlib.suppress(OSError):
+            self._end_save(NOTICE_SECONDS)
+        if not self._saving and self._run.task > self._tasks_saved:
             with contextlib.suppress(OSError):
-                if self._saving:
-                    self._end_save(NOTICE_SECONDS)
-            with contextlib.suppress(OSError):
-                if not self._saving and self._run.task > self._tasks_saved:
-                    self._save(NOTICE_SECONDS)
+                self._save(NOTICE_SECONDS)

@@ -102,8 +102,7 @@ class RaceSession:
         self.options, self.study, self.store = options, study, store
         self.seeds = (*study.seeds, *new_seeds(study.seeds, len(study.seeds)))
         self.stages = 2 * stages(self.seeds)  # for the first race and for the second
-        self.request = retry(store.load_request)
-        race = self.request.race or Race()
+        race = retry(store.load_request).race or Race()
         settings = tuple(sorted(study.rows()))
         if race.stage and (race.settings, race.seeds) != (settings, self.seeds):
             raise UsageError(
@@ -116,14 +115,9 @@ class RaceSession:
     @property
     def settings(self) -> list[Setting]:
         """The settings that have not stopped."""
-        return [
-            setting
-            for setting in (*self.study.settings, *self._added())
-            if setting.setting_id not in self.race.stopped
-        ]
-
-    def _added(self) -> list[Setting]:
-        return [Setting.from_row(row) for row in self.race.added.values()]
+        added = map(Setting.from_row, self.race.added.values())
+        every, stopped = (*self.study.settings, *added), self.race.stopped
+        return [setting for setting in every if setting.setting_id not in stopped]
 
     def run(self) -> int:
         """Run the stages that are left, then the winners with all seeds.
@@ -248,10 +242,10 @@ class RaceSession:
                 if setting.setting_id not in known
             }
             race = attrs.evolve(race, added=added)
-        self.request = retry(self.store.load_request).without(stopped, race)
-        assert self.request.race is not None
-        self.race = self.request.race
-        retry(lambda: self.store.save_request(self.request))
+        request = retry(self.store.load_request).without(stopped, race)
+        assert request.race is not None
+        self.race = request.race
+        retry(lambda: self.store.save_request(request))
         self._drop_stopped()
 
     def _drop_stopped(self) -> None:
