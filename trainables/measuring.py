@@ -26,15 +26,13 @@ from trainables.steps.reference import both_passes
 # would store more than this many numbers for them (1 GiB in float32).
 TEST_BATCH, TEST_NUMBERS = 1000, 2**28
 
+# The most memory in bytes that measuring the loss landscape uses, by device type. If
+# all seeds need more, they are measured in chunks of one or more seeds. On a CPU, each
+# chunk has one seed, which is the fastest, because its data stay in the CPU's cache.
 CHUNK_MEMORY = {"cpu": 0, "cuda": 10**9}
-"""The most memory in bytes that measuring the loss landscape uses, by device type.
 
-If all seeds need more, they are measured in chunks of one or more seeds. On a CPU, each
-chunk has one seed, which is the fastest, because its data stay in the CPU's cache.
-"""
-
+# the type of `trainables.steps.reference.both_passes`
 Passes = Callable[[Network, Tensor, Tensor], tuple[Network, list[Tensor], Tensor]]
-"""The type of `trainables.steps.reference.both_passes`."""
 
 
 class ProbeBatch(NamedTuple):
@@ -200,8 +198,8 @@ def _stored(network: Network) -> int:
     return sum(layer.numbers for layer in layers)
 
 
+# the measures of landscapes before training, by `_digest`
 _initial_measures: dict[bytes, dict[str, Tensor]] = {}
-"""The measures of landscapes before training, by `_digest`."""
 
 
 def _measure(probes: Mapping[str, Function], landscape: Landscape) -> dict[str, Tensor]:

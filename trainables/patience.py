@@ -16,12 +16,10 @@ import attrs
 
 T = TypeVar("T")
 
+# tell the user if the storage has not answered for this many seconds
 NOTICE_SECONDS = 10.0
-"""Tell the user if the storage has not answered for this many seconds."""
-
+# errors that a retry cannot fix
 PERMANENT = (IsADirectoryError, NotADirectoryError, FileExistsError)
-"""Errors that a retry cannot fix."""
-
 # in seconds; each pause before a retry is twice as long as the pause before it
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
 

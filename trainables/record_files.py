@@ -25,11 +25,10 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+# the key of the replaced files in a merged file's metadata, one name per line
 REPLACES = "replaces"
-"""The key of the replaced files in a merged file's metadata, one name per line."""
-
+# the name of a merged file; other names start with 0-9 or a-f, so they sort first
 MERGED = re.compile(r"merged-([0-9]{6})-[0-9a-f]{16}\.parquet")
-"""The name of a merged file. Other names start with 0-9 or a-f, so they sort first."""
 
 
 def merged_name(replaced: Collection[str]) -> str:

@@ -20,15 +20,12 @@ from trainables.setting import without_nulls
 from trainables.usage import UsageError
 
 REQUEST_FILE = "study.json"
-
+# the folder with the records of runs that a race stopped early
 STOPPED = "stopped"
-"""The folder with the records of runs that a race stopped early."""
-
+# the maximum number of seeds in a text: corrupt text must not fill the memory
 MOST = 1_000_000
-"""The maximum number of seeds in a text: corrupt text must not fill the memory."""
-
+# columns for which every setting must have a value
 NEEDED = ("problem", "dataset", "tasks", "optimizer", "lr")
-"""Columns for which every setting must have a value."""
 
 
 def seeds_text(seeds: Iterable[int]) -> str:

@@ -10,25 +10,18 @@ from trainables.networks import ActorCritic
 from trainables.networks.architecture import Layer
 from trainables.setting import Setting
 
+# The most arrays that one seed needs on a GPU, each as large as the weights: the
+# weights, the momentum, the gradient of a probe, and the arrays of two CUDA graphs of a
+# step, one for full batches and one for short batches.
 COPIES = 12
-"""The most arrays that one seed needs on a GPU, each as large as the weights.
-
-They are the weights, the momentum, the gradient of a probe, and the arrays of two CUDA
-graphs of a step: one graph for full batches and one for short batches.
-"""
-
 FLOAT32 = 4  # bytes of a float32 number
-
-# the fraction of a GPU's memory for the seeds; images, libraries and fragmentation need
-# the rest
+# The fraction of a GPU's memory for the seeds. Images, libraries and fragmentation need
+# the rest.
 USABLE = 0.7
-
+# The part of an update that is the same for all batches takes as long as 3 examples,
+# because each update reads and writes all weights. So with batches of one example, an
+# example takes four times as long as in large batches (docs/speed.md).
 UPDATE_EXAMPLES = 3
-"""The part of an update that is the same for all batches takes as long as 3 examples.
-
-Each update reads and writes all weights. So with batches of one example, an example
-takes four times as long as in large batches (docs/speed.md).
-"""
 
 
 class Cost(NamedTuple):

@@ -19,12 +19,10 @@ from study.spec.search import SEARCHES, Search
 from study.spec.studies import STUDIES, Study
 from trainables.usage import format_duration
 
+# The operations per second of a GPU that estimates assume. It is no measurement: with
+# large matrix products in float32, a GPU does ten times as many operations, and with
+# small matrix products, it does fewer.
 GPU_RATE = 1e12
-"""The operations per second of a GPU that estimates assume. It is no measurement.
-
-With large matrix products in float32, a GPU does ten times as many operations. With
-small matrix products, it does fewer.
-"""
 
 
 def study_table() -> Table:

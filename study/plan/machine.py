@@ -14,8 +14,8 @@ import platformdirs
 from study.plan.trials import Trial
 from trainables.setting import Setting
 
+# the optimizers whose speed the benchmark measures by default
 MEASURED = {"sgd", "sam", "gnp"}
-"""The optimizers whose speed the benchmark measures by default."""
 
 
 def processor() -> str:

@@ -36,23 +36,18 @@ from analysis.statistics.metrics import MEASURE, MEASURES, Measure
 
 Reals = npt.NDArray[np.float64]
 
+# a setting stops if it is worse than the leader by more standard errors than this
 ERRORS = 2.0
-"""A setting stops if it is worse than the leader by more standard errors than this."""
-
+# the shares of the tasks after which the first seeds are compared
 SHARES = (0.1, 0.3, 0.6, 1.0)
-"""The shares of the tasks after which the first seeds are compared."""
-
+# the largest share of the settings that go on after all tasks, rounded up
 KEPT = 2 / 3
-"""The largest share of the settings that go on after all tasks, rounded up."""
-
+# the number of seeds in the first stages; one seed would show no spread
 FIRST_SEEDS = 2
-"""The number of seeds in the first stages. One seed would show no spread."""
-
+# the number of new seeds that judge the winners, unless --confirm-seeds is given
 CONFIRM_SEEDS = 10
-"""The number of new seeds that judge the winners, unless --confirm-seeds is given."""
-
+# the smallest number of tasks to which a straight line is fitted
 LEAST_TASKS = 5
-"""The smallest number of tasks to which a straight line is fitted."""
 
 
 @attrs.frozen

@@ -32,8 +32,8 @@ from trainables.usage import UsageError
 # claim. Each trial has its setting, as a row without nulls.
 REQUEST, CLAIM, SETTING = "asked", "claim", "setting"
 
+# a file of the journal that has this many bytes is full: a new file follows it
 PART_BYTES = 1_000_000
-"""A file of the journal that has this many bytes is full: a new file follows it."""
 
 
 def journal_parts(files: Files) -> list[str]:

@@ -23,11 +23,10 @@ from trainables.record import SETTING_COLUMNS
 from trainables.setting import REGISTRIES, Row, Setting, part_row
 from trainables.usage import UsageError, choose
 
+# a function that gets the name and the domain of a field, and returns a value
 Pick = Callable[[str, Domain], Any]
-"""A function that gets the name and the domain of a field, and returns a value."""
-
+# `Space.random` gives up after this many draws per requested setting
 DRAWS = 100
-"""`Space.random` gives up after this many draws per requested setting."""
 
 
 @attrs.frozen(init=False)
