@@ -257,7 +257,7 @@ def _norm(kernels: list[Tensor], e: list[Tensor], explicit: list[bool]) -> Tenso
     ascent step is divided by the norm, it would be far longer than rho. The squared
     norm is therefore set to at least the size of its rounding error.
     """
-    # one layer after the other, because the order of torch's sum over layers depends on S
+    # layer after layer, because the order of a sum over layers depends on S
     stored = pairs = least = e[0].new_zeros(len(e[0]))
     for kernel, error, is_explicit in zip(kernels, e, explicit, strict=True):
         if is_explicit:
