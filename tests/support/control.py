@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import pytest
 import torch
 
+from trainables import checkpoint
 from trainables.control.base import ControlRun
 from trainables.data import load
-from trainables.record import Record
+from trainables.record import Record, to_table
 from trainables.setting import RunOptions, Setting
 from trainables.start import start_run
 
@@ -41,3 +43,23 @@ def measures(records: Iterable[Record]) -> list[Record]:
     """Return the records without what differs between two equal runs."""
     skipped = ("seconds", "study", "trial_id")
     return [{k: v for k, v in r.items() if k not in skipped} for r in records]
+
+
+def check_resumed_and_alone(new_run: Callable[..., ControlRun]) -> list[Record]:
+    """Check that a stack resumes to the last bit, and is the same as single runs.
+
+    Return its records. `new_run` returns a new run with the seeds that it gets.
+    """
+    whole = finish(new_run(seeds=(5, 0)))
+    first, second = (new_run(seeds=(5, 0)) for _ in range(2))
+    records = [{"study": "s", "trial_id": "t"} | r for r in first.next_task()]
+    records = checkpoint.unpack(checkpoint.pack(first, records), second, "s")
+    assert measures(records + finish(second)) == measures(whole)
+    to_table(whole)  # all columns are known
+    alone = finish(new_run(seeds=(0,)))
+    for a, b in zip(measures(whole[1::2]), measures(alone), strict=True):
+        for name, value in a.items():
+            number = isinstance(value, list | float)
+            close = pytest.approx(b[name], rel=1e-6, abs=1e-9) if number else b[name]
+            assert value == close, name
+    return whole

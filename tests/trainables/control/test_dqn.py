@@ -1,6 +1,7 @@
 """DQN against a naive loop with one network, torch.optim, gymnasium and a deque."""
 
 import copy
+import functools
 import itertools
 import math
 from collections import deque
@@ -13,8 +14,7 @@ from torch import nn
 
 from study.plan.cost import run_cost
 from tests.support import control
-from tests.support.control import finish, measures
-from trainables import checkpoint
+from tests.support.control import check_resumed_and_alone, finish
 from trainables.bases import Adam
 from trainables.control.dqn import dqn_gradient, dqn_loss
 from trainables.control.dqn_run import DQNRun, Replay, random_share
@@ -26,7 +26,6 @@ from trainables.networks.network import initial_network
 from trainables.optimizers import SAM, SGD
 from trainables.problems import CartPole, Grid
 from trainables.randomness import generator
-from trainables.record import to_table
 from trainables.setting import Setting
 from trainables.steps.reference import loss_gradient
 from trainables.usage import UsageError
@@ -192,21 +191,7 @@ METHODS = [
 @pytest.mark.parametrize("fields", METHODS)
 def test_a_stack_resumes_and_is_the_same_as_single_runs(fields):
     """A checkpoint is made at a level's end, where the replay is empty."""
-    whole = finish(new_run(seeds=(3, 1), **fields))
-    first = new_run(seeds=(3, 1), **fields)
-    records = [{"study": "s", "trial_id": "t"} | r for r in first.next_task()]
-    second = new_run(seeds=(3, 1), **fields)
-    records = checkpoint.unpack(checkpoint.pack(first, records), second, "s")
-    records += finish(second)
-    assert measures(records) == measures(whole)
-    to_table(whole)
-    alone = finish(new_run(seeds=(1,), **fields))
-    for a, b in zip(measures(whole[1::2]), measures(alone), strict=True):
-        for name, value in a.items():
-            number = isinstance(value, list | float)
-            other = b[name]
-            close = pytest.approx(other, rel=1e-6, abs=1e-9) if number else other
-            assert value == close, name
+    check_resumed_and_alone(functools.partial(new_run, **fields))
 
 
 def test_each_level_begins_with_random_actions():

@@ -1,5 +1,6 @@
 """Whole runs of control against a naive loop with one network and torch.optim."""
 
+import functools
 import math
 
 import attrs
@@ -10,8 +11,7 @@ import torch
 from torch import nn
 
 from tests.support import control
-from tests.support.control import finish, measures
-from trainables import checkpoint
+from tests.support.control import check_resumed_and_alone, finish, measures
 from trainables.bases import Adam
 from trainables.control.levels import Tally
 from trainables.control.play import COPIES
@@ -20,7 +20,6 @@ from trainables.interventions import Fresh, L2Init, LayerNorm, StepShrinkPerturb
 from trainables.optimizers import GNP, SAM, SGD
 from trainables.problems import Acrobot, CartPole, Grid, Permuted
 from trainables.randomness import generator
-from trainables.record import to_table
 from trainables.setting import Setting
 from trainables.usage import UsageError
 
@@ -184,7 +183,7 @@ def test_a_run_is_that_of_a_naive_loop(intervention):
 
 
 METHODS = [
-    {"optimizer": SAM(lr=0.003, rho=0.05)},
+    {"optimizer": SAM(lr=0.003, rho=0.05), "hidden": (4,), "every": 1},
     {"optimizer": GNP(lr=0.01, rho=0.05, alpha=0.8), "base": None},
     {"intervention": LayerNorm()},
     {"intervention": StepShrinkPerturb()},
@@ -192,18 +191,8 @@ METHODS = [
 
 
 @pytest.mark.parametrize("fields", METHODS)
-def test_a_stack_is_the_same_as_single_runs(fields):
-    together = finish(new_run(seeds=(3, 1, 2), every=1, **fields))
-    for seed in (3, 1, 2):
-        alone = finish(new_run(seeds=(seed,), every=1, **fields))
-        own = [r for r in together if r["seed"] == seed]
-        for a, b in zip(measures(own), measures(alone), strict=True):
-            for name, value in a.items():
-                number = isinstance(value, list | float)
-                close = (
-                    pytest.approx(b[name], rel=1e-6, abs=1e-9) if number else b[name]
-                )
-                assert value == close, name
+def test_a_stack_resumes_to_the_bit_and_is_the_same_as_single_runs(fields):
+    check_resumed_and_alone(functools.partial(new_run, **fields))
 
 
 def test_a_seed_never_depends_on_its_neighbours():
@@ -224,18 +213,6 @@ def test_a_seed_that_diverges_leaves_the_others_alone():
     assert [r["diverged"] for r in records] == [False, True] * 2
     assert records[1]["mean_return"] is None
     assert run.alive == [0]
-
-
-@pytest.mark.parametrize("fields", [{}, *METHODS])
-def test_a_resumed_run_is_the_same_to_the_bit(fields):
-    whole = finish(new_run(seeds=(0, 5), dtype=torch.float32, every=1, **fields))
-    first = new_run(seeds=(0, 5), dtype=torch.float32, every=1, **fields)
-    records = [{"study": "s", "trial_id": "t"} | r for r in first.next_task()]
-    state = checkpoint.pack(first, records)
-    second = new_run(seeds=(0, 5), dtype=torch.float32, every=1, **fields)
-    records = checkpoint.unpack(state, second, "s") + finish(second)
-    assert measures(records) == measures(whole)
-    to_table(whole)  # all columns are known
 
 
 def test_the_seeds_fix_what_the_optimizer_does_not():
@@ -348,22 +325,11 @@ def test_the_rewards_of_every_second_level_have_another_factor(factor):
 
 @pytest.mark.parametrize("problem", [Acrobot, Grid])
 def test_other_environments_run_and_resume(problem):
-    fields = {"problem": problem(level_iterations=1, iteration_steps=130)}
-    whole = finish(new_run(seeds=(0, 5), **fields))
-    first = new_run(seeds=(0, 5), **fields)
-    records = [{"study": "s", "trial_id": "t"} | r for r in first.next_task()]
-    second = new_run(seeds=(0, 5), **fields)
-    records = checkpoint.unpack(checkpoint.pack(first, records), second, "s")
-    records += finish(second)
-    assert measures(records) == measures(whole)
-    to_table(whole)
-    for record in whole:
+    small = problem(level_iterations=1, iteration_steps=130)
+    for record in check_resumed_and_alone(functools.partial(new_run, problem=small)):
         assert -130 <= record["mean_return"] < 0
         gap = record["return_gap"]
         assert gap is None if problem is Acrobot else gap < 0
-    alone = finish(new_run(seeds=(5,), **fields))
-    for a, b in zip(whole[1::2], alone, strict=True):
-        assert a["mean_return"] == pytest.approx(b["mean_return"], rel=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The random walk against Monte Carlo, and TD against a naive loop with torch.optim."""
 
+import functools
 import math
 
 import numpy as np
@@ -8,8 +9,7 @@ import torch
 from torch import nn
 
 from tests.support import control
-from tests.support.control import finish, measures
-from trainables import checkpoint
+from tests.support.control import check_resumed_and_alone, finish
 from trainables.control.td import TDRun, squared_loss, value_gradient
 from trainables.interventions import ReDo
 from trainables.networks.network import initial_network
@@ -139,19 +139,14 @@ def test_a_run_is_that_of_a_naive_loop(rho):
 
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"optimizer": GNP(lr=0.05, rho=0.1, alpha=0.8)}, {"intervention": ReDo()}],
+    [
+        {"every": 1, "hidden": (4,)},
+        {"optimizer": GNP(lr=0.05, rho=0.1, alpha=0.8)},
+        {"intervention": ReDo()},
+    ],
 )
-def test_a_resumed_run_is_the_same_to_the_bit(fields):
-    fields = {"dtype": torch.float32, "every": 1, **fields}
-    whole = finish(new_run(seeds=(0, 5), **fields))
-    first, second = (new_run(seeds=(0, 5), **fields) for _ in range(2))
-    records = [{"study": "s", "trial_id": "t"} | r for r in first.next_task()]
-    records = checkpoint.unpack(checkpoint.pack(first, records), second, "s")
-    assert measures(finish(second)) == measures(whole[2:])
-    alone = finish(new_run(seeds=(5,), **fields | {"dtype": torch.float64}))
-    both = finish(new_run(seeds=(0, 5), **fields | {"dtype": torch.float64}))
-    for a, b in zip(alone, both[1::2], strict=True):
-        assert a["value_error"] == pytest.approx(b["value_error"], rel=1e-9)
+def test_a_stack_resumes_to_the_bit_and_is_the_same_as_single_runs(fields):
+    check_resumed_and_alone(functools.partial(new_run, **fields))
 
 
 def test_td_learns():
