@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables.data import Dataset
+from trainables.networks.network import Network
 from trainables.optimizers import SAM
-from trainables.probes import MEASURES
+from trainables.probes import LANDSCAPE, MEASURES, START, Landscape
 from trainables.randomness import generator
 from trainables.record import Record
 from trainables.run import ContinualRun
@@ -146,3 +149,31 @@ def rows_of(run: ContinualRun) -> list[Record]:
 def only_measures(rows: list[Record]) -> list[Record]:
     """Return the measures of the rows, with seed and task."""
     return [{n: row[n] for n in (*MEASURES, "seed", "task")} for row in rows]
+
+
+def check_stopped(setting: Setting, data: Dataset) -> None:
+    """Check that a run that is stopped after a task goes on to the last bit."""
+    one, other = (run_of(setting, [5, 0], data) for _ in range(2))
+    one.next_task()
+    other.load_state_dict(copy.deepcopy(one.state_dict()))
+    assert rows_of(other) == rows_of(one)
+
+
+def check_curvature(network: Network, x: Tensor, y: Tensor) -> None:
+    """Check a product of the Hessian with differences of gradients, for one network.
+
+    Also check that all probes of the landscape are finite.
+    """
+    landscape = Landscape(network, x, y, [3], 0)
+    random = torch.Generator().manual_seed(2)
+    v = torch.randn(1, landscape.hessian.size, generator=random, dtype=torch.float64)
+    shapes = [t.mT.shape for t in network.tensors()]
+    parts = v[0].split([shape.numel() for shape in shapes])
+    step = network.like([p.view(s).mT for p, s in zip(parts, shapes, strict=True)])
+    sides = [landscape.gradient_at(network + sign * 1e-6 * step) for sign in (1, -1)]
+    slope = (sides[0] - sides[1]) * 5e5
+    own = torch.cat([t.mT.flatten() for t in slope.tensors()])
+    product = landscape.hessian.product(v)[0]
+    torch.testing.assert_close(product, own, rtol=1e-5, atol=1e-6)
+    for name, probe in (LANDSCAPE | START).items():
+        assert probe(landscape).isfinite().all(), name

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
+import pytest
 import torch
+from _pytest.mark.structures import ParameterSet
 from torch import Tensor
 
 from trainables.networks.network import Network, initial_network
@@ -28,3 +32,12 @@ def batches(steps: int, seeds: int) -> list[tuple[Tensor, Tensor]]:
 def distance(one: Network, other: Network) -> float:
     """Return the largest absolute difference between the numbers of two networks."""
     return max(float(tensor.abs().max()) for tensor in (one - other).tensors())
+
+
+def only(names: Collection[str], every: Collection[str]) -> list[ParameterSet]:
+    """Return all names for `parametrize`, and leave all but `names` to `-m chaos`."""
+    assert set(names) <= set(every)
+    return [
+        pytest.param(name, marks=() if name in names else pytest.mark.chaos)
+        for name in every
+    ]

@@ -11,17 +11,19 @@ from torch import Tensor, nn
 from tests.support.naive import (
     SHORT,
     Model,
+    check_curvature,
+    check_stopped,
     naive_records,
     only_measures,
     rows_of,
     run_of,
 )
+from tests.support.updates import only
 from trainables.bases import Adam
 from trainables.interventions import INTERVENTIONS, StepShrinkPerturb
 from trainables.networks import ViT
 from trainables.networks.network import Network, initial_network
 from trainables.optimizers import OPTIMIZERS, SAM, SGD, Optimizer
-from trainables.probes import LANDSCAPE, START, Landscape
 from trainables.problems import Form, LabelPermuted, Pairwise
 from trainables.setting import ONE_OUTPUT, PLAIN_LAYERS, Setting
 from trainables.usage import UsageError
@@ -122,16 +124,10 @@ def test_gains_are_1_at_first_and_positions_small():
     assert network.biases[3].any()
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "base"),
-    [
-        *((kind(lr=0.01), None) for kind in OPTIMIZERS.values()),
-        (SAM(lr=0.01), Adam()),
-    ],
-    ids=lambda part: part and part.name,
-)
-def test_a_stack_is_its_seeds_and_goes_on_to_the_bit(optimizer, base, few):
-    setting = setting_of(optimizer, base=base, problem=Pairwise())
+@pytest.mark.parametrize("name", only({"sam", "looksam"}, OPTIMIZERS))
+def test_a_stack_is_its_seeds_and_goes_on_to_the_bit(name, few):
+    base = Adam() if name == "sam" else None
+    setting = setting_of(OPTIMIZERS[name](lr=0.01), base=base, problem=Pairwise())
     run, again = (run_of(setting, [5, 0, 3], few) for _ in range(2))
     rows = run.next_task()
     again.load_state_dict(copy.deepcopy(run.state_dict()))
@@ -141,16 +137,14 @@ def test_a_stack_is_its_seeds_and_goes_on_to_the_bit(optimizer, base, few):
     assert rows_of(run_of(setting, [3], few)) == [r for r in rows if r["seed"] == 3]
 
 
-@pytest.mark.parametrize(
-    "name", sorted({*INTERVENTIONS} - {*PLAIN_LAYERS, *ONE_OUTPUT})
-)
+WORKING = sorted({*INTERVENTIONS} - {*PLAIN_LAYERS, *ONE_OUTPUT})
+
+
+@pytest.mark.parametrize("name", only({"hare_tortoise", "upgd", "warm_start"}, WORKING))
 def test_a_run_with_an_intervention_can_be_stopped(name, few):
     more = {"step_noise": "normal"} if name == "step_shrink_perturb" else {}
     setting = setting_of(SGD(lr=0.05), intervention=INTERVENTIONS[name](**more))
-    one, other = (run_of(setting, [5, 0], few) for _ in range(2))
-    one.next_task()
-    other.load_state_dict(copy.deepcopy(one.state_dict()))
-    assert rows_of(other) == rows_of(one)
+    check_stopped(setting, few)
 
 
 def test_its_curvature_is_that_of_its_hessian():
@@ -158,18 +152,7 @@ def test_its_curvature_is_that_of_its_hessian():
     network = initial_network([8, 2], [3], dtype=torch.float64, kind=kind, form=form)
     random = torch.Generator().manual_seed(1)
     x = torch.rand(1, 9, 8, generator=random, dtype=torch.float64)
-    landscape = Landscape(network, x, torch.arange(9)[None] % 2, [3], 0)
-    shapes = [t.mT.shape for t in network.tensors()]
-    v = torch.randn(1, landscape.hessian.size, generator=random, dtype=torch.float64)
-    parts = v[0].split([shape.numel() for shape in shapes])
-    step = network.like([p.view(s).mT for p, s in zip(parts, shapes, strict=True)])
-    sides = [landscape.gradient_at(network + sign * 1e-6 * step) for sign in (1, -1)]
-    slope = (sides[0] - sides[1]) * 5e5
-    own = torch.cat([t.mT.flatten() for t in slope.tensors()])
-    product = landscape.hessian.product(v)[0]
-    torch.testing.assert_close(product, own, rtol=1e-5, atol=1e-6)
-    for name, probe in (LANDSCAPE | START).items():
-        assert probe(landscape).isfinite().all(), name
+    check_curvature(network, x, torch.arange(9)[None] % 2)
 
 
 @pytest.mark.parametrize(
