@@ -16,3 +16,8 @@ def nearly_even(outputs: int, seed: int) -> Network:
     last = network.biases[-1]
     last += 10.0 ** -(seed % 7 + 2) * torch.randn(last.shape, generator=random)
     return network
+
+
+def dead_middle(network: Network) -> None:
+    """Kill the second hidden layer: only the output's bias can still learn."""
+    network.biases[1].fill_(-100)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.support.updates import distance
 from trainables.networks.network import Network, cross_entropy, forward, initial_network
 from trainables.networks.stack import Memory
 from trainables.optimizers import GNP, SAM, SGD, Optimizer, Surface
@@ -34,11 +35,6 @@ def trained(optimizer: Optimizer, stream: list[tuple[Tensor, Tensor]]) -> Networ
     for x, y in stream:
         step(network, memory, optimizer, x, y)
     return network
-
-
-def distance(one: Network, other: Network) -> float:
-    pairs = zip(one.tensors(), other.tensors(), strict=True)
-    return max(float((a - b).abs().max()) for a, b in pairs)
 
 
 @pytest.mark.parametrize("moving", [{"lr": 0.05}, MOVING])

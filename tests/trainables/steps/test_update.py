@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests.support.updates import distance
 from trainables.bases import Adam
 from trainables.data import Dataset
 from trainables.interventions import L2Init
@@ -44,11 +45,6 @@ def trained(
     for x, y in stream:
         update(x, y)
     return network
-
-
-def distance(one: Network, other: Network) -> float:
-    pairs = zip(one.tensors(), other.tensors(), strict=True)
-    return max(float((a - b).abs().max()) for a, b in pairs)
 
 
 @pytest.mark.parametrize("engine", STEPS)
