@@ -133,10 +133,9 @@ def test_a_bug_is_a_traceback(capsys):
         run_command(train, "python -m study", args=["--study", "bug"])
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 @pytest.mark.parametrize(
-    ("args", "code", "words"),
-    [(["--n", "3"], 3, ""), (["--n", "x"], 2, "--n"), (["--m", "1"], 2, "--m")],
+    ("args", "code", "words", "encoding"),
+    [(["--n", "3"], 3, "", "utf-8"), (["--m", "x"], 2, "--m", "ascii")],
 )
 def test_a_process_exits_with_the_code(args, code, words, encoding):
     program = (
