@@ -641,10 +641,14 @@ def probed(
     with torch.no_grad():
         if name in AROUND:
             return AROUND[name](Landscape(network, x, y, seeds, 1))
-        layers, _ = forward(network, x)
-        gradient, _ = loss_gradient(network, x, y)
-        nothing = network.zeros_like()
-        return PROBES[name](Snapshot(network, layers[1:], gradient, nothing, nothing))
+        return PROBES[name](snapshot_of(network, x, y))
+
+
+def snapshot_of(network: Network, x: Tensor, y: Tensor) -> Snapshot:
+    layers, _ = forward(network, x)
+    gradient, _ = loss_gradient(network, x, y)
+    nothing = network.zeros_like()
+    return Snapshot(network, layers[1:], gradient, nothing, nothing)
 
 
 def test_what_is_measured_before_a_task_is_a_probe_and_a_column():
@@ -720,9 +724,15 @@ def test_the_probes_of_a_dead_network_of_any_kind_are_finite(name):
         n: layered.get(n, norms if n.startswith("layer_") else value)
         for n, value in (PROBE_CASES | LANDSCAPE_CASES).items()
     }
+    with torch.no_grad():
+        snapshot = snapshot_of(network, x, y)
+        landscape = Landscape(network, x, y, [0], 1)
+        values = {name: probe(snapshot) for name, probe in PROBES.items()}
+        values |= {name: probe(landscape) for name, probe in AROUND.items()}
+    assert values.keys() == cases.keys()
     for probe, expected in cases.items():
-        value = probed(probe, network, x, y, [0])[0]
-        assert value.reshape(-1).tolist() == pytest.approx(expected, abs=1e-6), probe
+        value = values[probe].reshape(-1).tolist()
+        assert value == pytest.approx(expected, abs=1e-6), probe
 
 
 @pytest.mark.parametrize(
