@@ -107,8 +107,8 @@ def draw_probe_batch(
     """Draw the training examples on which the probes measure each seed's network.
 
     The tasks of different seeds can differ in size, but all seeds must get equally many
-    examples. So the number is `EXAMPLES`, or, if this is less, the number of classes of
-    the task times the size of the dataset's smallest class.
+    examples. So each seed gets `EXAMPLES` examples, but not more than the number of
+    classes of the task times the size of the dataset's smallest class.
     """
     counts = np.bincount(dataset_labels)
     smallest_class = int(counts[counts > 0].min())

@@ -270,9 +270,9 @@ def settings_to_draw(frame: pd.DataFrame) -> list[str]:
             chosen += own[:each]
     if not chosen:
         raise UsageError(
-            f"{len(settings)} settings are too many for one figure, and each of them "
-            "has a diverged run or no complete run: choose settings with python -m "
-            "analysis figure --setting ID"
+            f"{len(settings)} settings are too many for one figure, and the report "
+            "cannot choose the best of them, because each has a diverged run or no "
+            "complete run: choose settings with python -m analysis figure --setting ID"
         )
     return chosen
 

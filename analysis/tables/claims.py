@@ -22,9 +22,10 @@ from analysis.tables.words import value_cell
 
 EXPLANATION = (
     "The paper is Koster & Kukla 2024 (arXiv 2409.17300). Differences are paired by "
-    "seed. The number that decides is the number that shows the verdict or, if the "
-    "claim is undecided, the number on which the support of the claim depends. Its "
-    "interval is the 95% t-interval over the n seeds.",
+    "seed. The number that decides is the number that shows the verdict. If a claim "
+    "about every number is undecided, it is the number that supports the claim least. "
+    "If a claim about at least one number is undecided, it is the number that supports "
+    "the claim most. Its interval is the 95% t-interval over the n seeds.",
     "undecided: the data show neither the claim nor its opposite, so undecided does "
     "not mean that the claim is false. detectable: the smallest true difference that "
     "the test would find with a probability of 80%.",

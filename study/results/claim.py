@@ -309,7 +309,7 @@ def _hash(content: bytes) -> bytes:
 
 
 def _swap(exclusion: Exclusion, entry: Entry, tag: str | None) -> str | None:
-    """Replace the entry of a claim. If the store fails, check whether it did so.
+    """Replace the entry of a claim. If the store does not confirm this, load the entry.
 
     Return the new tag, or None if another process has changed the entry.
     """

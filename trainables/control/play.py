@@ -55,7 +55,7 @@ class World:
         return cls(problem=problem, offsets=offsets, goals=goals)
 
     def start(self, place: int, random: np.random.Generator, copies: int) -> Array:
-        """Return first states of the seed at this place, of shape (copies, numbers)."""
+        """Return first states for the seed with index `place`: (copies, numbers)."""
         goal = None if self.goals is None else self.goals[place, 0]
         return self.problem.start(random, copies, goal)
 

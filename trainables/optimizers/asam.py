@@ -57,7 +57,7 @@ class ASAM(SAM):
     def ascent(
         self, network: Network, gradient: Network, radius: float | Tensor
     ) -> Network:
-        """Return the ascent step radius T^2 g / ||T g||, where g is `gradient`."""
+        """Return the ascent step: radius * T^2 g / ||T g||, where g is `gradient`."""
 
         def scaled(direction: Network) -> Network:
             pairs = zip(scales, direction.tensors(), strict=True)
