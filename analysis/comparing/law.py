@@ -199,9 +199,9 @@ def law(frame: pd.DataFrame, question: Question) -> Law:
     pools = _pools(frame, question)
     if not pools:
         raise UsageError(
-            "there are no curves to compare: add SAM, or another optimizer with a rho, "
-            "with at least two learning rates or batch sizes, and SGD with the same "
-            "learning rates and batch sizes"
+            "there are no curves to compare: use at least two learning rates or two "
+            "batch sizes, and with each of them run both SGD and an optimizer that has "
+            "a rho, such as SAM"
         )
     halves = [row for pool in pools for row in _halves(pool)]
     variables = [row for pool in pools for row in _variables(pool)]

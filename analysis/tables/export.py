@@ -62,8 +62,10 @@ def write_export(
             this many significant digits. None means that nothing is rounded.
 
     Raises:
-        UsageError: The suffix is unknown, there are no records, a pattern matches no
-            measure or there are no measures, or the file cannot be written.
+        UsageError: The suffix is unknown; `digits` is below 1; `runs` is given together
+            with `without` or `digits`; the records cannot be loaded (see
+            `load_records`); a pattern matches no measure; or the file cannot be
+            written.
     """
     suffix = Path(output).suffix.lower()
     if suffix not in SUFFIXES:

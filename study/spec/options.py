@@ -45,8 +45,8 @@ class SweepOptions:
             for example 8-16-32.
         hidden: The widths of the dense hidden layers, for example 100-100-100. With
             --network, the default widths are those of this network.
-        learner: How the network learns in problems of control: dqn. By default, the
-            study chooses.
+        learner: How a network that chooses actions learns. The only value is dqn
+            (docs/control.md). By default, the study chooses.
         batch_size: The number of training examples in each update of the weights.
         epochs: How many times each task's training examples are used.
         stack: The number of seeds that one trial trains together, or auto.

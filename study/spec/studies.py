@@ -285,7 +285,8 @@ def rho_laptop() -> tuple[Setting, ...]:
 
     The streams have their full length (100 tasks of `permuted`, 45 of `pairwise`), and
     the dataset has 5,000 digits. Smaller batches need smaller learning rates. A task
-    has two epochs, or one with batch size 1, with which an epoch has many updates.
+    has two epochs, but only one if the batch size is 1, because an epoch then has many
+    updates.
     """
     settings: list[Setting] = []
     for batch_size, epochs, largest in ((1, 1, 0.01), (16, 2, 0.03), (64, 2, 0.1)):

@@ -40,7 +40,7 @@ class ASAM(SAM):
     eta: float = real(
         0.01,
         exclude_low=True,
-        meaning="ASAM: added to |w| in the scale of the ascent step",
+        meaning="ASAM: the ascent step of a weight w is scaled by (|w| + eta)^2",
     )
     ascent_scaled: str = choice(
         "weights",

@@ -80,8 +80,9 @@ def _curvatures(
     """Return u^T H_k u for each seed and batch, where u is `direction`.
 
     Let L be the sum of share_k L_k over the batches. Its curvature along u is linear in
-    the shares, and the derivative with respect to share_k is u^T H_k u. So the
-    batches need no copies of the network.
+    the shares, and the derivative with respect to share_k is u^T H_k u. So one network
+    gives the curvatures of all batches; without the shares, each batch would need its
+    own copy of the network.
     """
     network = landscape.network.leaves()
     used = landscape.batches.labels.numel() // network.seeds
