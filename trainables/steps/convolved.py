@@ -12,10 +12,9 @@ examples in float32, or of each of 8 examples in float64: for example, the same 
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -183,7 +182,7 @@ def _to_panels(
     return rows.reshape(seeds, panels, lanes, numbers).mT.contiguous()
 
 
-def _library(like: Tensor) -> ctypes.CDLL:
+def _library(like: Tensor) -> Any:
     return extension.load(like.dtype).functions
 
 

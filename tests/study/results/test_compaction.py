@@ -281,7 +281,7 @@ def test_a_reader_in_the_middle_sees_each_row_once(
     """Two compactions happen, each before any operation of the reader."""
     operations = [
         *((Files, name) for name in ("read", "names")),
-        *((loading, "_find_files"), (loading._Reader, "read")),
+        *((loading, "_list_files"), (loading._Reader, "read")),
     ]
     store, count, at = Store(str(tmp_path / "results"), "mine"), [0], [0, 0]
 

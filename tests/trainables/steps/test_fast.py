@@ -64,15 +64,14 @@ def assert_same(one, other, tolerance: float) -> None:
         assert (mine - theirs).abs().max() < 100 * tolerance
 
 
-@pytest.mark.parametrize("engine", STEPS)
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_seed_does_not_depend_on_the_others_to_the_last_bit(name, engine):
+def test_a_seed_does_not_depend_on_the_others_to_the_last_bit(name):
     kind, sizes = OPTIMIZERS[name], [300, 100, 100, 6]
     long = {"rho": 2.0} if "rho" in declared(kind) else {}
     optimizer = kind(lr=0.3, **long)  # the last bits of a long ascent step matter
-    batches = [(x.float(), y) for x, y in stream(20, 5, 16, sizes)]
-    stack = train(engine, optimizer, batches, sizes)[0]
-    alone = train(engine, optimizer, [(x[:1], y[:1]) for x, y in batches], sizes)[0]
+    batches = [(x.float(), y) for x, y in stream(10, 5, 16, sizes)]
+    stack = train("torch", optimizer, batches, sizes)[0]
+    alone = train("torch", optimizer, [(x[:1], y[:1]) for x, y in batches], sizes)[0]
     for one, many in zip(alone.tensors(), stack.tensors(), strict=True):
         assert torch.equal(one[0], many[0])
 
