@@ -32,17 +32,15 @@ Users choose the arguments of these modules, which raise their own errors. Only
 """
 
 # Check every shape and type in a signature at each call. An int may stand for a float,
-# as in PEP 484. The hook must be installed before the package is imported, which then
-# takes five seconds longer. So only one of the workers of xdist installs it.
-if os.environ.get("PYTEST_XDIST_WORKER", "gw1") == "gw1":
-    jaxtyping.install_import_hook(
-        [
-            f"trainables.{module.name}"
-            for module in pkgutil.iter_modules([str(TRAINABLES)])
-            if module.name not in UNCHECKED
-        ],
-        "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
-    )
+# as in PEP 484. The hook must be installed before the package is imported.
+jaxtyping.install_import_hook(
+    [
+        f"trainables.{module.name}"
+        for module in pkgutil.iter_modules([str(TRAINABLES)])
+        if module.name not in UNCHECKED
+    ],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 torch.set_num_threads(1)
 # `pytest --hypothesis-profile=many` draws more
@@ -54,7 +52,7 @@ settings.load_profile("tests")
 
 gc.disable()  # until all is imported, of which nothing is garbage
 
-SHAPES_CHECKED_IN_ONE_OF = 4
+SHAPES_CHECKED_IN_ONE_OF = 8
 """One test case in this many checks shapes. Checking all would take 50% more time."""
 
 UNCHECKED_SHAPES = pytest.StashKey[bool]()
