@@ -12,7 +12,7 @@ from torch import Tensor
 from trainables.networks.network import Network
 
 EXAMPLES = 512
-"""The number of probe examples. A smaller task uses all of its training examples."""
+"""The number of probe examples. A small task has fewer: see `draw_probe_batch`."""
 
 
 @dataclass(frozen=True, eq=False)

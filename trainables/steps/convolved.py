@@ -154,7 +154,10 @@ def _sizes(network: Network) -> list[Convolution]:
 def _go_back(
     convolved: Convolved, weights: Tensor, errors: Tensor, is_first: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of weights and biases, and (except first) images' errors."""
+    """Return the gradients of a layer's weights and biases, and its images' errors.
+
+    If `is_first` is true, the errors are not computed.
+    """
     slope = torch.empty_like(weights.mT)
     bias_slope = weights.new_empty(weights.shape[0], 1, weights.shape[2])
     images = convolved.images

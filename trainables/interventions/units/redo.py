@@ -92,7 +92,7 @@ class ReDo(Intervention):
         return self.redo_every - stack.memory.marks["steps"] % self.redo_every
 
     def recycle(self, stack: Stack, reset_now: Tensor) -> None:
-        """Reset the dormant units and the sums of the seeds in `reset_now`, (S, 1)."""
+        """Reset dormant units and sums for seeds where `reset_now`, (S, 1), is true."""
         marks = stack.memory.marks
         dormant = [
             (layer <= self.redo_tau * layer.mean(1, keepdim=True)) & reset_now

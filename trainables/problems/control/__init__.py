@@ -1,1 +1,1 @@
-"""Problems of control: streams in which a network acts, or values what it sees."""
+"""Problems of control: streams in which a network acts or estimates values."""

@@ -38,7 +38,7 @@ Goals = Array | None
 class Levels(Problem):
     """Base class: a stream of levels of one environment.
 
-    States have the shape (..., numbers), and goals must broadcast to that shape.
+    For S seeds, states have the shape (S, copies, numbers), and goals (S, 1, ...).
     """
 
     default_tasks: ClassVar[int] = 10
