@@ -11,7 +11,7 @@ Settings import this module, so it must not import torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import attrs
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
     from trainables.networks.network import Network
     from trainables.problems import Form
-
-
-INITIALIZATIONS = ("pytorch",)
-"""The distributions of initial weights besides the default: see `initial_bound`."""
 
 
 class Layer(NamedTuple):
@@ -108,14 +104,27 @@ def dense_layers(inputs: int, dense: Sequence[int], outputs: int = 1) -> list[La
     return [Layer(*size) for size in zip(fan_in, dense, strict=True)]
 
 
+def pytorch_bound(fan_in: int) -> float:
+    """Return the bound of torch.nn.Linear: 1 / sqrt(fan_in), for weights and biases.
+
+    PyTorch draws the weights with `kaiming_uniform_` and a = sqrt(5). Their bound is
+    sqrt(6 / ((1 + a^2) fan_in)), which equals the bound of the biases.
+    """
+    return 1 / math.sqrt(fan_in)
+
+
+INITIALIZATIONS: dict[str, Callable[[int], float]] = {"pytorch": pytorch_bound}
+"""Distributions besides the default, by name: the bound for a number of inputs."""
+
+
 def initial_bound(fan_in: int, initialization: str | None, *, output: bool) -> float:
     """Return the bound b of a layer's initial weights, which are uniform in [-b, b].
 
     By default, b = gain sqrt(3 / fan_in), where `fan_in` is the number of inputs. The
     gain is 1 for the output layer. For all other layers, it is sqrt(2), which suits a
-    ReLU (He et al. 2015, arXiv 1502.01852). If `initialization` is "pytorch",
-    b = 1 / sqrt(fan_in), for weights and biases, as in torch.nn.Linear.
+    ReLU (He et al. 2015, arXiv 1502.01852). `initialization` is None or a key of
+    `INITIALIZATIONS`.
     """
-    if initialization == "pytorch":
-        return 1 / math.sqrt(fan_in)
+    if initialization:
+        return INITIALIZATIONS[initialization](fan_in)
     return math.sqrt((3 if output else 6) / fan_in)
