@@ -165,8 +165,9 @@ class SweepOptions:
             hidden = self.hidden or "-".join(map(str, network.hidden))
             changes |= {"network": network, "hidden": hidden}
         if self.learner:
-            learner = LEARNERS[choose("learner", self.learner, LEARNERS)]
-            changes["learner"] = learner()
+            name = choose("learner", self.learner, LEARNERS)
+            # a search keeps its own domains of the learner's hyperparameters
+            changes["learner"] = LEARNERS[name]() if isinstance(study, Study) else name
         if isinstance(study, Study):
             for name in ("trials", "objective", "asha"):
                 if getattr(self, name):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import attrs
 import pytest
 
+from study.spec.domain import choice
 from study.spec.options import SweepOptions
-from study.spec.search import SEARCHES
+from study.spec.search import SEARCHES, Search
+from study.spec.space import Space
 from study.spec.studies import STUDIES
 from trainables.learners import DQN
 from trainables.networks import Conv
@@ -97,6 +99,13 @@ def test_an_option_chooses_the_learner():
     plain = STUDIES["control"].settings
     assert [attrs.evolve(s, learner=None) for s in study.settings] == [*plain]
     assert {s.learner for s in study.settings} == {DQN()}
+
+
+def test_a_search_keeps_its_domains_if_an_option_chooses_the_learner(monkeypatch):
+    fields = {"problem": "cartpole", "base": "adam", "learner": "dqn"}
+    search = Search("mine", Space(**fields, replay_size=choice(2000, 5000)), (0,))
+    monkeypatch.setitem(SEARCHES, "mine", search)
+    assert SweepOptions(study="mine", learner="dqn").load_study() == search
 
 
 def test_options_modify_a_search():
