@@ -21,7 +21,7 @@ from study.results.store import Store, to_bytes
 from trainables.record_files import REPLACES, is_merged, merged_name
 
 ROWS = 100_000  # the most rows of a merged file; in memory, they take about 100 MB
-FILES = 1_000  # the most files that one file replaces; a sweep merges so many at a time
+FILES = 1_000  # the most files that one file replaces; sweeps merge this many at once
 PAUSE = 60.0  # seconds between two counts of the small files during a sweep
 
 # files with equal columns and metadata, and their rows

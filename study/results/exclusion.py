@@ -257,8 +257,8 @@ LOCAL_LOCK_OPTIONS = {
 def locks_are_shared(folder: Path, mounts: str = "/proc/self/mountinfo") -> bool:
     """Return whether a lock in a folder excludes processes of other machines too.
 
-    `mounts` is the list of the mounts, in the format of proc_pid_mountinfo(5). If there
-    is no such file, as on macOS, return True.
+    `mounts` is the file with the mounts, in the format of proc_pid_mountinfo(5). If
+    there is no such file, as on macOS, return True.
     """
     try:
         lines = Path(mounts).read_text().splitlines()

@@ -29,7 +29,7 @@ refuses nodes, the autoscaler tries again, and fails again, within seconds. So t
 newest failure is recent as long as the cloud refuses nodes.
 """
 
-LOG_BYTES = 200_000  # this end of the autoscaler's log has the last minutes
+LOG_BYTES = 200_000  # bytes at the end of the autoscaler's log, with its last minutes
 
 
 def launch_state() -> str:

@@ -66,7 +66,8 @@ class ReachTest:
     def start(self, node: str) -> Any:
         """Write the test file and start a Ray task that copies the file on a node.
 
-        Return Ray's reference to the result of the task.
+        Return Ray's reference to the result of the task. If the storage fails, raise
+        OSError.
         """
         retry(lambda: self.files.put(self.path, self.content), COPY_SECONDS)
         strategy = NodeAffinitySchedulingStrategy(node, soft=False)

@@ -144,9 +144,10 @@ def _importance_table(study: optuna.Study) -> Table:
 
 
 def importance(study: optuna.Study, objective: int = 0) -> dict[str, float]:
-    """Return how important each hyperparameter is for objective number `objective`.
+    """Return how important each hyperparameter is for an objective.
 
-    The importances add up to 1. With fewer than two finished trials, return {}.
+    `objective` is the position of the objective in the search, from 0. The importances
+    add up to 1. With fewer than two finished trials, return {}.
     """
     sign = 1 if study.directions[objective].name == "MINIMIZE" else -1
 

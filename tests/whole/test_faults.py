@@ -34,7 +34,7 @@ BETWEEN = 3
 """The most tasks between two faults, so that the study does not end before the last."""
 
 BESIDE = 2
-"""The most tasks that trials learn during a fault, which can be slow."""
+"""The most tasks that trials learn during a fault, even if the fault takes long."""
 
 
 class Folder:

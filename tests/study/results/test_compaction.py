@@ -278,7 +278,7 @@ def states(contents, tmp_path_factory):
 def test_a_reader_in_the_middle_sees_each_row_once(
     reader, states, before_each, tmp_path
 ):
-    """Two compactions happen, each before any operation of the reader."""
+    """Two compactions happen, before one operation of the reader or before two."""
     operations = [
         *((Files, name) for name in ("read", "names")),
         *((loading, "_list_files"), (loading._Reader, "read")),
