@@ -86,13 +86,13 @@ def _control_cost(setting: Setting, products: list[int]) -> Cost:
     return _cost(setting, trained, 3 * forward - 2 * first, read * forward)
 
 
-def _cost(setting: Setting, trained: float, one_pass: int, others: float) -> Cost:
-    """Return the cost of training on `trained` examples, and of `others` operations.
+def _cost(setting: Setting, trained: float, one_pass: int, other_flops: float) -> Cost:
+    """Return the cost of training on `trained` examples, plus `other_flops`.
 
     `one_pass` is the number of operations of a training pass on one example.
     """
     training = trained * (one_pass * setting.optimizer.passes)
-    flops = training + others
+    flops = training + other_flops
     return Cost(trained, flops, flops + training * UPDATE_EXAMPLES / setting.batch_size)
 
 

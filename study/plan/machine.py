@@ -60,7 +60,7 @@ def load_rates() -> dict[str, float]:
 def rate_name(setting: Setting) -> str:
     """Return the name of the training speed that a setting has.
 
-    It is the name of the optimizer, after the name of the network if this is not mlp.
+    It is the name of the optimizer. If the network is not mlp, its name comes first.
     """
     network = f"{setting.network.name} " if setting.network else ""
     return f"{network}{setting.optimizer.name}"

@@ -116,8 +116,8 @@ class RaceSession:
     def settings(self) -> list[Setting]:
         """The settings that have not stopped."""
         added = map(Setting.from_row, self.race.added.values())
-        every, stopped = (*self.study.settings, *added), self.race.stopped
-        return [setting for setting in every if setting.setting_id not in stopped]
+        settings, stopped = (*self.study.settings, *added), self.race.stopped
+        return [setting for setting in settings if setting.setting_id not in stopped]
 
     def run(self) -> int:
         """Run the stages that are left, then the winners with all seeds.

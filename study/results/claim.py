@@ -37,7 +37,7 @@ from filelock import FileLock, Timeout
 
 from study.console import console, say
 from study.results.exclusion import Exclusion, exclusion_of, locks_are_shared
-from study.results.files import Files, notice, repeated
+from study.results.files import Files, notice, repeat
 from study.results.process import is_dead, this_process
 from trainables.usage import UsageError
 
@@ -355,7 +355,7 @@ def _claim_entry(files: Files, stale: float) -> Iterator[Claim]:
                 new_claim.renew()
 
     try:
-        with repeated(renew, stale / BEATS, "claim"):
+        with repeat(renew, stale / BEATS, "claim"):
             yield new_claim
     finally:
         new_claim.release()

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from study.results.file_check import FileCheck, check_records_file
-from study.results.files import repeated
+from study.results.files import repeat
 from study.results.store import Store, to_bytes
 from trainables.record_files import REPLACES, is_merged, merged_name
 
@@ -121,5 +121,5 @@ def background_compaction(store: Store, pause: float = PAUSE) -> Iterator[None]:
         if len(names) - sum(map(is_merged, names)) >= FILES:
             compact(store, known)
 
-    with repeated(compact_if_many, pause, "compaction"):
+    with repeat(compact_if_many, pause, "compaction"):
         yield

@@ -290,19 +290,19 @@ def objects(results: str) -> Objects:
 
 
 @contextlib.contextmanager
-def repeated(action: Callable[[], object], pause: float, name: str) -> Iterator[None]:
+def repeat(action: Callable[[], object], pause: float, name: str) -> Iterator[None]:
     """Call `action` every `pause` seconds in a thread while this context lasts.
 
     If the storage fails, ignore the error, because the next call can succeed.
     """
     ended = threading.Event()
 
-    def repeat() -> None:
+    def loop() -> None:
         while not ended.wait(pause):
             with contextlib.suppress(OSError):
                 action()
 
-    thread = threading.Thread(target=repeat, daemon=True, name=name)
+    thread = threading.Thread(target=loop, daemon=True, name=name)
     thread.start()
     try:
         yield

@@ -275,7 +275,10 @@ class Store(Files):
         return [parse_stack_name(name.removesuffix(".pt")) for name in names]
 
     def save_failures(self, reasons: Mapping[str, str]) -> None:
-        """Save the error of each trial that failed in this sweep, by trial name."""
+        """Save the error of each trial that failed in this sweep, by trial name.
+
+        Without errors, delete the file of the errors of the last sweep.
+        """
         if reasons:
             self.put(FAILED, json.dumps(dict(reasons), indent=1).encode())
         else:
