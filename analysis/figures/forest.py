@@ -211,11 +211,7 @@ def draw_forest(data: pd.DataFrame, width: float | None = None) -> Figure:
     columns = legend_columns(len(handles), widest, width)
     foot = 0.1 + 0.02 * size * -(-len(handles) // columns)
     head = _heading(forests, data, width)
-    # `make_figure` divides in another order, which would change the ids in an SVG file.
-    total = sum(heights) + foot + head.inches
-    figure = Figure(figsize=(width, total), layout="constrained")
-    engine: Any = figure.get_layout_engine()
-    engine.set(rect=(0, 0, 1, 1 - head.inches / total))
+    figure = head.make_figure(sum(heights) + foot)
     blocks = figure.subfigures(
         len(forests) + 1, 1, squeeze=False, height_ratios=[*heights, foot]
     )[:, 0]
