@@ -26,7 +26,7 @@ from pyarrow import fs
 from analysis.records.query import matching_rows
 from analysis.records.request import read_study_files
 from analysis.records.runs import NEEDED
-from analysis.records.source import one_line, open_results, readable
+from analysis.records.source import one_line, open_results, translate_errors
 from trainables.record import (
     KNOWN_COLUMNS,
     REAL,
@@ -193,7 +193,7 @@ def load_records(
     if measure is not None:
         columns = [*(columns or ()), measure]
     part = None if tasks is None else _parse_tasks(tasks)
-    with readable(results):
+    with translate_errors(results):
         filesystem, root = open_results(results)
     words = re.findall(r"\w+", (where or "").lower())
     names = None if columns is None else {*NEEDED, *columns, *words}
@@ -384,7 +384,7 @@ def _read_files(
     reader = _Reader(filesystem, names)
 
     def find_files() -> list[str]:
-        with readable(results):
+        with translate_errors(results):
             info = filesystem.get_file_info(root)
             if info.type == fs.FileType.NotFound:
                 raise UsageError(

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import attrs
 from pyarrow import fs
 
-from analysis.records.source import open_results, readable
+from analysis.records.source import open_results, translate_errors
 from trainables.request import REQUEST_FILE, Request
 from trainables.usage import UsageError
 
@@ -39,7 +39,7 @@ def read_requests(results: str) -> dict[str, RequestedStudy]:
     Raises:
         UsageError: The folder or bucket `results` cannot be read.
     """
-    with readable(results):
+    with translate_errors(results):
         filesystem, root = open_results(results)
         return {
             request.study: _add_trials(filesystem, folder, request)

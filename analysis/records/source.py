@@ -63,7 +63,7 @@ def _open_uri(uri: str) -> tuple[fs.FileSystem, str]:
 
 
 @contextlib.contextmanager
-def readable(results: str) -> Iterator[None]:
+def translate_errors(results: str) -> Iterator[None]:
     """Turn errors of the file system that has `results` into a `UsageError`."""
     try:
         yield
