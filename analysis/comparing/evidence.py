@@ -99,7 +99,8 @@ class Number:
     def detectable(self, tests: int) -> float:
         """Return the smallest true difference that is found with a probability of 80%.
 
-        The difference is in the unit of the number. The test is one of `tests` tests.
+        The difference is in the unit of the number. The test is corrected for `tests`
+        tests (Bonferroni).
         """
         if not self.sd > 0:
             return UNDEFINED

@@ -31,7 +31,7 @@ FRESH = "fresh"
 
 
 def runs_for(frame: pd.DataFrame, metric: Metric) -> list[Runs]:
-    """Return the runs of each setting; for a relative metric, minus fresh networks.
+    """Return the runs of each setting, minus fresh networks if the metric is relative.
 
     `frame` has records with the columns `analysis.records.runs.NEEDED` and the measure
     of the metric. The fresh networks can be of any study.

@@ -87,8 +87,9 @@ class Picture:
         meaning: What the figure shows, in one line.
         columns: The columns of the records that the figure needs, besides
             `analysis.records.runs.NEEDED`.
-        data: A function that makes the data of the figure from the records of one
-            study. The data have one row per point.
+        data: A function that makes the data of the figure, a frame with one row per
+            point. Its arguments are the records of one study, the user's choices, and
+            the columns of the records.
         draw: A function that draws the data. Its arguments are the data and a width in
             inches; None means the default width of the figure.
         numbers: A function that makes tables of numbers from the data.

@@ -35,7 +35,8 @@ def matching_rows(
         table: The rows to filter.
         where: An expression in DuckDB's SQL, for example "lr = 0.01". A comparison with
             null does not match.
-        columns: The names of which the error suggests one if a column is unknown.
+        columns: The names of columns. If the filter has an unknown column, the error
+            suggests the most similar of these names.
 
     Raises:
         UsageError: The filter is not an expression, or has an unknown column.

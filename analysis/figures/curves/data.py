@@ -56,7 +56,7 @@ def by_task(
         frame: Records with the columns of `analysis.records.runs.NEEDED`, and the
             measurements. A complete run finished all tasks, did not diverge, and has a
             value of the first measurement at every task. If the first measurement is
-            not in `metrics.MEASURES`, it has a test_accuracy at every task.
+            not in `metrics.MEASURES`, test_accuracy decides in its place.
         titles: The title of each measurement, by its column, with the unit in brackets.
             If the unit is "%" or "pp", figures show the fractions times 100.
         all_settings: Whether a setting without a complete run has one row, with
