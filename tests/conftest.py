@@ -10,6 +10,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import gc
 import pkgutil
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +54,10 @@ settings.load_profile("tests")
 gc.disable()  # until all is imported, of which nothing is garbage
 
 SHAPES_CHECKED_IN_ONE_OF = 8
-"""One test case in this many checks shapes. Checking all would take 50% more time."""
+"""One test case in this many checks shapes. Checking all would take 50% more time.
+
+Its name decides, so that a new test does not change what others check.
+"""
 
 UNCHECKED_SHAPES = pytest.StashKey[bool]()
 
@@ -72,7 +76,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     which this worker waits. So there is one more worker than cores.
     """
     items.sort(key=lambda item: not _runs_ray(item))
-    for number, item in enumerate(items):
+    for item in items:
+        number = zlib.crc32(item.nodeid.encode())
         item.stash[UNCHECKED_SHAPES] = bool(number % SHAPES_CHECKED_IN_ONE_OF)
         if group := _group(item):
             item.add_marker(pytest.mark.xdist_group(group))

@@ -56,7 +56,7 @@ class World:
 
     def start(self, place: int, random: np.random.Generator, copies: int) -> Array:
         """Return first states for the seed with index `place`: (copies, numbers)."""
-        goal = None if self.goals is None else self.goals[place, 0]
+        goal = None if self.goals is None else self.goals[place, 0, ...]
         return self.problem.start(random, copies, goal)
 
     def step(self, state: Array, actions: Array) -> tuple[Array, Array]:
