@@ -14,11 +14,12 @@ SNR and continual backprop replace hidden units. The C code computes the statist
 the units at every step. If units must be replaced, the C code returns after the step,
 and Python replaces them.
 
-To add a method, extend `apply` in `c/kernels.c` (how a weight is updated) or
-`c/family.c` (how the gradient is computed). If the method stores new numbers for each
-weight, add them to `Kind` in `c/steps.h`. Add its hyperparameters to `Hyperparameters`
-there. Change `trainables.steps.extension` in the same way, and add a case to
-`trainables.steps.check`.
+Torch computes the steps of a new optimizer. To add a method to the C code, extend
+`apply` in `c/kernels.c` (how a weight is updated) or `c/family.c` (how the gradient is
+computed). If the method stores new numbers for each weight, add them to `Kind` in
+`c/steps.h`. Add its hyperparameters to `Hyperparameters` there. Change
+`trainables.steps.extension` in the same way, add a case to `trainables.steps.check`,
+and add its class to `STEP_OPTIMIZERS` or `STEP_INTERVENTIONS` here.
 """
 
 from __future__ import annotations
@@ -47,7 +48,20 @@ from trainables.interventions import (
 from trainables.interventions.noise import Noise
 from trainables.networks.network import Network
 from trainables.networks.stack import Memory, Stack
-from trainables.optimizers import EPSILON, OPTIMIZERS, WSAM
+from trainables.optimizers import (
+    ASAM,
+    EPSILON,
+    FSAM,
+    GAM,
+    GNP,
+    GSAM,
+    MSAM,
+    SAM,
+    SGD,
+    WSAM,
+    LookSAM,
+    VaSSO,
+)
 from trainables.setting import Setting
 from trainables.steps import extension
 from trainables.steps.extension import (
@@ -62,6 +76,12 @@ from trainables.steps.extension import (
     Units,
 )
 from trainables.steps.training import StepSums
+
+STEP_OPTIMIZERS = (
+    *(SGD, SAM, GNP, ASAM, WSAM),  # mixtures of two gradients
+    *(GSAM, FSAM, VaSSO, MSAM, LookSAM, GAM),
+)
+"""The optimizers whose gradient the C code has. Torch computes the steps of others."""
 
 STEP_INTERVENTIONS = (
     *(L2Init, HareTortoise, StepShrinkPerturb, UPGD),
@@ -93,7 +113,7 @@ def supports(setting: Setting, network: Network) -> bool:
     return (
         network.kind is None
         and network.weights[0].device.type == "cpu"
-        and type(setting.optimizer) in OPTIMIZERS.values()
+        and type(setting.optimizer) in STEP_OPTIMIZERS
         and type(setting.base) in (type(None), Adam)
         and is_in_c
         and setting.normalization is None

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.support.updates import batches, distance, stack_of
+from trainables.hyperparameter import hyperparameters
 from trainables.networks.network import Network, initial_network
 from trainables.networks.stack import Stack
 from trainables.optimizers import (
@@ -27,7 +28,7 @@ from trainables.steps import reference
 from trainables.steps.update import STEPS, begin_task, initial_memory, make_update
 
 MOVING = {"lr": 0.05, "momentum": 0.8, "weight_decay": 0.01}
-ASCENDING = [kind for kind in OPTIMIZERS.values() if kind is not SGD]
+ASCENDING = [kind for kind in OPTIMIZERS.values() if "rho" in hyperparameters(kind)]
 engines = pytest.mark.parametrize("engine", STEPS)
 
 

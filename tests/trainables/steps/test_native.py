@@ -44,7 +44,7 @@ from trainables.optimizers import (
     VaSSO,
 )
 from trainables.run import ContinualRun
-from trainables.setting import RunOptions, Setting
+from trainables.setting import REGISTRIES, RunOptions, Setting
 from trainables.steps import native, training
 from trainables.steps.update import initial_memory, make_update
 
@@ -554,17 +554,18 @@ def test_adam_keeps_the_digits_of_its_shares():
     torch.testing.assert_close(*moments, rtol=1e-4, atol=0)
 
 
-def test_what_it_does_not_cover_goes_by_torch(few):
+def test_what_it_does_not_cover_goes_by_torch(monkeypatch):
     network = initial_network([784, 20, 10], [0])
     assert native.supports(Setting(), network)
     assert native.supports(Setting(optimizer=ASAM()), network)
+    # an optimizer that is not in C, as a new one
     scaled = type("Scaled", (SAM,), {"ascent": lambda self, *_: None})
+    monkeypatch.setitem(REGISTRIES["optimizer"], "scaled", scaled)
     assert not native.supports(Setting(normalization="dataset"), network)
     assert not native.supports(Setting(optimizer=scaled()), network)
     assert native.supports(Setting(intervention=Parseval()), network)
     other = type("Other", (Parseval,), {})
     assert not native.supports(Setting(intervention=other()), network)
-    # a base that is not in C, as a new one
     assert native.supports(Setting(base=Adam()), network)
     assert not native.supports(Setting(base=type("Other", (Adam,), {})()), network)
     penalizing = type("Other", (ReDo,), {"penalize": lambda self, *_: None})
