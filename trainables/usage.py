@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import inspect
+import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NoReturn
+
+import attrs
 
 Command = Callable[..., "int | None"]
 
@@ -92,18 +98,50 @@ def run_command(
     """
     import tyro
 
+    for function in [command] if callable(command) else command.values():
+        _join_lines(function)
     try:
         check_no_keys(sys.argv[1:] if args is None else args)
-        if callable(command):
-            code = tyro.cli(command, prog=prog, args=args)
-        else:
-            code = tyro.extras.subcommand_cli_from_dict(
-                dict(command), prog=prog, description=description, args=args
-            )
+        with _exit_if_output_is_closed():
+            if callable(command):
+                code = tyro.cli(command, prog=prog, args=args)
+            else:
+                code = tyro.extras.subcommand_cli_from_dict(
+                    dict(command), prog=prog, description=description, args=args
+                )
     except UsageError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         code = 2
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def _exit_if_output_is_closed() -> Iterator[None]:
+    """Exit with 1 if the program that reads the output has ended, as with `| head`."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        try:
+            print(flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        raise  # the pipe is another one, for example a connection
+
+
+def _join_lines(function: Command) -> None:
+    """Make one line of each option in the docstrings from which `tyro` takes them.
+
+    `tyro` would keep most ends of lines, and then break the lines at the width of the
+    terminal too. The docstrings are those of the function and of its options' classes.
+    """
+    for part in (function, *typing.get_type_hints(function).values()):
+        if part is function or attrs.has(part):
+            text = inspect.cleandoc(part.__doc__ or "")
+            part.__doc__ = re.sub(r"\n {8,}", " ", text)
 
 
 def format_duration(seconds: float) -> str:

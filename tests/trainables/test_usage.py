@@ -24,7 +24,9 @@ def train(
     Args:
         study: Its name.
         lr: Learning rate.
-        seeds: How many.
+        seeds: How many. Each of them starts from its own network, and this line of the
+            docstring
+            (which goes on here) --ends in the help where the terminal does.
         format: Of the table.
         quiet: Say nothing.
     """
@@ -122,6 +124,9 @@ def test_help_is_the_docstring_and_0(capsys):
     assert (code, err) == (0, "")
     for words in ("Train what a study says.", "Learning rate.", "--seeds INT"):
         assert words in out
+    described = out.partition("--seeds INT")[2].partition("--format")[0]
+    shown = [line.strip("│ ") for line in described.splitlines()]
+    assert min(map(len, shown[:-2])) > 40
     code, out, err = call(capsys, BOTH, "--help")
     assert (code, err) == (0, "")
     assert "Watch a study." in out
@@ -166,3 +171,31 @@ def test_a_choice_is_among_the_known(name, words):
     with pytest.raises(UsageError) as refusal:
         choose("dataset", name, ["mnist", "kmnist"])
     assert str(refusal.value) == words
+
+
+@pytest.mark.parametrize("words", ["'x' * 10**6", "'short'"])
+def test_a_reader_of_the_output_may_end_early(words):
+    """As `| head` does. The pipe is closed while the command prints, or at its end."""
+    program = (
+        "import sys\n"
+        "from trainables.usage import run_command\n"
+        f"def f(): sys.stdin.read(); print({words})\n"
+        "run_command(f, 'f', args=[])"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program],
+        **dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE),
+    )
+    process.stdout.close()
+    process.stdin.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 1
+
+
+def test_another_broken_pipe_is_an_error(capsys):
+    def lose() -> None:
+        raise BrokenPipeError("a connection")
+
+    with pytest.raises(BrokenPipeError, match="a connection"):
+        run_command(lose, "lose", args=[])
