@@ -72,6 +72,7 @@ Measure = Annotated[
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
 RequiredName = Annotated[str, tyro.conf.arg(metavar="NAME")]
 Names = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME")]
+Number = Annotated[float | None, tyro.conf.arg(metavar="FLOAT")]
 Output = Annotated[str | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")]
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -168,8 +169,8 @@ def compare(
     baseline: RequiredName = "sgd",
     metric: RequiredName = "late_accuracy",
     measure: Measure = "test_accuracy",
-    margin: float | None = None,
-    detect: float | None = None,
+    margin: Number = None,
+    detect: Number = None,
     format: Format = "rich",
     study: Study = None,
     problem: Problem = None,
@@ -210,7 +211,7 @@ def dose(
     /,
     metric: RequiredName = "late_accuracy",
     measure: Measure = "test_accuracy",
-    margin: float | None = None,
+    margin: Number = None,
     format: Format = "rich",
     study: Study = None,
     problem: Problem = None,
