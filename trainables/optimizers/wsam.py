@@ -53,7 +53,8 @@ class WSAM(SAM):
     @property
     def is_mixture(self) -> bool:
         """See `Optimizer.is_mixture`: whether the form is coupled and rho constant."""
-        return self.wsam_form == "coupled" and not self.is_scheduled
+        is_plain = type(self) is WSAM  # a subclass can override `gradient`
+        return is_plain and self.wsam_form == "coupled" and not self.is_scheduled
 
     def mix(self, surface: Surface, g2: Network) -> Network:
         """Return the gradient g along which the base steps.

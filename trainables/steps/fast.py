@@ -79,8 +79,17 @@ def step(
         slope = gradient(network, memory, optimizer, inputs, labels)
         move(network, memory, optimizer, slope)
         return slope.logits
-    terms, logits = _terms(network, optimizer, inputs, labels)
-    _update(network, memory.moments.get("velocity"), optimizer, terms)
+    terms, logits = _terms(network, memory, optimizer, inputs, labels)
+    lr = optimizer.rate(memory)
+    if isinstance(lr, Tensor):  # each seed has its own
+        move(
+            network,
+            memory,
+            optimizer,
+            Slope(_explicit_gradient(network, terms), logits),
+        )
+    else:
+        _update(network, memory.moments.get("velocity"), optimizer, terms, lr)
     return logits
 
 
@@ -97,7 +106,7 @@ def gradient(
     """
     if not optimizer.is_mixture:
         return slope_on(FastSurface(network, inputs, labels), optimizer, memory)
-    terms, logits = _terms(network, optimizer, inputs, labels)
+    terms, logits = _terms(network, memory, optimizer, inputs, labels)
     return Slope(_explicit_gradient(network, terms), logits)
 
 
@@ -146,20 +155,27 @@ def _products(h: list[Tensor], e: list[Tensor]) -> list[list[Term]]:
 
 
 def _terms(
-    network: Network, optimizer: Optimizer, inputs: Tensor, labels: Tensor
+    network: Network,
+    memory: Memory,
+    optimizer: Optimizer,
+    inputs: Tensor,
+    labels: Tensor,
 ) -> tuple[list[list[Term]], Tensor]:
-    """Return the terms whose sum is each layer's gradient, and the logits."""
-    base = _base_pass(network, inputs, labels, keep_z=optimizer.passes == 2)
+    """Count one update; return the terms of each layer's gradient, and the logits."""
+    optimizer.count(memory)
+    ascends = bool(optimizer.rho and optimizer.alpha)
+    base = _base_pass(network, inputs, labels, keep_z=ascends)
     alpha, h, e = optimizer.alpha, base.h, base.e
     terms = _products(h, e)
-    if optimizer.passes == 1:
+    if not ascends:
         return terms, base.logits
+    radius = optimizer.radius(memory)
     if optimizer.scales_ascent:
         slope = _explicit_gradient(network, terms)
-        perturbed = network + optimizer.ascent(network, slope, optimizer.rho)
+        perturbed = network + optimizer.ascent(network, slope, radius)
         h2, _, e2, _ = _base_pass(perturbed, inputs, labels, keep_z=False)
     else:
-        h2, e2 = _ascent_pass(network, optimizer.rho, base, labels)
+        h2, e2 = _ascent_pass(network, radius, base, labels)
     mixed = e2[0] if alpha == 1 else torch.lerp(e[0], e2[0], alpha)
     terms = [[(1, h[0], mixed)]]
     for i in range(1, len(h)):
@@ -304,9 +320,10 @@ def _update(
     velocity: Network | None,
     optimizer: Optimizer,
     terms: list[list[Term]],
+    lr: float,
 ) -> None:
     """Take a step of SGD in place. Each layer's gradient is the sum of its `terms`."""
-    lr, decay = optimizer.lr, optimizer.weight_decay
+    decay = optimizer.weight_decay
     for i, (w, b) in enumerate(zip(network.weights, network.biases, strict=True)):
         if velocity is None:
             _add_products(w, b, 1 - lr * decay, -lr, terms[i])

@@ -15,7 +15,7 @@ from tests.support.updates import distance
 from trainables.hyperparameter import hyperparameters as declared
 from trainables.networks.network import Network, initial_network
 from trainables.networks.stack import Memory
-from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD, Optimizer
+from trainables.optimizers import GNP, OPTIMIZERS, SAM, SGD, WSAM, Optimizer
 from trainables.setting import Setting
 from trainables.steps import fast, reference
 from trainables.steps.update import STEPS, initial_memory
@@ -251,3 +251,37 @@ def test_logits_are_those_before_the_update():
     _, expected = reference.loss_gradient(before, x, y)
     torch.testing.assert_close(logits, expected)
     assert not math.isclose(distance(network, before), 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rate": lambda own, memory: own.lr / 10},
+        {"rate": lambda own, memory: own.lr / memory.marks["updates"][:, None, None]},
+        {"radius": lambda own, memory: 5 * own.rho},
+        {"ascent": lambda own, network, gradient, radius: 3 * radius * gradient},
+        {"passes": property(lambda own: 3)},
+        {"passes": property(lambda own: 1)},
+    ],
+    ids=["rate", "rate of each seed", "radius", "ascent", "three passes", "one pass"],
+)
+def test_a_new_optimizer_is_what_it_overrides(change):
+    """It counts its updates, and overrides one method more."""
+
+    def begin(own, network: Network, memory: Memory) -> None:
+        memory.marks["updates"] = network.weights[0].new_zeros(network.seeds)
+
+    def count(own, memory: Memory) -> None:
+        memory.marks["updates"].add_(1)
+
+    new = type("New", (SAM,), {"begin": begin, "count": count, **change})
+    optimizer = new(lr=0.05, rho=0.3, momentum=0.5, weight_decay=0.01)
+    batches = stream(4, 2, 8, [20, 12, 10])
+    one, other = (train(name, optimizer, batches, [20, 12, 10]) for name in STEPS)
+    assert_same(one, other, 1e-12)
+
+
+def test_a_new_optimizer_that_is_a_coupled_wsam_is_no_mixture():
+    new = type("New", (WSAM,), {"gradient": lambda own, surface, _: surface.gradient})
+    assert WSAM(wsam_form="coupled").is_mixture
+    assert not new(wsam_form="coupled").is_mixture
