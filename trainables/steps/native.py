@@ -138,7 +138,8 @@ def train(setting: Setting, stack: Stack, reader: Reader, block: Block) -> StepS
     steps, seeds, batch = block.positions.shape
     images = _check_images(network, reader.images)
     positions, labels = _check_examples(network, images, block.positions, block.labels)
-    noise = intervention.noise(network) if intervention else None
+    in_c = type(intervention) in STEP_INTERVENTIONS
+    noise = intervention.noise(network) if intervention and in_c else None
 
     def train_seed(seed: int, sums: Sums) -> Any:
         own, status = stack.part(seed, seed + 1), 0
@@ -154,7 +155,7 @@ def train(setting: Setting, stack: Stack, reader: Reader, block: Block) -> StepS
             for name, *_ in Sums._fields_:
                 setattr(sums, name, getattr(sums, name) + getattr(part, name))
             _count(setting, own.memory, int(part.steps))
-            if intervention is not None:
+            if intervention and in_c:
                 intervention.replace(own)
         return status
 

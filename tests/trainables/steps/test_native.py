@@ -19,6 +19,7 @@ from trainables.interventions import (
     UPGD,
     ContinualBackprop,
     HareTortoise,
+    Intervention,
     L2Init,
     LayerNorm,
     Parseval,
@@ -573,3 +574,27 @@ def test_what_it_does_not_cover_goes_by_torch(monkeypatch):
     assert not native.supports(Setting(intervention=penalizing()), network)
     large = [784, 2000, 2000, 10]
     assert not native.supports(Setting(), initial_network(large, [0]))
+
+
+def test_an_intervention_that_c_lacks_changes_no_step(few):
+    """`noise` and `replace` are parts of the steps that the C code has."""
+    new = type(
+        "New",
+        (Intervention,),
+        {
+            "name": "new",
+            "noise": lambda own, network: StepShrinkPerturb().noise(network),
+            "replace": lambda own, stack: stack.network.biases[0].fill_(9),
+        },
+    )
+    network = initial_network([784, 20, 10], [0], dtype=torch.float64)
+    expected = network.map(torch.clone)
+    images = torch.from_numpy(few.train_images)
+    positions = torch.arange(8).reshape(4, 1, 2)
+    block = Block(0, 1, positions, torch.from_numpy(few.train_labels[positions]))
+    for own, intervention in ((network, new()), (expected, None)):
+        setting = Setting(intervention=intervention)
+        stack = Stack([0], 0, own, initial_memory(setting, own))
+        assert native.supports(setting, own)
+        native.train(setting, stack, Reader(images, torch.float64), block)
+    assert all(map(torch.equal, network.tensors(), expected.tensors()))
