@@ -20,6 +20,7 @@ from trainables.networks.stack import Memory, Stack
 from trainables.setting import Setting
 from trainables.steps import convolved, fast, reference
 from trainables.steps.reference import GradientOf
+from trainables.usage import UsageError
 
 STEPS = {"reference": reference.step, "torch": fast.step}
 GRADIENTS = {
@@ -41,6 +42,11 @@ def initial_memory(setting: Setting, network: Network) -> Memory:
     elif setting.optimizer.momentum:
         memory.moments["velocity"] = network.zeros_like()
     setting.optimizer.begin(network, memory)
+    if setting.base is not None and "velocity" in memory.moments:
+        raise UsageError(
+            f"optimizer {setting.optimizer.name} steps along the momentum, but base "
+            f"{setting.base.name} has no first moment: choose another base or optimizer"
+        )
     if setting.intervention is not None:
         setting.intervention.begin(network, memory)
     return memory

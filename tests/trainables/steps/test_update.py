@@ -13,13 +13,14 @@ from trainables.data import Dataset
 from trainables.interventions import L2Init
 from trainables.networks.network import Network, forward, initial_network
 from trainables.networks.stack import Memory, Stack
-from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD, Surface
+from trainables.optimizers import ASAM, GNP, MSAM, OPTIMIZERS, SAM, SGD, Surface
 from trainables.problems import Permuted
 from trainables.randomness import generator
 from trainables.run import ContinualRun
 from trainables.setting import RunOptions, Setting
 from trainables.steps import fast, reference
 from trainables.steps.update import STEPS, initial_memory, make_update
+from trainables.usage import UsageError
 
 SIZES = [784, 12, 10, 10]
 
@@ -107,6 +108,14 @@ def test_a_gradient_that_is_written_out_makes_the_same_step(optimizer):
     settings.append(Setting(optimizer=optimizer, intervention=L2Init(init_decay=0)))
     networks = [trained(setting, "torch", batches(20, 2)) for setting in settings]
     assert distance(*networks) < 1e-12
+
+
+def test_momentum_sam_needs_a_base_with_a_first_moment():
+    """With another base, its ascent step would always be 0."""
+    plain = type("Plain", (Adam,), {"name": "plain", "begin": lambda *_: None})
+    network = initial_network(SIZES, [0])
+    with pytest.raises(UsageError, match="msam steps along the momentum, but base pl"):
+        initial_memory(Setting(optimizer=MSAM(momentum=0), base=plain()), network)
 
 
 # ---- ASAM
