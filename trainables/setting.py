@@ -95,7 +95,7 @@ class Setting:
     batch_size: int = whole(16, unit="examples", meaning="examples per update")
     network: Architecture | None = text(
         None,
-        lambda value, _: None if isinstance(value, MLP) else value,
+        lambda value, _: None if type(value) is MLP else value,
         meaning="architecture of the network; null: mlp, a multilayer perceptron",
     )
     hidden: tuple[int, ...] = text(
@@ -242,7 +242,8 @@ class Setting:
         name = self.intervention.name if self.intervention else ""
         network = self.architecture
         noise = getattr(self.intervention, "step_noise", None)
-        if not network.is_plain and name in PLAIN_LAYERS:
+        normalizes = bool(self.intervention and self.intervention.normalizes)
+        if not network.is_plain and (normalizes or name in PLAIN_LAYERS):
             raise UsageError(
                 f"intervention {name} changes layers that have only weights and "
                 f"biases, but network {network.name} has other layers: leave out the "

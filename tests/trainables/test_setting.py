@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from trainables.bases import Adam
 from trainables.data import DATASETS
 from trainables.hyperparameter import hyperparameters
-from trainables.interventions import ContinualBackprop
-from trainables.networks import MLP
+from trainables.interventions import ContinualBackprop, LayerNorm
+from trainables.networks import MLP, ResNet18
 from trainables.optimizers import ASAM, GNP, OPTIMIZERS, SAM, SGD
 from trainables.problems import Pairwise
 from trainables.record import SETTING_COLUMNS
@@ -381,6 +381,17 @@ def test_the_mlp_is_the_network_of_a_setting_that_names_none():
     assert mlp == Setting(network=MLP()) == Setting()
     assert mlp.row()["network"] is None
     assert mlp.setting_id == Setting().setting_id
+
+
+def test_a_new_network_that_is_an_mlp_is_not_the_mlp():
+    new = attrs.frozen(type("New", (MLP,), {"name": "new"}))()
+    assert Setting(network=new).row()["network"] == "new"
+
+
+def test_an_intervention_that_normalizes_needs_plain_layers():
+    new = attrs.frozen(type("New", (LayerNorm,), {"name": "new"}))()
+    with pytest.raises(UsageError, match="intervention new changes layers that have"):
+        Setting(network=ResNet18(), intervention=new)
 
 
 def test_a_column_to_come_changes_no_identifier(monkeypatch: pytest.MonkeyPatch):

@@ -102,6 +102,14 @@ def test_a_diverged_network_has_logits_that_are_not_finite(value):
     assert logits.isfinite().all(2).all(1).tolist() == [True, False, True]
 
 
+def test_c_does_not_have_the_layers_of_a_new_convolutional_network():
+    new = type("New", (Conv,), {})(conv_channels="2-3")
+    form = Form(8, 8, 1, 3)
+    for kind, is_in_c in ((Conv(conv_channels="2-3"), True), (new, False)):
+        network = initial_network([form.pixels, 5, 3], [0], kind=kind, form=form)
+        assert convolved.supports(network) == is_in_c
+
+
 def test_the_engine_is_chosen_by_what_c_can_do():
     network, *_ = some(*FORMS[1])
     assert choose_engine(Setting(), network) == "native"
