@@ -930,6 +930,15 @@ def test_thresholds_come_from_the_silences_of_each_unit():
     assert (counts == 0).all()
 
 
+def test_a_threshold_is_never_above_the_limit():
+    """The histogram has no place for a longer silence."""
+    intervention = SNR(snr_every=1, snr_least=7, snr_limit=2)
+    stack = stack_of(Setting(intervention=intervention))
+    stack.task = 1
+    intervention.begin_task(stack)
+    assert (stack.memory.marks["threshold"] == 2).all()
+
+
 # ---- the cost of none
 
 

@@ -99,7 +99,7 @@ class SNR(Intervention):
         threshold = marks["threshold"]
         new_threshold = length.where(length < threshold, 2 * threshold)
         threshold.copy_(
-            new_threshold.clamp_(max=self.snr_limit).clamp_(min=self.snr_least)
+            new_threshold.clamp_(min=self.snr_least).clamp_(max=self.snr_limit)
         )
         marks["silences"].zero_()
 
