@@ -50,6 +50,7 @@ from trainables.networks.network import Network, initial_network
 from trainables.networks.stack import Memory, Stack, in_pixel_order
 from trainables.probes import LANDSCAPE, START
 from trainables.problems import Task
+from trainables.problems.task import check_tasks
 from trainables.randomness import SEEDS, generator
 from trainables.record import Record
 from trainables.setting import RunOptions, Setting
@@ -212,6 +213,7 @@ class ContinualRun:
 
     def _learn(self, tasks: dict[int, Task]) -> dict[int, Record]:
         """Train on `tasks`, test and probe; return the measures of each seed."""
+        check_tasks(self.setting.problem, list(tasks.values()), self.setting.form)
         examples = self._sort_stack(tasks)
         stack, setting, images = self.stack, self.setting, self._train_images
         ordered_tasks = [tasks[seed] for seed in stack.seeds]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import ClassVar
 
 import attrs
 import numpy as np
+
+from trainables.usage import UsageError
 
 
 @attrs.frozen
@@ -106,3 +109,37 @@ class Problem:
         must give equal tasks.
         """
         raise NotImplementedError
+
+
+def check_tasks(problem: Problem, tasks: Sequence[Task], form: Form) -> None:
+    """Check the tasks of seeds that are trained together.
+
+    Raises:
+        UsageError: A task does not fit the dataset or the outputs, or the tasks differ
+            in something that all seeds must share.
+    """
+    outputs = problem.outputs or form.classes
+    kinds = set()
+    for task in tasks:
+        classes, pixels = task.classes, task.pixels
+        is_known = set(classes) <= set(range(form.classes))
+        if not 0 < len(classes) == len(set(classes)) <= outputs or not is_known:
+            raise UsageError(
+                f"problem {problem.name} has a task with the classes {classes}: give 1 "
+                f"to {outputs} different classes from 0 to {form.classes - 1}"
+            )
+        if pixels is not None and not np.array_equal(
+            np.sort(pixels), np.arange(form.pixels)
+        ):
+            raise UsageError(
+                f"problem {problem.name} has a task whose pixels are no permutation of "
+                f"the numbers from 0 to {form.pixels - 1}"
+            )
+        width = len(classes) if problem.grows else outputs
+        kinds.add((pixels is None, task.shuffled, task.angle, width))
+    if len(kinds) > 1:
+        raise UsageError(
+            f"problem {problem.name} gives two seeds unlike tasks: all seeds must have "
+            "the same angle and number of outputs, and all or none must permute "
+            "the pixels and shuffle the labels"
+        )

@@ -15,6 +15,7 @@ import pytest
 
 from trainables.data.examples import draw
 from trainables.problems import (
+    MNIST,
     PROBLEMS,
     Accumulating,
     ClassPairs,
@@ -29,7 +30,9 @@ from trainables.problems import (
     Rotating,
     Task,
 )
+from trainables.problems.task import check_tasks
 from trainables.setting import Setting
+from trainables.usage import UsageError
 
 WITH_IMAGES = [problem for problem in PROBLEMS.values() if problem.control is None]
 GOLDEN = Path(__file__).parents[2] / "golden" / "problems.json"
@@ -232,6 +235,29 @@ def test_each_task_turns_the_images_as_far_as_the_task_before():
     assert angles == [40, 40]
     assert [Rotating().task(0, i).angle for i in range(3)] == [0, 2, 4]
     assert Rotating(degrees=0.5).task(0, 9).label == "4.5 degrees"
+
+
+EVERY = tuple(range(10))
+MIRRORED = np.arange(784)[::-1]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "words"),
+    [
+        ([Task("", (3, 3))], "classes .3, 3.: give 1 to 10 different classes"),
+        ([Task("", (3, 10))], "from 0 to 9"),
+        ([Task("", ())], "give 1"),
+        ([Task("", EVERY, 0 * MIRRORED)], "pixels are no permutation"),
+        ([Task("", EVERY, MIRRORED), Task("", EVERY)], "unlike tasks"),
+        ([Task("", EVERY, shuffled=True), Task("", EVERY)], "unlike tasks"),
+        ([Task("", EVERY, angle=30), Task("", EVERY)], "unlike tasks"),
+        ([Task("", EVERY), Task("", (0, 1))], "unlike tasks"),
+    ],
+)
+def test_tasks_that_seeds_cannot_learn_together_are_refused(tasks, words):
+    """A seed would learn another task than its own."""
+    with pytest.raises(UsageError, match=words):
+        check_tasks(Growing(), tasks, MNIST)
 
 
 def golden_labels() -> dict[str, dict[str, list[str]]]:
