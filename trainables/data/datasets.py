@@ -91,6 +91,31 @@ def load(name: str, folder: str | os.PathLike[str] | None = None) -> Dataset:
             f"with the files of {name}"
         )
     try:
-        return source.read(name, source.form, root)
+        dataset = source.read(name, source.form, root)
     except MissingFile as missing:
         raise UsageError(f"{name}: {missing}: {source.hint}") from missing
+    _check(dataset, source.form)
+    return dataset
+
+
+def _check(dataset: Dataset, form: Form) -> None:
+    """Check that the images and labels have the form that `DATASETS` says.
+
+    Raises:
+        UsageError: The images are not rows of uint8 pixels, or a label is no class.
+    """
+    for images, labels in (
+        (dataset.train_images, dataset.train_labels),
+        (dataset.test_images, dataset.test_labels),
+    ):
+        shape = len(labels), form.pixels
+        if images.dtype != np.uint8 or images.shape != shape:
+            raise UsageError(
+                f"{dataset.name}: the images are {images.dtype} of shape "
+                f"{images.shape}, and must be uint8 of shape {shape}"
+            )
+        if len(labels) and not 0 <= labels.min() <= labels.max() < form.classes:
+            raise UsageError(
+                f"{dataset.name}: the labels are from {labels.min()} to "
+                f"{labels.max()}, and must be from 0 to {form.classes - 1}"
+            )

@@ -10,7 +10,9 @@ import pytest
 
 from tests.support.idx import to_idx, write_idx
 from trainables.data import DATASETS, Dataset, datasets, idx, load
+from trainables.data.dataset import Source
 from trainables.data.idx import MNIST_SHA256, TORCHVISION
+from trainables.problems import Form
 from trainables.usage import UsageError
 
 PARTS = tuple(MNIST_SHA256)
@@ -305,3 +307,20 @@ def test_a_download_that_fails_says_what_to_do(monkeypatch, error):
     assert "--data-dir" in message
     assert "mnist-5k, which needs no download" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "word"),
+    [
+        (np.zeros((3, 4), np.float32), [0, 1, 2], "the images are float32"),
+        (np.zeros((3, 2, 2), np.uint8), [0, 1, 2], "must be uint8 of shape (3, 4)"),
+        (np.zeros((3, 3), np.uint8), [0, 1, 2], "of shape (3, 3)"),
+        (np.zeros((3, 4), np.uint8), [1, 2, 3], "the labels are from 1 to 3"),
+    ],
+)
+def test_a_dataset_of_another_form_is_refused(images, labels, word, monkeypatch):
+    """Without the check, examples with a label that is no class were left out."""
+    made = Dataset("new", images, np.array(labels), images, np.array(labels))
+    source = Source(lambda *_: made, 3, 3, Form(2, 2, 1, 3))
+    monkeypatch.setitem(DATASETS, "new", source)
+    refused("new", None, word)
