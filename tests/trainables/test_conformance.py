@@ -6,6 +6,7 @@ one case in a table here, and an intervention a closed form in test_intervention
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 from collections.abc import Callable
@@ -40,6 +41,7 @@ from trainables.interventions import (
     StepShrinkPerturb,
     WarmStart,
 )
+from trainables.learners import LEARNERS
 from trainables.networks import MLP, NETWORKS, Architecture, Conv, ResNet18, ViT
 from trainables.networks.network import Network, forward, initial_network
 from trainables.networks.stack import Memory
@@ -79,9 +81,17 @@ from trainables.problems import (
     RandomLabels,
     Rotating,
 )
-from trainables.record import SETTING_COLUMNS, Record, measure_columns
+from trainables.record import (
+    IDENTITY_COLUMNS,
+    OUTCOME_COLUMNS,
+    POSITION_COLUMNS,
+    SETTING_COLUMNS,
+    Record,
+    measure_columns,
+)
 from trainables.run import ContinualRun
 from trainables.setting import REGISTRIES, RunOptions, Setting
+from trainables.start import LEARNER_RUNS, RUNS
 from trainables.steps import fast, reference
 from trainables.steps.reference import loss_gradient
 from trainables.steps.update import initial_memory
@@ -279,6 +289,7 @@ def test_parts_of_a_setting_are_frozen_and_named(kind):
     for name, part in REGISTRIES[kind].items():
         assert part.name == name
         assert part.__doc__
+        assert "__attrs_attrs__" in vars(part)  # else its own defaults have no effect
         assert set(hyperparameters(part)) <= set(SETTING_COLUMNS)
         assert part() == part()
         assert hash(part()) == hash(part())
@@ -294,6 +305,31 @@ def test_a_column_means_one_thing():
         shared = mine.keys() & theirs.keys()
         assert not shared or (one[0] == other[0] and one[0] in ("optimizer", "problem"))
         assert all(mine[name] == theirs[name] for name in shared)
+    parts = {n for kind, name in names for n in hyperparameters(REGISTRIES[kind][name])}
+    assert parts.isdisjoint(hyperparameters(Setting))
+    others = IDENTITY_COLUMNS | POSITION_COLUMNS | OUTCOME_COLUMNS | measure_columns()
+    assert SETTING_COLUMNS.keys().isdisjoint(others)
+
+
+def test_every_problem_of_control_and_every_learner_has_a_run():
+    assert set(LEARNER_RUNS) == {None, *LEARNERS}
+    assert set(RUNS) == {n for n, p in PROBLEMS.items() if p.control and not p.acts}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_plain_network_has_its_activation_and_is_normalized(name):
+    if not NETWORK_CASES[name].is_plain:
+        return
+    kind = Setting(network=NETWORK_CASES[name]).network  # None for the MLP
+    form = Form(8, 8, 1, 3)
+    x = torch.rand(1, 5, form.pixels, generator=torch.Generator().manual_seed(0))
+    of = functools.partial(
+        initial_network, [form.pixels, 6, 3], [0], kind=kind, form=form
+    )
+    networks = of(), of(activation="tanh"), of(normalized=True)
+    plain, *others = (forward(network, x)[1] for network in networks)
+    assert not any(torch.equal(plain, logits) for logits in others)
+    forward(of(activation="crelu"), x)  # two outputs of each unit
 
 
 def test_every_hyperparameter_says_what_it_means():
