@@ -201,32 +201,41 @@ INLINE bool is_only_sgd(const Update *u) {
 
 /* Apply an update to `rows` rows of weights, from row number `row` on. `sums` has the
    elements of the outer product for these rows. */
-INLINE void update_rows(const Update *u, long row, long rows, long row_length,
+INLINE void update_rows(const Update *update, long row, long rows, long row_length,
                         const real *sums) {
+    const Update u = *update; /* a local copy: see `outer_tile` */
     long start = row * row_length;
-    if (u->column_lrs) {
-        for (; rows > 0; rows--, row++, sums += row_length) {
-            Update own = *u;
-            if (u->row_lrs) {
-                own.lr = u->row_lrs[row];
-                own.root_share = u->row_roots[row];
+#define EACH(update, noise) \
+    for (long i = 0; i < row_length; i += LANES) \
+    apply(update, start + i, i, *(const vec *)(sums + i), noise)
+    if (u.column_lrs) {
+        for (; rows > 0; rows--, row++, start += row_length, sums += row_length) {
+            Update own = u;
+            if (u.row_lrs) {
+                own.lr = u.row_lrs[row];
+                own.root_share = u.row_roots[row];
             }
-            for (long i = 0; i < row_length; i += LANES)
-                apply(&own, row * row_length + i, i, *(const vec *)(sums + i), NULL);
+            EACH(&own, NULL);
         }
         return;
     }
-    if (!u->noise.distribution) {
-        for (long i = 0; i < rows * row_length; i += LANES)
-            apply(u, start + i, 0, *(const vec *)(sums + i), NULL);
-        return;
-    }
-    for (; rows > 0; rows--, row++, sums += row_length) {
-        draw_row(&u->noise, row, u->columns, row_length, u->noise_row);
-        for (long i = 0; i < row_length; i += LANES)
-            apply(u, row * row_length + i, 0, *(const vec *)(sums + i),
-                  (const vec *)(u->noise_row + i));
-    }
+    /* Two frequent updates have their own loops, because the compiler leaves out of a
+       loop what the tests before it make impossible. */
+    const bool is_short =
+        !u.other && !u.arrays[ORIGIN] && !u.correction && !u.arrays[AVERAGE];
+    for (; rows > 0; rows--, row++, start += row_length, sums += row_length)
+        if (u.noise.distribution) {
+            draw_row(&update->noise, row, u.columns, row_length, u.noise_row);
+            if (is_short && !u.arrays[SECOND] && !u.arrays[UTILITY])
+                EACH(&u, (const vec *)(u.noise_row + i));
+            else
+                EACH(&u, (const vec *)(u.noise_row + i));
+        } else if (is_short && u.arrays[SECOND]) {
+            EACH(&u, NULL);
+        } else {
+            EACH(&u, NULL);
+        }
+#undef EACH
 }
 
 INLINE void outer_tile(const int rows, const int vectors, const real *e,
@@ -295,19 +304,18 @@ void outer_product(const real *e, int64_t rows, const real *h, int64_t row_lengt
         return;
     }
     /* store a few rows of sums in the L1 cache, then read all arrays row by row */
-    const Update u = *update;
+    real *sums = update->scratch;
     for (long o = 0; o < rows; o += OUTER_ROWS) {
         long count = min(OUTER_ROWS, rows - o);
         outer_tiles(e + o * LANES, rows * LANES, count, h, row_length, batch,
-                    &(Update){.sum_output = u.scratch, .share = 1});
-        update_rows(&u, o, count, row_length, u.scratch);
+                    &(Update){.sum_output = sums, .share = 1});
+        update_rows(update, o, count, row_length, sums);
     }
 }
 
 void update_weights(const real *sums, int64_t rows, int64_t row_length,
                     const Update *update) {
-    const Update u = *update;
-    update_rows(&u, 0, rows, row_length, sums);
+    update_rows(update, 0, rows, row_length, sums);
 }
 
 real update_utilities(real *utilities, const real *gradient, const real *w,
