@@ -191,8 +191,23 @@ class FolderExclusion(Exclusion):
             shutil.rmtree(self._own, ignore_errors=True)
 
     def read(self, path: str) -> tuple[bytes, str]:
-        """Return the content of a file, and "" as its tag, which `replace` ignores."""
-        return (self.folder / path).read_bytes(), ""
+        """Return the content of a file, and "" as its tag, which `replace` ignores.
+
+        sshfs keeps the size of a file for 20 s. It cuts off the content of a file that
+        another machine has replaced by a longer file in this time. So the file is read
+        under a new name, whose size sshfs does not know yet.
+        """
+        new_name = self.folder / f"{ENTRY}-{uuid.uuid4().hex}"
+        try:
+            os.link(self.folder / path, new_name)
+        except FileNotFoundError:
+            raise
+        except OSError:  # the file system has no links
+            return (self.folder / path).read_bytes(), ""
+        try:
+            return new_name.read_bytes(), ""
+        finally:
+            new_name.unlink(missing_ok=True)
 
     def replace(self, path: str, content: bytes, tag: str | None) -> str | None:
         """Write a file if no other process has claimed the study since `begin`."""
