@@ -316,10 +316,8 @@ def test_every_problem_of_control_and_every_learner_has_a_run():
     assert set(RUNS) == {n for n, p in PROBLEMS.items() if p.control and not p.acts}
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [n for n, kind in NETWORKS.items() if kind.is_plain])
 def test_a_plain_network_has_its_activation_and_is_normalized(name):
-    if not NETWORK_CASES[name].is_plain:
-        return
     kind = Setting(network=NETWORK_CASES[name]).network  # None for the MLP
     form = Form(8, 8, 1, 3)
     x = torch.rand(1, 5, form.pixels, generator=torch.Generator().manual_seed(0))

@@ -139,7 +139,7 @@ def check_tasks(problem: Problem, tasks: Sequence[Task], form: Form) -> None:
         kinds.add((pixels is None, task.shuffled, task.angle, width))
     if len(kinds) > 1:
         raise UsageError(
-            f"problem {problem.name} gives two seeds unlike tasks: all seeds must have "
-            "the same angle and number of outputs, and all or none must permute "
-            "the pixels and shuffle the labels"
+            f"problem {problem.name} gives two seeds tasks of different kinds: give "
+            "all seeds the same angle and number of outputs, and permute pixels and "
+            "shuffle labels of all seeds or of none"
         )

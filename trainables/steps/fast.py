@@ -82,12 +82,8 @@ def step(
     terms, logits = _terms(network, memory, optimizer, inputs, labels)
     lr = optimizer.rate(memory)
     if isinstance(lr, Tensor):  # each seed has its own
-        move(
-            network,
-            memory,
-            optimizer,
-            Slope(_explicit_gradient(network, terms), logits),
-        )
+        slope = Slope(_explicit_gradient(network, terms), logits)
+        move(network, memory, optimizer, slope)
     else:
         _update(network, memory.moments.get("velocity"), optimizer, terms, lr)
     return logits

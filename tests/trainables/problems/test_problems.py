@@ -248,10 +248,10 @@ MIRRORED = np.arange(784)[::-1]
         ([Task("", (3, 10))], "from 0 to 9"),
         ([Task("", ())], "give 1"),
         ([Task("", EVERY, 0 * MIRRORED)], "pixels are no permutation"),
-        ([Task("", EVERY, MIRRORED), Task("", EVERY)], "unlike tasks"),
-        ([Task("", EVERY, shuffled=True), Task("", EVERY)], "unlike tasks"),
-        ([Task("", EVERY, angle=30), Task("", EVERY)], "unlike tasks"),
-        ([Task("", EVERY), Task("", (0, 1))], "unlike tasks"),
+        ([Task("", EVERY, MIRRORED), Task("", EVERY)], "different kinds"),
+        ([Task("", EVERY, shuffled=True), Task("", EVERY)], "different kinds"),
+        ([Task("", EVERY, angle=30), Task("", EVERY)], "different kinds"),
+        ([Task("", EVERY), Task("", (0, 1))], "different kinds"),
     ],
 )
 def test_tasks_that_seeds_cannot_learn_together_are_refused(tasks, words):
