@@ -151,13 +151,15 @@ class Disturbed:
         self.nodes.tell("remove")
         self.nodes.tell("add")
 
+    def is_waiting_for_storage(self):
+        text = self.sweep.text
+        return text.count("The storage fails.") > text.count("The storage works again.")
+
     def storage_fails(self):
-        said = self.sweep.text.count("The storage fails. Retrying")
         self.place.fail()
         try:
             self.gate.open()
-            again = "The storage fails. Retrying"
-            self.wait(lambda: self.sweep.text.count(again) > said)
+            self.wait(self.is_waiting_for_storage)
         finally:
             self.place.work()
 

@@ -171,11 +171,13 @@ def test_an_object_store_that_fails_for_a_while(
     try:
         words = (SHORT, bucket.uri, "--address", nodes.address)
         with Sweep(*words, gate=gate) as sweep:
-            assert sweep.until(lambda: bucket.has("prefix/survivor/checkpoints"))
+            begun = sweep.until(lambda: bucket.has("prefix/survivor/checkpoints"))
+            assert begun, (sweep.text, sweep.err)
             bucket.down.set()
             counts.kills += 1
             gate.open()
-            assert sweep.until(lambda: "The storage fails. Retrying" in sweep.text)
+            fails = sweep.until(lambda: "The storage fails. Retrying" in sweep.text)
+            assert fails, (sweep.text, sweep.err)
             bucket.down.clear()
             assert sweep.end() == 0, (sweep.text, sweep.err)
         assert bucket.errors > 0
