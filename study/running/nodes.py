@@ -58,19 +58,20 @@ class ReachTest:
     """Tests whether a node can read and write the results."""
 
     files: Files
+    node: str  # the ID of the node
     address: str  # the address of the node
     # the path of the test file; the path of the copy is this path followed by "-copy"
     path: str = attrs.field(factory=lambda: f"{FOLDER}/{uuid.uuid4().hex}")
     content: bytes = attrs.field(factory=lambda: os.urandom(16))
 
-    def start(self, node: str) -> Any:
-        """Write the test file and start a Ray task that copies the file on a node.
+    def start(self) -> Any:
+        """Write the test file and start a Ray task that copies the file on the node.
 
         Return Ray's reference to the result of the task. If the storage fails, raise
         OSError.
         """
         retry(lambda: self.files.put(self.path, self.content), COPY_SECONDS)
-        strategy = NodeAffinitySchedulingStrategy(node, soft=False)
+        strategy = NodeAffinitySchedulingStrategy(self.node, soft=False)
         task = ray.remote(num_cpus=0, max_retries=2)(copy_file)
         return task.options(scheduling_strategy=strategy).remote(
             self.files, self.path, f"{self.path}-copy"
@@ -80,13 +81,15 @@ class ReachTest:
         """Return why the node cannot use the results, or "" if it can use them.
 
         `answer` is the reference that `start` returned. If the task is not finished,
-        the node does not answer.
+        the node does not answer. If the node has left the cluster, return "".
         """
         try:
             fault, versions = ray.get(answer, timeout=0)
-        except ray.exceptions.GetTimeoutError:
-            return "the node does not answer"
         except ray.exceptions.RayError as error:
+            if self.node not in live_nodes():
+                return ""
+            if isinstance(error, ray.exceptions.GetTimeoutError):
+                return "the node does not answer"
             return first_line(getattr(error, "cause", None) or error)
         if not fault and not self.is_copied():
             fault = "the driver cannot read the file that the node wrote"
@@ -156,8 +159,8 @@ def check_reach(files: Files) -> None:
     tests: dict[Any, ReachTest] = {}  # Ray's reference to a task's result -> test
     try:
         for node, address in nodes.items():
-            test = ReachTest(files, address)
-            tests[test.start(node)] = test
+            test = ReachTest(files, node, address)
+            tests[test.start()] = test
         ray.wait(list(tests), num_returns=len(tests), timeout=TIMEOUT)
         faults = [
             f"{test.address}: {fault}"
@@ -222,8 +225,8 @@ class NodeWatcher(NotPickled, tune.Callback):
         for node, address in new.items():
             # if the storage fails here, it also fails in the trials, which report it
             with contextlib.suppress(OSError):
-                test = ReachTest(self._files, address)
-                self._tests[test.start(node)] = test
+                test = ReachTest(self._files, node, address)
+                self._tests[test.start()] = test
 
     def _read_answers(self) -> None:
         """Read the finished tests; say which new nodes cannot use the results."""

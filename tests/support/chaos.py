@@ -270,6 +270,9 @@ class Bucket:
             allow_bucket_creation=True,
         )
         self.filesystem.create_dir("bucket")
+        # all buckets of this process have the same objects
+        self.filesystem.delete_dir_contents("bucket")
+        self.posts = 0
         options = f"endpoint_override={self.endpoint}&scheme=http&region=us-east-1"
         self.uri = f"s3://bucket/prefix?{options}"
 

@@ -162,6 +162,17 @@ def test_a_disk_that_stays_full_until_the_sweep_gives_up(
 
 
 @pytest.mark.chaos
+def test_a_sweep_that_starts_before_ray_notices_that_a_node_is_dead(
+    tmp_path, nodes, expected, counts
+):
+    nodes.tell("remove")
+    with Sweep(SHORT, tmp_path, "--address", nodes.address) as sweep:
+        assert sweep.end() == 0, (sweep.text, sweep.err)
+    nodes.tell("add")
+    counts.check(expected, chaos.read(tmp_path))
+
+
+@pytest.mark.chaos
 def test_an_object_store_that_fails_for_a_while(
     nodes, expected, counts, gate, monkeypatch
 ):

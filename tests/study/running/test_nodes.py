@@ -6,6 +6,7 @@ Real nodes, which share a folder or do not, are in test_cluster_lab.
 from __future__ import annotations
 
 import pytest
+import ray
 
 from study.results.files import Files
 from study.results.provenance import software
@@ -15,7 +16,7 @@ from study.running.nodes import ReachTest, copy_file, version_differences
 @pytest.fixture
 def reach_test(tmp_path):
     """A test whose file the driver has written."""
-    test = ReachTest(Files(str(tmp_path / "one"), "mine"), "172.31.0.4")
+    test = ReachTest(Files(str(tmp_path / "one"), "mine"), "abc", "172.31.0.4")
     test.files.put(test.path, test.content)
     return test
 
@@ -51,6 +52,27 @@ def test_a_node_that_may_not_write_says_so(reach_test, no_patience):
     (reach_test.files.folder / f"{reach_test.path}-copy").mkdir()
     fault, _ = copy(reach_test, reach_test.files)
     assert "Error" in fault
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [
+        (ray.exceptions.GetTimeoutError(), "the node does not answer"),
+        (ray.exceptions.TaskUnschedulableError("dead"), "not schedulable: dead"),
+    ],
+)
+def test_a_node_that_leaves_during_the_test_has_no_fault(
+    reach_test, monkeypatch, error, fault
+):
+    def get(answer, timeout):
+        raise error
+
+    alive = {reach_test.node: reach_test.address}
+    monkeypatch.setattr("ray.get", get)
+    monkeypatch.setattr("study.running.nodes.live_nodes", lambda: alive)
+    assert fault in reach_test.fault(None)
+    alive.clear()
+    assert reach_test.fault(None) == ""
 
 
 def test_a_store_that_fails_for_a_moment_is_asked_again(reach_test, monkeypatch):
