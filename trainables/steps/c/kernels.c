@@ -103,6 +103,12 @@ INLINE vec descend_sgd(const Update *u, long i, vec gradient) {
     return *w -= u->lr * *v;
 }
 
+/* Take a step of SGD whose gradient is the sum: see `is_plain_sgd`. The new weights are
+   those of `descend_sgd`, to the last bit. */
+INLINE vec descend_plain(const Update *u, long i, vec sum) {
+    return *at(u->arrays, VALUE, i) -= rounded(u->lr * rounded(sum));
+}
+
 /* Return a / b, where b is above 0. */
 INLINE vec quotient(vec a, vec b) {
 #if defined __AVX512F__ && !defined DOUBLE
@@ -197,6 +203,12 @@ INLINE vec apply(const Update *u, long i, long column, vec sum, const vec *noise
 INLINE bool is_only_sgd(const Update *u) {
     return !u->arrays[ORIGIN] && !u->arrays[SECOND] && !u->arrays[AVERAGE] &&
            !u->noise.distribution && !u->correction;
+}
+
+/* Return whether an update is only w -= lr * sum. */
+INLINE bool is_plain_sgd(const Update *u) {
+    return is_only_sgd(u) && !u->arrays[VELOCITY] && !u->other && u->share == 1 &&
+           u->weight_decay == 0;
 }
 
 /* Apply an update to `rows` rows of weights, from row number `row` on. `sums` has the
@@ -299,6 +311,14 @@ static void outer_tiles(const real *e, long panel_stride, long rows, const real 
 
 void outer_product(const real *e, int64_t rows, const real *h, int64_t row_length,
                    int64_t batch, const Update *update) {
+    if (batch == 1 && !update->sum_output && is_plain_sgd(update)) {
+        const Update u = *update;
+        for (long o = 0; o < rows; o++)
+            for (long i = 0; i < row_length; i += LANES)
+                descend_plain(&u, o * row_length + i,
+                              e[o * LANES] * *(const vec *)(h + i));
+        return;
+    }
     if (update->sum_output || is_only_sgd(update)) {
         outer_tiles(e, rows * LANES, rows, h, row_length, batch, update);
         return;
@@ -423,10 +443,13 @@ void multiply_small_batch(const real *a, int64_t rows, const real *h,
     }
 }
 
+/* The terms of an update: the fewer they are, the faster is the loop. */
+typedef enum { ANY_TERMS, ONLY_SGD, PLAIN_SGD } Terms;
+
 /* Update `rows` rows of weights, from element `start` on. Multiply the new rows with
    `next`, and store the products in `sum`, with one vector to add up for each row. */
-INLINE void fused_tile(const int rows, const bool only_sgd, const real *e,
-                       const real *h, long row_length, const Update *update, long start,
+INLINE void fused_tile(const int rows, const Terms terms, const real *e, const real *h,
+                       long row_length, const Update *update, long start,
                        const real *next, vec *sum) {
     const Update u = *update; /* a local copy: see `outer_tile` */
     vec total[4] = {{0}};
@@ -435,8 +458,10 @@ INLINE void fused_tile(const int rows, const bool only_sgd, const real *e,
         REPEAT (o, rows) {
             long at = start + o * row_length + k;
             vec product = e[o * LANES] * part;
-            vec w = only_sgd ? descend_sgd(&u, at, gradient_at(&u, at, product))
-                             : apply(&u, at, 0, product, NULL);
+            vec w = terms == PLAIN_SGD ? descend_plain(&u, at, product)
+                    : terms == ONLY_SGD
+                        ? descend_sgd(&u, at, gradient_at(&u, at, product))
+                        : apply(&u, at, 0, product, NULL);
             total[o] += w * next_part;
         }
     }
@@ -449,32 +474,61 @@ void outer_product_then_multiply(const real *e, int64_t rows, const real *h,
     for (long first = 0; first < rows; first += LANES) {
         long end = min(first + LANES, rows);
         vec sum[LANES] = {{0}};
-#define TILE(n, only_sgd) \
-    fused_tile(n, only_sgd, e + o * LANES, h, row_length, update, o * row_length, \
-               next, sum + o - first)
+#define TILE(n, terms) \
+    fused_tile(n, terms, e + o * LANES, h, row_length, update, o * row_length, next, \
+               sum + o - first)
         long o = first;
-        if (is_only_sgd(update)) {
-            for (; o + 4 <= end; o += 4) TILE(4, true);
-            for (; o < end; o++) TILE(1, true);
+        if (is_plain_sgd(update)) {
+            for (; o + 4 <= end; o += 4) TILE(4, PLAIN_SGD);
+            for (; o < end; o++) TILE(1, PLAIN_SGD);
+        } else if (is_only_sgd(update)) {
+            for (; o + 4 <= end; o += 4) TILE(4, ONLY_SGD);
+            for (; o < end; o++) TILE(1, ONLY_SGD);
         }
-        for (; o < end; o++) TILE(1, false);
+        for (; o < end; o++) TILE(1, ANY_TERMS);
 #undef TILE
         vec totals = add_lanes(sum);
         for (long i = first; i < end; i++) c[i * LANES] = totals[i - first];
     }
 }
 
+/* Add factor * row to `vectors` sums. */
+INLINE void add_row(const int vectors, real factor, const real *row, vec *sum) {
+    REPEAT (v, vectors) sum[v] += factor * *(const vec *)(row + v * LANES);
+}
+
+/* Compute `vectors` vectors of E^T W for one example, and store the first `count`
+   elements in c. */
+INLINE void back_tile(const int vectors, const real *e, long outputs, const real *w,
+                      long row_length, long count, real *c) {
+    vec sum[4][3] = {{{0}}}; /* the processor adds several sums in parallel */
+    long o = 0;
+    for (; o + 4 <= outputs; o += 4)
+        REPEAT (k, 4)
+            add_row(vectors, e[(o + k) * LANES], w + (o + k) * row_length, sum[k]);
+    REPEAT (k, 3)
+        if (o + k < outputs)
+            add_row(vectors, e[(o + k) * LANES], w + (o + k) * row_length, sum[k]);
+    REPEAT (v, vectors) {
+        vec total = (sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v]);
+        for (long j = 0; j < min(LANES, count - v * LANES); j++)
+            c[(v * LANES + j) * LANES] = total[j];
+    }
+}
+
 void multiply_back_small_batch(const real *e, int64_t outputs, const real *w,
                                int64_t row_length, int64_t inputs, int64_t batch,
                                real *c) {
-    for (long i = 0; i < inputs; i += LANES)
+    for (long i = 0; i < inputs; i += 3 * LANES)
         for (long b = 0; b < batch; b++) {
-            vec sum[4] = {{0}}; /* the processor adds four sums in parallel */
-            for (long o = 0; o < outputs; o++)
-                sum[o % 4] += e[o * LANES + b] * *(const vec *)(w + o * row_length + i);
-            vec total = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-            for (long j = 0; j < min(LANES, inputs - i); j++)
-                c[(i + j) * LANES + b] = total[j];
+            const long left = inputs - i;
+            real *to = c + i * LANES + b;
+            if (left > 2 * LANES)
+                back_tile(3, e + b, outputs, w + i, row_length, left, to);
+            else if (left > LANES)
+                back_tile(2, e + b, outputs, w + i, row_length, left, to);
+            else
+                back_tile(1, e + b, outputs, w + i, row_length, left, to);
         }
 }
 
