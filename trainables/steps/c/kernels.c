@@ -312,7 +312,8 @@ static void outer_tiles(const real *e, long panel_stride, long rows, const real 
 void outer_product(const real *e, int64_t rows, const real *h, int64_t row_length,
                    int64_t batch, const Update *update) {
     if (batch == 1 && !update->sum_output && is_plain_sgd(update)) {
-        const Update u = *update;
+        /* there is nothing to add up, so read the weights in their order in memory */
+        const Update u = *update; /* a local copy: see `outer_tile` */
         for (long o = 0; o < rows; o++)
             for (long i = 0; i < row_length; i += LANES)
                 descend_plain(&u, o * row_length + i,
@@ -443,7 +444,7 @@ void multiply_small_batch(const real *a, int64_t rows, const real *h,
     }
 }
 
-/* The terms of an update: the fewer they are, the faster is the loop. */
+/* Which terms an update can have: a loop with fewer terms is faster. */
 typedef enum { ANY_TERMS, ONLY_SGD, PLAIN_SGD } Terms;
 
 /* Update `rows` rows of weights, from element `start` on. Multiply the new rows with
