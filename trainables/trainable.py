@@ -157,14 +157,15 @@ class ContinualTrainable(tune.Trainable):
             elif self._checkpoint_is_due():
                 waiting = self._try(self._save, required=False)
         seeds = len(self._run.seeds)
-        accuracies = [row["test_accuracy"] for row in self._records[-seeds:]]
-        accuracies = [a for a in accuracies if a is not None]
+        measure = self._run.setting.problem.measure
+        values = [row[measure] for row in self._records[-seeds:]]
+        values = [value for value in values if value is not None]
         return {
             "name": self._name,
             "tasks_done": self._run.task,
             "tasks_saved": self._tasks_saved,
             "runs_diverged": seeds - len(self._run.alive),
-            "test_accuracy": sum(accuracies) / len(accuracies) if accuracies else None,
+            "level": sum(values) / len(values) if values else None,
             "gpu_memory": self._gpu_memory(),
             "waiting": waiting,
             "warning": self._warning,

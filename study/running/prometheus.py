@@ -19,23 +19,27 @@ from ray.util.metrics import Gauge
 from study.plan.cost import run_cost
 from study.plan.trials import hyperparameter_text
 from study.running.progress import SHARE, NotPickled, Tally
+from trainables.problems import PROBLEMS
 
 EARLIER = "before"  # the value of `node` for tasks that earlier sessions completed
 ALL_SETTINGS = "all"  # the value of `setting` for the mean over an optimizer's settings
 
 MOST_SETTINGS = 48
-"""If a study has more settings, export only the mean accuracy of each optimizer.
+"""If a study has more settings, export only the mean of each optimizer.
 
 Nobody can read a chart of hundreds of lines.
 """
+
+LEVELS = {p.measure: f"plasticity_{p.measure}" for p in PROBLEMS.values()}
+"""The metric of each measure of how well a network has learned a task."""
 
 METRICS: dict[str, tuple[str, ...]] = {
     "plasticity_runs": ("study", "state"),
     "plasticity_tasks": ("study", "node"),
     "plasticity_runs_diverged": ("study",),
     "plasticity_examples_per_second": ("study", "node"),
-    "plasticity_test_accuracy": ("study", "problem", "optimizer", "setting"),
     "plasticity_gpu_memory_bytes": ("study", "node"),
+    **dict.fromkeys(LEVELS.values(), ("study", "problem", "optimizer", "setting")),
 }
 """The tags of each metric, by the name of the metric.
 
@@ -107,7 +111,7 @@ class Metrics(NotPickled, tune.Callback):
         """Return the values of each metric, by the name of the metric."""
         tasks: Values = defaultdict(float, {(EARLIER,): self._tally.tasks_before})
         speeds: Values = defaultdict(float)
-        sums: Values = defaultdict(float)
+        levels: dict[str, Values] = {name: {} for name in LEVELS.values()}
         counts: Values = defaultdict(float)
         for name, report in self._reports.items():
             trial = self._tally.trials[name]
@@ -115,12 +119,14 @@ class Metrics(NotPickled, tune.Callback):
             for node, count in Counter(self._nodes[name]).items():
                 tasks[node,] += count * seeds
             alive = seeds - report["runs_diverged"]
-            if report["test_accuracy"] is not None and alive:
+            if report["level"] is not None and alive:
                 row = setting.row()
                 label = hyperparameter_text(row) if self._by_setting else ALL_SETTINGS
                 tags = setting.problem.name, setting.optimizer.name, label
-                sums[tags] += alive * report["test_accuracy"]
+                means = levels[LEVELS[setting.problem.measure]]
                 counts[tags] += alive
+                mean = means.setdefault(tags, 0.0)
+                means[tags] += (report["level"] - mean) * alive / counts[tags]
             seconds = report["time_this_iter_s"]
             if seconds and name in self._running and not report["waiting"]:
                 examples = alive * run_cost(setting).examples / setting.tasks
@@ -130,8 +136,8 @@ class Metrics(NotPickled, tune.Callback):
             "plasticity_tasks": {tags: n for tags, n in tasks.items() if n},
             "plasticity_runs_diverged": {(): sum(self._tally.diverged.values())},
             "plasticity_examples_per_second": speeds,
-            "plasticity_test_accuracy": {t: sums[t] / n for t, n in counts.items()},
             "plasticity_gpu_memory_bytes": {(n,): v for n, v in self._memory.items()},
+            **levels,
         }
 
     def _runs(self) -> Values:

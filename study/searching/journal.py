@@ -21,7 +21,7 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial
 
 from study.results.files import Files
-from study.spec.objectives import OBJECTIVES
+from study.spec.objectives import direction
 from study.spec.search import JOURNAL, Search
 from trainables.patience import first_line
 from trainables.setting import Setting
@@ -140,7 +140,7 @@ def _open_search(files: Files, search: Search) -> tuple[Journal, optuna.Study]:
     study = optuna.create_study(
         storage=storage,
         study_name=search.name,
-        directions=[OBJECTIVES[name].direction for name in search.objectives],
+        directions=[direction(name, search.measure) for name in search.objectives],
         load_if_exists=True,
     )
     request, saved = search.request(), study.user_attrs.get(REQUEST)

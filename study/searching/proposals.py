@@ -136,7 +136,7 @@ class Proposals:
         self._try_save()
 
     def prune(self, trial: Trial, tasks: int, value: float) -> bool:
-        """Return whether to stop a running trial because its accuracy is too low.
+        """Return whether to stop a running trial because it is worse than others.
 
         Optuna decides, by asynchronous successive halving (Li et al. 2018, arXiv
         1810.05934). The journal keeps the values that Optuna compares.
@@ -144,7 +144,7 @@ class Proposals:
         Args:
             trial: The running trial.
             tasks: The number of finished tasks of the trial.
-            value: The mean accuracy of the trial on these tasks.
+            value: The objective mean_accuracy of the trial on these tasks.
         """
         numbers = self._open_numbers.get(trial.name)
         if not numbers or tasks not in RUNGS or tasks >= trial.setting.tasks:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from analysis.figures.picture import COLORS, FORMATS, SPARE, STYLE
 from analysis.records.write import write_file
+from analysis.statistics.metrics import METRICS, Metric
 from study.console import console, say
 from study.plan.trials import SETTING_HEADER, setting_cells
 from study.results.store import Store
@@ -27,11 +28,6 @@ from trainables.usage import UsageError, format_duration
 
 MOST_TRIALS = 10  # the largest number of rows in the table of the best trials
 PICTURE = "pareto.svg"  # the file, next to the records, that shows the Pareto front
-
-AXIS_LABELS = {
-    "mean_accuracy": "mean test accuracy over all tasks (higher is better)",
-    "plasticity_loss": "plasticity loss (lower is better)",
-}
 
 
 def add_trials(request: Request, store: Store) -> Request:
@@ -97,7 +93,8 @@ def print_report(location: str, study: optuna.Study) -> None:
     )
     if not trials:
         return
-    if len(_objectives(study)) > 1:
+    objectives = _objectives(study)
+    if len(objectives) > 1:
         say(
             "Pareto front: the trials for which no other trial is better in one "
             "objective and at least as good in the other objective"
@@ -107,7 +104,8 @@ def print_report(location: str, study: optuna.Study) -> None:
         sign = -1 if study.directions[0].name == "MAXIMIZE" else 1
         trials.sort(key=lambda trial: (sign * trial.values[0], trial.number))
         best = trials[:MOST_TRIALS]
-    table = Table("trial", *_objectives(study), *SETTING_HEADER[:3], box=None)
+    words = (objective.words for objective in objectives)
+    table = Table("trial", *words, *SETTING_HEADER[:3], box=None)
     for trial in best:
         values = (f"{value:.4f}" for value in trial.values)
         cells = setting_cells(setting_of(trial).row())[:3]
@@ -129,14 +127,23 @@ def _complete_trials(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
-def _objectives(study: optuna.Study) -> list[str]:
-    return list(study.user_attrs[REQUEST]["objectives"])
+def _objectives(study: optuna.Study) -> list[Metric]:
+    """Return the objectives, with the measure of the search's problems.
+
+    At least one trial must be finished.
+    """
+    (trial, *_), names = (
+        _complete_trials(study),
+        study.user_attrs[REQUEST]["objectives"],
+    )
+    measure = setting_of(trial).problem.measure
+    return [METRICS[name].of(measure) for name in names]
 
 
 def _importance_table(study: optuna.Study) -> Table:
-    names = _objectives(study)
-    columns = [importance(study, index) for index in range(len(names))]
-    table = Table("importance for", *names, box=None)
+    words = [objective.words for objective in _objectives(study)]
+    columns = [importance(study, index) for index in range(len(words))]
+    table = Table("importance for", *words, box=None)
     hyperparameters = {name for column in columns for name in column}
     for name in sorted(hyperparameters, key=lambda n: (-columns[0].get(n, 0.0), n)):
         table.add_row(name, *(f"{column.get(name, 0.0):.3f}" for column in columns))
@@ -164,7 +171,7 @@ def importance(study: optuna.Study, objective: int = 0) -> dict[str, float]:
 
 def save_pareto_front(store: Store, study: optuna.Study) -> None:
     """If a search has two objectives, save a picture of its Pareto front."""
-    if len(_objectives(study)) == 2 and _complete_trials(study):
+    if len(study.directions) == 2 and _complete_trials(study):
         with contextlib.suppress(OSError):
             store.put(PICTURE, draw_front(study, "svg"))
             say(f"Pareto front: {store.location(PICTURE)}")
@@ -192,11 +199,12 @@ def draw_front(study: optuna.Study, suffix: str) -> bytes:
     Raises:
         UsageError: The search does not have two objectives, or no trial is finished.
     """
-    names, trials = _objectives(study), _complete_trials(study)
-    if len(names) != 2:
+    trials = _complete_trials(study)
+    if len(study.directions) != 2:
+        (name,) = study.user_attrs[REQUEST]["objectives"]
         raise UsageError(
-            "a Pareto front needs two objectives, but this search has only "
-            f"{', '.join(names)}: start a new search with "
+            f"a Pareto front needs two objectives, but this search has only {name}: "
+            "start a new search with "
             "--objective mean_accuracy,plasticity_loss and another --results folder"
         )
     if not trials:
@@ -213,7 +221,10 @@ def draw_front(study: optuna.Study, suffix: str) -> bytes:
     content = io.BytesIO()
     with rc_context({**STYLE, "svg.hashsalt": "plasticity-study"}):
         figure = Figure(figsize=(6.4, 4.2))
-        x_label, y_label = (AXIS_LABELS[name] for name in names)
+        x_label, y_label = (
+            f"{objective.words} ({'higher' if objective.higher else 'lower'} is better)"
+            for objective in _objectives(study)
+        )
         ax = figure.add_subplot(xlabel=x_label, ylabel=y_label)
         steps = zip(*(trial.values for trial in front), strict=True)
         is_max = study.directions[0].name == "MAXIMIZE"

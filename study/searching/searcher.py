@@ -59,10 +59,10 @@ class SearchTally(Tally):
 
 
 class SearchedTrainable(ContinualTrainable):
-    """A trial that also reports its mean accuracy so far. Bad trials are stopped."""
+    """A trial that also reports its objective so far. Bad trials are stopped."""
 
     def step(self) -> dict[str, Any]:
-        """Run the next task; return its report with the mean accuracy so far."""
+        """Run the next task; return its report with the objective so far."""
         report, mean = super().step(), None
         if self._records:
             setting, records = self._run.setting, self._records

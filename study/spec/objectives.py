@@ -1,13 +1,13 @@
 """Objectives: the numbers that a search maximizes or minimizes for each setting.
 
-An objective is a metric of the test accuracy (`analysis.statistics.metrics`), averaged
-over the seeds.
+An objective is a metric (`analysis.statistics.metrics`) of the problem's measure, for
+example test accuracy or return, averaged over the seeds.
 
 A run that diverges counts as a bad result, not as a missing result. From the task in
-which the run diverges, its accuracy counts as chance, because a network of NaNs only
-guesses. The plasticity loss of the run is the largest possible loss: from perfect
-accuracy to chance. Otherwise, a network that diverges in the first task would show no
-loss and would be on the Pareto front.
+which the run diverges, its measure counts as that of a network that only guesses. The
+plasticity loss of the run is the largest possible loss: from perfect accuracy to
+chance. Otherwise, a network that diverges in the first task would show no loss and
+would be on the Pareto front.
 """
 
 from __future__ import annotations
@@ -27,21 +27,31 @@ class Objective:
     """How a search uses a metric as its objective.
 
     Attributes:
-        direction: "maximize" if a larger value is better, else "minimize".
         worst: A function from the accuracy of guessing (chance) to the value of a run
-            that diverged. If None, the metric is computed for such a run too.
+            that diverged. If None, the metric is computed for such a run too. With such
+            a function, the objective needs a problem whose measure is an accuracy.
         least_tasks: The smallest number of tasks for which the metric is defined.
     """
 
-    direction: Literal["maximize", "minimize"]
     worst: Callable[[float], float] | None = None
     least_tasks: int = 1
 
 
 OBJECTIVES: dict[str, Objective] = {
-    "mean_accuracy": Objective("maximize"),
-    "plasticity_loss": Objective("minimize", lambda chance: 1 - chance, least_tasks=2),
+    "mean_accuracy": Objective(),
+    "late_accuracy": Objective(),
+    "plasticity_loss": Objective(lambda chance: 1 - chance, least_tasks=2),
 }
+"""The objectives. Each is the name of a metric."""
+
+
+def direction(name: str, measure: str) -> Literal["maximize", "minimize"]:
+    """Return what a search does with an objective of a measure.
+
+    >>> direction("mean_accuracy", "value_error")
+    'minimize'
+    """
+    return "maximize" if METRICS[name].of(measure).higher else "minimize"
 
 
 def objective_values(
@@ -53,19 +63,22 @@ def objective_values(
     finished the same tasks.
     """
     seeds = sorted({row["seed"] for row in records})
-    tasks = len(records) // len(seeds)
+    tasks, problem = len(records) // len(seeds), setting.problem
     chance = 1 / setting.outputs
-    accuracy: Trajectories = np.full((len(seeds), tasks), chance)
+    guesses = [problem.guess_in(task) for task in range(tasks)]
+    values: Trajectories = np.tile(
+        [chance if guess is None else guess for guess in guesses], (len(seeds), 1)
+    )
     diverged = np.zeros(len(seeds), dtype=bool)
     for row in records:
         index = seeds.index(row["seed"])
         diverged[index] |= row["diverged"]
-        if row["test_accuracy"] is not None:
-            accuracy[index, row["task"]] = row["test_accuracy"]
+        if row[problem.measure] is not None:
+            values[index, row["task"]] = row[problem.measure]
     means = []
     for name in names:
-        values, worst = METRICS[name](accuracy), OBJECTIVES[name].worst
+        by_seed, worst = METRICS[name](values), OBJECTIVES[name].worst
         if worst is not None:
-            values = np.where(diverged, worst(chance), values)
-        means.append(float(values.mean()))
+            by_seed = np.where(diverged, worst(chance), by_seed)
+        means.append(float(by_seed.mean()))
     return tuple(means)

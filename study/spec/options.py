@@ -64,8 +64,10 @@ class SweepOptions:
         patience: If the storage fails (for example, the disk is full), a trial retries
             for this many seconds.
         trials: The number of settings that a search tries.
-        objective: What a search optimizes: mean_accuracy, plasticity_loss, or
-            mean_accuracy,plasticity_loss.
+        objective: What a search optimizes: mean_accuracy, late_accuracy,
+            plasticity_loss, or two of them, such as mean_accuracy,plasticity_loss. In
+            a problem without accuracy, mean_accuracy is the mean of the problem's
+            measure, for example the return.
         asha: In a search, stop bad trials before their last task.
         confirm_seeds: After the study, run some settings of each problem with this many
             new seeds: the best setting of each method, and the best SGD setting if

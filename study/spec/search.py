@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from analysis.statistics.metrics import MEASURE
 from study.spec.domain import choice, log, uniform
 from study.spec.objectives import OBJECTIVES
 from study.spec.space import Space
@@ -20,6 +21,7 @@ from study.spec.studies import (
     to_tuple,
 )
 from trainables.hyperparameter import check_whole
+from trainables.problems import PROBLEMS
 from trainables.setting import without_nulls
 from trainables.usage import UsageError, choose
 
@@ -64,25 +66,52 @@ class Search:
             raise UsageError(
                 f"{len(self.objectives)} objectives are too many: give at most 2"
             )
-        least_tasks = min(self.space.extremes("tasks"))
+        measure, least_tasks = self.measure, min(self.space.extremes("tasks"))
         for name in self.objectives:
-            needed = OBJECTIVES[choose("objective", name, OBJECTIVES)].least_tasks
-            if least_tasks < needed:
+            objective = OBJECTIVES[choose("objective", name, OBJECTIVES)]
+            if least_tasks < objective.least_tasks:
                 raise UsageError(
                     f"the number of tasks is {least_tasks}, but the objective {name} "
-                    f"needs at least {needed}"
+                    f"needs at least {objective.least_tasks}"
+                )
+            if objective.worst is not None and measure != MEASURE:
+                raise UsageError(
+                    f"the objective {name} needs an accuracy, because the worst "
+                    f"{name} of another measure is unknown, but the measure of the "
+                    f"problem is {measure}: use the objective mean_accuracy, "
+                    f"which is then the mean of {measure}"
                 )
         if self.asha and self.objectives != ("mean_accuracy",):
             raise UsageError(
                 "--asha stops trials before the end of their stream, so it works only "
-                "with the objective mean_accuracy: leave out --asha, or leave out "
-                "plasticity_loss"
+                "with the objective mean_accuracy: leave out --asha, or use "
+                "--objective mean_accuracy"
             )
 
     @property
     def datasets(self) -> tuple[str, ...]:
         """The names of the datasets that the settings can use."""
         return self.space.extremes("dataset")
+
+    @property
+    def measure(self) -> str:
+        """The measure of the problems, from which the objectives are computed.
+
+        Raises:
+            UsageError: The problems have different measures.
+        """
+        names = {
+            problem if isinstance(problem, str) else problem.name
+            for problem in self.space.extremes("problem")
+        }
+        measures = {name: PROBLEMS[name].measure for name in sorted(names)}
+        if len({*measures.values()}) > 1:
+            known = ", ".join(f"{name}: {own}" for name, own in measures.items())
+            raise UsageError(
+                f"the problems of a search must have the same measure, but these have "
+                f"different ones ({known}): start one search for each measure"
+            )
+        return measures.popitem()[1]
 
     def request(self) -> dict[str, Any]:
         """Return the values that identify the search in its saved results."""

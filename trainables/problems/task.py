@@ -93,6 +93,10 @@ class Problem:
     guess: ClassVar[float | None] = None
     """The `measure` of a network that learned nothing; only for problems of control."""
 
+    def guess_in(self, index: int) -> float | None:
+        """Return `guess` in task number `index`, from 0."""
+        return self.guess
+
     @property
     def examples(self) -> int:
         """The number of steps in a task of a problem of control."""

@@ -22,6 +22,7 @@ from study.running.prometheus import (
 )
 from study.running.shares import Capacity, max_of_workers
 from trainables.optimizers import GNP, SGD
+from trainables.problems import TD
 from trainables.setting import Setting
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
@@ -43,7 +44,7 @@ class Session:
             "node_ip": node,
             "tasks_done": tasks,
             "runs_diverged": 0,
-            "test_accuracy": 0.5,
+            "level": 0.5,
             "time_this_iter_s": 2.0,
             "gpu_memory": None,
             "waiting": None,
@@ -116,17 +117,26 @@ def test_every_run_has_one_state():
 def test_accuracy_is_the_mean_over_runs_and_not_over_trials():
     other = Trial(Setting(tasks=8), (7,))
     session = Session((SGD_TRIAL, GNP_TRIAL, other))
-    session.report(SGD_TRIAL, 1, test_accuracy=0.9)
-    session.report(other, 1, test_accuracy=0.5)
+    session.report(SGD_TRIAL, 1, level=0.9)
+    session.report(other, 1, level=0.5)
     sgd, gnp = ("permuted", "sgd", "lr=0.01"), ("permuted", "gnp", GNP_TEXT)
     assert session.get("test_accuracy", *sgd) == pytest.approx(0.8)
-    session.report(SGD_TRIAL, 2, test_accuracy=0.7, runs_diverged=2)
+    session.report(SGD_TRIAL, 2, level=0.7, runs_diverged=2)
     assert session.get("test_accuracy", *sgd) == pytest.approx(0.6)
     assert session.get("runs_diverged") == 2
-    session.report(GNP_TRIAL, 1, test_accuracy=None, runs_diverged=1)
+    session.report(GNP_TRIAL, 1, level=None, runs_diverged=1)
     assert session.get("test_accuracy", *gnp) is None
-    session.report(GNP_TRIAL, 2, test_accuracy=0.25, runs_diverged=0)
+    session.report(GNP_TRIAL, 2, level=0.25, runs_diverged=0)
     assert session.get("test_accuracy", *gnp) == 0.25
+
+
+def test_a_problem_of_control_has_the_metric_of_its_measure():
+    walk = Trial(Setting(problem=TD(), tasks=8), (0, 1))
+    session = Session((SGD_TRIAL, walk))
+    session.report(SGD_TRIAL, 1, level=0.9)
+    session.report(walk, 1, level=0.3)
+    assert session.get("value_error", "td", "sgd", "lr=0.01") == pytest.approx(0.3)
+    assert len(session.metrics.values()["plasticity_test_accuracy"]) == 1
 
 
 @pytest.mark.parametrize("count", [0, 1, MOST_SETTINGS, MOST_SETTINGS + 1])

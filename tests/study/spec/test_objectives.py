@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from analysis.statistics.metrics import METRICS
-from study.spec.objectives import OBJECTIVES, objective_values
+from study.spec.objectives import direction, objective_values
 from study.spec.search import SEARCHES, Search
 from study.spec.space import Space
 from trainables.problems import Pairwise, Permuted
 from trainables.setting import Setting
 from trainables.usage import UsageError
 
-NAMES = tuple(OBJECTIVES)
+NAMES = ("mean_accuracy", "plasticity_loss")
 
 
 def rows(matrix):
@@ -69,6 +69,10 @@ def test_diverging_at_once_is_the_worst_there_is():
         ),
         ({"objectives": ()}, "no objectives"),
         ({"objectives": ("mean_accuracy",) * 2}, "repeats one of its objectives"),
+        (
+            {"problem": "td", "dataset": "none", "objectives": ("plasticity_loss",)},
+            "the measure of the problem is value_error: use the objective mean_a",
+        ),
         ({"trials": 0}, "trials is 0"),
         ({"seeds": 0}, "seeds is 0"),
     ],
@@ -87,3 +91,22 @@ def test_a_search_knows_what_its_space_may_need():
     with pytest.raises(UsageError, match="plasticity_loss needs at least 2"):
         search.modify(objectives=("plasticity_loss",))
     assert search.modify(tasks=4).space.extremes("tasks") == (4,)
+
+
+def test_a_search_over_control_optimizes_the_measure_of_its_problem():
+    from study.spec.domain import choice
+
+    walks = Space(problem="td", optimizer="sgd", lr=choice(0.1, 0.2))
+    poles = Space(problem="cartpole", odd_reward=-1.0, lr=choice(0.1, 0.2))
+    assert direction("mean_accuracy", Search("a", walks, 1).measure) == "minimize"
+    assert direction("mean_accuracy", Search("b", poles, 1).measure) == "maximize"
+    setting = poles.example
+    rows = [
+        {"seed": 0, "task": task, "mean_return": value, "diverged": value is None}
+        for task, value in enumerate((300.0, -10.0, None, None))
+    ]
+    # a run that diverged counts as random actions: 22.1, or -22.1 at odd levels
+    found = objective_values(("mean_accuracy", "late_accuracy"), setting, rows)
+    assert found == pytest.approx((290 / 4, -22.1))
+    with pytest.raises(UsageError, match=r"cartpole: mean_return, td: value_error"):
+        Search("c", Space(problem=choice("td", "cartpole")), 1)

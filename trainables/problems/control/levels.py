@@ -18,6 +18,7 @@ and one line in `trainables.problems.PROBLEMS`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -115,6 +116,19 @@ class Levels(Problem):
     def factor(self, index: int) -> float:
         """Return the number by which this level multiplies the rewards."""
         return 1.0 if index % 2 == 0 or self.odd_reward is None else self.odd_reward
+
+    def guess_in(self, index: int) -> float | None:
+        """Return the measure of random actions in level number `index`, from 0.
+
+        As in the records, it has the sign of `odd_reward`, but not its size.
+
+        >>> from trainables.problems import CartPole
+        >>> CartPole(odd_reward=-10.0).guess_in(1)
+        -22.1
+        """
+        if self.guess is None:
+            return None
+        return math.copysign(1.0, self.factor(index)) * self.guess
 
     def task(self, seed: int, index: int, form: Form = MNIST) -> Task:
         """Return level number `index` (from 0) of the seed's stream.
