@@ -135,6 +135,11 @@ def duration_line(trials: list[Trial], slots: int, scale: float = 1.0) -> str:
     """
     if not trials:
         return "All runs are finished. Nothing is left to train."
+    if any(trial.setting.problem.control for trial in trials):
+        return (
+            "Time: unknown, because study.benchmark cannot time problems of control. "
+            "First run with --tasks 1 to measure this machine."
+        )
     rates = load_rates()
     seconds = estimate_seconds(trials, slots, rates)
     if seconds is None:

@@ -25,6 +25,7 @@ from trainables.bases import Adam
 from trainables.data.datasets import DATASETS
 from trainables.hyperparameter import check_whole
 from trainables.interventions import INTERVENTIONS, Fresh, L2Init, LayerNorm
+from trainables.learners import DQN
 from trainables.networks import Conv
 from trainables.optimizers import (
     ASAM,
@@ -42,6 +43,7 @@ from trainables.problems import (
     Accumulating,
     CartPole,
     ClassPairs,
+    Grid,
     LabelPermuted,
     Pairwise,
     Permuted,
@@ -401,6 +403,29 @@ def control() -> tuple[Setting, ...]:
     )
 
 
+def control_rewards() -> tuple[Setting, ...]:
+    """Return settings of levels that differ only in rewards, for PPO and DQN.
+
+    In the grid, the goal moves. In CartPole, each step of every second level has the
+    reward -1 or 10 instead of 1. The settings are Adam, SAM with Adam, and a network
+    that is fresh in each level.
+    """
+    shared: dict[str, Any] = {**TANG, "hidden": (64, 64)}
+    learners = {}, {"learner": DQN(), "epochs": 1, "batch_size": 64}
+    poles = [
+        CartPole(level_iterations=30, observation_offset=0.0, odd_reward=factor)
+        for factor in (-1.0, 10.0)
+    ]
+    settings = []
+    for problem in (Grid(level_iterations=30), *poles):
+        for learner in learners:
+            fields = {**shared, "problem": problem, **learner}
+            sam = {**fields, "optimizer": SAM(lr=0.001, rho=CONTROL_RHOS[2])}
+            settings += [Setting(**fields), Setting(**sam)]
+            settings.append(Setting(**fields, intervention=Fresh()))
+    return tuple(settings)
+
+
 def policy_evaluation() -> tuple[Setting, ...]:
     """Return settings of TD on random walks: SGD and Adam, SAM and GNP, and `Fresh`."""
     shared: dict[str, Any] = {"problem": TD(td_steps=5000), "hidden": (50, 50)}
@@ -534,6 +559,13 @@ STUDIES: dict[str, Study] = {
             control(),
             seeds=range(6),
             about="CartPole with goals that move: Adam, SAM and GNP, and remedies",
+            landscape_every=1,
+        ),
+        Study(
+            "control-rewards",
+            control_rewards(),
+            seeds=range(5),
+            about="goals, signs or sizes of rewards change: PPO and DQN with Adam",
             landscape_every=1,
         ),
         Study(

@@ -12,7 +12,7 @@ from study.plan.trials import Trial
 from study.spec.studies import STUDIES, Study, grid
 from trainables.networks import ResNet18
 from trainables.optimizers import GNP, SAM, SGD
-from trainables.problems import Pairwise, Permuted
+from trainables.problems import TD, Pairwise, Permuted
 from trainables.setting import Setting
 
 OPTIMIZERS = (SGD(), SGD(lr=0.1), SAM(), GNP(), SAM(lr=0.1))
@@ -74,3 +74,9 @@ def test_a_study_of_other_networks_says_how_long_a_gpu_takes():
     assert f"which are {hours:,.1f} hours of one GPU that does 1e+12" in line
     assert "cannot time these networks" in duration_line(trials, 1)
     assert not [*gpu_lines([Trial(Setting(), range(3))])]
+
+
+def test_the_time_of_control_is_not_that_of_its_updates():
+    """Playing takes most of the time, and no benchmark measures it."""
+    trials = [Trial(Setting(problem=TD()), (0,))]
+    assert "cannot time problems of control" in duration_line(trials, 1)
