@@ -411,7 +411,7 @@ def control_rewards() -> tuple[Setting, ...]:
     that is fresh in each level.
     """
     shared: dict[str, Any] = {**TANG, "hidden": (64, 64)}
-    learners = {}, {"learner": DQN(), "epochs": 1, "batch_size": 64}
+    learners: tuple[Row, ...] = {}, dict(learner=DQN(), epochs=1, batch_size=64)
     poles = [
         CartPole(level_iterations=30, observation_offset=0.0, odd_reward=factor)
         for factor in (-1.0, 10.0)

@@ -98,8 +98,8 @@ def test_a_search_over_control_optimizes_the_measure_of_its_problem():
 
     walks = Space(problem="td", optimizer="sgd", lr=choice(0.1, 0.2))
     poles = Space(problem="cartpole", odd_reward=-1.0, lr=choice(0.1, 0.2))
-    assert direction("mean_accuracy", Search("a", walks, 1).measure) == "minimize"
-    assert direction("mean_accuracy", Search("b", poles, 1).measure) == "maximize"
+    assert direction("mean_accuracy", Search("a", walks, [0]).measure) == "minimize"
+    assert direction("mean_accuracy", Search("b", poles, [0]).measure) == "maximize"
     setting = poles.example
     rows = [
         {"seed": 0, "task": task, "mean_return": value, "diverged": value is None}
@@ -109,4 +109,4 @@ def test_a_search_over_control_optimizes_the_measure_of_its_problem():
     found = objective_values(("mean_accuracy", "late_accuracy"), setting, rows)
     assert found == pytest.approx((290 / 4, -22.1))
     with pytest.raises(UsageError, match=r"cartpole: mean_return, td: value_error"):
-        Search("c", Space(problem=choice("td", "cartpole")), 1)
+        Search("c", Space(problem=choice("td", "cartpole")), [0])
