@@ -61,12 +61,14 @@ Measure = Annotated[
         "last_return",
         "return_gap",
         "value_error",
-    ],
+    ]
+    | None,
     tyro.conf.arg(
-        help="The measure from which the metrics are computed. online_accuracy is "
-        "measured while the network learns a task, before each update. mean_return, "
-        "last_return (over the last tenth of a level), return_gap and value_error are "
-        "for problems of control, which have no accuracy."
+        help="The measure from which the metrics are computed. The default is "
+        "test_accuracy, or in problems of control the measure of the problem: "
+        "mean_return, return_gap or value_error. online_accuracy is measured while the "
+        "network learns a task, before each update. last_return is the return in the "
+        "last tenth of a level."
     ),
 ]
 Name = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
@@ -80,7 +82,7 @@ Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 def table(
     results: Results = "results",
     /,
-    measure: Measure = "test_accuracy",
+    measure: Measure = None,
     format: Format = "rich",
     where: Where = None,
     tasks: Tasks = None,
@@ -94,9 +96,11 @@ def table(
     seeds. A note lists missing seeds.
     """
     from analysis.records.load import Selection
+    from analysis.records.measure import default_measure
     from analysis.tables import print_tables
 
-    print_tables(results, format, Selection(where, tasks), measure)
+    shown = measure or default_measure(results)
+    print_tables(results, format, Selection(where, tasks), shown)
 
 
 def figure(
@@ -107,7 +111,7 @@ def figure(
     study: Study = None,
     problem: Problem = None,
     metric: Name = None,
-    measure: Measure = "test_accuracy",
+    measure: Measure = None,
     baseline: RequiredName = "sgd",
     setting: Annotated[tuple[str, ...], tyro.conf.arg(metavar="ID")] = (),
     where: Where = None,
@@ -168,7 +172,7 @@ def compare(
     /,
     baseline: RequiredName = "sgd",
     metric: RequiredName = "late_accuracy",
-    measure: Measure = "test_accuracy",
+    measure: Measure = None,
     margin: Number = None,
     detect: Number = None,
     format: Format = "rich",
@@ -201,7 +205,7 @@ def compare(
     from analysis.tables.comparison import print_comparison
 
     _check_positive("--detect", detect)
-    question = _question(metric, measure, baseline, study, problem, margin)
+    question = _question(results, metric, measure, baseline, study, problem, margin)
     selection = Selection(where, tasks)
     print_comparison(results, question, format, detect=detect, selection=selection)
 
@@ -210,7 +214,7 @@ def dose(
     results: Results = "results",
     /,
     metric: RequiredName = "late_accuracy",
-    measure: Measure = "test_accuracy",
+    measure: Measure = None,
     margin: Number = None,
     format: Format = "rich",
     study: Study = None,
@@ -233,7 +237,7 @@ def dose(
     from analysis.records.load import Selection
     from analysis.tables.dose import print_dose
 
-    question = _question(metric, measure, "sgd", study, problem, margin)
+    question = _question(results, metric, measure, "sgd", study, problem, margin)
     print_dose(results, question, format, Selection(where, tasks))
 
 
@@ -241,7 +245,7 @@ def law(
     results: Results = "results",
     /,
     metric: RequiredName = "late_accuracy",
-    measure: Measure = "test_accuracy",
+    measure: Measure = None,
     format: Format = "rich",
     study: Study = None,
     problem: Problem = None,
@@ -263,7 +267,7 @@ def law(
     from analysis.records.load import Selection
     from analysis.tables.law import print_law
 
-    question = _question(metric, measure, "sgd", study, problem)
+    question = _question(results, metric, measure, "sgd", study, problem)
     print_law(results, question, format, Selection(where, tasks))
 
 
@@ -462,8 +466,9 @@ def diff(
 
 
 def _question(
+    results: str,
     metric: str,
-    measure: str,
+    measure: str | None,
     baseline: str,
     study: str | None,
     problem: str | None,
@@ -475,9 +480,11 @@ def _question(
         UsageError: The metric is unknown, or --margin is not above 0.
     """
     from analysis.comparing.compare import Question
+    from analysis.records.measure import default_measure
     from analysis.statistics.metrics import MEASURES, find_metric
 
     _check_positive("--margin", margin)
+    measure = measure or default_measure(results)
     own = {} if margin is None else {"margin": margin / MEASURES[measure].scale}
     return Question(
         metric=find_metric(metric, measure),

@@ -139,15 +139,13 @@ def _print_results(study: Study | Search, store: Store) -> None:
             print_report(store.location(), search)
             save_pareto_front(store, search)
         say(f"python -m study.search_report {location}")
-        say(f"python -m analysis table {location}")
+        say(f"python -m analysis table {location}{_measure_option(study.measure)}")
     elif store.finished_runs():
         from analysis.tables import print_tables
 
         say(f"\nRecords: {store.location('records')}\n")
         for measure in sorted({s.problem.measure for s in study.settings}):
-            own = location
-            if measure != Problem.measure:
-                own += f" --measure {measure}"
+            own = location + _measure_option(measure)
             try:
                 print_tables(store.location(), measure=measure)
             except UsageError as error:  # no run with this measure is finished
@@ -155,6 +153,11 @@ def _print_results(study: Study | Search, store: Store) -> None:
             say(f"python -m analysis table {own}")
             say(f"python -m analysis figure accuracy {own} -o accuracy.png")
         say(f"python -m analysis report {location} -o report.html")
+
+
+def _measure_option(measure: str) -> str:
+    """Return the option --measure, with a space before it, if it is needed."""
+    return "" if measure == Problem.measure else f" --measure {measure}"
 
 
 if __name__ == "__main__":

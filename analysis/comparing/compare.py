@@ -35,9 +35,9 @@ from analysis.comparing.winners import (
     common_seeds,
     halve,
 )
+from analysis.records.measure import own_measure
 from analysis.records.runs import Runs, by_problem, by_setting
-from analysis.statistics.metrics import DEFAULT, MEASURE, MEASURES, METRICS, Metric
-from trainables.problems import PROBLEMS
+from analysis.statistics.metrics import DEFAULT, MEASURES, METRICS, Metric
 
 AGAINST = ("matched", "best")
 
@@ -130,8 +130,7 @@ def best_settings(frame: pd.DataFrame) -> dict[str, list[str]]:
     """
     chosen = {}
     for problem, records in frame.groupby("problem", sort=False, observed=True):
-        known = PROBLEMS.get(str(problem))
-        level = METRICS[DEFAULT].of(known.measure if known else MEASURE)
+        level = METRICS[DEFAULT].of(own_measure(str(problem)))
         group = by_setting(records, level.measure)
         common = common_seeds(group)
         if any(runs.setting["optimizer"] == BASELINE for runs in group):

@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.figures.curves.data import by_task
 from analysis.figures.curves.figure import draw_by_task
+from analysis.figures.curves.panel import LINES
 from analysis.figures.curves.sheets import by_task_sheets
 from analysis.figures.picture import Picture
 from analysis.statistics.metrics import MEASURE, MEASURES
@@ -33,6 +34,6 @@ FIGURE = Picture(
     data=lambda frame, view, columns: accuracy_by_task(frame, view.measure),
     draw=draw_by_task,
     numbers=by_task_sheets,
-    line_per_setting=True,
+    most=LINES,
     any_measure=True,
 )

@@ -97,5 +97,6 @@ FIGURE = Picture(
     draw=functools.partial(draw_by_task, kind=KIND),
     numbers=by_task_sheets,
     any_measure=True,
+    most=KIND.most,
     compares=True,
 )

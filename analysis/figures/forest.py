@@ -175,7 +175,23 @@ class Forest:
     @property
     def height(self) -> float:
         """The height of the panel, in rows. Gaps between methods add to it."""
-        return float(self.rows["y"].max()) + 1
+        return float((self.rows["y"] + _more_rows(self.rows["label"]) / 2).max()) + 1
+
+    def wrap_labels(self, width: float, size: float) -> Forest:
+        """Return a copy whose labels leave half of a figure of this width to the plot.
+
+        `width` is in inches, and `size`, the font size, in points.
+        """
+        rows = self.rows.assign(
+            label=[
+                wrap_text(escape_text(label), width / 2, size)
+                for label in self.rows["label"]
+            ]
+        )
+        more = _more_rows(rows["label"])
+        return attrs.evolve(
+            self, rows=rows.assign(y=rows["y"] + more.cumsum() - more / 2)
+        )
 
     @property
     def title(self) -> str:
@@ -187,6 +203,11 @@ class Forest:
         return f"{describe_stream(self.rows)}: {escape_text(text)} ({unit})"
 
 
+def _more_rows(labels: pd.Series[str]) -> pd.Series[float]:
+    """Return how many rows each label is higher than a label of one line."""
+    return 0.85 * labels.str.count("\n")
+
+
 def draw_forest(data: pd.DataFrame, width: float | None = None) -> Figure:
     """Return the forest plot: a panel per problem, a row per setting.
 
@@ -194,12 +215,12 @@ def draw_forest(data: pd.DataFrame, width: float | None = None) -> Figure:
     """
     width = width or 7.5
     narrow = width < NARROW
+    size = 7 if narrow else 8
     forests = [
-        Forest.arrange(part)
+        Forest.arrange(part).wrap_labels(width, size)
         for _, part in data.groupby("problem", sort=False)
         if part["difference"].notna().any()
     ]
-    size = 7 if narrow else 8
     titles = [wrap_text(f.title, width - 0.2, size + 1, bold=True) for f in forests]
     row = 0.135 if narrow else 0.165
     heights = [
@@ -253,7 +274,7 @@ def draw_panel(forest: Forest, ax: Axes, size: float) -> None:
             _draw_far(row, ax, (low, high), color, size)
     ax.set_xlim(low, high)
     ax.set_ylim(forest.height - 0.4, -0.6)
-    ax.set_yticks(rows["y"], [escape_text(label) for label in rows["label"]])
+    ax.set_yticks(rows["y"], rows["label"])
     ax.tick_params(labelsize=size)
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="y", visible=False)

@@ -23,7 +23,7 @@ import pandas as pd
 
 from analysis.figures.curves.data import by_task
 from analysis.figures.curves.figure import draw_by_task
-from analysis.figures.curves.panel import Kind
+from analysis.figures.curves.panel import LINES, Kind
 from analysis.figures.curves.sheets import by_task_sheets
 from analysis.figures.picture import Picture
 from trainables.usage import UsageError
@@ -87,5 +87,5 @@ FIGURE = Picture(
     data=lambda frame, view, columns: forgetting_by_task(frame),
     draw=functools.partial(draw_by_task, kind=Kind(one_scale=True)),
     numbers=by_task_sheets,
-    line_per_setting=True,
+    most=LINES,
 )

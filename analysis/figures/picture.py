@@ -94,8 +94,8 @@ class Picture:
             inches; None means the default width of the figure.
         numbers: A function that makes tables of numbers from the data.
         metrics: The metrics that the figure shows by default; empty if it shows none.
-        line_per_setting: Whether the figure has a line per setting, and so cannot show
-            many settings.
+        most: The largest number of settings in a panel, if the figure has a line per
+            setting; else None.
         any_measure: Whether the figure can show each measure of `metrics.MEASURES`.
         compares: Whether the figure compares settings with a baseline, and so needs the
             records of the baseline too.
@@ -108,7 +108,7 @@ class Picture:
     draw: Callable[[pd.DataFrame, float | None], Figure]
     numbers: Callable[[Any], list[Sheet]]
     metrics: tuple[str, ...] = ()
-    line_per_setting: bool = False
+    most: int | None = None
     any_measure: bool = False
     compares: bool = False
 
@@ -123,15 +123,16 @@ class Picture:
         data: pd.DataFrame,
         suffix: str,
         width: float | None = None,
-        salt: str = "plasticity-study",
     ) -> tuple[bytes, float]:
         """Draw `data`; return the bytes of a file and the width in inches.
 
-        `suffix` is the format, a key of `FORMATS`. The ids in an SVG file are made from
-        `salt`, so figures on the same web page need different salts.
+        `suffix` is the format, a key of `FORMATS`.
         """
         content = io.BytesIO()
-        with rc_context({**STYLE, "svg.hashsalt": salt}), warnings.catch_warnings():
+        with (
+            rc_context({**STYLE, "svg.hashsalt": "plasticity-study"}),
+            warnings.catch_warnings(),
+        ):
             # The name of a study can have characters that are missing in the font.
             warnings.filterwarnings("ignore", message="Glyph .* missing from font")
             figure = self.draw(data, width)

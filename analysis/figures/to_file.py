@@ -12,6 +12,7 @@ from analysis.comparing.fresh import FRESH
 from analysis.figures import FIGURES
 from analysis.figures.picture import FORMATS, SIZES, Picture, View
 from analysis.records.load import KEY, load, load_records, no_measure
+from analysis.records.measure import default_measure
 from analysis.records.write import write_file
 from analysis.statistics.metrics import MEASURE, find_metric
 from trainables.usage import UsageError, choose
@@ -26,7 +27,8 @@ class FigureRequest:
     study: str | None = None  # the study to draw; required if there are several studies
     problem: str | None = None  # the problem to draw; None means all
     metric: str | None = None  # the metric to draw; None means the figure's defaults
-    measure: str = MEASURE  # the measure to draw, or the measure of the metric
+    # the measure to draw, or the measure of the metric; None means `default_measure`
+    measure: str | None = None
     baseline: str = "sgd"  # the baseline of a figure that compares settings
     settings: Sequence[str] = ()  # the setting_ids to draw; empty means all
     where: str | None = None  # as in `load_records`
@@ -52,7 +54,9 @@ def draw_to_file(request: FigureRequest, file: str) -> None:
     width = SIZES[choose("size", request.size, SIZES)] if request.size else None
     view = _choose_view(request, picture)
     columns = picture.columns_for(view.measure)
-    records = load_records(request.results, columns, request.where, request.tasks)
+    records = load_records(
+        request.results, columns, request.where, request.tasks, own_measures=True
+    )
     frame = _select(records.to_frame(), request)
     if picture.any_measure and frame[view.measure].isna().all():
         raise no_measure(view.measure)
@@ -70,15 +74,18 @@ def draw_to_file(request: FigureRequest, file: str) -> None:
 
 def _choose_view(request: FigureRequest, picture: Picture) -> View:
     """Check the options of the request, and return what the figure should show."""
+    measure = request.measure or MEASURE
     if request.metric is not None:
-        find_metric(request.metric, request.measure)
+        find_metric(request.metric, measure)
         _check_option("metric", request, [n for n, f in FIGURES.items() if f.metrics])
-    if request.measure != MEASURE:
+    if measure != MEASURE:
         names = [n for n, f in FIGURES.items() if f.any_measure]
         _check_option("measure", request, names)
+    if picture.any_measure and request.measure is None:
+        measure = default_measure(request.results)
     return View(
         metrics=picture.metrics if request.metric is None else (request.metric,),
-        measure=request.measure,
+        measure=measure,
         baseline=request.baseline,
     )
 
@@ -122,7 +129,7 @@ def _add_fresh(
     frame: pd.DataFrame, request: FigureRequest, columns: Sequence[str]
 ) -> pd.DataFrame:
     """Add the records of the fresh networks of all studies, for a relative metric."""
-    everything = load(request.results, columns, None, request.tasks)
+    everything = load(request.results, columns, None, request.tasks, own_measures=True)
     fresh = everything[everything["intervention"] == FRESH]
     records = pd.concat([frame, fresh]).drop_duplicates(KEY, ignore_index=True)
     records.attrs |= frame.attrs  # `concat` keeps only attributes that are equal

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from analysis.records.measure import OWN_MEASURES
 from analysis.records.query import matching_rows
 from analysis.records.request import read_study_files
 from analysis.records.runs import NEEDED
@@ -145,11 +146,18 @@ def load(
     tasks: str | None = None,
     *,
     measure: str | None = None,
+    own_measures: bool = False,
     with_stopped: bool = False,
 ) -> pd.DataFrame:
     """Load records as a data frame. `load_records` explains the arguments."""
     return load_records(
-        results, columns, where, tasks, measure=measure, with_stopped=with_stopped
+        results,
+        columns,
+        where,
+        tasks,
+        measure=measure,
+        own_measures=own_measures,
+        with_stopped=with_stopped,
     ).to_frame()
 
 
@@ -160,6 +168,7 @@ def load_records(
     tasks: str | None = None,
     *,
     measure: str | None = None,
+    own_measures: bool = False,
     with_stopped: bool = False,
 ) -> Records:
     """Load the records in a folder, a file or a bucket.
@@ -180,6 +189,8 @@ def load_records(
             tasks is the number of these tasks.
         measure: One more column to load. Problems without values in it are left out:
             control, for example, has no accuracy.
+        own_measures: Whether to load also the measures of all problems
+            (`analysis.records.measure`). A measure that no file has is null.
         with_stopped: Whether to load also the complete runs of settings that a race has
             stopped. The runs that a race cut short are in files of their own; if
             `results` is such a file, these runs are always loaded.
@@ -192,6 +203,8 @@ def load_records(
     """
     if measure is not None:
         columns = [*(columns or ()), measure]
+    if own_measures:
+        columns = [*(columns or ()), *OWN_MEASURES]
     part = None if tasks is None else _parse_tasks(tasks)
     with translate_errors(results):
         filesystem, root = open_results(results)
@@ -202,6 +215,9 @@ def load_records(
         raise _no_records(results)
     files = [part.file for part in parts]
     known = _merge_columns(files)
+    if own_measures:
+        for name in OWN_MEASURES:
+            known.setdefault(name, Column(REAL, True, "measure", "", ""))
     if measure is not None and measure not in known:
         raise no_measure(measure)
     for name in columns or ():

@@ -22,10 +22,10 @@ from analysis.comparing.compare import Question, compare, confirm
 from analysis.comparing.evidence import UNMEASURED
 from analysis.comparing.relations import indicators, relation
 from analysis.figures import FIGURES
-from analysis.figures.curves.panel import LINES
-from analysis.figures.picture import Columns, View
+from analysis.figures.picture import SIZES, Columns, View
+from analysis.records.measure import common_measure
 from analysis.records.runs import by_problem, by_setting
-from analysis.statistics.metrics import MEASURE
+from analysis.statistics.metrics import DEFAULT, MEASURE, MEASURES, METRICS
 from analysis.tables import TABLES, about, comparison, relations
 from analysis.tables import claims as claim_tables
 from analysis.tables import replication as replication_tables
@@ -41,7 +41,19 @@ PROBES = ["start_sharpness"]
 """The measurements that a report correlates with accuracy."""
 
 
+NEED_LABELS = ("sharpness", "relate", "tasks", "forgetting", "replication")
+"""The figures about tasks with labels, which problems of control do not have."""
+
+
 @attrs.frozen
+class Svg:
+    """A picture of a figure."""
+
+    text: str  # an SVG file
+    inches: float  # its width
+
+
+@attrs.frozen(kw_only=True)
 class Drawing:
     """A figure in a report."""
 
@@ -49,6 +61,8 @@ class Drawing:
     data: pd.DataFrame  # the numbers that the figure draws
     alt: str  # a description in words, for screen readers
     numbers: list[Sheet]  # the numbers as text
+    wide: Svg  # for a wide screen
+    narrow: Svg  # for a phone
 
 
 @attrs.frozen(kw_only=True)
@@ -77,6 +91,15 @@ class Source:
     all_records: pd.DataFrame
     columns: Columns  # the columns of the records
     facts: about.StudyFacts  # the facts about this study, with its records
+
+    @functools.cached_property
+    def measure(self) -> str:
+        """The measure of the problems of the study: see `common_measure`."""
+        return common_measure(map(str, self.facts.records["problem"].unique()))
+
+    def measure_option(self) -> list[str]:
+        """Return the option --measure if a command needs it, else nothing."""
+        return ["--measure", self.measure] if self.measure != MEASURE else []
 
     def command(self, name: str, *options: str) -> str:
         """Return the shell command for an analysis command with these arguments."""
@@ -124,24 +147,30 @@ def _about(source: Source) -> Content:
 
 
 def _table(source: Source) -> Content:
-    table = TABLES["accuracy"]
+    table, measure = TABLES["accuracy"], source.measure
     return {
-        "command": source.command_where("table"),
-        "sheets": tuple(table.sheets(table.data(source.facts.records, MEASURE))),
+        "command": source.command_where("table", *source.measure_option()),
+        "sheets": tuple(table.sheets(table.data(source.facts.records, measure))),
         "explanation": table.explanation,
     }
 
 
 def _question(source: Source) -> Question:
     study = source.facts.study if source.several else None
-    return Question(baseline=BASELINE, study=study)
+    metric = METRICS[DEFAULT].of(source.measure)
+    return Question(metric=metric, baseline=BASELINE, study=study)
+
+
+def _compare_command(source: Source) -> str:
+    options = *source.study_option(), *source.measure_option()
+    return source.command("compare", source.results, *options)
 
 
 def _answer(source: Source) -> Content:
     question = _question(source)
     winners = confirm(source.all_records, question)
     return {
-        "command": source.command("compare", source.results, *source.study_option()),
+        "command": _compare_command(source),
         "findings": tuple(headlines(winners, question)),
     }
 
@@ -171,7 +200,7 @@ def _compare(source: Source) -> Content:
     return {
         "lead": f"Every setting is compared with {BASELINE.upper()}, seed by seed. The "
         f"metric is {metric.words}: {metric.definition}.",
-        "command": source.command("compare", source.results, *source.study_option()),
+        "command": _compare_command(source),
         "findings": (
             *comparison.describe_verdicts(data, question),
             *comparison.describe_power(data, question),
@@ -186,6 +215,7 @@ def _compare(source: Source) -> Content:
 
 def _relate(source: Source) -> Content:
     records = source.facts.records
+    _check_labels(source)
     if records[PROBES].isna().all(axis=None):
         raise UsageError(
             "sharpness before a task was not measured: run the study with "
@@ -205,28 +235,58 @@ def _figure(name: str, source: Source) -> Content:
     """Return the content of the part that shows a figure from `FIGURES`."""
     picture, records = FIGURES[name], source.facts.records
     lead = f"{picture.meaning[0].upper()}{picture.meaning[1:]}."
-    options = source.study_option()
-    if picture.line_per_setting and (chosen := settings_to_draw(records)):
+    options, measure = source.study_option(), source.measure
+    if picture.any_measure:
+        options += source.measure_option()
+    elif name in NEED_LABELS:
+        _check_labels(source)
+    view = View(metrics=picture.metrics, measure=measure)
+    shown = records
+    if picture.compares:  # the baselines are not among the settings of the figure
+        compared = picture.data(records, view, source.columns)["setting_id"]
+        shown = records[records["setting_id"].isin(compared)]
+    chosen = settings_to_draw(shown, picture.most, measure) if picture.most else []
+    if chosen:
         options += ["--setting", *chosen]
         lead += (
-            f" There are {records['setting_id'].nunique()} settings, too many for one "
-            "figure. For each optimizer, the figure shows the settings with the "
-            "highest mean accuracy. It leaves out settings with a diverged run."
+            f" There are {shown['setting_id'].nunique()} settings, too many for one "
+            "figure. For each optimizer, the figure shows the settings with the best "
+            f"mean {MEASURES[measure].words}. It leaves out settings with a diverged "
+            "run."
         )
-        records = records[records["setting_id"].isin(chosen)]
+        if not picture.compares:
+            records = records[records["setting_id"].isin(chosen)]
     _check_worth(name, records)
-    data = picture.data(records, View(metrics=picture.metrics), source.columns)
+    data = picture.data(records, view, source.columns)
+    if chosen and picture.compares:
+        data = data[data["setting_id"].isin(chosen)]
     alt = [f"{picture.meaning}, study {source.facts.study}."]
-    if picture.line_per_setting:
+    if picture.most:
         for problem, part in data.groupby("problem", sort=False):
-            alt.append(f"{problem}: {', '.join(part['label'].unique()[:LINES])}.")
+            alt.append(f"{problem}: {', '.join(part['label'].unique())}.")
     alt.append("The numbers are in the table that follows.")
     options += ["-o", f"{name}.svg"]
     return {
         "lead": lead,
         "command": source.command("figure", name, source.results, *options),
-        "drawing": Drawing(name, data, " ".join(alt), picture.numbers(data)),
+        "drawing": Drawing(
+            figure=name,
+            data=data,
+            alt=" ".join(alt),
+            numbers=picture.numbers(data),
+            wide=_draw(name, data),
+            narrow=_draw(name, data, SIZES["one-column"]),
+        ),
     }
+
+
+def _check_labels(source: Source) -> None:
+    """Raise a UsageError if the study has only problems of control."""
+    if source.measure != MEASURE:
+        raise UsageError(
+            "this part is about tasks with labels, and this study has only problems of "
+            "control"
+        )
 
 
 def _check_worth(name: str, records: pd.DataFrame) -> None:
@@ -246,26 +306,35 @@ def _check_worth(name: str, records: pd.DataFrame) -> None:
         )
 
 
-def settings_to_draw(frame: pd.DataFrame) -> list[str]:
+def _draw(name: str, data: pd.DataFrame, width: float | None = None) -> Svg:
+    """Draw a figure that is `width` inches wide; None means its default width."""
+    content, inches = FIGURES[name].render(data, "svg", width)
+    return Svg(content.decode("utf-8"), inches)
+
+
+def settings_to_draw(
+    frame: pd.DataFrame, most: int, measure: str = MEASURE
+) -> list[str]:
     """Return the IDs of the settings to draw; an empty list means all settings.
 
-    A panel can show `LINES` settings of a problem. If there are more, choose about half
-    of `LINES` for each problem: settings without a diverged run that have the highest
-    mean test accuracy. Each optimizer gets the same share.
+    A panel can show `most` settings of a problem. If there are more, choose about half
+    of `most` for each problem: settings without a diverged run that have the best mean
+    of the measure. Each optimizer gets the same share.
 
     Raises:
         UsageError: Each setting has a diverged run or no complete run.
     """
     settings = frame.drop_duplicates("setting_id")
-    if settings.groupby("problem", observed=True).size().max() <= LINES:
+    if settings.groupby("problem", observed=True).size().max() <= most:
         return []
     chosen: list[str] = []
-    for _, group, _ in by_problem(by_setting(frame)):
+    sign = -1 if MEASURES[measure].higher else 1
+    for _, group, _ in by_problem(by_setting(frame, measure)):
         good = [runs for runs in group if runs.seeds and not runs.diverged]
-        good.sort(key=lambda runs: -float(runs.matrix.mean()))
+        good.sort(key=lambda runs: sign * float(runs.matrix.mean()))
         kinds = list(dict.fromkeys(runs.setting["optimizer"] for runs in good))
-        each = max(1, LINES // 2 // max(1, len(kinds)))
-        for kind in kinds[:LINES]:
+        each = max(1, most // 2 // max(1, len(kinds)))
+        for kind in kinds[:most]:
             own = [r.setting_id for r in good if r.setting["optimizer"] == kind]
             chosen += own[:each]
     if not chosen:

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis.figures import FIGURES
-from analysis.figures.picture import NARROW, SIZES
+from analysis.figures.picture import NARROW
 from analysis.records.request import read_requests
 from analysis.records.write import write_file
 from analysis.report.build import PROBES, Drawing, Part, Source, build_parts
@@ -112,22 +112,19 @@ def make_page(reports: Sequence[Report]) -> str:
         lstrip_blocks=True,
     )
     template = environment.get_template("page.html")
-    return template.render(reports=reports, draw=_draw, most=MOST_ROWS)
+    return template.render(reports=reports, embed=_embed, most=MOST_ROWS)
 
 
-def _draw(drawing: Drawing, name: str) -> list[dict[str, Any]]:
+def _embed(drawing: Drawing, name: str) -> list[dict[str, Any]]:
     """Return a figure as SVG in two widths: for a wide screen and for a phone."""
-    drawings = []
-    for kind, width in (("wide", None), ("narrow", SIZES["one-column"])):
-        prefix = f"{name}-{kind}"
-        picture = FIGURES[drawing.figure]
-        content, inches = picture.render(drawing.data, "svg", width, salt=prefix)
-        svg = content.decode("utf-8")
+    pictures = []
+    for kind, svg in (("wide", drawing.wide), ("narrow", drawing.narrow)):
         # `Markup` is safe here, because Matplotlib escapes the text of a figure.
-        markup = Markup(unique_ids(svg[svg.index("<svg") :], prefix))
-        fits = inches < NARROW
-        drawings.append({"svg": markup, "fits": fits, "inches": round(inches, 2)})
-    return drawings
+        text = svg.text[svg.text.index("<svg") :]
+        markup = Markup(unique_ids(text, f"{name}-{kind}"))
+        fits = svg.inches < NARROW
+        pictures.append({"svg": markup, "fits": fits, "inches": round(svg.inches, 2)})
+    return pictures
 
 
 def unique_ids(svg: str, prefix: str) -> str:

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.records.load import Records, RecordsFile, load_records
+from analysis.records.measure import OWN_MEASURES, own_measure
 from analysis.records.request import RequestedStudy, read_requests
 from analysis.records.runs import NEEDED, Runs, by_problem, by_setting
 from analysis.tables.formats import (
@@ -28,8 +29,8 @@ from analysis.tables.words import name_seeds, value_cell
 from trainables.record import KNOWN_COLUMNS
 from trainables.usage import UsageError, format_duration
 
-COLUMNS = ("test_accuracy", "steps", "seconds", "device", "engine")
-"""The columns of the records that this module reads, besides `NEEDED`."""
+COLUMNS = ("steps", "seconds", "device", "engine")
+"""The columns that this module reads, besides `NEEDED` and the problems' measures."""
 
 MADE_WITH = {
     "commit": "code",
@@ -97,17 +98,20 @@ def load_or_empty(
     where: str | None,
     requests: Mapping[str, RequestedStudy],
 ) -> Records:
-    """Load records, or return an empty table if no run of the studies has records yet.
+    """Load records, with the measures of all problems.
+
+    If no run of the studies has records yet, return an empty table.
 
     Raises:
         UsageError: The records cannot be loaded. If there is a study.json and no
             filter, missing records are no error.
     """
     try:
-        return load_records(results, columns, where)
+        return load_records(results, columns, where, own_measures=True)
     except UsageError as error:
         if where is None and requests and str(error).startswith("no records in "):
-            empty = pa.table({name: [] for name in [*NEEDED, *columns]})
+            names = [*NEEDED, *columns, *OWN_MEASURES]
+            empty = pa.table({name: [] for name in names})
             return Records(empty, [], dict(KNOWN_COLUMNS))
         raise
 
@@ -135,7 +139,11 @@ def run_counts(
     The columns of the result are `COUNTS`. The columns that end in _seeds list the
     seeds as text, for example "0 3". The arguments are as in `StudyFacts`.
     """
-    settings = by_setting(frame) if len(frame) else []
+    settings: list[Runs] = []
+    if len(frame):
+        measures = frame["problem"].astype(str).map(own_measure)
+        for measure, part in frame.groupby(measures, sort=False):
+            settings += by_setting(part, str(measure))
     if request:
         recorded = {runs.setting_id for runs in settings}
         settings = [_compare_with_request(runs, request) for runs in settings]

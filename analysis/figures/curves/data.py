@@ -13,9 +13,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.figures.picture import Columns
+from analysis.records.measure import common_measure
 from analysis.records.runs import Runs, by_problem, by_setting, matrices
 from analysis.statistics.intervals import Interval, Reals, mean_interval
-from analysis.statistics.metrics import MEASURE, MEASURES
+from analysis.statistics.metrics import MEASURES
 from trainables.usage import UsageError
 
 KEPT = ("problem", "dataset", "optimizer", "lr", "tasks")
@@ -56,7 +57,7 @@ def by_task(
         frame: Records with the columns of `analysis.records.runs.NEEDED`, and the
             measurements. A complete run finished all tasks, did not diverge, and has a
             value of the first measurement at every task. If the first measurement is
-            not in `metrics.MEASURES`, test_accuracy decides in its place.
+            not in `metrics.MEASURES`, `common_measure` decides in its place.
         titles: The title of each measurement, by its column, with the unit in brackets.
             If the unit is "%" or "pp", figures show the fractions times 100.
         all_settings: Whether a setting without a complete run has one row, with
@@ -70,17 +71,20 @@ def by_task(
         UsageError: No setting has a complete run, or the measurements were not made.
     """
     first = next(iter(titles))
-    settings = by_setting(frame, first if first in MEASURES else MEASURE)
+    measure = first
+    if first not in MEASURES:
+        measure = common_measure(map(str, frame["problem"].unique()))
+    settings = by_setting(frame, measure)
     settings = [runs for runs in settings if runs.seeds or all_settings]
     parts = []
     for _, group, labels in by_problem(settings):
         measured = matrices(frame, group, list(titles))
         for runs, label, values in zip(group, labels, measured, strict=True):
             row = describe_runs(runs, label)
-            for measure, matrix in values.items():
+            for column, matrix in values.items():
                 tasks = np.flatnonzero(~np.isnan(matrix).any(axis=0))
                 tasks = tasks if runs.seeds else tasks[:1]
-                columns = {"measure": measure, "title": titles[measure]}
+                columns = {"measure": column, "title": titles[column]}
                 points = curve(matrix, tasks)
                 parts.append(pd.DataFrame({**row, **columns, **points}))
     if not parts:

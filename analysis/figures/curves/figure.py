@@ -15,7 +15,7 @@ from matplotlib.figure import Figure, SubFigure
 from analysis.figures.curves.data import by_task, titles_of
 from analysis.figures.curves.heading import make_heading
 from analysis.figures.curves.looks import rates_of
-from analysis.figures.curves.panel import BY_TASK, Kind, draw_measure, name_line
+from analysis.figures.curves.panel import BY_TASK, LINES, Kind, draw_measure, name_line
 from analysis.figures.curves.sheets import by_task_sheets
 from analysis.figures.labels import label_ends, names_fit
 from analysis.figures.picture import (
@@ -211,9 +211,9 @@ def picture_by_task(title: str, meaning: str, shown: Sequence[str]) -> Picture:
     return Picture(
         title=title,
         meaning=meaning,
-        columns=tuple(dict.fromkeys(("test_accuracy", *shown))),
+        columns=tuple(shown),
         data=lambda frame, view, columns: by_task(frame, titles_of(shown, columns)),
         draw=draw_by_task,
         numbers=by_task_sheets,
-        line_per_setting=True,
+        most=LINES,
     )

@@ -23,7 +23,7 @@ from analysis.figures.forest import (
 )
 from analysis.figures.picture import STYLE, View
 from analysis.figures.to_file import FigureRequest, draw_to_file
-from tests.support.boxes import cut_texts
+from tests.support.boxes import cut_texts, text_boxes
 from tests.support.synthetic import frame, make_run, make_setting, write
 from trainables.usage import UsageError
 
@@ -128,6 +128,31 @@ def test_of_many_settings_the_best_and_the_worst_of_each_method_are_drawn():
         assert cut_texts(figure) == []
     words = " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
     assert f"are drawn, and {forest.hidden} settings are left out" in words
+
+
+@pytest.mark.parametrize("width", [3.35, 7.5])
+def test_long_labels_leave_half_of_the_figure_to_the_plot(width):
+    shared = {"network": "conv", "conv_channels": "128-256-512"}
+    runs = [
+        run
+        for channels in ({}, shared)
+        for kind, rho in (("sgd", None), ("sam", 0.05))
+        for run in runs_of(0.9, range(3), optimizer=kind, rho=rho, **channels)
+    ]
+    data = differences(frame(*runs), View())
+    with rc_context(STYLE):
+        figure = draw_forest(data, width)
+        boxes = text_boxes(figure)
+        (ax,) = figure.subfigs[0].axes
+        assert cut_texts(figure) == []
+    share = ax.get_position().width
+    assert share > 0.45
+    # no label covers another one
+    labels = {label.get_text() for label in ax.get_yticklabels()}
+    assert any("\n" in label for label in labels) == (width < 5)
+    own = [box for text, box in boxes if text in labels]
+    assert len(own) == 2
+    assert not own[0].overlaps(own[1])
 
 
 def test_a_network_that_learns_nothing_leaves_the_others_readable(records):

@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -339,6 +340,35 @@ def test_of_many_settings_the_best_are_drawn_and_the_command_names_them(
         )
         assert set(mine[-3:]) <= set(chosen)
     assert "18 settings" in part.lead
+
+
+DATA = Path(__file__).parents[3] / "docs" / "data"
+
+
+@pytest.mark.parametrize("study", ["td", "family"])
+def test_many_settings_leave_out_no_figure_of_lines(study):
+    """Each of these studies has more settings than a panel of a figure has lines."""
+    (report,) = make_reports(str(DATA / study))
+    drawn = {part.key: part for part in report.parts if part.drawing}
+    assert drawn.keys() >= {"accuracy", "difference", "capacity", "forest"}
+    assert drawn["difference"].drawing.data["setting_id"].nunique() <= 8
+    assert "--setting" in drawn["difference"].command
+    assert report.complete == report.expected > 0
+
+
+def test_a_study_of_control_is_reported_by_its_own_measure(capsys):
+    (report,) = make_reports(str(DATA / "td"))
+    parts = {part.key: part for part in report.parts}
+    assert "--measure value_error" in parts["table"].command
+    assert "--measure value_error" in parts["compare"].command
+    assert "value error" in parts["accuracy"].drawing.data["title"].iloc[0]
+    assert "only problems of control" in parts["forgetting"].problem
+    assert "No run is missing" in parts["lost"].lead
+    # the command needs no --measure, because study.json names the problem
+    for options in ((), ("value_error",)):
+        table(str(DATA / "td"), *options)
+    first, second = np.array_split(capsys.readouterr().out.splitlines(), 2)
+    assert first.tolist() == second.tolist()
 
 
 def test_a_part_that_fails_takes_no_other_with_it(tmp_path, monkeypatch, capsys):
