@@ -83,6 +83,8 @@ def _headline(rows: Sequence[Row], question: Question) -> str:
 
 def _level(row: Row, metric: Metric) -> str:
     level, unit = metric_cell("baseline_mean", metric)(row), unit_of_level(metric)
+    if unit in metric.words:  # a return of 200 needs no unit
+        return f"{metric.words} {level}"
     return f"{metric.words} {level}{'' if unit == '%' else ' '}{unit}"
 
 
