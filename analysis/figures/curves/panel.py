@@ -125,6 +125,8 @@ class Panel:
         if not len(self.lines):
             return 0.0, 1.0
         low, high = float(self.lines.min()), float(self.lines.max())
+        if not self.lines.any():  # all numbers are 0
+            return -1.0 if self.kind.signed else 0.0, 1.0
         if self.logarithmic:
             return low / 1.6, high * 1.6
         if self.kind.signed:

@@ -61,6 +61,15 @@ def test_the_data_is_a_row_a_point():
     assert set(map(tuple, points)) == {tuple(range(100)), tuple(range(45))}
 
 
+def test_a_measure_that_is_always_zero_has_an_axis_that_can_be_read():
+    runs = [
+        make_run(make_setting(tasks=3), seed, accuracy=[0.0] * 3) for seed in (0, 1)
+    ]
+    ax = Figure().subplots()
+    draw_panel(accuracy_by_task(frame(*runs)), ax)
+    assert ax.get_ylim() == (0.0, 1.0)
+
+
 def test_the_band_is_the_interval_over_runs():
     setting = make_setting(tasks=3)
     values = np.array([[0.5, 0.6, 0.7], [0.7, 0.6, 0.9]])
