@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from analysis.records.request import read_requests
-from analysis.statistics.metrics import MEASURE
-from trainables.problems import PROBLEMS, Levels
+from trainables.problems import PROBLEMS, Levels, Problem
 
 OWN_MEASURES = tuple(dict.fromkeys(kind.measure for kind in PROBLEMS.values()))
 """The measures of all problems. Each is a column of the records."""
@@ -23,7 +22,7 @@ def own_measure(problem: str) -> str:
     ('value_error', 'test_accuracy', 'test_accuracy')
     """
     known = PROBLEMS.get(problem)
-    return known.measure if known else MEASURE
+    return (known or Problem).measure
 
 
 def common_measure(problems: Iterable[str]) -> str:
@@ -37,10 +36,10 @@ def common_measure(problems: Iterable[str]) -> str:
     >>> common_measure([]), common_measure(["td", "permuted"])
     ('test_accuracy', 'test_accuracy')
     """
-    measures = set(map(own_measure, problems)) or {MEASURE}
+    measures = set(map(own_measure, problems)) or {Problem.measure}
     if len(measures) == 1:
         return measures.pop()
-    return MEASURE if MEASURE in measures else Levels.measure
+    return (Problem if Problem.measure in measures else Levels).measure
 
 
 def default_measure(results: str) -> str:
