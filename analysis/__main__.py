@@ -14,6 +14,7 @@ from trainables.usage import UsageError, run_command
 
 if TYPE_CHECKING:
     from analysis.comparing.compare import Question
+    from analysis.statistics.metrics import Metric
 
 Results = Annotated[
     str,
@@ -205,7 +206,8 @@ def compare(
     from analysis.tables.comparison import print_comparison
 
     _check_positive("--detect", detect)
-    question = _question(results, metric, measure, baseline, study, problem, margin)
+    chosen = _metric(results, metric, measure)
+    question = _question(chosen, baseline, study, problem, margin)
     selection = Selection(where, tasks)
     print_comparison(results, question, format, detect=detect, selection=selection)
 
@@ -237,7 +239,8 @@ def dose(
     from analysis.records.load import Selection
     from analysis.tables.dose import print_dose
 
-    question = _question(results, metric, measure, "sgd", study, problem, margin)
+    chosen = _metric(results, metric, measure)
+    question = _question(chosen, "sgd", study, problem, margin)
     print_dose(results, question, format, Selection(where, tasks))
 
 
@@ -267,7 +270,8 @@ def law(
     from analysis.records.load import Selection
     from analysis.tables.law import print_law
 
-    question = _question(results, metric, measure, "sgd", study, problem)
+    chosen = _metric(results, metric, measure)
+    question = _question(chosen, "sgd", study, problem)
     print_law(results, question, format, Selection(where, tasks))
 
 
@@ -465,10 +469,20 @@ def diff(
     print_difference(a, b, format, where)
 
 
+def _metric(results: str, name: str, measure: str | None) -> Metric:
+    """Return a metric of a measure; None means the measure of the problems.
+
+    Raises:
+        UsageError: The metric is unknown, or the results cannot be read.
+    """
+    from analysis.records.measure import default_measure
+    from analysis.statistics.metrics import find_metric
+
+    return find_metric(name, measure or default_measure(results))
+
+
 def _question(
-    results: str,
-    metric: str,
-    measure: str | None,
+    metric: Metric,
     baseline: str,
     study: str | None,
     problem: str | None,
@@ -477,21 +491,19 @@ def _question(
     """Return the question that the options of a command ask.
 
     Raises:
-        UsageError: The metric is unknown, or --margin is not above 0.
+        UsageError: --margin is not above 0.
     """
     from analysis.comparing.compare import Question
-    from analysis.records.measure import default_measure
-    from analysis.statistics.metrics import MEASURES, find_metric
+    from analysis.statistics.metrics import MEASURES
 
     _check_positive("--margin", margin)
-    measure = measure or default_measure(results)
-    own = {} if margin is None else {"margin": margin / MEASURES[measure].scale}
+    scale = MEASURES[metric.measure].scale
     return Question(
-        metric=find_metric(metric, measure),
+        metric=metric,
         baseline=baseline,
         study=study,
         problem=problem,
-        **own,
+        **({} if margin is None else {"margin": margin / scale}),
     )
 
 

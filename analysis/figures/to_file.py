@@ -12,7 +12,7 @@ from analysis.comparing.fresh import FRESH
 from analysis.figures import FIGURES
 from analysis.figures.picture import FORMATS, SIZES, Picture, View
 from analysis.records.load import KEY, load, load_records, no_measure
-from analysis.records.measure import default_measure
+from analysis.records.measure import OWN_MEASURES, default_measure
 from analysis.records.write import write_file
 from analysis.statistics.metrics import MEASURE, find_metric
 from trainables.usage import UsageError, choose
@@ -53,10 +53,8 @@ def draw_to_file(request: FigureRequest, file: str) -> None:
         raise UsageError(f"cannot draw {file}: its suffix must be one of {known}")
     width = SIZES[choose("size", request.size, SIZES)] if request.size else None
     view = _choose_view(request, picture)
-    columns = picture.columns_for(view.measure)
-    records = load_records(
-        request.results, columns, request.where, request.tasks, own_measures=True
-    )
+    columns = (*picture.columns_for(view.measure), *OWN_MEASURES)
+    records = load_records(request.results, columns, request.where, request.tasks)
     frame = _select(records.to_frame(), request)
     if picture.any_measure and frame[view.measure].isna().all():
         raise no_measure(view.measure)
@@ -129,7 +127,7 @@ def _add_fresh(
     frame: pd.DataFrame, request: FigureRequest, columns: Sequence[str]
 ) -> pd.DataFrame:
     """Add the records of the fresh networks of all studies, for a relative metric."""
-    everything = load(request.results, columns, None, request.tasks, own_measures=True)
+    everything = load(request.results, columns, None, request.tasks)
     fresh = everything[everything["intervention"] == FRESH]
     records = pd.concat([frame, fresh]).drop_duplicates(KEY, ignore_index=True)
     records.attrs |= frame.attrs  # `concat` keeps only attributes that are equal

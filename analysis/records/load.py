@@ -146,18 +146,11 @@ def load(
     tasks: str | None = None,
     *,
     measure: str | None = None,
-    own_measures: bool = False,
     with_stopped: bool = False,
 ) -> pd.DataFrame:
     """Load records as a data frame. `load_records` explains the arguments."""
     return load_records(
-        results,
-        columns,
-        where,
-        tasks,
-        measure=measure,
-        own_measures=own_measures,
-        with_stopped=with_stopped,
+        results, columns, where, tasks, measure=measure, with_stopped=with_stopped
     ).to_frame()
 
 
@@ -168,7 +161,6 @@ def load_records(
     tasks: str | None = None,
     *,
     measure: str | None = None,
-    own_measures: bool = False,
     with_stopped: bool = False,
 ) -> Records:
     """Load the records in a folder, a file or a bucket.
@@ -182,15 +174,14 @@ def load_records(
         results: A folder of studies, the folder of a study, a folder named records, or
             one .parquet file; a path or a URI (s3://bucket/results).
         columns: The columns to read; None reads all. The columns that identify a row
-            or describe its setting are always read.
+            or describe its setting are always read. If no file has a measure from
+            `OWN_MEASURES`, the measure is null.
         where: Load only the rows that match this expression in DuckDB's SQL.
         tasks: Load only these tasks of each stream, given as START:STOP, as if the
             stream had no other tasks: the task START gets the number 0, and the column
             tasks is the number of these tasks.
         measure: One more column to load. Problems without values in it are left out:
             control, for example, has no accuracy.
-        own_measures: Whether to load also the measures of all problems
-            (`analysis.records.measure`). A measure that no file has is null.
         with_stopped: Whether to load also the complete runs of settings that a race has
             stopped. The runs that a race cut short are in files of their own; if
             `results` is such a file, these runs are always loaded.
@@ -203,8 +194,6 @@ def load_records(
     """
     if measure is not None:
         columns = [*(columns or ()), measure]
-    if own_measures:
-        columns = [*(columns or ()), *OWN_MEASURES]
     part = None if tasks is None else _parse_tasks(tasks)
     with translate_errors(results):
         filesystem, root = open_results(results)
@@ -215,12 +204,11 @@ def load_records(
         raise _no_records(results)
     files = [part.file for part in parts]
     known = _merge_columns(files)
-    if own_measures:
-        for name in OWN_MEASURES:
-            known.setdefault(name, Column(REAL, True, "measure", "", ""))
     if measure is not None and measure not in known:
         raise no_measure(measure)
     for name in columns or ():
+        if name in OWN_MEASURES:
+            known.setdefault(name, Column(REAL, True, "measure", "", ""))
         choose("column", name, known)
     table = _concatenate(parts, known, names)
     origin = np.repeat(np.arange(len(parts)), [p.table.num_rows for p in parts])

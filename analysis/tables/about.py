@@ -107,7 +107,7 @@ def load_or_empty(
             filter, missing records are no error.
     """
     try:
-        return load_records(results, columns, where, own_measures=True)
+        return load_records(results, [*columns, *OWN_MEASURES], where)
     except UsageError as error:
         if where is None and requests and str(error).startswith("no records in "):
             names = [*NEEDED, *columns, *OWN_MEASURES]

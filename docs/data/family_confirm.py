@@ -1,22 +1,18 @@
-"""The MSAM of the study `family` with the best level, on ten new seeds, and its SGD."""
+"""On ten new seeds: the MSAM of the study `family` with the best level, and its SGD."""
 
 import attrs
 
 from study.spec.studies import STUDIES
-from trainables.optimizers import MSAM
+from trainables.optimizers import MSAM, SGD
 
 FULL = STUDIES["family"]
-MSAMS = [s for s in FULL.settings if isinstance(s.optimizer, MSAM)]
-BEST = max(MSAMS, key=lambda s: (s.optimizer.lr, s.optimizer.rho))
+CHOSEN = (
+    MSAM(lr=0.003, rho=0.3),
+    SGD(lr=0.003, momentum=0.9),
+    SGD(lr=0.001, momentum=0.9),
+)
 STUDY = attrs.evolve(
     FULL,
-    settings=[
-        BEST,
-        *(
-            s
-            for s in FULL.settings
-            if (s.optimizer.name, s.optimizer.momentum) == ("sgd", 0.9)
-        ),
-    ],
+    settings=[s for s in FULL.settings if s.optimizer in CHOSEN],
     seeds=range(5, 15),
 )

@@ -132,11 +132,8 @@ def _objectives(study: optuna.Study) -> list[Metric]:
 
     At least one trial must be finished.
     """
-    (trial, *_), names = (
-        _complete_trials(study),
-        study.user_attrs[REQUEST]["objectives"],
-    )
-    measure = setting_of(trial).problem.measure
+    measure = setting_of(_complete_trials(study)[0]).problem.measure
+    names = study.user_attrs[REQUEST]["objectives"]
     return [METRICS[name].of(measure) for name in names]
 
 
@@ -205,7 +202,8 @@ def draw_front(study: optuna.Study, suffix: str) -> bytes:
         raise UsageError(
             f"a Pareto front needs two objectives, but this search has only {name}: "
             "start a new search with "
-            "--objective mean_accuracy,plasticity_loss and another --results folder"
+            "--objective mean_accuracy,plasticity_loss (in problems of control, "
+            "mean_accuracy,late_accuracy) and another --results folder"
         )
     if not trials:
         raise UsageError("there is nothing to draw: wait until a trial is finished")
