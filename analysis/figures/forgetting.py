@@ -88,4 +88,5 @@ FIGURE = Picture(
     draw=functools.partial(draw_by_task, kind=Kind(one_scale=True)),
     numbers=by_task_sheets,
     most=LINES,
+    needs_labels=True,
 )

@@ -99,6 +99,8 @@ class Picture:
         any_measure: Whether the figure can show each measure of `metrics.MEASURES`.
         compares: Whether the figure compares settings with a baseline, and so needs the
             records of the baseline too.
+        needs_labels: Whether the figure is about tasks with labels, which problems of
+            control do not have.
     """
 
     title: str
@@ -111,6 +113,7 @@ class Picture:
     most: int | None = None
     any_measure: bool = False
     compares: bool = False
+    needs_labels: bool = False
 
     def columns_for(self, measure: str) -> tuple[str, ...]:
         """Return the columns of the records that the figure of a measure needs."""

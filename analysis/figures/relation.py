@@ -126,4 +126,5 @@ FIGURE = Picture(
     data=lambda frame, view, columns: relation_by_setting(frame),
     draw=draw_relation,
     numbers=relation_sheets,
+    needs_labels=True,
 )

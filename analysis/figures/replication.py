@@ -105,4 +105,5 @@ FIGURE = Picture(
     data=lambda frame, view, columns: replication_curves(frame),
     draw=functools.partial(draw_by_task, kind=KIND),
     numbers=by_task_sheets,
+    needs_labels=True,
 )

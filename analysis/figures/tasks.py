@@ -184,4 +184,5 @@ FIGURE = Picture(
     data=lambda frame, view, columns: pictured_tasks(frame),
     draw=draw_tasks,
     numbers=task_sheets,
+    needs_labels=True,
 )

@@ -41,10 +41,6 @@ PROBES = ["start_sharpness"]
 """The measurements that a report correlates with accuracy."""
 
 
-NEED_LABELS = ("sharpness", "relate", "tasks", "forgetting", "replication")
-"""The figures about tasks with labels, which problems of control do not have."""
-
-
 @attrs.frozen
 class Svg:
     """A picture of a figure."""
@@ -238,7 +234,7 @@ def _figure(name: str, source: Source) -> Content:
     options, measure = source.study_option(), source.measure
     if picture.any_measure:
         options += source.measure_option()
-    elif name in NEED_LABELS:
+    elif picture.needs_labels:
         _check_labels(source)
     view = View(metrics=picture.metrics, measure=measure)
     shown = records

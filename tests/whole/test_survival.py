@@ -166,9 +166,11 @@ def test_a_sweep_that_starts_before_ray_notices_that_a_node_is_dead(
     tmp_path, nodes, expected, counts
 ):
     nodes.tell("remove")
-    with Sweep(SHORT, tmp_path, "--address", nodes.address) as sweep:
-        assert sweep.end() == 0, (sweep.text, sweep.err)
-    nodes.tell("add")
+    try:
+        with Sweep(SHORT, tmp_path, "--address", nodes.address) as sweep:
+            assert sweep.end() == 0, (sweep.text, sweep.err)
+    finally:
+        nodes.tell("add")  # the other tests use the same nodes
     counts.check(expected, chaos.read(tmp_path))
 
 

@@ -27,6 +27,7 @@ from analysis.figures.picture import (
     text_width,
     wrap_text,
 )
+from analysis.statistics.metrics import MEASURE
 
 
 def draw_by_task(
@@ -216,4 +217,5 @@ def picture_by_task(title: str, meaning: str, shown: Sequence[str]) -> Picture:
         draw=draw_by_task,
         numbers=by_task_sheets,
         most=LINES,
+        needs_labels=MEASURE in shown,
     )
