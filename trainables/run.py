@@ -54,10 +54,10 @@ from trainables.problems.task import check_tasks
 from trainables.randomness import SEEDS, generator
 from trainables.record import Record
 from trainables.setting import RunOptions, Setting
-from trainables.steps import convolved, native
+from trainables.steps import convolved, fast, native
 from trainables.steps.engine import choose_engine
 from trainables.steps.process import flushed_denormals, keep_freed_memory
-from trainables.steps.reference import both_passes
+from trainables.steps.reference import Passes, both_passes
 from trainables.steps.training import MIN_STEPS, Graphs, StepSums, train
 from trainables.steps.update import begin_task, initial_memory, make_update
 from trainables.usage import UsageError
@@ -138,7 +138,9 @@ class ContinualRun:
         self.engine = choose_engine(setting, network, engine)
         self._is_in_c = self.engine == "native" and setting.network is None
         self._test: Test = native.test if self._is_in_c else measuring.measure_tests
-        self._passes: measuring.Passes = both_passes
+        self._passes: Passes = both_passes
+        if self.engine != "reference" and network.is_relu_mlp:
+            self._passes = fast.both_passes
         if self.engine == "native" and not self._is_in_c:
             logits_of = convolved.forward_logits
             self._test = functools.partial(measuring.measure_tests, logits_of=logits_of)
@@ -416,8 +418,8 @@ class ContinualRun:
         torch computes those updates, because the C code lacks the intervention.
         """
         stack = self.stack.part(block.start, block.stop)
-        plain = stack.network.activation is None and not stack.network.normalized
-        update = make_update(self.setting, "torch" if plain else "reference", stack)
+        engine = "torch" if stack.network.is_relu_mlp else "reference"
+        update = make_update(self.setting, engine, stack)
         sums, done = [], 0
         while done < len(block.positions):
             idle_steps = intervention.idle_steps(stack)

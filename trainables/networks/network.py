@@ -65,6 +65,15 @@ class Network:
         """The number S of seeds, each of which has one network."""
         return self.weights[0].shape[0]
 
+    @property
+    def is_relu_mlp(self) -> bool:
+        """Whether this is a multilayer perceptron with ReLUs and nothing else.
+
+        `trainables.steps.fast` and `trainables.probes.chain` need such a network.
+        """
+        options = self.normalized, self.activation, self.kind, self.outputs
+        return options == (False, None, None, None)
+
     def tensors(self) -> list[Tensor]:
         """Return the weights of all layers, then the biases of all layers."""
         return [*self.weights, *self.biases]

@@ -59,12 +59,12 @@ def curvature_volatility(landscape: Landscape) -> Float[Tensor, " S"]:
     Baveja et al. follow the largest eigenvalue along the updates. This probe saves time
     by measuring all batches at the same weights.
     """
-    mean, count = landscape.mean_gradient, landscape.batch_squares.shape[1]
+    mean, count = landscape.mean_gradient, landscape.batch_count
     size = double_norm(mean)[:, None, None].to(landscape.inputs.dtype)
     direction = mean * (1 / torch.where(size > 0, size, 1))
     if count == 1:
         return torch.full_like(size[:, 0, 0], torch.nan, dtype=torch.float64)
-    values = _curvatures(landscape, direction, count).double()
+    values = _curvatures(landscape, direction).double()
     center = values.mean(dim=1).abs()
     return values.std(dim=1) / torch.where(center > 0, center, 1)
 
@@ -74,9 +74,7 @@ def _mean_square(landscape: Landscape) -> Float[Tensor, " S"]:
     return double_norm(landscape.mean_gradient).square()
 
 
-def _curvatures(
-    landscape: Landscape, direction: Network, count: int
-) -> Float[Tensor, "S K"]:
+def _curvatures(landscape: Landscape, direction: Network) -> Float[Tensor, "S K"]:
     """Return u^T H_k u for each seed and batch, where u is `direction`.
 
     Let L be the sum of share_k L_k over the batches. Its curvature along u is linear in
@@ -84,9 +82,11 @@ def _curvatures(
     gives the curvatures of all batches; without the shares, each batch would need its
     own copy of the network.
     """
-    network = landscape.network.leaves()
-    used = landscape.batches.labels.numel() // network.seeds
-    inputs, labels = landscape.inputs[:, :used], landscape.labels[:, :used]
+    network, count = landscape.network.leaves(), landscape.batch_count
+    inputs, labels = landscape.in_batches
+    if landscape.chain is not None:
+        values = landscape.chain.curvatures(direction)[:, : labels.shape[1]]
+        return values.reshape(len(values), count, -1).mean(dim=2)
     weights, u = network.tensors(), direction.tensors()
     with torch.enable_grad():
         shares = inputs.new_ones(network.seeds, count, requires_grad=True)

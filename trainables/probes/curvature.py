@@ -1,6 +1,7 @@
 """Probes of curvature: the Hessian's largest eigenvalue, its trace and its rank.
 
-H is the Hessian of the mean loss on the probe examples. The trace is estimated with
+H is the Hessian of the mean loss on the probe examples. The trace of a perceptron with
+ReLUs is computed without an estimate (see `chain`). Other traces are estimated with
 random vectors z, whose entries are independently +1 or -1 (Hutchinson 1990, "A
 stochastic estimator of the trace of the influence matrix"). The expected value of z^T H
 z is tr H. The variance of z^T H z is 2 sum_{i != j} H_ij^2. No other independent
@@ -60,20 +61,25 @@ def sharpness(landscape: Landscape) -> Float[Tensor, " S"]:
 
 @landscape_probe(unit="nats", source="Hutchinson 1990")
 def hessian_trace(landscape: Landscape) -> Float[Tensor, " S"]:
-    """Estimated sum of the Hessian's eigenvalues.
+    """Sum of the Hessian's eigenvalues.
 
-    The sum is the trace of the Hessian H. The estimate is the mean of z^T H z over 10
-    random vectors z, whose entries are +1 or -1. It is unbiased.
+    The sum is the trace of the Hessian H. It is exact for a perceptron with ReLUs.
+    Otherwise, it is an unbiased estimate: the mean of z^T H z over 10 random vectors z,
+    whose entries are +1 or -1.
     """
+    if landscape.chain is not None:
+        return landscape.chain.trace()
     return landscape.quadratic_forms.mean(dim=1)
 
 
 @landscape_probe(unit="nats", source="Hutchinson 1990")
 def hessian_trace_error(landscape: Landscape) -> Float[Tensor, " S"]:
-    """Standard error of hessian_trace.
+    """Standard error of hessian_trace, or 0 if it is exact.
 
     This is s / sqrt(10), where s is the standard deviation of the 10 values of z^T H z.
     """
+    if landscape.chain is not None:
+        return torch.zeros_like(landscape.loss)
     return landscape.quadratic_forms.std(dim=1) / math.sqrt(SAMPLES)
 
 

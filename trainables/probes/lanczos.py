@@ -15,8 +15,9 @@ never above the largest eigenvalue of A, because theta is the maximum of the Ray
 quotient over the span of the columns of V_k. The error of theta is about the square of
 the bound, divided by the gap to the next eigenvalue.
 
-Every new vector is orthogonalized twice against all earlier vectors (ibid., sec. 6.9).
-Otherwise, copies of eigenvalues that have converged would appear. Unlike power
+Every new vector is orthogonalized against the last two vectors, and then against all
+earlier vectors (ibid., sec. 6.9). Without rounding errors, the first would be enough.
+With them, copies of eigenvalues that have converged would appear. Unlike power
 iteration, the Lanczos method works even if a negative eigenvalue has the largest
 magnitude.
 
@@ -154,9 +155,9 @@ def _orthogonalize(
     """
     column = vectors[:, :, None]
     along = torch.zeros(len(vectors), dtype=torch.float64, device=vectors.device)
-    for _ in range(2):
-        overlap = torch.bmm(basis, column)
-        column = torch.baddbmm(column, basis.mT, overlap, alpha=-1)
+    for part in (basis[:, -2:], basis):
+        overlap = torch.bmm(part, column)
+        column = torch.baddbmm(column, part.mT, overlap, alpha=-1)
         along += overlap[:, -1, 0].double()
     return column[:, :, 0], along
 

@@ -21,16 +21,18 @@ from jaxtyping import Float, Float64, Shaped
 from torch import Tensor
 
 from trainables.networks.network import Network, cross_entropy, forward
+from trainables.probes.chain import Chain
 from trainables.probes.lanczos import Lanczos
 from trainables.probes.snapshot import Snapshot, sum_squares
 from trainables.randomness import generator
-from trainables.steps.reference import Loss, both_passes, loss_gradient
+from trainables.steps import fast
+from trainables.steps.reference import Loss, Passes, both_passes, loss_gradient
 
 SAMPLES = 10
 """The number of random vectors for an estimate of the Hessian's trace."""
 
 BATCH = 16
-"""The number of examples in a batch of `Landscape.batches`.
+"""The number of examples in a batch for the probes that compare batches.
 
 It does not depend on the batch size of a setting, so that settings can be compared.
 """
@@ -107,14 +109,26 @@ class Landscape:
         network, (gradient, hidden, _) = self.network, self._passes
         return Snapshot(network, hidden, gradient, network, network)
 
-    @functools.cached_property
-    def _passes(self) -> tuple[Network, list[Tensor], Tensor]:
-        return both_passes(self.network, self.inputs, self.labels)
+    @property
+    def _both_passes(self) -> Passes:
+        """The function for the gradient, the hidden layers and the logits."""
+        return fast.both_passes if self.network.is_relu_mlp else both_passes
 
     @functools.cached_property
-    def hessian(self) -> Hessian:
+    def _passes(self) -> tuple[Network, list[Tensor], Tensor]:
+        return self._both_passes(self.network, self.inputs, self.labels)
+
+    @functools.cached_property
+    def chain(self) -> Chain | None:
+        """The loss as a `Chain`, which is faster, or None for other networks."""
+        if not self.network.is_relu_mlp:
+            return None
+        return Chain(self.network, self.inputs, self.labels)
+
+    @functools.cached_property
+    def hessian(self) -> Chain | Hessian:
         """The Hessian of the mean loss L at the weights w."""
-        return Hessian(self.network, self.inputs, self.labels)
+        return self.chain or Hessian(self.network, self.inputs, self.labels)
 
     @functools.cached_property
     def lanczos(self) -> Lanczos:
@@ -157,41 +171,48 @@ class Landscape:
 
     def gradient_at(self, network: Network) -> Network:
         """Return the gradient of the mean loss L at the weights of `network`."""
-        return loss_gradient(network, self.inputs, self.labels)[0]
+        return self._both_passes(network, self.inputs, self.labels)[0]
+
+    @property
+    def batch_size(self) -> int:
+        """The size of a batch: `BATCH`, or less if there are fewer than 32 examples.
+
+        Then it is half of the examples, so that there are at least two batches. With
+        one example, there is one batch.
+        """
+        return max(1, min(BATCH, self.labels.shape[1] // 2))
+
+    @property
+    def batch_count(self) -> int:
+        """The number K of batches. Examples that do not fill a batch are left out."""
+        return self.labels.shape[1] // self.batch_size
 
     @functools.cached_property
-    def batches(self) -> Landscape:
-        """A landscape of the same networks on K batches of `BATCH` examples.
-
-        Each network appears K times in a row, once for each of its batches. Examples
-        that do not fill a batch are left out. With fewer than 32 examples, the batches
-        are smaller, so that there are at least two.
-        """
-        seeds, examples = self.labels.shape
-        size = max(1, min(BATCH, examples // 2))
-        count = examples // size
-        inputs, labels = (
-            tensor[:, : count * size].reshape(seeds * count, size, *tensor.shape[2:])
-            for tensor in (self.inputs, self.labels)
-        )
-        network = self.network.map(lambda t: t.repeat_interleave(count, dim=0))
-        copies = [seed for seed in self.seeds for _ in range(count)]
-        return Landscape(network, inputs, labels, copies, self.task)
+    def in_batches(self) -> tuple[Tensor, Tensor]:
+        """The inputs and labels of the examples that are in the K batches."""
+        used = self.batch_count * self.batch_size
+        return self.inputs[:, :used], self.labels[:, :used]
 
     @functools.cached_property
     def mean_gradient(self) -> Network:
         """The mean of the gradients of the K batches."""
-        seeds = self.network.seeds
-        return self.batches.gradient.map(
-            lambda tensor: tensor.reshape(seeds, -1, *tensor.shape[1:]).mean(dim=1)
-        )
+        return self._both_passes(self.network, *self.in_batches)[0]
 
     @functools.cached_property
     def batch_squares(self) -> Float64[Tensor, "S K"]:
         """The squared norm of the gradient of each of the K batches."""
-        tensors = sum_squares(self.batches.gradient).unbind()
+        if self.chain is not None:
+            return self.chain.batch_squares(self.batch_size)
+        count = self.batch_count
+        # each network K times in a row, once for each of its batches
+        network = self.network.map(lambda t: t.repeat_interleave(count, dim=0))
+        inputs, labels = (
+            tensor.reshape(-1, self.batch_size, *tensor.shape[2:])
+            for tensor in self.in_batches
+        )
+        tensors = sum_squares(loss_gradient(network, inputs, labels)[0]).unbind()
         squares = functools.reduce(operator.add, tensors)  # as in `double_norm`
-        return squares.reshape(self.network.seeds, -1)
+        return squares.reshape(-1, count)
 
 
 def mean_loss(logits: Float[Tensor, "S n outputs"], labels: Tensor) -> Tensor:

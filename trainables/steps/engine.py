@@ -56,13 +56,8 @@ def choose_engine(
                     f"the native engine cannot run, because {error}. To use another "
                     f"engine, set {VARIABLE}=torch"
                 ) from error
-    is_special = (
-        network.normalized
-        or network.activation is not None
-        or network.kind is not None
-        or setting.problem.grows
-    )
-    return "reference" if is_special or engine == "reference" else "torch"
+    is_plain = network.is_relu_mlp and not setting.problem.grows
+    return "torch" if is_plain and engine != "reference" else "reference"
 
 
 def describe_engine() -> str:

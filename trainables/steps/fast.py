@@ -117,7 +117,7 @@ class FastSurface(Surface):
 
     @functools.cached_property
     def _pass(self) -> Pass:
-        return _base_pass(self.network, self._inputs, self._labels, keep_z=True)
+        return base_pass(self.network, self._inputs, self._labels, keep_z=True)
 
     @functools.cached_property
     def gradient(self) -> Network:
@@ -137,12 +137,25 @@ class FastSurface(Surface):
         return _explicit_gradient(self.network, _products(h, e))
 
 
+def both_passes(
+    network: Network,
+    inputs: Float[Tensor, "S n inputs"],
+    labels: Int[Tensor, "S n"],
+) -> tuple[Network, list[Tensor], Float[Tensor, "S n outputs"]]:
+    """Do a forward and a backward pass, for each seed on its batch.
+
+    `trainables.steps.reference.both_passes` returns the same.
+    """
+    h, _, e, logits = base_pass(network, inputs, labels, keep_z=False)
+    return _explicit_gradient(network, _products(h, e)), h[1:], logits
+
+
 def _stored_gradient(
     network: Network, inputs: Tensor, labels: Tensor
 ) -> tuple[Network, Tensor]:
     """Return the gradient and the logits, both at the weights of `network`."""
-    h, _, e, logits = _base_pass(network, inputs, labels, keep_z=False)
-    return _explicit_gradient(network, _products(h, e)), logits
+    gradient, _, logits = both_passes(network, inputs, labels)
+    return gradient, logits
 
 
 def _products(h: list[Tensor], e: list[Tensor]) -> list[list[Term]]:
@@ -160,7 +173,7 @@ def _terms(
     """Count one update; return the terms of each layer's gradient, and the logits."""
     optimizer.count(memory)
     ascends = bool(optimizer.rho and optimizer.alpha)
-    base = _base_pass(network, inputs, labels, keep_z=ascends)
+    base = base_pass(network, inputs, labels, keep_z=ascends)
     alpha, h, e = optimizer.alpha, base.h, base.e
     terms = _products(h, e)
     if not ascends:
@@ -169,7 +182,7 @@ def _terms(
     if optimizer.scales_ascent:
         slope = _explicit_gradient(network, terms)
         perturbed = network + optimizer.ascent(network, slope, radius)
-        h2, _, e2, _ = _base_pass(perturbed, inputs, labels, keep_z=False)
+        h2, _, e2, _ = base_pass(perturbed, inputs, labels, keep_z=False)
     else:
         h2, e2 = _ascent_pass(network, radius, base, labels)
     mixed = e2[0] if alpha == 1 else torch.lerp(e[0], e2[0], alpha)
@@ -181,7 +194,7 @@ def _terms(
     return terms, base.logits
 
 
-def _base_pass(network: Network, inputs: Tensor, labels: Tensor, keep_z: bool) -> Pass:
+def base_pass(network: Network, inputs: Tensor, labels: Tensor, keep_z: bool) -> Pass:
     """Do a forward and a backward pass at the weights w.
 
     If `keep_z` is true, the first layer's output before its ReLU is kept for a second
@@ -195,7 +208,7 @@ def _base_pass(network: Network, inputs: Tensor, labels: Tensor, keep_z: bool) -
         z = torch.baddbmm(biases[i], h[i], weights[i])
     e = [error(z, labels)]
     for i in range(len(weights) - 1, 0, -1):
-        e.append(_through_relu(torch.bmm(e[-1], weights[i].mT), h[i]))
+        e.append(through_relu(torch.bmm(e[-1], weights[i].mT), h[i]))
     return Pass(h, first, e[::-1], z)
 
 
@@ -242,7 +255,7 @@ def _ascent_pass(
         back = torch.bmm(e2[-1], weights[i].mT)
         if not explicit[i]:
             back.baddbmm_(torch.bmm(e2[-1], scaled_e[i].mT), h[i])
-        e2.append(_through_relu(back, h2[i]))
+        e2.append(through_relu(back, h2[i]))
     return h2, e2[::-1]
 
 
@@ -302,7 +315,7 @@ def _minus_one(dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.full((), -1, dtype=dtype, device=device)
 
 
-def _through_relu(
+def through_relu(
     e: Float[Tensor, "S n width"], h: Float[Tensor, "S n width"]
 ) -> Float[Tensor, "S n width"]:
     """Set e to 0 in place where h, the output of a ReLU, is 0; return e."""

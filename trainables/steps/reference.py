@@ -30,6 +30,9 @@ GradientOf = Callable[[Network, Tensor, Tensor], tuple[Network, Tensor]]
 It returns the gradient of each seed's mean loss, and the outputs.
 """
 
+Passes = Callable[[Network, Tensor, Tensor], tuple[Network, list[Tensor], Tensor]]
+"""The type of `both_passes`."""
+
 
 class Slope(NamedTuple):
     """The gradients that an optimizer computes for S networks, and their logits."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -60,6 +61,11 @@ def dead_units(seeds: list[int] = SEEDS) -> Network:
     return network
 
 
+def by_autograd(network: Network) -> Network:
+    """The same networks, for which the probes use autograd instead of a `Chain`."""
+    return replace(network, outputs=SIZES[-1])
+
+
 CASES = {
     "initialisation": lambda: initial_network(SIZES, SEEDS, dtype=torch.float64),
     "sgd": functools.partial(trained, SGD(lr=0.1), 200),
@@ -67,6 +73,8 @@ CASES = {
     "sam rho 2": functools.partial(trained, SAM(lr=0.1, rho=2.0), 60),
     "sam rho 5": functools.partial(trained, SAM(lr=0.1, rho=5.0), 200),
     "dead units": dead_units,
+    "autograd": lambda: by_autograd(trained(SAM(lr=0.1, rho=2.0), 60)),
+    "autograd, dead units": lambda: by_autograd(dead_units()),
 }
 
 cases = pytest.mark.parametrize("case", CASES)
@@ -170,8 +178,10 @@ def test_the_first_vector_is_the_seeds_and_the_tasks_own(monkeypatch):
         assert torch.equal(one, other)
     seen = look(network)
     later = Landscape(seen.network, seen.inputs, seen.labels, SEEDS, task=3)
-    trace = LANDSCAPE["hessian_trace"]
-    assert not torch.equal(trace(seen), trace(later))
+    assert not torch.equal(seen.quadratic_forms, later.quadratic_forms)
+    assert not torch.equal(
+        *(START["start_hessian_rank"](each) for each in (seen, later))
+    )
 
 
 @cases
@@ -306,6 +316,21 @@ def test_equal_networks_before_training_are_measured_once():
     assert calls == [0, 0, 0, 0, 1, 1]
 
 
+def test_pixels_that_are_always_dark_do_not_change_the_measures():
+    images = np.random.default_rng(6).integers(1, 256, size=(60, SIZES[0]))
+    images[:, [0, 3, 9]] = 0
+    reader = Reader(torch.from_numpy(images).to(torch.uint8), torch.float64)
+    examples = Examples(np.arange(60), np.arange(60) % SIZES[-1])
+    batch = ProbeBatch([3], 1, [examples])
+    network = initial_network(SIZES, [3], dtype=torch.float64)
+    probes = START | LANDSCAPE
+    got = measure_landscape(probes, network, batch, reader)
+    seen = Landscape(network, *batch.read(reader), [3], task=1)
+    del probes["start_hessian_rank"]  # an estimate: its random vector is shorter
+    for name, probe in probes.items():
+        torch.testing.assert_close(got[name], probe(seen), rtol=1e-6, atol=1e-12)
+
+
 def test_equal_batches_have_no_noise():
     seen = look(trained(SGD(lr=0.1), 30))
     same = Landscape(
@@ -324,8 +349,21 @@ def test_equal_batches_have_no_noise():
     torch.testing.assert_close(strength, expected)
 
 
+@cases
+def test_the_trace_of_plain_relus_is_exact(case):
+    seen = look(network_of(case))
+    trace, error = (
+        LANDSCAPE[n](seen) for n in ("hessian_trace", "hessian_trace_error")
+    )
+    assert (error == 0).all() == (not case.startswith("autograd"))
+    for place in range(len(SEEDS)):
+        expected = hessian_of(case, place).trace().item()
+        away = 4 * error[place].item()
+        assert trace[place].item() == pytest.approx(expected, rel=1e-9, abs=away)
+
+
 def test_the_traces_error_is_that_of_a_mean():
-    seen = look(trained(SGD(lr=0.1), 30))
+    seen = look(by_autograd(trained(SGD(lr=0.1), 30)))
     forms = seen.quadratic_forms
     assert forms.shape == (3, landscapes.SAMPLES)
     mean, error = (LANDSCAPE[n](seen) for n in ("hessian_trace", "hessian_trace_error"))
