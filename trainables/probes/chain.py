@@ -106,17 +106,18 @@ class Chain:
 
         The gradient is that of the batch's mean loss. Examples that do not fill a batch
         are left out. The square is the sum of (h h^T + 1) * (e e^T) over the layers and
-        the pairs of examples, which needs no gradient.
+        the pairs of examples, which needs no gradient. It is computed in float64, so
+        that it does not overflow.
         """
         seeds, count = len(self._p), self._p.shape[1] // size
 
         def pairs(rows: Tensor) -> Tensor:
-            batches = rows[:, : count * size].reshape(seeds * count, size, -1)
+            batches = rows[:, : count * size].reshape(seeds * count, size, -1).double()
             return torch.bmm(batches, batches.mT)
 
         total = torch.zeros(seeds * count, dtype=torch.float64, device=self._p.device)
         for h, e in zip(self._h, self._e, strict=True):
-            total += (pairs(h).add_(1) * pairs(e)).double().sum(dim=(1, 2))
+            total += (pairs(h).add_(1) * pairs(e)).sum(dim=(1, 2))
         return (total / size**2).clamp_(min=0).reshape(seeds, count)
 
     def _forward(self, direction: Network) -> tuple[list[Tensor], Tensor]:
