@@ -52,8 +52,6 @@ REGISTRIES: dict[str, Mapping[str, type]] = {
 ONE_OUTPUT = ("continual_backprop", "redo", "snr")
 # the interventions that need plain layers (see `Architecture.is_plain`)
 PLAIN_LAYERS = ("layer_norm", "parseval", "spectral_norm", "spectral_regularization")
-# the interventions that change the head: they need a network with only one head
-ONE_HEAD = ("head_reset", "head_zero")
 
 
 def parse_hidden(value: Any) -> tuple[int, ...]:
@@ -260,11 +258,6 @@ class Setting:
                 f"intervention {name} needs a network in which each layer reads only "
                 f"the layer before it, but in network {network.name} some layers read "
                 "other layers too: leave out the intervention"
-            )
-        if isinstance(network, ActorCritic) and name in ONE_HEAD:
-            raise UsageError(
-                f"intervention {name} changes one head, but the network of problem "
-                f"{self.problem.name} has two: leave out the intervention"
             )
         outputs = ACTIVATIONS[self.activation].outputs if self.activation else 1
         if outputs > 1 and name in ONE_OUTPUT:

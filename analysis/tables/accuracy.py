@@ -27,6 +27,7 @@ from analysis.records.runs import (
 )
 from analysis.statistics.intervals import Interval, mean_interval
 from analysis.statistics.metrics import MEASURE, MEASURES, METRICS
+from analysis.tables.cautions import cautions
 from analysis.tables.formats import Cells, Column, Row, Sheet, Table, make_sheet, number
 from analysis.tables.words import (
     ALWAYS,
@@ -161,7 +162,8 @@ def _sheet(title: str, rows: list[dict[str, Any]]) -> Sheet:
     }
     if rows[0]["measure"] != MEASURE:
         title = f"{title}: {MEASURES[rows[0]['measure']].words}"
-    return make_sheet(title, caption, cells, rows, _notes(rows, settings))
+    notes = [*_notes(rows, settings), *cautions(settings)]
+    return make_sheet(title, caption, cells, rows, notes)
 
 
 def _numbers(measure: str) -> Cells:

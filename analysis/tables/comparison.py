@@ -15,6 +15,7 @@ from analysis.records.load import EVERYTHING, Selection, load
 from analysis.records.runs import plain_rows, varying_columns
 from analysis.statistics.metrics import MEASURES, Metric
 from analysis.statistics.power import LEVEL, seeds_needed
+from analysis.tables.cautions import cautions
 from analysis.tables.formats import (
     Cells,
     Column,
@@ -132,6 +133,8 @@ def explain(data: pd.DataFrame, question: Question) -> list[str]:
     )
     if metric.relative:
         lines.append(RELATIVE_EXPLANATION)
+    else:
+        lines += cautions(plain_rows(data))
     return lines
 
 

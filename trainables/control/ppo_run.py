@@ -6,6 +6,7 @@ A level is a task of the stream. A run does this:
         let the intervention change the networks (not before the first level)
         for each iteration:
             play episodes, during which the weights do not change
+            in the first iteration: measure the policy's entropy
             in the first iteration of some levels: measure the critic's sharpness
             for each epoch and batch: update actor and critic
         run the probes on the steps of the last iteration
@@ -50,6 +51,8 @@ class PPORun(LevelsRun):
             steps = self._play(iteration)
             inputs, targets, tally = self._examples(steps)
             tallies.append(tally)
+            if iteration == 0:
+                measures["start_policy_entropy"] = self._entropy(inputs)
             if iteration == 0 and self._with_landscape:
                 self._start_phase("landscape")
                 measures["start_critic_sharpness"] = self._sharpness(
@@ -77,6 +80,12 @@ class PPORun(LevelsRun):
         world, problem = World.of(self.problem, seeds, self.task), self.problem
         iteration_steps, longest = problem.iteration_steps, problem.episode_steps
         return play(logits, world, randoms, iteration_steps, longest)
+
+    def _entropy(self, inputs: Tensor) -> Tensor:
+        """Return the mean entropy of each seed's policy, in nats; float64, (S,)."""
+        logits = dense_forward(actor(self.stack.network), inputs)[1]
+        logs = logits.double().log_softmax(-1)
+        return -(logs.exp() * logs).sum(-1).mean(-1)
 
     def _examples(self, steps: Steps) -> tuple[Tensor, Tensor, Tally]:
         """Return the inputs and targets of the updates, and the sums of the episodes.

@@ -31,6 +31,7 @@ class ActorCritic(Architecture):
 
     name: ClassVar[str] = "actor_critic"
     hidden: ClassVar[tuple[int, ...]] = (100, 100, 100)
+    heads: ClassVar[int] = 2
 
     def layers(self, form: Form, dense: Sequence[int], outputs: int = 1) -> list[Layer]:
         """Return the sizes of the actor's layers, then of the critic's.

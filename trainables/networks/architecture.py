@@ -63,6 +63,12 @@ class Architecture:
     spectral norms.
     """
 
+    heads: ClassVar[int] = 1
+    """The number of heads. The layers are as many chains, which end in a head each.
+
+    The chains have equally many layers, and are one after the other.
+    """
+
     @property
     def front(self) -> int:
         """The number of layers before the dense layers."""

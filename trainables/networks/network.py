@@ -102,6 +102,12 @@ class Network:
         return replace(self, mode=mode)
 
     @property
+    def heads(self) -> range:
+        """The positions of the output layers: the last layer, or one of each chain."""
+        depth = len(self.weights) // (1 if self.kind is None else self.kind.heads)
+        return range(depth - 1, len(self.weights), depth)
+
+    @property
     def layers(self) -> list[Layer]:
         """The sizes of all layers. Plain networks set only `inputs` and `units`."""
         if self.kind is None or self.kind.is_plain:

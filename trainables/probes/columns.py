@@ -79,6 +79,13 @@ declare(
     "first steps of the level, before the first update",
 )
 declare(
+    "start_policy_entropy",
+    unit="nats",
+    source="Schulman et al. 2017 (arXiv 1707.06347), eq. 9",
+    meaning="control: mean entropy of PPO's actions on the first steps of the level, "
+    "before the first update; with equally likely actions, the log of their number",
+)
+declare(
     "value_error",
     source="this program",
     meaning="td: root mean square error of the values of all places, after the task, "

@@ -16,7 +16,14 @@ from trainables.bases import Adam
 from trainables.control.levels import Tally
 from trainables.control.play import COPIES
 from trainables.control.ppo_run import PPORun
-from trainables.interventions import Fresh, L2Init, LayerNorm, StepShrinkPerturb
+from trainables.interventions import (
+    Fresh,
+    HeadReset,
+    HeadZero,
+    L2Init,
+    LayerNorm,
+    StepShrinkPerturb,
+)
 from trainables.optimizers import GNP, SAM, SGD
 from trainables.problems import Acrobot, CartPole, Grid, Permuted
 from trainables.randomness import generator
@@ -253,6 +260,38 @@ def test_the_sharpness_is_that_of_the_critics_loss():
     assert record["start_critic_sharpness"] == pytest.approx(largest, rel=1e-3)
 
 
+def test_the_entropy_is_that_of_the_policy_on_its_first_steps():
+    run = new_run(tasks=1, hidden=(3,), activation="tanh")
+    inputs, _, _ = run._examples(run._play(0))
+    network, h = run.network, inputs[0]
+    for i in range(2):
+        h = (h.tanh() if i else h) @ network.weights[i][0] + network.biases[i][0]
+    entropy = torch.distributions.Categorical(logits=h).entropy().mean()
+    record = run.next_task()[0]
+    assert record["start_policy_entropy"] == pytest.approx(entropy.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("intervention", [HeadZero(), HeadReset()])
+def test_both_heads_are_reset_and_nothing_else(intervention):
+    run = new_run(tasks=2, intervention=intervention)
+    run.next_task()
+    learned = run.network.map(torch.clone)
+    intervention.begin_task(run.stack)
+    assert [*run.network.heads] == [
+        len(learned.weights) // 2 - 1,
+        len(learned.weights) - 1,
+    ]
+    for i, (now, then) in enumerate(
+        zip(run.network.weights, learned.weights, strict=True)
+    ):
+        assert torch.equal(now, then) == (i not in run.network.heads)
+    record = run.next_task()[0]
+    entropy = record["start_policy_entropy"]
+    if isinstance(intervention, HeadZero):
+        assert entropy == pytest.approx(math.log(2))
+    assert entropy < math.log(2) + 1e-12
+
+
 def test_episodes_before_the_threshold_are_counted():
     run = new_run()
     returns = np.array([[10.0, 250.0, 20.0], [1.0, 2.0, 3.0]])
@@ -338,7 +377,6 @@ def test_other_environments_run_and_resume(problem):
         ({"dataset": "mnist"}, "dataset is mnist, but problem cartpole has no images"),
         ({"examples": 5}, "the setting has examples, but problem cartpole has no imag"),
         ({"intervention": "redo"}, "intervention redo needs a network in which each l"),
-        ({"intervention": "head_reset"}, "intervention head_reset changes one head, b"),
         (
             {"network": "conv"},
             "the setting has network, but problem cartpole has no im",

@@ -25,16 +25,19 @@ class HeadReset(Intervention):
     name: ClassVar[str] = "head_reset"
 
     def begin_task(self, stack: Stack) -> None:
-        """Draw new weights of the output layer, and set their moments to 0."""
+        """Draw new weights of the output layers, and set their moments to 0."""
         from trainables.networks.network import Network, draw_initial
 
         network = stack.network
-        w, b = network.weights[-1], network.biases[-1]
-        head = Network([w], [b], initialization=network.initialization)
-        for i, seed in enumerate(stack.seeds):
-            drawn = draw_initial(head, generator("head", seed, stack.task))
-            for tensor, start in zip((w, b), drawn, strict=True):
-                tensor[i].copy_(start)
-        for moment in stack.memory.moments.values():
-            moment.weights[-1].zero_()
-            moment.biases[-1].zero_()
+        randoms = [generator("head", seed, stack.task) for seed in stack.seeds]
+        for head in network.heads:
+            w, b = network.weights[head], network.biases[head]
+            layer = Network([w], [b], initialization=network.initialization)
+            for i, random in enumerate(randoms):
+                for tensor, start in zip(
+                    (w, b), draw_initial(layer, random), strict=True
+                ):
+                    tensor[i].copy_(start)
+            for moment in stack.memory.moments.values():
+                moment.weights[head].zero_()
+                moment.biases[head].zero_()

@@ -4,7 +4,8 @@ All weights and biases of the output layer become 0. The moments of the optimize
 change. Dohare et al. 2024 (Nature 632) use this method on pairs of ImageNet classes
 (shibhansh/loss-of-plasticity@63c35f3, lop/imagenet/single_expr.py:141-143).
 Because the output weights are 0, the hidden layers get no gradient at the first update
-of a task.
+of a task. With actor and critic, both output layers become 0, so that all actions are
+equally likely again.
 
 The authors' code sets the output layer to 0 before the first task too. Here, the first
 task starts from the initial weights, like the first task of every other method.
@@ -29,6 +30,7 @@ class HeadZero(Intervention):
     name: ClassVar[str] = "head_zero"
 
     def begin_task(self, stack: Stack) -> None:
-        """Set the weights and biases of the output layer to 0."""
-        stack.network.weights[-1].zero_()
-        stack.network.biases[-1].zero_()
+        """Set the weights and biases of the output layers to 0."""
+        for i in stack.network.heads:
+            stack.network.weights[i].zero_()
+            stack.network.biases[i].zero_()
