@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,14 @@ from analysis.comparing.compare import Question, compare
 from analysis.records.load import Selection, load
 from analysis.statistics.metrics import find_metric
 from analysis.statistics.power import seeds_needed
+from analysis.tables import print_tables
 from analysis.tables.comparison import print_comparison
 from analysis.tables.formats import FORMATS
 from tests.support.synthetic import hash_of, make_run, make_setting, write
 from tests.support.synthetic_rho import confirm, rho_runs, rho_settings
 from trainables.usage import UsageError
+
+DATA = Path(__file__).parents[3] / "docs" / "data"
 
 SGD = make_setting(tasks=4)
 SAM = {**SGD, "optimizer": "sam", "rho": 0.05}
@@ -162,6 +166,24 @@ def test_a_relative_metric_says_what_it_is_relative_to(tmp_path):
     words = "the accuracy of a network that is reset at every task is subtracted"
     assert words in flat(out)
     assert "study fresh" not in out
+
+
+def test_levels_that_are_not_alike_are_named(capsys):
+    results, measure = str(DATA / "control-rewards"), "mean_return"
+
+    def is_said() -> bool:
+        said = flat(capsys.readouterr().out)
+        return "every second level has other rewards" in said
+
+    for where, expected in (("TRUE", True), ("problem = 'grid'", False)):
+        print_tables(results, selection=Selection(where), measure=measure)
+        assert is_said() == expected
+        question = Question(metric=find_metric("mean_accuracy").of(measure))
+        print_comparison(results, question, selection=Selection(where))
+        assert is_said() == expected
+    relative = find_metric("relative_accuracy_slope").of(measure)
+    print_comparison(results, Question(metric=relative))
+    assert not is_said()
 
 
 @pytest.mark.parametrize(
