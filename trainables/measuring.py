@@ -170,8 +170,8 @@ def measure_landscape(
     if network.kind is not None:
         activations = _stored(network)
     activations *= len(batch.examples[0].labels)
-    # estimate how many numbers a seed stores: copies of its weights (as Lanczos vectors
-    # or for small batches), and the graph of a Hessian-vector product
+    # estimate the numbers that a seed stores: copies of its weights (as Lanczos
+    # vectors, or for small batches without a `Chain`), and layers with derivatives
     copies = max(2 * ROOM, 5 * EXAMPLES // BATCH)
     numbers = copies * weights + 10 * activations
     seed_memory = network.weights[0].element_size() * numbers
@@ -193,7 +193,8 @@ def _without_dark_pixels(network: Network, inputs: Tensor) -> tuple[Network, Ten
     """Return one network and its inputs without the inputs that are 0 in all examples.
 
     The loss on these examples does not depend on the weights of such inputs. Of 512
-    digits, 200 of the 784 pixels are always 0.
+    digits of MNIST, about 200 of the 784 pixels are always 0. The random vector of
+    hessian_rank gets shorter, so that the estimate is another one.
     """
     lit = (inputs != 0).any(dim=1)[0]
     weights = [network.weights[0][:, lit], *network.weights[1:]]

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 UNEVEN = (
-    "odd_reward: every second level has other rewards, so change, slope and trend "
-    "compare levels that are not alike. The metric relative_accuracy_slope (compare "
-    "--metric) first subtracts the return of a fresh network in the same level."
+    "odd_reward: every second level has other rewards. So change, slope and trend "
+    "compare levels that are not alike, and late is possibly about levels of one kind. "
+    "The metric relative_accuracy_slope (compare --metric) first subtracts the return "
+    "of a fresh network in the same level."
 )
 
 

@@ -2,8 +2,8 @@
 
 The settings are those of PPO with Adam in the studies `control-laptop`, `control` and
 `control-rewards`, with no remedy, with a fresh network in each level, and with
-`head_zero`. With `head_zero`, all actions are equally likely again at the start of a
-level, and the hidden layers keep what they have learned.
+`head_zero`. With `head_zero`, all actions are equally likely at the start of each level
+after the first, and the hidden layers keep what they have learned.
 """
 
 import attrs

@@ -64,10 +64,21 @@ class Architecture:
     """
 
     heads: ClassVar[int] = 1
-    """The number of heads. The layers are as many chains, which end in a head each.
+    """The number of output layers (heads).
 
-    The chains have equally many layers, and are one after the other.
+    If there are several, the list of layers has as many parts of equal length, one
+    after the other, and each part ends in a head.
     """
+
+    def head_positions(self, layers: int) -> range:
+        """Return the positions of the heads in a list of this many layers.
+
+        >>> from trainables.networks import MLP, ActorCritic
+        >>> [*MLP().head_positions(4)], [*ActorCritic().head_positions(6)]
+        ([3], [2, 5])
+        """
+        length = layers // self.heads
+        return range(length - 1, layers, length)
 
     @property
     def front(self) -> int:

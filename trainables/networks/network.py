@@ -67,8 +67,9 @@ class Network:
 
     @property
     def is_relu_mlp(self) -> bool:
-        """Whether this is a multilayer perceptron with ReLUs and nothing else.
+        """Whether this is a perceptron with ReLUs that uses all its logits.
 
+        Nothing is normalized in such a network.
         `trainables.steps.fast` and `trainables.probes.chain` need such a network.
         """
         options = self.normalized, self.activation, self.kind, self.outputs
@@ -103,9 +104,8 @@ class Network:
 
     @property
     def heads(self) -> range:
-        """The positions of the output layers: the last layer, or one of each chain."""
-        depth = len(self.weights) // (1 if self.kind is None else self.kind.heads)
-        return range(depth - 1, len(self.weights), depth)
+        """The positions of the output layers (see `Architecture.heads`)."""
+        return (self.kind or MLP()).head_positions(len(self.weights))
 
     @property
     def layers(self) -> list[Layer]:
@@ -206,7 +206,10 @@ def initial_network(
     outputs = 1 if activation is None else ACTIVATIONS[activation].outputs
     form, architecture = form or Form(1, sizes[0], 1, sizes[-1]), kind or MLP()
     layers = architecture.layers(form, sizes[1:], outputs)
-    drawn = [_draw(layers, initialization, generator("weights", s)) for s in seeds]
+    heads = architecture.head_positions(len(layers))
+    drawn = [
+        _draw(layers, heads, initialization, generator("weights", s)) for s in seeds
+    ]
     tensors = [
         torch.from_numpy(np.stack(arrays)).to(device, dtype)
         for arrays in zip(*drawn, strict=True)
@@ -227,12 +230,15 @@ def draw_initial(network: Network, random: np.random.Generator) -> list[Tensor]:
 
     The result has the order of `Network.tensors`, without the axis of the seeds.
     """
-    arrays = _draw(network.layers, network.initialization, random)
+    arrays = _draw(network.layers, network.heads, network.initialization, random)
     return [network.weights[0].new_tensor(array) for array in arrays]
 
 
 def _draw(
-    layers: Sequence[Layer], initialization: str | None, random: np.random.Generator
+    layers: Sequence[Layer],
+    heads: range,
+    initialization: str | None,
+    random: np.random.Generator,
 ) -> list[np.ndarray]:
     """Return initial weights of all layers, then initial biases of all layers.
 
@@ -240,11 +246,11 @@ def _draw(
     of its own, its biases are 0.
     """
     weights, biases = [], []
-    for number, layer in enumerate(layers, start=1):
+    for number, layer in enumerate(layers):
         fan_in, width, bound = layer.inputs - layer.gain, layer.units, layer.bound
         if bound is None:
-            is_output = number == len(layers)
-            bound = initial_bound(max(1, fan_in), initialization, output=is_output)
+            is_head = number in heads
+            bound = initial_bound(max(1, fan_in), initialization, output=is_head)
         weight = random.uniform(-bound, bound, (fan_in, width))
         bias = np.zeros((1, width))
         if layer.gain:
@@ -258,10 +264,9 @@ def _draw(
 
 def initial_bounds(network: Network) -> list[float]:
     """Return the bound of the initial numbers in each of `network.tensors()`."""
-    last = network.weights[-1]
     bounds = [
-        initial_bound(w.shape[1], network.initialization, output=w is last)
-        for w in network.weights
+        initial_bound(w.shape[1], network.initialization, output=i in network.heads)
+        for i, w in enumerate(network.weights)
     ]
     return bounds + [0.0 if network.initialization is None else b for b in bounds]
 

@@ -77,16 +77,17 @@ def _mean_square(landscape: Landscape) -> Float[Tensor, " S"]:
 def _curvatures(landscape: Landscape, direction: Network) -> Float[Tensor, "S K"]:
     """Return u^T H_k u for each seed and batch, where u is `direction`.
 
-    Let L be the sum of share_k L_k over the batches. Its curvature along u is linear in
-    the shares, and the derivative with respect to share_k is u^T H_k u. So one network
-    gives the curvatures of all batches; without the shares, each batch would need its
-    own copy of the network.
+    A `Chain` gives the curvature of each example, whose mean over a batch is that of
+    the batch. Otherwise, let L be the sum of share_k L_k over the batches. Its
+    curvature along u is linear in the shares, and the derivative with respect to
+    share_k is u^T H_k u. So one network gives the curvatures of all batches; without
+    the shares, each batch would need its own copy of the network.
     """
-    network, count = landscape.network.leaves(), landscape.batch_count
-    inputs, labels = landscape.in_batches
+    count, (inputs, labels) = landscape.batch_count, landscape.in_batches
     if landscape.chain is not None:
         values = landscape.chain.curvatures(direction)[:, : labels.shape[1]]
         return values.reshape(len(values), count, -1).mean(dim=2)
+    network = landscape.network.leaves()
     weights, u = network.tensors(), direction.tensors()
     with torch.enable_grad():
         shares = inputs.new_ones(network.seeds, count, requires_grad=True)

@@ -1,26 +1,29 @@
-"""Derivatives of the loss of dense layers with ReLUs, from matrix products alone.
+"""Derivatives of the cross-entropy of dense layers with ReLUs, from matrix products.
 
-Let z = h W + b be a layer, where h is the input of the layer for one example, and e =
-dL/dz, where L is the loss of the example. Let R{x} be the derivative of x if the
-weights and biases change along V and c (Pearlmutter 1994, "Fast exact multiplication by
-the Hessian"). Then (`*` is elementwise)
+Let z = h W + b be a layer. The rows h and z are the input and the output of the layer
+for one example, and e = dL/dz, where L is the cross-entropy of the example. Let R{x} be
+the derivative of x if the weights and biases change along V and c (Pearlmutter 1994,
+"Fast exact multiplication by the Hessian"). Then
 
     forward pass     R{z} = R{h} W + h V + c;  R{h} of the first layer is 0;  R{h} of a
-                     later layer is R{z} of the layer before, where its ReLU is active
-    last layer       R{e} = A R{z}, where A = diag(p) - p p^T and p = softmax(z)
+                     later layer is R{z} of the layer before, where the ReLU in between
+                     is active, else 0
+    last layer       R{e} = R{z} A, where A = diag(p) - p^T p and p = softmax(z)
     backward pass    R{e} of a layer is R{e} W^T + e V^T of the layer after, where the
-                     ReLU is active
+                     ReLU in between is active, else 0
     product H v      R{h}^T e + h^T R{e} for the weights, and R{e} for the biases
-    v^T H v          R{z}^T A R{z} of the last layer, plus the sum of 2 e^T V^T R{h}
-                     over the layers
+    v^T H v          R{z} A R{z}^T of the last layer, plus the sum of 2 R{h} V e^T over
+                     the layers
 
-Between two kinks of the ReLUs, each logit is linear in the weights of one layer, so the
-diagonal of its Hessian is 0. The trace of H is therefore the trace of J^T A J, where J
-is the Jacobian of the logits. A is the sum of p_k (i_k - p) (i_k - p)^T over the
-classes k, where i_k is the one-hot vector of the class. So the trace is the sum over
-the classes of p_k ||J^T (i_k - p)||^2, each of which is a backward pass.
+Between two kinks of the ReLUs, each logit is an affine function of the weights and
+biases of any one layer, so the diagonal of the logit's Hessian is 0. The trace of H is
+therefore the trace of J^T A J, where J is the Jacobian of the logits. A is the sum of
+p_k (i_k - p)^T (i_k - p) over the classes k, where i_k is the one-hot row of the class.
+So the trace is the sum of p_k ||(i_k - p) J||^2 over the classes. Each class takes one
+backward pass, which sends some e to each layer, and the layer adds (||h||^2 + 1)
+||e||^2 to the squared norm.
 
-Autograd gives the same products, and takes 1.2 times as long for 784-100-100-100-10.
+For 784-100-100-100-10, the products take 0.85 of the time that autograd takes.
 """
 
 from __future__ import annotations
@@ -34,7 +37,9 @@ from trainables.steps.fast import base_pass, through_relu
 
 
 class Chain:
-    """The loss of S plain networks on n examples each, near the weights.
+    """The cross-entropy of S networks on n examples each, with its derivatives.
+
+    The derivatives are those at the weights of the networks.
 
     `size` is P, the number of weights and biases of one network.
     """
@@ -106,8 +111,8 @@ class Chain:
 
         The gradient is that of the batch's mean loss. Examples that do not fill a batch
         are left out. The square is the sum of (h h^T + 1) * (e e^T) over the layers and
-        the pairs of examples, which needs no gradient. It is computed in float64, so
-        that it does not overflow.
+        the pairs of examples, divided by size^2. It needs no stored gradient. It is
+        computed in float64, so that it does not overflow.
         """
         seeds, count = len(self._p), self._p.shape[1] // size
 

@@ -53,7 +53,7 @@ def sharpness(landscape: Landscape) -> Float[Tensor, " S"]:
 
     Products of the Hessian and a vector use the network's dtype, because float64 would
     take twice the time. If the hidden layers are 100-100-100, there are 8 to 20
-    products, of about 6 ms each on a CPU, and the error is 1e-6 to 1e-5.
+    products, and the error is 1e-6 to 1e-5.
     """
     tolerance = TOLERANCE[landscape.inputs.dtype]
     return largest_eigenvalue(landscape.lanczos, tolerance, STEPS)
@@ -63,9 +63,9 @@ def sharpness(landscape: Landscape) -> Float[Tensor, " S"]:
 def hessian_trace(landscape: Landscape) -> Float[Tensor, " S"]:
     """Sum of the Hessian's eigenvalues.
 
-    The sum is the trace of the Hessian H. It is exact for a perceptron with ReLUs.
-    Otherwise, it is an unbiased estimate: the mean of z^T H z over 10 random vectors z,
-    whose entries are +1 or -1.
+    The sum is the trace of the Hessian H. For a perceptron with ReLUs, it is exact
+    except for rounding. For other networks, it is an unbiased estimate: the mean of
+    z^T H z over 10 random vectors z, whose entries are +1 or -1.
     """
     if landscape.chain is not None:
         return landscape.chain.trace()
@@ -76,7 +76,8 @@ def hessian_trace(landscape: Landscape) -> Float[Tensor, " S"]:
 def hessian_trace_error(landscape: Landscape) -> Float[Tensor, " S"]:
     """Standard error of hessian_trace, or 0 if it is exact.
 
-    This is s / sqrt(10), where s is the standard deviation of the 10 values of z^T H z.
+    For an estimate, it is s / sqrt(10), where s is the standard deviation of the 10
+    values of z^T H z.
     """
     if landscape.chain is not None:
         return torch.zeros_like(landscape.loss)

@@ -16,9 +16,9 @@ quotient over the span of the columns of V_k. The error of theta is about the sq
 the bound, divided by the gap to the next eigenvalue.
 
 Every new vector is orthogonalized against the last two vectors, and then against all
-earlier vectors (ibid., sec. 6.9). Without rounding errors, the first would be enough.
-With them, copies of eigenvalues that have converged would appear. Unlike power
-iteration, the Lanczos method works even if a negative eigenvalue has the largest
+earlier vectors. Without rounding errors, the last two vectors would be enough. With
+rounding errors, that alone would let copies of converged eigenvalues appear. Unlike
+power iteration, the Lanczos method works even if a negative eigenvalue has the largest
 magnitude.
 
 The method also gives an estimate of the whole spectrum. Let weight_i be the squared

@@ -1,10 +1,11 @@
 """The input of a landscape probe: the networks, and the loss near their weights.
 
 The Hessian H of the loss is not stored. Only products H v with vectors v are computed
-(Pearlmutter 1994, "Fast exact multiplication by the Hessian"). The loss is summed over
-the seeds, and the loss of a seed depends only on that seed's weights. One backward pass
-therefore gives the product H v of every seed. The graph of the gradient is built once
-and used for all products. If the input of a ReLU is exactly 0, H treats the unit as
+(Pearlmutter 1994, "Fast exact multiplication by the Hessian"). For a perceptron with
+ReLUs, `Chain` computes them as matrix products. For other networks, `Hessian` uses
+autograd: the loss is summed over the seeds, and the loss of a seed depends only on that
+seed's weights, so one backward pass gives the product of every seed. The graph of the
+gradient is built once. If the input of a ReLU is exactly 0, H treats the unit as
 inactive, as autograd does.
 """
 
@@ -120,7 +121,10 @@ class Landscape:
 
     @functools.cached_property
     def chain(self) -> Chain | None:
-        """The loss as a `Chain`, which is faster, or None for other networks."""
+        """The loss as a `Chain`, which is faster than autograd, or None.
+
+        It is None if `Network.is_relu_mlp` is false.
+        """
         if not self.network.is_relu_mlp:
             return None
         return Chain(self.network, self.inputs, self.labels)

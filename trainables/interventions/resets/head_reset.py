@@ -1,4 +1,6 @@
-"""Head reset: draw new weights for the output layer before every task.
+"""Head reset: draw new weights for the output layers before every task.
+
+There is one output layer, or two with actor and critic.
 
 Nikishin et al. 2022 (arXiv 2205.07802) reset the last layers of a network against
 primacy bias, which is overfitting to early data. `head_zero` sets the output layer to 0
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class HeadReset(Intervention):
-    """Draws a new output layer before every task except the first."""
+    """Draws new output layers before every task except the first."""
 
     name: ClassVar[str] = "head_reset"
 

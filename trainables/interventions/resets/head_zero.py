@@ -1,11 +1,11 @@
-"""Head zero: set the output layer to 0 before every task.
+"""Head zero: set the output layers to 0 before every task.
 
 All weights and biases of the output layer become 0. The moments of the optimizer do not
 change. Dohare et al. 2024 (Nature 632) use this method on pairs of ImageNet classes
 (shibhansh/loss-of-plasticity@63c35f3, lop/imagenet/single_expr.py:141-143).
 Because the output weights are 0, the hidden layers get no gradient at the first update
-of a task. With actor and critic, both output layers become 0, so that all actions are
-equally likely again.
+of a task. With actor and critic, both output layers become 0: all actions are then
+equally likely, and all values are 0.
 
 The authors' code sets the output layer to 0 before the first task too. Here, the first
 task starts from the initial weights, like the first task of every other method.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class HeadZero(Intervention):
-    """Sets the output layer to 0 before every task except the first."""
+    """Sets the output layers to 0 before every task except the first."""
 
     name: ClassVar[str] = "head_zero"
 
