@@ -9,6 +9,7 @@ import pandas as pd
 from analysis.comparing.compare import Question
 from analysis.records.runs import plain_rows
 from analysis.statistics.metrics import Metric
+from analysis.tables.cautions import cautions
 from analysis.tables.formats import Row
 from analysis.tables.words import (
     LONGEST,
@@ -116,6 +117,8 @@ def _trends(rows: Sequence[Row], metric: Metric) -> list[str]:
     """
     if metric.trend or not metric.higher or rows[0]["beside_setting"] is None:
         return []
+    if not metric.relative and any(cautions(rows)):
+        return []  # the change would compare levels that are not alike
     unit = unit_of_difference(metric)
 
     def change(value: float) -> str:

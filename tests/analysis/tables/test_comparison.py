@@ -181,6 +181,9 @@ def test_levels_that_are_not_alike_are_named(capsys):
         question = Question(metric=find_metric("mean_accuracy").of(measure))
         print_comparison(results, question, selection=Selection(where))
         assert is_said() == expected
+    for where, trends in (("problem = 'cartpole'", 0), ("problem = 'grid'", 2)):
+        print_comparison(results, question, selection=Selection(where))
+        assert flat(capsys.readouterr().out).count("Along the stream") == trends
     relative = find_metric("relative_accuracy_slope").of(measure)
     print_comparison(results, Question(metric=relative))
     assert not is_said()
