@@ -196,9 +196,9 @@ def _without_dark_pixels(network: Network, inputs: Tensor) -> tuple[Network, Ten
     digits of MNIST, about 200 of the 784 pixels are always 0. The random vector of
     hessian_rank gets shorter, so that the estimate is another one.
     """
-    lit = (inputs != 0).any(dim=1)[0]
-    weights = [network.weights[0][:, lit], *network.weights[1:]]
-    return network.like([*weights, *network.biases]), inputs[..., lit]
+    is_lit = (inputs != 0).any(dim=1)[0]
+    weights = [network.weights[0][:, is_lit], *network.weights[1:]]
+    return network.like([*weights, *network.biases]), inputs[..., is_lit]
 
 
 def _stored(network: Network) -> int:

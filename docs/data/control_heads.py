@@ -1,4 +1,4 @@
-"""Whether PPO learns badly after a change because its actor explores too little.
+"""Whether PPO learns badly after a change because of its output layers.
 
 The settings are those of PPO with Adam in the studies `control-laptop`, `control` and
 `control-rewards`, with no remedy, with a fresh network in each level, and with

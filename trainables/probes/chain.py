@@ -20,10 +20,8 @@ biases of any one layer, so the diagonal of the logit's Hessian is 0. The trace 
 therefore the trace of J^T A J, where J is the Jacobian of the logits. A is the sum of
 p_k (i_k - p)^T (i_k - p) over the classes k, where i_k is the one-hot row of the class.
 So the trace is the sum of p_k ||(i_k - p) J||^2 over the classes. Each class takes one
-backward pass, which sends some e to each layer, and the layer adds (||h||^2 + 1)
+backward pass, which sends a row e to each layer, and the layer adds (||h||^2 + 1)
 ||e||^2 to the squared norm.
-
-For 784-100-100-100-10, the products take 0.85 of the time that autograd takes.
 """
 
 from __future__ import annotations
@@ -39,9 +37,8 @@ from trainables.steps.fast import base_pass, through_relu
 class Chain:
     """The cross-entropy of S networks on n examples each, with its derivatives.
 
-    The derivatives are those at the weights of the networks.
-
-    `size` is P, the number of weights and biases of one network.
+    The derivatives are those at the weights of the networks. `size` is P, the number of
+    weights and biases of one network.
     """
 
     def __init__(
@@ -67,7 +64,7 @@ class Chain:
         pieces = zip(rows, self._network.tensors(), strict=True)
         direction = self._network.like([v.view(t.mT.shape).mT for v, t in pieces])
         tangents, last = self._forward(direction)
-        errors = [self._curved(last)]
+        errors = [self._last_errors(last)]
         for i in range(len(h) - 1, 0, -1):
             back = torch.bmm(errors[0], weights[i].mT)
             back.baddbmm_(e[i], direction.weights[i].mT)
@@ -76,8 +73,8 @@ class Chain:
         for i in range(1, len(h)):
             products[i].baddbmm_(e[i].mT, tangents[i - 1])
         products += [error.sum(dim=1) for error in errors]
-        joined = torch.cat([piece.flatten(1) for piece in products], dim=1)
-        return joined.div_(h[0].shape[1])
+        sums = torch.cat([piece.flatten(1) for piece in products], dim=1)
+        return sums.div_(h[0].shape[1])
 
     def curvatures(self, direction: Network) -> Float[Tensor, "S n"]:
         """Return u^T H u for each seed and example, where u is `direction`.
@@ -85,10 +82,10 @@ class Chain:
         H is the Hessian of the loss of the example.
         """
         tangents, last = self._forward(direction)
-        total = (last * self._curved(last)).sum(dim=2)
+        total = (last * self._last_errors(last)).sum(dim=2)
         for i in range(1, len(self._h)):
-            bent = torch.bmm(tangents[i - 1], direction.weights[i])
-            total += 2 * (bent * self._e[i]).sum(dim=2)
+            change = torch.bmm(tangents[i - 1], direction.weights[i])
+            total += 2 * (change * self._e[i]).sum(dim=2)
         return total
 
     def trace(self) -> Float64[Tensor, " S"]:
@@ -135,7 +132,7 @@ class Chain:
             z.baddbmm_(tangents[-1], weights[i])
         return tangents, z
 
-    def _curved(self, last: Tensor) -> Tensor:
-        """Return A R{z} of the last layer."""
-        weighted = self._p * last
-        return weighted - self._p * weighted.sum(dim=2, keepdim=True)
+    def _last_errors(self, last: Tensor) -> Tensor:
+        """Return R{e} of the last layer, where `last` is R{z}."""
+        product = self._p * last
+        return product - self._p * product.sum(dim=2, keepdim=True)

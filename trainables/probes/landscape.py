@@ -194,8 +194,8 @@ class Landscape:
     @functools.cached_property
     def in_batches(self) -> tuple[Tensor, Tensor]:
         """The inputs and labels of the examples that are in the K batches."""
-        used = self.batch_count * self.batch_size
-        return self.inputs[:, :used], self.labels[:, :used]
+        count = self.batch_count * self.batch_size
+        return self.inputs[:, :count], self.labels[:, :count]
 
     @functools.cached_property
     def mean_gradient(self) -> Network:
