@@ -31,7 +31,8 @@ class ControlRun(ContinualRun):
     def __init__(self, *args: Any, **options: Any) -> None:
         """Do what `ContinualRun` does with the same arguments."""
         super().__init__(*args, **options)
-        self.engine = "reference"  # with autograd, or with `gradients.backward`
+        if type(self._kind) is not ActorCritic:
+            self.engine = "reference"  # with autograd, or with `gradients.backward`
 
     @property
     def _kind(self) -> Architecture | None:
@@ -79,14 +80,17 @@ class ControlRun(ContinualRun):
 
         `number` counts the passes over steps in the task, from 0.
         """
-        count = inputs.shape[1]
+        orders = self._orders(inputs.shape[1], number).to(self.device).unsqueeze(-1)
+        x, y = (t.gather(1, orders.expand_as(t)) for t in (inputs, targets))
+        return x, y
+
+    def _orders(self, count: int, number: int) -> Tensor:
+        """Return the new order of each seed's `count` steps, of shape (S, count)."""
         draws = [
             generator("order", seed, self.task, number).permutation(count)
             for seed in self.alive
         ]
-        orders = torch.from_numpy(np.stack(draws)).to(self.device).unsqueeze(-1)
-        x, y = (t.gather(1, orders.expand_as(t)) for t in (inputs, targets))
-        return x, y
+        return torch.from_numpy(np.stack(draws))
 
     def _train(self, update: Update, inputs: Tensor, targets: Tensor) -> None:
         """Update the networks on each batch of the examples, in the order given."""

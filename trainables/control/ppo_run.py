@@ -32,6 +32,7 @@ from trainables.control.ppo import advantages_and_targets, critic_loss, ppo_grad
 from trainables.networks.actor_critic import actor, critic
 from trainables.networks.network import dense_forward, forward
 from trainables.randomness import generator
+from trainables.steps import native
 
 REWARD_SCALE = 20.0
 """The learner gets the rewards divided by this number (C-CHAIN, `reward_scale`)."""
@@ -43,7 +44,6 @@ class PPORun(LevelsRun):
     def _train_on_task(self) -> tuple[dict[str, Tensor], Tensor, int]:
         """Play and learn on the next level: see `ControlRun`."""
         setting, problem = self.setting, self.problem
-        update = self._make_update(ppo_gradient)
         tallies = []
         measures: dict[str, Tensor] = {}
         for iteration in range(problem.level_iterations):
@@ -59,13 +59,24 @@ class PPORun(LevelsRun):
                     critic(self.stack.network), inputs, targets, critic_loss
                 )
             self._start_phase("training")
-            for epoch in range(setting.epochs):
-                number = iteration * setting.epochs + epoch
-                self._train(update, *self._shuffle(inputs, targets, number))
+            self._learn_from(inputs, targets, iteration)
         measures |= self._returns(tallies)
         batches = math.ceil(problem.iteration_steps / setting.batch_size)
         updates = problem.level_iterations * setting.epochs * batches
         return measures, inputs, updates
+
+    def _learn_from(self, inputs: Tensor, targets: Tensor, iteration: int) -> None:
+        """Make the updates of an iteration, whose targets are as in `ppo_loss`."""
+        epochs, size = self.setting.epochs, self.setting.batch_size
+        numbers = range(iteration * epochs, (iteration + 1) * epochs)
+        if self.engine != "native":
+            update = self._make_update(ppo_gradient)
+            for number in numbers:
+                self._train(update, *self._shuffle(inputs, targets, number))
+            return
+        orders = [self._orders(inputs.shape[1], number) for number in numbers]
+        for positions in batches_of(orders, size):
+            native.train_on_steps(self.setting, self.stack, inputs, targets, positions)
 
     def _play(self, iteration: int) -> Steps:
         """Play the episodes of an iteration, with the seeds' own random numbers."""
@@ -123,3 +134,30 @@ class PPORun(LevelsRun):
         losses = problem.lose(steps.before, steps.states, goals)
         tally = Tally.of(rewards, losses, steps.last.sum(axis=1))
         return inputs, targets, tally
+
+
+def batches_of(orders: list[Tensor], size: int) -> list[Tensor]:
+    """Return the positions in the batches of some epochs, in the order of the updates.
+
+    All batches of a tensor have the same size, so if the last batch of an epoch is
+    smaller, it has a tensor of its own.
+
+    Args:
+        orders: The order of the steps in each epoch, of shape (S, n).
+        size: The size of the batches.
+
+    Returns:
+        Tensors of shape (S, updates, batch).
+
+    >>> [t.tolist() for t in batches_of([torch.tensor([[2, 0, 1]])], 2)]
+    [[[[2, 0]]], [[[1]]]]
+    """
+    seeds, count = orders[0].shape
+    rest = count % size
+    if not rest:
+        return [torch.cat(orders, dim=1).reshape(seeds, -1, size)]
+    parts = []
+    for order in orders:
+        parts.append(order[:, : count - rest].reshape(seeds, -1, size))
+        parts.append(order[:, count - rest :].unsqueeze(1))
+    return [part for part in parts if part.shape[1]]

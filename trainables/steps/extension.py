@@ -35,7 +35,10 @@ METHODS = ("mixture", "vasso", "fsam", "msam", "wsam", "gsam", "looksam", "gam")
 DISTRIBUTIONS = (None, "uniform", "normal")
 """The distributions of noise in the order of `c/steps.h`; None is no noise."""
 
-ACTIVATIONS = (None, "leaky_relu", "tanh", "crelu", "sine_cosine")
+ACTIVATIONS = (
+    *(None, "leaky_relu", "leaky_relu_tenth"),
+    *("tanh", "crelu", "sine_cosine"),
+)
 """The activations in the order of `c/steps.h`; None is the ReLU."""
 
 
@@ -53,7 +56,8 @@ class Parameters(ctypes.Structure):
     """The C struct of one network. Its arrays have one pointer per layer and kind."""
 
     _fields_ = (
-        *((name, c_int64) for name in ("layers", "activation", "is_normalized")),
+        *((name, c_int64) for name in ("layers", "chains")),
+        *((name, c_int64) for name in ("activation", "is_normalized")),
         ("widths", POINTER(c_int64)),
         ("weights", POINTER(c_void_p) * len(KINDS)),
         ("biases", POINTER(c_void_p) * len(KINDS)),
@@ -69,6 +73,7 @@ class Batches(ctypes.Structure):
     _fields_ = (
         *((name, c_int64) for name in ("steps", "batch", "stride")),
         *((name, c_void_p) for name in ("images", "positions", "labels")),
+        *((name, c_void_p) for name in ("inputs", "targets")),
         ("low", c_double),
     )
 

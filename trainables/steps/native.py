@@ -30,6 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from trainables.bases import Adam
@@ -46,6 +47,7 @@ from trainables.interventions import (
     StepShrinkPerturb,
 )
 from trainables.interventions.noise import Noise
+from trainables.networks import ActorCritic
 from trainables.networks.network import Network
 from trainables.networks.stack import Memory, Stack
 from trainables.optimizers import (
@@ -103,15 +105,16 @@ Memory bandwidth limits the speed of larger networks, so torch is as fast as C.
 
 def supports(setting: Setting, network: Network) -> bool:
     """Return whether the C steps can train and test the networks of a setting."""
-    intervention = setting.intervention
+    kind, intervention = type(network.kind), setting.intervention
+    is_actor_critic = kind is ActorCritic
     is_in_c = (
         intervention is None
         or not (intervention.penalizes or intervention.steps)
-        or (intervention.rests and not intervention.penalizes)
+        or (intervention.rests and not intervention.penalizes and not is_actor_critic)
         or type(intervention) in STEP_INTERVENTIONS
     )
     return (
-        network.kind is None
+        kind in (type(None), ActorCritic)
         and network.weights[0].device.type == "cpu"
         and type(setting.optimizer) in STEP_OPTIMIZERS
         and type(setting.base) in (type(None), Adam)
@@ -133,11 +136,69 @@ def train(setting: Setting, stack: Stack, reader: Reader, block: Block) -> StepS
         ValueError: A position or a label is out of range, or the images do not fit the
             network.
     """
-    network, intervention = stack.network, setting.intervention
-    functions = extension.load(network.weights[0].dtype).functions
+    network = stack.network
     steps, seeds, batch = block.positions.shape
     images = _check_images(network, reader.images)
     positions, labels = _check_examples(network, images, block.positions, block.labels)
+
+    def batches(seed: int, done: int) -> Batches:
+        first = positions[done, seed], labels[done, seed]
+        data = [t.data_ptr() for t in (images, *first)]
+        stride, low = seeds * batch, reader.low or 0
+        return Batches(steps - done, batch, stride, *data, low=low)
+
+    return _train(setting, stack, steps, batches)
+
+
+def train_on_steps(
+    setting: Setting,
+    stack: Stack,
+    inputs: Float[Tensor, "S n inputs"],
+    targets: Float[Tensor, "S n 4"],
+    positions: Int[Tensor, "S steps batch"],
+) -> None:
+    """Train actors and critics in place with the loss of PPO.
+
+    Args:
+        setting: The setting of the run.
+        stack: The networks of the seeds, and their memory.
+        inputs: The observations.
+        targets: The targets of `trainables.control.ppo.ppo_loss`.
+        positions: The observations in the batch of each update.
+
+    Raises:
+        Unavailable: The C extension cannot be used on this machine.
+        ValueError: A position is out of range, or the inputs do not fit the network.
+    """
+    network = stack.network
+    _, steps, batch = positions.shape
+    if inputs.shape[2] != network.weights[0].shape[1]:
+        raise ValueError("each observation must have one number per network input")
+    if positions.min() < 0 or positions.max() >= inputs.shape[1]:
+        raise ValueError(f"positions must be at least 0 and below {inputs.shape[1]}")
+    inputs, targets = (t.to(network.weights[0]).contiguous() for t in (inputs, targets))
+    positions = positions.long().contiguous()
+
+    def batches(seed: int, done: int) -> Batches:
+        data = positions[seed, done], inputs[seed], targets[seed]
+        at, *rows = [t.data_ptr() for t in data]
+        return Batches(
+            steps - done, batch, batch, None, at, None, inputs=rows[0], targets=rows[1]
+        )
+
+    _train(setting, stack, steps, batches)
+
+
+def _train(
+    setting: Setting, stack: Stack, steps: int, batches: Callable[[int, int], Batches]
+) -> StepSums:
+    """Train the networks of `stack` in place for `steps` updates; return the sums.
+
+    `batches` takes the place of a seed in `stack`, and how many updates it has made. It
+    returns the batches of the other updates.
+    """
+    network, intervention = stack.network, setting.intervention
+    functions = extension.load(network.weights[0].dtype).functions
     in_c = type(intervention) in STEP_INTERVENTIONS
     noise = intervention.noise(network) if intervention and in_c else None
 
@@ -145,13 +206,9 @@ def train(setting: Setting, stack: Stack, reader: Reader, block: Block) -> StepS
         own, status = stack.part(seed, seed + 1), 0
         parameters = _parameters(own.network, own.memory, noise)
         while sums.steps < steps and not status:
-            done = int(sums.steps)
-            first = positions[done, seed], labels[done, seed]
-            data = [t.data_ptr() for t in (images, *first)]
-            stride = seeds * batch
-            batches = Batches(steps - done, batch, stride, *data, reader.low or 0)
+            rest = batches(seed, int(sums.steps))
             part, hyperparameters = Sums(), _hyperparameters(setting, own, noise)
-            status = functions.train(parameters, batches, hyperparameters, part)
+            status = functions.train(parameters, rest, hyperparameters, part)
             for name, *_ in Sums._fields_:
                 setattr(sums, name, getattr(sums, name) + getattr(part, name))
             _count(setting, own.memory, int(part.steps))
@@ -159,7 +216,7 @@ def train(setting: Setting, stack: Stack, reader: Reader, block: Block) -> StepS
                 intervention.replace(own)
         return status
 
-    return StepSums(*_run_seeds(train_seed, seeds).unbind(1))
+    return StepSums(*_run_seeds(train_seed, len(stack.seeds)).unbind(1))
 
 
 def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, Tensor]:
@@ -179,7 +236,8 @@ def test(network: Network, stack: list[Examples], reader: Reader) -> dict[str, T
         examples = map(torch.from_numpy, stack[seed])
         positions, labels = _check_examples(network, images, *examples)
         data = [t.data_ptr() for t in (images, positions, labels)]
-        batches = Batches(1, len(labels), len(labels), *data, reader.low or 0)
+        count, low = len(labels), reader.low or 0
+        batches = Batches(1, count, count, *data, low=low)
         parameters = _parameters(network.part(seed, seed + 1), Memory())
         return functions.test(parameters, batches, sums)
 
@@ -265,6 +323,7 @@ def _parameters(
         units.silence_lengths = memory.marks["silences"].shape[2]
     return Parameters(
         len(network.weights),
+        network.kind.heads if network.kind else 1,
         ACTIVATIONS.index(network.activation),
         network.normalized,
         (ctypes.c_int64 * len(widths))(*widths),

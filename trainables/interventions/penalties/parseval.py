@@ -40,8 +40,11 @@ class Parseval(Intervention):
 
     def penalize(self, stack: Stack, gradient: Network) -> None:
         """Add lambda (64 / width)^2 4 W (W^T W - 2 I), the gradient of the penalty."""
-        pairs = zip(stack.network.weights[:-1], gradient.weights[:-1], strict=True)
-        for w, g in pairs:
+        network = stack.network
+        pairs = zip(network.weights, gradient.weights, strict=True)
+        for number, (w, g) in enumerate(pairs):
+            if number in network.heads:
+                continue
             products = w.mT @ w
             products.diagonal(dim1=1, dim2=2).sub_(2)
             scale = (64 / w.shape[2]) ** 2

@@ -44,10 +44,14 @@ class SpectralNorm(Intervention):
     def step(
         self, stack: Stack, update: Update, inputs: Tensor, labels: Tensor
     ) -> Tensor:
-        """Update the networks, then limit the norm of the last hidden layer."""
+        """Update the networks, then limit the norm of the last hidden layer.
+
+        An actor and a critic have such a layer each.
+        """
         logits = update(inputs, labels)
-        w = stack.network.weights[-2]
-        w.mul_((self.spectral_bound / largest_singular_value(w)).clamp_(max=1))
+        for head in stack.network.heads:
+            w = stack.network.weights[head - 1]
+            w.mul_((self.spectral_bound / largest_singular_value(w)).clamp_(max=1))
         return logits
 
 

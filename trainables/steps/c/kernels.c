@@ -567,6 +567,7 @@ void activate(Activation activation, real *z, int64_t units) {
     switch (activation) {
     case RELU: EACH(z[i] = z[i] < 0 ? 0 : z[i]);
     case LEAKY_RELU: EACH(z[i] = z[i] > 0 ? z[i] : (real)0.01 * z[i]);
+    case LEAKY_RELU_TENTH: EACH(z[i] = z[i] > 0 ? z[i] : (real)0.1 * z[i]);
     case TANH: EACH(z[i] = TANH_OF(z[i]));
     case CRELU: EACH(second[i] = z[i] > 0 ? 0 : -z[i]; z[i] = z[i] < 0 ? 0 : z[i]);
     case SINE_COSINE: EACH(second[i] = COS(z[i]); z[i] = SIN(z[i]));
@@ -580,6 +581,7 @@ void activate_backward(Activation activation, const real *h, const real *e,
     switch (activation) {
     case RELU: EACH(errors[i] = h[i] <= 0 ? 0 : e[i]);
     case LEAKY_RELU: EACH(errors[i] = h[i] > 0 ? e[i] : (real)0.01 * e[i]);
+    case LEAKY_RELU_TENTH: EACH(errors[i] = h[i] > 0 ? e[i] : (real)0.1 * e[i]);
     case TANH: EACH(errors[i] = e[i] * (1 - h[i] * h[i]));
     case CRELU: EACH(errors[i] = (h[i] <= 0 ? 0 : e[i]) - (second[i] <= 0 ? 0 : e2[i]));
     case SINE_COSINE: EACH(errors[i] = e[i] * second[i] - e2[i] * h[i]);
@@ -637,6 +639,36 @@ void softmax_error(const real *logits, int64_t outputs, int64_t batch,
             sums->loss += LOG1P(others) + (largest - z[labels[b] * LANES]);
             sums->correct += best == labels[b];
         }
+    }
+}
+
+void ppo_error(const real *logits, int64_t actions, const real *values, int64_t batch,
+               const real *targets, real *errors, real *value_errors) {
+    for (long b = 0; b < batch; b++, targets += TARGETS) {
+        long start = b / LANES * actions * LANES + b % LANES;
+        long chosen = targets[0] * LANES;
+        const real *z = logits + start;
+        real *e = errors + start, largest = z[0], sum = 0, entropy = 0;
+        real advantage = targets[1], before = targets[2];
+        for (long o = 1; o < actions; o++)
+            largest = z[o * LANES] > largest ? z[o * LANES] : largest;
+        for (long o = 0; o < actions; o++) sum += EXP(z[o * LANES] - largest);
+        real offset = largest + LOG(sum);
+        for (long o = 0; o < actions; o++) {
+            real log = z[o * LANES] - offset;
+            entropy -= EXP(log) * log;
+        }
+        real ratio = EXP(z[chosen] - offset - before), gain = ratio * advantage;
+        real limited = ratio < LEAST_RATIO  ? LEAST_RATIO
+                       : ratio > MOST_RATIO ? MOST_RATIO
+                                            : ratio;
+        real pull = gain <= limited * advantage ? gain : 0;
+        for (long o = 0; o < actions; o++) {
+            real log = z[o * LANES] - offset, share = EXP(log);
+            e[o * LANES] = pull * share + ENTROPY * share * (log + entropy);
+        }
+        e[chosen] -= pull;
+        value_errors[b] = 2 * VALUE_SHARE * (values[b] - targets[3]);
     }
 }
 

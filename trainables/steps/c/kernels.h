@@ -32,6 +32,7 @@ order, so that equal inputs give equal bits.
 typedef double real;
 typedef int64_t integer; /* as wide as a real */
 #define EXP exp
+#define LOG log
 #define LOG1P log1p
 #define TANH_OF tanh
 #define SIN sin
@@ -42,6 +43,7 @@ typedef int64_t integer; /* as wide as a real */
 typedef float real;
 typedef int32_t integer;
 #define EXP expf
+#define LOG logf
 #define LOG1P log1pf
 #define TANH_OF tanhf
 #define SIN sinf
@@ -270,6 +272,19 @@ void normalize_backward(const real *e, int64_t units, const real *normal,
    losses and the number of correct predictions to `sums`. */
 void softmax_error(const real *logits, int64_t outputs, int64_t batch,
                    const int64_t *labels, real *errors, Sums *sums);
+
+/* Compute the errors of the actor's logits and of the critic's values for the loss of
+   PPO (`ppo_loss` in trainables/control/ppo.py, which has the same constants). Each
+   example has TARGETS targets: the action, the advantage, the log of the action's
+   probability before the updates, and the target of the critic. The errors in lanes
+   beyond the batch do not change. */
+#define TARGETS 4
+#define LEAST_RATIO ((real)0.8)
+#define MOST_RATIO ((real)1.2)
+#define ENTROPY ((real)0.01)
+#define VALUE_SHARE ((real)0.5)
+void ppo_error(const real *logits, int64_t actions, const real *values, int64_t batch,
+               const real *targets, real *errors, real *value_errors);
 
 /* Store a x + b y in `to`, elementwise. `to` may be the same array as x or y. */
 void combine(real *to, real a, const real *x, real b, const real *y, int64_t count);

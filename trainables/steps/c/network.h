@@ -35,7 +35,9 @@ typedef struct {
    all biases are in `matrix`. */
 typedef struct {
     long inputs, outputs;
-    Part *matrix, *offset; /* offset is NULL without layer norm */
+    bool is_first, is_last; /* of its chain */
+    real *logits;           /* of the last layer of a chain, in panels; else NULL */
+    Part *matrix, *offset;  /* offset is NULL without layer norm */
     struct {
         real *inputs; /* in panels of row_length features */
         real *normal; /* only with layer norm: see normalize */
@@ -52,7 +54,7 @@ typedef struct {
 } Gradient;
 
 typedef struct {
-    long layers, parts, batch, panels;
+    long layers, chains, parts, batch, panels;
     Activation activation;
     Method method; /* MIXTURE also if there is no ascent step */
     bool is_normalized, has_ascent, has_noise, has_utility, limits_norm, is_parseval;
@@ -64,8 +66,8 @@ typedef struct {
        the first layer is implicit, gradients[0] and `point` leave it out. */
     long count;
     real *arrays[KINDS], *gradients[GRADIENTS];
-    real *point; /* the weights in the pass ASCENT */
-    real *logits;
+    real *point;               /* the weights in the pass ASCENT */
+    real *targets;             /* TARGETS numbers per example, only with 2 chains */
     real *output_errors;       /* a layer's output errors, if units have two outputs */
     real *next_row;            /* the next example, only if `is_fused` */
     real *scratch, *noise_row; /* for the updates of weights */
@@ -87,8 +89,8 @@ typedef struct {
    layer's z (see steps.c) are already computed. */
 void forward(const Network *net, PassName name, bool has_first);
 
-/* Compute the errors of the last layer. If `sums` is not NULL, add the losses and the
-   number of correct predictions to `sums`. */
+/* Compute the errors of the last layer of each chain. If `sums` is not NULL, add the
+   losses and the number of correct predictions to `sums`. */
 void output_error(const Network *net, PassName name, const int64_t *labels, Sums *sums);
 
 /* Call output_error, then compute the errors of all other layers, last to first. */
@@ -114,8 +116,8 @@ INLINE real *extra_inputs(const Network *net, const Part *part, PassName name) {
 void penalize(const Network *net, const Part *part, PassName name,
               const Hyperparameters *h, double share);
 
-/* Scale the weights of the last hidden layer down to a spectral norm of `bound`, if
-   their norm is larger and finite. */
+/* Scale the weights of the last hidden layer of each chain down to a spectral norm of
+   `bound`, if their norm is larger and finite. */
 void limit_spectral_norm(const Network *net, double bound);
 
 /* Before an update, measure the units' outputs in the pass BASE. Do nothing if the

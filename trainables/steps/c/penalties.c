@@ -146,10 +146,14 @@ static double largest_singular_value(const Network *net, const Part *part) {
 }
 
 void limit_spectral_norm(const Network *net, double bound) {
-    const Part *part = net->layer[net->layers - 2].matrix;
-    double size = largest_singular_value(net, part);
-    if (!isfinite(size) || size <= bound) return;
-    real *w = part->arrays[VALUE], scale = bound / size;
-    for (long o = 0; o < part->rows; o++)
-        for (long i = 0; i < part->columns; i++) w[o * part->row_length + i] *= scale;
+    for (const Layer *layer = net->layer; layer < net->layer + net->layers; layer++) {
+        if (!layer->is_last) continue;
+        const Part *part = (layer - 1)->matrix;
+        double size = largest_singular_value(net, part);
+        if (!isfinite(size) || size <= bound) continue;
+        real *w = part->arrays[VALUE], scale = bound / size;
+        for (long o = 0; o < part->rows; o++)
+            for (long i = 0; i < part->columns; i++)
+                w[o * part->row_length + i] *= scale;
+    }
 }

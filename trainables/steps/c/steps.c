@@ -127,7 +127,7 @@ static void destroy(Network *net) {
 static bool is_fused(const Network *net) {
     return net->is_small_batch && net->batch == 1 && !net->arrays[AVERAGE] &&
            !net->has_noise && !net->part->extra && !net->spectral &&
-           !net->part->column_lrs && net->method == MIXTURE;
+           !net->part->column_lrs && net->method == MIXTURE && net->chains == 1;
 }
 
 /* Return the number of gradients that a method stores. */
@@ -179,12 +179,16 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
     net->parts = 0;
     for (long l = 0; l < net->layers; l++) {
         Layer *layer = &net->layer[l];
+        long length = net->layers / net->chains;
+        layer->is_first = l % length == 0, layer->is_last = (l + 1) % length == 0;
         Part *matrix = layer->matrix = &net->part[net->parts++];
-        bool has_offset = net->is_normalized && l < net->layers - 1;
-        layer->inputs = caller->widths[l] * (l ? per_unit : 1);
+        bool has_offset = net->is_normalized && !layer->is_last;
+        layer->inputs =
+            layer->is_first ? caller->widths[0] : caller->widths[l] * per_unit;
         layer->outputs = caller->widths[l + 1];
-        if (l < net->layers - 1) net->hidden_units += layer->outputs;
-        if (l && layer->inputs > most) most = layer->inputs;
+        layer->logits = layer->is_last ? take(arena, examples * layer->outputs) : NULL;
+        if (!layer->is_last) net->hidden_units += layer->outputs;
+        if (!layer->is_first && layer->inputs > most) most = layer->inputs;
         long row_length = ceil_div(layer->inputs + 1, LANES) * LANES;
         if (row_length > longest) longest = row_length;
         *matrix = (Part){layer->outputs, layer->inputs, row_length, !has_offset};
@@ -196,7 +200,7 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
             matrix->extra = 2; /* see `penalize` */
             matrix->direction = direction;
             direction += layer->outputs;
-        } else if (net->is_parseval && l < net->layers - 1) {
+        } else if (net->is_parseval && !layer->is_last) {
             matrix->extra = layer->outputs;
         }
         long extra = ceil_div(matrix->extra, LANES) * LANES, rooms = examples + extra;
@@ -216,10 +220,11 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
         }
         for (PassName name = 0; name < PASSES; name++) {
             if (name == ASCENT && !net->has_ascent) continue;
-            bool is_shared = name == ASCENT && l == 0; /* both passes see the images */
-            real *inputs = is_shared ? layer->passes[BASE].inputs
+            /* all passes and all chains see the same images */
+            bool is_shared = layer->is_first && (name == ASCENT || l > 0);
+            real *inputs = is_shared ? net->layer->passes[BASE].inputs
                                      : take(arena, examples * row_length);
-            real *rows = is_shared ? matrix->passes[BASE].input_rows
+            real *rows = is_shared ? net->part->passes[BASE].input_rows
                                    : take(arena, rooms * row_length);
             layer->passes[name].inputs = inputs;
             matrix->passes[name].input_rows = rows;
@@ -232,7 +237,7 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
     }
     const Layer *first = net->layer, *last = first + net->layers - 1;
     lay_out_vectors(net, arena, caller);
-    net->logits = take(arena, examples * last->outputs);
+    net->targets = net->chains > 1 ? take(arena, net->batch * TARGETS) : NULL;
     net->output_errors = per_unit > 1 ? take(arena, examples * most) : NULL;
     net->scratch = take(arena, SCRATCH_ROWS * longest);
     net->noise_row = take(arena, longest + 32); /* see draw_row */
@@ -312,6 +317,7 @@ static int create(Network *net, const Parameters *caller, long batch,
                   const Hyperparameters *h) {
     bool has_ascent = h && h->rho > 0 && h->alpha > 0;
     *net = (Network){.layers = caller->layers,
+                     .chains = caller->chains,
                      .batch = batch,
                      .panels = ceil_div(batch, LANES),
                      .activation = caller->activation,
@@ -343,6 +349,23 @@ static int create(Network *net, const Parameters *caller, long batch,
     set_ones(net);
     copy_parameters(net, caller, false);
     return 0;
+}
+
+/* Read the inputs and the targets of a batch of a network with 2 chains. */
+static void read_steps(const Network *net, const Batches *batches,
+                       const int64_t *positions) {
+    const Layer *first = net->layer;
+    const real *inputs = batches->inputs, *targets = batches->targets;
+    long row_length = first->matrix->row_length, width = first->inputs;
+    real *rows = first->matrix->passes[BASE].input_rows;
+    for (long b = 0; b < net->batch; b++) {
+        memcpy(rows + b * row_length, inputs + positions[b] * width,
+               width * sizeof(real));
+        memcpy(net->targets + b * TARGETS, targets + positions[b] * TARGETS,
+               TARGETS * sizeof(real));
+    }
+    if (!net->is_small_batch)
+        rows_to_panels(rows, row_length, net->panels, first->passes[BASE].inputs);
 }
 
 /* Read the images of a batch into `rows`, as reals in [low, 1]. If next_positions is
@@ -404,32 +427,31 @@ static void multiply_layer(const Network *net, const Layer *layer, PassName name
 }
 
 /* Return where to write z of a layer: into the inputs of the next layer, or for the
-   last layer into the logits. */
-static Panels layer_outputs(const Network *net, const Layer *layer, PassName name) {
+   last layer of a chain into the logits. */
+static Panels layer_outputs(const Layer *layer, PassName name) {
+    if (layer->is_last) return (Panels){layer->logits, layer->outputs * LANES};
     const Layer *next = layer + 1;
-    if (next == net->layer + net->layers)
-        return (Panels){net->logits, layer->outputs * LANES};
     return (Panels){next->passes[name].inputs, next->matrix->row_length * LANES};
 }
 
 void forward(const Network *net, PassName name, bool has_first) {
-    const Layer *last = net->layer + net->layers - 1;
-    for (const Layer *layer = net->layer; layer <= last; layer++) {
-        Panels z = layer_outputs(net, layer, name);
+    const Layer *end = net->layer + net->layers;
+    for (const Layer *layer = net->layer; layer < end; layer++) {
+        Panels z = layer_outputs(layer, name);
         if (!has_first || layer > net->layer) multiply_layer(net, layer, name, z);
         long count = layer->outputs * LANES;
         for (long p = 0; p < net->panels; p++) {
             real *panel = z.values + p * z.stride;
             if (layer == net->layer && name == BASE && net->first_outputs)
                 memcpy(net->first_outputs + p * count, panel, count * sizeof(real));
-            if (layer == last) continue;
+            if (layer->is_last) continue;
             if (layer->offset)
                 normalize(panel, layer->outputs, layer->offset->passes[name].weights,
                           layer->passes[name].normal + p * count,
                           layer->passes[name].scale + p);
             activate(net->activation, panel, layer->outputs);
         }
-        if (layer < last) {
+        if (!layer->is_last) {
             const Part *next = (layer + 1)->matrix;
             panels_to_rows(z.values, next->row_length, net->panels,
                            next->passes[name].input_rows);
@@ -440,14 +462,21 @@ void forward(const Network *net, PassName name, bool has_first) {
 void output_error(const Network *net, PassName name, const int64_t *labels,
                   Sums *sums) {
     const Layer *last = &net->layer[net->layers - 1];
-    softmax_error(net->logits, last->outputs, net->batch, labels,
-                  last->matrix->passes[name].errors, sums);
+    real *errors = last->matrix->passes[name].errors;
+    if (net->chains > 1) {
+        const Layer *actor = &net->layer[net->layers / net->chains - 1];
+        ppo_error(actor->logits, actor->outputs, last->logits, net->batch, net->targets,
+                  actor->matrix->passes[name].errors, errors);
+    } else {
+        softmax_error(last->logits, last->outputs, net->batch, labels, errors, sums);
+    }
 }
 
 void backward(const Network *net, PassName name, const int64_t *labels, Sums *sums) {
     const Layer *last = &net->layer[net->layers - 1];
     output_error(net, name, labels, sums);
     for (const Layer *layer = last; layer > net->layer; layer--) {
+        if (layer->is_first) continue;
         const Layer *below = layer - 1;
         const Part *matrix = layer->matrix;
         real *weights = matrix->passes[name].weights;
@@ -704,7 +733,7 @@ static void descend(const Network *net, const Hyperparameters *h, Gradient g,
         if (part == net->part && has_next)
             outer_product_then_multiply(errors, part->rows, inputs, part->row_length,
                                         &update, net->next_row,
-                                        layer_outputs(net, net->layer, BASE).values);
+                                        layer_outputs(net->layer, BASE).values);
         else
             outer_product(errors, part->rows, inputs, part->row_length, examples,
                           &update);
@@ -756,7 +785,9 @@ int train(const Parameters *parameters, const Batches *batches,
         const int64_t *labels = batches->labels + t * stride;
         const int64_t *next = t + 1 < batches->steps ? positions + stride : NULL;
         Hyperparameters now = at_update(h, t);
-        if (!has_first)
+        if (net.chains > 1)
+            read_steps(&net, batches, positions);
+        else if (!has_first)
             read_images(&net, batches, net.part->passes[BASE].input_rows, positions,
                         next);
         forward(&net, BASE, has_first);

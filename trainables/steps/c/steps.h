@@ -29,7 +29,14 @@ typedef enum {
 typedef enum { MIXTURE, VASSO, FSAM, MSAM, WSAM, GSAM, LOOKSAM, GAM } Method;
 
 /* The functions after the hidden layers (see trainables/networks/activations.py). */
-typedef enum { RELU, LEAKY_RELU, TANH, CRELU, SINE_COSINE } Activation;
+typedef enum {
+    RELU,
+    LEAKY_RELU,
+    LEAKY_RELU_TENTH,
+    TANH,
+    CRELU,
+    SINE_COSINE
+} Activation;
 
 /* The distribution of noise: none, uniform in [-1, 1), or N(0, 1). If the array UTILITY
    exists, the noise is added to the gradient, otherwise to the updated weights. */
@@ -55,10 +62,13 @@ typedef struct {
 /* One network in the caller's memory, which is changed in place. For each kind of
    number, there is one pointer per layer to the weights (outputs x inputs) and one to
    the biases (outputs). The numbers are float, or double if DOUBLE is defined. The
-   arrays of a kind that is not used are NULL. */
+   arrays of a kind that is not used are NULL.
+
+   A network is one chain of layers. With 2 chains, it is an actor and a critic, which
+   read the same inputs and have equally many layers. The actor's layers are first. */
 typedef struct {
-    int64_t layers, activation, is_normalized; /* 1 with layer norm, else 0 */
-    const int64_t *widths; /* layers + 1 numbers: inputs, hidden layers, outputs */
+    int64_t layers, chains, activation, is_normalized; /* 1 with layer norm, else 0 */
+    const int64_t *widths; /* layers + 1 numbers: inputs, outputs of each layer */
     void **weights[KINDS], **biases[KINDS];
     /* Factors of the noise: one per layer for its weights, then one per layer for its
        biases. NULL without noise. */
@@ -70,11 +80,14 @@ typedef struct {
 } Parameters;
 
 /* Batches of examples. Batch t begins at positions[t * stride] and labels[t * stride].
-   `positions` are numbers of images. */
+   `positions` are numbers of images. For 2 chains, `positions` are numbers of rows of
+   `inputs` and `targets`, and there are no images and labels. */
 typedef struct {
     int64_t steps, batch, stride;
     const uint8_t *images; /* widths[0] bytes per image, each from 0 to 255 */
     const int64_t *positions, *labels;
+    const void *inputs;  /* widths[0] reals per row */
+    const void *targets; /* TARGETS reals per row: see `ppo_error` */
     double low; /* the input for a black pixel (0); for a white pixel (255), it is 1 */
 } Batches;
 
@@ -113,7 +126,8 @@ typedef struct {
 } Hyperparameters;
 
 /* The sum of the losses and the number of correct predictions of all examples. They are
-   computed from the logits before each step. `steps` is the number of steps. */
+   computed from the logits before each step, but only for 1 chain. `steps` is the
+   number of steps. */
 typedef struct {
     double loss, correct, steps;
 } Sums;
