@@ -93,6 +93,8 @@ class Adam:
         weights, gradients, first, second = (
             [tensor.mT for tensor in n.tensors()] for n in networks
         )
+        # autograd's gradient of the biases can be a part of another tensor
+        gradients = [tensor.contiguous() for tensor in gradients]
         updates = memory.marks["updates"]
         adam(
             weights,

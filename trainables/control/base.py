@@ -32,7 +32,8 @@ class ControlRun(ContinualRun):
         """Do what `ContinualRun` does with the same arguments."""
         super().__init__(*args, **options)
         if type(self._kind) is not ActorCritic:
-            self.engine = "reference"  # with autograd, or with `gradients.backward`
+            # the loss is not in C: use autograd, or `gradients.backward`
+            self.engine = "reference"
 
     @property
     def _kind(self) -> Architecture | None:

@@ -34,7 +34,8 @@ def backward(
         biases.append(error.sum(1, keepdim=True))
         if i:
             below = torch.bmm(error, chain.weights[i].mT)
-            error = torch.where(layers[i] > 0, below, slope * below)
+            # a tenth of the time of `where`
+            error = torch.ops.aten.leaky_relu_backward(below, layers[i], slope, True)
     return weights[::-1], biases[::-1]
 
 

@@ -3,12 +3,8 @@
 This module has the PPO of C-CHAIN's continual CartPole
 (bluecontra/C-CHAIN@2f8bedf:crl_gym_classic_control), which follows the notebook of TRAC
 (arXiv 2405.16642). An iteration plays some steps, computes the advantages A and the
-targets of the critic, and makes some passes over the steps. The loss of a step is
-
-    -min(r A, clip(r, 1 - CLIP, 1 + CLIP) A) - ENTROPY H + VALUE (V - R)^2
-
-r is the probability of the action divided by its probability before the updates, H is
-the entropy of the policy, V is the critic's value, and R is the target of V.
+targets R of the critic, and makes some passes over the steps with the loss in
+`trainables.steps.ppo_loss`.
 
 C-CHAIN's code differs from other versions of PPO in three points, which this module
 follows:
@@ -18,9 +14,6 @@ follows:
   (basic_utils.py:259-264).
 - A is normalized over the iteration, not over the batch (basic_utils.py:267-270).
 - One Adam updates both actor and critic, and the gradient is not clipped.
-
-C-CHAIN's softmax limits a probability to at least 1.2e-7 before the logarithm. Here the
-logarithm is exact.
 """
 
 from __future__ import annotations
@@ -32,30 +25,11 @@ from torch import Tensor
 from trainables.control.gradients import SLOPES, backward
 from trainables.networks.actor_critic import actor, critic
 from trainables.networks.network import Network, dense_forward
+from trainables.steps.ppo_loss import CLIP, ENTROPY, VALUE, ppo_loss
 from trainables.steps.reference import loss_gradient
 
-CLIP, ENTROPY, VALUE = 0.2, 0.01, 0.5  # basic_utils.py:29-30 and 61-62
 DISCOUNT, TRACE = 0.99, 0.95  # gamma and lambda, basic_utils.py:238
 SMALL = 1e-5  # added to the standard deviation of the advantages, basic_utils.py:269
-
-
-def ppo_loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the loss of each step, of shape (S, n).
-
-    Args:
-        outputs: The logits of the actions and the value, of shape (S, n, actions + 1).
-        targets: The action, the advantage, the log of the action's probability before
-            the updates, and the target of the critic: shape (S, n, 4).
-    """
-    actions, advantages, before, returns = targets.unbind(-1)
-    logs = outputs[..., :-1].log_softmax(-1)
-    chosen = logs.gather(-1, actions.long().unsqueeze(-1)).squeeze(-1)
-    ratio = (chosen - before).exp()
-    clipped = ratio.clamp(1 - CLIP, 1 + CLIP)
-    gain = torch.minimum(ratio * advantages, clipped * advantages)
-    entropy = -(logs.exp() * logs).sum(-1)
-    error = (outputs[..., -1] - returns).square()
-    return -gain - ENTROPY * entropy + VALUE * error
 
 
 def ppo_gradient(

@@ -30,7 +30,7 @@ from trainables.interventions import (
     SpectralRegularization,
     StepShrinkPerturb,
 )
-from trainables.networks import Conv
+from trainables.networks import ActorCritic, Conv
 from trainables.networks.network import cross_entropy, forward, initial_network
 from trainables.networks.stack import Stack
 from trainables.optimizers import (
@@ -50,6 +50,7 @@ from trainables.problems import Form
 from trainables.setting import Setting
 from trainables.steps import convolved, extension, native, reference, training
 from trainables.steps.extension import ACTIVATIONS, Library, Unavailable
+from trainables.steps.ppo_loss import ppo_loss
 from trainables.steps.update import initial_memory, make_update
 
 WIDTHS = (9, 7, 6, 3)
@@ -124,7 +125,8 @@ def load(dtype: torch.dtype) -> Library:
             wrong.
     """
     library = extension.load(dtype)
-    wrong = itertools.chain(_wrong_results(dtype), _wrong_convolutions(dtype))
+    checks = _wrong_results, _wrong_actor_critics, _wrong_convolutions
+    wrong = itertools.chain.from_iterable(wrong(dtype) for wrong in checks)
     if name := next(wrong, None):
         raise Unavailable(
             f"the C extension computes wrong results ({name}): "
@@ -169,6 +171,36 @@ def _names_and_batches() -> Iterator[tuple[str, int]]:
     for name in CASES:
         for _ in range(len(BATCHES) if name in WITH_ALL_BATCHES else 1):
             yield name, next(sizes)
+
+
+@torch.no_grad()
+def _wrong_actor_critics(dtype: torch.dtype) -> Iterator[str]:
+    """Yield what C computes differently for an actor and a critic.
+
+    The cases of `_wrong_results` have the same updates of the weights.
+    """
+    random = torch.Generator().manual_seed(0)
+    setting, kind = Setting(optimizer=MIXED), ActorCritic()
+    widths, form = WIDTHS, Form(1, WIDTHS[0], 1, WIDTHS[-1])
+    rounding = torch.finfo(dtype).eps ** 0.5
+    network = initial_network(widths, [1], dtype=dtype, kind=kind, form=form)
+    start = Stack([1], 0, network, initial_memory(setting, network))
+    inputs = torch.rand((1, 40, widths[0]), generator=random, dtype=dtype)
+    targets = torch.rand((1, 40, 4), generator=random, dtype=dtype) - 0.5
+    targets[..., 0] = torch.randint(widths[-1], (1, 40), generator=random)
+    targets[..., 2] -= 1  # so that some ratios are clipped
+    gradient_of = functools.partial(reference.loss_gradient, loss=ppo_loss)
+    for batch in BATCHES:
+        positions = torch.randint(40, (1, 2, batch), generator=random)
+        in_c, by_reference = (start.take([0]) for _ in range(2))
+        native.train_on_steps(setting, in_c, inputs, targets, positions)
+        update = make_update(setting, "reference", by_reference, gradient_of)
+        for own in positions[0]:
+            update(inputs[:, own], targets[:, own])
+        stacks = (in_c, by_reference, start)
+        tensors = zip(*(stack.tensors() for stack in stacks), strict=True)
+        if not all(_is_close(c, right, old, rounding) for c, right, old in tensors):
+            yield f"an actor and a critic, batch size {batch}"
 
 
 @torch.no_grad()

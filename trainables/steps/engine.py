@@ -3,8 +3,8 @@
     reference   autograd (`reference`): defines the results; supports every network
     torch       the same equations with fewer operations (`fast`); only the MLP with
                 the ReLU and no layer norm
-    native      compiled C, for MLPs (`native.supports`) and for convolutional networks
-                (`convolved.supports`)
+    native      compiled C, for MLPs, for actors and critics (`native.supports`), and
+                for convolutional networks (`convolved.supports`)
 
 Only the reference engine supports the problem `growing`. The environment variable
 PLASTICITY_ENGINE names the preferred engine. The default is native. If an engine does

@@ -10,6 +10,10 @@ The C steps are faster than torch for three reasons:
 The seeds share no data. The results of a seed therefore do not depend on the other
 seeds that are trained together.
 
+PPO trains an actor and a critic (`train_on_steps`). For the C code, these are one
+network with two chains of layers, so that everything that changes weights is the same
+code as for classifiers.
+
 SNR and continual backprop replace hidden units. The C code computes the statistics of
 the units at every step. If units must be replaced, the C code returns after the step,
 and Python replaces them.
@@ -163,7 +167,7 @@ def train_on_steps(
         setting: The setting of the run.
         stack: The networks of the seeds, and their memory.
         inputs: The observations.
-        targets: The targets of `trainables.control.ppo.ppo_loss`.
+        targets: See `trainables.steps.ppo_loss`.
         positions: The observations in the batch of each update.
 
     Raises:

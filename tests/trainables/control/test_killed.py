@@ -23,6 +23,7 @@ from trainables.optimizers import SGD
 from trainables.problems import CartPole
 from trainables.setting import RunOptions, Setting
 from trainables.start import start_run
+from trainables.steps import native
 from trainables.trainable import ContinualTrainable
 
 SMALL = Setting(
@@ -54,21 +55,30 @@ def actor(store: Store, trial: Trial) -> ContinualTrainable:
 
 def run_into_the_second_level(store: Store, learner: str, die: Callable[[], None]):
     """Run a trial, and call `die` with a part of a level trained."""
-    made, per_iteration = ControlRun._make_update, 6 if learner == "ppo" else 20
+    made, train, counts = ControlRun._make_update, native.train_on_steps, []
+
+    def count(task, per_iteration):
+        if task == 1:
+            counts.append(1)
+            if len(counts) > ITERATION * per_iteration:
+                die()
 
     def make_update(self, gradient_of):
-        update, counts = made(self, gradient_of), []
+        update = made(self, gradient_of)
 
         def counted(*batch):
-            counts.append(1)
-            if self.task == 1 and len(counts) > ITERATION * per_iteration:
-                die()
+            count(self.task, 20)
             return update(*batch)
 
         return counted
 
+    def train_on_steps(setting, stack, *steps):
+        count(stack.task, 4)  # two epochs, whose last batch is smaller
+        train(setting, stack, *steps)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ControlRun, "_make_update", make_update)
+        patch.setattr(native, "train_on_steps", train_on_steps)
         trainable = actor(store, trial_of(learner))
         while not trainable.train()["done"]:
             pass

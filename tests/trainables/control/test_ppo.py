@@ -12,11 +12,11 @@ from trainables.control.ppo import (
     advantages_and_targets,
     critic_loss,
     ppo_gradient,
-    ppo_loss,
 )
 from trainables.networks import ActorCritic
 from trainables.networks.network import forward, initial_network
 from trainables.problems import Form
+from trainables.steps.ppo_loss import ppo_loss
 from trainables.steps.reference import loss_gradient
 
 

@@ -226,7 +226,7 @@ def test_the_seeds_fix_what_the_optimizer_does_not():
     plain, sam = new_run(), new_run(optimizer=SAM(lr=0.1, rho=0.5))
     for run in (plain, sam):
         assert isinstance(run, PPORun)
-        assert run.engine == "reference"
+        assert run.engine == "native"
     first, other = plain._play(0), sam._play(0)
     for a, b in zip(first, other, strict=True):
         np.testing.assert_array_equal(a, b)

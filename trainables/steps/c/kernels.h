@@ -274,10 +274,10 @@ void softmax_error(const real *logits, int64_t outputs, int64_t batch,
                    const int64_t *labels, real *errors, Sums *sums);
 
 /* Compute the errors of the actor's logits and of the critic's values for the loss of
-   PPO (`ppo_loss` in trainables/control/ppo.py, which has the same constants). Each
-   example has TARGETS targets: the action, the advantage, the log of the action's
-   probability before the updates, and the target of the critic. The errors in lanes
-   beyond the batch do not change. */
+   PPO (see trainables/steps/ppo_loss.py, which has the same constants). Each example
+   has TARGETS targets: the action, the advantage, the log of the action's probability
+   before the updates, and the target of the critic. The errors in lanes beyond the
+   batch do not change. */
 #define TARGETS 4
 #define LEAST_RATIO ((real)0.8)
 #define MOST_RATIO ((real)1.2)
