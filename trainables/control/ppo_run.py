@@ -108,9 +108,8 @@ class PPORun(LevelsRun):
             torch.from_numpy(array).to(self.device, self.dtype)
             for array in (steps.observations, steps.following)
         )
-        outputs, after = (
-            forward(self.stack.network, x)[1] for x in (inputs, following)
-        )
+        outputs = forward(self.stack.network, inputs)[1]
+        after = dense_forward(critic(self.stack.network), following)[1]
         actions = torch.from_numpy(steps.actions).to(self.device)
         logs = outputs[..., :-1].log_softmax(-1)
         before = logs.gather(-1, actions.unsqueeze(-1)).squeeze(-1)

@@ -247,7 +247,8 @@ def test_the_c_runs_clean_under_sanitizers(tmp_path):
         subprocess.check_output(["cc", f"-print-file-name={file}"], text=True).strip()
         for file in ("libasan.so", "libubsan.so")
     ]
-    tests = [Path(__file__).parent / "test_native.py", __file__]
+    folder = Path(__file__).parent
+    tests = [folder / "test_native.py", folder / "test_actor_critic.py", __file__]
     result = subprocess.run(
         [sys.executable, "-c", SANITIZED, tmp_path, *tests, "-k", CHECKED],
         cwd=ROOT,

@@ -556,6 +556,18 @@ int64_t unit_outputs(Activation activation) {
     return activation == CRELU || activation == SINE_COSINE ? 2 : 1;
 }
 
+/* Store x in `to`, but slope * x where h is not above 0. (The compiler would not make
+   vectors of a loop with a product that only some elements need.) */
+static void scale_below(real slope, const real *h, const real *x, long count,
+                        real *to) {
+    for (long i = 0; i < count; i += LANES) {
+        vec value = *(const vec *)(x + i), below = slope * value;
+        lane_numbers is_above = *(const vec *)(h + i) > 0;
+        *(vec *)(to + i) =
+            (vec)(((lane_numbers)value & is_above) | ((lane_numbers)below & ~is_above));
+    }
+}
+
 void activate(Activation activation, real *z, int64_t units) {
     long count = units * LANES;
     real *second = z + count;
@@ -566,8 +578,8 @@ void activate(Activation activation, real *z, int64_t units) {
     break
     switch (activation) {
     case RELU: EACH(z[i] = z[i] < 0 ? 0 : z[i]);
-    case LEAKY_RELU: EACH(z[i] = z[i] > 0 ? z[i] : (real)0.01 * z[i]);
-    case LEAKY_RELU_TENTH: EACH(z[i] = z[i] > 0 ? z[i] : (real)0.1 * z[i]);
+    case LEAKY_RELU: scale_below(0.01, z, z, count, z); break;
+    case LEAKY_RELU_TENTH: scale_below(0.1, z, z, count, z); break;
     case TANH: EACH(z[i] = TANH_OF(z[i]));
     case CRELU: EACH(second[i] = z[i] > 0 ? 0 : -z[i]; z[i] = z[i] < 0 ? 0 : z[i]);
     case SINE_COSINE: EACH(second[i] = COS(z[i]); z[i] = SIN(z[i]));
@@ -580,8 +592,8 @@ void activate_backward(Activation activation, const real *h, const real *e,
     const real *second = h + count, *e2 = e + count;
     switch (activation) {
     case RELU: EACH(errors[i] = h[i] <= 0 ? 0 : e[i]);
-    case LEAKY_RELU: EACH(errors[i] = h[i] > 0 ? e[i] : (real)0.01 * e[i]);
-    case LEAKY_RELU_TENTH: EACH(errors[i] = h[i] > 0 ? e[i] : (real)0.1 * e[i]);
+    case LEAKY_RELU: scale_below(0.01, h, e, count, errors); break;
+    case LEAKY_RELU_TENTH: scale_below(0.1, h, e, count, errors); break;
     case TANH: EACH(errors[i] = e[i] * (1 - h[i] * h[i]));
     case CRELU: EACH(errors[i] = (h[i] <= 0 ? 0 : e[i]) - (second[i] <= 0 ? 0 : e2[i]));
     case SINE_COSINE: EACH(errors[i] = e[i] * second[i] - e2[i] * h[i]);

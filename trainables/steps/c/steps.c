@@ -782,7 +782,7 @@ int train(const Parameters *parameters, const Batches *batches,
     bool has_first = false; /* whether the first layer's z are computed already */
     for (long t = 0; t < batches->steps; t++) {
         const int64_t *positions = batches->positions + t * stride;
-        const int64_t *labels = batches->labels + t * stride;
+        const int64_t *labels = net.chains > 1 ? NULL : batches->labels + t * stride;
         const int64_t *next = t + 1 < batches->steps ? positions + stride : NULL;
         Hyperparameters now = at_update(h, t);
         if (net.chains > 1)
