@@ -108,7 +108,10 @@ Memory bandwidth limits the speed of larger networks, so torch is as fast as C.
 
 
 def supports(setting: Setting, network: Network) -> bool:
-    """Return whether the C steps can train and test the networks of a setting."""
+    """Return whether the C steps can train the networks of a setting.
+
+    They can also test these networks, except actors and critics.
+    """
     kind, intervention = type(network.kind), setting.intervention
     is_actor_critic = kind is ActorCritic
     is_in_c = (
@@ -172,12 +175,18 @@ def train_on_steps(
 
     Raises:
         Unavailable: The C extension cannot be used on this machine.
-        ValueError: A position is out of range, or the inputs do not fit the network.
+        ValueError: A position or an action is out of range, or the arrays do not fit
+            the network.
     """
     network = stack.network
     _, steps, batch = positions.shape
     if inputs.shape[2] != network.weights[0].shape[1]:
         raise ValueError("each observation must have one number per network input")
+    if len(positions) != network.seeds or targets.shape != (*inputs.shape[:2], 4):
+        raise ValueError("each seed must have positions, and each step four targets")
+    actions, choices = targets[..., 0], network.weights[network.heads[0]].shape[2]
+    if actions.min() < 0 or actions.max() >= choices:
+        raise ValueError(f"actions must be at least 0 and below {choices}")
     if positions.min() < 0 or positions.max() >= inputs.shape[1]:
         raise ValueError(f"positions must be at least 0 and below {inputs.shape[1]}")
     inputs, targets = (t.to(network.weights[0]).contiguous() for t in (inputs, targets))

@@ -142,6 +142,12 @@ def test_bad_steps_are_refused():
     inputs, targets = steps_of([4, 6, 2], 1, 10)
     positions = positions_of(1, 10, 2, 3)
     with pytest.raises(ValueError, match="positions must be at least 0 and below 9"):
-        native.train_on_steps(PLAIN, stack, inputs[:, :9], targets, positions.clamp(9))
+        native.train_on_steps(
+            PLAIN, stack, inputs[:, :9], targets[:, :9], positions.clamp(9)
+        )
+    with pytest.raises(ValueError, match="actions must be at least 0 and below 2"):
+        native.train_on_steps(PLAIN, stack, inputs, targets + 2, positions)
+    with pytest.raises(ValueError, match="each step four targets"):
+        native.train_on_steps(PLAIN, stack, inputs, targets[..., 1:], positions)
     with pytest.raises(ValueError, match="one number per network input"):
         native.train_on_steps(PLAIN, stack, inputs[..., 1:], targets, positions)

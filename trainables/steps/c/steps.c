@@ -220,7 +220,7 @@ static void lay_out(Network *net, Arena *arena, const Parameters *caller) {
         }
         for (PassName name = 0; name < PASSES; name++) {
             if (name == ASCENT && !net->has_ascent) continue;
-            /* all passes and all chains see the same images */
+            /* all passes and all chains have the same inputs */
             bool is_shared = layer->is_first && (name == ASCENT || l > 0);
             real *inputs = is_shared ? net->layer->passes[BASE].inputs
                                      : take(arena, examples * row_length);
