@@ -126,7 +126,7 @@ def load(dtype: torch.dtype) -> Library:
     """
     library = extension.load(dtype)
     checks = _wrong_results, _wrong_actor_critics, _wrong_convolutions
-    wrong = itertools.chain.from_iterable(wrong(dtype) for wrong in checks)
+    wrong = itertools.chain.from_iterable(check(dtype) for check in checks)
     if name := next(wrong, None):
         raise Unavailable(
             f"the C extension computes wrong results ({name}): "
