@@ -23,8 +23,8 @@ import collections
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,17 +33,14 @@ from torch import Tensor
 from trainables import measuring
 from trainables.data import Dataset
 from trainables.data.examples import (
-    Block,
     Examples,
     Reader,
-    blocks,
     draw,
     select,
     to_tensor,
 )
 from trainables.data.rotation import rotated
 from trainables.hyperparameter import check_whole
-from trainables.interventions import Intervention, Update
 from trainables.measuring import measure_landscape, measure_network
 from trainables.networks import Architecture
 from trainables.networks.network import Network, initial_network
@@ -51,19 +48,60 @@ from trainables.networks.stack import Memory, Stack, in_pixel_order
 from trainables.probes import LANDSCAPE, START
 from trainables.problems import Task
 from trainables.problems.task import check_tasks
-from trainables.randomness import SEEDS, generator
+from trainables.randomness import SEEDS
 from trainables.record import Record
 from trainables.setting import RunOptions, Setting
 from trainables.steps import convolved, fast, native
 from trainables.steps.engine import choose_engine
 from trainables.steps.process import flushed_denormals, keep_freed_memory
 from trainables.steps.reference import Passes, both_passes
-from trainables.steps.training import MIN_STEPS, Graphs, StepSums, train
-from trainables.steps.update import begin_task, initial_memory, make_update
+from trainables.steps.trainer import Trainer
+from trainables.steps.update import begin_task, initial_memory
 from trainables.usage import UsageError
 
 Test = Callable[[Network, list[Examples], Reader], dict[str, Tensor]]
 """The type of `native.test` and `measuring.measure_tests`."""
+
+Result = TypeVar("Result")
+Steps = Generator[list[Examples], dict[str, Tensor], Result]
+"""Yields the training examples of each seed, and gets the result of training on them.
+
+It yields nothing if all seeds have diverged.
+"""
+
+
+class Lesson:
+    """One task of a run, whose networks the caller trains.
+
+    Attributes:
+        examples: The training examples of each seed in `ContinualRun.alive`, or [] if
+            all seeds have diverged.
+    """
+
+    def __init__(self, steps: Steps[list[Record]]) -> None:
+        """Do everything before the training."""
+        self._steps, self._records = steps, list[Record]()
+        self.examples: list[Examples] = []
+        try:
+            self.examples = next(steps)
+        except StopIteration as end:
+            self._records = end.value
+
+    def finish(self, measures: dict[str, Tensor]) -> list[Record]:
+        """Do everything after the training; return one record per seed.
+
+        `measures` is the result of `ContinualRun.train`.
+        """
+        try:
+            if self.examples:
+                self._steps.send(measures)
+        except StopIteration as end:
+            self._records = end.value
+        return self._records
+
+    def close(self) -> None:
+        """End the task early, so that the networks have their usual pixel order."""
+        self._steps.close()
 
 
 class ContinualRun:
@@ -136,18 +174,22 @@ class ContinualRun:
         self.task = 0
         self.stack = Stack(list(seeds), 0, network, initial_memory(setting, network))
         self.engine = choose_engine(setting, network, engine)
-        self._is_in_c = self.engine == "native" and setting.network is None
-        self._test: Test = native.test if self._is_in_c else measuring.measure_tests
+        is_in_c = self.engine == "native" and setting.network is None
+        self._test: Test = native.test if is_in_c else measuring.measure_tests
         self._passes: Passes = both_passes
         if self.engine != "reference" and network.is_relu_mlp:
             self._passes = fast.both_passes
-        if self.engine == "native" and not self._is_in_c:
+        if self.engine == "native" and not is_in_c:
             logits_of = convolved.forward_logits
             self._test = functools.partial(measuring.measure_tests, logits_of=logits_of)
             self._passes = convolved.both_passes
-        self._graphs: Graphs | None = None
         self.phases: dict[str, float] = collections.defaultdict(float)
         self._phase, self._phase_start = "", 0.0
+
+    @functools.cached_property
+    def trainer(self) -> Trainer:
+        """What trains the networks of this run."""
+        return Trainer(self.setting, self.engine, self._train_images)
 
     @property
     def _kind(self) -> Architecture | None:
@@ -170,6 +212,11 @@ class ContinualRun:
         )
         self._angle = 0.0
 
+    def share_images(self, other: ContinualRun) -> None:
+        """Read the images from the memory of another run, whose inputs are the same."""
+        self._train_images = other._train_images.clone()
+        self._test_images = other._test_images.clone()
+
     @property
     def alive(self) -> list[int]:
         """The seeds that have not diverged, in the order of `stack`."""
@@ -185,7 +232,6 @@ class ContinualRun:
         """Whether all tasks of the stream are finished."""
         return self.task >= self.setting.tasks
 
-    @torch.no_grad()
     def next_task(self) -> list[Record]:
         """Train on the next task; return one record per seed, in the order of `seeds`.
 
@@ -194,14 +240,23 @@ class ContinualRun:
         """
         if self.finished:
             raise StopIteration(f"all {self.setting.tasks} tasks are finished")
+        with contextlib.closing(self.lesson()) as lesson:
+            examples = lesson.examples
+            return lesson.finish(self.train(examples) if examples else {})
+
+    def lesson(self) -> Lesson:
+        """Begin the next task, so that the caller can train the networks."""
+        return Lesson(self._run_task())
+
+    @torch.no_grad()
+    def _run_task(self) -> Steps[list[Record]]:
         started = time.perf_counter()
         self.stack.task = self.task
         tasks = {s: self._stream(s, self.task) for s in self.seeds}
-        measures = self._learn(tasks) if self.alive else {}
+        measures = (yield from self._learn(tasks)) if self.alive else {}
         finite = [s for s in self.alive if self._is_finite(measures[s])]
         if len(finite) < len(self.alive):
             self.stack = self.stack.take([self.alive.index(s) for s in finite])
-            self._graphs = None
         seconds = (time.perf_counter() - started) / max(1, len(measures))
         records = [
             self._record(s, tasks[s], measures.get(s), seconds) for s in self.seeds
@@ -213,7 +268,7 @@ class ContinualRun:
         """Return whether a seed with these measures goes on to the next task."""
         return measuring.is_finite(measures)
 
-    def _learn(self, tasks: dict[int, Task]) -> dict[int, Record]:
+    def _learn(self, tasks: dict[int, Task]) -> Steps[dict[int, Record]]:
         """Train on `tasks`, test and probe; return the measures of each seed."""
         check_tasks(self.setting.problem, list(tasks.values()), self.setting.form)
         examples = self._sort_stack(tasks)
@@ -222,7 +277,6 @@ class ContinualRun:
         measures: dict[str, Tensor] = {}
         if setting.problem.grows:
             stack.network.outputs = len(ordered_tasks[0].classes)
-            self._graphs = None  # they use the previous task's number of logits
         self._start_phase("training")
         begin_task(setting, stack)
         self._start_phase("permuting")
@@ -238,7 +292,7 @@ class ContinualRun:
                 self._start_phase("landscape")
                 measures |= measure_landscape(START, stack.network, batch, images)
             self._start_phase("training")
-            measures |= self.train(examples)
+            measures |= yield examples
             self._start_phase("testing")
             measures |= self._test_on(ordered_tasks, self.task)
             self._start_phase("probes")
@@ -292,7 +346,7 @@ class ContinualRun:
             (self._test_images, dataset.test_images),
         ):
             reader.images = to_tensor(rotated(images, form, angle), self.device)
-        self._angle, self._graphs = angle, None  # the graphs read the old images
+        self._angle = angle
 
     def _draw(self, seed: int, task: Task, index: int) -> Examples:
         """Return the training examples of task number `index` of the seed's stream."""
@@ -348,7 +402,6 @@ class ContinualRun:
         readers = self._train_images, self._test_images
         for reader in readers if pixels else ():
             reader.orders = torch.from_numpy(np.stack(pixels)).to(self.device)
-            self._graphs = None  # the graphs read in the previous task's pixel order
         try:
             yield
         finally:
@@ -362,82 +415,12 @@ class ContinualRun:
             self.phases[self._phase] += now - self._phase_start
         self._phase, self._phase_start = phase, now
 
-    @torch.no_grad()
-    @flushed_denormals()
     def train(self, examples: list[Examples]) -> dict[str, Tensor]:
         """Train the network of each seed on that seed's examples, for all epochs.
 
-        `examples` has one item for each of the S seeds. The seed with the most examples
-        comes first. Returns online_accuracy and train_loss, each of shape (S,). Each
-        example is evaluated before the update on its batch.
+        `examples` has one item for each seed of `stack`: see `Trainer.train`.
         """
-        correct = torch.zeros(len(examples), device=self.device, dtype=torch.float64)
-        loss = torch.zeros_like(correct)
-        for epoch in range(self.setting.epochs):
-            shuffled = [
-                e.take(generator("order", s, self.task, epoch).permutation(len(e[0])))
-                for s, e in zip(self.alive, examples, strict=True)
-            ]
-            for block in blocks(shuffled, self.setting.batch_size, self.device):
-                sums = self._train_block(block)
-                loss[block.start : block.stop] += sums.loss
-                correct[block.start : block.stop] += sums.correct
-        seen = self.setting.epochs * torch.tensor(
-            [len(e.labels) for e in examples], device=self.device
-        )
-        return {"online_accuracy": correct / seen, "train_loss": loss / seen}
-
-    def _train_block(self, block: Block) -> StepSums:
-        """Train on a block, which has the batches of several updates.
-
-        On a GPU, replay the updates from a captured CUDA graph if possible.
-        """
-        intervention = self.setting.intervention
-        if self._is_in_c:
-            if intervention and intervention.rests:
-                return self._train_in_turns(intervention, block)
-            part = self.stack.part(block.start, block.stop)
-            return native.train(self.setting, part, self._train_images, block)
-        # a CUDA graph cannot capture code that branches on the values of tensors
-        branches = self.setting.optimizer.branches or (
-            intervention is not None and intervention.steps
-        )
-        can_capture = self.device.type == "cuda" and not branches
-        if not can_capture or len(block.positions) < MIN_STEPS:
-            update = self._update(block.start, block.stop)
-            reader = self._train_images.part(block.start, block.stop)
-            return train(update, reader, block)
-        if self._graphs is None:
-            tensors = self.stack.tensors()
-            self._graphs = Graphs(self._update, tensors, self._train_images)
-        return self._graphs.train(block)
-
-    def _train_in_turns(self, intervention: Intervention, block: Block) -> StepSums:
-        """Train on a block in C, except for the updates at which the intervention acts.
-
-        torch computes those updates, because the C code lacks the intervention.
-        """
-        stack = self.stack.part(block.start, block.stop)
-        engine = "torch" if stack.network.is_relu_mlp else "reference"
-        update = make_update(self.setting, engine, stack)
-        sums, done = [], 0
-        while done < len(block.positions):
-            idle_steps = intervention.idle_steps(stack)
-            turn = slice(done, done + max(1, idle_steps))
-            part = block._replace(
-                positions=block.positions[turn], labels=block.labels[turn]
-            )
-            sums.append(
-                native.train(self.setting, stack, self._train_images, part)
-                if idle_steps
-                else train(update, self._train_images, part)
-            )
-            done += len(part.positions)
-        return StepSums(*(torch.stack(each).sum(0) for each in zip(*sums, strict=True)))
-
-    def _update(self, start: int, stop: int) -> Update:
-        """Return the function that updates networks `start` to `stop` - 1."""
-        return make_update(self.setting, self.engine, self.stack.part(start, stop))
+        return self.trainer.train(self.stack, examples)
 
     def _record(
         self, seed: int, task: Task, measures: Record | None, seconds: float
@@ -507,4 +490,3 @@ class ContinualRun:
         memory.load(state["memory"])
         self.task = state["task"]
         self.stack = Stack(list(state["alive"]), self.task, network, memory)
-        self._graphs = None

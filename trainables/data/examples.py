@@ -128,16 +128,21 @@ Segment(first=3, steps=1, start=0, stop=1, size=1)]
 
 
 def blocks(
-    stack: Sequence[Examples], batch_size: int, device: torch.device | str
+    stack: Sequence[Examples],
+    batch_size: int,
+    device: torch.device | str,
+    least_steps: int = 1,
 ) -> Iterator[Block]:
     """Yield the batches of one epoch as blocks, which are tensors on a device.
 
     `stack` has the examples of each seed, in training order. The seed with the most
-    examples must come first.
+    examples must come first. If a segment has `least_steps` steps or more, so have its
+    blocks, but for the last one.
     """
     for segment in schedule([len(s.positions) for s in stack], batch_size):
         members = stack[segment.start : segment.stop]
-        block_steps = max(1, BLOCK_EXAMPLES // (segment.size * len(members)))
+        block_steps = BLOCK_EXAMPLES // (segment.size * len(members))
+        block_steps = max(least_steps, block_steps)
         for done in range(0, segment.steps, block_steps):
             steps = min(block_steps, segment.steps - done)
             first = segment.first * batch_size + done * segment.size

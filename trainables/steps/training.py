@@ -1,11 +1,11 @@
 """Train with torch on a block of batches: read images, update, sum the losses.
 
 On a GPU, launching a kernel for networks of this size takes longer than running it. The
-GPU would therefore be idle between kernels. `Graphs` captures a whole step (read
-images, update, sum) as a CUDA graph, once per shape of a block (seeds and batch size).
-It replays the graph for every batch, with one launch per step. A captured step reads
-the number of the next batch from a counter on the device. The device therefore never
-waits for the host.
+GPU would therefore be idle between kernels. `Graphs` captures whole steps (read images,
+update, keep the logits) as a CUDA graph, once per shape of a block (networks and batch
+size). It replays the graph for all batches, with one launch for `GRAPH_STEPS` steps. A
+captured step reads the number of the next batch from a counter on the device. The
+device therefore never waits for the host.
 
 An uncaptured step is an ordinary function, so tests can run it on a CPU.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from trainables.data.examples import Block, Reader
@@ -26,6 +26,9 @@ from trainables.networks.network import cross_entropy
 
 READ_EXAMPLES = 320
 """The number of images to read at once: about as many as fit in the cache of a core."""
+
+GRAPH_STEPS = 8
+"""The number of steps in a captured graph. A second graph has one step."""
 
 MIN_STEPS = 16
 """The smallest number of steps in a block for which capturing a step saves time."""
@@ -55,27 +58,33 @@ def train(update: Update, reader: Reader, block: Block) -> StepSums:
     ):
         inputs = reader.read(positions)
         step_logits += [update(x, y) for x, y in zip(inputs, labels, strict=True)]
-    logits = torch.stack(step_logits)
-    losses = cross_entropy(logits, block.labels).double()
+    return _sums(torch.stack(step_logits), block.labels)
+
+
+def _sums(
+    logits: Float[Tensor, "T k n outputs"], labels: Int[Tensor, "T k n"]
+) -> StepSums:
+    losses = cross_entropy(logits, labels).double()
     # sum a row per seed, so that the number of seeds does not change the order of a sum
     loss = losses.transpose(0, 1).flatten(1).sum(1)
-    correct = (logits.argmax(-1) == block.labels).sum((0, 2)).double()
+    correct = (logits.argmax(-1) == labels).sum((0, 2)).double()
     return StepSums(loss, correct)
 
 
 @dataclass
 class CapturedStep:
-    """The memory of a captured step, and the function that replays the step.
+    """The memory of captured steps, and the functions that replay the steps.
 
-    A captured step trains k seeds on n examples each.
+    A captured step trains k networks on n examples each.
     """
 
     positions: Tensor  # (T, k, n), for blocks of at most T steps
     labels: Tensor  # (T, k, n)
+    logits: Tensor  # (T, k, n, outputs), before each update
     next_batch: Tensor  # (1,): number of the next batch in the block
-    loss: Tensor  # (k,), float64: sum over the batches so far
-    correct: Tensor  # (k,), float64: sum over the batches so far
+    keep: list[object]  # what must live as long as a graph that uses its memory
     replay: Callable[[], None] = field(init=False)  # trains on the next batch
+    replay_many: Callable[[], None] = field(init=False)  # on the next `GRAPH_STEPS`
 
 
 class Graphs:
@@ -87,7 +96,8 @@ class Graphs:
     Args:
         make_update: Takes `start` and `stop`, and returns a function that updates the
             networks of the seeds at positions start to stop - 1.
-        tensors: All tensors that an update changes.
+        tensors: All tensors that an update changes. The first ones are the weights.
+        outputs: The number of logits of a network.
         reader: Reads the training images.
         capture: Captures a step. The default captures the step as a CUDA graph.
     """
@@ -96,11 +106,13 @@ class Graphs:
         self,
         make_update: Callable[[int, int], Update],
         tensors: Sequence[Tensor],
+        outputs: int,
         reader: Reader,
         capture: Capture | None = None,
     ) -> None:
         """Store the arguments. A step is captured when it is first needed."""
         self._make_update, self._tensors, self._reader = make_update, tensors, reader
+        self._outputs = outputs
         self._capture = capture or self._capture_graph
         self._steps: dict[tuple[int, int, int], CapturedStep] = {}
 
@@ -113,52 +125,55 @@ class Graphs:
             step = self._steps[shape] = self._new_step(block)
         step.positions[:count].copy_(block.positions)
         step.labels[:count].copy_(block.labels)
-        for tensor in (step.next_batch, step.loss, step.correct):
-            tensor.zero_()
-        for _ in range(count):
+        step.next_batch.zero_()
+        for _ in range(count // GRAPH_STEPS):
+            step.replay_many()
+        for _ in range(count % GRAPH_STEPS):
             step.replay()
-        return StepSums(step.loss.clone(), step.correct.clone())
+        return _sums(step.logits[:count], block.labels)
 
     def _new_step(self, block: Block) -> CapturedStep:
         """Capture a step, with memory for as many batches as `block` has."""
-        positions, seeds = block.positions, block.stop - block.start
-        step = CapturedStep(
-            positions.clone(),
-            block.labels.clone(),
-            positions.new_zeros(1),
-            *positions.new_zeros((2, seeds), dtype=torch.float64),
-        )
+        positions, labels = block.positions.clone(), block.labels.clone()
+        shape = *labels.shape, self._outputs
+        logits = self._tensors[0].new_empty(shape)
         update = self._make_update(block.start, block.stop)
         # the memory of the reader must not move either
         reader = self._reader.part(block.start, block.stop).clone()
+        next_batch = labels.new_zeros(1)
+        step = CapturedStep(positions, labels, logits, next_batch, [update, reader])
 
         def train_batch() -> None:
             positions = step.positions.index_select(0, step.next_batch)[0]
             labels = step.labels.index_select(0, step.next_batch)[0]
             logits = update(reader.read(positions), labels)
-            step.loss.add_(cross_entropy(logits, labels).double().sum(1))
-            step.correct.add_((logits.argmax(-1) == labels).sum(1))
+            step.logits.index_copy_(0, step.next_batch, logits[None])
             step.next_batch.add_(1)
 
+        def train_many() -> None:
+            for _ in range(GRAPH_STEPS):
+                train_batch()
+
         step.replay = self._capture(train_batch)
+        step.next_batch.zero_()  # capturing has trained on some batches
+        step.replay_many = self._capture(train_many)
         return step
 
-    def _capture_graph(self, train_batch: Callable[[], None]) -> Callable[[], None]:
-        """Capture a step as a CUDA graph; return the function that replays the step.
+    def _capture_graph(self, steps: Callable[[], None]) -> Callable[[], None]:
+        """Capture steps as a CUDA graph; return the function that replays them.
 
-        CUDA needs a few warm-up calls of the step before the capture. These calls
-        change the networks, so the previous values are restored afterwards.
+        CUDA needs a warm-up call of the steps before the capture. This call changes the
+        networks, so the previous values are restored afterwards.
         """
         values = [tensor.clone() for tensor in self._tensors]
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            for _ in range(3):
-                train_batch()
+            steps()
         torch.cuda.current_stream().wait_stream(stream)
         for tensor, value in zip(self._tensors, values, strict=True):
             tensor.copy_(value)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            train_batch()
+            steps()
         return graph.replay

@@ -1,6 +1,8 @@
 """The captured step, called as it is: what a GPU replays, without a GPU."""
 
 import functools
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -49,7 +51,9 @@ def test_a_captured_step_is_the_step(optimizer, few):
     moving = optimizer.momentum > 0
     speed, other = (n.zeros_like() if moving else None for n in (ours, theirs))
     mine, their = updates(ours, speed, optimizer), updates(theirs, other, optimizer)
-    graphs = Graphs(mine, everything(ours, speed), reader, capture=lambda once: once)
+    graphs = Graphs(
+        mine, everything(ours, speed), 10, reader, capture=lambda once: once
+    )
     # the same shape again and with fewer steps, fewer seeds, and more steps than before
     shapes = [(0, 3, 9, 4), (0, 3, 5, 4), (0, 2, 6, 4), (1, 3, 6, 2), (0, 3, 12, 4)]
     for seed, shape in enumerate(shapes):
@@ -63,6 +67,33 @@ def test_a_captured_step_is_the_step(optimizer, few):
         assert torch.equal(a, b)
 
 
+def test_a_captured_step_keeps_the_memory_that_it_uses(few, monkeypatch):
+    """A graph does not own the memory that a step had before it was captured."""
+    readers = []
+    clone = Reader.clone
+
+    def remembered(reader):
+        copy = clone(reader)
+        readers.append(weakref.ref(copy))
+        return copy
+
+    monkeypatch.setattr(Reader, "clone", remembered)
+    reader = Reader(to_tensor(few.train_images, "cpu"), torch.float64)
+    network = initial_network([784, 20, 10], [0, 1], dtype=torch.float64)
+    update = updates(network, None, SGD(lr=0.05))
+
+    def capture(steps):
+        steps()  # a warm-up, after which only the graph exists
+        return lambda: None
+
+    graphs = Graphs(update, network.tensors(), 10, reader, capture=capture)
+    with torch.no_grad():
+        graphs.train(block(0, 2, 16, 4, few))
+    gc.collect()
+    assert len(readers) == 1
+    assert readers[0]() is not None
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("optimizer", CASES, ids=lambda o: o.name)
 def test_a_captured_step_is_the_step_on_a_gpu(optimizer, few):
@@ -72,7 +103,7 @@ def test_a_captured_step_is_the_step_on_a_gpu(optimizer, few):
     moving = optimizer.momentum > 0
     speed, other = (n.zeros_like() if moving else None for n in (ours, theirs))
     mine, their = updates(ours, speed, optimizer), updates(theirs, other, optimizer)
-    graphs = Graphs(mine, everything(ours, speed), reader)
+    graphs = Graphs(mine, everything(ours, speed), 10, reader)
     for seed in range(3):
         part = Block(
             *(
