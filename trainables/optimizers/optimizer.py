@@ -97,11 +97,15 @@ class Optimizer:
 
     def radius(self, memory: Memory) -> float | Tensor:
         """Return rho at this update: a number, or one for each seed, (S, 1, 1)."""
-        return self.rho
+        return _own("rho", memory, self.rho)
 
     def rate(self, memory: Memory) -> float | Tensor:
         """Return lr at this update: a number, or one for each seed, (S, 1, 1)."""
-        return self.lr
+        return _own("lr", memory, self.lr)
+
+    def weight(self, memory: Memory) -> float | Tensor:
+        """Return alpha at this update: a number, or one for each seed, (S, 1, 1)."""
+        return _own("alpha", memory, self.alpha)
 
     def gradient(self, surface: Surface, memory: Memory) -> Network:
         """Return the gradient g along which the base takes its step."""
@@ -133,3 +137,12 @@ class Optimizer:
     def scales_ascent(self) -> bool:
         """Whether the optimizer overrides `ascent`, which then scales each weight."""
         return type(self).ascent is not Optimizer.ascent
+
+
+def _own(name: str, memory: Memory, value: float) -> float | Tensor:
+    """Return the numbers in `memory` that replace a hyperparameter, or its value.
+
+    `trainables.joint` puts them there: one number for each network, shape (S, 1, 1).
+    """
+    numbers = memory.marks.get(name)
+    return value if numbers is None else numbers[:, None, None]

@@ -108,8 +108,9 @@ class ScheduledOptimizer(Optimizer):
 
     def radius(self, memory: Memory) -> float | Tensor:
         """Return rho at this update: a number, or one for each seed, (S, 1, 1)."""
-        return self.rho * self.share(memory)
+        return super().radius(memory) * self.share(memory)
 
     def rate(self, memory: Memory) -> float | Tensor:
         """Return lr at this update: a number, or one for each seed, (S, 1, 1)."""
-        return self.lr * self.share(memory) if self.rho_follows else self.lr
+        lr = super().rate(memory)
+        return lr * self.share(memory) if self.rho_follows else lr

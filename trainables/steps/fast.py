@@ -48,7 +48,10 @@ from trainables.steps.reference import Slope, move, slope_on
 WRITE_COST = 24
 """Measured cost of storing one element of a gradient, in multiplications."""
 
-Term = tuple[float, Tensor, Tensor]
+Number = float | Tensor
+"""A number for all networks, or one for each network, of shape (S, 1, 1)."""
+
+Term = tuple[Number, Tensor, Tensor]
 """A part of a layer's gradient: (share, h, e) means share * h^T e / batch."""
 
 
@@ -80,12 +83,8 @@ def step(
         move(network, memory, optimizer, slope)
         return slope.logits
     terms, logits = _terms(network, memory, optimizer, inputs, labels)
-    lr = optimizer.rate(memory)
-    if isinstance(lr, Tensor):  # each seed has its own
-        slope = Slope(_explicit_gradient(network, terms), logits)
-        move(network, memory, optimizer, slope)
-    else:
-        _update(network, memory.moments.get("velocity"), optimizer, terms, lr)
+    velocity = memory.moments.get("velocity")
+    _update(network, velocity, optimizer, terms, optimizer.rate(memory))
     return logits
 
 
@@ -174,7 +173,7 @@ def _terms(
     optimizer.count(memory)
     ascends = bool(optimizer.rho and optimizer.alpha)
     base = base_pass(network, inputs, labels, keep_z=ascends)
-    alpha, h, e = optimizer.alpha, base.h, base.e
+    alpha, h, e = optimizer.weight(memory), base.h, base.e
     terms = _products(h, e)
     if not ascends:
         return terms, base.logits
@@ -185,12 +184,13 @@ def _terms(
         h2, _, e2, _ = base_pass(perturbed, inputs, labels, keep_z=False)
     else:
         h2, e2 = _ascent_pass(network, radius, base, labels)
-    mixed = e2[0] if alpha == 1 else torch.lerp(e[0], e2[0], alpha)
+    is_sam = not isinstance(alpha, Tensor) and alpha == 1
+    mixed = e2[0] if is_sam else torch.lerp(e[0], e2[0], alpha)
     terms = [[(1, h[0], mixed)]]
     for i in range(1, len(h)):
         ascent_term = (alpha, h2[i], e2[i])
         base_term = (1 - alpha, h[i], e[i])
-        terms.append([ascent_term] if alpha == 1 else [base_term, ascent_term])
+        terms.append([ascent_term] if is_sam else [base_term, ascent_term])
     return terms, base.logits
 
 
@@ -329,20 +329,24 @@ def _update(
     velocity: Network | None,
     optimizer: Optimizer,
     terms: list[list[Term]],
-    lr: float,
+    lr: Number,
 ) -> None:
     """Take a step of SGD in place. Each layer's gradient is the sum of its `terms`."""
     decay = optimizer.weight_decay
+    keep = 1 - lr * decay if decay else 1.0
     for i, (w, b) in enumerate(zip(network.weights, network.biases, strict=True)):
         if velocity is None:
-            _add_products(w, b, 1 - lr * decay, -lr, terms[i])
+            _add_products(w, b, keep, -lr, terms[i])
             continue
         v, u = velocity.weights[i], velocity.biases[i]
         _add_products(v, u, optimizer.momentum, 1, terms[i])
         for tensor, speed in ((w, v), (b, u)):
             if decay:
                 speed.add_(tensor, alpha=decay)
-            tensor.add_(speed, alpha=-lr)
+            if isinstance(lr, Tensor):
+                tensor.addcmul_(speed, lr, value=-1)
+            else:
+                tensor.add_(speed, alpha=-lr)
 
 
 def _explicit_gradient(network: Network, terms: list[list[Term]]) -> Network:
@@ -354,15 +358,21 @@ def _explicit_gradient(network: Network, terms: list[list[Term]]) -> Network:
 
 
 def _add_products(
-    w: Tensor, b: Tensor, keep: float, rate: float, terms: list[Term]
+    w: Tensor, b: Tensor, keep: Number, rate: Number, terms: list[Term]
 ) -> None:
     """Replace w by keep w + rate (sum of share * h^T e / batch), in place.
 
     Each term in `terms` is (share, h, e). The biases b get the same update, with the
     sum of e over the batch instead of h^T e.
     """
+    if isinstance(keep, Tensor):
+        w.mul_(keep)
+        b.mul_(keep)
+        keep = 1.0
     for share, h, e in terms:
         alpha = rate * share / h.shape[1]
+        if isinstance(alpha, Tensor):  # a product has one factor for all networks
+            e, alpha = e * alpha, 1.0
         # w.mT is contiguous in memory (see `Network`)
         w.mT.baddbmm_(e.mT, h, beta=keep, alpha=alpha)
         if keep != 1:

@@ -1,0 +1,228 @@
+"""Train the networks of several settings together.
+
+On a GPU, a step of a few small networks takes about as long as a step of one, because
+its time is that of launching kernels. Ten seeds do not fill a GPU. Settings that differ
+only in lr, rho and alpha compute the same operations with other numbers, so `JointRun`
+trains their networks side by side, in one stack. Everything else is done setting by
+setting: the tests, the probes, the records and the checkpoints.
+
+    before each task   copy the networks of all runs into the stack, one after another
+    training           each network has its own lr, rho and alpha (`Memory.marks`)
+    after each task    copy the networks back
+
+A network gets the same batches and the same updates as in a run of its own setting, up
+to rounding errors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import attrs
+import torch
+from torch import Tensor
+
+from trainables.data import Dataset
+from trainables.networks.stack import Stack
+from trainables.optimizers import GNP, SGD
+from trainables.record import Record
+from trainables.run import ContinualRun, Lesson
+from trainables.setting import Setting
+from trainables.steps.trainer import Trainer
+from trainables.usage import UsageError
+
+NUMBERS = ("lr", "rho", "alpha")
+"""The hyperparameters in which settings that train together can differ."""
+
+
+def common_setting(setting: Setting) -> Setting | None:
+    """Return what a setting has in common with the settings that can train with it.
+
+    Two settings can train together if their results are equal and not None. The result
+    has default values of lr, rho and alpha. SAM and GNP are the same rule with another
+    alpha, and their result has GNP. The result is None if nothing can train together
+    with the setting.
+
+    >>> from trainables.optimizers import SAM
+    >>> sam, gnp = Setting(optimizer=SAM(rho=0.1)), Setting(optimizer=GNP(lr=0.1))
+    >>> common_setting(sam) == common_setting(gnp) == Setting(optimizer=GNP())
+    True
+    >>> common_setting(Setting(optimizer=SGD(lr=0.5, momentum=0.9))).optimizer
+    SGD(lr=0.01, momentum=0.9, weight_decay=0.0)
+    """
+    optimizer, intervention = setting.optimizer, setting.intervention
+    is_perceptron = setting.network is None and setting.activation is None
+    if setting.problem.control is not None or setting.problem.grows:
+        return None
+    if intervention is not None and (intervention.steps or intervention.normalizes):
+        return None
+    if not (is_perceptron and optimizer.is_mixture) or optimizer.scales_ascent:
+        return None
+    kind = GNP if optimizer.passes > 1 else SGD
+    plain = kind(momentum=optimizer.momentum, weight_decay=optimizer.weight_decay)
+    return attrs.evolve(setting, optimizer=plain)
+
+
+class Member(NamedTuple):
+    """A network of a joint run: the number of its run, and its place in that run."""
+
+    run: int
+    place: int
+
+
+class JointRun:
+    """Runs of several settings with the same seeds, which train together.
+
+    Attributes:
+        runs: The run of each setting. They have finished equally many tasks.
+
+    Raises:
+        UsageError: The settings cannot train together.
+    """
+
+    def __init__(
+        self,
+        settings: Sequence[Setting],
+        seeds: Sequence[int],
+        dataset: Dataset,
+        device: torch.device | str = "cpu",
+        **options: Any,
+    ) -> None:
+        """Create the run of each setting.
+
+        `common_setting` says which settings can train together. The other arguments are
+        those of `ContinualRun`. The engine is "torch".
+        """
+        kinds = [common_setting(setting) for setting in settings]
+        if kinds[0] is None or any(kind != kinds[0] for kind in kinds):
+            raise UsageError(
+                "the settings differ in more than lr, rho and alpha, or cannot train "
+                "together: give each setting its own run"
+            )
+        options["engine"] = "torch"
+        self.runs: list[ContinualRun] = []
+        for setting in settings:
+            run = ContinualRun(setting, seeds, dataset, device, **options)
+            if self.runs:
+                run.share_images(self.runs[0])
+            self.runs.append(run)
+        self._stack: Stack | None = None
+        self._trainer = Trainer(kinds[0], "torch", self.runs[0].trainer.reader)
+
+    @property
+    def task(self) -> int:
+        """The number of finished tasks."""
+        return self.runs[0].task
+
+    @property
+    def finished(self) -> bool:
+        """Whether all tasks of the stream are finished."""
+        return self.runs[0].finished
+
+    def next_task(self) -> list[list[Record]]:
+        """Train on the next task; return the records of each run.
+
+        Raises:
+            StopIteration: All tasks of the stream are finished.
+        """
+        if self.finished:
+            raise StopIteration(f"all {self.runs[0].setting.tasks} tasks are finished")
+        started = time.perf_counter()
+        with contextlib.ExitStack() as opened:
+            lessons = [
+                opened.enter_context(contextlib.closing(run.lesson()))
+                for run in self.runs
+            ]
+            measures = self._train(lessons)
+            records = [
+                lesson.finish(own)
+                for lesson, own in zip(lessons, measures, strict=True)
+            ]
+        trained = [row for rows in records for row in rows if row["steps"]]
+        for row in trained:
+            row["seconds"] = (time.perf_counter() - started) / len(trained)
+        return records
+
+    @torch.no_grad()
+    def _train(self, lessons: Sequence[Lesson]) -> list[dict[str, Tensor]]:
+        """Train all networks on their examples; return the measures of each run."""
+        seed_of = {
+            Member(i, place): seed
+            for i, run in enumerate(self.runs)
+            for place, seed in enumerate(run.alive)
+        }
+        if not seed_of:
+            return [{} for _ in lessons]
+        # the examples of a seed are the same in all runs
+        examples = {
+            seed: own
+            for run, lesson in zip(self.runs, lessons, strict=True)
+            for seed, own in zip(run.alive, lesson.examples, strict=True)
+        }
+        seeds = sorted(examples, key=lambda seed: (-len(examples[seed].labels), seed))
+        rank = {seed: i for i, seed in enumerate(seeds)}
+        members = sorted(seed_of, key=lambda member: rank[seed_of[member]])
+        networks = Counter(seed_of.values())
+        stack = self._join(members, [seed_of[member] for member in members])
+        measures = self._trainer.train(
+            stack, [examples[seed] for seed in seeds], [networks[s] for s in seeds]
+        )
+        places = self._separate(stack, members)
+        return [{k: v[own] for k, v in measures.items()} for own in places]
+
+    def _join(self, members: list[Member], seeds: list[int]) -> Stack:
+        """Return the stack of all networks, in the order of `members`.
+
+        Captured steps use the memory of the stack, so it stays the same until a network
+        diverges.
+        """
+        stacks = [run.stack for run in self.runs]
+        first = [0, *itertools.accumulate(len(stack.seeds) for stack in stacks)]
+        order = [first[run] + place for run, place in members]
+        index = torch.tensor(order, device=self.runs[0].device)
+        tensors = [
+            torch.cat(parts)[index]
+            for parts in zip(*(stack.tensors() for stack in stacks), strict=True)
+        ]
+        if self._stack is None or len(self._stack.seeds) != len(members):
+            count = len(members)
+            self._stack = stacks[0].map(
+                seeds, lambda tensor: tensor.new_empty(count, *tensor.shape[1:])
+            )
+            numbers = self._stack.network.biases[0].new_empty(len(NUMBERS), count)
+            self._stack.memory.marks |= dict(zip(NUMBERS, numbers, strict=True))
+        self._stack.seeds, self._stack.task = seeds, self.task
+        tensors += self._numbers(members)
+        for tensor, values in zip(self._stack.tensors(), tensors, strict=True):
+            tensor.copy_(values)
+        return self._stack
+
+    def _numbers(self, members: list[Member]) -> list[Tensor]:
+        """Return the `NUMBERS` of each network."""
+        optimizers = [self.runs[member.run].setting.optimizer for member in members]
+        like = self.runs[0].network.biases[0]
+        return [
+            like.new_tensor([getattr(optimizer, name) for optimizer in optimizers])
+            for name in NUMBERS
+        ]
+
+    def _separate(self, stack: Stack, members: list[Member]) -> list[list[int]]:
+        """Copy the networks back into their runs; return the places of each run.
+
+        The places say where in the stack the networks of the run are.
+        """
+        place_of = {member: i for i, member in enumerate(members)}
+        places = [
+            [place_of[Member(i, place)] for place in range(len(run.alive))]
+            for i, run in enumerate(self.runs)
+        ]
+        for run, own in zip(self.runs, places, strict=True):
+            pairs = zip(run.stack.tensors(), stack.tensors(), strict=False)
+            for tensor, joined in pairs:
+                tensor.copy_(joined[own])
+        return places
