@@ -561,6 +561,19 @@ def test_what_is_looked_at_does_not_depend_on_parts(few, monkeypatch):
         assert_close(parts, whole)
 
 
+@pytest.mark.parametrize("networks", [2, 10])
+@pytest.mark.parametrize("problem", [Permuted(), Pairwise()], ids=lambda p: p.name)
+def test_networks_are_tested_together_as_alone(networks, problem, few, monkeypatch):
+    """As on a GPU. Pairs of digits have different numbers of test examples."""
+    setting = small(SAM(lr=0.05), problem)
+    options = {"dtype": torch.float64, "engine": "torch", "landscape_every": 0}
+    options["look_back"] = 1
+    alone = records_of(setting, [1, 0, 5, 2, 8], few, **options)
+    monkeypatch.setitem(measuring.TEST_NETWORKS, "cpu", networks)
+    monkeypatch.setattr(measuring, "TEST_BATCH", 7)
+    assert_close(records_of(setting, [1, 0, 5, 2, 8], few, **options), alone)
+
+
 def test_what_is_looked_at_does_not_depend_on_stops(few):
     setting = small(SAM(), Permuted())
     straight = records_of(setting, [1, 0], few, landscape_every=2)
