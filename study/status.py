@@ -21,7 +21,7 @@ from study.running.survey import SettingProgress, survey, time_left
 from study.spec.search import JOURNAL
 from trainables.hyperparameter import check_whole
 from trainables.patience import first_line
-from trainables.request import REQUEST_FILE, parse_stack_name, seeds_text
+from trainables.request import REQUEST_FILE, Request, parse_stack_name, seeds_text
 from trainables.setting import digest
 from trainables.usage import UsageError, run_command
 
@@ -145,7 +145,7 @@ def _show(store: Store, slots: int | None) -> None:
     state = "a sweep is running" if is_running else "no sweep is running"
     say(f"{store.location()}: {state}")
     console.print(_table(settings, "running" if is_running else "interrupted"))
-    _print_failures(store, settings)
+    _print_failures(store, request, settings)
     if bad := len(checks) - len(good):
         say(
             f"{bad} files are bad; to list them, run "
@@ -195,14 +195,22 @@ def _table(settings: Sequence[SettingProgress], started: str) -> Table:
     return table
 
 
-def _print_failures(store: Store, settings: Sequence[SettingProgress]) -> None:
+def _print_failures(
+    store: Store, request: Request, settings: Sequence[SettingProgress]
+) -> None:
     """Print the errors of the last sweep's trials that are still not finished."""
     failed = {digest(progress.row): progress.failed for progress in settings}
     for name, reason in store.load_failures().items():
-        setting_id, seeds = parse_stack_name(name)
-        if not failed.get(setting_id, {}).keys().isdisjoint(seeds):
+        stack_id, seeds = parse_stack_name(name)
+        setting_ids = [
+            own
+            for own in request.settings_of(stack_id)
+            if not failed.get(own, {}).keys().isdisjoint(seeds)
+        ]
+        if setting_ids:
+            names = ", ".join(setting_ids)
             say(
-                f"Setting {setting_id} failed with seeds {seeds_text(seeds)}: "
+                f"Setting {names} failed with seeds {seeds_text(seeds)}: "
                 f"{reason.rstrip('.')}. Run the same sweep again to retry."
             )
 

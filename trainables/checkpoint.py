@@ -13,19 +13,24 @@ from typing import Any
 
 import torch
 
+from trainables.joint import JointRun
 from trainables.record import Record, check_records
 from trainables.run import ContinualRun
 
 
-def pack(run: ContinualRun, records: list[Record]) -> bytes:
+def pack(run: ContinualRun | JointRun, records: list[Record]) -> bytes:
     """Return a checkpoint, as bytes, of the run's state and these records."""
     buffer = io.BytesIO()
-    torch.save({"run": run.state_dict(), "records": records}, buffer)
+    first, *others = [each.state_dict() for each in run.runs]
+    torch.save({"run": first, "others": others, "records": records}, buffer)
     return buffer.getvalue()
 
 
 def read(content: bytes) -> dict[str, Any]:
-    """Return the state ("run") and the records ("records") in a checkpoint.
+    """Return the parts of a checkpoint.
+
+    They are the state of the run ("run"), the records ("records") and, if several
+    settings train together, the states of the other runs ("others").
 
     Raises:
         ValueError: The checkpoint is damaged, or another program wrote it.
@@ -41,7 +46,7 @@ def read(content: bytes) -> dict[str, Any]:
     return parts
 
 
-def unpack(content: bytes, run: ContinualRun, study: str) -> list[Record]:
+def unpack(content: bytes, run: ContinualRun | JointRun, study: str) -> list[Record]:
     """Load a checkpoint into `run` and return the records in the checkpoint.
 
     `run` must be a new run of the study. After an error, do not use `run`, because its
@@ -54,8 +59,36 @@ def unpack(content: bytes, run: ContinualRun, study: str) -> list[Record]:
     """
     parts = read(content)
     records: list[Record] = parts["records"]
+    states = [parts["run"], *parts.get("others", [])]
+    if len(states) != len(run.runs):
+        raise ValueError(
+            f"the checkpoint has {len(states)} settings, but the run has "
+            f"{len(run.runs)}"
+        )
+    for each, state in zip(run.runs, states, strict=True):
+        _load(each, state)
+    if len({each.task for each in run.runs}) > 1:
+        raise ValueError("the settings in the checkpoint have different tasks")
+    expected = [
+        (each.setting.run_id(seed), task)
+        for each in run.runs
+        for seed in each.seeds
+        for task in range(run.task)
+    ]
+    if sorted((row["run_id"], row["task"]) for row in records) != sorted(expected):
+        raise ValueError(
+            "the records in the checkpoint do not match the finished tasks of the run"
+        )
+    check_records(records)
+    if any(row["study"] != study for row in records):
+        raise ValueError("the records in the checkpoint belong to another study")
+    return records
+
+
+def _load(run: ContinualRun, state: dict[str, Any]) -> None:
+    """Load a state into a new run of one setting. `unpack` has the errors."""
     shapes = [tensor.shape[1:] for tensor in run.network.tensors()]
-    run.load_state_dict(parts["run"])
+    run.load_state_dict(state)
     alive = len(run.alive)
     if len(set(run.alive) & set(run.seeds)) != alive:
         raise ValueError(
@@ -66,12 +99,3 @@ def unpack(content: bytes, run: ContinualRun, study: str) -> list[Record]:
         raise ValueError(
             "the layers of the run have other sizes than the layers in the checkpoint"
         )
-    expected = [(run.setting.run_id(s), i) for s in run.seeds for i in range(run.task)]
-    if sorted((row["run_id"], row["task"]) for row in records) != sorted(expected):
-        raise ValueError(
-            "the records in the checkpoint do not match the finished tasks of the run"
-        )
-    check_records(records)
-    if any(row["study"] != study for row in records):
-        raise ValueError("the records in the checkpoint belong to another study")
-    return records

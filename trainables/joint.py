@@ -23,49 +23,19 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import attrs
 import torch
 from torch import Tensor
 
 from trainables.data import Dataset
 from trainables.networks.stack import Stack
-from trainables.optimizers import GNP, SGD
 from trainables.record import Record
 from trainables.run import ContinualRun, Lesson
-from trainables.setting import Setting
+from trainables.setting import Setting, common_setting
 from trainables.steps.trainer import Trainer
 from trainables.usage import UsageError
 
 NUMBERS = ("lr", "rho", "alpha")
 """The hyperparameters in which settings that train together can differ."""
-
-
-def common_setting(setting: Setting) -> Setting | None:
-    """Return what a setting has in common with the settings that can train with it.
-
-    Two settings can train together if their results are equal and not None. The result
-    has default values of lr, rho and alpha. SAM and GNP are the same rule with another
-    alpha, and their result has GNP. The result is None if nothing can train together
-    with the setting.
-
-    >>> from trainables.optimizers import SAM
-    >>> sam, gnp = Setting(optimizer=SAM(rho=0.1)), Setting(optimizer=GNP(lr=0.1))
-    >>> common_setting(sam) == common_setting(gnp) == Setting(optimizer=GNP())
-    True
-    >>> common_setting(Setting(optimizer=SGD(lr=0.5, momentum=0.9))).optimizer
-    SGD(lr=0.01, momentum=0.9, weight_decay=0.0)
-    """
-    optimizer, intervention = setting.optimizer, setting.intervention
-    is_perceptron = setting.network is None and setting.activation is None
-    if setting.problem.control is not None or setting.problem.grows:
-        return None
-    if intervention is not None and (intervention.steps or intervention.normalizes):
-        return None
-    if not (is_perceptron and optimizer.is_mixture) or optimizer.scales_ascent:
-        return None
-    kind = GNP if optimizer.passes > 1 else SGD
-    plain = kind(momentum=optimizer.momentum, weight_decay=optimizer.weight_decay)
-    return attrs.evolve(setting, optimizer=plain)
 
 
 class Member(NamedTuple):
@@ -124,8 +94,18 @@ class JointRun:
         """Whether all tasks of the stream are finished."""
         return self.runs[0].finished
 
-    def next_task(self) -> list[list[Record]]:
-        """Train on the next task; return the records of each run.
+    @property
+    def engine(self) -> str:
+        """The engine that trains the networks."""
+        return self.runs[0].engine
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the networks."""
+        return self.runs[0].device
+
+    def next_task(self) -> list[Record]:
+        """Train on the next task; return the records of all runs, setting by setting.
 
         Raises:
             StopIteration: All tasks of the stream are finished.
@@ -140,10 +120,11 @@ class JointRun:
             ]
             measures = self._train(lessons)
             records = [
-                lesson.finish(own)
+                record
                 for lesson, own in zip(lessons, measures, strict=True)
+                for record in lesson.finish(own)
             ]
-        trained = [row for rows in records for row in rows if row["steps"]]
+        trained = [row for row in records if row["steps"]]
         for row in trained:
             row["seconds"] = (time.perf_counter() - started) / len(trained)
         return records

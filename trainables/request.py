@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from trainables.record import SCHEMA_VERSION
-from trainables.setting import without_nulls
+from trainables.setting import digest, without_nulls
 from trainables.usage import UsageError
 
 REQUEST_FILE = "study.json"
@@ -92,6 +92,20 @@ def parse_stack_name(name: str) -> tuple[str, tuple[int, ...]]:
     return name, ()
 
 
+def joint_id(setting_ids: Iterable[str]) -> str:
+    """Return what stands for the setting_id in the name of a stack.
+
+    It is the setting_id of one setting, or a hash of several that train together.
+
+    >>> joint_id(["f00d"])
+    'f00d'
+    >>> joint_id(["f00d", "cafe"]) == joint_id(["cafe", "f00d"])
+    True
+    """
+    first, *others = sorted(setting_ids)
+    return digest({"joint": [first, *others]}) if others else first
+
+
 @attrs.frozen(kw_only=True)
 class Race:
     """The progress of a race (`--refine`), which stops worse settings early."""
@@ -133,6 +147,8 @@ class Request:
     settings: Mapping[str, dict[str, Any]] = attrs.field(factory=dict)
     seeds: Mapping[str, frozenset[int]] = attrs.field(factory=dict)
     stacks: tuple[str, ...] = ()  # names of the planned groups of seeds
+    # the setting_ids of each group of settings that train together, by `joint_id`
+    joint: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     slots: int = 0  # number of parallel trials when the stacks were planned
     search: dict[str, Any] | None = None  # None if the study is not a search
     confirming: frozenset[int] = frozenset()  # seeds that were run by --confirm-seeds
@@ -186,16 +202,38 @@ class Request:
         )
 
     def with_stacks(
-        self, setting_ids: Collection[str], names: Iterable[str], slots: int
+        self,
+        setting_ids: Collection[str],
+        names: Iterable[str],
+        slots: int,
+        joint: Iterable[Iterable[str]] = (),
     ) -> Request:
         """Return the request with new planned stacks for some of its settings.
 
         The stacks `names` replace all earlier stacks of the settings in `setting_ids`.
-        `slots` is the number of trials that can run at once.
+        `slots` is the number of trials that can run at once. `joint` has the
+        setting_ids of each group of settings that train together.
         """
-        others = {s for s in self.stacks if parse_stack_name(s)[0] not in setting_ids}
+        replaced = set(setting_ids)
+        others = {
+            name
+            for name in self.stacks
+            if replaced.isdisjoint(self.settings_of(parse_stack_name(name)[0]))
+        }
         stacks = tuple(sorted(others.union(names)))
-        return attrs.evolve(self, stacks=stacks, slots=max(slots, self.slots))
+        new = [tuple(setting_ids) for setting_ids in joint]
+        groups = {**self.joint, **{joint_id(own): own for own in new}}
+        used = {parse_stack_name(name)[0] for name in stacks}
+        return attrs.evolve(
+            self,
+            stacks=stacks,
+            joint={key: ids for key, ids in groups.items() if key in used},
+            slots=max(slots, self.slots),
+        )
+
+    def settings_of(self, stack_id: str) -> tuple[str, ...]:
+        """Return the setting_ids of a stack, whose name begins with `stack_id`."""
+        return self.joint.get(stack_id, (stack_id,))
 
     def stacks_to_resume(self, slots: int) -> list[tuple[str, tuple[int, ...]]]:
         """Return the setting_id and the seeds of each planned stack.
@@ -217,6 +255,8 @@ class Request:
             "slots": self.slots,
             "stacks": list(self.stacks),
         }
+        if self.joint:
+            content["joint"] = {key: list(ids) for key, ids in self.joint.items()}
         if self.confirming:
             content["confirming"] = seeds_text(self.confirming)
         if self.search is not None:
@@ -254,6 +294,10 @@ class Request:
                     i: frozenset(parse_seeds(e["seeds"])) for i, e in entries.items()
                 },
                 stacks=tuple(map(str, data.get("stacks", ()))),
+                joint={
+                    str(key): tuple(map(str, ids))
+                    for key, ids in data.get("joint", {}).items()
+                },
                 slots=int(data.get("slots", 0)),
                 search=None if search is None else dict(search),
                 confirming=frozenset(parse_seeds(text) if text else ()),

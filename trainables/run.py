@@ -218,6 +218,11 @@ class ContinualRun:
         self._test_images = other._test_images.clone()
 
     @property
+    def runs(self) -> list[ContinualRun]:
+        """This run: `trainables.joint.JointRun` has several runs."""
+        return [self]
+
+    @property
     def alive(self) -> list[int]:
         """The seeds that have not diverged, in the order of `stack`."""
         return self.stack.seeds

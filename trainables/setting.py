@@ -35,7 +35,7 @@ from trainables.learners import DQN, LEARNERS
 from trainables.networks import MLP, NETWORKS, ActorCritic, Architecture
 from trainables.networks.activations import ACTIVATIONS
 from trainables.networks.architecture import INITIALIZATIONS
-from trainables.optimizers import OPTIMIZERS, SGD, Optimizer
+from trainables.optimizers import GNP, OPTIMIZERS, SGD, Optimizer
 from trainables.problems import PROBLEMS, Form, Permuted, Problem
 from trainables.usage import UsageError, choose
 
@@ -374,6 +374,36 @@ def digest(row: Row) -> str:
 
 def _at_least(low: int) -> Any:
     return lambda _, field, value: check_whole(field.name, value, low)
+
+
+def common_setting(setting: Setting) -> Setting | None:
+    """Return what a setting has in common with the settings that can train with it.
+
+    `trainables.joint` trains the networks of such settings together on a GPU.
+
+    Two settings can train together if their results are equal and not None. The result
+    has default values of lr, rho and alpha. SAM and GNP are the same rule with another
+    alpha, and their result has GNP. The result is None if nothing can train together
+    with the setting.
+
+    >>> from trainables.optimizers import GNP, SAM
+    >>> sam, gnp = Setting(optimizer=SAM(rho=0.1)), Setting(optimizer=GNP(lr=0.1))
+    >>> common_setting(sam) == common_setting(gnp) == Setting(optimizer=GNP())
+    True
+    >>> common_setting(Setting(optimizer=SGD(lr=0.5, momentum=0.9))).optimizer
+    SGD(lr=0.01, momentum=0.9, weight_decay=0.0)
+    """
+    optimizer, intervention = setting.optimizer, setting.intervention
+    is_perceptron = setting.network is None and setting.activation is None
+    if setting.problem.control is not None or setting.problem.grows:
+        return None
+    if intervention is not None and (intervention.steps or intervention.normalizes):
+        return None
+    if not (is_perceptron and optimizer.is_mixture) or optimizer.scales_ascent:
+        return None
+    kind = GNP if optimizer.passes > 1 else SGD
+    plain = kind(momentum=optimizer.momentum, weight_decay=optimizer.weight_decay)
+    return attrs.evolve(setting, optimizer=plain)
 
 
 @attrs.frozen(kw_only=True)

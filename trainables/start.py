@@ -9,6 +9,7 @@ from trainables.control.dqn_run import DQNRun
 from trainables.control.ppo_run import PPORun
 from trainables.control.td import TDRun
 from trainables.data import Dataset
+from trainables.joint import JointRun
 from trainables.run import ContinualRun
 from trainables.setting import Setting
 
@@ -27,3 +28,15 @@ def start_run(
     if setting.problem.acts:
         kind = LEARNER_RUNS[setting.learner.name if setting.learner else None]
     return kind(setting, seeds, dataset, *args, **options)
+
+
+def start_trial(
+    settings: Sequence[Setting], seeds: Sequence[int], *args: Any, **options: Any
+) -> ContinualRun | JointRun:
+    """Return a new run of one setting, or of several settings that train together.
+
+    `JointRun` has all arguments and errors.
+    """
+    if len(settings) > 1:
+        return JointRun(settings, seeds, *args, **options)
+    return start_run(settings[0], seeds, *args, **options)

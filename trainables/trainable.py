@@ -16,6 +16,7 @@ from trainables.record import Record
 from trainables.setting import RunOptions, Setting
 
 if TYPE_CHECKING:
+    from trainables.joint import JointRun
     from trainables.run import ContinualRun
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class Keeper(Protocol):
     study: str
 
     def write_records(self, records: list[Record]) -> None:
-        """Write the records of finished runs."""
+        """Write the records of finished runs of one setting."""
 
     def save_state(self, name: str, state: bytes) -> None:
         """Save the state of unfinished runs under `name`."""
@@ -51,6 +52,7 @@ class ContinualTrainable(tune.Trainable):
     `config["trial"]` is a dict with these keys:
 
         setting       the setting, as a row of plain values
+        partners      the rows of the settings that train together with it
         seeds         the seeds, which are trained together (a stack)
         name          the name of the stack
         label         the trial as text, for people
@@ -110,11 +112,12 @@ class ContinualTrainable(tune.Trainable):
         """Create the run of a trial. The first step loads a checkpoint, if any."""
         import torch
 
-        from trainables.start import start_run
+        from trainables.start import start_trial
 
         trial = config["trial"]
-        setting = Setting.from_row(trial["setting"])
-        dataset = self._datasets[setting.dataset]
+        rows = [trial["setting"], *trial["partners"]]
+        settings = [Setting.from_row(row) for row in rows]
+        dataset = self._datasets[settings[0].dataset]
         device = "cuda" if trial["gpus"] else "cpu"
         # more threads than CPUs would slow down all trials on the machine
         torch.set_num_threads(max(1, int(trial["cpus"])))
@@ -122,8 +125,8 @@ class ContinualTrainable(tune.Trainable):
             torch.cuda.reset_peak_memory_stats()  # forget the previous trial
         self._name, self._label = trial["name"], trial["label"]
         self._until: int = trial["until"]
-        self._new_run: Callable[[], ContinualRun] = lambda: start_run(
-            setting, trial["seeds"], dataset, device, options=self._options
+        self._new_run: Callable[[], ContinualRun | JointRun] = lambda: start_trial(
+            settings, trial["seeds"], dataset, device, options=self._options
         )
         self._run = self._new_run()
         self._records: list[Record] = []
@@ -156,16 +159,15 @@ class ContinualTrainable(tune.Trainable):
                 waiting = self._try(self._pause)
             elif self._checkpoint_is_due():
                 waiting = self._try(self._save, required=False)
-        seeds = len(self._run.seeds)
-        measure = self._run.setting.problem.measure
-        values = [row[measure] for row in self._records[-seeds:]]
-        values = [value for value in values if value is not None]
+        seeds = [len(run.seeds) for run in self._run.runs]
+        alive = [len(run.alive) for run in self._run.runs]
         return {
             "name": self._name,
             "tasks_done": self._run.task,
             "tasks_saved": self._tasks_saved,
-            "runs_diverged": seeds - len(self._run.alive),
-            "level": sum(values) / len(values) if values else None,
+            "runs_diverged": sum(seeds) - sum(alive),
+            "alive": alive,
+            "levels": self._levels(),
             "gpu_memory": self._gpu_memory(),
             "waiting": waiting,
             "warning": self._warning,
@@ -174,15 +176,32 @@ class ContinualTrainable(tune.Trainable):
             else self._run.task >= self._until and self._tasks_saved == self._run.task,
         }
 
+    def _levels(self) -> list[float | None]:
+        """Return the mean of each setting's measure on the last task, if it has one."""
+        measure = self._setting.problem.measure
+        values: dict[str, list[float]] = {
+            run.setting.setting_id: [] for run in self._run.runs
+        }
+        runs = sum(len(run.seeds) for run in self._run.runs)
+        for row in self._records[-runs:]:
+            if row[measure] is not None:
+                values[row["setting_id"]].append(row[measure])
+        return [sum(own) / len(own) if own else None for own in values.values()]
+
+    @property
+    def _setting(self) -> Setting:
+        """The setting of the trial, or the first of several."""
+        return self._run.runs[0].setting
+
     def _show_task(self) -> None:
         """Show the trial and its task in the title of this process, as in `ps`.
 
         Ray's dashboard shows the title too. Ray sets the title back after each step.
         """
-        run, title = self._run, getproctitle()
+        tasks, title = self._setting.tasks, getproctitle()
         if title.startswith("ray::"):
-            task = min(run.task + 1, run.setting.tasks)
-            setproctitle(f"{title} {self._label}: task {task} of {run.setting.tasks}")
+            task = min(self._run.task + 1, tasks)
+            setproctitle(f"{title} {self._label}: task {task} of {tasks}")
 
     def _gpu_memory(self) -> int | None:
         """Return the peak GPU memory of the run in bytes, or None on a CPU."""
@@ -252,11 +271,19 @@ class ContinualTrainable(tune.Trainable):
         if self._saving:  # the state must not be saved after it is deleted
             raise TimeoutError("the storage has not answered")
         if not self._written:
-            self._ask(lambda: self._keeper.write_records(self._records))
+            self._ask(self._write_records)
             self._written, self._tasks_saved = True, self._run.task
         # if this fails, the end of the study deletes the state
         with contextlib.suppress(OSError):
             self._ask(lambda: self._keeper.drop_state(self._name))
+
+    def _write_records(self) -> None:
+        """Write the records of each setting to its own file."""
+        for run in self._run.runs:
+            own = run.setting.setting_id
+            self._keeper.write_records(
+                [row for row in self._records if row["setting_id"] == own]
+            )
 
     def _pause(self) -> None:
         """Save a checkpoint of all tasks so far, unless they are saved already."""

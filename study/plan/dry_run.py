@@ -60,7 +60,7 @@ def cost_table(study: Study, trials: list[Trial]) -> Table:
     counted = ("seeds", "trials", "tasks", "examples", "operations")
     table = Table(*SETTING_HEADER, *counted, box=None)
     for setting in study.settings:
-        left = [trial for trial in trials if trial.setting == setting]
+        left = [trial for trial in trials if setting in trial.settings]
         seeds = sum(len(trial.seeds) for trial in left)
         table.add_row(*setting_cells(setting.row()), str(seeds), *_totals(left))
     table.add_row("all", "", "", "", "", *_totals(trials))
@@ -69,7 +69,7 @@ def cost_table(study: Study, trials: list[Trial]) -> Table:
 
 def _totals(trials: list[Trial]) -> tuple[str, ...]:
     """Return cells: the numbers of trials, tasks, training examples and operations."""
-    tasks = sum(len(trial.seeds) * trial.setting.tasks for trial in trials)
+    tasks = sum(trial.runs * trial.setting.tasks for trial in trials)
     examples = sum(trial.cost.examples for trial in trials)
     flops = sum(trial.cost.flops for trial in trials)
     return f"{len(trials):,}", f"{tasks:,}", f"{examples:.2e}", f"{flops:.2e}"

@@ -10,21 +10,27 @@ import functools
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import attrs
 
 from study.plan.cost import Cost, run_cost, seeds_that_fit
 from study.spec.studies import Study
 from trainables.record import SETTING_COLUMNS
-from trainables.request import seeds_text, stack_name
-from trainables.setting import Row, Setting
+from trainables.request import joint_id, seeds_text, stack_name
+from trainables.setting import Row, Setting, common_setting
+
+T = TypeVar("T")
 
 # The largest number of seeds that one trial trains together, if the user sets none.
 # More seeds hardly make a CPU faster, because they do not fit into its cache. On a GPU,
 # many seeds are efficient, because the launch of a kernel takes long.
 CPU_STACK, GPU_STACK = 10, 64
+
+# The largest number of networks that a trial with several settings trains together. It
+# was chosen without a GPU.
+JOINT_NETWORKS = 512
 
 # The largest number of characters that the seeds of a stack can take in its file name.
 LONGEST_NAME = 120
@@ -41,21 +47,41 @@ class Trial:
     """A trial: one setting, and the seeds that the trial trains together.
 
     If `until` is given, the trial saves a checkpoint and pauses after this many tasks.
+    On a GPU, `partners` are settings that train together with the first setting, with
+    the same seeds (`trainables.joint`).
     """
 
     setting: Setting
     seeds: tuple[int, ...]
     until: int | None = None
+    partners: tuple[Setting, ...] = ()
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """All settings of the trial."""
+        return self.setting, *self.partners
+
+    @property
+    def setting_ids(self) -> tuple[str, ...]:
+        """The setting_ids of all settings."""
+        return tuple(setting.setting_id for setting in self.settings)
+
+    @property
+    def runs(self) -> int:
+        """The number of runs: one for each setting and seed."""
+        return len(self.settings) * len(self.seeds)
 
     @functools.cached_property
     def name(self) -> str:
         """The name of the trial, which is part of the names of its files."""
-        return stack_name(self.setting.setting_id, self.seeds)
+        return stack_name(joint_id(self.setting_ids), self.seeds)
 
     @property
     def label(self) -> str:
         """The trial as text, such as "permuted sam lr=0.01 rho=0.05, seeds 0-4"."""
         text = " ".join(setting_cells(self.setting.row())[:3])
+        if self.partners:
+            text += f" and {len(self.partners)} more settings"
         return f"{text}, seeds {seeds_text(self.seeds)}"
 
     @property
@@ -67,11 +93,13 @@ class Trial:
     def cost(self) -> Cost:
         """The sum of the costs of the tasks of all runs of the trial."""
         runs = len(self.seeds) * self.tasks / self.setting.tasks
-        return Cost(*(runs * number for number in run_cost(self.setting)))
+        costs = [run_cost(setting) for setting in self.settings]
+        return Cost(*(runs * sum(parts) for parts in zip(*costs, strict=True)))
 
     def config(self, cpus: float, gpus: float) -> dict[str, Any]:
         """Return the config of the trial for `ContinualTrainable`, which runs it."""
-        run = {"setting": self.setting.row(), "seeds": list(self.seeds)}
+        run: dict[str, Any] = {"setting": self.setting.row(), "seeds": list(self.seeds)}
+        run["partners"] = [setting.row() for setting in self.partners]
         names = {"name": self.name, "label": self.label}
         return {**run, **names, "until": self.tasks, "cpus": cpus, "gpus": gpus}
 
@@ -108,42 +136,105 @@ def plan(
     stack_size: int | None,
     slots: int,
     gpu_memory: float | None = None,
+    joint: Mapping[str, Sequence[str]] | None = None,
+    can_join: bool = False,
+    most_networks: int | None = None,
 ) -> list[Trial]:
     """Return the trials that run all unfinished runs, with the costliest trial first.
 
     Args:
         study: The study to run.
         finished: The run_ids of finished runs.
-        stacks: The setting_id and the seeds of each stack to resume. A resumed stack
-            gives bit-identical results only if it has the same seeds as before. If two
-            stacks share a seed, only the first is used, so stacks with checkpoints must
-            come first.
+        stacks: The setting_id or `joint_id` and the seeds of each stack to resume. A
+            resumed stack gives bit-identical results only if it has the same seeds and
+            settings as before. If two stacks share a run, only the first is used, so
+            stacks with checkpoints must come first.
         stack_size: The largest number of seeds of a new trial, or None to let
             `auto_stack_size` choose it.
         slots: The number of trials that run at the same time.
         gpu_memory: The GPU memory of each trial in bytes, or None without a GPU.
+        joint: The setting_ids of the settings in a stack, by `joint_id`.
+        can_join: Whether several settings may train together. They do on a GPU, unless
+            `stack_size` is given.
+        most_networks: The largest number of networks of a trial, or None. Larger stacks
+            are not resumed.
     """
-    trials: list[Trial] = []
-    left: dict[Setting, list[int]] = {}
-    stacks_of: defaultdict[str, list[tuple[int, ...]]] = defaultdict(list)
-    for setting_id, stack in stacks:
-        stacks_of[setting_id].append(stack)
-    for setting in study.settings:
-        seeds = [seed for seed in study.seeds if setting.run_id(seed) not in finished]
-        free = set(seeds)
-        for stack in stacks_of[setting.setting_id]:
-            if stack and free.issuperset(stack):
-                trials.append(Trial(setting, stack))
-                free.difference_update(stack)
-        left[setting] = [seed for seed in seeds if seed in free]
+    most = math.inf if most_networks is None else most_networks
+    left = {
+        setting: [seed for seed in study.seeds if setting.run_id(seed) not in finished]
+        for setting in study.settings
+    }
+    resumed = [t for t in _resumed(study, left, stacks, joint or {}) if t.runs <= most]
+    for trial in resumed:
+        for setting in trial.settings:
+            left[setting] = [s for s in left[setting] if s not in trial.seeds]
     runs = sum(map(len, left.values()))
     auto_size = auto_stack_size(runs, slots, gpu=gpu_memory is not None)
+    new: list[Trial] = []
     for setting, seeds in left.items():
-        size = stack_size or auto_size
+        size = int(min(stack_size or auto_size, most))
         if stack_size is None and gpu_memory is not None:
             size = min(size, seeds_that_fit(setting, gpu_memory))
-        trials += [Trial(setting, stack) for stack in _split(seeds, size)]
-    return sorted(trials, key=lambda trial: -trial.cost.work)
+        new += [Trial(setting, stack) for stack in _split(seeds, size)]
+    if can_join and stack_size is None and gpu_memory is not None:
+        networks = int(min(JOINT_NETWORKS, math.ceil(runs / slots), most))
+        new = _join(new, networks, gpu_memory)
+    return sorted([*resumed, *new], key=lambda trial: -trial.cost.work)
+
+
+def _resumed(
+    study: Study,
+    left: Mapping[Setting, Sequence[int]],
+    stacks: Iterable[tuple[str, tuple[int, ...]]],
+    joint: Mapping[str, Sequence[str]],
+) -> list[Trial]:
+    """Return the trials that resume earlier stacks. `left` has the unfinished runs.
+
+    A stack of several settings is resumed even if some of its runs are finished: the
+    trial was possibly killed between writing the records of two settings.
+    """
+    settings = {setting.setting_id: setting for setting in study.settings}
+    planned: dict[Setting, set[int]] = {setting: set() for setting in study.settings}
+    trials = []
+    for stack_id, seeds in stacks:
+        setting_ids = joint.get(stack_id, (stack_id,))
+        if not seeds or not settings.keys() >= set(setting_ids):
+            continue
+        own = [settings[setting_id] for setting_id in setting_ids]
+        if any(planned[setting].intersection(seeds) for setting in own):
+            continue
+        open_seeds = [set(seeds).intersection(left[setting]) for setting in own]
+        if len(own) == 1:
+            can_resume = open_seeds[0] == set(seeds)
+        else:
+            can_resume = any(open_seeds) and set(seeds) <= set(study.seeds)
+        if can_resume:
+            trials.append(Trial(own[0], seeds, partners=tuple(own[1:])))
+            for setting in own:
+                planned[setting].update(seeds)
+    return trials
+
+
+def _join(trials: Iterable[Trial], most: int, gpu_memory: float) -> list[Trial]:
+    """Put the settings that can train together into the same trials.
+
+    A trial gets at most `most` networks, and as many as fit into the memory.
+    """
+    joined: list[Trial] = []
+    groups: defaultdict[tuple[Setting, tuple[int, ...]], list[Setting]]
+    groups = defaultdict(list)
+    for trial in trials:
+        common = common_setting(trial.setting)
+        if common is None:
+            joined.append(trial)
+        else:
+            groups[common, trial.seeds].append(trial.setting)
+    for (common, seeds), settings in groups.items():
+        networks = min(most, seeds_that_fit(common, gpu_memory))
+        trials_needed = math.ceil(len(settings) / max(1, networks // len(seeds)))
+        for first, *partners in _even_parts(settings, trials_needed):
+            joined.append(Trial(first, seeds, partners=tuple(partners)))
+    return joined
 
 
 def auto_stack_size(runs: int, slots: int, *, gpu: bool) -> int:
@@ -157,9 +248,14 @@ def auto_stack_size(runs: int, slots: int, *, gpu: bool) -> int:
 
 def _split(seeds: list[int], size: int) -> list[tuple[int, ...]]:
     """Split seeds into groups of about equal size, with at most `size` seeds each."""
-    count = math.ceil(len(seeds) / size)
-    bounds = [round(i * len(seeds) / count) for i in range(count + 1)] if count else []
-    stacks = [tuple(seeds[a:b]) for a, b in itertools.pairwise(bounds)]
+    parts = _even_parts(seeds, math.ceil(len(seeds) / size))
+    stacks = [tuple(part) for part in parts]
     if any(len(stack_name("", stack)) > LONGEST_NAME for stack in stacks):
         return _split(seeds, max(1, size // 2))
     return stacks
+
+
+def _even_parts(items: list[T], count: int) -> list[list[T]]:
+    """Split items into `count` neighbors of about equal size."""
+    bounds = [round(i * len(items) / count) for i in range(count + 1)] if count else []
+    return [items[a:b] for a, b in itertools.pairwise(bounds)]

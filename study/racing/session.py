@@ -43,6 +43,8 @@ from trainables.usage import UsageError
 class StageSession(StudySession):
     """A session that trains some settings and seeds up to a task, then pauses."""
 
+    can_join = False  # because each setting stops on its own
+
     def __init__(
         self, options: SweepOptions, study: Study, store: Store, stage: Stage
     ) -> None:

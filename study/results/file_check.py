@@ -19,7 +19,7 @@ from trainables.record import (
     schema_version,
 )
 from trainables.record_files import replaced_names
-from trainables.request import parse_stack_name
+from trainables.request import joint_id, parse_stack_name
 from trainables.setting import Row, digest
 
 
@@ -116,8 +116,13 @@ def check_checkpoint(path: str, content: bytes) -> FileCheck:
     try:
         state = read(content)
         setting_id, seeds = parse_stack_name(PurePath(path).stem)
-        setting_ids = {row["setting_id"] for row in state["records"]}
-        if sorted(state["run"]["seeds"]) != list(seeds) or setting_ids - {setting_id}:
+        states = [state["run"], *state.get("others", [])]
+        setting_ids = {digest(own["setting"]) for own in states}
+        if (
+            joint_id(setting_ids) != setting_id
+            or any(sorted(own["seeds"]) != list(seeds) for own in states)
+            or any(row["setting_id"] not in setting_ids for row in state["records"])
+        ):
             return FileCheck(path, ("setting or seeds differ from the file name",))
     except Exception as error:  # corrupt input can raise anything
         fault = f"cannot be read as a checkpoint: {first_line(error)}"

@@ -91,11 +91,11 @@ class Tally:
         runs = done = self.runs_before
         tasks = total = 0
         for name, trial in self.trials.items():
-            seeds, length = len(trial.seeds), trial.tasks
-            runs += seeds
-            done += seeds * (self.tasks_done[name] >= length)
-            tasks += seeds * self.tasks_done[name]
-            total += seeds * length
+            own, length = trial.runs, trial.tasks
+            runs += own
+            done += own * (self.tasks_done[name] >= length)
+            tasks += own * self.tasks_done[name]
+            total += own * length
         return (
             f"runs {done}/{runs}, tasks {tasks:,}/{total:,}, "
             f"{self._speed_and_problems()}"
@@ -103,7 +103,7 @@ class Tally:
 
     def _speed_and_problems(self) -> str:
         tasks = sum(
-            len(self.trials[name].seeds) * (self.tasks_done[name] - before)
+            self.trials[name].runs * (self.tasks_done[name] - before)
             for name, before in self._resumed_tasks.items()
         )
         rate = max(0, tasks) / self._elapsed if self._elapsed else 0.0

@@ -59,7 +59,8 @@ class Metrics(NotPickled, tune.Callback):
         """Create the metrics of `study`. `tally` has the counts of the runs."""
         self._tally = tally
         # a search, which has no trials yet, will have many settings: show only means
-        count = len({trial.setting for trial in tally.trials.values()})
+        trials = tally.trials.values()
+        count = len({setting for trial in trials for setting in trial.settings})
         self._by_setting = 0 < count <= MOST_SETTINGS
         self._gauges = {
             name: Gauge(name, tag_keys=tags) for name, tags in METRICS.items()
@@ -115,21 +116,24 @@ class Metrics(NotPickled, tune.Callback):
         counts: Values = defaultdict(float)
         for name, report in self._reports.items():
             trial = self._tally.trials[name]
-            setting, seeds = trial.setting, len(trial.seeds)
             for node, count in Counter(self._nodes[name]).items():
-                tasks[node,] += count * seeds
-            alive = seeds - report["runs_diverged"]
-            if report["level"] is not None and alive:
+                tasks[node,] += count * trial.runs
+            for setting, level, alive in zip(
+                trial.settings, report["levels"], report["alive"], strict=True
+            ):
+                if level is None or not alive:
+                    continue
                 row = setting.row()
                 label = hyperparameter_text(row) if self._by_setting else ALL_SETTINGS
                 tags = setting.problem.name, setting.optimizer.name, label
                 means = levels[LEVELS[setting.problem.measure]]
                 counts[tags] += alive
                 mean = means.setdefault(tags, 0.0)
-                means[tags] += (report["level"] - mean) * alive / counts[tags]
+                means[tags] += (level - mean) * alive / counts[tags]
             seconds = report["time_this_iter_s"]
             if seconds and name in self._running and not report["waiting"]:
-                examples = alive * run_cost(setting).examples / setting.tasks
+                tasks_cost = run_cost(trial.setting).examples / trial.setting.tasks
+                examples = sum(report["alive"]) * tasks_cost
                 speeds[report["node_ip"],] += examples / seconds
         return {
             "plasticity_runs": self._runs(),
@@ -153,5 +157,5 @@ class Metrics(NotPickled, tune.Callback):
                 state = "waiting"
             else:
                 state = "retrying" if name in self._tally.waiting else "running"
-            counts[state] += len(trial.seeds)
+            counts[state] += trial.runs
         return {(state,): count for state, count in counts.items()}

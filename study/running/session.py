@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from study.console import say
@@ -88,6 +88,14 @@ class Session(abc.ABC):
         it is None, because all trials of a study are planned before the start.
         """
 
+    def _shrink(self, networks: Sequence[int]) -> bool:
+        """Plan smaller trials after some have run out of GPU memory.
+
+        `networks` has the number of networks of each of these trials. Return whether
+        smaller trials can run their runs.
+        """
+        return False
+
     @abc.abstractmethod
     def _headline(self, tally: Tally) -> str:
         """Return the start of a message that says how many runs or trials will run."""
@@ -143,7 +151,7 @@ class Session(abc.ABC):
         from study.running.connection import connected
         from study.running.nodes import check_reach
         from study.running.shares import share_out
-        from study.running.tuning import run_trials
+        from study.running.tuning import OUT_OF_MEMORY, run_trials
         from trainables.steps.engine import describe_engine
 
         with connected(self.options.address, self.store.study):
@@ -160,19 +168,23 @@ class Session(abc.ABC):
                     "twice as fast as this one. `pip install -e .` builds the engine "
                     "native if there is a C compiler (cc)."
                 )
-            tally, source, self.request = self._prepare(shares)
-            retry(lambda: self.store.save_request(self.request))
-            retry(lambda: self.store.save_failures({}))
-            say(f"{self._headline(tally)}, {shares}")
-            with background_compaction(self.store):
-                failures = run_trials(
-                    tally,
-                    store=self.store,
-                    datasets=data,
-                    shares=shares,
-                    options=self.options.run_options(self.study),
-                    source=source,
-                )
+            while True:
+                tally, source, self.request = self._prepare(shares)
+                retry(lambda: self.store.save_request(self.request))
+                retry(lambda: self.store.save_failures({}))
+                say(f"{self._headline(tally)}, {shares}")
+                with background_compaction(self.store):
+                    failures = run_trials(
+                        tally,
+                        store=self.store,
+                        datasets=data,
+                        shares=shares,
+                        options=self.options.run_options(self.study),
+                        source=source,
+                    )
+                too_large = [n for n, why in failures.items() if OUT_OF_MEMORY in why]
+                if not self._shrink([tally.trials[name].runs for name in too_large]):
+                    break
         with contextlib.suppress(OSError):
             self.store.save_failures(failures)
         return failures
@@ -182,6 +194,8 @@ class StudySession(Session):
     """A session that runs the unfinished runs of a study."""
 
     confirming = False  # whether the seeds only confirm the best settings
+    can_join = True  # whether several settings can train together on a GPU
+    most_networks: int | None = None  # of a trial, after one ran out of GPU memory
     unit = "runs"
     study: Study
 
@@ -232,7 +246,23 @@ class StudySession(Session):
             stack_size=size,
             slots=slots,
             gpu_memory=gpu_memory,
+            joint=self.request.joint,
+            can_join=self.can_join,
+            most_networks=self.most_networks,
         )
+
+    def _shrink(self, networks: Sequence[int]) -> bool:
+        """Halve the largest of the trials that have run out of GPU memory."""
+        if max(networks, default=1) < 2:
+            return False
+        self.most_networks = max(networks) // 2
+        self.finished = retry(self.store.finished_runs)
+        say(
+            f"A trial with {max(networks)} networks ran out of GPU memory. The runs of "
+            f"such trials start again, with at most {self.most_networks} networks in "
+            "each trial."
+        )
+        return True
 
     def run(self) -> int:
         """Run the unfinished runs; return the exit code. See `Session.run`."""
@@ -256,7 +286,12 @@ class StudySession(Session):
         rows = self.study.rows()
         request = self.request.with_settings(
             rows, self.study.seeds, confirming=self.confirming
-        ).with_stacks(rows, [trial.name for trial in trials], shares.slots)
+        ).with_stacks(
+            rows,
+            [trial.name for trial in trials],
+            shares.slots,
+            [trial.setting_ids for trial in trials if trial.partners],
+        )
         ended = self.ended
         before = [tasks for run, tasks in self._tasks.items() if run in ended]
         tally = Tally(trials, runs_before=len(before), tasks_before=sum(before))
@@ -266,11 +301,14 @@ class StudySession(Session):
         return f"{self.study.name}: {self.left} runs in {len(tally.trials)} trials"
 
     def _ended_stacks(self) -> Iterable[str]:
-        for setting_id, seeds in self.store.interrupted_stacks():
-            if row := self.request.settings.get(setting_id):
-                run_ids = {digest(row | {"seed": seed}) for seed in seeds}
-                if run_ids <= self.finished:
-                    yield stack_name(setting_id, seeds)
+        for stack_id, seeds in self.store.interrupted_stacks():
+            setting_ids = self.request.settings_of(stack_id)
+            rows = [self.request.settings.get(own) for own in setting_ids]
+            run_ids = {
+                digest(row | {"seed": seed}) for row in rows if row for seed in seeds
+            }
+            if all(rows) and run_ids <= self.finished:
+                yield stack_name(stack_id, seeds)
 
 
 class ConfirmationSession(StudySession):

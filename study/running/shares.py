@@ -90,6 +90,15 @@ def max_of_workers(config: dict[str, Any], resource: str) -> float:
     return sum(sorted(amounts, reverse=True)[: config.get("max_workers", 0)], start=0.0)
 
 
+TRIALS_PER_GPU = 2
+"""The most trials that share a GPU, if the user does not say how many.
+
+One trial uses the GPU while the other prepares its batches on the CPU. With more
+trials, each would train fewer networks together, and a step of few networks takes as
+long as a step of many.
+"""
+
+
 @attrs.frozen
 class Shares:
     """The CPUs and GPUs of each trial, and the number of concurrent trials."""
@@ -111,7 +120,7 @@ def share_out(*, cpus: float, gpus: float | None, max_concurrent: int | None) ->
         cpus: The number of CPUs of each trial.
         gpus: The number of GPUs of each trial, or None. With None, the CPUs and
             `max_concurrent` determine how many trials run at once. These trials share
-            the GPUs equally.
+            the GPUs equally, but at most `TRIALS_PER_GPU` trials share a GPU.
         max_concurrent: The largest number of trials that may run at once, or None for
             no limit.
 
@@ -123,7 +132,8 @@ def share_out(*, cpus: float, gpus: float | None, max_concurrent: int | None) ->
     if max_concurrent is not None:
         slots = min(slots, max_concurrent)
     if gpus is None:
-        gpus = min(1.0, cluster.max_gpus / slots) if slots else 0.0
+        gpus = cluster.max_gpus / slots if slots else 0.0
+        gpus = min(1.0, max(gpus, 1 / TRIALS_PER_GPU)) if gpus else 0.0
     limits = ("cpu", cpus, cluster.max_cpus), ("gpu", gpus, cluster.max_gpus)
     for kind, needed, available in limits:
         if needed > available:

@@ -59,17 +59,20 @@ def survey(
             progress.diverged.add(run.seed)
     for progress in settings.values():
         progress.seeds |= progress.finished
-    for setting_id, seeds in store.interrupted_stacks():
-        started = settings.get(setting_id)
-        if started and started.finished.isdisjoint(seeds):
-            tasks = _checkpoint_tasks(store, stack_name(setting_id, seeds))
-            started.started |= dict.fromkeys(seeds, tasks)
+    for stack_id, seeds in store.interrupted_stacks():
+        stacked = [settings.get(own) for own in request.settings_of(stack_id)]
+        unfinished = [s for s in stacked if s and s.finished.isdisjoint(seeds)]
+        if unfinished:
+            tasks = _checkpoint_tasks(store, stack_name(stack_id, seeds))
+            for started in unfinished:
+                started.started |= dict.fromkeys(seeds, tasks)
     for name, reason in store.load_failures().items():
-        setting_id, seeds = parse_stack_name(name)
-        if failed := settings.get(setting_id):
-            for seed in set(seeds) - failed.finished:
-                failed.failed[seed] = reason
-                failed.started.pop(seed, None)
+        stack_id, seeds = parse_stack_name(name)
+        for setting_id in request.settings_of(stack_id):
+            if failed := settings.get(setting_id):
+                for seed in set(seeds) - failed.finished:
+                    failed.failed[seed] = reason
+                    failed.started.pop(seed, None)
     return sorted(
         settings.values(), key=lambda p: [str(p.row.get(name)) for name in ORDER]
     )

@@ -65,7 +65,7 @@ class SearchedTrainable(ContinualTrainable):
         """Run the next task; return its report with the objective so far."""
         report, mean = super().step(), None
         if self._records:
-            setting, records = self._run.setting, self._records
+            setting, records = self._setting, self._records
             (mean,) = objective_values(["mean_accuracy"], setting, records)
         return report | {"mean_accuracy": mean}
 

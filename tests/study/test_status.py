@@ -11,11 +11,13 @@ import pytest
 
 from study.results.claim import claim
 from study.results.store import Store, find_stores
+from study.running.session import StudySession
 from study.running.survey import survey
+from study.spec.options import SweepOptions
 from study.spec.studies import Study
 from study.status import StatusOptions, status
 from tests.study.results.test_store import SETTING, records
-from tests.trainables.test_trainable import PAIRWISE, actor
+from tests.trainables.test_trainable import JOINT, PAIRWISE, actor
 from trainables.record import SCHEMA_VERSION
 from trainables.request import REQUEST_FILE, Request, stack_name
 from trainables.usage import UsageError, run_command
@@ -112,6 +114,28 @@ def test_where_there_is_no_study_it_says_so(tmp_path, store):
         status(StatusOptions(store.results, study="other"))
     for place in (store.results, store.location(), store.location() + "/"):
         assert find_stores(place) == [store]
+
+
+def test_settings_that_train_together_stand_somewhere(tmp_path, few):
+    store = Store(str(tmp_path / "results"), "mine")
+    study = Study("mine", JOINT.settings, JOINT.seeds)
+    request = Request(study="mine").with_settings(study.rows(), study.seeds)
+    request = request.with_stacks(study.rows(), [JOINT.name], 1, [JOINT.setting_ids])
+    store.save_request(request)
+    actor(store, few, JOINT, every=1).train()
+    progress = survey(store, store.load_request(), {})
+    assert [own.started for own in progress] == [{0: 1, 3: 1}] * 2
+    session = StudySession(SweepOptions(), study, store)
+    assert session.plan(1, 1e10) == [JOINT]
+    assert list(session._ended_stacks()) == []
+    session.finished = {s.run_id(seed) for s in JOINT.settings for seed in JOINT.seeds}
+    assert list(session._ended_stacks()) == [JOINT.name]
+    store.save_failures({JOINT.name: "ValueError: no"})
+    progress = survey(store, store.load_request(), {})
+    assert [set(own.failed) for own in progress] == [{0, 3}] * 2
+    _, said = call(status, StatusOptions(store.results))
+    ids = ", ".join(JOINT.setting_ids)
+    assert any(line.startswith(f"Setting {ids} failed with seeds") for line in said)
 
 
 def test_every_run_stands_somewhere(tmp_path, few):

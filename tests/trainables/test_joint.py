@@ -15,14 +15,14 @@ from trainables.interventions import (
     ReDo,
     SpectralRegularization,
 )
-from trainables.joint import JointRun, common_setting
+from trainables.joint import JointRun
 from trainables.networks import Conv
 from trainables.optimizers import ASAM, GNP, GSAM, SAM, SGD, WSAM
 from trainables.probes import MEASURES
 from trainables.problems import LabelPermuted, Pairwise, Permuted, Rotating
 from trainables.record import Record
 from trainables.run import ContinualRun
-from trainables.setting import RunOptions, Setting
+from trainables.setting import RunOptions, Setting, common_setting
 from trainables.usage import UsageError
 
 SEEDS = [4, 2, 9]
@@ -65,18 +65,15 @@ CASES = {
 }
 
 
-def rows_of(runs: list[list[Record]]) -> list[Record]:
-    return sorted(
-        (row for rows in runs for row in rows),
-        key=lambda row: (row["setting_id"], row["seed"], row["task"]),
-    )
+def in_order(rows: list[Record]) -> list[Record]:
+    return sorted(rows, key=lambda row: (row["setting_id"], row["seed"], row["task"]))
 
 
 def joint_rows(joint: JointRun) -> list[Record]:
     rows = []
     while not joint.finished:
         rows += joint.next_task()
-    return rows_of(rows)
+    return in_order(rows)
 
 
 def single_rows(settings, few, **options) -> list[Record]:
@@ -84,8 +81,8 @@ def single_rows(settings, few, **options) -> list[Record]:
     for setting in settings:
         run = ContinualRun(setting, SEEDS, few, dtype=torch.float64, **options)
         while not run.finished:
-            rows.append(run.next_task())
-    return rows_of(rows)
+            rows += run.next_task()
+    return in_order(rows)
 
 
 def assert_close(rows: list[Record], expected: list[Record]) -> None:
@@ -124,11 +121,11 @@ def test_a_network_that_diverges_touches_no_other(name, few):
     hot = attrs.evolve(CASES[name][1], optimizer=SAM(lr=1e200, rho=0.1))
     settings = [*CASES[name][:2], hot]
     joint = JointRun(settings, SEEDS, few, dtype=torch.float64, **options)
-    rows = [joint.next_task()]
+    rows = joint.next_task()
     joint.runs[0].network.weights[1][joint.runs[0].alive.index(2), 0, 0] = torch.nan
     while not joint.finished:
-        rows.append(joint.next_task())
-    flat = rows_of([r for task in rows for r in task])
+        rows += joint.next_task()
+    flat = in_order(rows)
     sick = [row for row in flat if row["setting_id"] == hot.setting_id]
     assert [row["diverged"] for row in sick] == [True] * 9
     assert [len(run.alive) for run in joint.runs] == [2, 3, 0]

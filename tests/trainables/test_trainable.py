@@ -21,8 +21,9 @@ import torch
 from study.plan.trials import Trial
 from study.results.store import Store
 from trainables import checkpoint
-from trainables.optimizers import GNP, SGD
+from trainables.optimizers import GNP, SAM, SGD
 from trainables.problems import Pairwise
+from trainables.request import joint_id
 from trainables.run import ContinualRun
 from trainables.setting import RunOptions, Setting
 from trainables.trainable import ContinualTrainable
@@ -134,7 +135,7 @@ def test_what_is_reported_is_the_mean_over_the_seeds(store, few):
     last = finish(actor(store, few))[-1]
     rows = [r for r in plain(few, PERMUTED) if r["task"] == TASKS - 1]
     mean = sum(r["test_accuracy"] for r in rows) / 2
-    assert math.isclose(last["level"], mean)
+    assert math.isclose(last["levels"][0], mean)
     assert last["name"] == PERMUTED.name
 
 
@@ -150,6 +151,82 @@ def test_what_was_killed_goes_on_where_it_was(store, few):
     finish(second)
     assert written(store, PERMUTED) == plain(few, PERMUTED)
     assert store.load_state(PERMUTED.name) is None
+
+
+JOINT = Trial(
+    Setting(optimizer=SAM(momentum=0.5), **COMMON),
+    (0, 3),
+    partners=(Setting(optimizer=GNP(lr=0.1, momentum=0.5), **COMMON),),
+)
+"""Two settings that train together."""
+
+
+def written_together(store, trial):
+    alone = [Trial(setting, trial.seeds) for setting in trial.settings]
+    return [written(store, each) for each in alone]
+
+
+def test_settings_that_train_together_have_their_own_records(store, few):
+    last = finish(actor(store, few, JOINT))[-1]
+    records = written_together(store, JOINT)
+    for rows, setting, level in zip(
+        records, JOINT.settings, last["levels"], strict=True
+    ):
+        alone = plain(few, Trial(setting, JOINT.seeds))
+        assert [row["run_id"] for row in rows] == [row["run_id"] for row in alone]
+        for own, other in zip(rows, alone, strict=True):
+            assert own["train_loss"] == pytest.approx(other["train_loss"], rel=1e-4)
+        assert level == pytest.approx(sum(r["test_accuracy"] for r in rows[-2:]) / 2)
+    assert last["alive"] == [2, 2]
+    assert store.interrupted_stacks() == []
+
+
+def test_a_joint_trial_that_was_killed_goes_on_to_the_last_bit(store, few, tmp_path):
+    whole = Store(str(tmp_path / "whole"), "mine")
+    finish(actor(whole, few, JOINT))
+    first = actor(store, few, JOINT, every=1)
+    first.train()
+    first.train()
+    stack_id = joint_id(JOINT.setting_ids)
+    assert store.interrupted_stacks() == [(stack_id, (0, 3))]
+    assert [check.faults for check in store.check_files()] == [()]
+    second = actor(store, few, JOINT)
+    assert second.train()["tasks_done"] == 3
+    finish(second)
+    assert written_together(store, JOINT) == written_together(whole, JOINT)
+
+
+def test_a_joint_trial_that_was_killed_between_two_files_writes_both(store, few):
+    class Killed(Exception):
+        pass
+
+    class Half(Store):
+        def write_records(self, records):
+            if records[0]["setting_id"] == JOINT.setting_ids[1]:
+                raise Killed
+            super().write_records(records)
+
+    half = Half(store.results, store.study)
+    first = actor(half, few, JOINT, every=1)
+    with pytest.raises(Killed):
+        finish(first)
+    assert store.finished_runs() == {JOINT.setting.run_id(seed) for seed in (0, 3)}
+    before = written(store, Trial(JOINT.setting, JOINT.seeds))
+    finish(actor(store, few, JOINT))
+    assert written_together(store, JOINT)[0] == before
+    assert len(store.finished_runs()) == 4
+
+
+def test_a_checkpoint_of_other_settings_is_not_used(store, few):
+    other = attrs.evolve(JOINT, partners=())
+    first = actor(store, few, other, every=1)
+    first.train()
+    store.save_state(JOINT.name, store.load_state(other.name))
+    results = finish(actor(store, few, JOINT))
+    assert "the checkpoint has 1 settings, but the run has 2" in results[0]["warning"]
+    store.save_state("f00d-seeds-0+3", store.load_state(other.name) or b"")
+    faults = {check.path: check.faults for check in store.check_files()}
+    assert faults["checkpoints/f00d-seeds-0+3.pt"]
 
 
 def test_what_is_stopped_in_the_middle_keeps_what_it_has_done(store, few):
@@ -215,7 +292,7 @@ def test_a_run_that_diverges_is_a_result(store, few):
     trial = Trial(Setting(optimizer=SGD(lr=1e30), **COMMON), (0, 1))
     results = finish(actor(store, few, trial))
     assert [r["runs_diverged"] for r in results] == [2] * TASKS
-    assert results[-1]["level"] is None
+    assert results[-1]["levels"] == [None]
     assert all(row["diverged"] for row in written(store, trial))
 
 

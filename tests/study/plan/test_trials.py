@@ -12,15 +12,17 @@ from study.plan.cost import bytes_per_seed, seeds_that_fit
 from study.plan.trials import (
     CPU_STACK,
     GPU_STACK,
+    JOINT_NETWORKS,
     LONGEST_NAME,
     Trial,
     auto_stack_size,
     plan,
 )
 from study.spec.studies import Study, grid
-from trainables.optimizers import GNP, SGD
+from trainables.optimizers import ASAM, GNP, SAM, SGD
 from trainables.problems import Pairwise, Permuted
-from trainables.setting import Setting
+from trainables.request import Request, joint_id
+from trainables.setting import Setting, common_setting
 
 SETTINGS = grid((Permuted(), Pairwise()), (SGD(), GNP()), dataset="mnist-5k", tasks=4)
 
@@ -121,6 +123,115 @@ def test_the_memory_of_a_seed_is_that_of_its_weights_and_activations():
     )
 
 
+# ---- settings that train together
+
+
+def runs_of(trials):
+    return [(s, seed) for t in trials for s in t.settings for seed in t.seeds]
+
+
+GRID = grid(
+    (Permuted(), Pairwise()),
+    (SGD(), SGD(lr=0.1), SAM(), SAM(rho=0.1), GNP(), GNP(alpha=2.0), ASAM()),
+    dataset="mnist-5k",
+    tasks=4,
+)
+
+
+@given(
+    seeds=st.sets(st.integers(0, 99), min_size=1, max_size=12),
+    data=st.data(),
+    slots=st.integers(1, 9),
+    memory=st.floats(1e6, 1e10),
+)
+def test_settings_that_train_together_are_planned_once(seeds, data, slots, memory):
+    """Also if they were planned before, and trials were killed at any time."""
+    study = Study("any", GRID, tuple(sorted(seeds)))
+    options = {"stack_size": None, "gpu_memory": memory, "can_join": True}
+    trials = plan(study, set(), [], slots=slots, **options)
+    assert sorted(map(str, runs_of(trials))) == sorted(
+        str((s, seed)) for s in GRID for seed in seeds
+    )
+    for trial in trials:
+        common = {common_setting(setting) for setting in trial.settings}
+        assert len(common) == 1
+        assert trial.runs == 1 or trial.runs <= JOINT_NETWORKS
+    rows = study.rows()
+    names = [trial.name for trial in trials]
+    joint = [trial.setting_ids for trial in trials if trial.partners]
+    request = Request(study="any").with_settings(rows, seeds)
+    request = request.with_stacks(rows, names, slots, joint)
+    request = Request.from_bytes(request.to_bytes(), "any")
+    done = data.draw(st.sets(st.sampled_from(sorted(names))))
+    finished = {
+        s.run_id(seed) for s, seed in runs_of(t for t in trials if t.name in done)
+    }
+    again = plan(
+        study,
+        finished,
+        request.stacks_to_resume(slots),
+        slots=slots,
+        joint=request.joint,
+        **options,
+    )
+    assert {trial.name for trial in again} == set(names) - done
+    assert set(again) == {trial for trial in trials if trial.name not in done}
+
+
+def test_a_trial_that_was_killed_between_two_records_files_is_resumed_whole():
+    study = Study("any", GRID[:2], (0, 1))
+    trial = Trial(GRID[0], (0, 1), partners=(GRID[1],))
+    stack_id = joint_id(trial.setting_ids)
+    finished = {GRID[0].run_id(0), GRID[0].run_id(1)}
+
+    def again(finished, **joint):
+        there = [(stack_id, (0, 1))]
+        return plan(study, finished, there, stack_size=None, slots=1, **joint)
+
+    joint = {"joint": {stack_id: trial.setting_ids}}
+    assert again(finished, **joint) == [trial]
+    # without the request, only what is left is planned
+    assert again(finished) == [Trial(GRID[1], (0, 1))]
+    every = finished | {GRID[1].run_id(0), GRID[1].run_id(1)}
+    assert again(every, **joint) == []
+
+
+def test_settings_train_together_only_on_a_gpu_and_if_the_user_sets_no_stack():
+    study = Study("any", GRID, (0, 1))
+
+    def partners(**options):
+        every = {"stack_size": None, "slots": 1, "can_join": True} | options
+        return max(len(t.partners) for t in plan(study, set(), [], **every))
+
+    assert partners() == 0
+    assert partners(gpu_memory=1e10) == 3  # SAM and GNP
+    assert partners(gpu_memory=1e10, stack_size=2) == 0
+    assert partners(gpu_memory=1e10, can_join=False) == 0
+    assert partners(gpu_memory=1e10, slots=14) == 0
+
+
+def test_after_a_lack_of_memory_trials_are_smaller_and_larger_ones_not_resumed():
+    study = Study("any", GRID[2:6], tuple(range(6)))
+    options = {"stack_size": None, "slots": 1, "gpu_memory": 1e10, "can_join": True}
+    (whole,) = plan(study, set(), [], **options)
+    assert whole.runs == 24
+    stack_id = joint_id(whole.setting_ids)
+    there = [(stack_id, whole.seeds)]
+    joint = {stack_id: whole.setting_ids}
+    for most in (12, 6, 5, 1):
+        trials = plan(study, set(), there, joint=joint, most_networks=most, **options)
+        assert max(trial.runs for trial in trials) <= most
+        assert len(set(runs_of(trials))) == len(runs_of(trials)) == 24
+
+
+def test_a_joint_trial_has_the_cost_and_the_runs_of_its_settings():
+    trial = Trial(GRID[2], (0, 1), partners=GRID[3:5])
+    alone = [Trial(setting, (0, 1)) for setting in GRID[2:5]]
+    assert trial.cost == tuple(map(sum, zip(*(t.cost for t in alone), strict=True)))
+    assert trial.runs == 6
+    assert trial.label == "permuted sam lr=0.01 rho=0.05 and 2 more settings, seeds 0-1"
+
+
 def test_stacks_are_as_even_as_can_be():
     study = Study("any", SETTINGS[:1], tuple(range(11)))
     sizes = [len(t.seeds) for t in plan(study, set(), [], stack_size=4, slots=1)]
@@ -144,7 +255,8 @@ def test_a_trials_config_has_its_setting_seeds_and_resources():
     config = trial.config(cpus=1, gpus=0.5)
     assert Setting.from_row(config.pop("setting")) == trial.setting
     names = {"name": trial.name, "label": trial.label, "until": trial.setting.tasks}
-    assert config == {"seeds": [4, 5], "cpus": 1, "gpus": 0.5} | names
+    own = {"seeds": [4, 5], "partners": [], "cpus": 1, "gpus": 0.5}
+    assert config == own | names
 
 
 def test_a_trials_label_tells_it_from_the_others():

@@ -110,6 +110,19 @@ def test_a_gpu_node_without_a_driver_is_one_line(no_gpu):
     )
 
 
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "slots", "each"),
+    [(16, 1, 2, 0.5), (16, 4, 8, 0.5), (2, 1, 2, 0.5), (2, 4, 2, 1.0), (8, 0, 8, 0.0)],
+)
+def test_at_most_two_trials_share_a_gpu(cpus, gpus, slots, each, monkeypatch):
+    cluster = Capacity(cpus, gpus, cpus, gpus)
+    monkeypatch.setattr(shares, "capacity", lambda: cluster)
+    monkeypatch.setattr(shares, "_ask_gpu_memory", lambda cluster: 80.0)
+    split = shares.share_out(cpus=1, gpus=None, max_concurrent=None)
+    assert (split.slots, split.gpus) == (slots, each)
+    assert split.gpu_memory == (80.0 * each if gpus else None)
+
+
 def test_workers_that_have_not_started_yet_are_no_error(monkeypatch):
     workers = {"max_workers": 3, "resources": {"CPU": 4, "GPU": 1}}
     config = {"max_workers": 3, "available_node_types": {"gpu": workers}}

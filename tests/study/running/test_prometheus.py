@@ -44,7 +44,8 @@ class Session:
             "node_ip": node,
             "tasks_done": tasks,
             "runs_diverged": 0,
-            "level": 0.5,
+            "alive": [len(trial.seeds) - changes.get("runs_diverged", 0)],
+            "levels": [0.5],
             "time_this_iter_s": 2.0,
             "gpu_memory": None,
             "waiting": None,
@@ -117,24 +118,24 @@ def test_every_run_has_one_state():
 def test_accuracy_is_the_mean_over_runs_and_not_over_trials():
     other = Trial(Setting(tasks=8), (7,))
     session = Session((SGD_TRIAL, GNP_TRIAL, other))
-    session.report(SGD_TRIAL, 1, level=0.9)
-    session.report(other, 1, level=0.5)
+    session.report(SGD_TRIAL, 1, levels=[0.9])
+    session.report(other, 1, levels=[0.5])
     sgd, gnp = ("permuted", "sgd", "lr=0.01"), ("permuted", "gnp", GNP_TEXT)
     assert session.get("test_accuracy", *sgd) == pytest.approx(0.8)
-    session.report(SGD_TRIAL, 2, level=0.7, runs_diverged=2)
+    session.report(SGD_TRIAL, 2, levels=[0.7], runs_diverged=2)
     assert session.get("test_accuracy", *sgd) == pytest.approx(0.6)
     assert session.get("runs_diverged") == 2
-    session.report(GNP_TRIAL, 1, level=None, runs_diverged=1)
+    session.report(GNP_TRIAL, 1, levels=[None], runs_diverged=1)
     assert session.get("test_accuracy", *gnp) is None
-    session.report(GNP_TRIAL, 2, level=0.25, runs_diverged=0)
+    session.report(GNP_TRIAL, 2, levels=[0.25], runs_diverged=0)
     assert session.get("test_accuracy", *gnp) == 0.25
 
 
 def test_a_problem_of_control_has_the_metric_of_its_measure():
     walk = Trial(Setting(problem=TD(), tasks=8), (0, 1))
     session = Session((SGD_TRIAL, walk))
-    session.report(SGD_TRIAL, 1, level=0.9)
-    session.report(walk, 1, level=0.3)
+    session.report(SGD_TRIAL, 1, levels=[0.9])
+    session.report(walk, 1, levels=[0.3])
     values = session.metrics.values()
     for metric, problem, level in (
         ("plasticity_value_error", "td", 0.3),

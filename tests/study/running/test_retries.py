@@ -12,9 +12,16 @@ from pathlib import Path
 
 import pytest
 import ray
+import torch
 
 from study.running import connection
-from study.running.tuning import MAX_ERRORS, MAX_WORKER_DEATHS, RetryPolicy
+from study.running.tuning import (
+    MAX_ERRORS,
+    MAX_WORKER_DEATHS,
+    OUT_OF_MEMORY,
+    RetryPolicy,
+    failure_text,
+)
 
 
 class Trial:
@@ -54,6 +61,14 @@ def survived(retries, trial, error):
 def test_errors_end_a_trial_sooner_than_deaths(tmp_path):
     assert survived(RetryPolicy(), Trial(tmp_path), ERROR) == MAX_ERRORS
     assert survived(RetryPolicy(), Trial(tmp_path), DEATH) == MAX_WORKER_DEATHS
+
+
+def test_a_lack_of_gpu_memory_is_not_retried(tmp_path):
+    """The session starts smaller trials instead."""
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    text = failure_text(error)
+    assert text.startswith(f"OutOfMemoryError: {OUT_OF_MEMORY}")
+    assert survived(RetryPolicy(), Trial(tmp_path), error) == 1
 
 
 def test_what_was_kept_in_between_counts_anew(tmp_path):
