@@ -60,7 +60,7 @@ def benchmark(
         device: cpu, cuda or auto. "auto" uses cuda if PyTorch finds a GPU.
         threads: The number of PyTorch's CPU threads.
         peers: Other libraries to time with SGD, SAM and GNP: jax (which you install
-            yourself), torch.compile, or both: jax,torch.compile.
+            yourself), torch.compile, torch.func, or several: jax,torch.compile.
         study: The name of a study, such as remedies. Time only the steps of each of its
             settings, and compare them with SGD. With this option, the benchmark uses
             the largest number of --stacks, and ignores --hidden, --batch-sizes,

@@ -1,8 +1,9 @@
-"""Make contenders that compute the steps of SGD, SAM and GNP with JAX or torch.compile.
+"""Make contenders that compute the steps of SGD, SAM and GNP with JAX or torch.func.
 
-Both contenders compute the equations of GNP with automatic differentiation, for all
-seeds at once (vmap). Neither has code that is written for this step alone. JAX makes
-all steps of a round in one call (scan), and torch.compile makes one step per call.
+All contenders compute the equations of GNP with automatic differentiation, for all
+seeds at once (vmap). None has code that is written for this step alone. JAX makes all
+steps of a round in one call (scan), and torch.func makes one step per call, with or
+without torch.compile.
 """
 
 from __future__ import annotations
@@ -94,6 +95,25 @@ def compiled_loop(
     setting: Setting, stack: int, steps: int, device: str, data: Dataset
 ) -> Contender:
     """Return a contender that trains with torch.compile and torch.func.vmap."""
+    return _function_loop(setting, stack, steps, device, data, compiled=True)
+
+
+def function_loop(
+    setting: Setting, stack: int, steps: int, device: str, data: Dataset
+) -> Contender:
+    """Return a contender that trains with torch.func.vmap, without torch.compile."""
+    return _function_loop(setting, stack, steps, device, data, compiled=False)
+
+
+def _function_loop(
+    setting: Setting,
+    stack: int,
+    steps: int,
+    device: str,
+    data: Dataset,
+    *,
+    compiled: bool,
+) -> Contender:
     optimizer, random = setting.optimizer, np.random.default_rng(0)
     rows = random.integers(
         0, len(data.train_labels), (steps, stack, setting.batch_size)
@@ -120,7 +140,9 @@ def compiled_loop(
         pairs = zip(layers, gradient, strict=True)
         return [w - optimizer.lr * g for w, g in pairs]
 
-    step: Any = torch.compile(torch.func.vmap(train), dynamic=False)
+    step: Any = torch.func.vmap(train)
+    if compiled:
+        step = torch.compile(step, dynamic=False)
     layers = []
     for i, o in layer_sizes(setting):
         layers.append(torch.randn(stack, i, o, device=device) * i**-0.5)
@@ -135,4 +157,8 @@ def compiled_loop(
     return contender
 
 
-PEERS: dict[str, Maker] = {"jax": jax_loop, "torch.compile": compiled_loop}
+PEERS: dict[str, Maker] = {
+    "jax": jax_loop,
+    "torch.compile": compiled_loop,
+    "torch.func": function_loop,
+}

@@ -45,6 +45,7 @@ Result = TypeVar("Result")
 ROUND_SECONDS = 0.1  # about how long each contender runs in a round
 # the limits of the steps in a round; a real run prepares about 400 steps at a time
 MIN_STEPS, MAX_STEPS = 4, 400
+GPU_MIN_STEPS = 64  # with fewer steps, a GPU does not replay captured steps
 DENORMAL = 1e-40  # a number below the normal range of float32
 
 
@@ -324,10 +325,11 @@ def sized(
     make: Maker, setting: Setting, stack: int, device: str, data: Dataset
 ) -> Contender:
     """Return a contender that takes about `ROUND_SECONDS`."""
-    trial = make(setting, stack, MIN_STEPS, device, data)
+    least = GPU_MIN_STEPS if device == "cuda" else MIN_STEPS
+    trial = make(setting, stack, least, device, data)
     trial()  # warm up
-    seconds = timed(trial, device)[0] / MIN_STEPS
-    steps = min(MAX_STEPS, max(MIN_STEPS, round(ROUND_SECONDS / seconds)))
+    seconds = timed(trial, device)[0] / least
+    steps = min(MAX_STEPS, max(least, round(ROUND_SECONDS / seconds)))
     return make(setting, stack, steps, device, data)
 
 

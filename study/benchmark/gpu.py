@@ -1,0 +1,276 @@
+"""The command that measures a GPU: steps, and whole studies in one process without Ray.
+
+    steps   the training step at several widths, batch sizes and stacks, beside the
+            floor, the usual loop and torch.func.vmap
+    paper   the whole study `paper`, with the probes and the loss landscape
+    rho     the study `rho`, as much of it as the time allows; short runs come first
+
+The studies are planned as a sweep plans them, and their records are Parquet files.
+After a stop, the same command goes on with the trials that have no records.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+from rich.progress import Progress
+
+from study.benchmark.__main__ import parse_names, parse_numbers
+from study.console import Text, console, say
+from study.plan.cost import seeds_that_fit
+from study.plan.trials import plan
+from study.results.provenance import hardware, software
+from study.results.store import Store
+from study.spec.studies import STUDIES, Study
+from trainables.data import Dataset, load
+from trainables.hyperparameter import check_real, check_whole
+from trainables.request import Request
+from trainables.setting import RunOptions, Setting
+from trainables.usage import UsageError, format_duration, run_command
+
+PARTS = ("steps", "paper", "rho")
+POWER_SECONDS = 1.0  # between two measurements of the GPU's power
+CPU_MEMORY = 4e9  # bytes for the networks of a trial, if there is no GPU
+
+
+def gpu(
+    *,
+    parts: str = "steps,paper,rho",
+    results: str = "gpu-results",
+    data_dir: Text = None,
+    minutes: float = 5.0,
+    widths: str = "100,2000",
+    batch_sizes: str = "16,64,256",
+    stacks: str = "1,10,64,512",
+    rounds: int = 5,
+    device: str = "cuda",
+) -> int:
+    """Measure how fast this GPU trains, without Ray.
+
+    Args:
+        parts: What to measure: steps, paper, rho, or several of them.
+        results: The folder for the records of the studies and for the measurements.
+        data_dir: The folder with the dataset's files. The default is $PLASTICITY_DATA.
+        minutes: The study rho starts no trial after this number of minutes.
+        widths: The widths of the three hidden layers of the timed steps.
+        batch_sizes: The batch sizes of the timed steps.
+        stacks: How many networks to train together in the timed steps. Stacks that do
+            not fit into the GPU's memory are left out.
+        rounds: The number of rounds. Each round times every step once.
+        device: cuda, or cpu to try this command without a GPU.
+    """
+    chosen = parse_names("part", parts, PARTS)
+    sizes = [
+        parse_numbers(name, text)
+        for name, text in (
+            ("--widths", widths),
+            ("--batch-sizes", batch_sizes),
+            ("--stacks", stacks),
+        )
+    ]
+    check_whole("--rounds", rounds)
+    check_real("--minutes", minutes)
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            "PyTorch finds no GPU: use a machine with one, or --device cpu to try this "
+            "command"
+        )
+    memory = CPU_MEMORY
+    if device == "cuda":
+        memory = float(torch.cuda.get_device_properties(0).total_memory)
+        say(f"GPU: {torch.cuda.get_device_name()}, {memory / 2**30:.0f} GiB")
+    measured: dict[str, Any] = {}
+    folder = Path(results).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    if "steps" in chosen:
+        measured["steps"] = _time_steps(*sizes, rounds, device, memory)
+        _save(folder, measured)
+    for name in ("paper", "rho"):
+        if name in chosen:
+            limit = 60 * minutes if name == "rho" else None
+            data = {"mnist": load("mnist", data_dir)}
+            store = Store(str(folder), name, software())
+            measured[name] = run_study(
+                STUDIES[name], store, data, device, memory, limit
+            )
+            say(f"{name}: {describe(measured[name])}")
+            _save(folder, measured)
+    if "paper" in chosen:
+        say(
+            f"Now run: python -m analysis compare {folder}/paper\n"
+            f"         python -m analysis diff docs/data/paper {folder}/paper"
+        )
+    return 0
+
+
+def _save(folder: Path, measured: dict[str, Any]) -> None:
+    made_by = {"made_by": software() | hardware()}
+    (folder / "gpu.json").write_text(json.dumps(measured | made_by, indent=1))
+
+
+def _time_steps(
+    widths: list[int],
+    batch_sizes: list[int],
+    stacks: list[int],
+    rounds: int,
+    device: str,
+    memory: float,
+) -> list[dict[str, Any]]:
+    """Time the steps of SGD, SAM and GNP; print a table for each width."""
+    from study.benchmark import steps
+    from study.benchmark.peers import PEERS
+
+    data, rows = steps.digits(), []
+    for width in widths:
+        own: list[dict[str, Any]] = []
+        for size in batch_sizes:
+            shape = Setting(batch_size=size, hidden=(width,) * 3)
+            fitting = [s for s in stacks if s <= seeds_that_fit(shape, memory)]
+            peers = {"torch.func": PEERS["torch.func"]}
+            names = ["sgd", "sam", "gnp"]
+            own += steps.time_steps(shape, names, fitting, rounds, device, data, peers)
+        say(f"Hidden layers {width}-{width}-{width}:")
+        console.print(steps.step_table(own))
+        rows += [{"width": width, **row} for row in own]
+    return rows
+
+
+@attrs.frozen
+class Measured:
+    """The time of a study, and what the GPU needed for it."""
+
+    runs: int  # that this call has trained
+    left: int  # runs without records
+    seconds: float
+    memory: float | None = None  # the most bytes of GPU memory
+    watts: float | None = None  # the mean power of the GPU
+
+
+def run_study(
+    study: Study,
+    store: Store,
+    data: dict[str, Dataset],
+    device: str,
+    memory: float,
+    limit: float | None = None,
+) -> dict[str, Any]:
+    """Train the runs of a study that have no records, trial by trial in this process.
+
+    Args:
+        study: The study.
+        store: The store for the records.
+        data: The datasets, by name.
+        device: cuda or cpu.
+        memory: The bytes of GPU memory.
+        limit: No trial starts after this many seconds.
+
+    Returns:
+        The values of `Measured`.
+    """
+    import torch
+
+    from trainables.start import start_trial
+
+    options = RunOptions(landscape_every=study.landscape_every)
+    finished, rows = store.finished_runs(), study.rows()
+    store.save_request(Request(study=study.name).with_settings(rows, study.seeds))
+    trials = plan(
+        study,
+        finished,
+        [],
+        stack_size=None,
+        slots=1,
+        gpu_memory=memory,
+        can_join=True,
+    )
+    # if time is short, many runs say more than the longest ones
+    trials.sort(key=lambda trial: trial.cost.work / trial.runs)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    done, started = 0, time.monotonic()
+    with power_meter(device) as watts, Progress(console=console, transient=True) as bar:
+        line = bar.add_task(study.name, total=sum(t.runs * t.tasks for t in trials))
+        for trial in trials:
+            if limit is not None and time.monotonic() - started > limit:
+                break
+            dataset = data[trial.setting.dataset]
+            run = start_trial(
+                trial.settings, trial.seeds, dataset, device, options=options
+            )
+            origin = {"study": study.name, "trial_id": "gpu"}
+            records = []
+            while not run.finished:
+                records += [origin | row for row in run.next_task()]
+                bar.advance(line, trial.runs)
+            for own in trial.setting_ids:
+                store.write_records([r for r in records if r["setting_id"] == own])
+            done += trial.runs
+    peak = float(torch.cuda.max_memory_allocated()) if device == "cuda" else None
+    return attrs.asdict(
+        Measured(
+            runs=done,
+            left=sum(trial.runs for trial in trials) - done,
+            seconds=time.monotonic() - started,
+            memory=peak,
+            watts=sum(watts) / len(watts) if watts else None,
+        )
+    )
+
+
+@contextlib.contextmanager
+def power_meter(device: str) -> Iterator[list[float]]:
+    """Measure the power of the GPU in watts, until the `with` statement ends.
+
+    The list stays empty without nvidia-smi.
+    """
+    watts: list[float] = []
+    command = shutil.which("nvidia-smi") if device == "cuda" else None
+    ended = threading.Event()
+    query = ["--query-gpu=power.draw", "--format=csv,noheader,nounits"]
+
+    def measure() -> None:
+        while command and not ended.wait(POWER_SECONDS):
+            with contextlib.suppress(OSError, ValueError):
+                answer = subprocess.run(
+                    [command, *query], capture_output=True, text=True
+                )
+                watts.append(float(answer.stdout.splitlines()[0]))
+
+    thread = threading.Thread(target=measure, daemon=True)
+    thread.start()
+    try:
+        yield watts
+    finally:
+        ended.set()
+        thread.join()
+
+
+def describe(measured: dict[str, Any]) -> str:
+    """Return the values of `Measured` as text.
+
+    >>> describe(attrs.asdict(Measured(runs=3, left=1, seconds=90, memory=2**31)))
+    '3 runs in 1 min 30 s, 1 runs left; at most 2.0 GiB of GPU memory'
+    """
+    text = f"{measured['runs']} runs in {format_duration(measured['seconds'])}"
+    if measured["left"]:
+        text += f", {measured['left']} runs left"
+    if measured["memory"] is not None:
+        text += f"; at most {measured['memory'] / 2**30:.1f} GiB of GPU memory"
+    if measured["watts"] is not None:
+        text += f"; {measured['watts']:.0f} W on average"
+    return text
+
+
+if __name__ == "__main__":
+    run_command(gpu, prog="python -m study.benchmark.gpu")

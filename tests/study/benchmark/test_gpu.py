@@ -1,0 +1,130 @@
+"""The command that measures a GPU, tried on a CPU: it runs studies without Ray."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from study.benchmark import gpu as command
+from study.benchmark import steps
+from study.benchmark.gpu import CPU_MEMORY, gpu, power_meter, run_study
+from study.results.store import Store
+from study.spec.studies import Study, grid
+from trainables.optimizers import GNP, SAM, SGD
+from trainables.problems import Pairwise, Permuted
+from trainables.run import ContinualRun
+from trainables.setting import RunOptions
+from trainables.usage import UsageError
+
+STUDY = Study(
+    "paper",
+    grid(
+        [Permuted(), Pairwise()],
+        [SGD(), SGD(lr=0.1), SAM(), GNP(lr=0.1)],
+        dataset="mnist-5k",
+        tasks=2,
+        hidden=(6,),
+    ),
+    seeds=range(3),
+    landscape_every=0,
+)
+
+
+def read(store):
+    frame = pd.read_parquet(f"{store.location()}/records")
+    return frame.sort_values(["setting_id", "seed", "task"], ignore_index=True)
+
+
+def test_a_study_without_ray_has_the_records_of_its_runs(few, tmp_path):
+    store, data = Store(str(tmp_path), "paper"), {"mnist-5k": few}
+    measured = run_study(STUDY, store, data, "cpu", CPU_MEMORY, None)
+    assert (measured["runs"], measured["left"], measured["memory"]) == (24, 0, None)
+    frame = read(store)
+    rows = []
+    for setting in STUDY.settings:
+        run = ContinualRun(
+            setting, STUDY.seeds, few, options=RunOptions(landscape_every=0)
+        )
+        while not run.finished:
+            rows += run.next_task()
+    own = pd.DataFrame(rows).sort_values(
+        ["setting_id", "seed", "task"], ignore_index=True
+    )
+    assert (frame["run_id"] == own["run_id"]).all()
+    assert abs(frame["train_loss"] - own["train_loss"]).max() < 1e-4
+    again = run_study(STUDY, store, data, "cpu", CPU_MEMORY, None)
+    assert (again["runs"], again["left"]) == (0, 0)
+
+
+def test_a_study_whose_time_is_over_goes_on_later(few, tmp_path):
+    store, data = Store(str(tmp_path), "rho"), {"mnist-5k": few}
+    first = run_study(STUDY, store, data, "cpu", CPU_MEMORY, -1.0)
+    assert (first["runs"], first["left"]) == (0, 24)
+    later = run_study(STUDY, store, data, "cpu", CPU_MEMORY, None)
+    assert (later["runs"], later["left"]) == (24, 0)
+
+
+def test_the_command_measures_and_saves(few, tmp_path, monkeypatch, capsys, digits):
+    monkeypatch.setattr(steps, "ROUND_SECONDS", 0.0)
+    monkeypatch.setattr(steps, "digits", lambda: steps.repeat_images(digits, 300, 50))
+    monkeypatch.setattr(command, "STUDIES", {"paper": STUDY, "rho": STUDY})
+    monkeypatch.setattr(command, "load", lambda name, folder: few)
+    monkeypatch.setattr(command, "run_study", with_5k(few))
+    options = {"widths": "5", "batch_sizes": "4", "stacks": "1,2", "rounds": 1}
+    assert gpu(results=str(tmp_path), device="cpu", **options) == 0
+    said = capsys.readouterr().out
+    assert "torch.func gnp" in said
+    assert "paper: 24 runs in" in said
+    assert "rho: 24 runs in" in said
+    saved = json.loads((tmp_path / "gpu.json").read_text())
+    assert saved.keys() == {"steps", "paper", "rho", "made_by"}
+    assert {row["width"] for row in saved["steps"]} == {5}
+
+
+def with_5k(few):
+    """Return `run_study` with the dataset of the small study."""
+
+    def run(study, store, data, *args):
+        return run_study(study, store, {"mnist-5k": few}, *args)
+
+    return run
+
+
+def test_a_machine_without_a_gpu_is_one_line(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UsageError, match="PyTorch finds no GPU"):
+        gpu()
+    with pytest.raises(UsageError, match="unknown part 'papre': did you mean 'paper'"):
+        gpu(parts="papre")
+
+
+def test_power_is_what_nvidia_smi_says(tmp_path, monkeypatch):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 312.50\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(command, "POWER_SECONDS", 0.01)
+    with power_meter("cuda") as watts:
+        while len(watts) < 2:
+            pass
+    assert set(watts) == {312.5}
+    with power_meter("cpu") as watts:
+        pass
+    assert watts == []
+
+
+def test_the_command_needs_no_ray():
+    """So that it runs where Ray is not installed."""
+    code = (
+        "import sys; sys.modules['ray'] = None\n"
+        "import study.benchmark.gpu, study.benchmark.steps, study.benchmark.peers\n"
+        "import trainables.start\n"
+    )
+    root = Path(__file__).parents[3]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
