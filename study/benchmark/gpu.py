@@ -69,14 +69,12 @@ def gpu(
         device: cuda, or cpu to try this command without a GPU.
     """
     chosen = parse_names("part", parts, PARTS)
-    sizes = [
-        parse_numbers(name, text)
-        for name, text in (
-            ("--widths", widths),
-            ("--batch-sizes", batch_sizes),
-            ("--stacks", stacks),
-        )
+    shapes = [
+        Setting(batch_size=size, hidden=(width,) * 3)
+        for width in parse_numbers("--widths", widths)
+        for size in parse_numbers("--batch-sizes", batch_sizes)
     ]
+    stack_sizes = parse_numbers("--stacks", stacks)
     check_whole("--rounds", rounds)
     check_real("--minutes", minutes)
     import torch
@@ -94,7 +92,7 @@ def gpu(
     folder = Path(results).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     if "steps" in chosen:
-        measured["steps"] = _time_steps(*sizes, rounds, device, memory)
+        measured["steps"] = _time_steps(shapes, stack_sizes, rounds, device, memory)
         _save(folder, measured)
     for name in ("paper", "rho"):
         if name in chosen:
@@ -120,29 +118,25 @@ def _save(folder: Path, measured: dict[str, Any]) -> None:
 
 
 def _time_steps(
-    widths: list[int],
-    batch_sizes: list[int],
+    shapes: list[Setting],
     stacks: list[int],
     rounds: int,
     device: str,
     memory: float,
 ) -> list[dict[str, Any]]:
-    """Time the steps of SGD, SAM and GNP; print a table for each width."""
+    """Time the steps of SGD, SAM and GNP with networks of each shape; print tables."""
     from study.benchmark import steps
     from study.benchmark.peers import PEERS
 
     data, rows = steps.digits(), []
-    for width in widths:
-        own: list[dict[str, Any]] = []
-        for size in batch_sizes:
-            shape = Setting(batch_size=size, hidden=(width,) * 3)
-            fitting = [s for s in stacks if s <= seeds_that_fit(shape, memory)]
-            peers = {"torch.func": PEERS["torch.func"]}
-            names = ["sgd", "sam", "gnp"]
-            own += steps.time_steps(shape, names, fitting, rounds, device, data, peers)
-        say(f"Hidden layers {width}-{width}-{width}:")
+    names, peers = ["sgd", "sam", "gnp"], {"torch.func": PEERS["torch.func"]}
+    for shape in shapes:
+        fitting = [size for size in stacks if size <= seeds_that_fit(shape, memory)]
+        own = steps.time_steps(shape, names, fitting, rounds, device, data, peers)
+        hidden = shape.row()["hidden"]
+        say(f"Hidden layers {hidden}, batch size {shape.batch_size}:")
         console.print(steps.step_table(own))
-        rows += [{"width": width, **row} for row in own]
+        rows += [{"hidden": hidden, **row} for row in own]
     return rows
 
 

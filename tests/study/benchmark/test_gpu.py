@@ -84,7 +84,7 @@ def test_the_command_measures_and_saves(few, tmp_path, monkeypatch, capsys, digi
     assert "rho: 24 runs in" in said
     saved = json.loads((tmp_path / "gpu.json").read_text())
     assert saved.keys() == {"steps", "paper", "rho", "made_by"}
-    assert {row["width"] for row in saved["steps"]} == {5}
+    assert {row["hidden"] for row in saved["steps"]} == {"5-5-5"}
 
 
 def with_5k(few):
