@@ -91,7 +91,10 @@ def pretended_gpu(monkeypatch: Any) -> Iterator[PretendedGPU]:
     """Let tensors be on the device "cuda" inside of the `with` statement."""
     gpu = PretendedGPU()
     monkeypatch.setattr(Graphs, "_capture_graph", lambda *args: gpu.capture(*args))
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "pretended")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *device: "pretended")
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda *device: 2**30)
+    for name in ("synchronize", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
     # autograd needs a real GPU: let all gradients be 0
     monkeypatch.setattr(torch.autograd, "grad", no_gradient)
     monkeypatch.setattr(torch.Tensor, "numpy", to_numpy)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import pandas as pd
 import pytest
 import torch
@@ -14,12 +15,14 @@ import torch
 from study.benchmark import gpu as command
 from study.benchmark import steps
 from study.benchmark.gpu import CPU_MEMORY, gpu, power_meter, run_study
+from study.benchmark.peers import function_loop
 from study.results.store import Store
 from study.spec.studies import Study, grid
+from tests.support.pretended_gpu import pretended_gpu
 from trainables.optimizers import GNP, SAM, SGD
 from trainables.problems import Pairwise, Permuted
 from trainables.run import ContinualRun
-from trainables.setting import RunOptions
+from trainables.setting import RunOptions, Setting
 from trainables.usage import UsageError
 
 STUDY = Study(
@@ -94,6 +97,21 @@ def with_5k(few):
         return run_study(study, store, {"mnist-5k": few}, *args)
 
     return run
+
+
+def test_a_study_and_the_steps_run_on_a_gpu(few, tmp_path, monkeypatch, digits):
+    """Except for the usual loop, whose layers cannot be on a pretended GPU."""
+    store, data = Store(str(tmp_path), "paper"), {"mnist-5k": few}
+    again = steps.repeat_images(digits, 300, 50)
+    shape = Setting(hidden=(6,), batch_size=4, optimizer=SAM())
+    with pretended_gpu(monkeypatch) as gpu:
+        study = attrs.evolve(STUDY, settings=STUDY.settings[2:4])
+        measured = run_study(study, store, data, "cuda", 1e9)
+        for make in (steps.our_loop, steps.products, function_loop):
+            assert make(shape, 3, steps.GPU_MIN_STEPS, "cuda", again)() == 3 * 64
+    assert (measured["runs"], measured["memory"]) == (6, 2**30)
+    assert (read(store)["device"] == "pretended").all()
+    assert gpu.graphs == 2
 
 
 def test_a_machine_without_a_gpu_is_one_line(monkeypatch):
