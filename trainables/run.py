@@ -62,6 +62,9 @@ from trainables.usage import UsageError
 Test = Callable[[Network, list[Examples], Reader], dict[str, Tensor]]
 """The type of `native.test` and `measuring.measure_tests`."""
 
+CONVERTED_PIXELS = 2**29
+"""The most pixels that a GPU keeps as floating-point numbers (2 GiB in float32)."""
+
 Result = TypeVar("Result")
 Steps = Generator[list[Examples], dict[str, Tensor], Result]
 """Yields the training examples of each seed, and gets the result of training on them.
@@ -206,10 +209,15 @@ class ContinualRun:
                 torch.tensor(array, dtype=self.dtype, device=device)
                 for array in (1 / (255 * std), -mean / std)
             ]
-        self._train_images, self._test_images = (
-            Reader(to_tensor(images, device), self.dtype, setting.input_low, *scales)
-            for images in (dataset.train_images, dataset.test_images)
-        )
+        readers = []
+        for images in (dataset.train_images, dataset.test_images):
+            pixels = to_tensor(images, device)
+            reader = Reader(pixels, self.dtype, setting.input_low, *scales)
+            # a GPU saves two kernels in each step, and has the memory
+            if device.type == "cuda" and images.size <= CONVERTED_PIXELS:
+                reader = reader.converted()
+            readers.append(reader)
+        self._train_images, self._test_images = readers
         self._angle = 0.0
 
     def share_images(self, other: ContinualRun) -> None:
@@ -350,7 +358,7 @@ class ContinualRun:
             (self._train_images, dataset.train_images),
             (self._test_images, dataset.test_images),
         ):
-            reader.images = to_tensor(rotated(images, form, angle), self.device)
+            reader.replace_images(to_tensor(rotated(images, form, angle), self.device))
         self._angle = angle
 
     def _draw(self, seed: int, task: Task, index: int) -> Examples:

@@ -163,7 +163,8 @@ class Reader:
     arithmetic. The next call for the same number of images overwrites a result.
 
     Attributes:
-        images: The images of the dataset.
+        images: The images of the dataset: pixels from 0 to 255, or the result of
+            `converted`.
         dtype: The dtype of the results.
         low: The number that a black pixel becomes. None means 0. A white pixel
             becomes 1.
@@ -174,7 +175,7 @@ class Reader:
             dataset. Input j of seed s is pixel orders[s, j] of the image.
     """
 
-    images: UInt8[Tensor, "N inputs"]
+    images: UInt8[Tensor, "N inputs"] | Float[Tensor, "N inputs"]
     dtype: torch.dtype
     low: float | None = None
     scale: Float[Tensor, " channels"] | None = None
@@ -193,6 +194,34 @@ class Reader:
             return self
         return replace(self, orders=self.orders[start:stop])
 
+    def converted(self) -> Reader:
+        """Return a reader that has all images as floating-point numbers.
+
+        It only copies the images that it reads, but needs four times as much memory in
+        float32, or eight times in float64.
+        """
+        return replace(self, images=self._convert(self.images))
+
+    def replace_images(self, images: UInt8[Tensor, "N inputs"]) -> None:
+        """Read other images from now on. They are converted if the old ones were."""
+        is_converted = self.images.dtype != torch.uint8
+        self.images = self._convert(images) if is_converted else images
+
+    def _convert(self, images: UInt8[Tensor, "N inputs"]) -> Float[Tensor, "N inputs"]:
+        reals = images.to(self.dtype)
+        self._scale(reals)
+        return reals
+
+    def _scale(self, reals: Float[Tensor, "n inputs"]) -> None:
+        """Convert pixels from 0 to 255 into inputs, in place."""
+        if self.scale is not None and self.shift is not None:
+            by_channel = reals.view(len(reals), -1, len(self.scale))
+            by_channel.mul_(self.scale).add_(self.shift)
+        elif self.low is None:
+            reals.mul_(1 / 255)
+        else:
+            reals.mul_((1 - self.low) / 255).add_(self.low)
+
     def read(self, positions: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape inputs"]:
         """Return the images at these positions in the dataset.
 
@@ -201,17 +230,15 @@ class Reader:
         count = positions.numel()
         if count not in self._memory:
             raw = self.images.new_empty(count, self.images.shape[1])
-            self._memory = {count: (raw, torch.empty_like(raw, dtype=self.dtype))}
+            reals = raw
+            if self.images.dtype == torch.uint8:
+                reals = torch.empty_like(raw, dtype=self.dtype)
+            self._memory = {count: (raw, reals)}
         raw, reals = self._memory[count]
         torch.index_select(self.images, 0, positions.flatten(), out=raw)
-        reals.copy_(raw)
-        if self.scale is not None and self.shift is not None:
-            by_channel = reals.view(count, -1, len(self.scale))
-            by_channel.mul_(self.scale).add_(self.shift)
-        elif self.low is None:
-            reals.mul_(1 / 255)
-        else:
-            reals.mul_((1 - self.low) / 255).add_(self.low)
+        if reals is not raw:
+            reals.copy_(raw)
+            self._scale(reals)
         inputs = reals.view(*positions.shape, -1)
         if self.orders is None:
             return inputs

@@ -122,6 +122,22 @@ def test_each_channel_has_a_scale_of_its_own():
     )
 
 
+@pytest.mark.parametrize(
+    "form", [(), (-0.5,), (None, torch.rand(3), torch.rand(3))], ids=len
+)
+def test_converted_images_are_read_as_others(form):
+    images = torch.randint(256, (10, 12), dtype=torch.uint8)
+    reader = Reader(images, torch.float32, *form)
+    positions = torch.randint(10, (4, 2))
+    converted = reader.converted()
+    for _ in range(2):  # the memory is used again
+        assert torch.equal(converted.read(positions), reader.read(positions))
+    assert images.dtype == torch.uint8
+    for own in (reader, converted):
+        own.replace_images(255 - images)
+    assert torch.equal(converted.read(positions), reader.read(positions))
+
+
 def test_each_seed_may_have_an_order_of_its_own():
     images = torch.arange(60, dtype=torch.uint8).reshape(10, 6)
     orders = torch.stack([torch.randperm(6) for _ in range(3)])
