@@ -17,12 +17,17 @@ from tests.trainables.test_conformance import (
     NETWORK_CASES,
     OPTIMIZER_CASES,
 )
+from trainables.control import base as control
+from trainables.data import load
+from trainables.data.dataset import NOTHING
 from trainables.joint import JointRun
+from trainables.learners import DQN
 from trainables.optimizers import SAM
 from trainables.probes import curvature
-from trainables.problems import PROBLEMS
+from trainables.problems import PROBLEMS, TD, CartPole, Grid
 from trainables.run import ContinualRun
 from trainables.setting import RunOptions, Setting
+from trainables.start import start_run
 from trainables.steps import training
 from trainables.steps.training import MIN_STEPS
 
@@ -75,6 +80,25 @@ def test_every_part_trains_on_a_gpu(name, few, monkeypatch):
     else:
         assert run.waits == 0
         assert gpu.graphs or rows[0]["steps"] < MIN_STEPS
+
+
+CONTROL = {
+    "td": {"problem": TD()},
+    "ppo": {"problem": Grid(level_iterations=1)},
+    "dqn": {"problem": CartPole(level_iterations=1), "learner": DQN()},
+}
+
+
+@pytest.mark.parametrize("name", CONTROL)
+def test_control_runs_on_a_gpu(name, monkeypatch):
+    monkeypatch.setattr(control, "STEPS", 3)
+    fields = {"tasks": 1, "hidden": (8,), "batch_size": 64}
+    setting = Setting(**fields, **CONTROL[name])
+    options = RunOptions(landscape_every=1)
+    with pretended_gpu(monkeypatch):
+        run = start_run(setting, [0, 1], load(NOTHING), "cuda", options=options)
+        rows = run.next_task()
+    assert [row["device"] for row in rows] == ["pretended"] * 2
 
 
 def test_the_landscape_is_measured_on_a_gpu(few, monkeypatch):

@@ -122,7 +122,9 @@ class Graphs:
         count = len(block.positions)
         step = self._steps.get(shape)
         if step is None or len(step.positions) < count:
-            step = self._steps[shape] = self._new_step(block)
+            # twice the memory after the first time, so that few captures are needed
+            capacity = count if step is None else 2 * count
+            step = self._steps[shape] = self._new_step(block, capacity)
         step.positions[:count].copy_(block.positions)
         step.labels[:count].copy_(block.labels)
         step.next_batch.zero_()
@@ -132,11 +134,14 @@ class Graphs:
             step.replay()
         return _sums(step.logits[:count], block.labels)
 
-    def _new_step(self, block: Block) -> CapturedStep:
-        """Capture a step, with memory for as many batches as `block` has."""
-        positions, labels = block.positions.clone(), block.labels.clone()
-        shape = *labels.shape, self._outputs
-        logits = self._tensors[0].new_empty(shape)
+    def _new_step(self, block: Block, capacity: int) -> CapturedStep:
+        """Capture a step for blocks like this one, of at most `capacity` batches."""
+        shape = capacity, *block.labels.shape[1:]
+        positions, labels = (
+            block.positions.new_zeros(shape),
+            block.labels.new_zeros(shape),
+        )
+        logits = self._tensors[0].new_empty(*shape, self._outputs)
         update = self._make_update(block.start, block.stop)
         # the memory of the reader must not move either
         reader = self._reader.part(block.start, block.stop).clone()
