@@ -112,13 +112,14 @@ class JointRun:
         """
         if self.finished:
             raise StopIteration(f"all {self.runs[0].setting.tasks} tasks are finished")
-        started = time.perf_counter()
+        # a run whose networks have all diverged finishes its task before the others
+        started, task = time.perf_counter(), self.task
         with contextlib.ExitStack() as opened:
             lessons = [
                 opened.enter_context(contextlib.closing(run.lesson()))
                 for run in self.runs
             ]
-            measures = self._train(lessons)
+            measures = self._train(lessons, task)
             records = [
                 record
                 for lesson, own in zip(lessons, measures, strict=True)
@@ -130,7 +131,7 @@ class JointRun:
         return records
 
     @torch.no_grad()
-    def _train(self, lessons: Sequence[Lesson]) -> list[dict[str, Tensor]]:
+    def _train(self, lessons: Sequence[Lesson], task: int) -> list[dict[str, Tensor]]:
         """Train all networks on their examples; return the measures of each run."""
         seed_of = {
             Member(i, place): seed
@@ -149,14 +150,15 @@ class JointRun:
         rank = {seed: i for i, seed in enumerate(seeds)}
         members = sorted(seed_of, key=lambda member: rank[seed_of[member]])
         networks = Counter(seed_of.values())
-        stack = self._join(members, [seed_of[member] for member in members])
+        stack = self._join(members)
+        stack.seeds, stack.task = [seed_of[member] for member in members], task
         measures = self._trainer.train(
             stack, [examples[seed] for seed in seeds], [networks[s] for s in seeds]
         )
         places = self._separate(stack, members)
         return [{k: v[own] for k, v in measures.items()} for own in places]
 
-    def _join(self, members: list[Member], seeds: list[int]) -> Stack:
+    def _join(self, members: list[Member]) -> Stack:
         """Return the stack of all networks, in the order of `members`.
 
         Captured steps use the memory of the stack, so it stays the same until a network
@@ -173,11 +175,10 @@ class JointRun:
         if self._stack is None or len(self._stack.seeds) != len(members):
             count = len(members)
             self._stack = stacks[0].map(
-                seeds, lambda tensor: tensor.new_empty(count, *tensor.shape[1:])
+                [], lambda tensor: tensor.new_empty(count, *tensor.shape[1:])
             )
             numbers = self._stack.network.biases[0].new_empty(len(NUMBERS), count)
             self._stack.memory.marks |= dict(zip(NUMBERS, numbers, strict=True))
-        self._stack.seeds, self._stack.task = seeds, self.task
         tensors += self._numbers(members)
         for tensor, values in zip(self._stack.tensors(), tensors, strict=True):
             tensor.copy_(values)

@@ -202,7 +202,7 @@ class ContinualRun:
     def _read_images(self) -> None:
         """Copy the images to the device, and make their readers."""
         dataset, setting, device = self.dataset, self.setting, self.device
-        scales: list[Tensor] = []
+        scales: list[Any] = []
         if setting.normalization:  # (pixel / 255 - mean) / std
             mean, std = dataset.moments
             scales = [
@@ -218,12 +218,14 @@ class ContinualRun:
                 reader = reader.converted()
             readers.append(reader)
         self._train_images, self._test_images = readers
-        self._angle = 0.0
 
     def share_images(self, other: ContinualRun) -> None:
-        """Read the images from the memory of another run, whose inputs are the same."""
-        self._train_images = other._train_images.clone()
-        self._test_images = other._test_images.clone()
+        """Read the images with the readers of another run, whose inputs are the same.
+
+        The two runs must read one after the other.
+        """
+        self._train_images = other._train_images
+        self._test_images = other._test_images
 
     @property
     def runs(self) -> list[ContinualRun]:
@@ -306,6 +308,8 @@ class ContinualRun:
                 measures |= measure_landscape(START, stack.network, batch, images)
             self._start_phase("training")
             measures |= yield examples
+            # another run, which has the same readers, can have turned the images
+            self._turn_images(ordered_tasks[0].angle)
             self._start_phase("testing")
             measures |= self._test_on(ordered_tasks, self.task)
             self._start_phase("probes")
@@ -351,7 +355,7 @@ class ContinualRun:
 
     def _turn_images(self, angle: float) -> None:
         """Replace all images by the dataset's images, turned by `angle` degrees."""
-        if angle == self._angle:
+        if angle == self._train_images.angle:
             return
         dataset, form = self.dataset, self.setting.form
         for reader, images in (
@@ -359,7 +363,7 @@ class ContinualRun:
             (self._test_images, dataset.test_images),
         ):
             reader.replace_images(to_tensor(rotated(images, form, angle), self.device))
-        self._angle = angle
+            reader.angle = angle
 
     def _draw(self, seed: int, task: Task, index: int) -> Examples:
         """Return the training examples of task number `index` of the seed's stream."""

@@ -16,7 +16,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from trainables.steps.training import Graphs
+from trainables.steps import training
 
 ATEN = torch.ops.aten
 
@@ -63,8 +63,8 @@ class PretendedGPU(TorchDispatchMode):
         assert not self.is_capturing, f"a graph captures a copy to {target.type}"
         self.waits += target.type == "cpu"
 
-    def capture(self, graphs: Graphs, steps: Callable[[], None]) -> Callable[[], None]:
-        """Do what `Graphs._capture_graph` does, but capture nothing."""
+    def capture(self, tensors: Any, steps: Callable[[], None]) -> Callable[[], None]:
+        """Do what `capture_graph` does, but capture nothing."""
         steps()  # the warm-up
         self.graphs, self.is_capturing = self.graphs + 1, True
         steps()
@@ -90,7 +90,7 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
 def pretended_gpu(monkeypatch: Any) -> Iterator[PretendedGPU]:
     """Let tensors be on the device "cuda" inside of the `with` statement."""
     gpu = PretendedGPU()
-    monkeypatch.setattr(Graphs, "_capture_graph", lambda *args: gpu.capture(*args))
+    monkeypatch.setattr(training, "capture_graph", gpu.capture)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *device: "pretended")
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda *device: 2**30)
     for name in ("synchronize", "reset_peak_memory_stats"):

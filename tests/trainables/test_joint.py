@@ -115,20 +115,23 @@ def test_the_landscape_is_that_of_the_run_of_its_own(few):
     assert_close(rows, single_rows(settings, few, **options))
 
 
+@pytest.mark.parametrize("hot_place", [0, 2])
 @pytest.mark.parametrize("name", ["two passes", "pairs"])
-def test_a_network_that_diverges_touches_no_other(name, few):
+def test_a_network_that_diverges_touches_no_other(name, hot_place, few):
     options = {"options": RunOptions(landscape_every=0)}
     hot = attrs.evolve(CASES[name][1], optimizer=SAM(lr=1e200, rho=0.1))
-    settings = [*CASES[name][:2], hot]
-    joint = JointRun(settings, SEEDS, few, dtype=torch.float64, **options)
+    settings = CASES[name][:2]
+    every = [*settings[:hot_place], hot, *settings[hot_place:]]
+    joint = JointRun(every, SEEDS, few, dtype=torch.float64, **options)
     rows = joint.next_task()
-    joint.runs[0].network.weights[1][joint.runs[0].alive.index(2), 0, 0] = torch.nan
+    (sick,) = (run for run in joint.runs if run.setting == settings[0])
+    sick.network.weights[1][sick.alive.index(2), 0, 0] = torch.nan
     while not joint.finished:
         rows += joint.next_task()
     flat = in_order(rows)
     sick = [row for row in flat if row["setting_id"] == hot.setting_id]
     assert [row["diverged"] for row in sick] == [True] * 9
-    assert [len(run.alive) for run in joint.runs] == [2, 3, 0]
+    assert sorted(len(run.alive) for run in joint.runs) == [0, 2, 3]
     well = [
         row
         for row in flat
@@ -141,6 +144,18 @@ def test_a_network_that_diverges_touches_no_other(name, few):
         if row["setting_id"] != settings[0].setting_id or row["seed"] != 2
     ]
     assert_close(well, alone)
+
+
+def test_images_turn_even_if_the_first_setting_has_diverged(few):
+    options = {"options": RunOptions(landscape_every=0, look_back=1)}
+    cases = CASES["images that turn"][:2]
+    hot = attrs.evolve(cases[0], optimizer=SAM(lr=1e200, rho=0.1))
+    joint = JointRun([hot, *cases], SEEDS, few, dtype=torch.float64, **options)
+    rows = joint_rows(joint)
+    assert not joint.runs[0].alive
+    well = [row for row in rows if row["setting_id"] != hot.setting_id]
+    assert_close(well, single_rows(cases, few, engine="reference", **options))
+    assert len({id(run.trainer.reader) for run in joint.runs}) == 1
 
 
 def test_all_networks_may_diverge(few):

@@ -132,16 +132,21 @@ def blocks(
     batch_size: int,
     device: torch.device | str,
     least_steps: int = 1,
+    networks: Sequence[int] | None = None,
 ) -> Iterator[Block]:
     """Yield the batches of one epoch as blocks, which are tensors on a device.
 
     `stack` has the examples of each seed, in training order. The seed with the most
     examples must come first. If a segment has `least_steps` steps or more, so have its
-    blocks, but for the last one.
+    blocks, but for the last one. `networks` has the number of networks of each seed,
+    one by default: the more networks, the smaller are the blocks.
     """
     for segment in schedule([len(s.positions) for s in stack], batch_size):
         members = stack[segment.start : segment.stop]
-        block_steps = BLOCK_EXAMPLES // (segment.size * len(members))
+        count = len(members)
+        if networks is not None:
+            count = sum(networks[segment.start : segment.stop])
+        block_steps = BLOCK_EXAMPLES // (segment.size * count)
         block_steps = max(least_steps, block_steps)
         for done in range(0, segment.steps, block_steps):
             steps = min(block_steps, segment.steps - done)
@@ -171,6 +176,7 @@ class Reader:
         scale: If this is given, `low` is ignored, and pixel x of channel c becomes
             scale[c] x + shift[c].
         shift: See `scale`.
+        angle: The angle in degrees by which the images are turned.
         orders: The order of the inputs of each of S seeds, or None for the order of the
             dataset. Input j of seed s is pixel orders[s, j] of the image.
     """
@@ -181,6 +187,7 @@ class Reader:
     scale: Float[Tensor, " channels"] | None = None
     shift: Float[Tensor, " channels"] | None = None
     orders: Int64[Tensor, "S inputs"] | None = None
+    angle: float = 0.0
     # key: number of images
     _memory: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False)
 

@@ -73,7 +73,8 @@ class Trainer:
                 random = generator("order", seed, stack.task, epoch)
                 shuffled.append(own.take(random.permutation(len(own.labels))))
             least = GPU_STEPS if is_gpu else 1
-            for each in blocks(shuffled, self.setting.batch_size, device, least):
+            size = self.setting.batch_size
+            for each in blocks(shuffled, size, device, least, networks):
                 block = _for_each_network(each, networks)
                 sums = self._train_block(stack, block)
                 loss[block.start : block.stop] += sums.loss
@@ -99,7 +100,8 @@ class Trainer:
         )
         can_capture = block.positions.is_cuda and not branches
         if not can_capture or len(block.positions) < MIN_STEPS:
-            update = self._update(stack, block.start, block.stop)
+            bounds = block.start, block.stop
+            update = _update(self.setting, self.engine, stack, *bounds)
             reader = self.reader.part(block.start, block.stop)
             return train(update, reader, block)
         return self._graphs_of(stack).train(block)
@@ -110,7 +112,8 @@ class Trainer:
         captured = [stack, images, orders, stack.network.outputs]
         pairs = itertools.zip_longest(captured, self._captured)
         if self._graphs is None or any(new is not old for new, old in pairs):
-            update = functools.partial(self._update, stack)
+            self._graphs = None  # free the old graphs before new ones are captured
+            update = functools.partial(_update, self.setting, self.engine, stack)
             outputs = stack.network.outputs or stack.network.biases[-1].shape[2]
             self._graphs = Graphs(update, stack.tensors(), outputs, self.reader)
             self._captured = captured
@@ -140,9 +143,12 @@ class Trainer:
             done += len(part.positions)
         return StepSums(*(torch.stack(each).sum(0) for each in zip(*sums, strict=True)))
 
-    def _update(self, stack: Stack, start: int, stop: int) -> Update:
-        """Return the function that updates networks `start` to `stop` - 1."""
-        return make_update(self.setting, self.engine, stack.part(start, stop))
+
+def _update(
+    setting: Setting, engine: str, stack: Stack, start: int, stop: int
+) -> Update:
+    """Return the function that updates networks `start` to `stop` - 1."""
+    return make_update(setting, engine, stack.part(start, stop))
 
 
 def _for_each_network(block: Block, networks: Sequence[int]) -> Block:

@@ -12,6 +12,8 @@ An uncaptured step is an ordinary function, so tests can run it on a CPU.
 
 from __future__ import annotations
 
+import functools
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -113,7 +115,8 @@ class Graphs:
         """Store the arguments. A step is captured when it is first needed."""
         self._make_update, self._tensors, self._reader = make_update, tensors, reader
         self._outputs = outputs
-        self._capture = capture or self._capture_graph
+        # not a method: a cycle of references would keep old graphs alive
+        self._capture = capture or functools.partial(capture_graph, tensors)
         self._steps: dict[tuple[int, int, int], CapturedStep] = {}
 
     def train(self, block: Block) -> StepSums:
@@ -164,21 +167,30 @@ class Graphs:
         step.replay_many = self._capture(train_many)
         return step
 
-    def _capture_graph(self, steps: Callable[[], None]) -> Callable[[], None]:
-        """Capture steps as a CUDA graph; return the function that replays them.
 
-        CUDA needs a warm-up call of the steps before the capture. This call changes the
-        networks, so the previous values are restored afterwards.
-        """
-        values = [tensor.clone() for tensor in self._tensors]
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            steps()
-        torch.cuda.current_stream().wait_stream(stream)
-        for tensor, value in zip(self._tensors, values, strict=True):
-            tensor.copy_(value)
-        graph = torch.cuda.CUDAGraph()
+def capture_graph(
+    tensors: Sequence[Tensor], steps: Callable[[], None]
+) -> Callable[[], None]:
+    """Capture steps as a CUDA graph; return the function that replays them.
+
+    CUDA needs a warm-up call of the steps before the capture. This call changes
+    `tensors`, so their previous values are restored afterwards.
+    """
+    values = [tensor.clone() for tensor in tensors]
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        steps()
+    torch.cuda.current_stream().wait_stream(stream)
+    for tensor, value in zip(tensors, values, strict=True):
+        tensor.copy_(value)
+    graph = torch.cuda.CUDAGraph()
+    # freeing another graph during the capture would spoil it
+    gc.collect()
+    gc.disable()
+    try:
         with torch.cuda.graph(graph):
             steps()
-        return graph.replay
+    finally:
+        gc.enable()
+    return graph.replay

@@ -12,7 +12,9 @@ from trainables.data.examples import Block, Reader, to_tensor
 from trainables.networks.network import initial_network
 from trainables.networks.stack import Memory
 from trainables.optimizers import GNP, SAM, SGD
-from trainables.steps import fast
+from trainables.run import ContinualRun
+from trainables.setting import Setting
+from trainables.steps import fast, trainer, training
 from trainables.steps.training import Graphs, train
 
 CASES = [SGD(lr=0.05, momentum=0.9, weight_decay=0.01), SAM(lr=0.05), GNP(lr=0.05)]
@@ -92,6 +94,31 @@ def test_a_captured_step_keeps_the_memory_that_it_uses(few, monkeypatch):
     gc.collect()
     assert len(readers) == 1
     assert readers[0]() is not None
+
+
+def test_graphs_die_without_the_garbage_collector(few, monkeypatch):
+    """Freeing a graph while another is captured would spoil the other."""
+    graphs = []
+    monkeypatch.setattr(training, "capture_graph", lambda tensors, steps: steps)
+
+    class Remembered(Graphs):
+        def __init__(self, *args):
+            super().__init__(*args)
+            graphs.append(weakref.ref(self))
+
+    monkeypatch.setattr(trainer, "Graphs", Remembered)
+    run = ContinualRun(Setting(dataset="mnist-5k", tasks=1, hidden=(6,)), [0], few)
+    own = trainer.Trainer(run.setting, "torch", run.trainer.reader)
+    stacks = [run.stack, run.stack.take([0])]
+    gc.disable()
+    try:
+        for stack in stacks:
+            own._graphs_of(stack).train(block(0, 1, 16, 4, few))
+        assert [graph() is None for graph in graphs] == [True, False]
+        del own
+        assert graphs[1]() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
