@@ -15,7 +15,9 @@ import torch
 
 from trainables.joint import JointRun
 from trainables.record import Record, check_records
+from trainables.request import stack_name
 from trainables.run import ContinualRun
+from trainables.setting import digest
 
 
 def pack(run: ContinualRun | JointRun, records: list[Record]) -> bytes:
@@ -44,6 +46,23 @@ def read(content: bytes) -> dict[str, Any]:
     if not isinstance(parts, dict):
         raise ValueError("the file is not a checkpoint of this program")
     return parts
+
+
+def split(content: bytes) -> dict[str, bytes]:
+    """Split a checkpoint into one checkpoint for each setting, by the stack's name.
+
+    Raises:
+        Exception: The checkpoint is damaged: see `read`.
+    """
+    parts = read(content)
+    result = {}
+    for state in [parts["run"], *parts.get("others", [])]:
+        setting_id = digest(state["setting"])
+        own = [row for row in parts["records"] if row["setting_id"] == setting_id]
+        buffer = io.BytesIO()
+        torch.save({"run": state, "others": [], "records": own}, buffer)
+        result[stack_name(setting_id, state["seeds"])] = buffer.getvalue()
+    return result
 
 
 def unpack(content: bytes, run: ContinualRun | JointRun, study: str) -> list[Record]:

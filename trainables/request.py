@@ -220,14 +220,12 @@ class Request:
             for name in self.stacks
             if replaced.isdisjoint(self.settings_of(parse_stack_name(name)[0]))
         }
-        stacks = tuple(sorted(others.union(names)))
         new = [tuple(setting_ids) for setting_ids in joint]
-        groups = {**self.joint, **{joint_id(own): own for own in new}}
-        used = {parse_stack_name(name)[0] for name in stacks}
         return attrs.evolve(
             self,
-            stacks=stacks,
-            joint={key: ids for key, ids in groups.items() if key in used},
+            stacks=tuple(sorted(others.union(names))),
+            # keep the earlier groups, because they can have checkpoints
+            joint={**self.joint, **{joint_id(own): own for own in new}},
             slots=max(slots, self.slots),
         )
 

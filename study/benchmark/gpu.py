@@ -27,17 +27,19 @@ from rich.progress import Progress
 from study.benchmark.__main__ import parse_names, parse_numbers
 from study.console import Text, console, say
 from study.plan.cost import seeds_that_fit
-from study.plan.trials import plan
+from study.plan.trials import Trial, plan
 from study.results.provenance import hardware, software
 from study.results.store import Store
 from study.spec.studies import STUDIES, Study
 from trainables.data import Dataset, load
 from trainables.hyperparameter import check_real, check_whole
+from trainables.record import Record
 from trainables.request import Request
 from trainables.setting import RunOptions, Setting
 from trainables.usage import UsageError, format_duration, run_command
 
 PARTS = ("steps", "paper", "rho")
+FILE = "gpu.json"
 POWER_SECONDS = 1.0  # between two measurements of the GPU's power
 CPU_MEMORY = 4e9  # bytes for the networks of a trial, if there is no GPU
 
@@ -88,22 +90,20 @@ def gpu(
     if device == "cuda":
         memory = float(torch.cuda.get_device_properties(0).total_memory)
         say(f"GPU: {torch.cuda.get_device_name()}, {memory / 2**30:.0f} GiB")
-    measured: dict[str, Any] = {}
     folder = Path(results).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     if "steps" in chosen:
-        measured["steps"] = _time_steps(shapes, stack_sizes, rounds, device, memory)
-        _save(folder, measured)
+        timed = _time_steps(shapes, stack_sizes, rounds, device, memory)
+        _save(folder, {"steps": timed})
     for name in ("paper", "rho"):
         if name in chosen:
             limit = 60 * minutes if name == "rho" else None
             data = {"mnist": load("mnist", data_dir)}
             store = Store(str(folder), name, software())
-            measured[name] = run_study(
-                STUDIES[name], store, data, device, memory, limit
-            )
-            say(f"{name}: {describe(measured[name])}")
-            _save(folder, measured)
+            measured = run_study(STUDIES[name], store, data, device, memory, limit)
+            say(f"{name}: {describe(measured)}")
+            calls = _load(folder).get(name, [])
+            _save(folder, {name: [*calls, measured]})
     if "paper" in chosen:
         say(
             f"Now run: python -m analysis compare {folder}/paper\n"
@@ -112,9 +112,19 @@ def gpu(
     return 0
 
 
+def _load(folder: Path) -> dict[str, Any]:
+    """Return what earlier calls of this command have measured."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        content: dict[str, Any] = json.loads((folder / FILE).read_text())
+        return content
+    return {}
+
+
 def _save(folder: Path, measured: dict[str, Any]) -> None:
+    """Save measurements beside those of earlier calls, with what made them."""
     made_by = {"made_by": software() | hardware()}
-    (folder / "gpu.json").write_text(json.dumps(measured | made_by, indent=1))
+    content = json.dumps(_load(folder) | measured | made_by, indent=1)
+    (folder / FILE).write_text(content)
 
 
 def _time_steps(
@@ -177,44 +187,61 @@ def run_study(
     from trainables.start import start_trial
 
     options = RunOptions(landscape_every=study.landscape_every)
-    finished, rows = store.finished_runs(), study.rows()
+    rows = study.rows()
+    finished = store.finished_runs() & {
+        setting.run_id(seed) for setting in study.settings for seed in study.seeds
+    }
     store.save_request(Request(study=study.name).with_settings(rows, study.seeds))
-    trials = plan(
-        study,
-        finished,
-        [],
-        stack_size=None,
-        slots=1,
-        gpu_memory=memory,
-        can_join=True,
-    )
-    # if time is short, many runs say more than the longest ones
-    trials.sort(key=lambda trial: trial.cost.work / trial.runs)
+    most, total = None, len(study.settings) * len(study.seeds)
+
+    def trials_left(finished: set[str]) -> list[Trial]:
+        left = plan(
+            study,
+            finished,
+            [],
+            stack_size=None,
+            slots=1,
+            gpu_memory=memory,
+            can_join=True,
+            most_networks=most,
+        )
+        # if time is short, many runs say more than the longest ones
+        return sorted(left, key=lambda trial: trial.cost.work / trial.runs)
+
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    done, started = 0, time.monotonic()
+    before, started = set(finished), time.monotonic()
     with power_meter(device) as watts, Progress(console=console, transient=True) as bar:
-        line = bar.add_task(study.name, total=sum(t.runs * t.tasks for t in trials))
-        for trial in trials:
+        line = bar.add_task(study.name, total=total - len(before))
+        while trials := trials_left(finished):
             if limit is not None and time.monotonic() - started > limit:
                 break
+            trial, records = trials[0], list[Record]()
             dataset = data[trial.setting.dataset]
-            run = start_trial(
-                trial.settings, trial.seeds, dataset, device, options=options
-            )
             origin = {"study": study.name, "trial_id": "gpu"}
-            records = []
-            while not run.finished:
-                records += [origin | row for row in run.next_task()]
-                bar.advance(line, trial.runs)
+            bar.update(line, completed=len(finished - before))
+            try:
+                run = start_trial(
+                    trial.settings, trial.seeds, dataset, device, options=options
+                )
+                while not run.finished:
+                    records += [origin | row for row in run.next_task()]
+                    bar.advance(line, trial.runs / trial.tasks)
+            except torch.OutOfMemoryError:
+                if trial.runs == 1:
+                    raise
+                most = trial.runs // 2
+                say(f"{trial.runs} networks need too much memory; now at most {most}.")
+                continue
             for own in trial.setting_ids:
                 store.write_records([r for r in records if r["setting_id"] == own])
-            done += trial.runs
-    peak = float(torch.cuda.max_memory_allocated()) if device == "cuda" else None
+            finished |= set(trial.run_ids)
+    # graphs have memory that is reserved for them
+    peak = float(torch.cuda.max_memory_reserved()) if device == "cuda" else None
     return attrs.asdict(
         Measured(
-            runs=done,
-            left=sum(trial.runs for trial in trials) - done,
+            runs=len(finished - before),
+            left=total - len(finished),
             seconds=time.monotonic() - started,
             memory=peak,
             watts=sum(watts) / len(watts) if watts else None,

@@ -71,6 +71,11 @@ class Trial:
         """The number of runs: one for each setting and seed."""
         return len(self.settings) * len(self.seeds)
 
+    @property
+    def run_ids(self) -> list[str]:
+        """The run_ids of all runs."""
+        return [own.run_id(seed) for own in self.settings for seed in self.seeds]
+
     @functools.cached_property
     def name(self) -> str:
         """The name of the trial, which is part of the names of its files."""
@@ -137,6 +142,7 @@ def plan(
     slots: int,
     gpu_memory: float | None = None,
     joint: Mapping[str, Sequence[str]] | None = None,
+    started: Collection[tuple[str, tuple[int, ...]]] = (),
     can_join: bool = False,
     most_networks: int | None = None,
 ) -> list[Trial]:
@@ -154,6 +160,7 @@ def plan(
         slots: The number of trials that run at the same time.
         gpu_memory: The GPU memory of each trial in bytes, or None without a GPU.
         joint: The setting_ids of the settings in a stack, by `joint_id`.
+        started: The stacks that have a checkpoint.
         can_join: Whether several settings may train together. They do on a GPU, unless
             `stack_size` is given.
         most_networks: The largest number of networks of a trial, or None. Larger stacks
@@ -164,7 +171,13 @@ def plan(
         setting: [seed for seed in study.seeds if setting.run_id(seed) not in finished]
         for setting in study.settings
     }
-    resumed = [t for t in _resumed(study, left, stacks, joint or {}) if t.runs <= most]
+    joins = can_join and stack_size is None and gpu_memory is not None
+    groups = (joint or {}) if joins else {}
+    resumed = [
+        trial
+        for trial in _resumed(study, left, stacks, groups, started)
+        if trial.runs <= most
+    ]
     for trial in resumed:
         for setting in trial.settings:
             left[setting] = [s for s in left[setting] if s not in trial.seeds]
@@ -176,9 +189,9 @@ def plan(
         if stack_size is None and gpu_memory is not None:
             size = min(size, seeds_that_fit(setting, gpu_memory))
         new += [Trial(setting, stack) for stack in _split(seeds, size)]
-    if can_join and stack_size is None and gpu_memory is not None:
-        networks = int(min(JOINT_NETWORKS, math.ceil(runs / slots), most))
-        new = _join(new, networks, gpu_memory)
+    if joins and gpu_memory is not None:
+        networks = int(min(JOINT_NETWORKS, most))
+        new = _join(new, math.ceil(runs / slots), networks, gpu_memory)
     return sorted([*resumed, *new], key=lambda trial: -trial.cost.work)
 
 
@@ -187,11 +200,13 @@ def _resumed(
     left: Mapping[Setting, Sequence[int]],
     stacks: Iterable[tuple[str, tuple[int, ...]]],
     joint: Mapping[str, Sequence[str]],
+    started: Collection[tuple[str, tuple[int, ...]]],
 ) -> list[Trial]:
     """Return the trials that resume earlier stacks. `left` has the unfinished runs.
 
-    A stack of several settings is resumed even if some of its runs are finished: the
-    trial was possibly killed between writing the records of two settings.
+    A stack of several settings that has a checkpoint is resumed even if some of its
+    runs are finished: the trial was possibly killed between writing the records of two
+    settings.
     """
     settings = {setting.setting_id: setting for setting in study.settings}
     planned: dict[Setting, set[int]] = {setting: set() for setting in study.settings}
@@ -204,9 +219,8 @@ def _resumed(
         if any(planned[setting].intersection(seeds) for setting in own):
             continue
         open_seeds = [set(seeds).intersection(left[setting]) for setting in own]
-        if len(own) == 1:
-            can_resume = open_seeds[0] == set(seeds)
-        else:
+        can_resume = all(seeds_left == set(seeds) for seeds_left in open_seeds)
+        if len(own) > 1 and (stack_id, seeds) in started:
             can_resume = any(open_seeds) and set(seeds) <= set(study.seeds)
         if can_resume:
             trials.append(Trial(own[0], seeds, partners=tuple(own[1:])))
@@ -215,10 +229,13 @@ def _resumed(
     return trials
 
 
-def _join(trials: Iterable[Trial], most: int, gpu_memory: float) -> list[Trial]:
+def _join(
+    trials: Iterable[Trial], share: int, most: int, gpu_memory: float
+) -> list[Trial]:
     """Put the settings that can train together into the same trials.
 
-    A trial gets at most `most` networks, and as many as fit into the memory.
+    A trial gets about `share` networks, but at most `most`, and only as many as fit
+    into the memory.
     """
     joined: list[Trial] = []
     groups: defaultdict[tuple[Setting, tuple[int, ...]], list[Setting]]
@@ -230,8 +247,9 @@ def _join(trials: Iterable[Trial], most: int, gpu_memory: float) -> list[Trial]:
         else:
             groups[common, trial.seeds].append(trial.setting)
     for (common, seeds), settings in groups.items():
-        networks = min(most, seeds_that_fit(common, gpu_memory))
-        trials_needed = math.ceil(len(settings) / max(1, networks // len(seeds)))
+        limit = min(most, seeds_that_fit(common, gpu_memory)) // len(seeds)
+        together = max(1, min(limit, math.ceil(share / len(seeds))))
+        trials_needed = math.ceil(len(settings) / together)
         for first, *partners in _even_parts(settings, trials_needed):
             joined.append(Trial(first, seeds, partners=tuple(partners)))
     return joined

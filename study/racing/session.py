@@ -50,6 +50,7 @@ class StageSession(StudySession):
     ) -> None:
         """Read the results of earlier sessions."""
         super().__init__(options, study, store)
+        self._split_joint(None)
         self.stage = stage
         self._paused: set[str] = set()  # run_ids that have trained the stage's tasks
 

@@ -269,6 +269,23 @@ class Store(Files):
         """Delete the checkpoint of the trial with this name, if there is one."""
         self.delete(f"checkpoints/{name}.pt")
 
+    def split_state(self, name: str) -> None:
+        """Replace a checkpoint of several settings by one checkpoint for each of them.
+
+        If the checkpoint is damaged, leave it as it is.
+        """
+        from trainables import checkpoint
+
+        try:
+            parts = checkpoint.split(self.load_state(name) or b"")
+        except OSError:
+            raise
+        except Exception:  # corrupt input can raise anything
+            return
+        for own, content in parts.items():
+            self.save_state(own, content)
+        self.drop_state(name)
+
     def interrupted_stacks(self) -> list[tuple[str, tuple[int, ...]]]:
         """Return the setting_id and the seeds of each trial that has a checkpoint."""
         names = self.names("checkpoints", ".pt")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import functools
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,17 @@ from study.spec.search import Search
 from study.spec.studies import Study
 from trainables.data import load
 from trainables.request import Request, stack_name
-from trainables.setting import digest
+from trainables.setting import common_setting, digest
 
 if TYPE_CHECKING:
     from study.running.progress import Tally
     from study.running.shares import Shares
     from study.running.tuning import TrialSource
+
+# The most trials that share a GPU by default, if several settings can train together.
+# One trial uses the GPU while the other prepares its batches on the CPU. With more
+# trials, each would train fewer networks together.
+TRIALS_PER_GPU = 2
 
 FAILED = 1  # the exit code of a sweep if runs have failed or have no records
 STOPPED = 130  # the exit code after an interruption, as shells have it after Ctrl-C
@@ -65,6 +71,11 @@ class Session(abc.ABC):
             retry(store.move_old_damaged_files)
         self.request = retry(store.load_request)
         self.finished = retry(lambda: store.finished_runs(repair=not read_only))
+
+    @property
+    def _trials_per_gpu(self) -> int | None:
+        """The most trials that share a GPU by default, or None for no limit."""
+        return None
 
     @property
     @abc.abstractmethod
@@ -160,6 +171,7 @@ class Session(abc.ABC):
                 cpus=self.options.cpus_per_trial,
                 gpus=self.options.gpus_per_trial,
                 max_concurrent=self.options.max_concurrent,
+                trials_per_gpu=self._trials_per_gpu,
             )
             engine = describe_engine()
             if not shares.gpus and not engine.startswith("native"):
@@ -182,8 +194,12 @@ class Session(abc.ABC):
                         options=self.options.run_options(self.study),
                         source=source,
                     )
-                too_large = [n for n, why in failures.items() if OUT_OF_MEMORY in why]
-                if not self._shrink([tally.trials[name].runs for name in too_large]):
+                too_large = [
+                    tally.trials[name].runs
+                    for name, reason in failures.items()
+                    if OUT_OF_MEMORY.search(reason)
+                ]
+                if not self._shrink(too_large):
                     break
         with contextlib.suppress(OSError):
             self.store.save_failures(failures)
@@ -207,6 +223,14 @@ class StudySession(Session):
             for setting in self.study.settings
             for seed in self.study.seeds
         }
+
+    @property
+    def _trials_per_gpu(self) -> int | None:
+        """`TRIALS_PER_GPU`, if settings of the study can train together."""
+        joins = self.can_join and not self.options.stack_size
+        if joins and any(map(common_setting, self.study.settings)):
+            return TRIALS_PER_GPU
+        return None
 
     @property
     def total(self) -> int:
@@ -236,13 +260,13 @@ class StudySession(Session):
         without a GPU.
         """
         size = self.options.stack_size
-        stacks = retry(self.store.interrupted_stacks)
-        if size is None:
-            stacks += self.request.stacks_to_resume(slots)
+        started = retry(self.store.interrupted_stacks)
+        planned = [] if size else self.request.stacks_to_resume(slots)
         return plan(
             self.study,
             self.ended,
-            stacks,
+            [*started, *planned],
+            started=started,
             stack_size=size,
             slots=slots,
             gpu_memory=gpu_memory,
@@ -251,6 +275,23 @@ class StudySession(Session):
             most_networks=self.most_networks,
         )
 
+    def _split_joint(self, gpu_memory: float | None) -> None:
+        """Split the checkpoints of several settings that cannot be resumed as they are.
+
+        Each of their settings then resumes from a checkpoint of its own. `gpu_memory`
+        is None without a GPU.
+        """
+        settings, seeds = self.study.rows().keys(), set(self.study.seeds)
+        joins = self.can_join and gpu_memory is not None and not self.options.stack_size
+        for stack_id, stack in retry(self.store.interrupted_stacks):
+            own = set(self.request.joint.get(stack_id, ()))
+            if settings.isdisjoint(own) or seeds.isdisjoint(stack):
+                continue
+            too_large = len(own) * len(stack) > (self.most_networks or math.inf)
+            if too_large or not (joins and settings >= own and seeds >= set(stack)):
+                name = stack_name(stack_id, stack)
+                retry(functools.partial(self.store.split_state, name))
+
     def _shrink(self, networks: Sequence[int]) -> bool:
         """Halve the largest of the trials that have run out of GPU memory."""
         if max(networks, default=1) < 2:
@@ -258,9 +299,8 @@ class StudySession(Session):
         self.most_networks = max(networks) // 2
         self.finished = retry(self.store.finished_runs)
         say(
-            f"A trial with {max(networks)} networks ran out of GPU memory. The runs of "
-            f"such trials start again, with at most {self.most_networks} networks in "
-            "each trial."
+            f"A trial with {max(networks)} networks ran out of GPU memory. Its runs "
+            f"continue in trials with at most {self.most_networks} networks."
         )
         return True
 
@@ -282,6 +322,7 @@ class StudySession(Session):
     def _prepare(self, shares: Shares) -> tuple[Tally, None, Request]:
         from study.running.progress import Tally
 
+        self._split_joint(shares.gpu_memory)
         trials = self.plan(shares.slots, shares.gpu_memory)
         rows = self.study.rows()
         request = self.request.with_settings(
@@ -292,7 +333,8 @@ class StudySession(Session):
             shares.slots,
             [trial.setting_ids for trial in trials if trial.partners],
         )
-        ended = self.ended
+        planned = {run_id for trial in trials for run_id in trial.run_ids}
+        ended = self.ended - planned
         before = [tasks for run, tasks in self._tasks.items() if run in ended]
         tally = Tally(trials, runs_before=len(before), tasks_before=sum(before))
         return tally, None, request

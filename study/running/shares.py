@@ -90,15 +90,6 @@ def max_of_workers(config: dict[str, Any], resource: str) -> float:
     return sum(sorted(amounts, reverse=True)[: config.get("max_workers", 0)], start=0.0)
 
 
-TRIALS_PER_GPU = 2
-"""The most trials that share a GPU, if the user does not say how many.
-
-One trial uses the GPU while the other prepares its batches on the CPU. With more
-trials, each would train fewer networks together, and a step of few networks takes as
-long as a step of many.
-"""
-
-
 @attrs.frozen
 class Shares:
     """The CPUs and GPUs of each trial, and the number of concurrent trials."""
@@ -113,14 +104,22 @@ class Shares:
         return f"{self.slots} trials at once ({each})"
 
 
-def share_out(*, cpus: float, gpus: float | None, max_concurrent: int | None) -> Shares:
+def share_out(
+    *,
+    cpus: float,
+    gpus: float | None,
+    max_concurrent: int | None,
+    trials_per_gpu: int | None = None,
+) -> Shares:
     """Divide the cluster's CPUs and GPUs among trials.
 
     Args:
         cpus: The number of CPUs of each trial.
         gpus: The number of GPUs of each trial, or None. With None, the CPUs and
             `max_concurrent` determine how many trials run at once. These trials share
-            the GPUs equally, but at most `TRIALS_PER_GPU` trials share a GPU.
+            the GPUs equally.
+        trials_per_gpu: The most trials that share a GPU if `gpus` is None, or None for
+            no limit.
         max_concurrent: The largest number of trials that may run at once, or None for
             no limit.
 
@@ -133,7 +132,9 @@ def share_out(*, cpus: float, gpus: float | None, max_concurrent: int | None) ->
         slots = min(slots, max_concurrent)
     if gpus is None:
         gpus = cluster.max_gpus / slots if slots else 0.0
-        gpus = min(1.0, max(gpus, 1 / TRIALS_PER_GPU)) if gpus else 0.0
+        if gpus and trials_per_gpu:
+            gpus = max(gpus, 1 / trials_per_gpu)
+        gpus = min(1.0, gpus)
     limits = ("cpu", cpus, cluster.max_cpus), ("gpu", gpus, cluster.max_gpus)
     for kind, needed, available in limits:
         if needed > available:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import re
 import signal
 import tempfile
 import threading
@@ -41,7 +42,8 @@ from trainables.trainable import ContinualTrainable
 from trainables.usage import UsageError
 
 MAX_ERRORS = 3  # the most restarts of a trial after errors, between two checkpoints
-OUT_OF_MEMORY = "CUDA out of memory"  # the start of torch's message
+# what torch says if the memory of a GPU is full
+OUT_OF_MEMORY = re.compile(r"CUDA.*out of memory|_ALLOC_FAILED", re.IGNORECASE)
 MAX_WORKER_DEATHS = 10  # the same for any reason, such as preemption or full memory
 
 GRACE = 10.0  # seconds that trials have after Ctrl-C to finish and save their task
@@ -191,7 +193,7 @@ class RetryPolicy(tune.Callback):
             error = pickle.loads(Path(trial.pickled_error_file).read_bytes())
             if isinstance(error, ray.exceptions.RayActorError):  # the worker was killed
                 return
-            if OUT_OF_MEMORY in str(error):  # only a smaller trial can run
+            if OUT_OF_MEMORY.search(str(error)):  # only a smaller trial can run
                 trial.max_failures = trial.num_failures
         name = trial.config["trial"]["name"]
         self._errors[name] = self._errors.get(name, 0) + 1

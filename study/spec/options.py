@@ -52,8 +52,8 @@ class SweepOptions:
         stack: The number of seeds that one trial trains together, or auto.
         cpus_per_trial: The CPUs of each trial. A trial also uses this many threads.
         gpus_per_trial: The GPUs of each trial, for example 0.25. By default, the trials
-            that the CPUs can run at once share all GPUs equally, but at most two trials
-            share a GPU.
+            that the CPUs can run at once share all GPUs equally. If settings can train
+            together, at most two trials share a GPU.
         max_concurrent: The largest number of trials that run at once.
         checkpoint_every: The number of tasks between two checkpoints. By default, a
             trial saves a checkpoint about once a minute.

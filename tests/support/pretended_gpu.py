@@ -93,6 +93,7 @@ def pretended_gpu(monkeypatch: Any) -> Iterator[PretendedGPU]:
     monkeypatch.setattr(training, "capture_graph", gpu.capture)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *device: "pretended")
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda *device: 2**30)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda *device: 2**31)
     for name in ("synchronize", "reset_peak_memory_stats"):
         monkeypatch.setattr(torch.cuda, name, lambda: None)
     # autograd needs a real GPU: let all gradients be 0

@@ -19,6 +19,8 @@ from study.benchmark.peers import function_loop
 from study.results.store import Store
 from study.spec.studies import Study, grid
 from tests.support.pretended_gpu import pretended_gpu
+from trainables import start
+from trainables.joint import JointRun
 from trainables.optimizers import GNP, SAM, SGD
 from trainables.problems import Pairwise, Permuted
 from trainables.run import ContinualRun
@@ -73,6 +75,27 @@ def test_a_study_whose_time_is_over_goes_on_later(few, tmp_path):
     assert (later["runs"], later["left"]) == (24, 0)
 
 
+def test_a_trial_that_lacks_memory_is_tried_with_fewer_networks(
+    few, tmp_path, monkeypatch, capsys
+):
+    sizes = []
+
+    class Small(JointRun):
+        def __init__(self, settings, seeds, *args, **options):
+            sizes.append(len(settings) * len(seeds))
+            if sizes[-1] > 5:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            super().__init__(settings, seeds, *args, **options)
+
+    monkeypatch.setattr(start, "JointRun", Small)
+    study = attrs.evolve(STUDY, settings=STUDY.settings[2:4], seeds=(0, 1, 2))
+    store = Store(str(tmp_path), "paper")
+    measured = run_study(study, store, {"mnist-5k": few}, "cpu", CPU_MEMORY)
+    assert (measured["runs"], measured["left"]) == (6, 0)
+    assert sizes == [6]  # then each setting trains alone
+    assert "6 networks need too much memory; now at most 3." in capsys.readouterr().out
+
+
 def test_the_command_measures_and_saves(few, tmp_path, monkeypatch, capsys, digits):
     monkeypatch.setattr(steps, "ROUND_SECONDS", 0.0)
     monkeypatch.setattr(steps, "digits", lambda: steps.repeat_images(digits, 300, 50))
@@ -88,6 +111,10 @@ def test_the_command_measures_and_saves(few, tmp_path, monkeypatch, capsys, digi
     saved = json.loads((tmp_path / "gpu.json").read_text())
     assert saved.keys() == {"steps", "paper", "rho", "made_by"}
     assert {row["hidden"] for row in saved["steps"]} == {"5-5-5"}
+    assert gpu(results=str(tmp_path), device="cpu", parts="paper") == 0
+    again = json.loads((tmp_path / "gpu.json").read_text())
+    assert again["steps"] == saved["steps"]
+    assert [call["runs"] for call in again["paper"]] == [24, 0]
 
 
 def with_5k(few):
@@ -109,7 +136,7 @@ def test_a_study_and_the_steps_run_on_a_gpu(few, tmp_path, monkeypatch, digits):
         measured = run_study(study, store, data, "cuda", 1e9)
         for make in (steps.our_loop, steps.products, function_loop):
             assert make(shape, 3, steps.GPU_MIN_STEPS, "cuda", again)() == 3 * 64
-    assert (measured["runs"], measured["memory"]) == (6, 2**30)
+    assert (measured["runs"], measured["memory"]) == (6, 2**31)
     assert (read(store)["device"] == "pretended").all()
     assert gpu.graphs == 2
 

@@ -184,16 +184,26 @@ def test_a_trial_that_was_killed_between_two_records_files_is_resumed_whole():
     stack_id = joint_id(trial.setting_ids)
     finished = {GRID[0].run_id(0), GRID[0].run_id(1)}
 
-    def again(finished, **joint):
+    def again(finished, **changes):
         there = [(stack_id, (0, 1))]
-        return plan(study, finished, there, stack_size=None, slots=1, **joint)
+        options = {
+            "stack_size": None,
+            "slots": 1,
+            "joint": {stack_id: trial.setting_ids},
+            "started": there,
+            "gpu_memory": 1e10,
+            "can_join": True,
+        }
+        return plan(study, finished, there, **options | changes)
 
-    joint = {"joint": {stack_id: trial.setting_ids}}
-    assert again(finished, **joint) == [trial]
-    # without the request, only what is left is planned
-    assert again(finished) == [Trial(GRID[1], (0, 1))]
-    every = finished | {GRID[1].run_id(0), GRID[1].run_id(1)}
-    assert again(every, **joint) == []
+    assert again(finished) == [trial]
+    # without a checkpoint or a GPU, only what is left is planned
+    alone = [Trial(GRID[1], (0, 1))]
+    assert again(finished, started=[]) == alone
+    assert again(finished, joint={}) == alone
+    assert again(finished, gpu_memory=None) == alone
+    assert again(finished, can_join=False) == alone
+    assert again(finished | {GRID[1].run_id(0), GRID[1].run_id(1)}) == []
 
 
 def test_settings_train_together_only_on_a_gpu_and_if_the_user_sets_no_stack():
@@ -208,6 +218,17 @@ def test_settings_train_together_only_on_a_gpu_and_if_the_user_sets_no_stack():
     assert partners(gpu_memory=1e10, stack_size=2) == 0
     assert partners(gpu_memory=1e10, can_join=False) == 0
     assert partners(gpu_memory=1e10, slots=14) == 0
+
+
+def test_settings_that_train_together_leave_no_slot_idle():
+    settings = grid((Permuted(),), [SGD(lr=lr) for lr in (0.1, 0.2, 0.3, 0.4, 0.5)])
+    options = {"stack_size": None, "gpu_memory": 1e10, "can_join": True}
+    trials = plan(
+        Study("any", settings, tuple(range(10))), set(), [], slots=2, **options
+    )
+    assert sorted(trial.runs for trial in trials) == [20, 30]
+    trials = plan(Study("any", settings[:3], (0, 1)), set(), [], slots=2, **options)
+    assert sorted(trial.runs for trial in trials) == [2, 4]
 
 
 def test_after_a_lack_of_memory_trials_are_smaller_and_larger_ones_not_resumed():

@@ -111,14 +111,25 @@ def test_a_gpu_node_without_a_driver_is_one_line(no_gpu):
 
 
 @pytest.mark.parametrize(
-    ("cpus", "gpus", "slots", "each"),
-    [(16, 1, 2, 0.5), (16, 4, 8, 0.5), (2, 1, 2, 0.5), (2, 4, 2, 1.0), (8, 0, 8, 0.0)],
+    ("cpus", "gpus", "most", "slots", "each"),
+    [
+        (16, 1, 2, 2, 0.5),
+        (16, 4, 2, 8, 0.5),
+        (2, 1, 2, 2, 0.5),
+        (2, 4, 2, 2, 1.0),
+        (8, 0, 2, 8, 0.0),
+        (16, 1, None, 16, 1 / 16),
+    ],
 )
-def test_at_most_two_trials_share_a_gpu(cpus, gpus, slots, each, monkeypatch):
+def test_the_session_limits_how_many_trials_share_a_gpu(
+    cpus, gpus, most, slots, each, monkeypatch
+):
     cluster = Capacity(cpus, gpus, cpus, gpus)
     monkeypatch.setattr(shares, "capacity", lambda: cluster)
     monkeypatch.setattr(shares, "_ask_gpu_memory", lambda cluster: 80.0)
-    split = shares.share_out(cpus=1, gpus=None, max_concurrent=None)
+    split = shares.share_out(
+        cpus=1, gpus=None, max_concurrent=None, trials_per_gpu=most
+    )
     assert (split.slots, split.gpus) == (slots, each)
     assert split.gpu_memory == (80.0 * each if gpus else None)
 

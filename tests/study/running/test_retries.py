@@ -63,11 +63,22 @@ def test_errors_end_a_trial_sooner_than_deaths(tmp_path):
     assert survived(RetryPolicy(), Trial(tmp_path), DEATH) == MAX_WORKER_DEATHS
 
 
-def test_a_lack_of_gpu_memory_is_not_retried(tmp_path):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError(
+            "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"
+        ),
+    ],
+    ids=str,
+)
+def test_a_lack_of_gpu_memory_is_not_retried(error, tmp_path):
     """The session starts smaller trials instead."""
-    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-    text = failure_text(error)
-    assert text.startswith(f"OutOfMemoryError: {OUT_OF_MEMORY}")
+    assert OUT_OF_MEMORY.search(failure_text(error))
+    assert not OUT_OF_MEMORY.search(failure_text(ERROR))
+    assert not OUT_OF_MEMORY.search(failure_text(DEATH))
     assert survived(RetryPolicy(), Trial(tmp_path), error) == 1
 
 
