@@ -80,7 +80,9 @@ def squared_singular_values(
     """
     gram = smaller_gram(matrix.double())
     finite = gram.isfinite().all(2).all(1)[:, None]
-    squares: Tensor = torch.linalg.eigvalsh(gram.where(finite[:, None], 0))
+    # a GPU solves many small eigenvalue problems one after the other
+    gram = gram.where(finite[:, None], 0)
+    squares: Tensor = torch.linalg.eigvalsh(gram.cpu()).to(gram.device)
     rounding = max(matrix.shape[1:]) * torch.finfo(gram.dtype).eps
     real = squares > rounding * squares.amax(dim=1, keepdim=True)
     return squares.where(real, 0).where(finite, torch.nan)
