@@ -208,9 +208,10 @@ def _print_failures(
             if not failed.get(own, {}).keys().isdisjoint(seeds)
         ]
         if setting_ids:
-            names = ", ".join(setting_ids)
+            kind = "Settings" if setting_ids[1:] else "Setting"
             say(
-                f"Setting {names} failed with seeds {seeds_text(seeds)}: "
+                f"{kind} {', '.join(setting_ids)} failed with seeds "
+                f"{seeds_text(seeds)}: "
                 f"{reason.rstrip('.')}. Run the same sweep again to retry."
             )
 

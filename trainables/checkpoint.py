@@ -22,8 +22,11 @@ from trainables.setting import digest
 
 def pack(run: ContinualRun | JointRun, records: list[Record]) -> bytes:
     """Return a checkpoint, as bytes, of the run's state and these records."""
-    buffer = io.BytesIO()
-    first, *others = [each.state_dict() for each in run.runs]
+    return _serialize([each.state_dict() for each in run.runs], records)
+
+
+def _serialize(states: list[dict[str, Any]], records: list[Record]) -> bytes:
+    buffer, (first, *others) = io.BytesIO(), states
     torch.save({"run": first, "others": others, "records": records}, buffer)
     return buffer.getvalue()
 
@@ -59,9 +62,7 @@ def split(content: bytes) -> dict[str, bytes]:
     for state in [parts["run"], *parts.get("others", [])]:
         setting_id = digest(state["setting"])
         own = [row for row in parts["records"] if row["setting_id"] == setting_id]
-        buffer = io.BytesIO()
-        torch.save({"run": state, "others": [], "records": own}, buffer)
-        result[stack_name(setting_id, state["seeds"])] = buffer.getvalue()
+        result[stack_name(setting_id, state["seeds"])] = _serialize([state], own)
     return result
 
 
@@ -87,7 +88,9 @@ def unpack(content: bytes, run: ContinualRun | JointRun, study: str) -> list[Rec
     for each, state in zip(run.runs, states, strict=True):
         _load(each, state)
     if len({each.task for each in run.runs}) > 1:
-        raise ValueError("the settings in the checkpoint have different tasks")
+        raise ValueError(
+            "the settings in the checkpoint have finished different numbers of tasks"
+        )
     expected = [
         (each.setting.run_id(seed), task)
         for each in run.runs

@@ -1,10 +1,10 @@
 """Train the networks of several settings together.
 
-On a GPU, a step of a few small networks takes about as long as a step of one, because
-its time is that of launching kernels. Ten seeds do not fill a GPU. Settings that differ
-only in lr, rho and alpha compute the same operations with other numbers, so `JointRun`
-trains their networks side by side, in one stack. Everything else is done setting by
-setting: the tests, the probes, the records and the checkpoints.
+On a GPU, we expect a step of a few small networks to take about as long as a step of
+one, because launching kernels takes most of the time. Settings that differ only in lr,
+rho and alpha compute the same operations with other numbers, so `JointRun` trains their
+networks side by side, in one stack. Everything else is done setting by setting: the
+tests, the probes, the records and the checkpoints.
 
     before each task   copy the networks of all runs into the stack, one after another
     training           each network has its own lr, rho and alpha (`Memory.marks`)
@@ -204,6 +204,7 @@ class JointRun:
             for i, run in enumerate(self.runs)
         ]
         for run, own in zip(self.runs, places, strict=True):
+            # the joint stack ends with the `NUMBERS`, which the runs do not have
             pairs = zip(run.stack.tensors(), stack.tensors(), strict=False)
             for tensor, joined in pairs:
                 tensor.copy_(joined[own])

@@ -93,7 +93,7 @@ def parse_stack_name(name: str) -> tuple[str, tuple[int, ...]]:
 
 
 def joint_id(setting_ids: Iterable[str]) -> str:
-    """Return what stands for the setting_id in the name of a stack.
+    """Return the ID of a stack's settings, with which the name of the stack begins.
 
     It is the setting_id of one setting, or a hash of several that train together.
 
@@ -234,7 +234,7 @@ class Request:
         return self.joint.get(stack_id, (stack_id,))
 
     def stacks_to_resume(self, slots: int) -> list[tuple[str, tuple[int, ...]]]:
-        """Return the setting_id and the seeds of each planned stack.
+        """Return the setting_id or `joint_id`, and the seeds, of each planned stack.
 
         `slots` is the number of trials that can run at once. If it has grown since the
         stacks were planned, return none, so that smaller stacks use all slots.

@@ -66,7 +66,7 @@ CONVERTED_PIXELS = 2**29
 """The most pixels that a GPU keeps as floating-point numbers (2 GiB in float32)."""
 
 Result = TypeVar("Result")
-Steps = Generator[list[Examples], dict[str, Tensor], Result]
+TaskGenerator = Generator[list[Examples], dict[str, Tensor], Result]
 """Yields the training examples of each seed, and gets the result of training on them.
 
 It yields nothing if all seeds have diverged.
@@ -81,7 +81,7 @@ class Lesson:
             all seeds have diverged.
     """
 
-    def __init__(self, steps: Steps[list[Record]]) -> None:
+    def __init__(self, steps: TaskGenerator[list[Record]]) -> None:
         """Do everything before the training."""
         self._steps, self._records = steps, list[Record]()
         self.examples: list[Examples] = []
@@ -191,7 +191,7 @@ class ContinualRun:
 
     @functools.cached_property
     def trainer(self) -> Trainer:
-        """What trains the networks of this run."""
+        """The trainer of the networks, which is made after `share_images`."""
         return Trainer(self.setting, self.engine, self._train_images)
 
     @property
@@ -264,7 +264,7 @@ class ContinualRun:
         return Lesson(self._run_task())
 
     @torch.no_grad()
-    def _run_task(self) -> Steps[list[Record]]:
+    def _run_task(self) -> TaskGenerator[list[Record]]:
         started = time.perf_counter()
         self.stack.task = self.task
         tasks = {s: self._stream(s, self.task) for s in self.seeds}
@@ -283,7 +283,7 @@ class ContinualRun:
         """Return whether a seed with these measures goes on to the next task."""
         return measuring.is_finite(measures)
 
-    def _learn(self, tasks: dict[int, Task]) -> Steps[dict[int, Record]]:
+    def _learn(self, tasks: dict[int, Task]) -> TaskGenerator[dict[int, Record]]:
         """Train on `tasks`, test and probe; return the measures of each seed."""
         check_tasks(self.setting.problem, list(tasks.values()), self.setting.form)
         examples = self._sort_stack(tasks)

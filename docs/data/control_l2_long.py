@@ -1,4 +1,4 @@
-"""L2-init with a smaller lambda in the levels of Tang et al. 2025.
+"""PPO with L2-init of lambda 0.001 (not 0.01) in the levels of Tang et al. 2025.
 
 In the shorter levels of `control_l2_init.py`, lambda 0.001 was the only one of six that
 was shown to be better than no remedy. The records join those of `control-calibration`.

@@ -151,7 +151,7 @@ def _time_steps(
 
 
 @attrs.frozen
-class Measured:
+class StudyMeasurement:
     """The time of a study, and what the GPU needed for it."""
 
     runs: int  # that this call has trained
@@ -180,11 +180,9 @@ def run_study(
         limit: No trial starts after this many seconds.
 
     Returns:
-        The values of `Measured`.
+        The values of `StudyMeasurement`.
     """
     import torch
-
-    from trainables.start import start_trial
 
     options = RunOptions(landscape_every=study.landscape_every)
     rows = study.rows()
@@ -216,22 +214,23 @@ def run_study(
         while trials := trials_left(finished):
             if limit is not None and time.monotonic() - started > limit:
                 break
-            trial, records = trials[0], list[Record]()
+            trial = trials[0]
+            records: list[Record] = []
             dataset = data[trial.setting.dataset]
-            origin = {"study": study.name, "trial_id": "gpu"}
+            origin: Record = {"study": study.name, "trial_id": "gpu"}
             bar.update(line, completed=len(finished - before))
             try:
-                run = start_trial(
-                    trial.settings, trial.seeds, dataset, device, options=options
-                )
-                while not run.finished:
-                    records += [origin | row for row in run.next_task()]
+                for new in _train(trial, dataset, device, options):
+                    records += [origin | row for row in new]
                     bar.advance(line, trial.runs / trial.tasks)
             except torch.OutOfMemoryError:
                 if trial.runs == 1:
                     raise
                 most = trial.runs // 2
-                say(f"{trial.runs} networks need too much memory; now at most {most}.")
+                say(
+                    f"A trial with {trial.runs} networks ran out of memory. Its runs "
+                    f"start again in trials with at most {most} networks."
+                )
                 continue
             for own in trial.setting_ids:
                 store.write_records([r for r in records if r["setting_id"] == own])
@@ -239,7 +238,7 @@ def run_study(
     # graphs have memory that is reserved for them
     peak = float(torch.cuda.max_memory_reserved()) if device == "cuda" else None
     return attrs.asdict(
-        Measured(
+        StudyMeasurement(
             runs=len(finished - before),
             left=total - len(finished),
             seconds=time.monotonic() - started,
@@ -247,6 +246,20 @@ def run_study(
             watts=sum(watts) / len(watts) if watts else None,
         )
     )
+
+
+def _train(
+    trial: Trial, dataset: Dataset, device: str, options: RunOptions
+) -> Iterator[list[Record]]:
+    """Train the runs of a trial; yield the records of each task.
+
+    The networks are freed at the end, before the next trial needs their memory.
+    """
+    from trainables.start import start_trial
+
+    run = start_trial(trial.settings, trial.seeds, dataset, device, options=options)
+    while not run.finished:
+        yield run.next_task()
 
 
 @contextlib.contextmanager
@@ -278,14 +291,14 @@ def power_meter(device: str) -> Iterator[list[float]]:
 
 
 def describe(measured: dict[str, Any]) -> str:
-    """Return the values of `Measured` as text.
+    """Return the values of `StudyMeasurement` as text.
 
-    >>> describe(attrs.asdict(Measured(runs=3, left=1, seconds=90, memory=2**31)))
-    '3 runs in 1 min 30 s, 1 runs left; at most 2.0 GiB of GPU memory'
+    >>> describe(attrs.asdict(StudyMeasurement(runs=3, left=1, seconds=90)))
+    '3 runs in 1 min 30 s; runs without records: 1'
     """
     text = f"{measured['runs']} runs in {format_duration(measured['seconds'])}"
     if measured["left"]:
-        text += f", {measured['left']} runs left"
+        text += f"; runs without records: {measured['left']}"
     if measured["memory"] is not None:
         text += f"; at most {measured['memory'] / 2**30:.1f} GiB of GPU memory"
     if measured["watts"] is not None:

@@ -45,7 +45,7 @@ Result = TypeVar("Result")
 ROUND_SECONDS = 0.1  # about how long each contender runs in a round
 # the limits of the steps in a round; a real run prepares about 400 steps at a time
 MIN_STEPS, MAX_STEPS = 4, 400
-GPU_MIN_STEPS = 64  # with fewer steps, a GPU does not replay captured steps
+GPU_MIN_STEPS = 64  # as many as in a block on a GPU (`trainer.GPU_STEPS`)
 DENORMAL = 1e-40  # a number below the normal range of float32
 
 

@@ -60,7 +60,7 @@ def cost_table(study: Study, trials: list[Trial]) -> Table:
     counted = ("seeds", "trials", "tasks", "examples", "operations")
     table = Table(*SETTING_HEADER, *counted, box=None)
     for setting in study.settings:
-        left = [trial for trial in trials if setting in trial.settings]
+        left = [trial for trial in trials if trial.setting == setting]
         seeds = sum(len(trial.seeds) for trial in left)
         table.add_row(*setting_cells(setting.row()), str(seeds), *_totals(left))
     table.add_row("all", "", "", "", "", *_totals(trials))

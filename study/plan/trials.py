@@ -142,7 +142,7 @@ def plan(
     slots: int,
     gpu_memory: float | None = None,
     joint: Mapping[str, Sequence[str]] | None = None,
-    started: Collection[tuple[str, tuple[int, ...]]] = (),
+    checkpoint_stacks: Collection[tuple[str, tuple[int, ...]]] = (),
     can_join: bool = False,
     most_networks: int | None = None,
 ) -> list[Trial]:
@@ -160,7 +160,7 @@ def plan(
         slots: The number of trials that run at the same time.
         gpu_memory: The GPU memory of each trial in bytes, or None without a GPU.
         joint: The setting_ids of the settings in a stack, by `joint_id`.
-        started: The stacks that have a checkpoint.
+        checkpoint_stacks: The stacks that have a checkpoint.
         can_join: Whether several settings may train together. They do on a GPU, unless
             `stack_size` is given.
         most_networks: The largest number of networks of a trial, or None. Larger stacks
@@ -175,7 +175,7 @@ def plan(
     groups = (joint or {}) if joins else {}
     resumed = [
         trial
-        for trial in _resumed(study, left, stacks, groups, started)
+        for trial in _resumed(study, left, stacks, groups, checkpoint_stacks)
         if trial.runs <= most
     ]
     for trial in resumed:
@@ -200,7 +200,7 @@ def _resumed(
     left: Mapping[Setting, Sequence[int]],
     stacks: Iterable[tuple[str, tuple[int, ...]]],
     joint: Mapping[str, Sequence[str]],
-    started: Collection[tuple[str, tuple[int, ...]]],
+    checkpoint_stacks: Collection[tuple[str, tuple[int, ...]]],
 ) -> list[Trial]:
     """Return the trials that resume earlier stacks. `left` has the unfinished runs.
 
@@ -220,7 +220,7 @@ def _resumed(
             continue
         open_seeds = [set(seeds).intersection(left[setting]) for setting in own]
         can_resume = all(seeds_left == set(seeds) for seeds_left in open_seeds)
-        if len(own) > 1 and (stack_id, seeds) in started:
+        if len(own) > 1 and (stack_id, seeds) in checkpoint_stacks:
             can_resume = any(open_seeds) and set(seeds) <= set(study.seeds)
         if can_resume:
             trials.append(Trial(own[0], seeds, partners=tuple(own[1:])))

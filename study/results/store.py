@@ -287,7 +287,7 @@ class Store(Files):
         self.drop_state(name)
 
     def interrupted_stacks(self) -> list[tuple[str, tuple[int, ...]]]:
-        """Return the setting_id and the seeds of each trial that has a checkpoint."""
+        """Return the setting_id or `joint_id`, and the seeds, of each checkpoint."""
         names = self.names("checkpoints", ".pt")
         return [parse_stack_name(name.removesuffix(".pt")) for name in names]
 

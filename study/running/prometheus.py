@@ -132,8 +132,9 @@ class Metrics(NotPickled, tune.Callback):
                 means[tags] += (level - mean) * alive / counts[tags]
             seconds = report["time_this_iter_s"]
             if seconds and name in self._running and not report["waiting"]:
-                tasks_cost = run_cost(trial.setting).examples / trial.setting.tasks
-                examples = sum(report["alive"]) * tasks_cost
+                setting = trial.setting
+                examples_per_task = run_cost(setting).examples / setting.tasks
+                examples = sum(report["alive"]) * examples_per_task
                 speeds[report["node_ip"],] += examples / seconds
         return {
             "plasticity_runs": self._runs(),

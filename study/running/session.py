@@ -115,7 +115,7 @@ class Session(abc.ABC):
     def _ended_stacks(self) -> Iterable[str]:
         """Return the names of the stacks whose checkpoints are no longer needed.
 
-        A stack is the seeds of one setting that are trained together.
+        A stack is a group of networks that are trained together.
         """
 
     def _drop_states(self) -> None:
@@ -260,13 +260,13 @@ class StudySession(Session):
         without a GPU.
         """
         size = self.options.stack_size
-        started = retry(self.store.interrupted_stacks)
+        with_checkpoint = retry(self.store.interrupted_stacks)
         planned = [] if size else self.request.stacks_to_resume(slots)
         return plan(
             self.study,
             self.ended,
-            [*started, *planned],
-            started=started,
+            [*with_checkpoint, *planned],
+            checkpoint_stacks=with_checkpoint,
             stack_size=size,
             slots=slots,
             gpu_memory=gpu_memory,
@@ -293,7 +293,7 @@ class StudySession(Session):
                 retry(functools.partial(self.store.split_state, name))
 
     def _shrink(self, networks: Sequence[int]) -> bool:
-        """Halve the largest of the trials that have run out of GPU memory."""
+        """Limit trials to half the networks of the largest that ran out of memory."""
         if max(networks, default=1) < 2:
             return False
         self.most_networks = max(networks) // 2

@@ -116,7 +116,7 @@ def test_where_there_is_no_study_it_says_so(tmp_path, store):
         assert find_stores(place) == [store]
 
 
-def test_settings_that_train_together_stand_somewhere(tmp_path, few):
+def test_the_status_shows_settings_that_train_together(tmp_path, few):
     store = Store(str(tmp_path / "results"), "mine")
     study = Study("mine", JOINT.settings, JOINT.seeds)
     request = Request(study="mine").with_settings(study.rows(), study.seeds)
@@ -135,7 +135,7 @@ def test_settings_that_train_together_stand_somewhere(tmp_path, few):
     assert [set(own.failed) for own in progress] == [{0, 3}] * 2
     _, said = call(status, StatusOptions(store.results))
     ids = ", ".join(JOINT.setting_ids)
-    assert any(line.startswith(f"Setting {ids} failed with seeds") for line in said)
+    assert any(line.startswith(f"Settings {ids} failed with seeds") for line in said)
 
 
 def test_every_run_stands_somewhere(tmp_path, few):

@@ -1,4 +1,4 @@
-"""Runs on a pretended GPU, for every entry of the registries.
+"""Runs on a fake GPU, for every entry of the registries.
 
 They show that all tensors of an operation are on one device, that the program does not
 wait for the GPU while it trains, and that CUDA graphs capture nothing that they cannot.
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.pretended_gpu import pretended_gpu
+from tests.support.fake_gpu import fake_gpu
 from tests.trainables.test_conformance import (
     BASE_CASES,
     INTERVENTION_CASES,
@@ -29,6 +29,7 @@ from trainables.run import ContinualRun
 from trainables.setting import RunOptions, Setting
 from trainables.start import start_run
 from trainables.steps import training
+from trainables.steps.trainer import Trainer
 from trainables.steps.training import MIN_STEPS
 
 SMALL: dict[str, Any] = {"dataset": "mnist-5k", "tasks": 2, "hidden": (9, 7)}
@@ -66,14 +67,14 @@ def test_every_part_trains_on_a_gpu(name, few, monkeypatch):
     fields = {"batch_size": 4, "examples": examples, **CASES[name]}
     setting = Setting(**{**SMALL, **fields})
     seeds = [0, 1]
-    with pretended_gpu(monkeypatch) as gpu:
+    with fake_gpu(monkeypatch) as gpu:
         run = CountingRun(
             setting, seeds, few, "cuda", options=RunOptions(landscape_every=0)
         )
         run.gpu = gpu
         while not run.finished:
             rows = run.next_task()
-    assert [row["device"] for row in rows] == ["pretended"] * 2
+    assert [row["device"] for row in rows] == ["fake"] * 2
     intervention = setting.intervention
     if setting.optimizer.branches or (intervention and intervention.steps):
         assert not gpu.graphs
@@ -95,39 +96,49 @@ def test_control_runs_on_a_gpu(name, monkeypatch):
     fields = {"tasks": 1, "hidden": (8,), "batch_size": 64}
     setting = Setting(**fields, **CONTROL[name])
     options = RunOptions(landscape_every=1)
-    with pretended_gpu(monkeypatch):
+    with fake_gpu(monkeypatch):
         run = start_run(setting, [0, 1], load(NOTHING), "cuda", options=options)
         rows = run.next_task()
-    assert [row["device"] for row in rows] == ["pretended"] * 2
+    assert [row["device"] for row in rows] == ["fake"] * 2
 
 
 def test_the_landscape_is_measured_on_a_gpu(few, monkeypatch):
     monkeypatch.setattr(curvature, "STEPS", 3)
-    with pretended_gpu(monkeypatch):
+    with fake_gpu(monkeypatch):
         run = ContinualRun(
             Setting(**SMALL), [0, 1], few, "cuda", options=RunOptions(landscape_every=1)
         )
         rows = run.next_task()
-    assert rows[0]["device"] == "pretended"
+    assert rows[0]["device"] == "fake"
 
 
 def test_settings_train_together_on_a_gpu(few, monkeypatch):
     settings = [
         Setting(**SMALL, batch_size=4, optimizer=SAM(rho=rho)) for rho in (0.1, 0.2)
     ]
-    with pretended_gpu(monkeypatch) as gpu:
+    train, waits = Trainer.train, []
+
+    def counted(*args):
+        before = gpu.waits
+        measures = train(*args)
+        waits.append(gpu.waits - before)
+        return measures
+
+    monkeypatch.setattr(Trainer, "train", counted)
+    with fake_gpu(monkeypatch) as gpu:
         joint = JointRun(
             settings, [0, 1], few, "cuda", options=RunOptions(landscape_every=0)
         )
         while not joint.finished:
             joint.next_task()
     assert gpu.graphs == 2  # of one step, and of many steps
+    assert waits == [0, 0]
 
 
 def test_a_run_on_a_gpu_is_saved_and_resumed(few, monkeypatch):
     setting = Setting(**SMALL, optimizer=SAM(momentum=0.5))
     options = RunOptions(landscape_every=0)
-    with pretended_gpu(monkeypatch):
+    with fake_gpu(monkeypatch):
         run = ContinualRun(setting, [0, 1], few, "cuda", options=options)
         run.next_task()
         state = run.state_dict()

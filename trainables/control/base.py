@@ -19,7 +19,7 @@ from trainables.probes.landscape import Hessian
 from trainables.problems import Task
 from trainables.randomness import generator
 from trainables.record import Record
-from trainables.run import ContinualRun, Steps
+from trainables.run import ContinualRun, TaskGenerator
 from trainables.steps.process import flushed_denormals
 from trainables.steps.reference import GradientOf, Loss
 from trainables.steps.update import begin_task, make_update
@@ -46,7 +46,7 @@ class ControlRun(ContinualRun):
     def _is_finite(self, measures: Record) -> bool:
         return bool(measures["finite"] == 1)
 
-    def _learn(self, tasks: dict[int, Task]) -> Steps[dict[int, Record]]:
+    def _learn(self, tasks: dict[int, Task]) -> TaskGenerator[dict[int, Record]]:
         """Learn the next task and probe; return the measures of each seed."""
         yield from ()  # there are no examples on which a caller could train
         return self._learn_level()

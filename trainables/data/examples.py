@@ -137,9 +137,9 @@ def blocks(
     """Yield the batches of one epoch as blocks, which are tensors on a device.
 
     `stack` has the examples of each seed, in training order. The seed with the most
-    examples must come first. If a segment has `least_steps` steps or more, so have its
-    blocks, but for the last one. `networks` has the number of networks of each seed,
-    one by default: the more networks, the smaller are the blocks.
+    examples must come first. Each block has at least `least_steps` steps, except the
+    last one of a segment. `networks` is the number of networks of each seed (default:
+    one). More networks make smaller blocks.
     """
     for segment in schedule([len(s.positions) for s in stack], batch_size):
         members = stack[segment.start : segment.stop]

@@ -81,7 +81,7 @@ class Memory:
 
 @dataclass
 class Stack:
-    """Several seeds of one setting, which are trained together."""
+    """Networks that are trained together, usually seeds of one setting."""
 
     seeds: list[int]  # in the order of the first axis of each tensor
     task: int  # number of the current task, from 0

@@ -96,16 +96,20 @@ class Optimizer:
         """Count an update, before its gradient is computed."""
 
     def radius(self, memory: Memory) -> float | Tensor:
-        """Return rho at this update: a number, or one for each seed, (S, 1, 1)."""
-        return _own("rho", memory, self.rho)
+        """Return rho at this update: a number, or one for each network, (S, 1, 1)."""
+        return _value("rho", memory, self.rho)
 
     def rate(self, memory: Memory) -> float | Tensor:
-        """Return lr at this update: a number, or one for each seed, (S, 1, 1)."""
-        return _own("lr", memory, self.lr)
+        """Return lr at this update: a number, or one for each network, (S, 1, 1)."""
+        return _value("lr", memory, self.lr)
 
-    def weight(self, memory: Memory) -> float | Tensor:
-        """Return alpha at this update: a number, or one for each seed, (S, 1, 1)."""
-        return _own("alpha", memory, self.alpha)
+    def ascent_weight(self, memory: Memory) -> float | Tensor:
+        """Return alpha at this update: a number, or one for each network, (S, 1, 1).
+
+        `mix` uses the optimizer's own alpha, because only the engine torch trains
+        settings together.
+        """
+        return _value("alpha", memory, self.alpha)
 
     def gradient(self, surface: Surface, memory: Memory) -> Network:
         """Return the gradient g along which the base takes its step."""
@@ -139,7 +143,7 @@ class Optimizer:
         return type(self).ascent is not Optimizer.ascent
 
 
-def _own(name: str, memory: Memory, value: float) -> float | Tensor:
+def _value(name: str, memory: Memory, value: float) -> float | Tensor:
     """Return the numbers in `memory` that replace a hyperparameter, or its value.
 
     `trainables.joint` puts them there: one number for each network, shape (S, 1, 1).

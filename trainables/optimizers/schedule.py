@@ -97,7 +97,7 @@ class ScheduledOptimizer(Optimizer):
             memory.marks["rho_updates"].add_(1)
 
     def share(self, memory: Memory) -> float | Tensor:
-        """Return the factor of rho: 1, or a number for each seed, (S, 1, 1)."""
+        """Return the factor of rho: 1, or a number for each network, (S, 1, 1)."""
         if not self.is_scheduled:
             return 1.0
         share = memory.marks["rho_level"]
@@ -107,10 +107,10 @@ class ScheduledOptimizer(Optimizer):
         return share[:, None, None]
 
     def radius(self, memory: Memory) -> float | Tensor:
-        """Return rho at this update: a number, or one for each seed, (S, 1, 1)."""
+        """Return rho at this update: a number, or one for each network, (S, 1, 1)."""
         return super().radius(memory) * self.share(memory)
 
     def rate(self, memory: Memory) -> float | Tensor:
-        """Return lr at this update: a number, or one for each seed, (S, 1, 1)."""
+        """Return lr at this update: a number, or one for each network, (S, 1, 1)."""
         lr = super().rate(memory)
         return lr * self.share(memory) if self.rho_follows else lr

@@ -80,7 +80,7 @@ def squared_singular_values(
     """
     gram = smaller_gram(matrix.double())
     finite = gram.isfinite().all(2).all(1)[:, None]
-    # a GPU solves many small eigenvalue problems one after the other
+    # on the CPU: a GPU solves small eigenvalue problems one by one
     gram = gram.where(finite[:, None], 0)
     squares: Tensor = torch.linalg.eigvalsh(gram.cpu()).to(gram.device)
     rounding = max(matrix.shape[1:]) * torch.finfo(gram.dtype).eps

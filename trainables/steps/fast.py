@@ -173,7 +173,7 @@ def _terms(
     optimizer.count(memory)
     ascends = bool(optimizer.rho and optimizer.alpha)
     base = base_pass(network, inputs, labels, keep_z=ascends)
-    alpha, h, e = optimizer.weight(memory), base.h, base.e
+    alpha, h, e = optimizer.ascent_weight(memory), base.h, base.e
     terms = _products(h, e)
     if not ascends:
         return terms, base.logits

@@ -21,11 +21,11 @@ from trainables.steps.training import MIN_STEPS, Graphs, StepSums, train
 from trainables.steps.update import make_update
 
 GPU_STEPS = 64
-"""The smallest number of steps in a block on a GPU, which replays a captured step."""
+"""On a GPU, the smallest number of steps in a block, but for the last one."""
 
 
 class Trainer:
-    """Trains networks of one setting, and keeps the captured steps of a GPU.
+    """Trains networks of one setting, or of settings that differ in lr, rho and alpha.
 
     Args:
         setting: The setting of the networks. If they differ in lr, rho and alpha, their
@@ -107,7 +107,7 @@ class Trainer:
         return self._graphs_of(stack).train(block)
 
     def _graphs_of(self, stack: Stack) -> Graphs:
-        """Return the captured steps, without those of other memory than now."""
+        """Return the captured steps, or new ones if their tensors were replaced."""
         images, orders = self.reader.images, self.reader.orders
         captured = [stack, images, orders, stack.network.outputs]
         pairs = itertools.zip_longest(captured, self._captured)

@@ -12,7 +12,6 @@ from study.plan.cost import bytes_per_seed, seeds_that_fit
 from study.plan.trials import (
     CPU_STACK,
     GPU_STACK,
-    JOINT_NETWORKS,
     LONGEST_NAME,
     Trial,
     auto_stack_size,
@@ -155,7 +154,8 @@ def test_settings_that_train_together_are_planned_once(seeds, data, slots, memor
     for trial in trials:
         common = {common_setting(setting) for setting in trial.settings}
         assert len(common) == 1
-        assert trial.runs == 1 or trial.runs <= JOINT_NETWORKS
+        assert trial.runs <= max(1, seeds_that_fit(trial.setting, memory))
+        assert not trial.partners or None not in common
     rows = study.rows()
     names = [trial.name for trial in trials]
     joint = [trial.setting_ids for trial in trials if trial.partners]
@@ -190,7 +190,7 @@ def test_a_trial_that_was_killed_between_two_records_files_is_resumed_whole():
             "stack_size": None,
             "slots": 1,
             "joint": {stack_id: trial.setting_ids},
-            "started": there,
+            "checkpoint_stacks": there,
             "gpu_memory": 1e10,
             "can_join": True,
         }
@@ -199,7 +199,7 @@ def test_a_trial_that_was_killed_between_two_records_files_is_resumed_whole():
     assert again(finished) == [trial]
     # without a checkpoint or a GPU, only what is left is planned
     alone = [Trial(GRID[1], (0, 1))]
-    assert again(finished, started=[]) == alone
+    assert again(finished, checkpoint_stacks=[]) == alone
     assert again(finished, joint={}) == alone
     assert again(finished, gpu_memory=None) == alone
     assert again(finished, can_join=False) == alone

@@ -81,7 +81,7 @@ ALONE = [Trial(setting, JOINT.seeds) for setting in JOINT.settings]
     "change",
     ["no gpu", "--stack", "too large", "fewer settings", "fewer seeds", "a race"],
 )
-def test_what_trained_together_goes_on_alone_where_it_must(
+def test_a_joint_checkpoint_is_split_if_it_cannot_resume(
     change, interrupted, store, few
 ):
     study, memory, options = interrupted, 1e10, SweepOptions()
@@ -109,7 +109,7 @@ def test_what_trained_together_goes_on_alone_where_it_must(
     assert StudySession(SweepOptions(), interrupted, store).left == 0
 
 
-def test_what_trained_together_stays_together_where_it_can(interrupted, store):
+def test_a_joint_checkpoint_is_kept_if_it_can_resume(interrupted, store):
     """Also if another command needs the same settings with other seeds."""
     session = StudySession(SweepOptions(), interrupted, store)
     others = attrs.evolve(interrupted, seeds=(7, 8))

@@ -1,7 +1,7 @@
 """A GPU that computes nothing, for tests on a machine without one.
 
 Torch's fake tensors have a device, a shape and a dtype, but no values. An operation on
-tensors of two devices is an error, as on a GPU. `PretendedGPU` also notices when the
+tensors of two devices is an error, as on a GPU. `FakeGPU` also notices when the
 program waits for the GPU, and what a CUDA graph cannot capture.
 """
 
@@ -21,7 +21,7 @@ from trainables.steps import training
 ATEN = torch.ops.aten
 
 
-class PretendedGPU(TorchDispatchMode):
+class FakeGPU(TorchDispatchMode):
     """Counts how often the program waits for the GPU. All values that it reads are 1.
 
     Attributes:
@@ -87,11 +87,11 @@ def to_numpy(tensor: torch.Tensor) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def pretended_gpu(monkeypatch: Any) -> Iterator[PretendedGPU]:
+def fake_gpu(monkeypatch: Any) -> Iterator[FakeGPU]:
     """Let tensors be on the device "cuda" inside of the `with` statement."""
-    gpu = PretendedGPU()
+    gpu = FakeGPU()
     monkeypatch.setattr(training, "capture_graph", gpu.capture)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *device: "pretended")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *device: "fake")
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda *device: 2**30)
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda *device: 2**31)
     for name in ("synchronize", "reset_peak_memory_stats"):
