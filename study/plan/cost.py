@@ -11,9 +11,9 @@ from trainables.networks.architecture import Layer
 from trainables.setting import Setting
 
 # The most arrays that one seed needs on a GPU, each as large as the weights: the
-# weights, the momentum, the gradient of a probe, and the arrays of two CUDA graphs of a
-# step, one for full batches and one for short batches.
-COPIES = 12
+# weights before the task, before the stream and now, those of the joint stack, the
+# moments of Adam and of a remedy, the gradient of a probe, and those of CUDA graphs.
+COPIES = 20
 FLOAT32 = 4  # bytes of a float32 number
 # The fraction of a GPU's memory for the seeds. Images, libraries and fragmentation need
 # the rest.

@@ -116,9 +116,9 @@ def test_the_memory_of_a_seed_is_that_of_its_weights_and_activations():
     """Closed form: 784 x 5 + 5 and 5 x 10 + 10 weights; 799 units, 512 examples."""
     weights, units = 785 * 5 + 6 * 10, 784 + 5 + 10
     setting = Setting(hidden=(5,))
-    assert bytes_per_seed(setting) == 4 * (12 * weights + 3 * 512 * units)
+    assert bytes_per_seed(setting) == 4 * (20 * weights + 3 * 512 * units)
     assert bytes_per_seed(Setting(hidden=(5,), batch_size=1024)) == 4 * (
-        12 * weights + 3 * 1024 * units
+        20 * weights + 3 * 1024 * units
     )
 
 
