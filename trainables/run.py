@@ -81,12 +81,12 @@ class Lesson:
             all seeds have diverged.
     """
 
-    def __init__(self, steps: TaskGenerator[list[Record]]) -> None:
+    def __init__(self, generator: TaskGenerator[list[Record]]) -> None:
         """Do everything before the training."""
-        self._steps, self._records = steps, list[Record]()
+        self._generator, self._records = generator, list[Record]()
         self.examples: list[Examples] = []
         try:
-            self.examples = next(steps)
+            self.examples = next(generator)
         except StopIteration as end:
             self._records = end.value
 
@@ -97,14 +97,14 @@ class Lesson:
         """
         try:
             if self.examples:
-                self._steps.send(measures)
+                self._generator.send(measures)
         except StopIteration as end:
             self._records = end.value
         return self._records
 
     def close(self) -> None:
         """End the task early, so that the networks have their usual pixel order."""
-        self._steps.close()
+        self._generator.close()
 
 
 class ContinualRun:

@@ -6,7 +6,7 @@
     rho     the study `rho`, as much of it as the time allows; short runs come first
 
 The studies are planned as a sweep plans them, and their records are Parquet files.
-After a stop, the same command goes on with the trials that have no records.
+After a stop, the same command continues with the trials that have no records.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ from study.benchmark.__main__ import parse_names, parse_numbers
 from study.console import Text, console, say
 from study.plan.cost import seeds_that_fit
 from study.plan.trials import Trial, plan
+from study.results.claim import claim
 from study.results.provenance import hardware, software
 from study.results.store import Store
 from study.spec.studies import STUDIES, Study
 from trainables.data import Dataset, load
 from trainables.hyperparameter import check_real, check_whole
+from trainables.patience import first_line
 from trainables.record import Record
-from trainables.request import Request
 from trainables.setting import RunOptions, Setting
-from trainables.usage import UsageError, format_duration, run_command
+from trainables.usage import UsageError, choose, format_duration, run_command
 
 PARTS = ("steps", "paper", "rho")
 FILE = "gpu.json"
@@ -79,6 +80,7 @@ def gpu(
     stack_sizes = parse_numbers("--stacks", stacks)
     check_whole("--rounds", rounds)
     check_real("--minutes", minutes)
+    choose("device", device, ("cuda", "cpu"))
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
@@ -86,24 +88,23 @@ def gpu(
             "PyTorch finds no GPU: use a machine with one, or --device cpu to try this "
             "command"
         )
-    memory = CPU_MEMORY
-    if device == "cuda":
-        memory = float(torch.cuda.get_device_properties(0).total_memory)
-        say(f"GPU: {torch.cuda.get_device_name()}, {memory / 2**30:.0f} GiB")
     folder = Path(results).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
+    _load(folder)  # a damaged file must fail before the measurements
+    studies = [STUDIES[name] for name in ("paper", "rho") if name in chosen]
+    data = {"mnist": load("mnist", data_dir)} if studies else {}
+    if device == "cuda":
+        memory = memory_of(device) / 2**30
+        say(f"GPU: {torch.cuda.get_device_name()}, {memory:.0f} GiB")
     if "steps" in chosen:
-        timed = _time_steps(shapes, stack_sizes, rounds, device, memory)
+        timed = _time_steps(shapes, stack_sizes, rounds, device)
         _save(folder, {"steps": timed})
-    for name in ("paper", "rho"):
-        if name in chosen:
-            limit = 60 * minutes if name == "rho" else None
-            data = {"mnist": load("mnist", data_dir)}
-            store = Store(str(folder), name, software())
-            measured = run_study(STUDIES[name], store, data, device, memory, limit)
-            say(f"{name}: {describe(measured)}")
-            calls = _load(folder).get(name, [])
-            _save(folder, {name: [*calls, measured]})
+    for study in studies:
+        limit = 60 * minutes if study.name == "rho" else None
+        with claim(Store(str(folder), study.name, software())) as store:
+            measured = run_study(study, store, data, device, limit)
+        say(f"{study.name}: {describe(measured)}")
+        calls = _load(folder).get(study.name, [])
+        _save(folder, {study.name: [*calls, measured]})
     if "paper" in chosen:
         say(
             f"Now run: python -m analysis compare {folder}/paper\n"
@@ -112,12 +113,37 @@ def gpu(
     return 0
 
 
+def memory_of(device: str) -> float:
+    """Return the bytes of memory of the GPU, or `CPU_MEMORY` for the device cpu."""
+    import torch
+
+    if device == "cpu":
+        return CPU_MEMORY
+    return float(torch.cuda.get_device_properties(0).total_memory)
+
+
 def _load(folder: Path) -> dict[str, Any]:
-    """Return what earlier calls of this command have measured."""
-    with contextlib.suppress(FileNotFoundError, ValueError):
+    """Create the folder; return what earlier calls of this command have measured.
+
+    Raises:
+        UsageError: The folder or the file of the measurements cannot be used.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
         content: dict[str, Any] = json.loads((folder / FILE).read_text())
-        return content
-    return {}
+        return dict(content)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be used ({first_line(error)}): choose another folder "
+            "with --results"
+        ) from None
+    except (ValueError, TypeError):
+        raise UsageError(
+            f"{folder / FILE} is damaged: move it away, or choose another folder with "
+            "--results"
+        ) from None
 
 
 def _save(folder: Path, measured: dict[str, Any]) -> None:
@@ -132,13 +158,12 @@ def _time_steps(
     stacks: list[int],
     rounds: int,
     device: str,
-    memory: float,
 ) -> list[dict[str, Any]]:
     """Time the steps of SGD, SAM and GNP with networks of each shape; print tables."""
     from study.benchmark import steps
     from study.benchmark.peers import PEERS
 
-    data, rows = steps.digits(), []
+    data, rows, memory = steps.digits(), [], memory_of(device)
     names, peers = ["sgd", "sam", "gnp"], {"torch.func": PEERS["torch.func"]}
     for shape in shapes:
         fitting = [size for size in stacks if size <= seeds_that_fit(shape, memory)]
@@ -166,7 +191,6 @@ def run_study(
     store: Store,
     data: dict[str, Dataset],
     device: str,
-    memory: float,
     limit: float | None = None,
 ) -> dict[str, Any]:
     """Train the runs of a study that have no records, trial by trial in this process.
@@ -176,7 +200,6 @@ def run_study(
         store: The store for the records.
         data: The datasets, by name.
         device: cuda or cpu.
-        memory: The bytes of GPU memory.
         limit: No trial starts after this many seconds.
 
     Returns:
@@ -185,11 +208,11 @@ def run_study(
     import torch
 
     options = RunOptions(landscape_every=study.landscape_every)
-    rows = study.rows()
+    rows, memory = study.rows(), memory_of(device)
     finished = store.finished_runs() & {
         setting.run_id(seed) for setting in study.settings for seed in study.seeds
     }
-    store.save_request(Request(study=study.name).with_settings(rows, study.seeds))
+    store.save_request(store.load_request().with_settings(rows, study.seeds))
     most, total = None, len(study.settings) * len(study.seeds)
 
     def trials_left(finished: set[str]) -> list[Trial]:

@@ -8,6 +8,7 @@ without torch.compile.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import itertools
 from typing import Any
@@ -91,29 +92,16 @@ def jax_loop(
     return contender
 
 
-def compiled_loop(
-    setting: Setting, stack: int, steps: int, device: str, data: Dataset
-) -> Contender:
-    """Return a contender that trains with torch.compile and torch.func.vmap."""
-    return _function_loop(setting, stack, steps, device, data, compiled=True)
-
-
 def function_loop(
-    setting: Setting, stack: int, steps: int, device: str, data: Dataset
-) -> Contender:
-    """Return a contender that trains with torch.func.vmap, without torch.compile."""
-    return _function_loop(setting, stack, steps, device, data, compiled=False)
-
-
-def _function_loop(
     setting: Setting,
     stack: int,
     steps: int,
     device: str,
     data: Dataset,
     *,
-    compiled: bool,
+    compiled: bool = False,
 ) -> Contender:
+    """Return a contender that trains with torch.func.vmap, and maybe torch.compile."""
     optimizer, random = setting.optimizer, np.random.default_rng(0)
     rows = random.integers(
         0, len(data.train_labels), (steps, stack, setting.batch_size)
@@ -159,6 +147,6 @@ def _function_loop(
 
 PEERS: dict[str, Maker] = {
     "jax": jax_loop,
-    "torch.compile": compiled_loop,
+    "torch.compile": functools.partial(function_loop, compiled=True),
     "torch.func": function_loop,
 }

@@ -161,7 +161,7 @@ def control_calibration(**fields: Any) -> tuple[Setting, ...]:
     the notebook of Muppidi et al. 2024 (arXiv 2405.16642, ComputationalRobotics/TRAC),
     which has 128 units and takes a third of the time. The authors' code has no L2-init.
     Here, L2-init has the strength that Kumar et al. 2023 found best. With 0.001, which
-    docs/data/control_l2_long.py adds, its mean return is that of Table 1.
+    docs/data/control_l2_long.py adds, the mean return is close to that of Table 1.
     """
     remedies = None, Fresh(), L2Init(init_decay=0.01)
     shared: dict[str, Any] = {**TANG, **fields}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,8 @@ def fake_gpu(monkeypatch: Any) -> Iterator[FakeGPU]:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *device: "fake")
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda *device: 2**30)
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda *device: 2**31)
+    properties = SimpleNamespace(total_memory=2**33)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     for name in ("synchronize", "reset_peak_memory_stats"):
         monkeypatch.setattr(torch.cuda, name, lambda: None)
     # autograd needs a real GPU: let all gradients be 0

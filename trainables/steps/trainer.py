@@ -21,7 +21,7 @@ from trainables.steps.training import MIN_STEPS, Graphs, StepSums, train
 from trainables.steps.update import make_update
 
 GPU_STEPS = 64
-"""On a GPU, the smallest number of steps in a block, but for the last one."""
+"""On a GPU, the smallest number of steps in a block, except the last one."""
 
 
 class Trainer:

@@ -84,7 +84,7 @@ class CapturedStep:
     labels: Tensor  # (T, k, n)
     logits: Tensor  # (T, k, n, outputs), before each update
     next_batch: Tensor  # (1,): number of the next batch in the block
-    keep: list[object]  # what must live as long as a graph that uses its memory
+    owners: list[object]  # of memory that a graph uses, which must live as long
     replay: Callable[[], None] = field(init=False)  # trains on the next batch
     replay_many: Callable[[], None] = field(init=False)  # on the next `GRAPH_STEPS`
 

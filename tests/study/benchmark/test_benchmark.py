@@ -11,7 +11,7 @@ import torch
 
 from study.benchmark import steps
 from study.benchmark.__main__ import benchmark, parse_names, parse_numbers
-from study.benchmark.peers import compiled_loop, jax_loop
+from study.benchmark.peers import PEERS, jax_loop
 from study.benchmark.steps import (
     METHODS,
     interleave,
@@ -96,7 +96,7 @@ def test_a_compiled_loop_makes_the_steps_of_gnp(digits_again, monkeypatch):
     """Without the compiler, which is slow, one step equals that of the reference."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     setting = attrs.evolve(TINY, optimizer=GNP(lr=0.1, rho=0.2, alpha=0.7))
-    loop = compiled_loop(setting, 2, 1, "cpu", digits_again)
+    loop = PEERS["torch.compile"](setting, 2, 1, "cpu", digits_again)
     variables = inspect.getclosurevars(loop).nonlocals
     layers, rows = variables["layers"], variables["batches"][0]
     network = Network(

@@ -15,7 +15,7 @@ import torch
 
 from study.benchmark import gpu as command
 from study.benchmark import steps
-from study.benchmark.gpu import CPU_MEMORY, gpu, power_meter, run_study
+from study.benchmark.gpu import gpu, power_meter, run_study
 from study.benchmark.peers import function_loop
 from study.results.store import Store
 from study.spec.studies import Study, grid
@@ -24,6 +24,7 @@ from trainables import start
 from trainables.joint import JointRun
 from trainables.optimizers import GNP, SAM, SGD
 from trainables.problems import Pairwise, Permuted
+from trainables.request import Request
 from trainables.run import ContinualRun
 from trainables.setting import RunOptions, Setting
 from trainables.usage import UsageError
@@ -49,7 +50,7 @@ def read(store):
 
 def test_a_study_without_ray_has_the_records_of_its_runs(few, tmp_path):
     store, data = Store(str(tmp_path), "paper"), {"mnist-5k": few}
-    measured = run_study(STUDY, store, data, "cpu", CPU_MEMORY, None)
+    measured = run_study(STUDY, store, data, "cpu")
     assert (measured["runs"], measured["left"], measured["memory"]) == (24, 0, None)
     frame = read(store)
     rows = []
@@ -64,15 +65,15 @@ def test_a_study_without_ray_has_the_records_of_its_runs(few, tmp_path):
     )
     assert (frame["run_id"] == own["run_id"]).all()
     assert abs(frame["train_loss"] - own["train_loss"]).max() < 1e-4
-    again = run_study(STUDY, store, data, "cpu", CPU_MEMORY, None)
+    again = run_study(STUDY, store, data, "cpu")
     assert (again["runs"], again["left"]) == (0, 0)
 
 
 def test_a_study_whose_time_is_over_goes_on_later(few, tmp_path):
     store, data = Store(str(tmp_path), "rho"), {"mnist-5k": few}
-    first = run_study(STUDY, store, data, "cpu", CPU_MEMORY, -1.0)
+    first = run_study(STUDY, store, data, "cpu", -1.0)
     assert (first["runs"], first["left"]) == (0, 24)
-    later = run_study(STUDY, store, data, "cpu", CPU_MEMORY, None)
+    later = run_study(STUDY, store, data, "cpu")
     assert (later["runs"], later["left"]) == (24, 0)
 
 
@@ -91,7 +92,7 @@ def test_a_trial_that_lacks_memory_is_tried_with_fewer_networks(
     monkeypatch.setattr(start, "JointRun", Small)
     study = attrs.evolve(STUDY, settings=STUDY.settings[2:4], seeds=(0, 1, 2))
     store = Store(str(tmp_path), "paper")
-    measured = run_study(study, store, {"mnist-5k": few}, "cpu", CPU_MEMORY)
+    measured = run_study(study, store, {"mnist-5k": few}, "cpu")
     assert (measured["runs"], measured["left"]) == (6, 0)
     assert sizes == [6]  # then each setting trains alone
     assert "A trial with 6 networks ran out of memory." in capsys.readouterr().out
@@ -100,7 +101,9 @@ def test_a_trial_that_lacks_memory_is_tried_with_fewer_networks(
 def test_the_command_measures_and_saves(few, tmp_path, monkeypatch, capsys, digits):
     monkeypatch.setattr(steps, "ROUND_SECONDS", 0.0)
     monkeypatch.setattr(steps, "digits", lambda: steps.repeat_images(digits, 300, 50))
-    monkeypatch.setattr(command, "STUDIES", {"paper": STUDY, "rho": STUDY})
+    monkeypatch.setattr(
+        command, "STUDIES", {"paper": STUDY, "rho": attrs.evolve(STUDY, name="rho")}
+    )
     monkeypatch.setattr(command, "load", lambda name, folder: few)
     monkeypatch.setattr(command, "run_study", with_5k(few))
     options = {"widths": "5", "batch_sizes": "4", "stacks": "1,2", "rounds": 1}
@@ -134,7 +137,7 @@ def test_a_study_and_the_steps_run_on_a_gpu(few, tmp_path, monkeypatch, digits):
     shape = Setting(hidden=(6,), batch_size=4, optimizer=SAM())
     with fake_gpu(monkeypatch) as gpu:
         study = attrs.evolve(STUDY, settings=STUDY.settings[2:4])
-        measured = run_study(study, store, data, "cuda", 1e9)
+        measured = run_study(study, store, data, "cuda")
         for make in (steps.our_loop, steps.products, function_loop):
             assert make(shape, 3, steps.GPU_MIN_STEPS, "cuda", again)() == 3 * 64
     assert (measured["runs"], measured["memory"]) == (6, 2**31)
@@ -148,6 +151,30 @@ def test_a_missing_gpu_and_an_unknown_part_are_usage_errors(monkeypatch):
         gpu()
     with pytest.raises(UsageError, match="unknown part 'papre': did you mean 'paper'"):
         gpu(parts="papre")
+
+
+def test_a_device_a_folder_and_a_file_that_cannot_be_used_are_usage_errors(tmp_path):
+    with pytest.raises(UsageError, match="unknown device 'gpu'"):
+        gpu(device="gpu")
+    file = tmp_path / "gpu.json"
+    for content in ("{", "3", "[1]"):
+        file.write_text(content)
+        with pytest.raises(UsageError, match=r"gpu.json is damaged: move it away"):
+            gpu(device="cpu", results=str(tmp_path))
+    with pytest.raises(UsageError, match=r"cannot be used .*another folder"):
+        gpu(device="cpu", results=str(file))
+
+
+def test_the_request_of_an_earlier_sweep_is_kept(few, tmp_path):
+    store = Store(str(tmp_path), "paper")
+    other = Study("paper", grid([Permuted()], [SGD(lr=0.5)], tasks=3), seeds=(7,))
+    before = Request(study="paper").with_settings(other.rows(), other.seeds)
+    store.save_request(before.with_stacks(other.rows(), ["f00d-seeds-7"], 2))
+    study = attrs.evolve(STUDY, settings=STUDY.settings[:1])
+    run_study(study, store, {"mnist-5k": few}, "cpu")
+    request = store.load_request()
+    assert request.settings.keys() == {*other.rows(), *study.rows()}
+    assert request.stacks == ("f00d-seeds-7",)
 
 
 def test_power_is_what_nvidia_smi_says(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""What a session does after its trials have ended, with Ray's part pretended."""
+"""What a session does after its trials have ended, with a fake in place of Ray."""
 
 from __future__ import annotations
 
